@@ -1,0 +1,389 @@
+//! One attempt at one server: connect or take a pooled connection, send, wait for the head, relay the rest.
+
+mod heads;
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cluster_config::document::balancer::Failure as Count;
+use relay::{
+    exchange::{Deadlines, Exchange, Failure, Side, Upload},
+    fault::Fault,
+    framing::BodyFraming,
+    head::{Limits, ResponseHead, Version},
+    malformed::Malformed,
+    method::Method,
+    pool::Reuse,
+    proxy_status,
+    retry::{self, Cause, Decision, Phase},
+    rewrite::{BodyFields, HeadWriter, Persistence},
+    stream::Stream,
+    wheel::Kind,
+};
+
+use self::heads::ANSWERED;
+use crate::{
+    desk::{Backend, Desk, Owing, Slot},
+    door,
+    evidence::{self, Seen},
+    request::Asked,
+};
+
+/// A request is in doubt only after this part of the time that makes a server late: until then nobody waits for a release.
+const HEED_AFTER: u32 = 5;
+/// A small response is held for so long, at most, until it is complete (DESIGN §7).
+const HOLD: Duration = Duration::from_millis(50);
+/// A pooled connection that was idle for longer does not get a request that cannot be repeated (DESIGN §7).
+const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
+/// Interim responses relayed before the final one: more than a node lets through, and an end to a server that sends nothing else.
+const MOST_INTERIMS: usize = 32;
+/// How a server failed an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It refused the connection.
+    Refused,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// There is no way to it.
+    Unreachable,
+    /// This process is out of descriptors or ports: nobody else's fault.
+    Exhausted,
+    /// It closed or reset the connection before it had answered.
+    Closed,
+    /// It was ejected while the request waited for it.
+    Silent,
+    /// It is alive and took too long.
+    Timeout,
+    /// Its answer was malformed.
+    Malformed,
+    /// Any other error of the connection.
+    Broken,
+}
+
+impl Loss {
+    fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused => Self::Refused,
+            Fault::Timeout(Kind::Connect) => Self::ConnectTimeout,
+            Fault::Unreachable => Self::Unreachable,
+            Fault::Exhausted => Self::Exhausted,
+            Fault::Closed | Fault::Reset => Self::Closed,
+            Fault::Released => Self::Silent,
+            Fault::Timeout(_) => Self::Timeout,
+            Fault::Malformed(_) => Self::Malformed,
+            Fault::Io(_) => Self::Broken,
+        }
+    }
+
+    /// For the retry table.
+    #[must_use]
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::Timeout => Cause::Timeout,
+            Self::Malformed => Cause::NodeAnswered,
+            _ => Cause::NodeLost,
+        }
+    }
+}
+
+/// An attempt that failed without harm to the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// How.
+    pub loss: Loss,
+    /// How far it had come.
+    pub phase: Phase,
+    /// On a pooled connection, which the server may have been closing just then.
+    pub pooled: bool,
+}
+
+/// How an attempt ended.
+pub enum Outcome {
+    /// The response went to the client as a whole.
+    Relayed {
+        /// Its status.
+        status: u16,
+        /// Whether another request may come on the client's connection.
+        reusable: bool,
+    },
+    /// A 2xx to CONNECT went to the client: this is the other end of the tunnel.
+    Tunnel {
+        /// To the server.
+        upstream: Box<Stream>,
+        /// The status.
+        status: u16,
+    },
+    /// The response broke off after its first byte.
+    Cut {
+        /// Its status.
+        status: u16,
+        /// The server's doing.
+        loss: Loss,
+    },
+    /// The client went away, or sent a malformed body.
+    ClientFailed(Fault),
+    /// It may be tried again, as far as the retry table allows.
+    Failed(Failed),
+    /// The server answered with a failure of its own, and somebody else may be asked.
+    OwnFailure,
+}
+
+/// What an attempt uses and gives back; kept by the worker, so that a request allocates nothing for it.
+pub struct Scratch {
+    /// The head being written.
+    pub out: Vec<u8>,
+    /// The response's head.
+    pub response: ResponseHead,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { out: Vec::with_capacity(2048), response: ResponseHead::new() }
+    }
+}
+
+/// One attempt.
+pub struct Attempt<'a> {
+    /// The worker's desk.
+    pub desk: &'a Desk,
+    /// The request.
+    pub asked: &'a Asked<'a>,
+    /// Its backend.
+    pub backend: &'a Backend,
+    /// The server.
+    pub slot: &'a Rc<Slot>,
+    /// Keys of the servers that were tried, this one included.
+    pub tried: &'a [u64],
+    /// Which attempt it is, from 1.
+    pub number: u32,
+    /// Never on a pooled connection: the last attempt at this server failed on one.
+    pub afresh: bool,
+}
+
+/// How an exchange over a connection ended well.
+enum Exchanged {
+    Tunnel { status: u16 },
+    Done { status: u16, keep: bool, reusable: bool },
+    OwnFailure,
+}
+
+impl Attempt<'_> {
+    /// Makes it.
+    pub async fn run(&self, client: &mut Stream, upload: &mut Upload, scratch: &mut Scratch) -> Outcome {
+        let releases = self.slot.server.signs.releases();
+        let owing = self.slot.owing(Instant::now());
+        let counts = self.slot.counts();
+        counts.requests.up();
+        let (mut upstream, pooled) = match self.connection(releases).await {
+            Ok(connection) => connection,
+            Err(fault) => return self.failed(fault, Phase::NothingWritten, false),
+        };
+        let (received, sent) = (upstream.received(), upstream.sent());
+        let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
+        counts.bytes_in.add(upstream.received() - received);
+        counts.bytes_out.add(upstream.sent() - sent);
+        match outcome {
+            Ok(Exchanged::Tunnel { status }) => Outcome::Tunnel { upstream: Box::new(upstream), status },
+            Ok(Exchanged::Done { status, keep, reusable }) => {
+                // Not to a server that has left, drains or failed meanwhile.
+                if keep && self.desk.may_be_pooled(self.slot.server.key) {
+                    self.desk.idle().put(self.slot.server.key, 0, upstream);
+                }
+                Outcome::Relayed { status, reusable }
+            }
+            Ok(Exchanged::OwnFailure) => Outcome::OwnFailure,
+            Err(Broken { failure, .. }) if failure.side == Side::Client => Outcome::ClientFailed(failure.fault),
+            Err(Broken { failure, status: Some(status) }) if failure.phase == Phase::ResponseRelayed => {
+                Outcome::Cut { status, loss: Loss::of(failure.fault) }
+            }
+            // A response that broke off may have done so at its origin: that is no evidence against the server.
+            Err(Broken { failure, status: Some(_) }) => {
+                Outcome::Failed(Failed { loss: Loss::of(failure.fault), phase: failure.phase, pooled })
+            }
+            Err(Broken { failure, status: None }) => self.failed(failure.fault, failure.phase, pooled),
+        }
+    }
+
+    /// A connection to the server, and whether it had been idle in the pool.
+    async fn connection(&self, releases: u64) -> Result<(Stream, bool), Fault> {
+        let method = self.asked.method();
+        let (server, settings) = (&self.slot.server, &self.backend.pool.settings);
+        if method == Method::Connect {
+            let preamble = door::client_preamble(&server.door, self.asked.peer, self.asked.frontend_address);
+            return Ok((self.connect(releases, Bytes::from(preamble)).await?, false));
+        }
+        if !self.afresh && settings.keepalive > 0 {
+            let reuse = if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE) };
+            if let Some(upstream) = self.desk.idle().take(&server.key, 0, reuse) {
+                self.slot.counts().connections_reused.up();
+                return Ok((upstream, true));
+            }
+        }
+        Ok((self.connect(releases, server.preamble.clone()).await?, false))
+    }
+
+    /// A new connection. A server that does not take connections any more is found silent like one that does not answer.
+    async fn connect(&self, releases: u64, preamble: Bytes) -> Result<Stream, Fault> {
+        let connecting = Stream::connect(self.desk.worker(), self.slot.server.address, self.backend.pool.settings.timeouts.connect);
+        let released = self.slot.until_released(releases, || self.has_others());
+        let mut upstream = tokio::select! {
+            biased;
+            connected = connecting => connected?,
+            () = released => return Err(Fault::Released),
+        };
+        upstream.set_preamble(preamble);
+        self.slot.counts().connections_opened.up();
+        Ok(upstream)
+    }
+
+    async fn exchange(
+        &self,
+        client: &mut Stream,
+        upstream: &mut Stream,
+        upload: &mut Upload,
+        scratch: &mut Scratch,
+        releases: u64,
+        owing: &Owing,
+    ) -> Result<Exchanged, Broken> {
+        let deadlines = self.deadlines();
+        self.write_request(&mut scratch.out);
+        let mut exchange = Exchange::new(client, upstream, upload, &deadlines);
+        exchange.send(&scratch.out).await?;
+        let bytes = self.response(&mut exchange, scratch, releases).await?;
+        owing.answered(Instant::now());
+        let (method, status) = (self.asked.method(), scratch.response.status());
+        if let Some(words) = self.own_failure(&scratch.response, &bytes) {
+            self.blame(evidence::Fault::OwnError(words));
+            if self.may_ask_another(exchange.phase()) {
+                return Ok(Exchanged::OwnFailure);
+            }
+        } else {
+            self.slot.counts().answered_at.set(self.desk.shared().uptime.millis(Instant::now()));
+        }
+        let tunnel = method == Method::Connect && (200..=299).contains(&status);
+        let incoming = scratch.response.framing(method);
+        let outgoing = self.outgoing(incoming);
+        let stays = method != Method::Connect
+            && self.asked.head.persistent()
+            && outgoing != BodyFraming::UntilClose
+            && !self.desk.worker().leaving();
+        self.write_response(scratch, &bytes, incoming, outgoing, if tunnel { Persistence::Implied } else { self.persistence(stays) });
+        let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
+        let done = finished.map_err(|failure| Broken { failure, status: Some(status) })?;
+        if tunnel {
+            return Ok(Exchanged::Tunnel { status });
+        }
+        let keep = done.upload_done && method != Method::Connect && scratch.response.persistent(method);
+        Ok(Exchanged::Done { status, keep, reusable: stays && done.upload_done })
+    }
+
+    /// The final response's head. Interim ones are sent on.
+    async fn response(&self, exchange: &mut Exchange<'_>, scratch: &mut Scratch, releases: u64) -> Result<Bytes, Failure> {
+        let limits = Limits::default();
+        for _ in 0..=MOST_INTERIMS {
+            let late = || self.slot.until_released(releases, || self.has_others());
+            let bytes = exchange.response(&mut scratch.response, &limits, late).await?;
+            if !scratch.response.is_interim() {
+                return Ok(bytes);
+            }
+            // RFC 9110 §15.2: a 1.0 client knows no interim responses.
+            if self.asked.head.version() == Version::Http11 {
+                scratch.out.clear();
+                HeadWriter::response(&mut scratch.out, scratch.response.view(&bytes), ANSWERED, BodyFields::AsReceived).finish();
+                exchange.interim(&scratch.out).await?;
+            }
+        }
+        Err(Failure { side: Side::Upstream, fault: Fault::Malformed(Malformed::TooManyInterims), phase: exchange.phase() })
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let settings = &self.backend.pool.settings;
+        Deadlines {
+            late: settings.suspicion.after / HEED_AFTER,
+            first_byte: settings.timeouts.server,
+            head: settings.timeouts.server,
+            body: settings.timeouts.server.max(settings.timeouts.client),
+            write: settings.timeouts.client.max(settings.timeouts.server),
+            hold: HOLD,
+        }
+    }
+
+    /// What the answer says about a failure of the server itself.
+    fn own_failure(&self, response: &ResponseHead, bytes: &[u8]) -> Option<String> {
+        let (server, status) = (&self.slot.server, response.status());
+        if status < 500 {
+            return None;
+        }
+        if server.door.is_relay() {
+            let error = proxy_status::error_of(response.view(bytes).lines(), &server.name)?;
+            return proxy_status::is_own_failure(error).then(|| error.to_owned());
+        }
+        (matches!(status, 502..=504) && self.counts(Count::Gateway)).then(|| format!("it answered {status}"))
+    }
+
+    /// Whether somebody else is asked instead of sending this failure on.
+    fn may_ask_another(&self, phase: Phase) -> bool {
+        let attempt = retry::Attempt {
+            phase,
+            method: self.asked.method(),
+            // What a failing server may have taken of a body is not sought out here.
+            body: if self.asked.head.framing().is_empty() { retry::Body::Replayable } else { retry::Body::Gone },
+            cause: Cause::NodeAnswered,
+            number: self.number,
+            of: self.backend.pool.settings.retry.attempts,
+        };
+        self.has_others() && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
+    }
+
+    /// Whether somebody else is there to ask, as things are now.
+    fn has_others(&self) -> bool {
+        self.desk.backend(&self.asked.frontend.name).1.is_some_and(|backend| backend.has_others(self.tried))
+    }
+
+    fn failed(&self, fault: Fault, phase: Phase, pooled: bool) -> Outcome {
+        let loss = Loss::of(fault);
+        self.blame_for(loss, phase, pooled);
+        Outcome::Failed(Failed { loss, phase, pooled })
+    }
+
+    /// What counts against a node is its own failure; against a server that is not Shoal's, what the bundle says (DESIGN §7).
+    fn blame_for(&self, loss: Loss, phase: Phase, pooled: bool) {
+        let relay = self.slot.server.door.is_relay();
+        // An idle connection that was just being closed is nobody's failure; nodes, which close no pooled connection first, owe an answer
+        // to what was written.
+        let race = pooled && (phase == Phase::NothingWritten || !relay);
+        let fault = match loss {
+            Loss::Refused | Loss::Unreachable if relay || self.counts(Count::Connect) => evidence::Fault::Refused,
+            Loss::ConnectTimeout if relay || self.counts(Count::Connect) => evidence::Fault::ConnectTimeout,
+            Loss::Closed | Loss::Broken if !race && (relay || self.counts(Count::Reset)) => evidence::Fault::Reset,
+            Loss::Malformed if relay || self.counts(Count::Reset) => evidence::Fault::Malformed,
+            Loss::Timeout if !relay && self.counts(Count::Timeout) => evidence::Fault::Late,
+            _ => return,
+        };
+        self.blame(fault);
+    }
+
+    fn counts(&self, kind: Count) -> bool {
+        self.backend.pool.settings.passive.count.contains(&kind)
+    }
+
+    fn blame(&self, fault: evidence::Fault) {
+        self.slot.counts().failures.up();
+        self.desk.shared().roster.observe(self.slot.server.key, Seen::Failed(fault));
+    }
+}
+
+/// A broken exchange, and the status of the response if its head had come.
+struct Broken {
+    failure: Failure,
+    status: Option<u16>,
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self { failure, status: None }
+    }
+}

@@ -1,0 +1,73 @@
+//! The configuration in force: an immutable generation, built whole and published whole. Everything in the document was validated by the
+//! config-service; what is left to check here is what only this process can know.
+
+use std::{collections::HashSet, net::SocketAddr};
+
+use cluster::Service;
+use cluster_config::document::balancer::{Backend, BalancerDocument, Frontend};
+
+use crate::evidence::Rules;
+
+/// Everything that the bundle says about this balancer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generation {
+    /// Which revision of the bundle; empty before the first.
+    pub revision: String,
+    /// What it says.
+    pub document: BalancerDocument,
+}
+
+impl Generation {
+    /// The generation before any: it listens nowhere.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { revision: String::new(), document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() } }
+    }
+
+    /// Reads and checks a rendered document.
+    ///
+    /// # Errors
+    /// Every problem, in words for people.
+    pub fn build(revision: &str, json: &[u8]) -> Result<Self, Vec<String>> {
+        let document = BalancerDocument::from_json(json).map_err(|error| vec![error.to_string()])?;
+        let problems = problems(&document);
+        if problems.is_empty() { Ok(Self { revision: revision.to_owned(), document }) } else { Err(problems) }
+    }
+}
+
+fn problems(document: &BalancerDocument) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut binds: HashSet<SocketAddr> = HashSet::new();
+    for Frontend { name, bind, backend } in &document.frontends {
+        if document.backend(backend).is_none() {
+            problems.push(format!("frontend {name}: there is no backend {backend:?}"));
+        }
+        if bind.port() != 0 && !binds.insert(*bind) {
+            problems.push(format!("frontend {name}: another frontend listens on {bind} already"));
+        }
+    }
+    for backend in &document.backends {
+        if let Some(discover) = &backend.discover
+            && discover.service.parse::<Service>() != Ok(Service::ProxyNode)
+        {
+            problems.push(format!("backend {}: instances of {:?} cannot be servers; proxy-node can", backend.name, discover.service));
+        }
+        if backend.retry.attempts == 0 {
+            problems.push(format!("backend {}: retry.attempts is 0; at least 1 is needed", backend.name));
+        }
+    }
+    problems
+}
+
+/// How evidence counts in a backend.
+#[must_use]
+pub fn rules(backend: &Backend) -> Rules {
+    Rules {
+        checked: backend.check.enabled,
+        inter: backend.check.inter,
+        rise: backend.check.rise,
+        fall: backend.check.fall,
+        max_fails: backend.passive.max_fails,
+        fail_timeout: backend.passive.fail_timeout,
+    }
+}

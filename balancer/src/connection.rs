@@ -1,0 +1,171 @@
+//! One client's connection: request after request, in order.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use relay::{
+    fault::Fault,
+    field::Field,
+    head::{Limits, RequestHead},
+    method::Method,
+    stream::{Patience, Stream},
+    wheel::Kind,
+};
+
+use crate::{
+    desk::{Backend, Desk},
+    listen::Frontend,
+    request::{self, Asked, Next},
+    respond::Refusal,
+    stats::Count,
+    tunnel,
+};
+
+/// Before there is a backend that says otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a refused client still sends is read, up to this much and for this long, so that it reads the answer (RFC 9112 §9.6).
+const LINGER: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
+
+struct Active<'a>(&'a Count);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
+/// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when the connection idles, so that an idle one is
+/// small.
+pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer: SocketAddr) {
+    let counts = frontend.counts.of(desk.worker().index());
+    counts.connections.up();
+    counts.active_connections.up();
+    let _active = Active(&counts.active_connections);
+    loop {
+        if client.input().is_empty() {
+            let idle = patience(desk.backend(&frontend.name).1.as_deref()).idle;
+            match client.fill(Kind::Idle, idle).await {
+                Ok(1..) => {}
+                // Clients leave idle connections in every way there is.
+                Ok(0) | Err(_) => return,
+            }
+        }
+        match Box::pin(turn(&desk, &frontend, &mut client, peer)).await {
+            Next::Stay => {}
+            Next::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
+            Next::Abort => return client.abort(),
+            Next::Over => return,
+            Next::Tunnel(open) => return Box::pin(tunnel::run(&desk, &frontend, &mut client, peer, open)).await,
+        }
+    }
+}
+
+/// One request, whose first byte is there.
+async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: SocketAddr) -> Next {
+    let mut head = RequestHead::new();
+    let patience = patience(desk.backend(&frontend.name).1.as_deref());
+    match client.read_request(&mut head, &Limits::with_room(), &patience).await {
+        Ok(Some(bytes)) => {
+            let (_, backend) = desk.backend(&frontend.name);
+            let name = Text::of(peer.ip().to_canonical());
+            let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());
+            request::serve(desk, &asked, backend, client).await
+        }
+        Ok(None) => Next::Over,
+        Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, &Refusal::Malformed(malformed)).await,
+        Err(Fault::Timeout(_)) => refuse(desk, frontend, client, &Refusal::HeadTimeout).await,
+        Err(_) => Next::Over,
+    }
+}
+
+/// A client's address as text, without an allocation.
+struct Text {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl Text {
+    fn of(address: IpAddr) -> Self {
+        use std::io::Write as _;
+        let mut bytes = [0; 48];
+        let mut rest = &mut bytes[..];
+        // The longest IPv6 address has 45 characters.
+        let length = if write!(rest, "{address}").is_ok() { 48 - rest.len() } else { 0 };
+        Self { bytes, length }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+fn patience(backend: Option<&Backend>) -> Patience {
+    let timeouts = backend.map(|backend| &backend.pool.settings.timeouts);
+    Patience {
+        idle_kind: Kind::Idle,
+        idle: timeouts.map_or(PATIENCE, |it| it.client_idle),
+        head: timeouts.map_or(PATIENCE, |it| it.request_head),
+    }
+}
+
+fn asked<'a>(
+    desk: &Desk,
+    frontend: &'a Frontend,
+    head: &'a RequestHead,
+    bytes: &'a bytes::Bytes,
+    client: &Stream,
+    (peer, name): (SocketAddr, &'a str),
+    backend: Option<&Backend>,
+) -> Asked<'a> {
+    let forwards = matches!(head.method(), Method::Options | Method::Trace)
+        .then(|| head.view(bytes).value(Field::MaxForwards))
+        .flatten()
+        .and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    Asked {
+        frontend,
+        frontend_address: frontend.address(),
+        head,
+        bytes,
+        peer,
+        client: name,
+        id: desk.ids().next(SystemTime::now()),
+        began: Instant::now(),
+        max_forwards: forwards.and_then(|it| it.checked_sub(1)),
+        ends_here: forwards == Some(0),
+        sent_before: client.sent(),
+        write_within: backend.map_or(PATIENCE, |it| it.pool.settings.timeouts.client),
+    }
+}
+
+/// Answers what is no request.
+async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, refusal: &Refusal) -> Next {
+    frontend.counts.of(desk.worker().index()).refused.up();
+    let mut out = Vec::with_capacity(512);
+    refusal.write(&mut out, &desk.shared().name, desk.ids().next(SystemTime::now()), Method::Get, SystemTime::now());
+    match client.write_all(&[&out], PATIENCE).await {
+        Ok(()) => Next::Close,
+        Err(_) => Next::Abort,
+    }
+}
+
+/// Accepts on a frontend for as long as the worker serves and the frontend is bound.
+pub async fn accept(desk: Desk, frontend: Arc<Frontend>) {
+    let listener = match frontend.listeners.take(desk.worker()) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(frontend = frontend.name, "this worker cannot listen: {error}");
+            return;
+        }
+    };
+    let (worker, shared) = (desk.worker().clone(), Rc::new((desk, frontend)));
+    worker
+        .serve(listener, move |_, client, peer| {
+            let (desk, frontend) = (shared.0.clone(), Arc::clone(&shared.1));
+            serve(desk, frontend, client, peer)
+        })
+        .await;
+}

@@ -1,0 +1,249 @@
+//! The data path as a whole: roster, prober, frontends and workers, put together without the process around them.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use relay::worker::{Drained, Phase, Settings, Worker, Workers};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    api::View,
+    check,
+    config::Generation,
+    connection,
+    desk::{Desk, Shared},
+    listen::{Announce, Bound, Frontend, Frontends},
+    record,
+    roster::{
+        self, Roster, Sources,
+        book::{Book, Setting},
+    },
+    stats::Uptime,
+};
+
+/// Suspects that may wait to be probed; each server is in it at most once.
+const SUSPECTS: usize = 1024;
+/// A generation is in the roster within this time, or the frontends open before it is.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes a task, and makes it again after a panic.
+pub type Factory = Arc<dyn Fn() -> Task + Send + Sync>;
+/// Runs supervised tasks; what `chassis::Process::spawn` is in a process.
+pub type Spawn = Arc<dyn Fn(&'static str, Factory) + Send + Sync>;
+/// What is run.
+pub type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the engine is told by its process.
+pub struct Surroundings {
+    /// Number of workers.
+    pub workers: usize,
+    /// Name of this balancer.
+    pub name: String,
+    /// What makes the token of a node's relay door.
+    pub cluster_key: [u8; 32],
+    /// The registry's list.
+    pub membership: chassis::membership::Watch,
+    /// The wall clock.
+    pub clock: chassis::Clock,
+    /// Where access records go.
+    pub access_log: PathBuf,
+    /// Is told every address that is bound.
+    pub announce: Announce,
+    /// Runs supervised tasks on the control runtime.
+    pub spawn: Spawn,
+}
+
+/// The data path before its workers run.
+pub struct Engine {
+    frontends: Arc<Frontends>,
+    generations: watch::Sender<Arc<Generation>>,
+    pending: watch::Sender<Option<(Arc<Generation>, Bound)>>,
+    roster: roster::Handle,
+    suspects: mpsc::Sender<check::Suspect>,
+    records: mpsc::Sender<Vec<u8>>,
+    uptime: Uptime,
+    workers: usize,
+    name: String,
+    clock: chassis::Clock,
+}
+
+impl Engine {
+    /// Starts roster, prober and the writer of access records.
+    #[must_use]
+    pub fn new(around: Surroundings) -> Self {
+        let uptime = Uptime::starting(Instant::now());
+        let key = around.cluster_key;
+        let token = Arc::new(move |name: &str| relay::proxy_protocol::token(&key, name));
+        let (generations, followed) = watch::channel(Arc::new(Generation::none()));
+        let book = Book::new(Setting { workers: around.workers, uptime, token });
+        let sources = Sources { generations: followed, membership: around.membership, clock: around.clock.clone() };
+        let roster = Roster::new(book, sources);
+        let handle = roster.handle();
+        let (suspects, suspected) = mpsc::channel(SUSPECTS);
+        let (records, recorded) = mpsc::channel(record::QUEUE);
+        let (pending, due) = watch::channel(None);
+        let frontends = Arc::new(Frontends::new(around.workers, around.announce));
+        let spawn = &around.spawn;
+        supervise(spawn, "roster", roster, |roster| Box::pin(async move { roster.lock().await.run().await }));
+        supervise(spawn, "prober", (suspected, handle.clone(), uptime), |prober| {
+            Box::pin(async move {
+                let (suspects, roster, uptime) = &mut *prober.lock().await;
+                check::probe_suspects(suspects, roster, *uptime).await;
+            })
+        });
+        supervise(spawn, "access-log", (recorded, around.access_log), |writer| {
+            Box::pin(async move {
+                let (queue, path) = &mut *writer.lock().await;
+                record::write(path, queue).await;
+            })
+        });
+        supervise(spawn, "frontends", (due, handle.clone(), Arc::clone(&frontends)), |opening| {
+            Box::pin(async move {
+                let (due, roster, frontends) = &mut *opening.lock().await;
+                open_frontends(due, roster, frontends).await;
+            })
+        });
+        Self {
+            frontends,
+            generations,
+            pending,
+            roster: handle,
+            suspects,
+            records,
+            uptime,
+            workers: around.workers,
+            name: around.name,
+            clock: around.clock,
+        }
+    }
+
+    /// Puts a configuration into force, whole or not at all.
+    ///
+    /// # Errors
+    /// Every problem; then nothing has changed.
+    pub fn apply(&self, revision: &str, document: &[u8]) -> Result<(), Vec<String>> {
+        let generation = Arc::new(Generation::build(revision, document)?);
+        let bound = self.frontends.prepare(&generation.document.frontends)?;
+        self.generations.send_replace(Arc::clone(&generation));
+        self.pending.send_replace(Some((generation, bound)));
+        Ok(())
+    }
+
+    /// What can be seen of it.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { roster: self.roster.clone(), bound: self.frontends.follow(), clock: self.clock.clone() }
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// Threads cannot be made.
+    pub fn start(&self, cluster_id: &str) -> std::io::Result<Running> {
+        let pseudonym = if cluster_id.is_empty() { self.name.clone() } else { format!("{}.{cluster_id}", self.name) };
+        let shared = Arc::new(Shared {
+            roster: self.roster.clone(),
+            suspects: self.suspects.clone(),
+            uptime: self.uptime,
+            name: self.name.clone(),
+            via: format!("1.1 {pseudonym}"),
+            pseudonym,
+            records: self.records.clone(),
+        });
+        let bound = self.frontends.follow();
+        let settings = Settings { name: "balancer", workers: self.workers };
+        let workers = Workers::start(settings, move |worker| work(worker, Arc::clone(&shared), bound.clone()))?;
+        Ok(Running(std::sync::Mutex::new(Some(workers))))
+    }
+}
+
+/// Runs something that owns state across runs: a panic loses what was under way, not the state.
+fn supervise<S: Send + 'static>(spawn: &Spawn, name: &'static str, state: S, run: fn(Arc<Mutex<S>>) -> Task)
+where
+    Mutex<S>: Send + Sync,
+{
+    let state = Arc::new(Mutex::new(state));
+    spawn(name, Arc::new(move || run(Arc::clone(&state))));
+}
+
+/// Opens frontends once the roster knows their servers, so that the first request finds somebody.
+async fn open_frontends(due: &mut watch::Receiver<Option<(Arc<Generation>, Bound)>>, roster: &roster::Handle, frontends: &Frontends) {
+    loop {
+        let opening = due.borrow_and_update().clone();
+        if let Some((generation, bound)) = opening {
+            let known = async {
+                while !Arc::ptr_eq(&roster.snapshot().generation, &generation) {
+                    if !roster.newer_than(roster.snapshot().number).await {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(KNOWN_WITHIN, known).await.is_err() {
+                tracing::warn!("the roster has not taken up the configuration yet; the frontends open all the same");
+            }
+            frontends.publish(bound);
+        }
+        if due.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One worker's whole life.
+async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bound>) {
+    let desk = Desk::new(&worker, &shared);
+    let followed = desk.clone();
+    worker.background(move || followed.clone().follow_roster());
+    let watched = desk.clone();
+    worker.background(move || watched.clone().watch());
+    let mut open: HashMap<String, (Arc<Frontend>, JoinHandle<()>)> = HashMap::new();
+    loop {
+        let wanted = bound.borrow_and_update().clone();
+        open.retain(|name, (frontend, accepting)| {
+            let stays = wanted.get(name).is_some_and(|it| Arc::ptr_eq(it, frontend));
+            if !stays {
+                accepting.abort();
+            }
+            stays
+        });
+        for (name, frontend) in wanted {
+            open.entry(name).or_insert_with(|| {
+                let accepting = tokio::task::spawn_local(connection::accept(desk.clone(), Arc::clone(&frontend)));
+                (frontend, accepting)
+            });
+        }
+        tokio::select! {
+            changed = bound.changed() => if changed.is_err() { break },
+            () = worker.reached(Phase::Closing) => break,
+        }
+    }
+    for (_, (_, accepting)) in open {
+        // Each ends when its backlog is empty; one that was aborted has ended.
+        drop(accepting.await);
+    }
+}
+
+/// Running workers.
+pub struct Running(std::sync::Mutex<Option<Workers>>);
+
+impl Running {
+    /// Answers carry `Connection: close` from now on.
+    pub fn leave(&self) {
+        if let Some(workers) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            workers.advance(Phase::Leaving);
+        }
+    }
+
+    /// Stops accepting, lets what is under way end, cuts what is left.
+    pub async fn drain(&self, within: Duration) -> Option<Drained> {
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(workers.drain(within).await)
+    }
+}

@@ -1,0 +1,41 @@
+//! The load balancer in front of the proxy nodes.
+//!
+//! **What it is.** Clients' HTTP/1.1 proxy requests come in on frontends, one runtime per core; each goes to a server of the frontend's backend,
+//! and to another one when that fails and DESIGN §7 allows it. Beside the data path, a roster on the control runtime knows who the servers are
+//! (registry and bundle) and what is thought of them (own checks, evidence from traffic, suspicion), and publishes it as immutable snapshots.
+//!
+//! **What it is not.** No HTTP codec and no socket handling: that is `relay`. No cache, no access rules: those are the nodes'. Nothing here needs
+//! the control plane to go on serving (invariant 1).
+//!
+//! **Reading order.** A request: [`listen`] → [`connection`] → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] → [`respond`] →
+//! [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
+//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. Put together in [`engine`]; around it: [`config`], [`api`], [`metrics`], [`stats`].
+
+pub mod api;
+pub mod attempt;
+pub mod check;
+pub mod config;
+pub mod connection;
+pub mod desk;
+pub mod door;
+pub mod engine;
+pub mod evidence;
+pub mod id;
+pub mod listen;
+pub mod look;
+pub mod membership;
+pub mod metrics;
+pub mod pick;
+pub mod record;
+pub mod request;
+pub mod respond;
+pub mod roster;
+mod run;
+pub mod server;
+pub mod snapshot;
+pub mod standing;
+pub mod stats;
+pub mod suspect;
+pub mod tunnel;
+
+pub use run::{Options, run};

@@ -1,0 +1,132 @@
+//! Every metric name of this crate, and how the counters of the workers become metrics.
+//!
+//! Workers count in [`crate::stats`]; a task copies the sums into the process's recorder once a second, so that nothing on the data path touches it.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::{api::View, standing::Standing};
+
+/// Observations about servers that the roster had no room for.
+pub const OBSERVATIONS_DROPPED: &str = "shoal_balancer_observations_dropped_total";
+/// Probes of late servers that stayed unanswered.
+pub const PROBES_UNANSWERED: &str = "shoal_balancer_probes_unanswered_total";
+/// Access records that found no room in the queue.
+pub const RECORDS_DROPPED: &str = "shoal_balancer_access_records_dropped_total";
+/// Client connections accepted, by `frontend`.
+pub const CONNECTIONS: &str = "shoal_balancer_connections_total";
+/// Client connections open now, by `frontend`.
+pub const ACTIVE_CONNECTIONS: &str = "shoal_balancer_connections";
+/// Well-formed requests, by `frontend`.
+pub const REQUESTS: &str = "shoal_balancer_requests_total";
+/// Requests that no server could answer, by `frontend`.
+pub const FAILED: &str = "shoal_balancer_requests_failed_total";
+/// Malformed requests, by `frontend`.
+pub const REFUSED: &str = "shoal_balancer_requests_refused_total";
+/// Tunnels established, by `frontend`.
+pub const TUNNELS: &str = "shoal_balancer_tunnels_total";
+/// Tunnels that a server's death cut, by `frontend`.
+pub const CUT_TUNNELS: &str = "shoal_balancer_tunnels_cut_total";
+/// Responses that a server's death cut after their first byte, by `frontend`.
+pub const CUT_RESPONSES: &str = "shoal_balancer_responses_cut_total";
+/// Requests by `backend` and `server`.
+pub const SERVER_REQUESTS: &str = "shoal_balancer_server_requests_total";
+/// Attempts that failed through the server's own fault, by `backend` and `server`.
+pub const SERVER_FAILURES: &str = "shoal_balancer_server_failures_total";
+/// Attempts continued on another server, by `backend` and `server`.
+pub const SERVER_RETRIES: &str = "shoal_balancer_server_retries_total";
+/// Connections opened for requests, by `backend` and `server`.
+pub const SERVER_OPENED: &str = "shoal_balancer_server_connections_opened_total";
+/// Requests sent on pooled connections, by `backend` and `server`.
+pub const SERVER_REUSED: &str = "shoal_balancer_server_connections_reused_total";
+/// Requests being answered now, by `backend` and `server`.
+pub const SERVER_ACTIVE: &str = "shoal_balancer_server_active_requests";
+/// 1 while the server takes its share, by `backend` and `server`.
+pub const SERVER_USABLE: &str = "shoal_balancer_server_usable";
+/// How often the server went out of turn, by `backend` and `server`.
+pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
+/// 1 while losses are not believed, by `backend`.
+pub const PANIC: &str = "shoal_balancer_panic";
+
+/// How often sums are copied.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Says what the metrics mean.
+pub fn describe() {
+    for (name, help) in [
+        (OBSERVATIONS_DROPPED, "Observations about servers that the roster had no room for"),
+        (PROBES_UNANSWERED, "Probes of late servers that stayed unanswered"),
+        (RECORDS_DROPPED, "Access records that found no room in the queue"),
+        (CONNECTIONS, "Client connections accepted"),
+        (REQUESTS, "Well-formed requests"),
+        (FAILED, "Requests that no server could answer"),
+        (REFUSED, "Malformed requests"),
+        (TUNNELS, "Tunnels established"),
+        (CUT_TUNNELS, "Tunnels that a server's death cut"),
+        (CUT_RESPONSES, "Responses that a server's death cut after their first byte"),
+        (SERVER_REQUESTS, "Requests by server"),
+        (SERVER_FAILURES, "Attempts that failed through the server's own fault"),
+        (SERVER_RETRIES, "Attempts continued on another server"),
+        (SERVER_OPENED, "Connections opened for requests"),
+        (SERVER_REUSED, "Requests sent on pooled connections"),
+        (SERVER_EJECTIONS, "How often the server went out of turn"),
+    ] {
+        describe_counter!(name, help);
+    }
+    for (name, help) in [
+        (ACTIVE_CONNECTIONS, "Client connections open now"),
+        (SERVER_ACTIVE, "Requests being answered now"),
+        (SERVER_USABLE, "1 while the server takes its share"),
+        (PANIC, "1 while losses are not believed"),
+    ] {
+        describe_gauge!(name, help);
+    }
+}
+
+/// Copies sums into the recorder for ever.
+pub async fn follow(view: Arc<View>) {
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tick.tick().await;
+        copy(&view);
+    }
+}
+
+fn copy(view: &View) {
+    for (name, counts) in view.frontends() {
+        let set = |metric: &'static str, value| counter!(metric, "frontend" => name.clone()).absolute(value);
+        set(CONNECTIONS, counts.sum(|it| &it.connections));
+        set(REQUESTS, counts.sum(|it| &it.requests));
+        set(FAILED, counts.sum(|it| &it.failed));
+        set(REFUSED, counts.sum(|it| &it.refused));
+        set(TUNNELS, counts.sum(|it| &it.tunnels));
+        set(CUT_TUNNELS, counts.sum(|it| &it.cut_tunnels));
+        set(CUT_RESPONSES, counts.sum(|it| &it.cut_responses));
+        gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone()).set(as_float(counts.sum(|it| &it.active_connections)));
+    }
+    for pool in &view.snapshot().pools {
+        let backend = &pool.settings.name;
+        gauge!(PANIC, "backend" => backend.clone()).set(if pool.panic { 1.0 } else { 0.0 });
+        for listed in &pool.servers {
+            let (tally, server) = (&listed.server.tally, &listed.server.name);
+            let set =
+                |metric: &'static str, value| counter!(metric, "backend" => backend.clone(), "server" => server.clone()).absolute(value);
+            set(SERVER_REQUESTS, tally.counts.sum(|it| &it.requests));
+            set(SERVER_FAILURES, tally.counts.sum(|it| &it.failures));
+            set(SERVER_RETRIES, tally.counts.sum(|it| &it.retries_away));
+            set(SERVER_OPENED, tally.counts.sum(|it| &it.connections_opened));
+            set(SERVER_REUSED, tally.counts.sum(|it| &it.connections_reused));
+            set(SERVER_EJECTIONS, tally.checks.ejections.load(std::sync::atomic::Ordering::Relaxed));
+            let gauge = |metric: &'static str, value| gauge!(metric, "backend" => backend.clone(), "server" => server.clone()).set(value);
+            gauge(SERVER_ACTIVE, as_float(tally.counts.sum(|it| &it.active_requests)));
+            gauge(SERVER_USABLE, if listed.judgement.standing == Standing::Usable { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+/// Gauges are floats; what is counted here stays far below 2⁵³.
+#[allow(clippy::cast_precision_loss)]
+const fn as_float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,266 @@
+//! The roster's book: who the servers are and what is known of each, as a fold. No IO; `now` comes in.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use cluster::{InstanceId, InstanceStatus};
+use cluster_config::document::balancer::Backend;
+use jiff::Timestamp;
+
+use crate::{
+    config::{self, Generation},
+    door,
+    evidence::{Change, Evidence, Fault, Rules, Seen},
+    membership::{self, Member, Override},
+    pick::Candidate,
+    server::{Door, Server, Signs, Tally},
+    snapshot::{Listed, Pool, Snapshot},
+    standing::{Inputs, Judgement, Standing, judge, settle},
+    stats::Uptime,
+};
+
+/// Makes the token that a node of that name accepts at its relay door.
+pub type Tokens = Arc<dyn Fn(&str) -> [u8; 32] + Send + Sync>;
+
+/// What the book needs to know of its process.
+#[derive(Clone)]
+pub struct Setting {
+    /// Number of data-path workers.
+    pub workers: usize,
+    /// For times in atomics.
+    pub uptime: Uptime,
+    /// The token that a node of that name accepts at its relay door.
+    pub token: Tokens,
+}
+
+/// One line: a server and what is known of it.
+struct Entry {
+    server: Arc<Server>,
+    id: Option<InstanceId>,
+    member: Member,
+    evidence: Evidence,
+    created_at: Instant,
+    standing: Option<(Standing, Timestamp)>,
+}
+
+struct Page {
+    settings: Arc<Backend>,
+    entries: Vec<Entry>,
+    missing: Vec<String>,
+}
+
+/// The book.
+pub struct Book {
+    setting: Setting,
+    generation: Arc<Generation>,
+    pages: Vec<Page>,
+    /// By backend and name, so that they outlive the process behind a server.
+    tallies: HashMap<(String, String), Arc<Tally>>,
+    /// Host names that were looked up.
+    resolved: HashMap<String, SocketAddr>,
+    overrides: BTreeMap<String, Override>,
+    next_key: u64,
+    published: u64,
+    last: Vec<Arc<Pool>>,
+    last_generation: Arc<Generation>,
+}
+
+impl Book {
+    /// An empty one.
+    #[must_use]
+    pub fn new(setting: Setting) -> Self {
+        Self {
+            setting,
+            generation: Arc::new(Generation::none()),
+            pages: Vec::new(),
+            tallies: HashMap::new(),
+            resolved: HashMap::new(),
+            overrides: BTreeMap::new(),
+            next_key: 1,
+            published: 0,
+            last: Vec::new(),
+            last_generation: Arc::new(Generation::none()),
+        }
+    }
+
+    /// Makes the pages say what configuration and registry say. What is known of a server is kept while its name, address and process stay.
+    pub fn reconcile<'a>(
+        &mut self,
+        generation: &Arc<Generation>,
+        instances: impl Iterator<Item = &'a InstanceStatus> + Clone,
+        now: Instant,
+    ) {
+        self.generation = Arc::clone(generation);
+        let mut old: HashMap<String, Page> = self.pages.drain(..).map(|page| (page.settings.name.clone(), page)).collect();
+        for backend in &generation.document.backends {
+            let known = old.remove(&backend.name).map(|page| page.entries).unwrap_or_default();
+            let mut known: HashMap<String, Entry> = known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
+            let mut page = Page { settings: Arc::new(backend.clone()), entries: Vec::new(), missing: Vec::new() };
+            for member in membership::members(backend, instances.clone(), &self.overrides) {
+                let Some(address) = self.address_of(&member.address) else {
+                    page.missing.push(format!("{}: the address of {} is not known (yet)", member.name, member.address));
+                    continue;
+                };
+                let same = |entry: &Entry| entry.server.address == address && entry.id == member.id && entry.server.backup == member.backup;
+                let entry = match known.remove(&member.name).filter(same) {
+                    Some(entry) => Entry { member, ..entry },
+                    None => self.enter(&backend.name, member, address, now),
+                };
+                page.entries.push(entry);
+            }
+            self.pages.push(page);
+        }
+    }
+
+    fn enter(&mut self, backend: &str, member: Member, address: SocketAddr, now: Instant) -> Entry {
+        let key = self.next_key;
+        self.next_key += 1;
+        let workers = self.setting.workers;
+        let tally = self.tallies.entry((backend.to_owned(), member.name.clone())).or_insert_with(|| Arc::new(Tally::new(workers)));
+        let door = if member.id.is_some() { Door::Relay { token: (self.setting.token)(&member.name) } } else { Door::Plain };
+        let server = Server {
+            key,
+            name: member.name.clone(),
+            address,
+            preamble: door::local_preamble(&door).into(),
+            door,
+            discovered: member.id.is_some(),
+            backup: member.backup,
+            tally: Arc::clone(tally),
+            signs: Signs::default(),
+        };
+        Entry { server: Arc::new(server), id: member.id, member, evidence: Evidence::default(), created_at: now, standing: None }
+    }
+
+    fn address_of(&self, text: &str) -> Option<SocketAddr> {
+        text.parse().ok().or_else(|| self.resolved.get(text).copied())
+    }
+
+    /// Members' addresses that are host names.
+    #[must_use]
+    pub fn names_to_look_up<'a>(&self, instances: impl Iterator<Item = &'a InstanceStatus> + Clone) -> Vec<String> {
+        let members = |backend| membership::members(backend, instances.clone(), &self.overrides);
+        let names = self.generation.document.backends.iter().flat_map(members).map(|member| member.address);
+        let mut names: Vec<_> = names.filter(|address| address.parse::<SocketAddr>().is_err()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// A name was looked up. Returns whether that changed anything.
+    pub fn looked_up(&mut self, name: String, address: SocketAddr) -> bool {
+        self.resolved.insert(name, address) != Some(address)
+    }
+
+    /// Something was set here.
+    pub fn set(&mut self, server: &str, set: Override) {
+        let entry = self.overrides.entry(server.to_owned()).or_default();
+        *entry = Override { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
+    }
+
+    /// The registry knows now what was set here.
+    pub fn forget(&mut self, server: &str) {
+        self.overrides.remove(server);
+    }
+
+    /// What was set here for discovered servers and is not known to the registry.
+    #[must_use]
+    pub fn drift(&self) -> Vec<(String, Override)> {
+        let discovered = |name: &String| self.entries().any(|entry| entry.member.name == *name && entry.id.is_some());
+        self.overrides.iter().filter(|(name, _)| discovered(name)).map(|(name, set)| (name.clone(), *set)).collect()
+    }
+
+    /// Every server now.
+    pub fn servers(&self) -> impl Iterator<Item = (&Arc<Backend>, &Arc<Server>)> {
+        self.pages.iter().flat_map(|page| page.entries.iter().map(|entry| (&page.settings, &entry.server)))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.pages.iter().flat_map(|page| &page.entries)
+    }
+
+    /// Adds one observation about a server; one that is not in the book any more is nobody's business.
+    pub fn observe(&mut self, key: u64, seen: Seen, now: Instant) -> Option<(Change, String)> {
+        let (page, index) = self.pages.iter_mut().find_map(|page| {
+            let index = page.entries.iter().position(|entry| entry.server.key == key)?;
+            Some((page, index))
+        })?;
+        let rules = config::rules(&page.settings);
+        let entry = &mut page.entries[index];
+        match &seen {
+            Seen::Passed => entry.server.tally.checks.passed.fetch_add(1, Relaxed),
+            Seen::Failed(Fault::Check(_)) => entry.server.tally.checks.failed.fetch_add(1, Relaxed),
+            Seen::Failed(_) => 0,
+        };
+        let silent = seen == Seen::Failed(Fault::Silent);
+        let change = entry.evidence.observe(&rules, now, seen);
+        if silent {
+            entry.server.signs.release();
+        }
+        if change == Some(Change::Ejected) {
+            entry.server.tally.checks.ejections.fetch_add(1, Relaxed);
+        }
+        change.map(|change| (change, entry.server.name.clone()))
+    }
+
+    /// Judges everybody. Returns a new snapshot when anything that anybody can see has changed.
+    pub fn judge(&mut self, now: Instant, wall: Timestamp) -> Option<Snapshot> {
+        let uptime = self.setting.uptime;
+        let pools: Vec<_> = self.pages.iter_mut().map(|page| Arc::new(page.judge(uptime, now, wall))).collect();
+        if self.published > 0 && pools == self.last && Arc::ptr_eq(&self.generation, &self.last_generation) {
+            return None;
+        }
+        self.published += 1;
+        self.last.clone_from(&pools);
+        self.last_generation = Arc::clone(&self.generation);
+        Some(Snapshot { number: self.published, generation: Arc::clone(&self.generation), pools })
+    }
+}
+
+impl Page {
+    fn judge(&mut self, uptime: Uptime, now: Instant, wall: Timestamp) -> Pool {
+        let rules = config::rules(&self.settings);
+        let mut judgements: Vec<Judgement> = self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
+        let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
+        let servers: Vec<_> = self.entries.iter_mut().zip(judgements).map(|(entry, judgement)| entry.listed(judgement, wall)).collect();
+        let candidates = servers.iter().map(|it| Candidate { standing: it.judgement.standing, weight: it.weight }).collect();
+        Pool { settings: Arc::clone(&self.settings), servers, candidates, panic, missing: self.missing.clone() }
+    }
+}
+
+impl Entry {
+    fn judge(&mut self, rules: &Rules, uptime: Uptime, now: Instant) -> Judgement {
+        let answered = uptime.instant(self.server.tally.counts.max(|it| &it.answered_at));
+        if let Some(at) = answered.filter(|&at| at > self.created_at) {
+            self.evidence.answered(at);
+        }
+        self.server.signs.set_in_transition(self.evidence.in_transition());
+        judge(&Inputs {
+            admin: self.member.admin,
+            weight: self.member.weight,
+            backup: self.member.backup,
+            own: self.evidence.opinion(rules, now),
+            verdict: self.member.verdict.clone(),
+        })
+    }
+
+    fn listed(&mut self, judgement: Judgement, wall: Timestamp) -> Listed {
+        let since = match self.standing {
+            Some((standing, since)) if standing == judgement.standing => since,
+            _ => wall,
+        };
+        self.standing = Some((judgement.standing, since));
+        Listed {
+            server: Arc::clone(&self.server),
+            judgement,
+            admin: self.member.admin,
+            weight: self.member.weight,
+            drift: self.member.drift,
+            changed_at: since,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The roster: the one owner of who the servers are and what is thought of them.
+//!
+//! Workers, checks, prober and API send it what they see; configuration and membership reach it as they change. After each it judges everybody
+//! ([`book`], pure) and publishes a [`Snapshot`] if anything changed. It runs on the control runtime and never on a worker.
+
+pub mod book;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+
+use crate::{
+    check,
+    config::Generation,
+    evidence::{Change, Seen},
+    membership::{Memory, Override},
+    snapshot::Snapshot,
+};
+use book::Book;
+
+/// Evidence ages and counters are looked at this often.
+const TICK: Duration = Duration::from_millis(200);
+/// Observations and commands that may wait.
+const QUEUE: usize = 4096;
+/// One look-up of a host name.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
+/// Host names are looked up again after so long.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// What the roster is told.
+#[derive(Debug)]
+enum Told {
+    Observed { key: u64, seen: Seen },
+    LookedUp { name: String, address: SocketAddr },
+    Set { server: String, set: Override },
+    Written { server: String },
+}
+
+/// Reads and tells the roster. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    told: mpsc::Sender<Told>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    published: watch::Receiver<u64>,
+    drift: watch::Receiver<Vec<(String, Override)>>,
+}
+
+impl Handle {
+    /// What is known now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Returns when there is a newer snapshot than this one; false when there will not be any more.
+    pub async fn newer_than(&self, number: u64) -> bool {
+        let mut published = self.published.clone();
+        published.wait_for(|&it| it > number).await.is_ok()
+    }
+
+    /// Tells what was seen of a server. Never waits: when the roster is behind by thousands of observations, one more changes nothing.
+    pub fn observe(&self, key: u64, seen: Seen) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.told.try_send(Told::Observed { key, seen }) {
+            metrics::counter!(crate::metrics::OBSERVATIONS_DROPPED).increment(1);
+        }
+    }
+
+    /// Sets something here, for servers of that name.
+    pub async fn set(&self, server: &str, set: Override) {
+        self.tell(Told::Set { server: server.to_owned(), set }).await;
+    }
+
+    /// The registry has taken what was set here.
+    pub async fn written(&self, server: &str) {
+        self.tell(Told::Written { server: server.to_owned() }).await;
+    }
+
+    /// What was set here and is not known to the registry yet.
+    #[must_use]
+    pub fn drift(&self) -> watch::Receiver<Vec<(String, Override)>> {
+        self.drift.clone()
+    }
+
+    async fn tell(&self, told: Told) {
+        // The roster ends only with the process.
+        if self.told.send(told).await.is_err() {
+            tracing::debug!("the roster has ended");
+        }
+    }
+}
+
+/// What the roster follows.
+pub struct Sources {
+    /// Configuration in force.
+    pub generations: watch::Receiver<Arc<Generation>>,
+    /// The registry's list.
+    pub membership: chassis::membership::Watch,
+    /// The wall clock.
+    pub clock: chassis::Clock,
+}
+
+/// The roster before it runs.
+pub struct Roster {
+    book: Book,
+    memory: Memory,
+    sources: Sources,
+    told: mpsc::Receiver<Told>,
+    handle: Handle,
+    published: watch::Sender<u64>,
+    drift: watch::Sender<Vec<(String, Override)>>,
+    checks: HashMap<u64, AbortHandle>,
+    looked_up: HashMap<String, Instant>,
+}
+
+impl Roster {
+    /// A roster that knows nobody yet.
+    #[must_use]
+    pub fn new(book: Book, sources: Sources) -> Self {
+        let (tell, told) = mpsc::channel(QUEUE);
+        let (published, seen) = watch::channel(0);
+        let (drift, drifted) = watch::channel(Vec::new());
+        let handle = Handle { told: tell, snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())), published: seen, drift: drifted };
+        Self { book, memory: Memory::default(), sources, told, handle, published, drift, checks: HashMap::new(), looked_up: HashMap::new() }
+    }
+
+    /// For everybody else.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until nobody can tell it anything any more.
+    pub async fn run(&mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.reconcile();
+        loop {
+            tokio::select! {
+                Some(told) = self.told.recv() => self.hear(told),
+                Ok(()) = self.sources.generations.changed() => self.reconcile(),
+                () = self.sources.membership.changed() => self.reconcile(),
+                _ = tick.tick() => self.look_up(),
+                else => return,
+            }
+            self.publish();
+        }
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Observed { key, seen } => {
+                let words = match &seen {
+                    Seen::Passed => String::new(),
+                    Seen::Failed(fault) => fault.to_string(),
+                };
+                match self.book.observe(key, seen, Instant::now()) {
+                    Some((Change::Ejected, server)) => tracing::warn!(server, "out of turn: {words}"),
+                    Some((Change::Returned, server)) => tracing::info!(server, "back in turn: its checks pass"),
+                    None => {}
+                }
+            }
+            Told::LookedUp { name, address } => {
+                if self.book.looked_up(name, address) {
+                    self.reconcile();
+                }
+            }
+            Told::Set { server, set } => {
+                self.book.set(&server, set);
+                self.reconcile();
+            }
+            Told::Written { server } => {
+                self.book.forget(&server);
+                self.reconcile();
+            }
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let now = Instant::now();
+        let generation = Arc::clone(&self.sources.generations.borrow_and_update());
+        let membership = self.sources.membership.borrow();
+        self.memory.update(membership.instances.values().cloned(), now);
+        self.book.reconcile(&generation, self.memory.instances(), now);
+        self.drift.send_if_modified(|known| {
+            let drift = self.book.drift();
+            let differs = *known != drift;
+            *known = drift;
+            differs
+        });
+        self.follow_checks();
+        self.look_up();
+        self.publish();
+    }
+
+    /// Every server has one checking task, which ends with it. Settings of a check are read anew for each.
+    fn follow_checks(&mut self) {
+        let mut wanted = HashSet::new();
+        for (settings, server) in self.book.servers() {
+            wanted.insert(server.key);
+            self.checks.entry(server.key).or_insert_with(|| {
+                let (settings, server, handle) = (settings.name.clone(), Arc::clone(server), self.handle.clone());
+                tokio::spawn(check::follow(settings, server, handle)).abort_handle()
+            });
+        }
+        self.checks.retain(|key, task| {
+            let keep = wanted.contains(key);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    /// Starts looking up the host names that are due.
+    fn look_up(&mut self) {
+        let now = Instant::now();
+        for name in self.book.names_to_look_up(self.memory.instances()) {
+            let due = self.looked_up.get(&name).is_none_or(|&at| now.saturating_duration_since(at) >= LOOK_UP_EVERY);
+            if !due {
+                continue;
+            }
+            self.looked_up.insert(name.clone(), now);
+            let handle = self.handle.clone();
+            tokio::spawn(async move {
+                match tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host(name.as_str())).await {
+                    Ok(Ok(found)) => {
+                        let first = found.into_iter().next();
+                        if let Some(address) = first {
+                            handle.tell(Told::LookedUp { name: name.clone(), address }).await;
+                        }
+                    }
+                    Ok(Err(error)) => tracing::warn!(name, "cannot look up the address of a server: {error}"),
+                    Err(_) => tracing::warn!(name, "looking up the address of a server takes too long"),
+                }
+            });
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(snapshot) = self.book.judge(Instant::now(), self.sources.clock.now()) {
+            let number = snapshot.number;
+            self.handle.snapshot.store(Arc::new(snapshot));
+            self.published.send_replace(number);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The balancer as a process: options → roster and workers → configuration → serve → drain.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    num::NonZero,
+    sync::Arc,
+};
+
+use chassis::{Fail, Failure, Process, configuration::Problem};
+use cluster::Service;
+use proto::balancer::balancer_server::BalancerServer;
+
+use crate::{
+    api::{self, Api, Registry},
+    engine::{Engine, Running, Surroundings},
+    metrics, roster,
+};
+
+/// Options of the balancer.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// What every service takes.
+    #[command(flatten)]
+    pub chassis: chassis::Options,
+    /// Address for clients: what the bundle calls `${node.listen.frontend}`
+    #[arg(long, env = "SHOAL_FRONTEND", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub frontend: SocketAddr,
+    /// Threads that carry traffic [default: one per core]
+    #[arg(long, env = "SHOAL_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+/// How often a change that the registry does not know yet is offered to it.
+const OFFER_EVERY: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Runs until drained.
+///
+/// # Errors
+/// Whatever keeps it from serving, in one sentence with the remedy.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let own = options.clone();
+    chassis::run("balancer", &options.chassis, move |process| serve(process, own))
+}
+
+async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    let workers = options.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
+    let frontend = free(options.frontend)?;
+    metrics::describe();
+    let engine = Arc::new(Engine::new(surroundings(&process, workers)?));
+    let view = Arc::new(engine.view());
+    let registry = Registry::new(process.channel(Service::Registry));
+    let api = Api::new(engine.view(), registry.clone());
+    process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(api)), &api::POLICY)?;
+    process.serve_admin(axum::Router::new())?;
+    let applying = Arc::clone(&engine);
+    let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
+    let follower = process.configuration(variables, move |rendered| {
+        applying.apply(&rendered.revision, &rendered.document).map_err(|problems| problems.into_iter().map(Problem::new).collect())
+    })?;
+    follower.first().await?;
+    let running =
+        Arc::new(engine.start(&process.cluster_id()).fail("start the workers", "raise the limits on threads and files of this user")?);
+    process.spawn("metrics", move || metrics::follow(Arc::clone(&view)));
+    let offering = (engine.view().roster, registry);
+    process.spawn("drift", move || offer_drift(offering.0.clone(), offering.1.clone()));
+    process.register();
+    process.set_ready(true);
+    leave_when_stopped(&process, &running);
+    let within = options.chassis.drain_timeout;
+    let drained = async {
+        if let Some(drained) = running.drain(within).await
+            && drained.aborted > 0
+        {
+            tracing::warn!(connections = drained.aborted, "cut at the end of the drain");
+        }
+    };
+    process.drain(drained).await
+}
+
+fn surroundings(process: &Process, workers: usize) -> Result<Surroundings, Failure> {
+    let announced = process.clone();
+    let spawning = process.clone();
+    Ok(Surroundings {
+        workers,
+        name: process.name().to_owned(),
+        cluster_key: *process.cluster_key()?.as_bytes(),
+        membership: process.membership(),
+        clock: process.clock(),
+        access_log: process.data_dir().path("access.log"),
+        announce: Box::new(move |name, address| announced.endpoint(name, address)),
+        spawn: Arc::new(move |name, task| spawning.spawn(name, move || task())),
+    })
+}
+
+/// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound when the configuration names them.
+/// Port 0 becomes a real one.
+fn free(address: SocketAddr) -> Result<SocketAddr, Failure> {
+    TcpListener::bind(address).and_then(|listener| listener.local_addr()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(format!("the frontend address {address} is in use"))
+            .remedy("stop what listens there, or choose another address with --frontend"),
+        _ => Failure::new(format!("cannot listen on the frontend address {address}: {error}"))
+            .remedy("give --frontend an address of this machine, with a port above 1023 unless privileged"),
+    })
+}
+
+/// From the first signal on, answers ask clients to come anew, and so to find another balancer.
+fn leave_when_stopped(process: &Process, running: &Arc<Running>) {
+    let (stop, running) = (process.stop(), Arc::clone(running));
+    process.spawn("leave", move || {
+        let (stop, running) = (stop.clone(), Arc::clone(&running));
+        async move {
+            stop.wait().await;
+            running.leave();
+        }
+    });
+}
+
+/// Writes what was set here while the registry was out of reach through to it, once it can be.
+async fn offer_drift(roster: roster::Handle, registry: Registry) {
+    let mut drift = roster.drift();
+    loop {
+        let kept = drift.borrow_and_update().clone();
+        for (server, set) in &kept {
+            match registry.write(server, *set, "set on a balancer while the registry was out of reach").await {
+                Ok(()) => roster.written(server).await,
+                Err(status) if api::is_out_of_reach(&status) => {}
+                Err(status) => {
+                    tracing::warn!(server, "the registry refuses what was set here, so it is dropped: {}", status.message());
+                    roster.written(server).await;
+                }
+            }
+        }
+        let pause = async { if kept.is_empty() { std::future::pending().await } else { tokio::time::sleep(OFFER_EVERY).await } };
+        tokio::select! {
+            changed = drift.changed() => if changed.is_err() { return },
+            () = pause => {}
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One server as everybody in the process sees it: an identity that lives as long as name, address and process stay the same.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
+
+/// How a server is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// A Shoal node's relay door: every connection begins with a PROXY v2 header that carries this token (DESIGN §8).
+    Relay {
+        /// HMAC-SHA256(cluster key, the node's name).
+        token: [u8; 32],
+    },
+    /// A server that is not Shoal's: HTTP from the first byte on.
+    Plain,
+}
+
+impl Door {
+    /// Whether a Shoal node is behind it.
+    #[must_use]
+    pub const fn is_relay(&self) -> bool {
+        matches!(self, Self::Relay { .. })
+    }
+}
+
+/// Counters of a server, by name: they outlive a restart of the process behind it.
+#[derive(Debug)]
+pub struct Tally {
+    /// One for each worker.
+    pub counts: PerWorker<ServerCounts>,
+    /// Of the checks.
+    pub checks: CheckCounts,
+}
+
+impl Tally {
+    /// All at zero.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { counts: PerWorker::new(workers), checks: CheckCounts::default() }
+    }
+}
+
+/// One server of one backend.
+#[derive(Debug)]
+pub struct Server {
+    /// Unique in the process, never reused.
+    pub key: u64,
+    /// Its name in the backend.
+    pub name: String,
+    /// Where requests go.
+    pub address: SocketAddr,
+    /// How it is spoken to.
+    pub door: Door,
+    /// What a pooled connection to it begins with.
+    pub preamble: bytes::Bytes,
+    /// From the registry, or else named in the bundle.
+    pub discovered: bool,
+    /// Named as backup.
+    pub backup: bool,
+    /// Its counters.
+    pub tally: Arc<Tally>,
+    /// Its signs of life that no worker received itself.
+    pub signs: Signs,
+}
+
+/// What passes between workers, prober and roster about one server without a message.
+#[derive(Debug, Default)]
+pub struct Signs {
+    probing: AtomicBool,
+    probe_answered_at: AtomicU64,
+    releases: AtomicU64,
+    in_transition: AtomicBool,
+}
+
+impl Signs {
+    /// Takes the right to probe it; false when somebody has it. One probe at a time, whatever the number of workers that suspect it.
+    #[must_use]
+    pub fn begin_probe(&self) -> bool {
+        !self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the right back.
+    pub fn end_probe(&self) {
+        self.probing.store(false, Ordering::Release);
+    }
+
+    /// It answered a probe.
+    pub fn probe_answered(&self, uptime: Uptime, now: Instant) {
+        self.probe_answered_at.fetch_max(uptime.millis(now), Ordering::AcqRel);
+    }
+
+    /// When it last answered a probe.
+    #[must_use]
+    pub fn last_probe_answer(&self, uptime: Uptime) -> Option<Instant> {
+        uptime.instant(self.probe_answered_at.load(Ordering::Acquire))
+    }
+
+    /// The requests that wait for it now shall go elsewhere.
+    pub fn release(&self) {
+        self.releases.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Its standing is about to change: checks shall come sooner.
+    pub fn set_in_transition(&self, yes: bool) {
+        self.in_transition.store(yes, Ordering::Release);
+    }
+
+    /// See [`Signs::set_in_transition`].
+    #[must_use]
+    pub fn is_in_transition(&self) -> bool {
+        self.in_transition.load(Ordering::Acquire)
+    }
+
+    /// Changes with every [`Signs::release`].
+    #[must_use]
+    pub fn releases(&self) -> u64 {
+        self.releases.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the roster publishes and the workers read: every backend's servers with their standing, immutable.
+
+use std::sync::Arc;
+
+use cluster::AdminState;
+use cluster_config::document::balancer::Backend;
+use jiff::Timestamp;
+
+use crate::{
+    config::Generation,
+    pick::Candidate,
+    server::Server,
+    standing::{Cause, Judgement, Standing},
+};
+
+/// All backends at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with every publication.
+    pub number: u64,
+    /// The configuration it belongs to.
+    pub generation: Arc<Generation>,
+    /// In the bundle's order.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+impl Snapshot {
+    /// Before anything is known.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { number: 0, generation: Arc::new(Generation::none()), pools: Vec::new() }
+    }
+
+    /// The pool of a backend.
+    #[must_use]
+    pub fn pool(&self, backend: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|it| it.settings.name == backend)
+    }
+}
+
+/// One backend's servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// What the bundle says about it.
+    pub settings: Arc<Backend>,
+    /// By name.
+    pub servers: Vec<Listed>,
+    /// For picking: the same indexes as `servers`.
+    pub candidates: Vec<Candidate>,
+    /// See [`crate::standing::settle`].
+    pub panic: bool,
+    /// Members that cannot be servers yet, and why.
+    pub missing: Vec<String>,
+}
+
+/// A server with what is thought of it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Who it is.
+    pub server: Arc<Server>,
+    /// Its standing and the reasons.
+    pub judgement: Judgement,
+    /// What operators want of it.
+    pub admin: AdminState,
+    /// Its share.
+    pub weight: u32,
+    /// Set here, not yet known to the registry.
+    pub drift: bool,
+    /// When its standing last changed.
+    pub changed_at: Timestamp,
+}
+
+impl PartialEq for Listed {
+    /// Whether readers see the same: who it is, not what its counters say.
+    fn eq(&self, other: &Self) -> bool {
+        let seen = |it: &Self| (it.server.key, it.admin, it.weight, it.drift);
+        seen(self) == seen(other) && self.judgement == other.judgement
+    }
+}
+
+impl Listed {
+    /// Whether idle connections to it are worth keeping.
+    #[must_use]
+    pub fn may_be_pooled(&self) -> bool {
+        self.judgement.standing != Standing::Excluded && self.judgement.cause != Cause::OwnEvidence
+    }
+}

@@ -1,0 +1,89 @@
+//! CONNECT after its 2xx: bytes both ways until both ends have closed, nothing moves for too long, or one side fails.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use relay::{
+    stream::Stream,
+    tunnel::{End, Options},
+};
+
+use uuid::Uuid;
+
+use crate::{
+    desk::{Desk, Slot},
+    listen::Frontend,
+    look,
+    record::Record,
+    stats::Count,
+};
+
+/// A gauge that goes down again however the tunnel ends.
+struct Active<'a>(&'a Count);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
+/// A tunnel that a 2xx has opened, with what its record will say.
+pub struct Open {
+    /// The server's end.
+    pub upstream: Box<Stream>,
+    /// The server.
+    pub slot: Rc<Slot>,
+    /// It may be silent for so long.
+    pub idle: Duration,
+    /// The request's id.
+    pub id: Uuid,
+    /// When the request's head was complete.
+    pub began: Instant,
+    /// What was asked for.
+    pub target: Box<str>,
+    /// The 2xx.
+    pub status: u16,
+    /// How many servers were asked.
+    pub attempts: u32,
+}
+
+/// Runs it to its end. A server's death cannot be helped here: it is counted apart.
+pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: SocketAddr, mut open: Box<Open>) {
+    frontend.counts.of(desk.worker().index()).tunnels.up();
+    let slot = Rc::clone(&open.slot);
+    let counts = slot.counts();
+    counts.active_tunnels.up();
+    let active = Active(&counts.active_tunnels);
+    let report = relay::tunnel::run(client, &mut open.upstream, &Options { idle: open.idle }).await;
+    drop(active);
+    counts.bytes_out.add(report.a_to_b);
+    counts.bytes_in.add(report.b_to_a);
+    let error = match report.end {
+        End::Idle => "tunnel_idle",
+        End::A(_) => "client_aborted",
+        // The kernel closes a killed process's connections in order: only a look tells an end from a death.
+        End::Finished | End::B(_) if look::is_dead(desk, &slot).await => {
+            frontend.counts.of(desk.worker().index()).cut_tunnels.up();
+            "tunnel_cut"
+        }
+        End::Finished => "",
+        End::B(_) => "tunnel_broken",
+    };
+    desk.journal().add(&Record {
+        at: desk.journal().now(),
+        id: open.id,
+        client: &peer.ip().to_canonical().to_string(),
+        frontend: &frontend.name,
+        method: "CONNECT",
+        target: &open.target,
+        status: open.status,
+        bytes: report.a_to_b + report.b_to_a,
+        took: open.began.elapsed(),
+        server: &slot.server.name,
+        attempts: open.attempts,
+        error,
+    });
+}

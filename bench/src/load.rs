@@ -1,0 +1,6 @@
+//! What contenders are measured with. Every answer is verified: status, length and content; nothing is measured that does not work.
+
+pub mod client;
+pub mod idle;
+pub mod requests;
+pub mod tunnels;

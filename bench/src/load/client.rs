@@ -1,0 +1,111 @@
+//! One HTTP/1.1 client connection that checks what it gets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// For one answer: a contender that has stopped ends the measurement instead of holding it.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MOST_HEAD: usize = 32 * 1024;
+
+/// A connection through a contender.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = timeout(PATIENCE, TcpStream::connect(address)).await?.with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// A request and its whole answer, which has to be a 200 with `body` bytes of the origin's.
+    pub async fn request(&mut self, request: &[u8], body: usize) -> Result<()> {
+        timeout(PATIENCE, async {
+            self.stream.write_all(request).await?;
+            let (head, length) = self.head().await?;
+            ensure!(length == body, "{length} bytes of body instead of {body}");
+            while self.buffer.len() < head + body {
+                self.more().await?;
+            }
+            ensure!(self.buffer[head..head + body].iter().all(|byte| *byte == b'x'), "not the origin's bytes");
+            self.buffer.drain(..head + body);
+            Ok(())
+        })
+        .await?
+    }
+
+    /// Opens a tunnel.
+    pub async fn tunnel(&mut self, origin: SocketAddr) -> Result<()> {
+        timeout(PATIENCE, async {
+            let connect = format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n");
+            self.stream.write_all(connect.as_bytes()).await?;
+            let (head, _) = self.head().await?;
+            self.buffer.drain(..head);
+            Ok(())
+        })
+        .await?
+    }
+
+    /// A request whose answer is so long that it is counted, and its bytes looked at here and there, instead of kept.
+    pub async fn download(&mut self, request: &[u8], body: usize) -> Result<()> {
+        self.stream.write_all(request).await?;
+        let (head, length) = timeout(PATIENCE, self.head()).await??;
+        ensure!(length == body, "{length} bytes instead of {body}");
+        let mut left = body.checked_sub(self.buffer.len() - head).context("more bytes than announced")?;
+        self.buffer.clear();
+        let mut chunk = vec![0; 256 * 1024];
+        while left > 0 {
+            let read = timeout(PATIENCE, self.stream.read(&mut chunk)).await??;
+            ensure!(read > 0, "the tunnel ended {left} bytes too early");
+            ensure!(chunk[0] == b'x' && chunk[read - 1] == b'x', "not the origin's bytes");
+            left = left.checked_sub(read).context("more bytes than announced")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the other side closes, as it has been asked to.
+    pub async fn closed(mut self) -> Result<()> {
+        ensure!(timeout(PATIENCE, self.stream.read(&mut [0])).await?? == 0, "bytes after the answer");
+        Ok(())
+    }
+
+    /// Length of the head, and of the body that it announces.
+    async fn head(&mut self) -> Result<(usize, usize)> {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; 48];
+            let mut response = httparse::Response::new(&mut fields);
+            if let httparse::Status::Complete(end) = response.parse(&self.buffer)? {
+                ensure!(response.code == Some(200), "not a 200: {}", String::from_utf8_lossy(&self.buffer[..end]));
+                let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+                let length = length.map(|field| std::str::from_utf8(field.value)).transpose()?;
+                return Ok((end, length.map_or(Ok(0), str::parse)?));
+            }
+            if self.buffer.len() > MOST_HEAD {
+                bail!("a head without an end");
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn more(&mut self) -> Result<()> {
+        self.buffer.reserve(16 * 1024);
+        ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "closed in the middle of an answer");
+        Ok(())
+    }
+}
+
+/// A GET of a path of the origin, as a proxy's client writes it.
+pub fn get(origin: SocketAddr, path: &str, connection: &str) -> Vec<u8> {
+    format!("GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: bench\r\nAccept: */*\r\n{connection}\r\n").into_bytes()
+}

@@ -1,0 +1,119 @@
+//! As many GETs as told, over as many connections as told, each sent when the one before it has been answered.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use tokio::task::{JoinSet, LocalSet};
+
+use super::client::{Client, get};
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Of the contender.
+    pub address: SocketAddr,
+    /// Whose resource is asked for.
+    pub origin: SocketAddr,
+    /// `/b/N` or `/c/N`.
+    pub path: String,
+    /// Bytes of body that have to come.
+    pub body: usize,
+    /// A new connection for every request.
+    pub fresh: bool,
+    /// At the same time.
+    pub connections: usize,
+    /// Altogether.
+    pub requests: u64,
+}
+
+/// How long it took.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything.
+    pub took: Duration,
+    /// Each request, sorted.
+    pub latencies: Vec<Duration>,
+}
+
+impl Outcome {
+    /// The latency that `share` (0 to 1) of the requests did not exceed.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let index = (self.latencies.len().saturating_sub(1) as f64 * share).round() as usize;
+        self.latencies.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// Sends them all; the first wrong answer ends it with an error.
+pub async fn run(plan: Plan) -> Result<Outcome> {
+    let plan = Rc::new(plan);
+    let left = Rc::new(Cell::new(plan.requests));
+    let begun = Instant::now();
+    let local = LocalSet::new();
+    let mut latencies = Vec::with_capacity(usize::try_from(plan.requests)?);
+    let clients = local.run_until(async {
+        let mut clients = JoinSet::new();
+        for _ in 0..plan.connections {
+            clients.spawn_local(client(Rc::clone(&plan), Rc::clone(&left)));
+        }
+        while let Some(ended) = clients.join_next().await {
+            latencies.extend(ended??);
+        }
+        anyhow::Ok(())
+    });
+    clients.await?;
+    let took = begun.elapsed();
+    latencies.sort_unstable();
+    Ok(Outcome { took, latencies })
+}
+
+async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
+    let request = get(plan.origin, &plan.path, if plan.fresh { "Connection: close\r\n" } else { "" });
+    let mut latencies = Vec::new();
+    let mut kept = None;
+    while let Some(rest) = left.get().checked_sub(1) {
+        left.set(rest);
+        let begun = Instant::now();
+        let mut client = match kept.take() {
+            Some(client) => client,
+            None => Client::connect(plan.address).await?,
+        };
+        client.request(&request, plan.body).await?;
+        if plan.fresh {
+            client.closed().await?;
+        } else {
+            kept = Some(client);
+        }
+        latencies.push(begun.elapsed());
+    }
+    Ok(latencies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_few_and_of_none() {
+        let latencies = (1..=100).map(Duration::from_micros).collect();
+        let outcome = Outcome { took: Duration::ZERO, latencies };
+        assert_eq!(outcome.quantile(0.5), Duration::from_micros(51));
+        assert_eq!(outcome.quantile(1.0), Duration::from_micros(100));
+        assert_eq!(Outcome { took: Duration::ZERO, latencies: Vec::new() }.quantile(0.99), Duration::ZERO);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_origin_answers_both_kinds_of_connection_and_counts_what_is_cacheable() {
+        let origin = crate::origin::Origin::start().unwrap();
+        for (path, body, fresh) in [("/b/1024", 1024, false), ("/c/65536", 65536, false)] {
+            let address = origin.address;
+            let plan = Plan { address, origin: address, path: path.into(), body, fresh, connections: 4, requests: 100 };
+            assert_eq!(run(plan).await.unwrap().latencies.len(), 100);
+        }
+        assert_eq!(origin.cacheable(), 100);
+    }
+}

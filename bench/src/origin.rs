@@ -1,0 +1,177 @@
+//! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared answers, one read and one write a request.
+//!
+//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may. CONNECT is answered with 200 and what follows in the
+//! tunnel is served as everything else, so that the origin can be the end of a tunnel, or the next hop that opens one.
+
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind, IoSlice, Read, Write},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use anyhow::Result;
+use mio::{
+    Events, Interest, Poll, Token,
+    net::{TcpListener, TcpStream},
+};
+
+const LISTENER: Token = Token(0);
+/// A body is this again and again.
+static BODY: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+/// More than a head of ours: who sends more without an end is cut off.
+const MOST_HEAD: usize = 64 * 1024;
+
+/// Where it listens, and what it has seen.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where.
+    pub address: SocketAddr,
+    cacheable: Arc<AtomicU64>,
+}
+
+impl Origin {
+    /// Starts its thread, which lives as long as the process.
+    pub fn start() -> Result<Self> {
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+        let origin = Self { address: listener.local_addr()?, cacheable: Arc::default() };
+        let cacheable = Arc::clone(&origin.cacheable);
+        std::thread::Builder::new().name("origin".into()).spawn(move || run(listener, &cacheable))?;
+        Ok(origin)
+    }
+
+    /// How often something was asked for that a cache could have had.
+    #[must_use]
+    pub fn cacheable(&self) -> u64 {
+        self.cacheable.load(Ordering::Relaxed)
+    }
+}
+
+fn run(mut listener: TcpListener, cacheable: &AtomicU64) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(256);
+    let mut peers = HashMap::new();
+    let mut next = LISTENER.0;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            other => other?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                while let Ok((mut stream, _)) = listener.accept() {
+                    next += 1;
+                    stream.set_nodelay(true)?;
+                    poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
+                    peers.insert(Token(next), Peer::new(stream));
+                }
+            } else if let Some(peer) = peers.get_mut(&event.token())
+                && !peer.ready(event.is_read_closed(), cacheable).unwrap_or(false)
+            {
+                peers.remove(&event.token());
+            }
+        }
+    }
+}
+
+/// A connection: what it still has to be sent, and what it sent that was no whole head.
+struct Peer {
+    stream: TcpStream,
+    input: Vec<u8>,
+    head: Vec<u8>,
+    body: u64,
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, input: Vec::new(), head: Vec::new(), body: 0 }
+    }
+
+    /// Does all that can be done now; false: the connection is over.
+    fn ready(&mut self, closed: bool, cacheable: &AtomicU64) -> io::Result<bool> {
+        let mut buffer = [0; 8192];
+        let mut drained = false;
+        loop {
+            if !self.flush()? {
+                return Ok(true);
+            }
+            if let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
+                self.answer(end, cacheable);
+                self.input.drain(..end + 4);
+                continue;
+            }
+            if drained {
+                return Ok(true);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(read) => {
+                    self.input.extend_from_slice(&buffer[..read]);
+                    // A short read has emptied the socket: what comes later is a new event. Only an end that came with it is none.
+                    drained = read < buffer.len() && !closed;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(self.input.len() < MOST_HEAD),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn answer(&mut self, end: usize, cacheable: &AtomicU64) {
+        let line = self.input[..end].split(|byte| *byte == b'\r').next().unwrap_or_default();
+        if line.starts_with(b"CONNECT ") {
+            self.head.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+            return;
+        }
+        let (store, body) = asked(line).unwrap_or((false, 0));
+        cacheable.fetch_add(u64::from(store), Ordering::Relaxed);
+        // Squid keeps nothing whose age it would have to guess.
+        let control =
+            if store { format!("max-age=86400\r\nDate: {}", httpdate::fmt_http_date(SystemTime::now())) } else { "no-store".into() };
+        self.head.extend_from_slice(format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\r\n").as_bytes());
+        self.body = body;
+    }
+
+    /// True when nothing is left to be sent.
+    fn flush(&mut self) -> io::Result<bool> {
+        while !self.head.is_empty() || self.body > 0 {
+            let body = &BODY[..usize::try_from(self.body).unwrap_or(usize::MAX).min(BODY.len())];
+            match self.stream.write_vectored(&[IoSlice::new(&self.head), IoSlice::new(body)]) {
+                Ok(written) => {
+                    let of_head = written.min(self.head.len());
+                    self.head.drain(..of_head);
+                    self.body -= (written - of_head) as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether the answer may be stored, and how long its body is.
+fn asked(line: &[u8]) -> Option<(bool, u64)> {
+    let path = line.split(|byte| *byte == b' ').nth(1)?;
+    let mut parts = path.rsplit(|byte| *byte == b'/');
+    let bytes = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    Some((parts.next()? == b"c", bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asked;
+
+    #[test]
+    fn reads_the_path_of_every_form() {
+        assert_eq!(asked(b"GET /b/1024 HTTP/1.1"), Some((false, 1024)));
+        assert_eq!(asked(b"GET http://127.0.0.1:80/c/65536 HTTP/1.1"), Some((true, 65536)));
+        assert_eq!(asked(b"OPTIONS * HTTP/1.1"), None);
+    }
+}

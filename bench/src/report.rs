@@ -1,0 +1,4 @@
+//! From results to what people read; nothing here measures.
+
+pub mod chart;
+pub mod markdown;

@@ -1,0 +1,180 @@
+//! Talking to a cluster as its operator: who is there, and a deadline and a readable failure for every rpc.
+
+use std::{future::Future, time::Duration};
+
+use anyhow::{Result, anyhow};
+use chassis::{
+    connect::{ServiceChannel, explain},
+    operator::{Context, Listing, Operator},
+};
+use cluster::{InstanceStatus, Service};
+use proto::{
+    balancer::balancer_client::BalancerClient, config::config_service_client::ConfigServiceClient,
+    health::health_checker_client::HealthCheckerClient, proxy::proxy_node_client::ProxyNodeClient,
+    registry::registry_client::RegistryClient,
+};
+use tonic::{Code, Response, Status};
+
+use crate::context::Target;
+
+/// Longest wait for one answer.
+pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// Runs a command's future to its end.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}
+
+/// A cluster, seen by an operator.
+pub struct Cluster {
+    operator: Operator,
+}
+
+impl Cluster {
+    /// Finds the cluster that `target` means and prepares to speak to it.
+    ///
+    /// # Errors
+    /// There is none, or the credentials cannot be used.
+    pub fn open(target: &Target) -> Result<Self> {
+        Self::with(&target.find()?)
+    }
+
+    /// Prepares to speak to the cluster of this context.
+    ///
+    /// # Errors
+    /// They cannot be read or do not fit together.
+    pub fn with(context: &Context) -> Result<Self> {
+        Ok(Self { operator: context.connect()? })
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> RegistryClient<ServiceChannel> {
+        RegistryClient::new(self.operator.registry())
+    }
+
+    /// The config-service.
+    ///
+    /// # Errors
+    /// The registry does not answer or lists none.
+    pub async fn config(&self) -> Result<ConfigServiceClient<ServiceChannel>> {
+        self.operator.list().await?;
+        Ok(ConfigServiceClient::new(self.operator.channel(Service::ConfigService).await?))
+    }
+
+    /// One proxy-node.
+    pub fn proxy_node(&self, node: &InstanceStatus) -> Result<ProxyNodeClient<ServiceChannel>> {
+        Ok(ProxyNodeClient::new(self.operator.channel_to(node)?))
+    }
+
+    /// One balancer.
+    pub fn balancer(&self, balancer: &InstanceStatus) -> Result<BalancerClient<ServiceChannel>> {
+        Ok(BalancerClient::new(self.operator.channel_to(balancer)?))
+    }
+
+    /// One health-checker.
+    pub fn checker(&self, checker: &InstanceStatus) -> Result<HealthCheckerClient<ServiceChannel>> {
+        Ok(HealthCheckerClient::new(self.operator.channel_to(checker)?))
+    }
+
+    /// Everything the registry lists.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn listing(&self) -> Result<Listing> {
+        Ok(self.operator.list().await?)
+    }
+
+    /// The instances of one service, by name.
+    ///
+    /// # Errors
+    /// The registry does not answer.
+    pub async fn instances(&self, service: Service) -> Result<Vec<InstanceStatus>> {
+        let mut instances = self.listing().await?.instances;
+        instances.retain(|status| status.instance.service == service);
+        Ok(instances)
+    }
+
+    /// One instance by name.
+    ///
+    /// # Errors
+    /// The registry does not answer or knows no such instance; the text lists the names of `service` that it knows.
+    pub async fn instance(&self, service: Service, name: &str) -> Result<InstanceStatus> {
+        let mut instances = self.instances(service).await?;
+        let Some(place) = instances.iter().position(|status| status.instance.name == name) else {
+            let known: Vec<_> = instances.iter().map(|status| status.instance.name.as_str()).collect();
+            return Err(unknown(service.as_str(), name, &known));
+        };
+        Ok(instances.swap_remove(place))
+    }
+}
+
+/// The failure for a name that nobody has.
+pub fn unknown(kind: &str, name: &str, known: &[&str]) -> anyhow::Error {
+    let remedy =
+        if known.is_empty() { "there are none yet, see `shoal status`".to_owned() } else { format!("choose one of {}", known.join(", ")) };
+    anyhow!("there is no {kind} named {name:?}: {remedy}")
+}
+
+/// What several instances answered.
+pub struct Answers<T> {
+    /// By name, of those that answered.
+    pub given: Vec<(String, T)>,
+    /// A failure that tells of the others, if any.
+    pub verdict: Result<()>,
+}
+
+/// Asks every one of `instances`.
+///
+/// # Errors
+/// None of them answered.
+pub async fn ask_all<T>(instances: &[InstanceStatus], ask: impl AsyncFn(&InstanceStatus) -> Result<T>) -> Result<Answers<T>> {
+    let (mut given, mut failures) = (Vec::new(), Vec::new());
+    for status in instances {
+        match ask(status).await {
+            Ok(answer) => given.push((status.instance.name.clone(), answer)),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    let failed = failures.len();
+    failures.dedup();
+    let failure = || anyhow!("{}", failures.join("; "));
+    match failed {
+        0 => Ok(Answers { given, verdict: Ok(()) }),
+        _ if given.is_empty() => Err(failure()),
+        _ => Ok(Answers { given, verdict: Err(failure().context(format!("{failed} of {} did not answer", instances.len()))) }),
+    }
+}
+
+/// Waits for one answer, at most [`ANSWER`].
+///
+/// # Errors
+/// `whom` refused or did not answer, in words for people.
+pub async fn call<T>(whom: &str, answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(failed(whom, &status)),
+        Err(_) => Err(silent(whom)),
+    }
+}
+
+/// The failure of somebody who does not answer.
+pub fn silent(whom: &str) -> anyhow::Error {
+    anyhow!("{whom} did not answer within {} s: see `shoal status` and its log", ANSWER.as_secs())
+}
+
+/// What a refusal means for people.
+pub fn failed(whom: &str, status: &Status) -> anyhow::Error {
+    let said = status.message().trim_end_matches('.');
+    match status.code() {
+        Code::Unavailable | Code::Unknown => {
+            anyhow!("{whom} cannot be reached ({}): see whether it runs (`shoal status`, its log)", explain(status))
+        }
+        Code::DeadlineExceeded | Code::Cancelled => silent(whom),
+        Code::PermissionDenied | Code::Unauthenticated => {
+            anyhow!("{whom} refuses this ({said}): use an operator's certificate (`shoal pki issue operator NAME`)")
+        }
+        Code::Unimplemented => anyhow!("{whom} does not know this command: it runs another version of Shoal"),
+        _ => anyhow!("{said}"),
+    }
+}

@@ -1,0 +1,109 @@
+//! `shoal config apply` and `rollback`: a revision is committed, rolled out, and every node's answer is awaited.
+
+use anyhow::Result;
+use proto::config::{
+    CommitHeader, CommitRequest, FileChunk, GetRevisionRequest, Revision, RollbackRequest, StartRolloutRequest, ValidateRequest,
+    commit_request::Part,
+};
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::{
+    Patience, Words,
+    bundle::{Files, Findings},
+    rollout,
+};
+use crate::{
+    cluster::{ANSWER, Cluster, call, failed, silent},
+    output,
+};
+
+/// A piece of a file on the wire.
+const PIECE: usize = 512 * 1024;
+const SERVICE: &str = "the config-service";
+
+/// Validates, commits, rolls out and waits.
+///
+/// # Errors
+/// The config-service or a node refuses, or the nodes take too long.
+pub async fn apply(cluster: &Cluster, files: Files, words: Words, patience: Patience) -> Result<()> {
+    let revision = commit(cluster, &files, words).await?;
+    output::print(&format!("committed revision {} ({})", revision.number, revision.id))?;
+    roll_out(cluster, &revision, patience).await
+}
+
+/// Commits an earlier revision anew, rolls it out and waits.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn rollback(cluster: &Cluster, revision: String, words: Words, patience: Patience) -> Result<()> {
+    let request = RollbackRequest { revision, author: words.author, message: words.message };
+    let revision = call(SERVICE, cluster.config().await?.rollback(request)).await?.revision.unwrap_or_default();
+    output::print(&format!("committed revision {} ({}): {}", revision.number, revision.id, revision.message))?;
+    roll_out(cluster, &revision, patience).await
+}
+
+async fn roll_out(cluster: &Cluster, revision: &Revision, patience: Patience) -> Result<()> {
+    let rollout =
+        call(SERVICE, cluster.config().await?.start_rollout(StartRolloutRequest { revision: revision.id.clone() })).await?.rollout;
+    rollout::follow(cluster, rollout.unwrap_or_default(), patience.timeout).await
+}
+
+/// Stores a bundle as the newest revision, after the config-service has looked through it.
+///
+/// # Errors
+/// It has errors, or somebody else was faster.
+pub async fn commit(cluster: &Cluster, files: &Files, words: Words) -> Result<Revision> {
+    let mut service = cluster.config().await?;
+    let validated: Vec<_> = pieces(files).map(|chunk| ValidateRequest { chunk: Some(chunk) }).collect();
+    let found = Findings::from_wire(call(SERVICE, service.validate(tokio_stream::iter(validated))).await?.problems);
+    found.verdict().inspect_err(|_| found.remark())?;
+    let header =
+        CommitHeader { parent: find(cluster, "newest").await?.unwrap_or_default().id, author: words.author, message: words.message };
+    let mut parts = vec![CommitRequest { part: Some(Part::Header(header)) }];
+    parts.extend(pieces(files).map(|chunk| CommitRequest { part: Some(Part::Chunk(chunk)) }));
+    Ok(call(SERVICE, service.commit(tokio_stream::iter(parts))).await?.revision.unwrap_or_default())
+}
+
+/// The revision that goes by `name`, if there is one.
+///
+/// # Errors
+/// The config-service does not answer.
+pub async fn find(cluster: &Cluster, name: &str) -> Result<Option<Revision>> {
+    let mut service = cluster.config().await?;
+    match timeout(ANSWER, service.get_revision(GetRevisionRequest { revision: name.to_owned() })).await {
+        Ok(Err(status)) if status.code() == Code::NotFound => Ok(None),
+        Ok(answer) => Ok(answer.map_err(|status| failed(SERVICE, &status))?.into_inner().revision),
+        Err(_) => Err(silent(SERVICE)),
+    }
+}
+
+/// The files in pieces; the first piece of each carries its path.
+fn pieces(files: &Files) -> impl Iterator<Item = FileChunk> {
+    files.iter().flat_map(|(path, bytes)| {
+        let first = FileChunk { path: path.clone(), data: bytes[..bytes.len().min(PIECE)].to_vec() };
+        let rest = bytes.get(PIECE..).unwrap_or_default().chunks(PIECE);
+        std::iter::once(first).chain(rest.map(|data| FileChunk { path: String::new(), data: data.to_vec() }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_make_the_files_again() {
+        let sizes = [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE];
+        let files: Files = sizes.iter().map(|size| (format!("lists/{size}.txt"), vec![b'x'; *size])).collect();
+        let mut again = Files::new();
+        let mut current = String::new();
+        for piece in pieces(&files) {
+            assert!(piece.data.len() <= PIECE);
+            if !piece.path.is_empty() {
+                current.clone_from(&piece.path);
+            }
+            again.entry(current.clone()).or_default().extend(piece.data);
+        }
+        assert_eq!(again, files);
+    }
+}

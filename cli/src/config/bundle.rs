@@ -1,0 +1,218 @@
+//! A directory becomes a bundle; what is wrong with it becomes lines that editors understand.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use cluster_config::Place;
+use proto::config::Severity;
+use serde::Serialize;
+
+use crate::output::{self, Format, View};
+
+/// Content by path inside the bundle.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Reads a bundle's directory: all files except hidden ones and editors' backups.
+///
+/// # Errors
+/// It is no directory or cannot be read.
+pub fn read(directory: &Path) -> Result<Files> {
+    if !directory.is_dir() {
+        bail!("{} is not a directory: give the directory that holds cluster.yaml", directory.display());
+    }
+    let mut files = Files::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(folder) = open.pop() {
+        for path in visible(&folder)? {
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let inside = path.strip_prefix(directory)?.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?;
+            files.insert(inside.to_owned(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", folder.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with('.') && !name.ends_with('~') {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
+}
+
+/// `shoal config validate`.
+///
+/// # Errors
+/// The bundle cannot be read or has errors.
+pub fn validate(directory: &Path, format: Format) -> Result<()> {
+    let findings = Findings::of(&read(directory)?);
+    output::show(&findings, format)?;
+    findings.verdict()
+}
+
+/// Reads a bundle that is about to be used: its problems go to stderr.
+///
+/// # Errors
+/// The bundle cannot be read or has errors.
+pub fn checked(directory: &Path) -> Result<Files> {
+    let files = read(directory)?;
+    let findings = Findings::of(&files);
+    findings.remark();
+    findings.verdict()?;
+    Ok(files)
+}
+
+/// What is wrong with a bundle.
+#[derive(Debug, Serialize)]
+pub struct Findings {
+    pub valid: bool,
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong, with its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    pub file: String,
+    /// From 1; 0 when the problem has no line.
+    pub line: u32,
+    /// From 1; 0 when the problem has no column.
+    pub column: u32,
+    pub message: String,
+    pub remedy: String,
+}
+
+impl Findings {
+    fn of(files: &Files) -> Self {
+        let (_, problems) = cluster_config::Bundle::from_files(files);
+        Self::new(problems.into_iter().map(Problem::from).collect())
+    }
+
+    /// Errors make a bundle invalid, warnings do not.
+    pub fn new(problems: Vec<Problem>) -> Self {
+        Self { valid: !problems.iter().any(Problem::is_error), problems }
+    }
+
+    /// What the config-service found.
+    pub fn from_wire(problems: Vec<proto::config::Problem>) -> Self {
+        Self::new(problems.into_iter().map(Problem::from).collect())
+    }
+
+    /// Prints the problems on stderr.
+    pub fn remark(&self) {
+        for problem in &self.problems {
+            output::remark(&problem.line());
+        }
+    }
+
+    /// # Errors
+    /// There are errors: their number.
+    pub fn verdict(&self) -> Result<()> {
+        let errors = self.problems.iter().filter(|problem| problem.is_error()).count();
+        match errors {
+            0 => Ok(()),
+            1 => bail!("the bundle has 1 error and is not used: correct it and try again"),
+            _ => bail!("the bundle has {errors} errors and is not used: correct them and try again"),
+        }
+    }
+}
+
+impl View for Findings {
+    fn text(&self) -> String {
+        if self.problems.is_empty() {
+            return "The bundle is valid.".to_owned();
+        }
+        let mut lines: Vec<_> = self.problems.iter().map(Problem::line).collect();
+        if self.valid {
+            lines.push("The bundle is valid, with warnings.".to_owned());
+        }
+        lines.join("\n")
+    }
+}
+
+impl Problem {
+    fn is_error(&self) -> bool {
+        self.severity == "error"
+    }
+
+    /// `file:line:column: error: message`, and the remedy on a line of its own.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut place = self.file.clone();
+        for number in [self.line, self.column].into_iter().take_while(|number| *number > 0) {
+            place.push_str(&format!(":{number}"));
+        }
+        if !place.is_empty() {
+            place.push_str(": ");
+        }
+        let remedy = if self.remedy.is_empty() { String::new() } else { format!("\n    {}", self.remedy) };
+        format!("{place}{}: {}{remedy}", self.severity, self.message)
+    }
+}
+
+impl From<proto::config::Problem> for Problem {
+    fn from(problem: proto::config::Problem) -> Self {
+        let severity = if problem.severity() == Severity::Warning { "warning" } else { "error" };
+        let proto::config::Problem { file, line, column, message, remedy, .. } = problem;
+        Self { severity, file, line, column, message, remedy }
+    }
+}
+
+impl From<cluster_config::Problem> for Problem {
+    fn from(problem: cluster_config::Problem) -> Self {
+        let severity = if problem.is_error() { "error" } else { "warning" };
+        let cluster_config::Problem { place: Place { file, line, column }, message, remedy, .. } = problem;
+        Self { severity, file, line, column, message, remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_editors_understand() {
+        let problem = |file: &str, line, column, remedy: &str| Problem {
+            severity: "error",
+            file: file.into(),
+            line,
+            column,
+            message: "no such key".into(),
+            remedy: remedy.into(),
+        };
+        for (problem, text) in [
+            (problem("cluster.yaml", 3, 5, "write `proxy`"), "cluster.yaml:3:5: error: no such key\n    write `proxy`"),
+            (problem("cluster.yaml", 3, 0, ""), "cluster.yaml:3: error: no such key"),
+            (problem("lists/x.txt", 0, 0, ""), "lists/x.txt: error: no such key"),
+            (problem("", 0, 0, ""), "error: no such key"),
+        ] {
+            assert_eq!(problem.line(), text);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_read_without_what_editors_leave() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("lists")).unwrap();
+        for name in ["cluster.yaml", "lists/blocked.txt", "cluster.yaml~", ".cluster.yaml.swp"] {
+            std::fs::write(scratch.path().join(name), name).unwrap();
+        }
+        let files = read(scratch.path()).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/blocked.txt"]);
+        assert!(read(&scratch.path().join("cluster.yaml")).unwrap_err().to_string().contains("holds cluster.yaml"));
+    }
+}

@@ -1,0 +1,285 @@
+//! `shoal config rollout`: following a rollout node by node, and steering it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use comfy_table::Cell;
+use proto::config::{
+    ControlRolloutRequest, NodeRollout, NodeRolloutState, Rollout, RolloutAction, RolloutState, StartRolloutRequest, WatchRolloutRequest,
+};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Patience, bundle::Problem};
+use crate::{
+    cluster::{ANSWER, Cluster, call, failed, silent},
+    output::{self, Format, View},
+};
+
+const SERVICE: &str = "the config-service";
+/// Before a broken watch is opened again.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Follow, start, pause, resume or abort a rollout
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show the newest rollout (also without a word)
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Roll a revision out and wait for every node
+    Start {
+        /// Which one
+        revision: String,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Give it to no more nodes for now
+    Pause,
+    /// Go on
+    Resume,
+    /// Give every node back what it had
+    Abort,
+}
+
+/// Runs `shoal config rollout …`.
+///
+/// # Errors
+/// The config-service refuses or does not answer.
+pub async fn run(cluster: &Cluster, options: Options) -> Result<()> {
+    match options.action {
+        None => show(cluster, Format::default()).await,
+        Some(Action::Status { format }) => show(cluster, format).await,
+        Some(Action::Start { revision, patience }) => {
+            let rollout = call(SERVICE, cluster.config().await?.start_rollout(StartRolloutRequest { revision })).await?.rollout;
+            follow(cluster, rollout.unwrap_or_default(), patience.timeout).await
+        }
+        Some(Action::Pause) => control(cluster, RolloutAction::Pause).await,
+        Some(Action::Resume) => control(cluster, RolloutAction::Resume).await,
+        Some(Action::Abort) => control(cluster, RolloutAction::Abort).await,
+    }
+}
+
+async fn show(cluster: &Cluster, format: Format) -> Result<()> {
+    output::show(&Progress::from(newest(cluster).await?), format)
+}
+
+async fn control(cluster: &Cluster, action: RolloutAction) -> Result<()> {
+    let rollout = newest(cluster).await?;
+    if is_over(rollout.state()) {
+        let number = rollout.revision.as_ref().map_or(0, |revision| revision.number);
+        bail!(
+            "no rollout is running: the last one, of revision {number}, is {}; see `shoal config rollout`",
+            rollout_state(rollout.state())
+        );
+    }
+    let request = ControlRolloutRequest { rollout_id: rollout.id, action: action.into() };
+    let rollout = call(SERVICE, cluster.config().await?.control_rollout(request)).await?.rollout.unwrap_or_default();
+    output::print(&Progress::from(rollout).text())
+}
+
+async fn newest(cluster: &Cluster) -> Result<Rollout> {
+    let mut service = cluster.config().await?;
+    let mut stream = call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: String::new() })).await?;
+    let first = tokio::time::timeout(ANSWER, stream.message()).await.map_err(|_| silent(SERVICE))?;
+    let rollout = first.map_err(|status| failed(SERVICE, &status))?.and_then(|answer| answer.rollout);
+    rollout.ok_or_else(|| anyhow!("there has been no rollout yet: start one with `shoal config apply DIR`"))
+}
+
+/// Prints every node's answer as it comes and waits for the end.
+///
+/// # Errors
+/// The rollout fails, is aborted, or takes longer than `patience`.
+pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    let mut printed = Printed::default();
+    let mut latest = rollout;
+    printed.print(&latest)?;
+    while !is_over(latest.state()) {
+        let watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed)).await;
+        match watched {
+            Ok(Ok(Some(rollout))) => latest = rollout,
+            Err(_) => bail!("the rollout is not over after {} s: see `shoal config rollout` and `shoal config drift`", patience.as_secs()),
+            // The config-service may be restarting; it goes on with the rollout, and so do we.
+            Ok(Ok(None) | Err(_)) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    conclude(&latest)
+}
+
+/// Prints what changes until the rollout is over, and answers with its end; with none when the stream ends before.
+async fn watch(cluster: &Cluster, id: &str, printed: &mut Printed) -> Result<Option<Rollout>> {
+    let mut service = cluster.config().await?;
+    let mut stream = call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: id.to_owned() })).await?;
+    while let Some(message) = stream.message().await? {
+        let rollout = message.rollout.unwrap_or_default();
+        printed.print(&rollout)?;
+        if is_over(rollout.state()) {
+            return Ok(Some(rollout));
+        }
+    }
+    Ok(None)
+}
+
+fn is_over(state: RolloutState) -> bool {
+    matches!(state, RolloutState::Done | RolloutState::Failed | RolloutState::Aborted)
+}
+
+fn conclude(rollout: &Rollout) -> Result<()> {
+    let applied = rollout.nodes.iter().filter(|node| node.state() == NodeRolloutState::Applied).count();
+    let revision = rollout.revision.clone().unwrap_or_default();
+    match rollout.state() {
+        RolloutState::Done => output::print(&format!("revision {} is in force on {applied} processes", revision.number)),
+        RolloutState::Aborted => bail!("the rollout of revision {} was aborted: {}", revision.number, rollout.explanation),
+        _ => bail!("revision {} was not rolled out: {}", revision.number, rollout.explanation),
+    }
+}
+
+/// What has been printed already.
+#[derive(Default)]
+struct Printed {
+    nodes: BTreeMap<String, NodeRolloutState>,
+    paused: bool,
+}
+
+impl Printed {
+    fn print(&mut self, rollout: &Rollout) -> Result<()> {
+        for line in self.news(rollout) {
+            output::print(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Lines for what is new in `rollout`.
+    fn news(&mut self, rollout: &Rollout) -> Vec<String> {
+        let mut lines = Vec::new();
+        for node in &rollout.nodes {
+            let state = node.state();
+            if self.nodes.insert(node.name.clone(), state) != Some(state) && state != NodeRolloutState::Waiting {
+                lines.extend(answer(node));
+            }
+        }
+        let paused = rollout.state() == RolloutState::Paused;
+        if paused && !self.paused {
+            lines.push("paused: go on with `shoal config rollout resume`".to_owned());
+        }
+        self.paused = paused;
+        lines
+    }
+}
+
+/// What one node answered.
+fn answer(node: &NodeRollout) -> Vec<String> {
+    let mut lines = vec![format!("  {:<20} {}", node.name, node_state(node.state()))];
+    lines.extend(node.problems.iter().map(|problem| format!("    {}", Problem::from(problem.clone()).line())));
+    lines
+}
+
+#[derive(Serialize)]
+struct Progress {
+    id: String,
+    revision: String,
+    number: u64,
+    state: &'static str,
+    explanation: String,
+    previous_revision: String,
+    nodes: Vec<NodeProgress>,
+}
+
+#[derive(Serialize)]
+struct NodeProgress {
+    name: String,
+    service: String,
+    state: &'static str,
+    problems: Vec<Problem>,
+}
+
+impl From<Rollout> for Progress {
+    fn from(rollout: Rollout) -> Self {
+        let state = rollout_state(rollout.state());
+        let revision = rollout.revision.unwrap_or_default();
+        let nodes = rollout.nodes.into_iter().map(|node| NodeProgress {
+            state: node_state(node.state()),
+            name: node.name,
+            service: node.service,
+            problems: node.problems.into_iter().map(Problem::from).collect(),
+        });
+        Self {
+            id: rollout.id,
+            revision: revision.id,
+            number: revision.number,
+            state,
+            explanation: rollout.explanation,
+            previous_revision: rollout.previous_revision,
+            nodes: nodes.collect(),
+        }
+    }
+}
+
+impl View for Progress {
+    fn text(&self) -> String {
+        let rows = self.nodes.iter().map(|node| {
+            let problems: Vec<_> = node.problems.iter().map(Problem::line).collect();
+            vec![Cell::new(&node.name), Cell::new(&node.service), output::coloured(node.state), Cell::new(problems.join("\n"))]
+        });
+        let heading = format!("Rollout of revision {} ({}): {}. {}", self.number, self.revision, self.state, self.explanation);
+        let heading = heading.trim_end();
+        if self.nodes.is_empty() {
+            return heading.to_owned();
+        }
+        format!("{heading}\n\n{}", output::table(&["NODE", "SERVICE", "STATE", "PROBLEMS"], rows))
+    }
+}
+
+fn rollout_state(state: RolloutState) -> &'static str {
+    match state {
+        RolloutState::Unspecified => "unknown",
+        RolloutState::Trying => "trying",
+        RolloutState::Spreading => "spreading",
+        RolloutState::Paused => "paused",
+        RolloutState::Done => "done",
+        RolloutState::Failed => "failed",
+        RolloutState::Aborted => "aborted",
+    }
+}
+
+fn node_state(state: NodeRolloutState) -> &'static str {
+    match state {
+        NodeRolloutState::Unspecified => "unknown",
+        NodeRolloutState::Waiting => "waiting",
+        NodeRolloutState::Assigned => "assigned",
+        NodeRolloutState::Applied => "applied",
+        NodeRolloutState::Rejected => "rejected",
+        NodeRolloutState::Reverted => "reverted",
+        NodeRolloutState::Gone => "gone",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(states: &[(&str, NodeRolloutState)]) -> Rollout {
+        let nodes = states.iter().map(|(name, state)| NodeRollout { name: (*name).into(), state: (*state).into(), ..Default::default() });
+        Rollout { nodes: nodes.collect(), state: RolloutState::Spreading.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn each_answer_is_printed_once() {
+        use NodeRolloutState::{Applied, Assigned, Rejected, Waiting};
+        let mut printed = Printed::default();
+        assert_eq!(printed.news(&rollout(&[("a", Assigned), ("b", Waiting)])).len(), 1);
+        assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])).len(), 1);
+        assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])), Vec::<String>::new());
+        let news = printed.news(&rollout(&[("a", Applied), ("b", Rejected)]));
+        assert!(news.len() == 1 && news[0].contains('b') && news[0].contains("rejected"), "{news:?}");
+    }
+}

@@ -1,0 +1,332 @@
+//! `shoal explain`: what would happen to a request, and why, without sending it.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use cluster::{InstanceStatus, Service};
+use comfy_table::Cell;
+use proto::{
+    balancer::{ExplainPickRequest, ExplainPickResponse, Standing},
+    proxy::{ExplainRequestRequest, ExplainRequestResponse},
+};
+use serde::Serialize;
+
+use crate::{
+    cluster::{Cluster, call},
+    context::Target,
+    output::{self, Format, View},
+};
+
+/// Show what would happen to a request, and why; nothing is sent
+#[derive(Args)]
+#[command(after_help = "Examples:
+  shoal explain http://example.com/file.deb
+  shoal explain https://example.com/ --client 192.168.1.7      what this client would get
+  shoal explain example.com:443 --method CONNECT")]
+pub struct Options {
+    /// Absolute URL, or host:port with --method CONNECT
+    url: String,
+    /// Address of the client
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    client: IpAddr,
+    /// Method; default GET, and CONNECT for https URLs as clients do
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// The request as a proxy would get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Request {
+    method: String,
+    target: String,
+}
+
+pub async fn run(options: Options) -> Result<()> {
+    let request = Request::new(&options.url, options.method.as_deref())?;
+    let cluster = Cluster::open(&options.target)?;
+    let client = options.client.to_string();
+    let mut explanation = Explanation { request: format!("{} {}", request.method, request.target), ..Explanation::default() };
+    for balancer in cluster.instances(Service::Balancer).await? {
+        explanation.balancers.push(ask_balancer(&cluster, &balancer, &request, &client).await);
+    }
+    for node in cluster.instances(Service::ProxyNode).await? {
+        explanation.nodes.push(ask_node(&cluster, &node, &request, &client).await);
+    }
+    if explanation.nodes.iter().all(|node| node.failure.is_some()) && explanation.balancers.iter().all(|one| one.failure.is_some()) {
+        let reason =
+            explanation.nodes.iter().find_map(|node| node.failure.clone()).unwrap_or_else(|| "no proxy-node is registered".to_owned());
+        bail!("nobody could explain this request: {reason}; see `shoal status`");
+    }
+    explanation.disagreement = disagreement(&explanation.nodes);
+    output::show(&explanation, options.format)
+}
+
+impl Request {
+    /// # Errors
+    /// `url` is neither an absolute URL nor host:port.
+    fn new(url: &str, method: Option<&str>) -> Result<Self> {
+        let secure = url.strip_prefix("https://");
+        let method = method.map_or_else(|| if secure.is_some() { "CONNECT" } else { "GET" }.to_owned(), str::to_ascii_uppercase);
+        if method != "CONNECT" {
+            if !url.contains("://") {
+                bail!("{url:?} is not an absolute URL: write for example http://{url}, or add --method CONNECT");
+            }
+            return Ok(Self { method, target: url.to_owned() });
+        }
+        let default = if secure.is_some() { ":443" } else { ":80" };
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let ported = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        match (ported, url.contains("://")) {
+            (true, _) => Ok(Self { method, target: authority.to_owned() }),
+            (false, true) => Ok(Self { method, target: format!("{authority}{default}") }),
+            (false, false) => bail!("{url:?} has no port: write for example {url}:443"),
+        }
+    }
+}
+
+async fn ask_node(cluster: &Cluster, node: &InstanceStatus, request: &Request, client: &str) -> Node {
+    let name = node.instance.name.clone();
+    let question = ExplainRequestRequest {
+        url: request.target.clone(),
+        method: request.method.clone(),
+        client_address: client.to_owned(),
+        ..Default::default()
+    };
+    let answer = match cluster.proxy_node(node) {
+        Ok(mut door) => call(&name, door.explain_request(question)).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(ExplainRequestResponse { allowed, rule, revision, cache, route, explanation }) => {
+            Node { name, allowed, rule, revision, cache, route, steps: explanation, failure: None }
+        }
+        Err(error) => Node { name, failure: Some(format!("{error:#}")), ..Node::default() },
+    }
+}
+
+async fn ask_balancer(cluster: &Cluster, balancer: &InstanceStatus, request: &Request, client: &str) -> Pick {
+    let name = balancer.instance.name.clone();
+    let question = ExplainPickRequest {
+        frontend: String::new(),
+        client_address: client.to_owned(),
+        method: request.method.clone(),
+        target: request.target.clone(),
+    };
+    let answer = match cluster.balancer(balancer) {
+        Ok(mut door) => call(&name, door.explain_pick(question)).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => Pick::new(name, answer),
+        Err(error) => Pick { name, failure: Some(format!("{error:#}")), ..Pick::default() },
+    }
+}
+
+/// What every balancer and every node says about one request.
+#[derive(Debug, Default, Serialize)]
+struct Explanation {
+    request: String,
+    balancers: Vec<Pick>,
+    nodes: Vec<Node>,
+    /// What the nodes do not agree about; empty when they agree.
+    disagreement: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Pick {
+    name: String,
+    /// The server that would get it now; empty when there is none.
+    server: String,
+    backend: String,
+    candidates: Vec<Candidate>,
+    steps: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Candidate {
+    name: String,
+    address: String,
+    standing: &'static str,
+    reasons: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Node {
+    name: String,
+    allowed: bool,
+    rule: String,
+    revision: String,
+    cache: String,
+    route: String,
+    steps: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl Pick {
+    fn new(name: String, answer: ExplainPickResponse) -> Self {
+        let candidates = answer.candidates.into_iter().map(|server| Candidate {
+            standing: standing_name(server.standing()),
+            name: server.name,
+            address: server.address,
+            reasons: server.reasons,
+        });
+        Self {
+            name,
+            server: answer.server,
+            backend: answer.backend,
+            candidates: candidates.collect(),
+            steps: answer.explanation,
+            failure: None,
+        }
+    }
+}
+
+/// The name of a standing as DESIGN §7 uses it.
+pub fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unspecified => "unknown",
+        Standing::Usable => "usable",
+        Standing::Last => "last",
+        Standing::Unwell => "unwell",
+        Standing::Excluded => "excluded",
+    }
+}
+
+/// Nodes may differ in what they hold, but not in what they allow.
+fn disagreement(nodes: &[Node]) -> String {
+    let mut answers = nodes.iter().filter(|node| node.failure.is_none());
+    let Some(first) = answers.next() else { return String::new() };
+    let differs = |node: &&Node| (node.allowed, &node.rule, &node.revision) != (first.allowed, &first.rule, &first.revision);
+    let others: Vec<_> = answers.filter(differs).map(|node| format!("{} says {}", node.name, decision(node))).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!("{} says {}, but {}: see `shoal config drift`", first.name, decision(first), others.join(", "))
+}
+
+fn decision(node: &Node) -> String {
+    if node.rule.is_empty() {
+        return format!("answered by the node itself, revision {}", node.revision);
+    }
+    let verb = if node.allowed { "allowed" } else { "denied" };
+    format!("{verb} by {} of revision {}", node.rule, node.revision)
+}
+
+impl View for Explanation {
+    fn text(&self) -> String {
+        let mut lines = vec![self.request.clone()];
+        lines.extend(alike(self.balancers.iter().map(|pick| (pick.name.as_str(), pick.lines()))));
+        lines.extend(alike(self.nodes.iter().map(|node| (node.name.as_str(), node.lines()))));
+        if !self.disagreement.is_empty() {
+            lines.push(format!("\nThe nodes disagree: {}", self.disagreement));
+        }
+        lines.join("\n")
+    }
+}
+
+/// Those who say the same say it once.
+fn alike<'a>(sayings: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<String> {
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+    for (name, lines) in sayings {
+        match groups.iter_mut().find(|(_, said)| *said == lines) {
+            Some((names, _)) => names.push(name),
+            None => groups.push((vec![name], lines)),
+        }
+    }
+    groups.into_iter().flat_map(|(names, lines)| [format!("\n{}:", names.join(", "))].into_iter().chain(lines)).collect()
+}
+
+impl Pick {
+    fn lines(&self) -> Vec<String> {
+        if let Some(failure) = &self.failure {
+            return vec![format!("  {failure}")];
+        }
+        let mut lines: Vec<_> = steps(&self.steps).collect();
+        let server = if self.server.is_empty() { "nobody: no server is left" } else { &self.server };
+        lines.push(format!("  => would send it to {server} (backend {})", self.backend));
+        let rows = self.candidates.iter().map(|one| {
+            let mut row = [format!("     {}", one.name), one.address.clone()].map(Cell::new).to_vec();
+            row.extend([output::coloured(one.standing), Cell::new(one.reasons.join("; "))]);
+            row
+        });
+        if !self.candidates.is_empty() {
+            lines.push(output::table(&["     IN THIS ORDER", "ADDRESS", "STANDING", "REASONS"], rows));
+        }
+        lines
+    }
+}
+
+impl Node {
+    fn lines(&self) -> Vec<String> {
+        if let Some(failure) = &self.failure {
+            return vec![format!("  {failure}")];
+        }
+        let mut lines: Vec<_> = steps(&self.steps).collect();
+        let route = match (self.allowed, self.cache.as_str()) {
+            (false, _) => String::new(),
+            (true, "hit") => ", would be answered from the cache".to_owned(),
+            (true, _) if self.route.is_empty() => ", would fail: there is nowhere to send it".to_owned(),
+            (true, _) => format!(", would go to {}", self.route),
+        };
+        lines.push(format!("  => {}{route}", decision(self)));
+        lines
+    }
+}
+
+fn steps(steps: &[String]) -> impl Iterator<Item = String> {
+    steps.iter().enumerate().map(|(number, step)| format!("  {}. {step}", number + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_as_a_proxy_gets_them() {
+        for (url, method, expected) in [
+            ("http://a.test/x", None, Some("GET http://a.test/x")),
+            ("http://a.test/x", Some("post"), Some("POST http://a.test/x")),
+            ("https://a.test/x?y", None, Some("CONNECT a.test:443")),
+            ("https://a.test:8443/x", None, Some("CONNECT a.test:8443")),
+            ("http://a.test/", Some("CONNECT"), Some("CONNECT a.test:80")),
+            ("a.test:443", Some("CONNECT"), Some("CONNECT a.test:443")),
+            ("https://[2001:db8::1]/", None, Some("CONNECT [2001:db8::1]:443")),
+            ("a.test", Some("CONNECT"), None),
+            ("a.test/x", None, None),
+        ] {
+            let request = Request::new(url, method).ok().map(|request| format!("{} {}", request.method, request.target));
+            assert_eq!(request.as_deref(), expected, "{url} {method:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_is_said_once() {
+        let said = |line: &str| vec![line.to_owned()];
+        let lines = alike([("node-1", said("yes")), ("node-2", said("no")), ("node-3", said("yes"))].into_iter());
+        assert_eq!(lines, ["\nnode-1, node-3:", "yes", "\nnode-2:", "no"]);
+    }
+
+    #[test]
+    fn disagreement_is_told() {
+        let node = |name: &str, allowed, rule: &str| Node {
+            name: name.into(),
+            allowed,
+            rule: rule.into(),
+            revision: "r1".into(),
+            ..Node::default()
+        };
+        let broken = Node { name: "node-3".into(), failure: Some("down".into()), ..Node::default() };
+        assert_eq!(disagreement(&[node("node-1", true, "allow all"), node("node-2", true, "allow all"), broken.clone()]), "");
+        let told = disagreement(&[node("node-1", true, "allow all"), node("node-2", false, "deny blocked"), broken]);
+        assert!(told.contains("node-1 says allowed") && told.contains("node-2 says denied by deny blocked"), "{told}");
+    }
+}

@@ -1,0 +1,39 @@
+//! What `shoal lab` prints when everything is ready.
+
+use std::path::Path;
+
+use comfy_table::Cell;
+
+use super::description::Description;
+use crate::output;
+
+/// Endpoints, pids, a line that works, and what to do next.
+#[must_use]
+pub fn text(description: &Description, directory: &Path, is_default: bool) -> String {
+    let rows = description.processes.iter().map(|process| {
+        let endpoints: Vec<_> = process.endpoints.iter().map(|(purpose, address)| format!("{purpose} {address}")).collect();
+        vec![Cell::new(&process.name), Cell::new(process.pid), Cell::new(endpoints.join("  "))]
+    });
+    let table = output::table(&["NAME", "PID", "ENDPOINTS"], rows);
+    let first = description.frontends.first().map_or("", String::as_str);
+    let second = description.frontends.get(1).map_or(String::new(), |second| format!("   (or http://{second})"));
+    let chosen = if is_default { String::new() } else { format!(" --data-dir {}", directory.display()) };
+    let node = description.processes.iter().find(|process| process.service == "proxy-node").map_or("proxy-node-1", |node| &node.name);
+    format!(
+        "{table}
+
+The lab is ready. Loopback clients may reach any origin, loopback origins included, except the cluster's own ports.
+
+  curl -x http://{first} https://example.com/{second}
+
+Next, in another terminal:
+  shoal status{chosen}
+  shoal explain http://example.com/{chosen}
+  shoal node drain {node}{chosen}          and `shoal node enable {node}{chosen}`
+  edit {bundle}/cluster.yaml, then: shoal config apply {bundle}{chosen}
+
+Logs are in {logs}. Ctrl-C, or `shoal lab stop{chosen}`, drains and ends everything.",
+        bundle = directory.join("bundle").display(),
+        logs = directory.join("logs").display(),
+    )
+}

@@ -1,0 +1,76 @@
+//! `shoal lab stop` and `shoal lab reset`.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{directory, keeper};
+use crate::{cluster::block_on, output};
+
+/// Ends the lab and waits for its end.
+///
+/// # Errors
+/// No lab runs there, or it does not end.
+pub fn stop(data_dir: Option<PathBuf>) -> Result<()> {
+    let Some(directory) = named(data_dir).or_else(directory::newest_running) else {
+        bail!("no lab is running: start one with `shoal lab`")
+    };
+    known(&directory)?;
+    if !end(&directory)? {
+        bail!("the lab in {} is not running: nothing is to be stopped", directory.display());
+    }
+    output::print(&format!("the lab in {} has ended; `shoal lab` goes on with what it has stored", directory.display()))
+}
+
+/// Ends the lab and removes its data directory.
+///
+/// # Errors
+/// The directory is not a lab's, or cannot be removed.
+pub fn reset(data_dir: Option<PathBuf>) -> Result<()> {
+    let directory = match named(data_dir).or_else(directory::newest_running) {
+        Some(directory) => directory,
+        None => directory::default()?,
+    };
+    known(&directory)?;
+    end(&directory)?;
+    let held = directory::take(&directory, directory::inspect(&directory)?)?;
+    std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    drop(held);
+    output::print(&format!("removed {}", directory.display()))
+}
+
+/// The lab that was named, by the flag or by the environment: never another one.
+fn named(data_dir: Option<PathBuf>) -> Option<PathBuf> {
+    data_dir.or_else(|| std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty()).map(PathBuf::from))
+}
+
+fn known(directory: &Path) -> Result<()> {
+    if !directory::is_lab(directory) {
+        bail!("{} is not a lab's data directory: give the one that `shoal lab --data-dir` got", directory.display());
+    }
+    Ok(())
+}
+
+/// Whether there was a lab to end.
+fn end(directory: &Path) -> Result<bool> {
+    let Some(pid) = directory::holder(directory) else { return Ok(false) };
+    kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("cannot end the lab (pid {pid})"))?;
+    // Balancers, nodes and the rest drain one after another.
+    let deadline = Instant::now() + keeper::DRAIN * 5;
+    block_on(async {
+        while directory::is_running(directory) {
+            if Instant::now() > deadline {
+                bail!("the lab (pid {pid}) does not end: see its logs in {}, or `kill -9 {pid}`", directory.join("logs").display());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(true)
+    })
+}

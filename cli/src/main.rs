@@ -1,0 +1,86 @@
+//! `shoal`: the operators' command, a whole cluster on one machine, and every service as a subcommand.
+//!
+//! It holds no state of its own and has no private API: what it shows and does goes through the services' gRPC.
+//!
+//! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`] (talking to it), then one module per
+//! command; [`lab`] is the largest.
+
+mod cache;
+mod check;
+mod cluster;
+mod completions;
+mod config;
+mod context;
+mod explain;
+mod lab;
+mod node;
+mod output;
+mod pki;
+mod ready;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A highly available cluster of caching forward proxies.
+#[derive(Parser)]
+#[command(name = "shoal", version, propagate_version = true, after_help = FIRST_STEPS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const FIRST_STEPS: &str = "First steps:
+  shoal lab                                             start a whole cluster on this machine
+  curl -x http://127.0.0.1:8080 https://example.com/    send a request through it
+  shoal status                                          see who is there and who may serve";
+
+#[derive(Subcommand)]
+enum Command {
+    Lab(lab::Options),
+    Status(status::Options),
+    Node(node::Options),
+    Explain(explain::Options),
+    Config(config::Options),
+    Cache(cache::Options),
+    Check(check::Options),
+    Pki(pki::Options),
+    Ready(ready::Options),
+    Completions(completions::Options),
+    Serve(serve::Options),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Lab(options) => output::conclude(lab::run(options)),
+        Command::Status(options) => output::conclude(cluster::block_on(status::run(options))),
+        Command::Node(options) => output::conclude(cluster::block_on(node::run(options))),
+        Command::Explain(options) => output::conclude(cluster::block_on(explain::run(options))),
+        Command::Config(options) => output::conclude(cluster::block_on(config::run(options))),
+        Command::Cache(options) => output::conclude(cluster::block_on(cache::run(options))),
+        Command::Check(options) => output::conclude(cluster::block_on(check::run(options))),
+        Command::Pki(options) => output::conclude(pki::run(options)),
+        Command::Ready(options) => output::conclude(cluster::block_on(ready::run(options))),
+        Command::Completions(options) => output::conclude(completions::run::<Cli>(&options)),
+        Command::Serve(options) => serve::run(options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_well_formed_and_shows_examples() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for command in command.get_subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains("Examples:") && examples.contains("  shoal "), "{} shows no examples", command.get_name());
+        }
+    }
+}

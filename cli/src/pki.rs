@@ -1,0 +1,79 @@
+//! `shoal pki`: the cluster's own certificates.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use chassis::{Failure, Role, pki};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use crate::output;
+
+/// Make the cluster's authority and certificates
+#[derive(Args)]
+#[command(after_help = "Examples:
+  shoal pki init pki                                     authority, cluster key and an operator's certificate
+  shoal pki issue registry registry-1 --dir pki
+  shoal pki issue proxy-node node-7 --dir pki --host node-7.example.com --host 10.0.0.17
+  shoal pki issue operator ann --dir pki --validity 720h
+
+The authority's key (ca.key) issues everything: keep it where only you can read it. Processes need ca.crt, their own certificate and key, and
+balancers and nodes the cluster key.")]
+pub struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Make a new authority, the cluster key and an operator's certificate
+    Init {
+        /// Where they go; must not hold an authority yet
+        dir: PathBuf,
+        #[command(flatten)]
+        validity: Validity,
+    },
+    /// Make a certificate for a process or a person
+    Issue {
+        /// Its service, or `operator`
+        role: Role,
+        /// Its name: a process may register under it, or under it followed by `-` and more
+        name: String,
+        /// Where the authority is
+        #[arg(long, value_name = "DIR", default_value = "pki")]
+        dir: PathBuf,
+        /// Host name or address that other clients will check; may be repeated
+        #[arg(long = "host", value_name = "HOST")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        validity: Validity,
+    },
+}
+
+#[derive(Args, Clone, Copy)]
+struct Validity {
+    /// How long certificates are valid, e.g. 8760h
+    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
+    validity: Duration,
+}
+
+pub fn run(options: Options) -> Result<()> {
+    let now = Timestamp::now();
+    match options.action {
+        Action::Init { dir, validity } => {
+            let made = pki::init(&dir, &[], now, validity.validity).map_err(Failure::from)?;
+            let pki::Issued { cert, key, .. } = made.operator;
+            let key_of_all = dir.join("ca.key");
+            report([&made.ca, &key_of_all, &made.cluster_key, &cert, &key])
+        }
+        Action::Issue { role, name, dir, hosts, validity } => {
+            let issued = pki::issue(&dir, role, &name, &hosts, now, validity.validity).map_err(Failure::from)?;
+            report([&issued.cert, &issued.key])
+        }
+    }
+}
+
+fn report<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    let names: Vec<_> = files.into_iter().map(|file| file.display().to_string()).collect();
+    output::print(&format!("made\n  {}", names.join("\n  ")))
+}

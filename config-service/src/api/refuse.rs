@@ -1,0 +1,60 @@
+//! The only table from errors to gRPC statuses.
+
+use super::upload::Malformed;
+use crate::publish::Failed;
+use crate::rollout::Refused;
+use crate::store::Error;
+use cluster_config::Problem;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// For an error of the store.
+pub fn store(error: Error) -> Status {
+    match &error {
+        Error::Conflict { .. } => {
+            Status::aborted(format!("the parent is not the newest revision: {error}; look at what changed, then commit on top of it"))
+        }
+        Error::NoRevision(_) => Status::not_found(format!("{error}; `shoal config history` lists them")),
+        Error::Ambiguous(_) => Status::invalid_argument(format!("{error}; write more of the id")),
+        Error::Database(_) => {
+            tracing::error!("the database: {error}");
+            Status::unavailable(format!("the config-service's database: {error}"))
+        }
+        Error::Migration(_) | Error::Foreign | Error::Unreadable(_) => {
+            tracing::error!("the database: {error}");
+            Status::data_loss(format!("the config-service's database: {error}"))
+        }
+    }
+}
+
+/// For a rollout that cannot be.
+pub fn rollout(error: Failed) -> Status {
+    match error {
+        Failed::Refused(Refused::Running { .. }) => Status::failed_precondition(error.to_string()),
+        Failed::Refused(Refused::NotRunning(_)) => Status::failed_precondition(error.to_string()),
+        Failed::Store(error) => store(error),
+        Failed::Stopping => Status::unavailable(error.to_string()),
+    }
+}
+
+/// For an upload that is not what it should be.
+pub fn upload(error: Malformed) -> Status {
+    match error {
+        Malformed::TooLarge(_) | Malformed::TooMany(_) => Status::resource_exhausted(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
+    }
+}
+
+/// For a bundle with errors: every problem is a field violation whose field is its place.
+pub fn bundle(problems: &[Problem]) -> Status {
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    let mut details = ErrorDetails::new();
+    for problem in problems {
+        let severity = if problem.is_error() { "error" } else { "warning" };
+        let remedy = if problem.remedy.is_empty() { String::new() } else { format!("; {}", problem.remedy) };
+        details.add_bad_request_violation(problem.place.to_string(), format!("{severity}: {}{remedy}", problem.message));
+    }
+    let first = problems.iter().find(|problem| problem.is_error()).map(ToString::to_string).unwrap_or_default();
+    let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
+    Status::with_error_details(Code::InvalidArgument, format!("the bundle is refused: {first}{more}"), details)
+}

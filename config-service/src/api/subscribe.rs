@@ -1,0 +1,111 @@
+//! Subscribe: the nodes' side. Hello, then assignments down and acknowledgements up.
+
+use super::{Api, refuse, wire};
+use crate::publish::{ASSIGNMENTS, Assignment, Command, Handle, Hello, Session};
+use crate::rollout::{Key, Target};
+use chassis::{Peer, StopSignal};
+use cluster::Service;
+use futures::{StreamExt, stream, stream::BoxStream};
+use proto::config as pb;
+use proto::config::subscribe_request::Message;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Request, Status, Streaming};
+
+/// From the beginning of the call to the hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// More would be an attack.
+const MOST_ENTRIES: usize = 1000;
+
+type Stream = BoxStream<'static, Result<pb::SubscribeResponse, Status>>;
+
+pub(super) async fn subscribe(api: &Api, request: Request<Streaming<pb::SubscribeRequest>>) -> Result<Stream, Status> {
+    let peer = Peer::of(&request);
+    let mut inbound = request.into_inner();
+    let late = |_| Status::deadline_exceeded("no hello came");
+    let first = timeout(HELLO_WITHIN, inbound.message()).await.map_err(late)??;
+    let Some(pb::SubscribeRequest { message: Some(Message::Hello(hello)) }) = first else {
+        return Err(Status::invalid_argument("a subscription begins with a hello"));
+    };
+    let (sender, assignments) = mpsc::channel(ASSIGNMENTS);
+    let hello = read_hello(hello, &peer, sender)?;
+    let key = hello.key.clone();
+    let session = api.desk.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
+    tracing::info!(service = key.service, name = key.name, "subscribed");
+    // Ends with the inbound stream, with the session, or with the service: whichever comes first. A panic in it would end this stream only.
+    tokio::spawn(listen(api.desk.clone(), key, session, inbound, api.stop.clone()));
+    Ok(outbound(assignments, api.stop.clone()))
+}
+
+fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignment>) -> Result<Hello, Status> {
+    let service: Service =
+        hello.service.parse().map_err(|error: cluster::instance::UnknownService| Status::invalid_argument(error.to_string()))?;
+    if !peer.is_service(service) || !peer.may_be_named(&hello.name) {
+        return Err(Status::permission_denied(format!("{peer} may not subscribe as {service} {}", hello.name)));
+    }
+    if hello.name.is_empty() || hello.variables.len() > MOST_ENTRIES || hello.rejected_hashes.len() > MOST_ENTRIES {
+        return Err(Status::invalid_argument("the hello has no name, or too many entries"));
+    }
+    let mut variables: cluster_config::Variables = hello.variables.into_iter().collect();
+    variables.entry("name".to_owned()).or_insert_with(|| hello.name.clone());
+    variables.entry("service".to_owned()).or_insert_with(|| hello.service.clone());
+    for name in ["datacenter", "zone", "tags"] {
+        variables.entry(name.to_owned()).or_default();
+    }
+    Ok(Hello {
+        key: Key { service: hello.service, name: hello.name },
+        variables,
+        applied: hello.applied.and_then(wire::read_applied),
+        rejected: hello.rejected_hashes.into_iter().collect(),
+        assignments,
+    })
+}
+
+async fn listen(desk: Handle, key: Key, session: Session, mut inbound: Streaming<pb::SubscribeRequest>, stop: StopSignal) {
+    let Session { number, mut over } = session;
+    loop {
+        let message = tokio::select! {
+            () = stop.wait() => break,
+            _ = &mut over => break,
+            message = inbound.message() => message,
+        };
+        let command = match message {
+            Ok(Some(pb::SubscribeRequest { message: Some(message) })) => read(&key, number, message),
+            Ok(Some(_)) => None,
+            Ok(None) | Err(_) => break,
+        };
+        if let Some(command) = command
+            && desk.tell(command).await.is_err()
+        {
+            break;
+        }
+    }
+    tracing::info!(service = key.service, name = key.name, "no longer subscribed");
+    // It fails only when the desk has ended, and the sessions with it.
+    desk.tell(Command::Gone(key, number)).await.unwrap_or_default();
+}
+
+/// A second hello, and what says nothing, is passed over.
+fn read(key: &Key, session: u64, message: Message) -> Option<Command> {
+    match message {
+        Message::Hello(_) => None,
+        Message::Applied(applied) => Some(Command::Applied(key.clone(), session, wire::read_applied(applied)?)),
+        Message::Acknowledgement(answer) => {
+            let target = Target { revision: answer.revision, hash: answer.hash };
+            let problems = answer.problems.into_iter().map(wire::read_problem).collect();
+            Some(Command::Acknowledged(key.clone(), session, target, problems))
+        }
+    }
+}
+
+fn outbound(assignments: mpsc::Receiver<Assignment>, stop: StopSignal) -> Stream {
+    let step = |(mut assignments, stop): (mpsc::Receiver<Assignment>, StopSignal)| async move {
+        let assignment = tokio::select! {
+            () = stop.wait() => None,
+            assignment = assignments.recv() => assignment,
+        }?;
+        Some((Ok(pb::SubscribeResponse { assignment: Some(wire::assignment(&assignment)) }), (assignments, stop)))
+    };
+    stream::unfold((assignments, stop), step).boxed()
+}

@@ -1,0 +1,129 @@
+//! The config-service: versioned bundles and their rollout.
+//!
+//! It keeps every revision, checks a bundle before any node sees it, renders it for each node, and rolls it out: one node of each service
+//! first, then the rest, everything back at the first refusal. It does not know what a bundle means (that is `cluster-config`), and no
+//! request of a client ever waits for it: nodes keep on disk what they were given.
+//!
+//! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] → [`diff`] → [`rollout`] (who gets what when,
+//! pure) → [`publish`] (the task that acts on it). [`first`] is the very first revision; [`metrics`] what is counted.
+
+pub mod api;
+pub mod diff;
+pub mod first;
+pub mod metrics;
+pub mod publish;
+pub mod revision;
+pub mod rollout;
+pub mod store;
+
+use api::{Api, POLICY, Roster, Seen};
+use chassis::{Fail, Failure, Process};
+use cluster_config::bundle::FOLLOWERS;
+use proto::config::config_service_server::ConfigServiceServer;
+use publish::{Desk, Handle};
+use rollout::Times;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use store::Store;
+use tokio::sync::Mutex;
+use tonic::service::Routes;
+
+/// Options of the config-service.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// What every service takes
+    #[command(flatten)]
+    pub chassis: chassis::Options,
+    /// Where revisions are kept [default: config.db in the data dir]
+    #[arg(long, env = "SHOAL_DATABASE", value_name = "sqlite:PATH")]
+    pub database: Option<String>,
+    /// Directory of the bundle that becomes the first revision, released at once, when there is none yet
+    #[arg(long, env = "SHOAL_BUNDLE", value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// A node that does not acknowledge within this ends a rollout
+    #[arg(long, env = "SHOAL_ACK_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    pub ack_timeout: Duration,
+    /// The nodes that have a revision first must stay connected this long before the rest get it
+    #[arg(long, env = "SHOAL_ROLLOUT_SOAK", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub rollout_soak: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    cluster_config::units::parse_duration(text).map_err(|invalid| format!("{}; {}", invalid.message, invalid.remedy))
+}
+
+/// Runs the config-service until it is drained.
+///
+/// # Errors
+/// Whatever keeps it from starting, before anything was changed.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let chassis = options.chassis.clone();
+    chassis::run("config-service", &chassis, move |process| async move { serve(process, options).await })
+}
+
+async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    metrics::describe();
+    let path = database(&process, options.database.as_deref())?;
+    let remedy = "check that the file is the config-service's and that its disk can be written; or name another with --database";
+    let store = Store::open(&path).await.fail(format!("open the database {}", path.display()), remedy)?;
+    if let Some(directory) = &options.bundle {
+        first::commit(&store, directory, process.name(), process.clock().now()).await?;
+    }
+    let times = Times { acknowledge: options.ack_timeout, soak: options.rollout_soak };
+    let desk = desk(&process, store.clone(), times);
+    let api = Api { store, desk, clock: process.clock(), stop: process.closing(), roster: roster(&process) };
+    process.serve_grpc(Routes::new(ConfigServiceServer::new(api)), &POLICY)?;
+    process.serve_admin(axum::Router::new())?;
+    process.register();
+    process.set_ready(true);
+    process.drain(std::future::ready(())).await
+}
+
+fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Failure> {
+    let Some(url) = written else { return Ok(process.data_dir().path("config.db")) };
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
+    if path.is_empty() || path.starts_with(':') {
+        let remedy = "write sqlite:PATH, or leave it out to keep revisions in the data dir";
+        return Err(Failure::new(format!("--database: {url:?} is no database that this version can use")).remedy(remedy).exit_code(2));
+    }
+    Ok(path.into())
+}
+
+/// Starts the owner of the fleet.
+fn desk(process: &Process, store: Store, times: Times) -> Handle {
+    let (handle, commands) = Handle::new();
+    let desk = Desk {
+        handle: handle.clone(),
+        commands: Arc::new(Mutex::new(commands)),
+        store,
+        times,
+        clock: process.clock(),
+        stop: process.closing(),
+    };
+    let stopping = process.clone();
+    process.spawn("desk", move || {
+        let (desk, stopping) = (desk.clone(), stopping.clone());
+        async move {
+            if let Err(error) = desk.run().await {
+                let remedy = "check the disk that holds the config-service's database";
+                stopping.request_stop(Failure::new(format!("the config-service's database cannot be used: {error}")).remedy(remedy));
+            }
+        }
+    });
+    handle
+}
+
+/// The nodes that follow the configuration, as the registry knows them.
+fn roster(process: &Process) -> Roster {
+    let membership = process.membership();
+    Arc::new(move || {
+        let members = membership.borrow();
+        let seen = FOLLOWERS.into_iter().flat_map(|service| members.of(service).map(move |status| (service, status.clone())));
+        seen.map(|(service, status)| Seen {
+            service: service.as_str().to_owned(),
+            name: status.instance.name.clone(),
+            revision: status.instance.applied_revision.clone(),
+            hash: status.instance.applied_hash.clone(),
+        })
+        .collect()
+    })
+}

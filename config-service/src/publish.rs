@@ -1,0 +1,124 @@
+//! The one owner of the fleet: a task that takes what nodes and operators say through [`crate::rollout`], keeps what follows, and sends
+//! assignments. Others have a [`Handle`].
+
+pub mod desk;
+pub mod drift;
+pub mod library;
+
+use crate::rollout::{Control, Key, Refused, Target};
+use crate::store::{self, Record};
+use cluster_config::{Problem, Rendered, Variables};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use desk::Desk;
+pub use drift::Drift;
+
+/// Commands that wait while another is done.
+const QUEUE: usize = 1024;
+/// Assignments that a node has not read yet; one that lags further behind is disconnected.
+pub const ASSIGNMENTS: usize = 8;
+
+/// What a node is sent.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Id of the revision.
+    pub revision: String,
+    /// Its rendering for this node.
+    pub rendered: Arc<Rendered>,
+}
+
+/// A node that says hello.
+#[derive(Debug)]
+pub struct Hello {
+    /// Who.
+    pub key: Key,
+    /// What `${node.*}` stands for there.
+    pub variables: Variables,
+    /// What it runs.
+    pub applied: Option<Target>,
+    /// Hashes that it will not take, with the reason.
+    pub rejected: std::collections::BTreeMap<String, String>,
+    /// Where its assignments go.
+    pub assignments: mpsc::Sender<Assignment>,
+}
+
+/// A connection of a node, as its stream knows it.
+#[derive(Debug)]
+pub struct Session {
+    /// Goes with everything that is said of this connection.
+    pub number: u64,
+    /// Ends when the connection is to end.
+    pub over: oneshot::Receiver<()>,
+}
+
+/// Why a rollout cannot be started or controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// By its rules.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// By the store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The service ends.
+    #[error("the config-service is stopping")]
+    Stopping,
+}
+
+/// What the desk is told.
+#[derive(Debug)]
+pub enum Command {
+    /// A node connects.
+    Hello(Hello, oneshot::Sender<Session>),
+    /// A node runs something else for a reason of its own.
+    Applied(Key, u64, Target),
+    /// A node answers an assignment.
+    Acknowledged(Key, u64, Target, Vec<Problem>),
+    /// A node's connection ends.
+    Gone(Key, u64),
+    /// A rollout is asked for.
+    Start(String, oneshot::Sender<Result<Record, Failed>>),
+    /// A rollout is paused, resumed or aborted.
+    Control(String, Control, oneshot::Sender<Result<Record, Failed>>),
+    /// The newest rollout is asked for.
+    Newest(oneshot::Sender<Option<Record>>),
+    /// Who is in step is asked for.
+    Drift(oneshot::Sender<Vec<Drift>>),
+}
+
+/// What others have of the desk. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    rollouts: watch::Sender<Option<Arc<Record>>>,
+}
+
+impl Handle {
+    /// The handle, and what the desk is made of.
+    pub fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        (Self { commands, rollouts: watch::Sender::new(None) }, receiver)
+    }
+
+    /// Every change of a rollout from now on.
+    pub fn rollouts(&self) -> watch::Receiver<Option<Arc<Record>>> {
+        self.rollouts.subscribe()
+    }
+
+    fn publish(&self, record: Arc<Record>) {
+        self.rollouts.send_replace(Some(record));
+    }
+
+    /// Says something that wants no answer.
+    pub async fn tell(&self, command: Command) -> Result<(), Failed> {
+        self.commands.send(command).await.map_err(|_| Failed::Stopping)
+    }
+
+    /// Says something and waits for the answer.
+    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Failed> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(command(sender)).await?;
+        receiver.await.map_err(|_| Failed::Stopping)
+    }
+}

@@ -1,0 +1,359 @@
+//! Revisions, the released pointer and rollouts in one SQLite file: WAL, and every transaction is on the disk before it is acknowledged.
+
+pub mod record;
+
+use crate::revision::{Name, Revision, address};
+use cluster_config::render::hex;
+use cluster_config::{FileReference, bundle::MAIN};
+use jiff::Timestamp;
+pub use record::Record;
+use sha2::{Digest, Sha256};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+/// As in `migrations/0001_identity.sql`.
+const APPLICATION_ID: i64 = 1_397_244_742;
+/// How long another connection's lock is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What went wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite says so.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A schema that cannot be brought up to date.
+    #[error("its schema cannot be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Not ours.
+    #[error("the file is a database of another program")]
+    Foreign,
+    /// What it holds makes no sense.
+    #[error("it holds something that this version does not understand ({0}); was it written by a newer version?")]
+    Unreadable(String),
+    /// The parent is not the newest revision.
+    #[error("{}", if newest.is_empty() { "there is no revision yet, so the parent must be empty".to_owned() } else { format!("the newest revision is {newest}") })]
+    Conflict {
+        /// Its id; empty: there is none.
+        newest: String,
+    },
+    /// No such revision.
+    #[error("there is no revision {0}")]
+    NoRevision(String),
+    /// Several revisions begin like this.
+    #[error("several revisions begin with {0}")]
+    Ambiguous(String),
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// A revision that is not stored yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Id of the newest revision as its author knows it; empty: the first.
+    pub parent: String,
+    /// In free text.
+    pub author: String,
+    /// Name in the certificate.
+    pub committer: String,
+    /// Now.
+    pub at: Timestamp,
+    /// Why.
+    pub message: String,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+impl Store {
+    /// Opens or makes the database.
+    ///
+    /// # Errors
+    /// When it is not ours, damaged or unwritable; a database of somebody else is not changed.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+        if path.metadata().is_ok_and(|file| file.len() > 0) {
+            let mut connection = options.clone().read_only(true).connect().await.map_err(|error| match error {
+                sqlx::Error::Database(said) if said.code().as_deref() == Some("26") => Error::Foreign,
+                other => other.into(),
+            })?;
+            let (id,): (i64,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut connection).await.map_err(not_a_database)?;
+            let (tables,): (i64,) =
+                sqlx::query_as("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.map_err(not_a_database)?;
+            connection.close().await?;
+            if id != APPLICATION_ID && !(id == 0 && tables == 0) {
+                return Err(Error::Foreign);
+            }
+        }
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        // A full disk ends a transaction by itself; the roll-back after it fails, and the connection would be taken for one inside a
+        // transaction for ever. Such a connection is not used again.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(BUSY)
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Stores a bundle as a revision, if the draft's parent is the newest. The same content on the same parent is the same revision.
+    pub async fn commit(&self, draft: &Draft, files: &BTreeMap<String, Vec<u8>>) -> Result<Revision> {
+        let references: Vec<FileReference> = files.iter().map(|(path, content)| reference(path, content)).collect();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for (file, content) in references.iter().zip(files.values()) {
+            sqlx::query("INSERT OR IGNORE INTO blobs (sha256, content) VALUES (?, ?)")
+                .bind(&file.sha256)
+                .bind(content.as_slice())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let revision = append(&mut transaction, draft, &references).await?;
+        transaction.commit().await?;
+        Ok(revision)
+    }
+
+    /// Stores the content of an earlier revision anew, on top of the newest.
+    pub async fn recommit(&self, earlier: &Revision, draft: &Draft) -> Result<Revision> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let parent = newest(&mut transaction).await?.map(|newest| newest.id).unwrap_or_default();
+        let files = files_of(&mut transaction, earlier.number).await?;
+        let revision = append(&mut transaction, &Draft { parent, ..draft.clone() }, &files).await?;
+        transaction.commit().await?;
+        Ok(revision)
+    }
+
+    /// The revision that somebody means.
+    pub async fn find(&self, name: &Name) -> Result<Revision> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = match name {
+            Name::Newest => sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1").fetch_all(&mut *connection).await?,
+            Name::Released => {
+                sqlx::query("SELECT revisions.* FROM revisions JOIN released ON released.revision = revisions.id")
+                    .fetch_all(&mut *connection)
+                    .await?
+            }
+            Name::Id(id) => {
+                let exact = sqlx::query("SELECT * FROM revisions WHERE id = ?1 OR CAST(number AS TEXT) = ?1 ORDER BY id = ?1 DESC LIMIT 1");
+                let exact = exact.bind(id).fetch_all(&mut *connection).await?;
+                if exact.is_empty() && id.len() >= 4 {
+                    // Hex digits only: nothing in it has a meaning for GLOB.
+                    sqlx::query("SELECT * FROM revisions WHERE id GLOB ? || '*' LIMIT 2").bind(id).fetch_all(&mut *connection).await?
+                } else {
+                    exact
+                }
+            }
+        };
+        let called = match name {
+            Name::Newest => "newest",
+            Name::Released => "released",
+            Name::Id(id) => id,
+        };
+        match rows.as_slice() {
+            [] => Err(Error::NoRevision(called.to_owned())),
+            [row] => read_revision(row),
+            _ => Err(Error::Ambiguous(called.to_owned())),
+        }
+    }
+
+    /// Revisions before a number (`None`: all), newest first.
+    pub async fn list(&self, before: Option<u64>, most: u32) -> Result<Vec<Revision>> {
+        let before = before.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
+        let rows = sqlx::query("SELECT * FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?").bind(before).bind(most);
+        rows.fetch_all(&self.pool).await?.iter().map(read_revision).collect()
+    }
+
+    /// The files of a revision, sorted by path.
+    pub async fn files(&self, revision: &Revision) -> Result<Vec<FileReference>> {
+        let mut transaction = self.pool.begin().await?;
+        files_of(&mut transaction, revision.number).await
+    }
+
+    /// The content of a file.
+    pub async fn blob(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT content FROM blobs WHERE sha256 = ?").bind(sha256).fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The content of a revision's `cluster.yaml`, and references to all of its files.
+    pub async fn main(&self, revision: &Revision) -> Result<(Vec<u8>, Vec<FileReference>)> {
+        let files = self.files(revision).await?;
+        let lost = || Error::Unreadable(format!("revision {} without {MAIN}", revision.id));
+        let main = files.iter().find(|file| file.path == MAIN).ok_or_else(lost)?;
+        let content = self.blob(&main.sha256).await?.ok_or_else(lost)?;
+        Ok((content, files))
+    }
+
+    /// What joining nodes get.
+    pub async fn released(&self) -> Result<Option<String>> {
+        let row = sqlx::query("SELECT revision FROM released").fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Keeps how far a rollout is and, with it, what is released from now on.
+    pub async fn save(&self, rollout: Option<&Record>, released: Option<&str>) -> Result<()> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(rollout) = rollout {
+            rollout.write(&mut transaction).await?;
+        }
+        if let Some(revision) = released {
+            sqlx::query("INSERT OR REPLACE INTO released (one, revision) VALUES (1, ?)").bind(revision).execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// The rollout of that id; `None`: the newest.
+    pub async fn rollout(&self, id: Option<&str>) -> Result<Option<Record>> {
+        let row = match id {
+            Some(id) => sqlx::query("SELECT * FROM rollouts WHERE id = ?").bind(id).fetch_optional(&self.pool).await?,
+            None => sqlx::query("SELECT * FROM rollouts ORDER BY number DESC LIMIT 1").fetch_optional(&self.pool).await?,
+        };
+        row.map(|row| Record::read(&row)).transpose()
+    }
+}
+
+fn not_a_database(error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Database(said) if said.code().as_deref() == Some("26") => Error::Foreign,
+        _ => error.into(),
+    }
+}
+
+fn reference(path: &str, content: &[u8]) -> FileReference {
+    FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
+}
+
+/// Adds a revision whose files are stored, by compare-and-set on the parent.
+async fn append(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Revision> {
+    let newest = newest(transaction).await?;
+    let newest_id = newest.as_ref().map(|newest| newest.id.clone()).unwrap_or_default();
+    if newest_id != draft.parent {
+        return match same(transaction, draft, files).await? {
+            Some(revision) => Ok(revision),
+            None => Err(Error::Conflict { newest: newest_id }),
+        };
+    }
+    // Times are kept to the millisecond: the address has to be that of what is kept.
+    let at = Timestamp::from_millisecond(draft.at.as_millisecond()).unwrap_or(draft.at);
+    let revision = Revision {
+        id: address(&draft.parent, &draft.author, at, &draft.message, files),
+        number: newest.map_or(1, |newest| newest.number + 1),
+        parent: draft.parent.clone(),
+        author: draft.author.clone(),
+        committer: draft.committer.clone(),
+        committed_at: at,
+        message: draft.message.clone(),
+    };
+    sqlx::query("INSERT INTO revisions (number, id, parent, author, committer, committed_at, message) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        .bind(revision.number.cast_signed())
+        .bind(&revision.id)
+        .bind(&revision.parent)
+        .bind(&revision.author)
+        .bind(&revision.committer)
+        .bind(at.as_millisecond())
+        .bind(&revision.message)
+        .execute(&mut **transaction)
+        .await?;
+    for file in files {
+        sqlx::query("INSERT INTO revision_files (revision, path, sha256, size) VALUES (?, ?, ?, ?)")
+            .bind(revision.number.cast_signed())
+            .bind(&file.path)
+            .bind(&file.sha256)
+            .bind(file.size.cast_signed())
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(revision)
+}
+
+/// The revision that this very draft became when it was committed before.
+async fn same(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Option<Revision>> {
+    let row = sqlx::query("SELECT * FROM revisions WHERE parent = ?").bind(&draft.parent).fetch_optional(&mut **transaction).await?;
+    let Some(revision) = row.as_ref().map(read_revision).transpose()? else { return Ok(None) };
+    let same =
+        revision.author == draft.author && revision.message == draft.message && files_of(transaction, revision.number).await? == files;
+    Ok(same.then_some(revision))
+}
+
+async fn newest(transaction: &mut Transaction<'_, Sqlite>) -> Result<Option<Revision>> {
+    let row = sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1").fetch_optional(&mut **transaction).await?;
+    row.as_ref().map(read_revision).transpose()
+}
+
+async fn files_of(transaction: &mut Transaction<'_, Sqlite>, number: u64) -> Result<Vec<FileReference>> {
+    let rows = sqlx::query("SELECT path, sha256, size FROM revision_files WHERE revision = ? ORDER BY path").bind(number.cast_signed());
+    let read = |row: SqliteRow| {
+        let size: i64 = row.try_get(2)?;
+        Ok(FileReference { path: row.try_get(0)?, sha256: row.try_get(1)?, size: size.cast_unsigned() })
+    };
+    rows.fetch_all(&mut **transaction).await?.into_iter().map(read).collect()
+}
+
+fn read_revision(row: &SqliteRow) -> Result<Revision> {
+    let (number, at): (i64, i64) = (row.try_get("number")?, row.try_get("committed_at")?);
+    Ok(Revision {
+        id: row.try_get("id")?,
+        number: number.cast_unsigned(),
+        parent: row.try_get("parent")?,
+        author: row.try_get("author")?,
+        committer: row.try_get("committer")?,
+        committed_at: Timestamp::from_millisecond(at).map_err(|_| Error::Unreadable(format!("time {at}")))?,
+        message: row.try_get("message")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("config.db")).await.expect("opens");
+        let mut draft = Draft {
+            parent: String::new(),
+            author: "a".to_owned(),
+            committer: "a".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            message: "first".to_owned(),
+        };
+        let files = |size| BTreeMap::from([(MAIN.to_owned(), vec![b'#'; size])]);
+        let first = store.commit(&draft, &files(10)).await.expect("commits");
+        // Every connection that there is runs out of pages, as on a full disk.
+        let mut connections = Vec::new();
+        while connections.len() < 4 {
+            connections.push(store.pool.acquire().await.expect("a connection"));
+        }
+        for connection in &mut connections {
+            sqlx::query("PRAGMA max_page_count = 1").execute(&mut **connection).await.expect("a limit");
+        }
+        drop(connections);
+        draft.parent = first.id.clone();
+        let mut refused = 0;
+        let second = loop {
+            match store.commit(&draft, &files(1_000_000)).await {
+                Ok(second) => break second,
+                Err(full) => assert!(full.to_string().contains("full"), "{full}"),
+            }
+            refused += 1;
+            assert_eq!(store.find(&Name::Newest).await.expect("reads"), first);
+        };
+        assert!((1..=4).contains(&refused), "{refused} of 4 connections were full");
+        assert_eq!(store.find(&Name::Newest).await.expect("reads"), second);
+    }
+}

@@ -1,0 +1,131 @@
+//! A rollout as it is kept: how far it is, without the clockwork.
+
+use super::{Error, Result};
+use crate::rollout::{Key, NodeProgress, NodeState, Progress, State, Target};
+use cluster_config::Problem;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A rollout as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its id.
+    pub id: String,
+    /// What is rolled out.
+    pub revision: String,
+    /// What nodes go back to; empty: nothing.
+    pub previous: String,
+    /// State.
+    pub state: State,
+    /// In words for people.
+    pub explanation: String,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When anything about it changed last.
+    pub changed_at: Timestamp,
+    /// Every node that was connected while it ran.
+    pub nodes: Vec<NodeRecord>,
+}
+
+/// One node in a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// State.
+    pub state: NodeState,
+    /// Why it refused.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+    /// Whether it was given something different from what it had.
+    pub exposed: bool,
+}
+
+impl Record {
+    /// What is kept of a rollout.
+    pub fn new(progress: &Progress, started_at: Timestamp, changed_at: Timestamp) -> Self {
+        let node = |(key, node): (&Key, &NodeProgress)| NodeRecord {
+            service: key.service.clone(),
+            name: key.name.clone(),
+            state: node.state,
+            problems: node.problems.clone(),
+            exposed: node.exposed,
+        };
+        Self {
+            id: progress.id.clone(),
+            revision: progress.revision.clone(),
+            previous: progress.previous.clone().unwrap_or_default(),
+            state: progress.state,
+            explanation: progress.explanation.clone(),
+            started_at,
+            changed_at,
+            nodes: progress.nodes.iter().map(node).collect(),
+        }
+    }
+
+    /// The rollout as far as it is known after a restart: enough to end it.
+    pub fn progress(&self) -> Progress {
+        let node = |node: &NodeRecord| {
+            let candidate = Target { revision: self.revision.clone(), hash: String::new() };
+            let key = Key { service: node.service.clone(), name: node.name.clone() };
+            let (state, problems) = (node.state, node.problems.clone());
+            (key, NodeProgress { state, problems, candidate, before: None, since: Duration::ZERO, exposed: node.exposed })
+        };
+        Progress {
+            id: self.id.clone(),
+            revision: self.revision.clone(),
+            previous: Some(self.previous.clone()).filter(|previous| !previous.is_empty()),
+            state: self.state,
+            explanation: self.explanation.clone(),
+            nodes: self.nodes.iter().map(node).collect(),
+            firsts: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn write(&self, transaction: &mut Transaction<'_, Sqlite>) -> Result<()> {
+        let columns = "INSERT INTO rollouts (id, revision, previous, state, explanation, started_at, changed_at, nodes)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            ON CONFLICT (id) DO UPDATE SET state = ?4, explanation = ?5, changed_at = ?7, nodes = ?8";
+        sqlx::query(columns)
+            .bind(&self.id)
+            .bind(&self.revision)
+            .bind(&self.previous)
+            .bind(json(&self.state)?)
+            .bind(&self.explanation)
+            .bind(self.started_at.as_millisecond())
+            .bind(self.changed_at.as_millisecond())
+            .bind(json(&self.nodes)?)
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) fn read(row: &SqliteRow) -> Result<Self> {
+        let time = |column: &str| -> Result<Timestamp> {
+            let at: i64 = row.try_get(column)?;
+            Timestamp::from_millisecond(at).map_err(|_| Error::Unreadable(format!("time {at}")))
+        };
+        Ok(Self {
+            id: row.try_get("id")?,
+            revision: row.try_get("revision")?,
+            previous: row.try_get("previous")?,
+            state: from_json(row.try_get("state")?)?,
+            explanation: row.try_get("explanation")?,
+            started_at: time("started_at")?,
+            changed_at: time("changed_at")?,
+            nodes: from_json(row.try_get("nodes")?)?,
+        })
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Unreadable(error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Unreadable(format!("a rollout: {error}")))
+}

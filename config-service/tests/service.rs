@@ -1,0 +1,412 @@
+//! The service over real sockets: bundles, revisions, rollouts with nodes that acknowledge, refuse and keep silent, and reopening the store.
+
+use chassis::authorize::{Identity, Peer, Role};
+use chassis::{Clock, StopSignal};
+use cluster::Service;
+use cluster_config::example_bundle;
+use config_service::api::{Api, Seen};
+use config_service::publish::{Desk, Handle};
+use config_service::rollout::Times;
+use config_service::store::Store;
+use futures::{StreamExt, stream};
+use proto::config::config_service_client::ConfigServiceClient;
+use proto::config::config_service_server::ConfigServiceServer;
+use proto::config::subscribe_request::Message;
+use proto::config::{self as pb, NodeRolloutState, RolloutState, commit_request::Part};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+type Client = ConfigServiceClient<Channel>;
+type Files = BTreeMap<String, Vec<u8>>;
+
+struct Running {
+    client: Client,
+    stop: StopSignal,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(database: &Path) -> Self {
+        Self::start_for(database, None, Duration::from_secs(15)).await
+    }
+
+    async fn start_for(database: &Path, identity: Option<Identity>, acknowledge: Duration) -> Self {
+        let store = Store::open(database).await.unwrap();
+        let (handle, commands) = Handle::new();
+        let (stop, clock) = (StopSignal::default(), Clock::system());
+        let times = Times { acknowledge, soak: Duration::from_millis(20) };
+        let commands = Arc::new(Mutex::new(commands));
+        let desk = Desk { handle: handle.clone(), commands, store: store.clone(), times, clock: clock.clone(), stop: stop.clone() };
+        let desk = tokio::spawn(desk.run());
+        let seen = Seen { service: "balancer".into(), name: "elsewhere".into(), revision: String::new(), hash: String::new() };
+        let roster = Arc::new(move || vec![seen.clone()]);
+        let api = Api { store, desk: handle, clock, stop: stop.clone(), roster };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = Peer { identity, address };
+        let service = ConfigServiceServer::with_interceptor(api, move |mut request: Request<()>| {
+            request.extensions_mut().insert(peer.clone());
+            Ok(request)
+        });
+        let closing = stop.clone();
+        let server = tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, async move { closing.wait().await })
+                .await
+                .unwrap();
+            desk.await.unwrap().unwrap();
+        });
+        let client = Client::connect(format!("http://{address}")).await.unwrap();
+        Self { client, stop, server }
+    }
+
+    /// Streams end by themselves, or this would never return.
+    async fn stop(self) {
+        self.stop.raise();
+        drop(self.client);
+        self.server.await.unwrap();
+    }
+
+    async fn commit(&mut self, parent: &str, files: &Files, message: &str) -> Result<pb::Revision, tonic::Status> {
+        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: message.into() };
+        let mut parts = vec![Part::Header(header)];
+        parts.extend(chunks(files).into_iter().map(Part::Chunk));
+        let requests = parts.into_iter().map(|part| pb::CommitRequest { part: Some(part) });
+        self.client.commit(stream::iter(requests.collect::<Vec<_>>())).await.map(|answer| answer.into_inner().revision.unwrap())
+    }
+
+    async fn roll_out(&mut self, revision: &str) -> pb::Rollout {
+        self.client.start_rollout(pb::StartRolloutRequest { revision: revision.into() }).await.unwrap();
+        self.ended().await
+    }
+
+    /// The newest rollout once it has ended.
+    async fn ended(&mut self) -> pb::Rollout {
+        let watching = self.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
+        let states: Vec<_> = watching.map(|answer| answer.unwrap().rollout.unwrap()).collect().await;
+        states.last().unwrap().clone()
+    }
+
+    async fn released(&mut self) -> Result<String, Code> {
+        let answer = self.client.get_revision(pb::GetRevisionRequest { revision: "released".into() }).await;
+        answer.map(|answer| answer.into_inner().revision.unwrap().id).map_err(|status| status.code())
+    }
+
+    async fn drift(&mut self) -> HashMap<String, pb::Drift> {
+        let nodes = self.client.get_drift(pb::GetDriftRequest {}).await.unwrap().into_inner().nodes;
+        nodes.into_iter().map(|node| (node.name.clone(), node)).collect()
+    }
+}
+
+/// In pieces of 100 bytes.
+fn chunks(files: &Files) -> Vec<pb::FileChunk> {
+    let mut chunks = Vec::new();
+    for (path, content) in files {
+        chunks.push(pb::FileChunk { path: path.clone(), data: Vec::new() });
+        chunks.extend(content.chunks(100).map(|data| pb::FileChunk { path: String::new(), data: data.to_vec() }));
+    }
+    chunks
+}
+
+fn with(from: &str, to: &str) -> Files {
+    let mut files = example_bundle();
+    let text = String::from_utf8(files["cluster.yaml"].clone()).unwrap();
+    assert!(text.contains(from));
+    files.insert("cluster.yaml".into(), text.replace(from, to).into_bytes());
+    files
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Answer {
+    Acknowledge,
+    Refuse,
+    Silence,
+}
+
+/// A node: what it runs, as it changes.
+struct FakeNode {
+    applied: watch::Receiver<String>,
+    answer: watch::Sender<Answer>,
+    _up: mpsc::Sender<pb::SubscribeRequest>,
+}
+
+impl FakeNode {
+    async fn connect(client: &Client, service: &str, name: &str, rejected: &[&str]) -> Self {
+        let (up, requests) = mpsc::channel(8);
+        let variables = [("name", name), ("listen.proxy", "127.0.0.1:3128"), ("listen.frontend", "127.0.0.1:8080")];
+        let hello = pb::Hello {
+            service: service.into(),
+            name: name.into(),
+            id: String::new(),
+            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            applied: None,
+            rejected_hashes: rejected.iter().map(|hash| ((*hash).to_owned(), "crashed".to_owned())).collect(),
+        };
+        up.send(pb::SubscribeRequest { message: Some(Message::Hello(hello)) }).await.unwrap();
+        let mut down = client.clone().subscribe(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let (applied, applying) = watch::channel(String::new());
+        let (answer, answering) = watch::channel(Answer::Acknowledge);
+        let answers = up.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = down.message().await {
+                let assignment = message.assignment.unwrap();
+                let mode = *answering.borrow();
+                let refusal = pb::Problem { message: "no such interface".into(), ..Default::default() };
+                let problems = if mode == Answer::Refuse && *applied.borrow() != assignment.revision { vec![refusal] } else { Vec::new() };
+                if mode == Answer::Silence {
+                    continue;
+                }
+                if problems.is_empty() {
+                    applied.send_replace(assignment.revision.clone());
+                }
+                let acknowledgement = pb::Acknowledgement { revision: assignment.revision, hash: assignment.hash, problems };
+                let message = pb::SubscribeRequest { message: Some(Message::Acknowledgement(acknowledgement)) };
+                if answers.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { applied: applying, answer, _up: up }
+    }
+
+    async fn runs(&mut self, revision: &str) {
+        let waited = tokio::time::timeout(Duration::from_secs(20), self.applied.wait_for(|applied| applied == revision)).await;
+        waited.unwrap_or_else(|_| panic!("never ran {revision}")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn revisions_are_kept_compared_and_found() {
+    let directory = TempDir::new().unwrap();
+    let database = directory.path().join("config.db");
+    let mut service = Running::start(&database).await;
+    assert_eq!(service.released().await, Err(Code::NotFound));
+
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    assert_eq!((first.number, first.id.len(), first.committer.as_str(), first.released), (1, 12, "anonymous", false));
+    assert_eq!(service.commit("", &example_bundle(), "first").await.unwrap(), first, "safe to retry");
+    let conflict = service.commit("", &example_bundle(), "other").await.unwrap_err();
+    assert_eq!(conflict.code(), Code::Aborted);
+    assert!(conflict.message().contains(&first.id), "{conflict}");
+
+    let changed = with("memory: 256MiB", "memory: 512MiB");
+    let second = service.commit(&first.id, &changed, "more memory").await.unwrap();
+    assert_eq!((second.number, second.parent.as_str()), (2, first.id.as_str()));
+    assert_eq!(service.commit("", &example_bundle(), "first").await.unwrap(), first, "safe to retry later, too");
+
+    for name in ["newest", "2", &second.id[..5], &second.id] {
+        let found = service.client.get_revision(pb::GetRevisionRequest { revision: name.into() }).await.unwrap().into_inner();
+        assert_eq!((found.revision.unwrap().id, found.files.len()), (second.id.clone(), 3), "{name}");
+    }
+    let unknown = service.client.get_revision(pb::GetRevisionRequest { revision: "77".into() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    let diff = service.client.diff(pb::DiffRequest { from: "1".into(), to: "newest".into() }).await.unwrap().into_inner();
+    assert_eq!(diff.files.len(), 1);
+    assert!(diff.files[0].unified.contains("\n-  cache: {memory: 256MiB") && diff.files[0].unified.contains("\n+  cache: {memory: 512MiB"));
+    let content: Vec<u8> = {
+        let request = pb::FetchFileRequest { sha256: diff.files[0].to_sha256.clone() };
+        let pieces = service.client.fetch_file(request).await.unwrap().into_inner();
+        pieces.map(|piece| piece.unwrap().data).concat().await
+    };
+    assert_eq!(content, changed["cluster.yaml"]);
+
+    let request = pb::RollbackRequest { revision: "1".into(), author: "bob".into(), message: String::new() };
+    let third = service.client.rollback(request).await.unwrap().into_inner().revision.unwrap();
+    assert_eq!((third.number, third.message.as_str()), (3, format!("Roll back to {}: first", first.id).as_str()));
+    let page =
+        service.client.list_revisions(pb::ListRevisionsRequest { page_size: 2, page_token: String::new() }).await.unwrap().into_inner();
+    let rest = pb::ListRevisionsRequest { page_size: 2, page_token: page.next_page_token.clone() };
+    let rest = service.client.list_revisions(rest).await.unwrap().into_inner();
+    let numbers: Vec<u64> = page.revisions.iter().chain(&rest.revisions).map(|revision| revision.number).collect();
+    assert_eq!((numbers, rest.next_page_token.as_str()), (vec![3, 2, 1], ""));
+
+    service.roll_out("2").await;
+    service.stop().await;
+    let mut service = Running::start(&database).await;
+    assert_eq!(service.released().await, Ok(second.id.clone()));
+    let all = service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions;
+    assert_eq!(all.iter().map(|revision| revision.released).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(pb::Revision { released: false, ..all[1].clone() }, second);
+    assert_eq!(service.ended().await.state(), RolloutState::Done);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_bundle_is_refused_with_every_problem() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let mut files = with("memory: 256MiB", "memroy: 256MB");
+    files.insert("lists/blocked_sites.txt".into(), b"ok.example\nhttp://bad/\n".to_vec());
+    let refused = service.commit("", &files, "bad").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let details = refused.get_details_bad_request().unwrap();
+    let fields: Vec<&str> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["cluster.yaml:8:11", "lists/blocked_sites.txt:2"]);
+    let requests: Vec<_> = chunks(&files).into_iter().map(|chunk| pb::ValidateRequest { chunk: Some(chunk) }).collect();
+    let problems = service.client.validate(stream::iter(requests)).await.unwrap().into_inner().problems;
+    assert_eq!((problems.len(), problems[0].line, problems[0].remedy.as_str()), (2, 8, "did you mean `memory`?"));
+    let none = service.client.get_revision(pb::GetRevisionRequest { revision: "newest".into() }).await.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound, "nothing was stored");
+    let headless = service.client.commit(stream::iter([pb::CommitRequest { part: None }])).await.unwrap_err();
+    assert_eq!(headless.code(), Code::InvalidArgument);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
+    let directory = TempDir::new().unwrap();
+    let database = directory.path().join("config.db");
+    let mut service = Running::start(&database).await;
+    let mut nodes = Vec::new();
+    for (kind, name) in [("proxy-node", "p1"), ("proxy-node", "p2"), ("proxy-node", "p3"), ("balancer", "b1"), ("health-checker", "h1")] {
+        nodes.push(FakeNode::connect(&service.client, kind, name, &[]).await);
+    }
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    assert_eq!(service.drift().await["p1"].explanation, "nothing is released yet: start a rollout");
+    let rollout = service.roll_out("newest").await;
+    assert_eq!((rollout.state(), rollout.nodes.len()), (RolloutState::Done, 5), "{}", rollout.explanation);
+    for node in &mut nodes {
+        node.runs(&first.id).await;
+    }
+    let drift = service.drift().await;
+    assert!(drift.values().all(|node| node.in_step == (node.name != "elsewhere")), "{drift:?}");
+    assert!(drift["elsewhere"].explanation.starts_with("registered, but not subscribed"));
+
+    // Only the proxy's section differs; p2, which is not the first, refuses.
+    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more memory").await.unwrap();
+    nodes[1].answer.send_replace(Answer::Refuse);
+    let rollout = service.roll_out(&second.id).await;
+    assert_eq!(rollout.state(), RolloutState::Failed);
+    assert!(rollout.explanation.contains("p2") && rollout.explanation.contains("no such interface"), "{}", rollout.explanation);
+    let of = |name: &str| rollout.nodes.iter().find(|node| node.name == name).unwrap();
+    assert_eq!((of("p2").state(), of("p1").state()), (NodeRolloutState::Rejected, NodeRolloutState::Reverted));
+    assert_eq!(of("p2").problems[0].message, "no such interface");
+    for node in &mut nodes {
+        node.runs(&first.id).await;
+    }
+    assert_eq!(service.released().await, Ok(first.id.clone()));
+
+    // Once it does not refuse any more, the same revision goes through; a node that joins gets it at once.
+    nodes[1].answer.send_replace(Answer::Acknowledge);
+    assert_eq!(service.roll_out(&second.id).await.state(), RolloutState::Done);
+    let mut late = FakeNode::connect(&service.client, "proxy-node", "p4", &[]).await;
+    late.runs(&second.id).await;
+    assert_eq!(service.released().await, Ok(second.id));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_node_and_a_restart_end_a_rollout() {
+    let directory = TempDir::new().unwrap();
+    let database = directory.path().join("config.db");
+    let mut service = Running::start_for(&database, None, Duration::from_millis(300)).await;
+    let mut node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    assert_eq!(service.roll_out(&first.id).await.state(), RolloutState::Done);
+    node.runs(&first.id).await;
+    node.answer.send_replace(Answer::Silence);
+    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let rollout = service.roll_out(&second.id).await;
+    assert_eq!((rollout.state(), rollout.explanation.as_str()), (RolloutState::Failed, "proxy-node p1 did not answer within 300ms"));
+    service.stop().await;
+
+    let mut service = Running::start(&database).await;
+    let node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    node.answer.send_replace(Answer::Silence);
+    let running = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap().into_inner();
+    assert_eq!(running.rollout.unwrap().state(), RolloutState::Trying);
+    let busy = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap_err();
+    assert_eq!(busy.code(), Code::FailedPrecondition);
+    service.stop().await;
+    let mut service = Running::start(&database).await;
+    let rollout = service.ended().await;
+    assert_eq!(rollout.state(), RolloutState::Failed);
+    assert!(rollout.explanation.contains("restarted"), "{}", rollout.explanation);
+    let mut node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    node.runs(&first.id).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollout_is_paused_resumed_and_aborted() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let node = FakeNode::connect(&service.client, "balancer", "b1", &[]).await;
+    node.answer.send_replace(Answer::Silence);
+    service.commit("", &example_bundle(), "first").await.unwrap();
+    let started =
+        service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap().into_inner().rollout.unwrap();
+    for (action, state) in [
+        (pb::RolloutAction::Pause, RolloutState::Paused),
+        (pb::RolloutAction::Resume, RolloutState::Trying),
+        (pb::RolloutAction::Abort, RolloutState::Aborted),
+        (pb::RolloutAction::Abort, RolloutState::Aborted),
+    ] {
+        let request = pb::ControlRolloutRequest { rollout_id: started.id.clone(), action: action.into() };
+        assert_eq!(service.client.control_rollout(request).await.unwrap().into_inner().rollout.unwrap().state(), state);
+    }
+    assert_eq!(service.released().await, Err(Code::NotFound));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_subscribes_in_anothers_name() {
+    let directory = TempDir::new().unwrap();
+    let identity = Identity { role: Role::Service(Service::ProxyNode), name: "p1".into() };
+    let service = Running::start_for(&directory.path().join("config.db"), Some(identity), Duration::from_secs(15)).await;
+    for (kind, name, allowed) in
+        [("proxy-node", "p1", true), ("proxy-node", "p1-b", true), ("proxy-node", "p2", false), ("balancer", "p1", false)]
+    {
+        let hello = pb::Hello { service: kind.into(), name: name.into(), ..Default::default() };
+        // The request stays open: an answer comes as soon as the hello is read.
+        let requests = stream::iter([pb::SubscribeRequest { message: Some(Message::Hello(hello)) }]).chain(stream::pending());
+        let answer = service.client.clone().subscribe(requests).await;
+        assert_eq!(answer.err().map(|status| status.code()), (!allowed).then_some(Code::PermissionDenied), "{kind} {name}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_start_takes_a_directory() {
+    let directory = TempDir::new().unwrap();
+    let bundle = directory.path().join("bundle");
+    for (path, content) in example_bundle() {
+        let path = bundle.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    std::fs::write(bundle.join(".hidden"), "x").unwrap();
+    let store = Store::open(&directory.path().join("config.db")).await.unwrap();
+    let now = Clock::system().now();
+    config_service::first::commit(&store, &bundle, "config-1", now).await.unwrap();
+    let released = store.released().await.unwrap().unwrap();
+    std::fs::write(bundle.join("cluster.yaml"), "version: 2\n").unwrap();
+    config_service::first::commit(&store, &bundle, "config-1", now).await.unwrap();
+    assert_eq!((store.released().await.unwrap(), store.list(None, 9).await.unwrap().len()), (Some(released), 1));
+
+    let empty = Store::open(&directory.path().join("other.db")).await.unwrap();
+    let failure = config_service::first::commit(&empty, &bundle, "config-1", now).await.unwrap_err();
+    assert!(failure.to_string().contains("cluster.yaml:1:10: error: version cannot be 2"), "{failure}");
+    assert!(empty.list(None, 9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("notes.txt");
+    std::fs::write(&path, "not a database, and rather longer than a header of one would be: ".repeat(9)).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(Store::open(&path).await, Err(config_service::store::Error::Foreign)));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -1,0 +1,312 @@
+//! Channels to other services: any live instance of a service, found among the seeds and the membership, over mutual TLS with the server's
+//! role checked before a byte of a request is sent.
+//!
+//! The channel is tonic's own; what is ours is the connector beneath it, which is asked anew at every (re)connection and takes the first
+//! candidate that answers, beginning with another one each time.
+
+use std::{
+    future::Future,
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use cluster::{Service, State, instance::may_be_named};
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, TlsStream};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    credentials::Credentials,
+    membership::Membership,
+    metrics,
+    role::{Identity, Role},
+    stream::Stream,
+};
+
+/// A tonic transport to any live instance of one service.
+pub type ServiceChannel = Channel;
+
+/// TCP connection and TLS handshake with one candidate.
+const CANDIDATE_WITHIN: Duration = Duration::from_secs(2);
+/// All candidates together.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// To the head of a response, unless the request says otherwise.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(30);
+/// A peer that does not answer a ping for so long is gone.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
+/// How this process speaks gRPC.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Without TLS, behind the explicit flag.
+    Plaintext,
+    /// Mutual TLS with this certificate.
+    Mutual(Credentials),
+}
+
+/// Who is wanted at the other end.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Its role.
+    pub service: Service,
+    /// Its instance's name, when only one will do.
+    pub name: Option<String>,
+}
+
+impl Expected {
+    /// Whether somebody with this certificate is who is wanted.
+    #[must_use]
+    pub fn is(&self, identity: &Identity) -> bool {
+        identity.role == Role::Service(self.service) && self.name.as_ref().is_none_or(|name| may_be_named(&identity.name, name))
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing to try.
+    #[error("no address of a {0} is known")]
+    NoCandidate(Service),
+    /// The last candidate's reason.
+    #[error("{address}: {reason}")]
+    Failed {
+        /// Who was tried.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Where somebody may be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// Tried first, in turn.
+    pub good: Vec<String>,
+    /// Tried when no good one answers: lost, or not well.
+    pub doubtful: Vec<String>,
+}
+
+impl Candidates {
+    /// Those that the membership knows.
+    #[must_use]
+    pub fn among(membership: &Membership, expected: &Expected) -> Self {
+        let mut found = Self::default();
+        for status in membership.of(expected.service) {
+            let Some(address) = status.instance.endpoints.get("grpc") else { continue };
+            if expected.name.as_ref().is_some_and(|name| *name != status.instance.name) {
+                continue;
+            }
+            let doubtful = matches!(status.state, State::Lost | State::Critical | State::Draining);
+            if doubtful { &mut found.doubtful } else { &mut found.good }.push(address.clone());
+        }
+        found
+    }
+
+    /// Puts these before all others.
+    pub fn prefer(&mut self, addresses: Vec<String>) {
+        self.good.retain(|address| !addresses.contains(address));
+        self.doubtful.retain(|address| !addresses.contains(address));
+        self.good.splice(0..0, addresses);
+    }
+
+    /// The order of the `turn`-th attempt.
+    fn in_turn(mut self, turn: usize) -> Vec<String> {
+        let first = turn.checked_rem(self.good.len()).unwrap_or(0);
+        self.good.rotate_left(first);
+        self.good.extend(self.doubtful);
+        self.good
+    }
+}
+
+impl From<Vec<String>> for Candidates {
+    fn from(good: Vec<String>) -> Self {
+        Self { good, doubtful: Vec::new() }
+    }
+}
+
+/// Opens connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    transport: Transport,
+    expected: Expected,
+    candidates: Arc<dyn Fn() -> Candidates + Send + Sync>,
+    turn: Arc<AtomicUsize>,
+    local: Arc<Mutex<Option<IpAddr>>>,
+}
+
+impl Connector {
+    /// `candidates` answers the addresses (`host:port`) to try, whenever a connection is needed.
+    pub fn new(transport: Transport, expected: Expected, candidates: impl Fn() -> Candidates + Send + Sync + 'static) -> Self {
+        Self { transport, expected, candidates: Arc::new(candidates), turn: Arc::default(), local: Arc::default() }
+    }
+
+    /// The local address of the last connection.
+    #[must_use]
+    pub fn local_address(&self) -> Option<IpAddr> {
+        *self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A channel that connects when it is used, and again when it has to.
+    #[must_use]
+    pub fn channel(self) -> ServiceChannel {
+        self.endpoint().connect_with_connector_lazy(self)
+    }
+
+    /// A channel that is connected.
+    ///
+    /// # Errors
+    /// No candidate could be reached.
+    pub async fn connected(self) -> Result<ServiceChannel, tonic::transport::Error> {
+        self.endpoint().connect_with_connector(self).await
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        // The URI only fills :authority; the connector decides where the connection goes.
+        Endpoint::from_static("http://shoal.internal")
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(RESPONSE_WITHIN)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY)
+            .keep_alive_while_idle(true)
+            .user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")))
+            .unwrap_or_else(|_| Endpoint::from_static("http://shoal.internal"))
+    }
+
+    /// Tries every candidate once.
+    ///
+    /// # Errors
+    /// The last candidate's reason.
+    pub async fn connect(&self) -> Result<Stream, Error> {
+        let candidates = (self.candidates)().in_turn(self.turn.fetch_add(1, Ordering::Relaxed));
+        let mut last = Error::NoCandidate(self.expected.service);
+        for address in candidates {
+            match timeout(CANDIDATE_WITHIN, self.attempt(&address)).await {
+                Ok(Ok(stream)) => {
+                    let local = stream.tcp().local_addr().ok().map(|address| address.ip());
+                    *self.local.lock().unwrap_or_else(PoisonError::into_inner) = local;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = Error::Failed { address, reason: error.to_string() },
+                Err(_) => last = Error::Failed { address, reason: "no answer in time".to_owned() },
+            }
+        }
+        Err(last)
+    }
+
+    async fn attempt(&self, address: &str) -> io::Result<Stream> {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let Transport::Mutual(credentials) = &self.transport else { return Ok(Stream::Plain(tcp)) };
+        let connector = TlsConnector::from(credentials.current().client.clone());
+        // Never sent as anything that matters: names of hosts are ignored, the role decides.
+        let nobody = ServerName::IpAddress(tcp.peer_addr()?.ip().into());
+        let tls = connector.connect(nobody, tcp).await.inspect_err(|_| failed_handshake())?;
+        let identity = tls
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(|certificate| Identity::of_certificate(certificate).ok());
+        match identity {
+            Some(identity) if self.expected.is(&identity) => Ok(Stream::Tls(Box::new(TlsStream::Client(tls)))),
+            other => {
+                failed_handshake();
+                let found = other.map_or_else(|| "nobody".to_owned(), |identity| identity.to_string());
+                let wanted = self.expected.name.as_deref().unwrap_or_default();
+                Err(io::Error::other(format!("{found} answers there, not {} {wanted}", self.expected.service)))
+            }
+        }
+    }
+}
+
+fn failed_handshake() {
+    ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "client").increment(1);
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connector").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { this.connect().await.map(TokioIo::new) })
+    }
+}
+
+/// What a failed rpc says to people, its causes included: `connect to registry: 127.0.0.1:7001: connection refused`.
+#[must_use]
+pub fn explain(status: &tonic::Status) -> String {
+    let mut text = format!("{}: {}", code(status.code()), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A canonical code as it is written in metrics, logs and audit records.
+#[must_use]
+pub const fn code(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "cancelled",
+        Code::Unknown => "unknown",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::NotFound => "not_found",
+        Code::AlreadyExists => "already_exists",
+        Code::PermissionDenied => "permission_denied",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Unauthenticated => "unauthenticated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_ones_take_turns_and_doubtful_ones_come_last() {
+        let text = |addresses: &[&str]| addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>();
+        let mut candidates = Candidates { good: text(&["a", "b"]), doubtful: text(&["x", "s"]) };
+        candidates.prefer(text(&["s"]));
+        assert_eq!(candidates.clone().in_turn(0), text(&["s", "a", "b", "x"]));
+        assert_eq!(candidates.clone().in_turn(4), text(&["a", "b", "s", "x"]));
+        assert_eq!(Candidates { good: vec![], doubtful: text(&["x"]) }.in_turn(7), text(&["x"]));
+        assert!(Candidates::default().in_turn(3).is_empty());
+    }
+}

@@ -1,0 +1,224 @@
+//! The directory in which a process keeps its state: one process at a time, and only a process that it belongs to.
+//!
+//! The lock is flock(2) on the directory itself, so that a refused start leaves no trace. A marker file says whose it is.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use cluster::Service;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+const MARKER: &str = "shoal.json";
+/// Format of what is in the directory. A newer one is refused.
+const FORMAT: u32 = 1;
+
+/// Whose directory it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    service: Service,
+    name: String,
+    /// Fingerprint of the cluster's authority; empty when it was made without certificates.
+    cluster: String,
+}
+
+/// A locked data dir. The lock ends with the last clone, or with the process.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    #[allow(dead_code, reason = "held for its lock")]
+    lock: std::sync::Arc<Flock<File>>,
+    /// This start made its content.
+    new: bool,
+    /// Directories that this start made, outermost first.
+    made: Vec<PathBuf>,
+}
+
+/// Why a data dir cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Refused {
+    #[error("the data dir {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    #[error("cannot use the data dir {}: {}", .0.display(), .1)]
+    Io(PathBuf, io::Error),
+    #[error("{} is not a data dir of Shoal: it holds other files", .0.display())]
+    NotOurs(PathBuf),
+    #[error("the data dir {} has an unreadable {MARKER}: {}", .0.display(), .1)]
+    Marker(PathBuf, String),
+    #[error("the data dir {} was written by a newer version (format {}; this one knows {FORMAT})", .0.display(), .1)]
+    Newer(PathBuf, u32),
+    #[error("the data dir {} belongs to {} {}, not to {} {}", .0.display(), .1, .2, .3, .4)]
+    Foreign(PathBuf, Service, String, Service, String),
+    #[error("the data dir {} belongs to another cluster (authority {})", .0.display(), .1)]
+    OtherCluster(PathBuf, String),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let remedy = match &refused {
+            Refused::InUse(_) => "stop that process, or give this one its own --data-dir",
+            Refused::Io(..) => "check that it is a directory which this user may read and write, or choose another --data-dir",
+            Refused::NotOurs(_) => "choose an empty or new directory as --data-dir",
+            Refused::Marker(..) => "restore it from a backup, or choose another --data-dir",
+            Refused::Newer(..) => "run that version, or choose another --data-dir",
+            Refused::Foreign(..) => "choose the --data-dir of this process",
+            Refused::OtherCluster(..) => "choose another --data-dir, or give the --ca of that cluster",
+        };
+        Self::new(refused.to_string()).remedy(remedy)
+    }
+}
+
+impl DataDir {
+    /// Locks `path` for `name`, creating it when it does not exist. `clusters` are the fingerprints of the authorities in use, the first of
+    /// which marks a new directory; none is right for any.
+    ///
+    /// # Errors
+    /// It is in use, unreadable, or somebody else's; nothing in it was changed.
+    pub fn open(path: &Path, service: Service, name: &str, clusters: &[String]) -> Result<Self, Refused> {
+        let io = |error| Refused::Io(path.to_owned(), error);
+        let mut made: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.exists()).map(Path::to_owned).collect();
+        made.reverse();
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let directory = File::open(path).map_err(io)?;
+        let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+            nix::errno::Errno::EWOULDBLOCK => Refused::InUse(path.to_owned()),
+            other => Refused::Io(path.to_owned(), other.into()),
+        })?;
+        let new = match fs::read(path.join(MARKER)) {
+            Ok(bytes) => check(path, &bytes, service, name, clusters).map(|()| false)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A volume of its own comes with lost+found.
+                let mut others =
+                    fs::read_dir(path).map_err(io)?.filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "lost+found"));
+                if others.next().is_some() {
+                    return Err(Refused::NotOurs(path.to_owned()));
+                }
+                let cluster = clusters.first().cloned().unwrap_or_default();
+                let marker = Marker { format: FORMAT, service, name: name.to_owned(), cluster };
+                let text = serde_json::to_vec_pretty(&marker).map_err(|error| io(error.into()))?;
+                write_atomically(&path.join(MARKER), &text).map_err(io)?;
+                true
+            }
+            Err(error) => return Err(io(error)),
+        };
+        let path = path.canonicalize().map_err(io)?;
+        Ok(Self { path, lock: std::sync::Arc::new(lock), new, made })
+    }
+
+    /// Takes back what this start made, when it came to nothing. A directory that was somebody's before stays as it is.
+    pub(crate) fn discard(&self) {
+        if !self.new {
+            return;
+        }
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().filter(|entry| entry.file_name() != "lost+found") {
+            let directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            if let Err(error) = removed {
+                tracing::warn!("cannot remove {}: {error}", entry.path().display());
+            }
+        }
+        // Innermost first; one that others use meanwhile is not empty, and stays.
+        self.made.iter().rev().take_while(|directory| fs::remove_dir(directory).is_ok()).for_each(drop);
+    }
+
+    /// A file or directory in it.
+    #[must_use]
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.path.join(relative)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn check(path: &Path, bytes: &[u8], service: Service, name: &str, clusters: &[String]) -> Result<(), Refused> {
+    let marker: Marker = serde_json::from_slice(bytes).map_err(|error| Refused::Marker(path.to_owned(), error.to_string()))?;
+    if marker.format > FORMAT {
+        return Err(Refused::Newer(path.to_owned(), marker.format));
+    }
+    if marker.service != service || marker.name != name {
+        return Err(Refused::Foreign(path.to_owned(), marker.service, marker.name, service, name.to_owned()));
+    }
+    if !marker.cluster.is_empty() && !clusters.is_empty() && !clusters.contains(&marker.cluster) {
+        return Err(Refused::OtherCluster(path.to_owned(), marker.cluster));
+    }
+    Ok(())
+}
+
+/// Replaces a file so that a reader, or a start after a crash at any moment, finds the old content or the new, never a mixture: written
+/// beside it, fsynced, renamed, directory fsynced. Readable by the owner only.
+///
+/// # Errors
+/// Whatever the file system says; the old content is then still in place.
+pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(".new");
+    let temporary = directory.join(temporary);
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, name: &str, cluster: &str) -> Result<DataDir, Refused> {
+        DataDir::open(path, Service::Registry, name, &[cluster.to_owned()])
+    }
+
+    fn listing(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|p| (p.clone(), fs::read(p).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn is_locked_and_remembers_its_owner() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("deep/er");
+        fs::create_dir_all(path.join("lost+found")).unwrap();
+        let first = open(&path, "r-1", "aa").unwrap();
+        assert!(matches!(open(&path, "r-1", "aa"), Err(Refused::InUse(_))));
+        drop(first);
+        let before = listing(&path);
+        assert!(matches!(open(&path, "r-2", "aa"), Err(Refused::Foreign(..))));
+        assert!(matches!(open(&path, "r-1", "bb"), Err(Refused::OtherCluster(..))));
+        assert!(matches!(DataDir::open(&path, Service::Balancer, "r-1", &[]), Err(Refused::Foreign(..))));
+        assert_eq!(listing(&path), before, "a refused start changes nothing");
+        open(&path, "r-1", "aa").unwrap();
+    }
+
+    #[test]
+    fn refuses_what_is_not_ours() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("thesis.tex"), "x").unwrap();
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::NotOurs(_))));
+        fs::write(base.path().join(MARKER), "{").unwrap();
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Marker(..))));
+        fs::write(base.path().join(MARKER), r#"{"format":9,"service":"registry","name":"r-1","cluster":""}"#).unwrap();
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Newer(_, 9))));
+        assert!(matches!(open(&base.path().join("thesis.tex"), "r-1", "aa"), Err(Refused::Io(..))));
+    }
+}

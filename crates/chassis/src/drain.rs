@@ -1,0 +1,74 @@
+//! A stop is a drain (invariant 9).
+//!
+//! SIGTERM or SIGINT begins it; then, in this order: not ready any more, deregistered, accepting for one propagation period, the service's
+//! own closing step (bounded by `--drain-timeout`), servers closed. A second signal ends the process at once.
+
+use std::{future::Future, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Failure, process::Process};
+
+/// Something that happens once: the process is asked to stop, or to close. Works on every runtime; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct StopSignal(CancellationToken);
+
+impl StopSignal {
+    /// Returns once it has been raised.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Whether it has been raised.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Raises it, for good.
+    pub fn raise(&self) {
+        self.0.cancel();
+    }
+}
+
+/// How long Deregister may take before the drain goes on without it.
+const DEREGISTER_WITHIN: Duration = Duration::from_secs(2);
+/// How long open gRPC and admin connections have to end after the closing step.
+const SERVERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Waits until the process is asked to stop and then drains it.
+pub(crate) async fn drain(process: &Process, closing: impl Future<Output = ()>) -> Result<(), Failure> {
+    process.stop().wait().await;
+    let options = process.options();
+    tracing::info!(propagation_ms = options.drain_propagation.as_millis(), "draining");
+    process.set_ready(false);
+    if tokio::time::timeout(DEREGISTER_WITHIN, process.deregistered()).await.is_err() {
+        tracing::warn!("the registry did not answer the deregistration; the lease will lapse instead");
+    }
+    tokio::time::sleep(options.drain_propagation).await;
+    process.closing().raise();
+    if tokio::time::timeout(options.drain_timeout, closing).await.is_err() {
+        tracing::warn!(timeout_ms = options.drain_timeout.as_millis(), "what is under way takes too long and is cut");
+    }
+    process.close_servers(SERVERS_WITHIN).await;
+    tracing::info!("drained");
+    process.stop_reason().map_or(Ok(()), Err)
+}
+
+/// Raises `stop` at the first SIGTERM or SIGINT; returns at the second.
+pub(crate) async fn signals(stop: StopSignal) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    next(&mut terminate, &mut interrupt).await;
+    tracing::info!("asked to stop; a second signal stops at once");
+    stop.raise();
+    next(&mut terminate, &mut interrupt).await;
+    Ok(())
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

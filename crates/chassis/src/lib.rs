@@ -1,0 +1,57 @@
+//! What every service process does the same: options, telemetry, admin HTTP, gRPC with mutual TLS and authorisation, registration,
+//! membership, configuration, last-good snapshots, drain.
+//!
+//! It is not a framework: a service calls [`run`] with its body, gets a [`Process`], and calls what it needs. It knows nothing of any one
+//! service, of HTTP proxying, or of what is in a configuration.
+//!
+//! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`], `tls`, [`authorize`], `accept`, `guard`,
+//! `grpc`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
+//! [`drain`] is its end. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`] are what these stand on. [`pki`] makes
+//! certificates, and [`operator`] is the way in for people.
+
+mod accept;
+mod admin;
+pub mod audit;
+pub mod authorize;
+pub mod backoff;
+pub mod clock;
+mod cluster_key;
+pub mod configuration;
+pub mod connect;
+pub mod credentials;
+pub mod data_dir;
+pub mod drain;
+pub mod failure;
+mod grpc;
+mod guard;
+pub mod membership;
+pub mod metrics;
+pub mod operator;
+pub mod options;
+pub mod pki;
+mod process;
+mod registration;
+mod retry;
+pub mod role;
+mod run;
+mod stream;
+pub mod supervise;
+mod telemetry;
+pub mod tls;
+
+pub use authorize::Policy;
+pub use clock::Clock;
+pub use cluster_key::ClusterKey;
+pub use configuration::{Applied, Follower, Problem, Rendered};
+pub use connect::ServiceChannel;
+pub use drain::StopSignal;
+pub use failure::{Fail, Failure};
+pub use membership::Membership;
+pub use options::Options;
+pub use process::{Process, Status, Wanted};
+pub use role::{Identity, Peer, Role};
+pub use run::{exit, main, run};
+pub use supervise::Supervisor;
+
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,70 @@
+//! The process's recorder, and every metric name of this crate.
+//!
+//! The `metrics` crate has one recorder a process; this is where it is installed. Handles are registered once by whoever counts.
+
+use std::sync::OnceLock;
+
+use ::metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Tasks that panicked and were started again. Label `task`.
+pub const TASK_PANICS: &str = "shoal_task_panics_total";
+/// gRPC calls by `path` (a known rpc) and `result` (canonical code in lower case).
+pub const GRPC_CALLS: &str = "shoal_grpc_calls_total";
+/// TLS handshakes that failed, by `side` (server, client).
+pub const HANDSHAKES_FAILED: &str = "shoal_tls_handshakes_failed_total";
+/// gRPC connections open now.
+pub const GRPC_CONNECTIONS: &str = "shoal_grpc_connections";
+/// When the certificate in use ends, in seconds since the epoch.
+pub const CERTIFICATE_EXPIRES: &str = "shoal_certificate_expires_seconds";
+/// 1 while the lease at the registry is kept alive.
+pub const REGISTERED: &str = "shoal_registered";
+/// 1 while membership is followed live; 0 while it is the last one known.
+pub const MEMBERSHIP_LIVE: &str = "shoal_membership_live";
+/// 1 while the config-service is followed; 0 while it is out of reach.
+pub const CONFIGURATION_LIVE: &str = "shoal_configuration_live";
+/// Configurations taken, by `result` (applied, rejected).
+pub const CONFIGURATIONS: &str = "shoal_configurations_total";
+/// 1 once the configuration in force is confirmed.
+pub const CONFIGURATION_CONFIRMED: &str = "shoal_configuration_confirmed";
+/// Always 1. Labels `service`, `name`, `version`.
+pub const PROCESS: &str = "shoal_process";
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Installs the process's recorder; later calls answer the same one.
+pub fn install() -> PrometheusHandle {
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            if ::metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another metrics recorder is installed already: /metrics stays empty");
+            }
+            describe();
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    describe_counter!(TASK_PANICS, "Tasks that panicked and were started again");
+    describe_counter!(GRPC_CALLS, "gRPC calls by path and result");
+    describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed");
+    describe_gauge!(GRPC_CONNECTIONS, "gRPC connections open now");
+    describe_gauge!(CERTIFICATE_EXPIRES, "When the certificate in use ends, in seconds since the epoch");
+    describe_gauge!(REGISTERED, "1 while the lease at the registry is kept alive");
+    describe_gauge!(MEMBERSHIP_LIVE, "1 while membership is followed live");
+    describe_gauge!(CONFIGURATION_LIVE, "1 while the config-service is followed");
+    describe_counter!(CONFIGURATIONS, "Configurations taken, by result");
+    describe_gauge!(CONFIGURATION_CONFIRMED, "1 once the configuration in force is confirmed");
+    describe_gauge!(PROCESS, "Always 1; says who this is");
+}
+
+pub(crate) fn task_panicked(task: &'static str) {
+    counter!(TASK_PANICS, "task" => task).increment(1);
+}
+
+pub(crate) fn flag(name: &'static str, on: bool) {
+    gauge!(name).set(if on { 1.0 } else { 0.0 });
+}

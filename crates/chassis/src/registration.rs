@@ -1,0 +1,265 @@
+//! Register and KeepAlive: how the registry knows that this process is there.
+//!
+//! One task: connect → Register → KeepAlive, and from the beginning again with jittered backoff whatever goes wrong. NOT_FOUND registers
+//! anew; ABORTED (or ALREADY_EXISTS) means that a younger process took over the name: this one stops registering and drains.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use proto::registry::{
+    AdminState, DeregisterRequest, Instance, KeepAliveRequest, KeepAliveResponse, RegisterRequest, registry_client::RegistryClient,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+use crate::{
+    Failure,
+    connect::explain,
+    metrics,
+    process::{Process, Status as Standing},
+    retry::Retry,
+};
+
+const CALL_WITHIN: Duration = Duration::from_secs(5);
+/// A lease is renewed so many times within its term.
+const RENEWALS: u32 = 3;
+const SHORTEST_LEASE: Duration = Duration::from_millis(300);
+
+/// Why a registration ended.
+enum Ended {
+    /// The process stops.
+    Stopping,
+    /// A younger process has the name.
+    Fenced(String),
+    /// Anything that may go better the next time.
+    Failed(String),
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Aborted | Code::AlreadyExists => Self::Fenced(status.message().to_owned()),
+            _ => Self::Failed(explain(&status)),
+        }
+    }
+}
+
+/// Keeps the process registered until it stops.
+pub(crate) async fn keep(process: Process) {
+    let mut retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5));
+    let stop = process.stop();
+    loop {
+        let ended = tokio::select! {
+            () = stop.wait() => Ended::Stopping,
+            ended = once(&process, &mut retry) => ended,
+        };
+        metrics::flag(metrics::REGISTERED, false);
+        let pause = match ended {
+            Ended::Stopping => return deregister(&process).await,
+            Ended::Fenced(why) => {
+                process.mark_deregistered();
+                let sentence = format!("another process took over the name {} ({why}), so this one drained", process.name());
+                tracing::error!("{sentence}");
+                return process.request_stop(Failure::new(sentence).remedy("give every process its own --name"));
+            }
+            Ended::Failed(why) => retry.failed("not registered, trying again", &why),
+        };
+        tokio::select! {
+            () = stop.wait() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One registration, from the connection to its end.
+async fn once(process: &Process, retry: &mut Retry) -> Ended {
+    match attempt(process, retry).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    }
+}
+
+async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::Infallible, Ended> {
+    let connector = process.registry_connector();
+    let channel = connector.clone().connected().await.map_err(|error| Ended::Failed(causes(&error)))?;
+    let mut client = RegistryClient::new(channel);
+    let mut status = process.status();
+    let mut standing = status.borrow_and_update().clone();
+    let local = match connector.local_address() {
+        // A registry that reaches itself by loopback is not reached so by others.
+        Some(local) if local.is_loopback() && process.is_first_registry() => Some(process.address().unwrap_or(local)),
+        other => other,
+    };
+    process.set_local_address(local);
+    let granted = register(process, &mut client, &standing, local).await?;
+    metrics::flag(metrics::REGISTERED, true);
+    tracing::info!(generation = granted.generation, "registered");
+    retry.well();
+
+    let (beats, requests) = mpsc::channel(4);
+    let beat = |standing: &Standing| KeepAliveRequest {
+        name: process.name().to_owned(),
+        id: process.id().to_string(),
+        generation: granted.generation,
+        applied_revision: standing.applied_revision.clone(),
+        applied_hash: standing.applied_hash.clone(),
+        ready: standing.ready,
+    };
+    // The first beat goes in before the call: a server may answer nothing before it has heard something.
+    let first = beat(&status.borrow_and_update());
+    send(&beats, first).await?;
+    let mut lease = granted.lease_ttl.max(SHORTEST_LEASE);
+    let opened = timeout(CALL_WITHIN, client.keep_alive(ReceiverStream::new(requests))).await;
+    let mut answers: Streaming<KeepAliveResponse> = opened.map_err(|_| silent())??.into_inner();
+    let mut heard = tokio::time::Instant::now();
+    loop {
+        tokio::select! {
+            answer = answers.message() => {
+                let answer = answer?.ok_or_else(|| Ended::Failed("the registry ended the stream".to_owned()))?;
+                heard = tokio::time::Instant::now();
+                lease = duration(answer.lease_ttl.as_ref()).unwrap_or(lease).max(SHORTEST_LEASE);
+                process.set_admin_state(AdminState::try_from(answer.admin_state).unwrap_or(AdminState::Unspecified), answer.effective_weight);
+            }
+            changed = status.changed() => {
+                if changed.is_err() { return Err(Ended::Stopping) }
+                let now = status.borrow_and_update().clone();
+                // Endpoints are only in Register.
+                if now.endpoints != standing.endpoints {
+                    register(process, &mut client, &now, local).await?;
+                }
+                standing = now;
+                send(&beats, beat(&standing)).await?;
+            }
+            () = tokio::time::sleep(lease / RENEWALS) => {
+                // Two leases without any answer: a registry that takes beats and says nothing is not there.
+                if heard.elapsed() > lease * 2 { return Err(silent()) }
+                let next = beat(&status.borrow());
+                send(&beats, next).await?;
+            }
+        }
+    }
+}
+
+fn silent() -> Ended {
+    Ended::Failed("the registry does not answer".to_owned())
+}
+
+async fn send(beats: &mpsc::Sender<KeepAliveRequest>, beat: KeepAliveRequest) -> Result<(), Ended> {
+    match timeout(CALL_WITHIN, beats.send(beat)).await {
+        // A closed channel is an ended stream, whose reason the answers tell.
+        Ok(_) => Ok(()),
+        Err(_) => Err(silent()),
+    }
+}
+
+/// What the registry granted.
+struct Granted {
+    generation: u64,
+    lease_ttl: Duration,
+}
+
+async fn register(
+    process: &Process,
+    client: &mut RegistryClient<Channel>,
+    standing: &Standing,
+    local: Option<IpAddr>,
+) -> Result<Granted, Ended> {
+    let options = process.options();
+    let request = RegisterRequest {
+        instance: Some(instance(process, standing, local)),
+        lease_ttl: prost_types::Duration::try_from(options.lease_ttl).ok(),
+        ready: standing.ready,
+    };
+    let answer = timeout(CALL_WITHIN, client.register(request)).await.map_err(|_| silent())??.into_inner();
+    process.set_cluster_id(&answer.cluster_id);
+    Ok(Granted { generation: answer.generation, lease_ttl: duration(answer.lease_ttl.as_ref()).unwrap_or(options.lease_ttl) })
+}
+
+fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
+    duration.and_then(|duration| Duration::try_from(*duration).ok())
+}
+
+fn instance(process: &Process, standing: &Standing, local: Option<IpAddr>) -> Instance {
+    let options = process.options();
+    Instance {
+        service: process.service().to_string(),
+        name: process.name().to_owned(),
+        id: process.id().to_string(),
+        generation: 0,
+        endpoints: advertised(&standing.endpoints, options.advertise.as_deref(), local),
+        datacenter: options.datacenter.clone(),
+        zone: options.zone.clone(),
+        tags: options.tags.clone(),
+        weight: options.weight,
+        version: crate::VERSION.to_owned(),
+        applied_revision: standing.applied_revision.clone(),
+        applied_hash: standing.applied_hash.clone(),
+    }
+}
+
+/// How others reach what is bound: at `--advertise` if given; else where it is bound; and what is bound everywhere, at the address that the
+/// connection to the registry has at this end.
+fn advertised(bound: &BTreeMap<String, std::net::SocketAddr>, advertise: Option<&str>, local: Option<IpAddr>) -> BTreeMap<String, String> {
+    let host = |address: &std::net::SocketAddr| match (advertise, local) {
+        (Some(host), _) => bracketed(host),
+        (None, Some(local)) if address.ip().is_unspecified() => bracketed(&local.to_string()),
+        _ => bracketed(&address.ip().to_string()),
+    };
+    bound.iter().map(|(name, address)| (name.clone(), format!("{}:{}", host(address), address.port()))).collect()
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+async fn deregister(process: &Process) {
+    let options = process.options();
+    let request = DeregisterRequest {
+        name: process.name().to_owned(),
+        id: process.id().to_string(),
+        drain_for: prost_types::Duration::try_from(options.drain_propagation + options.drain_timeout).ok(),
+    };
+    let call = async {
+        let channel = process.registry_connector().connected().await.map_err(|error| causes(&error))?;
+        RegistryClient::new(channel).deregister(request).await.map_err(|status| explain(&status))
+    };
+    match timeout(CALL_WITHIN, call).await {
+        Ok(Ok(_)) => tracing::info!("deregistered"),
+        Ok(Err(why)) => tracing::warn!("not deregistered, the lease will lapse instead: {why}"),
+        Err(_) => tracing::warn!("not deregistered, the lease will lapse instead: no answer"),
+    }
+    process.mark_deregistered();
+}
+
+/// An error with its causes, the last of which says what really happened.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_advertised() {
+        for (bound, advertise, local, expected) in [
+            ("0.0.0.0:1", None, Some("10.0.0.5"), "10.0.0.5:1"),
+            ("127.0.0.1:1", None, Some("10.0.0.5"), "127.0.0.1:1"),
+            ("0.0.0.0:1", Some("node.example"), Some("10.0.0.5"), "node.example:1"),
+            ("[::]:1", None, Some("fd00::5"), "[fd00::5]:1"),
+            ("[::]:1", Some("fd00::6"), None, "[fd00::6]:1"),
+            ("0.0.0.0:1", None, None, "0.0.0.0:1"),
+        ] {
+            let endpoints = BTreeMap::from([("grpc".to_owned(), bound.parse().unwrap())]);
+            let local = local.map(|local: &str| local.parse().unwrap());
+            assert_eq!(advertised(&endpoints, advertise, local)["grpc"], expected, "{bound} {advertise:?} {local:?}");
+        }
+    }
+}

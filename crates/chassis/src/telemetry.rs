@@ -1,0 +1,82 @@
+//! Logs and traces. Logs go to standard error: pretty on a terminal, one JSON object a line otherwise. Traces go where `--otlp-endpoint` says.
+
+use std::io::IsTerminal;
+
+use cluster::Service;
+use opentelemetry::{KeyValue, trace::TracerProvider};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    Failure,
+    failure::Fail,
+    options::{LogFormat, Options},
+};
+
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Keeps the exporter alive; flushes what it holds when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry(Option<SdkTracerProvider>);
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0
+            && let Err(error) = provider.shutdown()
+        {
+            eprintln!("the last traces may be lost: {error}");
+        }
+    }
+}
+
+/// Begins to log. Has to be called inside a runtime when traces are exported. A second call in a process (tests) changes nothing.
+pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Telemetry, Failure> {
+    let filter = EnvFilter::try_new(&options.log_level).fail(
+        format!("read --log-level {:?}", options.log_level),
+        "give error, warn, info, debug, trace, or directives such as info,balancer=debug",
+    )?;
+    let provider = options.otlp_endpoint.as_deref().map(|endpoint| exporter(service, name, endpoint)).transpose()?;
+    let pretty = match options.log_format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let lines: Boxed = if pretty {
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
+    } else {
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_filter(filter).boxed()
+    };
+    let mut layers = vec![lines];
+    if let Some(provider) = &provider {
+        let tracer = provider.tracer("shoal");
+        layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(EnvFilter::new("info")).boxed());
+    }
+    let installed = Registry::default().with(layers).try_init().is_ok();
+    if installed {
+        log_panics();
+    }
+    Ok(Telemetry(provider))
+}
+
+fn exporter(service: Service, name: &str, endpoint: &str) -> Result<SdkTracerProvider, Failure> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .fail(format!("export traces to {endpoint:?}"), "give --otlp-endpoint as http://host:4317")?;
+    let resource = Resource::builder()
+        .with_service_name(format!("shoal-{service}"))
+        .with_attribute(KeyValue::new("service.instance.id", name.to_owned()))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// One line for a panic, in the log, without a backtrace.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(target: "panic", %place, thread, "{}", crate::supervise::message(panic.payload()));
+    }));
+}

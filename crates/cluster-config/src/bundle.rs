@@ -1,0 +1,257 @@
+//! A bundle: the files of one directory, checked as a whole. What is found here is found before any node sees it.
+
+use crate::compile::ListKind;
+use crate::document::FileReference;
+use crate::lists::{self, BadLine};
+use crate::overrides::SECTIONS;
+use crate::pages;
+use crate::problem::{Place, Problem, any_error, nearest, tidy};
+use crate::render::{self, hex, section_of};
+use crate::schema;
+use crate::variables::{Variables, substitute};
+use crate::walk::walk;
+use crate::yaml::{self, Node, Value};
+use cluster::Service;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file that describes the cluster.
+pub const MAIN: &str = "cluster.yaml";
+
+/// Of one list this many bad lines are shown; a wrong file has millions.
+const MOST_BAD_LINES: usize = 20;
+
+/// The services that take a section of the bundle.
+pub const FOLLOWERS: [Service; 3] = [Service::ProxyNode, Service::Balancer, Service::HealthChecker];
+
+/// A bundle that [`render::render`] can make documents of. Holds the tree and references to the files, not their content.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    pub(crate) tree: Node,
+    pub(crate) files: BTreeMap<String, FileReference>,
+    pub(crate) schema: serde_json::Value,
+}
+
+impl Bundle {
+    /// Checks the files of a bundle (path inside it to content). The bundle is there when no problem is an error; problems are sorted by place.
+    pub fn from_files<B: AsRef<[u8]>>(files: &BTreeMap<String, B>) -> (Option<Self>, Vec<Problem>) {
+        let mut problems = file_names(files.keys());
+        let Some(main) = files.get(MAIN) else {
+            let remedy = "give a directory with a cluster.yaml; `shoal config schema` describes it";
+            problems.push(Problem::error(Place::file(MAIN), "there is no cluster.yaml in the bundle", remedy));
+            return (None, tidy(problems));
+        };
+        let (tree, mut syntax) = yaml::parse(MAIN, main.as_ref());
+        problems.append(&mut syntax);
+        let Some(tree) = tree else {
+            if problems.is_empty() {
+                problems.push(Problem::error(Place::file(MAIN), "cluster.yaml is empty", "write at least `version: 1`"));
+            }
+            return (None, tidy(problems));
+        };
+        let references = files.iter().map(|(path, content)| (path.clone(), reference(path, content.as_ref()))).collect();
+        let bundle = Self { tree, files: references, schema: schema::json_schema() };
+        problems.extend(bundle.check(files));
+        let problems = tidy(problems);
+        let good = !any_error(&problems);
+        (good.then_some(bundle), problems)
+    }
+
+    /// A bundle that was checked when it was stored, from its main file and references to the others. `None`: it is not readable by this version.
+    pub fn reopen(main: &[u8], files: impl IntoIterator<Item = FileReference>) -> Option<Self> {
+        let tree = yaml::parse(MAIN, main).0?;
+        let files = files.into_iter().map(|file| (file.path.clone(), file)).collect();
+        Some(Self { tree, files, schema: schema::json_schema() })
+    }
+
+    /// Every file by its content.
+    pub fn files(&self) -> impl Iterator<Item = &FileReference> {
+        self.files.values()
+    }
+
+    fn check<B: AsRef<[u8]>>(&self, files: &BTreeMap<String, B>) -> Vec<Problem> {
+        let mut problems = self.form();
+        problems.extend(self.override_sections());
+        let mut used = BTreeSet::new();
+        let mut read = BTreeSet::new();
+        for (service, variables) in self.samples() {
+            let compiled = render::compile(self, service, &variables);
+            problems.extend(compiled.problems);
+            used.extend(compiled.files.into_iter().map(|file| file.path));
+            read.extend(compiled.lists);
+        }
+        problems.extend(contents(files, &read));
+        problems.extend(unused(files.keys(), &used));
+        problems
+    }
+
+    /// The form of everything that no service takes a section of. Sections that are taken are walked when they are compiled.
+    fn form(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut tree = self.tree.clone();
+        if let Value::Map(entries) = &mut tree.value {
+            entries.retain(|entry| !SECTIONS.contains(&entry.key.as_str()));
+            let variables = BTreeMap::new();
+            for entry in entries.iter_mut().filter(|entry| entry.key != "overrides") {
+                substitute(&mut entry.node, &variables, &mut problems);
+            }
+        }
+        problems.extend(walk(&tree, &self.schema).1);
+        problems
+    }
+
+    fn override_sections(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for over in self.overrides() {
+            let service = over.get("match").and_then(|matches| matches.get("service")).and_then(Node::text);
+            if over.get("match").is_some_and(|matches| matches.keys().is_empty()) {
+                let place = over.place_of("match");
+                problems.push(Problem::warning(
+                    place,
+                    "an override without a condition holds for every node",
+                    "set it in the section itself",
+                ));
+            }
+            for entry in over.get("set").map(Node::entries).unwrap_or_default() {
+                if !SECTIONS.contains(&entry.key.as_str()) {
+                    let remedy = match nearest(&entry.key, SECTIONS) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("an override sets {}", SECTIONS.join(", ")),
+                    };
+                    problems.push(Problem::error(entry.place.clone(), format!("`{}` cannot be set by an override", entry.key), remedy));
+                } else if let Some(name) = service
+                    && name.parse::<Service>().is_ok_and(|service| section_of(service) != Some(entry.key.as_str()))
+                {
+                    let message = format!("a {name} takes nothing from `{}`: this has no effect", entry.key);
+                    problems.push(Problem::warning(entry.place.clone(), message, "match the service whose section it is"));
+                }
+            }
+        }
+        problems
+    }
+
+    fn overrides(&self) -> &[Node] {
+        self.tree.get("overrides").map(Node::items).unwrap_or_default()
+    }
+
+    /// One node of each service as it is without overrides, and one that each override holds for.
+    fn samples(&self) -> Vec<(Service, Variables)> {
+        let mut samples: Vec<(Service, Variables)> = FOLLOWERS.map(|service| (service, sample(service))).into();
+        for over in self.overrides() {
+            let Some(matches) = over.get("match") else { continue };
+            let text = |key: &str| matches.get(key).and_then(Node::text).map(str::to_owned);
+            for service in FOLLOWERS {
+                let concerns = over.get("set").and_then(|set| set.get(section_of(service).unwrap_or_default())).is_some();
+                if !concerns || text("service").is_some_and(|wanted| wanted != service.as_str()) {
+                    continue;
+                }
+                let mut variables = sample(service);
+                for (key, variable) in [("name", "name"), ("datacenter", "datacenter"), ("zone", "zone"), ("tag", "tags")] {
+                    if let Some(value) = text(key) {
+                        variables.insert(variable.to_owned(), value);
+                    }
+                }
+                samples.push((service, variables));
+            }
+        }
+        samples
+    }
+}
+
+/// The variables that a node of a service has, with values that stand for any. The addresses are for documentation (RFC 5737), so that none
+/// is taken for the same as one that a bundle names itself.
+pub fn sample(service: Service) -> Variables {
+    let mut variables: Variables = [
+        ("name", format!("{service}-1")),
+        ("service", service.as_str().to_owned()),
+        ("address", "192.0.2.1".to_owned()),
+        ("datacenter", String::new()),
+        ("zone", String::new()),
+        ("tags", String::new()),
+        ("listen.grpc", "192.0.2.1:7001".to_owned()),
+        ("listen.admin", "192.0.2.1:7002".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    let doors: &[(&str, &str)] = match service {
+        Service::ProxyNode => &[("listen.proxy", "192.0.2.1:3128"), ("listen.relay", "192.0.2.1:3129")],
+        Service::Balancer => &[("listen.frontend", "192.0.2.1:8080")],
+        _ => &[],
+    };
+    variables.extend(doors.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+}
+
+fn reference(path: &str, content: &[u8]) -> FileReference {
+    FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
+}
+
+fn file_names<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<Problem> {
+    let good = |path: &str| {
+        path.len() <= 255
+            && path.split('/').all(|part| {
+                !part.is_empty() && !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            })
+    };
+    let remedy = "use letters, digits, `.`, `_` and `-` in file names, none of which begins with a dot";
+    paths
+        .filter(|path| !good(path))
+        .map(|path| Problem::error(Place::file(path), format!("`{path}` cannot be a path in a bundle"), remedy))
+        .collect()
+}
+
+fn contents<B: AsRef<[u8]>>(files: &BTreeMap<String, B>, read: &BTreeSet<(String, ListKind)>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (path, kind) in read {
+        let Some(content) = files.get(path) else { continue };
+        match kind {
+            ListKind::Domains => bad_lines(path, lists::domains(content.as_ref()).filter_map(Result::err), &mut problems),
+            ListKind::Networks => bad_lines(path, lists::networks(content.as_ref()).filter_map(Result::err), &mut problems),
+        }
+    }
+    for (path, content) in files.iter().filter(|(path, _)| path.starts_with("pages/")) {
+        page(path, content.as_ref(), &mut problems);
+    }
+    problems
+}
+
+fn bad_lines(path: &str, bad: impl Iterator<Item = BadLine>, problems: &mut Vec<Problem>) {
+    let mut count = 0;
+    for line in bad {
+        count += 1;
+        if count <= MOST_BAD_LINES {
+            let place = Place { file: path.to_owned(), line: line.line, column: 0 };
+            problems.push(Problem::error(place, line.message, line.remedy));
+        }
+    }
+    if count > MOST_BAD_LINES {
+        let message = format!("{} more lines are wrong", count - MOST_BAD_LINES);
+        problems.push(Problem::error(Place { file: path.to_owned(), line: u32::MAX, column: 0 }, message, "is this the right file?"));
+    }
+}
+
+fn page(path: &str, content: &[u8], problems: &mut Vec<Problem>) {
+    let Ok(text) = std::str::from_utf8(content) else {
+        problems.push(Problem::error(Place::file(path), "not UTF-8 text", "save the page as UTF-8"));
+        return;
+    };
+    let names: Vec<&str> = pages::PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
+    for (offset, name) in pages::unknown_placeholders(text) {
+        let before = &text[..offset];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let place = Place { file: path.to_owned(), line: u32::try_from(line).unwrap_or(0), column: u32::try_from(column).unwrap_or(0) };
+        let remedy = match nearest(&name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{{{{{near}}}}}`?"),
+            None => format!("known: {}", names.join(", ")),
+        };
+        problems.push(Problem::error(place, format!("unknown placeholder `{{{{{name}}}}}`"), remedy));
+    }
+}
+
+fn unused<'a>(paths: impl Iterator<Item = &'a String>, used: &BTreeSet<String>) -> Vec<Problem> {
+    let unused = paths.filter(|path| *path != MAIN && !used.contains(*path));
+    unused
+        .map(|path| Problem::warning(Place::file(path), "nothing in cluster.yaml refers to this file", "remove it, or refer to it"))
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! Section `balancer` into the document of a balancer.
+
+use super::{Context, unknown};
+use crate::document::{BalancerDocument, balancer as document};
+use crate::schema::balancer as schema;
+
+/// The document, unless something is wrong.
+pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
+    let section: schema::Balancer = context.read()?;
+    context.unique("frontend", section.frontends.iter().map(|frontend| frontend.name.value.as_str()), |index| {
+        format!("frontends/{index}/name")
+    });
+    context.unique("backend", section.backends.iter().map(|backend| backend.name.value.as_str()), |index| format!("backends/{index}/name"));
+    let binds: Vec<String> = section.frontends.iter().map(|frontend| frontend.bind.value.to_string()).collect();
+    context.unique("address", binds.iter().map(String::as_str), |index| format!("frontends/{index}/bind"));
+    references(context, &section);
+    let backends = section
+        .backends
+        .into_iter()
+        .enumerate()
+        .map(|(index, backend)| self::backend(context, backend, &format!("backends/{index}")))
+        .collect();
+    let frontend = |frontend: schema::Frontend| document::Frontend {
+        name: frontend.name.value,
+        bind: frontend.bind.value,
+        backend: frontend.backend.value,
+    };
+    Some(BalancerDocument { frontends: section.frontends.into_iter().map(frontend).collect(), backends })
+}
+
+fn references(context: &mut Context, section: &schema::Balancer) {
+    let written = context.written;
+    let declared: Vec<&str> = written
+        .get("backends")
+        .map(|backends| backends.items())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|backend| backend.get("name")?.text())
+        .collect();
+    for (index, frontend) in section.frontends.iter().enumerate() {
+        let name = frontend.backend.value.as_str();
+        if !declared.contains(&name) {
+            context.error(
+                &format!("frontends/{index}/backend"),
+                format!("unknown backend `{name}`"),
+                unknown(name, declared.iter().copied()),
+            );
+        }
+    }
+    for (index, backend) in section.backends.iter().enumerate() {
+        if !section.frontends.is_empty() && !section.frontends.iter().any(|frontend| frontend.backend.value == backend.name.value) {
+            context.warning(
+                &format!("backends/{index}"),
+                format!("no frontend uses backend `{}`", backend.name.value),
+                "remove it, or let a frontend use it",
+            );
+        }
+    }
+    if written.get("frontends").is_none_or(|frontends| frontends.items().is_empty()) {
+        context.warning(
+            "",
+            "no frontends: balancers serve nobody",
+            "add one, as in {name: proxy, bind: \"${node.listen.frontend}\", backend: nodes}",
+        );
+    }
+}
+
+fn backend(context: &mut Context, written: schema::Backend, path: &str) -> document::Backend {
+    let servers = written.servers;
+    if servers.service.is_none() && servers.fixed.is_empty() {
+        let place = context.place(&format!("{path}/servers"));
+        if !context.written.place_keys(&place).iter().any(|key| key == "service" || key == "static") {
+            context.error(
+                &format!("{path}/servers"),
+                "a backend without servers",
+                "write {service: proxy-node}, or static: [{name: …, address: …}]",
+            );
+        }
+    }
+    if servers.service.is_none() && (!servers.tags.is_empty() || servers.datacenter.is_some()) {
+        context.error(&format!("{path}/servers"), "tags and datacenter choose among discovered servers", "add `service: proxy-node`");
+    }
+    context.unique("server", servers.fixed.iter().map(|server| server.name.value.as_str()), |index| {
+        format!("{path}/servers/static/{index}/name")
+    });
+    let check: document::OwnCheck = written.check.into();
+    positive(context, check.inter, &format!("{path}/check/inter"));
+    positive(context, check.timeout, &format!("{path}/check/timeout"));
+    if check.timeout > check.inter {
+        context.error(
+            &format!("{path}/check/timeout"),
+            "a check may not take longer than the time between two",
+            "make timeout shorter than inter",
+        );
+    }
+    positive(context, written.timeouts.connect.value, &format!("{path}/timeouts/connect"));
+    positive(context, written.suspicion.probe_timeout.value, &format!("{path}/suspicion/probe_timeout"));
+    let discover = servers.service.map(|schema::Discoverable::ProxyNode| document::Discover {
+        service: cluster::Service::ProxyNode.as_str().to_owned(),
+        tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
+        datacenter: servers.datacenter.map(|datacenter| datacenter.value),
+    });
+    document::Backend {
+        name: written.name.value,
+        balance: match written.balance {
+            schema::Balance::RoundRobin => document::Balance::RoundRobin,
+        },
+        discover,
+        servers: servers.fixed.into_iter().map(Into::into).collect(),
+        check,
+        passive: written.passive.into(),
+        suspicion: written.suspicion.into(),
+        retry: document::Retry { attempts: written.retry.attempts, budget: written.retry.budget.value },
+        timeouts: written.timeouts.into(),
+        keepalive: written.keepalive,
+        keepalive_idle: written.keepalive_idle.value,
+        panic_threshold: written.panic_threshold.value,
+    }
+}
+
+fn positive(context: &mut Context, duration: std::time::Duration, path: &str) {
+    if duration.is_zero() {
+        context.error(path, "a time of zero leaves no time at all", "write a longer one");
+    }
+}

@@ -1,0 +1,101 @@
+//! Section `proxy` into the document of a proxy-node.
+
+use super::{Context, access};
+use crate::document::{ProxyDocument, proxy as document};
+use crate::schema::{notation::Bind, proxy as schema};
+
+/// The document, unless something is wrong.
+pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
+    let section: schema::Proxy = context.read()?;
+    let listen = listen(context, section.listen)?;
+    let parents = parents(context, section.hierarchy.parents);
+    let cache = cache(context, section.cache);
+    let access = access::compile(context, section.access);
+    Some(ProxyDocument {
+        listen,
+        visible_hostname: section.visible_hostname.or_else(|| context.variables.get("name").cloned()).unwrap_or_default(),
+        trusted_downstreams: section.trusted_downstreams.into_iter().map(|network| network.value).collect(),
+        forwarded_for: section.forwarded_for.into(),
+        cache,
+        parents,
+        access,
+        timeouts: section.timeouts.into(),
+        access_log: section.access_log.into(),
+    })
+}
+
+fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option<Vec<document::Listen>> {
+    let Some(doors) = written else {
+        return Some(vec![document::Listen { bind: own_door(context)?, health_path: Some("/".to_owned()), proxy_protocol: false }]);
+    };
+    if doors.is_empty() && context.written.get("listen").is_some_and(|listen| listen.items().is_empty()) {
+        context.error(
+            "listen",
+            "a proxy without a door serves nobody",
+            "write at least one `{bind: …}`, or remove the key for the default",
+        );
+    }
+    let binds: Vec<String> = doors.iter().map(|door| door.bind.value.to_string()).collect();
+    context.unique("address", binds.iter().map(String::as_str), |index| format!("listen/{index}/bind"));
+    let door = |door: schema::Listen| document::Listen {
+        bind: door.bind.value,
+        health_path: door.health_path.map(|path| path.value),
+        proxy_protocol: door.proxy_protocol,
+    };
+    Some(doors.into_iter().map(door).collect())
+}
+
+fn own_door(context: &mut Context) -> Option<std::net::SocketAddr> {
+    let written = context.variables.get("listen.proxy").cloned().unwrap_or_default();
+    match Bind::parse(&written) {
+        Ok(bind) => Some(bind.value),
+        Err(invalid) => {
+            context.error("", format!("the node's listen.proxy: {}", invalid.message), "start the node with --proxy ADDRESS:PORT");
+            None
+        }
+    }
+}
+
+fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document::Parent> {
+    let mut parents = Vec::new();
+    for (index, parent) in written.into_iter().enumerate() {
+        match parent.address {
+            Some(address) => {
+                let (host, port) = address.value;
+                parents.push(document::Parent { host, port });
+            }
+            None => {
+                // Without its address because that, or another of its keys, was refused: said already.
+                let path = format!("hierarchy/parents/{index}");
+                let place = context.place(&path);
+                if !context.written.place_keys(&place).iter().any(|key| ["address", "service", "tags"].contains(&key.as_str())) {
+                    context.error(&path, "a parent without an address", "write {address: \"host:port\"}");
+                }
+            }
+        }
+    }
+    let names: Vec<String> = parents.iter().map(|parent| format!("{}:{}", parent.host, parent.port)).collect();
+    context.unique("parent", names.iter().map(String::as_str), |index| format!("hierarchy/parents/{index}"));
+    parents
+}
+
+fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
+    let (memory, largest) = (written.memory.value, written.max_object_size.value);
+    if memory != 0 && largest > memory {
+        let remedy = "make max_object_size smaller, or memory larger";
+        context.warning("cache/max_object_size", "max_object_size is larger than the whole cache: such objects are never kept", remedy);
+    }
+    let mut patterns = Vec::new();
+    for (index, pattern) in written.refresh_patterns.into_iter().enumerate() {
+        if pattern.min.value > pattern.max.value {
+            context.error(&format!("cache/refresh_patterns/{index}/min"), "min is longer than max", "let min be the shorter one");
+        }
+        patterns.push(document::RefreshPattern {
+            url_regex: pattern.url_regex.value,
+            min: pattern.min.value,
+            percent: pattern.percent,
+            max: pattern.max.value,
+        });
+    }
+    document::Cache { memory, max_object_size: largest, collapsed_forwarding: written.collapsed_forwarding, refresh_patterns: patterns }
+}

@@ -1,0 +1,190 @@
+//! The document of a balancer.
+
+use super::Unreadable;
+use crate::units;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, time::Duration};
+
+/// Everything that a balancer is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BalancerDocument {
+    /// Names and addresses are unique. May be empty: such a balancer serves nobody.
+    pub frontends: Vec<Frontend>,
+    /// Names are unique; every frontend's backend is among them.
+    pub backends: Vec<Backend>,
+}
+
+impl BalancerDocument {
+    /// Reads a rendered document.
+    pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
+        super::from_json(json)
+    }
+
+    /// The backend of that name.
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+}
+
+/// A door for clients; HTTP mode is the only one of this version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Unique.
+    pub name: String,
+    /// Address to bind.
+    pub bind: SocketAddr,
+    /// Name of a backend.
+    pub backend: String,
+}
+
+/// A pool of servers and the rules for using them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique.
+    pub name: String,
+    /// How a server is picked.
+    pub balance: Balance,
+    /// Servers found in the registry; they are spoken to through their `relay` endpoint.
+    pub discover: Option<Discover>,
+    /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP proxies: no PROXY header.
+    pub servers: Vec<Server>,
+    /// The balancer's own check.
+    pub check: OwnCheck,
+    /// Evidence from traffic.
+    pub passive: Passive,
+    /// Suspicion of a late server that is a proxy-node (DESIGN §7).
+    pub suspicion: Suspicion,
+    /// Retries.
+    pub retry: Retry,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Idle pooled connections kept per server and worker.
+    pub keepalive: u32,
+    /// How long an idle pooled connection is kept.
+    #[serde(with = "units::duration")]
+    pub keepalive_idle: Duration,
+    /// Percent: involuntary losses that leave fewer servers than this are not acted on.
+    pub panic_threshold: u8,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Smooth weighted round robin.
+    RoundRobin,
+}
+
+/// Which instances of the registry are servers of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discover {
+    /// `proxy-node`.
+    pub service: String,
+    /// An instance must have all of them.
+    pub tags: Vec<String>,
+    /// Only this datacenter; none: all.
+    pub datacenter: Option<String>,
+}
+
+/// A server by address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Unique in its backend.
+    pub name: String,
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Share of the load, 0 to 256; 0 gets no new requests.
+    pub weight: u32,
+    /// Used only when no other server is usable.
+    pub backup: bool,
+}
+
+/// The balancer's own check of every server: a TCP connection, and `OPTIONS *` with `Max-Forwards: 0` through the relay door of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCheck {
+    /// False: no own checks.
+    pub enabled: bool,
+    /// Between two checks of one server.
+    #[serde(with = "units::duration")]
+    pub inter: Duration,
+    /// For one check.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// Successes in a row that make a server well again.
+    pub rise: u32,
+    /// Failures in a row that make it unwell.
+    pub fall: u32,
+}
+
+/// Evidence from traffic: failures of the server itself, never of the origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passive {
+    /// This many failures within `fail_timeout` put a server aside for `fail_timeout`; 0: never.
+    pub max_fails: u32,
+    /// See `max_fails`.
+    #[serde(with = "units::duration")]
+    pub fail_timeout: Duration,
+    /// What counts against servers that are not proxy-nodes (those with an address). For proxy-nodes DESIGN §7 says it.
+    pub count: Vec<Failure>,
+}
+
+/// A kind of failure of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Connection refused or not made in time.
+    Connect,
+    /// Connection reset, or closed before the response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// A response with status 502, 503 or 504.
+    Gateway,
+}
+
+/// When a proxy-node that owes answers is probed, and when it is ejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Nothing received from the node for this long while it owes answers.
+    #[serde(with = "units::duration")]
+    pub after: Duration,
+    /// For one probe.
+    #[serde(with = "units::duration")]
+    pub probe_timeout: Duration,
+    /// Unanswered probes in a row that eject the node.
+    pub probes: u32,
+}
+
+/// Retries on another server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts per request, the first included; at least 1.
+    pub attempts: u32,
+    /// Percent of the requests that may be retried after an answer or timeout of a live server. Retries because of a lost one do not count.
+    pub budget: u8,
+}
+
+/// Deadlines of a backend and its frontends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// TCP connection to a server.
+    #[serde(with = "units::duration")]
+    pub connect: Duration,
+    /// Progress of the client while a request or response is under way.
+    #[serde(with = "units::duration")]
+    pub client: Duration,
+    /// Progress of the server, and until its first byte.
+    #[serde(with = "units::duration")]
+    pub server: Duration,
+    /// From a request's first byte to the end of its head.
+    #[serde(with = "units::duration")]
+    pub request_head: Duration,
+    /// A client's connection between requests.
+    #[serde(with = "units::duration")]
+    pub client_idle: Duration,
+    /// A tunnel in which nothing moves.
+    #[serde(with = "units::duration")]
+    pub tunnel_idle: Duration,
+}

@@ -1,0 +1,146 @@
+//! The document of a proxy-node.
+
+use super::{Access, Unreadable};
+use crate::units;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, time::Duration};
+
+/// Everything that a proxy-node is told. The relay door's address is not here: it comes from the node's flags.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProxyDocument {
+    /// Doors for clients; at least one.
+    pub listen: Vec<Listen>,
+    /// What the node calls itself in Via and on denial pages.
+    pub visible_hostname: String,
+    /// Peers on `listen` whose X-Forwarded-For is believed.
+    pub trusted_downstreams: Vec<IpNet>,
+    /// What happens to an X-Forwarded-For that is not believed.
+    pub forwarded_for: ForwardedFor,
+    /// The memory cache.
+    pub cache: Cache,
+    /// Parent proxies, in order of preference; empty: straight to the origin.
+    pub parents: Vec<Parent>,
+    /// Who may ask for what, and what the node may connect to.
+    pub access: Access,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// The access log.
+    pub access_log: AccessLog,
+}
+
+impl ProxyDocument {
+    /// Reads a rendered document.
+    pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
+        super::from_json(json)
+    }
+}
+
+/// One door for clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Address to bind.
+    pub bind: SocketAddr,
+    /// Origin-form GET of this path answers 200 while the node serves and 503 while it drains; none: no such path.
+    pub health_path: Option<String>,
+    /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`; others are closed.
+    pub proxy_protocol: bool,
+}
+
+/// What becomes of a client's X-Forwarded-For that is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// The peer's address takes its place.
+    Replace,
+    /// The peer's address is appended.
+    Append,
+    /// No X-Forwarded-For is sent on.
+    Delete,
+}
+
+/// The memory cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Bytes; 0: nothing is cached.
+    pub memory: u64,
+    /// Bytes of the largest body that is kept.
+    pub max_object_size: u64,
+    /// Concurrent misses of one key share one fetch.
+    pub collapsed_forwarding: bool,
+    /// First match wins; for responses that say nothing of their freshness themselves.
+    pub refresh_patterns: Vec<RefreshPattern>,
+}
+
+/// Heuristic freshness for URLs that match, as Squid's refresh_pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshPattern {
+    /// In the syntax of the `regex` crate; it compiles.
+    pub url_regex: String,
+    /// Fresh for at least this long.
+    #[serde(with = "units::duration")]
+    pub min: Duration,
+    /// Percent of the time since Last-Modified; may exceed 100.
+    pub percent: u32,
+    /// Fresh for at most this long.
+    #[serde(with = "units::duration")]
+    pub max: Duration,
+}
+
+/// A parent proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Deadlines of a proxy-node; every one is on progress, not on the whole exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// TCP connection to origin or parent, all addresses together.
+    #[serde(with = "units::duration")]
+    pub connect: Duration,
+    /// Name resolution.
+    #[serde(with = "units::duration")]
+    pub dns: Duration,
+    /// Between two reads from the origin, and until its first byte.
+    #[serde(with = "units::duration")]
+    pub read: Duration,
+    /// Between two writes that make progress, either side.
+    #[serde(with = "units::duration")]
+    pub write: Duration,
+    /// From a request's first byte to the end of its head.
+    #[serde(with = "units::duration")]
+    pub request_head: Duration,
+    /// Between two reads of a request's body.
+    #[serde(with = "units::duration")]
+    pub request_body: Duration,
+    /// A client's connection between requests.
+    #[serde(with = "units::duration")]
+    pub client_idle: Duration,
+    /// A pooled connection to an origin.
+    #[serde(with = "units::duration")]
+    pub upstream_idle: Duration,
+    /// A tunnel in which nothing moves.
+    #[serde(with = "units::duration")]
+    pub tunnel_idle: Duration,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// Form of a line.
+    pub format: AccessLogFormat,
+}
+
+/// Form of an access log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// Squid's native format.
+    Squid,
+    /// No access log.
+    Off,
+}

@@ -1,0 +1,334 @@
+//! Section `balancer`.
+
+use super::notation::{Address, Bind, Duration, Name, Percent};
+use crate::document::balancer as document;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What every balancer does.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Balancer {
+    /// Doors for clients.
+    pub frontends: Vec<Frontend>,
+    /// Pools of servers.
+    pub backends: Vec<Backend>,
+    /// Addresses that move between balancers.
+    #[schemars(extend("x-no-effect" = true))]
+    pub vrrp: Vec<super::later::Vrrp>,
+}
+
+/// A door for clients.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Frontend {
+    /// Unique.
+    pub name: Name,
+    /// Address and port.
+    pub bind: Bind,
+    /// What is spoken.
+    #[serde(default)]
+    #[schemars(extend("x-later" = ["tcp"]))]
+    pub mode: Mode,
+    /// Where requests go.
+    pub backend: Name,
+}
+
+/// What is spoken at a frontend.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// HTTP/1.1, proxy requests.
+    #[default]
+    Http,
+}
+
+/// A pool of servers and the rules for using them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Unique.
+    pub name: Name,
+    /// How a server is picked.
+    #[serde(default)]
+    #[schemars(extend("x-later" = ["static_rr", "leastconn", "first", "source", "uri", "url_param", "hdr", "random", "rdp_cookie", "hash"]))]
+    pub balance: Balance,
+    /// Who they are.
+    pub servers: Servers,
+    /// The balancer's own check.
+    #[serde(default)]
+    pub check: Check,
+    /// Evidence from traffic.
+    #[serde(default)]
+    pub passive: Passive,
+    /// When a late proxy-node is probed and ejected.
+    #[serde(default)]
+    pub suspicion: Suspicion,
+    /// Retries on another server.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Deadlines.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Idle pooled connections kept per server and worker.
+    #[serde(default = "thirty_two")]
+    #[schemars(range(min = 0, max = 65536))]
+    pub keepalive: u32,
+    /// How long an idle pooled connection is kept.
+    #[serde(default = "a_minute")]
+    pub keepalive_idle: Duration,
+    /// Involuntary losses that leave fewer servers than this are not acted on.
+    #[serde(default = "half")]
+    pub panic_threshold: Percent,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Smooth weighted round robin.
+    #[default]
+    RoundRobin,
+}
+
+/// Servers found in the registry, and servers by address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Servers {
+    /// Instances of this service are servers.
+    pub service: Option<Discoverable>,
+    /// Only instances that have all of these tags.
+    pub tags: Vec<Name>,
+    /// Only instances of this datacenter.
+    pub datacenter: Option<Name>,
+    /// Servers by address.
+    #[serde(rename = "static")]
+    pub fixed: Vec<Server>,
+}
+
+/// A service whose instances can be servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discoverable {
+    /// The proxy.
+    ProxyNode,
+}
+
+/// A server by address.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Unique in its backend.
+    pub name: Name,
+    /// Host and port.
+    pub address: Address,
+    /// Share of the load; 0 gets no new requests.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 256))]
+    pub weight: u32,
+    /// Used only when no other server is usable.
+    #[serde(default)]
+    pub backup: bool,
+}
+
+/// The balancer's own check of every server.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Check {
+    /// False: no own checks.
+    pub enabled: bool,
+    /// Between two checks.
+    pub inter: Duration,
+    /// For one check; without it the shorter of `inter` and 2s.
+    pub timeout: Option<Duration>,
+    /// Successes in a row that make a server well again.
+    #[schemars(range(min = 1, max = 100))]
+    pub rise: u32,
+    /// Failures in a row that make it unwell.
+    #[schemars(range(min = 1, max = 100))]
+    pub fall: u32,
+}
+
+/// Evidence from traffic.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passive {
+    /// This many failures within `fail_timeout` put a server aside for `fail_timeout`; 0: never.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_fails: u32,
+    /// See `max_fails`.
+    pub fail_timeout: Duration,
+    /// What counts against servers that are not proxy-nodes.
+    pub count: Vec<Failure>,
+}
+
+/// A kind of failure of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Connection refused or not made in time.
+    Connect,
+    /// Connection reset, or closed before the response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// Status 502, 503 or 504.
+    Gateway,
+}
+
+/// When a late proxy-node is probed and ejected.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Suspicion {
+    /// Nothing received for this long while the node owes answers.
+    pub after: Duration,
+    /// For one probe.
+    pub probe_timeout: Duration,
+    /// Unanswered probes in a row that eject the node.
+    #[schemars(range(min = 1, max = 10))]
+    pub probes: u32,
+}
+
+/// Retries on another server.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts per request, the first included.
+    #[schemars(range(min = 1, max = 16))]
+    pub attempts: u32,
+    /// Share of the requests that may be retried after an answer or timeout of a live server.
+    pub budget: Percent,
+}
+
+/// Deadlines, every one on progress.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// TCP connection to a server.
+    pub connect: Duration,
+    /// The client, while a request or response is under way.
+    pub client: Duration,
+    /// The server, and until its first byte.
+    pub server: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
+    /// A client's connection between requests.
+    pub client_idle: Duration,
+    /// A tunnel in which nothing moves.
+    pub tunnel_idle: Duration,
+}
+
+fn duration(text: &str) -> Duration {
+    #[expect(clippy::expect_used, reason = "constants of this file, all read by the tests")]
+    Duration::parse(text).expect("a duration")
+}
+
+fn percent(text: &str) -> Percent {
+    #[expect(clippy::expect_used, reason = "constants of this file, all read by the tests")]
+    Percent::parse(text).expect("a percentage")
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn thirty_two() -> u32 {
+    32
+}
+
+fn a_minute() -> Duration {
+    duration("60s")
+}
+
+fn half() -> Percent {
+    percent("50%")
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { enabled: true, inter: duration("5s"), timeout: None, rise: 2, fall: 3 }
+    }
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { max_fails: 2, fail_timeout: duration("30s"), count: vec![Failure::Connect, Failure::Reset] }
+    }
+}
+
+impl Default for Suspicion {
+    fn default() -> Self {
+        Self { after: duration("500ms"), probe_timeout: duration("250ms"), probes: 2 }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, budget: percent("20%") }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: duration("5s"),
+            client: duration("50s"),
+            server: duration("50s"),
+            request_head: duration("30s"),
+            client_idle: duration("2m"),
+            tunnel_idle: duration("1h"),
+        }
+    }
+}
+
+impl From<Timeouts> for document::Timeouts {
+    fn from(written: Timeouts) -> Self {
+        Self {
+            connect: written.connect.value,
+            client: written.client.value,
+            server: written.server.value,
+            request_head: written.request_head.value,
+            client_idle: written.client_idle.value,
+            tunnel_idle: written.tunnel_idle.value,
+        }
+    }
+}
+
+impl From<Failure> for document::Failure {
+    fn from(written: Failure) -> Self {
+        match written {
+            Failure::Connect => Self::Connect,
+            Failure::Reset => Self::Reset,
+            Failure::Timeout => Self::Timeout,
+            Failure::Gateway => Self::Gateway,
+        }
+    }
+}
+
+impl From<Passive> for document::Passive {
+    fn from(written: Passive) -> Self {
+        let count = written.count.into_iter().map(Into::into).collect();
+        Self { max_fails: written.max_fails, fail_timeout: written.fail_timeout.value, count }
+    }
+}
+
+impl From<Suspicion> for document::Suspicion {
+    fn from(written: Suspicion) -> Self {
+        Self { after: written.after.value, probe_timeout: written.probe_timeout.value, probes: written.probes }
+    }
+}
+
+impl From<Check> for document::OwnCheck {
+    fn from(written: Check) -> Self {
+        let inter = written.inter.value;
+        let timeout = written.timeout.map_or(inter.min(std::time::Duration::from_secs(2)), |timeout| timeout.value);
+        Self { enabled: written.enabled, inter, timeout, rise: written.rise, fall: written.fall }
+    }
+}
+
+impl From<Server> for document::Server {
+    fn from(written: Server) -> Self {
+        let (host, port) = written.address.value;
+        Self { name: written.name.value, host, port, weight: written.weight, backup: written.backup }
+    }
+}

@@ -1,0 +1,196 @@
+//! Values with a notation of their own: text in YAML, a typed value after reading. Each gives its JSON Schema a `format`, and [`check`] is
+//! what that format means, so that the walk over a bundle and the reading of its values cannot disagree.
+
+use crate::document::{DomainPattern, PortRange, TimeWindow};
+use crate::terms;
+use crate::units::{self, Invalid};
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use std::borrow::Cow;
+
+macro_rules! notations {
+    ($($(#[$doc:meta])* $name:ident($value:ty) = $format:literal, $parse:expr, like $($example:literal),+;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $name {
+                /// What it means.
+                pub value: $value,
+                text: String,
+            }
+
+            impl $name {
+                /// Reads the notation.
+                pub fn parse(text: &str) -> Result<Self, Invalid> {
+                    let parse: fn(&str) -> Result<$value, Invalid> = $parse;
+                    Ok(Self { value: parse(text)?, text: text.to_owned() })
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let text = match serde_json::Value::deserialize(deserializer)? {
+                        serde_json::Value::String(text) => text,
+                        other => other.to_string(),
+                    };
+                    Self::parse(&text).map_err(D::Error::custom)
+                }
+            }
+
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.serialize_str(&self.text)
+                }
+            }
+
+            impl JsonSchema for $name {
+                fn inline_schema() -> bool {
+                    true
+                }
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    let kind = if INTEGERS_TOO.contains(&$format) { serde_json::json!(["string", "integer"]) } else { "string".into() };
+                    json_schema!({ "type": kind, "format": $format, "examples": [$($example),+] })
+                }
+            }
+        )+
+
+        /// Whether a text is in the notation of a `format`. Formats that are not ours accept everything.
+        pub fn check(format: &str, text: &str) -> Result<(), Invalid> {
+            match format {
+                $($format => $name::parse(text).map(drop),)+
+                _ => Ok(()),
+            }
+        }
+    };
+}
+
+/// Notations that may be written as a bare number too.
+const INTEGERS_TOO: [&str; 2] = ["shoal-ports", "shoal-status"];
+
+notations! {
+    /// `200ms`, `5s`, `1h`, `30d`.
+    Duration(std::time::Duration) = "shoal-duration", units::parse_duration, like "200ms", "5s", "1h", "30d";
+    /// `64KiB`, `256MiB`.
+    Size(u64) = "shoal-size", units::parse_size, like "64KiB", "256MiB", "1GiB";
+    /// `20%`.
+    Percent(u8) = "shoal-percent", units::parse_percent, like "20%";
+    /// `0.0.0.0:3128`.
+    Bind(std::net::SocketAddr) = "shoal-bind", terms::parse_bind, like "0.0.0.0:3128", "[::]:3128", "${node.listen.proxy}";
+    /// `host:port`.
+    Address((String, u16)) = "shoal-address", terms::parse_address, like "192.168.1.11:3128", "[2001:db8::1]:3128";
+    /// `192.168.1.0/24`.
+    Network(IpNet) = "shoal-network", terms::parse_network, like "192.168.1.0/24", "10.0.0.1", "2001:db8::/32";
+    /// `.example.com`.
+    Domain(DomainPattern) = "shoal-domain", terms::parse_domain, like ".example.com", "www.example.com";
+    /// `443`, `8000-8100`.
+    Ports(PortRange) = "shoal-ports", terms::parse_ports, like "443", "8000-8100";
+    /// `200`, `200-299`.
+    Status((u16, u16)) = "shoal-status", terms::parse_status, like "200", "200-299";
+    /// `MTWHF 09:00-18:00`.
+    Time(TimeWindow) = "shoal-time", terms::parse_time, like "MTWHF 09:00-18:00", "D 09:00-18:00", "SA";
+    /// A regular expression of the `regex` crate.
+    Regex(String) = "shoal-regex", parse_regex, like "\\.(deb|rpm)$", "(?i)/ads/";
+    /// An absolute URL.
+    Url(String) = "shoal-url", |text| terms::parse_url(text).map(|()| text.to_owned()), like "http://example.com/health";
+    /// `built-in` or an absolute URL.
+    ProbeTarget(Option<String>) = "shoal-probe-target", parse_probe_target, like "built-in", "http://example.com/health";
+    /// Letters, digits, `_`, `-` and `.`.
+    Name(String) = "shoal-name", parse_name, like "squid_servers";
+    /// `GET`.
+    Method(String) = "shoal-method", parse_method, like "GET", "CONNECT";
+    /// `/health`.
+    UrlPath(String) = "shoal-url-path", parse_url_path, like "/", "/health";
+    /// An egress destination.
+    EgressTo(crate::document::egress::EgressTarget) = "shoal-egress-to", parse_egress_to, like "loopback", "link_local", "metadata", "cluster_ports", "10.0.0.0/8";
+    /// A reference to a secret, never the secret.
+    Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
+    /// Five fields of cron.
+    Cron(String) = "shoal-cron", parse_cron, like "0 3 * * *";
+}
+
+fn parse_regex(text: &str) -> Result<String, Invalid> {
+    match regex::Regex::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(regex::Error::CompiledTooBig(limit)) => {
+            Err(Invalid::new(format!("the regular expression needs more than {limit} bytes"), "make its repetitions smaller"))
+        }
+        Err(error) => {
+            let said = error.to_string();
+            let cause = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let remedy =
+                "use the syntax of Rust's regex crate (no look-around, no back-references); in YAML, single quotes keep backslashes";
+            Err(Invalid::new(format!("`{text}` is not a regular expression: {cause}"), remedy))
+        }
+    }
+}
+
+fn parse_probe_target(text: &str) -> Result<Option<String>, Invalid> {
+    if text == "built-in" {
+        return Ok(None);
+    }
+    let remedy = "write built-in or an absolute URL, as in http://example.com/health";
+    terms::parse_url(text).map(|()| Some(text.to_owned())).map_err(|invalid| Invalid::new(invalid.message, remedy))
+}
+
+fn parse_name(text: &str) -> Result<String, Invalid> {
+    let good = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(format!("`{text}` is not a name"), "use 1 to 64 letters, digits, `_`, `-` or `.`"))
+    }
+}
+
+fn parse_method(text: &str) -> Result<String, Invalid> {
+    // RFC 9110 §5.6.2; methods are compared exactly, so a lower-case one is a slip.
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(Invalid::new(format!("`{text}` is not a method"), "write one like GET, POST or CONNECT"));
+    }
+    if text.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Err(Invalid::new(
+            format!("methods are upper case, `{text}` would never match"),
+            format!("write {}", text.to_ascii_uppercase()),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_url_path(text: &str) -> Result<String, Invalid> {
+    let good = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if good { Ok(text.to_owned()) } else { Err(Invalid::new(format!("`{text}` is not a path"), "begin it with `/`, as in /health")) }
+}
+
+fn parse_egress_to(text: &str) -> Result<crate::document::egress::EgressTarget, Invalid> {
+    use crate::document::egress::EgressTarget;
+    Ok(match text {
+        "loopback" => EgressTarget::Loopback,
+        "link_local" => EgressTarget::LinkLocal,
+        "metadata" => EgressTarget::Metadata,
+        "cluster_ports" => EgressTarget::ClusterPorts,
+        _ => EgressTarget::Net(terms::parse_network(text).map_err(|invalid| {
+            Invalid::new(invalid.message, "write loopback, link_local, metadata, cluster_ports, or a network as in 10.0.0.0/8")
+        })?),
+    })
+}
+
+fn parse_secret(text: &str) -> Result<String, Invalid> {
+    match text.strip_prefix("secret:") {
+        Some(name) => parse_name(name).map(|_| text.to_owned()),
+        None => Err(Invalid::new("a secret may not be written into a bundle", "write a reference, as in secret:vrrp_auth")),
+    }
+}
+
+fn parse_cron(text: &str) -> Result<String, Invalid> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let good = fields.len() == 5 && fields.iter().all(|field| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b)));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(format!("`{text}` is not a schedule"), "write minute, hour, day, month and weekday, as in \"0 3 * * *\""))
+    }
+}

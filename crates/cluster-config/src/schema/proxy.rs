@@ -1,0 +1,374 @@
+//! Section `proxy`.
+
+use super::notation::{Address, Bind, Domain, Duration, EgressTo, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
+use crate::document;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What every proxy-node does.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// Doors for clients; without it one at `${node.listen.proxy}` with health_path `/`.
+    pub listen: Option<Vec<Listen>>,
+    /// What the node calls itself in Via and on denial pages; without it its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub visible_hostname: Option<String>,
+    /// Peers on `listen` whose X-Forwarded-For is believed.
+    pub trusted_downstreams: Vec<Network>,
+    /// What happens to an X-Forwarded-For that is not believed.
+    pub forwarded_for: ForwardedFor,
+    /// The cache.
+    pub cache: Cache,
+    /// Other caches to ask.
+    pub hierarchy: Hierarchy,
+    /// Who may ask for what. Without rules every request is denied.
+    pub access: Access,
+    /// Who must prove who they are.
+    #[schemars(extend("x-refused" = "without it the proxy would serve clients that never authenticated; restrict access by address instead"))]
+    pub auth: Option<Auth>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// The access log.
+    pub access_log: AccessLog,
+}
+
+/// One door for clients.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port.
+    pub bind: Bind,
+    /// Origin-form GET of this path answers 200 while the node serves and 503 while it drains.
+    #[serde(default)]
+    pub health_path: Option<UrlPath>,
+    /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+/// What happens to an X-Forwarded-For that is not believed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// The peer's address takes its place.
+    #[default]
+    Replace,
+    /// The peer's address is appended.
+    Append,
+    /// None is sent on.
+    Delete,
+}
+
+/// The cache.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Memory for cached objects; `0B`: nothing is cached.
+    pub memory: Size,
+    /// Disk for cached objects.
+    #[schemars(extend("x-no-effect" = true))]
+    pub disk: Option<Size>,
+    /// Larger bodies are not kept.
+    pub max_object_size: Size,
+    /// Concurrent misses of one key share one fetch.
+    pub collapsed_forwarding: bool,
+    /// First match wins; for responses that say nothing of their freshness.
+    pub refresh_patterns: Vec<RefreshPattern>,
+}
+
+/// Heuristic freshness, as Squid's refresh_pattern.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshPattern {
+    /// For URLs that match.
+    pub url_regex: Regex,
+    /// Fresh for at least this long.
+    #[serde(default = "zero")]
+    pub min: Duration,
+    /// Percent of the time since Last-Modified.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub percent: u32,
+    /// Fresh for at most this long.
+    #[serde(default = "three_days")]
+    pub max: Duration,
+}
+
+/// Other caches to ask.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hierarchy {
+    /// Neighbours on the same level.
+    #[schemars(extend("x-no-effect" = true))]
+    pub siblings: Option<super::later::Siblings>,
+    /// A second tier, in order of preference; empty: straight to the origin.
+    pub parents: Vec<Parent>,
+}
+
+/// A parent proxy.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its host and port.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// A service of the cluster.
+    #[serde(default)]
+    #[schemars(extend("x-refused" = "requests would go past the parent tier; name each parent by `address`"))]
+    pub service: Option<Name>,
+    /// Tags that the service's instances must have.
+    #[serde(default)]
+    #[schemars(extend("x-refused" = "requests would go past the parent tier; name each parent by `address`"))]
+    pub tags: Option<Vec<Name>>,
+    /// How a parent is picked.
+    #[serde(default)]
+    #[schemars(extend("x-no-effect" = true))]
+    pub select: Option<super::later::Select>,
+}
+
+/// Who may ask for what.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Named conditions. Built in: `all`, `localhost`, `to_localhost`, `to_linklocal`.
+    pub acls: BTreeMap<String, Acl>,
+    /// First match wins; when none matches the request is denied.
+    pub rules: Vec<Rule>,
+    /// What the node may connect to.
+    pub egress: Egress,
+}
+
+/// One named condition: exactly one kind, its values are alternatives.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Acl {
+    /// The client's address.
+    pub src: Option<OneOrMany<Network>>,
+    /// The client's address, from a file in lists/.
+    pub src_list: Option<Name>,
+    /// An address of the destination.
+    pub dst: Option<OneOrMany<Network>>,
+    /// An address of the destination, from a file in lists/.
+    pub dst_list: Option<Name>,
+    /// The destination's host.
+    pub dstdomain: Option<OneOrMany<Domain>>,
+    /// The destination's host, from a file in lists/.
+    pub dstdomain_list: Option<Name>,
+    /// The destination's port.
+    pub port: Option<OneOrMany<Ports>>,
+    /// The request's method.
+    pub method: Option<OneOrMany<Method>>,
+    /// Time of day in the node's time zone.
+    pub time: Option<OneOrMany<Time>>,
+    /// The request's URL.
+    pub url_regex: Option<OneOrMany<Regex>>,
+}
+
+/// A value, or a list of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Some.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// Always a list.
+    pub fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(value) => vec![value],
+            Self::Many(values) => values,
+        }
+    }
+}
+
+/// Either `allow` or `deny`; all ACLs named must match, `!name` matches when `name` does not.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Names of ACLs.
+    pub allow: Option<Vec<String>>,
+    /// Names of ACLs.
+    pub deny: Option<Vec<String>>,
+    /// A file in pages/, without `.html`.
+    pub page: Option<Name>,
+}
+
+/// Loopback, link-local, metadata services and the cluster's own ports are denied unless an entry allows them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Exceptions.
+    pub allow: Vec<EgressAllow>,
+    /// Further addresses that are not connected to.
+    pub deny: Vec<Network>,
+}
+
+/// An exception.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EgressAllow {
+    /// Where to: loopback, link_local, metadata, cluster_ports, or networks.
+    #[schemars(length(min = 1))]
+    pub to: Vec<EgressTo>,
+    /// Only these ports.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
+    /// Only for these clients.
+    #[serde(default)]
+    pub clients: Vec<Network>,
+}
+
+/// Proof of who the client is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// RFC 7617.
+    pub basic: Option<Basic>,
+}
+
+/// Basic authentication.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// A file in users/.
+    pub htpasswd: Name,
+    /// What clients are shown.
+    #[serde(default)]
+    pub realm: Option<String>,
+}
+
+/// Deadlines, every one on progress.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// TCP connection to origin or parent.
+    pub connect: Duration,
+    /// Name resolution.
+    pub dns: Duration,
+    /// Between two reads from the origin, and until its first byte.
+    pub read: Duration,
+    /// Between two writes that make progress.
+    pub write: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
+    /// Between two reads of a request's body.
+    pub request_body: Duration,
+    /// A client's connection between requests.
+    pub client_idle: Duration,
+    /// A pooled connection to an origin.
+    pub upstream_idle: Duration,
+    /// A tunnel in which nothing moves.
+    pub tunnel_idle: Duration,
+}
+
+/// The access log.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// Form of a line.
+    #[schemars(extend("x-later" = ["common", "combined", "json"]))]
+    pub format: AccessLogFormat,
+}
+
+/// Form of an access log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// Squid's native format.
+    #[default]
+    Squid,
+    /// No access log.
+    Off,
+}
+
+fn duration(text: &str) -> Duration {
+    #[expect(clippy::expect_used, reason = "constants of this file, all read by the tests")]
+    Duration::parse(text).expect("a duration")
+}
+
+fn size(text: &str) -> Size {
+    #[expect(clippy::expect_used, reason = "constants of this file, all read by the tests")]
+    Size::parse(text).expect("a size")
+}
+
+fn zero() -> Duration {
+    duration("0s")
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+fn three_days() -> Duration {
+    duration("3d")
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            memory: size("256MiB"),
+            disk: None,
+            max_object_size: size("50MiB"),
+            collapsed_forwarding: true,
+            refresh_patterns: Vec::new(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: duration("5s"),
+            dns: duration("5s"),
+            read: duration("60s"),
+            write: duration("60s"),
+            request_head: duration("30s"),
+            request_body: duration("60s"),
+            client_idle: duration("2m"),
+            upstream_idle: duration("60s"),
+            tunnel_idle: duration("1h"),
+        }
+    }
+}
+
+impl From<Timeouts> for document::proxy::Timeouts {
+    fn from(written: Timeouts) -> Self {
+        Self {
+            connect: written.connect.value,
+            dns: written.dns.value,
+            read: written.read.value,
+            write: written.write.value,
+            request_head: written.request_head.value,
+            request_body: written.request_body.value,
+            client_idle: written.client_idle.value,
+            upstream_idle: written.upstream_idle.value,
+            tunnel_idle: written.tunnel_idle.value,
+        }
+    }
+}
+
+impl From<ForwardedFor> for document::proxy::ForwardedFor {
+    fn from(written: ForwardedFor) -> Self {
+        match written {
+            ForwardedFor::Replace => Self::Replace,
+            ForwardedFor::Append => Self::Append,
+            ForwardedFor::Delete => Self::Delete,
+        }
+    }
+}
+
+impl From<AccessLog> for document::proxy::AccessLog {
+    fn from(written: AccessLog) -> Self {
+        let format = match written.format {
+            AccessLogFormat::Squid => document::proxy::AccessLogFormat::Squid,
+            AccessLogFormat::Off => document::proxy::AccessLogFormat::Off,
+        };
+        Self { format }
+    }
+}

@@ -1,0 +1,402 @@
+//! YAML into a tree in which everything has its place.
+//!
+//! serde-saphyr's deserialiser stops at the first thing it cannot place; its parser's events let us see the whole document, so that every
+//! problem is reported at once. Aliases are copied in with a limit on the whole; merge keys (`<<`) are not a part of YAML 1.2 and are refused.
+
+use crate::problem::{Place, Problem};
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle};
+use std::collections::HashMap;
+
+/// More would be an attack or an accident, not a cluster.
+const MOST_NODES: usize = 50_000;
+const DEEPEST: usize = 64;
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub value: Value,
+}
+
+/// A value of YAML's core schema.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Anything that is neither a list nor a map.
+    Scalar(Scalar),
+    /// A list.
+    List(Vec<Node>),
+    /// A map in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Keys are text.
+    pub key: String,
+    /// Where the key stands.
+    pub place: Place,
+    /// What it maps to.
+    pub node: Node,
+}
+
+/// A scalar as text and as what that text means.
+#[derive(Clone, Debug)]
+pub struct Scalar {
+    /// As written, quotes and escapes undone.
+    pub text: String,
+    /// What it means.
+    pub kind: Kind,
+}
+
+/// Type of a scalar.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number with a fraction or an exponent.
+    Float(f64),
+    /// Everything else, and everything in quotes.
+    Text,
+}
+
+impl Scalar {
+    fn new(text: String, plain: bool) -> Self {
+        let kind = if plain { resolve(&text) } else { Kind::Text };
+        Self { text, kind }
+    }
+}
+
+/// The core schema of YAML 1.2: `yes`, `on` and `0777` are not what they were in 1.1.
+fn resolve(text: &str) -> Kind {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
+        "true" | "True" | "TRUE" => return Kind::Bool(true),
+        "false" | "False" | "FALSE" => return Kind::Bool(false),
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Kind::Text;
+    }
+    if digits.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().map_or(Kind::Text, Kind::Int);
+    }
+    if digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+')) {
+        return text.parse().ok().filter(|number: &f64| number.is_finite()).map_or(Kind::Text, Kind::Float);
+    }
+    Kind::Text
+}
+
+impl Node {
+    /// The value of a key of a map.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// Entries of a map; none of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
+    }
+
+    /// Items of a list; none of anything else.
+    pub fn items(&self) -> &[Node] {
+        if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    /// The text of a scalar.
+    pub fn text(&self) -> Option<&str> {
+        if let Value::Scalar(scalar) = &self.value { Some(&scalar.text) } else { None }
+    }
+
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.kind == Kind::Null)
+    }
+
+    /// The place of what lies at a path like `access/rules/3`, or of the last part of the way that exists.
+    pub fn place_of(&self, path: &str) -> Place {
+        let mut node = self;
+        let mut place = &self.place;
+        for step in path.split('/').filter(|step| !step.is_empty()) {
+            let next = match &node.value {
+                Value::Map(entries) => entries.iter().find(|entry| entry.key == step).map(|entry| (&entry.node, &entry.node.place)),
+                Value::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (item, &item.place)),
+                Value::Scalar(_) => None,
+            };
+            let Some((found, at)) = next else { break };
+            (node, place) = (found, at);
+        }
+        place.clone()
+    }
+
+    /// The keys of a map, as far as they have values.
+    pub fn keys(&self) -> Vec<String> {
+        self.entries().iter().filter(|entry| !entry.node.is_null()).map(|entry| entry.key.clone()).collect()
+    }
+
+    /// The keys of the map that begins at a place.
+    pub fn place_keys(&self, place: &Place) -> Vec<String> {
+        match &self.value {
+            Value::Map(_) if self.place == *place => self.keys(),
+            Value::Map(entries) => {
+                entries.iter().map(|entry| entry.node.place_keys(place)).find(|keys| !keys.is_empty()).unwrap_or_default()
+            }
+            Value::List(items) => items.iter().map(|item| item.place_keys(place)).find(|keys| !keys.is_empty()).unwrap_or_default(),
+            Value::Scalar(_) => Vec::new(),
+        }
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
+            Value::Map(entries) => Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()),
+            Value::Scalar(scalar) => match scalar.kind {
+                Kind::Null => Json::Null,
+                Kind::Bool(value) => Json::Bool(value),
+                Kind::Int(value) => value.into(),
+                Kind::Float(value) => value.into(),
+                Kind::Text => Json::String(scalar.text.clone()),
+            },
+        }
+    }
+}
+
+/// Reads one document. The tree is there unless the syntax is broken; duplicate keys are problems, and the first of them counts.
+pub fn parse(file: &str, content: &[u8]) -> (Option<Node>, Vec<Problem>) {
+    let text = match std::str::from_utf8(content) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let place = Place { file: file.to_owned(), line: number(line), column: 0 };
+            return (None, vec![Problem::error(place, "not UTF-8 text", "save the file as UTF-8")]);
+        }
+    };
+    let mut builder = Builder { file, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
+    let tree = match builder.document() {
+        Ok(tree) => tree,
+        Err(problem) => {
+            builder.problems.push(*problem);
+            None
+        }
+    };
+    (tree, builder.problems)
+}
+
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+struct Builder<'a> {
+    file: &'a str,
+    parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    problems: Vec<Problem>,
+}
+
+type Built<T> = Result<T, Box<Problem>>;
+
+impl<'a> Builder<'a> {
+    fn place(&self, marker: &Marker) -> Place {
+        Place { file: self.file.to_owned(), line: number(marker.line()), column: number(marker.col() + 1) }
+    }
+
+    fn next(&mut self) -> Built<Option<(Event<'a>, Place)>> {
+        loop {
+            match self.parser.next_event() {
+                None => return Ok(None),
+                Some(Ok((Event::Comment(..) | Event::StreamStart | Event::Anchor(..), _))) => {}
+                Some(Ok((event, span))) => {
+                    let place = self.place(&span.start);
+                    return Ok(Some((event, place)));
+                }
+                Some(Err(error)) => {
+                    let place = self.place(error.marker());
+                    return Err(Box::new(Problem::error(
+                        place,
+                        format!("not YAML: {}", error.info()),
+                        "look at indentation, quotes and brackets here and just before",
+                    )));
+                }
+            }
+        }
+    }
+
+    fn document(&mut self) -> Built<Option<Node>> {
+        let mut tree = None;
+        while let Some((event, place)) = self.next()? {
+            match event {
+                Event::StreamEnd => break,
+                Event::DocumentStart(..) if tree.is_some() => {
+                    return Err(Box::new(Problem::error(
+                        place,
+                        "a second document begins here",
+                        "keep one document in the file: remove the `---`",
+                    )));
+                }
+                Event::DocumentStart(..) | Event::DocumentEnd => {}
+                event => tree = Some(self.node(event, place, 0)?),
+            }
+        }
+        Ok(tree)
+    }
+
+    fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Built<Node> {
+        self.count(1, &place)?;
+        if depth > DEEPEST {
+            return Err(Box::new(Problem::error(place, format!("nested deeper than {DEEPEST} levels"), "flatten it")));
+        }
+        let (anchor, value) = match event {
+            Event::Alias(id) => return self.alias(id, place),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.tag(tag.is_some(), &place);
+                (anchor, Value::Scalar(Scalar::new(text.into_owned(), style == ScalarStyle::Plain)))
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.tag(tag.is_some(), &place);
+                (anchor, Value::List(self.list(depth)?))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.tag(tag.is_some(), &place);
+                (anchor, Value::Map(self.map(depth)?))
+            }
+            _ => return Err(Box::new(Problem::error(place, "a value is missing here", "write one"))),
+        };
+        let node = Node { place, value };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Built<Vec<Node>> {
+        let mut items = Vec::new();
+        while let Some((event, place)) = self.next()? {
+            if event == Event::SequenceEnd {
+                break;
+            }
+            items.push(self.node(event, place, depth + 1)?);
+        }
+        Ok(items)
+    }
+
+    fn map(&mut self, depth: usize) -> Built<Vec<Entry>> {
+        let mut entries: Vec<Entry> = Vec::new();
+        while let Some((event, place)) = self.next()? {
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.node(event, place.clone(), depth + 1)?;
+            let Some((event, at)) = self.next()? else { break };
+            let node = self.node(event, at, depth + 1)?;
+            let Some(key) = key.text().map(str::to_owned) else {
+                self.problems.push(Problem::error(place, "a key that is a list or a map", "write a name as the key"));
+                continue;
+            };
+            if key == "<<" {
+                self.problems.push(Problem::error(
+                    place,
+                    "merge keys (<<) are not a part of YAML 1.2",
+                    "write the values out, or use an alias for the whole value",
+                ));
+            } else if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                let message = format!("`{key}` is there twice; first in line {}", first.place.line);
+                self.problems.push(Problem::error(place, message, "keep one of them"));
+            } else {
+                entries.push(Entry { key, place, node });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn alias(&mut self, id: usize, place: Place) -> Built<Node> {
+        let Some(target) = self.anchors.get(&id).cloned() else {
+            return Err(Box::new(Problem::error(place, "an alias to a value that it is a part of", "write the value out")));
+        };
+        self.count(size(&target), &place)?;
+        Ok(target)
+    }
+
+    fn count(&mut self, more: usize, place: &Place) -> Built<()> {
+        self.nodes = self.nodes.saturating_add(more);
+        if self.nodes > MOST_NODES {
+            let remedy = "put long lists into lists/*.txt; do not nest aliases";
+            return Err(Box::new(Problem::error(place.clone(), format!("more than {MOST_NODES} values"), remedy)));
+        }
+        Ok(())
+    }
+
+    fn tag(&mut self, tagged: bool, place: &Place) {
+        if tagged {
+            self.problems.push(Problem::error(
+                place.clone(),
+                "tags (!…) mean nothing here",
+                "remove the tag, or put a value that begins with `!` in quotes",
+            ));
+        }
+    }
+}
+
+fn size(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(_) => 1,
+        Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + size(&entry.node)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_text() {
+        let (tree, problems) = parse("c.yaml", b"a:\n  b: [1, two, \"3\"]\n  c: {d: 0.5}\n");
+        assert!(problems.is_empty());
+        let tree = tree.unwrap();
+        let place = tree.place_of("a/b/1");
+        assert_eq!((place.line, place.column), (2, 10));
+        assert_eq!(tree.place_of("a/c/nothing").line, 3);
+        assert_eq!(tree.to_json().to_string(), r#"{"a":{"b":[1,"two","3"],"c":{"d":0.5}}}"#);
+    }
+
+    #[test]
+    fn a_small_file_cannot_become_a_large_tree() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let previous = format!("*a{}", level - 1);
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![previous; 10].join(", ")));
+        }
+        let (tree, problems) = parse("c.yaml", text.as_bytes());
+        assert!(tree.is_none());
+        assert!(problems[0].message.starts_with("more than"), "{problems:?}");
+        let (tree, problems) = parse("c.yaml", "[".repeat(200).as_bytes());
+        assert!(tree.is_none() && problems.len() == 1);
+    }
+
+    #[test]
+    fn the_core_schema_is_that_of_yaml_1_2() {
+        for (text, kind) in [
+            ("yes", Kind::Text),
+            ("true", Kind::Bool(true)),
+            ("12", Kind::Int(12)),
+            ("-1.5e3", Kind::Float(-1500.0)),
+            ("5s", Kind::Text),
+            ("192.168.1.1", Kind::Text),
+            (".example.com", Kind::Text),
+            ("99999999999999999999", Kind::Text),
+            ("", Kind::Null),
+        ] {
+            assert_eq!(resolve(text), kind, "{text}");
+        }
+    }
+}

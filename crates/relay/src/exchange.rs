@@ -1,0 +1,200 @@
+//! One request and its response, between a client's connection and an upstream's.
+//!
+//! The steps are the caller's, as it decides what is written between them: [`Exchange::send`] the rewritten head with what there is of
+//! the body, wait for the [`Exchange::response`] while the rest of the body is pumped, relay interim ones, and [`Exchange::finish`]:
+//! head and body to the client. Every [`Failure`] says on whose connection it happened and how far the attempt had come, which is what
+//! the retry table asks for. A request without a body costs one write upstream, and a small response one read and one write.
+
+mod download;
+mod upload;
+mod wait;
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use self::upload::{REPLAY_LIMIT, Upload};
+use crate::fault::Fault;
+use crate::framing::BodyFraming;
+use crate::head::{Limits, ResponseHead};
+pub use crate::retry::Phase;
+use crate::stream::Stream;
+
+use self::download::Download;
+
+/// The deadlines of one exchange. Each counts from the last progress of what it guards.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// From the whole request being sent to the caller being told that the upstream is late.
+    pub late: Duration,
+    /// From the whole request being sent to the response's first byte.
+    pub first_byte: Duration,
+    /// From the first to the last byte of the response's head.
+    pub head: Duration,
+    /// For the next piece of a body: to arrive from the client or from upstream.
+    pub body: Duration,
+    /// For the peer to take some of what is written to it.
+    pub write: Duration,
+    /// For which a small response is held back until it is complete.
+    pub hold: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            late: Duration::from_millis(500),
+            first_byte: Duration::from_secs(60),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            hold: Duration::from_millis(50),
+        }
+    }
+}
+
+/// The connection on which something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The one the request came from.
+    Client,
+    /// The one the request went to.
+    Upstream,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{side:?}: {fault} ({phase:?})")]
+pub struct Failure {
+    /// Whose connection.
+    pub side: Side,
+    /// What happened to it.
+    pub fault: Fault,
+    /// How far the attempt had come.
+    pub phase: Phase,
+}
+
+/// A response that was relayed to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The whole request had been sent. If not (an early response), neither connection can be used again: close the client's
+    /// with [`Stream::close`].
+    pub upload_done: bool,
+}
+
+/// One attempt at one upstream.
+pub struct Exchange<'a> {
+    client: &'a mut Stream,
+    upstream: &'a mut Stream,
+    upload: &'a mut Upload,
+    deadlines: &'a Deadlines,
+    phase: Phase,
+}
+
+impl<'a> Exchange<'a> {
+    /// An attempt that has not begun. The upload has been [rewound](Upload::rewind) if there was an attempt before.
+    pub fn new(client: &'a mut Stream, upstream: &'a mut Stream, upload: &'a mut Upload, deadlines: &'a Deadlines) -> Self {
+        Self { client, upstream, upload, deadlines, phase: Phase::NothingWritten }
+    }
+
+    /// How far the attempt has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The client's connection.
+    pub fn client(&mut self) -> &mut Stream {
+        self.client
+    }
+
+    /// Sends the head and, with it, what there is of the body.
+    ///
+    /// # Errors
+    /// [`Failure`] of either side.
+    pub async fn send(&mut self, head: &[u8]) -> Result<(), Failure> {
+        self.upstream.count_use();
+        let mut sent = 0;
+        poll_fn(|cx| self.poll_send_head(cx, head, &mut sent)).await
+    }
+
+    fn poll_send_head(&mut self, cx: &mut Context<'_>, head: &[u8], sent: &mut usize) -> Poll<Result<(), Failure>> {
+        while *sent < head.len() {
+            if let Err(malformed) = self.upload.stage(self.client) {
+                return Poll::Ready(Err(self.client_failed(malformed)));
+            }
+            let before = self.upstream.sent();
+            let outcome = self.upstream.poll_send(cx, &[&head[*sent..], self.upload.staged()], self.deadlines.write);
+            if self.upstream.sent() > before {
+                self.phase = Phase::Written;
+            }
+            match outcome {
+                Poll::Ready(Ok(n)) => {
+                    let of_head = n.min(head.len() - *sent);
+                    *sent += of_head;
+                    self.upload.advance(n - of_head);
+                }
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for a response head, an interim one included, and pumps the request's body meanwhile.
+    ///
+    /// `late` is called, at most once per call, when [`Deadlines::late`] has passed since the request was sent as a whole and not a byte
+    /// has come. The future that it returns releases the wait ([`Fault::Released`]) when it is ready; it should be level-triggered.
+    ///
+    /// # Errors
+    /// [`Failure`] of either side; the phase is never `ResponseRelayed` unless [`interim`](Self::interim) was called.
+    pub async fn response<F, R>(&mut self, head: &mut ResponseHead, limits: &Limits, late: F) -> Result<Bytes, Failure>
+    where
+        F: FnOnce() -> R,
+        R: Future<Output = ()>,
+    {
+        self.wait_for_head(head, limits, late).await
+    }
+
+    /// Sends an interim (1xx) head on to the client. From now on nothing can be tried again.
+    ///
+    /// # Errors
+    /// [`Failure`] of the client's side.
+    pub async fn interim(&mut self, head: &[u8]) -> Result<(), Failure> {
+        self.phase = Phase::ResponseRelayed;
+        self.upload.client_may_send();
+        self.client.write_all(&[head], self.deadlines.write).await.map_err(|fault| self.client_failed(fault))
+    }
+
+    /// Sends the final head and the body to the client, and what is left of the request's body to the upstream.
+    ///
+    /// A body with a Content-Length of at most [`HOLD_LIMIT`](download::HOLD_LIMIT) is sent on when it is complete, or after [`Deadlines::hold`]: until then
+    /// a failure leaves the phase at `Written`. After a failure in phase `ResponseRelayed` the client's connection has to be
+    /// [aborted](Stream::abort): what it got is incomplete.
+    ///
+    /// # Errors
+    /// [`Failure`] of either side.
+    pub async fn finish(&mut self, head: &[u8], incoming: BodyFraming, outgoing: BodyFraming) -> Result<Done, Failure> {
+        self.hold(incoming).await?;
+        let mut download = Download::new(head, incoming, outgoing);
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
+                return Poll::Ready(Err(failure));
+            }
+            self.poll_download(cx, &mut download)
+        })
+        .await?;
+        Ok(Done { upload_done: self.upload.is_done() })
+    }
+
+    fn client_failed(&self, fault: impl Into<Fault>) -> Failure {
+        Failure { side: Side::Client, fault: fault.into(), phase: self.phase }
+    }
+
+    fn upstream_failed(&self, fault: impl Into<Fault>) -> Failure {
+        Failure { side: Side::Upstream, fault: fault.into(), phase: self.phase }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The response on its way to the client.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+
+use super::{Exchange, Failure, Phase};
+use crate::body::Transfer;
+use crate::fault::Fault;
+use crate::framing::BodyFraming;
+use crate::wheel::Kind;
+
+/// A response of at most so many bytes is held until it is complete, so that an upstream's death in its middle can be retried.
+pub const HOLD_LIMIT: u64 = 16 * 1024;
+
+/// A head and a body being sent to the client.
+pub(super) struct Download<'a> {
+    head: &'a [u8],
+    transfer: Transfer,
+    /// Checked bytes at the front of the upstream's input that go to the client from there.
+    direct: usize,
+    /// Bytes written anew because the framing differs.
+    out: Vec<u8>,
+    out_sent: usize,
+}
+
+impl<'a> Download<'a> {
+    pub(super) fn new(head: &'a [u8], incoming: BodyFraming, outgoing: BodyFraming) -> Self {
+        Self { head, transfer: Transfer::new(incoming, outgoing), direct: 0, out: Vec::new(), out_sent: 0 }
+    }
+
+    /// Takes over what the upstream's connection holds of the body.
+    fn stage(&mut self, upstream: &mut crate::stream::Stream) -> Result<(), Fault> {
+        if self.transfer.is_done() {
+            return Ok(());
+        }
+        let input = upstream.input();
+        if self.transfer.passes() {
+            self.direct += self.transfer.pass(&input[self.direct..])?;
+        } else if self.out_sent == self.out.len() {
+            self.out.clear();
+            self.out_sent = 0;
+            let consumed = self.transfer.rewrite(input, &mut self.out)?;
+            input.advance(consumed);
+        }
+        Ok(())
+    }
+
+    /// So much of head, rewritten and direct bytes, in this order, has been sent. Returns how much of it was direct.
+    fn advance(&mut self, n: usize) -> usize {
+        let of_head = n.min(self.head.len());
+        self.head = &self.head[of_head..];
+        let of_out = (n - of_head).min(self.out.len() - self.out_sent);
+        self.out_sent += of_out;
+        let of_direct = n - of_head - of_out;
+        self.direct -= of_direct;
+        of_direct
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.head.is_empty() && self.out_sent == self.out.len() && self.direct == 0
+    }
+}
+
+impl Exchange<'_> {
+    /// Waits for the rest of a small body. Not an error: the time being up.
+    pub(super) async fn hold(&mut self, incoming: BodyFraming) -> Result<(), Failure> {
+        let BodyFraming::Length(length @ 1..=HOLD_LIMIT) = incoming else { return Ok(()) };
+        let length = length as usize;
+        if self.upstream.input_ref().len() >= length {
+            return Ok(());
+        }
+        self.upstream.expect_nothing();
+        let held = poll_fn(|cx| {
+            if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
+                return Poll::Ready(Err(failure));
+            }
+            loop {
+                if self.upstream.input_ref().len() >= length {
+                    return Poll::Ready(Ok(()));
+                }
+                match self.upstream.poll_keeping_deadline(cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.upstream_failed(Fault::Closed))),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
+                    Poll::Pending => return self.upstream.poll_reading_deadline(cx, Kind::Hold, self.deadlines.hold).map(|_| Ok(())),
+                }
+            }
+        })
+        .await;
+        self.upstream.expect_nothing();
+        held
+    }
+
+    pub(super) fn poll_download(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            if let Err(fault) = download.stage(self.upstream) {
+                return Poll::Ready(Err(self.upstream_failed(fault)));
+            }
+            if !download.is_flushed() {
+                match self.poll_send_down(cx, download) {
+                    Poll::Ready(Ok(())) => continue,
+                    other => return other,
+                }
+            }
+            if download.transfer.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.upstream.poll_fill(cx, download.transfer.room(), Kind::Body, self.deadlines.body) {
+                Poll::Ready(Ok(0)) => {
+                    if let Err(truncated) = download.transfer.end(&mut download.out) {
+                        return Poll::Ready(Err(self.upstream_failed(truncated)));
+                    }
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_send_down(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<(), Failure>> {
+        let direct = &self.upstream.input_ref()[..download.direct];
+        let parts = [download.head, &download.out[download.out_sent..], direct];
+        match self.client.poll_send(cx, &parts, self.deadlines.write) {
+            Poll::Ready(Ok(n)) => {
+                self.phase = Phase::ResponseRelayed;
+                let of_direct = download.advance(n);
+                self.upstream.input().advance(of_direct);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.client_failed(fault))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

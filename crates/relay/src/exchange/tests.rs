@@ -1,0 +1,461 @@
+//! Whole exchanges between scripted peers, well-behaved and not.
+
+use std::cell::Cell;
+use std::future::{pending, ready};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Deadlines, Exchange, Failure, Phase, REPLAY_LIMIT, Side, Upload};
+use crate::fault::Fault;
+use crate::framing::BodyFraming;
+use crate::head::{Limits, RequestHead, ResponseHead};
+use crate::stream::{Patience, Stream};
+use crate::wheel::Kind;
+use crate::worker::{Worker, block_on};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(30);
+const PATIENCE: Patience = Patience { idle_kind: Kind::Idle, idle: LONG, head: LONG };
+
+fn patient() -> Deadlines {
+    Deadlines { late: LONG, first_byte: LONG, head: LONG, body: LONG, write: LONG, hold: LONG }
+}
+
+/// Both connections, each with its far end in the test's hands.
+struct Scene {
+    client: Stream,
+    upstream: Stream,
+    browser: TcpStream,
+    server: TcpStream,
+}
+
+async fn pair(worker: &Worker) -> (Stream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (ours, theirs) = tokio::join!(Stream::connect(worker, listener.local_addr().unwrap(), LONG), listener.accept());
+    (ours.unwrap(), theirs.unwrap().0)
+}
+
+fn with_scene<F: Future<Output = ()>>(body: impl FnOnce(Scene) -> F) {
+    block_on(|worker| async move {
+        let (client, browser) = pair(&worker).await;
+        let (upstream, server) = pair(&worker).await;
+        tokio::time::timeout(2 * LONG, body(Scene { client, upstream, browser, server })).await.expect("the exchange hangs");
+    });
+}
+
+/// What came of an exchange, with the connections for what follows.
+struct Outcome {
+    result: Result<bool, Failure>,
+    client: Stream,
+    upstream: Stream,
+    upload: Upload,
+}
+
+/// One exchange as a balancer runs it, heads unchanged.
+async fn relay(mut client: Stream, mut upstream: Stream, deadlines: Deadlines) -> Outcome {
+    let (mut request, mut response) = (RequestHead::new(), ResponseHead::new());
+    let limits = Limits::default();
+    let bytes = client.read_request(&mut request, &limits, &PATIENCE).await.unwrap().unwrap();
+    let mut upload = Upload::new(request.framing(), request.expects_continue());
+    let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
+    let result = async {
+        exchange.send(&bytes).await?;
+        let head = loop {
+            let head = exchange.response(&mut response, &limits, pending::<()>).await?;
+            if !response.is_interim() {
+                break head;
+            }
+            exchange.interim(&head).await?;
+        };
+        let framing = response.framing(request.method());
+        exchange.finish(&head, framing, framing).await.map(|done| done.upload_done)
+    }
+    .await;
+    Outcome { result, client, upstream, upload }
+}
+
+/// Runs the relay beside the peers' script.
+async fn play<T>(client: Stream, upstream: Stream, deadlines: Deadlines, script: impl Future<Output = T>) -> (Outcome, T) {
+    tokio::join!(relay(client, upstream, deadlines), script)
+}
+
+async fn expect(stream: &mut TcpStream, expected: &[u8]) {
+    let mut read = vec![0; expected.len()];
+    stream.read_exact(&mut read).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&read), String::from_utf8_lossy(expected));
+}
+
+const GET: &[u8] = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn keep_alive_and_pipelined_requests_are_answered_in_order() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(&[GET, GET, GET].concat()).await.unwrap();
+        let (mut client, mut upstream) = (scene.client, scene.upstream);
+        for body in ["one", "two", "three"] {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let (outcome, ()) = play(client, upstream, patient(), async {
+                expect(&mut scene.server, GET).await;
+                scene.server.write_all(answer.as_bytes()).await.unwrap();
+                expect(&mut scene.browser, answer.as_bytes()).await;
+            })
+            .await;
+            assert_eq!(outcome.result, Ok(true));
+            (client, upstream) = (outcome.client, outcome.upstream);
+            assert!(!upstream.looks_dead());
+        }
+        assert_eq!((client.uses(), upstream.uses()), (3, 3));
+    });
+}
+
+#[test]
+fn every_framing_survives_dripping_peers() {
+    let long = "x".repeat(70_000);
+    let bodies = [
+        "Content-Length: 5\r\n\r\nhello".to_owned(),
+        format!("Content-Length: {}\r\n\r\n{long}", long.len()),
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: t\r\n\r\n".to_owned(),
+        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n", long.len()),
+    ];
+    for body in bodies {
+        let request = format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{body}");
+        let response = format!("HTTP/1.1 200 OK\r\n{body}");
+        let drip = request.len().div_ceil(300);
+        with_scene(|mut scene| async move {
+            let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                let (mut browser_in, mut browser_out) = scene.browser.split();
+                let (mut server_in, mut server_out) = scene.server.split();
+                let speak = async {
+                    for piece in request.as_bytes().chunks(drip) {
+                        browser_out.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let answer = async {
+                    let mut read = vec![0; request.len()];
+                    server_in.read_exact(&mut read).await.unwrap();
+                    assert!(read == request.as_bytes());
+                    for piece in response.as_bytes().chunks(drip) {
+                        server_out.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let listen = async {
+                    let mut read = vec![0; response.len()];
+                    browser_in.read_exact(&mut read).await.unwrap();
+                    assert!(read == response.as_bytes());
+                };
+                tokio::join!(speak, answer, listen);
+            })
+            .await;
+            assert_eq!(outcome.result, Ok(true));
+            assert!(!outcome.upstream.looks_dead() && !outcome.client.looks_dead());
+        });
+    }
+}
+
+#[test]
+fn a_response_without_length_ends_with_its_connection_or_in_chunks() {
+    for chunked in [false, true] {
+        with_scene(|mut scene| async move {
+            let (mut client, mut upstream) = (scene.client, scene.upstream);
+            let deadlines = patient();
+            let mut upload = Upload::new(BodyFraming::Empty, false);
+            let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
+            let outgoing = if chunked { BodyFraming::Chunked } else { BodyFraming::UntilClose };
+            scene.server.write_all(b"HTTP/1.1 200 OK\r\n\r\nsome").await.unwrap();
+            let mut response = ResponseHead::new();
+            exchange.send(GET).await.unwrap();
+            exchange.response(&mut response, &Limits::default(), pending::<()>).await.unwrap();
+            let finish = async { exchange.finish(b"HEAD", BodyFraming::UntilClose, outgoing).await.unwrap() };
+            let (_, read) = tokio::join!(finish, async {
+                expect(&mut scene.browser, if chunked { b"HEAD4\r\nsome\r\n" } else { b"HEADsome" }).await;
+                scene.server.write_all(b"body").await.unwrap();
+                expect(&mut scene.browser, if chunked { b"4\r\nbody\r\n" } else { b"body" }).await;
+                scene.server.shutdown().await.unwrap();
+                let mut rest = vec![0; if chunked { 5 } else { 0 }];
+                scene.browser.read_exact(&mut rest).await.unwrap();
+                rest
+            });
+            assert_eq!(read, if chunked { b"0\r\n\r\n".to_vec() } else { Vec::new() });
+        });
+    }
+}
+
+#[test]
+fn an_upstream_that_goes_is_told_by_how_far_things_had_come() {
+    let short = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let long = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf";
+    let cases = [
+        ("", Phase::Written),
+        ("HTTP/1.1 20", Phase::Written),
+        (short, Phase::Written),
+        (long, Phase::ResponseRelayed),
+        (chunked, Phase::ResponseRelayed),
+    ];
+    for (sent, phase) in cases {
+        for reset in [false, true] {
+            with_scene(|mut scene| async move {
+                scene.browser.write_all(GET).await.unwrap();
+                let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                    expect(&mut scene.server, GET).await;
+                    scene.server.write_all(sent.as_bytes()).await.unwrap();
+                    if phase == Phase::ResponseRelayed {
+                        expect(&mut scene.browser, sent.as_bytes()).await;
+                    }
+                    if reset {
+                        scene.server.set_zero_linger().unwrap();
+                    }
+                    drop(scene.server);
+                })
+                .await;
+                let failure = outcome.result.unwrap_err();
+                assert_eq!((failure.side, failure.phase), (Side::Upstream, phase), "{sent:?}");
+                assert_eq!(failure.fault, if reset { Fault::Reset } else { Fault::Closed }, "{sent:?}");
+                let mut upload = outcome.upload;
+                assert!(upload.rewind());
+                if phase == Phase::Written {
+                    assert!(matches!(scene.browser.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn malformed_responses_are_the_upstreams_fault() {
+    for sent in ["HTTP/9.9 200 OK\r\n\r\n", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(GET).await.unwrap();
+            scene.server.write_all(sent.as_bytes()).await.unwrap();
+            let failure = relay(scene.client, scene.upstream, patient()).await.result.unwrap_err();
+            assert_eq!((failure.side, failure.phase), (Side::Upstream, Phase::Written));
+            assert!(matches!(failure.fault, Fault::Malformed(_)), "{sent:?} {failure}");
+        });
+    }
+}
+
+#[test]
+fn the_body_is_sent_again_while_it_is_small() {
+    for (length, replayable) in [(10, true), (REPLAY_LIMIT, true), (REPLAY_LIMIT + 1, false), (1 << 20, false)] {
+        with_scene(|mut scene| async move {
+            let body = vec![b'b'; length];
+            let head = format!("PUT http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            let message = [head.as_bytes(), &body].concat();
+            let worker = scene.client.worker().clone();
+            let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                let (sent, ()) = tokio::join!(scene.browser.write_all(&message), expect(&mut scene.server, &message));
+                sent.unwrap();
+                drop(scene.server);
+            })
+            .await;
+            assert!(matches!(outcome.result, Err(Failure { side: Side::Upstream, phase: Phase::Written, .. })));
+            let (mut client, mut upload) = (outcome.client, outcome.upload);
+            assert_eq!(upload.rewind(), replayable, "{length}");
+            if !replayable {
+                return;
+            }
+            let (mut upstream, mut server) = pair(&worker).await;
+            let deadlines = patient();
+            let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
+            let mut response = ResponseHead::new();
+            let again = async {
+                exchange.send(head.as_bytes()).await.unwrap();
+                exchange.response(&mut response, &Limits::default(), pending::<()>).await.unwrap();
+            };
+            tokio::join!(again, async {
+                expect(&mut server, &message).await;
+                server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            });
+            assert!(upload.is_done());
+        });
+    }
+}
+
+#[test]
+fn a_100_is_relayed_and_ends_the_possibility_of_another_attempt() {
+    with_scene(|mut scene| async move {
+        let head = b"PUT http://a/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+        scene.browser.write_all(head).await.unwrap();
+        // A client that waits for the 100 owes nothing, however short the deadline for bodies is.
+        let deadlines = Deadlines { body: Duration::ZERO, ..patient() };
+        let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
+            expect(&mut scene.server, head).await;
+            tokio::time::sleep(SHORT).await;
+            scene.server.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+            expect(&mut scene.browser, b"HTTP/1.1 100 Continue\r\n\r\n").await;
+            scene.browser.write_all(b"body").await.unwrap();
+            expect(&mut scene.server, b"body").await;
+            drop(scene.server);
+        })
+        .await;
+        let failure = outcome.result.unwrap_err();
+        assert_eq!(failure.phase, Phase::ResponseRelayed, "{failure}");
+    });
+}
+
+#[test]
+fn an_early_answer_is_relayed_although_the_body_is_not_wanted() {
+    for reset in [false, true] {
+        with_scene(|mut scene| async move {
+            let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
+            scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst").await.unwrap();
+            let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                let mut part = [0; 60];
+                scene.server.read_exact(&mut part).await.unwrap();
+                scene.server.write_all(answer).await.unwrap();
+                if reset {
+                    scene.server.shutdown().await.unwrap();
+                }
+                expect(&mut scene.browser, answer).await;
+            })
+            .await;
+            assert_eq!(outcome.result, Ok(false));
+            // The client is still sending; it gets the answer all the same, and an end.
+            let (_, ()) = tokio::join!(outcome.client.close(1 << 20, LONG), async {
+                scene.browser.write_all(&[0; 1000]).await.unwrap();
+                assert_eq!(scene.browser.read(&mut [0]).await.unwrap(), 0);
+                drop(scene.browser);
+            });
+        });
+    }
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answer() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(GET).await.unwrap();
+        scene.browser.shutdown().await.unwrap();
+        let deadlines = Deadlines { late: SHORT, ..patient() };
+        let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
+            expect(&mut scene.server, GET).await;
+            tokio::time::sleep(2 * SHORT).await;
+            scene.server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            expect(&mut scene.browser, b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(true));
+    });
+}
+
+#[test]
+fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault() {
+    for (deadline, leaves, fault) in [(LONG, true, Fault::Closed), (SHORT, false, Fault::Timeout(Kind::Body))] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            if leaves {
+                scene.browser.shutdown().await.unwrap();
+            }
+            let _server = scene.server;
+            let outcome = relay(scene.client, scene.upstream, Deadlines { body: deadline, ..patient() }).await;
+            assert_eq!(outcome.result, Err(Failure { side: Side::Client, fault, phase: Phase::Written }));
+        });
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_a_slow_upstream_works_is_noticed() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(GET).await.unwrap();
+        let deadlines = Deadlines { late: SHORT, ..patient() };
+        let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
+            expect(&mut scene.server, GET).await;
+            scene.browser.set_zero_linger().unwrap();
+            drop(scene.browser);
+        })
+        .await;
+        assert_eq!(outcome.result, Err(Failure { side: Side::Client, fault: Fault::Reset, phase: Phase::Written }));
+    });
+}
+
+#[test]
+fn a_silent_upstream_is_late_then_released_or_timed_out() {
+    for release in [true, false] {
+        with_scene(|mut scene| async move {
+            let (mut client, mut upstream) = (scene.client, scene.upstream);
+            let deadlines = Deadlines { late: SHORT, first_byte: 3 * SHORT, ..patient() };
+            let mut upload = Upload::new(BodyFraming::Length(4), false);
+            scene.browser.write_all(b"body").await.unwrap();
+            let told = Rc::new(Cell::new(0));
+            let late = || {
+                told.set(told.get() + 1);
+                async move {
+                    match release {
+                        true => ready(()).await,
+                        false => pending().await,
+                    }
+                }
+            };
+            let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
+            exchange.send(b"HEAD").await.unwrap();
+            let failure = exchange.response(&mut ResponseHead::new(), &Limits::default(), late).await.unwrap_err();
+            let fault = if release { Fault::Released } else { Fault::Timeout(Kind::FirstByte) };
+            assert_eq!(failure, Failure { side: Side::Upstream, fault, phase: Phase::Written });
+            assert_eq!(told.get(), 1);
+            assert!(upload.rewind());
+            expect(&mut scene.server, b"HEADbody").await;
+        });
+    }
+}
+
+#[test]
+fn an_upstream_owes_nothing_before_it_has_the_whole_request() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha").await.unwrap();
+        let deadlines = Deadlines { late: Duration::ZERO, first_byte: Duration::from_millis(1), ..patient() };
+        let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
+            tokio::time::sleep(2 * SHORT).await;
+            scene.server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            expect(&mut scene.browser, b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(false));
+    });
+}
+
+#[test]
+fn a_slow_small_body_is_streamed_when_it_was_held_long_enough() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(GET).await.unwrap();
+        let deadlines = Deadlines { hold: SHORT, ..patient() };
+        let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
+            scene.server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").await.unwrap();
+            expect(&mut scene.browser, b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").await;
+            scene.server.write_all(b"half").await.unwrap();
+            expect(&mut scene.browser, b"half").await;
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(true));
+    });
+}
+
+#[test]
+fn more_than_was_announced_is_not_relayed_and_spoils_the_connection() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(GET).await.unwrap();
+        scene.server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let outcome = relay(scene.client, scene.upstream, patient()).await;
+        assert_eq!(outcome.result, Ok(true));
+        expect(&mut scene.browser, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody").await;
+        assert!(outcome.upstream.looks_dead());
+    });
+}
+
+#[test]
+fn a_preamble_goes_out_with_the_first_write() {
+    with_scene(|mut scene| async move {
+        scene.upstream.set_preamble(bytes::Bytes::from_static(b"PROXY "));
+        scene.browser.write_all(GET).await.unwrap();
+        let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+            expect(&mut scene.server, &[b"PROXY ", GET].concat()).await;
+            scene.server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        })
+        .await;
+        assert_eq!(outcome.result, Ok(true));
+        assert_eq!(outcome.upstream.sent(), 6 + GET.len() as u64);
+    });
+}

@@ -1,0 +1,97 @@
+//! Waiting for a response head while the request's body is pumped.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{Exchange, Failure};
+use crate::buffer;
+use crate::fault::Fault;
+use crate::head::{Limits, ResponseHead};
+use crate::wheel::Kind;
+
+impl Exchange<'_> {
+    pub(super) async fn wait_for_head<F, R>(&mut self, head: &mut ResponseHead, limits: &Limits, late: F) -> Result<Bytes, Failure>
+    where
+        F: FnOnce() -> R,
+        R: Future<Output = ()>,
+    {
+        head.reset();
+        self.upstream.expect_nothing();
+        let mut late = Some(late);
+        let mut released = pin!(None);
+        poll_fn(|cx| self.poll_first_byte(cx, &mut late, released.as_mut())).await?;
+        let mut parse = |bytes: &[u8]| head.parse(bytes, limits);
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
+                return Poll::Ready(Err(failure));
+            }
+            self.upstream.poll_head(cx, &mut parse, self.deadlines.head).map_err(|fault| self.upstream_failed(fault))
+        })
+        .await
+    }
+
+    fn poll_first_byte<F, R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        late: &mut Option<F>,
+        mut released: Pin<&mut Option<R>>,
+    ) -> Poll<Result<(), Failure>>
+    where
+        F: FnOnce() -> R,
+        R: Future<Output = ()>,
+    {
+        if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        if !self.upstream.input_ref().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.upstream.poll_read(cx, 0) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.upstream_failed(Fault::Closed))),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
+            Poll::Pending => {}
+        }
+        if !self.upload.is_answer_due() {
+            self.upstream.expect_nothing();
+            return Poll::Pending;
+        }
+        loop {
+            if let Some(released) = released.as_mut().as_pin_mut() {
+                if released.poll(cx).is_ready() {
+                    return Poll::Ready(Err(self.upstream_failed(Fault::Released)));
+                }
+                // Only a request that takes long is worth watching its client for.
+                if let Err(failure) = self.watch_client(cx) {
+                    return Poll::Ready(Err(failure));
+                }
+            }
+            let all = self.deadlines.first_byte;
+            let early = self.deadlines.late.min(all);
+            let after = if late.is_some() { early } else { all - early };
+            match self.upstream.poll_reading_deadline(cx, Kind::FirstByte, after) {
+                Poll::Ready(fault) => match late.take() {
+                    Some(late) if early < all => released.set(Some(late())),
+                    _ => return Poll::Ready(Err(self.upstream_failed(fault))),
+                },
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Notices a client that has reset its connection. One that has only finished sending still wants its answer, and what another sends
+    /// ahead is the next request's.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while self.upload.is_settled() && !self.client.ended() && self.client.input_ref().len() < buffer::SIZE {
+            match self.client.poll_read(cx, 0) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(fault)) => return Err(self.client_failed(fault)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+}

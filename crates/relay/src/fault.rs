@@ -1,0 +1,66 @@
+//! What can go wrong between this process and one peer.
+
+use std::io;
+
+use crate::malformed::Malformed;
+use crate::wheel::{Elapsed, Kind};
+
+/// Why a connection could not be made, read or written. Whose fault that is depends on which side's connection it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Nobody listens at the address.
+    #[error("connection refused")]
+    Refused,
+    /// There is no way to the address.
+    #[error("address unreachable")]
+    Unreachable,
+    /// This host is out of descriptors, ports or memory: not the peer's fault.
+    #[error("out of local resources")]
+    Exhausted,
+    /// A deadline passed.
+    #[error("deadline passed: {0:?}")]
+    Timeout(Kind),
+    /// The peer closed before the message was complete.
+    #[error("connection closed early")]
+    Closed,
+    /// The peer reset the connection, or does not listen any more to what is written.
+    #[error("connection reset")]
+    Reset,
+    /// What the peer sent has no single meaning.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] Malformed),
+    /// The wait was called off by the caller.
+    #[error("released")]
+    Released,
+    /// Any other error of the operating system.
+    #[error("{0}")]
+    Io(io::ErrorKind),
+}
+
+impl From<Elapsed> for Fault {
+    fn from(elapsed: Elapsed) -> Self {
+        Self::Timeout(elapsed.0)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{
+            AddrInUse, AddrNotAvailable, BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+            NetworkUnreachable, OutOfMemory, TimedOut, UnexpectedEof,
+        };
+        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS)) {
+            return Self::Exhausted;
+        }
+        match error.kind() {
+            ConnectionRefused => Self::Refused,
+            HostUnreachable | NetworkUnreachable => Self::Unreachable,
+            AddrNotAvailable | AddrInUse | OutOfMemory => Self::Exhausted,
+            ConnectionReset | ConnectionAborted | BrokenPipe => Self::Reset,
+            // The kernel gave up on the peer's acknowledgements.
+            TimedOut => Self::Timeout(Kind::Other),
+            UnexpectedEof => Self::Closed,
+            kind => Self::Io(kind),
+        }
+    }
+}

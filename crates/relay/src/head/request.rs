@@ -1,0 +1,291 @@
+//! The head of a request.
+
+use std::mem::MaybeUninit;
+
+use crate::field::{Field, FieldSet};
+use crate::framing::{self, BodyFraming};
+use crate::head::fields::{Fields, Options};
+use crate::head::lines::{Kind, Scan, is_target};
+use crate::head::{HeaderLine, Limits, Lines, MAX_FIELDS, Progress, Version};
+use crate::malformed::Malformed;
+use crate::method::Method;
+use crate::target::{Authority, Target};
+
+/// The index of a request's head, reused from request to request. See [`crate::head`].
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    scan: Scan,
+    fields: Fields,
+    line: RequestLine,
+    options: Options,
+    framing: BodyFraming,
+    origin_form: bool,
+    expects_continue: bool,
+    len: usize,
+}
+
+/// Where the parts of the request line are.
+#[derive(Debug, Clone, Copy, Default)]
+struct RequestLine {
+    method: Method,
+    method_at: u16,
+    method_len: u16,
+    target_at: u16,
+    target_len: u16,
+    version: Version,
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RequestHead {
+    /// An empty index.
+    pub const fn new() -> Self {
+        Self {
+            scan: Scan::new(),
+            fields: Fields::new(),
+            line: RequestLine { method: Method::Other, method_at: 0, method_len: 0, target_at: 0, target_len: 0, version: Version::Http11 },
+            options: Options { close: false, keep_alive: false },
+            framing: BodyFraming::Empty,
+            origin_form: false,
+            expects_continue: false,
+            len: 0,
+        }
+    }
+
+    /// Looks for a complete head at the beginning of `bytes`. After [`Progress::NeedMore`] call again with the same bytes and more behind
+    /// them (what was looked at is not looked at again); after anything else the next call starts a new head.
+    ///
+    /// One empty line before the request is skipped (RFC 9112 §2.2): old clients send one after a POST.
+    pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Malformed> {
+        if self.scan.is_fresh() && self.tokenise(limits.window(bytes), limits).is_some() {
+            return self.conclude(bytes);
+        }
+        match self.scan.advance(bytes, limits, Kind::Request) {
+            Ok(None) => Ok(Progress::NeedMore),
+            Ok(Some(len)) => {
+                self.reset();
+                self.tokenise(&bytes[..len], limits).ok_or(Malformed::Syntax)?;
+                self.conclude(bytes)
+            }
+            Err(malformed) => {
+                self.reset();
+                Err(malformed)
+            }
+        }
+    }
+
+    /// Forgets a head that was begun.
+    pub fn reset(&mut self) {
+        self.scan = Scan::new();
+    }
+
+    /// Indexes a head that is complete and whose every line is right; `None` otherwise, without saying why.
+    fn tokenise(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
+        let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(len)) = parsed.parse_with_uninit_headers(bytes, &mut storage) else { return None };
+        let (head, method, target) = (&bytes[..len], parsed.method?, parsed.path?);
+        let offset = |part: &str| part.as_ptr() as usize - head.as_ptr() as usize;
+        // The tokeniser skips any number of empty lines, whatever ends them.
+        match offset(method) {
+            0 => {}
+            2 if head.starts_with(b"\r\n") => {}
+            _ => return None,
+        }
+        if target.len() > limits.target || !is_target(target.as_bytes()) {
+            return None;
+        }
+        self.fields.index(head, parsed.headers, limits.fields)?;
+        self.line = RequestLine {
+            method: Method::from_text(method.as_bytes()),
+            method_at: u16::try_from(offset(method)).ok()?,
+            method_len: u16::try_from(method.len()).ok()?,
+            target_at: u16::try_from(offset(target)).ok()?,
+            target_len: u16::try_from(target.len()).ok()?,
+            version: if parsed.version? == 0 { Version::Http10 } else { Version::Http11 },
+        };
+        self.len = len;
+        Some(())
+    }
+
+    /// The rules that need the whole head: target and method, Host, framing, Connection.
+    fn conclude(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
+        let head = &bytes[..self.len];
+        let (target, lines) = (self.line.target(head), Lines::new(&self.fields, head));
+        let target = Target::parse(target, self.line.method)?;
+        check_host(lines, &target, self.line.version)?;
+        self.origin_form = matches!(target, Target::Origin(_));
+        self.framing = framing::of_request(framing::declared(lines, self.line.version)?, self.line.method)?;
+        self.expects_continue = self.line.version == Version::Http11
+            && !self.framing.is_empty()
+            && lines.get(Field::Expect).is_some_and(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"));
+        self.options = self.fields.read_connection(head)?;
+        Ok(Progress::Complete(self.len))
+    }
+
+    /// Bytes of the head, the empty line at its end (and one skipped before it) included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no head was ever completed.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.line.method
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.line.version
+    }
+
+    /// Where the body ends; never [`BodyFraming::UntilClose`].
+    pub fn framing(&self) -> BodyFraming {
+        self.framing
+    }
+
+    /// Whether the client may send another request on this connection (RFC 9112 §9.3): a 1.1 client unless it says close; a 1.0 client
+    /// only if it asks, and only where we are its gateway, not its proxy (older proxies forward `Connection: keep-alive` blindly).
+    pub fn persistent(&self) -> bool {
+        match self.line.version {
+            Version::Http11 => !self.options.close,
+            Version::Http10 => self.options.keep_alive && !self.options.close && self.origin_form,
+        }
+    }
+
+    /// Whether the client waits for a 100 (Continue) before it sends the body that it announces.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Whether a known field is there.
+    pub fn has(&self, field: Field) -> bool {
+        self.fields.present().contains(field)
+    }
+
+    /// The known fields that are there.
+    pub fn present(&self) -> FieldSet {
+        self.fields.present()
+    }
+
+    /// Joins the index with the bytes that it was made from.
+    pub fn view<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
+        Request { head: self, bytes: &bytes[..self.len.min(bytes.len())] }
+    }
+}
+
+impl RequestLine {
+    fn target<'a>(&self, head: &'a [u8]) -> &'a str {
+        text(head, self.target_at, self.target_len)
+    }
+}
+
+/// A part of the request line: tokenised as ASCII.
+fn text(head: &[u8], at: u16, len: u16) -> &str {
+    let at = usize::from(at);
+    head.get(at..at + usize::from(len)).and_then(|part| std::str::from_utf8(part).ok()).unwrap_or_default()
+}
+
+/// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, valid, and empty only where the target has no authority to repeat. One that
+/// differs from the target's authority is not an error: the target's replaces it (§3.2.2).
+fn check_host(lines: Lines<'_>, target: &Target<'_>, version: Version) -> Result<(), Malformed> {
+    let mut hosts = lines.all(Field::Host);
+    let Some(host) = hosts.next() else {
+        return if version == Version::Http11 { Err(Malformed::MissingHost) } else { Ok(()) };
+    };
+    if hosts.next().is_some() {
+        return Err(Malformed::SeveralHosts);
+    }
+    let same = target.authority().is_some_and(|authority| authority.text.as_bytes() == host);
+    if same || (host.is_empty() && *target == Target::Asterisk) {
+        return Ok(());
+    }
+    std::str::from_utf8(host).ok().and_then(Authority::parse).map(drop).ok_or(Malformed::BadHost)
+}
+
+/// A request's head and its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// The method.
+    pub fn method(self) -> Method {
+        self.head.line.method
+    }
+
+    /// The method as received.
+    pub fn method_text(self) -> &'a str {
+        text(self.bytes, self.head.line.method_at, self.head.line.method_len)
+    }
+
+    /// The target as received.
+    pub fn target_text(self) -> &'a str {
+        self.head.line.target(self.bytes)
+    }
+
+    /// The target, taken apart. (It was checked when the head was parsed; the fall-back is never taken.)
+    pub fn target(self) -> Target<'a> {
+        Target::parse(self.target_text(), self.method()).unwrap_or(Target::Asterisk)
+    }
+
+    /// Whom the request is for: the target's authority, or else Host's. `None` for 1.0 without Host, and for `OPTIONS *` with an empty one.
+    pub fn authority(self) -> Option<Authority<'a>> {
+        self.target().authority().or_else(|| self.host())
+    }
+
+    /// What Host says.
+    pub fn host(self) -> Option<Authority<'a>> {
+        self.value(Field::Host).and_then(|host| std::str::from_utf8(host).ok()).and_then(Authority::parse)
+    }
+
+    /// The version.
+    pub fn version(self) -> Version {
+        self.head.line.version
+    }
+
+    /// Where the body ends.
+    pub fn framing(self) -> BodyFraming {
+        self.head.framing
+    }
+
+    /// The index behind this view.
+    pub fn head(self) -> &'a RequestHead {
+        self.head
+    }
+
+    /// The bytes of the head.
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The field lines, with look-up.
+    pub fn lines(self) -> Lines<'a> {
+        Lines::new(&self.head.fields, self.bytes)
+    }
+
+    /// Every field line, in order.
+    pub fn fields(self) -> impl Iterator<Item = HeaderLine<'a>> {
+        self.lines().iter()
+    }
+
+    /// The first value of a known field.
+    pub fn value(self, field: Field) -> Option<&'a [u8]> {
+        self.lines().get(field)
+    }
+
+    /// Every value of a known field.
+    pub fn values(self, field: Field) -> impl Iterator<Item = &'a [u8]> {
+        self.lines().all(field)
+    }
+}

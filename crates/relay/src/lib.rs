@@ -1,0 +1,42 @@
+//! Moves HTTP/1.1 messages and bytes between two sockets: the engine of balancer and proxy node.
+//!
+//! **What it is.** A strict codec (pure: bytes in, decisions and bytes out) and a mover (the sockets, one runtime per core) over it.
+//! One meaning for every message, or none: what two recipients could read differently is refused and its connection closed.
+//!
+//! **What it is not.** No policy: who may ask, which node gets it, what is cached, what a client reads on an error page, is the services'.
+//! No general HTTP library: no HTTP/2, no TLS, no header map, no URL type, no repair of other people's mistakes.
+//!
+//! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head),
+//! [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`via`] (loops), [`respond`] (answers of
+//! our own), [`proxy_protocol`] (who the client is), [`retry`] (what may be tried again). Then the mover:
+//! [`worker`] and [`listen`] (threads, accepting, draining), [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
+//! [`fault`] (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
+
+// The codec: pure.
+pub mod chunked;
+pub mod date;
+pub mod field;
+pub mod framing;
+pub mod head;
+pub mod hygiene;
+pub mod malformed;
+pub mod method;
+pub mod proxy_protocol;
+pub mod proxy_status;
+pub mod respond;
+pub mod retry;
+pub mod rewrite;
+pub mod target;
+pub mod via;
+
+// The mover: sockets.
+pub mod body;
+pub mod buffer;
+pub mod exchange;
+pub mod fault;
+pub mod listen;
+pub mod pool;
+pub mod stream;
+pub mod tunnel;
+pub mod wheel;
+pub mod worker;

@@ -1,0 +1,404 @@
+//! The PROXY protocol, versions 1 and 2: who the client is, said by the balancer in front of the first request.
+//!
+//! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay door a header proves itself with a TLV
+//! of type 0xE0 (the range for private use), HMAC-SHA256(cluster key, name of the instance that is addressed).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use thiserror::Error;
+
+/// The TLV type of our proof.
+pub const TOKEN_TYPE: u8 = 0xE0;
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+const V1_PREFIX: &[u8] = b"PROXY ";
+/// The longest line of version 1, CRLF included.
+const V1_MAX: usize = 107;
+/// Bytes after the first 16 of version 2; addresses, our proof and a few TLVs of other balancers need far less.
+const V2_MAX: usize = 1024;
+const UNIX_ADDRESSES: usize = 216;
+
+/// The proof: 32 bytes.
+pub type Token = [u8; 32];
+
+/// Why a header is refused. The connection is closed without an answer: whoever speaks here is no balancer of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[allow(missing_docs)]
+pub enum Invalid {
+    #[error("no PROXY header")]
+    NotProxy,
+    #[error("PROXY header too long")]
+    TooLong,
+    #[error("bad PROXY version 1 line")]
+    Line,
+    #[error("bad PROXY version or command")]
+    Command,
+    #[error("PROXY address family or protocol not supported")]
+    Family,
+    #[error("PROXY header shorter than its addresses")]
+    Addresses,
+    #[error("bad PROXY TLV")]
+    Tlv,
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// The sender's own: a probe, or a pooled connection that carries many clients' requests.
+    Local,
+    /// One client's.
+    Proxy,
+}
+
+/// A header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Whose connection it is.
+    pub command: Command,
+    /// The client and the address that it connected to, where they are known.
+    pub addresses: Option<Addresses>,
+    /// The proof, unverified.
+    pub token: Option<Token>,
+}
+
+/// Both ends of the client's connection. IPv4 addresses mapped into IPv6 are given as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Addresses {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+}
+
+impl Header {
+    /// Whether the sender holds the cluster key and means the instance `name`. Takes the same time however wrong the proof is.
+    pub fn proves(&self, key: &[u8; 32], name: &str) -> bool {
+        self.token.is_some_and(|token| mac(key, name).verify_slice(&token).is_ok())
+    }
+}
+
+/// The proof for headers sent to the instance `name`; computed once per target.
+pub fn token(key: &[u8; 32], name: &str) -> Token {
+    mac(key, name).finalize().into_bytes().into()
+}
+
+fn mac(key: &[u8; 32], name: &str) -> Hmac<Sha256> {
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    // A key shorter than a block is padded with zeros by definition (RFC 2104 §2).
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(name.as_bytes());
+    mac
+}
+
+/// Reads the header at the beginning of a connection. `None`: it is not all there; call again with the same bytes and more. Otherwise the
+/// header and its length.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
+    if begins(bytes, SIGNATURE) {
+        parse_v2(bytes)
+    } else if begins(bytes, V1_PREFIX) {
+        parse_v1(bytes)
+    } else {
+        Err(Invalid::NotProxy)
+    }
+}
+
+/// Whether `bytes` begins with `prefix`, as far as it goes.
+fn begins(bytes: &[u8], prefix: &[u8]) -> bool {
+    bytes.iter().zip(prefix).all(|(byte, expected)| byte == expected)
+}
+
+fn parse_v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
+    let window = &bytes[..bytes.len().min(V1_MAX)];
+    let Some(end) = window.iter().position(|byte| *byte == b'\n') else {
+        return if window.len() < V1_MAX { Ok(None) } else { Err(Invalid::TooLong) };
+    };
+    let line = window[..=end].strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Invalid::Line)?;
+    let rest = line.strip_prefix("PROXY ").ok_or(Invalid::Line)?;
+    let addresses = if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") { None } else { Some(v1_addresses(rest).ok_or(Invalid::Line)?) };
+    Ok(Some((Header { command: Command::Proxy, addresses, token: None }, end + 1)))
+}
+
+/// `TCP4 source destination port port`.
+fn v1_addresses(text: &str) -> Option<Addresses> {
+    let mut words = text.split(' ');
+    let family = words.next()?;
+    let mut address = || -> Option<IpAddr> {
+        let word = words.next()?;
+        match family {
+            "TCP4" => word.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+            "TCP6" => word.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+            _ => None,
+        }
+    };
+    let (source, destination) = (address()?, address()?);
+    let mut port = || -> Option<u16> {
+        let word = words.next()?;
+        let padded = word.len() > 1 && word.starts_with('0');
+        if padded || !word.bytes().all(|byte| byte.is_ascii_digit()) { None } else { word.parse().ok() }
+    };
+    let (source_port, destination_port) = (port()?, port()?);
+    if words.next().is_some() {
+        return None;
+    }
+    Some(Addresses {
+        source: SocketAddr::new(source.to_canonical(), source_port),
+        destination: SocketAddr::new(destination.to_canonical(), destination_port),
+    })
+}
+
+fn parse_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
+    let Some((first, rest)) = bytes.split_first_chunk::<16>() else { return Ok(None) };
+    let command = match first[12] {
+        0x20 => Command::Local,
+        0x21 => Command::Proxy,
+        _ => return Err(Invalid::Command),
+    };
+    let len = usize::from(u16::from_be_bytes([first[14], first[15]]));
+    if len > V2_MAX {
+        return Err(Invalid::TooLong);
+    }
+    let Some(rest) = rest.get(..len) else { return Ok(None) };
+    let (addresses, tlvs) = match first[13] {
+        0x00 => (None, rest),
+        0x11 => inet4(rest).ok_or(Invalid::Addresses)?,
+        0x21 => inet6(rest).ok_or(Invalid::Addresses)?,
+        0x31 | 0x32 => (None, rest.get(UNIX_ADDRESSES..).ok_or(Invalid::Addresses)?),
+        _ => return Err(Invalid::Family),
+    };
+    let token = find_token(tlvs)?;
+    // What a LOCAL header says about addresses is to be ignored.
+    let addresses = if command == Command::Local { None } else { addresses };
+    Ok(Some((Header { command, addresses, token }, 16 + len)))
+}
+
+type WithTlvs<'a> = (Option<Addresses>, &'a [u8]);
+
+fn inet4(bytes: &[u8]) -> Option<WithTlvs<'_>> {
+    let (block, tlvs) = bytes.split_first_chunk::<12>()?;
+    let [a, b, c, d, e, f, g, h, ports @ ..] = *block;
+    Some((Some(addresses([a, b, c, d].into(), [e, f, g, h].into(), ports)), tlvs))
+}
+
+fn inet6(bytes: &[u8]) -> Option<WithTlvs<'_>> {
+    let (source, rest) = bytes.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    let (ports, tlvs) = rest.split_first_chunk::<4>()?;
+    Some((Some(addresses((*source).into(), (*destination).into(), *ports)), tlvs))
+}
+
+fn addresses(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
+    let [a, b, c, d] = ports;
+    Addresses {
+        source: SocketAddr::new(source.to_canonical(), u16::from_be_bytes([a, b])),
+        destination: SocketAddr::new(destination.to_canonical(), u16::from_be_bytes([c, d])),
+    }
+}
+
+/// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two proofs are one too many.
+fn find_token(mut tlvs: &[u8]) -> Result<Option<Token>, Invalid> {
+    let mut token = None;
+    while let Some((&[kind, high, low], rest)) = tlvs.split_first_chunk::<3>() {
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let (value, behind) = rest.split_at_checked(len).ok_or(Invalid::Tlv)?;
+        if kind == TOKEN_TYPE {
+            let value = Token::try_from(value).map_err(|_| Invalid::Tlv)?;
+            if token.replace(value).is_some() {
+                return Err(Invalid::Tlv);
+            }
+        }
+        tlvs = behind;
+    }
+    if tlvs.is_empty() { Ok(token) } else { Err(Invalid::Tlv) }
+}
+
+/// Appends a version 2 header for a connection of our own.
+pub fn encode_local(out: &mut Vec<u8>, token: Option<&Token>) {
+    begin(out, 0x20, 0x00, 0, token);
+    push_token(out, token);
+}
+
+/// Appends a version 2 header for a client's connection. Addresses of different families are both written as IPv6.
+pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, token: Option<&Token>) {
+    let Addresses { source, destination } = addresses;
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            begin(out, 0x21, 0x11, 12, token);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+        }
+        (from, to) => {
+            begin(out, 0x21, 0x21, 36, token);
+            out.extend_from_slice(&as_v6(from).octets());
+            out.extend_from_slice(&as_v6(to).octets());
+        }
+    }
+    out.extend_from_slice(&source.port().to_be_bytes());
+    out.extend_from_slice(&destination.port().to_be_bytes());
+    push_token(out, token);
+}
+
+fn as_v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+fn begin(out: &mut Vec<u8>, command: u8, family: u8, addresses: u16, token: Option<&Token>) {
+    let len = addresses + if token.is_some() { 35 } else { 0 };
+    out.extend_from_slice(SIGNATURE);
+    out.extend_from_slice(&[command, family]);
+    out.extend_from_slice(&len.to_be_bytes());
+}
+
+fn push_token(out: &mut Vec<u8>, token: Option<&Token>) {
+    if let Some(token) = token {
+        out.extend_from_slice(&[TOKEN_TYPE, 0, 32]);
+        out.extend_from_slice(token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn both(source: &str, destination: &str) -> Option<Addresses> {
+        Some(Addresses { source: source.parse().expect("an address"), destination: destination.parse().expect("an address") })
+    }
+
+    fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(rest.len()).expect("short");
+        [&SIGNATURE[..], &[command, family], &len.to_be_bytes(), rest].concat()
+    }
+
+    #[test]
+    fn v1_lines() {
+        let accepted = [
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\r\n", both("1.2.3.4:1000", "5.6.7.8:80")),
+            ("PROXY TCP6 ::1 2001:db8::1 1 65535\r\n", both("[::1]:1", "[2001:db8::1]:65535")),
+            ("PROXY TCP6 ::ffff:1.2.3.4 ::1 0 1\r\n", both("1.2.3.4:0", "[::1]:1")),
+            ("PROXY UNKNOWN\r\n", None),
+            ("PROXY UNKNOWN anything at all\r\n", None),
+        ];
+        for (line, addresses) in accepted {
+            let header = Header { command: Command::Proxy, addresses, token: None };
+            assert_eq!(parse(format!("{line}GET").as_bytes()), Ok(Some((header, line.len()))), "{line}");
+        }
+        let refused = [
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 1000\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 1000 80 1\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4  5.6.7.8 1000 80\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 01000 80\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 +1 80\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.4 5.6.7.8 65536 80\r\n", Invalid::Line),
+            ("PROXY TCP4 1.2.3.400 5.6.7.8 1 80\r\n", Invalid::Line),
+            ("PROXY TCP4 ::1 ::1 1 80\r\n", Invalid::Line),
+            ("PROXY TCP6 1.2.3.4 5.6.7.8 1 80\r\n", Invalid::Line),
+            ("PROXY UDP4 1.2.3.4 5.6.7.8 1 80\r\n", Invalid::Line),
+            ("PROXY UNKNOWNX\r\n", Invalid::Line),
+            ("PROXY \r\n", Invalid::Line),
+            ("PROXY\r\n", Invalid::NotProxy),
+            ("proxy TCP4", Invalid::NotProxy),
+            ("GET / HTTP/1.1\r\n", Invalid::NotProxy),
+            ("\r\nGET / HTTP/1.1\r\n", Invalid::NotProxy),
+        ];
+        for (line, reason) in refused {
+            assert_eq!(parse(line.as_bytes()), Err(reason), "{line:?}");
+        }
+        assert_eq!(parse(format!("PROXY UNKNOWN {}", "a".repeat(93)).as_bytes()), Err(Invalid::TooLong));
+    }
+
+    #[test]
+    fn v2_refused() {
+        let cases = [
+            ("version 1", v2(0x11, 0x11, &[0; 12]), Invalid::Command),
+            ("command 2", v2(0x22, 0x11, &[0; 12]), Invalid::Command),
+            ("udp", v2(0x21, 0x12, &[0; 12]), Invalid::Family),
+            ("family 4", v2(0x21, 0x41, &[0; 12]), Invalid::Family),
+            ("short IPv4", v2(0x21, 0x11, &[0; 11]), Invalid::Addresses),
+            ("short IPv6", v2(0x21, 0x21, &[0; 35]), Invalid::Addresses),
+            ("short unix", v2(0x21, 0x31, &[0; 215]), Invalid::Addresses),
+            ("too long", v2(0x21, 0x00, &[0; 1025]), Invalid::TooLong),
+            ("half a TLV", v2(0x20, 0x00, &[1, 0]), Invalid::Tlv),
+            ("TLV beyond the end", v2(0x20, 0x00, &[1, 0, 2, 0]), Invalid::Tlv),
+            ("short proof", v2(0x20, 0x00, &[TOKEN_TYPE, 0, 1, 0]), Invalid::Tlv),
+            ("two proofs", v2(0x20, 0x00, &[&[TOKEN_TYPE, 0, 32][..], &[0; 32], &[TOKEN_TYPE, 0, 32], &[0; 32]].concat()), Invalid::Tlv),
+        ];
+        for (what, bytes, reason) in cases {
+            assert_eq!(parse(&bytes), Err(reason), "{what}");
+        }
+    }
+
+    #[test]
+    fn foreign_balancers_are_understood() {
+        let unix = v2(0x21, 0x31, &[0; 216]);
+        assert_eq!(parse(&unix), Ok(Some((Header { command: Command::Proxy, addresses: None, token: None }, unix.len()))));
+        let with_tlvs = v2(0x21, 0x11, &[&[1, 2, 3, 4, 5, 6, 7, 8, 0, 80, 1, 0][..], &[4, 0, 1, 9], &[2, 0, 0]].concat());
+        let header = Header { command: Command::Proxy, addresses: both("1.2.3.4:80", "5.6.7.8:256"), token: None };
+        assert_eq!(parse(&with_tlvs), Ok(Some((header, with_tlvs.len()))));
+        let local = v2(0x20, 0x11, &[9; 12]);
+        assert_eq!(parse(&local), Ok(Some((Header { command: Command::Local, addresses: None, token: None }, 28))));
+    }
+
+    #[test]
+    fn only_the_right_key_and_name_prove() {
+        let proof = token(&KEY, "proxy-node-1");
+        let mut bytes = Vec::new();
+        encode_local(&mut bytes, Some(&proof));
+        let Ok(Some((header, len))) = parse(&bytes) else { panic!("not parsed") };
+        assert_eq!((header.command, len), (Command::Local, bytes.len()));
+        assert!(header.proves(&KEY, "proxy-node-1"));
+        assert!(!header.proves(&KEY, "proxy-node-2"));
+        assert!(!header.proves(&[8; 32], "proxy-node-1"));
+        assert!(!Header { token: None, ..header }.proves(&KEY, "proxy-node-1"));
+    }
+
+    /// HMAC-SHA256 itself, computed independently.
+    #[test]
+    fn the_proof_is_hmac_sha256() {
+        let expected = token(&[b'k'; 32], "node");
+        let hex: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "f404b7d2975345dccc53d43b42c6a7eca49126e9cdc74fb00bf07c62464f229a");
+    }
+
+    fn address() -> impl Strategy<Value = SocketAddr> {
+        prop_oneof![
+            any::<([u8; 4], u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
+            any::<([u8; 16], u16)>().prop_map(|(ip, port)| SocketAddr::new(IpAddr::from(ip).to_canonical(), port)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn encoded_is_parsed_whatever_the_split(source in address(), destination in address(), proof in proptest::option::of(any::<Token>())) {
+            let addresses = Addresses { source, destination };
+            let mut bytes = Vec::new();
+            encode_proxy(&mut bytes, &addresses, proof.as_ref());
+            for len in 0..bytes.len() {
+                prop_assert_eq!(parse(&bytes[..len]), Ok(None));
+            }
+            let header = Header { command: Command::Proxy, addresses: Some(addresses), token: proof };
+            let len = bytes.len();
+            bytes.extend_from_slice(b"GET");
+            prop_assert_eq!(parse(&bytes), Ok(Some((header, len))));
+        }
+
+        /// A verdict on a prefix is the verdict on the whole.
+        #[test]
+        fn noise(prefix in proptest::sample::select(vec![SIGNATURE.as_slice(), V1_PREFIX, b"PROXY TCP4 1.2.3.4", b""]),
+                 rest in prop_oneof![proptest::collection::vec(any::<u8>(), 0..300), "[ 0-9.:\r\n]{0,120}".prop_map(String::into_bytes)]) {
+            let bytes = [prefix, &rest].concat();
+            let whole = parse(&bytes);
+            for len in 0..bytes.len() {
+                let partial = parse(&bytes[..len]);
+                prop_assert!(partial == Ok(None) || partial == whole, "{:?} became {:?}", partial, whole);
+            }
+        }
+    }
+}

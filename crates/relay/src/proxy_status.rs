@@ -1,0 +1,123 @@
+//! Proxy-Status (RFC 9209): who failed, a node or what is behind it. Evidence against a node is the node's own failure only.
+
+use crate::field::Field;
+use crate::head::Lines;
+use crate::head::lines::is_tchar;
+
+/// Error types with which an intermediary reports itself, not what is behind it (RFC 9209 §2.3).
+const OWN_FAILURES: [&str; 3] = ["proxy_internal_error", "proxy_configuration_error", "connection_limit_reached"];
+
+/// Writes an entry: who, which error of RFC 9209 §2.3, and what a person should know (may be empty).
+pub fn entry(who: &str, error: &str, details: &str) -> String {
+    let mut value = String::with_capacity(who.len() + error.len() + details.len() + 24);
+    if is_sf_token(who) {
+        value.push_str(who)
+    } else {
+        push_string(&mut value, who)
+    }
+    value.push_str("; error=");
+    value.push_str(error);
+    if !details.is_empty() {
+        value.push_str("; details=");
+        push_string(&mut value, details);
+    }
+    value
+}
+
+/// The error that `who` reports in a message's Proxy-Status, if there is an entry of that name with one.
+pub fn error_of<'a>(lines: Lines<'a>, who: &str) -> Option<&'a str> {
+    lines.all(Field::ProxyStatus).filter_map(|value| std::str::from_utf8(value).ok()).flat_map(|value| split(value, b',')).find_map(
+        |member| {
+            let mut parts = split(member, b';').map(|part| part.trim_matches([' ', '\t']));
+            let name = parts.next()?;
+            if unquote(name) != who {
+                return None;
+            }
+            parts.find_map(|parameter| parameter.strip_prefix("error=")).map(unquote)
+        },
+    )
+}
+
+/// Whether an error type is about the intermediary itself: an internal error or a limit.
+pub fn is_own_failure(error: &str) -> bool {
+    OWN_FAILURES.contains(&error)
+}
+
+/// `sf-token` of RFC 8941 §3.3.4.
+fn is_sf_token(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*')
+        && text.bytes().all(|byte| is_tchar(byte) || byte == b':' || byte == b'/')
+}
+
+/// `sf-string`: printable ASCII; anything else becomes `?`.
+fn push_string(value: &mut String, text: &str) {
+    value.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => value.extend(['\\', character]),
+            ' '..='~' => value.push(character),
+            _ => value.push('?'),
+        }
+    }
+    value.push('"');
+}
+
+/// The text of a token or of a string. (Names with escapes in them are not found; ours have none.)
+fn unquote(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
+}
+
+/// Splits at a separator that is not inside a string.
+fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character: char| {
+        let inside = quoted;
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        !inside && character == char::from(separator)
+    })
+    .map(|part| part.trim_matches([' ', '\t']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::{Limits, ResponseHead};
+
+    #[test]
+    fn finds_who_failed() {
+        let cases = [
+            ("proxy-node-1; error=proxy_internal_error", Some("proxy_internal_error")),
+            ("a; error=dns_error, proxy-node-1;error=connection_limit_reached;details=\"x, y; error=z\"", Some("connection_limit_reached")),
+            ("\"proxy-node-1\"; received-status=503; error=connection_refused", Some("connection_refused")),
+            ("proxy-node-2; error=proxy_internal_error", None),
+            ("b; details=\"a, proxy-node-1; error=proxy_internal_error\"", None),
+            ("b; details=\"\\\", proxy-node-1; error=x\"", None),
+            ("proxy-node-1", None),
+            ("", None),
+            (";,\"", None),
+        ];
+        for (value, expected) in cases {
+            let bytes = format!("HTTP/1.1 503 X\r\nProxy-Status: {value}\r\n\r\n");
+            let mut head = ResponseHead::new();
+            head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
+            assert_eq!(error_of(head.view(bytes.as_bytes()).lines(), "proxy-node-1"), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        for (who, details) in [("proxy-node-1", "say \"no\", twice; é"), ("1 odd name", "")] {
+            let bytes = format!("HTTP/1.1 503 X\r\nProxy-Status: {}\r\n\r\n", entry(who, "proxy_internal_error", details));
+            let mut head = ResponseHead::new();
+            head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
+            let error = error_of(head.view(bytes.as_bytes()).lines(), who);
+            assert_eq!(error, Some("proxy_internal_error"));
+            assert!(error.is_some_and(is_own_failure) && !is_own_failure("connection_refused"));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What may be tried again on another node: the table of §7, and the budget. Pure: inputs in, verdict out.
+
+use std::time::Duration;
+
+use crate::method::Method;
+
+/// A connection that was idle for longer is not used for a request that cannot be repeated: the peer may be closing it right now.
+const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
+
+/// How far an attempt had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Not one byte of the request was written: connecting failed, or the pooled connection was found closed.
+    NothingWritten,
+    /// Some of the request was written; no byte of a response went to the client.
+    Written,
+    /// A response byte went to the client; a 1xx counts.
+    ResponseRelayed,
+}
+
+/// What ended an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The node is gone: refused, reset, closed without an answer, or ejected while the request waited on it.
+    NodeLost,
+    /// A live node answered with a failure of its own (its Proxy-Status names it), and the answer was held back.
+    NodeAnswered,
+    /// A live node did not do its part in time.
+    Timeout,
+}
+
+/// Whether the request's body could be sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// All of it (possibly nothing) is in the replay buffer.
+    Replayable,
+    /// Some of it was not kept, or has not arrived.
+    Gone,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// How far it had come.
+    pub phase: Phase,
+    /// The request's method.
+    pub method: Method,
+    /// Its body.
+    pub body: Body,
+    /// What ended it.
+    pub cause: Cause,
+    /// Which attempt this was, from 1.
+    pub number: u32,
+    /// How many there may be.
+    pub of: u32,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Try another node.
+    Retry,
+    /// Answer the client, or close if the response had begun.
+    GiveUp(Reason),
+}
+
+/// Why not to try again; for the log and the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Part of the response is with the client.
+    ResponseBegun,
+    /// The request may have had its effect, and must not have it twice.
+    NotIdempotent,
+    /// The body cannot be sent again.
+    BodyGone,
+    /// A live node has the request and takes its time; the origin is asked once.
+    StillWorking,
+    /// As many attempts as allowed.
+    Attempts,
+    /// Too many retries of late that no node's loss explains.
+    Budget,
+}
+
+impl Reason {
+    /// The label value of this reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ResponseBegun => "response_begun",
+            Self::NotIdempotent => "not_idempotent",
+            Self::BodyGone => "body_gone",
+            Self::StillWorking => "still_working",
+            Self::Attempts => "attempts",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// Whether to try another node. Takes a token from `budget` only for a retry that the budget governs.
+pub fn decide(attempt: &Attempt, budget: &mut Budget) -> Decision {
+    if let Some(reason) = forbidden(attempt) {
+        return Decision::GiveUp(reason);
+    }
+    if attempt.number >= attempt.of {
+        return Decision::GiveUp(Reason::Attempts);
+    }
+    // A node's death may fail hundreds of requests at once; every one of them is worth another attempt.
+    if attempt.cause != Cause::NodeLost && !budget.withdraw() {
+        return Decision::GiveUp(Reason::Budget);
+    }
+    Decision::Retry
+}
+
+/// The table itself.
+fn forbidden(attempt: &Attempt) -> Option<Reason> {
+    match (attempt.phase, attempt.cause) {
+        (Phase::ResponseRelayed, _) => Some(Reason::ResponseBegun),
+        // Bytes of the body that were read from the client and then lost cannot be had again, written or not.
+        (Phase::NothingWritten, _) => (attempt.body == Body::Gone).then_some(Reason::BodyGone),
+        (Phase::Written, Cause::Timeout) => Some(Reason::StillWorking),
+        (Phase::Written, Cause::NodeLost | Cause::NodeAnswered) => {
+            if !attempt.method.is_idempotent() && attempt.method != Method::Connect {
+                Some(Reason::NotIdempotent)
+            } else {
+                (attempt.body == Body::Gone).then_some(Reason::BodyGone)
+            }
+        }
+    }
+}
+
+/// Whether a pooled connection that was idle for so long may carry a request with this method.
+pub fn may_reuse(method: Method, idle: Duration) -> bool {
+    method.is_idempotent() || idle <= FRESH_ENOUGH_FOR_ONCE
+}
+
+/// Retries allowed as a share of requests: every request pays in, every governed retry takes one out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Retries in hundredths.
+    hundredths: u32,
+    percent: u32,
+}
+
+impl Budget {
+    /// Retries that may follow each other at once, after a quiet time and at the start.
+    pub const BURST: u32 = 10;
+
+    /// A full budget that grows by `percent` retries per 100 requests.
+    pub const fn new(percent: u32) -> Self {
+        Self { hundredths: if percent == 0 { 0 } else { Self::BURST * 100 }, percent }
+    }
+
+    /// A request (not a retry) has come.
+    pub fn deposit(&mut self) {
+        self.hundredths = self.hundredths.saturating_add(self.percent).min(Self::BURST * 100);
+    }
+
+    /// Takes one retry, if there is one.
+    pub fn withdraw(&mut self) -> bool {
+        match self.hundredths.checked_sub(100) {
+            Some(rest) => {
+                self.hundredths = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Retries left.
+    pub const fn left(&self) -> u32 {
+        self.hundredths / 100
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row of the table.
+    #[test]
+    fn table() {
+        use Body::{Gone, Replayable};
+        use Cause::{NodeAnswered, NodeLost, Timeout};
+        use Method::{Connect, Delete, Get, Other, Patch, Post, Put};
+        use Phase::{NothingWritten, ResponseRelayed, Written};
+        let retry = Decision::Retry;
+        let no = Decision::GiveUp;
+        let cases = [
+            (NothingWritten, NodeLost, Get, Replayable, retry),
+            (NothingWritten, NodeLost, Post, Replayable, retry),
+            (NothingWritten, NodeLost, Connect, Replayable, retry),
+            (NothingWritten, Timeout, Post, Replayable, retry),
+            (NothingWritten, NodeLost, Post, Gone, no(Reason::BodyGone)),
+            (Written, NodeLost, Get, Replayable, retry),
+            (Written, NodeLost, Put, Replayable, retry),
+            (Written, NodeLost, Delete, Replayable, retry),
+            (Written, NodeLost, Connect, Replayable, retry),
+            (Written, NodeLost, Put, Gone, no(Reason::BodyGone)),
+            (Written, NodeLost, Post, Replayable, no(Reason::NotIdempotent)),
+            (Written, NodeLost, Patch, Replayable, no(Reason::NotIdempotent)),
+            (Written, NodeLost, Other, Replayable, no(Reason::NotIdempotent)),
+            (Written, NodeAnswered, Get, Replayable, retry),
+            (Written, NodeAnswered, Post, Replayable, no(Reason::NotIdempotent)),
+            (Written, Timeout, Get, Replayable, no(Reason::StillWorking)),
+            (Written, Timeout, Connect, Replayable, no(Reason::StillWorking)),
+            (ResponseRelayed, NodeLost, Get, Replayable, no(Reason::ResponseBegun)),
+            (ResponseRelayed, NodeAnswered, Connect, Replayable, no(Reason::ResponseBegun)),
+            (ResponseRelayed, Timeout, Post, Gone, no(Reason::ResponseBegun)),
+        ];
+        for (phase, cause, method, body, expected) in cases {
+            let attempt = Attempt { phase, cause, method, body, number: 1, of: 3 };
+            assert_eq!(decide(&attempt, &mut Budget::new(20)), expected, "{attempt:?}");
+            if expected == Decision::Retry {
+                let last = Attempt { number: 3, ..attempt };
+                assert_eq!(decide(&last, &mut Budget::new(20)), Decision::GiveUp(Reason::Attempts), "{last:?}");
+                let unbudgeted = if cause == NodeLost { Decision::Retry } else { Decision::GiveUp(Reason::Budget) };
+                assert_eq!(decide(&attempt, &mut Budget::new(0)), unbudgeted, "{attempt:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_node_costs_no_budget() {
+        let mut budget = Budget::new(20);
+        let attempt =
+            Attempt { phase: Phase::Written, cause: Cause::NodeLost, method: Method::Get, body: Body::Replayable, number: 1, of: 2 };
+        for _ in 0..1000 {
+            assert_eq!(decide(&attempt, &mut budget), Decision::Retry);
+        }
+        assert_eq!(budget, Budget::new(20));
+    }
+
+    #[test]
+    fn the_budget_is_a_share_of_requests() {
+        let mut budget = Budget::new(20);
+        let mut retries = 0;
+        for _ in 0..10_000 {
+            budget.deposit();
+            retries += u32::from(budget.withdraw());
+        }
+        assert!((2000..=2000 + Budget::BURST).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn a_post_wants_a_fresh_connection() {
+        for (method, milliseconds, expected) in
+            [(Method::Post, 1000, true), (Method::Post, 1001, false), (Method::Patch, 2000, false), (Method::Get, 60_000, true)]
+        {
+            assert_eq!(may_reuse(method, Duration::from_millis(milliseconds)), expected, "{method:?} {milliseconds}");
+        }
+    }
+}

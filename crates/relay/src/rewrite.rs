@@ -1,0 +1,288 @@
+//! Writes the head that the next hop gets, straight into the buffer that is sent.
+//!
+//! Fields keep their order and spelling: neighbours that stay are copied in one stretch. What is replaced (Host, the framing fields) is
+//! replaced where it stood, in the one spelling that every parser reads alike; what is added comes last.
+
+use crate::field::{Field, FieldSet};
+use crate::framing::BodyFraming;
+use crate::head::{HeaderLine, Lines, Request, Response, Version};
+use crate::method::Method;
+use crate::target::Target;
+
+/// The form of an outgoing request line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineForm {
+    /// The target as received: to another proxy.
+    AsReceived,
+    /// Path and query only: to an origin (RFC 9112 §3.2.1). CONNECT keeps its authority.
+    Origin,
+}
+
+/// How the outgoing body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFields {
+    /// As the message says: the body is relayed as it is. Of a response without body (HEAD, 304) the announced length stays.
+    AsReceived,
+    /// Framed anew: decoded, replaced or dropped on the way.
+    Set(BodyFraming),
+}
+
+/// What an outgoing Connection field says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing: HTTP/1.1 stays open by itself.
+    Implied,
+    /// `close`.
+    Close,
+    /// `keep-alive`: for a client of version 1.0 that asked for it.
+    KeepAlive,
+}
+
+/// A head being written. Always ends with [`HeadWriter::finish`].
+#[must_use]
+#[derive(Debug)]
+pub struct HeadWriter<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> HeadWriter<'o> {
+    /// Begins a request with `request`'s method and target and the version 1.1, and copies its fields, except `drop` and what its
+    /// Connection nominates. Host says what the target says, wherever the target says something.
+    pub fn request(out: &'o mut Vec<u8>, request: Request<'_>, form: LineForm, drop: FieldSet, body: BodyFields) -> Self {
+        let target = request.target();
+        out.reserve(request.bytes().len() + 256);
+        out.extend_from_slice(request.method_text().as_bytes());
+        out.push(b' ');
+        push_target(out, request, &target, form);
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let host = target.authority().map(|authority| authority.text.as_bytes());
+        let framing = match body {
+            BodyFields::AsReceived => request.framing(),
+            BodyFields::Set(framing) => framing,
+        };
+        let drop = if expects_in_vain(request) { drop.with(Field::Expect) } else { drop };
+        let mut writer = Self { out };
+        if !request.lines().has(Field::Host) {
+            writer.field("Host", host.unwrap_or_default());
+        }
+        writer.copy(request.lines(), drop, host, framing);
+        writer
+    }
+
+    /// Begins a response with `response`'s status and the version 1.1, and copies its fields, except `drop` and what its Connection
+    /// nominates.
+    pub fn response(out: &'o mut Vec<u8>, response: Response<'_>, drop: FieldSet, body: BodyFields) -> Self {
+        out.reserve(response.bytes().len() + 256);
+        push_status(out, response.status());
+        out.extend_from_slice(response.reason());
+        out.extend_from_slice(b"\r\n");
+        let framing = match body {
+            // RFC 9110 §8.6 and RFC 9112 §6.1: no framing fields in these.
+            BodyFields::AsReceived if matches!(response.status(), 100..=199 | 204) => BodyFraming::Empty,
+            // Method GET: the announced length, whether or not a body follows.
+            BodyFields::AsReceived => response.head().declared_framing(),
+            BodyFields::Set(framing) => framing,
+        };
+        let mut writer = Self { out };
+        writer.copy(response.lines(), drop, None, framing);
+        writer
+    }
+
+    /// Begins a response of our own. See also [`crate::respond`].
+    pub fn status(out: &'o mut Vec<u8>, status: u16, reason: &str) -> Self {
+        push_status(out, status);
+        out.extend_from_slice(reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Self { out }
+    }
+
+    /// Goes on with a head that was begun earlier: a stored one, whose status line and fields (each with its CRLF) are in `out`.
+    pub fn resume(out: &'o mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
+    fn copy(&mut self, lines: Lines<'_>, drop: FieldSet, host: Option<&[u8]>, framing: BodyFraming) {
+        let head = lines.head();
+        let mut framed = false;
+        // The stretch of lines that stay and were not copied yet.
+        let (mut from, mut to) = (0, 0);
+        for line in lines.iter() {
+            let fate = match line.field {
+                Field::Other => Fate::Keep,
+                Field::Host => host.map_or(Fate::Keep, |host| if host == line.value { Fate::Keep } else { Fate::Host(host) }),
+                Field::ContentLength | Field::TransferEncoding => frame(head, &line, framing, &mut framed),
+                Field::Trailer if framing != BodyFraming::Chunked => Fate::Drop,
+                known if drop.contains(known) => Fate::Drop,
+                _ => Fate::Keep,
+            };
+            match fate {
+                _ if line.nominated => {}
+                Fate::Drop => {}
+                Fate::Keep if to == line.start => to = line.end,
+                Fate::Keep => {
+                    self.out.extend_from_slice(&head[from..to]);
+                    (from, to) = (line.start, line.end);
+                }
+                Fate::Host(host) => {
+                    self.out.extend_from_slice(&head[from..to]);
+                    (from, to) = (line.end, line.end);
+                    self.field("Host", host);
+                }
+                Fate::Framing => {
+                    self.out.extend_from_slice(&head[from..to]);
+                    (from, to) = (line.end, line.end);
+                    self.framing(framing);
+                }
+            }
+        }
+        self.out.extend_from_slice(&head[from..to]);
+        if !framed {
+            self.framing(framing);
+        }
+    }
+
+    /// The framing field that announces `framing`, if it has one.
+    fn framing(&mut self, framing: BodyFraming) {
+        match framing {
+            BodyFraming::Length(length) => self.number("Content-Length", length),
+            BodyFraming::Chunked => self.field("Transfer-Encoding", b"chunked"),
+            BodyFraming::Empty | BodyFraming::UntilClose => {}
+        }
+    }
+
+    /// Adds a field. Characters that no value may hold become spaces, so that no value ever becomes a second field.
+    pub fn field(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(crate::head::lines::is_token(name.as_bytes()), "{name:?} is no field name");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        push_text(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds a field whose value is a number.
+    pub fn number(&mut self, name: &str, value: u64) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        push_decimal(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds our entry to Via (RFC 9110 §7.6.3): the version that we received, and our pseudonym. Entries before ours were copied.
+    pub fn via(&mut self, received: Version, pseudonym: &str) {
+        self.out.extend_from_slice(match received {
+            Version::Http10 => b"Via: 1.0 ",
+            Version::Http11 => b"Via: 1.1 ",
+        });
+        push_text(self.out, pseudonym.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds X-Forwarded-For, which must be in the set of dropped fields: `client` alone, or behind what `believed` already lists, as one
+    /// line (some readers look at the first line only, some at the last).
+    pub fn forwarded_for(&mut self, believed: Option<Lines<'_>>, client: &str) {
+        self.out.extend_from_slice(b"X-Forwarded-For: ");
+        for value in believed.iter().flat_map(|lines| lines.all(Field::XForwardedFor)).filter(|value| !value.is_empty()) {
+            self.out.extend_from_slice(value);
+            self.out.extend_from_slice(b", ");
+        }
+        push_text(self.out, client.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds Connection, if there is something to say.
+    pub fn connection(&mut self, persistence: Persistence) {
+        self.out.extend_from_slice(match persistence {
+            Persistence::Implied => b"",
+            Persistence::Close => b"Connection: close\r\n".as_slice(),
+            Persistence::KeepAlive => b"Connection: keep-alive\r\n",
+        });
+    }
+
+    /// Ends the head.
+    pub fn finish(self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A 1.0 client must not be sent a 100, and without a body there is nothing to go on with (RFC 9110 §10.1.1); upstream, who is told 1.1,
+/// could not know.
+fn expects_in_vain(request: Request<'_>) -> bool {
+    request.lines().has(Field::Expect)
+        && !request.head().expects_continue()
+        && (request.version() == Version::Http10 || request.framing().is_empty())
+}
+
+/// What becomes of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate<'a> {
+    Keep,
+    Drop,
+    Host(&'a [u8]),
+    Framing,
+}
+
+/// A framing field stays if it says what we would say, in the spelling in which we would say it.
+fn frame(head: &[u8], line: &HeaderLine<'_>, framing: BodyFraming, framed: &mut bool) -> Fate<'static> {
+    let wanted = match framing {
+        BodyFraming::Length(_) => line.field == Field::ContentLength,
+        BodyFraming::Chunked => line.field == Field::TransferEncoding,
+        BodyFraming::Empty | BodyFraming::UntilClose => false,
+    };
+    if !wanted || *framed {
+        return Fate::Drop;
+    }
+    *framed = true;
+    let value_at = line.start + line.name.len() + 2;
+    let plain = head.get(value_at - 2..value_at) == Some(b": ") && line.end == value_at + line.value.len() + 2;
+    let same = match framing {
+        BodyFraming::Length(length) => decimal(line.value) == Some(length),
+        _ => line.value == b"chunked",
+    };
+    if plain && same { Fate::Keep } else { Fate::Framing }
+}
+
+/// The value of a Content-Length that was checked.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn push_target(out: &mut Vec<u8>, request: Request<'_>, target: &Target<'_>, form: LineForm) {
+    match (form, target) {
+        (LineForm::Origin, Target::Absolute { path, .. }) => {
+            // RFC 9112 §3.2.4: the last proxy turns OPTIONS without a path into OPTIONS for the whole server.
+            if path.is_empty() && request.method() == Method::Options {
+                out.push(b'*');
+            } else if !path.starts_with('/') {
+                out.push(b'/');
+            }
+            out.extend_from_slice(path.as_bytes());
+        }
+        _ => out.extend_from_slice(request.target_text().as_bytes()),
+    }
+}
+
+fn push_status(out: &mut Vec<u8>, status: u16) {
+    debug_assert!((100..=999).contains(&status));
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status));
+    out.push(b' ');
+}
+
+/// Text that may stand in a field value; anything else becomes a space.
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(text.iter().map(|byte| if crate::head::lines::is_text(*byte) { *byte } else { b' ' }));
+}
+
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}

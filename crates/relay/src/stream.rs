@@ -1,0 +1,257 @@
+//! One TCP connection of a worker: bytes in with a buffer only while there are any, vectored writes out, a deadline on both.
+//!
+//! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one task; the `async` methods on top
+//! are for everybody who does one thing at a time. `heads` reads message heads.
+
+mod heads;
+mod io;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+pub use self::heads::Patience;
+use crate::fault::Fault;
+use crate::wheel::{Kind, Timer};
+use crate::worker::{Phase, Worker};
+
+/// A connection. A pointer, as it is moved through futures, each of which keeps room for what passes through it.
+pub struct Stream(Box<Inner>);
+
+struct Inner {
+    tcp: TcpStream,
+    worker: Worker,
+    /// What has been received and not been consumed: the beginning of the next message.
+    input: BytesMut,
+    /// Bytes that go out in front of the first write.
+    preamble: Bytes,
+    reading: Deadline,
+    writing: Deadline,
+    /// The peer has sent its last byte.
+    ended: bool,
+    received: u64,
+    sent: u64,
+    opened: Instant,
+    /// Messages exchanged, counted by whoever uses the connection.
+    uses: u32,
+}
+
+/// A timer that is armed at the first wait and stays armed until there is progress.
+struct Deadline {
+    timer: Timer,
+    armed: Cell<bool>,
+}
+
+impl Deadline {
+    fn new(worker: &Worker) -> Self {
+        Self { timer: Timer::new(worker.wheel()), armed: Cell::new(false) }
+    }
+
+    fn progressed(&self) {
+        if self.armed.replace(false) {
+            self.timer.disarm();
+        }
+    }
+
+    fn arm(&self, kind: Kind, after: Duration) {
+        self.timer.arm(kind, after);
+        self.armed.set(true);
+    }
+
+    /// To be called while there is no progress.
+    fn poll(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
+        if !self.armed.get() {
+            self.arm(kind, after);
+        }
+        self.timer.poll(cx).map(|elapsed| {
+            self.progressed();
+            Fault::from(elapsed)
+        })
+    }
+}
+
+impl Stream {
+    /// Wraps a connection of this worker's runtime.
+    pub fn new(worker: &Worker, tcp: TcpStream) -> Self {
+        Self(Box::new(Inner {
+            tcp,
+            worker: worker.clone(),
+            input: BytesMut::new(),
+            preamble: Bytes::new(),
+            reading: Deadline::new(worker),
+            writing: Deadline::new(worker),
+            ended: false,
+            received: 0,
+            sent: 0,
+            opened: Instant::now(),
+            uses: 0,
+        }))
+    }
+
+    /// Connects, at the latest after `deadline`. The caller has checked that the address may be connected to.
+    ///
+    /// # Errors
+    /// `Refused`, `Unreachable`, `Timeout(Connect)`, `Exhausted`, `Io`.
+    pub async fn connect(worker: &Worker, address: SocketAddr, deadline: Duration) -> Result<Self, Fault> {
+        let timer = Timer::new(worker.wheel());
+        let tcp = timer.within(Kind::Connect, deadline, TcpStream::connect(address)).await??;
+        tcp.set_nodelay(true)?;
+        Ok(Self::new(worker, tcp))
+    }
+
+    /// Bytes to be sent in front of the first write, with it: a PROXY header costs no system call and no packet of its own.
+    pub fn set_preamble(&mut self, preamble: Bytes) {
+        self.0.preamble = preamble;
+    }
+
+    /// The worker that this connection belongs to.
+    pub fn worker(&self) -> &Worker {
+        &self.0.worker
+    }
+
+    /// What has been received and not been consumed.
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.0.input
+    }
+
+    /// As [`input`](Self::input), to look at.
+    pub(crate) fn input_ref(&self) -> &[u8] {
+        &self.0.input
+    }
+
+    /// The peer has closed its direction. There may still be unconsumed [`input`](Self::input).
+    pub fn ended(&self) -> bool {
+        self.0.ended
+    }
+
+    /// Bytes received since the connection was made.
+    pub fn received(&self) -> u64 {
+        self.0.received
+    }
+
+    /// Bytes sent since the connection was made.
+    pub fn sent(&self) -> u64 {
+        self.0.sent
+    }
+
+    /// When the connection was made.
+    pub fn opened(&self) -> Instant {
+        self.0.opened
+    }
+
+    /// Exchanges begun on this connection (counted by [`crate::exchange::Exchange::send`]); above 1 it has been reused.
+    pub fn uses(&self) -> u32 {
+        self.0.uses
+    }
+
+    pub(crate) fn count_use(&mut self) {
+        self.0.uses = self.0.uses.saturating_add(1);
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn peer_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.tcp.peer_addr()
+    }
+
+    /// The local address.
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.tcp.local_addr()
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.0.tcp
+    }
+
+    /// Bytes were moved past this type; none means that the peer has sent its last one.
+    pub(crate) fn count_spliced(&mut self, n: usize) {
+        self.0.received += n as u64;
+        self.0.ended |= n == 0;
+    }
+
+    pub(crate) fn count_sent(&mut self, n: usize) {
+        self.0.sent += n as u64;
+    }
+
+    /// Polls the deadline for reading, arming it if it is not; to be called while there is nothing to read.
+    pub(crate) fn poll_reading_deadline(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
+        self.0.reading.poll(cx, kind, after)
+    }
+
+    /// Nothing is expected from the peer just now.
+    pub(crate) fn expect_nothing(&self) {
+        self.0.reading.progressed();
+    }
+
+    /// Whether an idle connection has been closed by the peer, or has said something unasked, as far as the event loop knows:
+    /// no system call unless there is something to read.
+    pub fn looks_dead(&self) -> bool {
+        let mut byte = [0];
+        // Without readiness this is answered from memory.
+        self.0.ended || !self.0.input.is_empty() || !is_would_block(&self.0.tcp.try_read(&mut byte))
+    }
+
+    /// As [`looks_dead`](Self::looks_dead), asking the kernel: for what cannot be sent twice.
+    pub fn is_dead(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let socket = socket2::SockRef::from(&self.0.tcp);
+        self.0.ended || !self.0.input.is_empty() || !is_would_block(&socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT))
+    }
+
+    /// Closes with a reset, so that the peer cannot take what it got for a complete message.
+    pub fn abort(self) {
+        // The connection is dropped either way; without the option it ends in an orderly close.
+        drop(self.0.tcp.set_zero_linger());
+    }
+
+    /// Closes after an early or refusing answer: says that no more will be sent, then reads and drops what the peer still sends (at most
+    /// `most` bytes or until `deadline`), so that the answer is not destroyed by a reset (RFC 9112 §9.6).
+    pub async fn close(mut self, most: u64, deadline: Duration) {
+        use tokio::io::AsyncWriteExt;
+        if self.0.tcp.shutdown().await.is_err() {
+            return;
+        }
+        let timer = Timer::new(self.0.worker.wheel());
+        let stop = self.0.received.saturating_add(most);
+        let discard = async {
+            while self.0.received < stop {
+                self.0.input.clear();
+                match self.fill(Kind::Other, deadline).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        // Either way the connection has had its time.
+        timer.within(Kind::Other, deadline, discard).await.unwrap_or_default();
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.0.worker.phase() == Phase::Aborting {
+            // It is cut: half an answer must not look like a whole one.
+            drop(self.0.tcp.set_zero_linger());
+        }
+        let input = std::mem::take(&mut self.0.input);
+        if input.capacity() > 0 {
+            self.0.worker.buffers().give(input);
+        }
+    }
+}
+
+fn is_would_block<T>(result: &std::io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests;

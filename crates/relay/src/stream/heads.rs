@@ -1,0 +1,110 @@
+//! Reading message heads.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Stream;
+use crate::fault::Fault;
+use crate::head::{Limits, Progress, RequestHead, ResponseHead};
+use crate::malformed::Malformed;
+use crate::wheel::Kind;
+
+/// How long the next request may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// `Idle`, or `Pooled` for connections that only the peer may close ([`Kind`]).
+    pub idle_kind: Kind,
+    /// Until its first byte.
+    pub idle: Duration,
+    /// From the first byte to the end of the head.
+    pub head: Duration,
+}
+
+impl Stream {
+    /// Reads the next request head. The bytes that it indexes are split off the read buffer, without a copy;
+    /// what follows them stays in [`input`](Stream::input).
+    ///
+    /// `Ok(None)`: the connection ended, or nobody used it for `patience.idle`, before a byte of the request.
+    ///
+    /// # Errors
+    /// `Malformed`, `Timeout(Head)`, `Closed` in the middle of the head, `Reset`, `Io`.
+    pub async fn read_request(&mut self, head: &mut RequestHead, limits: &Limits, patience: &Patience) -> Result<Option<Bytes>, Fault> {
+        head.reset();
+        let idle = self.0.input.is_empty();
+        if idle {
+            match self.fill(patience.idle_kind, patience.idle).await {
+                Ok(0) | Err(Fault::Timeout(_)) => return Ok(None),
+                // Clients leave idle connections in every way there is.
+                Err(Fault::Reset) if self.0.received == 0 || self.0.uses > 0 => return Ok(None),
+                Ok(_) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let mut parse = |bytes: &[u8]| head.parse(bytes, limits);
+        let bytes = poll_fn(|cx| self.poll_head(cx, &mut parse, patience.head)).await?;
+        self.count_use();
+        Ok(Some(bytes))
+    }
+
+    /// Reads a response head (which may be an interim one). The bytes that it indexes are split off the read buffer.
+    ///
+    /// # Errors
+    /// `Timeout(FirstByte)` or `Timeout(Head)`, `Malformed`, `Closed`, `Reset`, `Io`.
+    pub async fn read_response(
+        &mut self,
+        head: &mut ResponseHead,
+        limits: &Limits,
+        first_byte: Duration,
+        rest: Duration,
+    ) -> Result<Bytes, Fault> {
+        head.reset();
+        if self.0.input.is_empty() && self.fill(Kind::FirstByte, first_byte).await? == 0 {
+            return Err(Fault::Closed);
+        }
+        let mut parse = |bytes: &[u8]| head.parse(bytes, limits);
+        poll_fn(|cx| self.poll_head(cx, &mut parse, rest)).await
+    }
+
+    /// Parses what is there and reads more until a head is complete. `deadline` is for the whole of it.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        parse: &mut dyn FnMut(&[u8]) -> Result<Progress, Malformed>,
+        deadline: Duration,
+    ) -> Poll<Result<Bytes, Fault>> {
+        loop {
+            if !self.0.input.is_empty() {
+                match parse(&self.0.input) {
+                    Ok(Progress::Complete(length)) => {
+                        self.0.reading.progressed();
+                        return Poll::Ready(Ok(self.0.input.split_to(length).freeze()));
+                    }
+                    Ok(Progress::NeedMore) => {}
+                    Err(malformed) => return Poll::Ready(Err(malformed.into())),
+                }
+            }
+            // The deadline is the head's, not the next piece's: dripping bytes does not extend it.
+            if !self.0.reading.armed.get() {
+                self.0.reading.arm(Kind::Head, deadline);
+            }
+            let read = self.poll_keeping_deadline(cx);
+            match read {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => return self.0.reading.poll(cx, Kind::Head, deadline).map(Err),
+            }
+        }
+    }
+
+    /// Reads without extending the deadline that is armed.
+    pub(crate) fn poll_keeping_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+        let armed = self.0.reading.armed.replace(false);
+        let read = self.poll_read(cx, 0);
+        self.0.reading.armed.set(armed);
+        Poll::Ready(ready!(read))
+    }
+}

@@ -1,0 +1,171 @@
+//! Reading and writing.
+
+use std::future::{Future, poll_fn};
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Buf;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::Stream;
+use crate::buffer;
+use crate::fault::Fault;
+use crate::wheel::Kind;
+use crate::worker::Phase;
+
+/// A read is offered at least this much room, so that it is nearly always a short one, after which nobody has to ask
+/// the kernel whether there is more.
+const ROOM: usize = 4 * 1024;
+
+/// How long after it was accepted a connection may be silent before a drain takes it for an idle one.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// Parts of one vectored write, the preamble not counted.
+pub(crate) const MAX_PARTS: usize = 7;
+
+impl Stream {
+    /// Reads once into [`input`](Self::input), without a deadline. `Ok(0)`: the peer has sent its last byte.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Fault>> {
+        if self.0.ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.0.input.capacity() == 0 {
+            self.0.input = self.0.worker.buffers().take();
+        }
+        buffer::make_room(&mut self.0.input, room.max(ROOM));
+        let read = pin!(self.0.tcp.read_buf(&mut self.0.input)).poll(cx);
+        match read {
+            Poll::Ready(Ok(n)) => {
+                self.0.ended = n == 0;
+                self.0.received += n as u64;
+                self.0.reading.progressed();
+                self.settle();
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => {
+                self.settle();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Gives the buffer back when it is empty: to be called whenever a wait for the peer begins.
+    pub(crate) fn settle(&mut self) {
+        if self.0.input.is_empty() && self.0.input.capacity() > 0 {
+            let empty = std::mem::take(&mut self.0.input);
+            self.0.worker.buffers().give(empty);
+        }
+    }
+
+    /// Reads once; fails when nothing arrives for `deadline`, counted from the first call that found nothing.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize, kind: Kind, deadline: Duration) -> Poll<Result<usize, Fault>> {
+        match self.poll_read(cx, room) {
+            // In a drain nobody begins to wait for another request.
+            Poll::Pending if kind == Kind::Idle && self.0.worker.phase() >= Phase::Finishing => {
+                // The first one of a client that was accepted a moment ago is on its way: it has been told of no close, and may be a POST.
+                let left = FIRST.saturating_sub(self.0.opened.elapsed());
+                if self.0.received > 0 || left.is_zero() {
+                    return Poll::Ready(Err(Fault::Timeout(kind)));
+                }
+                self.0.reading.arm(Kind::Head, left);
+                self.0.reading.poll(cx, Kind::Head, left).map(Err)
+            }
+            Poll::Pending => self.0.reading.poll(cx, kind, deadline).map(Err),
+            ready => ready,
+        }
+    }
+
+    /// Reads once more into [`input`](Self::input). `Ok(0)`: the peer has sent its last byte.
+    ///
+    /// # Errors
+    /// `Timeout(kind)`, `Reset`, `Io`.
+    pub async fn fill(&mut self, kind: Kind, deadline: Duration) -> Result<usize, Fault> {
+        poll_fn(|cx| self.poll_fill(cx, 0, kind, deadline)).await
+    }
+
+    /// Writes once, the preamble first; returns how many of the parts' bytes were taken. Fails when none is for `deadline`.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, parts: &[&[u8]], deadline: Duration) -> Poll<Result<usize, Fault>> {
+        match self.poll_send_once(cx, parts) {
+            Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
+            ready => ready,
+        }
+    }
+
+    /// Writes once, without a deadline.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Fault>> {
+        self.poll_send_once(cx, &[bytes])
+    }
+
+    fn poll_send_once(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, Fault>> {
+        loop {
+            let mut slices = [IoSlice::new(&[]); MAX_PARTS + 1];
+            let mut count = 0;
+            for part in std::iter::once(&self.0.preamble[..]).chain(parts.iter().copied().take(MAX_PARTS)) {
+                if !part.is_empty() {
+                    slices[count] = IoSlice::new(part);
+                    count += 1;
+                }
+            }
+            let written = match &slices[..count] {
+                [] => return Poll::Ready(Ok(0)),
+                [one] => Pin::new(&mut self.0.tcp).poll_write(cx, one),
+                many => Pin::new(&mut self.0.tcp).poll_write_vectored(cx, many),
+            };
+            let n = ready!(written)?;
+            if n == 0 {
+                return Poll::Ready(Err(Fault::Closed));
+            }
+            self.0.sent += n as u64;
+            self.0.writing.progressed();
+            let header = n.min(self.0.preamble.len());
+            self.0.preamble.advance(header);
+            if n > header {
+                return Poll::Ready(Ok(n - header));
+            }
+        }
+    }
+
+    /// Writes all the parts, in as few system calls as the kernel allows.
+    ///
+    /// # Errors
+    /// `Timeout(Write)` when the peer takes nothing for `deadline`, `Reset`, `Io`.
+    pub async fn write_all(&mut self, parts: &[&[u8]], deadline: Duration) -> Result<(), Fault> {
+        let mut rest = parts;
+        let mut offset = 0;
+        poll_fn(|cx| {
+            loop {
+                while rest.first().is_some_and(|part| part.len() <= offset) {
+                    offset -= rest[0].len();
+                    rest = &rest[1..];
+                }
+                let Some((first, others)) = rest.split_first() else { return Poll::Ready(Ok(())) };
+                let mut window: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
+                window[0] = &first[offset..];
+                for (slot, part) in window[1..].iter_mut().zip(others) {
+                    *slot = part;
+                }
+                offset += ready!(self.poll_send(cx, &window, deadline))?;
+            }
+        })
+        .await
+    }
+
+    /// Says that nothing more will be sent; the other direction stays open.
+    ///
+    /// # Errors
+    /// `Reset`, `Io`.
+    pub async fn finish_writing(&mut self) -> Result<(), Fault> {
+        poll_fn(|cx| self.poll_finish(cx)).await
+    }
+
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match ready!(Pin::new(&mut self.0.tcp).poll_shutdown(cx)) {
+            // The peer has gone already, which whoever reads will find out.
+            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            other => Poll::Ready(other.map_err(Fault::from)),
+        }
+    }
+}

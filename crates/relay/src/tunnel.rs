@@ -1,0 +1,82 @@
+//! A tunnel: bytes both ways between two connections until both have said that they are done.
+//!
+//! Little at a time is copied through a worker's read buffer (two system calls); a stream of bytes goes through a pipe with splice(2) and
+//! never enters this process. Pipes belong to the worker and are held only while bytes are moving, so an idle tunnel costs two connections
+//! and nothing else.
+
+mod flow;
+mod pipe;
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+pub use pipe::Pipes;
+
+use self::flow::Flow;
+use crate::fault::Fault;
+use crate::stream::Stream;
+use crate::wheel::{Kind, Timer};
+
+/// How long a tunnel lives without traffic.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Without a byte in either direction for this time, the tunnel ends.
+    pub idle: Duration,
+}
+
+/// How a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both directions were closed in order.
+    Finished,
+    /// Nothing moved for the idle time.
+    Idle,
+    /// The first connection failed.
+    A(Fault),
+    /// The second connection failed.
+    B(Fault),
+}
+
+/// What went through a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes from the first connection to the second.
+    pub a_to_b: u64,
+    /// Bytes from the second connection to the first.
+    pub b_to_a: u64,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Runs a tunnel to its end. What either connection has received already goes first; a direction that ends is closed towards the other
+/// side, and the opposite one goes on.
+pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
+    let pipes = a.worker().pipes().clone();
+    let timer = Timer::new(a.worker().wheel());
+    let mut there = Flow::new(&pipes);
+    let mut back = Flow::new(&pipes);
+    timer.arm(Kind::Other, options.idle);
+    let end = poll_fn(|cx| {
+        let before = there.moved() + back.moved();
+        let one = there.poll(cx, a, b).map_err(|failed| failed.end(End::A, End::B));
+        let two = back.poll(cx, b, a).map_err(|failed| failed.end(End::B, End::A));
+        let finished = match (one, two) {
+            (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(end),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => true,
+            _ => false,
+        };
+        if finished {
+            return Poll::Ready(End::Finished);
+        }
+        if there.moved() + back.moved() > before {
+            timer.arm(Kind::Other, options.idle);
+        }
+        timer.poll(cx).map(|_| End::Idle)
+    })
+    .await;
+    Report { a_to_b: there.moved(), b_to_a: back.moved(), end }
+}
+
+#[cfg(test)]
+mod tests;

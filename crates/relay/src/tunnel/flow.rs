@@ -1,0 +1,155 @@
+//! One direction of a tunnel.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use tokio::io::Interest;
+
+use super::pipe::{Pipe, Pipes};
+use crate::buffer;
+use crate::fault::Fault;
+use crate::stream::Stream;
+
+/// Bytes that one direction moves before the worker's other connections have their turn.
+const TURN: u64 = 1024 * 1024;
+
+/// A read of so much is the beginning of a stream worth splicing; a splice of less is its end.
+const STREAM: usize = buffer::SIZE / 2;
+
+pub(super) struct Flow<'a> {
+    pipes: &'a Pipes,
+    pipe: Option<Pipe>,
+    way: Way,
+    moved: u64,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Copy,
+    Splice,
+    /// Splicing does not work here.
+    OnlyCopy,
+}
+
+/// A connection failed.
+pub(super) enum Failed {
+    From(Fault),
+    To(Fault),
+}
+
+impl Failed {
+    pub(super) fn end<E>(self, from: impl FnOnce(Fault) -> E, to: impl FnOnce(Fault) -> E) -> E {
+        match self {
+            Self::From(fault) => from(fault),
+            Self::To(fault) => to(fault),
+        }
+    }
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(pipes: &'a Pipes) -> Self {
+        Self { pipes, pipe: None, way: Way::Copy, moved: 0, closed: false }
+    }
+
+    /// Bytes delivered.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Moves what can be moved now; ready when the direction has been closed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Failed>> {
+        let turn_ends = self.moved + TURN;
+        while !self.closed {
+            ready!(self.poll_flush(cx, from, to)).map_err(Failed::To)?;
+            if from.ended() {
+                ready!(to.poll_finish(cx)).map_err(Failed::To)?;
+                self.closed = true;
+                break;
+            }
+            if self.moved >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.poll_take(cx, from) {
+                Poll::Ready(result) => result.map_err(Failed::From)?,
+                Poll::Pending => {
+                    self.release();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Delivers what has been taken: copied bytes first, as they came first.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Fault>> {
+        while !from.input_ref().is_empty() {
+            let n = ready!(to.poll_write(cx, from.input_ref()))?;
+            from.input().advance(n);
+            self.moved += n as u64;
+        }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
+            ready!(to.tcp().poll_write_ready(cx))?;
+            match to.tcp().try_io(Interest::WRITABLE, || pipe.empty(to.tcp())) {
+                Ok(n) => {
+                    to.count_sent(n);
+                    self.moved += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<Result<(), Fault>> {
+        if self.way == Way::Splice {
+            ready!(from.tcp().poll_read_ready(cx))?;
+            if self.pipe.is_none() {
+                self.pipe = self.pipes.take();
+            }
+            if self.pipe.is_none() {
+                self.way = Way::OnlyCopy;
+                return Poll::Ready(Ok(()));
+            }
+            return Poll::Ready(self.splice_in(from));
+        }
+        let n = ready!(from.poll_read(cx, buffer::SIZE))?;
+        if n >= STREAM && self.way == Way::Copy {
+            self.way = Way::Splice;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Flow<'_> {
+    fn splice_in(&mut self, from: &mut Stream) -> Result<(), Fault> {
+        let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
+        match from.tcp().try_io(Interest::READABLE, || pipe.fill(from.tcp())) {
+            Ok(n) => {
+                if n < STREAM {
+                    self.way = Way::Copy;
+                }
+                from.count_spliced(n);
+                Ok(())
+            }
+            // The readiness is cleared by this; the next poll waits for it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.way = Way::OnlyCopy;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the pipe back: nothing moves just now.
+    fn release(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            self.pipes.give(pipe);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The accept loop: never spins, never dies, empties its backlog before it closes.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::{Phase, Worker, bump};
+use crate::listen::Listener;
+use crate::stream::Stream;
+
+/// A backlog is never longer than this: the closing of a listener that is flooded has to end.
+const BACKLOG_MOST: usize = 65_536;
+
+/// How long accepting pauses when the process is out of descriptors or memory: long enough not to spin, short enough not to be seen.
+const BACK_OFF: Duration = Duration::from_millis(5);
+
+impl Worker {
+    /// Accepts connections until the drain reaches [`Phase::Closing`], empties the backlog and closes the listener.
+    ///
+    /// `handler` runs as one isolated task per connection (see [`Worker::spawn`]).
+    pub async fn serve<H, Fut>(&self, listener: Listener, handler: H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        self.listening().send_modify(|open| *open += 1);
+        let _open = Open(self.clone());
+        let mut reserve = Reserve::new();
+        let mut closing = std::pin::pin!(self.reached(Phase::Closing));
+        // The phase is looked at as well, since connections that keep coming would be all that is ever ready.
+        while self.phase() < Phase::Closing {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.tcp.accept() => accepted,
+                () = &mut closing => break,
+            };
+            self.take(accepted, &listener, &mut reserve, &handler).await;
+        }
+        self.empty(listener, &handler);
+    }
+
+    /// Accepts what is in the backlog by the kernel's word, not the event loop's, which may not have heard of the latest; then closes.
+    fn empty<H, Fut>(&self, listener: Listener, handler: &H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let Ok(listener) = listener.tcp.into_std() else { return };
+        for _ in 0..BACKLOG_MOST {
+            let Ok((tcp, peer)) = listener.accept() else { return };
+            let tcp = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp));
+            if let Ok(tcp) = tcp {
+                self.handle(tcp, peer, handler);
+            }
+        }
+    }
+
+    /// Starts a connection's task.
+    fn handle<H, Fut>(&self, tcp: tokio::net::TcpStream, peer: SocketAddr, handler: &H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        bump(&self.meter().accepted, 1);
+        // The handler makes the future here, as a future inside a future would take twice the room; what it does before
+        // its first await is isolated all the same.
+        let make = AssertUnwindSafe(|| handler(self.clone(), Stream::new(self, tcp), peer));
+        match catch_unwind(make) {
+            Ok(connection) => self.spawn(connection),
+            Err(_) => bump(&self.meter().panics, 1),
+        }
+    }
+
+    async fn take<H, Fut>(
+        &self,
+        accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>,
+        listener: &Listener,
+        reserve: &mut Reserve,
+        handler: &H,
+    ) where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        match accepted {
+            Ok((tcp, peer)) => self.handle(tcp, peer, handler),
+            // The peer was quicker to leave; nothing is wrong here.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                    bump(&self.meter().refused, reserve.refuse_one(listener).await);
+                }
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Counts a listener as closed when the loop ends, however it ends.
+struct Open(Worker);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.listening().send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+/// A descriptor kept back, so that a connection can be accepted and closed when there are none left: a client that is
+/// told at once goes to another balancer, one that sits in the backlog waits.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Returns how many were refused: 1 or 0.
+    async fn refuse_one(&mut self, listener: &Listener) -> i64 {
+        drop(self.0.take());
+        let refused = matches!(poll_once(listener.tcp.accept()).await, Some(Ok(_)));
+        *self = Self::new();
+        i64::from(refused)
+    }
+}
+
+/// The future's output if it is ready now.
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}

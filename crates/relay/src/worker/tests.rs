@@ -1,0 +1,187 @@
+//! Real threads and sockets: isolation of panics, the phases of a drain, running out of descriptors.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Counts, Phase, Settings, Worker, Workers};
+use crate::listen::{Listeners, Options};
+use crate::stream::Stream;
+use crate::wheel::Kind;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Answers each byte: `p` panics, `w` waits for the client to go on for ever, anything else comes back.
+async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
+    loop {
+        if stream.input().is_empty() && !matches!(stream.fill(Kind::Idle, LONG).await, Ok(1..)) {
+            return;
+        }
+        let bytes = stream.input().split().freeze();
+        match bytes[0] {
+            b'p' => panic!("a handler panics (expected by this test)"),
+            b'w' => drop(stream.fill(Kind::Other, LONG).await),
+            _ => stream.write_all(&[&bytes], LONG).await.unwrap(),
+        }
+    }
+}
+
+fn start(workers: usize) -> (Workers, SocketAddr) {
+    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), workers, &Options::default()).unwrap());
+    let address = listeners.local_addr();
+    let workers = Workers::start(Settings { name: "test", workers }, move |worker: Worker| {
+        let listeners = listeners.clone();
+        async move {
+            let listener = listeners.take(&worker).unwrap();
+            worker.serve(listener, echo).await;
+        }
+    })
+    .unwrap();
+    (workers, address)
+}
+
+/// A client that does not wait for ever.
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+fn ask(stream: &mut TcpStream, what: u8) -> Option<u8> {
+    stream.write_all(&[what]).ok()?;
+    let mut answer = [0];
+    matches!(stream.read(&mut answer), Ok(1)).then_some(answer[0])
+}
+
+fn wait_for(workers: &Workers, mut state: impl FnMut(Counts) -> bool) {
+    let start = std::time::Instant::now();
+    while !state(workers.counts()) {
+        assert!(start.elapsed() < 2 * LONG, "{:?}", workers.counts());
+        std::thread::yield_now();
+    }
+}
+
+fn drain(workers: Workers, within: Duration) -> super::Drained {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(workers.drain(within))
+}
+
+#[test]
+fn a_panic_loses_its_own_connection_only() {
+    let (workers, address) = start(2);
+    let mut others: Vec<TcpStream> = (0..8).map(|_| connect(address)).collect();
+    for other in &mut others {
+        assert_eq!(ask(other, b'a'), Some(b'a'));
+    }
+    let mut victim = connect(address);
+    victim.write_all(b"p").unwrap();
+    assert_eq!(victim.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    for other in &mut others {
+        assert_eq!(ask(other, b'b'), Some(b'b'));
+    }
+    wait_for(&workers, |counts| counts.panics == 1 && counts.live == 8);
+    drop(others);
+    wait_for(&workers, |counts| counts.live == 0 && counts.accepted == 9);
+    assert_eq!(drain(workers, LONG).aborted, 0);
+}
+
+#[test]
+fn a_drain_empties_the_backlog_ends_idle_connections_and_lets_busy_ones_finish() {
+    let (workers, address) = start(2);
+    let mut idle = connect(address);
+    assert_eq!(ask(&mut idle, b'a'), Some(b'a'));
+    let mut busy = connect(address);
+    assert_eq!(ask(&mut busy, b'a'), Some(b'a'));
+    busy.write_all(b"w").unwrap();
+    wait_for(&workers, |counts| counts.live == 2);
+    // In the backlog, or accepted: in either case it is served.
+    let mut latest = connect(address);
+    latest.write_all(b"x").unwrap();
+    let drained = std::thread::spawn(move || drain(workers, LONG));
+    let mut byte = [0];
+    assert_eq!(latest.read(&mut byte).unwrap(), 1);
+    assert_eq!(idle.read(&mut byte).unwrap(), 0);
+    assert!(TcpStream::connect(address).is_err(), "the listener is closed before idle connections are");
+    // The busy one gets its answer, and is ended instead of idling.
+    busy.write_all(b"go").unwrap();
+    assert_eq!(busy.read(&mut byte).unwrap(), 1);
+    assert_eq!(busy.read(&mut byte).unwrap(), 1);
+    assert_eq!(busy.read(&mut byte).unwrap(), 0);
+    assert_eq!(drained.join().unwrap().aborted, 0);
+}
+
+#[test]
+fn a_drain_waits_for_the_first_request_of_who_has_only_just_come() {
+    let (workers, address) = start(1);
+    let mut idle = connect(address);
+    assert_eq!(ask(&mut idle, b'a'), Some(b'a'));
+    let mut fresh = connect(address);
+    wait_for(&workers, |counts| counts.live == 2);
+    let drained = std::thread::spawn(move || drain(workers, LONG));
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections are ended by now");
+    assert_eq!(ask(&mut fresh, b'x'), Some(b'x'));
+    assert_eq!(fresh.read(&mut [0]).unwrap(), 0);
+    assert_eq!(drained.join().unwrap().aborted, 0);
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_cut_and_counted() {
+    let (workers, address) = start(1);
+    let mut busy = connect(address);
+    busy.write_all(b"w").unwrap();
+    wait_for(&workers, |counts| counts.live == 1);
+    workers.advance(Phase::Leaving);
+    assert_eq!(drain(workers, Duration::from_millis(50)).aborted, 1);
+    let cut = busy.read(&mut [0]).unwrap_err();
+    assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset, "an orderly end would make half an answer look whole");
+}
+
+#[test]
+fn dropping_the_handle_ends_the_threads() {
+    let (mut workers, address) = start(2);
+    let client = connect(address);
+    wait_for(&workers, |counts| counts.live == 1);
+    let threads = std::mem::take(&mut workers.threads);
+    drop(workers);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    drop(client);
+}
+
+/// Runs [`out_of_descriptors`] in a process of its own, whose limit may be lowered.
+#[test]
+fn without_descriptors_clients_are_told_and_service_goes_on_afterwards() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker::tests::out_of_descriptors", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+}
+
+#[test]
+#[ignore = "lowers the process's limits: run by the test above"]
+fn out_of_descriptors() {
+    use nix::sys::resource::{Resource, setrlimit};
+    let (workers, address) = start(1);
+    let mut before = connect(address);
+    assert_eq!(ask(&mut before, b'a'), Some(b'a'));
+    // Descriptors that this end gets before there are none left for the other.
+    let sockets: Vec<_> = (0..16).map(|_| socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap()).collect();
+    // The lowest free one, and with it every one that could be had.
+    let free = std::fs::File::open("/dev/null").map(|file| file.as_raw_fd()).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, free as u64, free as u64).unwrap();
+    let mut refused = 0;
+    for socket in &sockets {
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let ended = (&*socket).read(&mut [0]).map_err(|error| error.kind());
+        refused += u64::from(matches!(ended, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)));
+    }
+    assert_eq!(refused, sockets.len() as u64);
+    assert_eq!(ask(&mut before, b'b'), Some(b'b'));
+    assert_eq!(workers.counts().refused, refused);
+    drop(sockets);
+    let mut after = connect(address);
+    assert_eq!(ask(&mut after, b'c'), Some(b'c'));
+}

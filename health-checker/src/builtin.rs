@@ -1,0 +1,59 @@
+//! The built-in target: a tiny origin that the checker itself serves, so that a probe through a proxy needs nobody else.
+//!
+//! It listens where the checker does and is announced nowhere: an address that is an endpoint of the cluster is one that no proxy may reach.
+//! `GET /shoal-check/NONCE` answers 200 with the nonce, which a cache cannot know; everything else is a 404.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{Method, Request, Response, StatusCode, body::Bytes, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+
+/// Path of the target; the nonce follows.
+pub const PATH: &str = "/shoal-check/";
+const CONNECTIONS: usize = 256;
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Serves the target until the process ends.
+pub async fn serve(listener: Arc<TcpListener>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the built-in target could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service_fn(answer));
+            // Whoever asks is being probed: how its connection ends is found out on the other side.
+            let _ended = timeout(CONNECTION_DEADLINE, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let nonce = request.uri().path().strip_prefix(PATH).filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
+    let (status, body) = match nonce {
+        Some(nonce) => (StatusCode::OK, nonce.to_owned()),
+        None => (StatusCode::NOT_FOUND, "This is the built-in target of a Shoal health checker.\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The URL of the target for one probe.
+#[must_use]
+pub fn url(address: SocketAddr, nonce: &str) -> String {
+    format!("http://{address}{PATH}{nonce}")
+}

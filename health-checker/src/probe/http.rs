@@ -1,0 +1,44 @@
+//! GET of the instance itself, and GET through it as a proxy (CONNECT and TLS for an https URL).
+
+use cluster_config::document::checks::Expect;
+use reqwest::{Client, Proxy, redirect::Policy};
+
+use super::{Failure, Target, Wanted, chain, judge};
+
+/// More than the built-in target ever answers.
+const BODY_LIMIT: usize = 4096;
+
+pub(super) async fn direct(target: &Target, path: &str, expect: &Expect) -> Result<String, Failure> {
+    let wanted = Wanted { url: format!("http://{}{path}", target.address), body: None };
+    get(&client(None)?, &wanted, expect).await
+}
+
+pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
+    get(&client(Some(&target.address))?, wanted, expect).await
+}
+
+/// A client whose only connection is the probe's: what a kept one would say is old.
+fn client(proxy: Option<&str>) -> Result<Client, Failure> {
+    let builder = Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).user_agent("shoal-health-checker");
+    let broken = |error: reqwest::Error| Failure::Exchange(chain(&error));
+    let builder = match proxy {
+        Some(address) => builder.proxy(Proxy::all(format!("http://{address}")).map_err(broken)?),
+        None => builder,
+    };
+    builder.build().map_err(broken)
+}
+
+async fn get(client: &Client, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
+    let broken = |error: reqwest::Error| Failure::Exchange(chain(&error.without_url()));
+    let mut response = client.get(&wanted.url).send().await.map_err(broken)?;
+    let found = judge(response.status().as_u16(), expect)?;
+    let Some(expected) = &wanted.body else { return Ok(found) };
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(broken)? {
+        body.extend_from_slice(&piece);
+        if body.len() > BODY_LIMIT {
+            return Err(Failure::ForeignAnswer);
+        }
+    }
+    if body == expected.as_bytes() { Ok(format!("{found} from the built-in target")) } else { Err(Failure::ForeignAnswer) }
+}

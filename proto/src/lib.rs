@@ -1,0 +1,30 @@
+//! Shoal's gRPC contracts: the messages, clients and servers generated from the .proto files beside this crate, and nothing else.
+//!
+//! It holds no behaviour: conversion into the domain's own types is in `cluster::wire` and at each service's door.
+//! Read the .proto files, not `src/gen`. `tests/generated.rs` writes and checks the generated code.
+
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+/// All file descriptors, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// `shoal.registry.v1`
+pub mod registry {
+    include!("gen/shoal.registry.v1.rs");
+}
+/// `shoal.config.v1`
+pub mod config {
+    include!("gen/shoal.config.v1.rs");
+}
+/// `shoal.health.v1`
+pub mod health {
+    include!("gen/shoal.health.v1.rs");
+}
+/// `shoal.balancer.v1`
+pub mod balancer {
+    include!("gen/shoal.balancer.v1.rs");
+}
+/// `shoal.proxy.v1`
+pub mod proxy {
+    include!("gen/shoal.proxy.v1.rs");
+}

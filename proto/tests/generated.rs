@@ -1,0 +1,50 @@
+//! The committed code is what the .proto files generate. `UPDATE=1 cargo test --release -p proto` writes it anew; no protoc is needed.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+const FILES: [&str; 5] = [
+    "shoal/registry/v1/registry.proto",
+    "shoal/config/v1/config.proto",
+    "shoal/health/v1/health.proto",
+    "shoal/balancer/v1/balancer.proto",
+    "shoal/proxy/v1/proxy.proto",
+];
+
+#[test]
+fn committed_code_is_what_the_protos_generate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let committed = root.join("src/gen");
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    generate(root, scratch.path());
+    let fresh = read(scratch.path());
+    if std::env::var_os("UPDATE").is_some() {
+        for (name, bytes) in &fresh {
+            fs::write(committed.join(name), bytes).expect("write generated code");
+        }
+    }
+    let kept = read(&committed);
+    assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>(), "other files than the protos generate");
+    for (name, bytes) in &fresh {
+        assert!(kept[name] == *bytes, "{name} is not what the protos generate: run UPDATE=1 cargo test --release -p proto and commit");
+    }
+}
+
+fn generate(root: &Path, out: &Path) {
+    let descriptors = protox::compile(FILES.map(|file| root.join(file)), [root]).expect("the protos compile");
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .btree_map(".")
+        .file_descriptor_set_path(out.join("descriptors.bin"))
+        .compile_fds(descriptors.clone())
+        .expect("code for the protos");
+    let bytes = prost::Message::encode_to_vec(&descriptors);
+    fs::write(out.join("descriptors.bin"), bytes).expect("write descriptors");
+}
+
+fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), fs::read(&path).expect("a file")))
+        .collect()
+}

@@ -1,0 +1,148 @@
+//! ACLs and rules, in tables.
+
+use std::collections::BTreeMap;
+
+use cluster_config::document::{DomainPattern, Egress, Rule as RuleDocument, Term as TermDocument, UrlPattern};
+
+use super::*;
+
+const NO_FILES: fn(&FileReference) -> io::Result<Vec<u8>> = |_| Err(io::ErrorKind::NotFound.into());
+
+fn access(acls: Vec<(&str, AclDocument)>, rules: &[(Verdict, &[&str])]) -> Access {
+    let rules = rules.iter().map(|(verdict, terms)| RuleDocument {
+        verdict: *verdict,
+        terms: terms.iter().map(|term| TermDocument { acl: term.trim_start_matches('!').into(), negated: term.starts_with('!') }).collect(),
+        page: None,
+    });
+    let acls: BTreeMap<_, _> = acls.into_iter().map(|(name, acl)| (name.to_owned(), acl)).collect();
+    Access { acls, rules: rules.collect(), egress: Egress::default() }
+}
+
+fn question() -> Question<'static> {
+    Question {
+        client: "192.168.1.5".parse().unwrap(),
+        host: "www.example.com",
+        port: 80,
+        method: "GET",
+        url: b"http://www.example.com/a?b",
+        addresses: None,
+        day: 0,
+        minute: 600,
+    }
+}
+
+/// Whether a single ACL matches.
+fn holds(acl: AclDocument, question: &Question<'_>) -> Option<bool> {
+    let rules = Rules::build(&access(vec![("x", acl)], &[(Verdict::Allow, &["x"])]), NO_FILES).unwrap();
+    match rules.decide(question) {
+        Answer::Decided(decision) => Some(decision.allowed),
+        Answer::NeedsAddresses => None,
+    }
+}
+
+#[test]
+fn every_kind_of_acl() {
+    let domain = |name: &str| DomainPattern { name: name.into(), subdomains: true };
+    let window = TimeWindow { days: 0b1, from: 540, until: 1080 };
+    let net = |text: &str| text.parse().unwrap();
+    let addresses: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+    let resolved = Question { addresses: Some(&addresses), ..question() };
+    let unresolvable = Question { addresses: Some(&[]), ..question() };
+    let literal = Question { host: "192.0.2.1", ..question() };
+    let literal6 = Question { host: "2001:db8::1", ..question() };
+    for (acl, asked, want) in [
+        (AclDocument::All, question(), Some(true)),
+        (AclDocument::Src(vec![net("192.168.1.0/24")]), question(), Some(true)),
+        (AclDocument::Src(vec![net("192.168.2.0/24"), net("::/0")]), question(), Some(false)),
+        (AclDocument::Dst(vec![net("192.0.2.0/24")]), question(), None),
+        (AclDocument::Dst(vec![net("192.0.2.0/24")]), resolved, Some(true)),
+        (AclDocument::Dst(vec![net("192.0.3.0/24")]), resolved, Some(false)),
+        (AclDocument::Dst(vec![net("0.0.0.0/0")]), unresolvable, Some(false)),
+        (AclDocument::Dst(vec![net("192.0.2.0/24")]), literal, Some(true)),
+        (AclDocument::Dst(vec![net("2001:db8::/32")]), literal6, Some(true)),
+        (AclDocument::Dstdomain(vec![domain("example.com")]), question(), Some(true)),
+        (AclDocument::Dstdomain(vec![domain("example.org")]), question(), Some(false)),
+        (AclDocument::Port(vec![PortRange { first: 80, last: 81 }]), question(), Some(true)),
+        (AclDocument::Port(vec![PortRange { first: 81, last: 81 }]), question(), Some(false)),
+        (AclDocument::Method(vec!["CONNECT".into(), "GET".into()]), question(), Some(true)),
+        (AclDocument::Method(vec!["get".into()]), question(), Some(false)),
+        (AclDocument::Time(vec![window]), question(), Some(true)),
+        (AclDocument::Time(vec![window]), Question { day: 1, ..question() }, Some(false)),
+        (AclDocument::Time(vec![window]), Question { minute: 1080, ..question() }, Some(false)),
+        (AclDocument::UrlRegex(vec![UrlPattern { regex: r"\?b$".into() }]), question(), Some(true)),
+        (AclDocument::UrlRegex(vec![UrlPattern { regex: "^ftp:".into() }]), question(), Some(false)),
+    ] {
+        let text = format!("{acl:?} {asked:?}");
+        assert_eq!(holds(acl, &asked), want, "{text}");
+    }
+}
+
+#[test]
+fn the_first_match_decides_and_no_match_denies() {
+    use Verdict::{Allow, Deny};
+    let acls = || {
+        vec![
+            ("all", AclDocument::All),
+            ("local", AclDocument::Src(vec!["192.168.1.0/24".parse().unwrap()])),
+            ("connect", AclDocument::Method(vec!["CONNECT".into()])),
+            ("ssl", AclDocument::Port(vec![PortRange { first: 443, last: 443 }])),
+        ]
+    };
+    let squid: &[(Verdict, &[&str])] = &[(Deny, &["connect", "!ssl"]), (Allow, &["local"]), (Deny, &["all"])];
+    let outside = "203.0.113.9".parse().unwrap();
+    for (rules, asked, want) in [
+        (squid, question(), (true, Some(1))),
+        (squid, Question { method: "CONNECT", ..question() }, (false, Some(0))),
+        (squid, Question { method: "CONNECT", port: 443, ..question() }, (true, Some(1))),
+        (squid, Question { client: outside, ..question() }, (false, Some(2))),
+        (&[(Allow, &["local", "ssl"])], question(), (false, None)),
+        (&[], question(), (false, None)),
+        (&[(Allow, &["!local"]), (Deny, &["all"])], question(), (false, Some(1))),
+        (&[(Allow, &["all"]), (Deny, &["all"])], question(), (true, Some(0))),
+    ] {
+        let built = Rules::build(&access(acls(), rules), NO_FILES).unwrap();
+        let Answer::Decided(decision) = built.decide(&asked) else { panic!("needs no addresses") };
+        assert_eq!((decision.allowed, decision.rule), want, "{rules:?} {asked:?}");
+    }
+}
+
+#[test]
+fn a_decision_names_its_rule_and_the_way_there() {
+    let rules: &[(Verdict, &[&str])] = &[(Verdict::Deny, &["all", "!all"]), (Verdict::Allow, &["all"])];
+    let built = Rules::build(&access(vec![("all", AclDocument::All)], rules), NO_FILES).unwrap();
+    let mut steps = Vec::new();
+    let Answer::Decided(decision) = built.walk(&question(), |step| steps.push(step.to_string())) else { panic!() };
+    assert_eq!(built.describe(decision), "allow: [all] (rule 2)");
+    assert_eq!(steps, ["rule 1, deny: [all, \"!all\"]: does not match, all holds", "rule 2, allow: [all]: matches"]);
+}
+
+#[test]
+fn addresses_are_asked_for_only_when_a_rule_needs_them() {
+    use Verdict::{Allow, Deny};
+    let acls = vec![
+        ("all", AclDocument::All),
+        ("inner", AclDocument::Dst(vec!["10.0.0.0/8".parse().unwrap()])),
+        ("p", AclDocument::Port(vec![PortRange { first: 9, last: 9 }])),
+    ];
+    let built = Rules::build(&access(acls, &[(Deny, &["p", "inner"]), (Allow, &["all"])]), NO_FILES).unwrap();
+    assert!(matches!(built.decide(&question()), Answer::Decided(Decision { allowed: true, .. })));
+    assert_eq!(built.decide(&Question { port: 9, ..question() }), Answer::NeedsAddresses);
+}
+
+#[test]
+fn every_problem_is_reported() {
+    let file = |path: &str| FileReference { path: path.into(), sha256: String::new(), size: 0 };
+    let acls = vec![
+        ("lost", AclDocument::DstdomainList(file("lists/lost.txt"))),
+        ("bad", AclDocument::DstdomainList(file("lists/bad.txt"))),
+        ("regex", AclDocument::UrlRegex(vec![UrlPattern { regex: "(".into() }])),
+    ];
+    let read = |file: &FileReference| {
+        if file.path.contains("bad") { Ok(b"ok.example\nnot a domain\n".to_vec()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    let problems = Rules::build(&access(acls, &[(Verdict::Deny, &["lost"]), (Verdict::Allow, &["nobody"])]), read).unwrap_err();
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 4, "{texts:?}");
+    assert!(texts.iter().any(|text| text.starts_with("lists/bad.txt, line 2:")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("names the acl nobody")), "{texts:?}");
+}

@@ -1,0 +1,137 @@
+//! The gRPC face: wire types in, the same pure code as the live path, wire types out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use chassis::{
+    Clock, Role, audit,
+    authorize::{ANYONE, OPERATORS, Policy, Rule},
+};
+use cluster::Service;
+use proto::proxy::{
+    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LookupCacheRequest,
+    LookupCacheResponse, PurgeRequest, PurgeResponse, proxy_node_server::ProxyNode,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    cache::{key::Key, object::Object},
+    explain,
+    node::Node,
+};
+
+/// Who may call what.
+pub static POLICY: Policy = Policy::new(&[
+    Rule::read("/shoal.proxy.v1.ProxyNode/GetStats", ANYONE),
+    Rule::read("/shoal.proxy.v1.ProxyNode/LookupCache", OPERATORS),
+    Rule::write("/shoal.proxy.v1.ProxyNode/Purge", &[Role::Operator, Role::Service(Service::Console)]),
+    Rule::read("/shoal.proxy.v1.ProxyNode/ExplainRequest", OPERATORS),
+]);
+
+/// The service.
+pub struct Api {
+    /// What it tells about.
+    pub node: Arc<Node>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Api {
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0)
+    }
+}
+
+fn key(url: &str) -> Result<Key, Status> {
+    Key::parse(url).ok_or_else(|| Status::invalid_argument(format!("{url:?} is not an absolute http URL, and only those are cached")))
+}
+
+fn timestamp(unix_seconds: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: i64::try_from(unix_seconds).unwrap_or(i64::MAX), nanos: 0 }
+}
+
+fn seconds(seconds: u64) -> prost_types::Duration {
+    prost_types::Duration { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanos: 0 }
+}
+
+fn variant(object: &Object, now: u64) -> CachedVariant {
+    let freshness = &object.freshness;
+    let text = |value: &Option<Box<[u8]>>| value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+    CachedVariant {
+        url: object.key.to_string(),
+        status: u32::from(object.status),
+        vary: object.selection.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        bytes: object.body.len(),
+        stored_at: Some(timestamp(freshness.received_at)),
+        age: Some(seconds(freshness.age(now))),
+        freshness_lifetime: Some(seconds(freshness.lifetime)),
+        fresh: freshness.age(now) < freshness.lifetime && !freshness.directives.no_cache,
+        explanation: explain::describe(freshness, now),
+    }
+}
+
+#[tonic::async_trait]
+impl ProxyNode for Api {
+    async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
+        let (metrics, store) = (&self.node.metrics, &self.node.store);
+        Ok(Response::new(GetStatsResponse {
+            requests: metrics.requests.get(),
+            hits: metrics.hits.get(),
+            revalidated: metrics.revalidated.get(),
+            misses: metrics.misses.get(),
+            collapsed: metrics.collapsed.get(),
+            denied: metrics.denied.get(),
+            errors: metrics.errors.get(),
+            tunnels: metrics.tunnels.get(),
+            active_tunnels: metrics.active_tunnels.get(),
+            active_connections: metrics.active_connections.get(),
+            cache_objects: store.objects(),
+            cache_bytes: store.used(),
+            cache_capacity_bytes: store.capacity(),
+            bytes_to_clients: metrics.bytes_to_clients.get(),
+            bytes_from_origins: metrics.bytes_from_origins.get(),
+            log_records_dropped: self.node.recorder.dropped(),
+            taken_at: Some(timestamp(self.now() / 1000)),
+            revision: self.node.current.load().revision.clone(),
+        }))
+    }
+
+    async fn lookup_cache(&self, request: Request<LookupCacheRequest>) -> Result<Response<LookupCacheResponse>, Status> {
+        let now = self.node.steady.seconds();
+        let variants = self.node.store.variants(&key(&request.get_ref().url)?);
+        Ok(Response::new(LookupCacheResponse { variants: variants.iter().map(|object| variant(object, now)).collect() }))
+    }
+
+    async fn purge(&self, request: Request<PurgeRequest>) -> Result<Response<PurgeResponse>, Status> {
+        let PurgeRequest { url, prefix } = request.get_ref();
+        let removed = if *prefix {
+            if url.is_empty() {
+                return Err(Status::invalid_argument("an empty prefix would purge everything; to do that, purge http://"));
+            }
+            self.node.store.purge_prefix(url.as_bytes())
+        } else {
+            self.node.store.invalidate(&key(url)?)
+        };
+        audit::note(&request, format!("{url}{}: {removed} removed", if *prefix { "*" } else { "" }));
+        Ok(Response::new(PurgeResponse { removed }))
+    }
+
+    async fn explain_request(&self, request: Request<ExplainRequestRequest>) -> Result<Response<ExplainRequestResponse>, Status> {
+        let asked = request.into_inner();
+        let client: IpAddr = match asked.client_address.as_str() {
+            "" => IpAddr::from([127, 0, 0, 1]),
+            text => text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is not an IP address")))?,
+        };
+        let headers = asked.headers.into_iter().collect();
+        let told = explain::explain(&self.node, &asked.url, &asked.method, client, &headers, self.now())
+            .await
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(ExplainRequestResponse {
+            allowed: told.allowed,
+            rule: told.rule,
+            revision: told.revision,
+            cache: told.cache.to_owned(),
+            route: told.route,
+            explanation: told.steps,
+        }))
+    }
+}

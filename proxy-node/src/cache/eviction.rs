@@ -1,0 +1,111 @@
+//! What goes when the cache is full: S3-FIFO (Yang et al., SOSP 2023), weighed in bytes.
+//!
+//! New objects go through a small queue; those that are used again while they are in it move to the main one, the others leave at once, so that
+//! a crawl does not wash out what is popular. Who comes back soon after leaving goes straight to the main queue. A hit only counts: no queue moves.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Weak, atomic::Ordering},
+};
+
+use crate::cache::object::Object;
+
+/// Share of the bytes that the small queue may hold, in percent.
+const SMALL_PERCENT: u64 = 10;
+
+/// The queues of one shard.
+#[derive(Debug, Default)]
+pub struct Queues {
+    small: Queue,
+    main: Queue,
+    ghosts: VecDeque<u64>,
+    ghost_set: HashSet<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Weak, so that what was removed otherwise does not stay in memory; with its bytes and the hash of its key.
+    entries: VecDeque<(Weak<Object>, u64, u64)>,
+    bytes: u64,
+}
+
+impl Queue {
+    fn push(&mut self, object: &Arc<Object>, bytes: u64, hash: u64) {
+        self.entries.push_back((Arc::downgrade(object), bytes, hash));
+        self.bytes += bytes;
+    }
+
+    fn pop(&mut self) -> Option<(Option<Arc<Object>>, u64, u64)> {
+        let (object, bytes, hash) = self.entries.pop_front()?;
+        self.bytes -= bytes;
+        Some((object.upgrade().filter(|object| object.is_kept()), bytes, hash))
+    }
+
+    fn sweep(&mut self) {
+        let mut bytes = 0;
+        self.entries.retain(|(object, size, _)| {
+            let kept = object.upgrade().is_some_and(|object| object.is_kept());
+            bytes += if kept { *size } else { 0 };
+            kept
+        });
+        self.bytes = bytes;
+    }
+}
+
+impl Queues {
+    /// Adds a complete object.
+    pub fn add(&mut self, object: &Arc<Object>, hash: u64) {
+        let bytes = object.charged.load(Ordering::Relaxed);
+        if self.ghost_set.remove(&hash) {
+            self.main.push(object, bytes, hash);
+        } else {
+            self.small.push(object, bytes, hash);
+        }
+    }
+
+    /// Chooses who goes next and takes it out of the queues.
+    pub fn victim(&mut self) -> Option<Arc<Object>> {
+        loop {
+            let total = self.small.bytes + self.main.bytes;
+            let from_small = self.small.bytes * 100 > total * SMALL_PERCENT || self.main.entries.is_empty();
+            if from_small {
+                let (object, bytes, hash) = self.small.pop()?;
+                let Some(object) = object else { continue };
+                if object.used.swap(0, Ordering::Relaxed) > 1 {
+                    self.main.push(&object, bytes, hash);
+                    continue;
+                }
+                self.remember(hash);
+                return Some(object);
+            }
+            let Some((Some(object), bytes, hash)) = self.main.pop() else { continue };
+            let used = object.used.load(Ordering::Relaxed);
+            if used > 0 {
+                object.used.store(used - 1, Ordering::Relaxed);
+                self.main.push(&object, bytes, hash);
+                continue;
+            }
+            return Some(object);
+        }
+    }
+
+    /// Forgets entries of objects that have gone otherwise, when they are the most of what is queued.
+    pub fn sweep(&mut self, kept: usize) {
+        if self.small.entries.len() + self.main.entries.len() > 2 * kept + 64 {
+            self.small.sweep();
+            self.main.sweep();
+        }
+    }
+
+    fn remember(&mut self, hash: u64) {
+        if self.ghost_set.insert(hash) {
+            self.ghosts.push_back(hash);
+        }
+        let most = self.main.entries.len() + self.small.entries.len() + 64;
+        while self.ghosts.len() > most {
+            if let Some(oldest) = self.ghosts.pop_front() {
+                self.ghost_set.remove(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! How a response gets into the cache: a task of its own, on the worker of the request that caused it, and independent of that request's client.
+//!
+//! It asks the next hop, decides whether the answer may be kept, tells the leader and those who wait ([`crate::cache::ticket::Ticket`]), and then
+//! fills the body, which readers on any worker follow. What may not be kept it hands over to the leader with the connection.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use relay::{
+    body::BodyReader,
+    fault::Fault,
+    field::Field,
+    framing::BodyFraming,
+    head::{Limits, ResponseHead},
+    malformed::Malformed,
+    method::Method,
+    rewrite::BodyFields,
+    stream::Stream,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    cache::{
+        body::{Body, Reader},
+        facts::{RequestFacts, ResponseFacts, Vary},
+        object::{self, Object},
+        policy::{self, Freshness, NotStored, Trouble},
+        ticket::Ticket,
+        vary,
+    },
+    config::Generation,
+    node::{Local, unix_millis},
+    record::Hierarchy,
+    relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reuse, write_request},
+    request::{Destination, Forwarded},
+    respond::Failure,
+    turn::{Asked, Turn},
+    upstream::{self, From, Hop},
+};
+
+/// How long a fill goes on that nobody reads any more.
+const ALONE: Duration = Duration::from_secs(30);
+/// Interim responses accepted before the final one.
+const MOST_INTERIMS: usize = 16;
+
+/// What a fill has to know.
+pub struct Order {
+    /// The worker's own.
+    pub local: Rc<Local>,
+    /// The configuration of the request that caused it.
+    pub generation: Arc<Generation>,
+    /// The request.
+    pub asked: Asked,
+    /// What the cache knows of it.
+    pub facts: RequestFacts,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Addresses of the destination, where a rule wanted them.
+    pub addresses: Option<Arc<[IpAddr]>>,
+    /// Whose request it is.
+    pub client: IpAddr,
+    /// What becomes of X-Forwarded-For.
+    pub forwarded: Forwarded,
+    /// What is stored already, is not fit, and can be validated.
+    pub stale: Option<Arc<Object>>,
+}
+
+/// How the leader is answered.
+pub enum Lead {
+    /// From the cache.
+    Object {
+        /// What.
+        object: Arc<Object>,
+        /// A place at its beginning.
+        reader: Reader,
+        /// How it got there.
+        how: How,
+        /// From where.
+        hierarchy: Hierarchy,
+        /// How long the origin took.
+        took: Duration,
+    },
+    /// With an answer that is not kept.
+    Response(Box<Received>, NotStored),
+    /// With a failure.
+    Failed(Failure),
+}
+
+/// How an object came to answer the request that led the fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Fetched.
+    Stored,
+    /// Validated: what was stored is still good.
+    Unmodified,
+    /// Stale, for want of an answer.
+    StaleOnError,
+}
+
+/// Starts the fill. The leader is answered through the receiver.
+pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
+    let (answer, leader) = oneshot::channel();
+    let worker = order.local.worker.clone();
+    worker.spawn(async move { run(order, ticket, answer).await });
+    leader
+}
+
+async fn run(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>) {
+    let began = Instant::now();
+    let asked_at = order.local.node.steady.seconds();
+    let received = match exchange(&order).await {
+        Ok((hop, head, bytes)) => Received { hop, head, bytes, took: began.elapsed() },
+        Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
+    };
+    let status = received.head.status();
+    if let Some(stale) = &order.stale {
+        if status == 304 {
+            return refresh(&order, &ticket, leader, stale, received, asked_at);
+        }
+        let trouble = matches!(status, 500 | 502 | 503 | 504);
+        if trouble && policy::may_stand_in(&stale.freshness, &order.facts.directives, asked_at, Trouble::ServerError) {
+            return stand_in(&ticket, leader, stale, received.hop.hierarchy(), received.took);
+        }
+    }
+    keep(order, ticket, leader, received, asked_at).await;
+}
+
+/// Sends the request and reads the head of the answer; once more when a pooled connection turns out to be closed.
+async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Failure> {
+    let deadlines = deadlines(&order.generation);
+    let route = Turn::route(&order.generation, &order.destination);
+    let mut from = reuse(Method::Get);
+    let pseudonym = order.local.node.pseudonym.load_full();
+    let outgoing = Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };
+    let conditions =
+        order.stale.as_ref().map(|stale| Conditions { etag: stale.etag.as_deref(), last_modified: stale.last_modified_text.as_deref() });
+    let mut out = Vec::with_capacity(1024);
+    loop {
+        let mut hop = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone()).await?;
+        write_request(&mut out, &outgoing, hop.parent, conditions);
+        let mut head = Box::new(ResponseHead::new());
+        let answer = async {
+            hop.stream.write_all(&[&out], deadlines.write).await?;
+            final_head(&mut hop.stream, &mut head, deadlines.first_byte, deadlines.head).await
+        };
+        match answer.await {
+            Ok(bytes) => return Ok((hop, head, bytes)),
+            Err(Fault::Closed | Fault::Reset) if hop.reused => from = From::New,
+            Err(fault) => return Err(Failure::exchanging(&fault)),
+        }
+    }
+}
+
+async fn final_head(stream: &mut Stream, head: &mut ResponseHead, first_byte: Duration, rest: Duration) -> Result<Bytes, Fault> {
+    for _ in 0..MOST_INTERIMS {
+        let bytes = stream.read_response(head, &Limits::with_room(), first_byte, rest).await?;
+        if !head.is_interim() {
+            return Ok(bytes);
+        }
+    }
+    Err(Fault::Malformed(Malformed::TooManyInterims))
+}
+
+/// No answer: what is stale may do, and if not, everybody who waits gets the failure.
+fn give_up(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, failure: Failure, took: Duration) {
+    let now = order.local.node.steady.seconds();
+    if let Some(stale) = &order.stale
+        && !matches!(failure, Failure::Egress(_))
+        && policy::may_stand_in(&stale.freshness, &order.facts.directives, now, Trouble::Unreachable)
+    {
+        return stand_in(ticket, leader, stale, Hierarchy::None, took);
+    }
+    // What one client may not reach another may: those who wait find out for themselves.
+    if !matches!(failure, Failure::Egress(_)) {
+        ticket.fail(failure);
+    }
+    drop(leader.send(Lead::Failed(failure)));
+}
+
+fn stand_in(ticket: &Ticket, leader: oneshot::Sender<Lead>, stale: &Arc<Object>, hierarchy: Hierarchy, took: Duration) {
+    ticket.stand_in(stale);
+    if let Some(reader) = Reader::new(&stale.body) {
+        drop(leader.send(Lead::Object { object: stale.clone(), reader, how: How::StaleOnError, hierarchy, took }));
+    }
+}
+
+/// 304: the stored response is good for another while, with the fields of the answer (RFC 9111 §4.3.4).
+fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale: &Arc<Object>, received: Received, asked_at: u64) {
+    let Received { hop, head, bytes, took } = received;
+    let hierarchy = hop.hierarchy();
+    let answer = stored_head(&head, &bytes, &order.local.node.pseudonym.load());
+    let merged = object::refreshed(&stale.head, &answer);
+    let mut facts = ResponseFacts::new(stale.status, object::fields(&merged));
+    // Age is not kept with the fields.
+    facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
+    let freshness = Freshness::new(&facts, stale.key.as_bytes(), &order.generation.refresh_patterns, times(order, asked_at));
+    let new = Object::new(stale.key.clone(), merged.into(), &facts, stale.selection.clone(), freshness, stale.declared, stale.body.clone());
+    let new = Arc::new(new);
+    if !ticket.store(&new) {
+        ticket.stand_in(&new);
+    }
+    if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
+        order.local.pool.put(hop.address, 0, hop.stream);
+    }
+    if let Some(reader) = Reader::new(&new.body) {
+        drop(leader.send(Lead::Object { object: new, reader, how: How::Unmodified, hierarchy, took }));
+    }
+}
+
+/// Keeps the answer if it may be kept, or hands it over.
+async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, received: Received, asked_at: u64) {
+    let object = match storable(&order, &ticket, &received, asked_at) {
+        Ok(object) => object,
+        Err(reason) => return drop(leader.send(Lead::Response(Box::new(received), reason))),
+    };
+    let Some(reader) = Reader::new(&object.body) else { return };
+    let filling = Filling { local: order.local.clone(), object: object.clone(), settled: false };
+    if !ticket.store(&object) {
+        return drop(leader.send(Lead::Response(Box::new(received), NotStored::NoRoom)));
+    }
+    drop(ticket);
+    let hierarchy = received.hop.hierarchy();
+    let answered = leader.send(Lead::Object { object, reader, how: How::Stored, hierarchy, took: received.took });
+    // The leader may be gone; the fill goes on for those who come.
+    drop(answered);
+    fill(order, filling, received).await;
+}
+
+/// When a response that has just come was asked for and came.
+fn times(order: &Order, asked_at: u64) -> policy::Times {
+    policy::Times { asked_at, received_at: order.local.node.steady.seconds(), wall: unix_millis() / 1000 }
+}
+
+fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) -> Result<Arc<Object>, NotStored> {
+    let (head, bytes) = (&received.head, &received.bytes);
+    let framing = head.framing(Method::Get);
+    let facts = ResponseFacts::new(head.status(), lines(head, bytes));
+    let patterns = &order.generation.refresh_patterns;
+    let freshness = Freshness::new(&facts, ticket.key().as_bytes(), patterns, times(order, asked_at));
+    policy::storable(&order.facts, &facts, &freshness)?;
+    let declared = match framing {
+        BodyFraming::Empty => Some(0),
+        BodyFraming::Length(length) => Some(length),
+        BodyFraming::Chunked => None,
+        BodyFraming::UntilClose => return Err(NotStored::Unframed),
+    };
+    if declared.is_some_and(|length| length > order.generation.document.cache.max_object_size) {
+        return Err(NotStored::TooLarge);
+    }
+    let selection = match &facts.vary {
+        Vary::Fields(names) => {
+            let all: Vec<(&[u8], &[u8])> = order.asked.fields().collect();
+            vary::select(names, all.iter().copied())
+        }
+        Vary::Nothing | Vary::Anything => Vec::new(),
+    };
+    let stored = stored_head(head, bytes, &order.local.node.pseudonym.load());
+    Ok(Arc::new(Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, Body::new())))
+}
+
+fn lines<'a>(head: &'a ResponseHead, bytes: &'a Bytes) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    head.view(bytes).fields().map(|line| (line.name, line.value))
+}
+
+/// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing, Age, and the empty line.
+fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
+    let mut written = Vec::new();
+    let mut writer = begin_response(&mut written, head.view(bytes), BodyFields::Set(BodyFraming::Empty), pseudonym);
+    if !head.has(Field::Date) {
+        // RFC 9110 §6.6.1.
+        writer.field("Date", &relay::date::http_date(std::time::SystemTime::now()));
+    }
+    writer.finish();
+    let mut kept = Vec::with_capacity(written.len());
+    let mut lines = written.split_inclusive(|byte| *byte == b'\n');
+    kept.extend_from_slice(lines.next().unwrap_or_default());
+    for line in lines {
+        let age = line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"age:"));
+        if !age && line != b"\r\n" {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
+}
+
+/// The duty to end a body one way or the other: a fill that is cut (a panic, a drain at its end) must not look complete, nor hang its readers.
+struct Filling {
+    local: Rc<Local>,
+    object: Arc<Object>,
+    settled: bool,
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.object.body.fail();
+            self.local.node.store.remove(&self.object);
+        }
+    }
+}
+
+async fn fill(order: Order, mut filling: Filling, received: Received) {
+    let Received { mut hop, head, bytes, .. } = received;
+    let most = order.generation.document.cache.max_object_size;
+    let (store, body) = (order.local.node.store.clone(), filling.object.body.clone());
+    let deadline = order.generation.document.timeouts.read;
+    let mut reader = BodyReader::new(head.framing(Method::Get));
+    let mut retained = true;
+    let mut alone_since: Option<Instant> = None;
+    let before = hop.stream.received();
+    let complete = loop {
+        let piece = match reader.next(&mut hop.stream, deadline).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break true,
+            Err(fault) => {
+                tracing::debug!(url = %filling.object.key, %fault, "fill incomplete");
+                break false;
+            }
+        };
+        let size = piece.len() as u64;
+        if retained && (body.len() + size > most || !store.grow(&filling.object, size)) {
+            // Too large after all, or changed meanwhile: those who read it get it, nobody else will.
+            retained = false;
+            store.remove(&filling.object);
+            body.stop_retaining();
+        }
+        if body.room().await.is_err() {
+            break false;
+        }
+        body.append(&piece);
+        if body.is_read() {
+            alone_since = None;
+        } else if alone_since.get_or_insert_with(Instant::now).elapsed() > ALONE {
+            break false;
+        }
+    };
+    let metrics = &order.local.node.metrics;
+    metrics.bytes_from_origins.add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
+    if complete {
+        filling.settled = true;
+        body.complete();
+        store.settle(&filling.object);
+        if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
+            order.local.pool.put(hop.address, 0, hop.stream);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What makes two requests ask for the same thing: the URL, normalised only where two spellings can never mean two resources.
+//!
+//! Scheme and host are lower case, the default port goes, an empty path is `/` (RFC 9110 §4.2.3). The path and the query stay byte for byte: an
+//! origin is free to treat `%7E` and `~` as two resources, and a key that did not could serve one for the other.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::Ipv6Addr,
+    sync::Arc,
+};
+
+use relay::{
+    method::Method,
+    target::{Host, Scheme, Target},
+};
+
+/// A cache key: a normalised absolute URL. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(Arc<[u8]>);
+
+impl Key {
+    /// The key of `http://host:port` + `path` (path and query as sent, empty for the root).
+    #[must_use]
+    pub fn new(host: &str, port: u16, path: &[u8]) -> Self {
+        let mut url = Vec::with_capacity(16 + host.len() + path.len());
+        url.extend_from_slice(b"http://");
+        push_host(&mut url, host);
+        if port != 80 {
+            url.extend_from_slice(format!(":{port}").as_bytes());
+        }
+        match path.first() {
+            Some(b'/') => {}
+            _ => url.push(b'/'), // `http://host` and `http://host?q` (RFC 9110 §4.2.3)
+        }
+        url.extend_from_slice(path.split(|byte| *byte == b'#').next().unwrap_or_default());
+        Self(url.into())
+    }
+
+    /// The normalised URL.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The key that a Location of a response for this one means: an absolute URL of the same origin, or a path on it.
+    #[must_use]
+    pub fn sibling(&self, location: &[u8]) -> Option<Self> {
+        let without_fragment = location.split(|byte| *byte == b'#').next().unwrap_or_default();
+        let url = if without_fragment.starts_with(b"/") && !without_fragment.starts_with(b"//") {
+            [self.origin(), without_fragment].concat()
+        } else {
+            Self::parse(std::str::from_utf8(without_fragment).ok()?)?.0.to_vec()
+        };
+        let same = url.strip_prefix(self.origin()).is_some_and(|rest| rest.starts_with(b"/"));
+        same.then(|| Self(url.into()))
+    }
+
+    /// The key of an absolute http URL, as an operator writes it.
+    #[must_use]
+    pub fn parse(url: &str) -> Option<Self> {
+        let target = Target::parse(url, Method::Get).ok()?;
+        let Target::Absolute { authority, path, scheme: Scheme::Http } = target else { return None };
+        let host = match authority.host {
+            Host::Name(name) => name.to_owned(),
+            Host::V4(address) => address.to_string(),
+            Host::V6(address) => address.to_string(),
+        };
+        Some(Self::new(&host, authority.port.unwrap_or(80), path.as_bytes()))
+    }
+
+    /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share it.
+    #[must_use]
+    pub fn origin(&self) -> &[u8] {
+        let end = self.0.iter().skip(7).position(|byte| *byte == b'/').map_or(self.0.len(), |at| at + 7);
+        self.0.get(..end).unwrap_or(&self.0)
+    }
+}
+
+/// Host as in a URL: lower case; IPv6 in brackets in its canonical spelling.
+fn push_host(url: &mut Vec<u8>, host: &str) {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<Ipv6Addr>() {
+        url.extend_from_slice(format!("[{address}]").as_bytes());
+    } else {
+        url.extend(host.bytes().map(|byte| byte.to_ascii_lowercase()));
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_resource_share_a_key() {
+        for (host, port, path, want) in [
+            ("Example.COM", 80, "/a", "http://example.com/a"),
+            ("example.com", 80, "", "http://example.com/"),
+            ("example.com", 80, "?q=1", "http://example.com/?q=1"),
+            ("example.com", 8080, "/", "http://example.com:8080/"),
+            ("example.com", 80, "/A%7e/../b//c?x=Y#frag", "http://example.com/A%7e/../b//c?x=Y"),
+            ("[2001:DB8:0::1]", 80, "/", "http://[2001:db8::1]/"),
+            ("2001:db8::1", 81, "/", "http://[2001:db8::1]:81/"),
+        ] {
+            let key = Key::new(host, port, path.as_bytes());
+            assert_eq!(key.to_string(), want);
+        }
+        assert_eq!(Key::new("a.b", 81, b"/x/y").origin(), b"http://a.b:81");
+    }
+
+    #[test]
+    fn siblings_are_of_the_same_origin() {
+        let key = Key::new("h.example", 8080, b"/a");
+        for (location, want) in [
+            ("/b?c#d", Some("http://h.example:8080/b?c")),
+            ("http://H.example:8080/b", Some("http://h.example:8080/b")),
+            ("http://h.example:8080", Some("http://h.example:8080/")),
+            ("http://h.example/b", None),
+            ("http://h.example:80801/b", None),
+            ("https://h.example:8080/b", None),
+            ("//other.example/", None),
+            ("b", None),
+        ] {
+            assert_eq!(key.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(), want, "{location}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn different_paths_never_share_a_key(a in "/[ -~&&[^#]]{0,20}", b in "/[ -~&&[^#]]{0,20}", port in 1u16..) {
+            let same = Key::new("h", port, a.as_bytes()) == Key::new("H", port, b.as_bytes());
+            prop_assert_eq!(same, a == b);
+        }
+
+        #[test]
+        fn a_key_stays_inside_its_origin(host in "[a-z0-9.-]{1,20}", port in 1u16.., path in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let key = Key::new(&host, port, &path);
+            let root = Key::new(&host, port, b"/");
+            prop_assert_eq!(key.origin(), root.origin());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a client gets of a stored response: all of it, a part of it, or the news that it has it already. Pure.
+
+use std::ops::Range;
+
+use crate::cache::{
+    facts::{RequestFacts, none_match_names},
+    object::Object,
+};
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// The stored response.
+    Whole,
+    /// 304: the client has it.
+    NotModified,
+    /// 206: these bytes of so many.
+    Part(Range<u64>, u64),
+    /// 416: of so many bytes.
+    Unsatisfiable(u64),
+}
+
+/// Chooses. `range` is the value of Range.
+#[must_use]
+pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> Serving {
+    if object.status == 200 && not_modified(object, request) {
+        return Serving::NotModified;
+    }
+    let whole = (object.status == 200 && request.get && object.body.whole().is_some()).then(|| object.body.len());
+    match (range.and_then(parse_range), whole) {
+        (Some(asked), Some(length)) => match asked.within(length) {
+            Some(part) => Serving::Part(part, length),
+            None => Serving::Unsatisfiable(length),
+        },
+        _ => Serving::Whole,
+    }
+}
+
+/// RFC 9110 §13.2.2: If-None-Match decides where it is there, else If-Modified-Since.
+fn not_modified(object: &Object, request: &RequestFacts) -> bool {
+    match (&request.if_none_match, request.if_modified_since) {
+        (Some(tags), _) => none_match_names(tags, object.etag.as_ref()),
+        (None, Some(since)) => object.last_modified.is_some_and(|changed| changed <= since),
+        (None, None) => false,
+    }
+}
+
+/// One range of bytes, as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    first: Option<u64>,
+    last: Option<u64>,
+}
+
+impl Asked {
+    fn within(self, length: u64) -> Option<Range<u64>> {
+        let part = match (self.first, self.last) {
+            (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1)).min(length),
+            (None, Some(suffix)) => length.saturating_sub(suffix)..length,
+            (None, None) => return None,
+        };
+        (part.start < part.end).then_some(part)
+    }
+}
+
+/// `bytes=a-b`, `bytes=a-`, `bytes=-n`. Several ranges, and what is no range, are ignored, as RFC 9110 §14.2 allows.
+fn parse_range(value: &[u8]) -> Option<Asked> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let (unit, set) = text.split_once('=')?;
+    let (first, last) = set.trim().split_once('-')?;
+    let number = |digits: &str| -> Option<Option<u64>> {
+        if digits.is_empty() {
+            return Some(None);
+        }
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Some(digits.parse().unwrap_or(u64::MAX)))
+    };
+    let asked = Asked { first: number(first)?, last: number(last)? };
+    let backwards =
+        matches!((asked.first, asked.last), (Some(first), Some(last)) if last < first) || asked == (Asked { first: None, last: None });
+    (unit.eq_ignore_ascii_case("bytes") && !backwards).then_some(asked)
+}
+
+/// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes a body that is not sent.
+#[must_use]
+pub fn goes_with_304(name: &[u8]) -> bool {
+    !name.to_ascii_lowercase().starts_with(b"content-") || name.eq_ignore_ascii_case(b"content-location")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cache::{
+        body::Body,
+        directives::ResponseDirectives,
+        facts::{ResponseFacts, http_date_text},
+        key::Key,
+        policy::{Freshness, Source},
+    };
+
+    fn object(status: u16, fields: &[(&str, &str)], length: usize) -> Object {
+        let body = Body::new();
+        body.append(&vec![b'x'; length]);
+        body.complete();
+        let facts = ResponseFacts::new(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let freshness =
+            Freshness { lifetime: 60, source: Source::MaxAge, initial_age: 0, received_at: 0, directives: ResponseDirectives::default() };
+        Object::new(Key::new("h", 80, b"/"), Bytes::new(), &facts, vec![], freshness, None, Arc::clone(&body))
+    }
+
+    fn facts(fields: &[(&str, &str)]) -> RequestFacts {
+        RequestFacts::new(b"GET", false, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    }
+
+    #[test]
+    fn conditions_are_answered_from_memory() {
+        let changed = http_date_text(1_000_000);
+        let later = http_date_text(1_000_001);
+        let earlier = http_date_text(999_999);
+        let stored = object(200, &[("ETag", "\"a\""), ("Last-Modified", &changed)], 3);
+        for (fields, want) in [
+            (vec![("If-None-Match", "\"a\"")], Serving::NotModified),
+            (vec![("If-None-Match", "W/\"a\", \"b\"")], Serving::NotModified),
+            (vec![("If-None-Match", "\"b\"")], Serving::Whole),
+            (vec![("If-None-Match", "\"b\""), ("If-Modified-Since", later.as_str())], Serving::Whole),
+            (vec![("If-Modified-Since", changed.as_str())], Serving::NotModified),
+            (vec![("If-Modified-Since", later.as_str())], Serving::NotModified),
+            (vec![("If-Modified-Since", earlier.as_str())], Serving::Whole),
+            (vec![], Serving::Whole),
+        ] {
+            assert_eq!(choose(&stored, &facts(&fields), None), want, "{fields:?}");
+        }
+        assert_eq!(choose(&object(404, &[("ETag", "\"a\"")], 3), &facts(&[("If-None-Match", "\"a\"")]), None), Serving::Whole);
+    }
+
+    #[test]
+    fn ranges() {
+        let stored = object(200, &[], 100);
+        for (range, want) in [
+            ("bytes=0-9", Serving::Part(0..10, 100)),
+            ("bytes=90-", Serving::Part(90..100, 100)),
+            ("bytes=90-1000", Serving::Part(90..100, 100)),
+            ("bytes=-10", Serving::Part(90..100, 100)),
+            ("bytes=-1000", Serving::Part(0..100, 100)),
+            ("bytes=100-", Serving::Unsatisfiable(100)),
+            ("bytes=-0", Serving::Unsatisfiable(100)),
+            ("bytes=99999999999999999999-", Serving::Unsatisfiable(100)),
+            ("bytes=9-0", Serving::Whole),
+            ("bytes=0-1,5-6", Serving::Whole),
+            ("bytes=-", Serving::Whole),
+            ("bytes=+1-2", Serving::Whole),
+            ("lines=0-9", Serving::Whole),
+            ("", Serving::Whole),
+        ] {
+            assert_eq!(choose(&stored, &facts(&[]), Some(range.as_bytes())), want, "{range}");
+        }
+        assert_eq!(choose(&object(404, &[], 100), &facts(&[]), Some(b"bytes=0-1")), Serving::Whole);
+    }
+}

@@ -1,0 +1,106 @@
+//! The right and the duty to fill a key, and what those who wait for it hear.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    cache::{key::Key, object::Object, store::Store, vary::Selection},
+    respond::Failure,
+};
+
+/// A fill whose response head is not there yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) selection: Selection,
+    pub(super) outcome: watch::Sender<Outcome>,
+    /// Nobody else waits for it.
+    pub(super) alone: bool,
+    /// Somebody changed or purged the URL meanwhile: what comes is not kept.
+    pub(super) void: AtomicBool,
+}
+
+impl Pending {
+    pub(super) fn new(selection: Selection) -> Self {
+        Self { selection, outcome: watch::Sender::new(Outcome::Waiting), alone: false, void: AtomicBool::new(false) }
+    }
+}
+
+/// What became of a fill that others wait for.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Not known yet.
+    Waiting,
+    /// It is here, or coming.
+    Stored(Arc<Object>),
+    /// No better one could be had; whether it will do is for each request to say.
+    StandIn(Arc<Object>),
+    /// It is not for sharing: ask yourself.
+    OnYourOwn,
+    /// There is no answer to be had.
+    Failed(Failure),
+}
+
+/// The right and the duty to fill a key. Dropped without an outcome, it sends those who wait on their own.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) store: Arc<Store>,
+    pub(super) key: Key,
+    pub(super) pending: Arc<Pending>,
+}
+
+impl Ticket {
+    /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL was changed meanwhile.
+    pub fn store(&self, object: &Arc<Object>) -> bool {
+        if self.pending.void.load(Ordering::Acquire) || !self.store.insert(object) {
+            return false;
+        }
+        // From now on those who come find the object itself.
+        self.leave();
+        self.tell(Outcome::Stored(object.clone()));
+        true
+    }
+
+    /// There is no answer: tells those who wait.
+    pub fn fail(&self, failure: Failure) {
+        self.leave();
+        self.tell(Outcome::Failed(failure));
+    }
+
+    /// Something that is not kept, or stale, is served for want of better.
+    pub fn stand_in(&self, object: &Arc<Object>) {
+        self.leave();
+        self.tell(Outcome::StandIn(object.clone()));
+    }
+
+    /// What it fills.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        self.pending.outcome.send_if_modified(|known| {
+            let first = matches!(known, Outcome::Waiting);
+            if first {
+                *known = outcome;
+            }
+            first
+        });
+    }
+
+    /// From now on nobody new waits for this fill.
+    fn leave(&self) {
+        self.store.leave(&self.key, &self.pending);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.leave();
+        self.tell(Outcome::OnYourOwn);
+    }
+}

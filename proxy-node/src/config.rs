@@ -1,0 +1,87 @@
+//! Running configuration: one immutable generation, published whole. Building one is slow (lists, regular expressions) and never on a worker.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use chassis::configuration::{Problem, Rendered};
+use cluster_config::{ProxyDocument, document::proxy::AccessLogFormat};
+use regex::bytes::Regex;
+
+use crate::{
+    admit::{Rules, Unusable, networks::Networks},
+    cache::policy::RefreshPattern,
+};
+
+/// Everything that a worker needs to know to serve a request.
+#[derive(Debug)]
+pub struct Generation {
+    /// Revision.
+    pub revision: String,
+    /// What the operator wrote, rendered for this node.
+    pub document: ProxyDocument,
+    /// The access rules.
+    pub rules: Rules,
+    /// Peers whose X-Forwarded-For is believed.
+    pub trusted_downstreams: Networks,
+    /// Freshness for responses that say nothing.
+    pub refresh_patterns: Vec<RefreshPattern>,
+    /// Whether requests are logged.
+    pub logged: bool,
+}
+
+impl Generation {
+    /// Builds a generation; every problem at once.
+    pub fn build(rendered: &Rendered) -> Result<Self, Vec<Problem>> {
+        let document = ProxyDocument::from_json(&rendered.document).map_err(|error| vec![Problem::new(error.to_string())])?;
+        Self::from_document(rendered.revision.clone(), document, |path| rendered.files.read(path))
+    }
+
+    /// Builds a generation of a document whose files `read` gives.
+    pub fn from_document(
+        revision: String,
+        document: ProxyDocument,
+        read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut refresh_patterns = Vec::new();
+        for pattern in &document.cache.refresh_patterns {
+            match Regex::new(&pattern.url_regex) {
+                Ok(url) => refresh_patterns.push(RefreshPattern { url, min: pattern.min, percent: pattern.percent, max: pattern.max }),
+                Err(error) => problems.push(Problem::new(format!("cache.refresh_patterns: {error}"))),
+            }
+        }
+        let rules = Rules::build(&document.access, |file| read(&file.path)).unwrap_or_else(|unusable| {
+            problems.extend(unusable.into_iter().map(problem));
+            Rules::default()
+        });
+        if document.listen.is_empty() {
+            problems.push(Problem::new("proxy.listen is empty: no client could reach this node"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            revision,
+            rules,
+            trusted_downstreams: document.trusted_downstreams.iter().copied().collect(),
+            refresh_patterns,
+            logged: document.access_log.format == AccessLogFormat::Squid,
+            document,
+        })
+    }
+
+    /// Addresses of the doors for clients.
+    pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
+        self.document.listen.iter().map(|listen| listen.bind)
+    }
+}
+
+fn problem(unusable: Unusable) -> Problem {
+    match unusable {
+        Unusable::Line { path, line, message, remedy } => Problem { file: path, line, column: 0, message, remedy },
+        Unusable::File { path, cause } => Problem { file: path, message: format!("cannot be read: {cause}"), ..Problem::default() },
+        other => Problem::new(other.to_string()),
+    }
+}
+
+/// What is published to the workers.
+pub type Current = Arc<arc_swap::ArcSwap<Generation>>;

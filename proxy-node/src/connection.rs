@@ -1,0 +1,194 @@
+//! One client connection: the door's proof, then request after request.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use relay::{
+    fault::Fault,
+    head::{Limits, RequestHead},
+    method::Method,
+    proxy_protocol::{self, Command, Header},
+    stream::{Patience, Stream},
+    wheel::{Kind, Timer},
+};
+
+use crate::{
+    node::{Local, unix_millis},
+    request::Door,
+    respond::{self, Circumstances, Failure},
+    turn::{After, Asked, Turn},
+};
+
+/// How long a connection may take to prove itself.
+const PROOF: Duration = Duration::from_secs(5);
+/// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer costs.
+const POOLED_IDLE: Duration = Duration::from_secs(3600);
+/// After a last answer: what the client still sends is read and dropped, so much and so long at the most.
+const LINGER_BYTES: u64 = 1 << 20;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The listener that a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entrance {
+    /// A door for clients, by the address that the configuration names.
+    Proxy(SocketAddr),
+    /// The door for balancers.
+    Relay,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entrance: Entrance) {
+    local.node.metrics.active_connections.add(1);
+    let _open = Open(local.clone());
+    let Some((door, source)) = enter(&local, &mut stream, peer, entrance).await else { return };
+    loop {
+        if stream.input().is_empty() {
+            let (kind, idle) = match door {
+                Door::RelayPooled => (Kind::Pooled, POOLED_IDLE),
+                _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
+            };
+            // Whatever ends it: nothing was asked, nothing is owed.
+            if !matches!(stream.fill(kind, idle).await, Ok(1..)) {
+                return;
+            }
+        }
+        // On the heap, and only while there is a request: thousands of idle connections should cost little.
+        match Box::pin(request(&local, &mut stream, door, source, entrance)).await {
+            After::Keep => {}
+            After::Close => return stream.close(LINGER_BYTES, LINGER).await,
+            After::Abort => return stream.abort(),
+        }
+    }
+}
+
+/// Counts a connection as open.
+struct Open(Rc<Local>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.node.metrics.active_connections.subtract(1);
+    }
+}
+
+/// What the door demands. `None`: closed without a word.
+async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
+    let header = match entrance {
+        Entrance::Relay => {
+            let header = read_header(local, stream).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
+            if header.is_none() {
+                local.node.metrics.refused_doors.add(1);
+                tracing::debug!(%peer, "no valid PROXY header on the relay door");
+            }
+            header?
+        }
+        Entrance::Proxy(bind) => {
+            let generation = local.node.current.load_full();
+            let listen = generation.document.listen.iter().find(|listen| listen.bind == bind);
+            if !listen.is_some_and(|listen| listen.proxy_protocol) {
+                return Some((Door::Proxy, peer.ip().to_canonical()));
+            }
+            if !generation.trusted_downstreams.contains(peer.ip()) {
+                return None;
+            }
+            read_header(local, stream).await?
+        }
+    };
+    let source = header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
+    let door = match (entrance, header.command) {
+        (Entrance::Proxy(_), _) => Door::Proxy,
+        (Entrance::Relay, Command::Local) => Door::RelayPooled,
+        (Entrance::Relay, Command::Proxy) => Door::RelayClient,
+    };
+    Some((door, source))
+}
+
+async fn read_header(local: &Local, stream: &mut Stream) -> Option<Header> {
+    let timer = Timer::new(local.worker.wheel());
+    let read = async {
+        loop {
+            if !stream.input().is_empty() {
+                match proxy_protocol::parse(stream.input()) {
+                    Ok(Some((header, length))) => {
+                        stream.input().advance(length);
+                        return Some(header);
+                    }
+                    Ok(None) => {}
+                    Err(_) => return None,
+                }
+            }
+            if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
+                return None;
+            }
+        }
+    };
+    timer.within(Kind::Head, PROOF, read).await.ok().flatten()
+}
+
+async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpAddr, entrance: Entrance) -> After {
+    let generation = local.node.current.load_full();
+    let timeouts = &generation.document.timeouts;
+    let mut head = RequestHead::new();
+    let patience = Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
+    let bytes = match stream.read_request(&mut head, &Limits::default(), &patience).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return After::Abort,
+        Err(fault) => return unreadable(local, stream, source, fault).await,
+    };
+    // A tunnel may last for days: a head that was cut out of the read buffer would hold all of it for as long.
+    let bytes = if head.method() == Method::Connect { Bytes::copy_from_slice(&bytes) } else { bytes };
+    let asked = Asked { head, bytes };
+    let health_path = match entrance {
+        Entrance::Proxy(bind) => {
+            generation.document.listen.iter().find(|listen| listen.bind == bind).and_then(|listen| listen.health_path.clone())
+        }
+        Entrance::Relay => None,
+    };
+    Turn::new(local, generation, door, source, &asked).run(stream, &asked, health_path.as_deref()).await
+}
+
+/// Answers a request whose head cannot be read, where somebody is there to hear it.
+async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: Fault) -> After {
+    let failure = match fault {
+        Fault::Malformed(malformed) => Failure::Malformed(malformed),
+        Fault::Timeout(_) => Failure::RequestTimeout,
+        _ => return After::Abort,
+    };
+    let node = &local.node;
+    node.metrics.requests.add(1);
+    node.metrics.errors.add(1);
+    let generation = node.current.load_full();
+    let now = unix_millis();
+    let id = local.ids.borrow_mut().next(now).to_string();
+    let client = source.to_string();
+    let circumstances = Circumstances {
+        node: &node.name,
+        visible_hostname: &generation.document.visible_hostname,
+        revision: &generation.revision,
+        request_id: &id,
+        url: "",
+        method: "",
+        client: &client,
+        rule: "",
+        page: None,
+    };
+    let mut out = Vec::new();
+    respond::write(&mut out, failure, &circumstances, std::time::UNIX_EPOCH + Duration::from_millis(now), false, true);
+    let written = stream.write_all(&[&out], generation.document.timeouts.write).await;
+    if generation.logged {
+        let record = crate::record::Record {
+            ended_at: now,
+            client: Some(source),
+            outcome: crate::record::Outcome::None,
+            status: failure.status(),
+            bytes: out.len() as u64,
+            media_type: "text/html".into(),
+            ..Default::default()
+        };
+        node.recorder.record(record);
+    }
+    if written.is_ok() { After::Close } else { After::Abort }
+}

@@ -1,0 +1,277 @@
+//! What would happen to a request, and why: the same code that decides for live ones, asked without sending anything but a DNS question.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use cluster_config::document::egress::EgressDenial;
+use relay::head::{Limits, Progress, Request, RequestHead};
+
+use crate::{
+    admit::{Answer, Question},
+    cache::{facts::RequestFacts, key::Key, policy},
+    config::Generation,
+    dns::{DnsProblem, Resolved},
+    egress,
+    node::Node,
+    request::{self, Ask, Destination, Door},
+    route::{self, Route},
+};
+
+/// What would happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// The rules let it pass, and the destination may be connected to.
+    pub allowed: bool,
+    /// The rule that decides: of the ACLs, or the egress policy where that denies what they allow.
+    pub rule: String,
+    /// Revision in force.
+    pub revision: String,
+    /// `hit`, `stale`, `miss`, `bypass`; empty for CONNECT.
+    pub cache: &'static str,
+    /// Where it would be sent; empty when nowhere: it is denied, or its host has no address.
+    pub route: String,
+    /// A line a step.
+    pub steps: Vec<String>,
+}
+
+impl Explanation {
+    /// The egress policy denies what the rules allowed.
+    fn deny(&mut self, denial: EgressDenial) {
+        self.allowed = false;
+        self.rule = format!("proxy.access.egress ({denial})");
+        self.route.clear();
+    }
+}
+
+/// A question that makes no sense.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no request that a client could send: {0}")]
+pub struct Meaningless(String);
+
+/// Explains a request.
+pub async fn explain(
+    node: &Node,
+    url: &str,
+    method: &str,
+    client: IpAddr,
+    headers: &BTreeMap<String, String>,
+    now_millis: u64,
+) -> Result<Explanation, Meaningless> {
+    let text = spell(url, method, headers)?;
+    let mut head = RequestHead::new();
+    match head.parse(text.as_bytes(), &Limits::default()) {
+        Ok(Progress::Complete(_)) => {}
+        Ok(Progress::NeedMore) => return Err(Meaningless("it is not complete".to_owned())),
+        Err(malformed) => return Err(Meaningless(malformed.to_string())),
+    }
+    let request = head.view(text.as_bytes());
+    let generation = node.current.load_full();
+    let mut told = Explanation { revision: generation.revision.clone(), ..Explanation::default() };
+    let ask = match request::ask(request, Door::Proxy, None) {
+        Ok(ask) => ask,
+        Err(failure) => {
+            told.steps.push(format!("answered with {} by the proxy itself: {failure}", failure.status()));
+            return Ok(told);
+        }
+    };
+    let (destination, path) = match ask {
+        Ask::Fetch { destination, path } => (destination, Some(path)),
+        Ask::Tunnel(destination) => (destination, None),
+        Ask::Health | Ask::Probe => {
+            told.steps.push("answered by the proxy itself".to_owned());
+            return Ok(told);
+        }
+    };
+    let resolved = rules(node, &generation, &mut told, &destination, request, client, now_millis).await;
+    if !told.allowed {
+        told.steps.push(format!("denied: {}", told.rule));
+        return Ok(told);
+    }
+    if let Some(path) = path {
+        let fields: Vec<(&[u8], &[u8])> = request::sent_fields(request).collect();
+        cache(node, &mut told, &destination, path, request.method_text(), &fields, node.steady.seconds());
+    }
+    route(node, &generation, &mut told, &destination, client, resolved).await;
+    Ok(told)
+}
+
+/// Walks through the rules; answers the addresses where one of them wanted those.
+async fn rules(
+    node: &Node,
+    generation: &Generation,
+    told: &mut Explanation,
+    destination: &Destination,
+    request: Request<'_>,
+    client: IpAddr,
+    now_millis: u64,
+) -> Option<Resolved> {
+    let (day, minute) = node.civil(now_millis);
+    let mut resolved = None;
+    loop {
+        let question = Question {
+            client,
+            host: &destination.host,
+            port: destination.port,
+            method: request.method_text(),
+            url: request.target_text().as_bytes(),
+            addresses: resolved.as_ref().map(|found: &Resolved| found.as_deref().unwrap_or_default()),
+            day,
+            minute,
+        };
+        let mut steps = Vec::new();
+        match generation.rules.walk(&question, |step| steps.push(step.to_string())) {
+            Answer::Decided(decision) => {
+                told.steps.append(&mut steps);
+                told.rule = generation.rules.describe(decision);
+                told.allowed = decision.allowed;
+                return resolved;
+            }
+            Answer::NeedsAddresses => resolved = Some(resolve(node, generation, destination).await),
+        }
+    }
+}
+
+/// The request as a client would send it.
+fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<String, Meaningless> {
+    let method = if method.is_empty() { "GET" } else { method };
+    let authority = match url.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None => url,
+    };
+    let target = url.split('#').next().unwrap_or_default();
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n");
+    for (name, value) in headers {
+        if name.contains(['\r', '\n']) || value.contains(['\r', '\n']) {
+            return Err(Meaningless("a header holds a line break".to_owned()));
+        }
+        if !name.eq_ignore_ascii_case("host") {
+            text.extend([name, ": ", value, "\r\n"]);
+        }
+    }
+    text.push_str("\r\n");
+    Ok(text)
+}
+
+fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &str, method: &str, fields: &[(&[u8], &[u8])], now: u64) {
+    if node.store.capacity() == 0 {
+        told.cache = "bypass";
+        told.steps.push("cache: switched off".to_owned());
+        return;
+    }
+    let facts = RequestFacts::new(method.as_bytes(), false, fields.iter().copied());
+    if let Err(bypass) = policy::eligible(&facts) {
+        told.cache = "bypass";
+        told.steps.push(format!("cache: bypassed, {bypass}"));
+        return;
+    }
+    let key = Key::new(&destination.host, destination.port, path.as_bytes());
+    let variants = node.store.variants(&key);
+    let found = variants.iter().find(|object| crate::cache::vary::selects(&object.selection, fields.iter().copied()));
+    let Some(object) = found else {
+        told.cache = "miss";
+        told.steps.push(match variants.len() {
+            0 => format!("cache: nothing is stored for {key}"),
+            others => format!("cache: none of the {others} variants stored for {key} is for these request fields"),
+        });
+        return;
+    };
+    let described = describe(&object.freshness, now);
+    match policy::usable(&object.freshness, &facts.directives, now) {
+        Ok(_) => {
+            told.cache = "hit";
+            told.steps.push(format!("cache: hit, {described}"));
+        }
+        Err(unfit) => {
+            told.cache = "stale";
+            let validator =
+                if object.has_validator() { "would be validated with the origin" } else { "would be fetched anew: it has no validator" };
+            told.steps.push(format!("cache: {unfit}, {described}; {validator}"));
+        }
+    }
+}
+
+/// Age and lifetime in words.
+#[must_use]
+pub fn describe(freshness: &policy::Freshness, now: u64) -> String {
+    let (age, lifetime) = (freshness.age(now), freshness.lifetime);
+    let state = if age < lifetime { format!("fresh for another {} s", lifetime - age) } else { format!("stale for {} s", age - lifetime) };
+    format!("age {age} s, lifetime {lifetime} s by {}: {state}", freshness.source)
+}
+
+async fn resolve(node: &Node, generation: &Generation, destination: &Destination) -> Resolved {
+    if let Some(address) = destination.address {
+        return Ok(Arc::new([address]));
+    }
+    // On the control runtime; a second more than the deadline never happens.
+    let deadline = generation.document.timeouts.dns.min(Duration::from_secs(30));
+    tokio::time::timeout(deadline, node.resolver.resolve(&destination.host)).await.unwrap_or(Err(DnsProblem::Timeout))
+}
+
+async fn route(
+    node: &Node,
+    generation: &Generation,
+    told: &mut Explanation,
+    destination: &Destination,
+    client: IpAddr,
+    resolved: Option<Resolved>,
+) {
+    let route = route::choose(destination, &generation.document.parents);
+    told.route = route.to_string();
+    let ports = node.ports.load();
+    let egress = &generation.document.access.egress;
+    if let Route::Parents(..) = route {
+        match egress::check_unresolved(egress, &ports, client, destination) {
+            Ok(()) => told.steps.push(format!("route: {}", told.route)),
+            Err(denial) => {
+                told.steps.push(format!("route: {} is {denial}, and is not asked for", destination.authority()));
+                told.deny(denial);
+            }
+        }
+        return;
+    }
+    let resolved = match resolved {
+        Some(resolved) => resolved,
+        None => resolve(node, generation, destination).await,
+    };
+    let addresses = match resolved {
+        Ok(addresses) => addresses,
+        Err(problem) => {
+            told.steps.push(format!("route: {} cannot be resolved: {problem}", destination.host));
+            told.route.clear();
+            return;
+        }
+    };
+    connect(told, destination, &addresses, |target| egress::check(egress, &ports, client, &destination.host, target));
+}
+
+/// Which of the addresses may be connected to, as `check` says.
+fn connect(
+    told: &mut Explanation,
+    destination: &Destination,
+    addresses: &[IpAddr],
+    check: impl Fn(SocketAddr) -> Result<(), EgressDenial>,
+) {
+    let (mut usable, mut denied) = (None, None);
+    for address in addresses {
+        let target = SocketAddr::new(*address, destination.port);
+        match check(target) {
+            Ok(()) => {
+                told.steps.push(format!("route: {target} may be connected to"));
+                usable.get_or_insert(target);
+            }
+            Err(denial) => {
+                told.steps.push(format!("route: {target} is {denial}, and is not connected to"));
+                denied.get_or_insert(denial);
+            }
+        }
+    }
+    match (usable, denied) {
+        (Some(target), _) => told.route = format!("origin {target}"),
+        (None, Some(denial)) => told.deny(denial),
+        (None, None) => told.route.clear(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Counters of one node: names and meanings live here only. Handles are registered once; the hot path touches atomics.
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that GetStats and /metrics both tell.
+#[derive(Debug)]
+pub struct Tally {
+    value: AtomicU64,
+    exported: Exported,
+}
+
+enum Exported {
+    Counter(Counter),
+    Gauge(Gauge),
+}
+
+impl std::fmt::Debug for Exported {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Exported")
+    }
+}
+
+impl Tally {
+    fn counter(name: &'static str, meaning: &'static str) -> Self {
+        describe_counter!(name, meaning);
+        Self { value: AtomicU64::new(0), exported: Exported::Counter(counter!(name)) }
+    }
+
+    fn gauge(name: &'static str, meaning: &'static str) -> Self {
+        describe_gauge!(name, meaning);
+        Self { value: AtomicU64::new(0), exported: Exported::Gauge(gauge!(name)) }
+    }
+
+    /// Adds.
+    pub fn add(&self, more: u64) {
+        self.value.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Takes away; for gauges.
+    pub fn subtract(&self, less: u64) {
+        self.value.fetch_sub(less, Ordering::Relaxed);
+    }
+
+    /// Sets; for gauges.
+    pub fn set(&self, value: u64) {
+        self.value.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+
+    #[allow(clippy::cast_precision_loss)] // gauges are floats in that format
+    fn export(&self) {
+        match &self.exported {
+            Exported::Counter(counter) => counter.absolute(self.get()),
+            Exported::Gauge(gauge) => gauge.set(self.get() as f64),
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($($kind:ident $field:ident = $name:literal: $meaning:literal;)*) => {
+        /// All of them.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $meaning] pub $field: Tally,)*
+        }
+
+        impl Metrics {
+            /// Registers them with the recorder in force.
+            #[must_use]
+            pub fn new() -> Self {
+                Self { $($field: Tally::$kind($name, $meaning),)* }
+            }
+
+            /// Hands the values to the recorder: called once a second, so that a request costs one atomic each and not two.
+            pub fn export(&self) {
+                $(self.$field.export();)*
+            }
+        }
+    };
+}
+
+metrics! {
+    counter requests = "shoal_proxy_requests_total": "Requests from clients, probes and health checks not counted.";
+    counter hits = "shoal_proxy_cache_hits_total": "Requests answered from memory without asking the origin.";
+    counter revalidated = "shoal_proxy_cache_revalidated_total": "Requests answered from memory after the origin said that it is still good.";
+    counter misses = "shoal_proxy_cache_misses_total": "Requests that the cache could have answered and did not.";
+    counter collapsed = "shoal_proxy_cache_collapsed_total": "Requests that waited for the fill of another.";
+    counter stale = "shoal_proxy_cache_stale_total": "Stale responses served because the origin could not be asked.";
+    counter denied = "shoal_proxy_denied_total": "Requests refused by a rule or by the egress policy.";
+    counter errors = "shoal_proxy_errors_total": "Requests answered with an error of the proxy's own, denials not counted.";
+    counter tunnels = "shoal_proxy_tunnels_total": "Tunnels opened.";
+    gauge active_tunnels = "shoal_proxy_active_tunnels": "Tunnels open now.";
+    gauge active_connections = "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
+    counter refused_doors = "shoal_proxy_relay_refused_total": "Connections to the relay door without a valid token.";
+    counter bytes_to_clients = "shoal_proxy_bytes_to_clients_total": "Bytes sent to clients, tunnels included.";
+    counter bytes_from_origins = "shoal_proxy_bytes_from_origins_total": "Bytes received from origins and parents, tunnels included.";
+    counter upstream_connections = "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";
+    counter upstream_reused = "shoal_proxy_upstream_reused_total": "Requests sent on a pooled connection.";
+    gauge cache_objects = "shoal_proxy_cache_objects": "Objects in memory.";
+    gauge cache_bytes = "shoal_proxy_cache_bytes": "Bytes that the objects in memory count for.";
+    gauge cache_capacity = "shoal_proxy_cache_capacity_bytes": "Bytes that they may count for.";
+    gauge log_dropped = "shoal_proxy_log_records_dropped": "Access records dropped because the log could not keep up.";
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,136 @@
+//! What all workers share, and what one worker has for itself.
+
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use jiff::{Timestamp, tz::TimeZone};
+use relay::{
+    pool::{self, Pool},
+    worker::Worker,
+};
+
+use crate::{
+    cache::store::Store,
+    config::Generation,
+    dns::Resolver,
+    egress::{ClusterNames, ClusterPorts},
+    metrics::Metrics,
+    record::Recorder,
+    request::Ids,
+};
+
+/// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
+/// shard of the cache.
+#[derive(Debug)]
+pub struct Node {
+    /// The instance's name.
+    pub name: String,
+    /// The name as a member of Cache-Status: a token where it is one, a string otherwise (RFC 9211 §2).
+    pub cache_name: String,
+    /// What this node calls itself in Via: name + cluster id, so that no request passes it twice.
+    pub pseudonym: ArcSwap<String>,
+    /// The key that balancers prove themselves with.
+    pub cluster_key: [u8; 32],
+    /// The configuration in force.
+    pub current: ArcSwap<Generation>,
+    /// The cluster's own ports.
+    pub ports: ArcSwap<ClusterPorts>,
+    /// Where those of them are that are advertised by host name.
+    pub cluster_names: ArcSwap<ClusterNames>,
+    /// The memory cache.
+    pub store: Arc<Store>,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// The access log.
+    pub recorder: Recorder,
+    /// Counters.
+    pub metrics: Metrics,
+    /// False once this node is leaving: the health path says so.
+    pub serving: AtomicBool,
+    /// For rules about the time of day.
+    pub zone: TimeZone,
+    /// What the ages of stored responses are reckoned by.
+    pub steady: Steady,
+}
+
+/// Time that nobody can set: the wall clock as it was when the process started, and what has passed since. Ages reckoned by the wall clock
+/// itself would be wrong by as much as it is set: after an hour back, everything stored would be fresh for an hour more.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    started: Instant,
+    started_at: Duration,
+}
+
+impl Steady {
+    /// Begins now, at this wall clock time in Unix milliseconds.
+    #[must_use]
+    pub fn start(unix_millis: u64) -> Self {
+        Self { started: Instant::now(), started_at: Duration::from_millis(unix_millis) }
+    }
+
+    /// Seconds since the epoch, had the wall clock never been set since the start.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        (self.started_at + self.started.elapsed()).as_secs()
+    }
+}
+
+impl Node {
+    /// Whether the health path answers 200.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed)
+    }
+
+    /// Weekday (0 is Monday) and minute of the day at a moment, in this node's time zone.
+    #[must_use]
+    pub fn civil(&self, unix_millis: u64) -> (u8, u16) {
+        let moment = Timestamp::from_millisecond(i64::try_from(unix_millis).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH);
+        let here = moment.to_zoned(self.zone.clone());
+        let day = u8::try_from(here.weekday().to_monday_zero_offset()).unwrap_or(0);
+        (day, u16::try_from(i32::from(here.hour()) * 60 + i32::from(here.minute())).unwrap_or(0))
+    }
+}
+
+/// One worker's own: never leaves its thread.
+pub struct Local {
+    /// What all share.
+    pub node: Arc<Node>,
+    /// The worker.
+    pub worker: Worker,
+    /// Idle connections to origins and parents, by address.
+    pub pool: Pool<SocketAddr>,
+    /// Makes request ids.
+    pub ids: RefCell<Ids>,
+}
+
+impl Local {
+    /// A worker's own.
+    #[must_use]
+    pub fn new(node: Arc<Node>, worker: &Worker, seed: u64) -> Rc<Self> {
+        let limits = pool::Limits { idle: node.current.load().document.timeouts.upstream_idle, ..pool::Limits::default() };
+        Rc::new(Self { pool: Pool::new(worker, limits), ids: RefCell::new(Ids::new(seed)), node, worker: worker.clone() })
+    }
+}
+
+/// A name as a member of a structured field. Instance names hold letters, digits, dots, dashes and underscores only.
+#[must_use]
+pub fn structured(name: &str) -> String {
+    if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name.to_owned() } else { format!("\"{name}\"") }
+}
+
+/// Now, in Unix milliseconds.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

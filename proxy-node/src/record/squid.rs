@@ -1,0 +1,199 @@
+//! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`.
+
+use std::{fmt, io::Write, net::IpAddr};
+
+/// How a request was answered, in Squid's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing usable was there.
+    #[default]
+    Miss,
+    /// From memory, fresh.
+    MemHit,
+    /// From memory, fresh for this client: it had it already.
+    ImsHit,
+    /// From the fill of another request for the same thing (Squid's collapsed forwarding).
+    Collapsed,
+    /// Stale, and the origin said that it is still good.
+    RefreshUnmodified,
+    /// Stale, and the origin sent another.
+    RefreshModified,
+    /// Stale, the origin could not be asked, and the old one was served.
+    RefreshFailOld,
+    /// The client asked for validation.
+    ClientRefresh,
+    /// A tunnel.
+    Tunnel,
+    /// Refused by a rule.
+    Denied,
+    /// Answered by the proxy itself.
+    None,
+}
+
+impl Outcome {
+    /// As Squid writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss => "TCP_MISS",
+            Self::MemHit => "TCP_MEM_HIT",
+            Self::ImsHit => "TCP_IMS_HIT",
+            Self::Collapsed => "TCP_CF_HIT",
+            Self::RefreshUnmodified => "TCP_REFRESH_UNMODIFIED",
+            Self::RefreshModified => "TCP_REFRESH_MODIFIED",
+            Self::RefreshFailOld => "TCP_REFRESH_FAIL_OLD",
+            Self::ClientRefresh => "TCP_CLIENT_REFRESH_MISS",
+            Self::Tunnel => "TCP_TUNNEL",
+            Self::Denied => "TCP_DENIED",
+            Self::None => "NONE_NONE",
+        }
+    }
+}
+
+/// Where the answer came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// From here.
+    #[default]
+    None,
+    /// From the origin at this address.
+    Direct(IpAddr),
+    /// From the parent at this address.
+    Parent(IpAddr),
+}
+
+impl fmt::Display for Hierarchy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => formatter.write_str("HIER_NONE/-"),
+            Self::Direct(address) => write!(formatter, "HIER_DIRECT/{address}"),
+            Self::Parent(address) => write!(formatter, "FIRSTUP_PARENT/{address}"),
+        }
+    }
+}
+
+/// What is logged of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// When it ended, in Unix milliseconds.
+    pub ended_at: u64,
+    /// How long it took, in milliseconds.
+    pub elapsed: u64,
+    /// Address of the client.
+    pub client: Option<IpAddr>,
+    /// How it was answered.
+    pub outcome: Outcome,
+    /// The client went away before the end.
+    pub aborted: bool,
+    /// Status sent; 0: none was.
+    pub status: u16,
+    /// Bytes sent to the client, heads included.
+    pub bytes: u64,
+    /// Method; empty: none could be read.
+    pub method: Box<str>,
+    /// The target as sent; empty: none could be read.
+    pub url: Box<str>,
+    /// Where the answer came from.
+    pub hierarchy: Hierarchy,
+    /// Content-Type of the response; empty: none.
+    pub media_type: Box<str>,
+}
+
+impl Record {
+    /// Appends the line, with its newline. Whatever a client sent stays within its own column.
+    pub fn write(&self, line: &mut Vec<u8>) {
+        let (seconds, millis) = (self.ended_at / 1000, self.ended_at % 1000);
+        // Writing to a Vec cannot fail.
+        drop(write!(line, "{seconds}.{millis:03} {:>6} ", self.elapsed));
+        match self.client {
+            Some(client) => drop(write!(line, "{client}")),
+            None => line.push(b'-'),
+        }
+        let aborted = if self.aborted { "_ABORTED" } else { "" };
+        drop(write!(line, " {}{aborted}/{:03} {} ", self.outcome.as_str(), self.status, self.bytes));
+        column(line, &self.method);
+        line.push(b' ');
+        column(line, &self.url);
+        drop(write!(line, " - {} ", self.hierarchy));
+        column(line, self.media_type.split(';').next().unwrap_or_default().trim());
+        line.push(b'\n');
+    }
+}
+
+/// A column: blanks, controls and what is not ASCII are percent-encoded, emptiness is `-`.
+fn column(line: &mut Vec<u8>, text: &str) {
+    if text.is_empty() {
+        line.push(b'-');
+    }
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() {
+            line.push(byte);
+        } else {
+            drop(write!(line, "%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(record: &Record) -> String {
+        let mut line = Vec::new();
+        record.write(&mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn lines() {
+        let base = Record {
+            ended_at: 1_700_000_000_045,
+            elapsed: 12,
+            client: Some("10.0.0.5".parse().unwrap()),
+            status: 200,
+            bytes: 1234,
+            method: "GET".into(),
+            url: "http://example.com/a b".into(),
+            media_type: "text/html; charset=utf-8".into(),
+            ..Record::default()
+        };
+        let origin: IpAddr = "192.0.2.7".parse().unwrap();
+        for (record, want) in [
+            (
+                Record { hierarchy: Hierarchy::Direct(origin), ..base.clone() },
+                "1700000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://example.com/a%20b - HIER_DIRECT/192.0.2.7 text/html\n",
+            ),
+            (
+                Record { outcome: Outcome::MemHit, ..base.clone() },
+                "1700000000.045     12 10.0.0.5 TCP_MEM_HIT/200 1234 GET http://example.com/a%20b - HIER_NONE/- text/html\n",
+            ),
+            (
+                Record {
+                    outcome: Outcome::Tunnel,
+                    method: "CONNECT".into(),
+                    url: "example.com:443".into(),
+                    hierarchy: Hierarchy::Parent(origin),
+                    media_type: "".into(),
+                    elapsed: 12_345_678,
+                    aborted: true,
+                    ..base.clone()
+                },
+                "1700000000.045 12345678 10.0.0.5 TCP_TUNNEL_ABORTED/200 1234 CONNECT example.com:443 - FIRSTUP_PARENT/192.0.2.7 -\n",
+            ),
+            (Record::default(), "0.000      0 - TCP_MISS/000 0 - - - HIER_NONE/- -\n"),
+        ] {
+            assert_eq!(line(&record), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_forges_a_line_or_a_column(url in ".*", method in ".*", media_type in ".*") {
+            let text = line(&Record { url: url.into(), method: method.into(), media_type: media_type.into(), ..Record::default() });
+            prop_assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
+            prop_assert_eq!(text.split_ascii_whitespace().count(), 10);
+        }
+    }
+}

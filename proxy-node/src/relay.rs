@@ -1,0 +1,344 @@
+//! From the client to the next hop and back, past the cache: requests with bodies, what is not for sharing, and answers that a fill handed over.
+
+use std::{
+    future,
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use relay::{
+    exchange::{self, Deadlines, Exchange, Side, Upload},
+    fault::Fault,
+    field::{Field, FieldSet},
+    framing::BodyFraming,
+    head::{Limits, Response, ResponseHead, Version},
+    hygiene::{NODE_REQUEST, NODE_RESPONSE},
+    malformed::Malformed,
+    method::Method,
+    pool::Reuse,
+    retry,
+    rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
+    stream::Stream,
+};
+
+use crate::{
+    cache::{key::Key, policy},
+    config::Generation,
+    node::Local,
+    request::{Destination, Forwarded, max_forwards},
+    respond::Failure,
+    turn::{After, Asked, Turn},
+    upstream::{self, From, Hop},
+};
+
+/// Interim responses accepted before the final one.
+const MOST_INTERIMS: usize = 16;
+/// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice (DESIGN §7).
+const FRESH: Duration = Duration::from_secs(1);
+/// What an origin may not say in our name: who failed, and what only our own hops say.
+const DROP_RESPONSE: FieldSet = NODE_RESPONSE.with(Field::ProxyStatus);
+/// The conditions that a client puts on a request.
+const CONDITIONS: FieldSet = FieldSet::of(&[Field::IfNoneMatch, Field::IfModifiedSince]);
+
+/// The deadlines of an exchange with the next hop.
+#[must_use]
+pub fn deadlines(generation: &Generation) -> Deadlines {
+    let timeouts = &generation.document.timeouts;
+    Deadlines {
+        // Nobody is told that an origin is late: there is no other one to ask.
+        late: timeouts.read,
+        first_byte: timeouts.read,
+        head: timeouts.read,
+        body: timeouts.read.max(timeouts.request_body),
+        write: timeouts.write,
+        ..Deadlines::default()
+    }
+}
+
+/// Which pooled connections a request with this method may use.
+#[must_use]
+pub fn reuse(method: Method) -> From {
+    From::Pool(if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH) })
+}
+
+/// Validators that take the place of the client's own conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// For If-None-Match.
+    pub etag: Option<&'a [u8]>,
+    /// For If-Modified-Since.
+    pub last_modified: Option<&'a [u8]>,
+}
+
+/// Writes the head that the next hop gets. `conditions`: `None` leaves the client's own.
+pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, conditions: Option<Conditions<'_>>) {
+    let request = turn.asked.view();
+    let mut drop = match turn.forwarded {
+        Forwarded::Keep => NODE_REQUEST.without(FieldSet::of(&[Field::XForwardedFor])),
+        _ => NODE_REQUEST.with(Field::XForwardedFor),
+    };
+    if conditions.is_some() {
+        drop = drop.union(CONDITIONS);
+    }
+    let hops = if request.method() == Method::Options { max_forwards(request) } else { None };
+    if hops.is_some() {
+        drop = drop.with(Field::MaxForwards);
+    }
+    let form = if parent { LineForm::AsReceived } else { LineForm::Origin };
+    out.clear();
+    let mut head = HeadWriter::request(out, request, form, drop, BodyFields::AsReceived);
+    match turn.forwarded {
+        Forwarded::Keep | Forwarded::Remove => {}
+        Forwarded::Set(address) => head.forwarded_for(None, &address.to_string()),
+        Forwarded::Append(address) => head.forwarded_for(Some(request.lines()), &address.to_string()),
+    }
+    if let Some(hops) = hops {
+        head.number("Max-Forwards", hops.saturating_sub(1));
+    }
+    if let Some(conditions) = conditions {
+        if let Some(etag) = conditions.etag {
+            head.field("If-None-Match", etag);
+        }
+        if let Some(date) = conditions.last_modified {
+            head.field("If-Modified-Since", date);
+        }
+    }
+    head.via(request.version(), turn.pseudonym);
+    head.finish();
+}
+
+/// What is needed of a request to send it on.
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The request.
+    pub asked: &'a Asked,
+    /// What becomes of X-Forwarded-For.
+    pub forwarded: Forwarded,
+    /// Our name in Via.
+    pub pseudonym: &'a str,
+}
+
+/// Begins the head of a response that is sent on: status line and fields, ours not yet.
+pub fn begin_response<'o>(out: &'o mut Vec<u8>, response: Response<'_>, body: BodyFields, pseudonym: &str) -> HeadWriter<'o> {
+    let mut head = HeadWriter::response(out, response, DROP_RESPONSE, body);
+    head.via(response.version(), pseudonym);
+    head
+}
+
+/// Relays a request and its answer. `cache_status` says why the cache has no part in it.
+pub async fn run(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    asked: &Asked,
+    destination: &Destination,
+    key: &Key,
+    addresses: Option<Arc<[IpAddr]>>,
+    cache_status: &str,
+) -> After {
+    let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
+    let deadlines = deadlines(&turn.generation);
+    let mut from = reuse(turn.method);
+    loop {
+        let began = Instant::now();
+        let generation = turn.generation.clone();
+        let route = Turn::route(&generation, destination);
+        let mut hop = match upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone()).await {
+            Ok(hop) => hop,
+            Err(failure) => return turn.refuse(stream, asked, failure, None).await,
+        };
+        turn.record.hierarchy = hop.hierarchy();
+        let pseudonym = turn.local.node.pseudonym.load_full();
+        let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
+        write_request(&mut turn.out, &outgoing, hop.parent, None);
+        let mut head = Box::new(ResponseHead::new());
+        let mut exchange = Exchange::new(stream, &mut hop.stream, &mut upload, &deadlines);
+        match head_of_answer(&mut exchange, &turn.out, &mut head, turn.version, &pseudonym).await {
+            Ok(bytes) => {
+                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                if policy::invalidates(turn.method_text(asked), answer.head.status()) {
+                    invalidate(&turn.local, key, answer.head.view(&answer.bytes));
+                }
+                return finish(turn, stream, asked, answer, &mut upload, cache_status).await;
+            }
+            Err(failure) => {
+                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && upload.rewind() {
+                    from = From::New;
+                    continue;
+                }
+                return failed(turn, stream, asked, failure, false).await;
+            }
+        }
+    }
+}
+
+/// A response whose head is there and whose body is still to come.
+pub struct Received {
+    /// Where it comes from.
+    pub hop: Hop,
+    /// Index of its head.
+    pub head: Box<ResponseHead>,
+    /// Bytes of its head.
+    pub bytes: Bytes,
+    /// How long it took.
+    pub took: Duration,
+}
+
+async fn head_of_answer(
+    exchange: &mut Exchange<'_>,
+    request: &[u8],
+    head: &mut ResponseHead,
+    client: Version,
+    pseudonym: &str,
+) -> Result<Bytes, exchange::Failure> {
+    exchange.send(request).await?;
+    for _ in 0..MOST_INTERIMS {
+        let bytes = exchange.response(head, &Limits::with_room(), future::pending::<()>).await?;
+        if !head.is_interim() {
+            return Ok(bytes);
+        }
+        // RFC 9110 §15.2: no interim response to a client that knows none.
+        if client == Version::Http11 {
+            let mut interim = Vec::with_capacity(bytes.len() + 32);
+            begin_response(&mut interim, head.view(&bytes), BodyFields::AsReceived, pseudonym).finish();
+            exchange.interim(&interim).await?;
+        }
+    }
+    Err(exchange::Failure { side: Side::Upstream, fault: Fault::Malformed(Malformed::TooManyInterims), phase: exchange.phase() })
+}
+
+/// Whether a failure is that of a pooled connection which the other side had closed.
+fn stale(failure: &exchange::Failure) -> bool {
+    failure.side == Side::Upstream
+        && matches!(failure.fault, Fault::Closed | Fault::Reset)
+        && failure.phase != retry::Phase::ResponseRelayed
+}
+
+fn may_repeat(method: Method, failure: &exchange::Failure) -> bool {
+    failure.phase == retry::Phase::NothingWritten || method.is_idempotent()
+}
+
+/// Sends an answer to the client, whose request body may still be on its way.
+pub async fn finish(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    asked: &Asked,
+    answer: Received,
+    upload: &mut Upload,
+    cache_status: &str,
+) -> After {
+    let Received { mut hop, head, bytes, took } = answer;
+    let incoming = head.framing(turn.method);
+    let outgoing = outgoing_framing(incoming, turn.version);
+    // An answer that overtakes the request's body says so now: what is left of the body may never be read, and a balancer that pooled this
+    // connection would find it closed under its next request.
+    let keep = turn.keeps() && outgoing != BodyFraming::UntilClose && upload.is_done();
+    turn.record.status = head.status();
+    turn.record.hierarchy = hop.hierarchy();
+    turn.note_media_type(head.view(&bytes).value(Field::ContentType));
+    let fields = if incoming == BodyFraming::Empty { BodyFields::AsReceived } else { BodyFields::Set(outgoing) };
+    let pseudonym = turn.local.node.pseudonym.load_full();
+    let mut out = std::mem::take(&mut turn.out);
+    out.clear();
+    let mut writer = begin_response(&mut out, head.view(&bytes), fields, &pseudonym);
+    writer.field("Cache-Status", cache_status.as_bytes());
+    turn.common_fields(&mut writer, took);
+    writer.connection(if keep { Persistence::Implied } else { Persistence::Close });
+    writer.finish();
+    turn.out = out;
+    let deadlines = deadlines(&turn.generation);
+    let before = hop.stream.received();
+    let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
+    let done = exchange.finish(&turn.out, incoming, outgoing).await;
+    turn.local.node.metrics.bytes_from_origins.add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
+    match done {
+        Ok(done) => {
+            if done.upload_done && head.persistent(turn.method) && !bound_to_client(asked) {
+                turn.local.pool.put(hop.address, 0, hop.stream);
+            }
+            if keep && done.upload_done { After::Keep } else { After::Close }
+        }
+        Err(failure) => failed(turn, stream, asked, failure, true).await,
+    }
+}
+
+/// How a body goes to a client: chunks only to those who know them.
+#[must_use]
+pub fn outgoing_framing(incoming: BodyFraming, client: Version) -> BodyFraming {
+    match (incoming, client) {
+        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
+        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10) => BodyFraming::UntilClose,
+        (known, _) => known,
+    }
+}
+
+/// NTLM and Negotiate authenticate the connection: nobody else's request may go over it.
+#[must_use]
+pub fn bound_to_client(asked: &Asked) -> bool {
+    let scheme = |value: &[u8], name: &[u8]| {
+        value.len() >= name.len() && value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+    };
+    asked.view().values(Field::Authorization).any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
+}
+
+/// Ends a turn whose exchange failed. `answered`: the response's head had come.
+async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: exchange::Failure, answered: bool) -> After {
+    tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
+    if failure.phase == retry::Phase::ResponseRelayed {
+        turn.record.aborted = true;
+        return After::Abort;
+    }
+    let reason = match (failure.side, failure.fault) {
+        (Side::Client, Fault::Malformed(malformed)) => Failure::Malformed(malformed),
+        (Side::Client, Fault::Timeout(_)) => Failure::RequestTimeout,
+        (Side::Client, _) => {
+            turn.record.aborted = true;
+            return After::Abort;
+        }
+        (Side::Upstream, Fault::Closed | Fault::Reset) if answered => Failure::Incomplete,
+        (Side::Upstream, fault) => Failure::exchanging(&fault),
+    };
+    turn.refuse(stream, asked, reason, None).await
+}
+
+/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name on the same origin, is doubtful now.
+fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
+    local.node.store.invalidate(key);
+    for field in [Field::Location, Field::ContentLocation] {
+        if let Some(other) = response.value(field).and_then(|value| key.sibling(value)) {
+            local.node.store.invalidate(&other);
+        }
+    }
+}
+
+/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that turns out to be closed is the one case in which a
+/// node tries again itself.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_go_only_to_those_who_know_them() {
+        use BodyFraming::{Chunked, Empty, Length, UntilClose};
+        use Version::{Http10, Http11};
+        for (incoming, client, want) in [
+            (Chunked, Http11, Chunked),
+            (Chunked, Http10, UntilClose),
+            (UntilClose, Http11, Chunked),
+            (UntilClose, Http10, UntilClose),
+            (Length(3), Http10, Length(3)),
+            (Empty, Http11, Empty),
+        ] {
+            assert_eq!(outgoing_framing(incoming, client), want, "{incoming:?} {client:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_needs_a_fresh_connection() {
+        assert!(matches!(reuse(Method::Get), From::Pool(Reuse::Replayable)));
+        assert!(matches!(reuse(Method::Post), From::Pool(Reuse::Fresh(_))));
+        assert!(retry::may_reuse(Method::Post, FRESH));
+    }
+}

@@ -1,0 +1,247 @@
+//! What a request asks of this proxy, and for whom. Pure: heads and connections in, meaning out.
+
+use std::net::IpAddr;
+
+use cluster_config::document::proxy::ForwardedFor;
+use relay::{
+    field::Field,
+    head::Request,
+    hygiene::NODE_REQUEST,
+    method::Method,
+    target::{Authority, Host, Scheme, Target},
+};
+use uuid::Uuid;
+
+use crate::{admit::networks::Networks, respond::Failure};
+
+/// The door through which a connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// For clients.
+    Proxy,
+    /// For balancers and other nodes, on a connection that many clients share.
+    RelayPooled,
+    /// For balancers and other nodes, on a connection that belongs to one client.
+    RelayClient,
+}
+
+/// Where a request wants to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Lower case; no brackets, no dot at the end.
+    pub host: Box<str>,
+    /// Where the host is an address.
+    pub address: Option<IpAddr>,
+    /// Port.
+    pub port: u16,
+}
+
+impl Destination {
+    fn new(authority: &Authority<'_>, default_port: u16) -> Self {
+        let host = match authority.host {
+            Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into(),
+            Host::V4(address) => address.to_string().into(),
+            Host::V6(address) => address.to_string().into(),
+        };
+        Self { host, address: authority.host.address(), port: authority.port.unwrap_or(default_port) }
+    }
+
+    /// `host:port`, with brackets where they belong.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.address {
+            Some(IpAddr::V6(address)) => format!("[{address}]:{}", self.port),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Whether this node serves.
+    Health,
+    /// A sign of life from the data path itself.
+    Probe,
+    /// A resource.
+    Fetch {
+        /// Where it is.
+        destination: Destination,
+        /// Path and query as sent; empty or beginning with `?` for the root.
+        path: &'a str,
+    },
+    /// A tunnel.
+    Tunnel(Destination),
+}
+
+/// Reads what a request asks for.
+pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+    if request.method() == Method::Trace {
+        return Err(Failure::Trace);
+    }
+    match request.target() {
+        Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443))),
+        Target::Asterisk => Ok(Ask::Probe),
+        Target::Absolute { scheme: Scheme::Https, .. } => Err(Failure::HttpsWithoutConnect),
+        // RFC 9110 §7.6.2: at zero it is answered by whoever has it.
+        Target::Absolute { .. } if request.method() == Method::Options && max_forwards(request) == Some(0) => Ok(Ask::Probe),
+        Target::Absolute { scheme, authority, path } => {
+            Ok(Ask::Fetch { destination: Destination::new(&authority, scheme.default_port()), path })
+        }
+        Target::Origin(path) => {
+            let asked = path.split('?').next().unwrap_or_default();
+            let healthy = door == Door::Proxy && matches!(request.method(), Method::Get | Method::Head);
+            if healthy && health_path == Some(asked) { Ok(Ask::Health) } else { Err(Failure::NotForAProxy) }
+        }
+    }
+}
+
+/// Name and value of the fields that go to the origin as they came. What stays behind (nominated in Connection, hop-by-hop) or is written anew never
+/// reached the origin, and an answer that is kept for it would be kept for the wrong request.
+pub fn sent_fields(request: Request<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    request.fields().filter(|line| !line.nominated && !NODE_REQUEST.contains(line.field)).map(|line| (line.name, line.value))
+}
+
+/// Max-Forwards, where it can be read.
+#[must_use]
+pub fn max_forwards(request: Request<'_>) -> Option<u64> {
+    std::str::from_utf8(request.value(Field::MaxForwards)?).ok()?.trim().parse().ok()
+}
+
+/// Who asks, and what the next hop is told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Whose request it is, for rules and logs.
+    pub address: IpAddr,
+    /// What becomes of X-Forwarded-For.
+    pub forwarded: Forwarded,
+    /// Whether the sender may name the request.
+    pub trusted: bool,
+}
+
+/// What becomes of X-Forwarded-For.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// As it came.
+    Keep,
+    /// As it came, and this address.
+    Append(IpAddr),
+    /// This address alone.
+    Set(IpAddr),
+    /// None.
+    Remove,
+}
+
+/// Who is believed about what.
+#[derive(Debug)]
+pub struct Trust<'a> {
+    /// Peers on the proxy door whose X-Forwarded-For is believed.
+    pub downstreams: &'a Networks,
+    /// What happens to one that is not believed.
+    pub unbelieved: ForwardedFor,
+}
+
+/// Finds out whose request it is. `source` is the connection's peer, or what its PROXY header said.
+#[must_use]
+pub fn client(request: Request<'_>, door: Door, source: IpAddr, trust: &Trust<'_>) -> Client {
+    let source = source.to_canonical();
+    let believed = match door {
+        Door::RelayPooled => true,
+        Door::RelayClient => false,
+        Door::Proxy => trust.downstreams.contains(source),
+    };
+    if !believed {
+        let forwarded = match trust.unbelieved {
+            ForwardedFor::Replace => Forwarded::Set(source),
+            ForwardedFor::Append => Forwarded::Append(source),
+            ForwardedFor::Delete => Forwarded::Remove,
+        };
+        return Client { address: source, forwarded, trusted: door == Door::RelayClient };
+    }
+    let address = nearest(request, trust.downstreams).unwrap_or(source);
+    let forwarded = match (trust.unbelieved, door) {
+        (ForwardedFor::Delete, _) => Forwarded::Remove,
+        // The balancer is part of us: it has already said who its peer was.
+        (_, Door::RelayPooled | Door::RelayClient) => Forwarded::Keep,
+        (_, Door::Proxy) => Forwarded::Append(source),
+    };
+    Client { address, forwarded, trusted: true }
+}
+
+/// The last address in X-Forwarded-For that is not a trusted downstream itself: everything before it is hearsay.
+fn nearest(request: Request<'_>, downstreams: &Networks) -> Option<IpAddr> {
+    let mut last = None;
+    let mut chain: Vec<IpAddr> = Vec::new();
+    for value in request.values(Field::XForwardedFor) {
+        for element in crate::cache::directives::elements(value) {
+            match std::str::from_utf8(element).ok().and_then(parse_address) {
+                Some(address) => chain.push(address.to_canonical()),
+                // What cannot be read hides whoever stands before it.
+                None => chain.clear(),
+            }
+        }
+    }
+    for address in chain.into_iter().rev() {
+        last = Some(address);
+        if !downstreams.contains(address) {
+            break;
+        }
+    }
+    last
+}
+
+/// An address, with or without port and brackets.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim_matches('"');
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+/// The id that a request carries, if its sender may name it.
+#[must_use]
+pub fn carried_id(request: Request<'_>, trusted: bool) -> Option<Uuid> {
+    if !trusted {
+        return None;
+    }
+    Uuid::try_parse_ascii(request.value(Field::ShoalRequestId)?).ok()
+}
+
+/// Makes request ids: UUID v7 from the time and a generator of this worker's own, so that no request costs a system call for randomness.
+/// They are unique, not secret.
+#[derive(Debug)]
+pub struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    /// A generator; `seed` differs from worker to worker and from start to start.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// The next id, at `now` in Unix milliseconds.
+    pub fn next(&mut self, now: u64) -> Uuid {
+        let mut random = [0; 10];
+        let words = [self.step().to_le_bytes(), self.step().to_le_bytes()];
+        for (slot, byte) in random.iter_mut().zip(words.into_iter().flatten()) {
+            *slot = byte;
+        }
+        uuid::Builder::from_unix_timestamp_millis(now, &random).into_uuid()
+    }
+
+    /// SplitMix64.
+    const fn step(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

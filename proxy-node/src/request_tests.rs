@@ -1,0 +1,84 @@
+//! Targets, clients and ids, in tables.
+
+use relay::head::{Limits, RequestHead};
+
+use super::*;
+
+fn with<T>(text: &str, use_it: impl FnOnce(Request<'_>) -> T) -> T {
+    let mut head = RequestHead::new();
+    head.parse(text.as_bytes(), &Limits::default()).unwrap();
+    use_it(head.view(text.as_bytes()))
+}
+
+#[test]
+fn what_is_asked() {
+    let fetch =
+        |host: &str, port, path| Ok(Ask::Fetch { destination: Destination { host: host.into(), address: host.parse().ok(), port }, path });
+    for (line, door, want) in [
+        ("GET http://Example.COM./a?b", Door::Proxy, fetch("example.com", 80, "/a?b")),
+        ("GET http://example.com:81", Door::RelayPooled, fetch("example.com", 81, "")),
+        ("GET http://[2001:DB8::1]/", Door::Proxy, fetch("2001:db8::1", 80, "/")),
+        ("GET https://example.com/", Door::Proxy, Err(Failure::HttpsWithoutConnect)),
+        ("GET /", Door::Proxy, Ok(Ask::Health)),
+        ("HEAD /?x", Door::Proxy, Ok(Ask::Health)),
+        ("POST /", Door::Proxy, Err(Failure::NotForAProxy)),
+        ("GET /index.html", Door::Proxy, Err(Failure::NotForAProxy)),
+        ("GET /", Door::RelayPooled, Err(Failure::NotForAProxy)),
+        ("OPTIONS *", Door::RelayPooled, Ok(Ask::Probe)),
+        ("TRACE http://example.com/", Door::Proxy, Err(Failure::Trace)),
+        ("CONNECT example.com:8443", Door::Proxy, Ok(Ask::Tunnel(Destination { host: "example.com".into(), address: None, port: 8443 }))),
+    ] {
+        let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
+        with(&text, |request| assert_eq!(ask(request, door, Some("/")), want, "{line}"));
+    }
+    with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Err(Failure::NotForAProxy)));
+    with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
+        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
+    });
+}
+
+#[test]
+fn who_asks() {
+    let downstreams: Networks = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    use Door::{Proxy, RelayClient, RelayPooled};
+    use ForwardedFor::{Append, Delete, Replace};
+    for (door, source, field, unbelieved, address, forwarded) in [
+        (Proxy, "192.0.2.1", "1.1.1.1", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
+        (Proxy, "192.0.2.1", "1.1.1.1", Append, "192.0.2.1", Forwarded::Append(ip("192.0.2.1"))),
+        (Proxy, "192.0.2.1", "1.1.1.1", Delete, "192.0.2.1", Forwarded::Remove),
+        (Proxy, "::ffff:192.0.2.1", "", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
+        (Proxy, "10.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Append(ip("10.0.0.1"))),
+        (Proxy, "10.0.0.1", "1.1.1.1, 2.2.2.2, 10.0.0.9", Replace, "2.2.2.2", Forwarded::Append(ip("10.0.0.1"))),
+        (Proxy, "10.0.0.1", "1.1.1.1, junk", Replace, "10.0.0.1", Forwarded::Append(ip("10.0.0.1"))),
+        (Proxy, "10.0.0.1", "[2001:db8::1]:99", Replace, "2001:db8::1", Forwarded::Append(ip("10.0.0.1"))),
+        (RelayPooled, "127.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Keep),
+        (RelayPooled, "127.0.0.1", "", Replace, "127.0.0.1", Forwarded::Keep),
+        (RelayClient, "3.3.3.3", "1.1.1.1", Replace, "3.3.3.3", Forwarded::Set(ip("3.3.3.3"))),
+    ] {
+        let trust = Trust { downstreams: &downstreams, unbelieved };
+        let line = if field.is_empty() { String::new() } else { format!("X-Forwarded-For: {field}\r\n") };
+        let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{line}\r\n");
+        let found = with(&text, |request| client(request, door, ip(source), &trust));
+        assert_eq!((found.address, found.forwarded), (ip(address), forwarded), "{door:?} {source} {field:?} {unbelieved:?}");
+        assert_eq!(found.trusted, door != Proxy || source.starts_with("10."));
+    }
+}
+
+#[test]
+fn only_the_trusted_name_requests() {
+    let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: 01890a5d-ac96-774b-bcce-b302099a8057\r\n\r\n";
+    assert!(with(text, |request| carried_id(request, true)).is_some());
+    assert!(with(text, |request| carried_id(request, false)).is_none());
+    let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: x<y\r\n\r\n";
+    assert!(with(text, |request| carried_id(request, true)).is_none());
+}
+
+#[test]
+fn ids_are_version_7_and_differ() {
+    let mut ids = Ids::new(1);
+    let (a, b) = (ids.next(1_700_000_000_000), ids.next(1_700_000_000_000));
+    assert_ne!(a, b);
+    assert_eq!(a.get_version_num(), 7);
+    assert_eq!(a.get_timestamp().unwrap().to_unix().0, 1_700_000_000);
+}

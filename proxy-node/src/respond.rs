@@ -1,0 +1,343 @@
+//! The only table from error to status: what went wrong, whose fault it is, what the client reads, and whether the connection survives.
+//!
+//! Statuses are RFC 9110's, error types RFC 9209's (Proxy-Status). A balancer reads the latter: `proxy_internal_error` and
+//! `connection_limit_reached` speak against this node, everything else against the origin or the request (DESIGN §7).
+
+use std::time::SystemTime;
+
+use cluster_config::{document::egress::EgressDenial, pages};
+use relay::{
+    fault::Fault,
+    malformed::Malformed,
+    proxy_status,
+    respond::{Canned, reason},
+    rewrite::Persistence,
+};
+
+use crate::dns::DnsProblem;
+
+/// Why a request is answered by the proxy itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request has no meaning or more than one.
+    #[error("the request cannot be understood: {0}")]
+    Malformed(Malformed),
+    /// Origin-form: somebody takes the proxy for a web server.
+    #[error("this port is an HTTP proxy, not a web server")]
+    NotForAProxy,
+    /// `https://` in absolute form.
+    #[error("this proxy does not speak TLS on behalf of clients: for https URLs a client opens a tunnel with CONNECT")]
+    HttpsWithoutConnect,
+    /// TRACE shows request fields to whoever asks.
+    #[error("TRACE is not offered here")]
+    Trace,
+    /// The head did not arrive in time.
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
+    /// A rule says no.
+    #[error("access denied")]
+    Denied,
+    /// The address may not be connected to.
+    #[error("the destination is {0}, and this proxy does not connect there")]
+    Egress(EgressDenial),
+    /// The name has no address.
+    #[error("the name of the destination cannot be resolved: {0}")]
+    Dns(DnsProblem),
+    /// Nobody listens there.
+    #[error("the destination refused the connection")]
+    Refused,
+    /// No answer to the connection attempt.
+    #[error("the destination did not answer the connection attempt in time")]
+    ConnectTimeout,
+    /// No way there.
+    #[error("there is no route to the destination")]
+    Unroutable,
+    /// The connection ended before an answer.
+    #[error("the destination closed the connection without an answer")]
+    Terminated,
+    /// The answer has no meaning or more than one.
+    #[error("the answer of the destination cannot be understood: {0}")]
+    BadResponse(Malformed),
+    /// The answer did not come in time.
+    #[error("the destination did not answer in time")]
+    ResponseTimeout,
+    /// The answer stopped in the middle.
+    #[error("the answer of the destination is incomplete")]
+    Incomplete,
+    /// The parent proxy answered a CONNECT with something else than 2xx.
+    #[error("the parent proxy refused the tunnel with status {0}")]
+    ParentRefused(u16),
+    /// The request has been here before.
+    #[error("the request has passed this proxy already: a loop")]
+    Loop,
+    /// `only-if-cached`, and nothing is.
+    #[error("nothing fit is cached, and the request asks for nothing else")]
+    OnlyIfCached,
+    /// Descriptors or memory ran out.
+    #[error("this node has reached a limit")]
+    Limit,
+    /// A fault of ours.
+    #[error("an internal error of this node")]
+    Internal,
+}
+
+impl Failure {
+    /// The status that the client gets.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed(malformed) => malformed.request_status(),
+            Self::NotForAProxy => 400,
+            Self::RequestTimeout => 408,
+            Self::Denied | Self::Egress(_) => 403,
+            Self::Internal => 500,
+            Self::HttpsWithoutConnect | Self::Trace => 501,
+            Self::Dns(DnsProblem::Timeout) | Self::ConnectTimeout | Self::ResponseTimeout | Self::OnlyIfCached => 504,
+            Self::Dns(_)
+            | Self::Refused
+            | Self::Unroutable
+            | Self::Terminated
+            | Self::BadResponse(_)
+            | Self::Incomplete
+            | Self::ParentRefused(_) => 502,
+            Self::Limit => 503,
+            Self::Loop => 508,
+        }
+    }
+
+    /// The error type of RFC 9209 §2.3.
+    #[must_use]
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
+            Self::HttpsWithoutConnect | Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
+            Self::Egress(_) => "destination_ip_prohibited",
+            Self::Dns(DnsProblem::Timeout) => "dns_timeout",
+            Self::Dns(_) => "dns_error",
+            Self::Refused => "connection_refused",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Unroutable => "destination_ip_unroutable",
+            Self::Terminated => "connection_terminated",
+            Self::BadResponse(_) => "http_protocol_error",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::Incomplete => "http_response_incomplete",
+            Self::ParentRefused(_) => "destination_unavailable",
+            Self::Loop => "proxy_loop_detected",
+            Self::Limit => "connection_limit_reached",
+            Self::Internal => "proxy_internal_error",
+        }
+    }
+
+    /// Whether the client's connection must end with the answer whatever the client asked for: nobody knows where its next request begins.
+    #[must_use]
+    pub const fn closes(self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::RequestTimeout | Self::Limit | Self::Internal)
+    }
+
+    /// What the client can do about it; empty where nothing.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::NotForAProxy => {
+                "To use it, set it as the proxy of your client: for example `http_proxy=http://HOST:PORT` and `https_proxy=http://HOST:PORT` in the environment, or `curl -x http://HOST:PORT URL`."
+            }
+            Self::HttpsWithoutConnect => {
+                "Set the proxy for https as well (`https_proxy=http://HOST:PORT`): the client then sends CONNECT host:443."
+            }
+            Self::Dns(_) => "Check the spelling of the name. Where it is right, this node's resolver does not know it.",
+            Self::Loop => "A proxy on the way names this cluster as its parent, or a name of this proxy resolves to itself.",
+            _ => "",
+        }
+    }
+
+    /// The failure of a connection attempt.
+    #[must_use]
+    pub fn connecting(fault: &Fault) -> Self {
+        match fault {
+            Fault::Refused => Self::Refused,
+            Fault::Timeout(_) => Self::ConnectTimeout,
+            Fault::Exhausted => Self::Limit,
+            Fault::Unreachable => Self::Unroutable,
+            _ => Self::Terminated,
+        }
+    }
+
+    /// The failure of an exchange after the connection was made.
+    #[must_use]
+    pub fn exchanging(fault: &Fault) -> Self {
+        match fault {
+            Fault::Timeout(_) => Self::ResponseTimeout,
+            Fault::Malformed(malformed) => Self::BadResponse(*malformed),
+            Fault::Exhausted => Self::Limit,
+            _ => Self::Terminated,
+        }
+    }
+}
+
+/// What a page says beside the failure.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// What the operator calls it on pages.
+    pub visible_hostname: &'a str,
+    /// Revision in force.
+    pub revision: &'a str,
+    /// Id of the request.
+    pub request_id: &'a str,
+    /// Target as sent.
+    pub url: &'a str,
+    /// Method as sent.
+    pub method: &'a str,
+    /// The client, in words.
+    pub client: &'a str,
+    /// The rule that decided; empty: none did.
+    pub rule: &'a str,
+    /// A page of the bundle; `None`: the built-in one.
+    pub page: Option<&'a str>,
+}
+
+/// Appends the whole answer to `out`. `head_only` for HEAD; `close`: the connection ends with it.
+pub fn write(out: &mut Vec<u8>, failure: Failure, circumstances: &Circumstances<'_>, now: SystemTime, head_only: bool, close: bool) {
+    let body = page(failure, circumstances);
+    let status = proxy_status::entry(circumstances.node, failure.error_type(), "");
+    let mut fields = vec![("Cache-Control", "no-store"), ("Proxy-Status", status.as_str())];
+    if !circumstances.request_id.is_empty() {
+        fields.push(("Shoal-Request-Id", circumstances.request_id));
+    }
+    let canned = Canned {
+        status: failure.status(),
+        now,
+        content_type: "text/html; charset=utf-8",
+        fields: &fields,
+        body: body.as_bytes(),
+        persistence: if close { Persistence::Close } else { Persistence::Implied },
+    };
+    if head_only { canned.write_head(out) } else { canned.write(out) }
+}
+
+const PAGE: &str = "<!DOCTYPE html>
+<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{{status}}</title></head><body>
+<h1>{{status}}</h1>
+<p>{{message}}</p>
+{{advice}}{{denial}}<p><code>{{method}} {{url}}</code></p>
+<hr><p><small>Shoal proxy {{node}}, revision {{revision}}, request {{request_id}}, client {{client}}</small></p>
+</body></html>
+";
+
+fn page(failure: Failure, circumstances: &Circumstances<'_>) -> String {
+    let explain = explain_command(circumstances);
+    let value = |name: &str| {
+        Some(match name {
+            "url" => circumstances.url.to_owned(),
+            "method" => circumstances.method.to_owned(),
+            "client" => circumstances.client.to_owned(),
+            "rule" => circumstances.rule.to_owned(),
+            "revision" => circumstances.revision.to_owned(),
+            "request_id" => circumstances.request_id.to_owned(),
+            "node" => circumstances.visible_hostname.to_owned(),
+            "explain" => explain.clone(),
+            "status" => format!("{} {}", failure.status(), reason(failure.status())),
+            "message" => failure.to_string(),
+            _ => return None,
+        })
+    };
+    if let Some(page) = circumstances.page {
+        return pages::fill(page, value);
+    }
+    let advice = match failure.advice() {
+        "" => String::new(),
+        advice => format!("<p>{advice}</p>\n"),
+    };
+    let denial = if circumstances.rule.is_empty() {
+        ""
+    } else {
+        "<p>The rule that decided: <code>{{rule}}</code>. To see why: <code>{{explain}}</code></p>\n"
+    };
+    pages::fill(&PAGE.replace("{{advice}}", &advice).replace("{{denial}}", denial), value)
+}
+
+/// The command that explains the decision. Quoted for a shell: the URL is the client's.
+fn explain_command(circumstances: &Circumstances<'_>) -> String {
+    let quoted = format!("'{}'", circumstances.url.replace('\'', "'\\''"));
+    let mut command = format!("shoal explain {quoted} --client {}", circumstances.client);
+    if circumstances.method != "GET" {
+        command.push_str(&format!(" --method {}", circumstances.method));
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Circumstances<'_> = Circumstances {
+        node: "proxy-node-1",
+        visible_hostname: "proxy-node-1",
+        revision: "r7",
+        request_id: "0190-id",
+        url: "http://x/<script>'",
+        method: "GET",
+        client: "10.0.0.1",
+        rule: "",
+        page: None,
+    };
+
+    #[test]
+    fn the_table() {
+        for (failure, status, error) in [
+            (Failure::Malformed(Malformed::LengthAndCoding), 400, "http_request_error"),
+            (Failure::Malformed(Malformed::TargetTooLong), 414, "http_request_error"),
+            (Failure::Malformed(Malformed::HeadTooLarge), 431, "http_request_error"),
+            (Failure::Malformed(Malformed::Scheme), 501, "http_request_error"),
+            (Failure::NotForAProxy, 400, "http_request_error"),
+            (Failure::HttpsWithoutConnect, 501, "http_request_denied"),
+            (Failure::RequestTimeout, 408, "http_request_error"),
+            (Failure::Denied, 403, "http_request_denied"),
+            (Failure::Egress(EgressDenial::Metadata), 403, "destination_ip_prohibited"),
+            (Failure::Dns(DnsProblem::NotFound), 502, "dns_error"),
+            (Failure::Dns(DnsProblem::Timeout), 504, "dns_timeout"),
+            (Failure::Refused, 502, "connection_refused"),
+            (Failure::ConnectTimeout, 504, "connection_timeout"),
+            (Failure::Terminated, 502, "connection_terminated"),
+            (Failure::BadResponse(Malformed::ContentLength), 502, "http_protocol_error"),
+            (Failure::ResponseTimeout, 504, "http_response_timeout"),
+            (Failure::Incomplete, 502, "http_response_incomplete"),
+            (Failure::ParentRefused(407), 502, "destination_unavailable"),
+            (Failure::Loop, 508, "proxy_loop_detected"),
+            (Failure::OnlyIfCached, 504, "http_request_denied"),
+            (Failure::Limit, 503, "connection_limit_reached"),
+            (Failure::Internal, 500, "proxy_internal_error"),
+        ] {
+            assert_eq!((failure.status(), failure.error_type()), (status, error), "{failure:?}");
+            assert!(!reason(failure.status()).is_empty(), "{failure:?}");
+        }
+    }
+
+    fn answer(failure: Failure, here: &Circumstances<'_>, close: bool) -> (String, String) {
+        let mut out = Vec::new();
+        write(&mut out, failure, here, SystemTime::UNIX_EPOCH, false, close);
+        let text = String::from_utf8(out).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn an_answer_is_whole_and_escaped() {
+        let (head, body) = answer(Failure::Refused, &HERE, true);
+        assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+        assert!(head.contains("\r\nProxy-Status: proxy-node-1; error=connection_refused\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())) && head.contains("Connection: close"), "{head}");
+        assert!(body.contains("http://x/&lt;script&gt;&#39;") && !body.contains("<script>") && !body.contains("{{"));
+    }
+
+    #[test]
+    fn a_denial_names_rule_revision_request_and_command() {
+        let here = Circumstances { rule: "deny: [blocked] (rule 2)", url: "http://x/y", ..HERE };
+        let body = answer(Failure::Denied, &here, false).1;
+        for part in ["deny: [blocked] (rule 2)", "r7", "0190-id", "shoal explain &#39;http://x/y&#39; --client 10.0.0.1"] {
+            assert!(body.contains(part), "{part} in {body}");
+        }
+        let own = Circumstances { page: Some("<b>{{rule}} {{nothing}}</b>"), ..here };
+        assert_eq!(answer(Failure::Denied, &own, false).1, "<b>deny: [blocked] (rule 2) {{nothing}}</b>");
+    }
+}

@@ -1,0 +1,297 @@
+//! From options to a serving process, and from there to its end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use chassis::{
+    Fail, Failure, Problem, Process, Rendered,
+    membership::{self, ControlEndpoints},
+};
+use futures::StreamExt;
+use jiff::tz::TimeZone;
+use relay::worker::{Phase, Settings, Workers};
+use tokio::sync::Notify;
+
+use crate::{
+    Options,
+    api::{Api, POLICY},
+    cache::store::Store,
+    config::Generation,
+    dns::{self, Resolver},
+    egress::{self, ClusterPorts},
+    listen::{self, Doors},
+    metrics::Metrics,
+    node::{Local, Node, Steady, structured, unix_millis},
+    record::{self, Recorder},
+};
+
+/// How often counters are handed to the exporter.
+const EXPORT: Duration = Duration::from_secs(1);
+/// How often host names of the cluster's own ports are resolved again.
+const NAMES: Duration = Duration::from_secs(30);
+/// How long one of them may take, and how many are asked for at once.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+const RESOLVE_AT_ONCE: usize = 16;
+/// How long the crash of the test hook waits for its acknowledgement to leave.
+const CRASH_AFTER: Duration = Duration::from_millis(500);
+
+/// Runs the node on the control runtime until it is drained.
+pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    let cluster_key = process.cluster_key()?;
+    let proxy = process.bind("proxy", options.proxy)?;
+    let relay = process.bind("relay", options.relay)?;
+    let variables = variables(&proxy.local_addr(), &relay.local_addr());
+    let workers = options.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let doors = Arc::new(Doors::new(relay, proxy, workers).fail("open the doors", "choose other addresses")?);
+    let log = process.data_dir().path("access.log");
+    let (recorder, log_thread) = record::start(log).fail("open access.log in the data dir", "check its permissions and the disk")?;
+    let resolver = resolver(&process)?;
+    process.serve_admin(axum::Router::new())?;
+
+    let published = Arc::new(Mutex::new(Published::Nothing));
+    let follower =
+        process.configuration(variables, applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()))?;
+    follower.first().await?;
+    let node = node(&process, &published, *cluster_key.as_bytes(), resolver, recorder)?;
+    refresh_ports(&process, &node, &doors);
+    spawn_followers(&process, &node, &doors);
+
+    let workers = start_workers(&node, &doors, workers)?;
+    let api = Api { node: node.clone(), clock: process.clock() };
+    process.serve_grpc(tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)), &POLICY)?;
+    refresh_ports(&process, &node, &doors);
+    process.register();
+    process.set_ready(true);
+    tracing::info!(revision = %node.current.load().revision, doors = ?doors.addresses(), "serving");
+
+    let workers = Arc::new(workers);
+    let leaving = tokio::spawn(leave(process.clone(), node.clone(), workers.clone()));
+    let finish_within = process.options().drain_timeout;
+    let drained = process
+        .drain(async move {
+            drop(leaving.await);
+            if let Some(workers) = Arc::into_inner(workers) {
+                let drained = workers.drain(finish_within).await;
+                tracing::info!(cut = drained.aborted, "drained");
+            }
+        })
+        .await;
+    drop((node, published, follower));
+    last_lines(&log_thread).await;
+    drained
+}
+
+/// The log's thread ends when the last recorder has gone and everything queued is written; a task that still holds one is not waited for longer.
+async fn last_lines(log_thread: &std::thread::JoinHandle<()>) {
+    for _ in 0..20 {
+        if log_thread.is_finished() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+fn variables(proxy: &std::io::Result<SocketAddr>, relay: &std::io::Result<SocketAddr>) -> BTreeMap<String, String> {
+    let text = |address: &std::io::Result<SocketAddr>| address.as_ref().map(ToString::to_string).unwrap_or_default();
+    [("listen.proxy".to_owned(), text(proxy)), ("listen.relay".to_owned(), text(relay))].into()
+}
+
+fn resolver(process: &Process) -> Result<Resolver, Failure> {
+    let system = Arc::new(dns::system().fail("set up name resolution", "check /etc/resolv.conf and /etc/hosts")?);
+    let (resolver, questions) = Resolver::new();
+    // A run after a panic goes on with the same questions.
+    let questions = Arc::new(tokio::sync::Mutex::new(questions));
+    let answering = resolver.clone();
+    process.spawn("dns", move || {
+        let (resolver, questions, system) = (answering.clone(), questions.clone(), system.clone());
+        async move {
+            let mut questions = questions.lock().await;
+            dns::serve(resolver, &mut questions, |host| dns::look_up(system.clone(), host)).await;
+        }
+    });
+    Ok(resolver)
+}
+
+/// The configuration in force, before and after there is a node to have it.
+enum Published {
+    Nothing,
+    First(Arc<Generation>),
+    Running(Arc<Node>),
+}
+
+/// What the chassis calls, on a blocking thread, with every new configuration.
+fn applier(
+    process: &Process,
+    doors: &Arc<Doors>,
+    published: &Arc<Mutex<Published>>,
+    crash_on: Option<String>,
+) -> impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static {
+    let (process, doors, published) = (process.clone(), doors.clone(), published.clone());
+    move |rendered| {
+        let generation = Arc::new(Generation::build(&rendered)?);
+        let binds: Vec<SocketAddr> = generation.binds().collect();
+        doors.reconcile(&binds).map_err(|errors| errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>())?;
+        if let Some(first) = binds.first() {
+            process.endpoint("proxy", *first);
+        }
+        if crash_on.as_ref() == Some(&generation.document.visible_hostname) {
+            crash_soon(&process);
+        }
+        let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*published {
+            Published::Running(node) => install(&process, &doors, node, generation),
+            Published::Nothing | Published::First(_) => *published = Published::First(generation),
+        }
+        Ok(())
+    }
+}
+
+fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<Generation>) {
+    node.store.set_capacity(generation.document.cache.memory);
+    tracing::info!(revision = %generation.revision, "configuration in force");
+    node.current.store(generation);
+    refresh_ports(process, node, doors);
+}
+
+/// For tests only: a revision that applies, is acknowledged, and then takes the process down.
+fn crash_soon(process: &Process) {
+    process.spawn("test-crash", || async {
+        tokio::time::sleep(CRASH_AFTER).await;
+        tracing::error!("--test-crash-on-visible-hostname: crashing as asked");
+        std::process::abort();
+    });
+}
+
+fn node(
+    process: &Process,
+    published: &Mutex<Published>,
+    cluster_key: [u8; 32],
+    resolver: Resolver,
+    recorder: Recorder,
+) -> Result<Arc<Node>, Failure> {
+    let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+    let Published::First(generation) = &*published else {
+        return Err(Failure::new("there is no configuration although one was applied").remedy("this is a defect: please report it"));
+    };
+    let node = Arc::new(Node {
+        name: process.name().to_owned(),
+        cache_name: structured(process.name()),
+        pseudonym: ArcSwap::from_pointee(pseudonym(process)),
+        cluster_key,
+        store: Store::new(generation.document.cache.memory),
+        current: ArcSwap::new(generation.clone()),
+        ports: ArcSwap::default(),
+        cluster_names: ArcSwap::default(),
+        resolver,
+        recorder,
+        metrics: Metrics::new(),
+        serving: AtomicBool::new(true),
+        zone: TimeZone::system(),
+        steady: Steady::start(unix_millis()),
+    });
+    *published = Published::Running(node.clone());
+    Ok(node)
+}
+
+/// Name + cluster id (DESIGN §7).
+fn pseudonym(process: &Process) -> String {
+    match process.cluster_id() {
+        id if id.is_empty() => process.name().to_owned(),
+        id => format!("{}.{id}", process.name()),
+    }
+}
+
+/// Computes the cluster's own ports anew.
+fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
+    let ControlEndpoints { addresses, names } = process.membership().borrow().control_endpoints();
+    let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
+    let listeners = process.listeners().into_values().chain(doors.addresses());
+    node.ports.store(Arc::new(ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names)));
+}
+
+fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
+    let resolved = Arc::new(Notify::new());
+    let (watched, following, doors, told) = (process.clone(), node.clone(), doors.clone(), resolved.clone());
+    process.spawn("cluster-ports", move || {
+        follow_membership(watched.clone(), watched.membership(), following.clone(), doors.clone(), told.clone())
+    });
+    let (membership, naming) = (process.membership(), node.clone());
+    process.spawn("cluster-names", move || follow_names(membership.clone(), naming.clone(), resolved.clone()));
+    let exporting = node.clone();
+    process.spawn("metrics-export", move || export(exporting.clone()));
+}
+
+async fn follow_membership(process: Process, mut membership: membership::Watch, node: Arc<Node>, doors: Arc<Doors>, resolved: Arc<Notify>) {
+    loop {
+        refresh_ports(&process, &node, &doors);
+        node.pseudonym.store(Arc::new(pseudonym(&process)));
+        tokio::select! {
+            () = membership.changed() => {}
+            () = resolved.notified() => {}
+        }
+    }
+}
+
+/// Knows endpoints that are advertised by host name by their addresses too. The names themselves are denied without this.
+async fn follow_names(mut membership: membership::Watch, node: Arc<Node>, resolved: Arc<Notify>) {
+    loop {
+        let names = membership.borrow().control_endpoints().names;
+        if !names.is_empty() {
+            let hosts: BTreeSet<String> = names.iter().map(|(host, _)| host.clone()).collect();
+            let asking = hosts.into_iter().map(|host| async {
+                let answer = tokio::time::timeout(RESOLVE_WITHIN, node.resolver.resolve(&host)).await;
+                let addresses = answer.ok().and_then(Result::ok).map(|found| found.to_vec());
+                (host, addresses)
+            });
+            let answers = futures::stream::iter(asking).buffer_unordered(RESOLVE_AT_ONCE).collect().await;
+            let known = node.cluster_names.load().as_ref().clone().resolved(answers);
+            node.cluster_names.store(Arc::new(known));
+            resolved.notify_one();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(NAMES) => {}
+            () = other_names(&mut membership, &names) => {}
+        }
+    }
+}
+
+/// Returns once other names are advertised than these.
+async fn other_names(membership: &mut membership::Watch, names: &HashSet<(String, u16)>) {
+    while membership.borrow().control_endpoints().names == *names {
+        membership.changed().await;
+    }
+}
+
+async fn export(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(EXPORT).await;
+        node.metrics.cache_objects.set(node.store.objects());
+        node.metrics.cache_bytes.set(node.store.used());
+        node.metrics.cache_capacity.set(node.store.capacity());
+        node.metrics.log_dropped.set(node.recorder.dropped());
+        node.metrics.export();
+    }
+}
+
+/// One runtime per core.
+pub fn start_workers(node: &Arc<Node>, doors: &Arc<Doors>, workers: usize) -> Result<Workers, Failure> {
+    let (node, doors, seed) = (node.clone(), doors.clone(), RandomState::new());
+    Workers::start(Settings { name: "proxy", workers }, move |worker| {
+        let local = Local::new(node.clone(), &worker, seed.hash_one(worker.index()));
+        listen::serve(worker, local, doors.follow())
+    })
+    .fail("start the workers", "check the limits of this process")
+}
+
+/// The drain begins: the health path says so, answers close their connections, new ones are still accepted.
+async fn leave(process: Process, node: Arc<Node>, workers: Arc<Workers>) {
+    process.stop().wait().await;
+    node.serving.store(false, std::sync::atomic::Ordering::Relaxed);
+    workers.advance(Phase::Leaving);
+}

@@ -1,0 +1,340 @@
+//! One request on a connection, from its head to its record: who asks, what is decided, what is answered, what is written down.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use relay::{
+    head::{Request, RequestHead, Version},
+    method::Method,
+    respond::Canned,
+    rewrite::{HeadWriter, Persistence},
+    stream::Stream,
+    via,
+};
+use uuid::Uuid;
+
+use crate::{
+    admit::{Answer, Decision, Question},
+    cache::key::Key,
+    config::Generation,
+    fetch,
+    node::{Local, unix_millis},
+    record::{Outcome, Record},
+    request::{self, Ask, Client, Destination, Door, Trust},
+    respond::{self, Circumstances, Failure},
+    route, tunnel, upstream,
+};
+
+/// What becomes of the client's connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The next request may come.
+    Keep,
+    /// It ends, and what the client still sends is read and dropped for a moment.
+    Close,
+    /// It ends in a way that cannot be taken for a complete answer.
+    Abort,
+}
+
+/// The state of one request.
+pub struct Turn {
+    /// The worker's own.
+    pub local: Rc<Local>,
+    /// The configuration that decides all of it.
+    pub generation: Arc<Generation>,
+    /// Through which door it came.
+    pub door: Door,
+    /// Who asks.
+    pub client: Client,
+    /// Its id.
+    pub id: Uuid,
+    /// When it was there.
+    pub started: Instant,
+    /// The same, in Unix milliseconds.
+    pub now: u64,
+    /// Its method.
+    pub method: Method,
+    /// Its version.
+    pub version: Version,
+    /// Whether the client can send another request after it.
+    pub persistent: bool,
+    /// What will be written down.
+    pub record: Record,
+    /// Scratch for heads.
+    pub out: Vec<u8>,
+}
+
+/// A request: the index of its head, and the bytes.
+#[derive(Clone)]
+pub struct Asked {
+    /// Index.
+    pub head: RequestHead,
+    /// Bytes.
+    pub bytes: Bytes,
+}
+
+impl Asked {
+    /// Both together.
+    #[must_use]
+    pub fn view(&self) -> Request<'_> {
+        self.head.view(&self.bytes)
+    }
+
+    /// The fields by which the cache goes.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        request::sent_fields(self.view())
+    }
+}
+
+impl Turn {
+    /// Begins. `source` is whoever the connection belongs to.
+    #[must_use]
+    pub fn new(local: &Rc<Local>, generation: Arc<Generation>, door: Door, source: IpAddr, asked: &Asked) -> Self {
+        let request = asked.view();
+        let trust = Trust { downstreams: &generation.trusted_downstreams, unbelieved: generation.document.forwarded_for };
+        let client = request::client(request, door, source, &trust);
+        let now = unix_millis();
+        let id = request::carried_id(request, client.trusted).unwrap_or_else(|| local.ids.borrow_mut().next(now));
+        let record = if generation.logged {
+            Record {
+                client: Some(client.address),
+                method: request.method_text().into(),
+                url: request.target_text().into(),
+                ..Record::default()
+            }
+        } else {
+            Record::default()
+        };
+        Self {
+            local: local.clone(),
+            door,
+            client,
+            id,
+            started: Instant::now(),
+            now,
+            method: request.method(),
+            version: request.version(),
+            persistent: asked.head.persistent(),
+            record,
+            out: Vec::with_capacity(1024),
+            generation,
+        }
+    }
+
+    /// Now, in steady seconds: what ages are reckoned by.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.local.node.steady.seconds()
+    }
+
+    /// Answers the request, to the end, and writes it down.
+    pub async fn run(mut self, stream: &mut Stream, asked: &Asked, health_path: Option<&str>) -> After {
+        let sent_before = stream.sent();
+        let after = match request::ask(asked.view(), self.door, health_path) {
+            Ok(ask @ (Ask::Health | Ask::Probe)) => {
+                // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
+                self.persistent &= asked.head.framing().is_empty();
+                return if matches!(ask, Ask::Health) { self.health(stream).await } else { self.probe(stream).await };
+            }
+            Ok(Ask::Fetch { destination, path }) => {
+                self.local.node.metrics.requests.add(1);
+                // What a fetch needs is much more than a tunnel does, which would hold room for it as long as it lasts.
+                Box::pin(self.fetch(stream, asked, &destination, path)).await
+            }
+            Ok(Ask::Tunnel(destination)) => {
+                self.local.node.metrics.requests.add(1);
+                self.tunnel(stream, asked, &destination).await
+            }
+            Err(failure) => {
+                self.local.node.metrics.requests.add(1);
+                self.refuse(stream, asked, failure, None).await
+            }
+        };
+        self.finish(stream.sent().saturating_sub(sent_before));
+        after
+    }
+
+    async fn fetch(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination, path: &str) -> After {
+        let addresses = match self.admit(asked, destination).await {
+            Ok(addresses) => addresses,
+            Err((failure, decision)) => return self.refuse(stream, asked, failure, decision).await,
+        };
+        let host = match destination.address {
+            Some(_) => destination.host.as_ref(),
+            // With the dot at its end, where it has one: an origin sees it in Host.
+            None => {
+                asked.view().authority().map_or(destination.host.as_ref(), |authority| authority.text.split(':').next().unwrap_or_default())
+            }
+        };
+        let key = Key::new(host, destination.port, path.as_bytes());
+        fetch::run(self, stream, asked, destination, key, addresses).await
+    }
+
+    async fn tunnel(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination) -> After {
+        self.record.outcome = Outcome::Tunnel;
+        match self.admit(asked, destination).await {
+            Ok(addresses) => tunnel::run(self, stream, asked, destination, addresses).await,
+            Err((failure, decision)) => self.refuse(stream, asked, failure, decision).await,
+        }
+    }
+
+    /// Asks the rules. Answers the addresses of the destination where a rule wanted them.
+    async fn admit(&mut self, asked: &Asked, destination: &Destination) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
+        let request = asked.view();
+        if via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
+            return Err((Failure::Loop, None));
+        }
+        let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
+        let mut addresses = None;
+        loop {
+            let question = Question {
+                client: self.client.address,
+                host: &destination.host,
+                port: destination.port,
+                method: request.method_text(),
+                url: request.target_text().as_bytes(),
+                addresses: addresses.as_deref(),
+                day,
+                minute,
+            };
+            match self.generation.rules.decide(&question) {
+                Answer::Decided(decision) if decision.allowed => {
+                    return Ok(addresses.filter(|found: &Arc<[IpAddr]>| !found.is_empty()));
+                }
+                Answer::Decided(decision) => return Err((Failure::Denied, Some(decision))),
+                // A name without addresses matches no rule about addresses; connecting will say why there are none.
+                Answer::NeedsAddresses => {
+                    let found = upstream::resolve(&self.local, &destination.host, self.generation.document.timeouts.dns).await;
+                    addresses = Some(found.unwrap_or_else(|_| Arc::new([])));
+                }
+            }
+        }
+    }
+
+    /// Answers with a failure.
+    pub async fn refuse(&mut self, stream: &mut Stream, asked: &Asked, failure: Failure, decision: Option<Decision>) -> After {
+        let request = asked.view();
+        let metrics = &self.local.node.metrics;
+        match failure {
+            Failure::Denied | Failure::Egress(_) => metrics.denied.add(1),
+            _ => metrics.errors.add(1),
+        }
+        self.record.outcome = match failure {
+            Failure::Denied | Failure::Egress(_) | Failure::Loop => Outcome::Denied,
+            Failure::Malformed(_) | Failure::NotForAProxy | Failure::HttpsWithoutConnect | Failure::Trace => Outcome::None,
+            _ => self.record.outcome,
+        };
+        self.record.status = failure.status();
+        self.record.media_type = "text/html".into();
+        // A body that was not read would be taken for the next request.
+        let unread = !request.framing().is_empty();
+        let keep = self.keeps() && !failure.closes() && !unread && self.method != Method::Connect;
+        let rule = decision.map(|decision| self.generation.rules.describe(decision)).unwrap_or_default();
+        let page = decision.and_then(|decision| self.generation.rules.get(decision.rule?)?.page.clone());
+        let client = self.client.address.to_string();
+        let circumstances = Circumstances {
+            node: &self.local.node.name,
+            visible_hostname: &self.generation.document.visible_hostname,
+            revision: &self.generation.revision,
+            request_id: &self.id.to_string(),
+            url: request.target_text(),
+            method: request.method_text(),
+            client: &client,
+            rule: &rule,
+            page: page.as_deref(),
+        };
+        tracing::debug!(request_id = %self.id, %failure, status = failure.status(), url = request.target_text(), client, "refused");
+        self.out.clear();
+        let now = UNIX_EPOCH + Duration::from_millis(self.now);
+        respond::write(&mut self.out, failure, &circumstances, now, self.method == Method::Head, !keep);
+        self.send(stream, keep).await
+    }
+
+    /// Whether the connection outlives this request, as far as client and drain are concerned.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.persistent && !self.local.worker.leaving()
+    }
+
+    /// Sends what is in `out`.
+    pub async fn send(&mut self, stream: &mut Stream, keep: bool) -> After {
+        match stream.write_all(&[&self.out], self.generation.document.timeouts.write).await {
+            Ok(()) if keep => After::Keep,
+            Ok(()) => After::Close,
+            Err(_) => {
+                self.record.aborted = true;
+                After::Abort
+            }
+        }
+    }
+
+    /// Adds the fields of ours that every response carries.
+    pub fn common_fields(&self, head: &mut HeadWriter<'_>, origin_time: Duration) {
+        let mut text = [0; 36];
+        head.field("Shoal-Request-Id", self.id.hyphenated().encode_lower(&mut text).as_bytes());
+        if self.door != Door::Proxy {
+            head.number("Shoal-Origin-Time", u64::try_from(origin_time.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// The method as sent.
+    #[must_use]
+    pub fn method_text<'a>(&self, asked: &'a Asked) -> &'a [u8] {
+        asked.view().method_text().as_bytes()
+    }
+
+    /// Notes the media type of the answer for the log.
+    pub fn note_media_type(&mut self, value: Option<&[u8]>) {
+        if self.generation.logged {
+            self.record.media_type = String::from_utf8_lossy(value.unwrap_or_default()).into();
+        }
+    }
+
+    async fn health(&mut self, stream: &mut Stream) -> After {
+        let serving = self.local.node.is_serving() && !self.local.worker.leaving();
+        let (status, body): (u16, &[u8]) = if serving { (200, b"ready\n") } else { (503, b"draining\n") };
+        self.canned(stream, status, body, &[("Cache-Control", "no-store")]).await
+    }
+
+    /// A sign of life: from the data path, and without anything that could wait.
+    async fn probe(&mut self, stream: &mut Stream) -> After {
+        self.canned(stream, 200, b"", &[("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT")]).await
+    }
+
+    async fn canned(&mut self, stream: &mut Stream, status: u16, body: &[u8], fields: &[(&str, &str)]) -> After {
+        let keep = self.keeps();
+        let persistence = if keep { Persistence::Implied } else { Persistence::Close };
+        let now = UNIX_EPOCH + Duration::from_millis(self.now);
+        let canned = Canned { status, now, content_type: if body.is_empty() { "" } else { "text/plain" }, fields, body, persistence };
+        self.out.clear();
+        if self.method == Method::Head {
+            canned.write_head(&mut self.out)
+        } else {
+            canned.write(&mut self.out)
+        }
+        self.send(stream, keep).await
+    }
+
+    fn finish(mut self, sent: u64) {
+        let metrics = &self.local.node.metrics;
+        metrics.bytes_to_clients.add(sent);
+        if !self.generation.logged {
+            return;
+        }
+        self.record.bytes = sent;
+        self.record.elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.record.ended_at = self.now + self.record.elapsed;
+        self.local.node.recorder.record(self.record);
+    }
+
+    /// The route of a request.
+    #[must_use]
+    pub fn route<'a>(generation: &'a Generation, destination: &'a Destination) -> route::Route<'a> {
+        route::choose(destination, &generation.document.parents)
+    }
+}

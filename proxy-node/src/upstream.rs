@@ -1,0 +1,232 @@
+//! A connection to the next hop: from the pool, or a new one to the first address that answers.
+//!
+//! Every address is checked against the egress policy before it is used, pooled or not: what one client may reach another may not.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use relay::{
+    fault::Fault,
+    pool::Reuse,
+    stream::Stream,
+    wheel::{Kind, Timer},
+};
+
+use crate::{
+    config::Generation,
+    dns::{DnsProblem, Resolved},
+    egress,
+    node::Local,
+    record::Hierarchy,
+    request::Destination,
+    respond::Failure,
+    route::Route,
+};
+
+/// RFC 8305 §5: how long one attempt is alone before the next address is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Whether a pooled connection will do.
+#[derive(Clone, Copy, Debug)]
+pub enum From {
+    /// A pooled one, or a new one.
+    Pool(Reuse),
+    /// A new one: the pooled one was dead, or a tunnel needs its own.
+    New,
+}
+
+/// A connection to the next hop.
+pub struct Hop {
+    /// The connection.
+    pub stream: Stream,
+    /// Where it leads.
+    pub address: SocketAddr,
+    /// Whether it had been used before.
+    pub reused: bool,
+    /// Whether it leads to a parent proxy.
+    pub parent: bool,
+}
+
+impl Hop {
+    /// For the log.
+    #[must_use]
+    pub const fn hierarchy(&self) -> Hierarchy {
+        if self.parent { Hierarchy::Parent(self.address.ip()) } else { Hierarchy::Direct(self.address.ip()) }
+    }
+}
+
+/// Resolves a destination, within the deadline for it.
+pub async fn resolve(local: &Local, host: &str, deadline: Duration) -> Resolved {
+    if let Some(known) = local.node.resolver.cached(host) {
+        return known;
+    }
+    let timer = Timer::new(local.worker.wheel());
+    timer.within(Kind::Other, deadline, local.node.resolver.resolve(host)).await.unwrap_or(Err(DnsProblem::Timeout))
+}
+
+/// Connects to the next hop of a route, for a client. `addresses` are the destination's where somebody has resolved it already.
+pub async fn connect(
+    local: &Rc<Local>,
+    generation: &Generation,
+    client: IpAddr,
+    route: Route<'_>,
+    from: From,
+    addresses: Option<Arc<[IpAddr]>>,
+) -> Result<Hop, Failure> {
+    match route {
+        Route::Direct(destination) => direct(local, generation, client, destination, from, addresses).await,
+        Route::Parents(asked, parents) => {
+            let ports = local.node.ports.load();
+            egress::check_unresolved(&generation.document.access.egress, &ports, client, asked).map_err(Failure::Egress)?;
+            let mut failure = Failure::Unroutable;
+            for parent in parents {
+                let destination = Destination { host: parent.host.as_str().into(), address: parent.host.parse().ok(), port: parent.port };
+                // The parents themselves are the operator's word: the egress policy is for what clients name.
+                let found = match candidates(local, generation, &destination, None).await {
+                    Ok(candidates) => open(local, generation, &candidates, from).await,
+                    Err(failure) => Err(failure),
+                };
+                match found {
+                    Ok(hop) => return Ok(Hop { parent: true, ..hop }),
+                    Err(reason) => {
+                        tracing::warn!(parent = %destination.authority(), %reason, "parent proxy out of reach");
+                        failure = reason;
+                    }
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn direct(
+    local: &Rc<Local>,
+    generation: &Generation,
+    client: IpAddr,
+    destination: &Destination,
+    from: From,
+    addresses: Option<Arc<[IpAddr]>>,
+) -> Result<Hop, Failure> {
+    let mut candidates = candidates(local, generation, destination, addresses).await?;
+    let ports = local.node.ports.load();
+    let mut denied = None;
+    candidates.retain(|address| match egress::check(&generation.document.access.egress, &ports, client, &destination.host, *address) {
+        Ok(()) => true,
+        Err(denial) => {
+            denied.get_or_insert(denial);
+            false
+        }
+    });
+    match (candidates.is_empty(), denied) {
+        (true, Some(denial)) => Err(Failure::Egress(denial)),
+        _ => open(local, generation, &candidates, from).await,
+    }
+}
+
+/// The addresses of a destination, in the order in which they are tried.
+async fn candidates(
+    local: &Local,
+    generation: &Generation,
+    destination: &Destination,
+    addresses: Option<Arc<[IpAddr]>>,
+) -> Result<Vec<SocketAddr>, Failure> {
+    if let Some(address) = destination.address {
+        return Ok(vec![SocketAddr::new(address, destination.port)]);
+    }
+    let addresses = match addresses {
+        Some(known) => known,
+        None => resolve(local, &destination.host, generation.document.timeouts.dns).await.map_err(Failure::Dns)?,
+    };
+    Ok(interleave(&addresses).into_iter().map(|address| SocketAddr::new(address, destination.port)).collect())
+}
+
+/// RFC 8305 §4: the families take turns, beginning with that of the first address.
+fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let (mut same, mut other): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|address| address.is_ipv6() == first.is_ipv6());
+    same.reverse();
+    other.reverse();
+    let mut order = Vec::with_capacity(addresses.len());
+    while !(same.is_empty() && other.is_empty()) {
+        order.extend(same.pop());
+        order.extend(other.pop());
+    }
+    order
+}
+
+async fn open(local: &Rc<Local>, generation: &Generation, candidates: &[SocketAddr], from: From) -> Result<Hop, Failure> {
+    let metrics = &local.node.metrics;
+    if let From::Pool(reuse) = from {
+        for address in candidates {
+            if let Some(stream) = local.pool.take(address, 0, reuse) {
+                metrics.upstream_reused.add(1);
+                return Ok(Hop { stream, address: *address, reused: true, parent: false });
+            }
+        }
+    }
+    let (stream, address) =
+        race(local, candidates, generation.document.timeouts.connect).await.map_err(|fault| Failure::connecting(&fault))?;
+    metrics.upstream_connections.add(1);
+    Ok(Hop { stream, address, reused: false, parent: false })
+}
+
+/// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too long; the first connection wins.
+async fn race(local: &Local, candidates: &[SocketAddr], deadline: Duration) -> Result<(Stream, SocketAddr), Fault> {
+    let timer = Timer::new(local.worker.wheel());
+    let all = async {
+        let mut rest = candidates.iter().copied();
+        let mut attempts = FuturesUnordered::new();
+        let mut worst = Fault::Unreachable;
+        loop {
+            let more = rest.next().map(|address| {
+                attempts.push(async move { Stream::connect(&local.worker, address, deadline).await.map(|stream| (stream, address)) });
+            });
+            tokio::select! {
+                biased;
+                attempt = attempts.next() => match attempt {
+                    Some(Ok(connected)) => return Ok(connected),
+                    Some(Err(fault)) => worst = graver(worst, fault),
+                    None => return Err(worst),
+                },
+                () = local.worker.wheel().sleep(STAGGER), if more.is_some() => {}
+            }
+        }
+    };
+    timer.within(Kind::Connect, deadline, all).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
+}
+
+/// Which of two failures says more: an answer says more than silence, and silence more than no way there.
+const fn graver(one: Fault, other: Fault) -> Fault {
+    const fn rank(fault: &Fault) -> u8 {
+        match fault {
+            Fault::Unreachable => 0,
+            Fault::Timeout(_) => 1,
+            Fault::Exhausted => 3,
+            _ => 2,
+        }
+    }
+    if rank(&other) >= rank(&one) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        for (found, order) in [
+            (vec!["::1", "::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"], vec!["::1", "1.1.1.1", "::2", "2.2.2.2", "3.3.3.3"]),
+            (vec!["1.1.1.1", "::1", "::2"], vec!["1.1.1.1", "::1", "::2"]),
+            (vec!["1.1.1.1"], vec!["1.1.1.1"]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(interleave(&parse(&found)), parse(&order));
+        }
+    }
+}

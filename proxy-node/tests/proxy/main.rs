@@ -1,0 +1,9 @@
+//! The node against real sockets: well-behaved peers and others, in both doors.
+
+mod api;
+mod cache;
+mod connect;
+mod doors;
+mod misbehaviour;
+mod relaying;
+mod support;

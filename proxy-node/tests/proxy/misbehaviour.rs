@@ -1,0 +1,117 @@
+//! Origins that do what they should not, and clients that try what they must not.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::Duration,
+};
+
+use crate::support::{Gate, Origin, Proxy, Then, connect, read_reply};
+
+#[test]
+fn broken_answers_are_502_with_their_reason() {
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(70_000));
+    for (answer, then, error) in [
+        ("", Then::Close, "connection_terminated"),
+        ("", Then::Reset, "connection_terminated"),
+        ("garbage\r\n\r\n", Then::Close, "http_protocol_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Then::Keep, "http_protocol_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", Then::Keep, "http_protocol_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Then::Keep, "http_protocol_error"),
+        ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", Then::Keep, "http_protocol_error"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Then::Keep, "http_protocol_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", Then::Close, "http_response_incomplete"),
+        ("HTTP/1.1 200", Then::Close, "connection_terminated"),
+        (huge.as_str(), Then::Keep, "http_protocol_error"),
+    ] {
+        let origin = Origin::answering(answer, then);
+        let proxy = Proxy::start();
+        let reply = proxy.get(&origin.url("/"));
+        let begin: String = answer.chars().take(60).collect();
+        assert_eq!(reply.status, 502, "{begin:?}");
+        assert_eq!(reply.field("proxy-status"), Some(format!("proxy-node-1; error={error}").as_str()), "{begin:?}");
+        assert_eq!(proxy.node.store.objects(), 0);
+    }
+}
+
+#[test]
+fn a_dead_a_silent_and_an_unknown_destination() {
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Proxy::with(|document| document.timeouts.read = Duration::from_millis(200));
+    let reply = proxy.get(&format!("http://{dead}/"));
+    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
+    let gate = Gate::default();
+    let waiting = gate.clone();
+    let silent = Origin::start(move |_, _| {
+        waiting.wait();
+        Then::Close
+    });
+    let reply = proxy.get(&silent.url("/"));
+    assert_eq!((reply.status, reply.field("proxy-status")), (504, Some("proxy-node-1; error=http_response_timeout")));
+    gate.open();
+    let reply = proxy.get("http://nowhere.example/");
+    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=dns_error")));
+    assert!(reply.text().contains("nowhere.example"));
+}
+
+#[test]
+fn an_origin_cannot_speak_in_our_name() {
+    let origin = Origin::answering(
+        "HTTP/1.1 500 Oops\r\nProxy-Status: proxy-node-1; error=proxy_internal_error\r\nShoal-Origin-Time: 1\r\nShoal-Request-Id: forged\r\nProxy-Authenticate: Basic\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n\r\n",
+        Then::Keep,
+    );
+    let reply = Proxy::start().get(&origin.url("/"));
+    assert_eq!(reply.status, 500);
+    for name in ["proxy-status", "shoal-origin-time", "proxy-authenticate", "x-hop"] {
+        assert_eq!(reply.field(name), None, "{name}");
+    }
+    assert_ne!(reply.field("shoal-request-id"), Some("forged"));
+    assert_eq!(reply.field("via"), Some("1.1 proxy-node-1.test"));
+}
+
+#[test]
+fn smuggling_is_refused_and_the_connection_closed() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Then::Keep);
+    let proxy = Proxy::start();
+    let url = origin.url("/");
+    for (request, status) in [
+        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd"), 400),
+        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd"), 400),
+        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), 501),
+        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"), 400),
+        (format!("GET {url} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400),
+        (format!("GET {url} HTTP/1.1\r\n\r\n"), 400),
+        (format!("GET {url} HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n"), 400),
+        (format!("GET {url} HTTP/1.1\nHost: a\n\n"), 400),
+        (format!("GET {url} HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"), 400),
+        (format!("GET {url}#x HTTP/1.1\r\nHost: a\r\n\r\n"), 400),
+        ("GET http://user@127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("GET http://0x7f.1/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        (format!("GET {url} HTTP/2.0\r\nHost: a\r\n\r\n"), 505),
+        (format!("GET http://a/{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000)), 414),
+        ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 501),
+    ] {
+        let mut stream = connect(proxy.address);
+        // Whatever follows a refused request must not be taken for another one.
+        stream.write_all(format!("{request}GET {url} HTTP/1.1\r\nHost: smuggled\r\n\r\n").as_bytes()).unwrap();
+        let reply = read_reply(&mut stream, "GET");
+        let begin: String = request.chars().take(120).collect();
+        assert_eq!(reply.status, status, "{begin:?}");
+        let mut rest = Vec::new();
+        drop(stream.read_to_end(&mut rest));
+        assert_eq!(rest, b"", "{begin:?}");
+    }
+    assert_eq!(origin.requests(), Vec::<String>::new(), "nothing reached the origin");
+}
+
+#[test]
+fn a_bad_chunk_in_a_request_never_becomes_a_message() {
+    let origin = Origin::start(|stream, _| {
+        drop(stream.read(&mut [0; 100]));
+        Then::Close
+    });
+    let proxy = Proxy::start();
+    let request = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", origin.url("/"));
+    assert_eq!(proxy.raw(request.as_bytes(), "POST").status, 400);
+}

@@ -1,0 +1,365 @@
+//! A node in this process, origins that do as they are told, and a client that hides nothing.
+
+use std::{
+    collections::HashMap,
+    io::{Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use cluster_config::document::{
+    Access, Acl, Egress, ProxyDocument, Rule, Term, Verdict,
+    egress::{EgressAllow, EgressTarget},
+    proxy::{AccessLog, AccessLogFormat, Cache, ForwardedFor, Listen, Timeouts},
+};
+use proxy_node::{
+    cache::store::Store,
+    config::Generation,
+    dns::{self, DnsProblem, Resolver},
+    egress::{self, ClusterPorts},
+    listen::Doors,
+    metrics::Metrics,
+    node::Node,
+    record, start,
+};
+use relay::worker::Workers;
+
+pub const KEY: [u8; 32] = [7; 32];
+pub const NAME: &str = "proxy-node-1";
+
+/// A node with both doors on loopback. Loopback origins are allowed; the node's own ports are not.
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub relay: SocketAddr,
+    pub node: Arc<Node>,
+    pub workers: Option<Workers>,
+    pub log: std::path::PathBuf,
+    pub doors: Arc<Doors>,
+    document: ProxyDocument,
+    _dir: tempfile::TempDir,
+}
+
+pub fn document(listen: SocketAddr) -> ProxyDocument {
+    let long = Duration::from_secs(20);
+    ProxyDocument {
+        listen: vec![Listen { bind: listen, health_path: Some("/".into()), proxy_protocol: false }],
+        visible_hostname: "test-node".into(),
+        trusted_downstreams: vec![],
+        forwarded_for: ForwardedFor::Replace,
+        cache: Cache { memory: 32 << 20, max_object_size: 1 << 20, collapsed_forwarding: true, refresh_patterns: vec![] },
+        parents: vec![],
+        access: Access {
+            acls: [("all".to_owned(), Acl::All)].into(),
+            rules: vec![Rule { verdict: Verdict::Allow, terms: vec![Term { acl: "all".into(), negated: false }], page: None }],
+            egress: Egress { allow: vec![EgressAllow { to: vec![EgressTarget::Loopback], ports: vec![], clients: vec![] }], deny: vec![] },
+        },
+        timeouts: Timeouts {
+            connect: long,
+            dns: long,
+            read: long,
+            write: long,
+            request_head: long,
+            request_body: long,
+            client_idle: long,
+            upstream_idle: long,
+            tunnel_idle: long,
+        },
+        access_log: AccessLog { format: AccessLogFormat::Squid },
+    }
+}
+
+impl Proxy {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut ProxyDocument)) -> Self {
+        Self::with_names(change, HashMap::new())
+    }
+
+    /// `names`: what the resolver answers; others do not exist.
+    pub fn with_names(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>) -> Self {
+        let bind = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        };
+        let (proxy, relay_door) = (bind(), bind());
+        let (address, relay) = (proxy.local_addr().unwrap(), relay_door.local_addr().unwrap());
+        let mut document = document(address);
+        change(&mut document);
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("access.log");
+        let (recorder, _thread) = record::start(log.clone()).unwrap();
+        let (resolver, mut questions) = Resolver::new();
+        let answering = resolver.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(dns::serve(answering, &mut questions, |host| {
+                let found = names.get(&*host).cloned();
+                async move { (found.map(Into::into).ok_or(DnsProblem::NotFound), Duration::from_secs(60)) }
+            }));
+        });
+        let generation = Generation::from_document("r1".into(), document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let node = Arc::new(Node {
+            name: NAME.into(),
+            cache_name: NAME.into(),
+            pseudonym: ArcSwap::from_pointee(format!("{NAME}.test")),
+            cluster_key: KEY,
+            store: Store::new(document.cache.memory),
+            current: ArcSwap::from_pointee(generation),
+            cluster_names: ArcSwap::default(),
+            ports: ArcSwap::from_pointee(ClusterPorts::new([], [address, relay], egress::own_addresses())),
+            resolver,
+            recorder,
+            metrics: Metrics::new(),
+            serving: AtomicBool::new(true),
+            zone: jiff::tz::TimeZone::UTC,
+            steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),
+        });
+        let doors = Arc::new(Doors::new(relay_door, proxy, 2).unwrap());
+        doors.reconcile(&[address]).unwrap();
+        let workers = start::start_workers(&node, &doors, 2).unwrap();
+        Self { address, relay, node, workers: Some(workers), log, doors, document, _dir: dir }
+    }
+
+    /// Puts another configuration in force.
+    pub fn change(&mut self, change: impl FnOnce(&mut ProxyDocument)) {
+        change(&mut self.document);
+        let generation =
+            Generation::from_document("r2".into(), self.document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        self.node.current.store(Arc::new(generation));
+    }
+
+    /// A request on a connection of its own, read to the end.
+    pub fn ask(&self, method: &str, url: &str, fields: &str) -> Reply {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        self.raw(format!("{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n").as_bytes(), method)
+    }
+
+    pub fn get(&self, url: &str) -> Reply {
+        self.ask("GET", url, "")
+    }
+
+    pub fn raw(&self, bytes: &[u8], method: &str) -> Reply {
+        let mut stream = connect(self.address);
+        stream.write_all(bytes).unwrap();
+        read_reply(&mut stream, method)
+    }
+
+    /// Lines of the access log once there are so many.
+    pub fn log_lines(&self, count: usize) -> Vec<String> {
+        until("the access log has its lines", || {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+}
+
+/// Waits for a state.
+pub fn until<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(reached) = state() {
+            return reached;
+        }
+        assert!(std::time::Instant::now() < deadline, "not reached: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+    /// The message was complete by its own framing.
+    pub complete: bool,
+}
+
+impl Reply {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+pub fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Reads one response, interim ones skipped.
+pub fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
+    let nothing = Reply { status: 0, head: String::new(), body: vec![], complete: false };
+    let head = loop {
+        let Some(head) = read_head(stream) else { return nothing };
+        if !head.starts_with("HTTP/1.1 1") {
+            break head;
+        }
+    };
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let mut reply = Reply { status, head, body: vec![], complete: true };
+    if method == "HEAD" || matches!(status, 204 | 304) || (method == "CONNECT" && status == 200) {
+        return reply;
+    }
+    if reply.field("transfer-encoding").is_some() {
+        reply.complete = read_chunks(stream, &mut reply.body);
+    } else if let Some(length) = reply.field("content-length").map(|length| length.parse::<usize>().unwrap()) {
+        let mut taken = (&mut *stream).take(length as u64);
+        reply.complete = taken.read_to_end(&mut reply.body).is_ok() && reply.body.len() == length;
+    } else {
+        reply.complete = stream.read_to_end(&mut reply.body).is_ok();
+    }
+    reply
+}
+
+/// False when the last chunk never came. Trailers go behind the body as text.
+fn read_chunks(stream: &mut TcpStream, body: &mut Vec<u8>) -> bool {
+    let line = |stream: &mut TcpStream| {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\r\n") {
+            if !matches!(stream.read(&mut byte), Ok(1)) {
+                return None;
+            }
+            line.push(byte[0]);
+        }
+        line.truncate(line.len() - 2);
+        String::from_utf8(line).ok()
+    };
+    loop {
+        let Some(size) = line(stream).and_then(|size| usize::from_str_radix(&size, 16).ok()) else { return false };
+        if size == 0 {
+            break;
+        }
+        let mut chunk = vec![0; size + 2];
+        if stream.read_exact(&mut chunk).is_err() {
+            return false;
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
+    loop {
+        match line(stream) {
+            Some(end) if end.is_empty() => return true,
+            Some(trailer) => body.extend_from_slice(trailer.as_bytes()),
+            None => return false,
+        }
+    }
+}
+
+/// What an origin does after a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Keep,
+    Close,
+    Reset,
+}
+
+/// An origin that runs a script for every request.
+pub struct Origin {
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Origin {
+    pub fn start(script: impl Fn(&mut TcpStream, &str) -> Then + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (requests, connections, script) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)), Arc::new(script));
+        let (seen, counted) = (Arc::clone(&requests), Arc::clone(&connections));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
+                std::thread::spawn(move || converse(stream, &seen, &*script));
+            }
+        });
+        Self { address, requests, connections }
+    }
+
+    /// Answers every request with these bytes.
+    pub fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+        let bytes = bytes.into();
+        Self::start(move |stream, _| {
+            drop(stream.write_all(&bytes));
+            then
+        })
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn converse(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &dyn Fn(&mut TcpStream, &str) -> Then) {
+    while let Some(head) = read_head(&mut stream) {
+        seen.lock().unwrap().push(head.clone());
+        match script(&mut stream, &head) {
+            Then::Keep => {}
+            Then::Close => return drop(stream.shutdown(Shutdown::Both)),
+            Then::Reset => {
+                drop(socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
+                return;
+            }
+        }
+    }
+}
+
+/// A whole response.
+pub fn response(fields: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{fields}\r\n{body}", body.len())
+}
+
+/// A gate that scripts wait at until the test opens it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn wait(&self) {
+        let mut open = self.0.0.lock().unwrap();
+        while !*open {
+            open = self.0.1.wait(open).unwrap();
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The door: gRPC in, commands out. Checks who asks and what, and nothing else.
+
+mod keep_alive;
+mod operate;
+mod opinions;
+pub mod refuse;
+mod register;
+mod watch;
+
+use std::time::Duration;
+
+use chassis::{
+    Policy, Role, StopSignal,
+    authorize::{ANYONE, Rule, SERVICES},
+};
+use cluster::Service;
+use futures::{StreamExt, stream::BoxStream};
+use prost::Message;
+use proto::registry::{self as pb, registry_server::Registry};
+use tonic::{Request, Response, Status, Streaming};
+pub use watch::Door;
+
+use crate::handle::Handle;
+
+/// Who may call what. The rules about names and lives of leases are in the handlers.
+pub static POLICY: Policy = Policy::new(&[
+    Rule::write("/shoal.registry.v1.Registry/Register", SERVICES),
+    Rule::read("/shoal.registry.v1.Registry/KeepAlive", SERVICES),
+    Rule::write("/shoal.registry.v1.Registry/Deregister", SERVICES),
+    Rule::write(
+        "/shoal.registry.v1.Registry/SetAdminState",
+        &[Role::Operator, Role::Service(Service::Console), Role::Service(Service::Balancer)],
+    ),
+    Rule::read("/shoal.registry.v1.Registry/ReportOpinions", &[Role::Service(Service::HealthChecker)]),
+    Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
+    Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
+]);
+
+/// The rpcs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api {
+    handle: Handle,
+    closing: StopSignal,
+    default_ttl: Duration,
+}
+
+impl Api {
+    /// Answers from what `handle` owns; streams end when `closing` is raised.
+    #[must_use]
+    pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration) -> Self {
+        Self { handle, closing, default_ttl }
+    }
+}
+
+#[tonic::async_trait]
+impl Registry for Api {
+    type KeepAliveStream = BoxStream<'static, Result<pb::KeepAliveResponse, Status>>;
+    type WatchStream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
+
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+        register::register(self, request).await.map(Response::new)
+    }
+
+    async fn keep_alive(&self, request: Request<Streaming<pb::KeepAliveRequest>>) -> Result<Response<Self::KeepAliveStream>, Status> {
+        Ok(Response::new(keep_alive::keep_alive(self, request)))
+    }
+
+    async fn deregister(&self, request: Request<pb::DeregisterRequest>) -> Result<Response<pb::DeregisterResponse>, Status> {
+        register::deregister(self, request).await.map(Response::new)
+    }
+
+    async fn set_admin_state(&self, request: Request<pb::SetAdminStateRequest>) -> Result<Response<pb::SetAdminStateResponse>, Status> {
+        operate::set_admin_state(self, request).await.map(Response::new)
+    }
+
+    async fn report_opinions(&self, request: Request<pb::ReportOpinionsRequest>) -> Result<Response<pb::ReportOpinionsResponse>, Status> {
+        opinions::report(self, request).await.map(Response::new)
+    }
+
+    async fn list_instances(&self, request: Request<pb::ListInstancesRequest>) -> Result<Response<pb::ListInstancesResponse>, Status> {
+        watch::list(self, request).await.map(Response::new)
+    }
+
+    /// [`Door`] answers Watch with bytes that watchers share; this is the same for whoever calls the trait.
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let decode = |bytes| pb::WatchResponse::decode(bytes).map_err(|error| Status::internal(error.to_string()));
+        let stream = watch::watch(self, request)?.map(move |bytes| bytes.and_then(decode));
+        Ok(Response::new(stream.boxed()))
+    }
+}

@@ -1,0 +1,122 @@
+//! SetAdminState: what operators want, and whether held-back losses are real.
+
+use chassis::audit;
+use cluster::{Service, instance::MAX_WEIGHT, wire};
+use proto::registry as pb;
+use tonic::{Request, Status};
+
+use super::{Api, refuse};
+use crate::{
+    command::{Command, Outcome},
+    handle::Change,
+};
+
+/// The longest reason, in bytes.
+const MAX_REASON: usize = 1024;
+
+pub(super) async fn set_admin_state(api: &Api, request: Request<pb::SetAdminStateRequest>) -> Result<pb::SetAdminStateResponse, Status> {
+    let wanted = Wanted::read(request.get_ref())?;
+    audit::note(&request, wanted.describe());
+    let Wanted { target, accept } = wanted;
+    let status = match target {
+        Some((name, change)) => Some(api.handle.change(name, change).await.map_err(|failed| refuse::failed(&failed))?),
+        None => None,
+    };
+    if let Some(service) = accept {
+        let answer = api.handle.apply(Command::AcceptLosses { service }).await.map_err(|failed| refuse::failed(&failed))?;
+        if let Outcome::Accepted { names } = answer.outcome {
+            audit::note(
+                &request,
+                format!("accept the losses of {service}: {}", if names.is_empty() { "none held".into() } else { names.join(", ") }),
+            );
+        }
+    }
+    Ok(pb::SetAdminStateResponse { status: status.as_ref().map(Into::into) })
+}
+
+#[derive(Debug)]
+struct Wanted {
+    target: Option<(String, Change)>,
+    accept: Option<Service>,
+}
+
+impl Wanted {
+    /// Checks everything before anything is done.
+    fn read(message: &pb::SetAdminStateRequest) -> Result<Self, Status> {
+        let admin_state = wire::admin_state(message.admin_state).map_err(|problem| refuse::invalid("admin_state", problem))?;
+        if message.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+            return Err(refuse::invalid("weight", "weights are 0 to 256"));
+        }
+        if message.weight.is_some() && message.reset_weight {
+            return Err(refuse::invalid("reset_weight", "set a weight or reset it, not both"));
+        }
+        if message.reason.len() > MAX_REASON {
+            return Err(refuse::invalid("reason", "has more than 1024 bytes"));
+        }
+        let weight = if message.reset_weight { Some(None) } else { message.weight.map(Some) };
+        let accept = match message.accept_losses.as_str() {
+            "" => None,
+            service => Some(service.parse::<Service>().map_err(|problem| refuse::invalid("accept_losses", problem))?),
+        };
+        let change = Change { admin_state, weight, reason: message.reason.clone() };
+        let target = match message.name.as_str() {
+            "" if admin_state.is_some() || weight.is_some() => return Err(refuse::invalid("name", "whose? the name is missing")),
+            "" => None,
+            name => Some((wire::name(name.to_owned()).map_err(|problem| refuse::invalid("name", problem))?, change)),
+        };
+        if target.is_none() && accept.is_none() {
+            return Err(refuse::invalid("name", "nothing is asked for: name an instance, or a service whose losses are to be accepted"));
+        }
+        Ok(Self { target, accept })
+    }
+
+    fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some((name, Change { admin_state, weight, reason })) = &self.target {
+            parts.push(name.clone());
+            parts.extend(admin_state.map(|state| format!("{state:?}").to_lowercase()));
+            parts.extend(weight.map(|weight| weight.map_or_else(|| "own weight".to_owned(), |weight| format!("weight {weight}"))));
+            parts.extend((!reason.is_empty()).then(|| format!("because {reason}")));
+        }
+        parts.extend(self.accept.map(|service| format!("accept the losses of {service}")));
+        parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_done() {
+        let good = || pb::SetAdminStateRequest { name: "a".into(), ..Default::default() };
+        for (message, field) in [
+            (pb::SetAdminStateRequest::default(), "name"),
+            (pb::SetAdminStateRequest { name: String::new(), weight: Some(1), ..good() }, "name"),
+            (pb::SetAdminStateRequest { name: "a b".into(), ..good() }, "name"),
+            (pb::SetAdminStateRequest { admin_state: 9, ..good() }, "admin_state"),
+            (pb::SetAdminStateRequest { weight: Some(257), ..good() }, "weight"),
+            (pb::SetAdminStateRequest { weight: Some(1), reset_weight: true, ..good() }, "reset_weight"),
+            (pb::SetAdminStateRequest { reason: "x".repeat(1025), ..good() }, "reason"),
+            (pb::SetAdminStateRequest { accept_losses: "squid".into(), ..good() }, "accept_losses"),
+        ] {
+            let status = Wanted::read(&message).expect_err(field);
+            assert!(status.code() == tonic::Code::InvalidArgument && status.message().starts_with(field), "{status:?}");
+        }
+        assert!(Wanted::read(&good()).is_ok());
+    }
+
+    #[test]
+    fn the_audit_record_says_what_and_why() {
+        let message = pb::SetAdminStateRequest {
+            name: "node-3".into(),
+            admin_state: pb::AdminState::Drain.into(),
+            weight: Some(7),
+            reason: "new disk".into(),
+            accept_losses: "proxy-node".into(),
+            reset_weight: false,
+        };
+        let described = Wanted::read(&message).expect("good").describe();
+        assert_eq!(described, "node-3, drain, weight 7, because new disk, accept the losses of proxy-node");
+    }
+}

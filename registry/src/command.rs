@@ -1,0 +1,229 @@
+//! What may happen to the membership. Its state is the fold of these, for live traffic and for replay alike.
+
+use std::time::Duration;
+
+use cluster::{AdminState, Instance, InstanceId, Opinion, Service, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// No generation given before the stored one is ever given again.
+    Generations {
+        /// The highest given.
+        given: u64,
+    },
+    /// Operators want something of an instance, or no longer.
+    Wish {
+        /// Of whom.
+        name: String,
+        /// What; the default forgets everything wished before.
+        wish: Wish,
+    },
+    /// A process registers.
+    Register {
+        /// Itself; generation 0 asks for one, another is what it was given before.
+        instance: Instance,
+        /// The lease granted.
+        ttl: Duration,
+        /// Whether it may serve already.
+        ready: bool,
+    },
+    /// A process renews its lease.
+    Renew(Renewal),
+    /// A process stops.
+    Deregister {
+        /// Who.
+        name: String,
+        /// Which process of that name.
+        id: InstanceId,
+        /// How long it stays listed as draining.
+        drain_for: Duration,
+    },
+    /// A checker says what it found.
+    Report {
+        /// About anybody.
+        opinions: Vec<Opinion>,
+    },
+    /// What had been decided about a loss (only in the store).
+    Loss(LossRecord),
+    /// Operators say that the losses held back for a service are real.
+    AcceptLosses {
+        /// Whose pool.
+        service: Service,
+    },
+    /// The registry itself was away (restarted, stopped, its clock was set): what was alive then gets one more lease.
+    Forgive,
+}
+
+/// What operators want of an instance. Kept by name, so that it survives the instance's restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Whether it may serve.
+    pub admin_state: AdminState,
+    /// Replaces its own weight.
+    pub weight: Option<u32>,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// A renewal of a lease, with what the process says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Who.
+    pub name: String,
+    /// Which process of that name.
+    pub id: InstanceId,
+    /// What Register answered.
+    pub generation: u64,
+    /// Configuration in force.
+    pub applied_revision: String,
+    /// Its hash.
+    pub applied_hash: String,
+    /// Whether it may serve.
+    pub ready: bool,
+}
+
+/// What the registry had decided about the loss of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossRecord {
+    /// Who.
+    pub name: String,
+    /// Which process of that name.
+    pub id: InstanceId,
+    /// Since when there is evidence.
+    pub since: Timestamp,
+    /// When its lease lapsed; `None` when the loss is a verdict alone.
+    pub lapsed_at: Option<Timestamp>,
+    /// When it was acted on; `None` while it is held back.
+    pub believed_at: Option<Timestamp>,
+    /// The state that holds while it is held back.
+    pub settled: State,
+}
+
+/// Where the store keeps a command: a later one in the same slot replaces the earlier, so that the store stays as small as the membership.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// Which kind.
+    pub kind: Kind,
+    /// The instance's name; empty for what concerns nobody in particular.
+    pub name: String,
+}
+
+/// The kinds of slots in the order in which they are replayed: an instance is there before anything is said about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// [`Command::Generations`]
+    Generations = 0,
+    /// [`Command::Wish`]
+    Wish = 1,
+    /// [`Command::Register`]
+    Register = 2,
+    /// [`Command::Renew`]
+    Renew = 3,
+    /// [`Command::Deregister`]
+    Deregister = 4,
+    /// [`Command::Report`]
+    Opinions = 5,
+    /// [`Command::Loss`]
+    Loss = 6,
+}
+
+impl Kind {
+    /// All that belong to one process and go with it.
+    pub const OF_A_PROCESS: [Self; 5] = [Self::Register, Self::Renew, Self::Deregister, Self::Opinions, Self::Loss];
+
+    /// The kind that the store writes as `number`.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        use Kind::{Deregister, Generations, Loss, Opinions, Register, Renew, Wish};
+        [Generations, Wish, Register, Renew, Deregister, Opinions, Loss].into_iter().find(|kind| *kind as i64 == number)
+    }
+
+    /// The slot of this kind for `name`.
+    #[must_use]
+    pub fn of(self, name: &str) -> Slot {
+        Slot { kind: self, name: name.to_owned() }
+    }
+}
+
+/// A command as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub command: Command,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done, and there is nothing more to say.
+    Done,
+    /// The process is registered.
+    Registered {
+        /// Its fence.
+        generation: u64,
+    },
+    /// The lease is renewed.
+    Renewed {
+        /// For so long.
+        ttl: Duration,
+    },
+    /// The opinions are taken.
+    Reported {
+        /// Targets that are not registered.
+        unknown: Vec<InstanceId>,
+    },
+    /// These losses are acted on now.
+    Accepted {
+        /// Names.
+        names: Vec<String>,
+    },
+}
+
+/// Why a command is refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Register: fenced.
+    #[error(
+        "a younger process (id {holder}) holds the name {name:?}; two processes run under one name: stop this one or give it a name of its own with --name"
+    )]
+    YoungerHolds {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        holder: InstanceId,
+    },
+    /// Register: taken.
+    #[error("the name {name:?} is held by a live {service}; names are unique in the cluster: give this instance another with --name")]
+    OtherService {
+        /// The name.
+        name: String,
+        /// What holds it.
+        service: Service,
+    },
+    /// Renew: fenced.
+    #[error("a younger process (id {holder}) took over the name {name:?}: stop this one or give it a name of its own with --name")]
+    Superseded {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        holder: InstanceId,
+    },
+    /// Renew: not (or no longer) registered.
+    #[error("{name:?} is not registered with this id and generation: register again")]
+    NotRegistered {
+        /// The name.
+        name: String,
+    },
+    /// Operators named somebody who is not there.
+    #[error("there is no instance named {name:?}; ListInstances (`shoal status`) shows those that there are")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}

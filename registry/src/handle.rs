@@ -1,0 +1,123 @@
+//! What everybody but the owner has of it: a bounded queue of questions, each with one answer.
+
+use std::{sync::Arc, time::Duration};
+
+use cluster::{AdminState, InstanceStatus, PoolGuard, Service};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    command::{Command, Outcome, Refusal},
+    feed::Feed,
+    membership::Holding,
+};
+
+/// How long anybody waits for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Why there is no good answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// By the rules.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The command may or may not have been taken; repeating it is safe.
+    #[error("the registry cannot write its database: {0}; look at the disk that holds it")]
+    Store(String),
+    /// The same, for another reason.
+    #[error("the registry is stopping or overloaded; try again")]
+    Busy,
+}
+
+/// A change of what operators want: what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Whether it may serve.
+    pub admin_state: Option<AdminState>,
+    /// Its weight; `Some(None)` returns to its own.
+    pub weight: Option<Option<u32>>,
+    /// Why; replaces the reason given before when the admin state is set.
+    pub reason: String,
+}
+
+/// What a command came to, and what the instance it is about has to know now.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What the instance has to know.
+    pub holding: Option<Holding>,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// By name.
+    pub instances: Vec<InstanceStatus>,
+    /// By service.
+    pub guards: Vec<PoolGuard>,
+}
+
+pub(crate) enum Message {
+    Apply { command: Command, answer: oneshot::Sender<Result<Answer, Failed>> },
+    Change { name: String, change: Change, answer: oneshot::Sender<Result<InstanceStatus, Failed>> },
+    List { services: Vec<Service>, answer: oneshot::Sender<List> },
+    Follow { name: String, answer: oneshot::Sender<Option<watch::Receiver<Holding>>> },
+}
+
+/// Asks the owner. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) queue: mpsc::Sender<Message>,
+    pub(crate) feed: Arc<Feed>,
+}
+
+impl Handle {
+    /// Has a command applied.
+    ///
+    /// # Errors
+    /// It is refused, or nobody knows.
+    pub async fn apply(&self, command: Command) -> Result<Answer, Failed> {
+        self.ask(|answer| Message::Apply { command, answer }).await?
+    }
+
+    /// Changes what operators want of an instance that is there.
+    ///
+    /// # Errors
+    /// It is not there, or nobody knows.
+    pub async fn change(&self, name: String, change: Change) -> Result<InstanceStatus, Failed> {
+        self.ask(|answer| Message::Change { name, change, answer }).await?
+    }
+
+    /// Lists these services; all when there are none.
+    ///
+    /// # Errors
+    /// [`Failed::Busy`]
+    pub async fn list(&self, services: Vec<Service>) -> Result<List, Failed> {
+        self.ask(|answer| Message::List { services, answer }).await
+    }
+
+    /// Follows what the process that holds `name` has to know; the channel closes when nobody holds it any more.
+    ///
+    /// # Errors
+    /// [`Failed::Busy`]
+    pub async fn follow(&self, name: String) -> Result<Option<watch::Receiver<Holding>>, Failed> {
+        self.ask(|answer| Message::Follow { name, answer }).await
+    }
+
+    /// Where watchers read.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Failed> {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.queue.send(message(answer)).await.map_err(|_| Failed::Busy)?;
+            answered.await.map_err(|_| Failed::Busy)
+        };
+        timeout(ANSWER_WITHIN, asked).await.map_err(|_| Failed::Busy)?
+    }
+}

@@ -1,0 +1,109 @@
+//! The registry: who is there, who may serve, and why.
+//!
+//! It keeps the list of all instances of all services, with leases, what operators want, and what checkers find; derives one state for each; and
+//! tells whoever watches. It does not probe anything itself, does not configure anything, and no request of a client ever waits for it.
+//!
+//! Reading order, the way of a call: [`api`] (who asks, what) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
+//! (the conclusions) → [`store`] (what survives) → [`feed`] (who hears of it). [`owner`] is the task that takes them through, [`handle`] is what
+//! others have of it; [`time`] tells it when, [`metrics`] what is counted. The rules about opinions and implausible losses are
+//! `cluster::health` and `cluster::guard`.
+
+pub mod api;
+pub mod command;
+pub mod feed;
+pub mod handle;
+pub mod lease;
+pub mod member;
+pub mod membership;
+pub mod metrics;
+pub mod owner;
+pub mod settle;
+pub mod store;
+pub mod time;
+
+use std::path::Path;
+
+use chassis::{Fail, Failure, Process};
+use cluster::guard::Threshold;
+use tonic::service::Routes;
+
+use crate::{
+    api::{Api, Door, POLICY},
+    feed::{Feed, Filter},
+    handle::Handle,
+    owner::Owner,
+    store::{BadLocation, Location, Sqlite},
+    time::Time,
+};
+
+/// Options of the registry.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// What every service takes
+    #[command(flatten)]
+    pub chassis: chassis::Options,
+    /// Where the membership is kept [default: registry.db in the data dir]
+    #[arg(long, env = "SHOAL_DATABASE", value_name = "sqlite:PATH")]
+    pub database: Option<String>,
+    /// Involuntary losses that would leave less than this share of a pool (percent) are not acted on until they are confirmed
+    #[arg(long, env = "SHOAL_PANIC_THRESHOLD", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub panic_threshold: u8,
+}
+
+/// Runs the registry until it is drained.
+///
+/// # Errors
+/// Whatever keeps it from starting, before anything was changed.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let chassis = options.chassis.clone();
+    // Before the data dir is touched.
+    Location::parse(options.database.as_deref(), Path::new("")).map_err(bad_location)?;
+    chassis::run("registry", &chassis, move |process| async move { serve(process, options).await })
+}
+
+async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    metrics::describe();
+    let threshold = Threshold::percent(options.panic_threshold).unwrap_or_default();
+    let location = Location::parse(options.database.as_deref(), process.data_dir().root()).map_err(bad_location)?;
+    let handle = own(&process, location, threshold).await?;
+    let mut replayed = handle.feed().reader(Filter::of(&[]), "");
+    let api = Api::new(handle, process.closing(), lease::DEFAULT_TTL);
+    process.serve_grpc(Routes::new(Door::new(api)), &POLICY)?;
+    process.serve_admin(axum::Router::new())?;
+    process.register();
+    let stop = process.stop();
+    tokio::select! {
+        () = replayed.ready() => process.set_ready(true),
+        () = stop.wait() => {}
+    }
+    process.drain(std::future::ready(())).await
+}
+
+/// Opens the store and starts the owner of what it holds.
+async fn own(process: &Process, location: Location, threshold: Threshold) -> Result<Handle, Failure> {
+    let Location::Sqlite(path) = location;
+    let what = format!("open the registry's database {}", path.display());
+    let remedy = "check that the file is the registry's, that no other registry uses it, and that its disk can be written; or name another with --database";
+    let mut store = Sqlite::open(&path).await.fail(&what, remedy)?;
+    let identity = store.identity(uuid::Uuid::now_v7()).await.fail(&what, remedy)?;
+    store.load().await.fail(&what, remedy)?;
+    tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
+    let feed = Feed::new(identity, process.id().0);
+    let (owner, handle) = Owner::new(store, Time::machine(process.clock()), feed, threshold);
+    let stopping = process.clone();
+    process.spawn("owner", move || {
+        let (owner, stopping) = (owner.clone(), stopping.clone());
+        async move {
+            if let Err(error) = owner.run().await {
+                stopping.request_stop(
+                    Failure::new(format!("the registry's database cannot be read: {error}")).remedy("check the disk that holds it"),
+                );
+            }
+        }
+    });
+    Ok(handle)
+}
+
+fn bad_location(problem: BadLocation) -> Failure {
+    Failure::new(format!("--database: {problem}")).remedy("write sqlite:PATH, or leave it out to keep the membership in the data dir")
+}

@@ -1,0 +1,305 @@
+//! The one task that owns the membership.
+//!
+//! It takes what has queued up as one batch: applies every command, draws the conclusions once, writes what has to survive in one
+//! transaction, tells the watchers, and only then answers. An answer therefore means that it is on the disk and that a reader sees it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cluster::{InstanceStatus, Service, guard::Threshold};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use crate::{
+    command::{Command, Outcome, Refusal},
+    feed::Feed,
+    handle::{Answer, Change, Failed, Handle, List, Message},
+    membership::{Changes, Holding, Membership, Writes},
+    metrics,
+    store::{Sqlite, sqlite},
+    time::{Look, Time},
+};
+
+/// How often it looks at the clock when nothing else happens.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many messages make a batch.
+const BATCH: usize = 1024;
+/// How many messages wait.
+const QUEUE: usize = 16_384;
+/// How often the gauges are set.
+const GAUGES_EVERY: Duration = Duration::from_secs(2);
+
+/// What survives a panic of the owner. What was not written then was not acknowledged either.
+struct Seat {
+    queue: mpsc::Receiver<Message>,
+    store: Sqlite,
+    time: Time,
+}
+
+/// The owner. [`Owner::run`] is a supervised task: when it is started again, it replays the store.
+#[derive(Clone)]
+pub struct Owner {
+    seat: Arc<Mutex<Seat>>,
+    feed: Arc<Feed>,
+    threshold: Threshold,
+}
+
+impl Owner {
+    /// An owner of what `store` holds, and the handle to it.
+    #[must_use]
+    pub fn new(store: Sqlite, time: Time, feed: Arc<Feed>, threshold: Threshold) -> (Self, Handle) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let handle = Handle { queue: sender, feed: Arc::clone(&feed) };
+        (Self { seat: Arc::new(Mutex::new(Seat { queue, store, time })), feed, threshold }, handle)
+    }
+
+    /// Owns the membership until nobody has a handle any more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn run(self) -> Result<(), sqlite::Error> {
+        let mut seat = self.seat.lock().await;
+        let Seat { queue, store, time } = &mut *seat;
+        let entries = store.load().await?;
+        let membership = Membership::replay(self.threshold, entries, time.look().now);
+        let statuses: Vec<_> = membership.statuses().collect();
+        self.feed.reset(&statuses, &membership.guards().values().cloned().collect::<Vec<_>>());
+        tracing::info!(instances = statuses.len(), "membership replayed, leases forgiven");
+        let mut desk = Desk { membership, feed: &self.feed, unwritten: Writes::new(), followers: HashMap::new(), gauges_at: None };
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let ticked = tokio::select! {
+                received = queue.recv_many(&mut batch, BATCH) => if received == 0 { break } else { false },
+                _ = ticks.tick() => true,
+            };
+            // Renewals that wait are heard before anybody is called silent.
+            while batch.len() < BATCH
+                && let Ok(message) = queue.try_recv()
+            {
+                batch.push(message);
+            }
+            desk.work(batch.drain(..), ticked, time.look(), store).await;
+        }
+        if let Err(failed) = desk.write(store).await {
+            tracing::error!("the last renewals are not written: {failed}");
+        }
+        Ok(())
+    }
+}
+
+/// One thing to say once the batch is safe.
+enum Reply {
+    Applied(oneshot::Sender<Result<Answer, Failed>>, Result<Outcome, Refusal>, Option<String>),
+    Changed(oneshot::Sender<Result<InstanceStatus, Failed>>, Result<String, Refusal>),
+    Listed(oneshot::Sender<List>, Vec<Service>),
+    Followed(oneshot::Sender<Option<watch::Receiver<Holding>>>, String),
+}
+
+struct Desk<'a> {
+    membership: Membership,
+    feed: &'a Feed,
+    unwritten: Writes,
+    followers: HashMap<String, watch::Sender<Holding>>,
+    gauges_at: Option<Instant>,
+}
+
+impl Desk<'_> {
+    async fn work(&mut self, batch: impl Iterator<Item = Message>, ticked: bool, look: Look, store: &mut Sqlite) {
+        if look.was_away {
+            tracing::warn!("the registry stood still or the clock was set: every lease that had not lapsed before is forgiven");
+            metrics::forgiven();
+            if let Err(refusal) = self.apply(Command::Forgive, look) {
+                tracing::error!("leases are not forgiven: {refusal}");
+            }
+        }
+        let mut urgent = false;
+        let replies: Vec<_> = batch.map(|message| self.take(message, look, &mut urgent)).collect();
+        if ticked {
+            self.membership.look(look.now);
+        }
+        let changes = self.membership.settle(look.now);
+        self.unwritten.append(&mut self.membership.take_writes());
+        let written = if urgent || ticked { self.write(store).await } else { Ok(()) };
+        self.tell(&changes);
+        for reply in replies {
+            self.reply(reply, &written);
+        }
+        if ticked {
+            self.set_gauges();
+        }
+    }
+
+    fn take(&mut self, message: Message, look: Look, urgent: &mut bool) -> Reply {
+        match message {
+            Message::Apply { command, answer } => {
+                *urgent |= must_survive(&command);
+                let name = name_of(&command);
+                Reply::Applied(answer, self.apply(command, look), name)
+            }
+            Message::Change { name, change, answer } => {
+                *urgent = true;
+                Reply::Changed(answer, self.change(name, change, look))
+            }
+            Message::List { services, answer } => Reply::Listed(answer, services),
+            Message::Follow { name, answer } => Reply::Followed(answer, name),
+        }
+    }
+
+    fn apply(&mut self, command: Command, look: Look) -> Result<Outcome, Refusal> {
+        let kind = kind_of(&command);
+        let result = self.membership.apply(command, look.now);
+        metrics::command(kind, result.is_ok());
+        result
+    }
+
+    fn change(&mut self, name: String, change: Change, look: Look) -> Result<String, Refusal> {
+        if self.membership.holding(&name).is_none() {
+            metrics::command("wish", false);
+            return Err(Refusal::Unknown { name });
+        }
+        let mut wish = self.membership.wish(&name).clone();
+        if let Some(admin_state) = change.admin_state {
+            (wish.admin_state, wish.reason) = (admin_state, change.reason);
+        }
+        if let Some(weight) = change.weight {
+            wish.weight = weight;
+        }
+        self.apply(Command::Wish { name: name.clone(), wish }, look)?;
+        Ok(name)
+    }
+
+    /// What cannot be written is kept and written with the next transaction; nobody is told that it is safe before.
+    async fn write(&mut self, store: &mut Sqlite) -> Result<(), Failed> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        match store.write(&self.unwritten).await {
+            Ok(()) => {
+                self.unwritten.clear();
+                metrics::written(begun.elapsed());
+                Ok(())
+            }
+            Err(error) => {
+                metrics::store_failed();
+                tracing::error!("the database cannot be written, nothing is acknowledged meanwhile: {error}");
+                Err(Failed::Store(error.to_string()))
+            }
+        }
+    }
+
+    fn tell(&mut self, changes: &Changes) {
+        if changes.is_empty() {
+            return;
+        }
+        let upserted: Vec<_> = changes.upserted.iter().filter_map(|name| self.membership.status(name)).collect();
+        let guards: Vec<_> = changes.guards.iter().filter_map(|service| self.membership.guards().get(service).cloned()).collect();
+        self.feed.publish(&upserted, &changes.removed, &guards);
+        for (_, name) in &changes.removed {
+            self.followers.remove(name);
+        }
+        for status in &upserted {
+            self.tell_follower(&status.instance.name);
+        }
+        for name in &changes.moved {
+            if let Some(status) = self.membership.status(name) {
+                tracing::info!(name, service = %status.instance.service, state = metrics::state(status.state), reasons = status.reasons.join("; "), "state");
+                metrics::transition(&status.instance, status.state);
+            }
+        }
+        for guard in &guards {
+            if guard.holding {
+                tracing::warn!(service = %guard.service, "{}", guard.explanation);
+            }
+            metrics::guard(guard);
+        }
+    }
+
+    fn tell_follower(&mut self, name: &str) {
+        let (Some(sender), Some(holding)) = (self.followers.get(name), self.membership.holding(name)) else { return };
+        sender.send_if_modified(|known| std::mem::replace(known, holding) != holding);
+        if sender.is_closed() {
+            self.followers.remove(name);
+        }
+    }
+
+    /// Who does not wait for the answer any more does not get one.
+    fn reply(&mut self, reply: Reply, written: &Result<(), Failed>) {
+        match reply {
+            Reply::Applied(answer, result, name) => {
+                let holding = name.and_then(|name| self.membership.holding(&name));
+                let safe = result.map_err(Failed::from).and_then(|outcome| {
+                    let needs_disk = !matches!(outcome, Outcome::Renewed { .. } | Outcome::Reported { .. });
+                    if needs_disk {
+                        written.clone()?
+                    }
+                    Ok(Answer { outcome, holding })
+                });
+                drop(answer.send(safe));
+            }
+            Reply::Changed(answer, result) => {
+                let status = |name: String| self.membership.status(&name).ok_or(Failed::Refused(Refusal::Unknown { name }));
+                drop(answer.send(result.map_err(Failed::from).and_then(|name| written.clone().and_then(|()| status(name)))));
+            }
+            Reply::Listed(answer, services) => drop(answer.send(self.list(&services))),
+            Reply::Followed(answer, name) => drop(answer.send(self.follow(name))),
+        }
+    }
+
+    fn list(&self, services: &[Service]) -> List {
+        let wanted = |service: Service| services.is_empty() || services.contains(&service);
+        List {
+            instances: self.membership.statuses().filter(|status| wanted(status.instance.service)).collect(),
+            guards: self.membership.guards().values().filter(|guard| wanted(guard.service)).cloned().collect(),
+        }
+    }
+
+    fn follow(&mut self, name: String) -> Option<watch::Receiver<Holding>> {
+        let holding = self.membership.holding(&name)?;
+        Some(self.followers.entry(name).or_insert_with(|| watch::Sender::new(holding)).subscribe())
+    }
+
+    fn set_gauges(&mut self) {
+        if self.gauges_at.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
+            return;
+        }
+        self.gauges_at = Some(Instant::now());
+        let mut counts: BTreeMap<(Service, &'static str), u32> = BTreeMap::new();
+        for (service, state) in self.membership.states() {
+            *counts.entry((service, metrics::state(state))).or_default() += 1;
+        }
+        metrics::instances(&counts);
+    }
+}
+
+/// Whether an answer means that it survives a crash.
+fn must_survive(command: &Command) -> bool {
+    !matches!(command, Command::Renew(_) | Command::Report { .. } | Command::Forgive)
+}
+
+/// Whom it is about, when that is one instance.
+fn name_of(command: &Command) -> Option<String> {
+    match command {
+        Command::Register { instance, .. } => Some(instance.name.clone()),
+        Command::Renew(renewal) => Some(renewal.name.clone()),
+        _ => None,
+    }
+}
+
+fn kind_of(command: &Command) -> &'static str {
+    match command {
+        Command::Generations { .. } => "generations",
+        Command::Wish { .. } => "wish",
+        Command::Register { .. } => "register",
+        Command::Renew(_) => "renew",
+        Command::Deregister { .. } => "deregister",
+        Command::Report { .. } => "report",
+        Command::Loss(_) => "loss",
+        Command::AcceptLosses { .. } => "accept_losses",
+        Command::Forgive => "forgive",
+    }
+}

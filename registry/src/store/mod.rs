@@ -1,0 +1,66 @@
+//! Where acknowledged commands are kept.
+
+pub mod sqlite;
+
+use std::path::{Path, PathBuf};
+
+pub use sqlite::Sqlite;
+
+/// What `--database` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+/// Why `--database` is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLocation {
+    /// PostgreSQL.
+    #[error("PostgreSQL is not supported by this version")]
+    Postgres,
+    /// Something else.
+    #[error("{0:?} is no database URL")]
+    Unknown(String),
+}
+
+impl Location {
+    /// Reads `sqlite:PATH`; without a URL, it is `registry.db` in the data dir.
+    ///
+    /// # Errors
+    /// When it names a database that cannot be used.
+    pub fn parse(url: Option<&str>, data_dir: &Path) -> Result<Self, BadLocation> {
+        let Some(url) = url else { return Ok(Self::Sqlite(data_dir.join("registry.db"))) };
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Err(BadLocation::Postgres);
+        }
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
+        if path.is_empty() || path.starts_with(':') { Err(BadLocation::Unknown(url.to_owned())) } else { Ok(Self::Sqlite(path.into())) }
+    }
+}
+
+/// Which cluster this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Given when the database was made.
+    pub cluster_id: uuid::Uuid,
+    /// Changes with every restore.
+    pub epoch: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations() {
+        let parse = |url| Location::parse(url, Path::new("/d"));
+        assert_eq!(parse(None), Ok(Location::Sqlite("/d/registry.db".into())));
+        assert_eq!(parse(Some("sqlite:a/b.db")), Ok(Location::Sqlite("a/b.db".into())));
+        assert_eq!(parse(Some("sqlite:///a/b.db")), Ok(Location::Sqlite("/a/b.db".into())));
+        assert_eq!(parse(Some("postgres://u@h/d")), Err(BadLocation::Postgres));
+        for bad in ["", "sqlite:", "sqlite::memory:", "mysql://h", "/a/b.db"] {
+            assert_eq!(parse(Some(bad)), Err(BadLocation::Unknown(bad.to_owned())));
+        }
+    }
+}

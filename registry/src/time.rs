@@ -1,0 +1,83 @@
+//! The time, and whether the registry itself was away.
+//!
+//! Leases lapse because their holders are silent. When the registry stood still (stopped, starved, suspended) or the machine's clock was set,
+//! the silence was its own, and nobody may be lost for it.
+
+use std::time::{Duration, Instant};
+
+use chassis::Clock;
+use jiff::Timestamp;
+
+/// Longer than this between two looks, or a clock that jumped by more, means that the registry was away.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// A look at the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it says.
+    pub now: Timestamp,
+    /// The silence since the look before may have been the registry's own.
+    pub was_away: bool,
+}
+
+/// Tells the time.
+#[derive(Debug)]
+pub enum Time {
+    /// The machine's clock, watched for jumps.
+    Machine {
+        /// The clock.
+        clock: Clock,
+        /// The look before.
+        last: Option<(Timestamp, Instant)>,
+    },
+    /// A clock that tests move.
+    Given(Clock),
+}
+
+impl Time {
+    /// The machine's.
+    #[must_use]
+    pub fn machine(clock: Clock) -> Self {
+        Self::Machine { clock, last: None }
+    }
+
+    /// Looks at the clock.
+    pub fn look(&mut self) -> Look {
+        match self {
+            Self::Given(clock) => Look { now: clock.now(), was_away: false },
+            Self::Machine { clock, last } => {
+                let (now, instant) = (clock.now(), Instant::now());
+                let was_away = last.is_some_and(|(before, earlier)| was_away(before, now, instant.duration_since(earlier)));
+                *last = Some((now, instant));
+                Look { now, was_away }
+            }
+        }
+    }
+}
+
+fn was_away(before: Timestamp, now: Timestamp, passed: Duration) -> bool {
+    let by_the_wall = before.duration_until(now);
+    let jump = by_the_wall.saturating_sub(passed.try_into().unwrap_or(jiff::SignedDuration::MAX));
+    passed > AWAY || jump.unsigned_abs() > AWAY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_and_jumps_are_noticed() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        for (before, now, passed, expected) in [
+            (100, 100, 0, false),
+            (100, 102, 2, false),
+            (100, 104, 4, true),     // stood still
+            (100, 4000, 1, true),    // set forward
+            (100, 90, 1, true),      // set back
+            (100, 99, 1, false),     // disciplined
+            (100, 4000, 3900, true), // suspended
+        ] {
+            assert_eq!(was_away(at(before), at(now), Duration::from_secs(passed)), expected, "{before} {now} {passed}");
+        }
+    }
+}

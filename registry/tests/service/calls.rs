@@ -1,0 +1,196 @@
+//! Every unary rpc and KeepAlive.
+
+use chassis::{Role, authorize::Decision};
+use cluster::Service;
+use proto::registry::{AdminState, Instance, SetAdminStateRequest, State};
+use registry::api::POLICY;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::server::{Running, clock, critical, id, instance, renewal};
+
+fn set(name: &str, admin_state: AdminState) -> SetAdminStateRequest {
+    SetAdminStateRequest { name: name.to_owned(), admin_state: admin_state.into(), ..SetAdminStateRequest::default() }
+}
+
+#[tokio::test]
+async fn registering_and_fencing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut node = server.client("proxy-node/a").await;
+    let first = node.register(instance("proxy-node", "a", 5), false).await.expect("registers");
+    assert_eq!((first.generation, first.epoch, first.admin_state()), (1, 1, AdminState::Ready));
+    assert_eq!(first.lease_ttl.expect("granted").seconds, 6);
+    assert_eq!(node.register(instance("proxy-node", "a", 5), false).await.expect("again").generation, 1);
+    assert_eq!(node.state("a").await, Some(State::Starting));
+    let fenced = node.register(instance("proxy-node", "a", 4), true).await.expect_err("older");
+    assert_eq!(fenced.code(), Code::AlreadyExists);
+    assert_eq!(fenced.get_details_error_info().expect("details").reason, "YOUNGER_HOLDS_NAME");
+    assert_eq!(node.register(instance("proxy-node", "a", 6), true).await.expect("younger").generation, 2);
+    assert_eq!(node.renew(renewal("a", 5, 1)).await.expect_err("fenced").code(), Code::Aborted);
+    assert_eq!(node.renew(renewal("a", 6, 1)).await.expect_err("wrong generation").code(), Code::NotFound);
+    assert_eq!(node.renew(renewal("a-b", 6, 1)).await.expect_err("not registered").code(), Code::NotFound);
+    assert_eq!(node.renew(renewal("a", 6, 2)).await.expect("the holder").effective_weight, 100);
+    let list = node.list().await;
+    assert_eq!((list.cluster_id, list.epoch), (first.cluster_id, 1));
+}
+
+#[tokio::test]
+async fn nobody_speaks_for_another() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut node = server.client("proxy-node/a").await;
+    node.register(instance("proxy-node", "a", 1), true).await.expect("its own name");
+    node.register(instance("proxy-node", "a-2", 1), true).await.expect("its own name and more");
+    let mut operator = server.client("operator/ann").await;
+    for (status, reason) in [
+        (node.register(instance("proxy-node", "b", 1), true).await.expect_err("another name"), "WRONG_NAME"),
+        (node.register(instance("balancer", "a", 1), true).await.expect_err("another role"), "WRONG_ROLE"),
+        (operator.register(instance("proxy-node", "ann", 1), true).await.expect_err("a person"), "WRONG_ROLE"),
+        (node.deregister("b", 1, 0).await.expect_err("another name"), "WRONG_NAME"),
+        (node.renew(renewal("b", 1, 1)).await.expect_err("another name"), "WRONG_NAME"),
+    ] {
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+        assert_eq!(status.get_details_error_info().expect("details").reason, reason);
+    }
+    let broken = Instance { endpoints: [("proxy".to_owned(), "0.0.0.0:1".to_owned())].into(), ..instance("proxy-node", "a", 1) };
+    let status = node.register(broken, true).await.expect_err("a bad address");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("endpoint \"proxy\""), "{}", status.message());
+}
+
+#[tokio::test]
+async fn only_checkers_report_and_only_as_themselves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let now = server.clock.now();
+    for (start, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        server.client(&format!("proxy-node/{name}")).await.register(instance("proxy-node", name, start), true).await.expect("registers");
+    }
+    let mut first = server.client("health-checker/k1").await;
+    assert_eq!(first.report(vec![critical("k1", "a", 1, now), critical("k1", "z", 9, now)]).await.expect("reports"), [id(9)]);
+    assert_eq!(first.state("a").await, Some(State::Suspect));
+    for other in ["k2", "k1-b"] {
+        let status = first.report(vec![critical(other, "a", 1, now)]).await.expect_err("another name");
+        assert_eq!(status.get_details_error_info().expect("details").reason, "WRONG_CHECKER");
+    }
+    assert_eq!(first.state("a").await, Some(State::Suspect), "one checker alone kills nobody");
+    let mut second = server.client("health-checker/k2").await;
+    second.report(vec![critical("k2", "a", 1, now)]).await.expect("reports");
+    let status = second.status("a").await.expect("listed");
+    assert_eq!((status.state(), status.opinions.len()), (State::Critical, 2));
+    assert!(status.reasons[0].starts_with("2 checkers find it unwell"), "{:?}", status.reasons);
+}
+
+#[test]
+fn the_table_of_roles() {
+    let allowed =
+        |rpc: &str, role| matches!(POLICY.decide(&format!("/shoal.registry.v1.Registry/{rpc}"), Some(role)), Decision::Allowed { .. });
+    let node = Role::Service(Service::ProxyNode);
+    let checker = Role::Service(Service::HealthChecker);
+    for (rpc, role, expected) in [
+        ("Register", node, true),
+        ("Register", Role::Operator, false),
+        ("KeepAlive", Role::Operator, false),
+        ("SetAdminState", Role::Operator, true),
+        ("SetAdminState", Role::Service(Service::Balancer), true),
+        ("SetAdminState", node, false),
+        ("ReportOpinions", checker, true),
+        ("ReportOpinions", node, false),
+        ("ReportOpinions", Role::Operator, false),
+        ("Watch", node, true),
+        ("ListInstances", Role::Operator, true),
+    ] {
+        assert_eq!(allowed(rpc, role), expected, "{rpc} by {role}");
+    }
+    assert_eq!(POLICY.rules().len(), 7, "every rpc is in the table");
+}
+
+#[tokio::test]
+async fn leases_lapse_and_drains_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut service = server.client("config-service/c").await;
+    service.register(instance("config-service", "c", 1), true).await.expect("registers");
+    server.pass(7);
+    service.until("c", Some(State::Lost)).await;
+    service.renew(renewal("c", 1, 1)).await.expect("it is back");
+    service.until("c", Some(State::Usable)).await;
+    service.deregister("c", 1, 20).await.expect("deregisters");
+    assert_eq!(service.state("c").await, Some(State::Draining));
+    service.deregister("c", 1, 20).await.expect("a retry");
+    server.pass(21);
+    service.until("c", None).await;
+    assert_eq!(service.renew(renewal("c", 1, 1)).await.expect_err("gone").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn what_operators_want_is_pushed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut node = server.client("proxy-node/a").await;
+    node.register(instance("proxy-node", "a", 1), true).await.expect("registers");
+    let (sender, messages) = tokio::sync::mpsc::channel(4);
+    let mut responses = node.keep_alive(tokio_stream::wrappers::ReceiverStream::new(messages)).await;
+    sender.send(renewal("a", 1, 1)).await.expect("sent");
+    let answer = responses.message().await.expect("well").expect("one out for one in");
+    assert_eq!((answer.admin_state(), answer.effective_weight), (AdminState::Ready, 100));
+    let mut operator = server.client("operator/ann").await;
+    let status = operator.set(set("a", AdminState::Drain)).await.expect("set").expect("a status");
+    assert_eq!((status.state(), status.admin_state()), (State::Draining, AdminState::Drain));
+    let pushed = responses.message().await.expect("well").expect("a push");
+    assert_eq!(pushed.admin_state(), AdminState::Drain);
+    let weigh = SetAdminStateRequest { name: "a".to_owned(), weight: Some(7), ..Default::default() };
+    assert_eq!(operator.set(weigh).await.expect("set").expect("a status").state(), State::Draining, "the admin state stays");
+    assert_eq!(responses.message().await.expect("well").expect("a push").effective_weight, 7);
+    let reset = SetAdminStateRequest { name: "a".to_owned(), reset_weight: true, ..set("a", AdminState::Ready) };
+    assert_eq!(operator.set(reset).await.expect("set").expect("a status").effective_weight, 100);
+    assert_eq!(responses.message().await.expect("well").expect("a push").effective_weight, 100);
+    sender.send(renewal("a-2", 1, 1)).await.expect("sent");
+    assert_eq!(responses.message().await.expect_err("another name").code(), Code::InvalidArgument);
+    assert_eq!(operator.set(set("b", AdminState::Drain)).await.expect_err("unknown").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_younger_process_ends_the_older_ones_stream_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut node = server.client("proxy-node/a").await;
+    node.register(instance("proxy-node", "a", 1), true).await.expect("registers");
+    let (sender, messages) = tokio::sync::mpsc::channel(4);
+    let mut responses = node.keep_alive(tokio_stream::wrappers::ReceiverStream::new(messages)).await;
+    sender.send(renewal("a", 1, 1)).await.expect("sent");
+    responses.message().await.expect("well").expect("an answer");
+    node.register(instance("proxy-node", "a", 2), true).await.expect("takes over");
+    assert_eq!(responses.message().await.expect_err("superseded").code(), Code::Aborted);
+    let mut responses =
+        node.keep_alive(tokio_stream::StreamExt::chain(tokio_stream::once(renewal("a", 2, 2)), tokio_stream::pending())).await;
+    responses.message().await.expect("well").expect("an answer");
+    node.deregister("a", 2, 0).await.expect("deregisters");
+    assert_eq!(responses.message().await.expect_err("gone").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn implausible_losses_are_held_until_they_are_accepted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let server = Running::start(dir.path(), &clock).await;
+    for (start, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        server.client(&format!("proxy-node/{name}")).await.register(instance("proxy-node", name, start), true).await.expect("registers");
+    }
+    server.pass(7);
+    let mut operator = server.client("operator/ann").await;
+    operator.until("a", Some(State::Lost)).await;
+    let list = operator.list().await;
+    let guard = &list.guards[0];
+    assert!(guard.holding && guard.held == ["b", "c"] && (guard.members, guard.well) == (3, 0), "{guard:?}");
+    let held = operator.status("b").await.expect("listed");
+    assert_eq!((held.state(), held.withheld_state()), (State::Usable, State::Lost));
+    let accept = SetAdminStateRequest { accept_losses: "proxy-node".to_owned(), ..Default::default() };
+    assert_eq!(operator.set(accept.clone()).await.expect("accepted"), None);
+    assert_eq!((operator.state("b").await, operator.state("c").await), (Some(State::Lost), Some(State::Lost)));
+    operator.set(accept).await.expect("a retry");
+    server.crash().await;
+    let server = Running::start(dir.path(), &clock).await;
+    assert_eq!(server.client("operator/ann").await.state("c").await, Some(State::Lost), "an accepted loss survives");
+}
