@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::authorize::{ANYONE, PEOPLE, Policy, Rule};
+use chassis::authorize::{ANYONE, OPERATORS, Policy, Rule};
 use cluster::{AdminState, wire};
 use proto::{
     balancer::{self as pb, balancer_server::Balancer},
@@ -32,8 +32,8 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.balancer.v1.Balancer/GetStats", ANYONE),
     Rule::read("/shoal.balancer.v1.Balancer/WatchStats", ANYONE),
     Rule::read("/shoal.balancer.v1.Balancer/ExplainPick", ANYONE),
-    Rule::write("/shoal.balancer.v1.Balancer/SetServerState", PEOPLE),
-    Rule::write("/shoal.balancer.v1.Balancer/SetServerWeight", PEOPLE),
+    Rule::write("/shoal.balancer.v1.Balancer/SetServerState", OPERATORS),
+    Rule::write("/shoal.balancer.v1.Balancer/SetServerWeight", OPERATORS),
 ]);
 
 /// The registry has so long to take a change before it is kept here.

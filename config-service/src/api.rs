@@ -10,7 +10,7 @@ pub mod wire;
 
 use crate::publish::Handle;
 use crate::store::Store;
-use chassis::authorize::{PEOPLE, Policy, Role, Rule, SERVICES};
+use chassis::authorize::{OPERATORS, PEOPLE, Policy, Role, Rule, SERVICES};
 use chassis::{Clock, StopSignal};
 use cluster::Service;
 use futures::stream::BoxStream;
@@ -23,13 +23,13 @@ const FOLLOWERS: &[Role] = &[Role::Service(Service::ProxyNode), Role::Service(Se
 /// Who may call what.
 pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.config.v1.ConfigService/Validate", PEOPLE),
-    Rule::write("/shoal.config.v1.ConfigService/Commit", PEOPLE),
+    Rule::write("/shoal.config.v1.ConfigService/Commit", OPERATORS),
     Rule::read("/shoal.config.v1.ConfigService/GetRevision", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/ListRevisions", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/Diff", PEOPLE),
-    Rule::write("/shoal.config.v1.ConfigService/Rollback", PEOPLE),
-    Rule::write("/shoal.config.v1.ConfigService/StartRollout", PEOPLE),
-    Rule::write("/shoal.config.v1.ConfigService/ControlRollout", PEOPLE),
+    Rule::write("/shoal.config.v1.ConfigService/Rollback", OPERATORS),
+    Rule::write("/shoal.config.v1.ConfigService/StartRollout", OPERATORS),
+    Rule::write("/shoal.config.v1.ConfigService/ControlRollout", OPERATORS),
     Rule::read("/shoal.config.v1.ConfigService/WatchRollout", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/GetDrift", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/Subscribe", SERVICES),

@@ -3,10 +3,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use chassis::{
-    Clock, Role, audit,
-    authorize::{ANYONE, OPERATORS, Policy, Rule},
+    Clock, audit,
+    authorize::{ANYONE, OPERATORS, PEOPLE, Policy, Rule},
 };
-use cluster::Service;
 use proto::proxy::{
     CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LookupCacheRequest,
     LookupCacheResponse, PurgeRequest, PurgeResponse, proxy_node_server::ProxyNode,
@@ -22,9 +21,9 @@ use crate::{
 /// Who may call what.
 pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.proxy.v1.ProxyNode/GetStats", ANYONE),
-    Rule::read("/shoal.proxy.v1.ProxyNode/LookupCache", OPERATORS),
-    Rule::write("/shoal.proxy.v1.ProxyNode/Purge", &[Role::Operator, Role::Service(Service::Console)]),
-    Rule::read("/shoal.proxy.v1.ProxyNode/ExplainRequest", OPERATORS),
+    Rule::read("/shoal.proxy.v1.ProxyNode/LookupCache", PEOPLE),
+    Rule::write("/shoal.proxy.v1.ProxyNode/Purge", OPERATORS),
+    Rule::read("/shoal.proxy.v1.ProxyNode/ExplainRequest", PEOPLE),
 ]);
 
 /// The service.

@@ -34,7 +34,7 @@ pub const SERVICES: &[Role] = &[
 /// People with the `shoal` command.
 pub const OPERATORS: &[Role] = &[Role::Operator];
 
-/// People, by the `shoal` command or the web page.
+/// People, by the `shoal` command or the web page: for what only tells. What changes something names the console only where the page offers it.
 pub const PEOPLE: &[Role] = &[Role::Operator, Role::Service(Service::Console)];
 
 /// One rpc.

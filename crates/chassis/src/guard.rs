@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,7 +12,7 @@ use tonic::{Code, Status, body::Body};
 use tracing::Instrument;
 
 use crate::{
-    audit::{Journal, Note},
+    audit::{Journal, Note, who},
     authorize::{Decision, Policy},
     connect::code,
     metrics,
@@ -59,20 +60,22 @@ where
         let Some(peer) = request.extensions().get::<Peer>().cloned() else {
             return refuse(Status::unauthenticated("this call did not come through the chassis's acceptor"));
         };
+        let who = who(&peer, request.headers());
         match self.policy.decide(request.uri().path(), peer.role()) {
             Decision::Allowed { path, mutating } => {
                 let note = Note::default();
                 if mutating {
                     request.extensions_mut().insert(note.clone());
                 }
-                let entry = mutating.then(|| Entry { journal: self.journal.clone(), peer: peer.clone(), path, note, written: false });
+                let entry = mutating.then(|| Entry { journal: self.journal.clone(), who, from: peer.address, path, note, written: false });
                 let span = tracing::info_span!("grpc", path, %peer);
                 Box::pin(watch(self.inner.call(request), path, entry).instrument(span))
             }
             Decision::Denied { path, mutating } => {
                 let status = Status::permission_denied(format!("{peer} may not call {path}"));
                 if mutating {
-                    Entry { journal: self.journal.clone(), peer, path, note: Note::default(), written: false }.write(&describe(&status));
+                    Entry { journal: self.journal.clone(), who, from: peer.address, path, note: Note::default(), written: false }
+                        .write(&describe(&status));
                 }
                 count(path, status.code());
                 refuse(status)
@@ -115,7 +118,8 @@ fn count(path: &'static str, result: Code) {
 /// The audit record of one call, written also when the caller goes away before the answer.
 struct Entry {
     journal: Journal,
-    peer: Peer,
+    who: String,
+    from: SocketAddr,
     path: &'static str,
     note: Note,
     written: bool,
@@ -128,7 +132,7 @@ impl Entry {
 
     fn append(&mut self, result: &str) {
         self.written = true;
-        let (who, from) = (self.peer.to_string(), self.peer.address.to_string());
+        let (who, from) = (std::mem::take(&mut self.who), self.from.to_string());
         self.journal.append(&self.journal.entry(who, from, self.path, self.note.take(), result.to_owned()));
     }
 }
