@@ -12,6 +12,7 @@ use cluster_config::document::balancer::Failure as Count;
 use relay::{
     exchange::{Deadlines, Exchange, Failure, Side, Upload},
     fault::Fault,
+    field::Field,
     framing::BodyFraming,
     head::{Limits, ResponseHead, Version},
     malformed::Malformed,
@@ -38,6 +39,8 @@ const HEED_AFTER: u32 = 5;
 const HOLD: Duration = Duration::from_millis(50);
 /// A pooled connection that was idle for longer does not get a request that cannot be repeated (DESIGN §7).
 const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
+/// How long a connection that lacks a descriptor waits before it looks again.
+const FOR_A_DESCRIPTOR: Duration = Duration::from_millis(20);
 /// Interim responses relayed before the final one: more than a node lets through, and an end to a server that sends nothing else.
 const MOST_INTERIMS: usize = 32;
 /// How a server failed an attempt.
@@ -225,8 +228,22 @@ impl Attempt<'_> {
         Ok((self.connect(releases, server.preamble.clone()).await?, false))
     }
 
-    /// A new connection. A server that does not take connections any more is found silent like one that does not answer.
+    /// A new connection. A descriptor that is wanting is taken from an idle connection, or waited for: no other server could be asked without.
     async fn connect(&self, releases: u64, preamble: Bytes) -> Result<Stream, Fault> {
+        let began = Instant::now();
+        loop {
+            match self.connect_once(releases, preamble.clone()).await {
+                Err(Fault::Exhausted) if self.desk.idle().give_up_one() => {}
+                Err(Fault::Exhausted) if began.elapsed() < self.backend.pool.settings.timeouts.connect => {
+                    self.desk.worker().wheel().sleep(FOR_A_DESCRIPTOR).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A server that does not take connections any more is found silent like one that does not answer.
+    async fn connect_once(&self, releases: u64, preamble: Bytes) -> Result<Stream, Fault> {
         let connecting = Stream::connect(self.desk.worker(), self.slot.server.address, self.backend.pool.settings.timeouts.connect);
         let released = self.slot.until_released(releases, || self.has_others());
         let mut upstream = tokio::select! {
@@ -253,7 +270,8 @@ impl Attempt<'_> {
         let mut exchange = Exchange::new(client, upstream, upload, &deadlines);
         exchange.send(&scratch.out).await?;
         let bytes = self.response(&mut exchange, scratch, releases).await?;
-        owing.answered(Instant::now());
+        let now = Instant::now();
+        self.count_time(owing.answered(now), &scratch.response, &bytes);
         let (method, status) = (self.asked.method(), scratch.response.status());
         if let Some(words) = self.own_failure(&scratch.response, &bytes) {
             self.blame(evidence::Fault::OwnError(words));
@@ -261,7 +279,7 @@ impl Attempt<'_> {
                 return Ok(Exchanged::OwnFailure);
             }
         } else {
-            self.slot.counts().answered_at.set(self.desk.shared().uptime.millis(Instant::now()));
+            self.slot.counts().answered_at.set(self.desk.shared().uptime.millis(now));
         }
         let tunnel = method == Method::Connect && (200..=299).contains(&status);
         let incoming = scratch.response.framing(method);
@@ -297,6 +315,22 @@ impl Attempt<'_> {
             }
         }
         Err(Failure { side: Side::Upstream, fault: Fault::Malformed(Malformed::TooManyInterims), phase: exchange.phase() })
+    }
+
+    /// How long the server itself took, for whoever compares servers: what a node says it waited for an origin is not its own time, and how
+    /// long a client needs to send a body is nobody's.
+    fn count_time(&self, took: Duration, response: &ResponseHead, bytes: &[u8]) {
+        if !self.asked.head.framing().is_empty() {
+            return;
+        }
+        let origin = Some(&self.slot.server).filter(|server| server.door.is_relay()).and_then(|_| {
+            let told = response.view(bytes).value(Field::ShoalOriginTime)?;
+            std::str::from_utf8(told).ok()?.parse().ok().map(Duration::from_millis)
+        });
+        let own = took.saturating_sub(origin.unwrap_or_default());
+        let counts = self.slot.counts();
+        counts.answers.up();
+        counts.own_microseconds.add(u64::try_from(own.as_micros()).unwrap_or(0));
     }
 
     fn deadlines(&self) -> Deadlines {

@@ -37,6 +37,11 @@ pub enum Fault {
     Io(io::ErrorKind),
 }
 
+/// The process or the host has no descriptor left.
+pub(crate) fn out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 impl From<Elapsed> for Fault {
     fn from(elapsed: Elapsed) -> Self {
         Self::Timeout(elapsed.0)
@@ -49,7 +54,7 @@ impl From<io::Error> for Fault {
             AddrInUse, AddrNotAvailable, BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
             NetworkUnreachable, OutOfMemory, TimedOut, UnexpectedEof,
         };
-        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS)) {
+        if out_of_descriptors(&error) || error.raw_os_error() == Some(libc::ENOBUFS) {
             return Self::Exhausted;
         }
         match error.kind() {

@@ -122,6 +122,18 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
         self.0.borrow_mut().retain(|key, idle| keep(key, idle.generation));
     }
 
+    /// Closes the connection that has been idle for longest, for the sake of its descriptor. False when none is idle.
+    pub fn give_up_one(&self) -> bool {
+        let mut inner = self.0.borrow_mut();
+        let inner = &mut *inner;
+        // Each list has its oldest first.
+        let oldest = inner.idle.values_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| idle[0].since);
+        let Some(oldest) = oldest else { return false };
+        oldest.remove(0);
+        inner.total -= 1;
+        true
+    }
+
     /// Idle connections now.
     pub fn len(&self) -> usize {
         self.0.borrow().total

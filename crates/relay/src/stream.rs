@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 pub use self::heads::Patience;
-use crate::fault::Fault;
+use crate::fault::{Fault, out_of_descriptors};
 use crate::wheel::{Kind, Timer};
 use crate::worker::{Phase, Worker};
 
@@ -98,7 +98,11 @@ impl Stream {
     /// `Refused`, `Unreachable`, `Timeout(Connect)`, `Exhausted`, `Io`.
     pub async fn connect(worker: &Worker, address: SocketAddr, deadline: Duration) -> Result<Self, Fault> {
         let timer = Timer::new(worker.wheel());
-        let tcp = timer.within(Kind::Connect, deadline, TcpStream::connect(address)).await??;
+        let tcp = timer.within(Kind::Connect, deadline, TcpStream::connect(address)).await?.inspect_err(|error| {
+            if out_of_descriptors(error) {
+                worker.room().measure();
+            }
+        })?;
         tcp.set_nodelay(true)?;
         Ok(Self::new(worker, tcp))
     }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod local;
+mod room;
 mod task;
 
 use std::future::Future;

@@ -3,6 +3,7 @@
 //! Everything here fails the test, and says what it needs, when it cannot be set up: a fault that was not there proves nothing.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -28,14 +29,15 @@ pub fn allow_descriptors(count: u64) {
     assert!(raised.is_ok(), "this test needs {count} descriptors and may have {hard}: raise the hard limit (ulimit -Hn) or run as root");
 }
 
-/// The highest descriptor that a process has open.
+/// The lowest descriptor that a process has free: the next that it would be given.
 ///
 /// # Panics
 /// When there is no such process of this user.
 #[must_use]
-pub fn highest_descriptor(pid: i32) -> u64 {
+pub fn lowest_free_descriptor(pid: i32) -> u64 {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("the descriptors of {pid}: {error}"));
-    open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).max().unwrap_or(0)
+    let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    (0..).find(|descriptor| !open.contains(descriptor)).unwrap_or(0)
 }
 
 /// Sets how many descriptors a running process may have. Those that it has stay open.

@@ -46,6 +46,27 @@ fn the_latest_goes_out_first_and_the_oldest_makes_room() {
 }
 
 #[test]
+fn for_want_of_descriptors_the_oldest_of_all_is_given_up() {
+    with_pool(Limits::default(), |worker, listener, pool| async move {
+        let mut peers = Vec::new();
+        let mut ports = Vec::new();
+        for key in ["a", "b", "a"] {
+            let (ours, theirs) = pair(&worker, &listener).await;
+            ports.push(ours.local_addr().unwrap());
+            peers.push(theirs);
+            pool.put(key, 1, ours);
+        }
+        assert!(pool.give_up_one());
+        assert_eq!(peers[0].read(&mut [0]).await.unwrap(), 0);
+        assert!(pool.give_up_one());
+        assert_eq!(peers[1].read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(pool.len(), 1);
+        assert_eq!(pool.take(&"a", 1, Reuse::Replayable).unwrap().local_addr().unwrap(), ports[2]);
+        assert!(!pool.give_up_one());
+    });
+}
+
+#[test]
 fn a_connection_that_the_peer_closed_or_spoke_on_is_not_handed_out() {
     for reuse in [Reuse::Replayable, Reuse::Fresh(LONG)] {
         for unasked in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::{Phase, Worker, bump};
+use crate::fault::out_of_descriptors;
 use crate::listen::Listener;
 use crate::stream::Stream;
 
@@ -39,7 +41,10 @@ impl Worker {
             };
             self.take(accepted, &listener, &mut reserve, &handler).await;
         }
-        self.empty(listener, &handler);
+        // What waits in a queue that outlives this process is for the next one.
+        if !listener.outlives {
+            self.empty(listener, &handler);
+        }
     }
 
     /// Accepts what is in the backlog by the kernel's word, not the event loop's, which may not have heard of the latest; then closes.
@@ -85,11 +90,14 @@ impl Worker {
         Fut: Future<Output = ()> + 'static,
     {
         match accepted {
+            // Closed at once: its client goes to another balancer, where this one would have nothing to reach a node with.
+            Ok((tcp, _)) if !self.room().admits(tcp.as_raw_fd()) => bump(&self.meter().refused, 1),
             Ok((tcp, peer)) => self.handle(tcp, peer, handler),
             // The peer was quicker to leave; nothing is wrong here.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                if out_of_descriptors(&error) {
+                    self.room().measure();
                     bump(&self.meter().refused, reserve.refuse_one(listener).await);
                 }
                 tokio::time::sleep(BACK_OFF).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::room::Room;
 use super::task::Counted;
 use super::{Meter, Phase, bump};
 use crate::buffer::Buffers;
@@ -33,6 +34,7 @@ struct Inner {
     wheel: Wheel,
     buffers: Buffers,
     pipes: Pipes,
+    room: Room,
 }
 
 /// One worker, seen from its own thread; cheap to clone, cannot leave the thread.
@@ -52,6 +54,7 @@ impl Worker {
             wheel: Wheel::new(),
             buffers: Buffers::new(),
             pipes: Pipes::new(),
+            room: Room::new(),
         }))
     }
 
@@ -90,6 +93,11 @@ impl Worker {
     /// This worker's splice pipes.
     pub(crate) fn pipes(&self) -> &Pipes {
         &self.0.pipes
+    }
+
+    /// Descriptors that clients may have.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub(super) fn meter(&self) -> &Meter {
