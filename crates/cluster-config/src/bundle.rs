@@ -22,7 +22,7 @@ pub const MAIN: &str = "cluster.yaml";
 const MOST_BAD_LINES: usize = 20;
 
 /// The services that take a section of the bundle.
-pub const FOLLOWERS: [Service; 3] = [Service::ProxyNode, Service::Balancer, Service::HealthChecker];
+pub const FOLLOWERS: [Service; 4] = [Service::ProxyNode, Service::Balancer, Service::HealthChecker, Service::BackupService];
 
 /// A bundle that [`render::render`] can make documents of. Holds the tree and references to the files, not their content.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl Bundle {
         let mut problems = Vec::new();
         let mut tree = self.tree.clone();
         if let Value::Map(entries) = &mut tree.value {
-            entries.retain(|entry| !SECTIONS.contains(&entry.key.as_str()));
+            entries.retain(|entry| !FOLLOWERS.iter().any(|service| section_of(*service) == Some(entry.key.as_str())));
             let variables = BTreeMap::new();
             for entry in entries.iter_mut().filter(|entry| entry.key != "overrides") {
                 substitute(&mut entry.node, &variables, &mut problems);

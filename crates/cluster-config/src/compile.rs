@@ -1,6 +1,7 @@
 //! The meaning of a bundle: a section whose form is right becomes the document of one node, or problems with their places.
 
 pub mod access;
+pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod proxy;

@@ -4,12 +4,14 @@
 //! keys are ignored there, so that an older node can run what a newer config-service rendered.
 
 pub mod access;
+pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod egress;
 pub mod proxy;
 
 pub use access::{Access, Acl, DomainPattern, PortRange, Rule, Term, TimeWindow, UrlPattern, Verdict};
+pub use backup::BackupDocument;
 pub use balancer::BalancerDocument;
 pub use checks::ChecksDocument;
 pub use egress::Egress;

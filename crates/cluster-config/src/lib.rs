@@ -24,7 +24,7 @@ pub mod walk;
 pub mod yaml;
 
 pub use bundle::Bundle;
-pub use document::{BalancerDocument, ChecksDocument, FileReference, ProxyDocument};
+pub use document::{BackupDocument, BalancerDocument, ChecksDocument, FileReference, ProxyDocument};
 pub use problem::{Place, Problem, Severity};
 pub use render::{Rendered, render};
 pub use templates::{example_bundle, lab_bundle};

@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::compile::{self, Context, ListKind};
-use crate::document::FileReference;
+use crate::document::{BackupDocument, FileReference};
 use crate::overrides;
 use crate::problem::{Place, Problem, any_error, tidy};
 use crate::variables::{Variables, substitute};
@@ -43,7 +43,8 @@ pub const fn section_of(service: Service) -> Option<&'static str> {
         Service::ProxyNode => Some("proxy"),
         Service::Balancer => Some("balancer"),
         Service::HealthChecker => Some("checks"),
-        Service::Registry | Service::ConfigService | Service::BackupService | Service::Console => None,
+        Service::BackupService => Some("backup"),
+        Service::Registry | Service::ConfigService | Service::Console => None,
     }
 }
 
@@ -62,6 +63,10 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
         return compiled;
     };
     let merged = overrides::apply(&bundle.tree, service, variables);
+    if section == "backup" && merged.get(section).is_none_or(Node::is_null) {
+        compiled.document = serde_json::to_value(BackupDocument::default()).ok();
+        return compiled;
+    }
     let mut written = merged.get(section).filter(|node| !node.is_null()).cloned().unwrap_or_else(|| empty(&merged, section));
     substitute(&mut written, variables, &mut compiled.problems);
     // A variable that is not defined would be reported again as a value of the wrong form.
@@ -76,6 +81,7 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
     compiled.document = match service {
         Service::ProxyNode => json(compile::proxy::compile(&mut context).map(serde_json::to_value)),
         Service::Balancer => json(compile::balancer::compile(&mut context).map(serde_json::to_value)),
+        Service::BackupService => json(compile::backup::compile(&mut context).map(serde_json::to_value)),
         _ => json(compile::checks::compile(&mut context).map(serde_json::to_value)),
     };
     compiled.problems.append(&mut context.problems);

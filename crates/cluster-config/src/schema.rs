@@ -4,6 +4,7 @@
 //! Extensions in the JSON Schema: `x-no-effect` marks what this version validates and ignores, `x-refused` what it must not ignore, because
 //! its absence would be felt as less security or another route; `x-later` lists values that this version does not have yet.
 
+pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod later;
@@ -41,8 +42,7 @@ pub struct Root {
     pub dns: Vec<later::DnsName>,
     /// When to back up, where to, and what to keep.
     #[serde(default)]
-    #[schemars(extend("x-no-effect" = true))]
-    pub backup: Option<later::Backup>,
+    pub backup: Option<backup::Backup>,
     /// What is different on some nodes; applied in order, later ones win.
     #[serde(default)]
     pub overrides: Vec<Override>,

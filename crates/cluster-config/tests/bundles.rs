@@ -44,7 +44,6 @@ fn the_whole_example_of_the_design() {
           advert_interval: 200ms, addresses: [192.168.1.100/24]}]
 alerts: [{name: cache_hit_ratio_low, metric: cache_hit_ratio, below: 0.60, for: 5m, severity: warning}]
 dns: [{name: proxy.company.com, ttl: 5s, policy: failover, targets: [{datacenter: beijing, address: 192.168.1.100}, {datacenter: shanghai, address: 192.168.2.100}]}]
-backup: {schedule: "0 3 * * *", keep: {daily: 7, weekly: 4, monthly: 6}, stores: [{url: "file:backups"}]}
 checks:"#,
     );
     let said = problems(&text);
@@ -55,7 +54,6 @@ checks:"#,
         "cluster.yaml:34:3: warning: `vrrp` has no effect in this version; keep it for a later version, or remove it",
         "cluster.yaml:36:1: warning: `alerts` has no effect in this version; keep it for a later version, or remove it",
         "cluster.yaml:37:1: warning: `dns` has no effect in this version; keep it for a later version, or remove it",
-        "cluster.yaml:38:1: warning: `backup` has no effect in this version; keep it for a later version, or remove it",
     ];
     assert_eq!(said, expected);
 }
@@ -186,6 +184,28 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:5:56: error: balancer.vrrp[0].virtual_router_id cannot be 300; write a number from 1 to 255",
             "cluster.yaml:5:101: error: a secret may not be written into a bundle; write a reference, as in secret:vrrp_auth",
         ],
+    ),
+    // Backups.
+    (
+        "version: 1\nbackup:\n  schedule: \"61 3 * * *\"\n  time_zone: Middle Earth\n  keep: {daily: 0}\n  stores: [{url: \"s3://b/p\"}, {url: \"file:../up\"}, {url: backups}]\n",
+        &[
+            "cluster.yaml:3:13: error: `61 3 * * *` is not a schedule: number out of bounds; write minute, hour, day, month and weekday, as in \"0 3 * * *\"",
+            "cluster.yaml:4:14: error: `Middle Earth` is not a time zone; write a name of the IANA database, as in UTC or Europe/Berlin",
+            "cluster.yaml:6:18: error: S3 stores are not in this version; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+            "cluster.yaml:6:37: error: `file:../up` is not a store; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+            "cluster.yaml:6:58: error: `backups` is not a store; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+        ],
+    ),
+    (
+        "version: 1\nbackup:\n  schedule: \"0 3 * * *\"\n  keep: {daily: 0}\n  stores: [{url: \"file:a\"}, {url: \"file:a\"}]\n",
+        &[
+            "cluster.yaml:4:9: error: this keeps no backup at all; keep at least one, as in {daily: 7}, or remove `keep` to keep everything",
+            "cluster.yaml:5:35: error: store `file:a` is there twice; first in line 5; give each its own name",
+        ],
+    ),
+    (
+        "version: 1\nbackup: {schedule: \"0 3 * * *\", stores: []}\n",
+        &["cluster.yaml:2:41: error: backups without a store go nowhere; name one, as in {url: \"file:backups\"}"],
     ),
     // Egress.
     (

@@ -1,6 +1,6 @@
 //! Sections that the format has and no service of this version acts on. Their form is checked, so that a bundle stays valid later.
 
-use super::notation::{Cron, Duration, Name, Network, Secret};
+use super::notation::{Duration, Name, Network, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -138,40 +138,4 @@ pub struct DnsTarget {
     pub datacenter: Option<Name>,
     /// Its address.
     pub address: Network,
-}
-
-/// When to back up, where to, and what to keep.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Backup {
-    /// Five fields of cron.
-    pub schedule: Cron,
-    /// How many of each.
-    #[serde(default)]
-    pub keep: Option<Keep>,
-    /// Where to.
-    pub stores: Vec<Store>,
-}
-
-/// How many backups are kept.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Keep {
-    /// One per day.
-    #[serde(default)]
-    pub daily: Option<u16>,
-    /// One per week.
-    #[serde(default)]
-    pub weekly: Option<u16>,
-    /// One per month.
-    #[serde(default)]
-    pub monthly: Option<u16>,
-}
-
-/// A place for backups.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    /// `file:DIRECTORY` or `s3://BUCKET/PREFIX`.
-    pub url: String,
 }

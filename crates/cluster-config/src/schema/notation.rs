@@ -4,6 +4,7 @@
 use crate::document::{DomainPattern, PortRange, TimeWindow};
 use crate::terms;
 use crate::units::{self, Invalid};
+use croner::parser::{CronParser, Seconds, Year};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -110,6 +111,10 @@ notations! {
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
     /// Five fields of cron.
     Cron(String) = "shoal-cron", parse_cron, like "0 3 * * *";
+    /// A name of the IANA time zone database.
+    TimeZone(String) = "shoal-time-zone", parse_time_zone, like "UTC", "Europe/Berlin", "Asia/Shanghai";
+    /// `file:DIRECTORY`.
+    StoreUrl(String) = "shoal-store-url", parse_store_url, like "file:backups", "file:/var/backups/shoal";
 }
 
 fn parse_regex(text: &str) -> Result<String, Invalid> {
@@ -186,11 +191,42 @@ fn parse_secret(text: &str) -> Result<String, Invalid> {
 }
 
 fn parse_cron(text: &str) -> Result<String, Invalid> {
+    let remedy = "write minute, hour, day, month and weekday, as in \"0 3 * * *\"";
     let fields: Vec<&str> = text.split_whitespace().collect();
     let good = fields.len() == 5 && fields.iter().all(|field| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b)));
-    if good {
+    if !good {
+        return Err(Invalid::new(format!("`{text}` is not a schedule"), remedy));
+    }
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    match parser.parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            let said = error.to_string().to_lowercase();
+            let cause = said.trim_start_matches("component error: ").trim_end_matches('.');
+            Err(Invalid::new(format!("`{text}` is not a schedule: {cause}"), remedy))
+        }
+    }
+}
+
+/// Whether there is such a zone, only a machine with the database can tell: the backup-service refuses a revision with one that it lacks.
+fn parse_time_zone(text: &str) -> Result<String, Invalid> {
+    let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b));
+    if text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('/').all(part) {
         Ok(text.to_owned())
     } else {
-        Err(Invalid::new(format!("`{text}` is not a schedule"), "write minute, hour, day, month and weekday, as in \"0 3 * * *\""))
+        Err(Invalid::new(format!("`{text}` is not a time zone"), "write a name of the IANA database, as in UTC or Europe/Berlin"))
+    }
+}
+
+fn parse_store_url(text: &str) -> Result<String, Invalid> {
+    let remedy = "write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal";
+    if text.starts_with("s3:") {
+        return Err(Invalid::new("S3 stores are not in this version", remedy));
+    }
+    match text.strip_prefix("file:") {
+        Some(path) if !path.trim_matches('/').is_empty() && !path.split('/').any(|part| part == "..") && !path.contains('\0') => {
+            Ok(text.to_owned())
+        }
+        _ => Err(Invalid::new(format!("`{text}` is not a store"), remedy)),
     }
 }
