@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub access_log: PathBuf,
     /// Is told every address that is bound.
     pub announce: Announce,
+    /// Sockets that outlive the process.
+    pub inherited: chassis::Inherited,
     /// Runs supervised tasks on the control runtime.
     pub spawn: Spawn,
 }
@@ -89,7 +91,7 @@ impl Engine {
         let (suspects, suspected) = mpsc::channel(SUSPECTS);
         let (records, recorded) = mpsc::channel(record::QUEUE);
         let (pending, due) = watch::channel(None);
-        let frontends = Arc::new(Frontends::new(around.workers, around.announce));
+        let frontends = Arc::new(Frontends::new(around.workers, around.announce, around.inherited));
         let spawn = &around.spawn;
         supervise(spawn, "roster", roster, |roster| Box::pin(async move { roster.lock().await.run().await }));
         supervise(spawn, "prober", (suspected, handle.clone(), uptime), |prober| {

@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use chassis::Inherited;
 use cluster_config::document::balancer::Frontend as Settings;
-use relay::listen::{Listeners, Options};
+use relay::listen::{BindError, Listeners, Options};
 use tokio::sync::watch;
 
 use crate::stats::{FrontendCounts, PerWorker};
@@ -43,6 +44,8 @@ pub struct Frontends {
     workers: usize,
     /// Announces an address that was bound.
     announce: Announce,
+    /// Sockets that outlive this process; a frontend at the address of one of them uses it.
+    inherited: Inherited,
     /// Counters of frontends that were ever bound.
     counts: Mutex<BTreeMap<String, Arc<PerWorker<FrontendCounts>>>>,
     bound: watch::Sender<Bound>,
@@ -51,8 +54,8 @@ pub struct Frontends {
 impl Frontends {
     /// None yet. `announce` is told every address that is bound.
     #[must_use]
-    pub fn new(workers: usize, announce: Announce) -> Self {
-        Self { workers, announce, counts: Mutex::default(), bound: watch::Sender::new(Bound::new()) }
+    pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
+        Self { workers, announce, inherited, counts: Mutex::default(), bound: watch::Sender::new(Bound::new()) }
     }
 
     /// What is bound, for the workers to follow.
@@ -74,7 +77,7 @@ impl Frontends {
                 Some(same) => {
                     after.insert(settings.name.clone(), Arc::clone(same));
                 }
-                None => match Listeners::bind(settings.bind, self.workers, &Options::default()) {
+                None => match self.listeners(settings.bind) {
                     Ok(listeners) => {
                         let counts = self.counts_of(&settings.name);
                         let frontend = Frontend { name: settings.name.clone(), asked: settings.bind, listeners, counts };
@@ -85,6 +88,13 @@ impl Frontends {
             }
         }
         if problems.is_empty() { Ok(after) } else { Err(problems) }
+    }
+
+    fn listeners(&self, bind: SocketAddr) -> Result<Listeners, BindError> {
+        match self.inherited.lend_at(bind) {
+            Some(lent) => Listeners::adopt(lent, self.workers),
+            None => Listeners::bind(bind, self.workers, &Options::default()),
+        }
     }
 
     /// Lets the workers accept on these, and on no others.
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_bound_anew_and_a_failure_changes_nothing() {
-        let frontends = Frontends::new(2, Box::new(|_, _| ()));
+        let frontends = Frontends::new(2, Box::new(|_, _| ()), Inherited::default());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         frontends.publish(frontends.prepare(&[wanted("a", any)]).expect("bound"));
         let first = frontends.follow().borrow()["a"].address();

@@ -45,7 +45,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let workers = options.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
-    let frontend = free(options.frontend)?;
+    let frontend = free(&process, options.frontend)?;
     metrics::describe();
     let engine = Arc::new(Engine::new(surroundings(&process, workers)?));
     let view = Arc::new(engine.view());
@@ -89,14 +89,16 @@ fn surroundings(process: &Process, workers: usize) -> Result<Surroundings, Failu
         clock: process.clock(),
         access_log: process.data_dir().path("access.log"),
         announce: Box::new(move |name, address| announced.endpoint(name, address)),
+        inherited: process.inherited().clone(),
         spawn: Arc::new(move |name, task| spawning.spawn(name, move || task())),
     })
 }
 
 /// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound when the configuration names them.
-/// Port 0 becomes a real one.
-fn free(address: SocketAddr) -> Result<SocketAddr, Failure> {
-    TcpListener::bind(address).and_then(|listener| listener.local_addr()).map_err(|error| match error.kind() {
+/// Port 0 becomes a real one. An inherited socket says itself where it listens.
+fn free(process: &Process, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    let inherited = process.inherited().lend("frontend", address).map(Ok);
+    inherited.unwrap_or_else(|| TcpListener::bind(address)).and_then(|listener| listener.local_addr()).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(format!("the frontend address {address} is in use"))
             .remedy("stop what listens there, or choose another address with --frontend"),
         _ => Failure::new(format!("cannot listen on the frontend address {address}: {error}"))

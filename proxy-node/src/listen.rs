@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use chassis::Inherited;
 use relay::{
     listen::{BindError, Listeners, Options},
     worker::{Phase, Worker},
@@ -29,6 +30,8 @@ pub struct Door {
 /// All doors, as the control side sees them. Workers follow.
 pub struct Doors {
     workers: usize,
+    /// Sockets that outlive this process; a door at the address of one of them uses it.
+    inherited: Inherited,
     open: watch::Sender<Arc<Vec<Arc<Door>>>>,
     /// The proxy door of the flags, until the first configuration says whether it is wanted.
     held: Mutex<Option<TcpListener>>,
@@ -36,9 +39,13 @@ pub struct Doors {
 
 impl Doors {
     /// The relay door, and the proxy door that the flags name, both bound already.
-    pub fn new(relay: TcpListener, proxy: TcpListener, workers: usize) -> Result<Self, BindError> {
-        let relay = Door { entrance: Entrance::Relay, listeners: Listeners::share(relay, workers, &Options::default())? };
-        Ok(Self { workers, open: watch::Sender::new(Arc::new(vec![Arc::new(relay)])), held: Mutex::new(Some(proxy)) })
+    pub fn new(relay: TcpListener, proxy: TcpListener, workers: usize, inherited: Inherited) -> Result<Self, BindError> {
+        let listeners = match relay.local_addr().ok().and_then(|address| inherited.lend_at(address)) {
+            Some(lent) => Listeners::adopt(lent, workers)?,
+            None => Listeners::share(relay, workers, &Options::default())?,
+        };
+        let relay = Door { entrance: Entrance::Relay, listeners };
+        Ok(Self { workers, inherited, open: watch::Sender::new(Arc::new(vec![Arc::new(relay)])), held: Mutex::new(Some(proxy)) })
     }
 
     /// Makes the proxy doors those at `wanted`. What cannot be bound is an error, and then nothing changes.
@@ -63,9 +70,11 @@ impl Doors {
             if next.iter().any(|door| door.entrance == Entrance::Proxy(*bind)) {
                 continue;
             }
-            let listeners = match held.take_if(|held| held.local_addr().is_ok_and(|address| address == *bind)) {
-                Some(held) => Listeners::share(held, self.workers, &Options::default()),
-                None => Listeners::bind(*bind, self.workers, &Options::default()),
+            let held = held.take_if(|held| held.local_addr().is_ok_and(|address| address == *bind));
+            let listeners = match (self.inherited.lend_at(*bind), held) {
+                (Some(lent), _) => Listeners::adopt(lent, self.workers),
+                (None, Some(held)) => Listeners::share(held, self.workers, &Options::default()),
+                (None, None) => Listeners::bind(*bind, self.workers, &Options::default()),
             };
             match listeners {
                 Ok(listeners) => next.push(Arc::new(Door { entrance: Entrance::Proxy(*bind), listeners })),

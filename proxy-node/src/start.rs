@@ -48,7 +48,8 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let relay = process.bind("relay", options.relay)?;
     let variables = variables(&proxy.local_addr(), &relay.local_addr());
     let workers = options.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let doors = Arc::new(Doors::new(relay, proxy, workers).fail("open the doors", "choose other addresses")?);
+    let doors = Doors::new(relay, proxy, workers, process.inherited().clone());
+    let doors = Arc::new(doors.fail("open the doors", "choose other addresses")?);
     let log = process.data_dir().path("access.log");
     let (recorder, log_thread) = record::start(log).fail("open access.log in the data dir", "check its permissions and the disk")?;
     let resolver = resolver(&process)?;

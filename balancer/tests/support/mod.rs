@@ -289,6 +289,7 @@ impl Cluster {
             clock: chassis::Clock::system(),
             access_log: directory.path().join("access.log"),
             announce: Box::new(|_, _| ()),
+            inherited: chassis::Inherited::default(),
             spawn: Arc::new(move |_, task| drop(runtime.spawn(async move { task().await }))),
         });
         engine.apply("r1", &document(&settings)).expect("a good configuration");

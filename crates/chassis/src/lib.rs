@@ -27,6 +27,7 @@ mod guard;
 pub mod membership;
 pub mod metrics;
 pub mod operator;
+mod inherited;
 pub mod options;
 pub mod pki;
 mod process;
@@ -39,6 +40,7 @@ pub mod supervise;
 mod telemetry;
 pub mod tls;
 
+mod systemd;
 pub use authorize::Policy;
 pub use clock::Clock;
 pub use cluster_key::ClusterKey;
@@ -51,6 +53,7 @@ pub use options::Options;
 pub use process::{Process, Status, Wanted};
 pub use role::{Identity, Peer, Role};
 pub use run::{exit, main, run};
+pub use inherited::Inherited;
 pub use supervise::Supervisor;
 
 /// Version of the program.

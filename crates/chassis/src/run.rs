@@ -17,11 +17,12 @@ use crate::{
     data_dir::DataDir,
     drain,
     failure::Fail,
+    inherited::Inherited,
     metrics,
     options::Options,
     process::{Parts, Process},
     role::Role,
-    telemetry,
+    systemd, telemetry,
 };
 
 /// Connections are descriptors: the soft limit goes up to what the hard one allows, as nginx and HAProxy do it.
@@ -72,6 +73,8 @@ where
 {
     let service: Service = service.parse().fail("run", "this is a defect: please report it")?;
     let clock = Clock::system();
+    // Before anything opens descriptors of its own, which must not get between those that were passed.
+    let inherited = Inherited::from_environment()?;
     // First, because what is counted before it is lost.
     let recorder = metrics::install();
     let (transport, name) = identify(service, options, &clock)?;
@@ -110,6 +113,7 @@ where
     housekeeping(&process);
     tracing::info!(%service, name = process.name(), id = %process.id(), version = VERSION, "starting");
     let result = runtime.block_on(until_signalled(process.clone(), body));
+        inherited,
     process.closing().raise();
     process.servers_closing().raise();
     // Before the runtime, which carries the last traces.
@@ -180,6 +184,10 @@ fn housekeeping(process: &Process) {
         async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(5)).await;
+    if systemd::is_listening() {
+        let told = process.clone();
+        process.spawn("service-manager", move || systemd::tell(told.clone()));
+    }
                 rendered.run_upkeep();
             }
         }

@@ -2,6 +2,9 @@
 //!
 //! The first bind is exclusive, so that a port in use is an error instead of half the connections going to a stranger;
 //! only then is the socket opened for the others.
+//!
+//! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from its one queue, which the process leaves as it
+//! is when it ends, for the next one to go on with.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -62,6 +65,8 @@ pub struct Listeners {
     address: SocketAddr,
     /// By worker; emptied by [`Listeners::take`].
     sockets: Vec<Mutex<Option<TcpListener>>>,
+    /// Somebody else keeps the socket open when this process ends.
+    outlives: bool,
 }
 
 impl Listeners {
@@ -105,7 +110,23 @@ impl Listeners {
             }
             Ok(sockets)
         };
-        Ok(Self { address, sockets: share().map_err(|source| BindError::new(address, source))? })
+        Ok(Self { address, sockets: share().map_err(|source| BindError::new(address, source))?, outlives: false })
+    }
+
+    /// Lets every worker accept from one socket that a service manager keeps open. Not through SO_REUSEPORT: each of its sockets has a queue of
+    /// its own, and what waits there is reset when the process ends.
+    ///
+    /// # Errors
+    /// [`BindError`] when the kernel refuses.
+    pub fn adopt(inherited: TcpListener, workers: usize) -> Result<Self, BindError> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = inherited.local_addr().map_err(|source| BindError::new(unknown, source))?;
+        let duplicate = || -> io::Result<Vec<Mutex<Option<TcpListener>>>> {
+            inherited.set_nonblocking(true)?;
+            socket2::SockRef::from(&inherited).set_tcp_nodelay(true)?;
+            (0..workers.max(1)).map(|_| Ok(Mutex::new(Some(inherited.try_clone()?)))).collect()
+        };
+        Ok(Self { address, sockets: duplicate().map_err(|source| BindError::new(address, source))?, outlives: true })
     }
 
     /// The address with its real port.
@@ -120,13 +141,14 @@ impl Listeners {
     pub fn take(&self, worker: &Worker) -> io::Result<Listener> {
         let slot = self.sockets.get(worker.index()).and_then(|slot| slot.lock().ok()?.take());
         let socket = slot.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker"))?;
-        Ok(Listener { tcp: tokio::net::TcpListener::from_std(socket)? })
+        Ok(Listener { tcp: tokio::net::TcpListener::from_std(socket)?, outlives: self.outlives })
     }
 }
 
 /// One worker's listening socket; served by [`Worker::serve`].
 pub struct Listener {
     pub(crate) tcp: tokio::net::TcpListener,
+    pub(crate) outlives: bool,
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -166,6 +188,24 @@ mod tests {
         let port = listeners.local_addr();
         drop(listeners);
         Listeners::bind(port, 2, &Options::default()).unwrap();
+    }
+
+    #[test]
+    fn an_adopted_socket_has_one_queue_and_outlives_its_listeners() {
+        use std::io::{Read, Write};
+        let kept = TcpListener::bind(loopback()).unwrap();
+        let adopted = Listeners::adopt(kept.try_clone().unwrap(), 3).unwrap();
+        assert_eq!(adopted.local_addr(), kept.local_addr().unwrap());
+        let mut client = std::net::TcpStream::connect(adopted.local_addr()).unwrap();
+        client.write_all(b"x").unwrap();
+        drop(adopted);
+        let again = Listeners::adopt(kept, 2).unwrap();
+        let second = again.sockets[1].lock().unwrap().take().unwrap();
+        let (mut served, _) = second.accept().unwrap();
+        served.set_nonblocking(false).unwrap();
+        let mut byte = [0];
+        served.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Proxy {
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),
         });
-        let doors = Arc::new(Doors::new(relay_door, proxy, 2).unwrap());
+        let doors = Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
         doors.reconcile(&[address]).unwrap();
         let workers = start::start_workers(&node, &doors, 2).unwrap();
         Self { address, relay, node, workers: Some(workers), log, doors, document, _dir: dir }

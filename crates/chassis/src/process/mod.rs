@@ -29,6 +29,7 @@ use crate::{
     connect::Transport,
     data_dir::DataDir,
     drain::{self, StopSignal},
+    inherited::Inherited,
     membership::Watch,
     options::Options,
     supervise,
@@ -71,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) cluster_key: Option<ClusterKey>,
     pub(crate) transport: Transport,
     pub(crate) audit: Journal,
+    pub(crate) inherited: Inherited,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) runtime: Handle,
 }
@@ -184,6 +186,12 @@ impl Process {
         &self.0.parts.audit
     }
 
+    /// Listening sockets that a service manager passed to this process.
+    #[must_use]
+    pub fn inherited(&self) -> &Inherited {
+        &self.0.parts.inherited
+    }
+
     /// Renders `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> &PrometheusHandle {
@@ -275,8 +283,10 @@ impl Process {
 
     /// Up (or not) and may serve: `/readyz`, the gRPC health service and the registry say so at once.
     pub fn set_ready(&self, ready: bool) {
-        if ready {
-            self.0.was_ready.get_or_init(|| ());
+        if ready && self.0.was_ready.set(()).is_ok() {
+            for idle in self.inherited().idle() {
+                tracing::warn!("nothing listens on the inherited socket {idle}: whoever connects to it waits in vain; remove it from the .socket unit");
+            }
         }
         self.update(|status| std::mem::replace(&mut status.ready, ready) != ready);
     }

@@ -23,7 +23,8 @@ impl Process {
         self.0.status.borrow().endpoints.clone()
     }
 
-    /// Binds a port exclusively (non-blocking) and announces it as an endpoint, with its real number when 0 was asked for.
+    /// Binds a port exclusively (non-blocking) and announces it as an endpoint, with its real number when 0 was asked for. A socket that was
+    /// inherited for the endpoint is used instead.
     ///
     /// # Errors
     /// It is in use, or not this machine's.
@@ -42,7 +43,8 @@ impl Process {
             Failure::new(sentence).remedy(remedy)
         };
         // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on is always refused.
-        let listener = TcpListener::bind(address).map_err(refused)?;
+        let inherited = self.inherited().lend(endpoint, address).map(Ok);
+        let listener = inherited.unwrap_or_else(|| TcpListener::bind(address)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let real = listener.local_addr().map_err(refused)?;
         self.endpoint(endpoint, real);
