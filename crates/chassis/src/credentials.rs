@@ -69,11 +69,14 @@ pub enum Unusable {
 impl From<Unusable> for Failure {
     fn from(unusable: Unusable) -> Self {
         let remedy = match &unusable {
+            Unusable::Read(_, error) if error.kind() == io::ErrorKind::NotFound => {
+                "check --ca, --cert and --key; what is missing is made by `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)"
+            }
             Unusable::Read(..) => "check --ca, --cert and --key, and who may read these files",
             Unusable::NotYet(..) => "check the machine's clock",
             Unusable::Untrusted(..) | Unusable::Authority(..) => "give --ca, --cert and --key of the same cluster",
             Unusable::Mismatch(..) => "give the --cert and --key that were issued together",
-            _ => "issue another with `shoal pki issue`",
+            _ => "issue another with `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)",
         };
         Self::new(unusable.to_string()).remedy(remedy)
     }

@@ -13,8 +13,10 @@ use cluster::Service;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{Failure, Options};
 
+/// How many replicas may share a directory.
+const MOST_REPLICAS: u32 = 1000;
 const MARKER: &str = "shoal.json";
 /// Format of what is in the directory. A newer one is refused.
 const FORMAT: u32 = 1;
@@ -111,6 +113,22 @@ impl DataDir {
         };
         let path = path.canonicalize().map_err(io)?;
         Ok(Self { path, lock: std::sync::Arc::new(lock), new, made })
+    }
+
+    /// Locks the first of `NAME-1`, `NAME-2`, … that no other replica has, below the data dir that is given; answers the name with it. A
+    /// replica that comes back finds what the one before it with that number left.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`]; or all of them are in use.
+    pub(crate) fn first_free(options: &Options, service: Service, name: &str, clusters: &[String]) -> Result<(String, Self), Refused> {
+        for number in 1..=MOST_REPLICAS {
+            let name = format!("{name}-{number}");
+            match Self::open(&options.data_dir_of_replica(&name), service, &name, clusters) {
+                Err(Refused::InUse(_)) => {}
+                opened => return opened.map(|directory| (name, directory)),
+            }
+        }
+        Err(Refused::InUse(options.data_dir_of_replica(&format!("{name}-{MOST_REPLICAS}"))))
     }
 
     /// Takes back what this start made, when it came to nothing. A directory that was somebody's before stays as it is.

@@ -49,6 +49,9 @@ pub struct Options {
     /// Where this process keeps its state [default: $XDG_STATE_HOME/shoal/NAME, /var/lib/shoal/NAME for root]
     #[arg(long, env = "SHOAL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// One of several replicas that share a certificate and a --data-dir: its name is the certificate's with the first number that no other has, and its state is in DIR/NAME
+    #[arg(long, env = "SHOAL_NUMBERED", conflicts_with = "name")]
+    pub numbered: bool,
     /// Address of the gRPC port [default: every address, the service's own port]
     #[arg(long, env = "SHOAL_GRPC", value_name = "ADDRESS:PORT")]
     pub grpc: Option<SocketAddr>,
@@ -110,6 +113,12 @@ impl Options {
     #[must_use]
     pub fn data_dir_of(&self, name: &str) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| state_home().join("shoal").join(name))
+    }
+
+    /// Where the data dir of a replica is that numbers itself: below the one that is given.
+    #[must_use]
+    pub(crate) fn data_dir_of_replica(&self, name: &str) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| state_home().join("shoal")).join(name)
     }
 
     /// The registry's addresses (`host:port`) to begin with.

@@ -79,6 +79,13 @@ where
     let recorder = metrics::install();
     let (transport, name) = identify(service, options, &clock)?;
     let cluster_key = options.cluster_key.as_deref().map(ClusterKey::read).transpose()?;
+    let authorities = match &transport {
+        Transport::Mutual(credentials) => credentials.current().authorities.clone(),
+        Transport::Plaintext => Vec::new(),
+    };
+    // Its name is in every line of the log: a replica that numbers itself has to know it first.
+    let numbered = options.numbered.then(|| DataDir::first_free(options, service, &name, &authorities)).transpose()?;
+    let (name, numbered) = numbered.map_or((name, None), |(name, directory)| (name, Some(directory)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -90,11 +97,10 @@ where
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!("cannot raise the limit on open files, so fewer connections fit: {error}");
     }
-    let authorities = match &transport {
-        Transport::Mutual(credentials) => credentials.current().authorities.clone(),
-        Transport::Plaintext => Vec::new(),
+    let data_dir = match numbered {
+        Some(directory) => directory,
+        None => DataDir::open(&options.data_dir_of(&name), service, &name, &authorities)?,
     };
-    let data_dir = DataDir::open(&options.data_dir_of(&name), service, &name, &authorities)?;
     let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone())
         .fail("write audit records to the data dir", "check who owns its audit.jsonl, and the disk")?;
     let process = Process::new(Parts {
@@ -107,13 +113,13 @@ where
         cluster_key,
         transport,
         audit,
+        inherited,
         metrics: recorder,
         runtime: runtime.handle().clone(),
     });
     housekeeping(&process);
     tracing::info!(%service, name = process.name(), id = %process.id(), version = VERSION, "starting");
     let result = runtime.block_on(until_signalled(process.clone(), body));
-        inherited,
     process.closing().raise();
     process.servers_closing().raise();
     // Before the runtime, which carries the last traces.
@@ -178,16 +184,16 @@ fn housekeeping(process: &Process) {
     } else {
         tracing::warn!("gRPC is plaintext and believes every peer: for experiments on a closed network only");
     }
+    if systemd::is_listening() {
+        let told = process.clone();
+        process.spawn("service-manager", move || systemd::tell(told.clone()));
+    }
     let rendered = Arc::new(process.metrics().clone());
     process.spawn("metrics-upkeep", move || {
         let rendered = Arc::clone(&rendered);
         async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(5)).await;
-    if systemd::is_listening() {
-        let told = process.clone();
-        process.spawn("service-manager", move || systemd::tell(told.clone()));
-    }
                 rendered.run_upkeep();
             }
         }

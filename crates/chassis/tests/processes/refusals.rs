@@ -94,6 +94,35 @@ fn data_dirs_and_ports_in_use_are_refused_and_nothing_changes() {
 }
 
 #[test]
+fn replicas_number_themselves_and_come_back_to_what_they_left() {
+    let world = World::new();
+    let shared = world.directory.path().join("shared");
+    let mut options = world.options("node-1", None, &["--numbered"]);
+    options.data_dir = Some(shared.clone());
+    let replica = || start("proxy-node", options.clone(), |_| Ok(()));
+    let (first, second, third) = (replica(), replica(), replica());
+    for (running, name) in [(&first, "node-1-1"), (&second, "node-1-2"), (&third, "node-1-3")] {
+        assert_eq!(running.process.name(), name);
+        assert_eq!(running.process.data_dir().root(), shared.join(name).canonicalize().unwrap());
+    }
+    fs::write(shared.join("node-1-2/left"), "there").unwrap();
+    second.crash();
+    let again = replica();
+    assert_eq!(again.process.name(), "node-1-2", "the first number that nobody has");
+    assert!(again.process.data_dir().path("left").exists());
+    [first, third, again].into_iter().for_each(|running| running.stop().unwrap());
+
+    // A volume from another cluster is refused, not passed over.
+    let foreign = World::new();
+    let mut other = foreign.options("node-1", None, &["--numbered"]);
+    other.data_dir = Some(shared.clone());
+    let before = tree(&shared.join("node-1-1"));
+    assert!(refused("proxy-node", &other).contains("node-1-1 belongs to another cluster"));
+    assert_eq!(tree(&shared.join("node-1-1")), before);
+    assert!(!shared.join("node-1-4").exists());
+}
+
+#[test]
 fn a_port_is_bound_exclusively_also_against_a_shared_one() {
     let world = World::new();
     let node = start("proxy-node", world.options("node-1", None, &[]), |_| Ok(()));
