@@ -144,6 +144,8 @@ fn counters(server: &Server) -> pb::ServerCounters {
         checks_passed: checks.passed.load(Relaxed),
         checks_failed: checks.failed.load(Relaxed),
         ejections: checks.ejections.load(Relaxed),
+        answers: counts.sum(|it| &it.answers),
+        answers_own_microseconds: counts.sum(|it| &it.own_microseconds),
     }
 }
 

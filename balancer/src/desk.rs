@@ -92,7 +92,7 @@ impl Slot {
     pub fn owing(self: &Rc<Self>, now: Instant) -> Owing {
         self.update(|watch| watch.owes(now));
         self.counts().active_requests.up();
-        Owing { slot: Rc::clone(self), settled: Cell::new(false) }
+        Owing { slot: Rc::clone(self), since: now, settled: Cell::new(false) }
     }
 
     /// Bytes came from it.
@@ -122,14 +122,16 @@ impl Slot {
 /// A request that a server owes an answer to.
 pub struct Owing {
     slot: Rc<Slot>,
+    since: Instant,
     settled: Cell<bool>,
 }
 
 impl Owing {
-    /// The answer has begun.
-    pub fn answered(&self, at: Instant) {
+    /// The answer has begun; answers after how long.
+    pub fn answered(&self, at: Instant) -> Duration {
         self.slot.heard(at);
         self.settle();
+        at.saturating_duration_since(self.since)
     }
 
     fn settle(&self) {

@@ -61,6 +61,10 @@ pub struct ServerCounts {
     pub bytes_in: Count,
     /// When it last answered a request, in milliseconds of the process's [`Uptime`]; 0: never.
     pub answered_at: Count,
+    /// Answers whose head has come.
+    pub answers: Count,
+    /// The time to those heads less the time that the node waited for an origin, in microseconds.
+    pub own_microseconds: Count,
 }
 
 /// One worker's counters of one frontend.

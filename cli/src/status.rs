@@ -89,7 +89,7 @@ impl From<InstanceStatus> for Row {
 
 /// Where an instance's users find it: clients of the data plane before callers of the control plane.
 fn main_address(endpoints: &Endpoints) -> String {
-    let frontend = || endpoints.iter().find(|(name, _)| !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp"));
+    let frontend = || endpoints.iter().find(|(name, _)| !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp" | "target"));
     let known = ["proxy", "frontend", "console"].iter().find_map(|name| endpoints.get(*name));
     known.or_else(|| frontend().map(|(_, address)| address)).or_else(|| endpoints.get("grpc")).cloned().unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The built-in target: a tiny origin that the checker itself serves, so that a probe through a proxy needs nobody else.
 //!
-//! It listens where the checker does and is announced nowhere: an address that is an endpoint of the cluster is one that no proxy may reach.
+//! It is announced as the endpoint `target`: the one endpoint of the cluster that proxies may reach, and by which they know a probe.
 //! `GET /shoal-check/NONCE` answers 200 with the nonce, which a cache cannot know; everything else is a 404.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};

@@ -53,7 +53,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     // Probes of https URLs use the process's one provider; a second installation in the same process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     let listener = TcpListener::bind(options.target).await.fail("bind the built-in target", "choose another --target")?;
-    let port = listener.local_addr().fail("read the address of the built-in target", "choose another --target")?.port();
+    let target = listener.local_addr().fail("read the address of the built-in target", "choose another --target")?;
+    // So that nodes know their probes from what clients ask for.
+    process.endpoint(chassis::membership::PROBE_TARGET, target);
+    let port = target.port();
     let listener = Arc::new(listener);
     process.spawn("target", move || builtin::serve(Arc::clone(&listener)));
 

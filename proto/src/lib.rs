@@ -28,3 +28,15 @@ pub mod balancer {
 pub mod proxy {
     include!("gen/shoal.proxy.v1.rs");
 }
+/// `shoal.audit.v1`
+pub mod audit {
+    include!("gen/shoal.audit.v1.rs");
+}
+/// `shoal.state.v1`
+pub mod state {
+    include!("gen/shoal.state.v1.rs");
+}
+/// `shoal.backup.v1`
+pub mod backup {
+    include!("gen/shoal.backup.v1.rs");
+}

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 8] = [
     "shoal/registry/v1/registry.proto",
     "shoal/config/v1/config.proto",
     "shoal/health/v1/health.proto",
     "shoal/balancer/v1/balancer.proto",
     "shoal/proxy/v1/proxy.proto",
+    "shoal/state/v1/state.proto",
+    "shoal/backup/v1/backup.proto",
+    "shoal/audit/v1/audit.proto",
 ];
 
 #[test]

@@ -1,14 +1,18 @@
 //! The gRPC face: wire types in, the same pure code as the live path, wire types out.
 
+mod access;
+
 use std::{net::IpAddr, sync::Arc};
 
 use chassis::{
-    Clock, audit,
+    Clock, StopSignal, audit,
     authorize::{ANYONE, OPERATORS, PEOPLE, Policy, Rule},
 };
+use futures::stream::BoxStream;
 use proto::proxy::{
     CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LookupCacheRequest,
-    LookupCacheResponse, PurgeRequest, PurgeResponse, proxy_node_server::ProxyNode,
+    LookupCacheResponse, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse,
+    proxy_node_server::ProxyNode,
 };
 use tonic::{Request, Response, Status};
 
@@ -24,6 +28,8 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.proxy.v1.ProxyNode/LookupCache", PEOPLE),
     Rule::write("/shoal.proxy.v1.ProxyNode/Purge", OPERATORS),
     Rule::read("/shoal.proxy.v1.ProxyNode/ExplainRequest", PEOPLE),
+    Rule::read("/shoal.proxy.v1.ProxyNode/TopAccess", OPERATORS),
+    Rule::read("/shoal.proxy.v1.ProxyNode/TailAccess", OPERATORS),
 ]);
 
 /// The service.
@@ -32,6 +38,8 @@ pub struct Api {
     pub node: Arc<Node>,
     /// The time.
     pub clock: Clock,
+    /// Raised when streams have to end.
+    pub closing: StopSignal,
 }
 
 impl Api {
@@ -91,7 +99,18 @@ impl ProxyNode for Api {
             log_records_dropped: self.node.recorder.dropped(),
             taken_at: Some(timestamp(self.now() / 1000)),
             revision: self.node.current.load().revision.clone(),
+            probes: metrics.probes.get(),
         }))
+    }
+
+    async fn top_access(&self, request: Request<TopAccessRequest>) -> Result<Response<TopAccessResponse>, Status> {
+        access::top(&self.node, request.get_ref(), self.clock.now()).map(Response::new)
+    }
+
+    type TailAccessStream = BoxStream<'static, Result<TailAccessResponse, Status>>;
+
+    async fn tail_access(&self, request: Request<TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
+        Ok(Response::new(access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone())))
     }
 
     async fn lookup_cache(&self, request: Request<LookupCacheRequest>) -> Result<Response<LookupCacheResponse>, Status> {

@@ -97,7 +97,7 @@ async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
         Some(object) => match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
             Ok(_) => {
                 let Some(reader) = Reader::new(&object.body) else { return Looked::Again };
-                turn.local.node.metrics.hits.add(1);
+                turn.count(|metrics| &metrics.hits);
                 turn.record.outcome = Outcome::MemHit;
                 return Looked::Answered(deliver(turn, stream, way, Source::hit(object.clone(), reader)).await);
             }
@@ -108,7 +108,7 @@ async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
     if way.facts.directives.only_if_cached {
         return Looked::Answered(turn.refuse(stream, way.asked, Failure::OnlyIfCached, None).await);
     }
-    turn.local.node.metrics.misses.add(1);
+    turn.count(|metrics| &metrics.misses);
     turn.record.outcome = if unfit == Some(Unfit::Reload) { Outcome::ClientRefresh } else { Outcome::Miss };
     let reason = why(unfit);
     // Something that is validated is asked for with our conditions; on a plain miss the client's own go through, and its answer is its own.
@@ -180,7 +180,6 @@ async fn lead(
 
 /// Notes how a fill answered its leader; answers what Cache-Status says of it.
 fn filled(turn: &mut Turn, how: How, validates: bool, reason: &str, status: u16) -> String {
-    let metrics = &turn.local.node.metrics;
     match how {
         How::Stored if validates => {
             turn.record.outcome = Outcome::RefreshModified;
@@ -188,12 +187,12 @@ fn filled(turn: &mut Turn, how: How, validates: bool, reason: &str, status: u16)
         }
         How::Stored => format!("{reason}; stored"),
         How::Unmodified => {
-            metrics.revalidated.add(1);
+            turn.count(|metrics| &metrics.revalidated);
             turn.record.outcome = Outcome::RefreshUnmodified;
             format!("{reason}; fwd-status=304; stored")
         }
         How::StaleOnError => {
-            metrics.stale.add(1);
+            turn.count(|metrics| &metrics.stale);
             turn.record.outcome = Outcome::RefreshFailOld;
             format!("{reason}; detail=stale-on-error")
         }
@@ -225,7 +224,7 @@ async fn follow(
     if let Some(object) = fit
         && let Some(reader) = Reader::new(&object.body)
     {
-        turn.local.node.metrics.collapsed.add(1);
+        turn.count(|metrics| &metrics.collapsed);
         turn.record.outcome = Outcome::Collapsed;
         let status = Some(format!("{reason}; collapsed"));
         return deliver(turn, stream, way, Source { object: object.clone(), reader, status, took: began.elapsed() }).await;

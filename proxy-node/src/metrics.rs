@@ -87,6 +87,7 @@ macro_rules! metrics {
 
 metrics! {
     counter requests = "shoal_proxy_requests_total": "Requests from clients, probes and health checks not counted.";
+    counter probes = "shoal_proxy_probes_total": "Requests of the health-checkers for their built-in target, which count nowhere else.";
     counter hits = "shoal_proxy_cache_hits_total": "Requests answered from memory without asking the origin.";
     counter revalidated = "shoal_proxy_cache_revalidated_total": "Requests answered from memory after the origin said that it is still good.";
     counter misses = "shoal_proxy_cache_misses_total": "Requests that the cache could have answered and did not.";

@@ -2,7 +2,8 @@
 
 use std::{
     cell::RefCell,
-    net::SocketAddr,
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use crate::{
     egress::{ClusterNames, ClusterPorts},
     metrics::Metrics,
     record::Recorder,
-    request::Ids,
+    request::{Destination, Ids},
 };
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
@@ -48,6 +49,8 @@ pub struct Node {
     pub cluster_names: ArcSwap<ClusterNames>,
     /// The memory cache.
     pub store: Arc<Store>,
+    /// Built-in targets of the health-checkers: who asks for its own is probing.
+    pub probe_targets: ArcSwap<HashSet<SocketAddr>>,
     /// Names to addresses.
     pub resolver: Resolver,
     /// The access log.
@@ -85,6 +88,12 @@ impl Steady {
 }
 
 impl Node {
+    /// Whether `client` asks for the target of a health-checker at its own address, as nobody but a health-checker has a reason to.
+    #[must_use]
+    pub fn is_probe(&self, client: IpAddr, destination: &Destination) -> bool {
+        destination.address == Some(client) && self.probe_targets.load().contains(&SocketAddr::new(client, destination.port))
+    }
+
     /// Whether the health path answers 200.
     #[must_use]
     pub fn is_serving(&self) -> bool {

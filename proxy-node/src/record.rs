@@ -1,7 +1,10 @@
 //! What is written down of every request. Records leave a worker through a bounded queue; a thread of its own writes them.
 //!
-//! A full queue drops and counts: a slow disk costs lines, never requests.
+//! A full queue drops and counts: a slow disk costs lines, never requests. The same thread keeps [`lately`], from which operators are told who asks
+//! for what.
 
+pub mod heavy;
+pub mod lately;
 pub mod squid;
 
 use std::{
@@ -10,13 +13,14 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use lately::Lately;
 pub use squid::{Hierarchy, Outcome, Record};
 
 /// Records that wait to be written.
@@ -34,6 +38,7 @@ const JOIN: Duration = Duration::from_millis(10);
 pub struct Recorder {
     queue: SyncSender<Record>,
     dropped: Arc<AtomicU64>,
+    recent: Recent,
 }
 
 impl Recorder {
@@ -49,44 +54,83 @@ impl Recorder {
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+
+    /// What was answered lately.
+    #[must_use]
+    pub const fn recent(&self) -> &Recent {
+        &self.recent
+    }
+}
+
+/// [`Lately`] with its clock, shared by the log's thread and those who ask. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    since: Instant,
+    lately: Arc<Mutex<Lately>>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { since: Instant::now(), lately: Arc::new(Mutex::new(Lately::new(0))) }
+    }
+}
+
+impl Recent {
+    /// Seconds of its clock now.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+
+    /// To be held for a moment only: the log's thread waits meanwhile.
+    pub fn look(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, records: &mut Vec<Record>) {
+        let now = self.now();
+        let mut lately = self.look();
+        records.drain(..).for_each(|record| lately.note(record, now));
+    }
 }
 
 /// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything is written.
 pub fn start(path: PathBuf) -> io::Result<(Recorder, std::thread::JoinHandle<()>)> {
     let (queue, records) = sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
+    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default() };
     let log = Log::open(path)?;
-    let lost = dropped.clone();
-    let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(log, &records, &lost))?;
-    Ok((Recorder { queue, dropped }, thread))
+    let (lost, recent) = (recorder.dropped.clone(), recorder.recent.clone());
+    let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(log, &records, &lost, &recent))?;
+    Ok((recorder, thread))
 }
 
-fn write_all(mut log: Log, records: &Receiver<Record>, dropped: &AtomicU64) {
-    let mut lines = Vec::with_capacity(GATHER);
+fn write_all(mut log: Log, records: &Receiver<Record>, dropped: &AtomicU64, recent: &Recent) {
+    let (mut lines, mut batch) = (Vec::with_capacity(GATHER), Vec::new());
     let mut behind = false;
     loop {
         let first = records.recv_timeout(CHECK);
-        let mut gathered = 0;
-        if let Ok(first) = &first {
+        let over = matches!(first, Err(RecvTimeoutError::Disconnected));
+        if let Ok(first) = first {
             if !behind {
                 std::thread::park_timeout(JOIN);
             }
             first.write(&mut lines);
-            gathered = 1;
+            batch.push(first);
             while lines.len() < GATHER
                 && let Ok(next) = records.try_recv()
             {
                 next.write(&mut lines);
-                gathered += 1;
+                batch.push(next);
             }
         }
         behind = lines.len() >= GATHER;
         log.follow_rotation();
         if !lines.is_empty() && log.write(&lines).is_err() {
-            dropped.fetch_add(gathered, Ordering::Relaxed);
+            dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
         }
         lines.clear();
-        if first == Err(RecvTimeoutError::Disconnected) {
+        recent.take(&mut batch);
+        if over {
             return;
         }
     }
@@ -163,17 +207,20 @@ mod tests {
             std::thread::yield_now();
         }
         recorder.record(record(203));
+        let recent = recorder.recent().clone();
         drop(recorder);
         thread.join().unwrap();
         assert!(std::fs::read_to_string(&rotated).unwrap().contains("/201 "));
         let new = std::fs::read_to_string(&path).unwrap();
         assert!(new.contains("/202 ") && new.contains("/203 "));
+        let kept = recent.look().last(9).records;
+        assert_eq!(kept.iter().map(|record| record.status).collect::<Vec<_>>(), [201, 202, 203]);
     }
 
     #[test]
     fn a_full_queue_drops_and_counts() {
         let (queue, _kept) = sync_channel(1);
-        let recorder = Recorder { queue, dropped: Arc::default() };
+        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default() };
         for _ in 0..3 {
             recorder.record(Record::default());
         }

@@ -64,7 +64,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     spawn_followers(&process, &node, &doors);
 
     let workers = start_workers(&node, &doors, workers)?;
-    let api = Api { node: node.clone(), clock: process.clock() };
+    let api = Api { node: node.clone(), clock: process.clock(), closing: process.closing() };
     process.serve_grpc(tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)), &POLICY)?;
     refresh_ports(&process, &node, &doors);
     process.register();
@@ -189,6 +189,7 @@ fn node(
         current: ArcSwap::new(generation.clone()),
         ports: ArcSwap::default(),
         cluster_names: ArcSwap::default(),
+        probe_targets: ArcSwap::default(),
         resolver,
         recorder,
         metrics: Metrics::new(),
@@ -210,7 +211,9 @@ fn pseudonym(process: &Process) -> String {
 
 /// Computes the cluster's own ports anew.
 fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
-    let ControlEndpoints { addresses, names } = process.membership().borrow().control_endpoints();
+    let membership = process.membership().borrow();
+    node.probe_targets.store(Arc::new(membership.probe_targets()));
+    let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
     let listeners = process.listeners().into_values().chain(doors.addresses());
     node.ports.store(Arc::new(ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names)));

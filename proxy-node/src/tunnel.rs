@@ -54,7 +54,7 @@ pub async fn run(
     }
     turn.out = Vec::new();
     let metrics = &turn.local.node.metrics;
-    metrics.tunnels.add(1);
+    turn.count(|metrics| &metrics.tunnels);
     metrics.active_tunnels.add(1);
     let open = Open(&turn.local);
     let report = tunnel::run(stream, &mut hop.stream, &tunnel::Options { idle: generation.document.timeouts.tunnel_idle }).await;

@@ -23,6 +23,7 @@ use crate::{
     cache::key::Key,
     config::Generation,
     fetch,
+    metrics::{Metrics, Tally},
     node::{Local, unix_millis},
     record::{Outcome, Record},
     request::{self, Ask, Client, Destination, Door, Trust},
@@ -63,6 +64,8 @@ pub struct Turn {
     pub version: Version,
     /// Whether the client can send another request after it.
     pub persistent: bool,
+    /// A health-checker's probe: counted apart, and not written down.
+    pub probe: bool,
     /// What will be written down.
     pub record: Record,
     /// Scratch for heads.
@@ -120,6 +123,7 @@ impl Turn {
             method: request.method(),
             version: request.version(),
             persistent: asked.head.persistent(),
+            probe: false,
             record,
             out: Vec::with_capacity(1024),
             generation,
@@ -142,21 +146,36 @@ impl Turn {
                 return if matches!(ask, Ask::Health) { self.health(stream).await } else { self.probe(stream).await };
             }
             Ok(Ask::Fetch { destination, path }) => {
-                self.local.node.metrics.requests.add(1);
+                self.begin(&destination);
                 // What a fetch needs is much more than a tunnel does, which would hold room for it as long as it lasts.
                 Box::pin(self.fetch(stream, asked, &destination, path)).await
             }
             Ok(Ask::Tunnel(destination)) => {
-                self.local.node.metrics.requests.add(1);
+                self.begin(&destination);
                 self.tunnel(stream, asked, &destination).await
             }
             Err(failure) => {
-                self.local.node.metrics.requests.add(1);
+                self.count(|metrics| &metrics.requests);
                 self.refuse(stream, asked, failure, None).await
             }
         };
         self.finish(stream.sent().saturating_sub(sent_before));
         after
+    }
+
+    fn begin(&mut self, destination: &Destination) {
+        self.probe = self.local.node.is_probe(self.client.address, destination);
+        if self.probe {
+            self.local.node.metrics.probes.add(1);
+        }
+        self.count(|metrics| &metrics.requests);
+    }
+
+    /// Counts what a client's request came to. A probe's comes to nothing: it would change what the hit ratio and the error rate say of clients.
+    pub fn count(&self, tally: impl FnOnce(&Metrics) -> &Tally) {
+        if !self.probe {
+            tally(&self.local.node.metrics).add(1);
+        }
     }
 
     async fn fetch(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination, path: &str) -> After {
@@ -219,10 +238,9 @@ impl Turn {
     /// Answers with a failure.
     pub async fn refuse(&mut self, stream: &mut Stream, asked: &Asked, failure: Failure, decision: Option<Decision>) -> After {
         let request = asked.view();
-        let metrics = &self.local.node.metrics;
         match failure {
-            Failure::Denied | Failure::Egress(_) => metrics.denied.add(1),
-            _ => metrics.errors.add(1),
+            Failure::Denied | Failure::Egress(_) => self.count(|metrics| &metrics.denied),
+            _ => self.count(|metrics| &metrics.errors),
         }
         self.record.outcome = match failure {
             Failure::Denied | Failure::Egress(_) | Failure::Loop => Outcome::Denied,
@@ -323,7 +341,7 @@ impl Turn {
     fn finish(mut self, sent: u64) {
         let metrics = &self.local.node.metrics;
         metrics.bytes_to_clients.add(sent);
-        if !self.generation.logged {
+        if !self.generation.logged || self.probe {
             return;
         }
         self.record.bytes = sent;

@@ -1,11 +1,16 @@
 //! Audit records: who did what, when, with which result. One JSON object a line in `audit.jsonl`, and the log target `audit`.
+//!
+//! The file is moved aside when it is large, and few old ones are kept (`file`). Every process tells its records to people who ask for them on
+//! its gRPC port (`read`, `serve`).
+
+mod file;
+mod read;
+mod serve;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cluster::Service;
@@ -16,6 +21,13 @@ use crate::{
     clock::Clock,
     role::{Identity, Peer, Role},
 };
+
+use file::Lines;
+pub use read::{Found, Wanted};
+pub(crate) use serve::Api;
+
+/// What is kept of a detail or a result, in bytes: a record is a line for people, whatever a caller sent.
+const LONGEST: usize = 2048;
 
 /// One record, as in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +49,7 @@ pub struct Record {
 /// The process's audit file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    file: Arc<Mutex<File>>,
+    lines: Arc<Mutex<Lines>>,
     clock: Clock,
 }
 
@@ -47,8 +59,22 @@ impl Journal {
     /// # Errors
     /// Whatever the file system says.
     pub fn open(path: &Path, clock: Clock) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), clock })
+        Ok(Self { lines: Arc::new(Mutex::new(Lines::open(path)?)), clock })
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest records that match. Reads the files: not for a runtime's own threads.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn find(&self, wanted: &Wanted) -> io::Result<Found> {
+        // Opened under the lock, so that none is moved meanwhile; read without it.
+        let files = self.lines().files();
+        let rotated = files.len() > file::KEPT as usize;
+        Ok(Found { rotated, ..read::find(files, wanted)? })
     }
 
     /// Records what the process does of itself. `who` is free text.
@@ -57,7 +83,11 @@ impl Journal {
     }
 
     pub(crate) fn entry(&self, who: String, from: String, what: &str, detail: String, result: String) -> Record {
-        Record { when: self.clock.now(), who, from, what: what.to_owned(), detail, result }
+        let cut = |mut text: String| {
+            text.truncate(text.floor_char_boundary(LONGEST));
+            text
+        };
+        Record { when: self.clock.now(), who, from, what: what.to_owned(), detail: cut(detail), result: cut(result) }
     }
 
     /// Appends a record, in one write.
@@ -65,7 +95,7 @@ impl Journal {
         tracing::info!(target: "audit", who = record.who, from = record.from, what = record.what, detail = record.detail, result = record.result);
         let Ok(mut line) = serde_json::to_vec(record) else { return };
         line.push(b'\n');
-        if let Err(error) = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line) {
+        if let Err(error) = self.lines().append(&line) {
             tracing::error!("cannot write the audit record, which is therefore only in the log: {error}");
         }
     }

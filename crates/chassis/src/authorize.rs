@@ -89,6 +89,9 @@ pub enum Decision {
     Unknown,
 }
 
+/// What every process serves beside its own rpcs.
+const EVERYWHERE: [Rule; 1] = [Rule::read("/shoal.audit.v1.Audit/ListRecords", PEOPLE)];
+
 const OPEN_TO_ALL: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
@@ -101,7 +104,8 @@ impl Policy {
     /// The full names of the services that the table's rpcs belong to, each once.
     #[must_use]
     pub fn services(&self) -> BTreeSet<&'static str> {
-        self.rules.iter().filter_map(|rule| rule.path.trim_start_matches('/').split_once('/')).map(|(service, _)| service).collect()
+        let paths = self.rules.iter().chain(&EVERYWHERE).filter_map(|rule| rule.path.trim_start_matches('/').split_once('/'));
+        paths.map(|(service, _)| service).collect()
     }
 
     /// A table.
@@ -122,7 +126,7 @@ impl Policy {
         if let Some(path) = OPEN_TO_ALL.into_iter().find(|open| *open == path) {
             return Decision::Allowed { path, mutating: false };
         }
-        let Some(rule) = self.rules.iter().find(|rule| rule.path == path) else { return Decision::Unknown };
+        let Some(rule) = self.rules.iter().chain(&EVERYWHERE).find(|rule| rule.path == path) else { return Decision::Unknown };
         if role.is_none_or(|role| rule.roles.contains(&role)) {
             Decision::Allowed { path: rule.path, mutating: rule.mutating }
         } else {
@@ -158,6 +162,9 @@ mod tests {
             ("", operator, Decision::Unknown),
             ("/grpc.health.v1.Health/Check", node, allowed("/grpc.health.v1.Health/Check", false)),
             ("/grpc.health.v1.Health/Other", node, Decision::Unknown),
+            ("/shoal.audit.v1.Audit/ListRecords", operator, allowed("/shoal.audit.v1.Audit/ListRecords", false)),
+            ("/shoal.audit.v1.Audit/ListRecords", Some(Role::Service(Service::Console)), allowed("/shoal.audit.v1.Audit/ListRecords", false)),
+            ("/shoal.audit.v1.Audit/ListRecords", node, denied("/shoal.audit.v1.Audit/ListRecords", false)),
         ] {
             assert_eq!(POLICY.decide(path, role), expected, "{path} {role:?}");
         }

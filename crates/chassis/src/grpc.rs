@@ -1,14 +1,15 @@
-//! The gRPC server: a service's routes with health and reflection, behind the chassis's acceptor and guard.
+//! The gRPC server: a service's routes with audit records, health and reflection, behind the chassis's acceptor and guard.
 
 use std::{net::SocketAddr, time::Duration};
 
+use proto::audit::audit_server::AuditServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
 
 use crate::{
-    Failure, accept,
+    Failure, accept, audit,
     authorize::Policy,
     failure::Fail,
     guard::GuardLayer,
@@ -32,7 +33,8 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
     let (attempted, remedy) = ("offer gRPC reflection", "this is a defect: please report it");
     // Python's client still asks for v1alpha.
     let (reflection, older) = (described().build_v1().fail(attempted, remedy)?, described().build_v1alpha().fail(attempted, remedy)?);
-    let routes = routes.add_service(health).add_service(reflection).add_service(older);
+    let audit = AuditServer::new(audit::Api::new(process.audit().clone()));
+    let routes = routes.add_service(health).add_service(reflection).add_service(older).add_service(audit);
     let closing = process.servers_closing();
     let incoming = ReceiverStream::new(accept::accept(listener, process.transport().clone(), closing.clone()));
     let server = Server::builder()

@@ -27,8 +27,37 @@ pub const CONFIGURATION_LIVE: &str = "shoal_configuration_live";
 pub const CONFIGURATIONS: &str = "shoal_configurations_total";
 /// 1 once the configuration in force is confirmed.
 pub const CONFIGURATION_CONFIRMED: &str = "shoal_configuration_confirmed";
+/// Lines logged, by `level` (error, warn).
+pub const LOGGED: &str = "shoal_log_lines_total";
 /// Always 1. Labels `service`, `name`, `version`.
 pub const PROCESS: &str = "shoal_process";
+
+// Of the operating system, written by `vitals` when `/metrics` is asked for; named as Prometheus's own clients name them.
+
+/// Processor time used, in seconds.
+pub const CPU: &str = "process_cpu_seconds_total";
+/// Memory in use, in bytes.
+pub const RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
+/// Address space, in bytes.
+pub const VIRTUAL_MEMORY: &str = "process_virtual_memory_bytes";
+/// Threads.
+pub const THREADS: &str = "process_threads";
+/// Descriptors in use.
+pub const OPEN_FILES: &str = "process_open_fds";
+/// Descriptors allowed.
+pub const MOST_FILES: &str = "process_max_fds";
+/// When the process started, in seconds since the epoch.
+pub const STARTED: &str = "process_start_time_seconds";
+/// Memory that this process and its neighbours may have: of the machine, or of the control group.
+pub const MEMORY_LIMIT: &str = "shoal_memory_limit_bytes";
+/// Memory of the machine that can still be had.
+pub const MEMORY_AVAILABLE: &str = "shoal_memory_available_bytes";
+/// Room for this user on the disk of the data dir, in bytes.
+pub const DISK_FREE: &str = "shoal_data_dir_free_bytes";
+/// Size of that disk, in bytes.
+pub const DISK_SIZE: &str = "shoal_data_dir_size_bytes";
+/// The wall clock of this process at the moment of the answer, in seconds since the epoch.
+pub const CLOCK: &str = "shoal_clock_seconds";
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -58,6 +87,7 @@ fn describe() {
     describe_gauge!(CONFIGURATION_LIVE, "1 while the config-service is followed");
     describe_counter!(CONFIGURATIONS, "Configurations taken, by result");
     describe_gauge!(CONFIGURATION_CONFIRMED, "1 once the configuration in force is confirmed");
+    describe_counter!(LOGGED, "Errors and warnings logged");
     describe_gauge!(PROCESS, "Always 1; says who this is");
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     Failure,
+    certificate::{self, Certificate},
     clock::Clock,
     connect::{Candidates, Connector, Expected, ServiceChannel, Transport, explain},
     credentials::{Credentials, Files},
@@ -130,6 +131,21 @@ impl Operator {
         Ok(Connector::new(self.transport.clone(), expected, move || Candidates::among(&known.load(), &wanted)).channel())
     }
 
+    /// The certificate that listens at a gRPC address, whatever it is worth: an expired one is shown too. None without TLS.
+    ///
+    /// # Errors
+    /// Nobody answers there in time, or not with TLS.
+    pub async fn certificate_at(&self, address: &str) -> std::io::Result<Option<Certificate>> {
+        certificate::shown_at(address, &self.transport).await
+    }
+
+    /// A channel to whoever of `service` and `name` listens at an address that is known otherwise than from the registry.
+    #[must_use]
+    pub fn channel_at(&self, service: Service, name: &str, address: &str) -> ServiceChannel {
+        let (expected, address) = (Expected { service, name: Some(name.to_owned()) }, address.to_owned());
+        Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into()).channel()
+    }
+
     /// A channel to one instance.
     ///
     /// # Errors
@@ -139,7 +155,6 @@ impl Operator {
         let address = instance.endpoints.get("grpc").cloned().ok_or_else(|| {
             Failure::new(format!("{} has no gRPC endpoint", instance.name)).remedy("wait until it has registered all its ports")
         })?;
-        let expected = Expected { service: instance.service, name: Some(instance.name.clone()) };
-        Ok(Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into()).channel())
+        Ok(self.channel_at(instance.service, &instance.name, &address))
     }
 }

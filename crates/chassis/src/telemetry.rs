@@ -6,11 +6,12 @@ use cluster::Service;
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     Failure,
     failure::Fail,
+    metrics,
     options::{LogFormat, Options},
 };
 
@@ -47,7 +48,7 @@ pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Te
     } else {
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_filter(filter).boxed()
     };
-    let mut layers = vec![lines];
+    let mut layers = vec![lines, Troubles::default().boxed()];
     if let Some(provider) = &provider {
         let tracer = provider.tracer("shoal");
         layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(EnvFilter::new("info")).boxed());
@@ -57,6 +58,34 @@ pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Te
         log_panics();
     }
     Ok(Telemetry(provider))
+}
+
+/// Counts errors and warnings, so that somebody who looks at the metrics knows when to look at the log.
+struct Troubles {
+    errors: ::metrics::Counter,
+    warnings: ::metrics::Counter,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        let counter = |level: &'static str| ::metrics::counter!(metrics::LOGGED, "level" => level);
+        Self { errors: counter("error"), warnings: counter("warn") }
+    }
+}
+
+impl Layer<Registry> for Troubles {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, Registry>) {
+        match *event.metadata().level() {
+            tracing::Level::ERROR => self.errors.increment(1),
+            tracing::Level::WARN => self.warnings.increment(1),
+            _ => {}
+        }
+    }
+
+    /// What is not counted is not asked for because of this layer.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::WARN)
+    }
 }
 
 fn exporter(service: Service, name: &str, endpoint: &str) -> Result<SdkTracerProvider, Failure> {

@@ -55,6 +55,12 @@ pub struct ServerCounters {
     pub checks_failed: u64,
     #[prost(uint64, tag = "12")]
     pub ejections: u64,
+    /// Answers whose head has come, tunnels included.
+    #[prost(uint64, tag = "13")]
+    pub answers: u64,
+    /// The time to those heads, all together, less the time for which the node says that it waited for an origin (known to the millisecond).
+    #[prost(uint64, tag = "14")]
+    pub answers_own_microseconds: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Frontend {

@@ -42,6 +42,9 @@ pub struct GetStatsResponse {
     pub taken_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "18")]
     pub revision: ::prost::alloc::string::String,
+    /// Requests of the health-checkers for their built-in target: in none of the other counts, and in no access record.
+    #[prost(uint64, tag = "19")]
+    pub probes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LookupCacheRequest {
@@ -128,6 +131,151 @@ pub struct ExplainRequestResponse {
     /// A line a step.
     #[prost(string, repeated, tag = "6")]
     pub explanation: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopAccessRequest {
+    #[prost(enumeration = "AccessKey", tag = "1")]
+    pub by: i32,
+    /// How far back; absent, or more than is kept: an hour.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Duration>,
+    /// At most so many totals; 0: all that are kept, at most 1000.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopAccessResponse {
+    /// Most requests first.
+    #[prost(message, repeated, tag = "1")]
+    pub totals: ::prost::alloc::vec::Vec<AccessTotal>,
+    /// All requests of that time, those of keys that are not listed included.
+    #[prost(uint64, tag = "2")]
+    pub requests: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// No key that is not listed has more requests than this.
+    #[prost(uint64, tag = "4")]
+    pub unlisted_at_most: u64,
+    /// Where the time begins that is counted: a little before what was asked for, or when the process began to count.
+    #[prost(message, optional, tag = "5")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub taken_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// True while the configuration switches the access log off (`access_log: {format: none}`), so that nothing is counted.
+    #[prost(bool, tag = "7")]
+    pub off: bool,
+    /// Access records that were dropped since the process started: requests that are missing in every count.
+    #[prost(uint64, tag = "8")]
+    pub records_dropped: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessTotal {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// An upper bound.
+    #[prost(uint64, tag = "2")]
+    pub requests: u64,
+    /// So many of them may have been other keys'; 0: exact.
+    #[prost(uint64, tag = "3")]
+    pub overcount: u64,
+    /// Bytes sent to clients; a lower bound where `overcount` is not 0.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailAccessRequest {
+    /// So many of the last records first; at most what is kept (2048).
+    #[prost(uint32, tag = "1")]
+    pub last: u32,
+    /// Go on with every new record until the caller ends it.
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TailAccessResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AccessRecord>,
+    /// Records missed since the message before, because the reader was slow.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+    /// True while the configuration switches the access log off (`access_log: {format: none}`).
+    #[prost(bool, tag = "3")]
+    pub off: bool,
+}
+/// One line of the access log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessRecord {
+    #[prost(message, optional, tag = "1")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    /// Address of the client; empty: none could be known.
+    #[prost(string, tag = "3")]
+    pub client: ::prost::alloc::string::String,
+    /// How it was answered, in Squid's words: `TCP_MEM_HIT`.
+    #[prost(string, tag = "4")]
+    pub outcome: ::prost::alloc::string::String,
+    /// The client went away before the end.
+    #[prost(bool, tag = "5")]
+    pub aborted: bool,
+    /// Status sent; 0: none was.
+    #[prost(uint32, tag = "6")]
+    pub status: u32,
+    /// Bytes sent to the client, heads included.
+    #[prost(uint64, tag = "7")]
+    pub bytes: u64,
+    #[prost(string, tag = "8")]
+    pub method: ::prost::alloc::string::String,
+    /// Target as sent, cut after 2048 bytes.
+    #[prost(string, tag = "9")]
+    pub url: ::prost::alloc::string::String,
+    /// Where the answer came from, in Squid's words: `HIER_DIRECT/192.0.2.7`.
+    #[prost(string, tag = "10")]
+    pub hierarchy: ::prost::alloc::string::String,
+    /// Content-Type of the answer; may be empty.
+    #[prost(string, tag = "11")]
+    pub media_type: ::prost::alloc::string::String,
+}
+/// By what access records are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AccessKey {
+    Unspecified = 0,
+    /// Address of the client.
+    Client = 1,
+    /// Target as sent, cut after 256 bytes; host:port for CONNECT.
+    Url = 2,
+    /// Status sent; 0: none was.
+    Status = 3,
+    /// Host of the target, in lower case.
+    Domain = 4,
+}
+impl AccessKey {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACCESS_KEY_UNSPECIFIED",
+            Self::Client => "ACCESS_KEY_CLIENT",
+            Self::Url => "ACCESS_KEY_URL",
+            Self::Status => "ACCESS_KEY_STATUS",
+            Self::Domain => "ACCESS_KEY_DOMAIN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACCESS_KEY_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACCESS_KEY_CLIENT" => Some(Self::Client),
+            "ACCESS_KEY_URL" => Some(Self::Url),
+            "ACCESS_KEY_STATUS" => Some(Self::Status),
+            "ACCESS_KEY_DOMAIN" => Some(Self::Domain),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod proxy_node_client {
@@ -317,6 +465,58 @@ pub mod proxy_node_client {
                 .insert(GrpcMethod::new("shoal.proxy.v1.ProxyNode", "ExplainRequest"));
             self.inner.unary(req, path, codec).await
         }
+        /// What was answered lately, counted by client, URL, status or domain. The memory for it is bounded, so that counts of rare keys are upper
+        /// bounds: every total says by how much.
+        pub async fn top_access(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TopAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TopAccessResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.proxy.v1.ProxyNode/TopAccess",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.proxy.v1.ProxyNode", "TopAccess"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The last access records, then new ones for as long as the caller wants them. A reader that falls behind misses records and is told how
+        /// many. Safe to reopen at any time.
+        pub async fn tail_access(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TailAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TailAccessResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.proxy.v1.ProxyNode/TailAccess",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.proxy.v1.ProxyNode", "TailAccess"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -360,6 +560,27 @@ pub mod proxy_node_server {
             tonic::Response<super::ExplainRequestResponse>,
             tonic::Status,
         >;
+        /// What was answered lately, counted by client, URL, status or domain. The memory for it is bounded, so that counts of rare keys are upper
+        /// bounds: every total says by how much.
+        async fn top_access(
+            &self,
+            request: tonic::Request<super::TopAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TopAccessResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the TailAccess method.
+        type TailAccessStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TailAccessResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The last access records, then new ones for as long as the caller wants them. A reader that falls behind misses records and is told how
+        /// many. Safe to reopen at any time.
+        async fn tail_access(
+            &self,
+            request: tonic::Request<super::TailAccessRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TailAccessStream>, tonic::Status>;
     }
     /// ProxyNode tells what one proxy process holds and does.
     #[derive(Debug)]
@@ -612,6 +833,97 @@ pub mod proxy_node_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.proxy.v1.ProxyNode/TopAccess" => {
+                    #[allow(non_camel_case_types)]
+                    struct TopAccessSvc<T: ProxyNode>(pub Arc<T>);
+                    impl<
+                        T: ProxyNode,
+                    > tonic::server::UnaryService<super::TopAccessRequest>
+                    for TopAccessSvc<T> {
+                        type Response = super::TopAccessResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TopAccessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProxyNode>::top_access(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TopAccessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.proxy.v1.ProxyNode/TailAccess" => {
+                    #[allow(non_camel_case_types)]
+                    struct TailAccessSvc<T: ProxyNode>(pub Arc<T>);
+                    impl<
+                        T: ProxyNode,
+                    > tonic::server::ServerStreamingService<super::TailAccessRequest>
+                    for TailAccessSvc<T> {
+                        type Response = super::TailAccessResponse;
+                        type ResponseStream = T::TailAccessStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TailAccessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProxyNode>::tail_access(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TailAccessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -2,11 +2,80 @@
 
 use std::net::TcpListener;
 
-use proto::proxy::{ExplainRequestRequest, GetStatsRequest, LookupCacheRequest, PurgeRequest, proxy_node_server::ProxyNode};
+use futures::StreamExt;
+use proto::proxy::{
+    AccessKey, AccessTotal, ExplainRequestRequest, GetStatsRequest, LookupCacheRequest, PurgeRequest, TailAccessRequest, TopAccessRequest,
+    proxy_node_server::ProxyNode,
+};
 use proxy_node::api::Api;
 use tonic::{Code, Request};
 
 use crate::support::{Origin, Proxy, Then, connect, read_reply, response, until};
+
+fn api(proxy: &Proxy) -> Api {
+    Api { node: proxy.node.clone(), clock: chassis::Clock::system(), closing: chassis::StopSignal::default() }
+}
+
+async fn top(api: &Api, by: AccessKey) -> Vec<AccessTotal> {
+    let request = TopAccessRequest { by: by.into(), ..Default::default() };
+    api.top_access(Request::new(request)).await.unwrap().into_inner().totals
+}
+
+#[tokio::test]
+async fn it_tells_who_asked_for_what() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let proxy = Proxy::start();
+    let api = api(&proxy);
+    let mut following = api.tail_access(Request::new(TailAccessRequest { last: 9, follow: true })).await.unwrap().into_inner();
+    let nothing = following.next().await.unwrap().unwrap();
+    assert!(nothing.records.is_empty() && !nothing.off);
+    for path in ["/a", "/a", "/b"] {
+        proxy.ask("GET", &origin.url(path), "");
+    }
+    proxy.log_lines(3);
+    let mut followed = Vec::new();
+    while followed.len() < 3 {
+        followed.extend(following.next().await.unwrap().unwrap().records);
+    }
+    assert_eq!(followed.iter().map(|record| record.url.clone()).collect::<Vec<_>>(), ["/a", "/a", "/b"].map(|path| origin.url(path)));
+    assert_eq!((followed[2].status, followed[2].method.as_str(), followed[2].client.as_str()), (200, "GET", "127.0.0.1"));
+    let last = api.tail_access(Request::new(TailAccessRequest { last: 1, follow: false })).await.unwrap().into_inner();
+    let last: Vec<_> = last.collect().await;
+    assert_eq!(last.into_iter().flat_map(|message| message.unwrap().records).collect::<Vec<_>>(), followed[2..]);
+
+    let urls = top(&api, AccessKey::Url).await;
+    assert_eq!(urls.iter().map(|total| (total.key.clone(), total.requests, total.overcount)).collect::<Vec<_>>(), [
+        (origin.url("/a"), 2, 0),
+        (origin.url("/b"), 1, 0)
+    ]);
+    assert!(urls.iter().all(|total| total.bytes > 0));
+    for (by, key) in [(AccessKey::Client, "127.0.0.1"), (AccessKey::Status, "200"), (AccessKey::Domain, "127.0.0.1")] {
+        let totals = top(&api, by).await;
+        assert_eq!(totals.iter().map(|total| (total.key.as_str(), total.requests)).collect::<Vec<_>>(), [(key, 3)]);
+    }
+    let one = TopAccessRequest { by: AccessKey::Url.into(), limit: 1, ..Default::default() };
+    let one = api.top_access(Request::new(one)).await.unwrap().into_inner();
+    assert_eq!((one.totals.len(), one.requests, one.unlisted_at_most, one.off), (1, 3, 1, false));
+    assert_eq!(api.top_access(Request::new(TopAccessRequest::default())).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_probe_counts_as_nothing_but_a_probe() {
+    let (target, origin) = (Origin::answering(response("", "probe"), Then::Keep), Origin::answering(response("", "x"), Then::Keep));
+    let proxy = Proxy::start();
+    proxy.node.probe_targets.store(std::sync::Arc::new([target.address].into()));
+    assert_eq!(proxy.ask("GET", &target.url("/shoal-check/1"), "").text(), "probe");
+    let mut tunnel = connect(proxy.address);
+    std::io::Write::write_all(&mut tunnel, format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", target.address).as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut tunnel, "CONNECT").status, 200);
+    drop(tunnel);
+    proxy.ask("GET", &origin.url("/"), "");
+    // Who asks for somebody else's target is a client like any other: `127.0.0.2` is not where it comes from.
+    proxy.ask("GET", &format!("http://127.0.0.2:{}/", target.address.port()), "");
+    assert_eq!(proxy.log_lines(2).len(), 2, "probes are not written down");
+    let stats = api(&proxy).get_stats(Request::new(GetStatsRequest {})).await.unwrap().into_inner();
+    assert_eq!((stats.probes, stats.requests, stats.misses, stats.tunnels), (2, 2, 2, 0));
+}
 
 #[tokio::test]
 async fn it_tells_what_it_holds_and_forgets_on_request() {
@@ -15,7 +84,7 @@ async fn it_tells_what_it_holds_and_forgets_on_request() {
     for path in ["/a", "/b", "/c"] {
         proxy.ask("GET", &origin.url(path), "Accept: x\r\n");
     }
-    let api = Api { node: proxy.node.clone(), clock: chassis::Clock::system() };
+    let api = api(&proxy);
     let lookup = |url: String| api.lookup_cache(Request::new(LookupCacheRequest { url }));
     let purge = |url: String, prefix| api.purge(Request::new(PurgeRequest { url, prefix }));
     let found = lookup(origin.url("/a")).await.unwrap().into_inner().variants.remove(0);

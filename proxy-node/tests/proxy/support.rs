@@ -114,6 +114,7 @@ impl Proxy {
             store: Store::new(document.cache.memory),
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
+            probe_targets: ArcSwap::default(),
             ports: ArcSwap::from_pointee(ClusterPorts::new([], [address, relay], egress::own_addresses())),
             resolver,
             recorder,

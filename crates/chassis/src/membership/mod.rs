@@ -15,6 +15,10 @@ use proto::registry as pb;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+/// Name of the endpoint at which a health-checker's built-in target listens: the one endpoint that clients may reach through a proxy, because
+/// probes do.
+pub const PROBE_TARGET: &str = "target";
+
 /// All instances at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -111,11 +115,23 @@ impl Membership {
         found.into_iter().map(|(_, address)| address).collect()
     }
 
-    /// All endpoints of all instances: what no client may reach through the proxy (DESIGN §5, §8).
+    /// Where the built-in targets of the health-checkers are, as far as they are advertised by address.
+    #[must_use]
+    pub fn probe_targets(&self) -> HashSet<SocketAddr> {
+        let advertised = self.of(Service::HealthChecker).filter_map(|status| status.instance.endpoints.get(PROBE_TARGET)?.parse().ok());
+        advertised.map(|address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port())).collect()
+    }
+
+    /// All endpoints of all instances but the built-in targets: what no client may reach through the proxy.
     #[must_use]
     pub fn control_endpoints(&self) -> ControlEndpoints {
         let mut endpoints = ControlEndpoints::default();
-        for address in self.instances.values().flat_map(|status| status.instance.endpoints.values()) {
+        let instances = self.instances.values().map(|status| &status.instance);
+        let control = instances.flat_map(|instance| {
+            let target = |purpose: &str| instance.service == Service::HealthChecker && purpose == PROBE_TARGET;
+            instance.endpoints.iter().filter(move |(purpose, _)| !target(purpose)).map(|(_, address)| address)
+        });
+        for address in control {
             match address.parse::<SocketAddr>() {
                 Ok(address) => drop(endpoints.addresses.insert(SocketAddr::new(address.ip().to_canonical(), address.port()))),
                 Err(_) => endpoints.names.extend(named(address)),

@@ -93,3 +93,16 @@ fn control_endpoints_are_found_by_address_and_by_name() {
         assert_eq!(denied.contains_name(host, port), expected, "{host}:{port}");
     }
 }
+
+#[test]
+fn only_the_targets_of_health_checkers_may_be_reached() {
+    let mut membership = Membership::default();
+    let (mut checker, mut node) = (status("c", Service::HealthChecker, State::Usable), status("n", Service::ProxyNode, State::Usable));
+    checker.instance.endpoints.insert(PROBE_TARGET.to_owned(), "[::ffff:10.0.0.3]:9000".to_owned());
+    node.instance.endpoints.insert(PROBE_TARGET.to_owned(), "10.0.0.4:9000".to_owned());
+    membership.apply(delta(vec![checker, node], &[], vec![]));
+    let denied = membership.control_endpoints();
+    assert!(!denied.contains_name("10.0.0.3", 9000));
+    assert!(denied.contains_name("10.0.0.4", 9000), "a name alone opens nothing");
+    assert_eq!(membership.probe_targets(), HashSet::from(["10.0.0.3:9000".parse().unwrap()]));
+}

@@ -1,0 +1,99 @@
+use super::*;
+
+fn record(client: u8, url: &str, status: u16, bytes: u64) -> Record {
+    Record { client: Some(IpAddr::from([10, 0, 0, client])), url: url.into(), status, bytes, ..Record::default() }
+}
+
+fn total(lately: &Lately, now: u64, since: u64) -> Window {
+    let windows = lately.windows(now, since);
+    Window::merged(windows.iter().map(|window| &**window))
+}
+
+#[test]
+fn domains() {
+    for (target, expected) in [
+        ("http://Example.COM/a?b", "example.com"),
+        ("http://example.com:8080", "example.com"),
+        ("http://example.com.?x", "example.com"),
+        ("http://user:pass@example.com/", "example.com"),
+        ("http://[2001:DB8::1]:80/", "2001:db8::1"),
+        ("example.com:443", "example.com"),
+        ("[::1]:443", "::1"),
+        ("/origin-form", "-"),
+        ("*", "*"),
+        ("http://", "-"),
+        ("", "-"),
+    ] {
+        assert_eq!(domain(target), expected, "{target}");
+    }
+    assert_eq!(domain(&format!("http://{}/", "ü".repeat(300))).len(), 256);
+}
+
+#[test]
+fn counts_by_everything() {
+    let mut lately = Lately::new(1000);
+    lately.note(record(1, "http://a.example/x", 200, 10), 1001);
+    lately.note(record(1, "http://a.example/y", 404, 20), 1002);
+    lately.note(record(2, "b.example:443", 200, 30), 1003);
+    let all = total(&lately, 1004, 60);
+    assert_eq!((all.requests, all.bytes, all.begins), (3, 60, 1000));
+    assert_eq!(all.statuses, BTreeMap::from([(200, (2, 40)), (404, (1, 20))]));
+    let clients = all.clients.top(9).entries;
+    assert_eq!((clients[0].key, clients[0].requests, clients[0].bytes), (Some(IpAddr::from([10, 0, 0, 1])), 2, 30));
+    let domains: Vec<_> = all.domains.top(9).entries.iter().map(|entry| (entry.key.to_string(), entry.requests)).collect();
+    assert_eq!(domains, [("a.example".to_owned(), 2), ("b.example".to_owned(), 1)]);
+    assert_eq!(all.urls.entries.len(), 3);
+}
+
+#[test]
+fn an_hour_is_kept_and_no_more() {
+    let mut lately = Lately::new(0);
+    // One request a second for two hours.
+    for now in 0..7200 {
+        lately.note(record(1, "http://a.example/", 200, 1), now);
+    }
+    for (since, least, most) in [(0, 1, 10), (30, 30, 40), (300, 300, 310), (600, 600, 660), (3600, 3540, 3720), (100_000, 3600, 4030)] {
+        let found = total(&lately, 7199, since);
+        assert!((least..=most).contains(&found.requests), "{since} s: {}", found.requests);
+        // What is counted is what happened since then, all of it and nothing else.
+        assert_eq!(found.requests, 7200 - found.begins, "{since} s");
+    }
+    assert!(lately.short.len() <= SHORTS && lately.long.len() <= LONGS);
+    // After an hour of silence nothing is left of it.
+    assert_eq!(total(&lately, 7200 + 3700, 3600).requests, 0);
+}
+
+#[test]
+fn memory_is_bounded_whatever_is_asked_for() {
+    let mut lately = Lately::new(0);
+    let long = "x".repeat(100_000);
+    for number in 0..20_000_u64 {
+        lately.note(record(1, &format!("http://h{number}.example/{long}"), 200, 1), number / 10);
+    }
+    let windows = lately.windows(2000, 3600);
+    assert!(windows.iter().all(|window| window.urls.entries.len() <= KEYS && window.domains.entries.len() <= KEYS));
+    assert!(windows.iter().flat_map(|window| &window.urls.entries).all(|entry| entry.key.len() <= KEY_BYTES));
+    assert!(lately.held <= RECORD_BYTES && lately.records.iter().all(|record| record.url.len() <= RECORD_URL));
+    assert_eq!(total(&lately, 2000, 3600).requests, 20_000, "and nothing is left out of the sums");
+}
+
+#[test]
+fn a_reader_goes_on_where_it_was_and_hears_what_it_missed() {
+    let mut lately = Lately::new(0);
+    let urls = |tail: &Tail| tail.records.iter().map(|record| record.url.to_string()).collect::<Vec<_>>();
+    assert_eq!(lately.last(5), Tail::default());
+    for number in 0..5 {
+        lately.note(record(1, &number.to_string(), 200, 1), 0);
+    }
+    let tail = lately.last(2);
+    assert_eq!((urls(&tail), tail.next), (vec!["3".to_owned(), "4".to_owned()], 5));
+    assert_eq!(lately.after(tail.next, 9), Tail { next: 5, ..Tail::default() });
+    let some = lately.after(1, 2);
+    assert_eq!((urls(&some), some.missed, some.next), (vec!["1".to_owned(), "2".to_owned()], 0, 3));
+    for number in 5..RECORDS + 10 {
+        lately.note(record(1, &number.to_string(), 200, 1), 0);
+    }
+    let late = lately.after(5, 1);
+    assert_eq!((urls(&late), late.missed, late.next), (vec!["10".to_owned()], 5, 11));
+    assert_eq!(lately.last(usize::MAX).records.len(), RECORDS);
+}
