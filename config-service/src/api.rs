@@ -5,6 +5,7 @@ pub mod refuse;
 pub mod revisions;
 pub mod rollouts;
 pub mod subscribe;
+pub mod transfer;
 pub mod upload;
 pub mod wire;
 
@@ -34,7 +35,13 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.config.v1.ConfigService/GetDrift", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/Subscribe", SERVICES),
     Rule::read("/shoal.config.v1.ConfigService/FetchFile", FETCHERS),
+    Rule::read("/shoal.state.v1.StateTransfer/Describe", KEEPERS),
+    Rule::write("/shoal.state.v1.StateTransfer/Export", KEEPERS),
+    Rule::write("/shoal.state.v1.StateTransfer/Import", KEEPERS),
 ]);
+
+/// Who takes the state out and puts it back.
+const KEEPERS: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
 
 /// Nodes fetch what they were assigned; people what they look at.
 const FETCHERS: &[Role] = &[FOLLOWERS[0], FOLLOWERS[1], FOLLOWERS[2], Role::Operator, Role::Service(Service::Console)];

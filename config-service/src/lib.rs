@@ -5,27 +5,33 @@
 //! request of a client ever waits for it: nodes keep on disk what they were given.
 //!
 //! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] → [`diff`] → [`rollout`] (who gets what when,
-//! pure) → [`publish`] (the task that acts on it). [`first`] is the very first revision; [`metrics`] what is counted.
+//! pure) → [`publish`] (the task that acts on it). [`first`] is the very first revision, [`history`] what
+//! a backup takes and a restore puts back; [`metrics`] what is counted.
 
 pub mod api;
 pub mod diff;
 pub mod first;
+pub mod history;
 pub mod metrics;
 pub mod publish;
 pub mod revision;
 pub mod rollout;
 pub mod store;
 
-use api::{Api, POLICY, Roster, Seen};
+use api::{Api, POLICY, Roster, Seen, transfer::Transfer};
 use chassis::{Fail, Failure, Process};
 use cluster_config::bundle::FOLLOWERS;
 use proto::config::config_service_server::ConfigServiceServer;
+use proto::state::state_transfer_server::StateTransferServer;
 use publish::{Desk, Handle};
 use rollout::Times;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
 use tokio::sync::Mutex;
 use tonic::service::Routes;
+
+/// The largest message: the account of an import or export, which has a line for every file.
+const MESSAGE: usize = 64 << 20;
 
 /// Options of the config-service.
 #[derive(clap::Args, Clone, Debug)]
@@ -70,8 +76,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     }
     let times = Times { acknowledge: options.ack_timeout, soak: options.rollout_soak };
     let desk = desk(&process, store.clone(), times);
+    let transfer = transfer(&process, store.clone(), desk.clone());
     let api = Api { store, desk, clock: process.clock(), stop: process.closing(), roster: roster(&process) };
-    process.serve_grpc(Routes::new(ConfigServiceServer::new(api)), &POLICY)?;
+    let transfer = StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE);
+    process.serve_grpc(Routes::new(ConfigServiceServer::new(api)).add_service(transfer), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
     process.set_ready(true);
@@ -110,6 +118,13 @@ fn desk(process: &Process, store: Store, times: Times) -> Handle {
         }
     });
     handle
+}
+
+/// What a backup takes and a restore puts back.
+fn transfer(process: &Process, store: Store, desk: Handle) -> Transfer {
+    let (known, directory) = (process.clone(), process.data_dir().root().to_owned());
+    let cluster = Arc::new(move || (known.cluster_id(), known.membership().borrow().epoch));
+    Transfer { store, desk, clock: process.clock(), cluster, directory }
 }
 
 /// The nodes that follow the configuration, as the registry knows them.

@@ -5,8 +5,10 @@ pub mod desk;
 pub mod drift;
 pub mod library;
 
+use crate::history::History;
 use crate::rollout::{Control, Key, Refused, Target};
 use crate::store::{self, Record};
+use chassis::transfer::Parcel;
 use cluster_config::{Problem, Rendered, Variables};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,6 +85,8 @@ pub enum Command {
     Control(String, Control, oneshot::Sender<Result<Record, Failed>>),
     /// The newest rollout is asked for.
     Newest(oneshot::Sender<Option<Record>>),
+    /// Everything is replaced by what was restored.
+    Restore(Box<(History, Parcel)>, oneshot::Sender<Result<(), Failed>>),
     /// Who is in step is asked for.
     Drift(oneshot::Sender<Vec<Drift>>),
 }

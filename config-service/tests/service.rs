@@ -4,6 +4,7 @@ use chassis::authorize::{Identity, Peer, Role};
 use chassis::{Clock, StopSignal};
 use cluster::Service;
 use cluster_config::example_bundle;
+use config_service::api::transfer::Transfer;
 use config_service::api::{Api, Seen};
 use config_service::publish::{Desk, Handle};
 use config_service::rollout::Times;
@@ -13,6 +14,9 @@ use proto::config::config_service_client::ConfigServiceClient;
 use proto::config::config_service_server::ConfigServiceServer;
 use proto::config::subscribe_request::Message;
 use proto::config::{self as pb, NodeRolloutState, RolloutState, commit_request::Part};
+use proto::state::state_transfer_client::StateTransferClient;
+use proto::state::state_transfer_server::StateTransferServer;
+use proto::state::{self as state, export_response, import_request};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +33,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 struct Running {
     client: Client,
+    transfer: StateTransferClient<Channel>,
     stop: StopSignal,
     server: tokio::task::JoinHandle<()>,
 }
@@ -48,6 +53,8 @@ impl Running {
         let desk = tokio::spawn(desk.run());
         let seen = Seen { service: "balancer".into(), name: "elsewhere".into(), revision: String::new(), hash: String::new() };
         let roster = Arc::new(move || vec![seen.clone()]);
+        let (cluster, directory) = (Arc::new(|| ("a-cluster".to_owned(), 3)), database.parent().unwrap().to_owned());
+        let transfer = Transfer { store: store.clone(), desk: handle.clone(), clock: clock.clone(), cluster, directory };
         let api = Api { store, desk: handle, clock, stop: stop.clone(), roster };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,19 +68,21 @@ impl Running {
             let incoming = TcpListenerStream::new(listener);
             Server::builder()
                 .add_service(service)
+                .add_service(StateTransferServer::new(transfer))
                 .serve_with_incoming_shutdown(incoming, async move { closing.wait().await })
                 .await
                 .unwrap();
             desk.await.unwrap().unwrap();
         });
         let client = Client::connect(format!("http://{address}")).await.unwrap();
-        Self { client, stop, server }
+        let transfer = StateTransferClient::connect(format!("http://{address}")).await.unwrap();
+        Self { client, transfer, stop, server }
     }
 
     /// Streams end by themselves, or this would never return.
     async fn stop(self) {
         self.stop.raise();
-        drop(self.client);
+        drop((self.client, self.transfer));
         self.server.await.unwrap();
     }
 
@@ -409,4 +418,122 @@ async fn a_foreign_file_is_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(Store::open(&path).await, Err(config_service::store::Error::Foreign)));
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// What an export sent, as it would be sent back.
+async fn export(service: &mut Running) -> Vec<import_request::Part> {
+    let mut stream = service.transfer.export(state::ExportRequest {}).await.unwrap().into_inner();
+    let mut parts = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        parts.push(match message.part.unwrap() {
+            export_response::Part::State(state) => import_request::Part::Header(state::ImportHeader { state: Some(state), ..Default::default() }),
+            export_response::Part::Chunk(chunk) => import_request::Part::Chunk(chunk),
+            export_response::Part::End(end) => import_request::Part::End(end),
+        });
+    }
+    parts
+}
+
+async fn import(service: &mut Running, parts: &[import_request::Part]) -> Result<state::ImportResponse, tonic::Status> {
+    let messages: Vec<_> = parts.iter().cloned().map(|part| state::ImportRequest { part: Some(part) }).collect();
+    let mut stream = service.transfer.import(stream::iter(messages)).await?.into_inner();
+    Ok(stream.message().await?.unwrap())
+}
+
+async fn history(service: &mut Running) -> Vec<pb::Revision> {
+    service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions
+}
+
+#[tokio::test]
+async fn a_wiped_store_gets_its_history_back_and_nodes_what_was_released() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    service.roll_out(&first.id).await;
+    let changed = with("memory: 256MiB", "memory: 512MiB");
+    let second = service.commit(&first.id, &changed, "more memory").await.unwrap();
+    let (before, backup) = (history(&mut service).await, export(&mut service).await);
+    // What comes after the backup is gone with the restore.
+    let third = service.commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less").await.unwrap();
+    let mut node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
+    service.roll_out(&third.id).await;
+    node.runs(&third.id).await;
+    drop(node);
+
+    let checked = {
+        let mut check = backup.clone();
+        let import_request::Part::Header(header) = &mut check[0] else { panic!("no header") };
+        header.check_only = true;
+        import(&mut service, &check).await.unwrap()
+    };
+    assert!(checked.changes[0].contains(&format!("go away: 3 ({})", third.id)), "{:?}", checked.changes);
+    assert_eq!(history(&mut service).await.len(), 3, "a check touches nothing");
+    assert_eq!(import(&mut service, &backup).await.unwrap().changes, checked.changes);
+    assert_eq!(history(&mut service).await, before);
+    assert_eq!(service.released().await.unwrap(), first.id);
+    let mut node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
+    node.runs(&first.id).await;
+    assert_eq!(service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions, before);
+    service.stop().await;
+
+    let mut wiped = Running::start(&directory.path().join("new.db")).await;
+    import(&mut wiped, &backup).await.unwrap();
+    assert_eq!(history(&mut wiped).await, before);
+    assert_eq!(export(&mut wiped).await[1..], backup[1..], "the same, byte for byte");
+    wiped.stop().await;
+    let mut again = Running::start(&directory.path().join("new.db")).await;
+    assert_eq!((history(&mut again).await, again.released().await.unwrap()), (before, first.id), "it is on the disk");
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_restore_ends_the_connections_of_nodes_and_waits_for_rollouts() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    service.roll_out(&first.id).await;
+    let backup = export(&mut service).await;
+    let node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
+    node.answer.send_replace(Answer::Silence);
+    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let rollout = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id }).await.unwrap().into_inner().rollout.unwrap();
+    let refused = import(&mut service, &backup).await.unwrap_err();
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("is running"), "{refused:?}");
+    assert_eq!(history(&mut service).await.len(), 2);
+    let abort = pb::ControlRolloutRequest { rollout_id: rollout.id, action: pb::RolloutAction::Abort.into() };
+    service.client.control_rollout(abort).await.unwrap();
+    import(&mut service, &backup).await.unwrap();
+    let drift = service.drift().await;
+    assert!(!drift.contains_key("proxy-node-1"), "it has to say hello again: {drift:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_whole_touches_nothing() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    service.roll_out(&first.id).await;
+    let good = export(&mut service).await;
+    let before = history(&mut service).await;
+    for missing in 0..good.len() {
+        let mut bad = good.clone();
+        bad.remove(missing);
+        import(&mut service, &bad).await.expect_err("a part is missing");
+    }
+    for flipped in 0..good.len() {
+        let mut bad = good.clone();
+        let import_request::Part::Chunk(chunk) = &mut bad[flipped] else { continue };
+        let Some(byte) = chunk.data.first_mut() else { continue };
+        *byte ^= 1;
+        let refused = import(&mut service, &bad).await.expect_err("a bit is flipped");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    }
+    let mut newer = good.clone();
+    let import_request::Part::Header(header) = &mut newer[0] else { panic!("no header") };
+    header.state.as_mut().unwrap().format = 2;
+    let refused = import(&mut service, &newer).await.unwrap_err();
+    assert!(refused.message().contains("restore it with the version that made it"), "{refused:?}");
+    assert_eq!(history(&mut service).await, before);
+    service.stop().await;
 }

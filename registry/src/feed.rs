@@ -55,8 +55,9 @@ struct Step {
     to: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Board {
+    identity: Identity,
     version: u64,
     /// Changes up to this version are forgotten.
     floor: u64,
@@ -70,7 +71,6 @@ struct Board {
 /// Where watchers read.
 #[derive(Debug)]
 pub struct Feed {
-    identity: Identity,
     /// Versions count from the start of this process; a token of another is worth nothing.
     incarnation: uuid::Uuid,
     board: Mutex<Board>,
@@ -90,13 +90,13 @@ impl Feed {
     /// An empty board of this cluster.
     #[must_use]
     pub fn new(identity: Identity, incarnation: uuid::Uuid) -> Arc<Self> {
-        Arc::new(Self { identity, incarnation, board: Mutex::default(), version: watch::Sender::new(0) })
+        Arc::new(Self { incarnation, board: Mutex::new(Board::new(identity)), version: watch::Sender::new(0) })
     }
 
     /// Which cluster this is.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    pub fn identity(&self) -> Identity {
+        self.board().identity.clone()
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -131,9 +131,14 @@ impl Feed {
 
     /// Starts anew from `statuses`: every watcher gets a snapshot.
     pub fn reset(&self, statuses: &[InstanceStatus], guards: &[PoolGuard]) {
+        self.reset_as(self.identity(), statuses, guards);
+    }
+
+    /// Starts anew as the cluster (or in the epoch) of `identity`: every watcher gets a snapshot, and no token of before is worth anything.
+    pub fn reset_as(&self, identity: Identity, statuses: &[InstanceStatus], guards: &[PoolGuard]) {
         let mut board = self.board();
         let version = board.version + 1;
-        *board = Board { version, floor: version, ..Board::default() };
+        *board = Board { version, floor: version, ..Board::new(identity) };
         board.members = statuses.iter().map(|status| (status.instance.name.clone(), (status.instance.service, status.into()))).collect();
         board.guards = guards.iter().map(|guard| (guard.service, guard.into())).collect();
         drop(board);
@@ -149,14 +154,14 @@ impl Feed {
         Reader { feed: Arc::clone(self), filter, position, version }
     }
 
-    fn token(&self, filter: Filter, version: u64) -> String {
-        let Identity { cluster_id, epoch } = &self.identity;
+    fn token(&self, identity: &Identity, filter: Filter, version: u64) -> String {
+        let Identity { cluster_id, epoch } = identity;
         format!("{cluster_id}.{epoch}.{}.{:x}.{version}", self.incarnation, filter.0)
     }
 
     fn read_token(&self, filter: Filter, token: &str) -> Option<u64> {
         let version = token.rsplit('.').next()?.parse().ok()?;
-        (self.token(filter, version) == token).then_some(version)
+        (self.token(&self.identity(), filter, version) == token).then_some(version)
     }
 
     /// What a watcher at `position` has to hear, encoded, and where it stands then.
@@ -171,10 +176,10 @@ impl Feed {
             Some(from) => pb::watch_response::Event::Delta(board.delta(filter, from)),
             None => {
                 metrics::snapshot_sent();
-                pb::watch_response::Event::Snapshot(board.snapshot(filter, &self.identity))
+                pb::watch_response::Event::Snapshot(board.snapshot(filter))
             }
         };
-        let response = pb::WatchResponse { event: Some(event), resume_token: self.token(filter, board.version) };
+        let response = pb::WatchResponse { event: Some(event), resume_token: self.token(&board.identity, filter, board.version) };
         let bytes = Bytes::from(response.encode_to_vec());
         if board.encoded.len() == ENCODED {
             board.encoded.pop_front();
@@ -185,6 +190,19 @@ impl Feed {
 }
 
 impl Board {
+    fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            version: 0,
+            floor: 0,
+            log: VecDeque::new(),
+            entries: 0,
+            members: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            encoded: VecDeque::new(),
+        }
+    }
+
     fn remember(&mut self, change: Change) {
         self.entries += change.members.len() + change.guards.len();
         self.log.push_back(change);
@@ -215,12 +233,12 @@ impl Board {
         delta
     }
 
-    fn snapshot(&self, filter: Filter, identity: &Identity) -> pb::Snapshot {
+    fn snapshot(&self, filter: Filter) -> pb::Snapshot {
         pb::Snapshot {
             instances: self.members.values().filter(|(service, _)| filter.lets(*service)).map(|(_, status)| status.clone()).collect(),
             guards: self.guards.iter().filter(|(service, _)| filter.lets(**service)).map(|(_, guard)| guard.clone()).collect(),
-            cluster_id: identity.cluster_id.to_string(),
-            epoch: identity.epoch,
+            cluster_id: self.identity.cluster_id.to_string(),
+            epoch: self.identity.epoch,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     command::{Command, Outcome, Refusal},
     feed::Feed,
     membership::Holding,
+    recollection::{Recollection, Restored},
 };
 
 /// How long anybody waits for an answer.
@@ -64,6 +65,8 @@ pub(crate) enum Message {
     Change { name: String, change: Change, answer: oneshot::Sender<Result<InstanceStatus, Failed>> },
     List { services: Vec<Service>, answer: oneshot::Sender<List> },
     Follow { name: String, answer: oneshot::Sender<Option<watch::Receiver<Holding>>> },
+    Recollect { answer: oneshot::Sender<Recollection> },
+    Restore { restored: Restored, answer: oneshot::Sender<Result<Recollection, Failed>> },
 }
 
 /// Asks the owner. Cheap to clone.
@@ -104,6 +107,22 @@ impl Handle {
     /// [`Failed::Busy`]
     pub async fn follow(&self, name: String) -> Result<Option<watch::Receiver<Holding>>, Failed> {
         self.ask(|answer| Message::Follow { name, answer }).await
+    }
+
+    /// What a backup keeps of now.
+    ///
+    /// # Errors
+    /// [`Failed::Busy`]
+    pub async fn recollect(&self) -> Result<Recollection, Failed> {
+        self.ask(|answer| Message::Recollect { answer }).await
+    }
+
+    /// Replaces what operators want by what was restored, in a later epoch: all of it or nothing.
+    ///
+    /// # Errors
+    /// It cannot be written; nothing has changed then.
+    pub async fn restore(&self, restored: Restored) -> Result<Recollection, Failed> {
+        self.ask(|answer| Message::Restore { restored, answer }).await?
     }
 
     /// Where watchers read.

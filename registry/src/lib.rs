@@ -4,7 +4,7 @@
 //! tells whoever watches. It does not probe anything itself, does not configure anything, and no request of a client ever waits for it.
 //!
 //! Reading order, the way of a call: [`api`] (who asks, what) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
-//! (the conclusions) → [`store`] (what survives) → [`feed`] (who hears of it). [`owner`] is the task that takes them through, [`handle`] is what
+//! (the conclusions) → [`store`] (what survives) → [`feed`] (who hears of it). [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through, [`handle`] is what
 //! others have of it; [`time`] tells it when, [`metrics`] what is counted. The rules about opinions and implausible losses are
 //! `cluster::health` and `cluster::guard`.
 
@@ -17,6 +17,7 @@ pub mod member;
 pub mod membership;
 pub mod metrics;
 pub mod owner;
+pub mod recollection;
 pub mod settle;
 pub mod store;
 pub mod time;
@@ -25,16 +26,20 @@ use std::path::Path;
 
 use chassis::{Fail, Failure, Process};
 use cluster::guard::Threshold;
+use proto::state::state_transfer_server::StateTransferServer;
 use tonic::service::Routes;
 
 use crate::{
-    api::{Api, Door, POLICY},
+    api::{Api, Door, POLICY, Transfer},
     feed::{Feed, Filter},
     handle::Handle,
     owner::Owner,
     store::{BadLocation, Location, Sqlite},
     time::Time,
 };
+
+/// The largest message: the account of an import, which has a line for every entry.
+const MESSAGE: usize = 64 << 20;
 
 /// Options of the registry.
 #[derive(clap::Args, Clone, Debug)]
@@ -67,8 +72,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let location = Location::parse(options.database.as_deref(), process.data_dir().root()).map_err(bad_location)?;
     let handle = own(&process, location, threshold).await?;
     let mut replayed = handle.feed().reader(Filter::of(&[]), "");
-    let api = Api::new(handle, process.closing(), lease::DEFAULT_TTL);
-    process.serve_grpc(Routes::new(Door::new(api)), &POLICY)?;
+    let api = Api::new(handle.clone(), process.closing(), lease::DEFAULT_TTL);
+    let transfer = Transfer::new(handle, process.clock(), process.data_dir().root().to_owned());
+    let routes = Routes::new(Door::new(api)).add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
+    process.serve_grpc(routes, &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
     let stop = process.stop();

@@ -99,7 +99,7 @@ impl Membership {
     /// Says why it is refused; nothing has changed then.
     pub fn apply(&mut self, command: Command, now: Timestamp) -> Result<Outcome, Refusal> {
         match command {
-            Command::Generations { given } => self.generations = self.generations.max(given),
+            Command::Generations { given } => self.generations_given(given, now),
             Command::Wish { name, wish } => self.wish_for(name, wish, now),
             Command::Register { instance, ttl, ready } => return self.register(instance, ttl, ready, now),
             Command::Renew(renewal) => return self.renew(renewal, now),
@@ -110,6 +110,12 @@ impl Membership {
             Command::Forgive => self.forgive(now),
         }
         Ok(Outcome::Done)
+    }
+
+    fn generations_given(&mut self, given: u64, now: Timestamp) {
+        self.generations = self.generations.max(given);
+        let entry = Entry { at: now, command: Command::Generations { given: self.generations } };
+        self.writes.insert(Kind::Generations.of(""), Some(entry));
     }
 
     fn register(&mut self, mut instance: Instance, ttl: std::time::Duration, ready: bool, now: Timestamp) -> Result<Outcome, Refusal> {
@@ -292,6 +298,18 @@ impl Membership {
     #[must_use]
     pub fn wish(&self, name: &str) -> &Wish {
         self.wishes.get(name).unwrap_or(&NO_WISH)
+    }
+
+    /// Everything that operators want, by name.
+    #[must_use]
+    pub fn wishes(&self) -> &BTreeMap<String, Wish> {
+        &self.wishes
+    }
+
+    /// The highest generation given.
+    #[must_use]
+    pub fn generations(&self) -> u64 {
+        self.generations
     }
 
     /// What the process that holds `name` has to know about itself.

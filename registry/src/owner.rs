@@ -18,6 +18,7 @@ use crate::{
     handle::{Answer, Change, Failed, Handle, List, Message},
     membership::{Changes, Holding, Membership, Writes},
     metrics,
+    recollection::{Recollection, Restored},
     store::{Sqlite, sqlite},
     time::{Look, Time},
 };
@@ -97,6 +98,9 @@ enum Reply {
     Changed(oneshot::Sender<Result<InstanceStatus, Failed>>, Result<String, Refusal>),
     Listed(oneshot::Sender<List>, Vec<Service>),
     Followed(oneshot::Sender<Option<watch::Receiver<Holding>>>, String),
+    Recollected(oneshot::Sender<Recollection>),
+    /// It is done, or failed, already.
+    Restored(oneshot::Sender<Result<Recollection, Failed>>, Result<(), Failed>),
 }
 
 struct Desk<'a> {
@@ -117,7 +121,13 @@ impl Desk<'_> {
             }
         }
         let mut urgent = false;
-        let replies: Vec<_> = batch.map(|message| self.take(message, look, &mut urgent)).collect();
+        let mut replies = Vec::new();
+        for message in batch {
+            replies.push(match message {
+                Message::Restore { restored, answer } => Reply::Restored(answer, self.restore(&restored, look, store).await),
+                message => self.take(message, look, &mut urgent),
+            });
+        }
         if ticked {
             self.membership.look(look.now);
         }
@@ -146,7 +156,34 @@ impl Desk<'_> {
             }
             Message::List { services, answer } => Reply::Listed(answer, services),
             Message::Follow { name, answer } => Reply::Followed(answer, name),
+            Message::Recollect { answer } => Reply::Recollected(answer),
+            Message::Restore { answer, .. } => Reply::Restored(answer, Err(Failed::Busy)),
         }
+    }
+
+    /// On the disk first and in one transaction, then in memory, then in a later epoch to everybody.
+    async fn restore(&mut self, restored: &Restored, look: Look, store: &mut Sqlite) -> Result<(), Failed> {
+        self.unwritten.append(&mut self.membership.take_writes());
+        self.write(store).await?;
+        let commands = restored.commands(&self.membership);
+        let mut after = self.membership.clone();
+        for command in commands {
+            after.apply(command, look.now)?;
+        }
+        after.settle(look.now);
+        let identity = restored.identity(&self.feed.identity());
+        if let Err(error) = store.restore(&after.take_writes(), &identity).await {
+            metrics::store_failed();
+            return Err(Failed::Store(error.to_string()));
+        }
+        tracing::warn!(cluster_id = %identity.cluster_id, epoch = identity.epoch, "restored from a backup: everybody hears everything anew");
+        self.membership = after;
+        let statuses: Vec<_> = self.membership.statuses().collect();
+        self.feed.reset_as(identity, &statuses, &self.membership.guards().values().cloned().collect::<Vec<_>>());
+        for status in &statuses {
+            self.tell_follower(&status.instance.name);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, command: Command, look: Look) -> Result<Outcome, Refusal> {
@@ -247,6 +284,10 @@ impl Desk<'_> {
             }
             Reply::Listed(answer, services) => drop(answer.send(self.list(&services))),
             Reply::Followed(answer, name) => drop(answer.send(self.follow(name))),
+            Reply::Recollected(answer) => drop(answer.send(Recollection::of(&self.membership, self.feed.identity()))),
+            Reply::Restored(answer, result) => {
+                drop(answer.send(result.map(|()| Recollection::of(&self.membership, self.feed.identity()))));
+            }
         }
     }
 

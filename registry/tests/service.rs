@@ -12,5 +12,7 @@ mod many;
 mod program;
 #[path = "service/server.rs"]
 mod server;
+#[path = "service/transfer.rs"]
+mod transfer;
 #[path = "service/watching.rs"]
 mod watching;

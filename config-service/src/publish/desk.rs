@@ -2,9 +2,11 @@
 
 use super::library::{Library, render_for};
 use super::{Assignment, Command, Failed, Handle, Hello, Session, drift::drift};
+use crate::history::History;
 use crate::metrics;
-use crate::rollout::{self, Action, Control, Fleet, Key, Rendering, Start, Target, Times};
+use crate::rollout::{self, Action, Control, Fleet, Key, Refused, Rendering, Start, Target, Times};
 use crate::store::{Error, Record, Store};
+use chassis::transfer::Parcel;
 use chassis::{Clock, StopSignal};
 use cluster_config::{Place, Problem, Rendered, Variables};
 use jiff::Timestamp;
@@ -148,6 +150,7 @@ impl Work {
             Command::Start(revision, answer) => return drop(answer.send(self.start(revision).await)),
             Command::Control(id, control, answer) => return drop(answer.send(self.control(&id, control).await)),
             Command::Newest(answer) => return drop(answer.send(self.newest.as_deref().cloned())),
+            Command::Restore(restored, answer) => return drop(answer.send(self.restore(&restored.0, &restored.1).await)),
             Command::Drift(answer) => return drop(answer.send(drift(&self.fleet))),
         };
         self.perform_or_retry(actions).await;
@@ -221,6 +224,26 @@ impl Work {
         let actions = self.fleet.control(id, control, self.now())?;
         self.perform_or_retry(actions).await;
         self.record().ok_or(Failed::Stopping)
+    }
+
+    /// Replaces everything, and has every node come back to hear what it shall run now.
+    async fn restore(&mut self, history: &History, content: &Parcel) -> Result<(), Failed> {
+        if let Some(running) = self.fleet.rollout().filter(|rollout| rollout.state.running()) {
+            return Err(Refused::Running { id: running.id.clone(), revision: running.revision.clone() }.into());
+        }
+        self.desk.store.replace(history, content).await?;
+        tracing::warn!(revisions = history.revisions.len(), released = history.released, "restored from a backup");
+        let newest = history.rollouts.last();
+        let (fleet, actions) = Fleet::new(self.desk.times, history.released.clone(), newest.map(Record::progress));
+        self.fleet = fleet;
+        self.library = Library::default();
+        self.started_at = newest.map_or_else(|| self.desk.clock.now(), |record| record.started_at);
+        self.newest = newest.cloned().map(Arc::new);
+        self.unsaved = None;
+        // Each says hello again and is told by the fleet what it shall run.
+        self.connections.clear();
+        self.perform_or_retry(actions).await;
+        Ok(())
     }
 
     fn record(&self) -> Option<Record> {

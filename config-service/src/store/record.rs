@@ -9,7 +9,7 @@ use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A rollout as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its id.
     pub id: String,

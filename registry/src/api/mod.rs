@@ -5,6 +5,7 @@ mod operate;
 mod opinions;
 pub mod refuse;
 mod register;
+mod transfer;
 mod watch;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use futures::{StreamExt, stream::BoxStream};
 use prost::Message;
 use proto::registry::{self as pb, registry_server::Registry};
 use tonic::{Request, Response, Status, Streaming};
+pub use transfer::Transfer;
 pub use watch::Door;
 
 use crate::handle::Handle;
@@ -34,7 +36,13 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.registry.v1.Registry/ReportOpinions", &[Role::Service(Service::HealthChecker)]),
     Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
     Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
+    Rule::read("/shoal.state.v1.StateTransfer/Describe", KEEPERS),
+    Rule::write("/shoal.state.v1.StateTransfer/Export", KEEPERS),
+    Rule::write("/shoal.state.v1.StateTransfer/Import", KEEPERS),
 ]);
+
+/// Who takes the state out and puts it back.
+const KEEPERS: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
 
 /// The rpcs. Cheap to clone.
 #[derive(Clone, Debug)]

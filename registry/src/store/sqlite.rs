@@ -107,6 +107,28 @@ impl Sqlite {
     /// When the database fails; nothing is written then.
     pub async fn write(&mut self, writes: &Writes) -> Result<(), Error> {
         let mut transaction = self.connection.begin().await?;
+        put(&mut transaction, writes).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Does all of `writes` and becomes `identity`'s, or nothing.
+    ///
+    /// # Errors
+    /// As for [`Sqlite::write`].
+    pub async fn restore(&mut self, writes: &Writes, identity: &Identity) -> Result<(), Error> {
+        let mut transaction = self.connection.begin().await?;
+        put(&mut transaction, writes).await?;
+        let epoch = i64::try_from(identity.epoch).map_err(|_| unreadable(format!("epoch {}", identity.epoch)))?;
+        sqlx::query("UPDATE identity SET cluster_id = ?, epoch = ?")
+            .bind(identity.cluster_id.to_string())
+            .bind(epoch)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+async fn put(transaction: &mut sqlx::SqliteTransaction<'_>, writes: &Writes) -> Result<(), Error> {
         for (slot, entry) in writes {
             let query = match entry {
                 Some(entry) => sqlx::query("INSERT OR REPLACE INTO commands (kind, name, at, command) VALUES (?, ?, ?, ?)")
@@ -116,10 +138,9 @@ impl Sqlite {
                     .bind(serde_json::to_string(&entry.command)?),
                 None => sqlx::query("DELETE FROM commands WHERE kind = ? AND name = ?").bind(slot.kind as i64).bind(&slot.name),
             };
-            query.execute(&mut *transaction).await?;
+            query.execute(&mut **transaction).await?;
         }
-        Ok(transaction.commit().await?)
-    }
+        Ok(())
 }
 
 fn unreadable(what: String) -> Error {

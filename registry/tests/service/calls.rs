@@ -103,7 +103,16 @@ fn the_table_of_roles() {
     ] {
         assert_eq!(allowed(rpc, role), expected, "{rpc} by {role}");
     }
-    assert_eq!(POLICY.rules().len(), 7, "every rpc is in the table");
+    assert_eq!(POLICY.rules().len(), 10, "every rpc is in the table");
+    for rpc in ["Describe", "Export", "Import"] {
+        let decide = |role| POLICY.decide(&format!("/shoal.state.v1.StateTransfer/{rpc}"), Some(role));
+        for role in [Role::Operator, Role::Service(Service::BackupService)] {
+            assert!(matches!(decide(role), Decision::Allowed { .. }), "{rpc} by {role}");
+        }
+        for role in [node, checker, Role::Service(Service::Console), Role::Service(Service::ConfigService)] {
+            assert!(matches!(decide(role), Decision::Denied { .. }), "{rpc} by {role}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use proto::registry::{
     RegisterResponse, ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
     registry_client::RegistryClient,
 };
+use proto::state::{state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer};
 use registry::{
-    api::{Api, Door},
+    api::{Api, Door, Transfer},
     feed::Feed,
     lease,
     owner::Owner,
@@ -55,7 +56,8 @@ impl Running {
         let identity = store.identity(Uuid::now_v7()).await.expect("has an identity");
         let (owner, handle) = Owner::new(store, Time::Given(clock.clone()), Feed::new(identity, Uuid::now_v7()), Default::default());
         let owner = tokio::spawn(async move { owner.run().await.expect("the store is read") });
-        let routes = Routes::new(Door::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL)));
+        let transfer = StateTransferServer::new(Transfer::new(handle.clone(), clock.clone(), dir.to_owned()));
+        let routes = Routes::new(Door::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL))).add_service(transfer);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
         let server = Server::builder().layer(tower::util::MapRequestLayer::new(claim)).add_routes(routes);
@@ -74,6 +76,10 @@ impl Running {
     pub async fn client(&self, peer: &str) -> Client {
         let channel = Channel::from_shared(format!("http://{}", self.address)).expect("an address").connect().await.expect("connects");
         Client { inner: RegistryClient::new(channel), peer: format!("spiffe://shoal/{peer}") }
+    }
+
+    pub async fn transfer(&self) -> StateTransferClient<Channel> {
+        StateTransferClient::connect(format!("http://{}", self.address)).await.expect("connects")
     }
 
     pub fn pass(&self, seconds: i64) {

@@ -1,0 +1,293 @@
+//! What a backup keeps of the registry, and what comes back with a restore. Pure.
+//!
+//! What operators want (admin states, weights, reasons), which cluster it is and which generations were given come back. Instances do not: they
+//! are kept for reading only. Every living process registers itself anew within seconds, and one that died since must not be taken for alive.
+
+use std::collections::BTreeMap;
+
+use cluster::{AdminState, InstanceStatus, instance::MAX_WEIGHT, wire};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    command::{Command, Wish},
+    membership::Membership,
+    store::Identity,
+};
+
+/// Version of the form of the entries.
+pub const FORMAT: u32 = 1;
+/// What operators want, a JSON object a line.
+const WISHES: &str = "admin-states.jsonl";
+/// Which generations were given.
+const GENERATIONS: &str = "generations.json";
+/// Who was there, a JSON object a line; for reading only.
+const INSTANCES: &str = "instances.jsonl";
+/// The longest reason, in bytes.
+const MAX_REASON: usize = 1024;
+
+/// What there is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recollection {
+    /// Which cluster.
+    pub identity: Identity,
+    /// The highest generation given.
+    pub generations: u64,
+    /// What operators want, by name.
+    pub wishes: BTreeMap<String, Wish>,
+    /// Who is there, by name.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// A line of [`WISHES`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    name: String,
+    admin_state: AdminState,
+    weight: Option<u32>,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Generations {
+    given: u64,
+}
+
+impl Recollection {
+    /// Takes it down.
+    #[must_use]
+    pub fn of(membership: &Membership, identity: Identity) -> Self {
+        Self {
+            identity,
+            generations: membership.generations(),
+            wishes: membership.wishes().clone(),
+            instances: membership.statuses().collect(),
+        }
+    }
+
+    /// As entries: name and content.
+    ///
+    /// # Errors
+    /// Something cannot be written as JSON.
+    pub fn entries(&self) -> Result<Vec<(&'static str, Vec<u8>)>, serde_json::Error> {
+        let line = |(name, wish): (&String, &Wish)| Line {
+            name: name.clone(),
+            admin_state: wish.admin_state,
+            weight: wish.weight,
+            reason: wish.reason.clone(),
+        };
+        Ok(vec![
+            (GENERATIONS, serde_json::to_vec(&Generations { given: self.generations })?),
+            (WISHES, lines(self.wishes.iter().map(line))?),
+            (INSTANCES, lines(&self.instances)?),
+        ])
+    }
+
+    /// What there is, counted.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        [("admin states", self.wishes.len()), ("instances", self.instances.len())].map(|(what, count)| (what.to_owned(), count as u64)).into()
+    }
+
+    /// What there is, for people.
+    #[must_use]
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let said: Vec<_> = self.wishes.iter().map(|(name, wish)| format!("{name} {}", describe(wish))).collect();
+        let said = if said.is_empty() { "none".to_owned() } else { said.join(", ") };
+        [("admin states".to_owned(), said)].into()
+    }
+}
+
+fn lines(values: impl IntoIterator<Item = impl Serialize>) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut bytes, &value)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+/// What comes back with a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Which cluster it becomes.
+    pub cluster_id: Uuid,
+    /// Epoch of the backup.
+    pub epoch: u64,
+    /// The highest generation given.
+    pub generations: u64,
+    /// What operators want, by name; nothing else is wanted afterwards.
+    pub wishes: BTreeMap<String, Wish>,
+}
+
+/// Why entries are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// An entry is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A line makes no sense.
+    #[error("line {line} of {entry}: {problem}")]
+    Line {
+        /// Which entry.
+        entry: &'static str,
+        /// From 1.
+        line: usize,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl Restored {
+    /// Reads entries; `content` answers what is in one. Instances are not read.
+    ///
+    /// # Errors
+    /// One is missing or makes no sense.
+    pub fn read(cluster_id: Uuid, epoch: u64, content: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Unreadable> {
+        let generations = content(GENERATIONS).ok_or(Unreadable::Missing(GENERATIONS))?;
+        let generations: Generations = serde_json::from_slice(&generations)
+            .map_err(|error| Unreadable::Line { entry: GENERATIONS, line: error.line(), problem: error.to_string() })?;
+        let text = content(WISHES).ok_or(Unreadable::Missing(WISHES))?;
+        let mut wishes = BTreeMap::new();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+            let problem = |problem| Unreadable::Line { entry: WISHES, line: index + 1, problem };
+            let (name, wish) = read_wish(line).map_err(problem)?;
+            if wishes.insert(name.clone(), wish).is_some() {
+                return Err(problem(format!("{name} comes twice")));
+            }
+        }
+        Ok(Self { cluster_id, epoch, generations: generations.given, wishes })
+    }
+
+    /// What makes it so.
+    #[must_use]
+    pub fn commands(&self, membership: &Membership) -> Vec<Command> {
+        let others = membership.wishes().keys().filter(|name| !self.wishes.contains_key(*name));
+        let forgotten = others.map(|name| Command::Wish { name: name.clone(), wish: Wish::default() });
+        let wished = self.wishes.iter().map(|(name, wish)| Command::Wish { name: name.clone(), wish: wish.clone() });
+        let given = self.generations.max(membership.generations());
+        std::iter::once(Command::Generations { given }).chain(forgotten).chain(wished).collect()
+    }
+
+    /// Which cluster it becomes. The epoch is one that neither the backup nor this registry ever had.
+    #[must_use]
+    pub fn identity(&self, present: &Identity) -> Identity {
+        Identity { cluster_id: self.cluster_id, epoch: self.epoch.max(present.epoch).saturating_add(1) }
+    }
+
+    /// What differs from what there is, for people.
+    #[must_use]
+    pub fn changes(&self, present: &Recollection) -> Vec<String> {
+        let mut changes = Vec::new();
+        if present.identity.cluster_id != self.cluster_id {
+            changes.push(format!("the registry becomes that of cluster {} again (it is {})", self.cluster_id, present.identity.cluster_id));
+        }
+        changes.push(format!("the epoch becomes {}, so that everybody who watches hears everything anew", self.identity(&present.identity).epoch));
+        for (name, wish) in &self.wishes {
+            match present.wishes.get(name) {
+                Some(now) if now == wish => {}
+                now => changes.push(format!("{name}: {} (now {})", describe(wish), now.map_or_else(|| "ready".to_owned(), describe))),
+            }
+        }
+        for (name, now) in present.wishes.iter().filter(|(name, _)| !self.wishes.contains_key(*name)) {
+            changes.push(format!("{name}: ready (now {})", describe(now)));
+        }
+        changes
+    }
+}
+
+fn read_wish(line: &[u8]) -> Result<(String, Wish), String> {
+    let Line { name, admin_state, weight, reason } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let name = wire::name(name).map_err(|problem| problem.to_string())?;
+    if weight.is_some_and(|weight| weight > MAX_WEIGHT) || reason.len() > MAX_REASON {
+        return Err(format!("a weight above {MAX_WEIGHT} or a reason of more than {MAX_REASON} bytes"));
+    }
+    Ok((name, Wish { admin_state, weight, reason }))
+}
+
+fn describe(wish: &Wish) -> String {
+    let state = match wish.admin_state {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maintenance => "maintenance",
+    };
+    let weight = wish.weight.map_or_else(String::new, |weight| format!(" with weight {weight}"));
+    let reason = if wish.reason.is_empty() { String::new() } else { format!(" ({})", wish.reason) };
+    format!("{state}{weight}{reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(admin_state: AdminState, weight: Option<u32>, reason: &str) -> Wish {
+        Wish { admin_state, weight, reason: reason.to_owned() }
+    }
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn membership(wishes: &[(&str, Wish)]) -> Membership {
+        let mut membership = Membership::default();
+        for (name, wish) in wishes {
+            let command = Command::Wish { name: (*name).to_owned(), wish: wish.clone() };
+            membership.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        }
+        membership
+    }
+
+    #[test]
+    fn what_is_taken_down_comes_back_and_nothing_else_stays() {
+        let then = membership(&[("a", wish(AdminState::Drain, None, "new disk")), ("b", wish(AdminState::Ready, Some(3), ""))]);
+        let kept = Recollection::of(&then, Identity { cluster_id: id(1), epoch: 4 });
+        let entries: BTreeMap<_, _> = kept.entries().unwrap().into_iter().collect();
+        let restored = Restored::read(id(1), 4, |name| entries.get(name).cloned()).unwrap();
+        let mut now = membership(&[("b", wish(AdminState::Maintenance, None, "gone")), ("c", wish(AdminState::Drain, None, ""))]);
+        let present = Recollection::of(&now, Identity { cluster_id: id(2), epoch: 9 });
+        let said = restored.changes(&present);
+        assert_eq!(said.len(), 5, "{said:?}");
+        assert!(said.contains(&"a: drain (new disk) (now ready)".to_owned()) && said.contains(&"c: ready (now drain)".to_owned()), "{said:?}");
+        for command in restored.commands(&now) {
+            now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        }
+        assert_eq!(now.wishes(), then.wishes());
+        assert_eq!(restored.identity(&present.identity), Identity { cluster_id: id(1), epoch: 10 });
+        assert_eq!(restored.identity(&Identity { cluster_id: id(1), epoch: 1 }).epoch, 5);
+    }
+
+    #[test]
+    fn generations_never_go_back() {
+        let mut now = membership(&[]);
+        now.apply(Command::Generations { given: 7 }, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        for (restored, expected) in [(3, 7), (12, 12)] {
+            let restored = Restored { cluster_id: id(1), epoch: 1, generations: restored, wishes: BTreeMap::new() };
+            for command in restored.commands(&now.clone()) {
+                now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
+            }
+            assert_eq!(now.generations(), expected);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_place() {
+        let line = r#"{"name":"a","admin_state":"drain","weight":null,"reason":""}"#;
+        for (wishes, says) in [
+            (None, "admin-states.jsonl is missing"),
+            (Some(format!("{line}\n{line}\n")), "line 2 of admin-states.jsonl: a comes twice"),
+            (Some("{}".to_owned()), "line 1 of admin-states.jsonl: missing field"),
+            (Some(line.replace("drain", "dance")), "line 1 of admin-states.jsonl: unknown variant"),
+            (Some(line.replace("null", "257")), "a weight above 256"),
+            (Some(line.replace("\"a\"", "\"a b\"")), "line 1 of admin-states.jsonl"),
+        ] {
+            let content = |name: &str| match name {
+                GENERATIONS => Some(br#"{"given":1}"#.to_vec()),
+                WISHES => wishes.clone().map(String::into_bytes),
+                _ => None,
+            };
+            let refused = Restored::read(id(1), 1, content).expect_err(says).to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+}
