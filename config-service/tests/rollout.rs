@@ -112,6 +112,29 @@ fn one_first_then_the_rest_then_released() {
 }
 
 #[test]
+fn answers_that_come_together_are_as_good_as_one_after_the_other() {
+    for refuses in [None, Some(5), Some(9)] {
+        let mut table = Table::new(9);
+        table.start("r2");
+        table.ack(1, "r2", vec![]);
+        table.later(1);
+        let (mut together, mut answered) = (table.fleet.clone(), false);
+        for number in 2..=9 {
+            let problems = if refuses == Some(number) { refusal() } else { Vec::new() };
+            table.ack(number, "r2", problems.clone());
+            answered |= together.answered(&Table::name(number), number, &target("r2", "r2"), problems, table.now);
+        }
+        assert!(answered && together.conclude(table.now).contains(&Action::Changed));
+        let known = |fleet: &Fleet| {
+            let assigned: Vec<_> = fleet.nodes().values().map(|node| node.assigned.clone()).collect();
+            (fleet.released().map(str::to_owned), fleet.rollout().map(|rollout| (rollout.state, rollout.explanation.clone())), assigned)
+        };
+        assert_eq!(known(&together), known(&table.fleet), "{refuses:?}");
+        assert_eq!(together.released(), if refuses.is_none() { Some("r2") } else { Some("r1") });
+    }
+}
+
+#[test]
 fn a_refusal_stops_it_and_gives_back_what_was_there() {
     let mut table = Table::new(3);
     table.start("r2");

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
+/// Commands that are taken at once. A thousand nodes answer within moments, and one transaction is enough for all that have.
+const BATCH: usize = 256;
 /// Until what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,8 @@ struct Work {
     began: Instant,
     started_at: Timestamp,
     unsaved: Option<Unsaved>,
+    /// Nodes answered, and nothing has been concluded from it yet.
+    answered: bool,
     /// The newest rollout, as those who watch were told.
     newest: Option<Arc<Record>>,
 }
@@ -75,17 +79,18 @@ impl Desk {
         let mut commands = commands.lock().await;
         let mut work = Work::begin(self).await?;
         let stop = work.desk.stop.clone();
+        let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let command = tokio::select! {
+            tokio::select! {
                 () = stop.wait() => return Ok(()),
-                command = commands.recv() => command,
-                () = tokio::time::sleep_until(work.wake()) => {
-                    work.tick().await;
-                    continue;
+                received = commands.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
+                    work.batch(batch.drain(..)).await;
                 }
-            };
-            let Some(command) = command else { return Ok(()) };
-            work.command(command).await;
+                () = tokio::time::sleep_until(work.wake()) => work.tick().await,
+            }
         }
     }
 }
@@ -105,6 +110,7 @@ impl Work {
             began: Instant::now(),
             started_at,
             unsaved: None,
+            answered: false,
             newest: record.map(Arc::new),
         };
         work.perform(actions).await?;
@@ -127,6 +133,24 @@ impl Work {
         self.perform_or_retry(actions).await;
     }
 
+    /// Everything in the order in which it came. Of answers in a row one conclusion is drawn, written and told.
+    async fn batch(&mut self, commands: impl Iterator<Item = Command>) {
+        for command in commands {
+            if !matches!(command, Command::Acknowledged(..)) {
+                self.conclude().await;
+            }
+            self.command(command).await;
+        }
+        self.conclude().await;
+    }
+
+    async fn conclude(&mut self) {
+        if std::mem::take(&mut self.answered) {
+            let actions = self.fleet.conclude(self.now());
+            self.perform_or_retry(actions).await;
+        }
+    }
+
     /// Whoever asked for an answer may have gone meanwhile: that the answer cannot be sent then means nothing.
     async fn command(&mut self, command: Command) {
         let now = self.now();
@@ -139,7 +163,8 @@ impl Work {
             Command::Acknowledged(key, session, target, problems) => {
                 let result = if problems.is_empty() { "applied" } else { "rejected" };
                 ::metrics::counter!(metrics::ACKNOWLEDGEMENTS, "result" => result).increment(1);
-                self.fleet.acknowledged(&key, session, &target, problems, now)
+                self.answered |= self.fleet.answered(&key, session, &target, problems, now);
+                return;
             }
             Command::Gone(key, session) => {
                 if self.connections.get(&key).is_some_and(|connection| connection.session == session) {

@@ -31,15 +31,15 @@ impl Fleet {
 
     fn failure(&self, rollout: &Progress, now: Duration) -> Option<String> {
         for (key, progress) in &rollout.nodes {
-            let who = format!("{} {}", key.service, key.name);
+            let who = || format!("{} {}", key.service, key.name);
             if progress.state == NodeState::Rejected {
-                return Some(format!("{who} refused it: {}", progress.problems.first().map(Problem::reason).unwrap_or_default()));
+                return Some(format!("{} refused it: {}", who(), progress.problems.first().map(Problem::reason).unwrap_or_default()));
             }
             let late = progress.state == NodeState::Assigned && progress.since + self.times.acknowledge <= now;
             if late && rollout.state != State::Paused {
                 let away = self.nodes.get(key).is_none_or(|node| node.session.is_none());
                 let what = if away { "went away after it got it, and was not back" } else { "did not answer" };
-                return Some(format!("{who} {what} within {}", cluster_config::units::format_duration(self.times.acknowledge)));
+                return Some(format!("{} {what} within {}", who(), cluster_config::units::format_duration(self.times.acknowledge)));
             }
         }
         None

@@ -183,8 +183,14 @@ impl Fleet {
 
     /// A node answers an assignment. Answers to anything but its newest are late and mean nothing for a rollout.
     pub fn acknowledged(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Duration) -> Vec<Action> {
-        let mut actions = Vec::new();
-        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return actions };
+        if self.answered(key, session, target, problems, now) { self.conclude(now) } else { Vec::new() }
+    }
+
+    /// Takes an answer and draws no conclusion yet; whether one is to be drawn. Of many answers that came together, one conclusion is as good
+    /// as one after each of them, and costs as much as a single one.
+    #[must_use]
+    pub fn answered(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Duration) -> bool {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return false };
         let newest = node.assigned.as_ref() == Some(target);
         if problems.is_empty() {
             node.applied = Some(target.clone());
@@ -192,15 +198,20 @@ impl Fleet {
         } else {
             node.refused = Some((target.clone(), problems.clone()));
         }
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.running() && newest) else { return actions };
-        let Some(progress) = rollout.nodes.get_mut(key).filter(|progress| progress.candidate == *target) else { return actions };
+        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.running() && newest) else { return false };
+        let Some(progress) = rollout.nodes.get_mut(key).filter(|progress| progress.candidate == *target) else { return false };
         if progress.state != NodeState::Assigned {
-            return actions;
+            return false;
         }
         progress.since = now;
         progress.state = if problems.is_empty() { NodeState::Applied } else { NodeState::Rejected };
         progress.problems = problems;
-        actions.push(Action::Changed);
+        true
+    }
+
+    /// What follows from the answers that were taken.
+    pub fn conclude(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = vec![Action::Changed];
         self.advance(now, &mut actions);
         actions
     }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -26,8 +27,10 @@ use crate::{
     stream::Stream,
 };
 
-/// Connections at once, those in their handshake included.
-const CONNECTIONS: usize = 4096;
+/// Connections at once, those in their handshake included, where descriptors allow them: ten thousand instances hold two each.
+const CONNECTIONS: usize = 32_768;
+/// Where nobody says how many descriptors there may be.
+const USUAL_DESCRIPTORS: u64 = 1024;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// After an accept that failed for want of file descriptors or memory.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -57,7 +60,7 @@ impl Drop for Accepted {
 pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopSignal) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
     tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::new(Semaphore::new(room()));
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -78,6 +81,12 @@ pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopS
         }
     });
     receiver
+}
+
+/// How many connections there may be: half of the descriptors stay for everything else.
+fn room() -> usize {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL_DESCRIPTORS, |(soft, _)| soft);
+    usize::try_from(descriptors / 2).unwrap_or(CONNECTIONS).min(CONNECTIONS)
 }
 
 async fn greet(
