@@ -59,6 +59,10 @@ impl Key {
     /// The key of an absolute http URL, as an operator writes it.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
+        // No request could ask for anything else, so nothing could be stored under it.
+        if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
         let target = Target::parse(url, Method::Get).ok()?;
         let Target::Absolute { authority, path, scheme: Scheme::Http } = target else { return None };
         let host = match authority.host {

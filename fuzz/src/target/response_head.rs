@@ -1,0 +1,50 @@
+//! Response heads from origins, as the answer to several methods.
+
+use relay::{
+    field::Field,
+    head::{Limits, Progress, ResponseHead},
+    hygiene,
+    method::Method,
+    proxy_status,
+    rewrite::{BodyFields, HeadWriter},
+};
+
+use super::{HEAD_WORDS, SMALL};
+use crate::{Target, oracle};
+
+/// See the module.
+pub const TARGET: Target = Target { name: "response_head", check, words: HEAD_WORDS, executions: 40_000 };
+
+fn check(bytes: &[u8]) {
+    let (mut head, mut dripped) = (ResponseHead::new(), ResponseHead::new());
+    let whole = head.parse(bytes, &SMALL);
+    let mut drip = Ok(Progress::NeedMore);
+    for len in 1..=bytes.len() {
+        drip = dripped.parse(&bytes[..len], &SMALL);
+        if drip != Ok(Progress::NeedMore) {
+            break;
+        }
+    }
+    assert_eq!(whole, drip, "the same verdict byte by byte");
+    let Ok(Progress::Complete(_)) = whole else { return };
+    let view = head.view(bytes);
+    assert!(view.fields().eq(dripped.view(bytes).fields()));
+    assert!(proxy_status::error_of(view.lines(), "node").is_none_or(|error| error.len() < bytes.len()));
+
+    drop(oracle::read_head(view.bytes()));
+    let mut out = Vec::new();
+    HeadWriter::response(&mut out, view, hygiene::NODE_RESPONSE, BodyFields::AsReceived).finish();
+    let (_, fields) = oracle::read_head(&out);
+    let nominated = oracle::nominated(view.bytes());
+    for (name, _) in &fields {
+        let field = Field::classify(name.as_bytes());
+        assert!(!hygiene::NODE_RESPONSE.contains(field), "{name} is not for the client");
+        assert!(hygiene::NEVER_NOMINATED.contains(field) || !nominated.contains(name), "{name} was nominated in Connection");
+    }
+    let mut forwarded = ResponseHead::new();
+    assert_eq!(forwarded.parse(&out, &Limits::default()), Ok(Progress::Complete(out.len())));
+    assert_eq!((forwarded.status(), forwarded.view(&out).reason()), (head.status(), view.reason()));
+    for method in [Method::Get, Method::Head, Method::Post, Method::Options, Method::Connect] {
+        assert_eq!(forwarded.framing(method), head.framing(method), "the same body after {method:?}");
+    }
+}
