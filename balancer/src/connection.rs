@@ -70,6 +70,8 @@ async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: Socke
     let patience = patience(desk.backend(&frontend.name).1.as_deref());
     match client.read_request(&mut head, &Limits::with_room(), &patience).await {
         Ok(Some(bytes)) => {
+            #[cfg(test)]
+            crate::panic_tests::when_asked(&bytes);
             let (_, backend) = desk.backend(&frontend.name);
             let name = Text::of(peer.ip().to_canonical());
             let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());

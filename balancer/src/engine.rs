@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::worker::{Drained, Phase, Settings, Worker, Workers};
+use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinHandle,
@@ -236,6 +236,12 @@ async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bo
 pub struct Running(std::sync::Mutex<Option<Workers>>);
 
 impl Running {
+    /// What the workers count, while they run.
+    #[must_use]
+    pub fn counts(&self) -> Option<Counts> {
+        Some(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.counts())
+    }
+
     /// Answers carry `Connection: close` from now on.
     pub fn leave(&self) {
         if let Some(workers) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {

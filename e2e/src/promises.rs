@@ -132,7 +132,22 @@ pub const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "a handler panics",
         "its own connection is lost, and counted; no other is",
-        "`crates/relay/src/worker/tests.rs`: `a_panic_loses_its_own_connection_only` (there is no hook to make a whole balancer panic)",
+        "`a_panicking_handler_loses_its_own_connection_and_no_other` in `balancer/src/panic_tests.rs` and `proxy-node/src/panic_tests.rs`: a whole balancer, a whole node, real sockets (what panics is compiled into the tests only)",
+    ),
+    (
+        "a fill of the cache panics",
+        "who waited for it gets an error at once, and the key can be filled afterwards",
+        "`a_panicking_fill_leaves_nobody_waiting` in `proxy-node/src/panic_tests.rs`",
+    ),
+    (
+        "an accept loop panics",
+        "the connection that was being accepted is lost, the panic counted, and the loop goes on",
+        "`a_panic_while_accepting_loses_that_connection_…` in `crates/relay/src/worker/tests.rs` (both data planes), `crates/chassis/src/accept.rs` (gRPC) and `crates/chassis/src/admin.rs`",
+    ),
+    (
+        "the session of a node with the config-service panics",
+        "the node is known as gone, and subscribes again",
+        "`a_subscription_that_panics_is_reported_as_gone` in `config-service/src/api/subscribe.rs`",
     ),
     ("the access log is slower than the traffic", "records are dropped and counted, requests are not", "`proxy-node/src/record.rs`"),
     (

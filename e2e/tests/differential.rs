@@ -196,6 +196,20 @@ async fn pseudonym(address: SocketAddr) -> String {
     request.all("via").last().and_then(|via| via.split(' ').nth(1)).expect("a name in Via").to_owned()
 }
 
+/// The panics that the processes of a lab have counted: lines of their metrics.
+async fn panics(lab: &Lab) -> Vec<String> {
+    let mut found = Vec::new();
+    for process in lab.now().processes {
+        let Some(admin) = process.endpoints.get("admin").and_then(|admin| admin.parse().ok()) else { continue };
+        let url = format!("http://{admin}/metrics");
+        let answer = testkit::client::once(admin, "GET", &url, &[], b"").await.expect("metrics");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(text.contains("shoal_process{"), "{} shows its metrics", process.name);
+        found.extend(text.lines().filter(|line| line.starts_with("shoal_panics_total{")).map(|line| format!("{}: {line}", process.name)));
+    }
+    found
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_meaning_or_none() {
     let arguments = ["--nodes", "1", "--balancers", "1", "--checkers", "1"].map(str::to_owned).to_vec();
@@ -213,6 +227,7 @@ async fn one_meaning_or_none() {
     // Nothing of all this ended a process or spoke against the node.
     let pids = |description: &testkit::lab::Description| description.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
     assert_eq!(pids(&lab.now()), pids(&before), "a process was started again");
+    assert_eq!(panics(&lab).await, Vec::<String>::new(), "something panicked");
     for door in doors {
         pseudonym(door.1).await;
     }

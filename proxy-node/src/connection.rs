@@ -140,6 +140,8 @@ async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpA
     };
     // A tunnel may last for days: a head that was cut out of the read buffer would hold all of it for as long.
     let bytes = if head.method() == Method::Connect { Bytes::copy_from_slice(&bytes) } else { bytes };
+    #[cfg(test)]
+    crate::panic_tests::when_asked("a-handler-panics", &bytes);
     let asked = Asked { head, bytes };
     let health_path = match entrance {
         Entrance::Proxy(bind) => {

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use proto::config as pb;
 use proto::config::subscribe_request::Message;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming};
 
@@ -33,8 +33,8 @@ pub(super) async fn subscribe(api: &Api, request: Request<Streaming<pb::Subscrib
     let key = hello.key.clone();
     let session = api.desk.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
     tracing::info!(service = key.service, name = key.name, "subscribed");
-    // Ends with the inbound stream, with the session, or with the service: whichever comes first. A panic in it would end this stream only.
-    tokio::spawn(listen(api.desk.clone(), key, session, inbound, api.stop.clone()));
+    // Ends with the inbound stream, with the session, or with the service: whichever comes first.
+    tokio::spawn(attend(api.desk.clone(), key, session, inbound, api.stop.clone()));
     Ok(outbound(assignments, api.stop.clone()))
 }
 
@@ -62,18 +62,32 @@ fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignmen
     })
 }
 
-async fn listen(desk: Handle, key: Key, session: Session, mut inbound: Streaming<pb::SubscribeRequest>, stop: StopSignal) {
-    let Session { number, mut over } = session;
+/// Listens to a subscriber to the end of its session, and says then that it is gone, whatever the end was.
+async fn attend<S>(desk: Handle, key: Key, session: Session, inbound: S, stop: StopSignal)
+where
+    S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
+{
+    let Session { number, over } = session;
+    chassis::supervise::once("subscription", listen(&desk, &key, number, over, inbound, stop)).await;
+    tracing::info!(service = key.service, name = key.name, "no longer subscribed");
+    // It fails only when the desk has ended, and the sessions with it.
+    desk.tell(Command::Gone(key, number)).await.unwrap_or_default();
+}
+
+async fn listen<S>(desk: &Handle, key: &Key, number: u64, mut over: oneshot::Receiver<()>, mut inbound: S, stop: StopSignal)
+where
+    S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
+{
     loop {
         let message = tokio::select! {
             () = stop.wait() => break,
             _ = &mut over => break,
-            message = inbound.message() => message,
+            message = inbound.next() => message,
         };
         let command = match message {
-            Ok(Some(pb::SubscribeRequest { message: Some(message) })) => read(&key, number, message),
-            Ok(Some(_)) => None,
-            Ok(None) | Err(_) => break,
+            Some(Ok(pb::SubscribeRequest { message: Some(message) })) => read(key, number, message),
+            Some(Ok(_)) => None,
+            None | Some(Err(_)) => break,
         };
         if let Some(command) = command
             && desk.tell(command).await.is_err()
@@ -81,9 +95,6 @@ async fn listen(desk: Handle, key: Key, session: Session, mut inbound: Streaming
             break;
         }
     }
-    tracing::info!(service = key.service, name = key.name, "no longer subscribed");
-    // It fails only when the desk has ended, and the sessions with it.
-    desk.tell(Command::Gone(key, number)).await.unwrap_or_default();
 }
 
 /// A second hello, and what says nothing, is passed over.
@@ -108,4 +119,19 @@ fn outbound(assignments: mpsc::Receiver<Assignment>, stop: StopSignal) -> Stream
         Some((Ok(pb::SubscribeResponse { assignment: Some(wire::assignment(&assignment)) }), (assignments, stop)))
     };
     stream::unfold((assignments, stop), step).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_subscription_that_panics_is_reported_as_gone() {
+        let (desk, mut commands) = Handle::new();
+        let (_end, over) = oneshot::channel();
+        let key = Key { service: "proxy-node".to_owned(), name: "proxy-node-1".to_owned() };
+        let inbound = stream::poll_fn(|_| panic!("a stream panics (expected by this test)"));
+        attend(desk, key.clone(), Session { number: 7, over }, inbound, StopSignal::default()).await;
+        assert!(matches!(commands.try_recv(), Ok(Command::Gone(gone, 7)) if gone == key));
+    }
 }

@@ -25,6 +25,7 @@ use crate::{
     metrics,
     role::{Identity, Peer},
     stream::Stream,
+    supervise,
 };
 
 /// Connections at once, those in their handshake included, where descriptors allow them: ten thousand instances hold two each.
@@ -59,18 +60,41 @@ impl Drop for Accepted {
 /// Accepts until `closing`; what has shaken hands comes out of the channel.
 pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopSignal) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(room()));
+    let door = Arc::new(Door { listener, transport, room: Arc::new(Semaphore::new(room())), sender });
+    let stop = closing.clone();
+    tokio::spawn(supervise::run("grpc-accept", stop, move || {
+        let (door, closing) = (Arc::clone(&door), closing.clone());
+        async move {
+            tokio::select! {
+                () = closing.wait() => {}
+                () = door.serve() => {}
+            }
+        }
+    }));
+    receiver
+}
+
+/// What the accept loop has, and keeps when it is started again.
+struct Door {
+    listener: TcpListener,
+    transport: Transport,
+    room: Arc<Semaphore>,
+    sender: mpsc::Sender<io::Result<Accepted>>,
+}
+
+impl Door {
+    async fn serve(&self) {
         loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
             let accepted = tokio::select! {
-                () = closing.wait() => return,
-                () = sender.closed() => return,
-                accepted = listener.accept() => accepted,
+                () = self.sender.closed() => return,
+                accepted = self.listener.accept() => accepted,
             };
+            #[cfg(test)]
+            crate::fault::point("gRPC accept");
             match accepted {
                 Ok((tcp, address)) => {
-                    let (transport, sender) = (transport.clone(), sender.clone());
+                    let (transport, sender) = (self.transport.clone(), self.sender.clone());
                     tokio::spawn(async move { greet(tcp, address, transport, permit, sender).await });
                 }
                 Err(error) => {
@@ -79,8 +103,7 @@ pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopS
                 }
             }
         }
-    });
-    receiver
+    }
 }
 
 /// How many connections there may be: half of the descriptors stay for everything else.
@@ -148,5 +171,23 @@ impl AsyncWrite for Accepted {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_loses_that_connection_and_the_door_stays_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut accepted = accept(listener, Transport::Plaintext, StopSignal::default());
+        crate::fault::arm("gRPC accept");
+        let mut lost = TcpStream::connect(address).await.expect("the backlog takes it");
+        let ended = tokio::io::AsyncReadExt::read(&mut lost, &mut [0]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)) && !crate::fault::is_armed());
+        let _kept = TcpStream::connect(address).await.expect("a connection");
+        accepted.recv().await.expect("the loop goes on").expect("an accepted connection");
     }
 }

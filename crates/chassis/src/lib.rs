@@ -23,6 +23,8 @@ pub mod credentials;
 pub mod data_dir;
 pub mod drain;
 pub mod failure;
+#[cfg(test)]
+mod fault;
 mod grpc;
 mod guard;
 pub mod membership;

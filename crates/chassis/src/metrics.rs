@@ -9,6 +9,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// Tasks that panicked and were started again. Label `task`.
 pub const TASK_PANICS: &str = "shoal_task_panics_total";
+/// Panics of any kind, by the `thread` on which they happened: those of supervised tasks, of connections, of calls.
+pub const PANICS: &str = "shoal_panics_total";
 /// gRPC calls by `path` (a known rpc) and `result` (canonical code in lower case).
 pub const GRPC_CALLS: &str = "shoal_grpc_calls_total";
 /// TLS handshakes that failed, by `side` (server, client).
@@ -78,6 +80,7 @@ pub fn install() -> PrometheusHandle {
 
 fn describe() {
     describe_counter!(TASK_PANICS, "Tasks that panicked and were started again");
+    describe_counter!(PANICS, "Panics, by thread");
     describe_counter!(GRPC_CALLS, "gRPC calls by path and result");
     describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed");
     describe_gauge!(GRPC_CONNECTIONS, "gRPC connections open now");
@@ -93,6 +96,10 @@ fn describe() {
 
 pub(crate) fn task_panicked(task: &'static str) {
     counter!(TASK_PANICS, "task" => task).increment(1);
+}
+
+pub(crate) fn panicked(thread: &str) {
+    counter!(PANICS, "thread" => thread.to_owned()).increment(1);
 }
 
 pub(crate) fn flag(name: &'static str, on: bool) {

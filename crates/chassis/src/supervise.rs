@@ -36,6 +36,15 @@ where
     }
 }
 
+/// Runs a future that cannot be made again (it owns a stream, a lock, a child). A panic ends it, is counted and logged, and goes no further: whoever
+/// waits cleans up as after any other end. False: it panicked.
+pub async fn once(name: &'static str, future: impl Future<Output = ()>) -> bool {
+    let Err(panic) = AssertUnwindSafe(future).catch_unwind().await else { return true };
+    metrics::task_panicked(name);
+    tracing::error!(task = name, "task panicked and has ended: {}", message(&*panic));
+    false
+}
+
 /// What a panic said.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&'static str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
@@ -79,6 +88,12 @@ mod tests {
         })
         .await;
         assert_eq!(runs.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn what_runs_once_ends_with_its_panic() {
+        assert!(once("test", async {}).await);
+        assert!(!once("test", async { panic!("expected by this test") }).await);
     }
 
     #[tokio::test]

@@ -101,11 +101,12 @@ fn exporter(service: Service, name: &str, endpoint: &str) -> Result<SdkTracerPro
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-/// One line for a panic, in the log, without a backtrace.
+/// One line for a panic, in the log, without a backtrace; and a count, wherever it happened and whoever catches it.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        crate::metrics::panicked(&thread);
         tracing::error!(target: "panic", %place, thread, "{}", crate::supervise::message(panic.payload()));
     }));
 }

@@ -186,12 +186,13 @@ fn chunked(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String>
         if size == 0 {
             break;
         }
-        let Some(data) = bytes.get(at..at + size + 2) else { return Ok(None) };
+        let end = size.checked_add(at + 2).ok_or_else(|| format!("chunk line {line:?}"))?;
+        let Some(data) = bytes.get(at..end) else { return Ok(None) };
         if !data.ends_with(b"\r\n") {
             return Err("chunk data is not followed by CRLF".to_owned());
         }
         message.body.extend_from_slice(&data[..size]);
-        at += size + 2;
+        at = end;
     }
     loop {
         let Some(length) = find(&bytes[at..], b"\r\n") else { return Ok(None) };

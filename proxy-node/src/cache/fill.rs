@@ -111,6 +111,8 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
 }
 
 async fn run(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>) {
+    #[cfg(test)]
+    crate::panic_tests::when_asked("a-fill-panics", &order.asked.bytes);
     let began = Instant::now();
     let asked_at = order.local.node.steady.seconds();
     let received = match exchange(&order).await {

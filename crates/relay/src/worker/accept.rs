@@ -1,7 +1,7 @@
-//! The accept loop: never spins, never dies, empties its backlog before it closes.
+//! The accept loop: never spins, never dies (a panic costs the connection that was being accepted), empties its backlog before it closes.
 
 use std::fs::File;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -39,7 +39,10 @@ impl Worker {
                 accepted = listener.tcp.accept() => accepted,
                 () = &mut closing => break,
             };
-            self.take(accepted, &listener, &mut reserve, &handler).await;
+            if !survives(self.take(accepted, &listener, &mut reserve, &handler)).await {
+                bump(&self.meter().panics, 1);
+                tokio::time::sleep(BACK_OFF).await;
+            }
         }
         // What waits in a queue that outlives this process is for the next one.
         if !listener.outlives {
@@ -89,6 +92,8 @@ impl Worker {
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        #[cfg(test)]
+        super::tests::fault();
         match accepted {
             // Closed at once: its client goes to another balancer, where this one would have nothing to reach a node with.
             Ok((tcp, _)) if !self.room().admits(tcp.as_raw_fd()) => bump(&self.meter().refused, 1),
@@ -131,6 +136,16 @@ impl Reserve {
         *self = Self::new();
         i64::from(refused)
     }
+}
+
+/// Runs one step of a loop that must go on; false when the step panicked.
+async fn survives(step: impl Future<Output = ()>) -> bool {
+    let mut step = std::pin::pin!(step);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| step.as_mut().poll(context))) {
+        Ok(poll) => poll.map(|()| true),
+        Err(_) => std::task::Poll::Ready(false),
+    })
+    .await
 }
 
 /// The future's output if it is ready now.

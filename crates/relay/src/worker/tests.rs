@@ -1,5 +1,6 @@
 //! Real threads and sockets: isolation of panics, the phases of a drain, running out of descriptors.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -12,6 +13,18 @@ use crate::stream::Stream;
 use crate::wheel::Kind;
 
 const LONG: Duration = Duration::from_secs(20);
+
+thread_local! {
+    /// So many of the next connections that this worker accepts make its accept loop panic.
+    static FAULTS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Where the accept loop panics when a test wants it to.
+pub(super) fn fault() {
+    let left = FAULTS.get();
+    FAULTS.set(left.saturating_sub(1));
+    assert!(left == 0, "the accept loop panics (expected by this test)");
+}
 
 /// Answers each byte: `p` panics, `w` waits for the client to go on for ever, anything else comes back.
 async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
@@ -83,6 +96,26 @@ fn a_panic_loses_its_own_connection_only() {
     wait_for(&workers, |counts| counts.panics == 1 && counts.live == 8);
     drop(others);
     wait_for(&workers, |counts| counts.live == 0 && counts.accepted == 9);
+    assert_eq!(drain(workers, LONG).aborted, 0);
+}
+
+#[test]
+fn a_panic_while_accepting_loses_that_connection_and_the_loop_goes_on() {
+    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    let address = listeners.local_addr();
+    let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
+        let listeners = listeners.clone();
+        FAULTS.set(2);
+        async move { worker.serve(listeners.take(&worker).unwrap(), echo).await }
+    })
+    .unwrap();
+    for _ in 0..2 {
+        assert!(matches!(connect(address).read(&mut [0]), Ok(0) | Err(_)), "closed, not left waiting");
+    }
+    let mut after = connect(address);
+    assert_eq!(ask(&mut after, b'a'), Some(b'a'));
+    assert_eq!(workers.counts().panics, 2);
+    drop(after);
     assert_eq!(drain(workers, LONG).aborted, 0);
 }
 
