@@ -1,5 +1,7 @@
 //! `shoal pki`: the cluster's own certificates.
 
+mod provision;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
@@ -16,6 +18,7 @@ use crate::output;
   shoal pki issue registry registry-1 --dir pki
   shoal pki issue proxy-node node-7 --dir pki --host node-7.example.com --host 10.0.0.17
   shoal pki issue operator ann --dir pki --validity 720h
+  shoal pki provision --dir pki registry balancer-1      each directory gets what the process of that name needs
 
 The authority's key (ca.key) issues everything: keep it where only you can read it. Processes need ca.crt, their own certificate and key, and
 balancers and nodes the cluster key.")]
@@ -48,6 +51,18 @@ enum Action {
         #[command(flatten)]
         validity: Validity,
     },
+    /// Fill directories with what the processes they are named after need: ca.crt, tls.crt, tls.key, cluster.key. Run it before every start:
+    /// what is there and good is kept, what is missing or in its second half of life is issued anew
+    Provision {
+        /// Directory of each process, which has to be there, such as run/registry or run/balancer-1
+        #[arg(required = true, value_name = "DIR")]
+        directories: Vec<PathBuf>,
+        /// Where the authority is; made when it does not exist
+        #[arg(long, value_name = "DIR", default_value = "pki")]
+        dir: PathBuf,
+        #[command(flatten)]
+        validity: Validity,
+    },
 }
 
 #[derive(Args, Clone, Copy)]
@@ -69,6 +84,9 @@ pub fn run(options: Options) -> Result<()> {
         Action::Issue { role, name, dir, hosts, validity } => {
             let issued = pki::issue(&dir, role, &name, &hosts, now, validity.validity).map_err(Failure::from)?;
             report([&issued.cert, &issued.key])
+        }
+        Action::Provision { directories, dir, validity } => {
+            output::print(&provision::run(&dir, &directories, now, validity.validity)?.join("\n"))
         }
     }
 }

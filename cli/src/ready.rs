@@ -1,9 +1,14 @@
 //! `shoal ready`: is a process ready? For scripts and container health checks.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
+use chassis::options::default_grpc_port;
 use clap::Args;
+use cluster::Service;
 
 use crate::output;
 
@@ -11,10 +16,11 @@ use crate::output;
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal ready http://127.0.0.1:7102                once: exit code 0 when ready, 1 when not
-  shoal ready http://127.0.0.1:7102/readyz --wait 30s")]
+  shoal ready http://127.0.0.1:7102/readyz --wait 30s
+  shoal ready                                      in a container: the service that runs there")]
 pub struct Options {
-    /// Address of the admin HTTP server; `/readyz` is asked unless a path is given
-    url: String,
+    /// Address of the admin HTTP server; `/readyz` is asked unless a path is given [default: that of the service which is process 1]
+    url: Option<String>,
     /// Ask again until it is ready, at most this long, e.g. 30s
     #[arg(long, value_name = "TIME", value_parser = chassis::options::duration)]
     wait: Option<Duration>,
@@ -26,7 +32,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(options: Options) -> Result<()> {
-    let url = url(&options.url)?;
+    let url = url(&options.url.map_or_else(of_this_container, Ok)?)?;
     let client = client()?;
     let started = Instant::now();
     loop {
@@ -44,7 +50,8 @@ pub async fn run(options: Options) -> Result<()> {
 /// The client cannot be built.
 pub fn client() -> Result<reqwest::Client> {
     install_tls();
-    Ok(reqwest::Client::builder().no_proxy().timeout(ANSWER).connect_timeout(ANSWER).build()?)
+    // Admin HTTP is plain: the system's authorities, which a small container has none of, are not read.
+    Ok(reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(ANSWER).connect_timeout(ANSWER).build()?)
 }
 
 /// reqwest asks for the process's TLS provider even for plain HTTP.
@@ -66,6 +73,33 @@ pub async fn ask(client: &reqwest::Client, url: &reqwest::Url) -> Result<()> {
     }
     let reason = answer.text().await.unwrap_or_default();
     bail!("{url} is not ready: {status}{}{}", if reason.trim().is_empty() { "" } else { ": " }, reason.trim());
+}
+
+/// The admin address of the service that is process 1: in a container of the image, what the container is for.
+fn of_this_container() -> Result<String> {
+    let arguments = std::fs::read("/proc/1/cmdline").context("cannot see what process 1 is; give the admin address as a URL")?;
+    let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect();
+    admin_address(&arguments, std::env::var("SHOAL_ADMIN").ok())
+        .context("process 1 is no service of Shoal; give the admin address as a URL, such as http://127.0.0.1:7102")
+}
+
+/// Where a process with this command line and environment answers admin HTTP, seen from its own host. Pure.
+fn admin_address(arguments: &[String], environment: Option<String>) -> Option<String> {
+    let mut rest = arguments.iter().skip_while(|argument| *argument != "serve").skip(1);
+    let service: Service = rest.next()?.parse().ok()?;
+    let flag = arguments.iter().enumerate().find_map(|(place, argument)| match argument.strip_prefix("--admin") {
+        Some("") => arguments.get(place + 1).cloned(),
+        Some(value) => value.strip_prefix('=').map(str::to_owned),
+        None => None,
+    });
+    let given = flag.or(environment).map(|text| text.parse::<SocketAddr>()).transpose().ok()?;
+    let address = given.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, default_grpc_port(service) + 1).into());
+    let host: IpAddr = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    Some(SocketAddr::new(host, address.port()).to_string())
 }
 
 fn url(text: &str) -> Result<reqwest::Url> {
@@ -95,6 +129,23 @@ mod tests {
             ("http://", None),
         ] {
             assert_eq!(url(given).ok().map(String::from).as_deref(), asked, "{given}");
+        }
+    }
+    #[test]
+    fn the_service_of_a_container() {
+        for (command, environment, expected) in [
+            ("shoal serve registry", None, Some("127.0.0.1:7002")),
+            ("/sbin/docker-init -- /usr/local/bin/shoal serve proxy-node --numbered", None, Some("127.0.0.1:7102")),
+            ("shoal serve balancer --admin 10.0.0.5:99", Some("0.0.0.0:98"), Some("10.0.0.5:99")),
+            ("shoal serve balancer --admin=[::]:99", None, Some("[::1]:99")),
+            ("shoal serve balancer", Some("0.0.0.0:98"), Some("127.0.0.1:98")),
+            ("shoal serve balancer", Some("nonsense"), None),
+            ("shoal serve", None, None),
+            ("shoal status", None, None),
+            ("sleep infinity", None, None),
+        ] {
+            let arguments: Vec<_> = command.split(' ').map(str::to_owned).collect();
+            assert_eq!(admin_address(&arguments, environment.map(str::to_owned)).as_deref(), expected, "{command}");
         }
     }
 }

@@ -100,6 +100,7 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("lab --data-dir @/new --parent proxy.test", 1, &["no port"]),
     ("ready ftp://127.0.0.1:7002", 1, &["http://127.0.0.1:7102"]),
     ("ready http://127.0.0.1:1", 1, &["does not answer"]),
+    ("ready", 1, &["process 1 is no service of Shoal", "http://127.0.0.1:7102"]),
     // No cluster.
     ("status", 1, &["no lab is running", "shoal lab", "--registry"]),
     ("lab stop", 1, &["no lab is running"]),
@@ -140,6 +141,8 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("pki issue proxy-node ../up --dir @/good", 1, &["cannot be a name"]),
     ("pki issue squid squid-1 --dir @/good", 2, &["squid", "proxy-node"]),
     ("pki issue proxy-node node-1 --dir @/empty", 1, &["ca.crt", "shoal pki init"]),
+    ("pki provision --dir @/new @/empty", 1, &["not named after a service", "such as registry"]),
+    ("pki provision --dir @/good @/nowhere/registry", 1, &["nowhere/registry", "make the directory"]),
     // Services.
     ("serve registry --data-dir @/new", 2, &["--ca, --cert, --key", "shoal pki"]),
     (
