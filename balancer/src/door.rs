@@ -1,4 +1,4 @@
-//! What a connection to a server begins with (DESIGN §8).
+//! What a connection to a server begins with: at a relay door, the proof that we hold the cluster key.
 
 use std::net::SocketAddr;
 

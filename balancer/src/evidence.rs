@@ -1,4 +1,4 @@
-//! What this balancer itself has seen of one server, folded into an [`Opinion`] (DESIGN §7). Pure: `now` comes in.
+//! What this balancer itself has seen of one server, folded into an [`Opinion`]. Pure: `now` comes in.
 //!
 //! Only a server's own failures are told to this fold, never an origin's: see [`Fault`]. A server goes out of turn after `fall` checks in a row,
 //! after `max_fails` faults under traffic within `fail_timeout`, or at once when a probe of a silent server stays unanswered; it comes back

@@ -1,7 +1,7 @@
 //! The load balancer in front of the proxy nodes.
 //!
 //! **What it is.** Clients' HTTP/1.1 proxy requests come in on frontends, one runtime per core; each goes to a server of the frontend's backend,
-//! and to another one when that fails and DESIGN §7 allows it. Beside the data path, a roster on the control runtime knows who the servers are
+//! and to another one when that fails and [`relay::retry`] allows it. Beside the data path, a roster on the control runtime knows who the servers are
 //! (registry and bundle) and what is thought of them (own checks, evidence from traffic, suspicion), and publishes it as immutable snapshots.
 //!
 //! **What it is not.** No HTTP codec and no socket handling: that is `relay`. No cache, no access rules: those are the nodes'. Nothing here needs

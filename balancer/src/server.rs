@@ -14,7 +14,7 @@ use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
 /// How a server is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// A Shoal node's relay door: every connection begins with a PROXY v2 header that carries this token (DESIGN §8).
+    /// A Shoal node's relay door: every connection begins with a PROXY v2 header that carries this token.
     Relay {
         /// HMAC-SHA256(cluster key, the node's name).
         token: [u8; 32],

@@ -1,4 +1,4 @@
-//! Who may get a request (DESIGN §7): one pure function over everything that is known about a server, and one over a whole backend.
+//! Who may get a request: one pure function over everything that is known about a server, and one over a whole backend.
 //!
 //! The order of authority: what operators asked for, over this balancer's own evidence, over the registry's verdict, over the lease.
 //! Own evidence that is bad takes a server out of turn whatever the registry says. Own evidence that is good keeps it in use whatever the

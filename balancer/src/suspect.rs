@@ -1,4 +1,4 @@
-//! Suspicion: when a server that owes answers has been silent for too long (DESIGN §7). Pure: `now` comes in.
+//! Suspicion: when a server that owes answers has been silent for too long. Pure: `now` comes in.
 //!
 //! One [`Watch`] per server and worker, not per request: what a server sends for anybody is a sign of life for everybody on that worker. A late
 //! server is only probed. That it answers the probe, on a fresh connection and from its data path, is a sign of life too: then an origin is slow,

@@ -1,4 +1,4 @@
-//! What clients notice when servers fail: as little as DESIGN §7 promises, and no request twice where that could matter.
+//! What clients notice when servers fail: as little as the table in `relay::retry` allows, and no request twice where that could matter.
 
 mod support;
 

@@ -190,7 +190,7 @@ impl Pick {
     }
 }
 
-/// The name of a standing as DESIGN §7 uses it.
+/// The name of a standing, as every page and message has it.
 pub fn standing_name(standing: Standing) -> &'static str {
     match standing {
         Standing::Unspecified => "unknown",

@@ -94,7 +94,7 @@ fn main_address(endpoints: &Endpoints) -> String {
     known.or_else(|| frontend().map(|(_, address)| address)).or_else(|| endpoints.get("grpc")).cloned().unwrap_or_default()
 }
 
-/// The name of a state as DESIGN §5 writes it.
+/// The name of a state, as every page and message has it.
 pub const fn state_name(state: State) -> &'static str {
     match state {
         State::Starting => "starting",

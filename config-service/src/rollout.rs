@@ -1,4 +1,4 @@
-//! Who runs what, and how a revision gets to the nodes (DESIGN §2.2). Pure: events and `now` in, actions out.
+//! Who runs what, and how a revision gets to the nodes: a bad one never takes a node down. Pure: events and `now` in, actions out.
 //!
 //! One node of each service that would run something different (a *first*) gets the revision alone. Once every first has acknowledged it and
 //! stayed for the soak time, the rest get it. A rejection, or no answer in time, stops it, and every node is given back what it had.

@@ -72,7 +72,7 @@ successful answer, on whatever machine this ran.
 
 *Failed* is a request without a complete 2xx. *Retried* is what clients sent again themselves: a GET or CONNECT whose connection was closed
 with not one byte of an answer, as RFC 9110 §9.2.2 lets them; clients never repeat a POST. *Cut* are tunnels that ended after their 2xx.
-Which retries the cluster makes by itself is in DESIGN.md §7.
+Which retries the cluster makes by itself is in `crates/relay/src/retry.rs`.
 
 | fault | promise | requests | failed | retried | cut | longest gap, ms | test |
 |---|---|---:|---:|---:|---:|---:|---|

@@ -36,7 +36,7 @@ use crate::{
 
 /// Interim responses accepted before the final one.
 const MOST_INTERIMS: usize = 16;
-/// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice (DESIGN §7).
+/// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice.
 const FRESH: Duration = Duration::from_secs(1);
 /// What an origin may not say in our name: who failed, and what only our own hops say.
 const DROP_RESPONSE: FieldSet = NODE_RESPONSE.with(Field::ProxyStatus);

@@ -1,7 +1,7 @@
 //! The only table from error to status: what went wrong, whose fault it is, what the client reads, and whether the connection survives.
 //!
 //! Statuses are RFC 9110's, error types RFC 9209's (Proxy-Status). A balancer reads the latter: `proxy_internal_error` and
-//! `connection_limit_reached` speak against this node, everything else against the origin or the request (DESIGN §7).
+//! `connection_limit_reached` speak against this node, everything else against the origin or the request.
 
 use std::time::SystemTime;
 

@@ -201,7 +201,7 @@ fn node(
     Ok(node)
 }
 
-/// Name + cluster id (DESIGN §7).
+/// Name + cluster id: no request passes the same node twice, and two clusters may chain.
 fn pseudonym(process: &Process) -> String {
     match process.cluster_id() {
         id if id.is_empty() => process.name().to_owned(),

@@ -1,4 +1,4 @@
-//! The heads that go to the server and back to the client (DESIGN §7, header rules).
+//! The heads that go to the server and back to the client (RFC 9110 §7.6; which fields stay behind is in [`relay::hygiene`]).
 
 use relay::{
     field::{Field, FieldSet},

@@ -35,9 +35,9 @@ use crate::{
 
 /// A request is in doubt only after this part of the time that makes a server late: until then nobody waits for a release.
 const HEED_AFTER: u32 = 5;
-/// A small response is held for so long, at most, until it is complete (DESIGN §7).
+/// A small response is held for so long, at most, until it is complete: a node's death in the middle can then be retried.
 const HOLD: Duration = Duration::from_millis(50);
-/// A pooled connection that was idle for longer does not get a request that cannot be repeated (DESIGN §7).
+/// A pooled connection that was idle for longer does not get a request that cannot be repeated.
 const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
 /// How long a connection that lacks a descriptor waits before it looks again.
 const FOR_A_DESCRIPTOR: Duration = Duration::from_millis(20);
@@ -383,7 +383,7 @@ impl Attempt<'_> {
         Outcome::Failed(Failed { loss, phase, pooled })
     }
 
-    /// What counts against a node is its own failure; against a server that is not Shoal's, what the bundle says (DESIGN §7).
+    /// What counts against a node is its own failure; against a server that is not Shoal's, what the bundle says.
     fn blame_for(&self, loss: Loss, phase: Phase, pooled: bool) {
         let relay = self.slot.server.door.is_relay();
         // An idle connection that was just being closed is nobody's failure; nodes, which close no pooled connection first, owe an answer

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{self, DESCRIPTION};
 
-/// What runs. The fields are a contract (DESIGN §4).
+/// What runs. The fields are a contract: tests and scripts read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// Where clients connect, `host:port`.

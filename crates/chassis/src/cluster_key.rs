@@ -1,4 +1,4 @@
-//! The key that balancers and nodes share, with which a balancer proves itself at a node's relay door (DESIGN §8).
+//! The key that balancers and nodes share, with which a balancer proves itself at a node's relay door.
 
 use std::{fmt, path::Path};
 

@@ -132,7 +132,7 @@ const fn everywhere(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
 }
 
-/// The gRPC port on a host of one's own (DESIGN §4); the admin port is the next one.
+/// The gRPC port on a host of one's own; the admin port is the next one.
 #[must_use]
 pub const fn default_grpc_port(service: Service) -> u16 {
     match service {

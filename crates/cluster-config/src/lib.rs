@@ -1,4 +1,4 @@
-//! The bundle that describes a cluster (DESIGN §6): its schema, its validation with every problem and its place, and its rendering into the
+//! The bundle that describes a cluster: its schema, its validation with every problem and its place, and its rendering into the
 //! document of one node.
 //!
 //! Pure: bytes in, values out. Not here: storing revisions, handing them out (config-service), following them (chassis).

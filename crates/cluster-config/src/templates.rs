@@ -20,7 +20,7 @@ pub fn lab_bundle(parent: Option<&str>) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// A beginning for production: DESIGN §6's example as far as this version acts on it.
+/// A beginning for production: what a cluster of one's own is edited from.
 pub fn example_bundle() -> BTreeMap<String, Vec<u8>> {
     files!("example": "cluster.yaml", "lists/blocked_sites.txt", "pages/blocked.html")
 }

@@ -29,7 +29,7 @@ fn the_templates_are_clean() {
     }
 }
 
-/// DESIGN §6 as it stands: what this version does not act on is said, and only what would weaken security is refused.
+/// Every section that the schema knows: what this version does not act on is said, and only what would weaken security is refused.
 #[test]
 fn the_whole_example_of_the_design() {
     let mut text = String::from_utf8(example_bundle()["cluster.yaml"].clone()).unwrap();

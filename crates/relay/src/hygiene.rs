@@ -1,4 +1,4 @@
-//! Which fields stay behind at each hop: RFC 9110 §7.6.1 and §7 of the design, as sets.
+//! Which fields stay behind at each hop: RFC 9110 §7.6.1 and what is between our own hops, as sets.
 //!
 //! What a peer nominates in Connection is marked on each line when the head is parsed ([`crate::head::HeaderLine::nominated`]); the sets
 //! here name what goes whether nominated or not. Content-Length and Transfer-Encoding are in none of them: framing is the writer's.

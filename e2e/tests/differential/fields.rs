@@ -1,4 +1,4 @@
-//! What concerns one hop, and what a client may not say in our name (RFC 9110 §7.6, §10.1.1; DESIGN §7), and requests behind each other.
+//! What concerns one hop, and what a client may not say in our name (RFC 9110 §7.6, §10.1.1), and requests behind each other.
 
 use crate::case::{Case, Expect, Meaning, case, forwarded, get, local, post, refused};
 

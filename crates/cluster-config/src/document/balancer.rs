@@ -52,7 +52,7 @@ pub struct Backend {
     pub check: OwnCheck,
     /// Evidence from traffic.
     pub passive: Passive,
-    /// Suspicion of a late server that is a proxy-node (DESIGN §7).
+    /// Suspicion of a late server that is a proxy-node: silent while it owes answers.
     pub suspicion: Suspicion,
     /// Retries.
     pub retry: Retry,
@@ -126,7 +126,7 @@ pub struct Passive {
     /// See `max_fails`.
     #[serde(with = "units::duration")]
     pub fail_timeout: Duration,
-    /// What counts against servers that are not proxy-nodes (those with an address). For proxy-nodes DESIGN §7 says it.
+    /// What counts against servers that are not proxy-nodes (those with an address). Of a proxy-node only its own failures count, never its origins'.
     pub count: Vec<Failure>,
 }
 

@@ -1,4 +1,4 @@
-//! Which addresses a proxy-node may connect to (DESIGN §8). The decision is about the address, after name resolution, never about the name.
+//! Which addresses a proxy-node may connect to. The decision is about the address, after name resolution, never about the name.
 
 use super::PortRange;
 use ipnet::IpNet;
