@@ -6,6 +6,7 @@
 //! the retry table asks for. A request without a body costs one write upstream, and a small response one read and one write.
 
 mod download;
+mod splice;
 mod upload;
 mod wait;
 
@@ -103,6 +104,11 @@ impl<'a> Exchange<'a> {
         self.phase
     }
 
+    /// The whole request has been sent.
+    pub fn upload_done(&self) -> bool {
+        self.upload.is_done()
+    }
+
     /// The client's connection.
     pub fn client(&mut self) -> &mut Stream {
         self.client
@@ -176,7 +182,7 @@ impl<'a> Exchange<'a> {
     /// [`Failure`] of either side.
     pub async fn finish(&mut self, head: &[u8], incoming: BodyFraming, outgoing: BodyFraming) -> Result<Done, Failure> {
         self.hold(incoming).await?;
-        let mut download = Download::new(head, incoming, outgoing);
+        let mut download = Download::new(head, incoming, outgoing, self.client.worker().pipes());
         poll_fn(|cx| {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));

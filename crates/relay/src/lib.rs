@@ -9,7 +9,7 @@
 //! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head),
 //! [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`via`] (loops), [`respond`] (answers of
 //! our own), [`proxy_protocol`] (who the client is), [`retry`] (what may be tried again). Then the mover:
-//! [`worker`] and [`listen`] (threads, accepting, draining), [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
+//! [`worker`] and [`listen`] (threads, accepting, draining), [`clock`] and [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
 //! [`fault`] (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
 
 // The codec: pure.
@@ -32,6 +32,7 @@ pub mod via;
 // The mover: sockets.
 pub mod body;
 pub mod buffer;
+pub mod clock;
 pub mod exchange;
 pub mod fault;
 pub mod listen;

@@ -38,6 +38,15 @@ pub enum Persistence {
     KeepAlive,
 }
 
+/// A part of a field's value.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// As it is; characters that no value may hold become spaces.
+    Text(&'a [u8]),
+    /// In decimal.
+    Number(i64),
+}
+
 /// A head being written. Always ends with [`HeadWriter::finish`].
 #[must_use]
 #[derive(Debug)]
@@ -49,13 +58,12 @@ impl<'o> HeadWriter<'o> {
     /// Begins a request with `request`'s method and target and the version 1.1, and copies its fields, except `drop` and what its
     /// Connection nominates. Host says what the target says, wherever the target says something.
     pub fn request(out: &'o mut Vec<u8>, request: Request<'_>, form: LineForm, drop: FieldSet, body: BodyFields) -> Self {
-        let target = request.target();
         out.reserve(request.bytes().len() + 256);
         out.extend_from_slice(request.method_text().as_bytes());
         out.push(b' ');
-        push_target(out, request, &target, form);
+        push_target(out, request, form);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host = target.authority().map(|authority| authority.text.as_bytes());
+        let host = request.target_authority().map(str::as_bytes);
         let framing = match body {
             BodyFields::AsReceived => request.framing(),
             BodyFields::Set(framing) => framing,
@@ -167,6 +175,24 @@ impl<'o> HeadWriter<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Adds a field whose value is put together of pieces, without a buffer of its own.
+    pub fn pieces(&mut self, name: &str, pieces: &[Piece<'_>]) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        for piece in pieces {
+            match *piece {
+                Piece::Text(text) => push_text(self.out, text),
+                Piece::Number(number) => {
+                    if number < 0 {
+                        self.out.push(b'-');
+                    }
+                    push_decimal(self.out, number.unsigned_abs());
+                }
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// Adds our entry to Via (RFC 9110 §7.6.3): the version that we received, and our pseudonym. Entries before ours were copied.
     pub fn via(&mut self, received: Version, pseudonym: &str) {
         self.out.extend_from_slice(match received {
@@ -246,9 +272,17 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn push_target(out: &mut Vec<u8>, request: Request<'_>, target: &Target<'_>, form: LineForm) {
-    match (form, target) {
-        (LineForm::Origin, Target::Absolute { path, .. }) => {
+fn push_target(out: &mut Vec<u8>, request: Request<'_>, form: LineForm) {
+    let path = match (form, request.method()) {
+        // An authority stays, and is all that there is.
+        (LineForm::AsReceived, _) | (_, Method::Connect) => None,
+        (LineForm::Origin, _) => match request.target() {
+            Target::Absolute { path, .. } => Some(path),
+            _ => None,
+        },
+    };
+    match path {
+        Some(path) => {
             // RFC 9112 §3.2.4: the last proxy turns OPTIONS without a path into OPTIONS for the whole server.
             if path.is_empty() && request.method() == Method::Options {
                 out.push(b'*');
@@ -270,10 +304,16 @@ fn push_status(out: &mut Vec<u8>, status: u16) {
 
 /// Text that may stand in a field value; anything else becomes a space.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend(text.iter().map(|byte| if crate::head::lines::is_text(*byte) { *byte } else { b' ' }));
+    let at = out.len();
+    out.extend_from_slice(text);
+    // Without a branch for each byte the loop becomes vector instructions.
+    for byte in &mut out[at..] {
+        *byte = if crate::head::lines::is_text(*byte) { *byte } else { b' ' };
+    }
 }
 
-pub(crate) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
+/// Appends a number in decimal.
+pub fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

@@ -183,12 +183,18 @@ impl Stream {
     }
 
     pub(crate) fn count_sent(&mut self, n: usize) {
+        self.0.writing.progressed();
         self.0.sent += n as u64;
     }
 
     /// Polls the deadline for reading, arming it if it is not; to be called while there is nothing to read.
     pub(crate) fn poll_reading_deadline(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
         self.0.reading.poll(cx, kind, after)
+    }
+
+    /// As [`poll_reading_deadline`](Self::poll_reading_deadline), while the peer takes nothing.
+    pub(crate) fn poll_writing_deadline(&self, cx: &mut Context<'_>, after: Duration) -> Poll<Fault> {
+        self.0.writing.poll(cx, Kind::Write, after)
     }
 
     /// Nothing is expected from the peer just now.

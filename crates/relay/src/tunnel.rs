@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+pub(crate) use pipe::Pipe;
 pub use pipe::Pipes;
 
 use self::flow::Flow;

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use self::ring::{NEVER, Ring};
+use crate::clock;
 
-/// The wheel's resolution: deadlines fire up to one tick late, never early.
+/// The wheel's resolution: deadlines fire up to two ticks late, never early.
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// What a deadline was for.
@@ -50,6 +51,8 @@ pub struct Elapsed(pub Kind);
 
 struct Shared {
     start: Instant,
+    /// The same moment by the clock that is asked when a deadline is set.
+    coarse_start: Duration,
     ring: RefCell<Ring>,
     /// The tick for which the driver sleeps; arming something earlier wakes it.
     sleeping_until: Cell<u64>,
@@ -64,6 +67,7 @@ impl Wheel {
     pub(crate) fn new() -> Self {
         Self(Rc::new(Shared {
             start: Instant::now(),
+            coarse_start: clock::steady(),
             ring: RefCell::new(Ring::new()),
             sleeping_until: Cell::new(NEVER),
             sooner: Notify::new(),
@@ -72,6 +76,11 @@ impl Wheel {
 
     fn tick(&self) -> u64 {
         (self.0.start.elapsed().as_nanos() / TICK.as_nanos()) as u64
+    }
+
+    /// The tick by the coarse clock: at most one less.
+    fn coarse_tick(&self) -> u64 {
+        (clock::steady().saturating_sub(self.0.coarse_start).as_nanos() / TICK.as_nanos()) as u64
     }
 
     /// Moves the wheel along for as long as the worker lives.
@@ -130,8 +139,8 @@ impl Timer {
     /// Expires after `duration` from now, rounded up to ticks. Replaces what was armed before.
     pub fn arm(&self, kind: Kind, duration: Duration) {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos()).min(u128::from(u32::MAX)) as u64;
-        // One more, as the current tick has partly passed.
-        let due = self.wheel.tick() + ticks + 1;
+        // One more, as the current tick has partly passed, and one as the coarse clock may be behind by as much.
+        let due = self.wheel.coarse_tick() + ticks + 2;
         let visit = self.wheel.0.ring.borrow_mut().arm(self.key, kind, due);
         if visit.is_some_and(|visit| visit < self.wheel.0.sleeping_until.get()) {
             self.wheel.0.sooner.notify_one();

@@ -84,6 +84,19 @@ impl Transfer {
         if long { BULK } else { buffer::SIZE / 2 }
     }
 
+    /// So many bytes may be moved past this process: a body of a known length that goes on as it came.
+    pub(crate) fn opaque(&self) -> u64 {
+        if let Mode::Length(left) = self.mode { left } else { 0 }
+    }
+
+    /// So many of them were.
+    pub(crate) fn moved(&mut self, n: usize) {
+        if let Mode::Length(left) = &mut self.mode {
+            *left = left.saturating_sub(n as u64);
+            self.done = *left == 0;
+        }
+    }
+
     /// True: call [`pass`](Self::pass). False: call [`rewrite`](Self::rewrite).
     pub fn passes(&self) -> bool {
         matches!(self.mode, Mode::Length(_) | Mode::UntilClose | Mode::Chunked(_))

@@ -5,29 +5,36 @@ use std::task::{Context, Poll};
 
 use bytes::Buf;
 
+use super::splice::Splicing;
 use super::{Exchange, Failure, Phase};
 use crate::body::Transfer;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
+use crate::tunnel::Pipes;
 use crate::wheel::Kind;
 
 /// A response of at most so many bytes is held until it is complete, so that an upstream's death in its middle can be retried.
 pub const HOLD_LIMIT: u64 = 16 * 1024;
 
+/// Bytes that are handed on before the worker's other connections have their turn.
+const TURN: u64 = 1024 * 1024;
+
 /// A head and a body being sent to the client.
 pub(super) struct Download<'a> {
     head: &'a [u8],
-    transfer: Transfer,
+    pub(super) transfer: Transfer,
     /// Checked bytes at the front of the upstream's input that go to the client from there.
     direct: usize,
     /// Bytes written anew because the framing differs.
     out: Vec<u8>,
     out_sent: usize,
+    pub(super) splicing: Splicing,
 }
 
 impl<'a> Download<'a> {
-    pub(super) fn new(head: &'a [u8], incoming: BodyFraming, outgoing: BodyFraming) -> Self {
-        Self { head, transfer: Transfer::new(incoming, outgoing), direct: 0, out: Vec::new(), out_sent: 0 }
+    pub(super) fn new(head: &'a [u8], incoming: BodyFraming, outgoing: BodyFraming, pipes: &Pipes) -> Self {
+        let (transfer, splicing) = (Transfer::new(incoming, outgoing), Splicing::new(pipes));
+        Self { head, transfer, direct: 0, out: Vec::new(), out_sent: 0, splicing }
     }
 
     /// Takes over what the upstream's connection holds of the body.
@@ -94,6 +101,7 @@ impl Exchange<'_> {
     }
 
     pub(super) fn poll_download(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<(), Failure>> {
+        let turn_ends = download.splicing.moved() + TURN;
         loop {
             if let Err(fault) = download.stage(self.upstream) {
                 return Poll::Ready(Err(self.upstream_failed(fault)));
@@ -103,6 +111,16 @@ impl Exchange<'_> {
                     Poll::Ready(Ok(())) => continue,
                     other => return other,
                 }
+            }
+            match self.poll_splice(cx, download) {
+                Poll::Ready(Ok(false)) => {}
+                Poll::Ready(Ok(true)) if download.splicing.moved() < turn_ends => continue,
+                Poll::Ready(Ok(true)) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Pending => return Poll::Pending,
             }
             if download.transfer.is_done() {
                 return Poll::Ready(Ok(()));

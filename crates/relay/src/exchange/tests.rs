@@ -446,6 +446,98 @@ fn more_than_was_announced_is_not_relayed_and_spoils_the_connection() {
 }
 
 #[test]
+fn a_long_body_is_handed_on_whole_and_nothing_behind_it() {
+    for (length, excess) in [(40_000, ""), (70_000, "HTTP/1.1 200 OK\r\n\r\n"), (3_000_000, ""), (3_000_001, "x")] {
+        with_scene(|mut scene| async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let answer = [head.as_bytes(), &body, excess.as_bytes()].concat();
+            scene.browser.write_all(GET).await.unwrap();
+            let (outcome, received) = play(scene.client, scene.upstream, patient(), async {
+                expect(&mut scene.server, GET).await;
+                let send = async {
+                    // In two pieces, so that the connection runs dry once.
+                    let (first, rest) = answer.split_at(20_000);
+                    scene.server.write_all(first).await.unwrap();
+                    tokio::task::yield_now().await;
+                    scene.server.write_all(rest).await.unwrap();
+                };
+                let receive = async {
+                    let mut received = vec![0; head.len() + length];
+                    // A little at a time: the pipe waits for the client.
+                    for piece in received.chunks_mut(30_000) {
+                        scene.browser.read_exact(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                    received
+                };
+                tokio::join!(send, receive).1
+            })
+            .await;
+            assert_eq!(outcome.result, Ok(true));
+            assert!(received[head.len()..] == body, "{length}");
+            assert!(matches!(scene.browser.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+            // What was sent unasked is never the answer to somebody else's request.
+            assert_eq!(outcome.upstream.is_dead(), !excess.is_empty());
+            assert_eq!(outcome.client.sent(), (head.len() + length) as u64);
+        });
+    }
+}
+
+#[test]
+fn a_long_body_that_breaks_off_is_cut() {
+    with_scene(|mut scene| async move {
+        scene.browser.write_all(GET).await.unwrap();
+        let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+            expect(&mut scene.server, GET).await;
+            let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".as_slice(), &[7; 400_000]].concat();
+            let (sent, ()) = tokio::join!(scene.server.write_all(&answer), async {
+                let mut received = vec![0; answer.len()];
+                scene.browser.read_exact(&mut received).await.unwrap();
+                assert!(received == answer);
+            });
+            sent.unwrap();
+            drop(scene.server);
+        })
+        .await;
+        let failure = outcome.result.unwrap_err();
+        assert_eq!((failure.side, failure.fault, failure.phase), (Side::Upstream, Fault::Closed, Phase::ResponseRelayed));
+    });
+}
+
+#[test]
+fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline() {
+    for (deadlines, side, kind) in [
+        (Deadlines { body: SHORT, ..patient() }, Side::Upstream, Kind::Body),
+        (Deadlines { write: SHORT, ..patient() }, Side::Client, Kind::Write),
+    ] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(GET).await.unwrap();
+            let stalls = side == Side::Upstream;
+            let script = async {
+                expect(&mut scene.server, GET).await;
+                let body = vec![7; if stalls { 400_000 } else { 60_000_000 }];
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n".as_slice();
+                scene.server.write_all(head).await.unwrap();
+                let receive = async {
+                    let mut received = vec![0; head.len() + if stalls { body.len() } else { 1 }];
+                    scene.browser.read_exact(&mut received).await.unwrap();
+                };
+                // Whoever takes nothing lets the other one wait for ever: only the relay's deadline ends that.
+                tokio::join!(async { drop(scene.server.write_all(&body).await) }, receive);
+                pending::<()>().await;
+            };
+            let outcome = tokio::select! {
+                outcome = relay(scene.client, scene.upstream, deadlines) => outcome,
+                () = script => unreachable!("it never ends"),
+            };
+            let failure = outcome.result.unwrap_err();
+            assert_eq!((failure.side, failure.fault), (side, Fault::Timeout(kind)));
+        });
+    }
+}
+
+#[test]
 fn a_preamble_goes_out_with_the_first_write() {
     with_scene(|mut scene| async move {
         scene.upstream.set_preamble(bytes::Bytes::from_static(b"PROXY "));

@@ -187,7 +187,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Every line, as received.
-    pub fn iter(self) -> impl Iterator<Item = HeaderLine<'a>> {
+    pub fn iter(self) -> impl Iterator<Item = HeaderLine<'a>> + Clone {
         (0..self.fields.count).map(move |at| self.fields.line(self.head, at))
     }
 

@@ -32,6 +32,9 @@ struct RequestLine {
     method_len: u16,
     target_at: u16,
     target_len: u16,
+    /// The authority within the target; of no length when it names none.
+    authority_at: u16,
+    authority_len: u16,
     version: Version,
 }
 
@@ -47,7 +50,16 @@ impl RequestHead {
         Self {
             scan: Scan::new(),
             fields: Fields::new(),
-            line: RequestLine { method: Method::Other, method_at: 0, method_len: 0, target_at: 0, target_len: 0, version: Version::Http11 },
+            line: RequestLine {
+                method: Method::Other,
+                method_at: 0,
+                method_len: 0,
+                target_at: 0,
+                target_len: 0,
+                authority_at: 0,
+                authority_len: 0,
+                version: Version::Http11,
+            },
             options: Options { close: false, keep_alive: false },
             framing: BodyFraming::Empty,
             origin_form: false,
@@ -106,6 +118,9 @@ impl RequestHead {
             method_len: u16::try_from(method.len()).ok()?,
             target_at: u16::try_from(offset(target)).ok()?,
             target_len: u16::try_from(target.len()).ok()?,
+            // Known once the target has been taken apart.
+            authority_at: 0,
+            authority_len: 0,
             version: if parsed.version? == 0 { Version::Http10 } else { Version::Http11 },
         };
         self.len = len;
@@ -119,6 +134,12 @@ impl RequestHead {
         let target = Target::parse(target, self.line.method)?;
         check_host(lines, &target, self.line.version)?;
         self.origin_form = matches!(target, Target::Origin(_));
+        if let Some(authority) = target.authority() {
+            // Both within the head, whose offsets were seen to fit.
+            let at = authority.text.as_ptr() as usize - head.as_ptr() as usize;
+            self.line.authority_at = u16::try_from(at).unwrap_or_default();
+            self.line.authority_len = u16::try_from(authority.text.len()).unwrap_or_default();
+        }
         self.framing = framing::of_request(framing::declared(lines, self.line.version)?, self.line.method)?;
         self.expects_continue = self.line.version == Version::Http11
             && !self.framing.is_empty()
@@ -159,6 +180,12 @@ impl RequestHead {
             Version::Http11 => !self.options.close,
             Version::Http10 => self.options.keep_alive && !self.options.close && self.origin_form,
         }
+    }
+
+    /// Whether nothing can come after this head: the client has no body to send and has said that it is done (RFC 9112 §9.6: it must not send
+    /// another request). Then its connection can be closed without waiting for it.
+    pub fn is_last(&self) -> bool {
+        !self.persistent() && self.framing.is_empty()
     }
 
     /// Whether the client waits for a 100 (Continue) before it sends the body that it announces.
@@ -234,6 +261,12 @@ impl<'a> Request<'a> {
         self.head.line.target(self.bytes)
     }
 
+    /// The authority that the target itself names, as received.
+    pub fn target_authority(self) -> Option<&'a str> {
+        let line = &self.head.line;
+        (line.authority_len > 0).then(|| text(self.bytes, line.authority_at, line.authority_len))
+    }
+
     /// The target, taken apart. (It was checked when the head was parsed; the fall-back is never taken.)
     pub fn target(self) -> Target<'a> {
         Target::parse(self.target_text(), self.method()).unwrap_or(Target::Asterisk)
@@ -247,6 +280,15 @@ impl<'a> Request<'a> {
     /// What Host says.
     pub fn host(self) -> Option<Authority<'a>> {
         self.value(Field::Host).and_then(|host| std::str::from_utf8(host).ok()).and_then(Authority::parse)
+    }
+
+    /// What Max-Forwards says: digits and nothing else (RFC 9110 §7.6.2); more than there can be hops are all alike.
+    pub fn max_forwards(self) -> Option<u64> {
+        let digits = self.value(Field::MaxForwards)?;
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        Some(digits.iter().fold(0_u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
     }
 
     /// The version.
@@ -275,7 +317,7 @@ impl<'a> Request<'a> {
     }
 
     /// Every field line, in order.
-    pub fn fields(self) -> impl Iterator<Item = HeaderLine<'a>> {
+    pub fn fields(self) -> impl Iterator<Item = HeaderLine<'a>> + Clone {
         self.lines().iter()
     }
 

@@ -19,6 +19,9 @@ use crate::worker::Phase;
 /// the kernel whether there is more.
 const ROOM: usize = 4 * 1024;
 
+/// Parts that add up to no more than this are copied together: the kernel takes longer over a list of parts than this takes to copy.
+const GATHERED: usize = 4 * 1024;
+
 /// How long after it was accepted a connection may be silent before a drain takes it for an idle one.
 const FIRST: Duration = Duration::from_secs(2);
 
@@ -112,6 +115,12 @@ impl Stream {
             let written = match &slices[..count] {
                 [] => return Poll::Ready(Ok(0)),
                 [one] => Pin::new(&mut self.0.tcp).poll_write(cx, one),
+                many if many.iter().map(|part| part.len()).sum::<usize>() <= GATHERED => {
+                    let mut gathered = self.0.worker.gathered().borrow_mut();
+                    gathered.clear();
+                    many.iter().for_each(|part| gathered.extend_from_slice(part));
+                    Pin::new(&mut self.0.tcp).poll_write(cx, &gathered)
+                }
                 many => Pin::new(&mut self.0.tcp).poll_write_vectored(cx, many),
             };
             let n = ready!(written)?;

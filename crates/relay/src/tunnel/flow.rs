@@ -128,7 +128,7 @@ impl<'a> Flow<'a> {
 impl Flow<'_> {
     fn splice_in(&mut self, from: &mut Stream) -> Result<(), Fault> {
         let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
-        match from.tcp().try_io(Interest::READABLE, || pipe.fill(from.tcp())) {
+        match from.tcp().try_io(Interest::READABLE, || pipe.fill(from.tcp(), u64::MAX)) {
             Ok(n) => {
                 if n < STREAM {
                     self.way = Way::Copy;

@@ -23,13 +23,13 @@ impl Pipes {
     }
 
     /// An empty pipe; `None` when the host is out of descriptors or pipe memory, and bytes have to be copied.
-    pub(super) fn take(&self) -> Option<Pipe> {
+    pub(crate) fn take(&self) -> Option<Pipe> {
         let kept = self.0.borrow_mut().pop();
         kept.or_else(|| Pipe::new().ok())
     }
 
     /// Takes an empty pipe back.
-    pub(super) fn give(&self, pipe: Pipe) {
+    pub(crate) fn give(&self, pipe: Pipe) {
         let mut spare = self.0.borrow_mut();
         if pipe.held == 0 && spare.len() < KEPT {
             spare.push(pipe);
@@ -38,7 +38,7 @@ impl Pipes {
 }
 
 /// One pipe and what is in it.
-pub(super) struct Pipe {
+pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     size: usize,
@@ -54,19 +54,20 @@ impl Pipe {
     }
 
     /// Bytes in the pipe.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// Moves bytes from a socket into the pipe.
-    pub(super) fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
-        let n = splice(from, None, &self.write, None, self.size - self.held.min(self.size), flags())?;
+    /// Moves bytes from a socket into the pipe, at most so many.
+    pub(crate) fn fill(&mut self, from: impl AsFd, most: u64) -> io::Result<usize> {
+        let room = self.size - self.held.min(self.size);
+        let n = splice(from, None, &self.write, None, usize::try_from(most).unwrap_or(room).min(room), flags())?;
         self.held += n;
         Ok(n)
     }
 
     /// Moves bytes from the pipe into a socket.
-    pub(super) fn empty(&mut self, to: impl AsFd) -> io::Result<usize> {
+    pub(crate) fn empty(&mut self, to: impl AsFd) -> io::Result<usize> {
         let n = splice(&self.read, None, to, None, self.held, flags())?;
         self.held -= n.min(self.held);
         Ok(n)

@@ -1,6 +1,6 @@
 //! The worker as its own thread sees it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ struct Inner {
     wheel: Wheel,
     buffers: Buffers,
     pipes: Pipes,
+    gathered: RefCell<Vec<u8>>,
     room: Room,
 }
 
@@ -54,6 +55,7 @@ impl Worker {
             wheel: Wheel::new(),
             buffers: Buffers::new(),
             pipes: Pipes::new(),
+            gathered: RefCell::default(),
             room: Room::new(),
         }))
     }
@@ -98,6 +100,11 @@ impl Worker {
     /// Descriptors that clients may have.
     pub(crate) fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// Where the parts of a small write are put together.
+    pub(crate) fn gathered(&self) -> &RefCell<Vec<u8>> {
+        &self.0.gathered
     }
 
     pub(super) fn meter(&self) -> &Meter {
