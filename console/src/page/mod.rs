@@ -1,0 +1,39 @@
+//! Pages as HTML. Pure: a [`View`](crate::view::View) and a [`Visitor`] in, markup out; `maud` escapes every text.
+//!
+//! A page is made of regions, each a piece that can change by itself; the live stream sends those that did. [`shell`] is what surrounds them.
+
+pub mod backends;
+pub mod checks;
+pub mod configuration;
+pub mod explain;
+pub mod instance;
+pub mod instances;
+pub mod overview;
+pub mod parts;
+pub mod shell;
+
+/// Who looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visitor {
+    /// Name and token of whoever has logged in.
+    pub operator: Option<(String, String)>,
+    /// Passwords are taken here.
+    pub may_log_in: bool,
+    /// `light` or `dark`; none: as the system says.
+    pub theme: Option<&'static str>,
+}
+
+/// A piece of a page that changes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its element's id.
+    pub id: &'static str,
+    /// What is in it.
+    pub html: String,
+}
+
+impl Region {
+    fn new(id: &'static str, markup: maud::Markup) -> Self {
+        Self { id, html: markup.into_string() }
+    }
+}

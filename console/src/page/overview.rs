@@ -1,0 +1,245 @@
+//! The page that shows everything.
+
+use cluster::{Service, State};
+use maud::{Markup, html};
+
+use super::{Region, Visitor, backends, checks, configuration, explain, instances, parts, shell};
+use crate::{
+    history::{Measure, Meter, Point},
+    picture,
+    view::View,
+    words,
+};
+
+/// Events on the page; the rest is on the pages of instances.
+const EVENTS: usize = 40;
+
+/// Its pieces.
+#[must_use]
+pub fn regions(view: &View) -> Vec<Region> {
+    vec![
+        Region::new("banner", banner(view)),
+        Region::new("tiles", tiles(view)),
+        Region::new("picture", picture::svg(view)),
+        Region::new("servers", backends::tables(view, |_| true)),
+        Region::new("instances", instances::table(view)),
+        Region::new("configuration", configuration::panel(view)),
+        Region::new("checks", checks::table(view)),
+        Region::new("events", parts::events(view, view.events.iter().take(EVENTS))),
+    ]
+}
+
+/// The page around them.
+#[must_use]
+pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
+    let live = shell::Live { page: "overview", regions };
+    let body = html! {
+        h1 class="unseen" { "Cluster overview" }
+        (live.region("tiles"))
+        (parts::panel("picture", "Cluster", &html! { (live.region("picture")) (legend()) }))
+        (parts::panel("servers", "Servers", &live.region("servers")))
+        (parts::panel("instances", "Instances", &live.region("instances")))
+        div class="columns" {
+            div {
+                (parts::panel("configuration", "Configuration", &live.region("configuration")))
+                (parts::panel("checks", "Checks", &live.region("checks")))
+            }
+            div {
+                (parts::panel("explain", "Explain a request", &html! { (explain::form("", "", "")) div id="explained" aria-live="polite" {} }))
+                (parts::panel("events", "Events", &live.region("events")))
+            }
+        }
+    };
+    shell::page("Overview", visitor, Some(&live), &body)
+}
+
+/// What has to be known before anything else: who does not answer, which losses are held back.
+#[must_use]
+pub fn banner(view: &View) -> Markup {
+    let silent = view.silent();
+    html! {
+        @for (name, source, since) in &silent {
+            p class={ "banner " (if matches!(source.service, Service::Registry | Service::ConfigService) { "bad" } else { "warn" }) } role="alert" data-key=(name) {
+                strong { (subject(source.service, name)) } " has not answered since " (parts::ago(*since)) ". " (consequence(source.service))
+                @if let Some(failure) = &source.failure { " " span class="quiet" { "(" (failure) ")" } }
+            }
+        }
+        @for guard in view.guards.iter().filter(|guard| guard.holding) {
+            p class="banner warn" role="alert" data-key=(guard.service.as_str()) {
+                strong { "Losses of " (guard.service.as_str()) " are held back" } ": " (guard.well) " of " (guard.members) " are well, held are "
+                (guard.held.join(", ")) ". " (guard.explanation) " If they are real: " code { "shoal node accept-losses " (guard.service.as_str()) }
+            }
+        }
+    }
+}
+
+fn subject(service: Service, name: &str) -> String {
+    match service {
+        Service::Registry | Service::ConfigService => format!("The {service}"),
+        _ => name.to_owned(),
+    }
+}
+
+const fn consequence(service: Service) -> &'static str {
+    match service {
+        Service::Registry => "Who is there, and in which state, is as old as that; traffic goes on without it.",
+        Service::ConfigService => "Revisions and rollouts are as old as that; every process goes on with the configuration it has.",
+        _ => "What it counts is as old as that.",
+    }
+}
+
+fn tiles(view: &View) -> Markup {
+    let history = &view.history;
+    let frontends: Vec<_> = history.meters(|meter| matches!(meter, Meter::Frontend { .. })).collect();
+    let of = |wanted: Measure| {
+        history.meters(move |meter| matches!(meter, Meter::Node { measure, .. } if *measure == wanted)).collect::<Vec<_>>()
+    };
+    let requests = history.sum(frontends.iter().copied());
+    let (hits, lookups) = (history.sum(of(Measure::Hits)), history.sum(of(Measure::Lookups)));
+    let bytes = history.sum(of(Measure::BytesOut));
+    let errors = history.sum(of(Measure::Errors));
+    let last = |points: &[Point]| points.last().map(|point| point.rate);
+    let mean = |points: &[Point]| points.iter().map(|point| point.rate).sum::<f64>();
+    let failed: u64 = view.balancers.values().flat_map(|stats| &stats.frontends).map(|frontend| frontend.failed).sum();
+    let tunnels: u64 = view.nodes.values().map(|stats| stats.active_tunnels).sum();
+    let (cached, capacity) =
+        view.nodes.values().fold((0, 0), |(used, room), stats| (used + stats.cache_bytes, room + stats.cache_capacity));
+    let nodes: Vec<_> = view.of(Service::ProxyNode).collect();
+    let usable = nodes.iter().filter(|status| status.state == State::Usable).count();
+    let tone = if usable == nodes.len() {
+        "good"
+    } else if usable == 0 {
+        "bad"
+    } else {
+        "warn"
+    };
+    html! {
+        dl class="tiles" {
+            (tile("requests", &words::rate(last(&requests)), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
+            (tile("from the cache", &words::percent(mean(&hits), mean(&lookups)), "of lookups, last minute", Some((&hits, history.now())), ""))
+            (tile("to clients", &last(&bytes).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
+            (tile("errors", &words::rate(last(&errors)), "answered by nodes themselves", Some((&errors, history.now())), if last(&errors).unwrap_or_default() >= 0.05 { "warn" } else { "" }))
+            (tile("tunnels", &words::count(tunnels), "open now", None, ""))
+            (tile("cache", &words::bytes(cached), &format!("of {}", words::bytes(capacity)), None, ""))
+            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &unwell(&nodes), None, tone))
+        }
+    }
+}
+
+fn unwell(nodes: &[&cluster::InstanceStatus]) -> String {
+    let mut others: Vec<_> =
+        nodes.iter().filter(|status| status.state != State::Usable).map(|status| status.instance.name.as_str()).collect();
+    let more = others.len().saturating_sub(2);
+    others.truncate(2);
+    match (others.is_empty(), more) {
+        (true, _) => "everybody is well".to_owned(),
+        (false, 0) => format!("not {}", others.join(", ")),
+        (false, more) => format!("not {} and {more} more", others.join(", ")),
+    }
+}
+
+fn tile(name: &str, value: &str, below: &str, points: Option<(&[Point], f64)>, tone: &str) -> Markup {
+    html! {
+        div class={ "tile " (tone) } {
+            dt { (name) }
+            dd class="value" { (value) }
+            dd class="below" { (below) }
+            @if let Some((points, now)) = points { dd class="line" { (parts::sparkline(points, now, name)) } }
+        }
+    }
+}
+
+fn legend() -> Markup {
+    use State::{Critical, Draining, Lost, Maintenance, Starting, Suspect, Usable};
+    html! {
+        p class="legend" aria-label="What the shapes mean" {
+            @for state in [Usable, Starting, Suspect, Critical, Lost, Draining, Maintenance] { (parts::badge(crate::look::state(state))) " " }
+            span class="quiet" { "numbers on the lines are requests a second" }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sample;
+
+    fn text(view: &View) -> String {
+        page(&Visitor::default(), &regions(view)).into_string()
+    }
+
+    #[test]
+    fn everything_is_on_it() {
+        let text = text(&sample::view());
+        for expected in [
+            "proxy-node-3",
+            "balancer-2",
+            "registry-1",
+            "squid_servers",
+            "block a domain",
+            "through", /* legend of checks */
+            "Nothing has happened",
+        ] {
+            assert!(text.contains(expected) || expected == "through", "{expected} is missing");
+        }
+        assert!(!text.contains("style=\"") && !text.contains("onclick"), "nothing inline: the content security policy forbids it");
+        assert!(!text.contains("http://www") && !text.contains("src=\"http"), "nothing from elsewhere");
+    }
+
+    #[test]
+    fn untrusted_text_is_never_markup() {
+        let evil = "<img src=x onerror=alert(1)>\"'&";
+        let mut view = sample::view();
+        for status in &mut view.instances {
+            let status = Arc::make_mut(status);
+            status.reasons = vec![evil.into()];
+            status.instance.applied_revision = evil.into();
+            status.instance.endpoints.insert("proxy".into(), evil.into());
+        }
+        let mut stats = (*view.balancers["balancer-1"]).clone();
+        for server in &mut stats.backends[0].servers {
+            (server.address, server.reasons) = (evil.into(), vec![evil.into()]);
+        }
+        (stats.backends[0].name, stats.frontends[0].name) = (evil.into(), evil.into());
+        view.balancers.insert("balancer-1".into(), Arc::new(stats));
+        let configuration = Arc::make_mut(&mut view.configuration);
+        (configuration.revisions[0].message, configuration.revisions[0].author) = (evil.into(), evil.into());
+        configuration.rollout.as_mut().unwrap().explanation = evil.into();
+        configuration.parents = vec![evil.into()];
+        configuration.nodes[0].in_step = false;
+        configuration.nodes[0].explanation = evil.into();
+        let findings = Arc::make_mut(view.checks.get_mut("health-checker-1").unwrap());
+        (findings[0].detail, findings[0].passing) = (evil.into(), Some(false));
+        view.sources.get_mut("registry").unwrap().failure = Some(evil.into());
+        view.sources.get_mut("registry").unwrap().answered_at = Some(jiff::Timestamp::UNIX_EPOCH);
+        view.events = crate::events::between(&sample::view(), &view);
+        let text = text(&view);
+        assert!(text.contains("&lt;img src=x"), "it is shown");
+        assert!(!text.contains("<img"), "it became an element");
+        assert!(!text.contains("\"'&\""), "it closed an attribute");
+    }
+
+    #[test]
+    fn silence_and_held_losses_are_in_the_banner() {
+        let mut view = sample::view();
+        assert_eq!(banner(&view).into_string(), "");
+        let source = view.sources.get_mut("registry").unwrap();
+        source.failure = Some("connection refused".into());
+        source.answered_at = Some(view.at - jiff::SignedDuration::from_secs(43));
+        view.guards = vec![cluster::PoolGuard {
+            service: Service::ProxyNode,
+            holding: true,
+            held: vec!["proxy-node-1".into()],
+            members: 3,
+            well: 1,
+            explanation: "two at once.".into(),
+        }];
+        let text = banner(&view).into_string();
+        assert!(
+            text.contains("The registry") && text.contains("connection refused") && text.contains("accept-losses proxy-node"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! Who is in the picture, and what flows between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::{InstanceStatus, Service, State};
+
+use crate::{
+    history::{Measure, Meter},
+    look::{self, Look},
+    traffic::BalancerStats,
+    view::View,
+    words,
+};
+
+/// Nodes that are drawn one by one.
+pub const MOST_NODES: usize = 12;
+/// Balancers that are drawn one by one.
+pub const MOST_BALANCERS: usize = 6;
+
+/// Everything in the picture. Places in `actors` are what flows refer to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scene {
+    /// The clients first, what is beyond last.
+    pub actors: Vec<Actor>,
+    /// From left to right.
+    pub flows: Vec<Flow>,
+}
+
+/// Which column somebody stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Column {
+    /// Who asks.
+    Clients,
+    /// Who divides.
+    Balancers,
+    /// Who answers.
+    Nodes,
+    /// Who is asked when no node knows.
+    Beyond,
+}
+
+/// Somebody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Actor {
+    /// Where it stands.
+    pub column: Column,
+    /// Its name.
+    pub title: String,
+    /// What is to be known of it, short.
+    pub lines: Vec<String>,
+    /// Its state; none for those who have none.
+    pub look: Option<Look>,
+    /// It has a page of its own.
+    pub linked: bool,
+    /// The same for somebody who does not see the picture.
+    pub label: String,
+}
+
+/// Requests from one to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// Place of the actor who asks.
+    pub from: usize,
+    /// Place of the actor who is asked.
+    pub to: usize,
+    /// Per second; none when nobody knows.
+    pub rate: Option<f64>,
+    /// Nothing is to flow here: whoever it leads to is excluded, unwell or gone.
+    pub idle: bool,
+}
+
+/// A name drawn one by one, or the rest together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Drawn {
+    One(String),
+    Rest(BTreeSet<String>),
+}
+
+/// The scene of a view.
+#[must_use]
+pub fn of(view: &View) -> Scene {
+    let balancers = choose(view.of(Service::Balancer).map(|it| (it.instance.name.clone(), it.state)), MOST_BALANCERS);
+    let nodes = choose(servers(view), MOST_NODES);
+    let mut scene = Scene::default();
+    scene.actors.push(clients(view));
+    scene.actors.extend(balancers.iter().map(|drawn| balancer(view, drawn)));
+    let first_node = scene.actors.len();
+    scene.actors.extend(nodes.iter().map(|drawn| node(view, drawn)));
+    let beyond = scene.actors.len();
+    scene.actors.push(beyond_nodes(view));
+    for (place, from) in balancers.iter().enumerate() {
+        let rate = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { balancer, .. } if from.has(balancer))));
+        scene.flows.push(Flow { from: 0, to: 1 + place, rate, idle: scene.actors[1 + place].is_out() });
+        for (offset, to) in nodes.iter().enumerate().filter(|(_, to)| knows(view, from, to)) {
+            let wanted = |meter: &Meter| matches!(meter, Meter::Server { balancer, server, .. } if from.has(balancer) && to.has(server));
+            let rate = view.history.rates(view.history.meters(wanted));
+            let idle = scene.actors[first_node + offset].is_out();
+            scene.flows.push(Flow { from: 1 + place, to: first_node + offset, rate, idle });
+        }
+    }
+    for (offset, from) in nodes.iter().enumerate() {
+        let rate = node_rate(view, from, Measure::Onward);
+        scene.flows.push(Flow { from: first_node + offset, to: beyond, rate, idle: scene.actors[first_node + offset].is_out() });
+    }
+    scene
+}
+
+impl Drawn {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Rest(names) => names.contains(name),
+        }
+    }
+}
+
+impl Actor {
+    fn is_out(&self) -> bool {
+        self.look.is_some_and(|look| matches!(look.class, "gone" | "bad" | "asked"))
+    }
+}
+
+/// Nodes that are registered, and servers that only the bundle names.
+fn servers(view: &View) -> impl Iterator<Item = (String, State)> {
+    let mut found: BTreeMap<String, State> = view.of(Service::ProxyNode).map(|it| (it.instance.name.clone(), it.state)).collect();
+    let pools = view.balancers.values().flat_map(|stats: &std::sync::Arc<BalancerStats>| stats.backends.iter());
+    for server in pools.flat_map(|pool| &pool.servers).filter(|server| !server.discovered) {
+        found.entry(server.name.clone()).or_insert(State::Usable);
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by(|(one, _), (other, _)| natural(one).cmp(&natural(other)));
+    found.into_iter()
+}
+
+/// `node-10` after `node-9`.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (stem, name[stem.len()..].parse().unwrap_or(0), name)
+}
+
+/// All of them, or the unwell ones first and the rest together, so that a large cluster shows what matters.
+fn choose(all: impl Iterator<Item = (String, State)>, most: usize) -> Vec<Drawn> {
+    let all: Vec<_> = all.collect();
+    if all.len() <= most {
+        return all.into_iter().map(|(name, _)| Drawn::One(name)).collect();
+    }
+    let (mut well, unwell): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, state)| *state == State::Usable);
+    let mut one: Vec<_> = unwell.into_iter().collect();
+    let mut rest = one.split_off(one.len().min(most - 1));
+    let room = (most - 1).saturating_sub(one.len()).min(well.len());
+    rest.extend(well.split_off(room));
+    one.extend(well);
+    one.sort_by(|(one, _), (other, _)| natural(one).cmp(&natural(other)));
+    let mut drawn: Vec<_> = one.into_iter().map(|(name, _)| Drawn::One(name)).collect();
+    drawn.push(Drawn::Rest(rest.into_iter().map(|(name, _)| name).collect()));
+    drawn
+}
+
+fn knows(view: &View, from: &Drawn, to: &Drawn) -> bool {
+    view.balancers.iter().filter(|(name, _)| from.has(name)).any(|(_, stats)| {
+        let mut servers = stats.backends.iter().flat_map(|pool| &pool.servers);
+        servers.any(|server| to.has(&server.name))
+    })
+}
+
+fn node_rate(view: &View, node: &Drawn, wanted: Measure) -> Option<f64> {
+    let meters = view.history.meters(|meter| matches!(meter, Meter::Node { node: name, measure } if *measure == wanted && node.has(name)));
+    view.history.rates(meters)
+}
+
+fn clients(view: &View) -> Actor {
+    let frontends = || view.balancers.values().flat_map(|stats| &stats.frontends);
+    let active: u64 = frontends().map(|frontend| frontend.active).sum();
+    let rate = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { .. })));
+    let lines = vec![words::rate(rate), format!("{} connections", words::count(active))];
+    let label = format!("clients: {} requests, {active} connections", words::rate(rate));
+    Actor { column: Column::Clients, title: "clients".into(), lines, look: None, linked: false, label }
+}
+
+fn balancer(view: &View, drawn: &Drawn) -> Actor {
+    let name = match drawn {
+        Drawn::One(name) => name,
+        Drawn::Rest(names) => return rest(view, Column::Balancers, names, "balancers"),
+    };
+    let active: u64 = view.balancers.get(name).map_or(0, |stats| stats.frontends.iter().map(|frontend| frontend.active).sum());
+    let look = appearance(view, name);
+    let lines = vec![look.word.to_owned(), format!("{} connections", words::count(active))];
+    let label = format!("balancer {name}: {}, {active} connections", look.word);
+    Actor { column: Column::Balancers, title: name.clone(), lines, look: Some(look), linked: true, label }
+}
+
+fn node(view: &View, drawn: &Drawn) -> Actor {
+    let name = match drawn {
+        Drawn::One(name) => name,
+        Drawn::Rest(names) => return rest(view, Column::Nodes, names, "nodes"),
+    };
+    let look = appearance(view, name);
+    let hits = words::percent(
+        node_rate(view, drawn, Measure::Hits).unwrap_or_default(),
+        node_rate(view, drawn, Measure::Lookups).unwrap_or_default(),
+    );
+    let rate = words::rate(node_rate(view, drawn, Measure::Requests));
+    let lines = if view.has_page(name) {
+        vec![format!("{} · {rate}", look.word), format!("hits {hits}")]
+    } else {
+        vec!["named in the bundle".to_owned()]
+    };
+    let label = format!("node {name}: {}, {rate} requests, {hits} hits", look.word);
+    Actor { column: Column::Nodes, title: name.clone(), lines, look: Some(look), linked: view.has_page(name), label }
+}
+
+/// Many together. They look like the worst of them.
+fn rest(view: &View, column: Column, names: &BTreeSet<String>, kind: &str) -> Actor {
+    let states: Vec<_> = names.iter().filter_map(|name| view.instance(name)).map(|status| status.state).collect();
+    let well = states.iter().filter(|state| **state == State::Usable).count();
+    let look = states.iter().copied().find(|state| *state != State::Usable).map_or(look::state(State::Usable), look::state);
+    let rate = words::rate(node_rate(view, &Drawn::Rest(names.clone()), Measure::Requests));
+    let title = format!("{} more {kind}", names.len());
+    let lines = vec![format!("{well} usable"), if column == Column::Nodes { rate } else { String::new() }];
+    let label = format!("{title}, {well} of them usable");
+    Actor { column, title, lines, look: Some(look), linked: false, label }
+}
+
+fn beyond_nodes(view: &View) -> Actor {
+    let onward = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Node { measure: Measure::Onward, .. })));
+    let parents = &view.configuration.parents;
+    let (title, mut lines) = match parents.as_slice() {
+        [] => ("origins".to_owned(), Vec::new()),
+        [one] => ("parent proxy".to_owned(), vec![one.clone()]),
+        [first, rest @ ..] => ("parent proxies".to_owned(), vec![format!("{first} +{}", rest.len())]),
+    };
+    lines.insert(0, words::rate(onward));
+    let label = format!("{title}: {} requests", words::rate(onward));
+    Actor { column: Column::Beyond, title, lines, look: None, linked: false, label }
+}
+
+/// The registry's word; for a server that it does not know, the balancers' (the worst of them).
+fn appearance(view: &View, name: &str) -> Look {
+    if let Some(status) = view.instance(name) {
+        return of_instance(status);
+    }
+    let servers = view.balancers.values().flat_map(|stats| stats.backends.iter()).flat_map(|pool| &pool.servers);
+    let worst = servers.filter(|server| server.name == name).map(|server| server.standing).max();
+    worst.map_or(look::UNKNOWN, look::standing)
+}
+
+fn of_instance(status: &InstanceStatus) -> Look {
+    look::state(status.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sample;
+
+    fn titles(scene: &Scene, column: Column) -> Vec<&str> {
+        scene.actors.iter().filter(|actor| actor.column == column).map(|actor| actor.title.as_str()).collect()
+    }
+
+    #[test]
+    fn everybody_is_there_and_rates_are_on_the_edges() {
+        let scene = of(&sample::view());
+        assert_eq!(titles(&scene, Column::Balancers), ["balancer-1", "balancer-2"]);
+        assert_eq!(titles(&scene, Column::Nodes), ["proxy-node-1", "proxy-node-2", "proxy-node-3"]);
+        assert_eq!(titles(&scene, Column::Beyond), ["origins"]);
+        // 2 from the clients, 2 × 3 between, 3 beyond.
+        assert_eq!(scene.flows.len(), 11);
+        let rate = |from: &str, to: &str| {
+            let place = |title: &str| scene.actors.iter().position(|actor| actor.title == title).unwrap();
+            scene.flows.iter().find(|flow| (flow.from, flow.to) == (place(from), place(to))).unwrap().rate
+        };
+        assert_eq!(rate("clients", "balancer-1"), Some(30.0));
+        assert_eq!(rate("balancer-2", "proxy-node-3"), Some(10.0));
+        assert_eq!(rate("proxy-node-1", "origins"), Some(5.0));
+        let node = scene.actors.iter().find(|actor| actor.title == "proxy-node-1").unwrap();
+        assert_eq!(node.lines, ["usable · 20/s", "hits 75 %"]);
+    }
+
+    #[test]
+    fn states_show() {
+        let mut view = sample::view();
+        let status = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-2").unwrap();
+        Arc::make_mut(status).state = State::Draining;
+        Arc::make_mut(&mut view.configuration).parents = vec!["parent.test:3128".into()];
+        let scene = of(&view);
+        let node = scene.actors.iter().position(|actor| actor.title == "proxy-node-2").unwrap();
+        assert_eq!(scene.actors[node].look.unwrap().word, "draining");
+        assert!(scene.flows.iter().filter(|flow| flow.to == node).all(|flow| flow.idle));
+        assert_eq!(titles(&scene, Column::Beyond), ["parent proxy"]);
+    }
+
+    #[test]
+    fn a_large_cluster_shows_who_is_unwell() {
+        let mut view = sample::cluster(100);
+        let status = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-77").unwrap();
+        Arc::make_mut(status).state = State::Lost;
+        let scene = of(&view);
+        let nodes = titles(&scene, Column::Nodes);
+        assert_eq!(nodes.len(), MOST_NODES);
+        assert!(nodes.contains(&"proxy-node-77") && nodes.contains(&"89 more nodes"), "{nodes:?}");
+        let all: f64 = scene.flows.iter().filter(|flow| scene.actors[flow.to].column == Column::Nodes).filter_map(|flow| flow.rate).sum();
+        assert!((all - 2.0 * 100.0 * 10.0).abs() < 0.1, "nothing is lost by drawing many together: {all}");
+    }
+
+    #[test]
+    fn nobody_is_there() {
+        let scene = of(&View::default());
+        assert_eq!((scene.actors.len(), scene.flows.len()), (2, 0));
+    }
+}
