@@ -8,8 +8,9 @@ use chassis::{
     operator::{Context, Listing, Operator},
 };
 use cluster::{InstanceStatus, Service};
+use futures::StreamExt;
 use proto::{
-    balancer::balancer_client::BalancerClient, config::config_service_client::ConfigServiceClient,
+    audit::audit_client::AuditClient, balancer::balancer_client::BalancerClient, config::config_service_client::ConfigServiceClient,
     health::health_checker_client::HealthCheckerClient, proxy::proxy_node_client::ProxyNodeClient,
     registry::registry_client::RegistryClient,
 };
@@ -75,6 +76,16 @@ impl Cluster {
     /// One health-checker.
     pub fn checker(&self, checker: &InstanceStatus) -> Result<HealthCheckerClient<ServiceChannel>> {
         Ok(HealthCheckerClient::new(self.operator.channel_to(checker)?))
+    }
+
+    /// The audit records of one process.
+    pub fn audit(&self, status: &InstanceStatus) -> Result<AuditClient<ServiceChannel>> {
+        Ok(AuditClient::new(self.operator.channel_to(status)?).max_decoding_message_size(16 << 20))
+    }
+
+    /// One backup-service.
+    pub fn backup(&self, service: &InstanceStatus) -> Result<BackupServiceClient<ServiceChannel>> {
+        Ok(BackupServiceClient::new(self.operator.channel_to(service)?).max_decoding_message_size(16 << 20))
     }
 
     /// Everything the registry lists.
@@ -144,6 +155,32 @@ pub async fn ask_all<T>(instances: &[InstanceStatus], ask: impl AsyncFn(&Instanc
         _ if given.is_empty() => Err(failure()),
         _ => Ok(Answers { given, verdict: Err(failure().context(format!("{failed} of {} did not answer", instances.len()))) }),
     }
+}
+
+/// Instances asked at the same time.
+const AT_ONCE: usize = 64;
+
+/// Asks every one of `instances` at the same time, each for at most `within`, so that one that is frozen holds nobody up. The answers come by
+/// name.
+pub async fn ask_together<T>(
+    instances: &[InstanceStatus],
+    within: Duration,
+    ask: impl AsyncFn(&InstanceStatus) -> Result<Result<Response<T>, Status>>,
+) -> Vec<(String, Result<T>)> {
+    let ask = &ask;
+    let asking = instances.iter().map(|status| async move {
+        let whom = &status.instance.name;
+        let answer = match tokio::time::timeout(within, ask(status)).await {
+            Ok(Ok(Ok(response))) => Ok(response.into_inner()),
+            Ok(Ok(Err(status))) => Err(failed(whom, &status)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(anyhow!("{whom} did not answer within {} s: see `shoal status` and its log", within.as_secs())),
+        };
+        (whom.clone(), answer)
+    });
+    let mut answers: Vec<_> = futures::stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
+    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    answers
 }
 
 /// Waits for one answer, at most [`ANSWER`].

@@ -30,6 +30,20 @@ pub struct Target {
 }
 
 impl Target {
+    /// The lab that is meant, when it is one: its data directory and what should run in it.
+    #[must_use]
+    pub fn lab(&self) -> Option<(PathBuf, Description)> {
+        let named = self.data_dir.clone().or_else(|| {
+            let elsewhere = !self.registry.is_empty();
+            let variable = std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty() && !elsewhere).map(PathBuf::from);
+            variable.or_else(|| lab::directory::newest_running().filter(|_| !elsewhere))
+        })?;
+        let directory =
+            if named.file_name().is_some_and(|name| name == lab::directory::DESCRIPTION) { named.parent()?.to_owned() } else { named };
+        let description = Description::read(&directory).ok()?;
+        Some((directory, description))
+    }
+
     /// Finds the cluster.
     ///
     /// # Errors

@@ -5,20 +5,25 @@
 //! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`] (talking to it), then one module per
 //! command; [`lab`] is the largest.
 
+mod audit;
 mod cache;
 mod check;
 mod cluster;
 mod completions;
 mod config;
 mod context;
+mod doctor;
 mod explain;
+mod exposition;
 mod lab;
+mod logs;
 mod node;
 mod output;
 mod pki;
 mod ready;
 mod serve;
 mod status;
+mod top;
 
 use std::process::ExitCode;
 
@@ -46,6 +51,10 @@ enum Command {
     Config(config::Options),
     Cache(cache::Options),
     Check(check::Options),
+    Top(top::Options),
+    Doctor(doctor::Options),
+    Logs(logs::Options),
+    Audit(audit::Options),
     Pki(pki::Options),
     Ready(ready::Options),
     Completions(completions::Options),
@@ -61,6 +70,10 @@ fn main() -> ExitCode {
         Command::Config(options) => output::conclude(cluster::block_on(config::run(options))),
         Command::Cache(options) => output::conclude(cluster::block_on(cache::run(options))),
         Command::Check(options) => output::conclude(cluster::block_on(check::run(options))),
+        Command::Top(options) => output::conclude(cluster::block_on(top::run(options))),
+        Command::Doctor(options) => doctor::run(options),
+        Command::Logs(options) => output::conclude(cluster::block_on(logs::run(options))),
+        Command::Audit(options) => output::conclude(cluster::block_on(audit::run(options))),
         Command::Pki(options) => output::conclude(pki::run(options)),
         Command::Ready(options) => output::conclude(cluster::block_on(ready::run(options))),
         Command::Completions(options) => output::conclude(completions::run::<Cli>(&options)),

@@ -19,6 +19,14 @@ pub struct Format {
     output: Kind,
 }
 
+impl Format {
+    /// For programs.
+    #[must_use]
+    pub fn is_json(self) -> bool {
+        self.output == Kind::Json
+    }
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// For people
@@ -55,6 +63,51 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Prints a line on stdout for as long as somebody reads there: false once nobody does.
+///
+/// # Errors
+/// stdout cannot be written for another reason.
+pub fn print_to_reader(line: &str) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What others have sent, fit for a terminal: controls are percent-encoded.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                write!(out, "%{byte:02X}").ok();
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Bytes for people: `1.5 MiB`.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "three digits for people")]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
 }
 
 /// Prints a remark on stderr, where it does not mix with an answer.
@@ -110,6 +163,6 @@ pub fn coloured(text: &str) -> Cell {
 }
 
 /// See <https://no-color.org>.
-fn colours_wanted() -> bool {
+pub fn colours_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

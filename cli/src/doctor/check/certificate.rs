@@ -1,0 +1,129 @@
+//! How long are the certificates good for?
+
+use chassis::certificate::Certificate;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::doctor::{
+    facts::Facts,
+    finding::{
+        Finding,
+        Severity::{self, Critical, Warning},
+    },
+};
+
+const CHECK: &str = "certificates";
+/// Renewing may take somebody so long; for certificates with short lives, a quarter of it.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// So little is left that it cannot wait.
+const VERY_SOON: SignedDuration = SignedDuration::from_hours(2 * 24);
+
+/// Of every process, of the operator, and of the authority.
+pub fn check(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for process in &facts.processes {
+        let remedy = format!(
+            "issue another with `shoal pki issue {} {}` and put it in place: it is taken up without a restart",
+            process.service, process.name
+        );
+        match &process.certificate {
+            Ok(Some(certificate)) => found.extend(judge(facts.now, certificate, &process.name, "its certificate", &remedy)),
+            Ok(None) => {
+                let remedy = "remove --insecure-plaintext and give it --ca, --cert and --key";
+                found.push(Finding::new(Critical, CHECK, &process.name, "it speaks gRPC without TLS and believes everybody", remedy));
+            }
+            // A process that does not answer at all is another finding.
+            Err(_) if process.grpc.is_err() => {}
+            Err(why) => found.push(Finding::new(Warning, CHECK, &process.name, format!("its certificate cannot be seen: {why}"), remedy)),
+        }
+    }
+    match &facts.operator {
+        Ok(certificate) => found.extend(judge(
+            facts.now,
+            certificate,
+            "operator",
+            "your certificate",
+            "issue another with `shoal pki issue operator NAME`",
+        )),
+        Err(why) => {
+            found.push(Finding::new(Critical, CHECK, "operator", why.clone(), "give --cert and --key of a valid operator certificate"))
+        }
+    }
+    match &facts.authorities {
+        Ok(all) => {
+            // While an authority is being replaced there are two: as long as the newest is good, the others may end.
+            let remedy = "make a new authority and give every process both: old and new in one --ca file, then new certificates";
+            let newest = all.iter().max_by_key(|it| it.not_after);
+            found.extend(newest.and_then(|it| judge(facts.now, it, "authority", "the authority's certificate", remedy)));
+        }
+        Err(why) => found.push(Finding::new(Critical, CHECK, "authority", why.clone(), "give the --ca file of this cluster")),
+    }
+    found
+}
+
+fn judge(now: Timestamp, certificate: &Certificate, subject: &str, what: &str, remedy: &str) -> Option<Finding> {
+    let finding = |severity: Severity, text: String| Some(Finding::new(severity, CHECK, subject, format!("{what} {text}"), remedy));
+    let (left, whole) = (certificate.not_after.duration_since(now), certificate.not_after.duration_since(certificate.not_before));
+    if left <= SignedDuration::ZERO {
+        finding(Critical, format!("expired at {}", certificate.not_after))
+    } else if certificate.not_before > now {
+        finding(Critical, format!("is not valid before {}: one of the clocks is wrong", certificate.not_before))
+    } else if left < VERY_SOON.min(whole / 16) {
+        finding(Critical, format!("expires in {}", span(left)))
+    } else if left < SOON.min(whole / 4) {
+        finding(Warning, format!("expires in {}", span(left)))
+    } else {
+        None
+    }
+}
+
+fn span(left: SignedDuration) -> String {
+    match left.as_hours() {
+        0 => format!("{} min", left.as_mins()),
+        hours @ 1..72 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::Service;
+
+    use super::*;
+    use crate::doctor::facts::tests::{certificate, facts, process};
+
+    fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
+        let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
+        change(&mut facts);
+        check(&facts).into_iter().map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding))).collect()
+    }
+
+    #[test]
+    fn table() {
+        let of_node = |left, whole| found(|it| it.processes[0].certificate = Ok(Some(certificate(left, whole))));
+        let is = |severity, text: &str| vec![(severity, text.to_owned())];
+        assert!(of_node(15, 365).is_empty());
+        assert_eq!(of_node(13, 365), is(Warning, "n-1: its certificate expires in 13 days"));
+        assert_eq!(of_node(1, 365), is(Critical, "n-1: its certificate expires in 24 h"));
+        assert_eq!(of_node(0, 365)[0].0, Critical);
+        assert!(of_node(-1, 365)[0].1.contains("expired at"));
+        assert!(of_node(10, 30).is_empty(), "a third of a short life is no reason to hurry");
+        assert_eq!(of_node(7, 30), is(Warning, "n-1: its certificate expires in 7 days"));
+        assert!(of_node(400, 300)[0].1.contains("not valid before"));
+        assert_eq!(found(|it| it.processes[0].certificate = Ok(None))[0].0, Critical);
+        let unseen = |it: &mut Facts| it.processes[0].certificate = Err("reset".into());
+        assert_eq!(found(unseen), is(Warning, "n-1: its certificate cannot be seen: reset"));
+        let dead = |it: &mut Facts| {
+            unseen(it);
+            it.processes[0].grpc = Err("reset".into());
+        };
+        assert!(found(dead).is_empty(), "said elsewhere");
+        assert_eq!(found(|it| it.operator = Ok(certificate(3, 365))), is(Warning, "operator: your certificate expires in 3 days"));
+        assert_eq!(found(|it| it.operator = Err("unreadable".into())), is(Critical, "operator: unreadable"));
+        assert_eq!(
+            found(|it| it.authorities = Ok(vec![certificate(3, 3650)])),
+            is(Warning, "authority: the authority's certificate expires in 3 days")
+        );
+        assert!(found(|it| it.authorities = Ok(vec![certificate(-3, 3650), certificate(900, 3650)])).is_empty());
+        assert_eq!(found(|it| it.authorities = Err("gone".into()))[0].0, Critical);
+    }
+}

@@ -1,0 +1,176 @@
+//! What is known about a cluster at one moment. Checks are functions of this, and of nothing else.
+
+use std::time::Duration;
+
+use chassis::certificate::Certificate;
+use cluster::{InstanceStatus, PoolGuard, Service};
+use jiff::Timestamp;
+use proto::balancer::Stats;
+
+use crate::exposition::Exposition;
+
+/// An answer, or in one sentence why there is none.
+pub type Answer<T> = Result<T, String>;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// This machine's clock.
+    pub now: Timestamp,
+    /// What the registry says.
+    pub registry: Answer<Register>,
+    /// Everybody the registry lists, and in a lab everybody who should be there.
+    pub processes: Vec<Process>,
+    /// What the config-service says; none: there is none to ask.
+    pub configuration: Option<Answer<Configuration>>,
+    /// What the balancers see, by name; those who do not answer are among `processes`.
+    pub balancers: Vec<(String, Stats)>,
+    /// What the health-checkers check, by name: how many checks.
+    pub checkers: Vec<(String, usize)>,
+    /// The operator's own certificate.
+    pub operator: Answer<Certificate>,
+    /// The authority's.
+    pub authorities: Answer<Vec<Certificate>>,
+    /// What the backup-service says; none: there is none.
+    pub backups: Option<Answer<Backups>>,
+}
+
+/// The registry's list.
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    pub guards: Vec<PoolGuard>,
+}
+
+/// What the config-service says.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    /// The released revision; empty: none yet.
+    pub released: String,
+    /// Nodes that do not run what they were assigned: name and why.
+    pub drift: Vec<(String, String)>,
+    /// Why the newest rollout failed, if it did: revision and explanation.
+    pub failed_rollout: Option<(String, String)>,
+}
+
+/// The backups.
+#[derive(Clone, Debug, Default)]
+pub struct Backups {
+    /// When the newest that can be restored was made.
+    pub newest: Option<Timestamp>,
+    /// Id and problem of those that cannot be restored.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub name: String,
+    pub service: Service,
+    /// As the registry sees it; none: it is not listed there.
+    pub listed: Option<InstanceStatus>,
+    /// Where its log is, when that is known.
+    pub log: Option<String>,
+    /// What the gRPC health service says: serving or not.
+    pub grpc: Answer<bool>,
+    /// What `/readyz` says: ready, or why not.
+    pub ready: Answer<Answer<()>>,
+    pub metrics: Answer<Exposition>,
+    pub clock: Option<Reading>,
+    /// None: it speaks without TLS.
+    pub certificate: Answer<Option<Certificate>>,
+    /// Its other ports: purpose, address, and whether they take connections from here.
+    pub ports: Vec<(String, String, Answer<()>)>,
+}
+
+/// A reading of another clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// So much it is ahead of this machine's clock, in seconds.
+    pub ahead: f64,
+    /// So much it may be off, in seconds: half the time that reading took, or the clock's own steps.
+    pub exact_to: f64,
+    /// How long the answer took.
+    pub took: Duration,
+}
+
+impl Process {
+    /// Whether anything of it answered.
+    pub fn answers(&self) -> bool {
+        self.grpc.is_ok() || self.ready.is_ok()
+    }
+
+    /// What to look at when something is wrong with it.
+    pub fn log_hint(&self) -> String {
+        self.log.as_ref().map_or_else(|| format!("the log of {}", self.name), Clone::clone)
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A process with which nothing is wrong.
+    pub fn process(service: Service, name: &str) -> Process {
+        Process {
+            name: name.to_owned(),
+            service,
+            listed: Some(status(service, name)),
+            log: None,
+            grpc: Ok(true),
+            ready: Ok(Ok(())),
+            metrics: Ok(Exposition::default()),
+            clock: Some(Reading { ahead: 0.0, exact_to: 0.001, took: Duration::from_millis(2) }),
+            certificate: Ok(Some(certificate(90, 300))),
+            ports: Vec::new(),
+        }
+    }
+
+    pub fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    /// A certificate that ends in so many days of the so many that it was made for.
+    pub fn certificate(left: i64, whole: i64) -> Certificate {
+        let day = |days: i64| now() + jiff::SignedDuration::from_hours(24 * days);
+        Certificate { identity: None, not_before: day(left - whole), not_after: day(left) }
+    }
+
+    pub fn status(service: Service, name: &str) -> InstanceStatus {
+        let instance = proto::registry::Instance {
+            service: service.to_string(),
+            name: name.to_owned(),
+            id: "019d0000-0000-7000-8000-000000000001".into(),
+            endpoints: [("grpc".to_owned(), "127.0.0.1:1".to_owned())].into(),
+            applied_revision: "4f2a".into(),
+            version: "1".into(),
+            ..Default::default()
+        };
+        let at = Some(cluster::wire::timestamp(now()));
+        let status = proto::registry::InstanceStatus {
+            instance: Some(instance),
+            admin_state: proto::registry::AdminState::Ready.into(),
+            state: proto::registry::State::Usable.into(),
+            registered_at: at,
+            changed_at: at,
+            lease_expires_at: at,
+            effective_weight: 1,
+            ..Default::default()
+        };
+        status.try_into().unwrap()
+    }
+
+    /// A cluster with which nothing is wrong.
+    pub fn facts(processes: Vec<Process>) -> Facts {
+        Facts {
+            now: now(),
+            registry: Ok(Register::default()),
+            processes,
+            configuration: Some(Ok(Configuration { released: "4f2a".into(), ..Configuration::default() })),
+            balancers: Vec::new(),
+            checkers: Vec::new(),
+            operator: Ok(certificate(90, 300)),
+            authorities: Ok(vec![certificate(900, 3000)]),
+            backups: None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Who asked for what and who changed what, over all nodes and processes: the counts are exactly what was sent.
+
+use std::{collections::BTreeMap, process::Stdio};
+
+use serde_json::Value;
+use testkit::{
+    client,
+    lab::{Lab, Options, binary},
+    origin::Origin,
+    wait,
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Counts of one kind, by key.
+async fn top(lab: &Lab, key: &str) -> BTreeMap<String, u64> {
+    let top = lab.json(&["logs", "--top", key, "--since", "30m", "-n", "1000"]).await;
+    let totals = top["totals"].as_array().expect("totals");
+    let counted = totals.iter().map(|total| {
+        assert_eq!(total["requests"], total["at_least"], "few keys are counted exactly");
+        (total["key"].as_str().expect("a key").to_owned(), total["requests"].as_u64().expect("a count"))
+    });
+    counted.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_count_exactly_what_was_asked_for() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    let mut expected = BTreeMap::<String, u64>::new();
+    let mut total = 0;
+    for (path, times) in [("/fresh/60", 12_u64), ("/bytes/10", 7), ("/bytes/20", 3)] {
+        let url = origin.url(path);
+        for turn in 0..times {
+            let frontend = lab.description.frontends[usize::try_from(turn % 2).expect("small")];
+            let answer = client::once(frontend, "GET", &url, &[], b"").await.expect("an answer");
+            assert_eq!(answer.status(), 200);
+        }
+        expected.insert(url, times);
+        total += times;
+    }
+    // Refused by the nodes: their own gRPC port.
+    let forbidden = format!("http://{}/", lab.process("proxy-node-1").endpoints["grpc"]);
+    for _ in 0..2 {
+        let answer = client::once(lab.frontend(), "GET", &forbidden, &[], b"").await.expect("an answer");
+        assert_eq!(answer.status(), 403);
+    }
+    expected.insert(forbidden, 2);
+    total += 2;
+
+    // Records leave a worker at once and are counted a moment later.
+    wait::until("every request is counted", || async { (top(&lab, "url").await == expected).then_some(()) }).await;
+    assert_eq!(top(&lab, "status").await, BTreeMap::from([("200".to_owned(), total - 2), ("403".to_owned(), 2)]));
+    // Health-checkers have asked for their own target meanwhile, and count nowhere here.
+    assert_eq!(top(&lab, "client").await, BTreeMap::from([("127.0.0.1".to_owned(), total)]));
+    assert_eq!(top(&lab, "domain").await, BTreeMap::from([("127.0.0.1".to_owned(), total)]));
+    let merged = lab.json(&["logs", "--top", "url", "-n", "1"]).await;
+    assert_eq!((merged["requests"].as_u64(), merged["totals"].as_array().map(Vec::len)), (Some(total), Some(1)));
+    assert_eq!(merged["totals"][0]["requests"], 12);
+    let of_nodes: u64 = merged["nodes"].as_array().expect("nodes").iter().map(|node| node["requests"].as_u64().expect("a count")).sum();
+    assert_eq!(of_nodes, total);
+
+    let last = lab.json(&["logs", "-n", "1000"]).await;
+    let records = last["records"].as_array().expect("records");
+    assert_eq!(records.len() as u64, total);
+    assert!(records.is_sorted_by_key(|record| record["ended_at"].as_str().expect("a time").to_owned()));
+    let stats = lab.json(&["cache", "stats"]).await;
+    let asked: u64 = stats["nodes"].as_array().expect("nodes").iter().map(|node| node["requests"].as_u64().expect("a count")).sum();
+    assert_eq!(asked, total, "probes are in no node's count of requests: {stats:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_follow_new_requests_and_survive_a_silent_node() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    client::once(lab.frontend(), "GET", &origin.url("/before"), &[], b"").await.expect("an answer");
+    wait::until("the first request is kept", || async { lab.ok(&["logs"]).await.contains("/before").then_some(()) }).await;
+    let mut command = tokio::process::Command::new(binary());
+    command.args(["logs", "-f", "-n", "5", "-o", "json"]).env("SHOAL_CONTEXT", lab.data_dir());
+    let mut following =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().expect("shoal");
+    let mut lines = BufReader::new(following.stdout.take().expect("its output")).lines();
+    let mut urls = Vec::new();
+    for wanted in ["/before", "/after"] {
+        let line = tokio::time::timeout(wait::PATIENCE, lines.next_line()).await.expect("a line in time").expect("a line").expect("a line");
+        let record: Value = serde_json::from_str(&line).expect("JSON");
+        urls.push(record["url"].as_str().expect("a url").to_owned());
+        assert!(urls.last().is_some_and(|url| url.ends_with(wanted)), "{urls:?}");
+        if wanted == "/before" {
+            client::once(lab.frontend(), "GET", &origin.url("/after"), &[], b"").await.expect("an answer");
+        }
+    }
+    lab.signal("proxy-node-3", nix::sys::signal::Signal::SIGSTOP);
+    let output = lab.shoal(&["logs", "-n", "9"]).await;
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("/after"), "{text}{errors}");
+    assert!(errors.contains("proxy-node-3") && errors.contains("did not answer"), "{errors}");
+    lab.signal("proxy-node-3", nix::sys::signal::Signal::SIGCONT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audit_tells_who_did_what_when_and_with_which_result() {
+    let lab = Lab::start(Options::default()).await;
+    lab.ok(&["node", "drain", "proxy-node-2", "--reason", "a new disk"]).await;
+    let refused = lab.shoal(&["node", "drain", "nobody"]).await;
+    assert!(!refused.status.success());
+    lab.ok(&["cache", "purge", "http://purged.example/"]).await;
+
+    let trail = lab.json(&["audit", "--since", "10m"]).await;
+    let records = trail["records"].as_array().expect("records");
+    let find = |instance: &str, what: &str, detail: &str| {
+        let found = records.iter().find(|record| {
+            let has = |key: &str, part: &str| record[key].as_str().is_some_and(|text| text.contains(part));
+            has("instance", instance) && has("what", what) && has("detail", detail)
+        });
+        found.unwrap_or_else(|| panic!("no {what} about {detail:?} at {instance}: {trail:#}"))
+    };
+    let drain = find("registry-1", "Registry/SetAdminState", "proxy-node-2");
+    assert!(drain["detail"].as_str().is_some_and(|detail| detail.contains("a new disk")), "{drain}");
+    assert!(drain["who"].as_str().is_some_and(|who| who.starts_with("operator ")), "{drain}");
+    assert!(drain["from"].as_str().is_some_and(|from| from.starts_with("127.0.0.1:")), "{drain}");
+    assert_eq!(drain["result"], "ok");
+    let failed = find("registry-1", "Registry/SetAdminState", "nobody");
+    assert!(failed["result"].as_str().is_some_and(|result| result.starts_with("not_found")), "{failed}");
+    for node in ["proxy-node-1", "proxy-node-2", "proxy-node-3"] {
+        assert_eq!(find(node, "ProxyNode/Purge", "http://purged.example/")["result"], "ok");
+    }
+    assert!(records.is_sorted_by_key(|record| record["when"].as_str().expect("a time").to_owned()));
+    assert_eq!(trail["missing"].as_array().map(Vec::len), Some(0));
+
+    let who = drain["who"].as_str().expect("who");
+    let mine = lab.json(&["audit", "--who", who]).await;
+    assert!(mine["records"].as_array().expect("records").iter().all(|record| record["who"] == who), "{mine:#}");
+    assert_eq!(lab.json(&["audit", "--who", "nobody-at-all"]).await["records"].as_array().map(Vec::len), Some(0));
+    let last = lab.json(&["audit", "-n", "1"]).await;
+    assert_eq!((last["records"].as_array().map(Vec::len), &last["more"]), (Some(1), &Value::Bool(true)));
+    assert!(lab.ok(&["audit"]).await.contains("Registry/SetAdminState"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_shows_the_cluster_once() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    client::once(lab.frontend(), "GET", &origin.url("/bytes/10"), &[], b"").await.expect("an answer");
+    let picture = wait::until("every node is usable in top", || async {
+        let picture = lab.json(&["top", "--once", "--interval", "200ms"]).await;
+        (picture["total"]["nodes_usable"] == 3).then_some(picture)
+    })
+    .await;
+    assert_eq!(picture["balancers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(picture["servers"].as_array().map(Vec::len), Some(3));
+    assert!(picture["nodes"].as_array().expect("nodes").iter().all(|node| node["memory"].as_u64() > Some(1_000_000)), "{picture:#}");
+    assert_eq!(picture["silent"].as_array().map(Vec::len), Some(0));
+    lab.signal("proxy-node-1", nix::sys::signal::Signal::SIGSTOP);
+    let picture = lab.json(&["top", "--once", "--interval", "200ms"]).await;
+    assert_eq!(picture["silent"][0]["name"], "proxy-node-1", "{picture:#}");
+    let text = lab.ok(&["top", "--once"]).await;
+    assert!(text.contains("proxy-node-1 does not answer") && text.contains("BACKEND") && text.contains("NODE"), "{text}");
+    lab.signal("proxy-node-1", nix::sys::signal::Signal::SIGCONT);
+}
