@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use relay::{
     fault::Fault,
-    head::{Limits, RequestHead},
-    method::Method,
+    head::Limits,
     proxy_protocol::{self, Command, Header},
     stream::{Patience, Stream},
     wheel::{Kind, Timer},
@@ -20,6 +19,7 @@ use crate::{
     node::{Local, unix_millis},
     request::Door,
     respond::{self, Circumstances, Failure},
+    tunnel,
     turn::{After, Asked, Turn},
 };
 
@@ -27,9 +27,10 @@ use crate::{
 const PROOF: Duration = Duration::from_secs(5);
 /// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer costs.
 const POOLED_IDLE: Duration = Duration::from_secs(3600);
-/// After a last answer: what the client still sends is read and dropped, so much and so long at the most.
-const LINGER_BYTES: u64 = 1 << 20;
-const LINGER: Duration = Duration::from_secs(2);
+/// After a last answer: what the client still sends is read and dropped, so much at the most.
+pub const LINGER_BYTES: u64 = 1 << 20;
+/// So long.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// The listener that a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +60,10 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
         // On the heap, and only while there is a request: thousands of idle connections should cost little.
         match Box::pin(request(&local, &mut stream, door, source, entrance)).await {
             After::Keep => {}
-            After::Close => return stream.close(LINGER_BYTES, LINGER).await,
+            After::Over => return,
+            After::Close => return Box::pin(stream.close(LINGER_BYTES, LINGER)).await,
             After::Abort => return stream.abort(),
+            After::Tunnel(open) => return Box::pin(tunnel::run(&local, stream, open)).await,
         }
     }
 }
@@ -78,7 +81,8 @@ impl Drop for Open {
 async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
     let header = match entrance {
         Entrance::Relay => {
-            let header = read_header(local, stream).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
+            let header =
+                Box::pin(read_header(local, stream)).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
             if header.is_none() {
                 local.node.metrics.refused_doors.add(1);
                 tracing::debug!(%peer, "no valid PROXY header on the relay door");
@@ -94,7 +98,7 @@ async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: E
             if !generation.trusted_downstreams.contains(peer.ip()) {
                 return None;
             }
-            read_header(local, stream).await?
+            Box::pin(read_header(local, stream)).await?
         }
     };
     let source = header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
@@ -131,25 +135,19 @@ async fn read_header(local: &Local, stream: &mut Stream) -> Option<Header> {
 async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpAddr, entrance: Entrance) -> After {
     let generation = local.node.current.load_full();
     let timeouts = &generation.document.timeouts;
-    let mut head = RequestHead::new();
+    let mut head = local.rooms.head();
     let patience = Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
     let bytes = match stream.read_request(&mut head, &Limits::default(), &patience).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return After::Abort,
-        Err(fault) => return unreadable(local, stream, source, fault).await,
+        Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,
     };
-    // A tunnel may last for days: a head that was cut out of the read buffer would hold all of it for as long.
-    let bytes = if head.method() == Method::Connect { Bytes::copy_from_slice(&bytes) } else { bytes };
     #[cfg(test)]
     crate::panic_tests::when_asked("a-handler-panics", &bytes);
     let asked = Asked { head, bytes };
-    let health_path = match entrance {
-        Entrance::Proxy(bind) => {
-            generation.document.listen.iter().find(|listen| listen.bind == bind).and_then(|listen| listen.health_path.clone())
-        }
-        Entrance::Relay => None,
-    };
-    Turn::new(local, generation, door, source, &asked).run(stream, &asked, health_path.as_deref()).await
+    let after = Turn::new(local, generation, door, source, &asked).run(stream, &asked, entrance).await;
+    local.rooms.give_head(asked.head);
+    after
 }
 
 /// Answers a request whose head cannot be read, where somebody is there to hear it.

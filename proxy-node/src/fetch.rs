@@ -14,7 +14,7 @@ use relay::{
     framing::BodyFraming,
     head::Version,
     method::Method,
-    rewrite::{HeadWriter, Persistence},
+    rewrite::{HeadWriter, Persistence, Piece},
     stream::Stream,
     wheel::{Kind, Timer},
 };
@@ -35,7 +35,7 @@ use crate::{
     },
     record::Outcome,
     relay::{self as forward, outgoing_framing},
-    request::Destination,
+    request::{self, Destination},
     respond::Failure,
     turn::{After, Asked, Turn},
 };
@@ -52,8 +52,14 @@ struct Way<'a> {
     key: Key,
     addresses: Option<Arc<[IpAddr]>>,
     facts: RequestFacts,
-    /// Name and value of every field, for Vary.
-    fields: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Way<'a> {
+    /// Name and value of every field that goes on to the origin, for Vary. What Connection nominates does not: an answer stored as if the origin had
+    /// seen it would be another request's.
+    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+        request::sent_fields(self.asked.view())
+    }
 }
 
 /// Answers a fetch.
@@ -66,14 +72,12 @@ pub async fn run(
     addresses: Option<Arc<[IpAddr]>>,
 ) -> After {
     let request = asked.view();
-    // What Connection nominates is not sent on: an answer stored as if the origin had seen it would be another request's.
-    let fields: Vec<(&[u8], &[u8])> = asked.fields().collect();
-    let facts = RequestFacts::new(request.method_text().as_bytes(), !request.framing().is_empty(), fields.iter().copied());
-    let way = Way { asked, destination, key, addresses, facts, fields };
+    let facts = RequestFacts::new(request.method_text().as_bytes(), !request.framing().is_empty(), asked.fields());
+    let way = Way { asked, destination, key, addresses, facts };
     let eligible = if turn.local.node.store.capacity() == 0 { Err(Bypass::Off) } else { policy::eligible(&way.facts) };
     if let Err(bypass) = eligible {
         let detail = if bypass == Bypass::Method { "fwd=method" } else { "fwd=bypass" };
-        return past(turn, stream, &way, detail).await;
+        return Box::pin(past(turn, stream, &way, detail)).await;
     }
     for _ in 0..MOST_LOOKS {
         match look(turn, stream, &way).await {
@@ -81,7 +85,7 @@ pub async fn run(
             Looked::Again => {}
         }
     }
-    past(turn, stream, &way, "fwd=miss; detail=contended").await
+    Box::pin(past(turn, stream, &way, "fwd=miss; detail=contended")).await
 }
 
 /// What came of one look into the cache.
@@ -91,20 +95,27 @@ enum Looked {
 }
 
 async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
-    let store = turn.local.node.store.clone();
-    let found = store.find(&way.key, way.fields.iter().copied());
-    let unfit = match &found {
+    let (stale, unfit) = match turn.local.node.store.find(&way.key, way.fields()) {
         Some(object) => match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
-            Ok(_) => {
+            Ok(age) => {
                 let Some(reader) = Reader::new(&object.body) else { return Looked::Again };
                 turn.count(|metrics| &metrics.hits);
                 turn.record.outcome = Outcome::MemHit;
-                return Looked::Answered(deliver(turn, stream, way, Source::hit(object.clone(), reader)).await);
+                return Looked::Answered(
+                    deliver(turn, stream, way, Source { object, reader, status: None, took: Duration::ZERO, age }).await,
+                );
             }
-            Err(unfit) => Some(unfit),
+            Err(unfit) => (Some(object), Some(unfit)),
         },
-        None => None,
+        None => (None, None),
     };
+    // On the heap, so that a hit costs no room for it.
+    Box::pin(miss(turn, stream, way, stale, unfit)).await
+}
+
+/// Nothing that was found is fit.
+async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, found: Option<Arc<Object>>, unfit: Option<Unfit>) -> Looked {
+    let store = turn.local.node.store.clone();
     if way.facts.directives.only_if_cached {
         return Looked::Answered(turn.refuse(stream, way.asked, Failure::OnlyIfCached, None).await);
     }
@@ -121,7 +132,7 @@ async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
         let ticket = store.lead(&way.key);
         return Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await);
     }
-    match store.join(&way.key, way.fields.iter().copied(), found.as_ref()) {
+    match store.join(&way.key, way.fields(), found.as_ref()) {
         Join::Changed(_) => Looked::Again,
         Join::Follow(outcome) => Looked::Answered(follow(turn, stream, way, outcome, stale, reason).await),
         Join::Lead(ticket) => Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await),
@@ -161,7 +172,8 @@ async fn lead(
         Ok(Lead::Object { object, reader, how, hierarchy, took }) => {
             let status = filled(turn, how, validates, reason, object.status);
             turn.record.hierarchy = hierarchy;
-            deliver(turn, stream, way, Source { object, reader, status: Some(status), took }).await
+            let age = object.freshness.age(turn.seconds());
+            deliver(turn, stream, way, Source { object, reader, status: Some(status), took, age }).await
         }
         Ok(Lead::Response(received, not_stored)) => {
             tracing::trace!(request_id = %turn.id, reason = %not_stored, "not stored");
@@ -227,7 +239,8 @@ async fn follow(
         turn.count(|metrics| &metrics.collapsed);
         turn.record.outcome = Outcome::Collapsed;
         let status = Some(format!("{reason}; collapsed"));
-        return deliver(turn, stream, way, Source { object: object.clone(), reader, status, took: began.elapsed() }).await;
+        let age = object.freshness.age(turn.seconds());
+        return deliver(turn, stream, way, Source { object: object.clone(), reader, status, took: began.elapsed(), age }).await;
     }
     let ticket = turn.local.node.store.lead(&way.key);
     lead(turn, stream, way, ticket, stale, reason).await
@@ -236,7 +249,7 @@ async fn follow(
 /// Whether what somebody else fetched answers this request too (RFC 9111 §4: as if it had been stored before).
 fn fits(way: &Way<'_>, object: &Object, now: u64, stand_in: bool) -> bool {
     let directives = &way.facts.directives;
-    vary::selects(&object.selection, way.fields.iter().copied())
+    vary::selects(&object.selection, way.fields())
         && (policy::usable(&object.freshness, directives, now).is_ok()
             || (stand_in && policy::may_stand_in(&object.freshness, directives, now, Trouble::Unreachable)))
 }
@@ -260,19 +273,15 @@ struct Source {
     status: Option<String>,
     /// How long the origin took.
     took: Duration,
-}
-
-impl Source {
-    const fn hit(object: Arc<Object>, reader: Reader) -> Self {
-        Self { object, reader, status: None, took: Duration::ZERO }
-    }
+    /// Its age now, in seconds.
+    age: u64,
 }
 
 /// Sends an object to the client.
-async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, source: Source) -> After {
-    let Source { object, mut reader, status, took } = source;
+async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source: Source) -> After {
+    let object = &source.object;
     let range = way.asked.view().value(Field::Range);
-    let serving = serve::choose(&object, &way.facts, range);
+    let serving = serve::choose(object, &way.facts, range);
     let length = object.length();
     let (code, framing) = match &serving {
         Serving::Whole => (object.status, whole_framing(length, turn.version)),
@@ -285,7 +294,7 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, source: So
     }
     turn.record.status = code;
     let keep = turn.keeps() && framing != BodyFraming::UntilClose;
-    write_head(turn, &object, &serving, framing, status.as_deref(), took, keep);
+    write_head(turn, &source, &serving, framing, keep);
     let deadline = turn.generation.document.timeouts.write;
     let body = if turn.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);
@@ -294,7 +303,9 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, source: So
         (Serving::Part(part, _), Some(whole)) => {
             writer.write(stream, &turn.out, &cut(whole, part.clone()), Rest::None, deadline).await.is_ok()
         }
-        (Serving::Whole, None) if body != BodyFraming::Empty => follow_body(turn, stream, &mut writer, &mut reader, deadline).await,
+        (Serving::Whole, None) if body != BodyFraming::Empty => {
+            Box::pin(follow_body(turn, stream, &mut writer, &mut source.reader, deadline)).await
+        }
         _ => stream.write_all(&[&turn.out], deadline).await.is_ok(),
     };
     match (sent, keep) {
@@ -348,11 +359,11 @@ fn cut(whole: &[Bytes], part: std::ops::Range<u64>) -> Vec<Bytes> {
 }
 
 /// Writes the head of a stored response into the turn's scratch.
-fn write_head(turn: &mut Turn, object: &Object, serving: &Serving, framing: BodyFraming, status: Option<&str>, took: Duration, keep: bool) {
+fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: BodyFraming, keep: bool) {
+    let (object, age) = (&*source.object, source.age);
     let mut out = std::mem::take(&mut turn.out);
     out.clear();
     begin_head(&mut out, object, serving);
-    let age = object.freshness.age(turn.seconds());
     let mut head = HeadWriter::resume(&mut out);
     match serving {
         Serving::Part(part, length) => {
@@ -362,7 +373,7 @@ fn write_head(turn: &mut Turn, object: &Object, serving: &Serving, framing: Body
         Serving::Whole | Serving::NotModified => {}
     }
     // RFC 9111 §5.1: its presence says that the answer was not made for this request.
-    if status.is_none() || age > 0 {
+    if source.status.is_none() || age > 0 {
         head.number("Age", age);
     }
     match framing {
@@ -370,19 +381,22 @@ fn write_head(turn: &mut Turn, object: &Object, serving: &Serving, framing: Body
         BodyFraming::Chunked => head.field("Transfer-Encoding", b"chunked"),
         _ => {}
     }
-    let detail = match status {
-        Some(detail) => cache_status(turn, detail),
+    let name = Piece::Text(turn.local.node.cache_name.as_bytes());
+    match &source.status {
+        Some(detail) => head.pieces("Cache-Status", &[name, Piece::Text(b"; "), Piece::Text(detail.as_bytes())]),
         None => {
             let seconds = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-            cache_status(turn, &format!("hit; ttl={}", seconds(object.freshness.lifetime).saturating_sub(seconds(age))))
+            let left = seconds(object.freshness.lifetime).saturating_sub(seconds(age));
+            head.pieces("Cache-Status", &[name, Piece::Text(b"; hit; ttl="), Piece::Number(left)]);
         }
-    };
-    head.field("Cache-Status", detail.as_bytes());
-    turn.common_fields(&mut head, took);
+    }
+    turn.common_fields(&mut head, source.took);
     head.connection(if keep { Persistence::Implied } else { Persistence::Close });
     head.finish();
-    turn.note_media_type(object.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"content-type")).map(|(_, value)| value));
     turn.out = out;
+    if turn.generation.logged {
+        turn.record.media_type = object.media_type.clone();
+    }
 }
 
 /// Whether a field goes with an answer.

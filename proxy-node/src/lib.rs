@@ -9,7 +9,7 @@
 //!
 //! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one request) → [`request`] (what it asks, and for whom) →
 //! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`upstream`] → [`relay`] → [`respond`] (the
-//! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`config`], [`dns`], [`egress`],
+//! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what they keep), [`config`], [`dns`], [`egress`],
 //! [`explain`], [`api`], [`metrics`].
 
 pub mod admit;
@@ -28,6 +28,7 @@ pub mod record;
 pub mod relay;
 pub mod request;
 pub mod respond;
+pub mod room;
 pub mod route;
 pub mod start;
 pub mod tunnel;

@@ -27,6 +27,7 @@ use crate::{
     metrics::Metrics,
     record::Recorder,
     request::{Destination, Ids},
+    room::Rooms,
 };
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
@@ -120,6 +121,8 @@ pub struct Local {
     pub pool: Pool<SocketAddr>,
     /// Makes request ids.
     pub ids: RefCell<Ids>,
+    /// Room for requests.
+    pub rooms: Rooms,
 }
 
 impl Local {
@@ -127,7 +130,13 @@ impl Local {
     #[must_use]
     pub fn new(node: Arc<Node>, worker: &Worker, seed: u64) -> Rc<Self> {
         let limits = pool::Limits { idle: node.current.load().document.timeouts.upstream_idle, ..pool::Limits::default() };
-        Rc::new(Self { pool: Pool::new(worker, limits), ids: RefCell::new(Ids::new(seed)), node, worker: worker.clone() })
+        Rc::new(Self {
+            pool: Pool::new(worker, limits),
+            ids: RefCell::new(Ids::new(seed)),
+            rooms: Rooms::default(),
+            node,
+            worker: worker.clone(),
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     cache::{key::Key, policy},
     config::Generation,
     node::Local,
-    request::{Destination, Forwarded, max_forwards},
+    request::{Destination, Forwarded},
     respond::Failure,
     turn::{After, Asked, Turn},
     upstream::{self, From, Hop},
@@ -83,7 +83,7 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
     if conditions.is_some() {
         drop = drop.union(CONDITIONS);
     }
-    let hops = if request.method() == Method::Options { max_forwards(request) } else { None };
+    let hops = if request.method() == Method::Options { request.max_forwards() } else { None };
     if hops.is_some() {
         drop = drop.with(Field::MaxForwards);
     }

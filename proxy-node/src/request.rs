@@ -40,7 +40,8 @@ impl Destination {
     fn new(authority: &Authority<'_>, default_port: u16) -> Self {
         let host = match authority.host {
             Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into(),
-            Host::V4(address) => address.to_string().into(),
+            // An address that was read is in its only spelling.
+            Host::V4(_) => authority.text.split(':').next().unwrap_or_default().into(),
             Host::V6(address) => address.to_string().into(),
         };
         Self { host, address: authority.host.address(), port: authority.port.unwrap_or(default_port) }
@@ -84,7 +85,7 @@ pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> R
         Target::Asterisk => Ok(Ask::Probe),
         Target::Absolute { scheme: Scheme::Https, .. } => Err(Failure::HttpsWithoutConnect),
         // RFC 9110 §7.6.2: at zero it is answered by whoever has it.
-        Target::Absolute { .. } if request.method() == Method::Options && max_forwards(request) == Some(0) => Ok(Ask::Probe),
+        Target::Absolute { .. } if request.method() == Method::Options && request.max_forwards() == Some(0) => Ok(Ask::Probe),
         Target::Absolute { scheme, authority, path } => {
             Ok(Ask::Fetch { destination: Destination::new(&authority, scheme.default_port()), path })
         }
@@ -98,14 +99,8 @@ pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> R
 
 /// Name and value of the fields that go to the origin as they came. What stays behind (nominated in Connection, hop-by-hop) or is written anew never
 /// reached the origin, and an answer that is kept for it would be kept for the wrong request.
-pub fn sent_fields(request: Request<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn sent_fields(request: Request<'_>) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     request.fields().filter(|line| !line.nominated && !NODE_REQUEST.contains(line.field)).map(|line| (line.name, line.value))
-}
-
-/// Max-Forwards, where it can be read.
-#[must_use]
-pub fn max_forwards(request: Request<'_>) -> Option<u64> {
-    std::str::from_utf8(request.value(Field::MaxForwards)?).ok()?.trim().parse().ok()
 }
 
 /// Who asks, and what the next hop is told about it.

@@ -35,6 +35,12 @@ fn what_is_asked() {
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
         assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
     });
+    // RFC 9110 §7.6.2: digits, and nothing else.
+    for other in ["1", "+0", "-0", "0x0", "0,0", ""] {
+        with(&format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"), |request| {
+            assert!(matches!(ask(request, Door::Proxy, None), Ok(Ask::Fetch { .. })), "{other}");
+        });
+    }
 }
 
 #[test]

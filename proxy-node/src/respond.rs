@@ -131,7 +131,7 @@ impl Failure {
     /// Whether the client's connection must end with the answer whatever the client asked for: nobody knows where its next request begins.
     #[must_use]
     pub const fn closes(self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::RequestTimeout | Self::Limit | Self::Internal)
+        matches!(self, Self::Malformed(_) | Self::BadResponse(_) | Self::RequestTimeout | Self::Limit | Self::Internal)
     }
 
     /// What the client can do about it; empty where nothing.

@@ -1,6 +1,12 @@
 //! CONNECT: a connection to the destination, or through a parent proxy, and then bytes both ways.
+//!
+//! A tunnel may last for days: what the request needed goes before it begins, and of the rest only what its record will say is kept.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use relay::{
     framing::BodyFraming,
@@ -13,22 +19,44 @@ use relay::{
 };
 
 use crate::{
+    connection::{LINGER, LINGER_BYTES},
     node::Local,
     relay::{Outgoing, deadlines, write_request},
     request::Destination,
     respond::Failure,
-    turn::{After, Asked, Turn},
+    turn::{Account, After, Asked, Turn},
     upstream::{self, From, Hop},
 };
 
-/// Opens the tunnel and runs it to its end.
-pub async fn run(
+/// A tunnel that a 2xx has opened.
+pub struct Open {
+    upstream: Stream,
+    /// It may be silent for so long.
+    idle: Duration,
+    account: Account,
+    /// What the client had been sent on its connection before the request.
+    sent_before: u64,
+}
+
+impl Open {
+    /// What is left of a request that became a tunnel.
+    #[must_use]
+    pub fn new(turn: Turn, upstream: Stream, sent_before: u64) -> Self {
+        Self { upstream, idle: turn.generation.document.timeouts.tunnel_idle, account: turn.account(), sent_before }
+    }
+}
+
+/// Connects, and tells the client that the tunnel is there. Answers the other end.
+///
+/// # Errors
+/// The client has had its refusal, or is gone.
+pub async fn open(
     turn: &mut Turn,
     stream: &mut Stream,
     asked: &Asked,
     destination: &Destination,
     addresses: Option<Arc<[IpAddr]>>,
-) -> After {
+) -> Result<Stream, After> {
     let began = Instant::now();
     let generation = turn.generation.clone();
     let route = Turn::route(&generation, destination);
@@ -36,9 +64,9 @@ pub async fn run(
         Ok(hop) => through(turn, asked, hop).await,
         Err(failure) => Err(failure),
     };
-    let mut hop = match opened {
+    let hop = match opened {
         Ok(hop) => hop,
-        Err(failure) => return turn.refuse(stream, asked, failure, None).await,
+        Err(failure) => return Err(turn.refuse(stream, asked, failure, None).await),
     };
     turn.record.hierarchy = hop.hierarchy();
     turn.record.status = 200;
@@ -50,32 +78,38 @@ pub async fn run(
     turn.out = out;
     if stream.write_all(&[&turn.out], generation.document.timeouts.write).await.is_err() {
         turn.record.aborted = true;
-        return After::Abort;
+        return Err(After::Abort);
     }
-    turn.out = Vec::new();
-    let metrics = &turn.local.node.metrics;
     turn.count(|metrics| &metrics.tunnels);
+    Ok(hop.stream)
+}
+
+/// Runs it to its end, and writes it down.
+pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
+    let metrics = &local.node.metrics;
     metrics.active_tunnels.add(1);
-    let open = Open(&turn.local);
-    let report = tunnel::run(stream, &mut hop.stream, &tunnel::Options { idle: generation.document.timeouts.tunnel_idle }).await;
-    drop(open);
+    let active = Active(local);
+    let report = tunnel::run(&mut client, &mut open.upstream, &tunnel::Options { idle: open.idle }).await;
+    drop(active);
     metrics.bytes_from_origins.add(report.b_to_a);
+    let Open { upstream, mut account, sent_before, .. } = *open;
+    account.record.aborted = matches!(report.end, End::A(_));
+    account.close(local, client.sent().saturating_sub(sent_before));
     match report.end {
-        End::Finished | End::Idle => After::Close,
+        End::Finished | End::Idle => Box::pin(client.close(LINGER_BYTES, LINGER)).await,
         // A reset goes on as a reset: neither side may take what it got for everything.
         End::A(_) => {
-            turn.record.aborted = true;
-            hop.stream.abort();
-            After::Abort
+            upstream.abort();
+            client.abort();
         }
-        End::B(_) => After::Abort,
+        End::B(_) => client.abort(),
     }
 }
 
 /// Counts a tunnel as open, even when its worker is cut.
-struct Open<'a>(&'a Local);
+struct Active<'a>(&'a Local);
 
-impl Drop for Open<'_> {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.node.metrics.active_tunnels.subtract(1);
     }

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use relay::{
+    field::Field,
     head::{Request, RequestHead, Version},
     method::Method,
     respond::Canned,
@@ -22,6 +23,7 @@ use crate::{
     admit::{Answer, Decision, Question},
     cache::key::Key,
     config::Generation,
+    connection::Entrance,
     fetch,
     metrics::{Metrics, Tally},
     node::{Local, unix_millis},
@@ -32,14 +34,17 @@ use crate::{
 };
 
 /// What becomes of the client's connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// The next request may come.
     Keep,
     /// It ends, and what the client still sends is read and dropped for a moment.
     Close,
+    /// It ends; the client has nothing more to send.
+    Over,
     /// It ends in a way that cannot be taken for a complete answer.
     Abort,
+    /// It is a tunnel from now on.
+    Tunnel(Box<tunnel::Open>),
 }
 
 /// The state of one request.
@@ -72,11 +77,35 @@ pub struct Turn {
     pub out: Vec<u8>,
 }
 
+/// What is counted and written down when a request ends.
+pub struct Account {
+    /// So far.
+    pub record: Record,
+    /// Whether anybody wants to know.
+    written: bool,
+    started: Instant,
+    now: u64,
+}
+
+impl Account {
+    /// It has ended; the client was sent so many bytes.
+    pub fn close(mut self, local: &Local, sent: u64) {
+        local.node.metrics.bytes_to_clients.add(sent);
+        if !self.written {
+            return;
+        }
+        self.record.bytes = sent;
+        self.record.elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.record.ended_at = self.now + self.record.elapsed;
+        local.node.recorder.record(self.record);
+    }
+}
+
 /// A request: the index of its head, and the bytes.
 #[derive(Clone)]
 pub struct Asked {
     /// Index.
-    pub head: RequestHead,
+    pub head: Box<RequestHead>,
     /// Bytes.
     pub bytes: Bytes,
 }
@@ -125,7 +154,7 @@ impl Turn {
             persistent: asked.head.persistent(),
             probe: false,
             record,
-            out: Vec::with_capacity(1024),
+            out: local.rooms.buffer(),
             generation,
         }
     }
@@ -137,9 +166,9 @@ impl Turn {
     }
 
     /// Answers the request, to the end, and writes it down.
-    pub async fn run(mut self, stream: &mut Stream, asked: &Asked, health_path: Option<&str>) -> After {
+    pub async fn run(mut self, stream: &mut Stream, asked: &Asked, entrance: Entrance) -> After {
         let sent_before = stream.sent();
-        let after = match request::ask(asked.view(), self.door, health_path) {
+        let after = match request::ask(asked.view(), self.door, self.health_path(entrance)) {
             Ok(ask @ (Ask::Health | Ask::Probe)) => {
                 // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
                 self.persistent &= asked.head.framing().is_empty();
@@ -147,12 +176,14 @@ impl Turn {
             }
             Ok(Ask::Fetch { destination, path }) => {
                 self.begin(&destination);
-                // What a fetch needs is much more than a tunnel does, which would hold room for it as long as it lasts.
-                Box::pin(self.fetch(stream, asked, &destination, path)).await
+                self.fetch(stream, asked, &destination, path).await
             }
             Ok(Ask::Tunnel(destination)) => {
                 self.begin(&destination);
-                self.tunnel(stream, asked, &destination).await
+                match Box::pin(self.tunnel(stream, asked, &destination)).await {
+                    Ok(upstream) => return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before))),
+                    Err(after) => after,
+                }
             }
             Err(failure) => {
                 self.count(|metrics| &metrics.requests);
@@ -160,7 +191,16 @@ impl Turn {
             }
         };
         self.finish(stream.sent().saturating_sub(sent_before));
-        after
+        match after {
+            After::Close if asked.head.is_last() && stream.input().is_empty() => After::Over,
+            other => other,
+        }
+    }
+
+    /// The path under which the listener of this connection says whether the node serves.
+    fn health_path(&self, entrance: Entrance) -> Option<&str> {
+        let Entrance::Proxy(bind) = entrance else { return None };
+        self.generation.document.listen.iter().find(|listen| listen.bind == bind)?.health_path.as_deref()
     }
 
     fn begin(&mut self, destination: &Destination) {
@@ -194,18 +234,19 @@ impl Turn {
         fetch::run(self, stream, asked, destination, key, addresses).await
     }
 
-    async fn tunnel(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination) -> After {
+    /// The other end of the tunnel, once the client knows that it is there.
+    async fn tunnel(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination) -> Result<Stream, After> {
         self.record.outcome = Outcome::Tunnel;
         match self.admit(asked, destination).await {
-            Ok(addresses) => tunnel::run(self, stream, asked, destination, addresses).await,
-            Err((failure, decision)) => self.refuse(stream, asked, failure, decision).await,
+            Ok(addresses) => tunnel::open(self, stream, asked, destination, addresses).await,
+            Err((failure, decision)) => Err(self.refuse(stream, asked, failure, decision).await),
         }
     }
 
     /// Asks the rules. Answers the addresses of the destination where a rule wanted them.
     async fn admit(&mut self, asked: &Asked, destination: &Destination) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
         let request = asked.view();
-        if via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
+        if request.lines().has(Field::Via) && via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
             return Err((Failure::Loop, None));
         }
         let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
@@ -237,6 +278,12 @@ impl Turn {
 
     /// Answers with a failure.
     pub async fn refuse(&mut self, stream: &mut Stream, asked: &Asked, failure: Failure, decision: Option<Decision>) -> After {
+        let keep = self.write_refusal(asked, failure, decision);
+        self.send(stream, keep).await
+    }
+
+    /// Writes the answer into the scratch. Whether the connection outlives it.
+    fn write_refusal(&mut self, asked: &Asked, failure: Failure, decision: Option<Decision>) -> bool {
         let request = asked.view();
         match failure {
             Failure::Denied | Failure::Egress(_) => self.count(|metrics| &metrics.denied),
@@ -270,7 +317,7 @@ impl Turn {
         self.out.clear();
         let now = UNIX_EPOCH + Duration::from_millis(self.now);
         respond::write(&mut self.out, failure, &circumstances, now, self.method == Method::Head, !keep);
-        self.send(stream, keep).await
+        keep
     }
 
     /// Whether the connection outlives this request, as far as client and drain are concerned.
@@ -308,8 +355,10 @@ impl Turn {
 
     /// Notes the media type of the answer for the log.
     pub fn note_media_type(&mut self, value: Option<&[u8]>) {
-        if self.generation.logged {
-            self.record.media_type = String::from_utf8_lossy(value.unwrap_or_default()).into();
+        if self.generation.logged
+            && let Some(value) = value
+        {
+            self.record.media_type = String::from_utf8_lossy(value).into();
         }
     }
 
@@ -338,16 +387,16 @@ impl Turn {
         self.send(stream, keep).await
     }
 
-    fn finish(mut self, sent: u64) {
-        let metrics = &self.local.node.metrics;
-        metrics.bytes_to_clients.add(sent);
-        if !self.generation.logged || self.probe {
-            return;
-        }
-        self.record.bytes = sent;
-        self.record.elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.record.ended_at = self.now + self.record.elapsed;
-        self.local.node.recorder.record(self.record);
+    fn finish(self, sent: u64) {
+        let local = self.local.clone();
+        self.account().close(&local, sent);
+    }
+
+    /// All that is left of a request when it ends.
+    #[must_use]
+    pub fn account(self) -> Account {
+        self.local.rooms.give_buffer(self.out);
+        Account { written: self.generation.logged && !self.probe, record: self.record, started: self.started, now: self.now }
     }
 
     /// The route of a request.

@@ -20,8 +20,8 @@ const MERGED: usize = 64 * 1024;
 /// The body.
 #[derive(Debug)]
 pub struct Body {
-    /// All of it, once it is there: what hits read, without a lock.
-    whole: OnceLock<Box<[Bytes]>>,
+    /// All of it and its length, once it is there: what hits read, without a lock.
+    whole: OnceLock<(Box<[Bytes]>, u64)>,
     state: Mutex<State>,
 }
 
@@ -106,7 +106,7 @@ impl Body {
         state.end = Some(End::Complete);
         if state.retains {
             // Readers count segments, so the merged ones are for those who begin now.
-            self.whole.get_or_init(|| merged(&state.segments));
+            self.whole.get_or_init(|| (merged(&state.segments), state.length));
         }
         wake(state);
     }
@@ -154,7 +154,7 @@ impl Body {
     /// Bytes appended so far.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.lock().length
+        self.whole.get().map_or_else(|| self.lock().length, |(_, length)| *length)
     }
 
     /// Whether nothing has been appended.
@@ -166,7 +166,7 @@ impl Body {
     /// All of it, once it is complete and kept.
     #[must_use]
     pub fn whole(&self) -> Option<&[Bytes]> {
-        self.whole.get().map(|segments| &**segments)
+        self.whole.get().map(|(segments, _)| &**segments)
     }
 
     /// Whether it ended before it was complete.

@@ -6,6 +6,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    io::Write,
     net::Ipv6Addr,
     sync::Arc,
 };
@@ -27,7 +28,8 @@ impl Key {
         url.extend_from_slice(b"http://");
         push_host(&mut url, host);
         if port != 80 {
-            url.extend_from_slice(format!(":{port}").as_bytes());
+            // Writing to a Vec cannot fail.
+            drop(write!(url, ":{port}"));
         }
         match path.first() {
             Some(b'/') => {}
@@ -84,7 +86,9 @@ impl Key {
 /// Host as in a URL: lower case; IPv6 in brackets in its canonical spelling.
 fn push_host(url: &mut Vec<u8>, host: &str) {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<Ipv6Addr>() {
+    if bare.contains(':')
+        && let Ok(address) = bare.parse::<Ipv6Addr>()
+    {
         url.extend_from_slice(format!("[{address}]").as_bytes());
     } else {
         url.extend(host.bytes().map(|byte| byte.to_ascii_lowercase()));

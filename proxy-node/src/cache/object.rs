@@ -22,6 +22,8 @@ pub struct Object {
     pub status: u16,
     /// Status line and fields as they are sent on, each line with its CRLF; without framing, Age, and the empty line.
     pub head: Bytes,
+    /// Content-Type, for the log; empty: none.
+    pub media_type: Box<str>,
     /// The request fields that select it.
     pub selection: Selection,
     /// How long it lives.
@@ -56,9 +58,11 @@ impl Object {
         declared: Option<u64>,
         body: Arc<Body>,
     ) -> Self {
+        let media_type = fields(&head).find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
         Self {
             key,
             status: facts.status,
+            media_type: media_type.map_or_else(Box::default, |(_, value)| String::from_utf8_lossy(value).into()),
             head,
             selection,
             freshness,

@@ -262,6 +262,33 @@ fn an_answer_that_overtakes_its_request_ends_the_connection_in_words() {
 }
 
 #[test]
+fn a_response_that_has_no_meaning_ends_the_connection_of_its_client() {
+    for method in ["GET", "POST"] {
+        let origin = Origin::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx".to_vec(), Then::Keep);
+        let proxy = Proxy::start();
+        let mut stream = connect(proxy.address);
+        stream.write_all(format!("{method} {} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
+        let reply = read_reply(&mut stream, method);
+        assert_eq!((reply.status, reply.field("connection")), (502, Some("close")), "{method}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{method}");
+    }
+}
+
+#[test]
+fn a_client_that_has_said_that_it_is_done_is_not_waited_for() {
+    let origin = Origin::answering(response("", "hello"), Then::Keep);
+    let proxy = Proxy::start();
+    let mut stream = connect(proxy.address);
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut stream, "GET").status, 200);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    // The node has closed both directions: what comes now is answered with a reset.
+    while stream.write_all(b"x").is_ok() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn interim_responses_come_to_an_end() {
     for method in ["GET", "POST"] {
         let origin = Origin::start(|stream, _| {
