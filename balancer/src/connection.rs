@@ -8,8 +8,8 @@ use std::{
 };
 
 use relay::{
+    clock,
     fault::Fault,
-    field::Field,
     head::{Limits, RequestHead},
     method::Method,
     stream::{Patience, Stream},
@@ -45,6 +45,7 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
     counts.connections.up();
     counts.active_connections.up();
     let _active = Active(&counts.active_connections);
+    let name = Text::of(peer.ip().to_canonical());
     loop {
         if client.input().is_empty() {
             let idle = patience(desk.backend(&frontend.name).1.as_deref()).idle;
@@ -54,7 +55,7 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
                 Ok(0) | Err(_) => return,
             }
         }
-        match Box::pin(turn(&desk, &frontend, &mut client, peer)).await {
+        match Box::pin(turn(&desk, &frontend, &mut client, (peer, &name))).await {
             Next::Stay => {}
             Next::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
             Next::Abort => return client.abort(),
@@ -65,17 +66,18 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
 }
 
 /// One request, whose first byte is there.
-async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: SocketAddr) -> Next {
-    let mut head = RequestHead::new();
+async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
+    let mut head = desk.head();
     let patience = patience(desk.backend(&frontend.name).1.as_deref());
     match client.read_request(&mut head, &Limits::with_room(), &patience).await {
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
             let (_, backend) = desk.backend(&frontend.name);
-            let name = Text::of(peer.ip().to_canonical());
             let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());
-            request::serve(desk, &asked, backend, client).await
+            let next = request::serve(desk, &asked, backend, client).await;
+            desk.give_head(head);
+            next
         }
         Ok(None) => Next::Over,
         Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, &Refusal::Malformed(malformed)).await,
@@ -123,10 +125,7 @@ fn asked<'a>(
     (peer, name): (SocketAddr, &'a str),
     backend: Option<&Backend>,
 ) -> Asked<'a> {
-    let forwards = matches!(head.method(), Method::Options | Method::Trace)
-        .then(|| head.view(bytes).value(Field::MaxForwards))
-        .flatten()
-        .and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    let forwards = matches!(head.method(), Method::Options | Method::Trace).then(|| head.view(bytes).max_forwards()).flatten();
     Asked {
         frontend,
         frontend_address: frontend.address(),
@@ -134,7 +133,7 @@ fn asked<'a>(
         bytes,
         peer,
         client: name,
-        id: desk.ids().next(SystemTime::now()),
+        id: desk.ids().next(clock::wall()),
         began: Instant::now(),
         max_forwards: forwards.and_then(|it| it.checked_sub(1)),
         ends_here: forwards == Some(0),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{pool::Pool, retry::Budget, worker::Worker};
+use relay::{head::RequestHead, pool::Pool, retry::Budget, worker::Worker};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
@@ -179,8 +179,8 @@ impl Backend {
 /// Everything of one snapshot.
 struct Table {
     number: u64,
-    /// By frontend.
-    frontends: HashMap<String, Rc<Backend>>,
+    /// By frontend. Few: a scan is quicker than a hash.
+    frontends: Vec<(String, Rc<Backend>)>,
     backends: Vec<Rc<Backend>>,
     /// Keys of the servers to which idle connections are kept. Few: a scan is quicker than a hash.
     pooled: Vec<u64>,
@@ -197,6 +197,7 @@ struct Inner {
     idle: Pool<u64>,
     journal: Journal,
     scratch: RefCell<Vec<Room>>,
+    heads: RefCell<Vec<Box<RequestHead>>>,
     ids: Ids,
 }
 
@@ -204,13 +205,14 @@ impl Desk {
     /// A desk for this worker, with what is known now.
     #[must_use]
     pub fn new(worker: &Worker, shared: &Arc<Shared>) -> Self {
-        let table = Rc::new(Table { number: 0, frontends: HashMap::new(), backends: Vec::new(), pooled: Vec::new() });
+        let table = Rc::new(Table { number: 0, frontends: Vec::new(), backends: Vec::new(), pooled: Vec::new() });
         let desk = Self(Rc::new(Inner {
             worker: worker.clone(),
             shared: Arc::clone(shared),
             table: RefCell::new(table),
             idle: Pool::new(worker, relay::pool::Limits::default()),
             scratch: RefCell::default(),
+            heads: RefCell::default(),
             ids: Ids::seeded(seed()),
             journal: Journal::new(shared.records.clone()),
         }));
@@ -248,6 +250,20 @@ impl Desk {
         &self.0.ids
     }
 
+    /// Room for the index of a request's head; to be given back with [`Desk::give_head`].
+    #[must_use]
+    pub fn head(&self) -> Box<RequestHead> {
+        self.0.heads.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestHead::new()))
+    }
+
+    /// Takes it back.
+    pub fn give_head(&self, head: Box<RequestHead>) {
+        let mut kept = self.0.heads.borrow_mut();
+        if kept.len() < SCRATCHES {
+            kept.push(head);
+        }
+    }
+
     /// Room for an attempt; to be given back with [`Desk::give`].
     #[must_use]
     pub fn scratch(&self) -> Room {
@@ -266,7 +282,8 @@ impl Desk {
     #[must_use]
     pub fn backend(&self, frontend: &str) -> (u64, Option<Rc<Backend>>) {
         let table = self.0.table.borrow();
-        (table.number, table.frontends.get(frontend).cloned())
+        let found = table.frontends.iter().find(|(name, _)| name == frontend);
+        (table.number, found.map(|(_, backend)| Rc::clone(backend)))
     }
 
     /// Whether idle connections to a server are worth keeping.

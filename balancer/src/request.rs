@@ -168,7 +168,6 @@ pub async fn serve(desk: &Desk, asked: &Asked<'_>, backend: Option<Rc<Backend>>,
     }
     let view = asked.view();
     desk.journal().add(&Record {
-        at: desk.journal().now(),
         id: asked.id,
         client: asked.client,
         frontend: &asked.frontend.name,
@@ -214,7 +213,14 @@ impl Passage<'_> {
                 Attempt { desk: self.desk, asked, backend: &self.backend, slot, tried: self.tried.as_slice(), number: self.number, afresh };
             match attempt.run(client, &mut upload, scratch).await {
                 Outcome::Relayed { status, reusable } => {
-                    return self.end(if reusable { Next::Stay } else { Next::Close }, status, slot, "");
+                    let next = if reusable {
+                        Next::Stay
+                    } else if asked.head.is_last() && client.input().is_empty() {
+                        Next::Over
+                    } else {
+                        Next::Close
+                    };
+                    return self.end(next, status, slot, "");
                 }
                 Outcome::Tunnel { upstream, status } => {
                     let open = Open {

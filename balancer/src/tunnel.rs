@@ -73,7 +73,6 @@ pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: So
         End::B(_) => "tunnel_broken",
     };
     desk.journal().add(&Record {
-        at: desk.journal().now(),
         id: open.id,
         client: &peer.ip().to_canonical().to_string(),
         frontend: &frontend.name,

@@ -189,6 +189,33 @@ async fn options_that_may_go_no_further_are_answered_here() {
     let answer = client.request("OPTIONS", "http://o/", &[("Max-Forwards", "5")], b"").await.expect("an answer");
     assert_eq!(answer.status(), 200);
     assert_eq!(cluster.arrivals()[0].head.field("max-forwards"), Some("4"));
+    // RFC 9110 §7.6.2: digits, and nothing else.
+    let answer = cluster.open().await.request("OPTIONS", "http://o/", &[("Max-Forwards", "+0")], b"").await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(cluster.arrivals()[1].head.field("max-forwards"), Some("+0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_overtakes_its_request_ends_the_connection_in_words() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].set(Mode::Overtake);
+    let mut client = cluster.open().await;
+    client.send(b"POST http://o/ HTTP/1.1\r\nHost: o\r\nContent-Length: 100\r\n\r\nhalf").await.expect("sent");
+    let answer = client.answer("POST").await.expect("an answer");
+    assert_eq!((answer.status(), answer.head.field("connection")), (200, Some("close")));
+    assert!(client.head().await.is_err(), "nothing more comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_body_comes_whole_and_its_connection_is_kept() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.open().await;
+    for before in 0..3 {
+        cluster.nodes[0].set(Mode::Large);
+        let answer = client.request("GET", "http://o/", &[], b"").await.expect("an answer");
+        assert!(answer.body.len() == 1_000_000 && answer.body.iter().all(|byte| *byte == b'x'));
+        assert_eq!(cluster.arrivals().last().map(|it| it.before), Some(before));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,9 @@ impl Attempt<'_> {
     /// Makes it.
     pub async fn run(&self, client: &mut Stream, upload: &mut Upload, scratch: &mut Scratch) -> Outcome {
         let releases = self.slot.server.signs.releases();
-        let owing = self.slot.owing(Instant::now());
+        // The first one begins when the request's head is complete: the clock need not be asked again.
+        let now = if self.number == 1 { self.asked.began } else { Instant::now() };
+        let owing = self.slot.owing(now);
         let counts = self.slot.counts();
         counts.requests.up();
         let (mut upstream, pooled) = match self.connection(releases).await {
@@ -287,6 +289,8 @@ impl Attempt<'_> {
         let stays = method != Method::Connect
             && self.asked.head.persistent()
             && outgoing != BodyFraming::UntilClose
+            // An answer that overtakes the request's body says so now: what is left of the body may never be read.
+            && exchange.upload_done()
             && !self.desk.worker().leaving();
         self.write_response(scratch, &bytes, incoming, outgoing, if tunnel { Persistence::Implied } else { self.persistence(stays) });
         let finished = exchange.finish(&scratch.out, incoming, outgoing).await;

@@ -54,6 +54,10 @@ pub enum Mode {
     InterimsForEver,
     /// Answers CONNECT with a 2xx that announces a body.
     FramedTunnel,
+    /// Answers as soon as it has the head.
+    Overtake,
+    /// Answers 200 with a megabyte.
+    Large,
 }
 
 /// One request that a fake node has seen.
@@ -162,6 +166,9 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut reader = Reader::new(std::io::Cursor::new(seen).chain(read));
     let mut before = 0;
     while let Ok(Some(head)) = reader.head().await {
+        if *shared.mode.lock().unwrap() == Mode::Overtake {
+            respond(&head, Mode::Serve, &shared, &mut write).await;
+        }
         let Ok(body) = reader.body(&head).await else { return };
         if head.line.starts_with("OPTIONS * ") {
             *shared.probes.lock().unwrap() += 1;
@@ -211,7 +218,8 @@ async fn respond(head: &Head, mode: Mode, shared: &Shared, write: &mut (impl tok
     let name = &shared.name;
     let ok = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nShoal-Origin-Time: 3\r\nX-Node: {name}\r\n\r\n");
     let text = match mode {
-        Mode::Serve => ok(name.len()) + name,
+        Mode::Serve | Mode::Overtake => ok(name.len()) + name,
+        Mode::Large => ok(1_000_000) + &"x".repeat(1_000_000),
         Mode::CloseUnanswered => return false,
         Mode::Silent | Mode::InterimsForEver | Mode::FramedTunnel => std::future::pending().await,
         Mode::CutSmall => {
