@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod completions;
 mod config;
+mod console;
 mod context;
 mod doctor;
 mod explain;
@@ -56,6 +57,7 @@ enum Command {
     Logs(logs::Options),
     Audit(audit::Options),
     Pki(pki::Options),
+    Console(console::Options),
     Ready(ready::Options),
     Completions(completions::Options),
     Serve(serve::Options),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Logs(options) => output::conclude(cluster::block_on(logs::run(options))),
         Command::Audit(options) => output::conclude(cluster::block_on(audit::run(options))),
         Command::Pki(options) => output::conclude(pki::run(options)),
+        Command::Console(options) => output::conclude(console::run(options)),
         Command::Ready(options) => output::conclude(cluster::block_on(ready::run(options))),
         Command::Completions(options) => output::conclude(completions::run::<Cli>(&options)),
         Command::Serve(options) => serve::run(options),

@@ -28,6 +28,8 @@ enum Process {
     ProxyNode(Box<proxy_node::Options>),
     /// Load balancer in front of the nodes
     Balancer(Box<balancer::Options>),
+    /// Web page
+    Console(Box<::console::Options>),
 }
 
 pub fn run(options: Options) -> ExitCode {
@@ -37,6 +39,7 @@ pub fn run(options: Options) -> ExitCode {
         Process::HealthChecker(options) => health_checker::run(*options),
         Process::ProxyNode(options) => proxy_node::run(*options),
         Process::Balancer(options) => balancer::run(*options),
+        Process::Console(options) => ::console::run(*options),
     };
     chassis::exit(result)
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use comfy_table::Cell;
 
-use super::description::Description;
+use super::{description::Description, material::CONSOLE_USER};
 use crate::output;
 
 /// Endpoints, pids, a line that works, and what to do next.
 #[must_use]
-pub fn text(description: &Description, directory: &Path, is_default: bool) -> String {
+pub fn text(description: &Description, directory: &Path, is_default: bool, password: &str) -> String {
     let rows = description.processes.iter().map(|process| {
         let endpoints: Vec<_> = process.endpoints.iter().map(|(purpose, address)| format!("{purpose} {address}")).collect();
         vec![Cell::new(&process.name), Cell::new(process.pid), Cell::new(endpoints.join("  "))]
@@ -19,12 +19,16 @@ pub fn text(description: &Description, directory: &Path, is_default: bool) -> St
     let second = description.frontends.get(1).map_or(String::new(), |second| format!("   (or http://{second})"));
     let chosen = if is_default { String::new() } else { format!(" --data-dir {}", directory.display()) };
     let node = description.processes.iter().find(|process| process.service == "proxy-node").map_or("proxy-node-1", |node| &node.name);
+    let console = description.processes.iter().find_map(|process| process.endpoints.get("console")).map_or("", String::as_str);
+    let user = CONSOLE_USER;
     format!(
         "{table}
 
 The lab is ready. Loopback clients may reach any origin, loopback origins included, except the cluster's own ports.
 
   curl -x http://{first} https://example.com/{second}
+
+  http://{console}/      the cluster as a page; log in as {user} with the password {password} to drain nodes there
 
 Next, in another terminal:
   shoal status{chosen}

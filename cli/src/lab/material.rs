@@ -167,6 +167,29 @@ impl Papers {
     }
 }
 
+/// Name of the user of the lab's console.
+pub const CONSOLE_USER: &str = "operator";
+
+/// The password of the lab's console, for its owner's eyes only, inside its data directory.
+const PASSWORD: &str = "console.password";
+
+/// The console's user and password, made once and kept. Whoever deletes the file gets another password.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn console_password(directory: &Path) -> Result<String> {
+    let path = directory.join(PASSWORD);
+    let users = directory.join(plan::USERS);
+    if let (Ok(password), true) = (std::fs::read_to_string(&path), users.exists()) {
+        return Ok(password.trim().to_owned());
+    }
+    let password = console::auth::random::<10>()?;
+    console::auth::users::set(&users, CONSOLE_USER, &password)?;
+    let text = format!("{password}\n");
+    chassis::data_dir::write_atomically(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(password)
+}
+
 /// Gives the cluster its first revision, when it has none yet.
 ///
 /// # Errors
@@ -226,6 +249,19 @@ mod tests {
         assert!(matches!(Bundle::choose(scratch.path(), None, None), Ok(Bundle::Keep)));
         assert!(matches!(Bundle::choose(scratch.path(), Some(files), None), Ok(Bundle::Keep)), "the same again");
         assert!(Bundle::choose(scratch.path(), None, Some("http://proxy.test:3128")).is_err(), "another");
+    }
+
+    #[test]
+    fn the_console_has_one_user_whose_password_stays() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let password = console_password(scratch.path()).unwrap();
+        assert_eq!(console_password(scratch.path()).unwrap(), password);
+        let users = console::auth::users::Users::open(Some(scratch.path().join(plan::USERS))).unwrap();
+        assert!(console::auth::users::verify(&users.hash_of(CONSOLE_USER).unwrap(), &password));
+        for file in [PASSWORD, plan::USERS] {
+            assert_eq!(std::fs::metadata(scratch.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+        }
     }
 
     #[test]

@@ -12,10 +12,14 @@ use super::ports::{Ports, Wanted};
 
 /// Services in the order in which they are started; they are drained in the opposite order.
 pub const STAGES: [&[Service]; 3] =
-    [&[Service::Registry], &[Service::ConfigService], &[Service::HealthChecker, Service::ProxyNode, Service::Balancer]];
+    [&[Service::Registry], &[Service::ConfigService], &[Service::HealthChecker, Service::ProxyNode, Service::Balancer, Service::Console]];
 
 /// Services in the order in which they are ended: what clients use first, what the others need last.
-pub const ENDING: [Service; 5] = [Service::Balancer, Service::ProxyNode, Service::HealthChecker, Service::ConfigService, Service::Registry];
+pub const ENDING: [Service; 6] =
+    [Service::Balancer, Service::ProxyNode, Service::HealthChecker, Service::Console, Service::ConfigService, Service::Registry];
+
+/// Who may log in to the lab's console, inside its data directory.
+pub const USERS: &str = "console.users";
 
 /// A process that shall run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,7 @@ pub fn members(nodes: u16, balancers: u16, checkers: u16) -> Vec<Member> {
         (Service::HealthChecker, checkers),
         (Service::ProxyNode, nodes),
         (Service::Balancer, balancers),
+        (Service::Console, 1),
     ];
     let named = |(service, count)| (1..=count).map(move |number| Member { name: format!("{service}-{number}"), service });
     counts.into_iter().flat_map(named).collect()
@@ -45,6 +50,7 @@ fn purposes(service: Service) -> &'static [&'static str] {
     match service {
         Service::ProxyNode => &["proxy", "relay", "grpc", "admin"],
         Service::Balancer => &["frontend", "grpc", "admin"],
+        Service::Console => &["console", "grpc", "admin"],
         _ => &["grpc", "admin"],
     }
 }
@@ -127,6 +133,9 @@ pub fn child(program: &Path, directory: &Path, member: &Member, ports: &Ports, p
     flag("log-format", "pretty".to_owned());
     flag("drain-propagation", propagation(member.service).to_owned());
     flag("drain-timeout", DRAIN_TIMEOUT.to_owned());
+    if member.service == Service::Console {
+        flag("users", path(&directory.join(USERS)));
+    }
     for (purpose, address) in &endpoints {
         flag(purpose, address.clone());
     }
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn everybody_has_a_place_in_the_order() {
         let members = members(3, 2, 3);
-        assert_eq!(members.len(), 10);
+        assert_eq!(members.len(), 11);
         for member in &members {
             assert_eq!(STAGES.iter().filter(|stage| stage.contains(&member.service)).count(), 1, "{}", member.name);
             assert!(ENDING.contains(&member.service));

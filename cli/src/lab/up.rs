@@ -61,6 +61,7 @@ pub fn run(options: &Up) -> Result<()> {
     ports.save(&directory)?;
     bundle.write(&directory)?;
     let papers = material::papers(&directory, &members)?;
+    let password = material::console_password(&directory)?;
     let program = std::env::current_exe().context("cannot find the shoal program itself")?;
     let hooks: BTreeMap<_, _> = std::env::vars().filter(|(name, _)| plan::is_hook(name)).collect();
     let child = |member: &plan::Member| plan::child(&program, &directory, member, &ports, &papers.of(member), hooks.clone());
@@ -68,7 +69,7 @@ pub fn run(options: &Up) -> Result<()> {
     let restart = if options.no_restart { Restart::Never } else { Restart::Always };
     // A current-thread runtime: children are started on this very thread, which their parent-death signals follow.
     block_on(async {
-        let mut lab = Lab::new(directory, children, papers.operator(), restart)?;
+        let mut lab = Lab::new(directory, children, papers.operator(), restart, password)?;
         let result = lab.run(options.data_dir.is_none()).await;
         lab.end().await;
         drop(lock as Lock);
@@ -91,10 +92,18 @@ struct Lab {
     /// Length of every log before this run.
     logged: BTreeMap<String, u64>,
     progress: ProgressBar,
+    /// Of the console's user.
+    password: String,
 }
 
 impl Lab {
-    fn new(directory: PathBuf, children: Vec<Child>, operator: description::Operator, restart: Restart) -> Result<Self> {
+    fn new(
+        directory: PathBuf,
+        children: Vec<Child>,
+        operator: description::Operator,
+        restart: Restart,
+        password: String,
+    ) -> Result<Self> {
         let (reporter, events) = mpsc::channel(64);
         std::fs::create_dir_all(directory.join("logs")).with_context(|| format!("cannot write {}", directory.display()))?;
         let length = |child: &Child| std::fs::metadata(&child.log).map_or(0, |log| log.len());
@@ -102,7 +111,7 @@ impl Lab {
         let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
         progress.enable_steady_tick(Duration::from_millis(100));
         let (keepers, pids, interrupts) = (Vec::new(), BTreeMap::new(), interrupts()?);
-        Ok(Self { directory, children, operator, restart, keepers, events, reporter, interrupts, pids, logged, progress })
+        Ok(Self { directory, children, operator, restart, keepers, events, reporter, interrupts, pids, logged, progress, password })
     }
 
     /// Starts everything and looks after it until somebody asks for the end.
@@ -115,7 +124,7 @@ impl Lab {
         self.describe().write(&self.directory)?;
         // Without the note, commands need --data-dir; nothing else depends on it.
         let note = Note::write(&self.directory).map_err(|error| output::remark(&format!("commands will need --data-dir: {error:#}"))).ok();
-        output::print(&announcement::text(&self.describe(), &self.directory, is_default || note.is_some()))?;
+        output::print(&announcement::text(&self.describe(), &self.directory, is_default || note.is_some(), &self.password))?;
         self.look_after().await
     }
 
