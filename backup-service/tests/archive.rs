@@ -1,0 +1,202 @@
+//! Archives: what is written is read, and nothing else ever is. Any cut and any flipped bit is refused, for every archive there can be.
+
+use std::{collections::BTreeMap, io::Cursor, path::Path};
+
+use backup_service::archive::{
+    FORMAT, Manifest, Part, Reason, Refused, hex,
+    manifest::Entry,
+    read::{peek, read},
+    write::write,
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn manifest(files: &Files) -> Manifest {
+    let part = Part { format: 1, taken_at: Timestamp::UNIX_EPOCH, counts: BTreeMap::new(), facts: BTreeMap::new() };
+    let entry = |(name, content): (&String, &Vec<u8>)| Entry {
+        name: name.clone(),
+        size: content.len() as u64,
+        sha256: hex(&Sha256::digest(content)),
+    };
+    Manifest {
+        format: FORMAT,
+        id: "20261122T030000Z-00002a".to_owned(),
+        created_at: "2026-11-22T03:00:00Z".parse().unwrap(),
+        created_by: "operator ann".to_owned(),
+        reason: Reason::AskedFor,
+        version: "0.1.0".to_owned(),
+        cluster_id: "a-cluster".to_owned(),
+        epoch: 3,
+        authorities: vec!["00".to_owned()],
+        parts: ["registry", "config-service"].map(|name| (name.to_owned(), part.clone())).into(),
+        entries: files.iter().map(entry).collect(),
+    }
+}
+
+fn archive(manifest: &Manifest, files: &Files) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let content = |name: &str| Ok(Cursor::new(files[name].clone()));
+    let (sha256, size) = write(&mut bytes, manifest, content).unwrap();
+    assert_eq!((sha256, size), (hex(&Sha256::digest(&bytes)), bytes.len() as u64));
+    bytes
+}
+
+fn example() -> Files {
+    [
+        ("config-service/revisions.jsonl", &b"{\"number\":1}\n"[..]),
+        ("config-service/files/00ff", &[0; 3000]),
+        ("registry/admin-states.jsonl", b""),
+        ("registry/generations.json", b"{\"given\":7}"),
+    ]
+    .map(|(name, content)| (name.to_owned(), content.to_vec()))
+    .into()
+}
+
+/// Looks at bytes as if they were an archive.
+fn look(directory: &Path, bytes: &[u8], unpack: bool) -> Result<(Manifest, Files), Refused> {
+    let path = directory.join("archive");
+    std::fs::write(&path, bytes).unwrap();
+    let opened = read(&path, unpack.then_some(directory), |_, _| {})?;
+    let mut files = Files::new();
+    for (part, parcel) in &opened.parts {
+        for entry in parcel.entries() {
+            files.insert(format!("{part}/{}", entry.name), parcel.read(&entry.name).unwrap().unwrap());
+        }
+    }
+    Ok((opened.manifest, files))
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let manifest = manifest(&files);
+    let bytes = archive(&manifest, &files);
+    assert_eq!(look(scratch.path(), &bytes, true).unwrap(), (manifest.clone(), files));
+    assert_eq!(look(scratch.path(), &bytes, false).unwrap(), (manifest.clone(), Files::new()), "only looked at");
+    assert_eq!(peek(&scratch.path().join("archive")).unwrap(), manifest);
+}
+
+#[test]
+fn every_cut_and_every_flipped_bit_is_refused() {
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let bytes = archive(&manifest(&files), &files);
+    for end in 0..bytes.len() {
+        let refused = look(scratch.path(), &bytes[..end], false);
+        assert!(matches!(refused, Err(Refused::Damaged(_) | Refused::NotOurs)), "cut at {end}: {refused:?}");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let refused = look(scratch.path(), &flipped, false);
+        assert!(matches!(refused, Err(Refused::Damaged(_) | Refused::NotOurs)), "bit {bit}: {refused:?}");
+    }
+    for extra in [&b"\0"[..], b"more", &bytes] {
+        assert!(look(scratch.path(), &[&bytes, extra].concat(), false).is_err(), "something follows");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_in_one_sentence() {
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let newer = Manifest { format: FORMAT + 1, version: "9.0.0".to_owned(), ..manifest(&files) };
+    let refused = look(scratch.path(), &archive(&newer, &files), false).unwrap_err();
+    let text = refused.to_string();
+    assert!(matches!(refused, Refused::Newer { .. }), "{text}");
+    assert!(text.contains("format 2, made by Shoal 9.0.0") && text.ends_with("restore it with that version"), "{text}");
+}
+
+#[test]
+fn what_is_no_backup_is_called_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    for bytes in [&b"PK\x03\x04 something else, long enough to be looked at, and then some more of it"[..], b"x"] {
+        assert!(matches!(look(scratch.path(), bytes, false), Err(Refused::NotOurs)));
+    }
+    assert!(matches!(look(scratch.path(), b"", false), Err(Refused::Damaged(_))));
+}
+
+#[test]
+fn an_archive_that_lies_about_itself_is_refused() {
+    type Lie = fn(&mut Manifest);
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let lies: [(&str, Lie); 5] = [
+        ("another hash", |manifest| manifest.entries[0].sha256 = "0".repeat(64)),
+        ("one entry less", |manifest| drop(manifest.entries.pop())),
+        ("one twice", |manifest| manifest.entries.push(manifest.entries[0].clone())),
+        ("more than there can be", |manifest| manifest.entries[0].size = u64::MAX),
+        ("a part that is none", |manifest| drop(manifest.parts.remove("registry"))),
+    ];
+    for (what, lie) in lies {
+        let honest = manifest(&files);
+        let mut lying = honest.clone();
+        lie(&mut lying);
+        // The entries as they are, behind a manifest that says something else.
+        let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+        let text = serde_json::to_vec(&lying).unwrap();
+        for (name, content) in [("manifest.json", &text)].into_iter().chain(files.iter().map(|(name, content)| (name.as_str(), content))) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o600);
+            tar.append_data(&mut header, name, content.as_slice()).unwrap();
+        }
+        let mut bytes = tar.into_inner().unwrap().finish().unwrap();
+        let digest = Sha256::digest(&bytes);
+        bytes.extend([&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest].concat());
+        let refused = look(scratch.path(), &bytes, true);
+        assert!(matches!(refused, Err(Refused::Damaged(_))), "{what}: {refused:?}");
+    }
+}
+
+#[test]
+fn anybody_can_read_it_with_common_tools() {
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let bytes = archive(&manifest(&files), &files);
+    // As `zstd -d` does: frames one after another, skippable ones passed over.
+    let plain = zstd::decode_all(bytes.as_slice()).unwrap();
+    let mut tar = tar::Archive::new(plain.as_slice());
+    let names: Vec<_> = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+    assert_eq!(names[0], "manifest.json");
+    assert_eq!(names[1..], *files.keys().cloned().collect::<Vec<_>>());
+    drop(scratch);
+}
+
+fn names() -> impl Strategy<Value = String> {
+    (prop_oneof![Just("registry"), Just("config-service")], "[a-z0-9]{1,20}(/[a-z0-9]{1,20})?")
+        .prop_map(|(part, name)| format!("{part}/{name}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_content_survives_and_any_damage_is_noticed(
+        files in proptest::collection::btree_map(names(), proptest::collection::vec(any::<u8>(), 0..20_000), 0..12),
+        cut in any::<prop::sample::Index>(),
+        flip in any::<prop::sample::Index>(),
+        bit in 0_u8..8,
+    ) {
+        let scratch = tempfile::tempdir().unwrap();
+        let manifest = manifest(&files);
+        let bytes = archive(&manifest, &files);
+        prop_assert_eq!(look(scratch.path(), &bytes, true).unwrap(), (manifest, files));
+        prop_assert!(look(scratch.path(), &bytes[..cut.index(bytes.len())], true).is_err());
+        let mut flipped = bytes;
+        let at = flip.index(flipped.len());
+        flipped[at] ^= 1 << bit;
+        prop_assert!(look(scratch.path(), &flipped, true).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..5_000)) {
+        let scratch = tempfile::tempdir().unwrap();
+        // Sealed, so that more than the digest gets to see them.
+        let digest = Sha256::digest(&bytes);
+        let sealed = [&bytes[..], &0x184D_2A5E_u32.to_le_bytes(), &32_u32.to_le_bytes(), &digest].concat();
+        let begun = [&0xFD2F_B528_u32.to_le_bytes()[..], &sealed].concat();
+        for bytes in [&bytes, &sealed, &begun] {
+            prop_assert!(look(scratch.path(), bytes, true).is_err());
+        }
+    }
+}
