@@ -6,6 +6,7 @@
 //! command; [`lab`] is the largest.
 
 mod audit;
+mod backup;
 mod cache;
 mod check;
 mod cluster;
@@ -52,6 +53,7 @@ enum Command {
     Config(config::Options),
     Cache(cache::Options),
     Check(check::Options),
+    Backup(backup::Options),
     Top(top::Options),
     Doctor(doctor::Options),
     Logs(logs::Options),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => output::conclude(cluster::block_on(explain::run(options))),
         Command::Config(options) => output::conclude(cluster::block_on(config::run(options))),
         Command::Cache(options) => output::conclude(cluster::block_on(cache::run(options))),
+        Command::Backup(options) => output::conclude(cluster::block_on(backup::run(options))),
         Command::Check(options) => output::conclude(cluster::block_on(check::run(options))),
         Command::Top(options) => output::conclude(cluster::block_on(top::run(options))),
         Command::Doctor(options) => doctor::run(options),

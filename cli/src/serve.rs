@@ -24,6 +24,8 @@ enum Process {
     ConfigService(Box<config_service::Options>),
     /// Probes and opinions
     HealthChecker(Box<health_checker::Options>),
+    /// Backups of the cluster's state, and the way back
+    BackupService(Box<backup_service::Options>),
     /// Caching forward proxy
     ProxyNode(Box<proxy_node::Options>),
     /// Load balancer in front of the nodes
@@ -37,6 +39,7 @@ pub fn run(options: Options) -> ExitCode {
         Process::Registry(options) => registry::run(*options),
         Process::ConfigService(options) => config_service::run(*options),
         Process::HealthChecker(options) => health_checker::run(*options),
+        Process::BackupService(options) => backup_service::run(*options),
         Process::ProxyNode(options) => proxy_node::run(*options),
         Process::Balancer(options) => balancer::run(*options),
         Process::Console(options) => ::console::run(*options),

@@ -35,6 +35,7 @@ Next, in another terminal:
   shoal explain http://example.com/{chosen}
   shoal node drain {node}{chosen}          and `shoal node enable {node}{chosen}`
   edit {bundle}/cluster.yaml, then: shoal config apply {bundle}{chosen}
+  shoal backup create{chosen}            and `shoal backup restore latest` goes back to it
 
 Logs are in {logs}. Ctrl-C, or `shoal lab stop{chosen}`, drains and ends everything.",
         bundle = directory.join("bundle").display(),

@@ -11,12 +11,22 @@ use cluster::Service;
 use super::ports::{Ports, Wanted};
 
 /// Services in the order in which they are started; they are drained in the opposite order.
-pub const STAGES: [&[Service]; 3] =
-    [&[Service::Registry], &[Service::ConfigService], &[Service::HealthChecker, Service::ProxyNode, Service::Balancer, Service::Console]];
+pub const STAGES: [&[Service]; 3] = [
+    &[Service::Registry],
+    &[Service::ConfigService],
+    &[Service::HealthChecker, Service::BackupService, Service::ProxyNode, Service::Balancer, Service::Console],
+];
 
 /// Services in the order in which they are ended: what clients use first, what the others need last.
-pub const ENDING: [Service; 6] =
-    [Service::Balancer, Service::ProxyNode, Service::HealthChecker, Service::Console, Service::ConfigService, Service::Registry];
+pub const ENDING: [Service; 7] = [
+    Service::Balancer,
+    Service::ProxyNode,
+    Service::HealthChecker,
+    Service::BackupService,
+    Service::Console,
+    Service::ConfigService,
+    Service::Registry,
+];
 
 /// Who may log in to the lab's console, inside its data directory.
 pub const USERS: &str = "console.users";
@@ -37,6 +47,7 @@ pub fn members(nodes: u16, balancers: u16, checkers: u16) -> Vec<Member> {
         (Service::Registry, 1),
         (Service::ConfigService, 1),
         (Service::HealthChecker, checkers),
+        (Service::BackupService, 1),
         (Service::ProxyNode, nodes),
         (Service::Balancer, balancers),
         (Service::Console, 1),
@@ -163,7 +174,7 @@ mod tests {
     #[test]
     fn everybody_has_a_place_in_the_order() {
         let members = members(3, 2, 3);
-        assert_eq!(members.len(), 11);
+        assert_eq!(members.len(), 12);
         for member in &members {
             assert_eq!(STAGES.iter().filter(|stage| stage.contains(&member.service)).count(), 1, "{}", member.name);
             assert!(ENDING.contains(&member.service));

@@ -1,0 +1,77 @@
+//! Steps as they come: a line each once it is done, and on a terminal how far the one is that is under way.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use proto::backup::{Step, StepState};
+
+use crate::output;
+
+/// Shows steps.
+pub struct Shown {
+    bar: ProgressBar,
+    print: fn(&str) -> Result<()>,
+}
+
+impl Shown {
+    /// The lines are the answer.
+    pub fn on_stdout() -> Self {
+        Self { bar: bar(), print: output::print }
+    }
+
+    /// The lines are remarks beside the answer.
+    pub fn on_stderr() -> Self {
+        let remark = |line: &str| {
+            output::remark(line);
+            Ok(())
+        };
+        Self { bar: bar(), print: remark }
+    }
+
+    /// Shows a step as it is now.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn show(&mut self, step: &Step) -> Result<()> {
+        match step.state() {
+            StepState::Done => {
+                let detail = if step.detail.is_empty() { String::new() } else { format!(": {}", step.detail) };
+                self.bar.suspend(|| (self.print)(&format!("  {}. {}{detail}", step.number, step.title)))?;
+                self.bar.set_message("");
+            }
+            StepState::Failed => {
+                self.bar.finish_and_clear();
+                (self.print)(&format!("  {}. {}: failed", step.number, step.title))?;
+            }
+            StepState::Running | StepState::Unspecified => {
+                let far = match (step.done, step.total) {
+                    (0, 0) => String::new(),
+                    (done, 0) => format!(" ({})", super::list::size(done)),
+                    (done, total) => format!(" ({} %)", done.saturating_mul(100) / total.max(1)),
+                };
+                self.bar.set_message(format!("{}{far}", step.title));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// On stderr, and only when that is a terminal.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// The stream ended before its end.
+pub fn cut() -> anyhow::Error {
+    anyhow!("the backup-service ended in the middle: what was begun may go on, see `shoal backup list` and its log")
+}
