@@ -1,4 +1,6 @@
-//! `shoal node`: what operators want of an instance.
+//! `shoal node`: what operators want of an instance, and how a host becomes one.
+
+mod enrol;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -15,14 +17,15 @@ use crate::{
     status::{Overview, state_name},
 };
 
-/// Take instances out of service and back, and weigh them
+/// Take instances out of service and back, weigh them, add hosts
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal node list
   shoal node drain proxy-node-2 --reason 'new disk'     finishes what it has, gets nothing new
   shoal node enable proxy-node-2
   shoal node weight proxy-node-1 3                      without a number: back to its own weight
-  shoal node accept-losses proxy-node                   losses held back as implausible are real")]
+  shoal node accept-losses proxy-node                   losses held back as implausible are real
+  shoal node enrol proxy-node proxy-node-4 --address 10.0.0.17 --registry 10.0.0.5:7001    what a bare host needs to join")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -59,6 +62,8 @@ enum Action {
         /// Service whose losses are real
         service: Service,
     },
+    /// Make everything that a bare host needs to join: a certificate and settings, as an archive to unpack there
+    Enrol(Box<enrol::Enrol>),
 }
 
 #[derive(Args)]
@@ -71,18 +76,19 @@ struct Named {
 }
 
 pub async fn run(options: Options) -> Result<()> {
-    let cluster = Cluster::open(&options.target)?;
+    let cluster = || Cluster::open(&options.target);
     let request = |named: Named| SetAdminStateRequest { name: named.name, reason: named.reason, ..Default::default() };
     let set = |named, state: AdminState| SetAdminStateRequest { admin_state: state.into(), ..request(named) };
     match options.action {
-        Action::List { service, format } => list(&cluster, service, format).await,
-        Action::Drain(named) => change(&cluster, set(named, AdminState::Drain)).await,
-        Action::Enable(named) => change(&cluster, set(named, AdminState::Ready)).await,
-        Action::Disable(named) => change(&cluster, set(named, AdminState::Maintenance)).await,
+        Action::List { service, format } => list(&cluster()?, service, format).await,
+        Action::Drain(named) => change(&cluster()?, set(named, AdminState::Drain)).await,
+        Action::Enable(named) => change(&cluster()?, set(named, AdminState::Ready)).await,
+        Action::Disable(named) => change(&cluster()?, set(named, AdminState::Maintenance)).await,
         Action::Weight { named, value } => {
-            change(&cluster, SetAdminStateRequest { weight: value, reset_weight: value.is_none(), ..request(named) }).await
+            change(&cluster()?, SetAdminStateRequest { weight: value, reset_weight: value.is_none(), ..request(named) }).await
         }
-        Action::AcceptLosses { service } => accept_losses(&cluster, service).await,
+        Action::AcceptLosses { service } => accept_losses(&cluster()?, service).await,
+        Action::Enrol(enrol) => enrol::run(&enrol, &options.target),
     }
 }
 

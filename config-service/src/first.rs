@@ -24,7 +24,8 @@ fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>
             continue;
         }
         let path = format!("{prefix}{name}");
-        if entry.file_type()?.is_dir() {
+        // Through links, which is what the directories of a mounted ConfigMap are.
+        if fs::metadata(entry.path())?.is_dir() {
             collect(&entry.path(), &format!("{path}/"), files)?;
         } else {
             files.insert(path, fs::read(entry.path())?);
@@ -68,4 +69,25 @@ pub async fn commit(store: &Store, directory: &Path, committer: &str, at: Timest
     store.save(None, Some(&revision.id)).await.fail("release the first revision", check_disk)?;
     tracing::info!(revision = revision.id, "first revision committed and released from {shown}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// As the kubelet mounts a ConfigMap: every visible name is a link into a hidden directory.
+    #[test]
+    fn a_bundle_behind_links_is_read_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = |path: &str| scratch.path().join(path);
+        fs::create_dir_all(place("..data/lists")).unwrap();
+        fs::write(place("..data/cluster.yaml"), "version: 1").unwrap();
+        fs::write(place("..data/lists/blocked.txt"), ".example").unwrap();
+        symlink("..data/cluster.yaml", place("cluster.yaml")).unwrap();
+        symlink("..data/lists", place("lists")).unwrap();
+        let files = read_directory(scratch.path()).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/blocked.txt"]);
+    }
 }

@@ -1,0 +1,225 @@
+//! `shoal node enrol`: everything that a bare host needs to join, in one archive: certificate, key, authority, cluster key, settings. What
+//! runs there is the unit of the package, and the settings are the two flags that it cannot know.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use chassis::{ClusterKey, Failure, Role, credentials, pki};
+use clap::Args;
+use cluster::Service;
+use jiff::Timestamp;
+
+use crate::{context::Target, output};
+
+/// Where the units look for what belongs to a service, below the root.
+const HOME: &str = "etc/shoal";
+/// Whose group the archive's files are: the package makes it.
+const GROUP: &str = "shoal";
+
+#[derive(Args)]
+pub struct Enrol {
+    /// What the host will run
+    service: Service,
+    /// Stable, unique name of the new instance
+    name: String,
+    /// Host name or address under which the others reach it
+    #[arg(long, value_name = "HOST", value_parser = host)]
+    address: String,
+    /// Where the registry is [default: that of the running lab]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = chassis::options::seed)]
+    registry: Vec<String>,
+    /// Where the authority is: the directory that `shoal pki init` made
+    #[arg(long, value_name = "DIR", default_value = "pki")]
+    pki: PathBuf,
+    /// The archive to write; must not exist yet [default: NAME.tar]
+    #[arg(long, value_name = "FILE")]
+    archive: Option<PathBuf>,
+    /// Where the host stands
+    #[arg(long, default_value = "", hide_default_value = true)]
+    datacenter: String,
+    /// Where in the data centre
+    #[arg(long, default_value = "", hide_default_value = true)]
+    zone: String,
+    /// How long the certificate is valid, e.g. 8760h
+    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
+    validity: Duration,
+}
+
+/// Issues the certificate, writes the archive and says what to do with it.
+///
+/// # Errors
+/// Something is missing or there already; then nothing was changed.
+pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
+    let archive = enrol.archive.clone().unwrap_or_else(|| format!("{}.tar", enrol.name).into());
+    if archive.exists() {
+        bail!("{} exists already: choose another --archive, or remove it if its host never joined", archive.display());
+    }
+    if !enrol.pki.join("ca.key").is_file() {
+        bail!("{} holds no authority: give the directory that `shoal pki init` made with --pki", enrol.pki.display());
+    }
+    let registry = registry(enrol, target)?;
+    let cluster_key = needs_cluster_key(enrol.service).then(|| ClusterKey::read(&enrol.pki.join("cluster.key"))).transpose()?;
+    let issued =
+        pki::issue(&enrol.pki, Role::Service(enrol.service), &enrol.name, std::slice::from_ref(&enrol.address), Timestamp::now(), enrol.validity)
+            .map_err(Failure::from)?;
+    let written = contents(enrol, &registry, &issued, cluster_key).and_then(|files| write(&archive, enrol.service, &files));
+    // The certificate stays, as a record that the name is taken; its key goes with the archive and nowhere else.
+    let mut withdrawn = vec![&issued.key];
+    if written.is_err() {
+        withdrawn.push(&issued.cert);
+    }
+    for file in withdrawn {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    written?;
+    output::print(&what_next(enrol, &archive))
+}
+
+/// The registry's addresses; none for the registry itself, which is its own.
+fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
+    if !enrol.registry.is_empty() || enrol.service == Service::Registry {
+        return Ok(enrol.registry.clone());
+    }
+    let found = target.find().map_err(|_| anyhow::anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?;
+    Ok(found.registry)
+}
+
+/// Balancers and nodes prove themselves to each other with it.
+const fn needs_cluster_key(service: Service) -> bool {
+    matches!(service, Service::Balancer | Service::ProxyNode)
+}
+
+/// The files of the archive: name below the service's directory, content.
+fn contents(enrol: &Enrol, registry: &[String], issued: &pki::Issued, cluster_key: Option<ClusterKey>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    // What the host would refuse at its start is refused here.
+    let files = credentials::Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
+    credentials::Credentials::load(files, chassis::Clock::system()).map_err(Failure::from)?;
+    let mut contents = vec![
+        ("ca.crt", read(&issued.ca)?),
+        ("tls.crt", read(&issued.cert)?),
+        ("tls.key", read(&issued.key)?),
+        ("environment", settings(enrol, registry).into_bytes()),
+    ];
+    contents.extend(cluster_key.map(|key| ("cluster.key", key.to_text().into_bytes())));
+    Ok(contents)
+}
+
+/// What the unit reads as its environment.
+fn settings(enrol: &Enrol, registry: &[String]) -> String {
+    let service = enrol.service;
+    let mut text = format!(
+        "# Settings of {service} {}, made by `shoal node enrol`. Every flag that `shoal serve {service} --help` shows can be set here as\n\
+         # SHOAL_<FLAG>; then: systemctl restart shoal-{service}\n",
+        enrol.name
+    );
+    for (variable, value) in [
+        ("SHOAL_REGISTRY", registry.join(",")),
+        ("SHOAL_ADVERTISE", enrol.address.clone()),
+        ("SHOAL_DATACENTER", enrol.datacenter.clone()),
+        ("SHOAL_ZONE", enrol.zone.clone()),
+    ] {
+        if !value.is_empty() {
+            text.push_str(&format!("{variable}={}\n", quoted(&value)));
+        }
+    }
+    text
+}
+
+/// As systemd.exec(5) reads it back: quotes, dollars and backslashes are themselves.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:,[]/".contains(c);
+    if value.chars().all(plain) { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
+}
+
+/// Writes the archive, whole or not at all, for its owner only. It is unpacked at the root of the host.
+fn write(archive: &Path, service: Service, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
+    let context = || format!("cannot write {}", archive.display());
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive).with_context(context)?;
+    let filled = fill(file, service, files);
+    if filled.is_err() {
+        fs::remove_file(archive).with_context(|| format!("cannot remove the unfinished {}", archive.display()))?;
+    }
+    filled.with_context(context)
+}
+
+fn fill(file: fs::File, service: Service, files: &[(&'static str, Vec<u8>)]) -> io::Result<()> {
+    let mut builder = tar::Builder::new(file);
+    let home = format!("{HOME}/{service}/");
+    builder.append_data(&mut header(tar::EntryType::Directory, 0o750, 0)?, &home, io::empty())?;
+    for (name, content) in files {
+        builder.append_data(&mut header(tar::EntryType::Regular, 0o640, content.len())?, format!("{home}{name}"), content.as_slice())?;
+    }
+    let mut file = builder.into_inner()?;
+    file.flush()?;
+    file.sync_all()
+}
+
+/// Of root's, readable by the group of the services.
+fn header(kind: tar::EntryType, mode: u32, size: usize) -> io::Result<tar::Header> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size.try_into().unwrap_or(u64::MAX));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_username("root")?;
+    header.set_groupname(GROUP)?;
+    header.set_mtime(Timestamp::now().as_second().unsigned_abs());
+    Ok(header)
+}
+
+fn what_next(enrol: &Enrol, archive: &Path) -> String {
+    let Enrol { service, name, address, .. } = enrol;
+    let file = archive.file_name().map_or_else(|| archive.display().to_string(), |name| name.to_string_lossy().into_owned());
+    format!(
+        "made {} for {service} {name}. Whoever has this file can join the cluster: copy it over a safe channel, and remove it here and there.\n\n\
+         On {address}, as root:\n  \
+         apt-get install ./shoal_{}_$(dpkg --print-architecture).deb\n  \
+         tar -xkpf {file} -C /\n  \
+         systemctl enable --now shoal-{service}\n\n\
+         Then `shoal node list --service {service}` shows it.",
+        archive.display(),
+        chassis::VERSION
+    )
+}
+
+/// Reads a host name or an address, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    if name || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("give a host name or an address without a port, such as 10.0.0.17 or node-7.example.com".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for (text, good) in [("10.0.0.17", true), ("fd00::1", true), ("node-7.example.com", true), ("node:3128", false), ("", false), ("a b", false)] {
+            assert_eq!(host(text).is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_survive_the_environment_file() {
+        for (value, written) in [
+            ("10.0.0.5:7001,[fd00::1]:7001", "10.0.0.5:7001,[fd00::1]:7001"),
+            ("room 2", "\"room 2\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+        ] {
+            assert_eq!(quoted(value), written);
+        }
+    }
+}
