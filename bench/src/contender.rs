@@ -1,10 +1,11 @@
-//! Who is measured: real processes, one core each, with access log and statistics on.
+//! Who is measured: real processes, with access log and statistics on; of those whose CPU time counts, each on one core with one worker.
 
+pub mod cluster;
 mod haproxy;
 mod nginx;
-mod process;
-mod shoal;
-mod squid;
+pub mod process;
+pub mod shoal;
+pub mod squid;
 
 use std::{
     collections::BTreeMap,
@@ -17,50 +18,82 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cpu, origin::Origin};
 
-/// Everybody who can take part.
+/// Everybody who can take part, ours first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Who {
     ShoalBalancer,
     ShoalNode,
+    ShoalNodeListed,
+    ShoalCluster,
+    ConfigService,
+    Registry,
     Haproxy,
     HaproxyTcp,
     HaproxyTcpSplice,
     Nginx,
     NginxCache,
     Squid,
+    SquidListed,
+    Reference,
+    Tuned,
 }
 
 impl Who {
     /// For tables.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::ShoalBalancer => "Shoal balancer",
             Self::ShoalNode => "Shoal proxy-node",
+            Self::ShoalNodeListed => "Shoal proxy-node, with the list",
+            Self::ShoalCluster => "Shoal, balancer + 3 proxy-nodes",
+            Self::ConfigService => "Shoal config-service",
+            Self::Registry => "Shoal registry",
             Self::Haproxy => "HAProxy",
             Self::HaproxyTcp => "HAProxy tcp",
             Self::HaproxyTcpSplice => "HAProxy tcp, splice-auto",
             Self::Nginx => "nginx",
             Self::NginxCache => "nginx proxy_cache",
             Self::Squid => "Squid",
+            Self::SquidListed => "Squid, with the list",
+            Self::Reference => "HAProxy + 3 Squid, as in textbooks",
+            Self::Tuned => "HAProxy + 3 Squid, tuned",
         }
     }
 
-    /// The program that has to be installed, as `--require` calls it; none: ours.
-    pub fn program(self) -> Option<&'static str> {
+    /// Whether it is what is judged.
+    pub const fn is_ours(self) -> bool {
+        self.programs().is_empty()
+    }
+
+    /// The programs that have to be installed, as `--require` calls them; none: ours.
+    pub const fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::ShoalBalancer | Self::ShoalNode => None,
-            Self::Haproxy | Self::HaproxyTcp | Self::HaproxyTcpSplice => Some("haproxy"),
-            Self::Nginx | Self::NginxCache => Some("nginx"),
-            Self::Squid => Some("squid"),
+            Self::ShoalBalancer | Self::ShoalNode | Self::ShoalNodeListed | Self::ShoalCluster | Self::ConfigService | Self::Registry => {
+                &[]
+            }
+            Self::Haproxy | Self::HaproxyTcp | Self::HaproxyTcpSplice => &["haproxy"],
+            Self::Nginx | Self::NginxCache => &["nginx"],
+            Self::Squid | Self::SquidListed => &["squid"],
+            Self::Reference | Self::Tuned => &["haproxy", "squid"],
         }
     }
 
     /// Whether it can take part here.
     pub fn installed(self) -> bool {
-        self.program().is_none_or(|program| Path::new("/usr/sbin").join(program).exists())
+        self.programs().iter().all(|program| installed(program))
     }
+}
+
+/// Whether a program is where Debian puts it.
+pub fn installed(program: &str) -> bool {
+    Path::new("/usr/sbin").join(program).exists()
+}
+
+/// A loopback address that is free at the moment.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// A running contender.
@@ -101,8 +134,9 @@ impl Fleet {
                 Who::Nginx => nginx::balancer,
                 Who::NginxCache => nginx::cache,
                 Who::Squid => squid::cache,
+                other => anyhow::bail!("{} does not run alone", other.name()),
             };
-            let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            let listen = free_address()?;
             let process = process::Process::start(listen, |directory| configuration(directory, listen, origin.address));
             let process = process.await.with_context(|| format!("start {}", who.name()))?;
             fleet.running.insert(*who, Contender { address: listen, pid: process.pid() });

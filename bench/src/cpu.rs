@@ -19,9 +19,16 @@ fn set(core: usize) -> Result<CpuSet> {
     Ok(set)
 }
 
-/// Keeps this process, and what it will start, on a core.
+/// Keeps this thread, and what it will start, on a core.
 pub fn pin_myself(core: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set(core)?).with_context(|| format!("pin to core {core}"))
+}
+
+/// Lets this thread, and what it will start, run on both cores: for whole clusters, whose times count and not their CPU time.
+pub fn unpin_myself() -> Result<()> {
+    let mut both = set(CONTENDER)?;
+    both.set(LOAD)?;
+    sched_setaffinity(Pid::from_raw(0), &both).context("unpin")
 }
 
 /// Keeps every thread of a process and of its descendants on a core.
@@ -64,14 +71,38 @@ fn stat(pid: i32) -> Result<Vec<String>> {
     Ok(after.split_whitespace().map(str::to_owned).collect())
 }
 
-/// User and system time so far: fields 14 to 17 of proc(5), so that children which have ended count too.
-pub fn time(root: i32) -> Result<Duration> {
-    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
-    let mut ticks = 0;
-    for pid in tree(root) {
-        ticks += stat(pid)?.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+/// CPU time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// In user mode.
+    pub user: Duration,
+    /// In the kernel.
+    pub system: Duration,
+}
+
+impl Time {
+    /// Both.
+    pub fn total(self) -> Duration {
+        self.user + self.system
     }
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+
+    /// What was used since `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
+    }
+}
+
+/// User and system time so far: fields 14 to 17 of proc(5), so that children which have ended count too.
+pub fn time(root: i32) -> Result<Time> {
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
+    let mut ticks = [0; 2];
+    for pid in tree(root) {
+        for (index, field) in stat(pid)?.iter().skip(11).take(4).enumerate() {
+            ticks[index % 2] += field.parse::<u64>().context("an unreadable stat")?;
+        }
+    }
+    let [user, system] = ticks.map(|ticks| Duration::from_secs_f64(ticks as f64 / per_second as f64));
+    Ok(Time { user, system })
 }
 
 /// Resident memory in KiB. Pages that processes share count for each of them.
@@ -92,6 +123,7 @@ mod tests {
         let me = i32::try_from(std::process::id()).unwrap();
         assert_eq!(super::tree(me)[0], me);
         assert!(super::resident_kib(me).unwrap() > 0);
-        super::time(me).unwrap();
+        let before = super::time(me).unwrap();
+        assert!(super::time(me).unwrap().total() >= before.total());
     }
 }

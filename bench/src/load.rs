@@ -3,4 +3,5 @@
 pub mod client;
 pub mod idle;
 pub mod requests;
+pub mod steady;
 pub mod tunnels;

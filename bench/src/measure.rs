@@ -1,30 +1,24 @@
 //! Runs the trials: rounds in which everybody has a turn, so that what changes on the machine changes for all.
 
-use anyhow::{Context, Result, ensure};
+mod faults;
+mod list;
+mod registry;
+mod release;
+mod slow_origin;
+mod traffic;
+
 use std::time::Duration;
 
-use crate::{
-    contender::{Contender, Fleet, Who},
-    cpu,
-    load::{
-        client::Client,
-        idle::{self, Kind},
-        requests::{self, Plan},
-        tunnels,
-    },
-    origin::Origin,
-    results::Sample,
-    trial::{Trial, Work},
-};
+use anyhow::{Context, Result};
 
-/// Tunnels at the same time, and bytes through each.
-const TUNNELS: usize = 4;
-const TUNNEL_BYTES: usize = 512 << 20;
-const GIB: f64 = (1_u64 << 30) as f64;
-/// Idle connections that are measured.
-const IDLE: usize = 2000;
-/// What a process gives back a moment after use counts as given back.
-const SETTLE: Duration = Duration::from_millis(1500);
+use crate::{
+    contender::Who,
+    cpu,
+    origin::Origin,
+    progress::Progress,
+    results::Sample,
+    trial::{Fault, TRIALS, Trial, Work},
+};
 
 /// How often and how much.
 #[derive(Clone, Copy, Debug)]
@@ -37,86 +31,107 @@ pub struct Extent {
     pub connections: usize,
 }
 
-/// All samples of a trial. Who is not installed is left out.
-pub async fn run(trial: &Trial, origin: &Origin, extent: Extent) -> Result<Vec<Sample>> {
-    let who: Vec<Who> = trial.who.iter().copied().filter(|who| who.installed()).collect();
-    let idle = matches!(trial.work, Work::Idle(_));
-    let mut samples = Vec::new();
-    let mut kept = None;
-    // The first round only opens connections, fills caches, and brings everything into memory. For memory there is none, and every round has
-    // new processes: what counts there is what the first connections take.
-    for round in usize::from(idle)..=extent.rounds {
-        let fleet = match kept.take().filter(|_| !idle) {
-            Some(fleet) => fleet,
-            None => Fleet::start(&who, origin).await?,
-        };
-        for who in &who {
-            let sample = one(trial, *who, fleet.get(*who)?, origin, extent).await;
-            let sample = sample.with_context(|| format!("{} in {}", who.name(), trial.name))?;
-            if round > 0 {
-                eprintln!("{} {round}/{} {}: {:.3}", trial.name, extent.rounds, who.name(), sample.cost);
-                samples.push(sample);
-            }
-        }
-        kept = Some(fleet);
-    }
-    Ok(samples)
-}
-
-async fn one(trial: &Trial, who: Who, contender: &Contender, origin: &Origin, extent: Extent) -> Result<Sample> {
-    match trial.work {
-        Work::Requests { body, fresh, hits, requests } => {
-            let path = format!("/{}/{body}", if hits { "c" } else { "b" });
-            let requests = scaled(requests, extent.scale);
-            let (address, origin_at, connections) = (contender.address, origin.address, extent.connections);
-            let plan = Plan { address, origin: origin_at, path, body, fresh, connections, requests };
-            if hits {
-                // Only the first request of all may reach the origin.
-                requests::run(Plan { connections: 1, requests: 1, ..plan.clone() }).await?;
-            }
-            let (asked, before) = (origin.cacheable(), cpu::time(contender.pid)?);
-            let outcome = requests::run(plan).await?;
-            let used = cpu::time(contender.pid)?.saturating_sub(before);
-            ensure!(origin.cacheable() == asked, "{} of {requests} were no hits", origin.cacheable() - asked);
-            Ok(Sample {
-                requests_per_second: Some(requests as f64 / outcome.took.as_secs_f64()),
-                p50_us: Some(outcome.quantile(0.50).as_secs_f64() * 1e6),
-                p99_us: Some(outcome.quantile(0.99).as_secs_f64() * 1e6),
-                ..sample(trial, who, contender, used.as_secs_f64() * 1e6 / requests as f64)?
-            })
-        }
-        Work::Tunnels => {
-            let bytes = TUNNEL_BYTES.min(scaled(TUNNEL_BYTES as u64, extent.scale).try_into()?);
-            let before = cpu::time(contender.pid)?;
-            tunnels::run(contender.address, origin.address, TUNNELS, bytes).await?;
-            let used = cpu::time(contender.pid)?.saturating_sub(before);
-            sample(trial, who, contender, used.as_secs_f64() * GIB / (TUNNELS * bytes) as f64)
-        }
-        Work::Idle(kind) => {
-            drop(open(contender, origin, kind, who, extent.connections).await?);
-            tokio::time::sleep(SETTLE).await;
-            let before = cpu::resident_kib(contender.pid)?;
-            let clients = open(contender, origin, kind, who, IDLE).await?;
-            tokio::time::sleep(SETTLE).await;
-            let grown = cpu::resident_kib(contender.pid)?.saturating_sub(before);
-            drop(clients);
-            sample(trial, who, contender, grown as f64 * 1024.0 / 1e6 * 1000.0 / IDLE as f64)
-        }
+impl Extent {
+    /// Rounds of what takes long: most of each is starting anew, waiting for a fault to be over, or opening thousands of connections.
+    const fn few(self) -> usize {
+        if self.rounds < 3 { self.rounds } else { 3 }
     }
 }
 
-async fn open(contender: &Contender, origin: &Origin, kind: Kind, who: Who, count: usize) -> Result<Vec<Client>> {
-    // Caches answer from the cache, so that only their clients' connections idle.
-    let caches = matches!(who, Who::ShoalNode | Who::NginxCache | Who::Squid);
-    let path = if caches { "/c/1024" } else { "/b/1024" };
-    idle::open(contender.address, origin.address, kind, path, 1024, count).await
+/// What every measurement is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench<'a> {
+    /// Against what.
+    pub origin: &'a Origin,
+    /// How much.
+    pub extent: Extent,
+    /// Where samples are shown.
+    pub progress: &'a Progress,
+}
+
+/// The pieces of work that bring these trials, each once.
+pub fn works(trials: &[&Trial]) -> Vec<Work> {
+    let mut works: Vec<Work> = Vec::new();
+    for trial in trials {
+        if !works.contains(&trial.work) {
+            works.push(trial.work);
+        }
+    }
+    works
+}
+
+/// Those who take part in it and are installed.
+fn who(work: Work) -> Vec<Who> {
+    let mut who: Vec<Who> =
+        TRIALS.iter().filter(|trial| trial.work == work).flat_map(|trial| trial.who).copied().filter(|who| who.installed()).collect();
+    who.sort();
+    who.dedup();
+    who
+}
+
+/// The name of the one trial that comes of it.
+fn trial(work: Work) -> Result<&'static Trial> {
+    TRIALS.iter().find(|trial| trial.work == work).context("work of no trial")
+}
+
+/// All samples of a piece of work.
+pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
+    let who = who(work);
+    match work {
+        Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => traffic::run(bench, trial(work)?, &who).await,
+        Work::Fault(fault) => anywhere(faults::run(bench, fault, &who)).await,
+        Work::SlowOrigin => anywhere(slow_origin::run(bench, &who)).await,
+        Work::LabRelease => anywhere(release::lab(bench)).await,
+        Work::FleetRelease => release::fleet(bench).await,
+        Work::Heartbeats => registry::heartbeats(bench).await,
+        Work::Watchers => registry::watchers(bench).await,
+        Work::DomainList => list::run(bench, &who).await,
+    }
+}
+
+/// Whole clusters have both cores: their times count, not their CPU time.
+async fn anywhere<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    cpu::unpin_myself()?;
+    let done = work.await;
+    cpu::pin_myself(cpu::LOAD)?;
+    done
+}
+
+/// About how long it takes on a machine of two cores.
+pub fn expected(work: Work, extent: Extent) -> Duration {
+    let rounds = extent.rounds as f64;
+    let contenders = who(work).len() as f64;
+    let seconds = match work {
+        Work::Requests { body, fresh, requests, .. } => {
+            let each = if body > 10_000 { 60e-6 } else { 25e-6 } + if fresh { 60e-6 } else { 0.0 };
+            5.0 + (rounds + 1.0) * contenders * requests as f64 * extent.scale * each
+        }
+        Work::Tunnels(_) => 5.0 + (rounds + 1.0) * contenders * extent.scale,
+        Work::Idle(_) => extent.few() as f64 * (5.0 + 4.0 * contenders),
+        Work::Fault(Fault::Kill) => 15.0 + extent.few() as f64 * contenders * 7.0,
+        Work::Fault(Fault::Freeze) => 15.0 + extent.few() as f64 * contenders * 14.0,
+        Work::SlowOrigin => 35.0,
+        Work::LabRelease => 8.0 + 3.0 * extent.few() as f64,
+        Work::FleetRelease => 10.0 + 5.0 * extent.few() as f64,
+        Work::Heartbeats => 45.0,
+        Work::Watchers => 15.0,
+        Work::DomainList => 25.0 + extent.few() as f64 * contenders * 3.0,
+    };
+    Duration::from_secs_f64(seconds)
 }
 
 fn scaled(count: u64, scale: f64) -> u64 {
     ((count as f64 * scale) as u64).max(1)
 }
 
-fn sample(trial: &Trial, who: Who, contender: &Contender, cost: f64) -> Result<Sample> {
-    let resident_kib = cpu::resident_kib(contender.pid)?;
-    Ok(Sample { trial: trial.name.to_owned(), who, cost, requests_per_second: None, p50_us: None, p99_us: None, resident_kib })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::{find, names};
+
+    #[test]
+    fn work_that_brings_several_trials_is_done_once() {
+        let trials = [names::KILL_GET, names::KILL_CONNECT, names::FREEZE_GET].map(|name| find(name).unwrap());
+        assert_eq!(works(&trials), [Work::Fault(Fault::Kill), Work::Fault(Fault::Freeze)]);
+    }
 }

@@ -1,6 +1,6 @@
 //! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared answers, one read and one write a request.
 //!
-//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may. CONNECT is answered with 200 and what follows in the
+//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, and `/u/N` takes N bytes before it answers. CONNECT is answered with 200 and what follows in the
 //! tunnel is served as everything else, so that the origin can be the end of a tunnel, or the next hop that opens one.
 
 use std::{
@@ -85,11 +85,13 @@ struct Peer {
     input: Vec<u8>,
     head: Vec<u8>,
     body: u64,
+    /// What is still to come of an upload.
+    upload: u64,
 }
 
 impl Peer {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, input: Vec::new(), head: Vec::new(), body: 0 }
+        Self { stream, input: Vec::new(), head: Vec::new(), body: 0, upload: 0 }
     }
 
     /// Does all that can be done now; false: the connection is over.
@@ -97,12 +99,18 @@ impl Peer {
         let mut buffer = [0; 8192];
         let mut drained = false;
         loop {
+            if self.upload > 0 && !self.swallow()? {
+                return Ok(true);
+            }
             if !self.flush()? {
                 return Ok(true);
             }
             if let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") {
                 self.answer(end, cacheable);
                 self.input.drain(..end + 4);
+                let came = self.upload.min(self.input.len() as u64);
+                self.input.drain(..usize::try_from(came).unwrap_or_default());
+                self.upload -= came;
                 continue;
             }
             if drained {
@@ -128,13 +136,33 @@ impl Peer {
             self.head.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
             return;
         }
-        let (store, body) = asked(line).unwrap_or((false, 0));
+        let (kind, mut body) = asked(line).unwrap_or((Kind::Bytes, 0));
+        if kind == Kind::Upload {
+            (self.upload, body) = (body, 0);
+        }
+        let store = kind == Kind::Cacheable;
         cacheable.fetch_add(u64::from(store), Ordering::Relaxed);
         // Squid keeps nothing whose age it would have to guess.
         let control =
             if store { format!("max-age=86400\r\nDate: {}", httpdate::fmt_http_date(SystemTime::now())) } else { "no-store".into() };
         self.head.extend_from_slice(format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\r\n").as_bytes());
         self.body = body;
+    }
+
+    /// Reads and forgets an upload; true when all of it has come.
+    fn swallow(&mut self) -> io::Result<bool> {
+        let mut buffer = vec![0; 256 * 1024];
+        while self.upload > 0 {
+            let most = usize::try_from(self.upload).unwrap_or(usize::MAX).min(buffer.len());
+            match self.stream.read(&mut buffer[..most]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.upload -= read as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// True when nothing is left to be sent.
@@ -156,22 +184,36 @@ impl Peer {
     }
 }
 
-/// Whether the answer may be stored, and how long its body is.
-fn asked(line: &[u8]) -> Option<(bool, u64)> {
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bytes,
+    Cacheable,
+    Upload,
+}
+
+/// What is asked for, and how long it is.
+fn asked(line: &[u8]) -> Option<(Kind, u64)> {
     let path = line.split(|byte| *byte == b' ').nth(1)?;
     let mut parts = path.rsplit(|byte| *byte == b'/');
     let bytes = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
-    Some((parts.next()? == b"c", bytes))
+    let kind = match parts.next()? {
+        b"c" => Kind::Cacheable,
+        b"u" => Kind::Upload,
+        _ => Kind::Bytes,
+    };
+    Some((kind, bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::asked;
+    use super::{Kind, asked};
 
     #[test]
     fn reads_the_path_of_every_form() {
-        assert_eq!(asked(b"GET /b/1024 HTTP/1.1"), Some((false, 1024)));
-        assert_eq!(asked(b"GET http://127.0.0.1:80/c/65536 HTTP/1.1"), Some((true, 65536)));
+        assert_eq!(asked(b"GET /b/1024 HTTP/1.1"), Some((Kind::Bytes, 1024)));
+        assert_eq!(asked(b"GET http://127.0.0.1:80/c/65536 HTTP/1.1"), Some((Kind::Cacheable, 65536)));
+        assert_eq!(asked(b"POST /u/7 HTTP/1.1"), Some((Kind::Upload, 7)));
         assert_eq!(asked(b"OPTIONS * HTTP/1.1"), None);
     }
 }

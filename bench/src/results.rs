@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, process::Command};
 
 use serde::{Deserialize, Serialize};
 
-use crate::contender::Who;
+use crate::{
+    contender::Who,
+    statistics::{Spread, spread},
+};
 
 /// One round of one contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,38 +16,72 @@ pub struct Sample {
     pub trial: String,
     /// Whose turn it was.
     pub who: Who,
-    /// In the trial's unit; whole process tree.
+    /// In the trial's unit; of CPU time and memory, the whole process tree's.
     pub cost: f64,
+    /// The part of a cost in CPU time that was spent in user mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<f64>,
+    /// The part that was spent in the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<f64>,
     /// How fast the load came through; where the contender is quick, bound by the load's core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<f64>,
     /// Median latency in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_us: Option<f64>,
     /// The latency that 99 % did not exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
+    /// What the slowest single request took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_ms: Option<f64>,
+    /// Requests sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+    /// Requests that failed. Where failures are not what is measured, the first one ends the run instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
+    /// Tunnels that stood and were cut: they cannot move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
     /// Resident memory after the round.
-    pub resident_kib: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_kib: Option<u64>,
+}
+
+impl Sample {
+    /// A sample with nothing but its cost.
+    pub fn new(trial: &str, who: Who, cost: f64) -> Self {
+        Self {
+            trial: trial.to_owned(),
+            who,
+            cost,
+            user: None,
+            system: None,
+            requests_per_second: None,
+            p50_us: None,
+            p99_us: None,
+            slowest_ms: None,
+            sent: None,
+            failed: None,
+            cut: None,
+            resident_kib: None,
+        }
+    }
 }
 
 /// A whole run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     /// What it ran on.
     pub machine: String,
+    /// Day of the run.
+    pub date: String,
     /// Version of each program.
     pub versions: BTreeMap<String, String>,
     /// All rounds.
     pub samples: Vec<Sample>,
-}
-
-/// Median with its spread.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    /// The value in the middle.
-    pub median: f64,
-    /// The least.
-    pub least: f64,
-    /// The greatest.
-    pub greatest: f64,
 }
 
 impl Results {
@@ -57,10 +94,15 @@ impl Results {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let programs = [("haproxy", "-v"), ("nginx", "-v"), ("squid", "-v")];
         let versions = programs.into_iter().filter_map(|(program, flag)| Some((program.to_owned(), version(program, flag)?)));
-        Self { machine: format!("{model}, {cores} cores, Linux {}", kernel.trim()), versions: versions.collect(), samples: Vec::new() }
+        Self {
+            machine: format!("{model}, {cores} cores, Linux {}", kernel.trim()),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            versions: versions.collect(),
+            samples: Vec::new(),
+        }
     }
 
-    /// Those who took part in a trial, in the order in which they did.
+    /// Those who took part in a trial, ours first.
     pub fn who(&self, trial: &str) -> Vec<Who> {
         let mut found = Vec::new();
         for sample in self.samples.iter().filter(|sample| sample.trial == trial) {
@@ -68,22 +110,19 @@ impl Results {
                 found.push(sample.who);
             }
         }
+        found.sort();
         found
     }
 
-    /// The spread of what `value` takes from a contender's samples; none when there are none.
-    pub fn spread(&self, trial: &str, who: Who, value: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
-        let samples = self.samples.iter().filter(|sample| sample.trial == trial && sample.who == who);
-        spread(samples.filter_map(value).collect())
+    /// What `value` takes from a contender's samples, in the order of the rounds.
+    pub fn values(&self, trial: &str, who: Who, value: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
+        self.samples.iter().filter(|sample| sample.trial == trial && sample.who == who).filter_map(value).collect()
     }
-}
 
-fn spread(mut values: Vec<f64>) -> Option<Spread> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    let median = if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], upper) } else { upper };
-    Some(Spread { median, least: values[0], greatest: values[values.len() - 1] })
+    /// The spread of that; none when there are no such samples.
+    pub fn spread(&self, trial: &str, who: Who, value: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
+        spread(self.values(trial, who, value))
+    }
 }
 
 /// The first thing like a version that a program says of itself.
@@ -94,16 +133,4 @@ fn version(program: &str, flag: &str) -> Option<String> {
     let mut words =
         text.split([' ', '/', '\n']).filter(|word| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.'));
     words.next().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Spread, spread};
-
-    #[test]
-    fn medians_of_odd_even_and_no_samples() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, greatest: 3.0 }));
-        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, least: 1.0, greatest: 4.0 }));
-        assert_eq!(spread(Vec::new()), None);
-    }
 }

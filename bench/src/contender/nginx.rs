@@ -1,4 +1,5 @@
-//! nginx: one worker, keep-alive on both sides, its combined log with a buffer, stub_status.
+//! nginx: one worker, keep-alive on both sides, its combined log with a buffer, stub_status. Without tcp_nopush: with it, the last segment of a
+//! cached 64 KiB waits 40 ms for an acknowledgement.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -27,7 +28,7 @@ fn write(directory: &Path, listen: SocketAddr, origin: SocketAddr, global: &str,
         "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {at}/nginx.pid; error_log {at}/error.log;\n\
          events {{ worker_connections 8192; }}\n\
          http {{\n  access_log {at}/access.log combined buffer=64k flush=1s;\n\
-         \x20 sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_timeout 600s; keepalive_requests 1000000000;\n\
+         \x20 sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 600s; keepalive_requests 1000000000;\n\
          \x20 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
          \x20 upstream origins {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}\n  {global}\n\
          \x20 server {{\n    listen {listen};\n    location /stub_status {{ stub_status; }}\n\

@@ -22,7 +22,7 @@ use crate::cpu;
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Process {
@@ -35,7 +35,7 @@ impl Process {
         let errors = directory.path().join("stderr");
         let (output, error) = (File::create(directory.path().join("stdout"))?, File::create(&errors)?);
         let child = command.stdin(Stdio::null()).stdout(output).stderr(error).spawn()?;
-        let mut process = Self { child, _directory: directory };
+        let mut process = Self { child, directory };
         let begun = std::time::Instant::now();
         while tokio::net::TcpStream::connect(listen).await.is_err() {
             if process.child.try_wait()?.is_some() || begun.elapsed() > testkit::wait::PATIENCE {
@@ -44,6 +44,11 @@ impl Process {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         Ok(process)
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Its id.

@@ -1,19 +1,75 @@
-//! Squid: one process, a cache in memory, its native log with a buffer.
+//! Squid. Measured alone: one process, a cache in memory, its native log with a buffer. As one of several: as textbooks configure it.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 /// A cache; the origin is named by the requests.
 pub fn cache(directory: &Path, listen: SocketAddr, _origin: SocketAddr) -> Result<Command> {
-    let file = directory.join("squid.conf");
+    write(directory, &alone(directory, listen, "http_access allow all"))
+}
+
+/// The same, which denies the domains of a list first.
+pub fn listed(directory: &Path, listen: SocketAddr, list: &Path) -> Result<Command> {
+    let access = format!("acl blocked dstdomain -n \"{}\"\nhttp_access deny blocked\nhttp_access allow all", list.display());
+    write(directory, &alone(directory, listen, &access))
+}
+
+fn alone(directory: &Path, listen: SocketAddr, access: &str) -> String {
     let at = directory.display();
-    let configuration = format!(
-        "http_port {listen}\nvisible_hostname bench\nhttp_access allow all\ncache_mem 256 MB\nmaximum_object_size_in_memory 1 MB\n\
+    format!(
+        "http_port {listen}\nvisible_hostname bench\n{access}\ncache_mem 256 MB\nmaximum_object_size_in_memory 1 MB\n\
          access_log stdio:{at}/access.log squid\nbuffered_logs on\ncache_log {at}/cache.log\ncache_store_log none\nlogfile_rotate 0\n\
          pid_filename none\ncoredump_dir {at}\nnetdb_filename none\npinger_enable off\nicp_port 0\nshutdown_lifetime 0 seconds\n\
          max_filedescriptors 16384\nclient_idle_pconn_timeout 10 minutes\n"
+    )
+}
+
+/// What one node of a cluster listens on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// ICP (UDP).
+    pub icp: u16,
+}
+
+/// One of several. With `siblings` they ask each other by ICP, as textbooks have it.
+pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> Result<Command> {
+    let at = directory.display();
+    let peers: String = siblings
+        .iter()
+        .enumerate()
+        .map(|(index, peer)| {
+            let port = peer.http.port();
+            // Several on one host need names: one address may be given only once.
+            format!("cache_peer {} sibling {port} {} proxy-only name=sibling{index}\n", peer.http.ip(), peer.icp)
+        })
+        .collect();
+    let icp = if siblings.is_empty() { 0 } else { own.icp };
+    let configuration = format!(
+        "http_port {}\ncache_dir ufs {at}/spool 1000 16 256\nvisible_hostname squid-node{number}\nunique_hostname squid-node{number}\n\
+         acl localnet src 127.0.0.0/8\nhttp_access allow localnet\nhttp_access deny all\nmaximum_object_size 50 MB\ncache_mem 256 MB\n\
+         access_log stdio:{at}/access.log\ncache_log {at}/cache.log\nicp_port {icp}\nicp_access allow localnet\nicp_query_timeout 2000\n\
+         maximum_icp_query_timeout 2000\n{peers}pid_filename none\ncoredump_dir {at}\npinger_enable off\nshutdown_lifetime 0 seconds\n",
+        own.http
     );
+    let command = write(directory, &configuration)?;
+    fs::create_dir(directory.join("spool"))?;
+    fs::set_permissions(directory.join("spool"), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let mut prepare = Command::new("/usr/sbin/squid");
+    prepare.args(["-N", "-z", "-f"]).arg(directory.join("squid.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    ensure!(prepare.status()?.success(), "squid -z failed for {at}");
+    Ok(command)
+}
+
+fn write(directory: &Path, configuration: &str) -> Result<Command> {
+    let file = directory.join("squid.conf");
     fs::write(&file, configuration)?;
     let mut command = Command::new("/usr/sbin/squid");
     command.arg("-N").arg("-f").arg(file);

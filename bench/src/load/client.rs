@@ -19,6 +19,7 @@ const MOST_HEAD: usize = 32 * 1024;
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    closing: bool,
 }
 
 impl Client {
@@ -26,7 +27,7 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await?.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), closing: false })
     }
 
     /// A request and its whole answer, which has to be a 200 with `body` bytes of the origin's.
@@ -43,6 +44,11 @@ impl Client {
             Ok(())
         })
         .await?
+    }
+
+    /// Whether the last answer said that the connection ends with it.
+    pub fn asked_to_close(&self) -> bool {
+        self.closing
     }
 
     /// Opens a tunnel.
@@ -74,6 +80,22 @@ impl Client {
         Ok(())
     }
 
+    /// Sends `bytes` as the body of a request whose answer has none.
+    pub async fn upload(&mut self, request: &[u8], bytes: usize) -> Result<()> {
+        self.stream.write_all(request).await?;
+        let chunk = vec![b'x'; 256 * 1024];
+        let mut left = bytes;
+        while left > 0 {
+            let written = timeout(PATIENCE, self.stream.write(&chunk[..left.min(chunk.len())])).await??;
+            ensure!(written > 0, "the tunnel ended {left} bytes too early");
+            left -= written;
+        }
+        let (head, length) = timeout(PATIENCE, self.head()).await??;
+        ensure!(length == 0, "{length} bytes that nobody asked for");
+        self.buffer.drain(..head);
+        Ok(())
+    }
+
     /// Waits until the other side closes, as it has been asked to.
     pub async fn closed(mut self) -> Result<()> {
         ensure!(timeout(PATIENCE, self.stream.read(&mut [0])).await?? == 0, "bytes after the answer");
@@ -87,6 +109,10 @@ impl Client {
             let mut response = httparse::Response::new(&mut fields);
             if let httparse::Status::Complete(end) = response.parse(&self.buffer)? {
                 ensure!(response.code == Some(200), "not a 200: {}", String::from_utf8_lossy(&self.buffer[..end]));
+                self.closing = response
+                    .headers
+                    .iter()
+                    .any(|field| field.name.eq_ignore_ascii_case("connection") && field.value.eq_ignore_ascii_case(b"close"));
                 let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
                 let length = length.map(|field| std::str::from_utf8(field.value)).transpose()?;
                 return Ok((end, length.map_or(Ok(0), str::parse)?));
@@ -103,6 +129,11 @@ impl Client {
         ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "closed in the middle of an answer");
         Ok(())
     }
+}
+
+/// The head of an upload to the origin through a tunnel.
+pub fn put(origin: SocketAddr, bytes: usize) -> Vec<u8> {
+    format!("PUT /u/{bytes} HTTP/1.1\r\nHost: {origin}\r\nContent-Length: {bytes}\r\n\r\n").into_bytes()
 }
 
 /// A GET of a path of the origin, as a proxy's client writes it.

@@ -11,6 +11,7 @@ use anyhow::Result;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::client::{Client, get};
+use crate::statistics::quantile;
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -43,8 +44,7 @@ pub struct Outcome {
 impl Outcome {
     /// The latency that `share` (0 to 1) of the requests did not exceed.
     pub fn quantile(&self, share: f64) -> Duration {
-        let index = (self.latencies.len().saturating_sub(1) as f64 * share).round() as usize;
-        self.latencies.get(index).copied().unwrap_or_default()
+        quantile(&self.latencies, share)
     }
 }
 
@@ -96,15 +96,6 @@ async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_of_few_and_of_none() {
-        let latencies = (1..=100).map(Duration::from_micros).collect();
-        let outcome = Outcome { took: Duration::ZERO, latencies };
-        assert_eq!(outcome.quantile(0.5), Duration::from_micros(51));
-        assert_eq!(outcome.quantile(1.0), Duration::from_micros(100));
-        assert_eq!(Outcome { took: Duration::ZERO, latencies: Vec::new() }.quantile(0.99), Duration::ZERO);
-    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_origin_answers_both_kinds_of_connection_and_counts_what_is_cacheable() {

@@ -106,10 +106,10 @@ impl Door {
     }
 }
 
-/// How many connections there may be: half of the descriptors stay for everything else.
+/// How many connections there may be: an eighth of the descriptors stays for everything else.
 fn room() -> usize {
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL_DESCRIPTORS, |(soft, _)| soft);
-    usize::try_from(descriptors / 2).unwrap_or(CONNECTIONS).min(CONNECTIONS)
+    usize::try_from(descriptors - descriptors / 8).unwrap_or(CONNECTIONS).min(CONNECTIONS)
 }
 
 async fn greet(

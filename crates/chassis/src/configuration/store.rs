@@ -4,7 +4,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     ffi::OsStr,
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,9 @@ use super::{
     generation::{Generation, Generations},
 };
 use crate::data_dir::write_atomically;
+
+/// Of a file that is hashed.
+const PIECE: usize = 64 * 1024;
 
 /// SHA-256 in hex.
 pub(crate) fn hex(digest: &[u8]) -> String {
@@ -91,7 +95,7 @@ impl Store {
     pub(crate) fn rendered(&self, generation: &Generation) -> io::Result<Rendered> {
         let document = verified(&self.document(&generation.hash), &generation.hash)?;
         for hash in generation.files.values() {
-            verified(&self.file(hash), hash)?;
+            check(&self.file(hash), hash)?;
         }
         Ok(Rendered {
             revision: generation.revision.clone(),
@@ -118,11 +122,47 @@ impl Store {
     }
 }
 
+/// The content of a file, if it is still what it was.
 fn verified(path: &Path, hash: &str) -> io::Result<Vec<u8>> {
     let bytes = fs::read(path)?;
-    if sha256(&bytes) == hash {
-        return Ok(bytes);
+    if sha256(&bytes) == hash { Ok(bytes) } else { Err(changed(path)) }
+}
+
+/// The same without its content: a list of a million lines is not held in memory for its hash.
+fn check(path: &Path, hash: &str) -> io::Result<()> {
+    let (mut file, mut digest, mut piece) = (fs::File::open(path)?, Sha256::new(), vec![0; PIECE]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => digest.update(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    if hex(&digest.finalize()) == hash { Ok(()) } else { Err(changed(path)) }
+}
+
+fn changed(path: &Path) -> io::Error {
     let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("the content of {name} is not what it was")))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the content of {name} is not what it was"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_many_pieces_is_what_it_was_or_is_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("list");
+        for length in [0, 1, PIECE, 3 * PIECE + 7] {
+            let mut content = vec![b'x'; length];
+            fs::write(&path, &content).expect("written");
+            let hash = sha256(&content);
+            check(&path, &hash).expect("nothing changed");
+            content.push(b'y');
+            fs::write(&path, &content).expect("written");
+            assert_eq!(check(&path, &hash).expect_err("one byte more").kind(), io::ErrorKind::InvalidData);
+        }
+    }
 }
