@@ -176,14 +176,17 @@ function confirmed(act, name) {
   });
 }
 
+let busy = false;
+
 async function operate(button) {
   const { act, name } = button.dataset;
-  if (!ACTS[act]) return;
+  if (!ACTS[act] || busy) return;
   const reason = await confirmed(act, name);
   if (reason === null) return;
-  button.disabled = true;
+  // The button stays enabled: a disabled one would lose the focus.
+  busy = true;
   const { ok, text } = await send(`/instances/${encodeURIComponent(name)}/admin-state`, { state: act, reason });
-  button.disabled = false;
+  busy = false;
   say(text, !ok);
 }
 
