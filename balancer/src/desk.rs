@@ -38,6 +38,9 @@ const LARGEST_SCRATCH: usize = 64 * 1024;
 /// Room for an attempt; boxed, as it moves between the desk and the requests.
 type Room = Box<Scratch>;
 
+/// Room for the index of a request's head; boxed for the same reason.
+pub type Head = Box<RequestHead>;
+
 /// What all workers share.
 pub struct Shared {
     /// Who the servers are.
@@ -197,7 +200,7 @@ struct Inner {
     idle: Pool<u64>,
     journal: Journal,
     scratch: RefCell<Vec<Room>>,
-    heads: RefCell<Vec<Box<RequestHead>>>,
+    heads: RefCell<Vec<Head>>,
     ids: Ids,
 }
 
@@ -252,12 +255,12 @@ impl Desk {
 
     /// Room for the index of a request's head; to be given back with [`Desk::give_head`].
     #[must_use]
-    pub fn head(&self) -> Box<RequestHead> {
+    pub fn head(&self) -> Head {
         self.0.heads.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestHead::new()))
     }
 
     /// Takes it back.
-    pub fn give_head(&self, head: Box<RequestHead>) {
+    pub fn give_head(&self, head: Head) {
         let mut kept = self.0.heads.borrow_mut();
         if kept.len() < SCRATCHES {
             kept.push(head);

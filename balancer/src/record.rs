@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use relay::rewrite::push_decimal;
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
-/// A buffer is handed on when it is this full.
-const FULL: usize = 32 * 1024;
+/// A buffer is handed on when it is this full: some 400 records, so that the threads which write it wake up for many at a time.
+const FULL: usize = 128 * 1024;
 /// Buffers that may wait for the disk.
-pub const QUEUE: usize = 64;
+pub const QUEUE: usize = 32;
 /// The file is opened again after so long, so that it can be rotated from outside.
 const REOPEN_EVERY: Duration = Duration::from_secs(10);
 /// The file is renamed to `access.log.1` when it is this large.

@@ -45,7 +45,8 @@ pub enum Entrance {
 pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entrance: Entrance) {
     local.node.metrics.active_connections.add(1);
     let _open = Open(local.clone());
-    let Some((door, source)) = enter(&local, &mut stream, peer, entrance).await else { return };
+    // Boxed, as everything that does not last: thousands of idle connections should cost little.
+    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, entrance)).await else { return };
     loop {
         if stream.input().is_empty() {
             let (kind, idle) = match door {
@@ -57,7 +58,6 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
                 return;
             }
         }
-        // On the heap, and only while there is a request: thousands of idle connections should cost little.
         match Box::pin(request(&local, &mut stream, door, source, entrance)).await {
             After::Keep => {}
             After::Over => return,
@@ -81,8 +81,7 @@ impl Drop for Open {
 async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
     let header = match entrance {
         Entrance::Relay => {
-            let header =
-                Box::pin(read_header(local, stream)).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
+            let header = read_header(local, stream).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
             if header.is_none() {
                 local.node.metrics.refused_doors.add(1);
                 tracing::debug!(%peer, "no valid PROXY header on the relay door");
@@ -98,7 +97,7 @@ async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: E
             if !generation.trusted_downstreams.contains(peer.ip()) {
                 return None;
             }
-            Box::pin(read_header(local, stream)).await?
+            read_header(local, stream).await?
         }
     };
     let source = header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();

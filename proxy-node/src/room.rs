@@ -10,22 +10,25 @@ const KEPT: usize = 64;
 /// A buffer that grew beyond this for one large head is not kept, in bytes.
 const LARGEST: usize = 16 * 1024;
 
+/// Room for the index of a request's head; boxed, as it moves between the worker and its requests.
+pub type Head = Box<RequestHead>;
+
 /// A worker's spare room.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    heads: RefCell<Vec<Box<RequestHead>>>,
+    heads: RefCell<Vec<Head>>,
     buffers: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Rooms {
     /// Room for the index of a request's head. What it holds is the last one's.
     #[must_use]
-    pub fn head(&self) -> Box<RequestHead> {
+    pub fn head(&self) -> Head {
         self.heads.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestHead::new()))
     }
 
     /// Takes it back.
-    pub fn give_head(&self, head: Box<RequestHead>) {
+    pub fn give_head(&self, head: Head) {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < KEPT {
             heads.push(head);
