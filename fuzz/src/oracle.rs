@@ -46,7 +46,8 @@ fn framing(fields: &[Field], shown: &str) {
     }
 }
 
-/// Every name that Connection lists in a head as it was received, in lower case; read as leniently as possible.
+/// Every name that Connection lists in a head as it was received, in lower case; read as leniently as possible. `close` is an option and names no field
+/// (RFC 9110 §7.6.1).
 #[must_use]
 pub fn nominated(received: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
@@ -58,6 +59,7 @@ pub fn nominated(received: &[u8]) -> Vec<String> {
             names.extend(entries.map(|entry| String::from_utf8_lossy(entry.trim_ascii()).to_ascii_lowercase()));
         }
     }
+    names.retain(|name| name != "close");
     names
 }
 
