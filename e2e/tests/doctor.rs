@@ -112,7 +112,7 @@ async fn every_fault_is_found_with_its_remedy() {
 
     let _taken = refused_revision(&lab).await;
     let report = until_found(&lab, "warning", "config-service", "failed").await;
-    let refused = ["balancer-1", "balancer-2"].iter().any(|name| finds(&report, "warning", name, "refused 1 configuration"));
+    let refused = ["balancer-1", "balancer-2"].iter().any(|name| finds(&report, "warning", name, "it has refused"));
     assert!(refused, "{report:#}");
 
     almost_expired(&lab, "proxy-node-3").await;

@@ -180,7 +180,9 @@ impl App {
                 self.filter.clear();
                 return Wish::Nothing;
             }
-            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Backspace => {
+                self.filter.pop();
+            }
             KeyCode::Char(character) if self.filter.len() < 64 => self.filter.push(character),
             _ => {}
         }
@@ -323,8 +325,8 @@ mod tests {
     fn what_the_registry_does_not_know_is_not_drained_there() {
         let mut app = app();
         app.model.servers[0].discovered = false;
-        assert_eq!(press(&mut app, "dy"), Wish::Nothing);
-        assert!(app.message.contains("bundle"), "{}", app.message);
+        assert_eq!(press(&mut app, "d"), Wish::Nothing);
+        assert!(app.message.contains("bundle") && app.mode == Mode::Look, "{}", app.message);
         app.model = Model::default();
         assert_eq!(press(&mut app, "dy"), Wish::Nothing);
     }

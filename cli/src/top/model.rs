@@ -66,7 +66,7 @@ pub struct ServerRow {
     /// The worst that a balancer thinks of it.
     pub state: &'static str,
     #[serde(skip)]
-    standing: Standing,
+    pub standing: Standing,
     pub reasons: Vec<String>,
     pub weight: u32,
     /// Being answered now, tunnels included.

@@ -348,9 +348,8 @@ mod tests {
         let names = |table: &Table| table.rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
         servers.sort(5);
         assert_eq!(names(&servers), ["squid_servers/n-1", "squid_servers/n-2"]);
-        servers.rows.reverse();
         servers.sort(2);
-        assert_eq!(names(&servers), ["squid_servers/n-1", "squid_servers/n-2"], "usable before unwell");
+        assert_eq!(names(&servers), ["squid_servers/n-2", "squid_servers/n-1"], "unwell before usable");
         nodes.filter("LOST");
         assert_eq!(names(&nodes), ["n-2"]);
         nodes.filter("nobody");

@@ -142,7 +142,8 @@ mod tests {
         of_machine(&mut out);
         of_disk(&mut out, Path::new("/"));
         let value = |name: &str| out.0.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-        for name in [CPU, STARTED, RESIDENT_MEMORY, VIRTUAL_MEMORY, THREADS, OPEN_FILES, MOST_FILES, MEMORY_LIMIT, MEMORY_AVAILABLE, DISK_SIZE]
+        for name in
+            [CPU, STARTED, RESIDENT_MEMORY, VIRTUAL_MEMORY, THREADS, OPEN_FILES, MOST_FILES, MEMORY_LIMIT, MEMORY_AVAILABLE, DISK_SIZE]
         {
             assert!(value(name).is_some_and(|value| value >= 0.0), "{name}: {}", out.0);
             assert!(out.0.contains(&format!("# TYPE {name} ")), "{name}");

@@ -127,6 +127,9 @@ mod tests {
     use super::*;
     use crate::doctor::facts::tests::{facts, process};
 
+    /// What is wrong with a process, and what is found.
+    type Case = (Box<dyn FnOnce(&mut Process)>, &'static [(Severity, &'static str)]);
+
     fn found(change: impl FnOnce(&mut Process)) -> Vec<(Severity, String)> {
         let mut node = process(Service::ProxyNode, "n-1");
         change(&mut node);
@@ -137,7 +140,7 @@ mod tests {
     #[test]
     fn table() {
         let no = || Err("no answer".to_owned());
-        let cases: Vec<(Box<dyn FnOnce(&mut Process)>, &[(Severity, &str)])> = vec![
+        let cases: Vec<Case> = vec![
             (Box::new(|_| {}), &[]),
             (Box::new(move |it| it.grpc = no()), &[(Critical, "gRPC port does not answer: no answer")]),
             (Box::new(move |it| it.ready = Err("x".into())), &[(Warning, "admin HTTP port")]),
