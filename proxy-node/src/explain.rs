@@ -18,7 +18,7 @@ use crate::{
     egress,
     node::Node,
     request::{self, Ask, Destination, Door},
-    route::{self, Route},
+    route::Route,
 };
 
 /// What would happen.
@@ -219,7 +219,7 @@ async fn route(
     client: IpAddr,
     resolved: Option<Resolved>,
 ) {
-    let route = route::choose(destination, &generation.document.parents);
+    let route = node.route(generation, destination);
     told.route = route.to_string();
     let ports = node.ports.load();
     let egress = &generation.document.access.egress;

@@ -28,6 +28,7 @@ use crate::{
     record::Recorder,
     request::{Destination, Ids},
     room::Rooms,
+    route::{self, Route},
 };
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
@@ -93,6 +94,18 @@ impl Node {
     #[must_use]
     pub fn is_probe(&self, client: IpAddr, destination: &Destination) -> bool {
         destination.address == Some(client) && self.probe_targets.load().contains(&SocketAddr::new(client, destination.port))
+    }
+
+    /// Where a request goes next. The targets of health-checkers are the cluster's own: a parent could not reach them, or would tell of itself
+    /// instead of this node.
+    #[must_use]
+    pub fn route<'a>(&self, generation: &'a Generation, destination: &'a Destination) -> Route<'a> {
+        let document = &generation.document;
+        let is_target = |address| self.probe_targets.load().contains(&SocketAddr::new(address, destination.port));
+        if !document.parents.is_empty() && destination.address.is_some_and(is_target) {
+            return Route::Direct(destination);
+        }
+        route::choose(destination, &document.parents, &document.direct)
     }
 
     /// Whether the health path answers 200.

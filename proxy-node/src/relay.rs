@@ -144,7 +144,7 @@ pub async fn run(
     loop {
         let began = Instant::now();
         let generation = turn.generation.clone();
-        let route = Turn::route(&generation, destination);
+        let route = turn.local.node.route(&generation, destination);
         let mut hop = match upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone()).await {
             Ok(hop) => hop,
             Err(failure) => return turn.refuse(stream, asked, failure, None).await,

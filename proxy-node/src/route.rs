@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cluster_config::document::proxy::Parent;
+use cluster_config::document::proxy::{Direct, Parent};
 
 use crate::{dns::is_localhost, request::Destination};
 
@@ -16,11 +16,24 @@ pub enum Route<'a> {
 }
 
 /// Chooses. With parents configured everything goes through them: a node behind a corporate proxy has no other way out. Loopback is the
-/// exception: it means this host, and a parent would connect to itself.
+/// exception, since it means this host, and a parent would connect to itself; and what the operator calls direct.
 #[must_use]
-pub fn choose<'a>(destination: &'a Destination, parents: &'a [Parent]) -> Route<'a> {
-    let loopback = destination.address.map_or_else(|| is_localhost(&destination.host), |address| address.to_canonical().is_loopback());
-    if parents.is_empty() || loopback { Route::Direct(destination) } else { Route::Parents(destination, parents) }
+pub fn choose<'a>(destination: &'a Destination, parents: &'a [Parent], direct: &Direct) -> Route<'a> {
+    if parents.is_empty() || is_loopback(destination) || is_direct(destination, direct) {
+        Route::Direct(destination)
+    } else {
+        Route::Parents(destination, parents)
+    }
+}
+
+fn is_loopback(destination: &Destination) -> bool {
+    destination.address.map_or_else(|| is_localhost(&destination.host), |address| address.to_canonical().is_loopback())
+}
+
+fn is_direct(destination: &Destination, direct: &Direct) -> bool {
+    let address = destination.address.map(|address| address.to_canonical());
+    direct.dstdomain.iter().any(|pattern| pattern.matches(&destination.host))
+        || address.is_some_and(|address| direct.dst.iter().any(|network| network.contains(&address)))
 }
 
 impl fmt::Display for Route<'_> {
@@ -54,8 +67,33 @@ mod tests {
             ("notlocalhost", false),
         ] {
             let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80 };
-            assert_eq!(choose(&destination, &parents) == Route::Direct(&destination), direct, "{host}");
-            assert_eq!(choose(&destination, &[]), Route::Direct(&destination), "{host}");
+            assert_eq!(choose(&destination, &parents, &Direct::default()) == Route::Direct(&destination), direct, "{host}");
+            assert_eq!(choose(&destination, &[], &Direct::default()), Route::Direct(&destination), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_called_direct_goes_past_the_parents() {
+        let parents = [Parent { host: "proxy.example".into(), port: 3128 }];
+        let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains };
+        let direct = Direct {
+            dstdomain: vec![domain("corp.example", true), domain("one.example", false)],
+            dst: ["10.0.0.0/8", "2001:db8::7/128"].map(|network| network.parse().expect("a network")).into(),
+        };
+        for (host, goes_direct) in [
+            ("corp.example", true),
+            ("a.corp.example", true),
+            ("acorp.example", false),
+            ("one.example", true),
+            ("a.one.example", false),
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("11.1.2.3", false),
+            ("2001:db8::7", true),
+            ("2001:db8::8", false),
+        ] {
+            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80 };
+            assert_eq!(choose(&destination, &parents, &direct) == Route::Direct(&destination), goes_direct, "{host}");
         }
     }
 }

@@ -59,7 +59,7 @@ pub async fn open(
 ) -> Result<Stream, After> {
     let began = Instant::now();
     let generation = turn.generation.clone();
-    let route = Turn::route(&generation, destination);
+    let route = turn.local.node.route(&generation, destination);
     let opened = match upstream::connect(&turn.local, &generation, turn.client.address, route, From::New, addresses).await {
         Ok(hop) => through(turn, asked, hop).await,
         Err(failure) => Err(failure),

@@ -30,7 +30,7 @@ use crate::{
     record::{Outcome, Record},
     request::{self, Ask, Client, Destination, Door, Trust},
     respond::{self, Circumstances, Failure},
-    route, tunnel, upstream,
+    tunnel, upstream,
 };
 
 /// What becomes of the client's connection after a request.
@@ -397,11 +397,5 @@ impl Turn {
     pub fn account(self) -> Account {
         self.local.rooms.give_buffer(self.out);
         Account { written: self.generation.logged && !self.probe, record: self.record, started: self.started, now: self.now }
-    }
-
-    /// The route of a request.
-    #[must_use]
-    pub fn route<'a>(generation: &'a Generation, destination: &'a Destination) -> route::Route<'a> {
-        route::choose(destination, &generation.document.parents)
     }
 }

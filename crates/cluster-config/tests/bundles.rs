@@ -174,6 +174,19 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:7:39: error: this service is not a proxy; check a proxy-node or a balancer this way, or use type tcp or http",
         ],
     ),
+    // Past the parents.
+    (
+        "version: 1\nproxy:\n  hierarchy: {direct: {dstdomain: [.corp.example, \"*.x\"], dst: [10.0.0.1/8]}}\n",
+        &[
+            "cluster.yaml:3:23: warning: without parents everything goes straight to its origin; remove it, or add parents",
+            "cluster.yaml:3:51: error: `*.x`: there are no wildcards in domains; write .x for the domain and everything under it",
+            "cluster.yaml:3:65: error: `10.0.0.1/8` has bits beyond its prefix; write 10.0.0.0/8, or 10.0.0.1 for the one address",
+        ],
+    ),
+    (
+        "version: 1\nproxy:\n  hierarchy: {direct: {dst: [10.0.0.0/8]}}\n",
+        &["cluster.yaml:3:23: warning: without parents everything goes straight to its origin; remove it, or add parents"],
+    ),
     // Things that belong to later versions, and things that may not be ignored.
     (
         "version: 1\nproxy:\n  hierarchy: {parents: [{service: proxy-node}, {}, {address: \"p:3128\"}]}\nbalancer:\n  vrrp: [{name: V, interface: eth0, virtual_router_id: 300, priority: {}, addresses: [], auth_pass: hunter2}]\n",

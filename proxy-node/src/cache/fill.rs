@@ -39,7 +39,7 @@ use crate::{
     relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reuse, write_request},
     request::{Destination, Forwarded},
     respond::Failure,
-    turn::{Asked, Turn},
+    turn::Asked,
     upstream::{self, From, Hop},
 };
 
@@ -135,7 +135,7 @@ async fn run(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>) {
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out to be closed.
 async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Failure> {
     let deadlines = deadlines(&order.generation);
-    let route = Turn::route(&order.generation, &order.destination);
+    let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = reuse(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing = Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };

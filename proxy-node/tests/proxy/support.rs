@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use cluster_config::document::{
     Access, Acl, Egress, ProxyDocument, Rule, Term, Verdict,
     egress::{EgressAllow, EgressTarget},
-    proxy::{AccessLog, AccessLogFormat, Cache, ForwardedFor, Listen, Timeouts},
+    proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, Timeouts},
 };
 use proxy_node::{
     cache::store::Store,
@@ -53,6 +53,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         forwarded_for: ForwardedFor::Replace,
         cache: Cache { memory: 32 << 20, max_object_size: 1 << 20, collapsed_forwarding: true, refresh_patterns: vec![] },
         parents: vec![],
+        direct: Direct::default(),
         access: Access {
             acls: [("all".to_owned(), Acl::All)].into(),
             rules: vec![Rule { verdict: Verdict::Allow, terms: vec![Term { acl: "all".into(), negated: false }], page: None }],

@@ -8,6 +8,7 @@ use crate::schema::{notation::Bind, proxy as schema};
 pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let section: schema::Proxy = context.read()?;
     let listen = listen(context, section.listen)?;
+    let direct = direct(context, section.hierarchy.direct, section.hierarchy.parents.is_empty());
     let parents = parents(context, section.hierarchy.parents);
     let cache = cache(context, section.cache);
     let access = access::compile(context, section.access);
@@ -18,6 +19,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
         forwarded_for: section.forwarded_for.into(),
         cache,
         parents,
+        direct,
         access,
         timeouts: section.timeouts.into(),
         access_log: section.access_log.into(),
@@ -77,6 +79,17 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
     let names: Vec<String> = parents.iter().map(|parent| format!("{}:{}", parent.host, parent.port)).collect();
     context.unique("parent", names.iter().map(String::as_str), |index| format!("hierarchy/parents/{index}"));
     parents
+}
+
+fn direct(context: &mut Context, written: schema::Direct, without_parents: bool) -> document::Direct {
+    let direct = document::Direct {
+        dstdomain: written.dstdomain.into_iter().map(|domain| domain.value).collect(),
+        dst: written.dst.into_iter().map(|network| network.value).collect(),
+    };
+    if without_parents && direct != document::Direct::default() {
+        context.warning("hierarchy/direct", "without parents everything goes straight to its origin", "remove it, or add parents");
+    }
+    direct
 }
 
 fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {

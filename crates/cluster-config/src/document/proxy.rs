@@ -1,6 +1,6 @@
 //! The document of a proxy-node.
 
-use super::{Access, Unreadable};
+use super::{Access, DomainPattern, Unreadable};
 use crate::units;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub struct ProxyDocument {
     pub cache: Cache,
     /// Parent proxies, in order of preference; empty: straight to the origin.
     pub parents: Vec<Parent>,
+    /// What goes straight to its origin although there are parents.
+    #[serde(default)]
+    pub direct: Direct,
     /// Who may ask for what, and what the node may connect to.
     pub access: Access,
     /// Deadlines.
@@ -94,6 +97,15 @@ pub struct Parent {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// Destinations that no parent is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Direct {
+    /// By name.
+    pub dstdomain: Vec<DomainPattern>,
+    /// By address, where the request itself names one: with parents, names are resolved by them.
+    pub dst: Vec<IpNet>,
 }
 
 /// Deadlines of a proxy-node; every one is on progress, not on the whole exchange.

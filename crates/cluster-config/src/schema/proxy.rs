@@ -105,6 +105,18 @@ pub struct Hierarchy {
     pub siblings: Option<super::later::Siblings>,
     /// A second tier, in order of preference; empty: straight to the origin.
     pub parents: Vec<Parent>,
+    /// What goes straight to its origin although there are parents.
+    pub direct: Direct,
+}
+
+/// Destinations that no parent is asked for, in the terms of ACLs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Direct {
+    /// Hosts, and domains with everything under them.
+    pub dstdomain: Vec<Domain>,
+    /// Addresses and networks; they are compared with addresses in requests, since the parents resolve names.
+    pub dst: Vec<Network>,
 }
 
 /// A parent proxy.
