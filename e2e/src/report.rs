@@ -53,8 +53,12 @@ pub fn render(run: &BTreeMap<String, Counts>) -> Result<String, Vec<String>> {
     for (fault, promise, place) in ELSEWHERE {
         page.push_str(&format!("| {fault} | {promise} | {place} |\n"));
     }
+    page.push_str(MUTANTS);
     Ok(page)
 }
+
+/// What was broken on purpose, and who noticed; written by hand.
+const MUTANTS: &str = include_str!("mutants.md");
 
 const HEAD: &str = "\
 # Faults that are tried, what is promised, what was lost
