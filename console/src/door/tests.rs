@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Cluster, Console, MOST_VIEWERS, listen, router};
+use super::{Cluster, Console, MOST_VIEWERS, listen, router, tls::Certificate};
 use crate::{
     auth::users::{self, Users},
     configuration::{FileDifference, Revision},
@@ -76,6 +76,10 @@ fn rules() -> Rules {
 }
 
 fn serve(rules: Rules) -> Served {
+    serve_with(rules, None)
+}
+
+fn serve_with(rules: Rules, tls: Option<Certificate>) -> Served {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("users");
     users::set(&path, "ann", PASSWORD).unwrap();
@@ -87,7 +91,7 @@ fn serve(rules: Rules) -> Served {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    drop(listen::serve(listener, None, router(Arc::new(console)), closing.clone()).unwrap());
+    drop(listen::serve(listener, tls, router(Arc::new(console)), closing.clone()).unwrap());
     Served { address, board, double, scratch, closing }
 }
 
@@ -251,6 +255,54 @@ async fn passwords() {
 
     let plain = serve(Rules { passwords: false, open: false, ..rules() });
     assert_eq!(plain.log_in(PASSWORD).await.status(), 403);
+}
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    options: crate::Options,
+}
+
+#[tokio::test]
+async fn with_a_certificate_it_speaks_https() {
+    let scratch = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|file| scratch.path().join(file));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let arguments = ["console", "--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let options = <Line as clap::Parser>::parse_from(arguments).options;
+    let certificate = Certificate::read(&options).unwrap().unwrap();
+    let served = serve_with(Rules { tls: true, cookie: "__Host-c".into(), ..rules() }, Some(certificate));
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(chassis::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tcp = TcpStream::connect(served.address).await.unwrap();
+    let name = rustls::pki_types::ServerName::from(served.address.ip());
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let body = format!(r#"{{"name":"ann","password":"{PASSWORD}"}}"#);
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: {0}\r\norigin: https://{0}\r\nx-shoal-console: 1\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {1}\r\n\r\n",
+        served.address,
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // Some servers close without a word; what came before counts.
+    drop(stream.read_to_string(&mut answer).await);
+    let answer = answer.to_lowercase();
+    assert!(answer.starts_with("http/1.1 200") && answer.contains("strict-transport-security"), "{answer}");
+    assert!(answer.contains("set-cookie: __host-c=") && answer.contains("; secure"), "{answer}");
+
+    std::fs::write(&key, "no key").unwrap();
+    let refused = Certificate::read(&options).err().unwrap().to_string();
+    assert!(refused.contains("cert.pem") && refused.contains("--tls-key"), "{refused}");
 }
 
 #[tokio::test]

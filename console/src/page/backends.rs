@@ -35,15 +35,15 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
                 @if pool.panic { " " span class="badge bad" { "✖ panic: too few are well, so unwell ones are used too" } } }
             thead {
                 tr {
-                    th scope="col" { "Server" } th scope="col" { "Standing" } th scope="col" class="why" { "Why" }
-                    th scope="col" class="n" { "Weight" } th scope="col" class="n" { "Rate" } th scope="col" { "Last minute" }
+                    th scope="col" { "Server" } th scope="col" { "Standing" } th scope="col" class="n" { "Rate" } th scope="col" { "Last minute" }
+                    th scope="col" class="n" { "Weight" }
                     th scope="col" class="n" { "Requests" } th scope="col" class="n" { "Now" } th scope="col" class="n" { "Tunnels" }
                     th scope="col" class="n" title="connections opened / used again" { "Conns" }
                     th scope="col" class="n" { "In" } th scope="col" class="n" { "Out" }
                     th scope="col" class="n" title="attempts that failed through its own fault" { "Failed" }
                     th scope="col" class="n" title="requests that went on to another server" { "Retried" }
                     th scope="col" class="n" title="the balancer's own checks: passed / failed" { "Checks" }
-                    th scope="col" class="n" { "Ejected" } th scope="col" { "Since" }
+                    th scope="col" class="n" { "Ejected" } th scope="col" { "Since" } th scope="col" class="why" { "Why" }
                 }
             }
             tbody {
@@ -63,10 +63,9 @@ fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
         tr class="front" {
             th scope="row" { (front.name) }
             td { span class="quiet" { "frontend" } }
-            td class="why" { (front.address) }
-            td {}
             td class="n" { (words::rate(view.history.rate(&meter))) }
             td { (parts::sparkline(view.history.points(&meter), view.history.now(), "requests a second")) }
+            td {}
             td class="n" { (words::count(front.requests)) }
             td class="n" { (words::count(front.active)) }
             td class="n" { (words::count(front.tunnels)) }
@@ -76,6 +75,7 @@ fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
             td class="n" title="refused as malformed" { (words::count(front.refused)) " refused" }
             td class="n" title="tunnels and responses that a server's death cut" { (words::count(front.cut)) " cut" }
             td {} td {}
+            td class="why" { (front.address) }
         }
     }
 }
@@ -87,12 +87,12 @@ fn server(view: &View, balancer: &str, pool: &Backend, server: &Server) -> Marku
         tr class=(look.class) data-key=(server.name) {
             th scope="row" { (parts::named(view, &server.name)) @if server.backup { " " span class="quiet" { "backup" } } }
             td { (parts::badge(look)) @if server.drift { " " span class="badge warn" title="kept by this balancer, the registry being out of reach" { "▲ drift" } } }
-            td class="why" { (parts::reasons(&server.reasons)) }
-            td class="n" { (server.weight) }
             td class="n" { (words::rate(view.history.rate(&meter))) }
             td { (parts::sparkline(view.history.points(&meter), view.history.now(), "requests a second")) }
+            td class="n" { (server.weight) }
             (counters(&server.counts))
             td { @if let Some(at) = server.changed_at { (parts::ago(at)) } }
+            td class="why" { (server.reasons.join("; ")) }
         }
     }
 }
@@ -124,12 +124,12 @@ fn whole(view: &View, balancer: &str, pool: &Backend) -> Markup {
         tr class="whole" {
             th scope="row" { (pool.name) }
             td { span class="quiet" { "backend" } }
-            td class="why" { (usable) " of " (pool.servers.len()) " usable" }
-            td class="n" { (pool.servers.iter().map(|server| u64::from(server.weight)).sum::<u64>()) }
             td class="n" { (words::rate(view.history.rates(meters.iter().copied()))) }
             td { (parts::sparkline(&view.history.sum(meters.iter().copied()), view.history.now(), "requests a second")) }
+            td class="n" { (pool.servers.iter().map(|server| u64::from(server.weight)).sum::<u64>()) }
             (counters(&counts))
             td {}
+            td class="why" { (usable) " of " (pool.servers.len()) " usable" }
         }
     }
 }

@@ -98,7 +98,7 @@ fn tiles(view: &View) -> Markup {
     let (hits, lookups) = (history.sum(of(Measure::Hits)), history.sum(of(Measure::Lookups)));
     let bytes = history.sum(of(Measure::BytesOut));
     let errors = history.sum(of(Measure::Errors));
-    let last = |points: &[Point]| points.last().map(|point| point.rate);
+    let now = |wanted: Measure| history.rates(of(wanted));
     let mean = |points: &[Point]| points.iter().map(|point| point.rate).sum::<f64>();
     let failed: u64 = view.balancers.values().flat_map(|stats| &stats.frontends).map(|frontend| frontend.failed).sum();
     let tunnels: u64 = view.nodes.values().map(|stats| stats.active_tunnels).sum();
@@ -115,13 +115,13 @@ fn tiles(view: &View) -> Markup {
     };
     html! {
         dl class="tiles" {
-            (tile("requests", &words::rate(last(&requests)), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
+            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &unwell(&nodes), None, tone))
+            (tile("requests", &words::rate(history.rates(frontends.iter().copied())), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
             (tile("from the cache", &words::percent(mean(&hits), mean(&lookups)), "of lookups, last minute", Some((&hits, history.now())), ""))
-            (tile("to clients", &last(&bytes).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
-            (tile("errors", &words::rate(last(&errors)), "answered by nodes themselves", Some((&errors, history.now())), if last(&errors).unwrap_or_default() >= 0.05 { "warn" } else { "" }))
+            (tile("to clients", &now(Measure::BytesOut).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
+            (tile("errors", &words::rate(now(Measure::Errors)), "of the nodes' own", Some((&errors, history.now())), if now(Measure::Errors).unwrap_or_default() >= 0.05 { "warn" } else { "" }))
             (tile("tunnels", &words::count(tunnels), "open now", None, ""))
             (tile("cache", &words::bytes(cached), &format!("of {}", words::bytes(capacity)), None, ""))
-            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &unwell(&nodes), None, tone))
         }
     }
 }

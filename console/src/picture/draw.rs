@@ -59,7 +59,7 @@ fn boxed(actor: &Actor, frame: &Frame, letters: usize) -> Markup {
         rect class="frame" x=(at(frame.x)) y=(at(frame.y)) width=(at(frame.width)) height=(at(frame.height)) rx="7" {}
         rect class="edge" x=(at(frame.x)) y=(at(frame.y)) width="5" height=(at(frame.height)) rx="2.5" {}
         @if let Some(look) = actor.look {
-            text class="shape" x=(at(frame.x + frame.width - 16.0)) y=(at(frame.y + 20.0)) { (look.shape) }
+            text class="shape" x=(at(frame.x + frame.width - 13.0)) y=(at(frame.y + frame.height - 9.0)) { (look.shape) }
         }
         text class="name" x=(at(frame.x + 14.0)) y=(at(frame.y + 20.0)) { (words::cut(&actor.title, letters)) }
         @for (row, line) in actor.lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
