@@ -125,6 +125,28 @@ pub const PROMISES: &[Promise] = &[
         "a node's wall clock is set by an hour, there and back",
         "nothing is served beyond its life; none fails",
     ),
+    promise(
+        "a_killed_process_of_a_container_fails_nothing",
+        "containers: kill -9 of a node's process; the restart policy brings it back",
+        "none fails",
+    ),
+    promise("a_node_cut_off_the_network_fails_nothing", "containers: a node is cut off the network, and put back", "none fails"),
+    promise(
+        "a_control_plane_cut_off_the_network_fails_nothing",
+        "containers: the whole control plane is cut off the network for longer than leases last, and put back",
+        "none fails; everybody is usable again by itself",
+    ),
+    promise(
+        "five_containers_where_three_were_fail_nothing",
+        "containers: the nodes are scaled from three to five",
+        "none fails; all five get traffic",
+    ),
+    promise(
+        "a_changed_compose_file_fails_nothing",
+        "containers: `up` after a change of the file, which scales back to three nodes and makes the health-checkers again",
+        "none fails; nothing is issued or committed anew",
+    ),
+    promise("containers_that_were_stopped_serve_again", "containers: all are stopped, and started again", "none fails afterwards"),
 ];
 
 /// Faults that are tried below the level of whole clusters: what, promise, where.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -50,6 +50,11 @@ impl Origin {
         Self::serve(None, None).await
     }
 
+    /// Plain HTTP on a free port of another address of this machine.
+    pub async fn on(address: IpAddr) -> Self {
+        Self::serve_on(address, None, None).await
+    }
+
     /// Plain HTTP that also serves the files below `directory` under `/file/`.
     pub async fn with_files(directory: &Path) -> Self {
         Self::serve(Some(directory.to_owned()), None).await
@@ -75,7 +80,11 @@ impl Origin {
     }
 
     async fn serve(directory: Option<PathBuf>, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
+        Self::serve_on(Ipv4Addr::LOCALHOST.into(), directory, tls).await
+    }
+
+    async fn serve_on(address: IpAddr, directory: Option<PathBuf>, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let seen = Arc::<Mutex<Seen>>::default();
         let shared = Arc::clone(&seen);

@@ -13,7 +13,18 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// When the state is not reached within [`PATIENCE`].
-pub async fn until<T, F>(what: impl Display, mut state: impl FnMut() -> F) -> T
+pub async fn until<T, F>(what: impl Display, state: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    within(PATIENCE, what, state).await
+}
+
+/// The same with a patience of its own.
+///
+/// # Panics
+/// When the state is not reached within it.
+pub async fn within<T, F>(patience: Duration, what: impl Display, mut state: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -22,7 +33,7 @@ where
         if let Some(reached) = state().await {
             return reached;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited {patience:?} in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
