@@ -426,7 +426,9 @@ async fn export(service: &mut Running) -> Vec<import_request::Part> {
     let mut parts = Vec::new();
     while let Some(message) = stream.message().await.unwrap() {
         parts.push(match message.part.unwrap() {
-            export_response::Part::State(state) => import_request::Part::Header(state::ImportHeader { state: Some(state), ..Default::default() }),
+            export_response::Part::State(state) => {
+                import_request::Part::Header(state::ImportHeader { state: Some(state), ..Default::default() })
+            }
             export_response::Part::Chunk(chunk) => import_request::Part::Chunk(chunk),
             export_response::Part::End(end) => import_request::Part::End(end),
         });
@@ -496,7 +498,8 @@ async fn a_restore_ends_the_connections_of_nodes_and_waits_for_rollouts() {
     let node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
     node.answer.send_replace(Answer::Silence);
     let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
-    let rollout = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id }).await.unwrap().into_inner().rollout.unwrap();
+    let rollout =
+        service.client.start_rollout(pb::StartRolloutRequest { revision: second.id }).await.unwrap().into_inner().rollout.unwrap();
     let refused = import(&mut service, &backup).await.unwrap_err();
     assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("is running"), "{refused:?}");
     assert_eq!(history(&mut service).await.len(), 2);

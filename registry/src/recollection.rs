@@ -87,7 +87,9 @@ impl Recollection {
     /// What there is, counted.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        [("admin states", self.wishes.len()), ("instances", self.instances.len())].map(|(what, count)| (what.to_owned(), count as u64)).into()
+        [("admin states", self.wishes.len()), ("instances", self.instances.len())]
+            .map(|(what, count)| (what.to_owned(), count as u64))
+            .into()
     }
 
     /// What there is, for people.
@@ -146,8 +148,11 @@ impl Restored {
     /// One is missing or makes no sense.
     pub fn read(cluster_id: Uuid, epoch: u64, content: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Unreadable> {
         let generations = content(GENERATIONS).ok_or(Unreadable::Missing(GENERATIONS))?;
-        let generations: Generations = serde_json::from_slice(&generations)
-            .map_err(|error| Unreadable::Line { entry: GENERATIONS, line: error.line(), problem: error.to_string() })?;
+        let generations: Generations = serde_json::from_slice(&generations).map_err(|error| Unreadable::Line {
+            entry: GENERATIONS,
+            line: error.line(),
+            problem: error.to_string(),
+        })?;
         let text = content(WISHES).ok_or(Unreadable::Missing(WISHES))?;
         let mut wishes = BTreeMap::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
@@ -183,7 +188,10 @@ impl Restored {
         if present.identity.cluster_id != self.cluster_id {
             changes.push(format!("the registry becomes that of cluster {} again (it is {})", self.cluster_id, present.identity.cluster_id));
         }
-        changes.push(format!("the epoch becomes {}, so that everybody who watches hears everything anew", self.identity(&present.identity).epoch));
+        changes.push(format!(
+            "the epoch becomes {}, so that everybody who watches hears everything anew",
+            self.identity(&present.identity).epoch
+        ));
         for (name, wish) in &self.wishes {
             match present.wishes.get(name) {
                 Some(now) if now == wish => {}
@@ -248,7 +256,10 @@ mod tests {
         let present = Recollection::of(&now, Identity { cluster_id: id(2), epoch: 9 });
         let said = restored.changes(&present);
         assert_eq!(said.len(), 5, "{said:?}");
-        assert!(said.contains(&"a: drain (new disk) (now ready)".to_owned()) && said.contains(&"c: ready (now drain)".to_owned()), "{said:?}");
+        assert!(
+            said.contains(&"a: drain (new disk) (now ready)".to_owned()) && said.contains(&"c: ready (now drain)".to_owned()),
+            "{said:?}"
+        );
         for command in restored.commands(&now) {
             now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
         }

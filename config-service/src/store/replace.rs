@@ -32,7 +32,9 @@ impl Store {
     /// When the database fails; nothing has changed then.
     pub async fn replace(&self, history: &History, content: &Parcel) -> Result<()> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for table in ["DELETE FROM rollouts", "DELETE FROM released", "DELETE FROM revision_files", "DELETE FROM revisions", "DELETE FROM blobs"] {
+        for table in
+            ["DELETE FROM rollouts", "DELETE FROM released", "DELETE FROM revision_files", "DELETE FROM revisions", "DELETE FROM blobs"]
+        {
             sqlx::query(table).execute(&mut *transaction).await?;
         }
         for sha256 in history.files().into_keys() {

@@ -129,18 +129,18 @@ impl Sqlite {
 }
 
 async fn put(transaction: &mut sqlx::SqliteTransaction<'_>, writes: &Writes) -> Result<(), Error> {
-        for (slot, entry) in writes {
-            let query = match entry {
-                Some(entry) => sqlx::query("INSERT OR REPLACE INTO commands (kind, name, at, command) VALUES (?, ?, ?, ?)")
-                    .bind(slot.kind as i64)
-                    .bind(&slot.name)
-                    .bind(entry.at.to_string())
-                    .bind(serde_json::to_string(&entry.command)?),
-                None => sqlx::query("DELETE FROM commands WHERE kind = ? AND name = ?").bind(slot.kind as i64).bind(&slot.name),
-            };
-            query.execute(&mut **transaction).await?;
-        }
-        Ok(())
+    for (slot, entry) in writes {
+        let query = match entry {
+            Some(entry) => sqlx::query("INSERT OR REPLACE INTO commands (kind, name, at, command) VALUES (?, ?, ?, ?)")
+                .bind(slot.kind as i64)
+                .bind(&slot.name)
+                .bind(entry.at.to_string())
+                .bind(serde_json::to_string(&entry.command)?),
+            None => sqlx::query("DELETE FROM commands WHERE kind = ? AND name = ?").bind(slot.kind as i64).bind(&slot.name),
+        };
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
 }
 
 fn unreadable(what: String) -> Error {
