@@ -305,3 +305,18 @@ fn interim_responses_come_to_an_end() {
         assert!(all.len() < 10_000, "{method}: {} bytes", all.len());
     }
 }
+
+/// Parents could not reach it, or would tell of themselves instead of this node.
+#[test]
+fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
+    let parent = cluster_config::document::proxy::Parent { host: "192.0.2.1".into(), port: 3128 };
+    let proxy = Proxy::with(|document| document.parents = vec![parent]);
+    let target: std::net::SocketAddr = "192.0.2.7:7409".parse().unwrap();
+    proxy.node.probe_targets.store(std::sync::Arc::new([target].into()));
+    let generation = proxy.node.current.load_full();
+    let at = |port| proxy_node::request::Destination { host: "192.0.2.7".into(), address: Some(target.ip()), port };
+    for (port, direct) in [(7409, true), (80, false)] {
+        let destination = at(port);
+        assert_eq!(matches!(proxy.node.route(&generation, &destination), proxy_node::route::Route::Direct(_)), direct, "{port}");
+    }
+}
