@@ -10,10 +10,9 @@ use chassis::{
 use cluster::{InstanceStatus, Service};
 use futures::StreamExt;
 use proto::{
-    audit::audit_client::AuditClient, balancer::balancer_client::BalancerClient, config::config_service_client::ConfigServiceClient,
-    backup::backup_service_client::BackupServiceClient,
-    health::health_checker_client::HealthCheckerClient, proxy::proxy_node_client::ProxyNodeClient,
-    registry::registry_client::RegistryClient,
+    audit::audit_client::AuditClient, backup::backup_service_client::BackupServiceClient, balancer::balancer_client::BalancerClient,
+    config::config_service_client::ConfigServiceClient, health::health_checker_client::HealthCheckerClient,
+    proxy::proxy_node_client::ProxyNodeClient, registry::registry_client::RegistryClient,
 };
 use tonic::{Code, Response, Status};
 
@@ -82,11 +81,6 @@ impl Cluster {
     /// The audit records of one process.
     pub fn audit(&self, status: &InstanceStatus) -> Result<AuditClient<ServiceChannel>> {
         Ok(AuditClient::new(self.operator.channel_to(status)?).max_decoding_message_size(16 << 20))
-    }
-
-    /// One backup-service.
-    pub fn backup(&self, service: &InstanceStatus) -> Result<BackupServiceClient<ServiceChannel>> {
-        Ok(BackupServiceClient::new(self.operator.channel_to(service)?).max_decoding_message_size(16 << 20))
     }
 
     /// One backup-service.
