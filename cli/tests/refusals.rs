@@ -145,10 +145,26 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("pki provision --dir @/good @/nowhere/registry", 1, &["nowhere/registry", "make the directory"]),
     // Hosts that are to join.
     ("node enrol squid node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/node.tar", 2, &["squid", "proxy-node"]),
-    ("node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/empty --archive @/node.tar", 1, &["no authority", "--pki"]),
-    ("node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/file", 1, &["exists already", "--archive"]),
-    ("node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/nowhere/node.tar", 1, &["nowhere/node.tar"]),
-    ("node enrol proxy-node registry-1 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/node.tar", 1, &["exists already", "another name"]),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/empty --archive @/node.tar",
+        1,
+        &["no authority", "--pki"],
+    ),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/file",
+        1,
+        &["exists already", "--archive"],
+    ),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/nowhere/node.tar",
+        1,
+        &["nowhere/node.tar"],
+    ),
+    (
+        "node enrol proxy-node registry-1 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/node.tar",
+        1,
+        &["exists already", "another name"],
+    ),
     ("node enrol proxy-node node-4 --address 10.0.0.17:3128 --registry 10.0.0.5 --pki @/good --archive @/node.tar", 2, &["without a port"]),
     ("node enrol proxy-node node-4 --address 10.0.0.17 --pki @/good --archive @/node.tar", 1, &["where the registry is", "--registry"]),
     // Services.

@@ -68,6 +68,21 @@ pub const PROMISES: &[Promise] = &[
         "a_black_hole_origin_ejects_nobody_and_is_asked_once",
         "an origin never accepts",
         "no node is ejected; it is connected to once",
+    promise(
+        "an_enrolled_host_joins_and_gets_traffic",
+        "a bare host joins with the archive of `shoal node enrol` and its unit",
+        "none fails; it takes its share",
+    ),
+    promise(
+        "a_balancer_restarted_behind_an_inherited_socket_loses_nothing",
+        "SIGTERM to a balancer behind a socket of systemd, three times; GETs and tunnels of clients that know no other",
+        "none fails: connections wait in the socket; no tunnel is cut",
+    ),
+    promise(
+        "a_node_restarted_behind_inherited_sockets_loses_nothing",
+        "SIGTERM to a node behind sockets of systemd, three times",
+        "none fails, none arrives twice",
+    ),
     ),
     promise(
         "a_bad_bundle_is_refused_before_any_node_sees_it",

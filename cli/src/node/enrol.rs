@@ -66,9 +66,15 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
     }
     let registry = registry(enrol, target)?;
     let cluster_key = needs_cluster_key(enrol.service).then(|| ClusterKey::read(&enrol.pki.join("cluster.key"))).transpose()?;
-    let issued =
-        pki::issue(&enrol.pki, Role::Service(enrol.service), &enrol.name, std::slice::from_ref(&enrol.address), Timestamp::now(), enrol.validity)
-            .map_err(Failure::from)?;
+    let issued = pki::issue(
+        &enrol.pki,
+        Role::Service(enrol.service),
+        &enrol.name,
+        std::slice::from_ref(&enrol.address),
+        Timestamp::now(),
+        enrol.validity,
+    )
+    .map_err(Failure::from)?;
     let written = contents(enrol, &registry, &issued, cluster_key).and_then(|files| write(&archive, enrol.service, &files));
     // The certificate stays, as a record that the name is taken; its key goes with the archive and nowhere else.
     let mut withdrawn = vec![&issued.key];
@@ -97,7 +103,12 @@ const fn needs_cluster_key(service: Service) -> bool {
 }
 
 /// The files of the archive: name below the service's directory, content.
-fn contents(enrol: &Enrol, registry: &[String], issued: &pki::Issued, cluster_key: Option<ClusterKey>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+fn contents(
+    enrol: &Enrol,
+    registry: &[String],
+    issued: &pki::Issued,
+    cluster_key: Option<ClusterKey>,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     // What the host would refuse at its start is refused here.
     let files = credentials::Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
@@ -207,18 +218,18 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for (text, good) in [("10.0.0.17", true), ("fd00::1", true), ("node-7.example.com", true), ("node:3128", false), ("", false), ("a b", false)] {
+        for (text, good) in
+            [("10.0.0.17", true), ("fd00::1", true), ("node-7.example.com", true), ("node:3128", false), ("", false), ("a b", false)]
+        {
             assert_eq!(host(text).is_ok(), good, "{text}");
         }
     }
 
     #[test]
     fn values_survive_the_environment_file() {
-        for (value, written) in [
-            ("10.0.0.5:7001,[fd00::1]:7001", "10.0.0.5:7001,[fd00::1]:7001"),
-            ("room 2", "\"room 2\""),
-            ("a\"b\\c", "\"a\\\"b\\\\c\""),
-        ] {
+        for (value, written) in
+            [("10.0.0.5:7001,[fd00::1]:7001", "10.0.0.5:7001,[fd00::1]:7001"), ("room 2", "\"room 2\""), ("a\"b\\c", "\"a\\\"b\\\\c\"")]
+        {
             assert_eq!(quoted(value), written);
         }
     }

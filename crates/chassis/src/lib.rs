@@ -7,7 +7,7 @@
 //! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`], `tls`, [`authorize`], `accept`, `guard`,
 //! `grpc`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
 //! [`drain`] is its end, and [`transfer`] carries its state to a backup and back. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals` are what these stand on. [`pki`] makes
-//! certificates, and [`operator`] is the way in for people.
+//! certificates, and [`operator`] is the way in for people; `inherited` and `systemd` are what it has to do with a service manager.
 
 mod accept;
 mod admin;
