@@ -6,9 +6,9 @@ use std::{
     path::PathBuf,
 };
 
+use ::console::auth::users;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use ::console::auth::users;
 
 use crate::output;
 
