@@ -24,7 +24,7 @@ pub fn processes(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::new(Critical, CHECK, "registry", "the registry lists nobody", remedy));
     }
     found.extend(facts.processes.iter().flat_map(|process| answers(process, facts.registry.is_ok())));
-    found.extend(facts.processes.iter().filter_map(|process| standing(process)));
+    found.extend(facts.processes.iter().filter_map(standing));
     found
 }
 
