@@ -244,9 +244,9 @@ impl Desk {
         if let Some(source) = self.tools.pki.clone() {
             steps.begin("encrypt the PKI").await;
             let sealed = blocking(move || pki::seal(&source)).await??;
-            let scratch =
-                || Spool::create(&self.tools.scratch, sealed.len() as u64).map_err(|error| Failed::Store("scratch".to_owned(), error));
-            let mut spool = scratch()?;
+            let directory = &self.tools.scratch;
+            let disk = |error| Failed::Store(directory.display().to_string(), error);
+            let mut spool = Spool::create(directory, sealed.len() as u64).map_err(disk)?;
             let kept = spool.begin(pki::ENTRY).and_then(|()| spool.write(&sealed));
             kept.map_err(|error| Failed::Defect(error.to_string()))?;
             taken.parcels.push((PKI.to_owned(), spool.close()));
@@ -395,7 +395,7 @@ fn put(to: &Store, from: Option<&Store>, manifest: &Manifest, parcels: &[(String
 
 /// What there is, in one line for people.
 pub(crate) fn counted(state: &State) -> String {
-    let counts = state.counts.iter().map(|(what, count)| format!("{count} {what}"));
+    let counts = state.counts.iter().map(|(what, count)| format!("{what} {count}"));
     counts.collect::<Vec<_>>().join(", ")
 }
 

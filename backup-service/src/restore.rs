@@ -105,7 +105,7 @@ impl Desk {
             let (header, parcel) = part(&opened, keeper.service(), true)?;
             changes.extend(keeper.import(header, &parcel).await?.changes);
         }
-        steps.done(format!("{} things change", changes.len())).await;
+        steps.done(format!("it can be restored; changes: {}", changes.len())).await;
         Ok(Checked { listed: self.listed(&listed.id).await?, opened, changes, present })
     }
 

@@ -37,9 +37,10 @@ pub async fn run(desk: Desk, stop: StopSignal) {
 
 /// Until the next one is due; none without a schedule.
 async fn remaining(desk: &Desk, settings: &Settings) -> Option<Duration> {
+    // Also without a schedule: what there is is counted with it.
+    let list = desk.list().await.inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}")).ok()?;
     let schedule = settings.schedule.as_ref()?;
     desk.followed();
-    let list = desk.list().await.inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}")).ok()?;
     let due = desk.due(schedule, &list.backups)?;
     Some(desk.tools().clock.now().duration_until(due).try_into().unwrap_or(Duration::ZERO))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
-use cluster::Service;
+use cluster::{Service, State};
 use proto::backup::{CreateBackupRequest, ListBackupsRequest, VerifyBackupRequest, backup_service_client::BackupServiceClient};
 
 use crate::{
@@ -93,7 +93,9 @@ pub async fn run(options: Options) -> Result<()> {
 
 /// A client of the one that runs.
 async fn client(cluster: &Cluster) -> Result<BackupServiceClient<ServiceChannel>> {
-    let instances = cluster.instances(Service::BackupService).await?;
+    let mut instances = cluster.instances(Service::BackupService).await?;
+    // One that is lost stays listed for a while.
+    instances.sort_by_key(|status| status.state != State::Usable);
     let known = || anyhow!("no backup-service is registered: start one with `shoal serve backup-service`, see `shoal status`");
     cluster.backup(instances.first().ok_or_else(known)?)
 }

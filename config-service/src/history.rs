@@ -115,10 +115,7 @@ impl History {
     ///
     /// # Errors
     /// It is incomplete or makes no sense.
-    pub fn read<'e>(
-        entries: impl IntoIterator<Item = &'e Entry>,
-        content: impl Fn(&str) -> Option<Vec<u8>>,
-    ) -> Result<Self, Unreadable> {
+    pub fn read<'e>(entries: impl IntoIterator<Item = &'e Entry>, content: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Unreadable> {
         let bytes = |entry: &'static str| content(entry).ok_or_else(|| Unreadable::Missing(entry.to_owned()));
         let history = Self {
             revisions: read_lines(REVISIONS, &bytes(REVISIONS)?)?,
@@ -190,12 +187,9 @@ impl History {
             from.revisions.iter().filter(|revision| !known.contains(revision.id.as_str())).map(Kept::called).collect()
         };
         let mut changes = Vec::new();
-        for (what, revisions) in [
-            ("come back", missing(self, present)),
-            ("are not in the backup and go away", missing(present, self)),
-        ] {
+        for (what, revisions) in [("come back", missing(self, present)), ("are not in the backup and go away", missing(present, self))] {
             if !revisions.is_empty() {
-                changes.push(format!("{} revisions {what}: {}", revisions.len(), shorten(&revisions)));
+                changes.push(format!("revisions that {what}: {}", shorten(&revisions)));
             }
         }
         if self.released != present.released {
@@ -310,9 +304,9 @@ mod tests {
         now.released = now.revisions.last().map(|revision| revision.id.clone());
         let said = backup.changes(&now);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("1 revisions are not in the backup and go away: 3 ("), "{said:?}");
+        assert!(said[0].starts_with("revisions that are not in the backup and go away: 3 ("), "{said:?}");
         assert!(said[1].starts_with("the released revision becomes 1 ("), "{said:?}");
-        assert!(backup.changes(&History::default())[0].starts_with("2 revisions come back: 1 ("));
+        assert!(backup.changes(&History::default())[0].starts_with("revisions that come back: 1 ("));
         assert!(backup.changes(&backup).is_empty());
     }
 }

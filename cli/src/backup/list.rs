@@ -106,7 +106,7 @@ pub fn size(bytes: u64) -> String {
 impl Part {
     /// In one line.
     pub fn line(&self) -> String {
-        let counts = self.counts.iter().map(|(what, count)| format!("{count} {what}"));
+        let counts = self.counts.iter().map(|(what, count)| format!("{what} {count}"));
         let facts = self.facts.iter().map(|(what, said)| format!("{what} {said}"));
         format!("{}: {}", self.service, counts.chain(facts).collect::<Vec<_>>().join("; "))
     }
