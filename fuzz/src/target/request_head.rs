@@ -42,7 +42,7 @@ fn through_both_hops(received: Request<'_>) {
     let mut to_origin = Vec::new();
     let at_node = at_node.view(&to_node);
     HeadWriter::request(&mut to_origin, at_node, LineForm::Origin, hygiene::NODE_REQUEST, BodyFields::AsReceived).finish();
-    drop(same(at_node, &to_origin, &nominated));
+    let _at_origin = same(at_node, &to_origin, &nominated);
 }
 
 /// What was forwarded, read again: it must be the request that was received. `None`: the next hop refuses it, rightly.
@@ -66,8 +66,7 @@ fn same(received: Request<'_>, forwarded: &[u8], nominated: &[String]) -> Option
     assert_eq!(again.len(), forwarded.len());
     assert_eq!(again.framing(), received.framing());
     assert_eq!(view.authority().map(|authority| authority.text), received.authority().map(|authority| authority.text));
-    let mut limits = Limits::default();
-    limits.head = forwarded.len();
+    let limits = Limits { head: forwarded.len(), ..Limits::default() };
     assert_eq!(
         RequestHead::new().parse(forwarded, &limits),
         Ok(Progress::Complete(forwarded.len())),
