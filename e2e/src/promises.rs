@@ -42,6 +42,11 @@ pub const PROMISES: &[Promise] = &[
         "none fails; everybody registers again",
     ),
     promise(
+        "a_lost_control_plane_comes_back_from_a_backup",
+        "registry and config-service killed, everything they kept removed, and restored from a backup",
+        "none fails; the same history, released revision and admin states",
+    ),
+    promise(
         "a_rolling_restart_of_the_nodes_fails_nothing",
         "SIGTERM to every node in turn; GETs, POSTs and tunnels",
         "none fails, none arrives twice, no tunnel is cut",
