@@ -39,7 +39,7 @@ async fn a_backup_is_made_verified_and_listed() {
     assert_eq!(parts(&made), [("config-service".to_owned(), 2), ("registry".to_owned(), 2)]);
     let metadata = std::fs::metadata(service.archive(&made.id)).unwrap();
     assert_eq!((made.size, std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777), (metadata.len(), 0o600));
-    assert_eq!(service.list().await.backups, [made.clone()]);
+    assert_eq!(service.list().await.backups, std::slice::from_ref(&made));
     assert_eq!(service.verify(&made.id[..12]).await.unwrap().id, made.id);
     assert_eq!(service.verify("2020").await.unwrap_err().code(), Code::NotFound);
 }
