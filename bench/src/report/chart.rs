@@ -10,6 +10,8 @@ use crate::{
 const COLUMN: f64 = 470.0;
 const GUTTER: f64 = 24.0;
 const MARGIN: f64 = 18.0;
+/// Beside the longest bar, for its number and what failed.
+const NUMBERS: f64 = 30.0;
 const LABELS: f64 = 168.0;
 const LONGEST: f64 = 230.0;
 const BAR: f64 = 12.0;
@@ -40,7 +42,7 @@ pub fn render(results: &Results) -> String {
         text += &group(trial, &bars, left, tops[column]);
         tops[column] += HEADING + bars.len() as f64 * STEP + BETWEEN;
     }
-    let (width, height) = (2.0 * (MARGIN + COLUMN) + GUTTER, tops[0].max(tops[1]));
+    let (width, height) = (2.0 * (MARGIN + COLUMN) + GUTTER + NUMBERS, tops[0].max(tops[1]));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
          aria-label=\"Shoal beside its peers: shorter is better\">\n<style>{STYLE}</style>\n\
