@@ -68,11 +68,6 @@ pub const PROMISES: &[Promise] = &[
     ),
     promise("weights_divide_the_load", "weights 3, 2 and 1", "none fails; the load divides by weight"),
     promise("a_fourth_node_joins_under_load", "a node is added", "none fails; it takes its share"),
-    promise("a_slow_origin_ejects_nobody_and_is_asked_once", "an origin answers after 20 s", "no node is ejected; it is asked once"),
-    promise(
-        "a_black_hole_origin_ejects_nobody_and_is_asked_once",
-        "an origin never accepts",
-        "no node is ejected; it is connected to once",
     promise(
         "an_enrolled_host_joins_and_gets_traffic",
         "a bare host joins with the archive of `shoal node enrol` and its unit",
@@ -88,6 +83,11 @@ pub const PROMISES: &[Promise] = &[
         "SIGTERM to a node behind sockets of systemd, three times",
         "none fails, none arrives twice",
     ),
+    promise("a_slow_origin_ejects_nobody_and_is_asked_once", "an origin answers after 20 s", "no node is ejected; it is asked once"),
+    promise(
+        "a_black_hole_origin_ejects_nobody_and_is_asked_once",
+        "an origin never accepts",
+        "no node is ejected; it is connected to once",
     ),
     promise(
         "a_bad_bundle_is_refused_before_any_node_sees_it",
