@@ -153,7 +153,7 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Stri
 pub fn coloured(text: &str) -> Cell {
     let cell = Cell::new(text);
     match text {
-        "usable" | "applied" | "done" | "passed" | "verified" | "in step" => cell.fg(Color::Green),
+        "usable" | "applied" | "done" | "passed" | "verified" | "in step" | "ok" => cell.fg(Color::Green),
         "starting" | "suspect" | "draining" | "maintenance" | "last" | "excluded" | "waiting" | "assigned" | "reverted" => {
             cell.fg(Color::Yellow)
         }

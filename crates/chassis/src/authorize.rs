@@ -163,7 +163,11 @@ mod tests {
             ("/grpc.health.v1.Health/Check", node, allowed("/grpc.health.v1.Health/Check", false)),
             ("/grpc.health.v1.Health/Other", node, Decision::Unknown),
             ("/shoal.audit.v1.Audit/ListRecords", operator, allowed("/shoal.audit.v1.Audit/ListRecords", false)),
-            ("/shoal.audit.v1.Audit/ListRecords", Some(Role::Service(Service::Console)), allowed("/shoal.audit.v1.Audit/ListRecords", false)),
+            (
+                "/shoal.audit.v1.Audit/ListRecords",
+                Some(Role::Service(Service::Console)),
+                allowed("/shoal.audit.v1.Audit/ListRecords", false),
+            ),
             ("/shoal.audit.v1.Audit/ListRecords", node, denied("/shoal.audit.v1.Audit/ListRecords", false)),
         ] {
             assert_eq!(POLICY.decide(path, role), expected, "{path} {role:?}");
