@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use chassis::{ClusterKey, Failure, Role, credentials, pki};
 use clap::Args;
 use cluster::Service;
@@ -93,7 +93,7 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
     if !enrol.registry.is_empty() || enrol.service == Service::Registry {
         return Ok(enrol.registry.clone());
     }
-    let found = target.find().map_err(|_| anyhow::anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?;
+    let found = target.find().map_err(|_| anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?;
     Ok(found.registry)
 }
 
@@ -152,13 +152,15 @@ fn quoted(value: &str) -> String {
 
 /// Writes the archive, whole or not at all, for its owner only. It is unpacked at the root of the host.
 fn write(archive: &Path, service: Service, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
-    let context = || format!("cannot write {}", archive.display());
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive).with_context(context)?;
+    let refused = |error: io::Error| {
+        anyhow!("cannot write {}: {error}; choose another --archive, in a directory that can be written", archive.display())
+    };
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive).map_err(refused)?;
     let filled = fill(file, service, files);
     if filled.is_err() {
         fs::remove_file(archive).with_context(|| format!("cannot remove the unfinished {}", archive.display()))?;
     }
-    filled.with_context(context)
+    filled.map_err(refused)
 }
 
 fn fill(file: fs::File, service: Service, files: &[(&'static str, Vec<u8>)]) -> io::Result<()> {
