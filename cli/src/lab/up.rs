@@ -97,13 +97,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(
-        directory: PathBuf,
-        children: Vec<Child>,
-        operator: description::Operator,
-        restart: Restart,
-        password: String,
-    ) -> Result<Self> {
+    fn new(directory: PathBuf, children: Vec<Child>, operator: description::Operator, restart: Restart, password: String) -> Result<Self> {
         let (reporter, events) = mpsc::channel(64);
         std::fs::create_dir_all(directory.join("logs")).with_context(|| format!("cannot write {}", directory.display()))?;
         let length = |child: &Child| std::fs::metadata(&child.log).map_or(0, |log| log.len());

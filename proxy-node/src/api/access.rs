@@ -59,12 +59,20 @@ pub fn top(node: &Node, request: &TopAccessRequest, now: jiff::Timestamp) -> Res
 /// Statuses are few: their counts are exact.
 fn by_status(window: &Window) -> Summary<u16> {
     let entries = window.statuses.iter();
-    let entries =
-        entries.map(|(status, (requests, bytes))| crate::record::heavy::Entry { key: *status, requests: *requests, overcount: 0, bytes: *bytes });
+    let entries = entries.map(|(status, (requests, bytes))| crate::record::heavy::Entry {
+        key: *status,
+        requests: *requests,
+        overcount: 0,
+        bytes: *bytes,
+    });
     Summary { entries: entries.collect(), unlisted: 0 }
 }
 
-fn totals<K: Clone + Eq + std::hash::Hash + Ord>(summary: Summary<K>, limit: usize, text: impl Fn(&K) -> String) -> (Vec<AccessTotal>, u64) {
+fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
+    summary: Summary<K>,
+    limit: usize,
+    text: impl Fn(&K) -> String,
+) -> (Vec<AccessTotal>, u64) {
     let top = summary.top(limit);
     let total = |entry: &crate::record::heavy::Entry<K>| AccessTotal {
         key: text(&entry.key),
@@ -80,7 +88,11 @@ pub fn tail(node: Arc<Node>, request: &TailAccessRequest, closing: StopSignal) -
     let off = !node.current.load().logged;
     let last = node.recorder.recent().look().last(usize::try_from(request.last).unwrap_or(RECORDS));
     let next = last.next;
-    let kept = if last.records.is_empty() { vec![response(&[], 0, off)] } else { last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect() };
+    let kept = if last.records.is_empty() {
+        vec![response(&[], 0, off)]
+    } else {
+        last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect()
+    };
     let kept = stream::iter(kept.into_iter().map(Ok));
     if !request.follow {
         return kept.boxed();

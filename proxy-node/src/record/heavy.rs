@@ -146,7 +146,6 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

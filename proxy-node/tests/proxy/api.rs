@@ -44,10 +44,10 @@ async fn it_tells_who_asked_for_what() {
     assert_eq!(last.into_iter().flat_map(|message| message.unwrap().records).collect::<Vec<_>>(), followed[2..]);
 
     let urls = top(&api, AccessKey::Url).await;
-    assert_eq!(urls.iter().map(|total| (total.key.clone(), total.requests, total.overcount)).collect::<Vec<_>>(), [
-        (origin.url("/a"), 2, 0),
-        (origin.url("/b"), 1, 0)
-    ]);
+    assert_eq!(
+        urls.iter().map(|total| (total.key.clone(), total.requests, total.overcount)).collect::<Vec<_>>(),
+        [(origin.url("/a"), 2, 0), (origin.url("/b"), 1, 0)]
+    );
     assert!(urls.iter().all(|total| total.bytes > 0));
     for (by, key) in [(AccessKey::Client, "127.0.0.1"), (AccessKey::Status, "200"), (AccessKey::Domain, "127.0.0.1")] {
         let totals = top(&api, by).await;
