@@ -285,7 +285,9 @@ impl Process {
     pub fn set_ready(&self, ready: bool) {
         if ready && self.0.was_ready.set(()).is_ok() {
             for idle in self.inherited().idle() {
-                tracing::warn!("nothing listens on the inherited socket {idle}: whoever connects to it waits in vain; remove it from the .socket unit");
+                tracing::warn!(
+                    "nothing listens on the inherited socket {idle}: whoever connects to it waits in vain; remove it from the .socket unit"
+                );
             }
         }
         self.update(|status| std::mem::replace(&mut status.ready, ready) != ready);
