@@ -355,7 +355,7 @@ async fn the_processes_of_the_manifests_are_a_cluster() {
         let listed = cluster.status().await?;
         let usable =
             |name: &&str| list(&listed["instances"]).iter().any(|instance| instance["name"] == **name && instance["state"] == "usable");
-        names.iter().all(|name| usable(name)).then_some(())
+        names.iter().all(usable).then_some(())
     })
     .await;
     cluster.stop().await;
