@@ -11,6 +11,13 @@ use testkit::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+/// A time as text that sorts: a fraction of a second is written without the zeros at its end.
+fn moment(time: &Value) -> String {
+    let time = time.as_str().expect("a time").trim_end_matches('Z');
+    let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
+    format!("{seconds}.{fraction:0<9}")
+}
+
 /// Counts of one kind, by key.
 async fn top(lab: &Lab, key: &str) -> BTreeMap<String, u64> {
     let top = lab.json(&["logs", "--top", key, "--since", "30m", "-n", "1000"]).await;
@@ -62,7 +69,7 @@ async fn logs_count_exactly_what_was_asked_for() {
     let last = lab.json(&["logs", "-n", "1000"]).await;
     let records = last["records"].as_array().expect("records");
     assert_eq!(records.len() as u64, total);
-    assert!(records.is_sorted_by_key(|record| record["ended_at"].as_str().expect("a time").to_owned()));
+    assert!(records.is_sorted_by_key(|record| moment(&record["ended_at"])));
     let stats = lab.json(&["cache", "stats"]).await;
     let asked: u64 = stats["nodes"].as_array().expect("nodes").iter().map(|node| node["requests"].as_u64().expect("a count")).sum();
     assert_eq!(asked, total, "probes are in no node's count of requests: {stats:#}");
@@ -93,7 +100,7 @@ async fn logs_follow_new_requests_and_survive_a_silent_node() {
     let output = lab.shoal(&["logs", "-n", "9"]).await;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("/after"), "{text}{errors}");
-    assert!(errors.contains("proxy-node-3") && errors.contains("did not answer"), "{errors}");
+    assert!(errors.contains("without a node: proxy-node-3"), "{errors}");
     lab.signal("proxy-node-3", nix::sys::signal::Signal::SIGCONT);
 }
 
@@ -124,7 +131,7 @@ async fn audit_tells_who_did_what_when_and_with_which_result() {
     for node in ["proxy-node-1", "proxy-node-2", "proxy-node-3"] {
         assert_eq!(find(node, "ProxyNode/Purge", "http://purged.example/")["result"], "ok");
     }
-    assert!(records.is_sorted_by_key(|record| record["when"].as_str().expect("a time").to_owned()));
+    assert!(records.is_sorted_by_key(|record| moment(&record["when"])));
     assert_eq!(trail["missing"].as_array().map(Vec::len), Some(0));
 
     let who = drain["who"].as_str().expect("who");
