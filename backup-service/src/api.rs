@@ -19,7 +19,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     archive::Reason,
-    desk::{Desk, Failed, Turn},
+    desk::{Desk, Turn},
+    failed::Failed,
     restore::Members,
     steps::{QUEUE, Step, Steps},
 };

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    archive::{Manifest, Reason, read::peek},
+    archive::{Manifest, Reason, Refused, read::peek},
     store::Store,
 };
 
@@ -69,6 +69,12 @@ impl Listed {
         self.reason() == Some(Reason::Scheduled)
     }
 
+    /// By age: the second that every id begins with, and of one second what the manifests say.
+    fn order(&self) -> (&str, Option<Timestamp>, &str) {
+        let second = self.id.split_once('-').map_or(self.id.as_str(), |(second, _)| second);
+        (second, self.manifest.as_ref().ok().map(|manifest| manifest.created_at), &self.id)
+    }
+
     /// Why it was made.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
@@ -114,6 +120,8 @@ impl Catalog {
                 let manifest = match peek(&archive.path) {
                     Ok(manifest) if manifest.id != archive.id => Err(format!("it is the backup {} under another name", manifest.id)),
                     Ok(manifest) => Ok(manifest),
+                    // Another backup-service let go of it a moment ago.
+                    Err(Refused::Disk(error)) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(refused) => Err(refused.to_string()),
                 };
                 // One that is not as long as it was is not the one that was looked at.
@@ -122,7 +130,9 @@ impl Catalog {
                 found.insert(archive.id, listed);
             }
         }
-        (found.into_values().rev().collect(), problems)
+        let mut listed: Vec<_> = found.into_values().collect();
+        listed.sort_by(|one, other| other.order().cmp(&one.order()));
+        (listed, problems)
     }
 }
 
@@ -157,5 +167,62 @@ pub fn find<'l>(listed: &'l [Listed], meant: &str) -> Result<&'l Listed, NotFoun
         (Some(one), None) => Ok(one),
         (None, _) => Err(NotFound::Unknown(meant.to_owned())),
         (Some(_), Some(_)) => Err(NotFound::Ambiguous(meant.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(id: &str, manifest: Result<Manifest, String>) -> Listed {
+        Listed { id: id.to_owned(), manifest, size: 1, note: None, places: Vec::new() }
+    }
+
+    fn manifest(id: &str, reason: Reason) -> Result<Manifest, String> {
+        Ok(Manifest {
+            format: 1,
+            id: id.to_owned(),
+            created_at: Timestamp::UNIX_EPOCH,
+            created_by: String::new(),
+            reason,
+            version: String::new(),
+            cluster_id: String::new(),
+            epoch: 1,
+            authorities: Vec::new(),
+            parts: BTreeMap::new(),
+            entries: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn of_one_second_the_later_comes_last() {
+        let at = |id: &str, nanoseconds| {
+            let made = manifest(id, Reason::AskedFor).map(|made| Manifest { created_at: Timestamp::new(7, nanoseconds).unwrap(), ..made });
+            listed(id, made)
+        };
+        let mut all = [at("7-a", 3), at("8-a", 0), at("7-c", 2), at("7-b", 1), listed("6-x", Err("damaged".to_owned()))];
+        all.sort_by(|one, other| one.order().cmp(&other.order()));
+        assert_eq!(all.map(|backup| backup.id), ["6-x", "7-b", "7-c", "7-a", "8-a"]);
+    }
+
+    #[test]
+    fn which_backup_is_meant() {
+        let (asked, before) = (Reason::AskedFor, Reason::BeforeRestore);
+        let all = [
+            listed("20261122T04-d", Err("damaged".to_owned())),
+            listed("20261122T03-c", manifest("c", before)),
+            listed("20261122T02-b", manifest("b", asked)),
+            listed("20261121T02-a", manifest("a", asked)),
+            listed("20261121T02-a2", manifest("a2", asked)),
+        ];
+        let meant = |text: &str| find(&all, text).map(|backup| backup.id.as_str());
+        assert_eq!(meant("latest"), Ok("20261122T02-b"), "neither a damaged one nor one made before a restore");
+        assert_eq!(meant("20261122T03"), Ok("20261122T03-c"), "by name, any of them");
+        assert_eq!(meant("20261121T02-a"), Ok("20261121T02-a"), "exactly, though another begins so");
+        assert_eq!(meant("20261121"), Err(NotFound::Ambiguous("20261121".to_owned())));
+        for unknown in ["2020", "", "LATEST"] {
+            assert_eq!(meant(unknown), Err(NotFound::Unknown(unknown.to_owned())));
+        }
+        assert_eq!(find(&all[..2], "latest").map(drop), Err(NotFound::Empty));
     }
 }

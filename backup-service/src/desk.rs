@@ -1,78 +1,27 @@
-//! What is done to backups, one thing at a time: make one, look at one, let go of some. Restoring is in [`crate::restore`].
+//! What is done to backups, one thing at a time. Here: what there is, and looking at it. Making one is in [`crate::make`], the way back in
+//! [`crate::restore`].
 
 use std::{
-    io::{self, BufWriter, Write},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use chassis::{
-    Clock,
-    transfer::{Parcel, Spool},
-};
+use chassis::Clock;
 use jiff::Timestamp;
 use proto::state::State;
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::{
-    archive::{
-        self, FORMAT, Manifest, Opened, Part, Reason,
-        manifest::{self, Entry, PKI, part_of},
-    },
+    archive::{self, Opened},
     catalog::{Catalog, Listed, NotFound, Note, find},
-    metrics, pki, retain,
+    failed::Failed,
+    metrics, pki,
     schedule::Schedule,
     settings::Settings,
     steps::Steps,
     store::Store,
-    transfer::{self, Keeper},
+    transfer::Keeper,
 };
-
-/// Why something was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    /// One thing at a time.
-    #[error("another backup, verification or restore is under way: try again when it is done")]
-    Busy,
-    /// No such backup.
-    #[error(transparent)]
-    NotFound(#[from] NotFound),
-    /// An archive that is not what it was.
-    #[error("backup {0}: {1}")]
-    Refused(String, #[source] archive::Refused),
-    /// A service did not do its part.
-    #[error(transparent)]
-    Transfer(#[from] transfer::Failed),
-    /// A store.
-    #[error("the store {0} cannot be written: {1}; see whether its disk is full or gone")]
-    Store(String, #[source] io::Error),
-    /// The PKI.
-    #[error(transparent)]
-    Pki(#[from] pki::Failed),
-    /// The archive is not the one that was planned with.
-    #[error("backup {0} is not what it was when the restore was planned: plan it again (`shoal backup restore {0}`)")]
-    Changed(String),
-    /// Another cluster's.
-    #[error(transparent)]
-    Foreign(#[from] crate::restore::Foreign),
-    /// A restore that ended in the middle.
-    #[error(
-        "{service} is not restored: {source}; {done}; run the same restore again, or go back to what was there with `shoal backup restore {before}`"
-    )]
-    Half {
-        /// Whose part failed.
-        service: cluster::Service,
-        /// Why.
-        source: transfer::Failed,
-        /// What is restored already.
-        done: String,
-        /// Id of the backup of what was there.
-        before: String,
-    },
-    /// Something that cannot happen, has.
-    #[error("this is a defect, please report it: {0}")]
-    Defect(String),
-}
 
 /// What the desk works with.
 #[derive(Debug)]
@@ -141,7 +90,7 @@ impl Desk {
     }
 
     /// Changes what is written down. What cannot be written is found out anew after a restart.
-    fn write_down(&self, change: impl FnOnce(&mut Catalog)) {
+    pub(crate) fn write_down(&self, change: impl FnOnce(&mut Catalog)) {
         let mut catalog = self.catalog();
         change(&mut catalog);
         if let Err(error) = catalog.save(&self.tools.notes) {
@@ -192,102 +141,6 @@ impl Desk {
         }
     }
 
-    /// Makes a backup in every store, verifies it, and lets go of those that have had their time.
-    ///
-    /// # Errors
-    /// A service, the PKI, a store; nothing is left then but what is whole.
-    pub async fn create(&self, _: &Turn, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Failed> {
-        let made = self.make(reason, by, steps).await;
-        let label = match reason {
-            Reason::Scheduled => "scheduled",
-            Reason::AskedFor => "asked-for",
-            Reason::BeforeRestore => "before-restore",
-        };
-        metrics::run(label, made.is_ok());
-        match &made {
-            Ok(backup) => tracing::info!(id = backup.id, size = backup.size, "backup made and verified"),
-            Err(failed) => tracing::error!("no backup was made: {failed}"),
-        }
-        made
-    }
-
-    async fn make(&self, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Failed> {
-        let taken = self.take(steps).await?;
-        let manifest = self.manifest(&taken, reason, by);
-        let id = manifest.id.clone();
-        let stores = self.settings().stores.clone();
-        let (manifest, parcels) = (Arc::new(manifest), Arc::new(taken.parcels));
-        let mut first: Option<Store> = None;
-        for store in &stores {
-            steps.begin(format!("write the archive to {}", store.url)).await;
-            let (to, from, manifest, parcels) = (store.clone(), first.clone(), Arc::clone(&manifest), Arc::clone(&parcels));
-            let written = blocking(move || put(&to, from.as_ref(), &manifest, &parcels)).await?;
-            let size = written.map_err(|error| Failed::Store(store.url.clone(), error))?;
-            steps.done(format!("{id}, {size} bytes")).await;
-            first.get_or_insert_with(|| store.clone());
-        }
-        let listed = self.look(&id, steps).await?;
-        self.let_go(steps).await?;
-        Ok(listed)
-    }
-
-    /// Takes the state out of every service, and the PKI where it is to be kept.
-    async fn take(&self, steps: &mut Steps) -> Result<Taken, Failed> {
-        let mut taken = Taken::default();
-        for keeper in &self.tools.keepers {
-            steps.begin(format!("take the state of {}", keeper.service())).await;
-            let (state, parcel) = keeper.export(&self.tools.scratch, |come| steps.progress(come, 0)).await?;
-            steps.done(counted(&state)).await;
-            taken.parcels.push((keeper.service().to_string(), parcel));
-            taken.states.push(state);
-        }
-        if let Some(source) = self.tools.pki.clone() {
-            steps.begin("encrypt the PKI").await;
-            let sealed = blocking(move || pki::seal(&source)).await??;
-            let directory = &self.tools.scratch;
-            let disk = |error| Failed::Store(directory.display().to_string(), error);
-            let mut spool = Spool::create(directory, sealed.len() as u64).map_err(disk)?;
-            let kept = spool.begin(pki::ENTRY).and_then(|()| spool.write(&sealed));
-            kept.map_err(|error| Failed::Defect(error.to_string()))?;
-            taken.parcels.push((PKI.to_owned(), spool.close()));
-            steps
-                .done(format!("{} bytes, for {} recipients", sealed.len(), self.tools.pki.as_ref().map_or(0, |pki| pki.recipients.len())))
-                .await;
-        }
-        Ok(taken)
-    }
-
-    fn manifest(&self, taken: &Taken, reason: Reason, by: &str) -> Manifest {
-        let now = self.tools.clock.now();
-        let part = |state: &State| {
-            let taken_at = state.taken_at.as_ref().and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()).unwrap_or(now);
-            let (counts, facts) = (state.counts.clone(), state.facts.clone());
-            (state.service.clone(), Part { format: state.format, taken_at, counts, facts })
-        };
-        // The registry knows which cluster this is; the others have heard of it.
-        let registry = taken.states.iter().find(|state| state.service == "registry");
-        let entries = taken.parcels.iter().flat_map(|(part, parcel)| {
-            parcel.entries().map(move |entry| Entry {
-                name: format!("{part}/{}", entry.name),
-                size: entry.size,
-                sha256: entry.sha256.clone(),
-            })
-        });
-        Manifest {
-            format: FORMAT,
-            id: manifest::id(now, uuid::Uuid::now_v7().as_u128()),
-            created_at: now,
-            created_by: by.to_owned(),
-            reason,
-            version: chassis::VERSION.to_owned(),
-            cluster_id: registry.map(|state| state.cluster_id.clone()).unwrap_or_default(),
-            epoch: registry.map_or(0, |state| state.epoch),
-            authorities: self.tools.authorities.clone(),
-            parts: taken.states.iter().map(part).collect(),
-            entries: entries.collect(),
-        }
-    }
-
     /// Looks at every byte of a backup, wherever it is.
     ///
     /// # Errors
@@ -298,7 +151,7 @@ impl Desk {
         self.look(&id, steps).await
     }
 
-    async fn look(&self, id: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    pub(crate) async fn look(&self, id: &str, steps: &mut Steps) -> Result<Listed, Failed> {
         let listed = self.listed(id).await?;
         for (store, _) in &listed.places {
             steps.begin(format!("verify it in {}", store.url)).await;
@@ -335,62 +188,6 @@ impl Desk {
         }
         opened.map_err(|refused| Failed::Refused(listed.id.clone(), refused))
     }
-
-    /// Lets go of what has had its time.
-    async fn let_go(&self, steps: &mut Steps) -> Result<(), Failed> {
-        let settings = self.settings();
-        let Some(keep) = settings.keep else { return Ok(()) };
-        let backups = self.list().await?.backups;
-        let held: Vec<_> = backups.iter().filter_map(held).collect();
-        let expired = retain::expired(&held, keep, &settings.zone);
-        if expired.is_empty() {
-            return Ok(());
-        }
-        steps.begin("let go of what has had its time").await;
-        let (stores, gone) = (settings.stores.clone(), expired.clone());
-        let removed = blocking(move || {
-            let remove =
-                |store: &Store| gone.iter().try_for_each(|id| store.remove(id)).map_err(|error| Failed::Store(store.url.clone(), error));
-            stores.iter().try_for_each(remove)
-        });
-        removed.await??;
-        self.write_down(|catalog| catalog.notes.retain(|id, _| !expired.contains(id)));
-        steps.done(format!("{} removed: {}", expired.len(), expired.join(", "))).await;
-        Ok(())
-    }
-}
-
-/// What was taken.
-#[derive(Default)]
-struct Taken {
-    states: Vec<State>,
-    parcels: Vec<(String, Parcel)>,
-}
-
-fn held(listed: &Listed) -> Option<retain::Held> {
-    let manifest = listed.manifest.as_ref().ok()?;
-    let (id, good) = (listed.id.clone(), listed.problem().is_none());
-    Some(retain::Held { id, at: manifest.created_at, scheduled: listed.is_scheduled(), good })
-}
-
-/// Puts the archive into a store: copied from the first that has it.
-fn put(to: &Store, from: Option<&Store>, manifest: &Manifest, parcels: &[(String, Parcel)]) -> io::Result<u64> {
-    to.prepare()?;
-    to.put(&manifest.id, |file| {
-        if let Some(from) = from {
-            return io::copy(&mut std::fs::File::open(from.path(&manifest.id))?, file);
-        }
-        let content = |name: &str| {
-            let part = part_of(name);
-            let parcel = parcels.iter().find(|(known, _)| known == part);
-            let found = parcel.and_then(|(_, parcel)| parcel.open(name.get(part.len() + 1..)?));
-            found.ok_or_else(|| io::Error::other(format!("{name} was not taken")))
-        };
-        let mut writer = BufWriter::with_capacity(1 << 20, file);
-        let (_, size) = archive::write::write(&mut writer, manifest, content)?;
-        writer.flush()?;
-        Ok(size)
-    })
 }
 
 /// What there is, in one line for people.

@@ -4,13 +4,16 @@
 //! an archive does not hold, and no request of a client ever waits for it.
 //!
 //! Reading order, the way of a backup: [`settings`] (what is wanted) → [`schedule`] (when; pure) with [`timer`] → [`transfer`] (out of a
-//! service) and [`pki`] → [`archive`] → [`store`] → [`catalog`] → [`desk`] (which takes it through, and verifies) → [`retain`] (what is let go;
-//! pure). [`restore`] is the way back; [`api`] who asks for what, [`steps`] what they are told, [`metrics`] what is counted.
+//! service) and [`pki`] → [`archive`] → [`store`] → [`catalog`] → [`desk`] (what there is, and looking at it) → [`make`] (which takes it through)
+//! → [`retain`] (what is let go; pure). [`restore`] is the way back; [`api`] who asks for what, [`steps`] what they are told, [`failed`] why
+//! something was not done, [`metrics`] what is counted.
 
 pub mod api;
 pub mod archive;
 pub mod catalog;
 pub mod desk;
+pub mod failed;
+pub mod make;
 pub mod metrics;
 pub mod pki;
 pub mod restore;
@@ -30,6 +33,7 @@ use chassis::{Fail, Failure, Process};
 use cluster_config::BackupDocument;
 use desk::{Desk, Tools};
 use proto::backup::backup_service_server::BackupServiceServer;
+use restore::Heard;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use settings::Settings;
 use sha2::{Digest, Sha256};
@@ -81,7 +85,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let membership = process.membership();
     let members = Arc::new(move || {
         let known = membership.borrow();
-        (known.epoch, known.instances.values().cloned().collect())
+        Heard { epoch: known.epoch, instances: known.instances.values().cloned().collect() }
     });
     let api = Api { desk, members };
     process.serve_grpc(tonic::service::Routes::new(BackupServiceServer::new(api)), &POLICY)?;

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use crate::{
     archive::{Manifest, Opened, Reason},
     catalog::{Listed, find},
-    desk::{Desk, Failed, Turn, counted},
+    desk::{Desk, Turn, counted},
+    failed::Failed,
     metrics,
     steps::Steps,
 };
@@ -59,8 +60,17 @@ pub struct Plan {
     pub left_out: Vec<String>,
 }
 
-/// Who is there, for the last look. Empty until somebody was heard.
-pub type Members = dyn Fn() -> (u64, Vec<InstanceStatus>) + Send + Sync;
+/// What the registry was last heard to say.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// Its epoch; 0: nothing was heard yet.
+    pub epoch: u64,
+    /// Who is there.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// What the registry is heard to say.
+pub type Members = dyn Fn() -> Heard + Send + Sync;
 
 /// An archive whose every part was looked at by the service that it is for.
 struct Checked {
@@ -101,8 +111,9 @@ impl Desk {
         let ours = present.iter().find(|state| state.service == Service::Registry.as_str()).map_or("", |state| &state.cluster_id);
         belongs(&opened.manifest, ours, &self.tools().authorities, adopt)?;
         let mut changes = Vec::new();
-        for keeper in &self.tools().keepers {
-            let (header, parcel) = part(&opened, keeper.service(), true)?;
+        for (keeper, present) in self.tools().keepers.iter().zip(&present) {
+            let (header, parcel) = part(&opened, keeper.service())?;
+            let header = ImportHeader { check_only: true, expected: present.fingerprint.clone(), ..header };
             changes.extend(keeper.import(header, &parcel).await?.changes);
         }
         steps.done(format!("it can be restored; changes: {}", changes.len())).await;
@@ -142,15 +153,18 @@ impl Desk {
             return Err(Failed::Changed(checked.listed.id));
         }
         let before = self.create(turn, Reason::BeforeRestore, by, steps).await?;
+        let after_epoch = self.highest_epoch(&checked, members().epoch).await?;
         let mut done: Vec<String> = Vec::new();
         let mut epoch = 0;
-        for keeper in &self.tools().keepers {
+        for (keeper, present) in self.tools().keepers.iter().zip(&checked.present) {
             let service = keeper.service();
             steps.begin(format!("restore {service}")).await;
-            let (header, parcel) = part(&checked.opened, service, false)?;
-            let answer = keeper.import(header, &parcel).await.map_err(|source| {
-                let done = if done.is_empty() { "nothing was changed".to_owned() } else { format!("{} is restored", done.join(", ")) };
-                Failed::Half { service, source, done, before: before.id.clone() }
+            let (header, parcel) = part(&checked.opened, service)?;
+            // What was looked at, and is in the backup that was just made, is what is replaced.
+            let header = ImportHeader { expected: present.fingerprint.clone(), after_epoch, ..header };
+            let answer = keeper.import(header, &parcel).await.map_err(|source| match done.as_slice() {
+                [] => Failed::First(source),
+                done => Failed::Half { service, source: Box::new(source), done: done.join(", "), before: before.id.clone() },
             })?;
             let state = answer.state.unwrap_or_default();
             // The others only say what they have heard of it.
@@ -167,6 +181,15 @@ impl Desk {
         Ok(before)
     }
 
+    /// The highest epoch that anybody remembers. A registry that was made anew counts from one, and a backup may be older than the restore
+    /// before the last.
+    async fn highest_epoch(&self, checked: &Checked, heard: u64) -> Result<u64, Failed> {
+        let backups = self.list().await?.backups;
+        let manifests = backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
+        let kept = manifests.filter(|manifest| manifest.cluster_id == checked.opened.manifest.cluster_id).map(|manifest| manifest.epoch);
+        Ok(kept.chain(checked.present.iter().map(|state| state.epoch)).fold(heard, u64::max))
+    }
+
     /// Waits until every process that is well has heard of it and runs what is released. Not everybody having come round yet undoes nothing.
     async fn followed_by_all(&self, epoch: u64, released: &str, members: &Members, steps: &mut Steps) {
         steps.begin("wait until every process follows").await;
@@ -174,7 +197,7 @@ impl Desk {
         let released = released.split_once('(').map_or("", |(_, id)| id.trim_end_matches(')'));
         let deadline = Instant::now() + FOLLOWED_WITHIN;
         loop {
-            let (heard, instances) = members();
+            let Heard { epoch: heard, instances } = members();
             let well = |status: &&InstanceStatus| !matches!(status.state, State::Lost | State::Critical);
             let following: Vec<_> = instances.iter().filter(|status| FOLLOWERS.contains(&status.instance.service)).filter(well).collect();
             let ready = following.iter().filter(|status| released.is_empty() || status.instance.applied_revision == released).count();
@@ -192,7 +215,7 @@ impl Desk {
 }
 
 /// What one service is sent.
-fn part(opened: &Opened, service: Service, check_only: bool) -> Result<(ImportHeader, chassis::transfer::Parcel), Failed> {
+fn part(opened: &Opened, service: Service) -> Result<(ImportHeader, chassis::transfer::Parcel), Failed> {
     let manifest = &opened.manifest;
     let lacks = || crate::archive::Refused::Damaged(format!("it has nothing of the {service}"));
     let refused = |refused| Failed::Refused(manifest.id.clone(), refused);
@@ -206,8 +229,9 @@ fn part(opened: &Opened, service: Service, check_only: bool) -> Result<(ImportHe
         taken_at: Some(cluster::wire::timestamp(part.taken_at)),
         counts: part.counts.clone(),
         facts: part.facts.clone(),
+        fingerprint: String::new(),
     };
-    Ok((ImportHeader { state: Some(state), check_only, cluster_id: manifest.cluster_id.clone() }, parcel.clone()))
+    Ok((ImportHeader { state: Some(state), cluster_id: manifest.cluster_id.clone(), ..ImportHeader::default() }, parcel.clone()))
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::time::Duration;
 use chassis::StopSignal;
 use tokio::time::{Instant, sleep};
 
-use crate::{archive::Reason, desk::Desk, schedule::retry_after, settings::Settings, steps::Steps};
+use crate::{desk::Desk, schedule::retry_after, settings::Settings};
 
 /// How long it sleeps at most: a clock that is set is noticed within this.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// Until it looks again when another backup-service is about to make what is due.
+const AFTER_ANOTHER: Duration = Duration::from_secs(1);
 
 /// Makes a backup whenever one is due, until it is stopped.
 pub async fn run(desk: Desk, stop: StopSignal) {
@@ -21,10 +23,17 @@ pub async fn run(desk: Desk, stop: StopSignal) {
             None => LOOK_EVERY,
         };
         if wait.is_zero() {
+            let Some(schedule) = &current.schedule else { continue };
             let turn = desk.in_turn().await;
-            let made = desk.create(&turn, Reason::Scheduled, &desk.tools().name, &mut Steps::unheard()).await;
+            let made = desk.create_if_due(&turn, schedule).await;
             failures = if made.is_ok() { 0 } else { failures + 1 };
-            not_before = Instant::now() + if made.is_ok() { Duration::ZERO } else { retry_after(failures) };
+            not_before = Instant::now()
+                + match made {
+                    Ok(Some(_)) => Duration::ZERO,
+                    // Another backup-service writes to the same store: what it makes is looked at then.
+                    Ok(None) => AFTER_ANOTHER,
+                    Err(_) => retry_after(failures),
+                };
             continue;
         }
         tokio::select! {

@@ -29,17 +29,38 @@ const RESTORED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 /// A service did not do its part.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", said(.service, .status))]
-pub struct Failed {
-    /// Which.
-    pub service: Service,
-    /// Why.
-    pub status: Status,
+pub enum Failed {
+    /// It does not answer, or refuses.
+    #[error("{}", said(.0, .1))]
+    Status(Service, Status),
+    /// What it sends is not whole.
+    #[error("what the {0} sends is not whole: {1}; try again, and look at its log")]
+    Malformed(Service, #[source] Malformed),
+    /// What it sends cannot be kept here.
+    #[error("the state of the {0} cannot be taken: {1}; nothing was changed")]
+    Disk(Service, #[source] Malformed),
+}
+
+impl Failed {
+    /// What became of an import that ended so.
+    #[must_use]
+    pub fn fate(&self) -> &'static str {
+        match self {
+            Self::Status(_, status) if is_silence(status) => "it has taken all of it or nothing",
+            _ => "it has taken nothing of it",
+        }
+    }
+}
+
+/// Whether there was no answer, as far as can be told: who sends details was there.
+fn is_silence(status: &Status) -> bool {
+    let silent = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+    silent && status.details().is_empty()
 }
 
 fn said(service: &Service, status: &Status) -> String {
     match status.code() {
-        Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => {
+        _ if is_silence(status) => {
             format!("the {service} cannot be reached ({}): see whether it runs (`shoal status`, its log)", explain(status))
         }
         Code::PermissionDenied => format!("the {service} refuses this certificate ({}): it has to be a backup-service's", status.message()),
@@ -68,7 +89,15 @@ impl Keeper {
     }
 
     fn failed(&self, status: Status) -> Failed {
-        Failed { service: self.service, status }
+        Failed::Status(self.service, status)
+    }
+
+    fn malformed(&self, problem: Malformed) -> Failed {
+        if matches!(problem, Malformed::Disk { .. }) {
+            Failed::Disk(self.service, problem)
+        } else {
+            Failed::Malformed(self.service, problem)
+        }
     }
 
     fn late(&self) -> Failed {
@@ -91,10 +120,10 @@ impl Keeper {
     /// It does not answer, or what comes is not whole.
     pub async fn export(&self, directory: &Path, progress: impl Fn(u64)) -> Result<(State, Parcel), Failed> {
         let mut client = self.client.clone();
-        let malformed = |problem: Malformed| self.failed(Status::data_loss(problem.to_string()));
+        let malformed = |problem: Malformed| self.malformed(problem);
         let answer = timeout(ANSWER_WITHIN, client.export(ExportRequest {})).await.map_err(|_| self.late())?;
         let mut stream = answer.map_err(|status| self.failed(status))?.into_inner();
-        let mut spool = Spool::create(directory, LARGEST).map_err(|error| malformed(error.into()))?;
+        let mut spool = Spool::create(directory, LARGEST).map_err(malformed)?;
         let (mut state, mut come) = (None, 0);
         loop {
             let message = timeout(NEXT_WITHIN, stream.message()).await.map_err(|_| self.late())?;

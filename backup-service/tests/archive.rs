@@ -122,13 +122,14 @@ fn an_archive_that_lies_about_itself_is_refused() {
     type Lie = fn(&mut Manifest);
     let (scratch, files) = (tempfile::tempdir().unwrap(), example());
     let lies: [(&str, Lie); 5] = [
-        ("another hash", |manifest| manifest.entries[0].sha256 = "0".repeat(64)),
-        ("one entry less", |manifest| drop(manifest.entries.pop())),
-        ("one twice", |manifest| manifest.entries.push(manifest.entries[0].clone())),
-        ("more than there can be", |manifest| manifest.entries[0].size = u64::MAX),
-        ("a part that is none", |manifest| drop(manifest.parts.remove("registry"))),
+        ("files/00ff is not what it was", |manifest| manifest.entries[0].sha256 = "0".repeat(64)),
+        ("something that its manifest does not name", |manifest| drop(manifest.entries.pop())),
+        ("files/00ff is missing", |manifest| manifest.entries.push(manifest.entries[0].clone())),
+        ("more than 16 GiB", |manifest| manifest.entries[0].size = u64::MAX),
+        // No part of it is any service's.
+        ("registry/admin-states.jsonl is missing", |manifest| drop(manifest.parts.remove("registry"))),
     ];
-    for (what, lie) in lies {
+    for (says, lie) in lies {
         let honest = manifest(&files);
         let mut lying = honest.clone();
         lie(&mut lying);
@@ -145,8 +146,40 @@ fn an_archive_that_lies_about_itself_is_refused() {
         let digest = Sha256::digest(&bytes);
         bytes.extend([&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest].concat());
         let refused = look(scratch.path(), &bytes, true);
-        assert!(matches!(refused, Err(Refused::Damaged(_))), "{what}: {refused:?}");
+        assert!(matches!(&refused, Err(Refused::Damaged(why)) if why.contains(says)), "{says}: {refused:?}");
     }
+}
+
+#[test]
+fn nothing_stands_between_the_content_and_the_digest() {
+    let (scratch, files) = (tempfile::tempdir().unwrap(), example());
+    let bytes = archive(&manifest(&files), &files);
+    let frame = &bytes[..bytes.len() - 40];
+    let sealed = |content: &[u8]| {
+        let digest = Sha256::digest(content);
+        [content, &0x184D_2A5E_u32.to_le_bytes(), &32_u32.to_le_bytes(), &digest].concat()
+    };
+    assert_eq!(sealed(frame), bytes);
+    for extra in [&b"\0"[..], b"more", frame] {
+        let refused = look(scratch.path(), &sealed(&[frame, extra].concat()), false);
+        assert!(matches!(&refused, Err(Refused::Damaged(why)) if why.contains("something follows its end")), "{refused:?}");
+    }
+}
+
+#[test]
+fn common_tools_notice_damage() {
+    // What does not compress is in the archive as it is: nothing but a checksum tells.
+    let mut seed = 7_u32;
+    let noise = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    });
+    let files = Files::from([("registry/noise".to_owned(), noise.take(50_000).collect())]);
+    let mut bytes = archive(&manifest(&files), &files);
+    assert!(zstd::decode_all(bytes.as_slice()).is_ok());
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    assert!(zstd::decode_all(bytes.as_slice()).is_err());
 }
 
 #[test]

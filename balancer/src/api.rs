@@ -101,6 +101,11 @@ impl View {
     }
 }
 
+fn stats(view: &View, status: &watch::Receiver<chassis::Status>) -> pb::Stats {
+    let stats = view.stats();
+    pb::Stats { revision: status.borrow().called_now(&stats.revision), ..stats }
+}
+
 fn server(pool: &Pool, listed: &Listed) -> pb::Server {
     pb::Server {
         backend: pool.settings.name.clone(),
@@ -196,13 +201,14 @@ pub fn is_out_of_reach(status: &Status) -> bool {
 pub struct Api {
     view: View,
     registry: Registry,
+    status: watch::Receiver<chassis::Status>,
 }
 
 impl Api {
-    /// Over this view.
+    /// Over this view, of a process that says this of itself.
     #[must_use]
-    pub const fn new(view: View, registry: Registry) -> Self {
-        Self { view, registry }
+    pub const fn new(view: View, registry: Registry, status: watch::Receiver<chassis::Status>) -> Self {
+        Self { view, registry, status }
     }
 
     fn find(&self, backend: &str, name: &str) -> Result<pb::Server, Status> {
@@ -263,7 +269,8 @@ impl Api {
         let mut candidates: Vec<_> = order.iter().map(|&index| server(pool, &pool.servers[index])).collect();
         let excluded = pool.servers.iter().filter(|it| it.judgement.standing == Standing::Excluded);
         let first = candidates.first().map(|it| it.name.clone()).unwrap_or_default();
-        let explanation = explanation(&snapshot.generation.revision, &frontend.name, pool, &order);
+        let revision = self.status.borrow().called_now(&snapshot.generation.revision);
+        let explanation = explanation(&revision, &frontend.name, pool, &order);
         candidates.extend(excluded.map(|listed| server(pool, listed)));
         Ok(pb::ExplainPickResponse { server: first, backend: pool.settings.name.clone(), candidates, explanation })
     }
@@ -334,7 +341,7 @@ fn interval(asked: Option<::prost_types::Duration>) -> Result<Duration, Status> 
 #[tonic::async_trait]
 impl Balancer for Api {
     async fn get_stats(&self, _: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {
-        Ok(Response::new(pb::GetStatsResponse { stats: Some(self.view.stats()) }))
+        Ok(Response::new(pb::GetStatsResponse { stats: Some(stats(&self.view, &self.status)) }))
     }
 
     type WatchStatsStream = Pin<Box<dyn Stream<Item = Result<pb::WatchStatsResponse, Status>> + Send>>;
@@ -342,10 +349,10 @@ impl Balancer for Api {
     async fn watch_stats(&self, request: Request<pb::WatchStatsRequest>) -> Result<Response<Self::WatchStatsStream>, Status> {
         let ticks = tokio::time::interval(interval(request.into_inner().interval)?);
         // Each tick is asked for by the reader: a slow one gets fewer, never a backlog.
-        let answers = futures::stream::unfold((ticks, self.view.clone()), |(mut ticks, view)| async move {
+        let answers = futures::stream::unfold((ticks, self.view.clone(), self.status.clone()), |(mut ticks, view, status)| async move {
             ticks.tick().await;
-            let answer = pb::WatchStatsResponse { stats: Some(view.stats()) };
-            Some((Ok(answer), (ticks, view)))
+            let answer = pb::WatchStatsResponse { stats: Some(stats(&view, &status)) };
+            Some((Ok(answer), (ticks, view, status)))
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use cluster_config::document::balancer::ForwardedFor;
 use relay::{
     clock,
     fault::Fault,
@@ -139,6 +140,7 @@ fn asked<'a>(
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
         write_within: backend.map_or(PATIENCE, |it| it.pool.settings.timeouts.client),
+        forwarded_for: backend.map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cluster_config::document::balancer::ForwardedFor;
 use relay::{
     exchange::Upload,
     fault::Fault,
@@ -60,6 +61,8 @@ pub struct Asked<'a> {
     pub sent_before: u64,
     /// A client that takes nothing for so long is given up.
     pub write_within: Duration,
+    /// What becomes of its X-Forwarded-For.
+    pub forwarded_for: ForwardedFor,
 }
 
 impl Asked<'_> {

@@ -50,7 +50,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let engine = Arc::new(Engine::new(surroundings(&process, workers)?));
     let view = Arc::new(engine.view());
     let registry = Registry::new(process.channel(Service::Registry));
-    let api = Api::new(engine.view(), registry.clone());
+    let api = Api::new(engine.view(), registry.clone(), process.status());
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(api)), &api::POLICY)?;
     process.serve_admin(axum::Router::new())?;
     let applying = Arc::clone(&engine);

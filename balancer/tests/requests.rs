@@ -42,6 +42,28 @@ async fn a_get_reaches_a_node_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backend_may_want_to_hear_what_the_client_said_of_itself() {
+    let mut cluster = Cluster::start(1).await;
+    let said = [("X-Forwarded-For", "203.0.113.9"), ("x-forwarded-for", "198.51.100.7")];
+    let nominated = [("X-Forwarded-For", "203.0.113.9"), ("Connection", "x-forwarded-for")];
+    for (settings, fields, told) in [
+        ("append", &said, "203.0.113.9, 198.51.100.7, 127.0.0.1"),
+        // The field is not for one hop, whatever Connection says of it.
+        ("append", &nominated, "203.0.113.9, 127.0.0.1"),
+        ("replace", &said, "127.0.0.1"),
+    ] {
+        cluster.apply(serde_json::json!({"forwarded_for": settings})).expect("a good configuration");
+        // Workers take a new configuration up one after the other.
+        until(&format!("{settings}: {fields:?} becomes {told}"), || async {
+            let answer = cluster.open().await.request("GET", "http://origin.example/x", fields, b"").await.expect("an answer");
+            assert_eq!(answer.status(), 200);
+            (cluster.arrivals().pop()?.head.field("x-forwarded-for") == Some(told)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_to_nodes_are_kept_and_pipelined_requests_answered_in_order() {
     let cluster = Cluster::start(1).await;
     let mut client = cluster.open().await;

@@ -178,10 +178,15 @@ async fn a_drain_asks_clients_to_come_anew_and_ends() {
     assert!(tokio::net::TcpStream::connect(cluster.frontend).await.is_err(), "nobody listens any more");
 }
 
-/// The API over a registry that is out of reach.
-fn api(cluster: &Cluster) -> balancer::api::Api {
+/// The API over a registry that is out of reach, of a process that was told of this revision last.
+fn api_of(cluster: &Cluster, applied: &str) -> balancer::api::Api {
+    let (_, status) = tokio::sync::watch::channel(chassis::Status { applied_revision: applied.to_owned(), ..chassis::Status::default() });
     let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-    balancer::api::Api::new(cluster.view.clone(), balancer::api::Registry::new(nowhere))
+    balancer::api::Api::new(cluster.view.clone(), balancer::api::Registry::new(nowhere), status)
+}
+
+fn api(cluster: &Cluster) -> balancer::api::Api {
+    api_of(cluster, "")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,4 +224,11 @@ async fn a_pick_is_explained_and_counts_nothing() {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     assert_eq!(cluster.counters("node-3").requests, 0);
+
+    // A revision that changes nothing here gives what is in force its name.
+    let renamed = api_of(&cluster, "r7");
+    let answer = renamed.explain_pick(tonic::Request::new(ExplainPickRequest::default())).await.expect("explained").into_inner();
+    assert!(answer.explanation[0].contains("revision r7"), "{:?}", answer.explanation);
+    let stats = renamed.get_stats(tonic::Request::new(proto::balancer::GetStatsRequest {})).await.expect("stats").into_inner();
+    assert_eq!(stats.stats.expect("stats").revision, "r7");
 }

@@ -12,7 +12,7 @@ pub mod wire;
 use crate::publish::Handle;
 use crate::store::Store;
 use chassis::authorize::{OPERATORS, PEOPLE, Policy, Role, Rule, SERVICES};
-use chassis::{Clock, StopSignal};
+use chassis::{Clock, Peer, StopSignal};
 use cluster::Service;
 use futures::stream::BoxStream;
 use proto::config as pb;
@@ -98,7 +98,7 @@ impl pb::config_service_server::ConfigService for Api {
     }
 
     async fn diff(&self, request: Request<pb::DiffRequest>) -> Answer<pb::DiffResponse> {
-        revisions::diff(self, request.into_inner()).await.map(Response::new)
+        revisions::diff(self, &Peer::of(&request), request.into_inner()).await.map(Response::new)
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
@@ -132,6 +132,6 @@ impl pb::config_service_server::ConfigService for Api {
     type FetchFileStream = BoxStream<'static, Result<pb::FetchFileResponse, Status>>;
 
     async fn fetch_file(&self, request: Request<pb::FetchFileRequest>) -> Answer<Self::FetchFileStream> {
-        revisions::fetch(self, request.into_inner()).await.map(Response::new)
+        revisions::fetch(self, &Peer::of(&request), request.into_inner()).await.map(Response::new)
     }
 }

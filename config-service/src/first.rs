@@ -1,6 +1,6 @@
 //! The first start: an empty store takes the bundle of a directory as its first revision, released.
 
-use crate::store::{Draft, Store};
+use crate::store::{Draft, Store, Unchanged};
 use chassis::{Fail, Failure};
 use cluster_config::{Bundle, problem::any_error};
 use jiff::Timestamp;
@@ -64,8 +64,9 @@ pub async fn commit(store: &Store, directory: &Path, committer: &str, at: Timest
         committer: committer.to_owned(),
         at,
         message: format!("First revision, from {shown}"),
+        unchanged: Unchanged::Nothing,
     };
-    let revision = store.commit(&draft, &files).await.fail("store the first revision", check_disk)?;
+    let revision = store.commit(&draft, &files).await.fail("store the first revision", check_disk)?.revision();
     store.save(None, Some(&revision.id)).await.fail("release the first revision", check_disk)?;
     tracing::info!(revision = revision.id, "first revision committed and released from {shown}");
     Ok(())

@@ -5,6 +5,7 @@
 
 use crate::revision::{Revision, address};
 use crate::store::Record;
+use chassis::transfer;
 use cluster_config::FileReference;
 use jiff::Timestamp;
 use proto::state::Entry;
@@ -104,6 +105,14 @@ impl History {
             (REVISIONS, write_lines(&self.revisions)?),
             (ROLLOUTS, write_lines(&self.rollouts)?),
         ])
+    }
+
+    /// Of all of it: the same as long as nothing changes.
+    ///
+    /// # Errors
+    /// Something cannot be written as JSON.
+    pub fn fingerprint(&self) -> Result<String, serde_json::Error> {
+        Ok(transfer::fingerprint(&self.entries()?))
     }
 
     /// SHA-256 and size of every file of every revision, each once.

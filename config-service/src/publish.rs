@@ -1,6 +1,7 @@
 //! The one owner of the fleet: a task that takes what nodes and operators say through [`crate::rollout`], keeps what follows, and sends
 //! assignments. Others have a [`Handle`].
 
+mod connections;
 pub mod desk;
 pub mod drift;
 pub mod library;
@@ -54,6 +55,17 @@ pub struct Session {
     pub over: oneshot::Receiver<()>,
 }
 
+/// What is put in the place of everything.
+#[derive(Debug)]
+pub struct Restoring {
+    /// All but the content of files.
+    pub history: History,
+    /// Content of files.
+    pub content: Parcel,
+    /// Fingerprint of what somebody looked at before: nothing else is replaced.
+    pub expected: Option<String>,
+}
+
 /// Why a rollout cannot be started or controlled.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
@@ -85,8 +97,10 @@ pub enum Command {
     Control(String, Control, oneshot::Sender<Result<Record, Failed>>),
     /// The newest rollout is asked for.
     Newest(oneshot::Sender<Option<Record>>),
+    /// Whether anything is under way that a restore must not tear apart.
+    MayRestore(oneshot::Sender<Result<(), Failed>>),
     /// Everything is replaced by what was restored.
-    Restore(Box<(History, Parcel)>, oneshot::Sender<Result<(), Failed>>),
+    Restore(Box<Restoring>, oneshot::Sender<Result<(), Failed>>),
     /// Who is in step is asked for.
     Drift(oneshot::Sender<Vec<Drift>>),
 }

@@ -96,7 +96,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// One at a time.
-    #[error("rollout {id} of revision {revision} is running; wait for it, or abort it")]
+    #[error(
+        "rollout {id} of revision {revision} is running: wait for it (`shoal config rollout`), or abort it (`shoal config rollout abort`)"
+    )]
     Running {
         /// Its id.
         id: String,

@@ -1,22 +1,28 @@
 //! Revisions, the released pointer and rollouts in one SQLite file: WAL, and every transaction is on the disk before it is acknowledged.
 
+mod commit;
 pub mod record;
 mod replace;
 
-use crate::revision::{Name, Revision, address};
-use cluster_config::render::hex;
+use crate::revision::{Name, Revision};
 use cluster_config::{FileReference, bundle::MAIN};
+pub use commit::{Committed, Draft, Unchanged};
 use jiff::Timestamp;
 pub use record::Record;
-use sha2::{Digest, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// As in `migrations/0001_identity.sql`.
 const APPLICATION_ID: i64 = 1_397_244_742;
 /// How long another connection's lock is waited for.
 const BUSY: Duration = Duration::from_secs(5);
+/// What SQLite says when there is no room: for the file itself (`SQLITE_FULL`), and for the index of its log (`SQLITE_IOERR_SHMSIZE`).
+const NO_ROOM: [&str; 2] = ["13", "4874"];
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +30,9 @@ pub enum Error {
     /// SQLite says so.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// Nothing more can be written.
+    #[error("the disk that holds {} is full", .0.display())]
+    Full(PathBuf),
     /// A schema that cannot be brought up to date.
     #[error("its schema cannot be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -45,29 +54,18 @@ pub enum Error {
     /// Several revisions begin like this.
     #[error("several revisions begin with {0}")]
     Ambiguous(String),
+    /// What is to be replaced is not what somebody looked at.
+    #[error("what is there is not what it was when it was looked at")]
+    Changed,
 }
 
 type Result<T> = std::result::Result<T, Error>;
-
-/// A revision that is not stored yet.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    /// Id of the newest revision as its author knows it; empty: the first.
-    pub parent: String,
-    /// In free text.
-    pub author: String,
-    /// Name in the certificate.
-    pub committer: String,
-    /// Now.
-    pub at: Timestamp,
-    /// Why.
-    pub message: String,
-}
 
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    path: Arc<Path>,
 }
 
 impl Store {
@@ -110,33 +108,17 @@ impl Store {
             .connect_with(options)
             .await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, path: path.into() })
     }
 
-    /// Stores a bundle as a revision, if the draft's parent is the newest. The same content on the same parent is the same revision.
-    pub async fn commit(&self, draft: &Draft, files: &BTreeMap<String, Vec<u8>>) -> Result<Revision> {
-        let references: Vec<FileReference> = files.iter().map(|(path, content)| reference(path, content)).collect();
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for (file, content) in references.iter().zip(files.values()) {
-            sqlx::query("INSERT OR IGNORE INTO blobs (sha256, content) VALUES (?, ?)")
-                .bind(&file.sha256)
-                .bind(content.as_slice())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        let revision = append(&mut transaction, draft, &references).await?;
-        transaction.commit().await?;
-        Ok(revision)
-    }
-
-    /// Stores the content of an earlier revision anew, on top of the newest.
-    pub async fn recommit(&self, earlier: &Revision, draft: &Draft) -> Result<Revision> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let parent = newest(&mut transaction).await?.map(|newest| newest.id).unwrap_or_default();
-        let files = files_of(&mut transaction, earlier.number).await?;
-        let revision = append(&mut transaction, &Draft { parent, ..draft.clone() }, &files).await?;
-        transaction.commit().await?;
-        Ok(revision)
+    /// What came of something that was to be written: of a disk that is full, its place is told.
+    fn written<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match error {
+            Error::Database(sqlx::Error::Database(said)) if said.code().is_some_and(|code| NO_ROOM.contains(&&*code)) => {
+                Error::Full(self.path.to_path_buf())
+            }
+            other => other,
+        })
     }
 
     /// The revision that somebody means.
@@ -191,6 +173,12 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
+    /// The places in bundles where a content is.
+    pub async fn paths(&self, sha256: &str) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT DISTINCT path FROM revision_files WHERE sha256 = ?").bind(sha256).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?)
+    }
+
     /// The content of a revision's `cluster.yaml`, and references to all of its files.
     pub async fn main(&self, revision: &Revision) -> Result<(Vec<u8>, Vec<FileReference>)> {
         let files = self.files(revision).await?;
@@ -208,6 +196,10 @@ impl Store {
 
     /// Keeps how far a rollout is and, with it, what is released from now on.
     pub async fn save(&self, rollout: Option<&Record>, released: Option<&str>) -> Result<()> {
+        self.written(self.try_save(rollout, released).await)
+    }
+
+    async fn try_save(&self, rollout: Option<&Record>, released: Option<&str>) -> Result<()> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(rollout) = rollout {
             rollout.write(&mut transaction).await?;
@@ -235,67 +227,6 @@ fn not_a_database(error: sqlx::Error) -> Error {
     }
 }
 
-fn reference(path: &str, content: &[u8]) -> FileReference {
-    FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
-}
-
-/// Adds a revision whose files are stored, by compare-and-set on the parent.
-async fn append(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Revision> {
-    let newest = newest(transaction).await?;
-    let newest_id = newest.as_ref().map(|newest| newest.id.clone()).unwrap_or_default();
-    if newest_id != draft.parent {
-        return match same(transaction, draft, files).await? {
-            Some(revision) => Ok(revision),
-            None => Err(Error::Conflict { newest: newest_id }),
-        };
-    }
-    // Times are kept to the millisecond: the address has to be that of what is kept.
-    let at = Timestamp::from_millisecond(draft.at.as_millisecond()).unwrap_or(draft.at);
-    let revision = Revision {
-        id: address(&draft.parent, &draft.author, at, &draft.message, files),
-        number: newest.map_or(1, |newest| newest.number + 1),
-        parent: draft.parent.clone(),
-        author: draft.author.clone(),
-        committer: draft.committer.clone(),
-        committed_at: at,
-        message: draft.message.clone(),
-    };
-    sqlx::query("INSERT INTO revisions (number, id, parent, author, committer, committed_at, message) VALUES (?, ?, ?, ?, ?, ?, ?)")
-        .bind(revision.number.cast_signed())
-        .bind(&revision.id)
-        .bind(&revision.parent)
-        .bind(&revision.author)
-        .bind(&revision.committer)
-        .bind(at.as_millisecond())
-        .bind(&revision.message)
-        .execute(&mut **transaction)
-        .await?;
-    for file in files {
-        sqlx::query("INSERT INTO revision_files (revision, path, sha256, size) VALUES (?, ?, ?, ?)")
-            .bind(revision.number.cast_signed())
-            .bind(&file.path)
-            .bind(&file.sha256)
-            .bind(file.size.cast_signed())
-            .execute(&mut **transaction)
-            .await?;
-    }
-    Ok(revision)
-}
-
-/// The revision that this very draft became when it was committed before.
-async fn same(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Option<Revision>> {
-    let row = sqlx::query("SELECT * FROM revisions WHERE parent = ?").bind(&draft.parent).fetch_optional(&mut **transaction).await?;
-    let Some(revision) = row.as_ref().map(read_revision).transpose()? else { return Ok(None) };
-    let same =
-        revision.author == draft.author && revision.message == draft.message && files_of(transaction, revision.number).await? == files;
-    Ok(same.then_some(revision))
-}
-
-async fn newest(transaction: &mut Transaction<'_, Sqlite>) -> Result<Option<Revision>> {
-    let row = sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1").fetch_optional(&mut **transaction).await?;
-    row.as_ref().map(read_revision).transpose()
-}
-
 async fn files_of(transaction: &mut Transaction<'_, Sqlite>, number: u64) -> Result<Vec<FileReference>> {
     let rows = sqlx::query("SELECT path, sha256, size FROM revision_files WHERE revision = ? ORDER BY path").bind(number.cast_signed());
     let read = |row: SqliteRow| {
@@ -319,42 +250,4 @@ fn read_revision(row: &SqliteRow) -> Result<Revision> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_disk_that_was_full_is_written_again() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = Store::open(&directory.path().join("config.db")).await.expect("opens");
-        let mut draft = Draft {
-            parent: String::new(),
-            author: "a".to_owned(),
-            committer: "a".to_owned(),
-            at: Timestamp::UNIX_EPOCH,
-            message: "first".to_owned(),
-        };
-        let files = |size| BTreeMap::from([(MAIN.to_owned(), vec![b'#'; size])]);
-        let first = store.commit(&draft, &files(10)).await.expect("commits");
-        // Every connection that there is runs out of pages, as on a full disk.
-        let mut connections = Vec::new();
-        while connections.len() < 4 {
-            connections.push(store.pool.acquire().await.expect("a connection"));
-        }
-        for connection in &mut connections {
-            sqlx::query("PRAGMA max_page_count = 1").execute(&mut **connection).await.expect("a limit");
-        }
-        drop(connections);
-        draft.parent = first.id.clone();
-        let mut refused = 0;
-        let second = loop {
-            match store.commit(&draft, &files(1_000_000)).await {
-                Ok(second) => break second,
-                Err(full) => assert!(full.to_string().contains("full"), "{full}"),
-            }
-            refused += 1;
-            assert_eq!(store.find(&Name::Newest).await.expect("reads"), first);
-        };
-        assert!((1..=4).contains(&refused), "{refused} of 4 connections were full");
-        assert_eq!(store.find(&Name::Newest).await.expect("reads"), second);
-    }
-}
+mod tests;

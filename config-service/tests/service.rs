@@ -87,7 +87,7 @@ impl Running {
     }
 
     async fn commit(&mut self, parent: &str, files: &Files, message: &str) -> Result<pb::Revision, tonic::Status> {
-        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: message.into() };
+        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: message.into(), ..Default::default() };
         let mut parts = vec![Part::Header(header)];
         parts.extend(chunks(files).into_iter().map(Part::Chunk));
         let requests = parts.into_iter().map(|part| pb::CommitRequest { part: Some(part) });
@@ -125,6 +125,33 @@ fn chunks(files: &Files) -> Vec<pb::FileChunk> {
         chunks.extend(content.chunks(100).map(|data| pb::FileChunk { path: String::new(), data: data.to_vec() }));
     }
     chunks
+}
+
+/// A page shows what its console is told, to people who need not have a password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_does_not_learn_the_hashes_of_passwords() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("config.db");
+    let hash = "ann:$2y$05$abcdefghijklmnopqrstuuNjPBUvLhWtIIQnHyzUqqWgSWTVmQ8bG\n";
+    let mut files = with("memory: 256MiB", "memory: 512MiB");
+    files.insert("users/staff".into(), hash.into());
+    let mut service = Running::start(&database).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    service.commit(&first.id, &files, "with people").await.unwrap();
+    service.stop().await;
+    for (role, told) in [(Role::Operator, true), (Role::Service(cluster::Service::Console), false)] {
+        let identity = Identity { role, name: "somebody".into() };
+        let mut service = Running::start_for(&database, Some(identity), Duration::from_secs(15)).await;
+        let diff = service.client.diff(pb::DiffRequest { from: "1".into(), to: "2".into() }).await.unwrap().into_inner();
+        let of = |path: &str| diff.files.iter().find(|file| file.path == path).unwrap();
+        assert!(of("cluster.yaml").unified.contains("memory: 512MiB"), "{diff:?}");
+        assert_eq!(of("users/staff").unified.contains("ann:$2y$05$"), told, "{diff:?}");
+        let fetched = service.client.fetch_file(pb::FetchFileRequest { sha256: of("users/staff").to_sha256.to_uppercase() }).await;
+        assert_eq!(fetched.map(|_| true).map_err(|status| status.code()), if told { Ok(true) } else { Err(Code::PermissionDenied) });
+        let main = pb::FetchFileRequest { sha256: of("cluster.yaml").to_sha256.clone() };
+        assert!(service.client.fetch_file(main).await.is_ok(), "{role:?}");
+        service.stop().await;
+    }
 }
 
 fn with(from: &str, to: &str) -> Files {
@@ -370,6 +397,31 @@ async fn a_rollout_is_paused_resumed_and_aborted() {
 }
 
 #[tokio::test]
+async fn whoever_watches_is_told_at_once_how_a_rollout_stands() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let node = FakeNode::connect(&service.client, "balancer", "b1", &[]).await;
+    node.answer.send_replace(Answer::Silence);
+    service.commit("", &example_bundle(), "first").await.unwrap();
+    let started = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap().into_inner();
+    let mut watching = service.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
+    // Nothing changes meanwhile: the node keeps silent for longer than anybody waits here.
+    let mut next = async || {
+        let message = tokio::time::timeout(Duration::from_secs(10), watching.message()).await.expect("told at once");
+        message.unwrap().map(|answer| answer.rollout.unwrap().state())
+    };
+    assert_eq!(next().await, Some(RolloutState::Trying));
+    let id = started.rollout.unwrap().id;
+    for (action, state) in [(pb::RolloutAction::Pause, RolloutState::Paused), (pb::RolloutAction::Abort, RolloutState::Aborted)] {
+        let request = pb::ControlRolloutRequest { rollout_id: id.clone(), action: action.into() };
+        service.client.control_rollout(request).await.unwrap();
+        assert_eq!(next().await, Some(state));
+    }
+    assert_eq!(next().await, None, "it is over");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_subscribes_in_anothers_name() {
     let directory = TempDir::new().unwrap();
     let identity = Identity { role: Role::Service(Service::ProxyNode), name: "p1".into() };
@@ -442,6 +494,14 @@ async fn import(service: &mut Running, parts: &[import_request::Part]) -> Result
     Ok(stream.message().await?.unwrap())
 }
 
+/// The same import with something else in its header.
+fn saying(parts: &[import_request::Part], say: impl Fn(&mut state::ImportHeader)) -> Vec<import_request::Part> {
+    let mut parts = parts.to_vec();
+    let import_request::Part::Header(header) = &mut parts[0] else { panic!("no header") };
+    say(header);
+    parts
+}
+
 async fn history(service: &mut Running) -> Vec<pb::Revision> {
     service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions
 }
@@ -462,12 +522,7 @@ async fn a_wiped_store_gets_its_history_back_and_nodes_what_was_released() {
     node.runs(&third.id).await;
     drop(node);
 
-    let checked = {
-        let mut check = backup.clone();
-        let import_request::Part::Header(header) = &mut check[0] else { panic!("no header") };
-        header.check_only = true;
-        import(&mut service, &check).await.unwrap()
-    };
+    let checked = import(&mut service, &saying(&backup, |header| header.check_only = true)).await.unwrap();
     assert!(checked.changes[0].contains(&format!("go away: 3 ({})", third.id)), "{:?}", checked.changes);
     assert_eq!(history(&mut service).await.len(), 3, "a check touches nothing");
     assert_eq!(import(&mut service, &backup).await.unwrap().changes, checked.changes);
@@ -500,14 +555,84 @@ async fn a_restore_ends_the_connections_of_nodes_and_waits_for_rollouts() {
     let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
     let rollout =
         service.client.start_rollout(pb::StartRolloutRequest { revision: second.id }).await.unwrap().into_inner().rollout.unwrap();
-    let refused = import(&mut service, &backup).await.unwrap_err();
-    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("is running"), "{refused:?}");
+    for check_only in [true, false] {
+        let refused = import(&mut service, &saying(&backup, |header| header.check_only = check_only)).await.unwrap_err();
+        assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("is running: wait for it"), "{refused:?}");
+    }
     assert_eq!(history(&mut service).await.len(), 2);
     let abort = pb::ControlRolloutRequest { rollout_id: rollout.id, action: pb::RolloutAction::Abort.into() };
     service.client.control_rollout(abort).await.unwrap();
     import(&mut service, &backup).await.unwrap();
     let drift = service.drift().await;
     assert!(!drift.contains_key("proxy-node-1"), "it has to say hello again: {drift:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_was_looked_at_is_replaced() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    let backup = export(&mut service).await;
+    let described = service.transfer.describe(state::DescribeRequest {}).await.unwrap().into_inner().state.unwrap();
+    let expecting = saying(&backup, |header| header.expected.clone_from(&described.fingerprint));
+    import(&mut service, &expecting).await.unwrap();
+    // Somebody commits after everybody looked.
+    service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let refused = import(&mut service, &expecting).await.unwrap_err();
+    assert!(refused.code() == Code::Aborted && refused.message().contains("nothing was replaced"), "{refused:?}");
+    assert_eq!(history(&mut service).await.len(), 2);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_made_in_the_middle_of_a_rollout_ends_it() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    service.roll_out(&first.id).await;
+    let node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    node.answer.send_replace(Answer::Silence);
+    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap();
+    let backup = export(&mut service).await;
+    drop(node);
+    service.stop().await;
+
+    let mut wiped = Running::start(&directory.path().join("new.db")).await;
+    import(&mut wiped, &backup).await.unwrap();
+    let rollout = wiped.ended().await;
+    assert_eq!((rollout.state(), rollout.revision.unwrap().id), (RolloutState::Failed, second.id));
+    assert!(rollout.explanation.contains("restored from a backup that was made then"), "{}", rollout.explanation);
+    assert_eq!(wiped.released().await, Ok(first.id.clone()));
+    let mut node = FakeNode::connect(&wiped.client, "proxy-node", "p1", &[]).await;
+    node.runs(&first.id).await;
+    wiped.stop().await;
+}
+
+#[tokio::test]
+async fn content_that_is_there_makes_no_revision_unless_somebody_asks() {
+    let directory = TempDir::new().unwrap();
+    let mut service = Running::start(&directory.path().join("config.db")).await;
+    let commit = async |service: &mut Running, parent: &str, again| {
+        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: "the same".into(), again };
+        let mut parts = vec![Part::Header(header)];
+        parts.extend(chunks(&example_bundle()).into_iter().map(Part::Chunk));
+        let requests = parts.into_iter().map(|part| pb::CommitRequest { part: Some(part) });
+        service.client.commit(stream::iter(requests.collect::<Vec<_>>())).await.unwrap().into_inner()
+    };
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    let unchanged = commit(&mut service, &first.id, false).await;
+    assert_eq!((unchanged.revision, unchanged.unchanged), (Some(first.clone()), true), "not released yet, which the answer says");
+    service.roll_out(&first.id).await;
+    let unchanged = commit(&mut service, &first.id, false).await;
+    assert!(unchanged.unchanged && unchanged.revision.unwrap().released);
+    let request = pb::RollbackRequest { revision: "1".into(), ..Default::default() };
+    let rollback = service.client.rollback(request).await.unwrap().into_inner();
+    assert!(rollback.unchanged && rollback.revision.unwrap().number == 1);
+    assert_eq!(history(&mut service).await.len(), 1);
+    let again = commit(&mut service, &first.id, true).await;
+    assert_eq!((again.revision.unwrap().number, again.unchanged), (2, false));
     service.stop().await;
 }
 
@@ -532,9 +657,7 @@ async fn a_history_that_is_not_whole_touches_nothing() {
         let refused = import(&mut service, &bad).await.expect_err("a bit is flipped");
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     }
-    let mut newer = good.clone();
-    let import_request::Part::Header(header) = &mut newer[0] else { panic!("no header") };
-    header.state.as_mut().unwrap().format = 2;
+    let newer = saying(&good, |header| header.state.as_mut().unwrap().format = 2);
     let refused = import(&mut service, &newer).await.unwrap_err();
     assert!(refused.message().contains("restore it with the version that made it"), "{refused:?}");
     assert_eq!(history(&mut service).await, before);

@@ -40,6 +40,18 @@ impl Standing {
     }
 }
 
+/// What an opinion says beside its verdict: what the last probe found. While that is against the verdict, it says how far it has come: the detail
+/// of a passed probe alone would be no reason for a bad verdict.
+#[must_use]
+pub fn detail(standing: &Standing, found: &Result<String, String>, rise: u32, fall: u32) -> String {
+    let (Ok(said) | Err(said)) = found;
+    match (standing.verdict, standing.last) {
+        (Some(Verdict::Critical), Some(Verdict::Passing)) => format!("passed {} of {rise} times in a row: {said}", standing.streak),
+        (Some(Verdict::Passing), Some(Verdict::Critical)) => format!("failed {} of {fall} times in a row: {said}", standing.streak),
+        _ => said.clone(),
+    }
+}
+
 /// How long an opinion counts: until two more probes have had their chance, so that one slow report does not make a target unknown and a
 /// dead checker is forgotten soon.
 #[must_use]
@@ -69,6 +81,23 @@ mod tests {
             let mut standing = Standing::default();
             results.iter().for_each(|result| standing.observe(*result, 2, 3));
             assert_eq!((standing.verdict(), standing.streak()), (verdict, streak), "{results:?}");
+        }
+    }
+
+    #[test]
+    fn a_passed_probe_is_no_reason_for_a_bad_verdict() {
+        let rows: [(&[Verdict], &str); 5] = [
+            (&[Critical, Critical, Critical], "refused"),
+            (&[Critical, Critical, Critical, Passing], "passed 1 of 2 times in a row: status 200"),
+            (&[Critical, Critical, Critical, Passing, Passing], "status 200"),
+            (&[Passing, Passing, Critical, Critical], "failed 2 of 3 times in a row: refused"),
+            (&[Passing], "status 200"),
+        ];
+        for (results, expected) in rows {
+            let mut standing = Standing::default();
+            results.iter().for_each(|result| standing.observe(*result, 2, 3));
+            let found = if results.last() == Some(&Passing) { Ok("status 200".to_owned()) } else { Err("refused".to_owned()) };
+            assert_eq!(detail(&standing, &found, 2, 3), expected, "{results:?}");
         }
     }
 

@@ -270,9 +270,6 @@ impl Prober {
 
 fn opinion_of(checker: &str, position: &Position, finding: &Finding, verdict: Verdict) -> Opinion {
     let check = &position.wanted.check;
-    let detail = match &finding.result {
-        Ok(found) | Err(found) => format!("{}: {found}", check.name),
-    };
     Opinion {
         checker: checker.to_owned(),
         check: check.name.clone(),
@@ -281,7 +278,7 @@ fn opinion_of(checker: &str, position: &Position, finding: &Finding, verdict: Ve
         verdict,
         observed_at: finding.finished_at,
         ttl: opinion::ttl(check.interval, check.timeout),
-        detail,
+        detail: opinion::detail(&position.standing, &finding.result, check.rise, check.fall),
         assigned: position.wanted.assigned,
     }
 }

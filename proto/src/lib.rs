@@ -40,3 +40,7 @@ pub mod state {
 pub mod backup {
     include!("gen/shoal.backup.v1.rs");
 }
+/// `shoal.follower.v1`
+pub mod follower {
+    include!("gen/shoal.follower.v1.rs");
+}

@@ -14,6 +14,7 @@ use proto::proxy::{
     LookupCacheResponse, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse,
     proxy_node_server::ProxyNode,
 };
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -40,6 +41,8 @@ pub struct Api {
     pub clock: Clock,
     /// Raised when streams have to end.
     pub closing: StopSignal,
+    /// What the process says of itself.
+    pub status: watch::Receiver<chassis::Status>,
 }
 
 impl Api {
@@ -98,7 +101,7 @@ impl ProxyNode for Api {
             bytes_from_origins: metrics.bytes_from_origins.get(),
             log_records_dropped: self.node.recorder.dropped(),
             taken_at: Some(timestamp(self.now() / 1000)),
-            revision: self.node.current.load().revision.clone(),
+            revision: self.status.borrow().called_now(&self.node.current.load().revision),
             probes: metrics.probes.get(),
         }))
     }
@@ -146,7 +149,7 @@ impl ProxyNode for Api {
         Ok(Response::new(ExplainRequestResponse {
             allowed: told.allowed,
             rule: told.rule,
-            revision: told.revision,
+            revision: self.status.borrow().called_now(&told.revision),
             cache: told.cache.to_owned(),
             route: told.route,
             explanation: told.steps,

@@ -16,7 +16,7 @@ use relay::{
 };
 
 use crate::{
-    node::{Local, unix_millis},
+    node::{Local, Node, unix_millis},
     request::Door,
     respond::{self, Circumstances, Failure},
     tunnel,
@@ -81,10 +81,10 @@ impl Drop for Open {
 async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
     let header = match entrance {
         Entrance::Relay => {
-            let header = read_header(local, stream).await.filter(|header| header.proves(&local.node.cluster_key, &local.node.name));
-            if header.is_none() {
-                local.node.metrics.refused_doors.add(1);
-                tracing::debug!(%peer, "no valid PROXY header on the relay door");
+            let header = read_header(local, stream).await;
+            if !header.as_ref().is_some_and(|header| header.proves(&local.node.cluster_key, &local.node.name)) {
+                refused(&local.node, peer, header.as_ref());
+                return None;
             }
             header?
         }
@@ -107,6 +107,19 @@ async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: E
         (Entrance::Relay, Command::Proxy) => Door::RelayClient,
     };
     Some((door, source))
+}
+
+/// Counts and says who was turned away at the relay door.
+fn refused(node: &Node, peer: SocketAddr, header: Option<&Header>) {
+    node.metrics.refused_doors.add(1);
+    if header.is_none_or(|header| header.token.is_none()) {
+        return tracing::debug!(%peer, "no PROXY header with a proof on the relay door");
+    }
+    node.metrics.wrong_proofs.add(1);
+    if node.refusals.is_due(node.steady.seconds()) {
+        let so_far = node.metrics.wrong_proofs.get();
+        tracing::warn!(%peer, so_far, "refused at the relay door: the peer has another cluster key than this node, or means a node of another name; a balancer that is refused sends nothing here");
+    }
 }
 
 async fn read_header(local: &Local, stream: &mut Stream) -> Option<Header> {

@@ -99,6 +99,7 @@ metrics! {
     gauge active_tunnels = "shoal_proxy_active_tunnels": "Tunnels open now.";
     gauge active_connections = "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
     counter refused_doors = "shoal_proxy_relay_refused_total": "Connections to the relay door without a valid token.";
+    counter wrong_proofs = "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
     counter bytes_to_clients = "shoal_proxy_bytes_to_clients_total": "Bytes sent to clients, tunnels included.";
     counter bytes_from_origins = "shoal_proxy_bytes_from_origins_total": "Bytes received from origins and parents, tunnels included.";
     counter upstream_connections = "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -59,6 +59,8 @@ pub struct Node {
     pub recorder: Recorder,
     /// Counters.
     pub metrics: Metrics,
+    /// When a refused proof was logged last.
+    pub refusals: Seldom,
     /// False once this node is leaving: the health path says so.
     pub serving: AtomicBool,
     /// For rules about the time of day.
@@ -86,6 +88,22 @@ impl Steady {
     #[must_use]
     pub fn seconds(&self) -> u64 {
         (self.started_at + self.started.elapsed()).as_secs()
+    }
+}
+
+/// Bounds what is logged of things that a peer can make happen as often as it likes.
+#[derive(Debug, Default)]
+pub struct Seldom(AtomicU64);
+
+impl Seldom {
+    /// In seconds.
+    const EVERY: u64 = 60;
+
+    /// Whether it may be said at this moment, in seconds of [`Steady`]; then not again for a minute.
+    pub fn is_due(&self, now: u64) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        let due = last == 0 || now >= last.saturating_add(Self::EVERY);
+        due && self.0.compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -164,4 +182,16 @@ pub fn structured(name: &str) -> String {
 pub fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seldom_said_is_said_once_a_minute() {
+        let refusals = Seldom::default();
+        let said: Vec<u64> = [0, 0, 5, 60, 61, 62, 120, 121, 500].into_iter().filter(|now| refusals.is_due(*now)).collect();
+        assert_eq!(said, [0, 61, 121, 500]);
+    }
 }

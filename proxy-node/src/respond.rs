@@ -64,6 +64,9 @@ pub enum Failure {
     /// The answer stopped in the middle.
     #[error("the answer of the destination is incomplete")]
     Incomplete,
+    /// The parent proxy cannot be reached; nobody has tried the destination.
+    #[error("the parent proxy of this node {0}")]
+    Parent(Unreached),
     /// The parent proxy answered a CONNECT with something else than 2xx.
     #[error("the parent proxy refused the tunnel with status {0}")]
     ParentRefused(u16),
@@ -81,7 +84,40 @@ pub enum Failure {
     Internal,
 }
 
+/// Why there is no connection to a parent proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// Its name has no address.
+    #[error("has a name that cannot be resolved: {0}")]
+    Dns(DnsProblem),
+    /// Nobody listens there.
+    #[error("refused the connection")]
+    Refused,
+    /// No answer to the connection attempt.
+    #[error("did not answer the connection attempt in time")]
+    Timeout,
+    /// No way there.
+    #[error("is nowhere that a route leads to")]
+    Unroutable,
+    /// The attempt ended otherwise.
+    #[error("ended the connection at once")]
+    Terminated,
+}
+
 impl Failure {
+    /// The failure of a connection attempt, when it was a parent proxy that was tried: what its client asked for is not to blame.
+    #[must_use]
+    pub const fn of_parent(self) -> Self {
+        match self {
+            Self::Dns(problem) => Self::Parent(Unreached::Dns(problem)),
+            Self::Refused => Self::Parent(Unreached::Refused),
+            Self::ConnectTimeout => Self::Parent(Unreached::Timeout),
+            Self::Unroutable => Self::Parent(Unreached::Unroutable),
+            Self::Terminated => Self::Parent(Unreached::Terminated),
+            other => other,
+        }
+    }
+
     /// The status that the client gets.
     #[must_use]
     pub const fn status(self) -> u16 {
@@ -92,8 +128,13 @@ impl Failure {
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
             Self::HttpsWithoutConnect | Self::Trace => 501,
-            Self::Dns(DnsProblem::Timeout) | Self::ConnectTimeout | Self::ResponseTimeout | Self::OnlyIfCached => 504,
+            Self::Dns(DnsProblem::Timeout)
+            | Self::Parent(Unreached::Timeout | Unreached::Dns(DnsProblem::Timeout))
+            | Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::OnlyIfCached => 504,
             Self::Dns(_)
+            | Self::Parent(_)
             | Self::Refused
             | Self::Unroutable
             | Self::Terminated
@@ -112,12 +153,12 @@ impl Failure {
             Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
             Self::HttpsWithoutConnect | Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
             Self::Egress(_) => "destination_ip_prohibited",
-            Self::Dns(DnsProblem::Timeout) => "dns_timeout",
-            Self::Dns(_) => "dns_error",
-            Self::Refused => "connection_refused",
-            Self::ConnectTimeout => "connection_timeout",
-            Self::Unroutable => "destination_ip_unroutable",
-            Self::Terminated => "connection_terminated",
+            Self::Dns(DnsProblem::Timeout) | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => "dns_timeout",
+            Self::Dns(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
+            Self::Refused | Self::Parent(Unreached::Refused) => "connection_refused",
+            Self::ConnectTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
+            Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
+            Self::Terminated | Self::Parent(Unreached::Terminated) => "connection_terminated",
             Self::BadResponse(_) => "http_protocol_error",
             Self::ResponseTimeout => "http_response_timeout",
             Self::Incomplete => "http_response_incomplete",
@@ -144,6 +185,7 @@ impl Failure {
                 "Set the proxy for https as well (`https_proxy=http://HOST:PORT`): the client then sends CONNECT host:443."
             }
             Self::Dns(_) => "Check the spelling of the name. Where it is right, this node's resolver does not know it.",
+            Self::Parent(_) => "The destination was not asked. Whoever looks after this proxy has to see why its parent cannot be reached.",
             Self::Loop => "A proxy on the way names this cluster as its parent, or a name of this proxy resolves to itself.",
             _ => "",
         }
@@ -303,6 +345,10 @@ mod tests {
             (Failure::ResponseTimeout, 504, "http_response_timeout"),
             (Failure::Incomplete, 502, "http_response_incomplete"),
             (Failure::ParentRefused(407), 502, "destination_unavailable"),
+            (Failure::Refused.of_parent(), 502, "connection_refused"),
+            (Failure::ConnectTimeout.of_parent(), 504, "connection_timeout"),
+            (Failure::Dns(DnsProblem::Timeout).of_parent(), 504, "dns_timeout"),
+            (Failure::Limit.of_parent(), 503, "connection_limit_reached"),
             (Failure::Loop, 508, "proxy_loop_detected"),
             (Failure::OnlyIfCached, 504, "http_request_denied"),
             (Failure::Limit, 503, "connection_limit_reached"),
@@ -328,6 +374,19 @@ mod tests {
         assert!(head.contains("\r\nProxy-Status: proxy-node-1; error=connection_refused\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())) && head.contains("Connection: close"), "{head}");
         assert!(body.contains("http://x/&lt;script&gt;&#39;") && !body.contains("<script>") && !body.contains("{{"));
+    }
+
+    #[test]
+    fn a_parent_out_of_reach_is_not_called_the_destination() {
+        for failure in
+            [Failure::Refused, Failure::ConnectTimeout, Failure::Unroutable, Failure::Terminated, Failure::Dns(DnsProblem::NotFound)]
+        {
+            let said = failure.of_parent().to_string();
+            assert!(said.starts_with("the parent proxy of this node ") && !said.contains("destination"), "{failure:?}: {said}");
+            assert_eq!(failure.of_parent().error_type(), failure.error_type());
+        }
+        assert!(answer(Failure::Refused.of_parent(), &HERE, true).1.contains("The destination was not asked."));
+        assert_eq!(Failure::Internal.of_parent(), Failure::Internal);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
     egress::{self, ClusterPorts},
     listen::{self, Doors},
     metrics::Metrics,
-    node::{Local, Node, Steady, structured, unix_millis},
+    node::{Local, Node, Seldom, Steady, structured, unix_millis},
     record::{self, Recorder},
 };
 
@@ -64,7 +64,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     spawn_followers(&process, &node, &doors);
 
     let workers = start_workers(&node, &doors, workers)?;
-    let api = Api { node: node.clone(), clock: process.clock(), closing: process.closing() };
+    let api = Api { node: node.clone(), clock: process.clock(), closing: process.closing(), status: process.status() };
     process.serve_grpc(tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)), &POLICY)?;
     refresh_ports(&process, &node, &doors);
     process.register();
@@ -196,6 +196,7 @@ fn node(
         serving: AtomicBool::new(true),
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),
+        refusals: Seldom::default(),
     });
     *published = Published::Running(node.clone());
     Ok(node)

@@ -95,7 +95,7 @@ pub async fn connect(
                     Ok(hop) => return Ok(Hop { parent: true, ..hop }),
                     Err(reason) => {
                         tracing::warn!(parent = %destination.authority(), %reason, "parent proxy out of reach");
-                        failure = reason;
+                        failure = reason.of_parent();
                     }
                 }
             }

@@ -190,7 +190,7 @@ pub enum Outcome {
 pub enum Refusal {
     /// Register: fenced.
     #[error(
-        "a younger process (id {holder}) holds the name {name:?}; two processes run under one name: stop this one or give it a name of its own with --name"
+        "a younger process (id {holder}) holds the name {name:?}: either two processes run under one name (stop this one or give it a name of its own with --name), or this machine's clock was set back after an earlier start (start again once that lease has lapsed, see `shoal status`)"
     )]
     YoungerHolds {
         /// The name.

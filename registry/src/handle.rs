@@ -24,8 +24,11 @@ pub enum Failed {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The command may or may not have been taken; repeating it is safe.
-    #[error("the registry cannot write its database: {0}; look at the disk that holds it")]
+    #[error("the registry cannot write its database: {0}; nothing is acknowledged until it can")]
     Store(String),
+    /// A restore of what somebody looked at, over something else.
+    #[error("what the registry has is not what it was when it was looked at: nothing was replaced; look again, then decide anew")]
+    Changed,
     /// The same, for another reason.
     #[error("the registry is stopping or overloaded; try again")]
     Busy,
@@ -120,7 +123,7 @@ impl Handle {
     /// Replaces what operators want by what was restored, in a later epoch: all of it or nothing.
     ///
     /// # Errors
-    /// It cannot be written; nothing has changed then.
+    /// Something else is there than what was looked at, or it cannot be written; nothing has changed then.
     pub async fn restore(&self, restored: Restored) -> Result<Recollection, Failed> {
         self.ask(|answer| Message::Restore { restored, answer }).await?
     }

@@ -201,10 +201,14 @@ impl Member {
             let evidence = if withheld == State::Lost { "its lease lapsed" } else { "its checkers find it unwell" };
             reasons.push(format!("kept in use although {evidence}: so many losses at once are implausible (panic threshold)"));
         }
+        if self.drain_until.is_some() {
+            // Whatever else is against it: it has been stopped, and nobody looks at it any more.
+            return Standing { state, withheld, reasons };
+        }
         if let Some(at) = self.loss.and_then(|loss| loss.lapsed_at) {
             reasons.push(format!("its lease lapsed at {at:.0}"));
         }
-        if !self.ready && self.drain_until.is_none() {
+        if !self.ready {
             reasons.push("it says that it is not ready".to_owned());
         }
         reasons.extend(finding.reasons.iter().cloned());
@@ -212,8 +216,8 @@ impl Member {
     }
 
     fn asked_for(&self, wish: &Wish, reasons: &mut Vec<String>) -> Option<State> {
-        if self.drain_until.is_some() {
-            reasons.push("it stops (deregistered)".to_owned());
+        if let Some(at) = self.drain_until {
+            reasons.push(format!("its process was stopped (deregistered); it is listed until {at:.0} at the latest"));
             return Some(State::Draining);
         }
         let (state, word) = match wish.admin_state {

@@ -165,6 +165,9 @@ impl Desk<'_> {
     async fn restore(&mut self, restored: &Restored, look: Look, store: &mut Sqlite) -> Result<(), Failed> {
         self.unwritten.append(&mut self.membership.take_writes());
         self.write(store).await?;
+        if !restored.replaces(&Recollection::of(&self.membership, self.feed.identity())) {
+            return Err(Failed::Changed);
+        }
         let commands = restored.commands(&self.membership);
         let mut after = self.membership.clone();
         for command in commands {

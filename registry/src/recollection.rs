@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use chassis::transfer;
 use cluster::{AdminState, InstanceStatus, instance::MAX_WEIGHT, wire};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -84,6 +85,18 @@ impl Recollection {
         ])
     }
 
+    /// Of what a restore replaces: which cluster in which epoch, and what operators want of it.
+    ///
+    /// # Errors
+    /// Something cannot be written as JSON.
+    pub fn fingerprint(&self) -> Result<String, serde_json::Error> {
+        let identity = format!("{} {}", self.identity.cluster_id, self.identity.epoch).into_bytes();
+        let mut entries = self.entries()?;
+        entries.retain(|(name, _)| *name == WISHES);
+        entries.push(("identity", identity));
+        Ok(transfer::fingerprint(&entries))
+    }
+
     /// What there is, counted.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
@@ -115,12 +128,14 @@ fn lines(values: impl IntoIterator<Item = impl Serialize>) -> Result<Vec<u8>, se
 pub struct Restored {
     /// Which cluster it becomes.
     pub cluster_id: Uuid,
-    /// Epoch of the backup.
+    /// The highest epoch that anybody remembers: that of the backup, or a later one that the cluster had since.
     pub epoch: u64,
     /// The highest generation given.
     pub generations: u64,
     /// What operators want, by name; nothing else is wanted afterwards.
     pub wishes: BTreeMap<String, Wish>,
+    /// Fingerprint of what somebody looked at before: nothing else is replaced.
+    pub expected: Option<String>,
 }
 
 /// Why entries are refused.
@@ -162,7 +177,13 @@ impl Restored {
                 return Err(problem(format!("{name} comes twice")));
             }
         }
-        Ok(Self { cluster_id, epoch, generations: generations.given, wishes })
+        Ok(Self { cluster_id, epoch, generations: generations.given, wishes, expected: None })
+    }
+
+    /// Whether what there is is what somebody looked at before.
+    #[must_use]
+    pub fn replaces(&self, present: &Recollection) -> bool {
+        self.expected.as_ref().is_none_or(|expected| present.fingerprint().is_ok_and(|fingerprint| fingerprint == *expected))
     }
 
     /// What makes it so.
@@ -175,7 +196,7 @@ impl Restored {
         std::iter::once(Command::Generations { given }).chain(forgotten).chain(wished).collect()
     }
 
-    /// Which cluster it becomes. The epoch is one that neither the backup nor this registry ever had.
+    /// Which cluster it becomes. The epoch is one that neither this registry nor anybody else remembers.
     #[must_use]
     pub fn identity(&self, present: &Identity) -> Identity {
         Identity { cluster_id: self.cluster_id, epoch: self.epoch.max(present.epoch).saturating_add(1) }
@@ -226,79 +247,4 @@ fn describe(wish: &Wish) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(admin_state: AdminState, weight: Option<u32>, reason: &str) -> Wish {
-        Wish { admin_state, weight, reason: reason.to_owned() }
-    }
-
-    fn id(n: u128) -> Uuid {
-        Uuid::from_u128(n)
-    }
-
-    fn membership(wishes: &[(&str, Wish)]) -> Membership {
-        let mut membership = Membership::default();
-        for (name, wish) in wishes {
-            let command = Command::Wish { name: (*name).to_owned(), wish: wish.clone() };
-            membership.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
-        }
-        membership
-    }
-
-    #[test]
-    fn what_is_taken_down_comes_back_and_nothing_else_stays() {
-        let then = membership(&[("a", wish(AdminState::Drain, None, "new disk")), ("b", wish(AdminState::Ready, Some(3), ""))]);
-        let kept = Recollection::of(&then, Identity { cluster_id: id(1), epoch: 4 });
-        let entries: BTreeMap<_, _> = kept.entries().unwrap().into_iter().collect();
-        let restored = Restored::read(id(1), 4, |name| entries.get(name).cloned()).unwrap();
-        let mut now = membership(&[("b", wish(AdminState::Maintenance, None, "gone")), ("c", wish(AdminState::Drain, None, ""))]);
-        let present = Recollection::of(&now, Identity { cluster_id: id(2), epoch: 9 });
-        let said = restored.changes(&present);
-        assert_eq!(said.len(), 5, "{said:?}");
-        assert!(
-            said.contains(&"a: drain (new disk) (now ready)".to_owned()) && said.contains(&"c: ready (now drain)".to_owned()),
-            "{said:?}"
-        );
-        for command in restored.commands(&now) {
-            now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
-        }
-        assert_eq!(now.wishes(), then.wishes());
-        assert_eq!(restored.identity(&present.identity), Identity { cluster_id: id(1), epoch: 10 });
-        assert_eq!(restored.identity(&Identity { cluster_id: id(1), epoch: 1 }).epoch, 5);
-    }
-
-    #[test]
-    fn generations_never_go_back() {
-        let mut now = membership(&[]);
-        now.apply(Command::Generations { given: 7 }, jiff::Timestamp::UNIX_EPOCH).unwrap();
-        for (restored, expected) in [(3, 7), (12, 12)] {
-            let restored = Restored { cluster_id: id(1), epoch: 1, generations: restored, wishes: BTreeMap::new() };
-            for command in restored.commands(&now.clone()) {
-                now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
-            }
-            assert_eq!(now.generations(), expected);
-        }
-    }
-
-    #[test]
-    fn nonsense_is_refused_with_its_place() {
-        let line = r#"{"name":"a","admin_state":"drain","weight":null,"reason":""}"#;
-        for (wishes, says) in [
-            (None, "admin-states.jsonl is missing"),
-            (Some(format!("{line}\n{line}\n")), "line 2 of admin-states.jsonl: a comes twice"),
-            (Some("{}".to_owned()), "line 1 of admin-states.jsonl: missing field"),
-            (Some(line.replace("drain", "dance")), "line 1 of admin-states.jsonl: unknown variant"),
-            (Some(line.replace("null", "257")), "a weight above 256"),
-            (Some(line.replace("\"a\"", "\"a b\"")), "line 1 of admin-states.jsonl"),
-        ] {
-            let content = |name: &str| match name {
-                GENERATIONS => Some(br#"{"given":1}"#.to_vec()),
-                WISHES => wishes.clone().map(String::into_bytes),
-                _ => None,
-            };
-            let refused = Restored::read(id(1), 1, content).expect_err(says).to_string();
-            assert!(refused.contains(says), "{refused}");
-        }
-    }
-}
+mod tests;

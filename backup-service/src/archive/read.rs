@@ -48,8 +48,8 @@ pub enum Refused {
     #[error("the archive cannot be read: {0}")]
     Disk(#[source] io::Error),
     /// Where it is unpacked.
-    #[error("the archive cannot be unpacked to be looked at: {0}; free some space in the backup-service's data dir")]
-    Spool(String),
+    #[error("the archive cannot be unpacked to be looked at: {0}")]
+    Spool(transfer::Malformed),
 }
 
 /// An archive that is whole.
@@ -203,12 +203,15 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     /// Reads an entry to its end; answers its SHA-256.
     fn take(&mut self, part: &str, name: &str, entry: &mut impl Read) -> Result<String, Refused> {
-        let spool = |error: transfer::Malformed| Refused::Spool(error.to_string());
+        let spool = |problem: transfer::Malformed| match problem {
+            problem @ transfer::Malformed::Disk { .. } => Refused::Spool(problem),
+            problem => Refused::Damaged(problem.to_string()),
+        };
         let mut to = match self.unpack {
             None => None,
             Some(directory) => {
                 if !self.spools.contains_key(part) {
-                    let new = Spool::create(directory, LARGEST).map_err(|error| Refused::Spool(error.to_string()))?;
+                    let new = Spool::create(directory, LARGEST).map_err(spool)?;
                     self.spools.insert(part.to_owned(), new);
                 }
                 self.spools.get_mut(part)

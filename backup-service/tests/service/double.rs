@@ -10,6 +10,8 @@ use std::{
 use backup_service::{
     api::Api,
     desk::{Desk, Tools},
+    restore::Heard,
+    schedule::Schedule,
     settings::Settings,
     timer,
     transfer::Keeper,
@@ -49,6 +51,18 @@ pub struct Held {
     pub replaced: u32,
     /// The next that would is refused.
     pub refuses: bool,
+    /// Somebody else restores just before the next one does.
+    pub overtaken: bool,
+    /// It would not take what it is sent, and says so when it looks at it.
+    pub objects: bool,
+    /// What it says that its state is in; it takes the first.
+    pub format: u32,
+    /// The backup-service has not heard yet that it is in another epoch.
+    pub unheard: bool,
+}
+
+fn entries(entries: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, Vec<u8>)> {
+    entries.iter().map(|(name, content)| (name.as_str(), content.clone())).collect()
 }
 
 /// A keeper of state.
@@ -62,7 +76,17 @@ pub struct Double {
 impl Double {
     fn new(service: Service, directory: PathBuf) -> Self {
         let entries = [("one".to_owned(), b"1".to_vec()), ("dir/large".to_owned(), vec![7; 700_000])].into();
-        let held = Held { entries, cluster_id: "cluster-a".to_owned(), epoch: 1, replaced: 0, refuses: false };
+        let held = Held {
+            entries,
+            cluster_id: "cluster-a".to_owned(),
+            epoch: 1,
+            replaced: 0,
+            refuses: false,
+            overtaken: false,
+            objects: false,
+            format: 1,
+            unheard: false,
+        };
         Self { service, held: Arc::new(Mutex::new(held)), directory }
     }
 
@@ -78,12 +102,13 @@ impl Double {
         let held = self.held.lock().unwrap();
         State {
             service: self.service.to_string(),
-            format: 1,
+            format: held.format,
             cluster_id: held.cluster_id.clone(),
             epoch: held.epoch,
             taken_at: None,
             counts: [("entries".to_owned(), held.entries.len() as u64)].into(),
             facts: BTreeMap::new(),
+            fingerprint: format!("{} {:x?}", held.epoch, chassis::transfer::fingerprint(&entries(&held.entries))),
         }
     }
 
@@ -125,13 +150,23 @@ impl StateTransfer for Double {
             let accepts = Accepts { service: this.service.as_str(), format: 1, directory: &this.directory, limit: 1 << 30 };
             let header = transfer::header(&mut incoming, accepts).await?;
             let parcel = transfer::content(&mut incoming, accepts).await?;
+            if this.held.lock().unwrap().objects {
+                return Err(Status::invalid_argument("line 1 of it makes no sense"));
+            }
+            if !header.check_only && std::mem::take(&mut this.held.lock().unwrap().overtaken) {
+                this.held.lock().unwrap().epoch += 1;
+            }
+            if !header.expected.is_empty() && header.expected != this.state().fingerprint {
+                return Err(Status::aborted("what is there is not what it was when it was looked at"));
+            }
             if !header.check_only {
                 let mut held = this.held.lock().unwrap();
                 if std::mem::take(&mut held.refuses) {
                     return Err(Status::failed_precondition("rollout 7 is running"));
                 }
                 held.entries = parcel.entries().map(|entry| (entry.name.clone(), parcel.read(&entry.name).unwrap().unwrap())).collect();
-                (held.cluster_id, held.epoch, held.replaced) = (header.cluster_id, held.epoch + 1, held.replaced + 1);
+                let epoch = held.epoch.max(header.after_epoch) + 1;
+                (held.cluster_id, held.epoch, held.replaced) = (header.cluster_id, epoch, held.replaced + 1);
             }
             Ok(ImportResponse { state: Some(this.state()), changes: vec![format!("{} changes", this.service)] })
         };
@@ -141,6 +176,7 @@ impl StateTransfer for Double {
 
 /// A backup-service between two doubles.
 pub struct Running {
+    desk: Desk,
     pub client: BackupServiceClient<Channel>,
     pub registry: Double,
     pub config: Double,
@@ -166,7 +202,24 @@ impl Running {
     pub async fn start_in(directory: tempfile::TempDir, plan: Option<Plan>, authority: &str) -> Self {
         let root = directory.path().to_owned();
         let clock = Clock::fixed("2026-11-22T02:59:00Z".parse().unwrap());
-        let (registry, config) = (Double::new(Service::Registry, root.clone()), Double::new(Service::ConfigService, root.clone()));
+        let (registry, config) = (Double::new(Service::Registry, root.clone()), Double::new(Service::ConfigService, root));
+        Self::between(directory, plan, authority, clock, (registry, config)).await
+    }
+
+    /// Another backup-service of the same cluster, with a data dir of its own.
+    pub async fn start_beside(other: &Self, plan: Option<Plan>) -> Self {
+        let doubles = (other.registry.clone(), other.config.clone());
+        Self::between(tempfile::tempdir().unwrap(), plan, "authority-a", other.clock.clone(), doubles).await
+    }
+
+    async fn between(
+        directory: tempfile::TempDir,
+        plan: Option<Plan>,
+        authority: &str,
+        clock: Clock,
+        (registry, config): (Double, Double),
+    ) -> Self {
+        let root = directory.path().to_owned();
         let document = BackupDocument { plan };
         let (settings, configured) = watch::channel(Arc::new(Settings::new(&document, &root, clock.now()).unwrap()));
         let tools = Tools {
@@ -183,16 +236,20 @@ impl Running {
             settings: configured,
         };
         let desk = Desk::new(tools);
+        // Until the runtime of the test ends.
         tokio::spawn(timer::run(desk.clone(), StopSignal::default()));
         let held = Arc::clone(&registry.held);
         // Nobody is there, and everybody has heard.
-        let members = Arc::new(move || (held.lock().unwrap().epoch, vec![instance()]));
+        let members = Arc::new(move || {
+            let held = held.lock().unwrap();
+            Heard { epoch: if held.unheard { 0 } else { held.epoch }, instances: vec![instance()] }
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = BackupServiceServer::with_interceptor(Api { desk, members }, claim);
+        let server = BackupServiceServer::with_interceptor(Api { desk: desk.clone(), members }, claim);
         tokio::spawn(Server::builder().add_service(server).serve_with_incoming(TcpListenerStream::new(listener)));
         let client = BackupServiceClient::connect(format!("http://{address}")).await.unwrap();
-        Self { client, registry, config, clock, settings, directory }
+        Self { desk, client, registry, config, clock, settings, directory }
     }
 
     /// Time passes, and the timer looks at the clock.
@@ -248,6 +305,13 @@ impl Running {
             before = message.before;
         }
         Ok((steps, before.expect("a backup at the end")))
+    }
+
+    /// Has the schedule followed now, whoever else does the same.
+    pub async fn follow_the_schedule(&self) -> Option<String> {
+        let turn = self.desk.in_turn().await;
+        let schedule = Schedule::new("0 3 * * *", "UTC", self.clock.now()).unwrap();
+        self.desk.create_if_due(&turn, &schedule).await.unwrap().map(|made| made.id)
     }
 
     pub fn archive(&self, id: &str) -> PathBuf {

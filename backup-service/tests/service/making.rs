@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backup_service::api::POLICY;
+use backup_service::{api::POLICY, store::Store};
 use chassis::{Role, authorize::Decision};
 use cluster::Service;
 use cluster_config::document::backup::Keep;
@@ -68,9 +68,11 @@ async fn the_schedule_makes_them_and_lets_go_of_old_ones() {
     // The timer has looked once, and nothing was due a minute before.
     for day in 1..=4_usize {
         service.pass(if day == 1 { 1 } else { 24 });
+        let today = format!("202611{}", 21 + day);
         let enough = |backups: &[Backup]| {
-            let scheduled = backups.iter().filter(|backup| backup.reason() == Reason::Scheduled).count();
-            scheduled == day.min(2) && backups.iter().all(|backup| backup.condition() == Condition::Verified)
+            let scheduled: Vec<_> = backups.iter().filter(|backup| backup.reason() == Reason::Scheduled).collect();
+            let newest = scheduled.first().is_some_and(|newest| newest.id.starts_with(&today));
+            newest && scheduled.len() == day.min(2) && backups.iter().all(|backup| backup.condition() == Condition::Verified)
         };
         until(&mut service, "a backup a day, two of them kept", enough).await;
     }
@@ -90,9 +92,16 @@ async fn what_is_damaged_is_found_and_said() {
     let whole = std::fs::read(service.archive(&made.id)).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 4;
-    for (bytes, says) in
-        [(&whole[..whole.len() / 2], "its end is missing"), (&flipped[..], "its content is not what its end says"), (b"", "it is empty")]
-    {
+    // Its manifest can still be read.
+    let mut at_the_end = whole.clone();
+    *at_the_end.last_mut().unwrap() ^= 4;
+    for (bytes, says) in [
+        (&whole[..whole.len() / 2], "its end is missing"),
+        (&flipped[..], "its content is not what its end says"),
+        (&at_the_end[..], "its content is not what its end says"),
+        (&whole[..whole.len() - 1], "its end is missing"),
+        (b"", "it is empty"),
+    ] {
         std::fs::write(service.archive(&made.id), bytes).unwrap();
         let refused = service.verify(&made.id).await.unwrap_err();
         assert_eq!(refused.code(), Code::DataLoss);
@@ -100,8 +109,63 @@ async fn what_is_damaged_is_found_and_said() {
         let listed = service.list().await.backups.remove(0);
         assert!(listed.condition() == Condition::Damaged && listed.problem.contains("damaged"), "{listed:?}");
     }
-    std::fs::write(service.archive(&made.id), whole).unwrap();
+    std::fs::write(service.archive(&made.id), &whole).unwrap();
     assert_eq!(service.verify(&made.id).await.unwrap().condition(), Condition::Verified, "a disk that was repaired");
+    std::fs::write(service.archive(&made.id), &whole[..whole.len() - 1]).unwrap();
+    let listed = service.list().await.backups.remove(0);
+    assert_eq!(listed.condition(), Condition::Unverified, "it is not the one that was looked at: {listed:?}");
+}
+
+/// Two backup-services whose store is the same directory.
+async fn sharing(shared: &tempfile::TempDir) -> (Running, Running) {
+    let url = format!("file:{}", shared.path().display());
+    let one = Running::start_with(Some(plan(&[&url], None))).await;
+    let other = Running::start_beside(&one, Some(plan(&[&url], None))).await;
+    (one, other)
+}
+
+#[tokio::test]
+async fn two_that_share_a_store_follow_the_schedule_once() {
+    let shared = tempfile::tempdir().unwrap();
+    let (mut one, other) = sharing(&shared).await;
+    // Both have seen that there is a schedule and no backup.
+    assert_eq!((one.list().await.backups.len(), one.follow_the_schedule().await, other.follow_the_schedule().await), (0, None, None));
+    for day in 1..=5_usize {
+        one.clock.advance(jiff::SignedDuration::from_hours(24));
+        // The timers of both look, too: there are four who would make it.
+        one.pass(0);
+        other.pass(0);
+        tokio::join!(one.follow_the_schedule(), other.follow_the_schedule());
+        let backups = until(&mut one, "a backup of this day", |backups| backups.len() >= day).await;
+        assert_eq!(backups.len(), day, "{backups:#?}");
+    }
+    // Whoever looks later finds nothing left to do.
+    assert_eq!((one.follow_the_schedule().await, other.follow_the_schedule().await), (None, None));
+    assert_eq!(one.list().await.backups.len(), 5);
+}
+
+#[tokio::test]
+async fn two_that_share_a_store_write_to_it_one_after_the_other() {
+    let shared = tempfile::tempdir().unwrap();
+    let (mut one, mut other) = sharing(&shared).await;
+    let made = one.create().await.unwrap();
+    let store = Store::new(&made.stores[0], shared.path()).unwrap();
+    let hold = store.hold().unwrap().expect("nobody writes");
+    for service in [&mut one, &mut other] {
+        let refused = service.create().await.unwrap_err();
+        assert!(
+            refused.code() == Code::FailedPrecondition && refused.message().contains("another backup-service is writing"),
+            "{refused:?}"
+        );
+        let refused = service.restore(&made.id, false).await.unwrap_err();
+        assert!(refused.message().contains("another backup-service is writing"), "what is there cannot be backed up first: {refused:?}");
+    }
+    assert_eq!((one.replaced(), one.list().await.backups.len()), (0, 1));
+    drop(hold);
+    other.create().await.unwrap();
+    // Each sees what the other made, and believes it only after it has looked.
+    assert_eq!(one.list().await.backups.len(), 2);
+    assert_eq!(one.verify("latest").await.unwrap().condition(), Condition::Verified);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The way back, and everything that must not be put back.
 
+use backup_service::archive::{FORMAT, read::peek, write::write};
 use proto::backup::{Condition, Reason};
 use tonic::Code;
 
@@ -92,14 +93,119 @@ async fn a_restore_that_ends_in_the_middle_says_how_to_go_on() {
     service.registry.held.lock().unwrap().refuses = true;
     let half = service.restore("latest", false).await.unwrap_err();
     let says = [
-        "the registry refuses: rollout 7 is running",
-        "config-service is restored",
-        "run the same restore again",
+        "config-service is restored and the registry is not: the registry refuses: rollout 7 is running",
+        "it has taken nothing of it",
+        "Run the same restore again",
         "shoal backup restore 2026",
     ];
     assert!(says.iter().all(|part| half.message().contains(part)), "{half:?}");
     service.restore("latest", false).await.unwrap();
     assert_eq!((service.config.entries(), service.registry.entries()), then);
+}
+
+#[tokio::test]
+async fn a_restore_that_does_not_begin_says_that_nothing_is_restored() {
+    let mut service = Running::start().await;
+    service.create().await.unwrap();
+    service.config.set("one", "later");
+    let later = (service.config.entries(), service.registry.entries());
+    service.config.held.lock().unwrap().refuses = true;
+    let refused = service.restore("latest", false).await.unwrap_err();
+    let says = "nothing is restored: the config-service refuses: rollout 7 is running; it has taken nothing of it";
+    assert!(refused.code() == Code::Aborted && refused.message().contains(says), "{refused:?}");
+    assert_eq!((service.config.entries(), service.registry.entries(), service.replaced()), (later.0, later.1, 0));
+}
+
+#[tokio::test]
+async fn everything_is_looked_at_before_anything_is_touched() {
+    let mut service = Running::start().await;
+    let made = service.create().await.unwrap();
+    service.config.set("one", "later");
+    service.registry.held.lock().unwrap().objects = true;
+    let refused = service.restore_exactly(&made.id, &made.sha256, false).await.unwrap_err();
+    assert!(refused.message().contains("the registry refuses: line 1 of it makes no sense"), "{refused:?}");
+    assert_eq!((service.replaced(), service.list().await.backups.len()), (0, 1), "and nothing was backed up for it");
+}
+
+#[tokio::test]
+async fn a_restore_ends_when_everybody_has_heard_of_it() {
+    let mut service = Running::start().await;
+    let made = service.create().await.unwrap();
+    service.registry.held.lock().unwrap().unheard = true;
+    let request = proto::backup::RestoreRequest { backup: made.id, sha256: made.sha256, adopt: false };
+    let mut stream = service.client.restore(request).await.unwrap().into_inner();
+    let mut looks = 0;
+    while let Some(message) = stream.message().await.unwrap() {
+        let Some(step) = message.step.filter(|step| step.title.starts_with("wait until")) else { continue };
+        // It looks again and again, and is not done before somebody has heard.
+        looks += u32::from(step.total > 0);
+        assert!(looks >= 3 || step.state() == proto::backup::StepState::Running, "done without anybody: {step:?}");
+        if looks == 3 {
+            service.registry.held.lock().unwrap().unheard = false;
+        }
+    }
+    assert!(looks >= 3, "nobody was waited for");
+}
+
+#[tokio::test]
+async fn nothing_is_replaced_that_nobody_looked_at() {
+    let mut service = Running::start().await;
+    service.create().await.unwrap();
+    service.config.held.lock().unwrap().overtaken = true;
+    let refused = service.restore("latest", false).await.unwrap_err();
+    assert!(refused.message().starts_with("nothing is restored") && refused.message().contains("it was looked at"), "{refused:?}");
+    assert_eq!(service.replaced(), 0);
+    service.registry.held.lock().unwrap().overtaken = true;
+    let half = service.restore("latest", false).await.unwrap_err();
+    assert!(half.message().starts_with("config-service is restored and the registry is not"), "{half:?}");
+    assert_eq!(service.replaced(), 1, "of two who restore at once, one is told");
+    service.restore("latest", false).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_epoch_is_one_that_nobody_remembers() {
+    let mut service = Running::start().await;
+    let first = service.create().await.unwrap();
+    service.restore(&first.id, false).await.unwrap();
+    service.restore(&first.id, false).await.unwrap();
+    let epoch = service.create().await.unwrap().epoch;
+    assert_eq!(epoch, 3);
+    // Made anew, it counts from one, and the backup is of the first epoch.
+    service.registry.held.lock().unwrap().epoch = 1;
+    service.restore(&first.id, false).await.unwrap();
+    assert_eq!(service.registry.held.lock().unwrap().epoch, epoch + 1, "two backups remember a later one than both");
+}
+
+#[tokio::test]
+async fn a_newer_backup_is_refused_with_the_version_that_reads_it() {
+    let mut service = Running::start().await;
+    let made = service.create().await.unwrap();
+    let path = service.archive(&made.id);
+    let mut manifest = peek(&path).unwrap();
+    (manifest.format, manifest.version, manifest.entries) = (FORMAT + 1, "9.0.0".to_owned(), Vec::new());
+    let mut bytes = Vec::new();
+    write(&mut bytes, &manifest, |_| Ok(std::io::empty())).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let refused = service.restore_exactly(&made.id, &made.sha256, true).await.unwrap_err();
+    let says = "in format 2, made by Shoal 9.0.0, and this version";
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains(says), "{refused:?}");
+    assert_eq!(service.plan("latest", false).await.unwrap_err().code(), Code::NotFound, "it is no backup that could be restored here");
+    let listed = service.list().await.backups.remove(0);
+    assert!(listed.condition() == Condition::Damaged && listed.problem.contains(says), "{listed:?}");
+    assert_eq!(service.replaced(), 0);
+}
+
+#[tokio::test]
+async fn a_part_of_a_newer_version_is_refused_by_its_service_in_its_own_words() {
+    let mut service = Running::start().await;
+    service.config.held.lock().unwrap().format = 2;
+    // So much that it is refused while it is still being sent.
+    service.config.held.lock().unwrap().entries.insert("huge".to_owned(), vec![1; 32 << 20]);
+    let made = service.create().await.unwrap();
+    let refused = service.restore_exactly(&made.id, &made.sha256, false).await.unwrap_err();
+    let says = "the config-service refuses: the state of config-service is in format 2, and this version of Shoal knows format 1";
+    assert!(refused.code() == Code::Aborted && refused.message().contains(says), "{refused:?}");
+    assert_eq!(service.replaced(), 0);
 }
 
 #[tokio::test]

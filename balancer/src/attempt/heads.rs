@@ -1,5 +1,6 @@
 //! The heads that go to the server and back to the client (RFC 9110 §7.6; which fields stay behind is in [`relay::hygiene`]).
 
+use cluster_config::document::balancer::ForwardedFor;
 use relay::{
     field::{Field, FieldSet},
     framing::BodyFraming,
@@ -27,7 +28,8 @@ impl Attempt<'_> {
         }
         // A connection that belongs to one client says so in its PROXY header.
         if asked.method() != Method::Connect || !self.slot.server.door.is_relay() {
-            head.forwarded_for(None, asked.client);
+            let said = (asked.forwarded_for == ForwardedFor::Append).then(|| asked.view().lines());
+            head.forwarded_for(said, asked.client);
         }
         head.via(asked.head.version(), &self.desk.shared().pseudonym);
         asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));

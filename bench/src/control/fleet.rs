@@ -96,7 +96,12 @@ impl Fleet {
     pub async fn release(&mut self, operator: &Caller, bundle: &str) -> Result<Release> {
         let mut client = ConfigServiceClient::new(operator.connect().await?);
         let newest = client.get_revision(GetRevisionRequest { revision: "newest".into() }).await?.into_inner();
-        let header = CommitHeader { parent: newest.revision.context("no revision")?.id, author: "bench".into(), message: "bench".into() };
+        let header = CommitHeader {
+            parent: newest.revision.context("no revision")?.id,
+            author: "bench".into(),
+            message: "bench".into(),
+            again: true,
+        };
         let chunk = FileChunk { path: "cluster.yaml".into(), data: bundle.as_bytes().to_vec() };
         let parts = [Part::Header(header), Part::Chunk(chunk)].map(|part| CommitRequest { part: Some(part) });
         let revision = client.commit(tokio_stream::iter(parts)).await?.into_inner().revision.context("no revision")?.id;

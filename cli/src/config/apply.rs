@@ -58,8 +58,12 @@ pub async fn commit(cluster: &Cluster, files: &Files, words: Words) -> Result<Re
     let validated: Vec<_> = pieces(files).map(|chunk| ValidateRequest { chunk: Some(chunk) }).collect();
     let found = Findings::from_wire(call(SERVICE, service.validate(tokio_stream::iter(validated))).await?.problems);
     found.verdict().inspect_err(|_| found.remark())?;
-    let header =
-        CommitHeader { parent: find(cluster, "newest").await?.unwrap_or_default().id, author: words.author, message: words.message };
+    let header = CommitHeader {
+        parent: find(cluster, "newest").await?.unwrap_or_default().id,
+        author: words.author,
+        message: words.message,
+        again: false,
+    };
     let mut parts = vec![CommitRequest { part: Some(Part::Header(header)) }];
     parts.extend(pieces(files).map(|chunk| CommitRequest { part: Some(Part::Chunk(chunk)) }));
     Ok(call(SERVICE, service.commit(tokio_stream::iter(parts))).await?.revision.unwrap_or_default())

@@ -4,7 +4,8 @@ use super::revisions::{find, released};
 use super::upload::{Malformed, Upload};
 use super::{Api, refuse, wire};
 use crate::metrics;
-use crate::store::Draft;
+use crate::revision::Revision;
+use crate::store::{Committed, Draft, Error, Unchanged};
 use chassis::{Peer, audit};
 use cluster_config::{Bundle, Problem, problem::any_error};
 use proto::config as pb;
@@ -63,13 +64,17 @@ pub(super) async fn commit(api: &Api, request: Request<Streaming<pb::CommitReque
         ::metrics::counter!(metrics::REFUSED).increment(1);
         return Err(refuse::bundle(&problems));
     }
-    let draft = draft(api, &caller, header.parent, header.author, header.message);
-    let revision = api.store.commit(&draft, &files).await.map_err(refuse::store)?;
-    ::metrics::counter!(metrics::COMMITS).increment(1);
-    audit::note(&caller, format!("revision {} on {:?} by {:?}: {}", revision.id, revision.parent, revision.author, revision.message));
+    let unchanged = if header.again { Unchanged::Again } else { Unchanged::Nothing };
+    let draft = Draft { unchanged, ..draft(api, &caller, header.parent, header.author, header.message) };
+    let (revision, unchanged) = stored(api.store.commit(&draft, &files).await)?;
+    if unchanged {
+        audit::note(&caller, format!("unchanged: revision {} has this content already", revision.id));
+    } else {
+        audit::note(&caller, format!("revision {} on {:?} by {:?}: {}", revision.id, revision.parent, revision.author, revision.message));
+    }
     let released = released(api).await?;
     let problems = problems.iter().map(wire::problem).collect();
-    Ok(pb::CommitResponse { revision: Some(wire::revision(&revision, released.as_deref())), problems })
+    Ok(pb::CommitResponse { revision: Some(wire::revision(&revision, released.as_deref())), problems, unchanged })
 }
 
 pub(super) async fn rollback(api: &Api, request: Request<pb::RollbackRequest>) -> Result<pb::RollbackResponse, Status> {
@@ -93,16 +98,26 @@ pub(super) async fn rollback(api: &Api, request: Request<pb::RollbackRequest>) -
         return Err(refuse::bundle(&problems));
     }
     let draft = draft(api, &caller, String::new(), message.author, why);
-    let revision = api.store.recommit(&earlier, &draft).await.map_err(refuse::store)?;
-    ::metrics::counter!(metrics::COMMITS).increment(1);
+    let (revision, unchanged) = stored(api.store.recommit(&earlier, &draft).await)?;
     let released = released(api).await?;
-    Ok(pb::RollbackResponse { revision: Some(wire::revision(&revision, released.as_deref())) })
+    Ok(pb::RollbackResponse { revision: Some(wire::revision(&revision, released.as_deref())), unchanged })
+}
+
+/// The revision that has the content, and whether it had it before.
+fn stored(committed: Result<Committed, Error>) -> Result<(Revision, bool), Status> {
+    match committed.map_err(refuse::store)? {
+        Committed::New(revision) => {
+            ::metrics::counter!(metrics::COMMITS).increment(1);
+            Ok((revision, false))
+        }
+        Committed::Unchanged(revision) => Ok((revision, true)),
+    }
 }
 
 fn draft<T>(api: &Api, caller: &Request<T>, parent: String, author: String, message: String) -> Draft {
     let committer = Peer::of(caller).name().to_owned();
     let author = if author.is_empty() { committer.clone() } else { author };
-    Draft { parent, author, committer, at: api.clock.now(), message }
+    Draft { parent, author, committer, at: api.clock.now(), message, unchanged: Unchanged::Nothing }
 }
 
 fn text(what: &str, text: &str) -> Result<(), Status> {

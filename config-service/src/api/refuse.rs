@@ -16,9 +16,20 @@ pub fn store(error: Error) -> Status {
         }
         Error::NoRevision(_) => Status::not_found(format!("{error}; `shoal config history` lists them")),
         Error::Ambiguous(_) => Status::invalid_argument(format!("{error}; write more of the id")),
+        Error::Changed => Status::aborted(format!("{error}: nothing was replaced; look again, then decide anew")),
+        Error::Full(_) => {
+            tracing::error!("nothing can be stored: {error}");
+            let remedy = "nothing was stored and nothing is lost: free some space there, then try again";
+            Status::resource_exhausted(format!("the config-service cannot store it, because {error}; {remedy}"))
+        }
+        // It may do in a moment.
+        Error::Database(sqlx::Error::PoolTimedOut) => Status::unavailable(format!("the config-service's database: {error}")),
+        // Not Unavailable: it can be reached, and says itself what is wrong.
         Error::Database(_) => {
             tracing::error!("the database: {error}");
-            Status::unavailable(format!("the config-service's database: {error}"))
+            Status::internal(format!(
+                "the config-service's database fails ({error}): see whether the disk of its data dir is there and can be written"
+            ))
         }
         Error::Migration(_) | Error::Foreign | Error::Unreadable(_) => {
             tracing::error!("the database: {error}");

@@ -1,8 +1,10 @@
-//! GetRevision, ListRevisions, Diff, FetchFile: what is stored.
+//! GetRevision, ListRevisions, Diff, FetchFile: what is stored. Hashes of passwords are shown to nodes and operators, not on a page.
 
 use super::{Api, refuse, wire};
 use crate::diff::{self, Difference, LARGEST};
 use crate::revision::{Name, Revision};
+use chassis::{Peer, Role};
+use cluster::Service;
 use futures::{StreamExt, stream, stream::BoxStream};
 use proto::config as pb;
 use tonic::Status;
@@ -10,6 +12,8 @@ use tonic::Status;
 const PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 1000;
 const PIECE: usize = 1 << 20;
+/// Where a bundle keeps htpasswd files.
+const USERS: &str = "users/";
 
 /// What joining nodes get.
 pub(super) async fn released(api: &Api) -> Result<Option<String>, Status> {
@@ -48,23 +52,34 @@ pub(super) async fn list(api: &Api, request: pb::ListRevisionsRequest) -> Result
     })
 }
 
-pub(super) async fn diff(api: &Api, request: pb::DiffRequest) -> Result<pb::DiffResponse, Status> {
+/// Whether the caller is a console, which shows what it is told to people who need not have a password.
+fn is_console(peer: &Peer) -> bool {
+    peer.role() == Some(Role::Service(Service::Console))
+}
+
+/// Whether a file of a bundle holds passwords' hashes.
+fn holds_passwords(path: &str) -> bool {
+    path.starts_with(USERS)
+}
+
+pub(super) async fn diff(api: &Api, peer: &Peer, request: pb::DiffRequest) -> Result<pb::DiffResponse, Status> {
     let (from, to) = (find(api, &request.from).await?, find(api, &request.to).await?);
     let from = api.store.files(&from).await.map_err(refuse::store)?;
     let to = api.store.files(&to).await.map_err(refuse::store)?;
     let mut files = Vec::new();
     for difference in diff::files(&from, &to) {
-        files.push(file_difference(api, difference).await?);
+        let shown = !(is_console(peer) && holds_passwords(&difference.path));
+        files.push(file_difference(api, difference, shown).await?);
     }
     Ok(pb::DiffResponse { files })
 }
 
-async fn file_difference(api: &Api, difference: Difference) -> Result<pb::FileDifference, Status> {
+async fn file_difference(api: &Api, difference: Difference, shown: bool) -> Result<pb::FileDifference, Status> {
     let sides = [&difference.from, &difference.to];
     let hash = |side: &Option<cluster_config::FileReference>| side.as_ref().map(|file| file.sha256.clone()).unwrap_or_default();
     let (path, from_sha256, to_sha256) = (difference.path.clone(), hash(sides[0]), hash(sides[1]));
     let mut unified = String::new();
-    if sides.iter().all(|side| side.as_ref().is_none_or(|file| file.size <= LARGEST)) {
+    if shown && sides.iter().all(|side| side.as_ref().is_none_or(|file| file.size <= LARGEST)) {
         let (from, to) = (content(api, &from_sha256).await?, content(api, &to_sha256).await?);
         let compare = tokio::task::spawn_blocking(move || diff::unified(&difference, &from, &to));
         unified = compare.await.map_err(|error| Status::internal(format!("comparing failed: {error}")))?;
@@ -83,13 +98,18 @@ async fn content(api: &Api, sha256: &str) -> Result<Vec<u8>, Status> {
 
 pub(super) async fn fetch(
     api: &Api,
+    peer: &Peer,
     request: pb::FetchFileRequest,
 ) -> Result<BoxStream<'static, Result<pb::FetchFileResponse, Status>>, Status> {
     let hash = &request.sha256;
     if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(Status::invalid_argument("sha256 must be 64 hex digits"));
     }
-    let content = api.store.blob(&hash.to_ascii_lowercase()).await.map_err(refuse::store)?;
+    let hash = hash.to_ascii_lowercase();
+    if is_console(peer) && api.store.paths(&hash).await.map_err(refuse::store)?.iter().any(|path| holds_passwords(path)) {
+        return Err(Status::permission_denied("a console may not read users' files; `shoal config show` does, for operators"));
+    }
+    let content = api.store.blob(&hash).await.map_err(refuse::store)?;
     let content = content.ok_or_else(|| Status::not_found(format!("no file has the hash {hash}")))?;
     // An empty file is one empty piece.
     let pieces: Vec<Vec<u8>> = if content.is_empty() { vec![Vec::new()] } else { content.chunks(PIECE).map(<[u8]>::to_vec).collect() };

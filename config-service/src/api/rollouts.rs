@@ -70,24 +70,29 @@ pub(super) async fn watch(api: &Api, request: pb::WatchRolloutRequest) -> Result
             Arc::new(api.store.rollout(Some(&id)).await.map_err(refuse::store)?.ok_or_else(gone)?)
         }
     };
-    let state = Watching { api: api.clone(), rollouts, next: Some(first), id };
+    let state = Watching { api: api.clone(), rollouts, next: Some(first), over: false, id };
     Ok(stream::unfold(state, Watching::step).boxed())
 }
 
 struct Watching {
     api: Api,
     rollouts: watch::Receiver<Option<Arc<Record>>>,
+    /// Known already, and not told yet.
     next: Option<Arc<Record>>,
+    /// Nothing comes after what was told last.
+    over: bool,
     id: String,
 }
 
 impl Watching {
     async fn step(mut self) -> Option<(Result<pb::WatchRolloutResponse, Status>, Self)> {
-        let record = self.next.take()?;
+        let record = match self.next.take() {
+            Some(known) => known,
+            None if self.over => return None,
+            None => self.change().await?,
+        };
+        self.over = !record.state.running();
         let answer = message(&self.api, &record).await.map(|rollout| pb::WatchRolloutResponse { rollout: Some(rollout) });
-        if record.state.running() {
-            self.next = self.change().await;
-        }
         Some((answer, self))
     }
 }

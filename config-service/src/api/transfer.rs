@@ -2,7 +2,7 @@
 
 use super::refuse;
 use crate::history::{FORMAT, History, file};
-use crate::publish::{Command, Handle};
+use crate::publish::{Command, Handle, Restoring};
 use crate::store::Store;
 use chassis::transfer::{self, Accepts, Gone, NEXT_WITHIN, Parcel, Sender};
 use chassis::{Clock, audit};
@@ -40,9 +40,9 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    fn state(&self, history: &History) -> pb::State {
+    fn state(&self, history: &History) -> Result<pb::State, Status> {
         let (cluster_id, epoch) = (self.cluster)();
-        pb::State {
+        Ok(pb::State {
             service: SERVICE.to_owned(),
             format: FORMAT,
             cluster_id,
@@ -50,7 +50,8 @@ impl Transfer {
             taken_at: Some(wire::timestamp(self.clock.now())),
             counts: history.counts(),
             facts: history.facts(),
-        }
+            fingerprint: history.fingerprint().map_err(|error| Status::internal(error.to_string()))?,
+        })
     }
 
     fn accepts(&self) -> Accepts<'_> {
@@ -66,9 +67,13 @@ impl Transfer {
         let read = tokio::task::spawn_blocking(move || read(&content)).await;
         let history = read.map_err(|error| Status::internal(format!("the history cannot be checked: {error}")))??;
         let changes = history.changes(&self.history().await?);
-        let state = self.state(&history);
-        if !header.check_only {
-            let restored = self.desk.ask(|answer| Command::Restore(Box::new((history, parcel)), answer)).await;
+        let state = self.state(&history)?;
+        if header.check_only {
+            self.desk.ask(Command::MayRestore).await.map_err(refuse::rollout)?.map_err(refuse::rollout)?;
+        } else {
+            let expected = Some(header.expected).filter(|expected| !expected.is_empty());
+            let restoring = Restoring { history, content: parcel, expected };
+            let restored = self.desk.ask(|answer| Command::Restore(Box::new(restoring), answer)).await;
             restored.map_err(refuse::rollout)?.map_err(refuse::rollout)?;
         }
         Ok(pb::ImportResponse { state: Some(state), changes })
@@ -76,7 +81,7 @@ impl Transfer {
 
     /// Files do not change, and none goes away but by a restore: they are read one by one.
     async fn send(&self, history: &History, sender: &mut Sender<pb::ExportResponse>) -> Result<(), Stopped> {
-        sender.send(pb::ExportResponse { part: Some(Part::State(self.state(history))) }).await?;
+        sender.send(pb::ExportResponse { part: Some(Part::State(self.state(history).map_err(Stopped::Failed)?)) }).await?;
         for (name, content) in history.entries().map_err(|error| Stopped::Failed(Status::internal(error.to_string())))? {
             sender.entry(name, content).await?;
         }
@@ -128,7 +133,7 @@ impl StateTransfer for Transfer {
     type ImportStream = BoxStream<'static, Result<pb::ImportResponse, Status>>;
 
     async fn describe(&self, _: Request<pb::DescribeRequest>) -> Result<Response<pb::DescribeResponse>, Status> {
-        let state = self.state(&self.history().await?);
+        let state = self.state(&self.history().await?)?;
         Ok(Response::new(pb::DescribeResponse { state: Some(state) }))
     }
 

@@ -1,16 +1,12 @@
 //! The task behind [`super::Handle`].
 
-use super::library::{Library, render_for};
-use super::{Assignment, Command, Failed, Handle, Hello, Session, drift::drift};
-use crate::history::History;
+use super::connections::Connections;
+use super::{Command, Failed, Handle, Hello, Restoring, Session, drift::drift};
 use crate::metrics;
-use crate::rollout::{self, Action, Control, Fleet, Key, Refused, Rendering, Start, Target, Times};
+use crate::rollout::{self, Action, Control, Fleet, Key, Refused, Rendering, Start, Times};
 use crate::store::{Error, Record, Store};
-use chassis::transfer::Parcel;
 use chassis::{Clock, StopSignal};
-use cluster_config::{Place, Problem, Rendered, Variables};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -38,16 +34,6 @@ pub struct Desk {
     pub stop: StopSignal,
 }
 
-struct Connection {
-    session: u64,
-    variables: Variables,
-    assignments: mpsc::Sender<Assignment>,
-    /// Dropped to end the connection.
-    _over: oneshot::Sender<()>,
-    /// By revision: what was rendered for this node, while it may be sent.
-    rendered: BTreeMap<String, Arc<Rendered>>,
-}
-
 /// What could not be written yet.
 #[derive(Default)]
 struct Unsaved {
@@ -57,9 +43,7 @@ struct Unsaved {
 struct Work {
     desk: Desk,
     fleet: Fleet,
-    library: Library,
-    connections: BTreeMap<Key, Connection>,
-    sessions: u64,
+    connections: Connections,
     began: Instant,
     started_at: Timestamp,
     unsaved: Option<Unsaved>,
@@ -101,12 +85,11 @@ impl Work {
         let record = desk.store.rollout(None).await?;
         let (fleet, actions) = Fleet::new(desk.times, released, record.as_ref().map(Record::progress));
         let started_at = record.as_ref().map_or_else(|| desk.clock.now(), |record| record.started_at);
+        let connections = Connections::new(desk.store.clone());
         let mut work = Self {
             desk,
             fleet,
-            library: Library::default(),
-            connections: BTreeMap::new(),
-            sessions: 0,
+            connections,
             began: Instant::now(),
             started_at,
             unsaved: None,
@@ -167,71 +150,36 @@ impl Work {
                 return;
             }
             Command::Gone(key, session) => {
-                if self.connections.get(&key).is_some_and(|connection| connection.session == session) {
-                    self.connections.remove(&key);
-                }
+                self.connections.closed(&key, session);
                 self.fleet.gone(&key, session, now)
             }
             Command::Start(revision, answer) => return drop(answer.send(self.start(revision).await)),
             Command::Control(id, control, answer) => return drop(answer.send(self.control(&id, control).await)),
             Command::Newest(answer) => return drop(answer.send(self.newest.as_deref().cloned())),
-            Command::Restore(restored, answer) => return drop(answer.send(self.restore(&restored.0, &restored.1).await)),
+            Command::MayRestore(answer) => return drop(answer.send(self.may_restore())),
+            Command::Restore(restoring, answer) => return drop(answer.send(self.restore(&restoring).await)),
             Command::Drift(answer) => return drop(answer.send(drift(&self.fleet))),
         };
         self.perform_or_retry(actions).await;
     }
 
     async fn hello(&mut self, hello: Hello, answer: oneshot::Sender<Session>) -> Vec<Action> {
-        self.sessions += 1;
-        let (number, key) = (self.sessions, hello.key.clone());
-        let (over, ended) = oneshot::channel();
-        let connection = Connection {
-            session: number,
-            variables: hello.variables,
-            assignments: hello.assignments,
-            _over: over,
-            rendered: BTreeMap::new(),
-        };
-        self.connections.insert(key.clone(), connection);
+        let session = self.connections.open(&hello);
+        let (number, key) = (session.number, hello.key);
         let (released, candidate) = (self.fleet.released().map(str::to_owned), self.fleet.candidate().map(str::to_owned));
         let released = self.maybe_rendering(&key, released).await;
         let candidate = self.maybe_rendering(&key, candidate).await;
-        drop(answer.send(Session { number, over: ended }));
+        drop(answer.send(session));
         let hello = rollout::Hello { key, session: number, applied: hello.applied, rejected: hello.rejected, released, candidate };
         self.fleet.hello(hello, self.now())
     }
 
     async fn maybe_rendering(&mut self, key: &Key, revision: Option<String>) -> Option<Rendering> {
-        Some(self.rendering(key, &revision?).await)
-    }
-
-    /// What a revision is for a connected node; remembered until it is sent.
-    async fn rendering(&mut self, key: &Key, revision: &str) -> Rendering {
-        let Some(connection) = self.connections.get_mut(key) else { return Err(Vec::new()) };
-        let rendered = match connection.rendered.get(revision) {
-            Some(rendered) => Arc::clone(rendered),
-            None => {
-                let lost =
-                    |error: Error| vec![Problem::error(Place::default(), format!("the store: {error}"), "check the config-service's disk")];
-                let bundle = self.library.get(&self.desk.store, revision).await.map_err(lost)?;
-                let rendered = render_for(&bundle, &key.service, &connection.variables)?;
-                connection.rendered.insert(revision.to_owned(), Arc::clone(&rendered));
-                rendered
-            }
-        };
-        Ok(Target { revision: revision.to_owned(), hash: rendered.sha256.clone() })
+        Some(self.connections.rendering(key, &revision?).await)
     }
 
     async fn start(&mut self, revision: String) -> Result<Record, Failed> {
-        let keys: Vec<Key> = self.connections.keys().cloned().collect();
-        let mut renderings = BTreeMap::new();
-        for (count, key) in keys.into_iter().enumerate() {
-            let rendering = self.rendering(&key, &revision).await;
-            renderings.insert(key, rendering);
-            if count % 64 == 63 {
-                tokio::task::yield_now().await;
-            }
-        }
+        let renderings = self.connections.renderings(&revision).await;
         let start = Start { id: uuid::Uuid::now_v7().to_string(), revision, renderings };
         let (before, started_at) = (self.fleet.clone(), self.started_at);
         let actions = self.fleet.start(start, self.now())?;
@@ -251,22 +199,27 @@ impl Work {
         self.record().ok_or(Failed::Stopping)
     }
 
-    /// Replaces everything, and has every node come back to hear what it shall run now.
-    async fn restore(&mut self, history: &History, content: &Parcel) -> Result<(), Failed> {
-        if let Some(running) = self.fleet.rollout().filter(|rollout| rollout.state.running()) {
-            return Err(Refused::Running { id: running.id.clone(), revision: running.revision.clone() }.into());
+    /// Nothing may be torn apart that is under way.
+    fn may_restore(&self) -> Result<(), Failed> {
+        match self.fleet.rollout().filter(|rollout| rollout.state.running()) {
+            Some(running) => Err(Refused::Running { id: running.id.clone(), revision: running.revision.clone() }.into()),
+            None => Ok(()),
         }
-        self.desk.store.replace(history, content).await?;
+    }
+
+    /// Replaces everything, and has every node come back to hear what it shall run now.
+    async fn restore(&mut self, Restoring { history, content, expected }: &Restoring) -> Result<(), Failed> {
+        self.may_restore()?;
+        self.desk.store.replace(history, content, expected.as_deref()).await?;
         tracing::warn!(revisions = history.revisions.len(), released = history.released, "restored from a backup");
         let newest = history.rollouts.last();
         let (fleet, actions) = Fleet::new(self.desk.times, history.released.clone(), newest.map(Record::progress));
         self.fleet = fleet;
-        self.library = Library::default();
         self.started_at = newest.map_or_else(|| self.desk.clock.now(), |record| record.started_at);
         self.newest = newest.cloned().map(Arc::new);
         self.unsaved = None;
         // Each says hello again and is told by the fleet what it shall run.
-        self.connections.clear();
+        self.connections.forget();
         self.perform_or_retry(actions).await;
         Ok(())
     }
@@ -282,7 +235,7 @@ impl Work {
             ::metrics::counter!(metrics::WRITES_FAILED).increment(1);
             let earlier = self.unsaved.take().and_then(|unsaved| unsaved.released);
             self.unsaved = Some(Unsaved { released: released(&actions).or(earlier) });
-            self.send(actions).await;
+            self.connections.send(actions).await;
         }
     }
 
@@ -296,31 +249,13 @@ impl Work {
             self.unsaved = None;
             tell(record);
         }
-        self.send(actions).await;
+        self.connections.send(actions).await;
         if let Some(record) = record.map(Arc::new) {
             self.newest = Some(Arc::clone(&record));
             self.desk.handle.publish(record);
         }
         ::metrics::gauge!(metrics::SUBSCRIBERS).set(u32::try_from(self.connections.len()).unwrap_or(u32::MAX));
         Ok(())
-    }
-
-    async fn send(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            let Action::Assign { key, target } = action else { continue };
-            // Rendered before, as a rule: a node that it cannot be rendered for is not assigned it.
-            if let Err(problems) = self.rendering(&key, &target.revision).await {
-                tracing::error!(node = key.name, revision = target.revision, ?problems, "cannot be rendered any more");
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(&key) else { continue };
-            connection.rendered.retain(|revision, _| *revision == target.revision);
-            let Some(rendered) = connection.rendered.get(&target.revision).cloned() else { continue };
-            if connection.assignments.try_send(Assignment { revision: target.revision, rendered }).is_err() {
-                tracing::warn!(node = key.name, "does not read its assignments and is disconnected");
-                self.connections.remove(&key);
-            }
-        }
     }
 }
 

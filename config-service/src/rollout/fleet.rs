@@ -38,7 +38,7 @@ impl Fleet {
         let mut actions = Vec::new();
         if let Some(rollout) = fleet.rollout.as_mut().filter(|rollout| rollout.state.running()) {
             rollout.state = State::Failed;
-            let why = "the config-service was restarted in the middle; every node gets back what it had. Start it again";
+            let why = "the config-service was restarted in the middle, or restored from a backup that was made then; every node gets back what it had. Start it again";
             rollout.explanation = why.to_owned();
             rollout.nodes.values_mut().filter(|node| node.exposed).for_each(|node| node.state = NodeState::Reverted);
             actions.push(Action::Changed);
@@ -243,7 +243,9 @@ impl Fleet {
         };
         if let Some(reason) = node.rejected.get(&candidate.hash) {
             let message = format!("the node will not take this again: {reason}");
-            problems.push(Problem::error(Place::default(), message, "commit a revision that differs for it"));
+            let remedy =
+                format!("commit a revision that differs for it, or have it tried once more with `shoal config retry {}`", key.name);
+            problems.push(Problem::error(Place::default(), message, remedy));
         }
         let state = if problems.is_empty() { NodeState::Waiting } else { NodeState::Rejected };
         let progress = NodeProgress { state, problems, candidate, before: node.assigned.clone(), since: now, exposed: false };

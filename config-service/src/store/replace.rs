@@ -11,27 +11,25 @@ impl Store {
     /// # Errors
     /// When the database fails, or holds what this version does not understand.
     pub async fn history(&self) -> Result<History> {
-        let mut transaction = self.pool.begin().await?;
-        let rows = sqlx::query("SELECT * FROM revisions ORDER BY number").fetch_all(&mut *transaction).await?;
-        let mut history = History::default();
-        for row in &rows {
-            let revision = read_revision(row)?;
-            let files = files_of(&mut transaction, revision.number).await?;
-            history.revisions.push(Kept::new(revision, files));
-        }
-        let rollouts = sqlx::query("SELECT * FROM rollouts ORDER BY number").fetch_all(&mut *transaction).await?;
-        history.rollouts = rollouts.iter().map(Record::read).collect::<Result<_>>()?;
-        let released = sqlx::query("SELECT revision FROM released").fetch_optional(&mut *transaction).await?;
-        history.released = released.map(|row| row.try_get(0)).transpose()?;
-        Ok(history)
+        read(&mut self.pool.begin().await?).await
     }
 
-    /// Replaces everything: all of it or nothing. `content` has the files of `history`.
+    /// Replaces everything: all of it or nothing. `content` has the files of `history`; `expected` is the fingerprint of what somebody looked at
+    /// before (none: whatever is there).
     ///
     /// # Errors
-    /// When the database fails; nothing has changed then.
-    pub async fn replace(&self, history: &History, content: &Parcel) -> Result<()> {
+    /// When something else is there, or the database fails; nothing has changed then.
+    pub async fn replace(&self, history: &History, content: &Parcel, expected: Option<&str>) -> Result<()> {
+        self.written(self.try_replace(history, content, expected).await)
+    }
+
+    async fn try_replace(&self, history: &History, content: &Parcel, expected: Option<&str>) -> Result<()> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(expected) = expected
+            && fingerprint(&read(&mut transaction).await?)? != expected
+        {
+            return Err(Error::Changed);
+        }
         for table in
             ["DELETE FROM rollouts", "DELETE FROM released", "DELETE FROM revision_files", "DELETE FROM revisions", "DELETE FROM blobs"]
         {
@@ -56,7 +54,27 @@ impl Store {
     }
 }
 
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, revision: &Kept) -> Result<()> {
+fn fingerprint(history: &History) -> Result<String> {
+    history.fingerprint().map_err(|error| Error::Unreadable(error.to_string()))
+}
+
+async fn read(transaction: &mut Transaction<'_, Sqlite>) -> Result<History> {
+    let rows = sqlx::query("SELECT * FROM revisions ORDER BY number").fetch_all(&mut **transaction).await?;
+    let mut history = History::default();
+    for row in &rows {
+        let revision = read_revision(row)?;
+        let files = files_of(transaction, revision.number).await?;
+        history.revisions.push(Kept::new(revision, files));
+    }
+    let rollouts = sqlx::query("SELECT * FROM rollouts ORDER BY number").fetch_all(&mut **transaction).await?;
+    history.rollouts = rollouts.iter().map(Record::read).collect::<Result<_>>()?;
+    let released = sqlx::query("SELECT revision FROM released").fetch_optional(&mut **transaction).await?;
+    history.released = released.map(|row| row.try_get(0)).transpose()?;
+    Ok(history)
+}
+
+/// Adds a revision whose files are stored.
+pub(super) async fn insert(transaction: &mut Transaction<'_, Sqlite>, revision: &Kept) -> Result<()> {
     let number = revision.number.cast_signed();
     sqlx::query("INSERT INTO revisions (number, id, parent, author, committer, committed_at, message) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(number)

@@ -90,7 +90,8 @@ pub enum Decision {
 }
 
 /// What every process serves beside its own rpcs.
-const EVERYWHERE: [Rule; 1] = [Rule::read("/shoal.audit.v1.Audit/ListRecords", PEOPLE)];
+const EVERYWHERE: [Rule; 2] =
+    [Rule::read("/shoal.audit.v1.Audit/ListRecords", PEOPLE), Rule::write("/shoal.follower.v1.Follower/ForgetRejections", OPERATORS)];
 
 const OPEN_TO_ALL: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
@@ -169,6 +170,11 @@ mod tests {
                 allowed("/shoal.audit.v1.Audit/ListRecords", false),
             ),
             ("/shoal.audit.v1.Audit/ListRecords", node, denied("/shoal.audit.v1.Audit/ListRecords", false)),
+            (
+                "/shoal.follower.v1.Follower/ForgetRejections",
+                Some(Role::Service(Service::Console)),
+                denied("/shoal.follower.v1.Follower/ForgetRejections", true),
+            ),
         ] {
             assert_eq!(POLICY.decide(path, role), expected, "{path} {role:?}");
         }

@@ -267,7 +267,8 @@ pub fn explain(status: &tonic::Status) -> String {
         }
         source = cause.source();
     }
-    text
+    // Of a process that was killed, the TLS library knows only that it did not say good-bye, and cites its manual.
+    if text.contains("close_notify") { format!("{}: the connection broke off", code(status.code())) } else { text }
 }
 
 /// A canonical code as it is written in metrics, logs and audit records.

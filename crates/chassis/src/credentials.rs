@@ -76,7 +76,9 @@ impl From<Unusable> for Failure {
             Unusable::NotYet(..) => "check the machine's clock",
             Unusable::Untrusted(..) | Unusable::Authority(..) => "give --ca, --cert and --key of the same cluster",
             Unusable::Mismatch(..) => "give the --cert and --key that were issued together",
-            _ => "issue another with `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)",
+            _ => {
+                "renew it with `shoal pki renew NAME`, or issue another with `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)"
+            }
         };
         Self::new(unusable.to_string()).remedy(remedy)
     }

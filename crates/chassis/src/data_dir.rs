@@ -180,13 +180,24 @@ fn check(path: &Path, bytes: &[u8], service: Service, name: &str, clusters: &[St
 /// # Errors
 /// Whatever the file system says; the old content is then still in place.
 pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_atomically_for(path, content, |_| Ok(()))
+}
+
+/// The same for a file that others read: `give` makes the new one theirs before anything is in it.
+///
+/// # Errors
+/// As above, and what `give` says; the file is as it was then.
+pub fn write_atomically_for(path: &Path, content: &[u8], give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(".new");
     let temporary = directory.join(temporary);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // Left by somebody who was killed, or put there by somebody who may write here and wants more than that written: never written through.
+    fs::remove_file(&temporary).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    give(&file)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

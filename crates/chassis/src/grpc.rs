@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use proto::audit::audit_server::AuditServer;
+use proto::{audit::audit_server::AuditServer, follower::follower_server::FollowerServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
@@ -11,6 +11,7 @@ use tonic_health::ServingStatus;
 use crate::{
     Failure, accept, audit,
     authorize::Policy,
+    configuration,
     failure::Fail,
     guard::GuardLayer,
     process::{ADMIN_REMEDY, Process},
@@ -34,7 +35,8 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
     // Python's client still asks for v1alpha.
     let (reflection, older) = (described().build_v1().fail(attempted, remedy)?, described().build_v1alpha().fail(attempted, remedy)?);
     let audit = AuditServer::new(audit::Api::new(process.audit().clone()));
-    let routes = routes.add_service(health).add_service(reflection).add_service(older).add_service(audit);
+    let follower = FollowerServer::new(configuration::serve::Api::new(process.clone()));
+    let routes = routes.add_service(health).add_service(reflection).add_service(older).add_service(audit).add_service(follower);
     let closing = process.servers_closing();
     let incoming = ReceiverStream::new(accept::accept(listener, process.transport().clone(), closing.clone()));
     let server = Server::builder()

@@ -1,7 +1,9 @@
 //! The cluster's own certificates: `init` makes the authority, the cluster key and the first certificates; `issue` makes one more.
 //!
 //! Everything is one directory: `ca.crt`, `ca.key`, `cluster.key`, and `<name>.crt`, `<name>.key` for each process or operator. Files are
-//! readable by their owner only and never overwritten. Issuing needs `ca.key`; running needs it not.
+//! readable by their owner only and never overwritten, but by `renew`. Issuing needs `ca.key`; running needs it not.
+
+mod renew;
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -19,9 +21,11 @@ use rcgen::{
 
 use crate::{
     ClusterKey, Failure,
-    role::{Identity, Role},
+    role::{Identity, NoIdentity, Role},
     tls,
 };
+
+pub use renew::{Renewed, renew};
 
 /// What certificates last unless said otherwise: one year.
 pub const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -40,6 +44,10 @@ pub enum Error {
     Write(PathBuf, io::Error),
     #[error("cannot read {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
+    #[error("{} is not there: nothing to renew", .0.display())]
+    Nothing(PathBuf),
+    #[error("{} cannot be renewed: {}", .0.display(), .1)]
+    Foreign(PathBuf, NoIdentity),
     #[error("{0:?} cannot be a name in a certificate (1 to 63 letters, digits, `-`, `_`, `.`)")]
     Name(String),
     #[error("{0:?} is neither a host name nor an address")]
@@ -53,7 +61,11 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let remedy = match &error {
-            Error::Exists(_) => "choose another name or directory; certificates are never overwritten",
+            Error::Exists(_) => {
+                "choose another name or directory; `shoal pki renew NAME` makes another certificate for who has one, nothing else overwrites any"
+            }
+            Error::Nothing(_) => "give the directory that it was issued in with --dir; `shoal pki issue` makes a first one",
+            Error::Foreign(..) => "only what `shoal pki issue` or `shoal node enrol` made can be renewed",
             Error::Write(..) => "check that the directory can be written to",
             Error::Read(..) => "issue where `shoal pki init` was run: it takes ca.crt and ca.key",
             Error::Name(_) | Error::Host(_) => "choose another one",
@@ -123,14 +135,25 @@ pub fn issue(directory: &Path, role: Role, name: &str, hosts: &[String], now: Ti
     if let Some(there) = [&cert, &key].into_iter().find(|path| path.exists()) {
         return Err(Error::Exists(there.clone()));
     }
-    let read = |path: &Path| fs::read_to_string(path).map_err(|error| Error::Read(path.to_owned(), error));
-    let issuer = Issuer::from_ca_cert_pem(&read(&ca)?, KeyPair::from_pem(&read(&directory.join("ca.key"))?)?)?;
-    let params = leaf(&identity, hosts, now, validity)?;
-    let own = KeyPair::generate()?;
-    let certificate = params.signed_by(&own, &issuer)?;
-    write_new(&key, own.serialize_pem().as_bytes())?;
-    write_new(&cert, certificate.pem().as_bytes())?;
+    let signed = sign(directory, &identity, hosts, now, validity)?;
+    write_new(&key, signed.key.as_bytes())?;
+    write_new(&cert, signed.certificate.as_bytes())?;
     Ok(Issued { identity, ca, cert, key })
+}
+
+/// Both in PEM.
+struct Signed {
+    certificate: String,
+    key: String,
+}
+
+fn sign(directory: &Path, identity: &Identity, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Signed, Error> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| Error::Read(path.to_owned(), error));
+    let (ca, key) = (read(&directory.join("ca.crt"))?, read(&directory.join("ca.key"))?);
+    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key)?)?;
+    let own = KeyPair::generate()?;
+    let certificate = leaf(identity, hosts, now, validity)?.signed_by(&own, &issuer)?;
+    Ok(Signed { certificate: certificate.pem(), key: own.serialize_pem() })
 }
 
 fn file(directory: &Path, name: &str, extension: &str) -> PathBuf {

@@ -198,14 +198,20 @@ fn instance(process: &Process, standing: &Standing, local: Option<IpAddr>) -> In
 }
 
 /// How others reach what is bound: at `--advertise` if given; else where it is bound; and what is bound everywhere, at the address that the
-/// connection to the registry has at this end.
+/// connection to the registry has at this end. What is bound to loopback alone is nowhere else: another host's address does not lead to it.
 fn advertised(bound: &BTreeMap<String, std::net::SocketAddr>, advertise: Option<&str>, local: Option<IpAddr>) -> BTreeMap<String, String> {
     let host = |address: &std::net::SocketAddr| match (advertise, local) {
         (Some(host), _) => bracketed(host),
         (None, Some(local)) if address.ip().is_unspecified() => bracketed(&local.to_string()),
         _ => bracketed(&address.ip().to_string()),
     };
-    bound.iter().map(|(name, address)| (name.clone(), format!("{}:{}", host(address), address.port()))).collect()
+    let elsewhere = advertise.is_some_and(|host| !is_loopback(host));
+    let reachable = bound.iter().filter(|(_, address)| !(elsewhere && address.ip().to_canonical().is_loopback()));
+    reachable.map(|(name, address)| (name.clone(), format!("{}:{}", host(address), address.port()))).collect()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 fn bracketed(host: &str) -> String {
@@ -256,10 +262,15 @@ mod tests {
             ("[::]:1", None, Some("fd00::5"), "[fd00::5]:1"),
             ("[::]:1", Some("fd00::6"), None, "[fd00::6]:1"),
             ("0.0.0.0:1", None, None, "0.0.0.0:1"),
+            ("127.0.0.1:1", Some("127.0.0.1"), Some("10.0.0.5"), "127.0.0.1:1"),
+            ("127.0.0.1:1", Some("localhost"), None, "localhost:1"),
+            ("127.0.0.1:1", Some("10.0.0.6"), None, ""),
+            ("[::1]:1", Some("node.example"), None, ""),
         ] {
             let endpoints = BTreeMap::from([("grpc".to_owned(), bound.parse().unwrap())]);
             let local = local.map(|local: &str| local.parse().unwrap());
-            assert_eq!(advertised(&endpoints, advertise, local)["grpc"], expected, "{bound} {advertise:?} {local:?}");
+            let found = advertised(&endpoints, advertise, local);
+            assert_eq!(found.get("grpc").map_or("", String::as_str), expected, "{bound} {advertise:?} {local:?}");
         }
     }
 }

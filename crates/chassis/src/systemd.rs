@@ -14,6 +14,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// Where the process stands, as far as a service manager is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
+    /// It serves, or it has come as far as it can by itself: a host that waits for its first configuration is up, and its boot is over.
     ready: bool,
     stopping: bool,
     line: String,
@@ -26,10 +27,13 @@ impl Standing {
             (true, _) => "draining: finishing what is under way".to_owned(),
             (false, true) if revision.is_empty() => "serving".to_owned(),
             (false, true) => format!("serving, revision {revision}"),
-            (false, false) if revision.is_empty() => "starting: waiting for the registry and a configuration".to_owned(),
+            (false, false) if status.unconfigured && revision.is_empty() => {
+                "not serving yet: waiting for the registry and the first configuration (`shoal config apply DIR`)".to_owned()
+            }
+            (false, false) if revision.is_empty() => "starting".to_owned(),
             (false, false) => format!("starting, revision {revision}"),
         };
-        Self { ready: status.ready, stopping, line }
+        Self { ready: status.ready || status.unconfigured, stopping, line }
     }
 
     /// What has to be said after `before` was. READY is said once: systemd knows no way back from it but STOPPING.
@@ -106,11 +110,12 @@ mod tests {
 
     #[test]
     fn ready_and_stopping_are_said_once_and_every_change_of_the_line() {
-        let at = |ready, revision: &str, stopping| {
-            Standing::of(&Status { ready, applied_revision: revision.to_owned(), ..Status::default() }, stopping)
-        };
+        let status = |ready, revision: &str| Status { ready, applied_revision: revision.to_owned(), ..Status::default() };
+        let at = |ready, revision: &str, stopping| Standing::of(&status(ready, revision), stopping);
+        let unconfigured = |ready, revision: &str| Standing::of(&Status { unconfigured: true, ..status(ready, revision) }, false);
+        let waiting = "STATUS=not serving yet: waiting for the registry and the first configuration (`shoal config apply DIR`)";
         let steps = [
-            (at(false, "", false), "STATUS=starting: waiting for the registry and a configuration"),
+            (at(false, "", false), "STATUS=starting"),
             (at(false, "7", false), "STATUS=starting, revision 7"),
             (at(true, "7", false), "READY=1 STATUS=serving, revision 7"),
             (at(true, "7", false), ""),
@@ -118,6 +123,16 @@ mod tests {
             (at(true, "8", true), "STOPPING=1 STATUS=draining: finishing what is under way"),
             (at(false, "8", true), ""),
         ];
+        said(steps);
+        said([
+            (at(false, "", false), "STATUS=starting"),
+            (unconfigured(false, ""), &format!("READY=1 {waiting}")),
+            (unconfigured(false, "1"), "STATUS=starting, revision 1"),
+            (unconfigured(true, "1"), "STATUS=serving, revision 1"),
+        ]);
+    }
+
+    fn said<const N: usize>(steps: [(Standing, &str); N]) {
         let mut before = None;
         for (now, expected) in steps {
             let message: Vec<_> = now.message(before.as_ref()).iter().map(ToString::to_string).collect();

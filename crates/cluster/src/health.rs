@@ -122,7 +122,12 @@ fn reasons(against: &BTreeMap<&str, &Opinion>, needed: u32, assigned: u32) -> Ve
     }
     let found = if against.len() == 1 { "checker finds" } else { "checkers find" };
     let total = format!("{} {found} it unwell (of {assigned} assigned; {needed} make it critical)", against.len());
-    let each = against.values().map(|opinion| format!("{} by {}: {}", opinion.check, opinion.checker, opinion.detail));
+    // What several checkers say alike is said once.
+    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (checker, opinion) in against {
+        alike.entry((&opinion.check, &opinion.detail)).or_default().push(checker);
+    }
+    let each = alike.into_iter().map(|((check, detail), checkers)| format!("{check} by {}: {detail}", checkers.join(", ")));
     std::iter::once(total).chain(each).collect()
 }
 
@@ -186,6 +191,15 @@ mod tests {
             opinion("b", "tcp", Verdict::Passing, 3),
         ];
         assert_eq!(fold(&mixed, NOW).health, Health::Critical);
+    }
+
+    #[test]
+    fn what_checkers_say_alike_is_said_once() {
+        let different = Opinion { detail: "no answer within 1s".to_owned(), ..opinion("c", "tcp", Verdict::Critical, 3) };
+        let opinions = [opinion("a", "tcp", Verdict::Critical, 3), opinion("b", "tcp", Verdict::Critical, 3), different];
+        let reasons = fold(&opinions, NOW).reasons;
+        assert_eq!(reasons[1..], ["tcp by c: no answer within 1s", "tcp by a, b: refused"], "{reasons:?}");
+        assert!(reasons[0].starts_with("3 checkers find it unwell"), "{reasons:?}");
     }
 
     #[test]

@@ -240,6 +240,10 @@ impl Lab {
     /// The state of an instance as `shoal status` shows it; none when it is not listed or the registry does not answer.
     pub async fn state(&self, name: &str) -> Option<String> {
         let output = self.shoal(&["status", "-o", "json"]).await;
+        // What is remembered of a registry that does not answer says so on stderr.
+        if String::from_utf8_lossy(&output.stderr).contains("is what the registry listed") {
+            return None;
+        }
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
         let instance = value["instances"].as_array()?.iter().find(|instance| instance["name"] == name)?;
         Some(instance["state"].as_str()?.to_owned())

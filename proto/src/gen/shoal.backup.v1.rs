@@ -291,8 +291,9 @@ pub mod backup_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// BackupService takes the state of registry and config-service, keeps it in archives, proves that they are whole, and puts it back.
-    /// One thing at a time: FAILED_PRECONDITION while another backup, verification or restore is under way. What was begun goes on to its end
-    /// even when the caller goes away.
+    /// One thing at a time: FAILED_PRECONDITION while another backup, verification or restore is under way, or while another backup-service
+    /// writes to one of the stores. What was begun goes on to its end even when the caller goes away. RESOURCE_EXHAUSTED: a disk is full, and the
+    /// message says which.
     #[derive(Debug, Clone)]
     pub struct BackupServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -452,7 +453,8 @@ pub mod backup_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// What a restore would change. Verifies the archive and has every service check its part. Changes nothing. Safe to retry.
+        /// What a restore would change. Verifies the archive and has every service check its part. Changes nothing. Safe to retry. ABORTED: it
+        /// could not be restored now: a service does not answer, or refuses its part, as the config-service does while a rollout runs.
         pub async fn plan_restore(
             &mut self,
             request: impl tonic::IntoRequest<super::PlanRestoreRequest>,
@@ -560,7 +562,8 @@ pub mod backup_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// What a restore would change. Verifies the archive and has every service check its part. Changes nothing. Safe to retry.
+        /// What a restore would change. Verifies the archive and has every service check its part. Changes nothing. Safe to retry. ABORTED: it
+        /// could not be restored now: a service does not answer, or refuses its part, as the config-service does while a rollout runs.
         async fn plan_restore(
             &self,
             request: tonic::Request<super::PlanRestoreRequest>,
@@ -582,8 +585,9 @@ pub mod backup_service_server {
         ) -> std::result::Result<tonic::Response<Self::RestoreStream>, tonic::Status>;
     }
     /// BackupService takes the state of registry and config-service, keeps it in archives, proves that they are whole, and puts it back.
-    /// One thing at a time: FAILED_PRECONDITION while another backup, verification or restore is under way. What was begun goes on to its end
-    /// even when the caller goes away.
+    /// One thing at a time: FAILED_PRECONDITION while another backup, verification or restore is under way, or while another backup-service
+    /// writes to one of the stores. What was begun goes on to its end even when the caller goes away. RESOURCE_EXHAUSTED: a disk is full, and the
+    /// message says which.
     #[derive(Debug)]
     pub struct BackupServiceServer<T> {
         inner: Arc<T>,

@@ -66,6 +66,9 @@ pub struct CommitHeader {
     pub author: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
+    /// Make a revision also of content that does not differ from the parent's.
+    #[prost(bool, tag = "4")]
+    pub again: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommitResponse {
@@ -74,6 +77,9 @@ pub struct CommitResponse {
     /// Warnings only.
     #[prost(message, repeated, tag = "2")]
     pub problems: ::prost::alloc::vec::Vec<Problem>,
+    /// Nothing was stored: this is the parent, which has this content already.
+    #[prost(bool, tag = "3")]
+    pub unchanged: bool,
 }
 /// An immutable, content-addressed bundle.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -164,7 +170,7 @@ pub struct FileDifference {
     /// Hex; empty when the file is gone.
     #[prost(string, tag = "3")]
     pub to_sha256: ::prost::alloc::string::String,
-    /// Unified diff; empty for files that are not text or are larger than 1 MiB.
+    /// Unified diff; empty for files that are not text or are larger than 1 MiB, and for users/\* when a console asks.
     #[prost(string, tag = "4")]
     pub unified: ::prost::alloc::string::String,
 }
@@ -183,6 +189,9 @@ pub struct RollbackRequest {
 pub struct RollbackResponse {
     #[prost(message, optional, tag = "1")]
     pub revision: ::core::option::Option<Revision>,
+    /// Nothing was stored: this is the newest revision, which has that content already.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartRolloutRequest {
@@ -643,8 +652,9 @@ pub mod config_service_client {
                 .insert(GrpcMethod::new("shoal.config.v1.ConfigService", "Validate"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Stores a bundle as a revision: compare-and-set on the parent. Assigns nothing to any node. Safe to retry: the same content on the same
-        /// parent is the same revision. ABORTED: the parent is not the newest revision. INVALID_ARGUMENT: the bundle has errors (as details).
+        /// Stores a bundle as a revision: compare-and-set on the parent. Assigns nothing to any node. Content that does not differ from the parent's
+        /// makes no revision: the parent is answered, as unchanged. Safe to retry: the same content on the same parent is the same revision.
+        /// ABORTED: the parent is not the newest revision. INVALID_ARGUMENT: the bundle has errors (as details). RESOURCE_EXHAUSTED: the disk is full.
         pub async fn commit(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::CommitRequest>,
@@ -740,7 +750,8 @@ pub mod config_service_client {
                 .insert(GrpcMethod::new("shoal.config.v1.ConfigService", "Diff"));
             self.inner.unary(req, path, codec).await
         }
-        /// Commits the content of an earlier revision anew, on top of the newest one. Assigns nothing: start a rollout of the answer.
+        /// Commits the content of an earlier revision anew, on top of the newest one; when the newest has that content, it is answered, as unchanged,
+        /// so that this is safe to retry. Assigns nothing: start a rollout of the answer.
         pub async fn rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackRequest>,
@@ -945,8 +956,9 @@ pub mod config_service_server {
             tonic::Response<super::ValidateResponse>,
             tonic::Status,
         >;
-        /// Stores a bundle as a revision: compare-and-set on the parent. Assigns nothing to any node. Safe to retry: the same content on the same
-        /// parent is the same revision. ABORTED: the parent is not the newest revision. INVALID_ARGUMENT: the bundle has errors (as details).
+        /// Stores a bundle as a revision: compare-and-set on the parent. Assigns nothing to any node. Content that does not differ from the parent's
+        /// makes no revision: the parent is answered, as unchanged. Safe to retry: the same content on the same parent is the same revision.
+        /// ABORTED: the parent is not the newest revision. INVALID_ARGUMENT: the bundle has errors (as details). RESOURCE_EXHAUSTED: the disk is full.
         async fn commit(
             &self,
             request: tonic::Request<tonic::Streaming<super::CommitRequest>>,
@@ -972,7 +984,8 @@ pub mod config_service_server {
             &self,
             request: tonic::Request<super::DiffRequest>,
         ) -> std::result::Result<tonic::Response<super::DiffResponse>, tonic::Status>;
-        /// Commits the content of an earlier revision anew, on top of the newest one. Assigns nothing: start a rollout of the answer.
+        /// Commits the content of an earlier revision anew, on top of the newest one; when the newest has that content, it is answered, as unchanged,
+        /// so that this is safe to retry. Assigns nothing: start a rollout of the answer.
         async fn rollback(
             &self,
             request: tonic::Request<super::RollbackRequest>,

@@ -29,6 +29,9 @@ pub struct State {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The same as long as nothing changes that an import would replace.
+    #[prost(string, tag = "8")]
+    pub fingerprint: ::prost::alloc::string::String,
 }
 /// An entry, without its content.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -100,6 +103,13 @@ pub struct ImportHeader {
     /// The cluster that it becomes; the registry takes this id. Empty: that of `state`.
     #[prost(string, tag = "3")]
     pub cluster_id: ::prost::alloc::string::String,
+    /// Compare-and-set: the fingerprint of what is to be replaced, as Describe told it. Two who restore at once, or a change that nobody
+    /// looked at, end here. Empty: whatever is there.
+    #[prost(string, tag = "4")]
+    pub expected: ::prost::alloc::string::String,
+    /// The highest epoch that anybody remembers: the registry takes a later one, also when it was made anew since.
+    #[prost(uint64, tag = "5")]
+    pub after_epoch: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ImportRequest {
@@ -278,7 +288,8 @@ pub mod state_transfer_client {
         /// Replaces everything by what is sent: all of it or nothing. The whole is checked before anything is touched. The answer begins as soon as
         /// the call does, so that a large state is not bound to the deadline of a response's head; the last message says what came of it.
         /// Safe to retry. INVALID_ARGUMENT: what was sent is incomplete, damaged or makes no sense. FAILED_PRECONDITION: it is of a newer format,
-        /// or something is under way that must not be torn apart (a rollout).
+        /// or something is under way that must not be torn apart (a rollout); a check says so too. ABORTED: what is there is not what the caller
+        /// expected. RESOURCE_EXHAUSTED: the disk is full.
         pub async fn import(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ImportRequest>,
@@ -347,7 +358,8 @@ pub mod state_transfer_server {
         /// Replaces everything by what is sent: all of it or nothing. The whole is checked before anything is touched. The answer begins as soon as
         /// the call does, so that a large state is not bound to the deadline of a response's head; the last message says what came of it.
         /// Safe to retry. INVALID_ARGUMENT: what was sent is incomplete, damaged or makes no sense. FAILED_PRECONDITION: it is of a newer format,
-        /// or something is under way that must not be torn apart (a rollout).
+        /// or something is under way that must not be torn apart (a rollout); a check says so too. ABORTED: what is there is not what the caller
+        /// expected. RESOURCE_EXHAUSTED: the disk is full.
         async fn import(
             &self,
             request: tonic::Request<tonic::Streaming<super::ImportRequest>>,

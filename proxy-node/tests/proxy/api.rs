@@ -13,7 +13,8 @@ use tonic::{Code, Request};
 use crate::support::{Origin, Proxy, Then, connect, read_reply, response, until};
 
 fn api(proxy: &Proxy) -> Api {
-    Api { node: proxy.node.clone(), clock: chassis::Clock::system(), closing: chassis::StopSignal::default() }
+    let (_, status) = tokio::sync::watch::channel(chassis::Status::default());
+    Api { node: proxy.node.clone(), clock: chassis::Clock::system(), closing: chassis::StopSignal::default(), status }
 }
 
 async fn top(api: &Api, by: AccessKey) -> Vec<AccessTotal> {

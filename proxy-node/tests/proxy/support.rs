@@ -123,6 +123,7 @@ impl Proxy {
             serving: AtomicBool::new(true),
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),
+            refusals: proxy_node::node::Seldom::default(),
         });
         let doors = Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
         doors.reconcile(&[address]).unwrap();

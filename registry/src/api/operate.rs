@@ -1,6 +1,6 @@
 //! SetAdminState: what operators want, and whether held-back losses are real.
 
-use chassis::audit;
+use chassis::{Peer, Role, audit};
 use cluster::{Service, instance::MAX_WEIGHT, wire};
 use proto::registry as pb;
 use tonic::{Request, Status};
@@ -17,6 +17,9 @@ const MAX_REASON: usize = 1024;
 pub(super) async fn set_admin_state(api: &Api, request: Request<pb::SetAdminStateRequest>) -> Result<pb::SetAdminStateResponse, Status> {
     let wanted = Wanted::read(request.get_ref())?;
     audit::note(&request, wanted.describe());
+    if let Err(why) = wanted.may_be_asked_by(Peer::of(&request).role(), request.metadata().contains_key(audit::ON_BEHALF_OF)) {
+        return Err(refuse::denied("WRONG_ROLE", why.to_owned()));
+    }
     let Wanted { target, accept } = wanted;
     let status = match target {
         Some((name, change)) => Some(api.handle.change(name, change).await.map_err(|failed| refuse::failed(&failed))?),
@@ -70,6 +73,18 @@ impl Wanted {
         Ok(Self { target, accept })
     }
 
+    /// Operators may ask for everything. A balancer passes on what operators tell it about one server, a console what a person who has
+    /// logged in wants of one instance; that a pool's losses are real is an operator's own judgement.
+    fn may_be_asked_by(&self, role: Option<Role>, on_behalf: bool) -> Result<(), &'static str> {
+        let weighed = self.target.as_ref().is_some_and(|(_, change)| change.weight.is_some());
+        match role {
+            Some(Role::Service(_)) if self.accept.is_some() => Err("only an operator may accept losses"),
+            Some(Role::Service(Service::Console)) if weighed => Err("a console may not change weights"),
+            Some(Role::Service(Service::Console)) if !on_behalf => Err("a console has to say who asks for it"),
+            _ => Ok(()),
+        }
+    }
+
     fn describe(&self) -> String {
         let mut parts = Vec::new();
         if let Some((name, Change { admin_state, weight, reason })) = &self.target {
@@ -104,6 +119,32 @@ mod tests {
             assert!(status.code() == tonic::Code::InvalidArgument && status.message().starts_with(field), "{status:?}");
         }
         assert!(Wanted::read(&good()).is_ok());
+    }
+
+    #[test]
+    fn services_pass_on_no_more_than_what_they_are_for() {
+        let drain = pb::SetAdminStateRequest { name: "a".into(), admin_state: pb::AdminState::Drain.into(), ..Default::default() };
+        let weigh = pb::SetAdminStateRequest { weight: Some(1), ..drain.clone() };
+        let reset = pb::SetAdminStateRequest { reset_weight: true, ..drain.clone() };
+        let accept = pb::SetAdminStateRequest { accept_losses: "proxy-node".into(), ..Default::default() };
+        let service = |service| Some(Role::Service(service));
+        for (role, on_behalf, message, allowed) in [
+            (Some(Role::Operator), false, &drain, true),
+            (Some(Role::Operator), false, &weigh, true),
+            (Some(Role::Operator), false, &accept, true),
+            (service(Service::Balancer), false, &drain, true),
+            (service(Service::Balancer), false, &weigh, true),
+            (service(Service::Balancer), true, &accept, false),
+            (service(Service::Console), true, &drain, true),
+            (service(Service::Console), false, &drain, false),
+            (service(Service::Console), true, &weigh, false),
+            (service(Service::Console), true, &reset, false),
+            (service(Service::Console), true, &accept, false),
+            (None, false, &accept, true),
+        ] {
+            let wanted = Wanted::read(message).expect("good");
+            assert_eq!(wanted.may_be_asked_by(role, on_behalf).is_ok(), allowed, "{role:?} {message:?}");
+        }
     }
 
     #[test]

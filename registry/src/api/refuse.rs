@@ -19,6 +19,7 @@ pub fn failed(failed: &Failed) -> Status {
         Failed::Refused(Refusal::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
         Failed::Refused(Refusal::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),
         Failed::Store(_) => (Code::Unavailable, "STORE_FAILED"),
+        Failed::Changed => (Code::Aborted, "CHANGED"),
         Failed::Busy => (Code::Unavailable, "BUSY"),
     };
     reasoned(code, reason, failed.to_string())

@@ -44,8 +44,8 @@ impl Transfer {
         self.handle.recollect().await.map_err(|failed| refuse::failed(&failed))
     }
 
-    fn state(&self, recollection: &Recollection) -> pb::State {
-        pb::State {
+    fn state(&self, recollection: &Recollection) -> Result<pb::State, Status> {
+        Ok(pb::State {
             service: SERVICE.to_owned(),
             format: FORMAT,
             cluster_id: recollection.identity.cluster_id.to_string(),
@@ -53,7 +53,8 @@ impl Transfer {
             taken_at: Some(wire::timestamp(self.clock.now())),
             counts: recollection.counts(),
             facts: recollection.facts(),
-        }
+            fingerprint: recollection.fingerprint().map_err(|error| Status::internal(error.to_string()))?,
+        })
     }
 
     fn accepts(&self) -> Accepts<'_> {
@@ -70,7 +71,7 @@ impl Transfer {
         } else {
             self.handle.restore(restored).await.map_err(|failed| refuse::failed(&failed))?
         };
-        Ok(pb::ImportResponse { state: Some(self.state(&after)), changes })
+        Ok(pb::ImportResponse { state: Some(self.state(&after)?), changes })
     }
 }
 
@@ -80,7 +81,10 @@ fn read(header: &pb::ImportHeader, parcel: &Parcel) -> Result<Restored, Status> 
     let id = Uuid::try_parse(id).map_err(|_| refuse::invalid("cluster_id", format!("{id:?} is no cluster's id")))?;
     // An entry that the disk does not give back is as good as missing: nothing has been touched yet.
     let content = |name: &str| parcel.read(name).ok().flatten();
-    Restored::read(id, state.epoch, content).map_err(|problem| refuse::invalid("entries", problem))
+    let epoch = state.epoch.max(header.after_epoch);
+    let restored = Restored::read(id, epoch, content).map_err(|problem| refuse::invalid("entries", problem))?;
+    let expected = Some(header.expected.clone()).filter(|expected| !expected.is_empty());
+    Ok(Restored { expected, ..restored })
 }
 
 #[tonic::async_trait]
@@ -89,14 +93,14 @@ impl StateTransfer for Transfer {
     type ImportStream = BoxStream<'static, Result<pb::ImportResponse, Status>>;
 
     async fn describe(&self, _: Request<pb::DescribeRequest>) -> Result<Response<pb::DescribeResponse>, Status> {
-        let state = self.state(&self.recollect().await?);
+        let state = self.state(&self.recollect().await?)?;
         Ok(Response::new(pb::DescribeResponse { state: Some(state) }))
     }
 
     async fn export(&self, _: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
         let recollection = self.recollect().await?;
         let entries = recollection.entries().map_err(|error| Status::internal(error.to_string()))?;
-        let first = pb::ExportResponse { part: Some(Part::State(self.state(&recollection))) };
+        let first = pb::ExportResponse { part: Some(Part::State(self.state(&recollection)?)) };
         let (mut sender, receiver) = Sender::new(transfer::exported);
         // Ends with the stream, at the latest a minute after its reader stopped reading; a panic in it would end this stream only.
         tokio::spawn(async move {

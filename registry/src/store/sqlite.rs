@@ -1,6 +1,9 @@
 //! The store in one SQLite file: WAL, and every transaction is on the disk before it is acknowledged.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use sqlx::{
@@ -19,6 +22,8 @@ use crate::{
 const APPLICATION_ID: i64 = 1_397_247_826;
 /// How long another process's lock is waited for.
 const BUSY: Duration = Duration::from_secs(1);
+/// What SQLite says when there is no room: for the file itself (`SQLITE_FULL`), and for the index of its log (`SQLITE_IOERR_SHMSIZE`).
+const NO_ROOM: [&str; 2] = ["13", "4874"];
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,9 @@ pub enum Error {
     /// SQLite says so.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// Nothing more can be written.
+    #[error("the disk that holds {} is full: free some space there, then try again", .0.display())]
+    Full(PathBuf),
     /// A schema that cannot be brought up to date.
     #[error("its schema cannot be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -47,6 +55,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Sqlite {
     connection: SqliteConnection,
+    path: PathBuf,
 }
 
 impl Sqlite {
@@ -66,7 +75,7 @@ impl Sqlite {
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         sqlx::migrate!("./migrations").run(&mut connection).await?;
-        Ok(Self { connection })
+        Ok(Self { connection, path: path.to_owned() })
     }
 
     /// Which cluster this is; a new database becomes `candidate`'s.
@@ -106,6 +115,11 @@ impl Sqlite {
     /// # Errors
     /// When the database fails; nothing is written then.
     pub async fn write(&mut self, writes: &Writes) -> Result<(), Error> {
+        let written = self.try_write(writes).await;
+        self.written(written)
+    }
+
+    async fn try_write(&mut self, writes: &Writes) -> Result<(), Error> {
         let mut transaction = self.connection.begin().await?;
         put(&mut transaction, writes).await?;
         Ok(transaction.commit().await?)
@@ -116,6 +130,21 @@ impl Sqlite {
     /// # Errors
     /// As for [`Sqlite::write`].
     pub async fn restore(&mut self, writes: &Writes, identity: &Identity) -> Result<(), Error> {
+        let restored = self.try_restore(writes, identity).await;
+        self.written(restored)
+    }
+
+    /// Of a disk that is full, its place is told.
+    fn written(&self, result: Result<(), Error>) -> Result<(), Error> {
+        result.map_err(|error| match error {
+            Error::Database(sqlx::Error::Database(said)) if said.code().is_some_and(|code| NO_ROOM.contains(&&*code)) => {
+                Error::Full(self.path.clone())
+            }
+            other => other,
+        })
+    }
+
+    async fn try_restore(&mut self, writes: &Writes, identity: &Identity) -> Result<(), Error> {
         let mut transaction = self.connection.begin().await?;
         put(&mut transaction, writes).await?;
         let epoch = i64::try_from(identity.epoch).map_err(|_| unreadable(format!("epoch {}", identity.epoch)))?;
@@ -204,7 +233,7 @@ mod tests {
         sqlx::query("PRAGMA max_page_count = 1").execute(&mut store.connection).await.expect("a limit");
         for _ in 0..3 {
             let full = store.write(&many(5_000)).await.expect_err("full");
-            assert!(full.to_string().contains("full"), "{full}");
+            assert!(matches!(&full, Error::Full(at) if *at == path), "{full:?}");
         }
         sqlx::query("PRAGMA max_page_count = 1000000").execute(&mut store.connection).await.expect("no limit");
         store.write(&many(5_000)).await.expect("writes again");

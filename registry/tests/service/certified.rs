@@ -9,7 +9,7 @@ use chassis::{
     pki::{self, Issued},
 };
 use cluster::Service;
-use proto::registry::{ListInstancesRequest, RegisterRequest, SetAdminStateRequest, registry_client::RegistryClient};
+use proto::registry::{AdminState, ListInstancesRequest, RegisterRequest, SetAdminStateRequest, registry_client::RegistryClient};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, transport::Channel};
 
@@ -40,9 +40,10 @@ async fn client(port: u16, issued: &Issued) -> RegistryClient<Channel> {
 #[tokio::test]
 async fn certificates_decide_who_may_do_what() {
     let dir = tempfile::tempdir().expect("a directory");
-    let names = [(Role::Service(Service::Registry), "registry-1".to_owned()), (Role::Service(Service::ProxyNode), "node-1".to_owned())];
+    let names = [(Service::Registry, "registry-1"), (Service::ProxyNode, "node-1"), (Service::Console, "console-1")];
+    let names = names.map(|(service, name)| (Role::Service(service), name.to_owned()));
     let made = pki::init(&dir.path().join("pki"), &names, Clock::system().now(), Duration::from_secs(86_400)).expect("certificates");
-    let [registry, node] = &made.issued[..] else { panic!("two were asked for") };
+    let [registry, node, console] = &made.issued[..] else { panic!("three were asked for") };
     let files = ["--ca", text(&registry.ca), "--cert", text(&registry.cert), "--key", text(&registry.key)];
     let program = Program::start(dir.path(), &files).await;
     let mut node = client(program.port, node).await;
@@ -53,9 +54,24 @@ async fn certificates_decide_who_may_do_what() {
     assert_eq!(operator.register(register("operator")).await.expect_err("a person").code(), Code::PermissionDenied);
     let weigh = SetAdminStateRequest { name: "node-1".into(), weight: Some(5), reason: "test".into(), ..Default::default() };
     assert_eq!(node.set_admin_state(weigh.clone()).await.expect_err("no operator").code(), Code::PermissionDenied);
-    operator.set_admin_state(weigh).await.expect("an operator may");
+    operator.set_admin_state(weigh.clone()).await.expect("an operator may");
+    let mut console = client(program.port, console).await;
+    let drain = SetAdminStateRequest { name: "node-1".into(), admin_state: AdminState::Drain.into(), ..Default::default() };
+    let accept = SetAdminStateRequest { accept_losses: "proxy-node".into(), ..Default::default() };
+    let for_ann = |wanted: &SetAdminStateRequest| {
+        let mut request = tonic::Request::new(wanted.clone());
+        request.metadata_mut().insert(chassis::audit::ON_BEHALF_OF, "ann".parse().expect("ASCII"));
+        request
+    };
+    for (wanted, says) in [(&weigh, "weights"), (&accept, "only an operator")] {
+        let refused = console.set_admin_state(for_ann(wanted)).await.expect_err(says);
+        assert!(refused.code() == Code::PermissionDenied && refused.message().contains(says), "{refused:?}");
+    }
+    assert_eq!(console.set_admin_state(drain.clone()).await.expect_err("for nobody").code(), Code::PermissionDenied);
+    console.set_admin_state(for_ann(&drain)).await.expect("a person's wish");
     let audit = std::fs::read_to_string(dir.path().join("data/audit.jsonl")).expect("an audit file");
     assert!(audit.contains("node-1, weight 5, because test") && audit.contains("operator operator"), "{audit}");
+    assert!(audit.contains("operator ann via console console-1"), "{audit}");
     program.kill();
 }
 

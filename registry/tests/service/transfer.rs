@@ -34,7 +34,12 @@ async fn export(client: &mut StateTransferClient<Channel>) -> Exported {
 }
 
 async fn import(client: &mut StateTransferClient<Channel>, exported: &Exported, check_only: bool) -> Result<ImportResponse, Status> {
-    let header = ImportHeader { state: Some(exported.state.clone()), check_only, cluster_id: String::new() };
+    import_as(client, exported, ImportHeader { check_only, ..Default::default() }).await
+}
+
+/// The same, with more said in the header.
+async fn import_as(client: &mut StateTransferClient<Channel>, exported: &Exported, header: ImportHeader) -> Result<ImportResponse, Status> {
+    let header = ImportHeader { state: Some(exported.state.clone()), ..header };
     let mut parts = vec![Part::Header(header)];
     parts.extend(exported.chunks.iter().cloned().map(Part::Chunk));
     parts.push(Part::End(exported.end.clone()));
@@ -119,4 +124,30 @@ async fn what_is_not_whole_touches_nothing() {
     }
     let after = client.describe(DescribeRequest {}).await.expect("describes").into_inner().state.expect("a state");
     assert_eq!((after.epoch, after.facts), (before.epoch, before.facts));
+}
+
+#[tokio::test]
+async fn only_what_was_looked_at_is_replaced_and_in_an_epoch_that_nobody_remembers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    server.client("proxy-node/a").await.register(instance("proxy-node", "a", 1), true).await.expect("registers");
+    let mut operator = server.client("operator/ann").await;
+    let mut client = server.transfer().await;
+    let exported = export(&mut client).await;
+    let looked_at = exported.state.fingerprint.clone();
+    server.client("proxy-node/b").await.register(instance("proxy-node", "b", 1), true).await.expect("registers");
+    let expecting = |expected: &str| ImportHeader { expected: expected.to_owned(), after_epoch: 7, ..Default::default() };
+    let state = import_as(&mut client, &exported, expecting(&looked_at)).await.expect("a node that comes changes nothing").state;
+    assert_eq!(state.map(|state| state.epoch), Some(8), "later than what anybody remembers");
+
+    let refused = import_as(&mut client, &exported, expecting(&looked_at)).await.expect_err("it was restored meanwhile");
+    assert!(refused.code() == Code::Aborted && refused.message().contains("nothing was replaced"), "{refused:?}");
+    let described = async |client: &mut StateTransferClient<Channel>| {
+        client.describe(DescribeRequest {}).await.expect("describes").into_inner().state.expect("a state")
+    };
+    let now = described(&mut client).await;
+    operator.set(drain("a", "new disk")).await.expect("drains");
+    let refused = import_as(&mut client, &exported, expecting(&now.fingerprint)).await.expect_err("somebody wants something else");
+    assert_eq!(refused.code(), Code::Aborted);
+    assert_eq!((described(&mut client).await.epoch, operator.state("a").await), (8, Some(State::Draining)), "nothing was replaced");
 }

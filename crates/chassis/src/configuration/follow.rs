@@ -15,14 +15,14 @@ use proto::config::{
     subscribe_request::Message,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Applied, Problem, Rendered, fetch,
-    generation::{Assigned, Generation, Generations},
+    generation::{Assigned, Generation, Generations, Rejection},
     store::{Store, is_hash, sha256},
 };
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) struct Keeper {
     applied: watch::Sender<Option<Applied>>,
     process: Process,
     variables: BTreeMap<String, String>,
+    /// The config-service has to hear a new hello: less is rejected than the last one said.
+    forgiven: Notify,
 }
 
 impl Keeper {
@@ -69,6 +71,7 @@ impl Keeper {
             applied: watch::Sender::new(None),
             process,
             variables,
+            forgiven: Notify::new(),
         };
         keeper.boot_from_disk()?;
         Ok(Arc::new(keeper))
@@ -169,7 +172,13 @@ impl Keeper {
         let in_force = self.applied.borrow().clone();
         let decision = self.generations().assigned(&assignment.hash, in_force.as_ref().map(|applied| applied.hash.as_str()));
         match decision {
-            Assigned::Refuse(reason) => return Err(vec![Problem::new(reason).remedy("release a revision that differs for this process")]),
+            Assigned::Refuse(reason) => {
+                let name = self.process.name();
+                let remedy = format!(
+                    "release a revision that differs for this process, or have it tried once more with `shoal config retry {name}`"
+                );
+                return Err(vec![Problem::new(reason).remedy(remedy)]);
+            }
             Assigned::InForce => {
                 if in_force.is_some_and(|applied| applied.revision != assignment.revision) {
                     self.change(|state| state.renamed(&assignment.revision)).map_err(disk)?;
@@ -209,6 +218,23 @@ impl Keeper {
         outcome
     }
 
+    /// Forgets what was rejected, and has the config-service asked for it again; answers what it was.
+    ///
+    /// # Errors
+    /// The disk fails; then nothing is forgotten.
+    pub(crate) fn forget(&self) -> io::Result<Vec<Rejection>> {
+        let mut forgotten = Vec::new();
+        self.change(|state| {
+            forgotten.clone_from(&state.rejected);
+            state.forgiven()
+        })?;
+        if !forgotten.is_empty() {
+            tracing::info!(rejections = forgotten.len(), "what was rejected may be tried again, as an operator says");
+            self.forgiven.notify_one();
+        }
+        Ok(forgotten)
+    }
+
     fn hello(&self) -> SubscribeRequest {
         let rejected = self.generations().rejected.iter().map(|rejection| (rejection.hash.clone(), rejection.reason.clone())).collect();
         let hello = Hello {
@@ -239,6 +265,8 @@ pub(crate) async fn follow(keeper: Arc<Keeper>, channel: ServiceChannel) {
     loop {
         let ended = tokio::select! {
             () = stop.wait() => return,
+            // What is being applied goes on to its end; the new hello tells what came of it.
+            () = keeper.forgiven.notified() => continue,
             ended = once(&keeper, &channel, &mut retry) => ended,
         };
         metrics::flag(metrics::CONFIGURATION_LIVE, false);

@@ -105,6 +105,14 @@ impl Generations {
         self
     }
 
+    /// An operator wants what was rejected to be tried again. A crash counts anew from here: two more, and it is rejected again.
+    #[must_use]
+    pub fn forgiven(mut self) -> Self {
+        self.rejected.clear();
+        self.trying = None;
+        self
+    }
+
     fn reject(&mut self, hash: String, reason: &str) {
         self.rejected.retain(|rejection| rejection.hash != hash);
         self.rejected.push(Rejection { hash, reason: reason.to_owned() });
@@ -274,6 +282,22 @@ mod tests {
         let state = with_a_confirmed().applied(generation("b", false)).booted("1");
         assert_eq!(shape(&state.clone().fallen_back("no")), (Some(("a", true, 0)), None, vec!["b"]));
         assert_eq!(shape(&state.lost()), (Some(("a", true, 0)), None, vec![]));
+    }
+
+    #[test]
+    fn what_is_forgiven_is_tried_again_and_no_oftener_than_the_first_time() {
+        let rejected = with_a_confirmed().applied(generation("b", false)).booted("1").booted("1");
+        assert_eq!(shape(&rejected), (Some(("a", true, 0)), None, vec!["b"]));
+        let state = rejected.forgiven();
+        assert_eq!(state.assigned("b", Some("a")), Assigned::Take);
+        let state = state.begun("b").applied(generation("b", false)).booted("1");
+        assert_eq!(shape(&state), (Some(("b", false, 1)), Some("a"), vec![]), "one start tries it");
+        let state = state.booted("1");
+        assert_eq!(shape(&state), (Some(("a", true, 0)), None, vec!["b"]), "the second does not");
+        let state = state.booted("1").booted("1");
+        assert!(matches!(state.assigned("b", Some("a")), Assigned::Refuse(_)), "and no start forgives it");
+        let state = with_a_confirmed().begun("b").booted("1").begun("b").forgiven().booted("1");
+        assert_eq!(state.assigned("b", Some("a")), Assigned::Take, "attempts to apply it count anew, too");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Following the config-service: one generation in force, the one before kept, everything on disk.
 //!
-//! Reading order: [`generation`] decides (pure), [`store`] keeps, [`fetch`] completes files, [`follow`] moves.
+//! Reading order: [`generation`] decides (pure), [`store`] keeps, [`fetch`] completes files, [`follow`] moves, [`serve`] is what operators
+//! may ask.
 
 pub(crate) mod fetch;
 pub(crate) mod follow;
 pub mod generation;
+pub(crate) mod serve;
 pub(crate) mod store;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use ::cluster::Service;
@@ -113,6 +113,9 @@ impl Process {
         let keeper = Keeper::boot(self.clone(), all, Box::new(apply))
             .fail("read the configuration in the data dir", "restore it from a backup, or remove its configuration/ to fetch it anew")?;
         let follower = Follower::new(keeper.subscribe(), self.stop());
+        if follower.applied().is_none() {
+            self.waits_for_configuration();
+        }
         if self.0.keeper.set(Arc::downgrade(&keeper)).is_err() {
             return Err(Failure::new("the configuration is followed twice").remedy("this is a defect: please report it"));
         }
@@ -120,6 +123,11 @@ impl Process {
         self.spawn("confirmation", move || Arc::clone(&confirming).confirm_in_time());
         self.spawn("configuration", move || follow::follow(Arc::clone(&keeper), channel.clone()));
         Ok(follower)
+    }
+
+    /// What keeps this process's configuration, if it follows any.
+    pub(crate) fn keeper(&self) -> Option<Arc<Keeper>> {
+        self.0.keeper.get().and_then(Weak::upgrade)
     }
 
     fn standard_variables(&self) -> BTreeMap<String, String> {

@@ -40,12 +40,23 @@ use crate::{
 pub struct Status {
     /// Up, and may serve.
     pub ready: bool,
+    /// Up without a configuration: there was none on disk, and the first is waited for.
+    pub unconfigured: bool,
     /// Revision in force; empty before the first.
     pub applied_revision: String,
     /// Its rendered document's hash.
     pub applied_hash: String,
     /// Where it listens, by purpose.
     pub endpoints: BTreeMap<String, SocketAddr>,
+}
+
+impl Status {
+    /// What the content of a generation that was applied as `revision` is called now: a later revision that changes nothing for this process
+    /// gives it another name, and nothing else.
+    #[must_use]
+    pub fn called_now(&self, revision: &str) -> String {
+        if self.applied_revision.is_empty() { revision.to_owned() } else { self.applied_revision.clone() }
+    }
 }
 
 /// What operators want of this process, as the registry last said.
@@ -169,11 +180,12 @@ impl Process {
         })
     }
 
-    /// The cluster's id; empty until the registry was heard once (on any start).
+    /// The cluster's id; empty until the registry was heard once (on any start). A restore changes it back under a registration that goes on:
+    /// what is heard now counts more than what was heard then.
     #[must_use]
     pub fn cluster_id(&self) -> String {
-        let heard = lock(&self.0.cluster_id).clone();
-        if heard.is_empty() { self.membership().borrow().cluster_id.clone() } else { heard }
+        let (membership, heard) = (self.membership().borrow(), lock(&self.0.cluster_id).clone());
+        if heard.is_empty() || (membership.live && !membership.cluster_id.is_empty()) { membership.cluster_id.clone() } else { heard }
     }
 
     pub(crate) fn set_cluster_id(&self, id: &str) {
@@ -251,7 +263,7 @@ impl Process {
     }
 
     pub(crate) async fn deregistered(&self) {
-        if let Some(keeper) = self.0.keeper.get().and_then(Weak::upgrade) {
+        if let Some(keeper) = self.keeper() {
             keeper.stopped_cleanly();
         }
         if self.0.registered.get().is_some() {
@@ -312,6 +324,10 @@ impl Process {
             hash.clone_into(&mut status.applied_hash);
             changed
         });
+    }
+
+    pub(crate) fn waits_for_configuration(&self) {
+        self.update(|status| !std::mem::replace(&mut status.unconfigured, true));
     }
 
     fn update(&self, change: impl FnOnce(&mut Status) -> bool) {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use chassis::{Applied, Follower, Problem, Rendered};
+use chassis::{Applied, Follower, Policy, Problem, Rendered};
 use proto::config::{Assignment, FileReference};
 
 use crate::{
@@ -15,6 +15,9 @@ use crate::{
     support::{Running, World, eventually, start},
 };
 
+/// No rpcs but those that every process has.
+static POLICY: Policy = Policy::new(&[]);
+
 /// What a process was given, in order, as `document|file`.
 type Given = Arc<Mutex<Vec<String>>>;
 
@@ -22,6 +25,7 @@ fn node(world: &World, registry: SocketAddr, more: &[&str]) -> (Running, Given, 
     let given = Given::default();
     let (taking, (sender, receiver)) = (Arc::clone(&given), std::sync::mpsc::sync_channel(1));
     let running = start("proxy-node", world.options("node-1", Some(registry), more), move |process| {
+        process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
         let variables = BTreeMap::from([("listen.proxy".to_owned(), "127.0.0.1:3128".to_owned())]);
         let follower = process.configuration(variables, move |rendered: Rendered| {
             let document = String::from_utf8(rendered.document.to_vec()).unwrap();
@@ -157,6 +161,25 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     })
     .await;
     assert_eq!(in_force(&follower).as_deref(), Some("r1"));
+
+    // An operator may have it tried once more. Nothing but that asks for it again.
+    let channel = world.channel("operator", cluster::Service::ProxyNode, running.grpc());
+    let forget = async || {
+        let mut door = proto::follower::follower_client::FollowerClient::new(channel.clone());
+        door.forget_rejections(proto::follower::ForgetRejectionsRequest {}).await.unwrap().into_inner().rejections
+    };
+    let forgotten = forget().await;
+    assert_eq!(forgotten.iter().map(|it| it.hash.as_str()).collect::<Vec<_>>(), [newer.as_str()]);
+    eventually("a hello says that nothing is rejected", || double.memory().hellos.last().unwrap().rejected_hashes.is_empty()).await;
+    eventually("tried again", || in_force(&follower).as_deref() == Some("r2")).await;
+    assert!(forget().await.is_empty(), "and there is nothing more to forget");
+    blocking(|| running.crash()).await;
+    // It crashes again: one start tries it, the next one goes back, and rejects it.
+    let (running, ..) = node(&world, address, &[]);
+    blocking(|| running.crash()).await;
+    let (running, _, follower) = node(&world, address, &[]);
+    assert_eq!(in_force(&follower).as_deref(), Some("r1"));
+    eventually("rejected again", || double.memory().hellos.last().unwrap().rejected_hashes.contains_key(&newer)).await;
     blocking(|| running.stop()).await.unwrap();
     blocking(|| config.stop()).await.unwrap();
     blocking(|| registry.stop()).await.unwrap();

@@ -111,6 +111,7 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         passive: written.passive.into(),
         suspicion: written.suspicion.into(),
         retry: document::Retry { attempts: written.retry.attempts, budget: written.retry.budget.value },
+        forwarded_for: written.forwarded_for.into(),
         timeouts: written.timeouts.into(),
         keepalive: written.keepalive,
         keepalive_idle: written.keepalive_idle.value,

@@ -56,6 +56,9 @@ pub struct Backend {
     pub suspicion: Suspicion,
     /// Retries.
     pub retry: Retry,
+    /// What becomes of a client's X-Forwarded-For.
+    #[serde(default)]
+    pub forwarded_for: ForwardedFor,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Idle pooled connections kept per server and worker.
@@ -73,6 +76,17 @@ pub struct Backend {
 pub enum Balance {
     /// Smooth weighted round robin.
     RoundRobin,
+}
+
+/// What becomes of a client's X-Forwarded-For; the client's own address stands last in both cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// It makes room for the client's address.
+    #[default]
+    Replace,
+    /// The client's address follows it.
+    Append,
 }
 
 /// Which instances of the registry are servers of a backend.

@@ -67,6 +67,9 @@ pub struct Backend {
     /// Retries on another server.
     #[serde(default)]
     pub retry: Retry,
+    /// What servers are told in X-Forwarded-For about a client that sends one itself.
+    #[serde(default)]
+    pub forwarded_for: ForwardedFor,
     /// Deadlines.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -89,6 +92,17 @@ pub enum Balance {
     /// Smooth weighted round robin.
     #[default]
     RoundRobin,
+}
+
+/// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is stands last in both cases.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// The client's address alone.
+    #[default]
+    Replace,
+    /// What the client said, and its address.
+    Append,
 }
 
 /// Servers found in the registry, and servers by address.
@@ -277,6 +291,15 @@ impl Default for Timeouts {
             request_head: duration("30s"),
             client_idle: duration("2m"),
             tunnel_idle: duration("1h"),
+        }
+    }
+}
+
+impl From<ForwardedFor> for document::ForwardedFor {
+    fn from(written: ForwardedFor) -> Self {
+        match written {
+            ForwardedFor::Replace => Self::Replace,
+            ForwardedFor::Append => Self::Append,
         }
     }
 }
