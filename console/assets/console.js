@@ -90,7 +90,8 @@ function age(seconds) {
 function tellAges() {
   const now = Date.now() + ahead;
   for (const element of document.querySelectorAll('time[data-age]')) {
-    const text = `${age((now - Date.parse(element.dateTime)) / 1000)} ago`;
+    const told = age((now - Date.parse(element.dateTime)) / 1000);
+    const text = element.dataset.age === 'for' ? `for ${told}` : `${told} ago`;
     if (element.textContent !== text) element.textContent = text;
   }
 }
@@ -110,6 +111,8 @@ function tellLiveness() {
     silent < STALE ? ['live', 'live'] : heard === null ? ['waiting', 'connecting'] : ['stale', `no data for ${age(silent / 1000)}`];
   if (liveness.dataset.state !== state) liveness.dataset.state = state;
   if (liveness.textContent !== text) liveness.textContent = text;
+  // Nobody shall take what is old for what is.
+  document.body.dataset.stale = state === 'stale' ? 'yes' : 'no';
 }
 
 function follow() {
@@ -159,14 +162,21 @@ async function send(path, body) {
 
 const ACTS = {
   ready: { verb: 'Enable', text: (name) => `${name} gets requests again as soon as the balancers hear of it.` },
-  drain: { verb: 'Drain', text: (name) => `${name} finishes what it has and gets nothing new. Nothing fails, if the other nodes can take its share.` },
-  maintenance: { verb: 'Disable', text: (name) => `${name} gets nothing at all until it is enabled again.` },
+  drain: { verb: 'Drain', text: (name) => `${name} finishes what it has and gets nothing new.`, takes: true },
+  maintenance: { verb: 'Disable', text: (name) => `${name} gets nothing at all until it is enabled again.`, takes: true },
 };
 
-function confirmed(act, name) {
+// Who is left when this node is taken out.
+function share(left) {
+  if (left === 0) return '';
+  return left === 1 ? ' One other node is usable and takes its share.' : ` ${left} other nodes are usable and take its share.`;
+}
+
+function confirmed(act, name, left) {
   const dialog = find('#confirm');
   find('#confirm-title').textContent = `${ACTS[act].verb} ${name}?`;
-  find('#confirm-text').textContent = ACTS[act].text(name);
+  find('#confirm-text').textContent = ACTS[act].text(name) + (ACTS[act].takes ? share(left) : '');
+  find('#confirm-warning').textContent = ACTS[act].takes && left === 0 ? 'No other node is usable: requests will fail, or go to nodes that are not well.' : '';
   find('#confirm-yes').textContent = `${ACTS[act].verb} ${name}`;
   find('#confirm-reason').value = '';
   dialog.returnValue = 'no';
@@ -181,7 +191,7 @@ let busy = false;
 async function operate(button) {
   const { act, name } = button.dataset;
   if (!ACTS[act] || busy) return;
-  const reason = await confirmed(act, name);
+  const reason = await confirmed(act, name, Number(button.dataset.left));
   if (reason === null) return;
   // The button stays enabled: a disabled one would lose the focus.
   busy = true;

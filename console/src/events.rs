@@ -153,7 +153,9 @@ fn rollout_text(rollout: &Rollout) -> String {
     format!("rollout of revision {} is {}{why}", rollout.revision.number, look::rollout(rollout.state).word)
 }
 
+/// Checkers that come to the same at the same time say it once.
 fn checks(before: &View, after: &View, log: &mut Log) {
+    let mut turned: BTreeMap<(&str, &str, bool), (Vec<&str>, &str)> = BTreeMap::new();
     for (checker, findings) in &after.checks {
         let Some(old) = before.checks.get(checker) else { continue };
         for finding in findings.iter() {
@@ -162,11 +164,16 @@ fn checks(before: &View, after: &View, log: &mut Log) {
             if let (Some(was), Some(passing)) = (was, finding.passing)
                 && was != passing
             {
-                let look = look::passing(Some(passing));
-                let detail = if passing || finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
-                log.push(look, &finding.target, format!("check {} is {} for {checker}{detail}", finding.check, look.word));
+                let (checkers, detail) = turned.entry((&finding.target, &finding.check, passing)).or_default();
+                checkers.push(checker);
+                *detail = &finding.detail;
             }
         }
+    }
+    for ((target, check, passing), (checkers, detail)) in turned {
+        let look = look::passing(Some(passing));
+        let detail = if passing || detail.is_empty() { String::new() } else { format!(": {detail}") };
+        log.push(look, target, format!("check {check} is {} for {}{detail}", look.word, checkers.join(", ")));
     }
 }
 
@@ -249,6 +256,18 @@ mod tests {
         assert!(found[2].contains("check port is failing for health-checker-1"), "{found:?}");
         assert!(found[3].contains("registry does not answer the console: connection refused"), "{found:?}");
         assert_eq!(texts(&after, &before).last().unwrap(), "registry answers the console again");
+    }
+
+    #[test]
+    fn checkers_that_find_the_same_say_it_once() {
+        let mut before = sample::view();
+        before.checks.insert("health-checker-2".into(), Arc::clone(&before.checks["health-checker-1"]));
+        let mut after = before.clone();
+        for findings in after.checks.values_mut() {
+            let finding = &mut Arc::make_mut(findings)[0];
+            (finding.passing, finding.detail) = (Some(false), "no answer".into());
+        }
+        assert_eq!(texts(&before, &after), ["proxy-node-1 check port is failing for health-checker-1, health-checker-2: no answer"]);
     }
 
     #[test]

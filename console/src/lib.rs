@@ -49,6 +49,8 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let rules = options.rules(listener.local_addr().map_or(options.console, |address| address), tls.is_some());
     if let Some(warning) = rules.warning() {
         tracing::warn!("{warning}");
+    } else if users.is_empty() {
+        tracing::info!("nobody can log in yet: `shoal console passwd NAME` makes a password, in the file that --users names");
     }
     let board = gather::Board::default();
     let others = Arc::new(gather::ask::Others::new(process.clone()));
@@ -58,10 +60,11 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.spawn("gather", move || gather::run(Arc::clone(&asked), membership.clone(), published.clone(), time.clone(), stop.clone()));
     if let Some(certificate) = &tls {
         let certificate = certificate.clone();
-        process.spawn("console-certificate", move || certificate.clone().follow());
+        process.spawn("console-certificate", move || certificate.clone().follow(door::tls::LOOK_EVERY));
     }
     let console = Arc::new(door::Console::new(board, others, users, rules, clock, closing.clone()));
-    let serving = door::listen::serve(listener, tls, door::router(console), closing)?;
+    let patience = door::listen::Patience::default();
+    let serving = door::listen::serve(listener, tls, door::router(console, patience), closing, patience)?;
     process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();

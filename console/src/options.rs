@@ -14,7 +14,7 @@ pub struct Options {
     /// Address of the web page. On a loopback address whoever reaches it may look without a password
     #[arg(long, env = "SHOAL_CONSOLE", default_value_t = DEFAULT, value_name = "ADDRESS:PORT")]
     pub console: SocketAddr,
-    /// Who may log in, made by `shoal console passwd`; nobody when absent
+    /// Who may log in, made by `shoal console passwd`; nobody as long as it is not there
     #[arg(long, env = "SHOAL_CONSOLE_USERS", value_name = "FILE")]
     pub users: Option<PathBuf>,
     /// Certificate (PEM) of the web page, for https
@@ -29,6 +29,9 @@ pub struct Options {
     /// Let everybody look without a password, also on an address that others reach
     #[arg(long, env = "SHOAL_CONSOLE_ANONYMOUS_READING")]
     pub anonymous_reading: bool,
+    /// Beside https, show the page over plain http on the same port, to look only; otherwise http leads to https
+    #[arg(long, env = "SHOAL_CONSOLE_PLAINTEXT_READING", requires = "tls_cert")]
+    pub plaintext_reading: bool,
     /// Take passwords without TLS, also on an address that others reach: for a network, or a proxy with TLS, that you trust
     #[arg(long, env = "SHOAL_CONSOLE_PLAINTEXT_PASSWORDS")]
     pub plaintext_passwords: bool,
@@ -45,6 +48,8 @@ pub struct Rules {
     pub passwords: bool,
     /// Looking takes no password.
     pub open: bool,
+    /// Looking, where it takes no password, takes no https either.
+    pub plain: bool,
     /// Host names, in lower case, that are ours beside addresses and localhost.
     pub hosts: Vec<String>,
     /// Name of the cookie: cookies do not know ports, and there may be several consoles on one machine.
@@ -60,6 +65,7 @@ impl Options {
             tls,
             passwords: tls || loopback || self.plaintext_passwords,
             open: loopback || self.anonymous_reading,
+            plain: self.plaintext_reading,
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             cookie: format!("{}shoal-console-{}", if tls { "__Host-" } else { "" }, bound.port()),
         }
@@ -111,5 +117,6 @@ mod tests {
             assert_eq!(rules.warning().is_some(), !passwords, "{arguments:?}");
         }
         assert!(Line::try_parse_from(["console", "--tls-cert", "x"]).is_err(), "a certificate needs its key");
+        assert!(Line::try_parse_from(["console", "--plaintext-reading"]).is_err(), "beside https");
     }
 }

@@ -16,6 +16,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// `1 connection`, `2,000 connections`
+#[must_use]
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// `0`, `0.4`, `12`, `1.3k`, `2.5M`
 #[must_use]
 pub fn short(number: f64) -> String {
@@ -98,6 +104,7 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 2000].map(|number| counted(number, "tunnel")), ["0 tunnels", "1 tunnel", "2,000 tunnels"]);
         assert_eq!(
             [0.01, 0.4, 9.96, 12.4, 999.6, 1_300.0, 25_000.0, 2_500_000.0].map(short),
             ["0", "0.4", "10", "12", "1.0k", "1.3k", "25k", "2.5M"]

@@ -1,6 +1,7 @@
 //! Who may do more than look: people of a file ([`users`]), who have proved it lately ([`sessions`]), and not too often in vain ([`attempts`]).
 
 pub mod attempts;
+mod replace;
 pub mod sessions;
 pub mod users;
 

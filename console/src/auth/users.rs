@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -12,9 +13,9 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt},
 };
-use chassis::{Failure, data_dir::write_atomically};
+use chassis::Failure;
 
-use super::random;
+use super::{random, replace::replace};
 
 /// Passwords are at most so many bytes: hashing takes time.
 pub const LONGEST: usize = 1024;
@@ -92,7 +93,7 @@ pub fn verify(hash: &str, password: &str) -> bool {
 /// A hash that nobody has the password of: checking against it takes as long for a name that is unknown as for one that is not.
 pub const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$Z0xRQXBTa2hYd0hUb2s1Y2VHbmV2a1h6RVFwVA";
 
-/// Adds or replaces one user in a file (made when there is none), for its owner only, whole or not at all.
+/// Adds or replaces one user in a file (made when there is none), whole or not at all; whose it is and who may read it stays.
 ///
 /// # Errors
 /// The file is none of ours, or cannot be written.
@@ -109,10 +110,10 @@ pub fn set(path: &Path, name: &str, password: &str) -> Result<(), Failure> {
     let others = text.lines().filter(|line| line.trim().split_once(':').is_none_or(|(other, _)| other != name));
     let mut lines: Vec<_> = others.map(str::to_owned).collect();
     lines.push(format!("{name}:{}", hash(password)?));
-    write_atomically(path, format!("{}\n", lines.join("\n")).as_bytes()).map_err(|error| failed(&error))
+    replace(path, format!("{}\n", lines.join("\n")).as_bytes()).map_err(|error| failed(&error))
 }
 
-/// The file in use: read again when it changes. One that cannot be read any more lets nobody in.
+/// The file in use: read again when it changes. One that is not there yet, or cannot be read any more, lets nobody in.
 #[derive(Debug)]
 pub struct Users {
     path: Option<PathBuf>,
@@ -121,7 +122,8 @@ pub struct Users {
 
 #[derive(Debug, Default)]
 struct Read {
-    stamp: Option<(SystemTime, u64)>,
+    /// When it was written, how long it is, and which file: one that is replaced is another one, however soon.
+    stamp: Option<(SystemTime, u64, u64)>,
     users: Hashes,
 }
 
@@ -135,7 +137,7 @@ impl Users {
         users.refresh().map_err(|error| {
             let path = users.path.as_deref().unwrap_or(Path::new("")).display().to_string();
             Failure::new(format!("cannot use the users file {path}: {error}"))
-                .remedy("make it with `shoal console passwd NAME --users FILE`, or leave --users out: then nobody can log in")
+                .remedy("mend it, or move it away and make it again with `shoal console passwd NAME --users FILE`")
         })?;
         Ok(users)
     }
@@ -150,10 +152,22 @@ impl Users {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).users.get(name).cloned()
     }
 
+    /// Whether there is nobody at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.refresh().is_err() || self.read.lock().unwrap_or_else(PoisonError::into_inner).users.is_empty()
+    }
+
     fn refresh(&self) -> Result<(), String> {
         let Some(path) = &self.path else { return Ok(()) };
-        let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-        let stamp = (metadata.modified().map_err(|error| error.to_string())?, metadata.len());
+        let metadata = match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Read::default();
+                return Ok(());
+            }
+            metadata => metadata.map_err(|error| error.to_string())?,
+        };
+        let stamp = (metadata.modified().map_err(|error| error.to_string())?, metadata.len(), metadata.ino());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.stamp == Some(stamp) {
             return Ok(());
@@ -186,7 +200,13 @@ mod tests {
         assert!(verify(&hash, "another one") && !verify(&hash, "correct horse") && !verify(&hash, ""));
         assert!(users.hash_of("eve").is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(users.hash_of("ann").is_none(), "a file that is gone lets nobody in");
+        assert!(users.hash_of("ann").is_none() && users.is_empty(), "a file that is gone lets nobody in");
+        let later = Users::open(Some(path.clone())).unwrap();
+        assert!(later.is_empty());
+        set(&path, "ann", "the third one").unwrap();
+        assert!(!later.is_empty() && later.hash_of("ann").is_some() && users.hash_of("ann").is_some(), "one that is made later counts");
+        std::fs::write(&path, "no users file").unwrap();
+        assert!(users.hash_of("ann").is_none() && users.is_empty(), "one that is broken lets nobody in");
         assert!(Users::open(Some(path)).is_err());
     }
 

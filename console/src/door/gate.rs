@@ -6,18 +6,24 @@ use std::{
 };
 
 use axum::{
+    body::{Body, to_bytes},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::timeout;
 
-use super::{Console, listen::PeerAddress, refuse::Problem};
+use super::{
+    Console,
+    listen::{Patience, Peer},
+    refuse::Problem,
+};
 use crate::{
     auth::{self, sessions::Session},
     metrics,
     options::Rules,
-    page::Visitor,
+    page::{Login, Visitor},
 };
 
 /// Only our own script sends it: a form or a link of another page cannot (Fetch standard, CORS-safelisted headers).
@@ -26,6 +32,8 @@ pub const OWN_SCRIPT: &str = "x-shoal-console";
 pub const TOKEN: &str = "x-shoal-token";
 /// Remembers light or dark.
 const THEME: &str = "shoal-theme";
+/// Bodies of requests are a few words.
+const LARGEST_BODY: usize = 16 << 10;
 
 /// Whoever sent this request.
 #[derive(Clone, Debug)]
@@ -36,7 +44,9 @@ pub struct Caller {
     pub session: Option<Session>,
     /// The cookie with which they did.
     pub cookie: Option<String>,
-    may_log_in: bool,
+    /// Nobody reads along: it is https, or this page has no https.
+    confidential: bool,
+    login: Login,
     theme: Option<&'static str>,
 }
 
@@ -46,7 +56,7 @@ impl Caller {
     pub fn visitor(&self) -> Visitor {
         Visitor {
             operator: self.session.as_ref().map(|session| (session.operator.clone(), session.token.clone())),
-            may_log_in: self.may_log_in,
+            login: self.login,
             theme: self.theme,
         }
     }
@@ -58,7 +68,9 @@ pub async fn gate(State(console): State<Arc<Console>>, mut request: Request, nex
     let script = request.headers().contains_key(OWN_SCRIPT);
     let refused = check(&console.rules, &caller, &request);
     let path = request.uri().path().to_owned();
+    let named = host(&request).is_some_and(|host| console.rules.hosts.contains(&bare(&host)));
     let mut response = match refused {
+        Some(Refusal::Encrypt(there)) if request.method() != Method::POST && !script => Redirect::temporary(&there).into_response(),
         Some(Refusal::LogIn) if request.method() == Method::GET && !script && path != "/live" => Redirect::to("/login").into_response(),
         Some(refusal) if script || request.method() == Method::POST => refusal.problem().json(),
         Some(refusal) => refusal.problem().page(&caller),
@@ -68,26 +80,45 @@ pub async fn gate(State(console): State<Arc<Console>>, mut request: Request, nex
         }
     };
     ::metrics::counter!(metrics::REQUESTS, "status" => response.status().as_str().to_owned()).increment(1);
-    protect(&console.rules, response.headers_mut());
+    protect(console.rules.tls && !console.rules.plain && named, response.headers_mut());
     response
 }
 
-/// Around every request that changes something: it has to come from a page of ours.
-pub async fn own_page(request: Request, next: Next) -> Response {
+/// Around every request that changes something: it has to come from a page of ours, and all of it soon.
+pub async fn own_page(State(patience): State<Patience>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if may_change(request.headers(), host) { next.run(request).await } else { Refusal::Foreign.problem().json() }
+    if !may_change(request.headers(), host) {
+        return Refusal::Foreign.problem().json();
+    }
+    let (head, body) = request.into_parts();
+    match timeout(patience.body, to_bytes(body, LARGEST_BODY)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
+        Ok(Err(_)) => {
+            let sentence = format!("The body of a request has at most {LARGEST_BODY} bytes, and comes whole.");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence).json()
+        }
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "The body of this request did not come in time.").json(),
+    }
 }
 
 fn recognise(console: &Console, request: &Request) -> Caller {
-    let address = request.extensions().get::<PeerAddress>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let cookie = cookie(request.headers(), &console.rules.cookie).map(str::to_owned);
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+    let confidential = !console.rules.tls || peer.is_some_and(|peer| peer.encrypted);
+    // What came in the clear may be somebody else's by now.
+    let cookie = cookie(request.headers(), &console.rules.cookie).filter(|_| confidential).map(str::to_owned);
     let session = cookie.as_deref().and_then(|cookie| console.session(cookie, true));
     let theme = match cookie_theme(request.headers()) {
         Some("light") => Some("light"),
         Some("dark") => Some("dark"),
         _ => None,
     };
-    Caller { address, session, cookie, may_log_in: console.rules.passwords, theme }
+    let login = match console.rules.passwords {
+        false => Login::Refused,
+        true if console.users.is_empty() => Login::Nobody,
+        true => Login::Open,
+    };
+    Caller { address, session, cookie, confidential, login, theme }
 }
 
 fn cookie_theme(headers: &HeaderMap) -> Option<&str> {
@@ -107,6 +138,8 @@ enum Refusal {
     NoHost,
     ForeignHost(String),
     Foreign,
+    /// Where the same is to be had over https.
+    Encrypt(String),
     LogIn,
 }
 
@@ -119,6 +152,9 @@ impl Refusal {
                 format!("This console is not known as {}: use its address, or start it with --host.", crate::words::cut(host, 100)),
             ),
             Self::Foreign => Problem::new(StatusCode::FORBIDDEN, "This request comes from another site's page, and is not answered."),
+            Self::Encrypt(there) => {
+                Problem::new(StatusCode::FORBIDDEN, format!("This takes https: use {}.", crate::words::cut(there, 200)))
+            }
             Self::LogIn => Problem::new(StatusCode::UNAUTHORIZED, "Log in to look: this console is not on a loopback address."),
         }
     }
@@ -126,26 +162,41 @@ impl Refusal {
 
 fn check(rules: &Rules, caller: &Caller, request: &Request) -> Option<Refusal> {
     let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let Some(host) = host.or_else(|| request.uri().authority().map(ToString::to_string)) else { return Some(Refusal::NoHost) };
+    let Some(host) = host(request) else { return Some(Refusal::NoHost) };
     if !is_ours(&host, rules) {
         return Some(Refusal::ForeignHost(host));
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) && !may_read(headers) {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads && !may_read(headers) {
         return Some(Refusal::Foreign);
     }
     let path = request.uri().path();
+    let plain = rules.plain && rules.open && reads && path != "/login";
+    if !caller.confidential && !plain {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        return Some(Refusal::Encrypt(format!("https://{host}{path}")));
+    }
     let free = matches!(path, "/login" | "/favicon.svg") || path.starts_with("/assets/");
     (!rules.open && caller.session.is_none() && !free).then_some(Refusal::LogIn)
 }
 
-/// Addresses, localhost and the names that we were told: nobody can make a name of theirs lead here and read with it (DNS rebinding).
-fn is_ours(host: &str, rules: &Rules) -> bool {
+fn host(request: &Request) -> Option<String> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    host.or_else(|| request.uri().authority().map(ToString::to_string))
+}
+
+/// A host without its port, in lower case.
+fn bare(host: &str) -> String {
     let bare = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(bare, _)| bare),
     };
-    let bare = bare.trim_end_matches('.').to_ascii_lowercase();
+    bare.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Addresses, localhost and the names that we were told: nobody can make a name of theirs lead here and read with it (DNS rebinding).
+fn is_ours(host: &str, rules: &Rules) -> bool {
+    let bare = bare(host);
     bare == "localhost" || bare.ends_with(".localhost") || bare.parse::<IpAddr>().is_ok() || rules.hosts.contains(&bare)
 }
 
@@ -177,7 +228,8 @@ pub fn has_token(headers: &HeaderMap, session: &Session) -> bool {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-fn protect(rules: &Rules, headers: &mut HeaderMap) {
+/// `always`: from now on by https alone. That holds for every port of a host (RFC 6797 section 8.3), so localhost, which many share, is spared.
+fn protect(always: bool, headers: &mut HeaderMap) {
     let mut set = |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -185,7 +237,7 @@ fn protect(rules: &Rules, headers: &mut HeaderMap) {
     set(header::REFERRER_POLICY, "no-referrer");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    if rules.tls {
+    if always {
         set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -196,7 +248,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { tls: false, passwords: true, open: true, hosts: vec!["console.test".into()], cookie: "c".into() }
+        Rules { tls: false, passwords: true, open: true, plain: false, hosts: vec!["console.test".into()], cookie: "c".into() }
     }
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {

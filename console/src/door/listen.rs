@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Extension, Router};
-use chassis::{Fail, Failure, StopSignal};
+use chassis::{Fail, Failure, StopSignal, supervise};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
     time::{Instant, Sleep, timeout},
 };
 
@@ -28,14 +28,37 @@ use super::tls::Certificate;
 
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS: usize = 256;
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-const HEAD_WITHIN: Duration = Duration::from_secs(15);
-/// Somebody who reads nothing for so long, while there is something to read, is dropped.
-const READ_WITHIN: Duration = Duration::from_secs(20);
+/// After a failure to accept, such as a lack of descriptors.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// Where a request comes from.
+/// How long somebody may keep a place while nothing comes of it.
 #[derive(Clone, Copy, Debug)]
-pub struct PeerAddress(pub SocketAddr);
+pub struct Patience {
+    /// From the connection to the end of the TLS handshake, each half.
+    pub handshake: Duration,
+    /// Until the whole head of a request has come; an idle connection waits as long for the next one.
+    pub head: Duration,
+    /// Until the whole body has.
+    pub body: Duration,
+    /// Without reading anything, while there is something to read.
+    pub reading: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let [handshake, head, body, reading] = [5, 15, 10, 20].map(Duration::from_secs);
+        Self { handshake, head, body, reading }
+    }
+}
+
+/// Where a request comes from, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// It came over TLS.
+    pub encrypted: bool,
+}
 
 /// Serves until `closing`, then finishes what is under way.
 ///
@@ -46,62 +69,103 @@ pub fn serve(
     tls: Option<Certificate>,
     router: Router,
     closing: StopSignal,
+    patience: Patience,
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = TcpListener::from_std(listener).fail("listen for browsers", "check --console and the limits of this process")?;
-    Ok(tokio::spawn(accept(listener, tls, router, closing)))
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    Ok(tokio::spawn(accept(Door { listener, room, greeter: Greeter { tls, router, closing, patience } })))
 }
 
-async fn accept(listener: TcpListener, tls: Option<Certificate>, router: Router, closing: StopSignal) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            () = closing.wait() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (tcp, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!("cannot accept a browser's connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        while connections.try_join_next().is_some() {}
-        let (tls, router, closing) = (tls.clone(), router.clone().layer(Extension(PeerAddress(address))), closing.clone());
-        connections.spawn(async move {
-            // What ends a connection in an error concerns only its browser.
-            if let Err(error) = greet(tcp, tls, router, closing).await {
-                tracing::debug!(%address, "a browser's connection ended: {error}");
-            }
-            drop(permit);
-        });
+async fn accept(door: Door) {
+    let (room, closing) = (Arc::clone(&door.room), door.greeter.closing.clone());
+    let accepting = || async {
+        tokio::select! {
+            () = closing.wait() => {}
+            () = door.accept_each() => {}
+        }
+    };
+    supervise::run("console-accept", closing.clone(), accepting).await;
+    // Whoever comes now is refused, and whoever is here is finished.
+    drop(door);
+    drop(room.acquire_many(u32::try_from(CONNECTIONS).unwrap_or(u32::MAX)).await);
+}
+
+/// What the accept loop has, and keeps when it is started again.
+struct Door {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+    greeter: Greeter,
+}
+
+impl Door {
+    async fn accept_each(&self) {
+        loop {
+            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+            let (tcp, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!("cannot accept a browser's connection: {error}");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            };
+            #[cfg(test)]
+            tests::fault();
+            let greeter = self.greeter.clone();
+            tokio::spawn(supervise::once("console-connection", async move {
+                // What ends a connection in an error concerns only its browser.
+                if let Err(error) = greeter.greet(tcp, address).await {
+                    tracing::debug!(%address, "a browser's connection ended: {error}");
+                }
+                drop(permit);
+            }));
+        }
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn greet(tcp: TcpStream, tls: Option<Certificate>, router: Router, closing: StopSignal) -> Ended {
-    tcp.set_nodelay(true)?;
-    match tls {
-        None => talk(tcp, router, closing).await,
-        Some(certificate) => talk(timeout(HANDSHAKE_WITHIN, certificate.acceptor().accept(tcp)).await??, router, closing).await,
+/// What every connection needs.
+#[derive(Clone)]
+struct Greeter {
+    tls: Option<Certificate>,
+    router: Router,
+    closing: StopSignal,
+    patience: Patience,
+}
+
+impl Greeter {
+    async fn greet(self, tcp: TcpStream, address: SocketAddr) -> Ended {
+        tcp.set_nodelay(true)?;
+        let within = self.patience.handshake;
+        match self.tls.clone() {
+            Some(certificate) if timeout(within, begins_tls(&tcp)).await?? => {
+                let stream = timeout(within, certificate.acceptor().accept(tcp)).await??;
+                self.talk(stream, Peer { address, encrypted: true }).await
+            }
+            // Beside https, what plain http gets is the gate's business.
+            _ => self.talk(tcp, Peer { address, encrypted: false }).await,
+        }
+    }
+
+    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) -> Ended {
+        let mut server = hyper::server::conn::http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(self.patience.head).max_buf_size(32 << 10);
+        let stream = TokioIo::new(Impatient::new(stream, self.patience.reading));
+        let connection = server.serve_connection(stream, TowerToHyperService::new(self.router.layer(Extension(peer))));
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = self.closing.wait() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, closing: StopSignal) -> Ended {
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(32 << 10);
-    let connection = server.serve_connection(TokioIo::new(Impatient::new(stream, READ_WITHIN)), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
-        () = closing.wait() => connection.as_mut().graceful_shutdown(),
-    }
-    Ok(connection.await?)
+/// A TLS connection begins with a handshake record, type 22 (RFC 8446 section 5.1), which begins no HTTP request.
+async fn begins_tls(tcp: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(tcp.peek(&mut first).await? > 0 && first == [22])
 }
 
 /// A stream whose writes have to get on.
@@ -154,21 +218,42 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::Cell;
+
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    thread_local! {
+        static ARMED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The next accepted connection of this thread makes the loop panic.
+    pub fn arm() {
+        ARMED.set(true);
+    }
+
+    /// Whether it has not yet.
+    pub fn is_armed() -> bool {
+        ARMED.get()
+    }
+
+    pub(super) fn fault() {
+        assert!(!ARMED.replace(false), "accepting panics (expected by this test)");
+    }
 
     #[tokio::test]
     async fn who_does_not_read_is_dropped_and_who_reads_is_not() {
         let (ours, theirs) = tokio::io::duplex(16);
         let mut stream = Impatient::new(ours, Duration::from_millis(20));
-        let error = stream.write_all(&[0; 64]).await.unwrap_err();
+        let given_up = timeout(testkit::wait::PATIENCE, stream.write_all(&[0; 64])).await;
+        let error = given_up.expect("it is given up").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
         let (ours, mut theirs) = tokio::io::duplex(16);
         let reading = tokio::spawn(async move { tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await });
-        let mut stream = Impatient::new(ours, READ_WITHIN);
+        let mut stream = Impatient::new(ours, Patience::default().reading);
         stream.write_all(&[0; 64]).await.unwrap();
         assert!(stream.waiting.is_none());
         drop(stream);

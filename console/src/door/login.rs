@@ -58,16 +58,14 @@ async fn try_login(console: &Arc<Console>, caller: &Caller, given: Result<Json<C
     }
     let Json(Credentials { name, password }) =
         given.map_err(|rejection| ("refused", Problem::new(rejection.status(), "A name and a password are expected, as JSON.")))?;
-    if let Some(wait) = lock(&console.attempts).wait(caller.address, &name, console.now()) {
-        let seconds = wait.as_secs() + 1;
-        let sentence = format!("Too many wrong passwords: try again in {seconds} s.");
-        return Err(("waiting", Problem::new(StatusCode::TOO_MANY_REQUESTS, sentence).after(seconds)));
-    }
+    has_to_wait(console, caller, &name)?;
     let known = console.users.hash_of(&name);
     let hash = known.clone().unwrap_or_else(|| users::NOBODY.to_owned());
     let busy =
         || ("busy", Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many people log in at once: try again in a moment.").after(5));
     let _permit = timeout(QUEUE, console.hashing.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+    // Whoever was wrong while this one waited counts, too: trying many at once is no way round.
+    has_to_wait(console, caller, &name)?;
     let checked = tokio::task::spawn_blocking(move || users::verify(&hash, &password)).await;
     let right = checked
         .map_err(|error| ("busy", Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The password was not checked: {error}."))))?;
@@ -78,6 +76,13 @@ async fn try_login(console: &Arc<Console>, caller: &Caller, given: Result<Json<C
     };
     lock(&console.attempts).succeeded(caller.address, &name);
     open(console, caller, &name, &hash)
+}
+
+fn has_to_wait(console: &Console, caller: &Caller, name: &str) -> Result<(), Refused> {
+    let Some(wait) = lock(&console.attempts).wait(caller.address, name, console.now()) else { return Ok(()) };
+    let seconds = wait.as_secs() + 1;
+    let sentence = format!("Too many wrong passwords: try again in {seconds} s.");
+    Err(("waiting", Problem::new(StatusCode::TOO_MANY_REQUESTS, sentence).after(seconds)))
 }
 
 fn open(console: &Console, caller: &Caller, name: &str, hash: &str) -> Result<Response, Refused> {

@@ -19,9 +19,7 @@ pub mod tls;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
+    Router, middleware,
     routing::{get, post},
 };
 use chassis::{Clock, StopSignal};
@@ -53,8 +51,6 @@ pub const MOST_VIEWERS: usize = 64;
 const QUESTIONS: usize = 4;
 /// Passwords that are hashed at once: each takes 19 MiB and a processor.
 const HASHING: usize = 2;
-/// Bodies of requests are a few words.
-const LARGEST_BODY: usize = 16 << 10;
 
 /// The cluster, as far as people ask or change it through the page.
 pub trait Cluster: Send + Sync {
@@ -154,8 +150,8 @@ impl Console {
 }
 
 /// All routes, behind the gate.
-pub fn router(console: Arc<Console>) -> Router {
-    let own_page = || middleware::from_fn(gate::own_page);
+pub fn router(console: Arc<Console>, patience: listen::Patience) -> Router {
+    let own_page = || middleware::from_fn_with_state(patience, gate::own_page);
     Router::new()
         .route("/", get(pages::overview))
         .route("/instances/{name}", get(pages::instance))
@@ -170,7 +166,6 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/assets/{file}", get(assets::file))
         .fallback(refuse::unknown_path)
         .method_not_allowed_fallback(refuse::wrong_method)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&console), gate::gate))
         .with_state(console)
 }

@@ -6,13 +6,15 @@ use super::parts;
 use crate::{
     history::Meter,
     look,
-    traffic::{Backend, BalancerStats, Frontend, Server, ServerCounts},
+    traffic::{Backend, BalancerStats, Frontend, Server, ServerCounts, Standing},
     view::View,
     words,
 };
 
 /// Servers of one table.
 const MOST: usize = 100;
+/// Of the table.
+const COLUMNS: usize = 16;
 
 /// A table for each pool of each balancer that is wanted.
 #[must_use]
@@ -31,7 +33,8 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
     let left_out = pool.servers.len().saturating_sub(MOST);
     let body = html! {
         table class="servers" {
-            caption { strong { (pool.name) } " at " (parts::named(view, balancer)) span class="quiet" { " · " (pool.balance) }
+            caption { strong { (pool.name) } " at " (parts::named(view, balancer)) span class="quiet" { " · " (pool.balance)
+                @for front in stats.frontends.iter().filter(|front| front.backend == pool.name) { " · " (front.name) " on " (front.address) } }
                 @if pool.panic { " " span class="badge bad" { "✖ panic: too few are well, so unwell ones are used too" } } }
             thead {
                 tr {
@@ -39,17 +42,18 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
                     th scope="col" class="n" { "Weight" }
                     th scope="col" class="n" { "Requests" } th scope="col" class="n" { "Now" } th scope="col" class="n" { "Tunnels" }
                     th scope="col" class="n" title="connections opened / used again" { "Conns" }
-                    th scope="col" class="n" { "In" } th scope="col" class="n" { "Out" }
+                    th scope="col" class="n" title="bytes that came from the server" { "From it" }
+                    th scope="col" class="n" title="bytes that went to the server" { "To it" }
                     th scope="col" class="n" title="attempts that failed through its own fault" { "Failed" }
                     th scope="col" class="n" title="requests that went on to another server" { "Retried" }
                     th scope="col" class="n" title="the balancer's own checks: passed / failed" { "Checks" }
-                    th scope="col" class="n" { "Ejected" } th scope="col" { "Since" } th scope="col" class="why" { "Why" }
+                    th scope="col" class="n" title="how often it was taken out because it did not answer" { "Ejected" } th scope="col" { "Since" }
                 }
             }
             tbody {
                 @for front in stats.frontends.iter().filter(|front| front.backend == pool.name) { (frontend(view, balancer, front)) }
                 @for one in pool.servers.iter().take(MOST) { (server(view, balancer, pool, one)) }
-                @if left_out > 0 { tr { td colspan="17" class="quiet" { "and " (left_out) " more: see " code { "shoal status" } } } }
+                @if left_out > 0 { tr { td colspan=(COLUMNS) class="quiet" { "and " (left_out) " more: see " code { "shoal status" } } } }
             }
             tfoot { (whole(view, balancer, pool)) }
         }
@@ -75,7 +79,6 @@ fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
             td class="n" title="refused as malformed" { (words::count(front.refused)) " refused" }
             td class="n" title="tunnels and responses that a server's death cut" { (words::count(front.cut)) " cut" }
             td {} td {}
-            td class="why" { (front.address) }
         }
     }
 }
@@ -92,7 +95,11 @@ fn server(view: &View, balancer: &str, pool: &Backend, server: &Server) -> Marku
             td class="n" { (server.weight) }
             (counters(&server.counts))
             td { @if let Some(at) = server.changed_at { (parts::ago(at)) } }
-            td class="why" { (server.reasons.join("; ")) }
+        }
+        @if server.standing != Standing::Usable && !server.reasons.is_empty() {
+            tr class={ "because " (look.class) } data-key={ (server.name) " because" } {
+                td colspan=(COLUMNS) { div class="because" { (parts::reasons(&server.reasons, " · ")) } }
+            }
         }
     }
 }
@@ -119,17 +126,16 @@ fn whole(view: &View, balancer: &str, pool: &Backend) -> Markup {
         .history
         .meters(|meter| matches!(meter, Meter::Server { balancer: at, backend, .. } if at == balancer && *backend == pool.name))
         .collect();
-    let usable = pool.servers.iter().filter(|server| server.standing == crate::traffic::Standing::Usable).count();
+    let usable = pool.servers.iter().filter(|server| server.standing == Standing::Usable).count();
     html! {
         tr class="whole" {
             th scope="row" { (pool.name) }
-            td { span class="quiet" { "backend" } }
+            td { span class="quiet" { (usable) " of " (pool.servers.len()) " usable" } }
             td class="n" { (words::rate(view.history.rates(meters.iter().copied()))) }
             td { (parts::sparkline(&view.history.sum(meters.iter().copied()), view.history.now(), "requests a second")) }
             td class="n" { (pool.servers.iter().map(|server| u64::from(server.weight)).sum::<u64>()) }
             (counters(&counts))
             td {}
-            td class="why" { (usable) " of " (pool.servers.len()) " usable" }
         }
     }
 }
@@ -146,10 +152,24 @@ mod tests {
         assert_eq!(text.matches("<table").count(), 1);
         for row in text.split("<tr").skip(1) {
             let row = row.split("</tr>").next().unwrap();
-            assert_eq!(row.matches("<td").count() + row.matches("<th ").count(), 17, "{row}");
+            assert_eq!(row.matches("<td").count() + row.matches("<th ").count(), COLUMNS, "{row}");
         }
         assert!(text.contains("10/s") && text.contains("30/s") && text.contains("3 of 3 usable"), "{text}");
         assert_eq!(tables(&view, |_| true).into_string().matches("<table").count(), 2);
+    }
+
+    #[test]
+    fn who_is_not_usable_has_reasons_below_and_who_is_has_none() {
+        let mut view = sample::view();
+        let mut stats = (*view.balancers["balancer-1"]).clone();
+        let server = &mut stats.backends[0].servers[1];
+        server.standing = Standing::Unwell;
+        server.reasons = ["no answer", "its lease lapsed", "3 checkers", "one more", "and another"].map(str::to_owned).to_vec();
+        view.balancers.insert("balancer-1".into(), std::sync::Arc::new(stats));
+        let text = tables(&view, |name| name == "balancer-1").into_string();
+        assert_eq!(text.matches("<tr class=\"because ").count(), 1, "{text}");
+        assert!(text.contains("no answer · its lease lapsed · 3 checkers") && text.contains("and 2 more"), "{text}");
+        assert!(text.contains("one more; and another"), "they are there for whoever asks: {text}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn row(view: &View, check: &str, target: &str, row: &Row<'_>) -> Markup {
                 }
             }
             td class="n" { (words::took(slowest)) }
-            td class="why" { @if let Some((checker, finding)) = worst { @if finding.passing == Some(false) { (checker) ": " } (finding.detail) } }
+            td class="why" title=[worst.map(|(_, finding)| finding.detail.as_str())] { @if let Some((checker, finding)) = worst { @if finding.passing == Some(false) { (checker) ": " } (finding.detail) } }
         }
     }
 }

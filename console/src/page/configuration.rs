@@ -132,7 +132,7 @@ fn difference(file: &FileDifference) -> Markup {
             @if lines.is_empty() { p class="quiet" { "No text to compare: it is not text, or larger than 1 MiB." } }
             @else {
                 pre class="diff" tabindex="0" aria-label={ "difference of " (file.path) } {
-                    @for line in lines.iter().take(MOST_LINES) { span class=(kind(line)) { (line) "\n" } }
+                    @for (place, line) in lines.iter().enumerate().take(MOST_LINES) { span class=(kind(place, line)) { (line) "\n" } }
                     @if lines.len() > MOST_LINES { span class="quiet" { "and " (lines.len() - MOST_LINES) " lines more: shoal config diff" } }
                 }
             }
@@ -140,8 +140,10 @@ fn difference(file: &FileDifference) -> Markup {
     }
 }
 
-fn kind(line: &str) -> &'static str {
+fn kind(place: usize, line: &str) -> &'static str {
     match line.as_bytes().first() {
+        // The names of the two files.
+        Some(b'+' | b'-') if place < 2 && (line.starts_with("+++ ") || line.starts_with("--- ")) => "place",
         Some(b'+') => "added",
         Some(b'-') => "removed",
         Some(b'@') => "place",
@@ -174,11 +176,12 @@ mod tests {
         let revision = &sample::view().configuration.revisions[0].clone();
         let file = FileDifference {
             path: "pages/x.html".into(),
-            unified: "@@ -1 +1 @@\n-<b>\n+<script>alert(1)</script>\n".into(),
+            unified: "--- a/pages/x.html\n+++ b/pages/x.html\n@@ -1 +1 @@\n-<b>\n+<script>alert(1)</script>\n".into(),
             ..Default::default()
         };
         let text = page(&Visitor::default(), &[], revision, &[file]).into_string();
         assert!(text.contains("class=\"added\">+&lt;script&gt;") && text.contains("class=\"removed\">-&lt;b&gt;"), "{text}");
+        assert!(text.contains("class=\"place\">+++ b/pages/x.html"), "a file's name is no line of it: {text}");
         assert!(!text.contains("<script>alert"));
     }
 }

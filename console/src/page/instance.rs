@@ -22,7 +22,7 @@ pub fn regions(view: &View, name: &str) -> Option<Vec<Region>> {
     let about_it = view.events.iter().filter(|event| event.subject == name).take(EVENTS);
     Some(vec![
         Region::new("banner", overview::banner(view)),
-        Region::new("facts", facts(status)),
+        Region::new("facts", facts(view, status)),
         Region::new("traffic", traffic(view, status)),
         Region::new("opinions", opinions(status)),
         Region::new("events", parts::events(view, about_it)),
@@ -46,10 +46,10 @@ pub fn page(visitor: &Visitor, name: &str, regions: &[Region]) -> Markup {
     shell::page(name, visitor, Some(&live), &body)
 }
 
-fn facts(status: &InstanceStatus) -> Markup {
+fn facts(view: &View, status: &InstanceStatus) -> Markup {
     let instance = &status.instance;
     html! {
-        p class="standing" { (parts::badge(look::state(status.state))) " " span class="quiet" { "since " (parts::ago(status.changed_at)) } " " (parts::operations(status)) }
+        p class="standing" { (parts::badge(look::state(status.state))) " " span class="quiet" { (parts::lasting(status.changed_at)) } " " (parts::operations(view, status)) }
         @if !status.reasons.is_empty() { ul class="reasons" { @for reason in &status.reasons { li { (reason) } } } }
         @if let Some(withheld) = status.withheld_state { p class="banner warn" { "It would be " (look::state(withheld).word) ", but so many losses at once are not believed." } }
         dl class="facts" {

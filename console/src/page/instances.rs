@@ -28,7 +28,7 @@ pub fn table(view: &View) -> Markup {
                 }
             }
             tbody {
-                @for status in shown { (row(status)) }
+                @for status in shown { (row(view, status)) }
                 @if left_out > 0 { tr { td colspan="9" class="quiet" { "and " (words::count(left_out as u64)) " more: see " code { "shoal status" } } } }
             }
         }
@@ -39,19 +39,19 @@ pub fn table(view: &View) -> Markup {
     }
 }
 
-fn row(status: &InstanceStatus) -> Markup {
+fn row(view: &View, status: &InstanceStatus) -> Markup {
     let (instance, look) = (&status.instance, look::state(status.state));
     html! {
         tr class=(look.class) data-key=(instance.name) {
             th scope="row" { a href={ "/instances/" (words::segment(&instance.name)) } { (instance.name) } }
             td { (instance.service.as_str()) }
             td class="state" { (parts::badge(look)) }
-            td class="why" { (parts::reasons(&status.reasons)) }
+            td class="why" { (parts::reasons(&status.reasons, " · ")) }
             td { (parts::ago(status.changed_at)) }
             td class="mono" { (address(status)) }
             td class="mono" { @if instance.applied_revision.is_empty() { "–" } @else { (words::cut(&instance.applied_revision, 12)) } }
             td class="n" { (status.effective_weight) }
-            td class="operate" { (parts::operations(status)) }
+            td class="operate" { (parts::operations(view, status)) }
         }
     }
 }

@@ -17,10 +17,22 @@ pub mod shell;
 pub struct Visitor {
     /// Name and token of whoever has logged in.
     pub operator: Option<(String, String)>,
-    /// Passwords are taken here.
-    pub may_log_in: bool,
+    /// Whether they could log in.
+    pub login: Login,
     /// `light` or `dark`; none: as the system says.
     pub theme: Option<&'static str>,
+}
+
+/// Whether people can log in here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// Passwords are not taken.
+    #[default]
+    Refused,
+    /// They are, but nobody has one yet.
+    Nobody,
+    /// Whoever has one can.
+    Open,
 }
 
 /// A piece of a page that changes by itself.

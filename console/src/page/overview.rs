@@ -60,14 +60,14 @@ pub fn banner(view: &View) -> Markup {
     html! {
         @for (name, source, since) in &silent {
             p class={ "banner " (if matches!(source.service, Service::Registry | Service::ConfigService) { "bad" } else { "warn" }) } role="alert" data-key=(name) {
-                strong { (subject(source.service, name)) } " has not answered since " (parts::ago(*since)) ". " (consequence(source.service))
-                @if let Some(failure) = &source.failure { " " span class="quiet" { "(" (failure) ")" } }
+                strong { (subject(source.service, name)) } " has not answered " (parts::lasting(*since)) ". " (consequence(source.service))
+                @if let Some(failure) = &source.failure { " " span class="quiet" { (failure) } }
             }
         }
         @for guard in view.guards.iter().filter(|guard| guard.holding) {
             p class="banner warn" role="alert" data-key=(guard.service.as_str()) {
                 strong { "Losses of " (guard.service.as_str()) " are held back" } ": " (guard.well) " of " (guard.members) " are well, held are "
-                (guard.held.join(", ")) ". " (guard.explanation) " If they are real: " code { "shoal node accept-losses " (guard.service.as_str()) }
+                (guard.held.join(", ")) ". " (guard.explanation)
             }
         }
     }
@@ -106,7 +106,10 @@ fn tiles(view: &View) -> Markup {
         view.nodes.values().fold((0, 0), |(used, room), stats| (used + stats.cache_bytes, room + stats.cache_capacity));
     let nodes: Vec<_> = view.of(Service::ProxyNode).collect();
     let usable = nodes.iter().filter(|status| status.state == State::Usable).count();
-    let tone = if usable == nodes.len() {
+    let heard = !view.silent().iter().any(|(_, source, _)| source.service == Service::Registry);
+    let tone = if nodes.is_empty() || !heard {
+        ""
+    } else if usable == nodes.len() {
         "good"
     } else if usable == 0 {
         "bad"
@@ -115,7 +118,7 @@ fn tiles(view: &View) -> Markup {
     };
     html! {
         dl class="tiles" {
-            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &unwell(&nodes), None, tone))
+            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &if heard { unwell(&nodes) } else { "as the registry last said".to_owned() }, None, tone))
             (tile("requests", &words::rate(history.rates(frontends.iter().copied())), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
             (tile("from the cache", &words::percent(mean(&hits), mean(&lookups)), "of lookups, last minute", Some((&hits, history.now())), ""))
             (tile("to clients", &now(Measure::BytesOut).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
@@ -132,6 +135,7 @@ fn unwell(nodes: &[&cluster::InstanceStatus]) -> String {
     let more = others.len().saturating_sub(2);
     others.truncate(2);
     match (others.is_empty(), more) {
+        _ if nodes.is_empty() => "none is listed yet".to_owned(),
         (true, _) => "everybody is well".to_owned(),
         (false, 0) => format!("not {}", others.join(", ")),
         (false, more) => format!("not {} and {more} more", others.join(", ")),
@@ -234,8 +238,10 @@ mod tests {
             held: vec!["proxy-node-1".into()],
             members: 3,
             well: 1,
-            explanation: "two at once.".into(),
+            explanation: "two at once; `shoal node accept-losses proxy-node` confirms it.".into(),
         }];
+        let tiles = tiles(&view).into_string();
+        assert!(tiles.contains("as the registry last said") && !tiles.contains("tile good"), "what is old is not called well: {tiles}");
         let text = banner(&view).into_string();
         assert!(
             text.contains("The registry") && text.contains("connection refused") && text.contains("accept-losses proxy-node"),

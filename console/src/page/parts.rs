@@ -32,6 +32,13 @@ pub fn ago(at: Timestamp) -> Markup {
     html! { time data-age="" datetime=(at.to_string()) title=(clock) { (clock) } }
 }
 
+/// For how long something has been so. The script turns it into a duration and keeps that true.
+#[must_use]
+pub fn lasting(since: Timestamp) -> Markup {
+    let clock = since.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    html! { time data-age="for" datetime=(since.to_string()) title=(clock) { "since " (clock) } }
+}
+
 /// The time of day, for lists.
 #[must_use]
 pub fn clock(at: Timestamp) -> Markup {
@@ -80,10 +87,17 @@ pub fn scroller(label: &str, table: &Markup) -> Markup {
     html! { div class="scroll" role="region" tabindex="0" aria-label=(label) { (table) } }
 }
 
-/// Reasons, most important first.
+/// Reasons that are shown; the page of the instance has all.
+const REASONS: usize = 3;
+
+/// The most important reasons, and how many there are beside them.
 #[must_use]
-pub fn reasons(reasons: &[String]) -> Markup {
-    html! { @for (place, reason) in reasons.iter().enumerate() { @if place > 0 { br; } (reason) } }
+pub fn reasons(reasons: &[String], between: &str) -> Markup {
+    let (shown, rest) = reasons.split_at(reasons.len().min(REASONS));
+    html! {
+        @for (place, reason) in shown.iter().enumerate() { @if place > 0 { (between) } (reason) }
+        @if !rest.is_empty() { (between) span class="quiet" title=(rest.join("; ")) { "and " (rest.len()) " more" } }
+    }
 }
 
 /// What happened, newest first.
@@ -110,11 +124,14 @@ pub fn events<'a>(view: &View, events: impl Iterator<Item = &'a Event>) -> Marku
 
 /// Buttons for whoever may change an admin state; the style sheet hides them from everybody else, and the server refuses everybody else.
 #[must_use]
-pub fn operations(status: &cluster::InstanceStatus) -> Markup {
+pub fn operations(view: &View, status: &cluster::InstanceStatus) -> Markup {
     use cluster::AdminState::{Drain, Maintenance, Ready};
     let name = &status.instance.name;
+    // Whoever takes a node out should know who is left.
+    let others = view.of(cluster::Service::ProxyNode).filter(|other| other.instance.name != *name && other.state == cluster::State::Usable);
+    let left = others.count();
     let button = |act: &str, word: &str| {
-        html! { button type="button" class="operate" data-act=(act) data-name=(name) aria-label={ (word) " " (name) } { (word) } }
+        html! { button type="button" class="operate" data-act=(act) data-name=(name) data-left=(left) aria-label={ (word) " " (name) } { (word) } }
     };
     html! {
         @if status.instance.service == cluster::Service::ProxyNode {
@@ -147,9 +164,11 @@ mod tests {
 
     #[test]
     fn buttons_offer_what_would_change_something() {
-        let mut status = crate::sample::instance(cluster::Service::ProxyNode, "n");
+        let view = crate::sample::view();
+        let mut status = crate::sample::instance(cluster::Service::ProxyNode, "proxy-node-1");
+        assert!(operations(&view, &status).into_string().contains("data-left=\"2\""), "two others are usable");
         let words = |status: &_| {
-            let text = operations(status).into_string();
+            let text = operations(&view, status).into_string();
             ["Enable", "Drain", "Disable"].into_iter().filter(|word| text.contains(&format!(">{word}<"))).collect::<Vec<_>>()
         };
         assert_eq!(words(&status), ["Drain", "Disable"]);

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{Region, Visitor};
+use super::{Login, Region, Visitor};
 use crate::door::assets;
 
 /// A page whose regions follow what happens.
@@ -70,7 +70,7 @@ fn header(visitor: &Visitor, live: Option<&Live<'_>>) -> Markup {
                 @if let Some((name, _)) = &visitor.operator {
                     span class="operator" { (name) }
                     button type="button" id="logout" { "Log out" }
-                } @else if visitor.may_log_in {
+                } @else if visitor.login != Login::Refused {
                     a class="button" href="/login" { "Log in" }
                 }
             }
@@ -95,6 +95,7 @@ fn confirmation() -> Markup {
             form method="dialog" {
                 h2 id="confirm-title" {}
                 p id="confirm-text" {}
+                p id="confirm-warning" class="problem" role="alert" {}
                 label for="confirm-reason" { "Why (for the audit record)" }
                 input id="confirm-reason" name="reason" maxlength="200" autocomplete="off";
                 div class="choices" {
@@ -112,7 +113,7 @@ pub fn login(visitor: &Visitor) -> Markup {
     let body = html! {
         section class="panel narrow" aria-labelledby="login-title" {
             h1 id="login-title" { "Log in" }
-            @if visitor.may_log_in {
+            @if visitor.login == Login::Open {
                 form id="login" {
                     label for="login-name" { "Name" }
                     input id="login-name" name="name" autocomplete="username" maxlength="63" required autofocus;
@@ -122,6 +123,10 @@ pub fn login(visitor: &Visitor) -> Markup {
                     button type="submit" class="primary" { "Log in" }
                 }
                 p class="quiet" { "People are added with " code { "shoal console passwd NAME" } "." }
+            } @else if visitor.login == Login::Nobody {
+                p { "Nobody has a password yet. " code { "shoal console passwd NAME --users FILE" } " makes one, with the file that this console was started with; \
+                     then load this page again." }
+                p class="quiet" { "With docker-compose: " code { "docker-compose run --rm console console passwd NAME" } }
             } @else {
                 p { "Passwords are not taken here, because this page is neither encrypted nor on a loopback address. Start the console with "
                     code { "--tls-cert" } " and " code { "--tls-key" } "." }

@@ -47,7 +47,7 @@ const MOST_LABELS: usize = 12;
 /// From left to right.
 #[must_use]
 pub fn across(scene: &Scene) -> Layout {
-    const X: [f64; 4] = [8.0, 236.0, 582.0, 880.0];
+    const X: [f64; 4] = [8.0, 214.0, 640.0, 960.0];
     const WIDTH: [f64; 4] = [130.0, 188.0, 188.0, 152.0];
     const HEIGHT: f64 = 62.0;
     const STEP: f64 = 82.0;
@@ -62,7 +62,7 @@ pub fn across(scene: &Scene) -> Layout {
         }
     }
     let lines = (0..scene.flows.len()).map(|flow| across_line(scene, &frames, flow)).collect();
-    Layout { width: 1040.0, height, frames, lines, letters: 21 }
+    Layout { width: 1120.0, height, frames, lines, letters: 21 }
 }
 
 fn across_line(scene: &Scene, frames: &[Frame], flow: usize) -> Line {

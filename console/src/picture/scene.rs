@@ -172,8 +172,8 @@ fn clients(view: &View) -> Actor {
     let frontends = || view.balancers.values().flat_map(|stats| &stats.frontends);
     let active: u64 = frontends().map(|frontend| frontend.active).sum();
     let rate = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { .. })));
-    let lines = vec![words::rate(rate), format!("{} connections", words::count(active))];
-    let label = format!("clients: {} requests, {active} connections", words::rate(rate));
+    let lines = vec![words::rate(rate), words::counted(active, "connection")];
+    let label = format!("clients: {} requests, {}", words::rate(rate), words::counted(active, "connection"));
     Actor { column: Column::Clients, title: "clients".into(), lines, look: None, linked: false, label }
 }
 
@@ -184,8 +184,8 @@ fn balancer(view: &View, drawn: &Drawn) -> Actor {
     };
     let active: u64 = view.balancers.get(name).map_or(0, |stats| stats.frontends.iter().map(|frontend| frontend.active).sum());
     let look = appearance(view, name);
-    let lines = vec![look.word.to_owned(), format!("{} connections", words::count(active))];
-    let label = format!("balancer {name}: {}, {active} connections", look.word);
+    let lines = vec![look.word.to_owned(), words::counted(active, "connection")];
+    let label = format!("balancer {name}: {}, {}", look.word, words::counted(active, "connection"));
     Actor { column: Column::Balancers, title: name.clone(), lines, look: Some(look), linked: true, label }
 }
 
