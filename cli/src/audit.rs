@@ -50,7 +50,7 @@ pub struct Options {
 
 pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::open(&options.target)?;
-    let mut instances = cluster.listing().await?.instances;
+    let mut instances = cluster.last_listing().await?.instances;
     instances.retain(|status| options.service.is_none_or(|service| status.instance.service == service));
     if instances.is_empty() {
         bail!("the registry lists no process to ask: see `shoal status`");

@@ -12,7 +12,7 @@ use cluster::{Service, State};
 use proto::backup::{CreateBackupRequest, ListBackupsRequest, VerifyBackupRequest, backup_service_client::BackupServiceClient};
 
 use crate::{
-    cluster::{Cluster, call, failed},
+    cluster::{Cluster, call},
     context::Target,
     output::{self, Format},
 };
@@ -37,6 +37,9 @@ instances. It is an ordinary archive: `tar --zstd -tf FILE` lists what is in it.
 pub struct Options {
     #[command(flatten)]
     target: Target,
+    /// Ask this backup-service, where several run; without it, the first by name that is well
+    #[arg(long, global = true, value_name = "NAME")]
+    on: Option<String>,
     #[command(subcommand)]
     action: Action,
 }
@@ -78,12 +81,12 @@ enum Action {
 /// # Errors
 /// The backup-service refuses or does not answer.
 pub async fn run(options: Options) -> Result<()> {
-    let open = || Cluster::open(&options.target);
+    let client = async || client(&Cluster::open(&options.target)?, options.on.as_deref()).await;
     match options.action {
-        Action::Create => create(&open()?).await,
-        Action::List { format } => list(&open()?, format).await,
-        Action::Verify { backup, format } => verify(&open()?, backup, format).await,
-        Action::Restore(wanted) => restore::run(&open()?, wanted).await,
+        Action::Create => create(client().await?).await,
+        Action::List { format } => list(client().await?, format).await,
+        Action::Verify { backup, format } => verify(client().await?, backup, format).await,
+        Action::Restore(wanted) => restore::run(client().await?, wanted).await,
         Action::RestorePki { archive, identity, to } => {
             let files = backup_service::pki::open(&archive, &identity, &to)?;
             output::print(&format!("{} files are in {}: {}", files.len(), to.display(), files.join(", ")))
@@ -91,19 +94,32 @@ pub async fn run(options: Options) -> Result<()> {
     }
 }
 
-/// A client of the one that runs.
-async fn client(cluster: &Cluster) -> Result<BackupServiceClient<ServiceChannel>> {
+type Client = BackupServiceClient<ServiceChannel>;
+
+/// The one that is asked: by name, or else the first that is well.
+async fn client(cluster: &Cluster, on: Option<&str>) -> Result<Client> {
+    if let Some(name) = on {
+        return cluster.backup(&cluster.instance(Service::BackupService, name).await?);
+    }
     let mut instances = cluster.instances(Service::BackupService).await?;
     // One that is lost stays listed for a while.
     instances.sort_by_key(|status| status.state != State::Usable);
-    let known = || anyhow!("no backup-service is registered: start one with `shoal serve backup-service`, see `shoal status`");
-    cluster.backup(instances.first().ok_or_else(known)?)
+    let none = || anyhow!("no backup-service is registered: start one with `shoal serve backup-service`, see `shoal status`");
+    let first = instances.first().ok_or_else(none)?;
+    let others: Vec<_> =
+        instances[1..].iter().filter(|status| status.state == State::Usable).map(|status| status.instance.name.as_str()).collect();
+    if !others.is_empty() {
+        let (name, others) = (&first.instance.name, others.join(", "));
+        output::remark(&format!("{name} is asked, which has what is in its own stores; --on asks another ({others})"));
+    }
+    cluster.backup(first)
 }
 
-async fn create(cluster: &Cluster) -> Result<()> {
-    let mut stream = call(SERVICE, client(cluster).await?.create_backup(CreateBackupRequest {})).await?;
+async fn create(mut client: Client) -> Result<()> {
+    let mut stream = call(SERVICE, client.create_backup(CreateBackupRequest {})).await?;
     let mut shown = Shown::on_stdout();
-    while let Some(message) = stream.message().await.map_err(|status| failed(SERVICE, &status))? {
+    loop {
+        let message = steps::next(&mut stream, "what was not finished counts for nothing: make another").await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
@@ -112,18 +128,18 @@ async fn create(cluster: &Cluster) -> Result<()> {
             return output::print(&format!("backup {} is made and verified: {size} in {}", backup.id, backup.stores.join(", ")));
         }
     }
-    Err(steps::cut())
 }
 
-async fn list(cluster: &Cluster, format: Format) -> Result<()> {
-    let answer = call(SERVICE, client(cluster).await?.list_backups(ListBackupsRequest {})).await?;
+async fn list(mut client: Client, format: Format) -> Result<()> {
+    let answer = call(SERVICE, client.list_backups(ListBackupsRequest {})).await?;
     output::show(&list::Backups::from(answer), format)
 }
 
-async fn verify(cluster: &Cluster, backup: String, format: Format) -> Result<()> {
-    let mut stream = call(SERVICE, client(cluster).await?.verify_backup(VerifyBackupRequest { backup })).await?;
+async fn verify(mut client: Client, backup: String, format: Format) -> Result<()> {
+    let mut stream = call(SERVICE, client.verify_backup(VerifyBackupRequest { backup })).await?;
     let mut shown = Shown::on_stderr();
-    while let Some(message) = stream.message().await.map_err(|status| failed(SERVICE, &status))? {
+    loop {
+        let message = steps::next(&mut stream, "verify it again").await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
@@ -131,5 +147,4 @@ async fn verify(cluster: &Cluster, backup: String, format: Format) -> Result<()>
             return output::show(&list::Backup::from(backup), format);
         }
     }
-    Err(steps::cut())
 }

@@ -1,6 +1,6 @@
 //! `shoal cache`: what the nodes' caches hold.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service};
 use comfy_table::Cell;
@@ -8,7 +8,7 @@ use proto::proxy::{CachedVariant, GetStatsRequest, GetStatsResponse, LookupCache
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, ask_all, call},
+    cluster::{Cluster, ask_all, call, one_of},
     context::Target,
     output::{self, Format, View},
 };
@@ -58,9 +58,14 @@ enum Action {
 
 pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::open(&options.target)?;
+    // To purge at nodes that were known once would leave out those that have come since.
+    let known = match options.action {
+        Action::Purge { .. } => cluster.instances(Service::ProxyNode).await.context("nothing was purged")?,
+        _ => cluster.last_instances(Service::ProxyNode).await?,
+    };
     let nodes = match &options.node {
-        Some(name) => vec![cluster.instance(Service::ProxyNode, name).await?],
-        None => cluster.instances(Service::ProxyNode).await?,
+        Some(name) => vec![one_of(known, Service::ProxyNode, name)?],
+        None => known,
     };
     if nodes.is_empty() {
         bail!("no proxy-node is registered: see `shoal status`");

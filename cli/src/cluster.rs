@@ -9,14 +9,16 @@ use chassis::{
 };
 use cluster::{InstanceStatus, Service};
 use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 use proto::{
     audit::audit_client::AuditClient, backup::backup_service_client::BackupServiceClient, balancer::balancer_client::BalancerClient,
-    config::config_service_client::ConfigServiceClient, health::health_checker_client::HealthCheckerClient,
-    proxy::proxy_node_client::ProxyNodeClient, registry::registry_client::RegistryClient,
+    config::config_service_client::ConfigServiceClient, follower::follower_client::FollowerClient,
+    health::health_checker_client::HealthCheckerClient, proxy::proxy_node_client::ProxyNodeClient,
+    registry::registry_client::RegistryClient,
 };
 use tonic::{Code, Response, Status};
 
-use crate::context::Target;
+use crate::{context::Target, memory::Memory, output};
 
 /// Longest wait for one answer.
 pub const ANSWER: Duration = Duration::from_secs(10);
@@ -30,6 +32,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 /// A cluster, seen by an operator.
 pub struct Cluster {
     operator: Operator,
+    memory: Memory,
 }
 
 impl Cluster {
@@ -38,7 +41,8 @@ impl Cluster {
     /// # Errors
     /// There is none, or the credentials cannot be used.
     pub fn open(target: &Target) -> Result<Self> {
-        Self::with(&target.find()?)
+        let context = target.find()?;
+        Ok(Self { memory: Memory::of(target, &context), ..Self::with(&context)? })
     }
 
     /// Prepares to speak to the cluster of this context.
@@ -46,7 +50,7 @@ impl Cluster {
     /// # Errors
     /// They cannot be read or do not fit together.
     pub fn with(context: &Context) -> Result<Self> {
-        Ok(Self { operator: context.connect()? })
+        Ok(Self { operator: context.connect()?, memory: Memory::default() })
     }
 
     /// The registry.
@@ -83,6 +87,11 @@ impl Cluster {
         Ok(AuditClient::new(self.operator.channel_to(status)?).max_decoding_message_size(16 << 20))
     }
 
+    /// What one process thinks of its configuration.
+    pub fn follower(&self, status: &InstanceStatus) -> Result<FollowerClient<ServiceChannel>> {
+        Ok(FollowerClient::new(self.operator.channel_to(status)?))
+    }
+
     /// One backup-service.
     pub fn backup(&self, service: &InstanceStatus) -> Result<BackupServiceClient<ServiceChannel>> {
         Ok(BackupServiceClient::new(self.operator.channel_to(service)?).max_decoding_message_size(16 << 20))
@@ -93,7 +102,36 @@ impl Cluster {
     /// # Errors
     /// It does not answer.
     pub async fn listing(&self) -> Result<Listing> {
-        Ok(self.operator.list().await?)
+        let listing = self.operator.list().await?;
+        self.memory.keep(&listing, Timestamp::now());
+        Ok(listing)
+    }
+
+    /// The same, or what it listed last when it does not answer: for commands that only look. How old that is goes to stderr.
+    ///
+    /// # Errors
+    /// It does not answer, and nothing is remembered.
+    pub async fn last_listing(&self) -> Result<Listing> {
+        let error = match self.listing().await {
+            Ok(listing) => return Ok(listing),
+            Err(error) => error,
+        };
+        let Ok((listing, at)) = self.memory.recall() else { return Err(error) };
+        let age = age(Timestamp::now().duration_since(at));
+        output::remark(&format!(
+            "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: it may have changed since"
+        ));
+        Ok(listing)
+    }
+
+    /// The instances of one service, by name, as [`Self::last_listing`] has them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn last_instances(&self, service: Service) -> Result<Vec<InstanceStatus>> {
+        let mut instances = self.last_listing().await?.instances;
+        instances.retain(|status| status.instance.service == service);
+        Ok(instances)
     }
 
     /// The instances of one service, by name.
@@ -111,12 +149,29 @@ impl Cluster {
     /// # Errors
     /// The registry does not answer or knows no such instance; the text lists the names of `service` that it knows.
     pub async fn instance(&self, service: Service, name: &str) -> Result<InstanceStatus> {
-        let mut instances = self.instances(service).await?;
-        let Some(place) = instances.iter().position(|status| status.instance.name == name) else {
-            let known: Vec<_> = instances.iter().map(|status| status.instance.name.as_str()).collect();
-            return Err(unknown(service.as_str(), name, &known));
-        };
-        Ok(instances.swap_remove(place))
+        one_of(self.instances(service).await?, service, name)
+    }
+}
+
+/// The instance with this name.
+///
+/// # Errors
+/// There is none; the text lists those that there are.
+pub fn one_of(mut instances: Vec<InstanceStatus>, service: Service, name: &str) -> Result<InstanceStatus> {
+    let Some(place) = instances.iter().position(|status| status.instance.name == name) else {
+        let known: Vec<_> = instances.iter().map(|status| status.instance.name.as_str()).collect();
+        return Err(unknown(service.as_str(), name, &known));
+    };
+    Ok(instances.swap_remove(place))
+}
+
+/// For people, as coarse as they think of it.
+fn age(age: SignedDuration) -> String {
+    match age.as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -204,6 +259,8 @@ pub fn silent(whom: &str) -> anyhow::Error {
 pub fn failed(whom: &str, status: &Status) -> anyhow::Error {
     let said = status.message().trim_end_matches('.');
     match status.code() {
+        // Who sends details was reached, and says itself what is wrong.
+        Code::Unavailable if !status.details().is_empty() => anyhow!("{said}"),
         Code::Unavailable | Code::Unknown => {
             anyhow!("{whom} cannot be reached ({}): see whether it runs (`shoal status`, its log)", explain(status))
         }

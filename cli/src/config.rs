@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod bundle;
+mod retry;
 mod revisions;
 mod rollout;
 
@@ -24,9 +25,13 @@ use crate::{
   shoal config validate my-bundle                          needs no cluster
   shoal config apply my-bundle -m 'block the new tracker'  validate, commit, roll out, wait for every node
   shoal config history
+  shoal config show released --file cluster.yaml > cluster.yaml
   shoal config diff released newest
   shoal config rollback 3                                  the content of revision 3 again, as a new revision
   shoal config rollout pause
+  shoal config retry proxy-node-3                          it rejected a revision by crashing, and the reason was another
+  shoal config drift                                       who does not run what it should, and why
+  shoal config schema > cluster.schema.json                for editors
 
 Revisions are named by id, a unique beginning of it, number, `newest` or `released`.")]
 pub struct Options {
@@ -50,9 +55,7 @@ enum Action {
         /// Directory with cluster.yaml
         directory: PathBuf,
         #[command(flatten)]
-        words: Words,
-        #[command(flatten)]
-        patience: Patience,
+        how: Applying,
     },
     /// List revisions, newest first
     History {
@@ -94,6 +97,8 @@ enum Action {
     },
     /// Follow, start, pause, resume or abort a rollout
     Rollout(rollout::Options),
+    /// Let a process try again what it rejected because it did not survive it
+    Retry(retry::Retry),
     /// Show nodes whose configuration is not the one assigned to them
     Drift {
         #[command(flatten)]
@@ -121,6 +126,18 @@ impl Words {
     }
 }
 
+/// How a bundle is applied.
+#[derive(Args)]
+pub struct Applying {
+    #[command(flatten)]
+    words: Words,
+    /// Make a revision and roll it out although nothing differs from the newest
+    #[arg(long)]
+    again: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
 /// How long to wait for the nodes.
 #[derive(Args, Clone, Copy)]
 pub struct Patience {
@@ -134,9 +151,9 @@ pub async fn run(options: Options) -> Result<()> {
     match options.action {
         Action::Validate { directory, format } => bundle::validate(&directory, format),
         Action::Schema => output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?),
-        Action::Apply { directory, words, patience } => {
+        Action::Apply { directory, how } => {
             let files = bundle::checked(&directory)?;
-            apply::apply(&open()?, files, words, patience).await
+            apply::apply(&open()?, files, how).await
         }
         Action::Rollback { revision, words, patience } => apply::rollback(&open()?, revision, words, patience).await,
         Action::History { limit, format } => revisions::history(&open()?, limit, format).await,
@@ -144,6 +161,7 @@ pub async fn run(options: Options) -> Result<()> {
         Action::Show { revision, file: Some(path), .. } => revisions::print_file(&open()?, revision, &path).await,
         Action::Diff { from, to, format } => revisions::diff(&open()?, from, to, format).await,
         Action::Drift { format } => revisions::drift(&open()?, format).await,
+        Action::Retry(retry) => retry::run(&open()?, retry).await,
         Action::Rollout(rollout) => rollout::run(&open()?, rollout).await,
     }
 }

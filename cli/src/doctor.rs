@@ -47,7 +47,8 @@ pub fn run(options: Options) -> ExitCode {
 async fn examine(options: Options) -> Result<u8> {
     let facts = gather::gather(&options.target).await?;
     let checks = check::LIST.iter().map(|(name, _)| *name).collect();
-    let report = finding::Report::new(facts.processes.len(), checks, check::all(&facts));
+    let names: Vec<_> = facts.processes.iter().map(|process| process.name.as_str()).collect();
+    let report = finding::Report::new(&names, checks, check::all(&facts));
     output::show(&report, options.format)?;
     Ok(report.exit_code())
 }

@@ -51,11 +51,13 @@ pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::open(&options.target)?;
     let client = options.client.to_string();
     let mut explanation = Explanation { request: format!("{} {}", request.method, request.target), ..Explanation::default() };
-    for balancer in cluster.instances(Service::Balancer).await? {
-        explanation.balancers.push(ask_balancer(&cluster, &balancer, &request, &client).await);
+    let everybody = cluster.last_listing().await?.instances;
+    let of = |service| everybody.iter().filter(move |status| status.instance.service == service);
+    for balancer in of(Service::Balancer) {
+        explanation.balancers.push(ask_balancer(&cluster, balancer, &request, &client).await);
     }
-    for node in cluster.instances(Service::ProxyNode).await? {
-        explanation.nodes.push(ask_node(&cluster, &node, &request, &client).await);
+    for node in of(Service::ProxyNode) {
+        explanation.nodes.push(ask_node(&cluster, node, &request, &client).await);
     }
     if explanation.nodes.iter().all(|node| node.failure.is_some()) && explanation.balancers.iter().all(|one| one.failure.is_some()) {
         let reason =

@@ -11,7 +11,11 @@ use clap::{Args, ValueEnum};
 use cluster::{InstanceStatus, Service};
 use proto::proxy::AccessKey;
 
-use crate::{cluster::Cluster, context::Target, output::Format};
+use crate::{
+    cluster::{Cluster, one_of},
+    context::Target,
+    output::Format,
+};
 
 /// Longest wait for one node's answer: a node that is frozen does not hold the others up for long.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -96,10 +100,10 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 async fn nodes(cluster: &Cluster, name: Option<&str>) -> Result<Vec<InstanceStatus>> {
+    let nodes = cluster.last_instances(Service::ProxyNode).await?;
     if let Some(name) = name {
-        return Ok(vec![cluster.instance(Service::ProxyNode, name).await?]);
+        return Ok(vec![one_of(nodes, Service::ProxyNode, name)?]);
     }
-    let nodes = cluster.instances(Service::ProxyNode).await?;
     if nodes.is_empty() {
         bail!("no proxy-node is registered: see `shoal status`");
     }

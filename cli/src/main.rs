@@ -15,10 +15,12 @@ mod config;
 mod console;
 mod context;
 mod doctor;
+mod examples;
 mod explain;
 mod exposition;
 mod lab;
 mod logs;
+mod memory;
 mod node;
 mod output;
 mod pki;
@@ -29,7 +31,7 @@ mod top;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A highly available cluster of caching forward proxies.
 #[derive(Parser)]
@@ -66,7 +68,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let matches = examples::dress(Cli::command()).get_matches();
+    let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match command {
         Command::Lab(options) => output::conclude(lab::run(options)),
         Command::Status(options) => output::conclude(cluster::block_on(status::run(options))),
         Command::Node(options) => output::conclude(cluster::block_on(node::run(options))),
@@ -89,17 +93,23 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn every_command_is_well_formed_and_shows_examples() {
-        let command = Cli::command();
-        command.clone().debug_assert();
-        for command in command.get_subcommands() {
-            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(examples.contains("Examples:") && examples.contains("  shoal "), "{} shows no examples", command.get_name());
+        Cli::command().debug_assert();
+        let shoal = examples::dress(Cli::command());
+        let shown = |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for command in shoal.get_subcommands() {
+            let (name, examples) = (command.get_name(), shown(command));
+            assert!(examples.contains("Examples:") && examples.contains("  shoal "), "{name} shows no examples");
+            // Only what is quoted cannot be continued on another line.
+            let long = examples.lines().find(|line| line.starts_with("  ") && line.chars().count() > 80 && !line.contains('\''));
+            assert_eq!(long, None, "{name}: nothing that can be pasted from a terminal of 80 columns");
+            for sub in command.get_subcommands().filter(|sub| name != "serve" && sub.get_name() != "help") {
+                let (sub, examples) = (sub.get_name(), shown(sub));
+                assert!(examples.contains(&format!("  shoal {name} {sub}")), "shoal {name} {sub} shows no example");
+            }
         }
     }
 }

@@ -1,14 +1,15 @@
 //! `shoal node`: what operators want of an instance, and how a host becomes one.
 
 mod enrol;
+mod wait;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service, State};
 use comfy_table::Cell;
 use proto::registry::{AdminState, SetAdminStateRequest};
 use serde::Serialize;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::{
     cluster::{ANSWER, Cluster, call, failed, silent, unknown},
@@ -23,7 +24,9 @@ use crate::{
   shoal node list
   shoal node drain proxy-node-2 --reason 'new disk'     finishes what it has, gets nothing new
   shoal node enable proxy-node-2
+  shoal node disable proxy-node-2 --reason 'its disk'   it gets nothing at all
   shoal node weight proxy-node-1 3                      without a number: back to its own weight
+  shoal node wait 3                                     until three proxy-nodes are usable; for scripts
   shoal node accept-losses proxy-node                   losses held back as implausible are real
   shoal node enrol proxy-node proxy-node-4 --address 10.0.0.17 --registry 10.0.0.5:7001    what a bare host needs to join")]
 pub struct Options {
@@ -57,6 +60,8 @@ enum Action {
         #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(cluster::instance::MAX_WEIGHT)))]
         value: Option<u32>,
     },
+    /// Wait until so many proxy-nodes are usable, or instances of another service
+    Wait(wait::Wait),
     /// Believe losses that are held back because they looked implausible
     AcceptLosses {
         /// Service whose losses are real
@@ -87,6 +92,7 @@ pub async fn run(options: Options) -> Result<()> {
         Action::Weight { named, value } => {
             change(&cluster()?, SetAdminStateRequest { weight: value, reset_weight: value.is_none(), ..request(named) }).await
         }
+        Action::Wait(wait) => wait::run(&wait, &cluster()?).await,
         Action::AcceptLosses { service } => accept_losses(&cluster()?, service).await,
         Action::Enrol(enrol) => enrol::run(&enrol, &options.target),
     }
@@ -102,14 +108,31 @@ async fn change(cluster: &Cluster, request: SetAdminStateRequest) -> Result<()> 
     let name = request.name.clone();
     let mut registry = cluster.registry();
     let answer = tokio::time::timeout(ANSWER, registry.set_admin_state(request)).await;
-    let status = match answer.map_err(|_| silent("the registry"))? {
+    let status = match answer.map_err(|_| unasked(&name, &silent("the registry")))? {
         Ok(answer) => answer.into_inner().status.unwrap_or_default(),
         Err(status) if status.code() == Code::NotFound => return Err(nobody(cluster, &name).await),
-        Err(status) => return Err(failed("the registry", &status)),
+        Err(status) => match failed("the registry", &status) {
+            error if is_away(&status) => return Err(unasked(&name, &error)),
+            error => return Err(error),
+        },
     };
     let status = InstanceStatus::try_from(status)?;
     let reasons = if status.reasons.is_empty() { String::new() } else { format!(" ({})", status.reasons.join("; ")) };
     output::print(&format!("{name} is {}{reasons}, weight {}", state_name(status.state), status.effective_weight))
+}
+
+/// Whether the registry was not asked at all, as far as can be known here: a refusal of its own, such as for a full disk, has details.
+fn is_away(status: &Status) -> bool {
+    let silent = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+    silent && status.details().is_empty()
+}
+
+/// The failure of a change that only the registry can make.
+fn unasked(name: &str, why: &anyhow::Error) -> anyhow::Error {
+    anyhow!(
+        "nothing is known to have changed for {name}: {why:#}. Only the registry changes admin states and weights; start it again (traffic flows \
+         without it) and repeat the command"
+    )
 }
 
 async fn nobody(cluster: &Cluster, name: &str) -> anyhow::Error {

@@ -1,6 +1,8 @@
 //! `shoal pki`: the cluster's own certificates.
 
+pub mod archive;
 mod provision;
+mod renew;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,6 +20,7 @@ use crate::output;
   shoal pki issue registry registry-1 --dir pki
   shoal pki issue proxy-node node-7 --dir pki --host node-7.example.com --host 10.0.0.17
   shoal pki issue operator ann --dir pki --validity 720h
+  shoal pki renew proxy-node-4 operator --dir pki        after most of a year: the same names, new certificates and keys
   shoal pki provision --dir pki registry balancer-1      each directory gets what the process of that name needs
 
 The authority's key (ca.key) issues everything: keep it where only you can read it. Processes need ca.crt, their own certificate and key, and
@@ -48,6 +51,21 @@ enum Action {
         /// Host name or address that other clients will check; may be repeated
         #[arg(long = "host", value_name = "HOST")]
         hosts: Vec<String>,
+        #[command(flatten)]
+        validity: Validity,
+    },
+    /// Make other certificates for who has one, with new keys: in place where the key is here, else an archive for the host that holds it.
+    /// Processes take them up without a restart
+    Renew {
+        /// Names of processes or operators
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Where the authority is
+        #[arg(long, value_name = "DIR", default_value = "pki")]
+        dir: PathBuf,
+        /// Where archives go
+        #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+        archives: PathBuf,
         #[command(flatten)]
         validity: Validity,
     },
@@ -84,6 +102,10 @@ pub fn run(options: Options) -> Result<()> {
         Action::Issue { role, name, dir, hosts, validity } => {
             let issued = pki::issue(&dir, role, &name, &hosts, now, validity.validity).map_err(Failure::from)?;
             report([&issued.cert, &issued.key])
+        }
+        Action::Renew { names, dir, archives, validity } => {
+            let lines = renew::run(&dir, &names, &archives, now, validity.validity)?;
+            output::print(&lines.join("\n"))
         }
         Action::Provision { directories, dir, validity } => {
             output::print(&provision::run(&dir, &directories, now, validity.validity)?.join("\n"))

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
   shoal serve registry --ca ca.crt --cert registry-1.crt --key registry-1.key
   shoal serve proxy-node --registry 10.0.0.5:7001 --ca ca.crt --cert node.crt --key node.key --cluster-key cluster.key
 
-Every flag can be given as SHOAL_<FLAG> in the environment.")]
+The help of each shows the variable for every flag: [env: SHOAL_…].")]
 pub struct Options {
     #[command(subcommand)]
     service: Process,

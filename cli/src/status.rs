@@ -1,14 +1,17 @@
 //! `shoal status`: who is there, who may serve, and why.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use anyhow::Result;
 use chassis::operator::Listing;
 use clap::Args;
 use cluster::{Endpoints, InstanceStatus, PoolGuard, Service, State};
 use comfy_table::Cell;
+use proto::balancer::{GetStatsRequest, Server, Standing, Stats};
 use serde::Serialize;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, ask_together},
     context::Target,
     output::{self, Format, View},
 };
@@ -26,9 +29,29 @@ pub struct Options {
     format: Format,
 }
 
+/// How long balancers are waited for: what they add is worth no more.
+const BALANCERS: Duration = Duration::from_secs(1);
+
 pub async fn run(options: Options) -> Result<()> {
-    let listing = Cluster::open(&options.target)?.listing().await?;
-    output::show(&Overview::from(listing), options.format)
+    let cluster = Cluster::open(&options.target)?;
+    let listing = cluster.last_listing().await?;
+    let balancers: Vec<_> = listing.instances.iter().filter(|status| status.instance.service == Service::Balancer).cloned().collect();
+    let told = ask_together(&balancers, BALANCERS, async |balancer| {
+        Ok(cluster.balancer(balancer)?.max_decoding_message_size(64 << 20).get_stats(GetStatsRequest {}).await)
+    })
+    .await;
+    // Who does not answer adds nothing: what the registry makes of it stands in its own row.
+    let stats: Vec<_> = told.into_iter().filter_map(|(_, answer)| answer.ok()?.stats).collect();
+    output::show(&Overview::from(listing).seen_by(&stats), options.format)
+}
+
+/// What a balancer says of a node that all balancers find unwell, so that it gets no request; none when one of them uses it, or nobody
+/// knows it.
+pub fn shunned<'a>(balancers: impl Iterator<Item = &'a Stats>, node: &str) -> Option<&'a Server> {
+    let seen = balancers.flat_map(|stats| &stats.backends).flat_map(|backend| &backend.servers);
+    let mut seen = seen.filter(|server| server.discovered && server.name == node).peekable();
+    let first = *seen.peek()?;
+    seen.all(|server| server.standing() == Standing::Unwell).then_some(first)
 }
 
 /// What the registry lists.
@@ -38,6 +61,8 @@ pub struct Overview {
     pub instances: Vec<Row>,
     /// Pools whose losses are held back.
     pub guards: Vec<PoolGuard>,
+    /// Names of nodes that every balancer finds unwell: they get no request, whatever the registry makes of them.
+    pub shunned: BTreeSet<String>,
 }
 
 /// One instance.
@@ -60,7 +85,19 @@ impl From<Listing> for Overview {
     fn from(listing: Listing) -> Self {
         let mut instances: Vec<_> = listing.instances.into_iter().map(Row::from).collect();
         instances.sort_by(|one, other| (place(one.service), &one.name).cmp(&(place(other.service), &other.name)));
-        Self { instances, guards: listing.guards }
+        Self { instances, guards: listing.guards, shunned: BTreeSet::new() }
+    }
+}
+
+impl Overview {
+    /// Adds what the balancers see: a node that the registry finds usable and that gets no request must not look well.
+    fn seen_by(mut self, balancers: &[Stats]) -> Self {
+        for row in self.instances.iter_mut().filter(|row| matches!(row.state, State::Usable | State::Suspect)) {
+            let Some(server) = shunned(balancers.iter(), &row.name) else { continue };
+            self.shunned.insert(row.name.clone());
+            row.reasons.insert(0, format!("every balancer finds it unwell: {}", server.reasons.join("; ")));
+        }
+        self
     }
 }
 
@@ -119,7 +156,7 @@ impl View for Overview {
                 name,
                 service,
                 address,
-                output::coloured(state_name(row.state)),
+                output::coloured(if self.shunned.contains(&row.name) { "unwell" } else { state_name(row.state) }),
                 Cell::new(revision),
                 Cell::new(row.weight),
                 Cell::new(row.reasons.join("; ")),
@@ -199,6 +236,36 @@ mod tests {
         assert!(first["reasons"].is_array());
         assert_eq!(value["instances"][1]["address"], "127.0.0.1:3128");
         assert_eq!(value["instances"][2]["address"], "127.0.0.1:1");
+    }
+
+    #[test]
+    fn a_node_that_every_balancer_finds_unwell_does_not_look_well() {
+        let server = |standing: Standing| Server {
+            name: "proxy-node-1".into(),
+            standing: standing.into(),
+            discovered: true,
+            reasons: vec!["check failed".into()],
+            ..Server::default()
+        };
+        let stats = |standings: &[Standing]| {
+            let servers = standings.iter().map(|standing| server(*standing)).collect();
+            Stats { backends: vec![proto::balancer::Backend { servers, ..Default::default() }], ..Stats::default() }
+        };
+        let unwell = || stats(&[Standing::Unwell]);
+        for (balancers, shunned) in [
+            (vec![], false),
+            (vec![stats(&[])], false),
+            (vec![unwell(), stats(&[Standing::Usable])], false),
+            (vec![unwell(), unwell()], true),
+            (vec![unwell(), stats(&[])], true),
+        ] {
+            let overview = overview().seen_by(&balancers);
+            let row = overview.instances.iter().find(|row| row.name == "proxy-node-1").unwrap();
+            assert_eq!((overview.shunned.contains(&row.name), row.state), (shunned, State::Usable), "{balancers:?}");
+            let text = overview.text();
+            assert_eq!(text.contains("every balancer finds it unwell: check failed"), shunned, "{text}");
+            assert_eq!(text.contains("  unwell  "), shunned, "{text}");
+        }
     }
 
     #[test]

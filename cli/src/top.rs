@@ -1,10 +1,11 @@
-//! `shoal top`: the whole cluster, live. [`gather`] asks, `sample` remembers, `model` and `table` say what is shown (pure), `app` takes keys
-//! (pure), `draw` draws.
+//! `shoal top`: the whole cluster, live. [`gather`] asks, `sample` remembers, `model`, `table` and `notes` say what is shown (pure), `app` takes
+//! keys (pure), `draw` draws.
 
 mod app;
 mod draw;
 mod gather;
 mod model;
+mod notes;
 mod sample;
 mod table;
 

@@ -103,7 +103,26 @@ pub fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
+/// How long ago that is: `, 3 h 20 min ago,`; nothing for what is no time.
+pub fn age(at: &str, now: jiff::Timestamp) -> String {
+    let Ok(at) = at.parse::<jiff::Timestamp>() else { return String::new() };
+    let minutes = now.duration_since(at).as_secs().max(0) / 60;
+    let text = match (minutes / (24 * 60), minutes / 60 % 24, minutes % 60) {
+        (0, 0, 0) => return ", a moment ago,".to_owned(),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    };
+    format!(", {text} ago,")
+}
+
 impl Part {
+    /// By what it is; what is said in words is not counted, too.
+    pub fn items(&self) -> BTreeMap<String, String> {
+        let counts = self.counts.iter().map(|(what, count)| (what.clone(), count.to_string()));
+        counts.chain(self.facts.clone()).collect()
+    }
+
     /// In one line.
     pub fn line(&self) -> String {
         let counts = self.counts.iter().map(|(what, count)| format!("{what} {count}"));
@@ -156,5 +175,26 @@ impl View for Backup {
             text.push_str(&format!("\n  {}", part.line()));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_for_people() {
+        let now = "2026-11-22T03:00:00Z".parse().unwrap();
+        for (at, said) in [
+            ("2026-11-22T02:59:30Z", ", a moment ago,"),
+            ("2026-11-22T02:18:00Z", ", 42 min ago,"),
+            ("2026-11-21T23:30:00Z", ", 3 h 30 min ago,"),
+            ("2026-11-19T01:00:00Z", ", 3 d 2 h ago,"),
+            // Made by somebody whose clock is ahead.
+            ("2026-11-22T03:00:30Z", ", a moment ago,"),
+            ("", ""),
+        ] {
+            assert_eq!(age(at, now), said, "{at}");
+        }
     }
 }

@@ -1,19 +1,25 @@
 //! `shoal backup restore`: the plan, the question, the steps.
 
-use std::io::{BufRead, IsTerminal};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, IsTerminal},
+    time::Instant,
+};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use comfy_table::Cell;
+use jiff::Timestamp;
 use proto::backup::{self as pb, PlanRestoreRequest, RestoreRequest};
 use serde::Serialize;
 
 use super::{
-    SERVICE, client,
-    list::{Backup, Part},
+    Client, SERVICE,
+    list::{self, Backup, Part},
     steps::{self, Shown},
 };
 use crate::{
-    cluster::{Cluster, call, failed},
+    cluster::call,
     output::{self, Format, View},
 };
 
@@ -58,21 +64,36 @@ impl From<pb::Plan> for Plan {
 
 impl View for Plan {
     fn text(&self) -> String {
-        let mut lines = vec![format!(
-            "backup {}, made at {} by {} ({}):",
-            self.backup.id,
-            self.backup.created_at.clone().unwrap_or_default(),
-            self.backup.created_by,
-            self.backup.reason
-        )];
-        lines.extend(self.backup.parts.iter().map(|part| format!("  {}", part.line())));
-        lines.push("what is there now:".to_owned());
-        lines.extend(self.present.iter().map(|part| format!("  {}", part.line())));
-        lines.push("what changes:".to_owned());
-        lines.extend(self.changes.iter().map(|change| format!("  {change}")));
-        lines.push("what is not restored:".to_owned());
-        lines.extend(self.left_out.iter().map(|left| format!("  {left}")));
+        let Backup { id, created_by, reason, .. } = &self.backup;
+        let made = self.backup.created_at.clone().unwrap_or_default();
+        let age = list::age(&made, Timestamp::now());
+        let mut lines = vec![format!("backup {id}, made {made}{age} by {created_by} ({reason})"), String::new()];
+        lines.push(output::table(
+            &["SERVICE", "WHAT", "IN THE BACKUP", "NOW"],
+            self.rows().into_iter().map(|row| row.map(Cell::new).into()),
+        ));
+        for (heading, said) in [("What changes:", &self.changes), ("What is not restored:", &self.left_out)] {
+            lines.extend([String::new(), heading.to_owned()]);
+            lines.extend(said.iter().map(|said| format!("  - {said}")));
+        }
         lines.join("\n")
+    }
+}
+
+impl Plan {
+    /// What there is in the backup and now, side by side: service, what, there, here.
+    fn rows(&self) -> Vec<[String; 4]> {
+        let mut rows = Vec::new();
+        for part in &self.backup.parts {
+            let (then, none) = (part.items(), BTreeMap::new());
+            let now = self.present.iter().find(|present| present.service == part.service).map_or(none, Part::items);
+            let names: BTreeSet<_> = then.keys().chain(now.keys()).cloned().collect();
+            for name in names {
+                let said = |items: &BTreeMap<String, String>| items.get(&name).cloned().unwrap_or_else(|| "–".to_owned());
+                rows.push([part.service.clone(), name.clone(), said(&then), said(&now)]);
+            }
+        }
+        rows
     }
 }
 
@@ -80,8 +101,8 @@ impl View for Plan {
 ///
 /// # Errors
 /// It is refused, before anything is touched; or it ended in the middle, and the text says what to do.
-pub async fn run(cluster: &Cluster, options: Options) -> Result<()> {
-    let plan = plan(cluster, options.backup, options.adopt).await?;
+pub async fn run(mut client: Client, options: Options) -> Result<()> {
+    let plan = plan(&mut client, options.backup, options.adopt).await?;
     let (id, sha256) = (plan.backup.id.clone(), plan.backup.sha256.clone());
     output::show(&plan, options.format)?;
     if options.dry_run {
@@ -90,27 +111,37 @@ pub async fn run(cluster: &Cluster, options: Options) -> Result<()> {
     if !options.yes && !confirmed(&id)? {
         bail!("nothing was changed");
     }
-    let mut stream =
-        call(SERVICE, client(cluster).await?.restore(RestoreRequest { backup: id.clone(), sha256, adopt: options.adopt })).await?;
-    let mut shown = Shown::on_stdout();
-    while let Some(message) = stream.message().await.map_err(|status| failed(SERVICE, &status))? {
+    output::print("")?;
+    let mut stream = call(SERVICE, client.restore(RestoreRequest { backup: id.clone(), sha256, adopt: options.adopt })).await?;
+    let (mut shown, begun) = (Shown::on_stdout(), Instant::now());
+    loop {
+        let message = tokio::select! {
+            message = steps::next(&mut stream, "run the same restore again: it goes to the end") => message?,
+            _ = tokio::signal::ctrl_c() => {
+                bail!(
+                    "interrupted: the restore goes on in the cluster; `shoal audit` tells how it ended, and running the same restore again goes \
+                     to the end"
+                )
+            }
+        };
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
         if let Some(before) = message.before {
             return output::print(&format!(
-                "backup {id} is restored; what was there before is backup {0} (`shoal backup restore {0}` goes back)",
+                "backup {id} is restored, in {:.1} s; what was there before is backup {1} (`shoal backup restore {1}` goes back)",
+                begun.elapsed().as_secs_f32(),
                 before.id
             ));
         }
     }
-    Err(steps::cut())
 }
 
-async fn plan(cluster: &Cluster, backup: String, adopt: bool) -> Result<Plan> {
-    let mut stream = call(SERVICE, client(cluster).await?.plan_restore(PlanRestoreRequest { backup, adopt })).await?;
+async fn plan(client: &mut Client, backup: String, adopt: bool) -> Result<Plan> {
+    let mut stream = call(SERVICE, client.plan_restore(PlanRestoreRequest { backup, adopt })).await?;
     let mut shown = Shown::on_stderr();
-    while let Some(message) = stream.message().await.map_err(|status| failed(SERVICE, &status))? {
+    loop {
+        let message = steps::next(&mut stream, "nothing was changed: plan it again").await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
@@ -118,7 +149,6 @@ async fn plan(cluster: &Cluster, backup: String, adopt: bool) -> Result<Plan> {
             return Ok(plan.into());
         }
     }
-    Err(steps::cut())
 }
 
 /// Asks on a terminal; where there is nobody to ask, the answer is no.
@@ -131,4 +161,30 @@ fn confirmed(id: &str) -> Result<bool> {
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stands_beside_what_is() {
+        let part = |counts: &[(&str, u64)], facts: &[(&str, &str)]| pb::Part {
+            service: "registry".into(),
+            counts: counts.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect(),
+            facts: facts.iter().map(|(what, said)| ((*what).to_owned(), (*said).to_owned())).collect(),
+            size: 0,
+        };
+        let backup = pb::Backup {
+            id: "20260101T000000Z-000001".into(),
+            parts: vec![part(&[("instances", 3), ("admin states", 1)], &[("admin states", "a drain (new disk)")])],
+            ..Default::default()
+        };
+        let present = vec![part(&[("instances", 2)], &[])];
+        let changes = vec!["a: drain (new disk) (now ready)".to_owned()];
+        let plan = Plan::from(pb::Plan { backup: Some(backup), present, changes, left_out: Vec::new() });
+        // What is said in words is not counted, too.
+        assert_eq!(plan.rows(), [["registry", "admin states", "a drain (new disk)", "–"], ["registry", "instances", "3", "2"]]);
+        assert!(plan.text().contains("What changes:\n  - a: drain"), "{}", plan.text());
+    }
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use chassis::connect::explain;
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::backup::{Step, StepState};
+use tonic::{Code, Streaming};
 
-use crate::output;
+use super::SERVICE;
+use crate::{cluster::failed, output};
 
 /// Shows steps.
 pub struct Shown {
@@ -71,7 +74,17 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// The stream ended before its end.
-pub fn cut() -> anyhow::Error {
-    anyhow!("the backup-service ended in the middle: what was begun may go on, see `shoal backup list` and its log")
+/// The next message of a stream. `remedy` is what to do when the backup-service is lost in the middle of it.
+///
+/// # Errors
+/// It refuses, or was lost.
+pub async fn next<M>(stream: &mut Streaming<M>, remedy: &str) -> Result<M> {
+    let lost =
+        |why: &str| anyhow!("the backup-service was lost in the middle ({why}): see whether it runs (`shoal status`, its log); {remedy}");
+    match stream.message().await {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(lost("it ended without an answer")),
+        Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) => Err(lost(&explain(&status))),
+        Err(status) => Err(failed(SERVICE, &status)),
+    }
 }

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use proto::config::{
-    CommitHeader, CommitRequest, FileChunk, GetRevisionRequest, Revision, RollbackRequest, StartRolloutRequest, ValidateRequest,
-    commit_request::Part,
+    CommitHeader, CommitRequest, CommitResponse, FileChunk, GetRevisionRequest, Revision, RollbackRequest, StartRolloutRequest,
+    ValidateRequest, commit_request::Part,
 };
 use tokio::time::timeout;
 use tonic::Code;
 
 use super::{
-    Patience, Words,
+    Applying, Patience, Words,
     bundle::{Files, Findings},
     rollout,
 };
@@ -26,9 +26,19 @@ const SERVICE: &str = "the config-service";
 ///
 /// # Errors
 /// The config-service or a node refuses, or the nodes take too long.
-pub async fn apply(cluster: &Cluster, files: Files, words: Words, patience: Patience) -> Result<()> {
-    let revision = commit(cluster, &files, words).await?;
-    output::print(&format!("committed revision {} ({})", revision.number, revision.id))?;
+pub async fn apply(cluster: &Cluster, files: Files, how: Applying) -> Result<()> {
+    let Applying { words, again, patience } = how;
+    let CommitResponse { revision, unchanged, .. } = store(cluster, &files, words, again).await?;
+    let revision = revision.unwrap_or_default();
+    match unchanged {
+        true if revision.released => {
+            let called = format!("revision {} ({})", revision.number, revision.id);
+            return output::print(&format!("unchanged: {called} is already released, nothing to do (--again makes another of it)"));
+        }
+        // Its rollout failed, was aborted, or never began.
+        true => output::print(&format!("unchanged: revision {} ({}) is committed and not released", revision.number, revision.id))?,
+        false => output::print(&format!("committed revision {} ({})", revision.number, revision.id))?,
+    }
     roll_out(cluster, &revision, patience).await
 }
 
@@ -38,8 +48,14 @@ pub async fn apply(cluster: &Cluster, files: Files, words: Words, patience: Pati
 /// As [`apply`].
 pub async fn rollback(cluster: &Cluster, revision: String, words: Words, patience: Patience) -> Result<()> {
     let request = RollbackRequest { revision, author: words.author, message: words.message };
-    let revision = call(SERVICE, cluster.config().await?.rollback(request)).await?.revision.unwrap_or_default();
-    output::print(&format!("committed revision {} ({}): {}", revision.number, revision.id, revision.message))?;
+    let answer = call(SERVICE, cluster.config().await?.rollback(request)).await?;
+    let revision = answer.revision.unwrap_or_default();
+    let called = format!("revision {} ({})", revision.number, revision.id);
+    match answer.unchanged {
+        true if revision.released => return output::print(&format!("unchanged: {called} has this content and is released, nothing to do")),
+        true => output::print(&format!("unchanged: {called} has this content and is not released"))?,
+        false => output::print(&format!("committed {called}: {}", revision.message))?,
+    }
     roll_out(cluster, &revision, patience).await
 }
 
@@ -49,24 +65,24 @@ async fn roll_out(cluster: &Cluster, revision: &Revision, patience: Patience) ->
     rollout::follow(cluster, rollout.unwrap_or_default(), patience.timeout).await
 }
 
-/// Stores a bundle as the newest revision, after the config-service has looked through it.
+/// Stores a bundle as the newest revision, after the config-service has looked through it; the newest itself when it has this content.
 ///
 /// # Errors
 /// It has errors, or somebody else was faster.
 pub async fn commit(cluster: &Cluster, files: &Files, words: Words) -> Result<Revision> {
+    Ok(store(cluster, files, words, false).await?.revision.unwrap_or_default())
+}
+
+async fn store(cluster: &Cluster, files: &Files, words: Words, again: bool) -> Result<CommitResponse> {
     let mut service = cluster.config().await?;
     let validated: Vec<_> = pieces(files).map(|chunk| ValidateRequest { chunk: Some(chunk) }).collect();
     let found = Findings::from_wire(call(SERVICE, service.validate(tokio_stream::iter(validated))).await?.problems);
     found.verdict().inspect_err(|_| found.remark())?;
-    let header = CommitHeader {
-        parent: find(cluster, "newest").await?.unwrap_or_default().id,
-        author: words.author,
-        message: words.message,
-        again: false,
-    };
+    let parent = find(cluster, "newest").await?.unwrap_or_default().id;
+    let header = CommitHeader { parent, author: words.author, message: words.message, again };
     let mut parts = vec![CommitRequest { part: Some(Part::Header(header)) }];
     parts.extend(pieces(files).map(|chunk| CommitRequest { part: Some(Part::Chunk(chunk)) }));
-    Ok(call(SERVICE, service.commit(tokio_stream::iter(parts))).await?.revision.unwrap_or_default())
+    call(SERVICE, service.commit(tokio_stream::iter(parts))).await
 }
 
 /// The revision that goes by `name`, if there is one.

@@ -1,7 +1,7 @@
 //! A directory becomes a bundle; what is wrong with it becomes lines that editors understand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -12,24 +12,43 @@ use serde::Serialize;
 
 use crate::output::{self, Format, View};
 
+/// What makes a directory a bundle.
+const MAIN: &str = "cluster.yaml";
+
 /// Content by path inside the bundle.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Reads a bundle's directory: all files except hidden ones and editors' backups.
+/// Reads a bundle's directory: all files except hidden ones and editors' backups. Links are followed as long as they stay inside: what is read
+/// here is uploaded, and nobody means to upload what lies elsewhere.
 ///
 /// # Errors
-/// It is no directory or cannot be read.
+/// It is no bundle's directory, cannot be read, or holds what leads out of it.
 pub fn read(directory: &Path) -> Result<Files> {
     if !directory.is_dir() {
         bail!("{} is not a directory: give the directory that holds cluster.yaml", directory.display());
     }
+    // Before the rest, which may be large, is read in vain.
+    if !directory.join(MAIN).is_file() {
+        bail!("{} holds no {MAIN}: give the directory of a bundle", directory.display());
+    }
+    let root = real(directory)?;
     let mut files = Files::new();
-    let mut open = vec![directory.to_owned()];
+    let (mut open, mut entered) = (vec![directory.to_owned()], BTreeSet::from([root.clone()]));
     while let Some(folder) = open.pop() {
         for path in visible(&folder)? {
+            let meant = real(&path)?;
+            if !meant.starts_with(&root) {
+                bail!("{} leads out of the bundle, to {}: put the file itself there", path.display(), meant.display());
+            }
             if path.is_dir() {
+                if !entered.insert(meant.clone()) {
+                    bail!("{} is another way to {}: remove it", path.display(), meant.display());
+                }
                 open.push(path);
                 continue;
+            }
+            if !path.is_file() {
+                bail!("{} is neither a file nor a directory: remove it", path.display());
             }
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let inside = path.strip_prefix(directory)?.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?;
@@ -37,6 +56,10 @@ pub fn read(directory: &Path) -> Result<Files> {
         }
     }
     Ok(files)
+}
+
+fn real(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -214,5 +237,30 @@ mod tests {
         let files = read(scratch.path()).unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/blocked.txt"]);
         assert!(read(&scratch.path().join("cluster.yaml")).unwrap_err().to_string().contains("holds cluster.yaml"));
+    }
+
+    #[test]
+    fn links_stay_inside_and_nothing_but_files_is_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = |path: &str| scratch.path().join(path);
+        let refused = || read(&place("bundle")).unwrap_err().to_string();
+        std::fs::create_dir_all(place("bundle/..data/lists")).unwrap();
+        assert!(refused().contains("holds no cluster.yaml"));
+        std::fs::write(place("secret"), "x").unwrap();
+        std::fs::write(place("bundle/..data/cluster.yaml"), "version: 1").unwrap();
+        std::fs::write(place("bundle/..data/lists/a.txt"), "a.example").unwrap();
+        let link = |to: &str, from: &str| std::os::unix::fs::symlink(to, place(from)).unwrap();
+        // As a ConfigMap is mounted.
+        link("..data/cluster.yaml", "bundle/cluster.yaml");
+        link("..data/lists", "bundle/lists");
+        assert_eq!(read(&place("bundle")).unwrap().keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/a.txt"]);
+        for (to, said) in [("../secret", "leads out of the bundle"), (".", "is another way to"), ("nowhere", "cannot read")] {
+            link(to, "bundle/z");
+            assert!(refused().contains(said), "{to}: {}", refused());
+            std::fs::remove_file(place("bundle/z")).unwrap();
+        }
+        let socket = std::os::unix::net::UnixListener::bind(place("bundle/z")).unwrap();
+        assert!(refused().contains("neither a file nor a directory"), "{}", refused());
+        drop(socket);
     }
 }

@@ -54,7 +54,8 @@ pub async fn history(cluster: &Cluster, limit: u32, format: Format) -> Result<()
 impl View for History {
     fn text(&self) -> String {
         if self.revisions.is_empty() {
-            return "There is no revision yet: `shoal config apply DIR` makes the first.".to_owned();
+            return "There is no revision yet: `shoal config apply DIR` makes the first, `shoal backup restore` brings back what was lost."
+                .to_owned();
         }
         let rows = self.revisions.iter().map(|row| {
             let author = if row.author.is_empty() { &row.committer } else { &row.author };

@@ -103,8 +103,13 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Duration) -> 
     let mut printed = Printed::default();
     let mut latest = rollout;
     printed.print(&latest)?;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     while !is_over(latest.state()) {
-        let watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed)).await;
+        let watched = tokio::select! {
+            watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed)) => watched,
+            _ = &mut interrupted => bail!("{}", goes_on(&latest)),
+        };
         match watched {
             Ok(Ok(Some(rollout))) => latest = rollout,
             Err(_) => bail!("the rollout is not over after {} s: see `shoal config rollout` and `shoal config drift`", patience.as_secs()),
@@ -112,7 +117,16 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Duration) -> 
             Ok(Ok(None) | Err(_)) => tokio::time::sleep(PAUSE).await,
         }
     }
-    conclude(&latest)
+    output::print(&conclusion(&latest)?)
+}
+
+/// What whoever stops looking should know.
+fn goes_on(rollout: &Rollout) -> String {
+    let number = rollout.revision.as_ref().map_or(0, |revision| revision.number);
+    format!(
+        "interrupted: the rollout of revision {number} goes on in the cluster; `shoal config rollout` shows it, `shoal config rollout abort` gives \
+         every node back what it had"
+    )
 }
 
 /// Prints what changes until the rollout is over, and answers with its end; with none when the stream ends before.
@@ -133,11 +147,18 @@ fn is_over(state: RolloutState) -> bool {
     matches!(state, RolloutState::Done | RolloutState::Failed | RolloutState::Aborted)
 }
 
-fn conclude(rollout: &Rollout) -> Result<()> {
-    let applied = rollout.nodes.iter().filter(|node| node.state() == NodeRolloutState::Applied).count();
+fn conclusion(rollout: &Rollout) -> Result<String> {
+    let of = |state| rollout.nodes.iter().filter(move |node| node.state() == state);
+    let applied = of(NodeRolloutState::Applied).count();
+    let gone: Vec<_> = of(NodeRolloutState::Gone).map(|node| node.name.as_str()).collect();
+    let without = match gone.as_slice() {
+        [] => String::new(),
+        [one] => format!("; {one} went away meanwhile and does not have it: it gets it when it is back, see `shoal status`"),
+        _ => format!("; {} went away meanwhile and do not have it: they get it when they are back, see `shoal status`", gone.join(", ")),
+    };
     let revision = rollout.revision.clone().unwrap_or_default();
     match rollout.state() {
-        RolloutState::Done => output::print(&format!("revision {} is in force on {applied} processes", revision.number)),
+        RolloutState::Done => Ok(format!("revision {} is in force on {applied} processes{without}", revision.number)),
         RolloutState::Aborted => bail!("the rollout of revision {} was aborted: {}", revision.number, rollout.explanation),
         _ => bail!("revision {} was not rolled out: {}", revision.number, rollout.explanation),
     }
@@ -281,5 +302,17 @@ mod tests {
         assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])), Vec::<String>::new());
         let news = printed.news(&rollout(&[("a", Applied), ("b", Rejected)]));
         assert!(news.len() == 1 && news[0].contains('b') && news[0].contains("rejected"), "{news:?}");
+    }
+
+    #[test]
+    fn the_end_names_who_does_not_have_it() {
+        use NodeRolloutState::{Applied, Gone};
+        let done = |states: &[(&str, NodeRolloutState)]| Rollout { state: RolloutState::Done.into(), ..rollout(states) };
+        assert_eq!(conclusion(&done(&[("a", Applied), ("b", Applied)])).unwrap(), "revision 0 is in force on 2 processes");
+        let one = conclusion(&done(&[("a", Applied), ("b", Gone)])).unwrap();
+        assert!(one.contains("on 1 processes; b went away meanwhile"), "{one}");
+        assert!(conclusion(&done(&[("a", Gone), ("b", Gone)])).unwrap().contains("a, b went away"));
+        let failed = Rollout { state: RolloutState::Failed.into(), explanation: "b refused it".into(), ..rollout(&[]) };
+        assert!(conclusion(&failed).unwrap_err().to_string().contains("b refused it"));
     }
 }

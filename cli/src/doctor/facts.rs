@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis::certificate::Certificate;
-use cluster::{InstanceStatus, PoolGuard, Service};
+use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
 use proto::balancer::Stats;
 
@@ -31,14 +31,29 @@ pub struct Facts {
     pub operator: Answer<Certificate>,
     /// The authority's.
     pub authorities: Answer<Vec<Certificate>>,
-    /// What the backup-service says; none: there is none.
+    /// What the backup-service says; none: there is none, or nobody could say.
     pub backups: Option<Answer<Backups>>,
+    /// The directory of the authority and its key, when they are on this machine.
+    pub pki: Option<String>,
+}
+
+impl Facts {
+    /// The newest backup that can be restored.
+    pub fn way_back(&self) -> Option<&Backup> {
+        self.backups.as_ref()?.as_ref().ok()?.newest.as_ref()
+    }
+
+    /// One process by name.
+    pub fn process(&self, name: &str) -> Option<&Process> {
+        self.processes.iter().find(|process| process.name == name)
+    }
 }
 
 /// The registry's list.
 #[derive(Clone, Debug, Default)]
 pub struct Register {
     pub guards: Vec<PoolGuard>,
+    pub cluster_id: String,
 }
 
 /// What the config-service says.
@@ -55,10 +70,46 @@ pub struct Configuration {
 /// The backups.
 #[derive(Clone, Debug, Default)]
 pub struct Backups {
-    /// When the newest that can be restored was made.
-    pub newest: Option<Timestamp>,
+    /// The newest that can be restored; what a restore put aside before it began does not count.
+    pub newest: Option<Backup>,
     /// Id and problem of those that cannot be restored.
     pub damaged: Vec<(String, String)>,
+}
+
+/// One backup.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    pub made: Timestamp,
+    /// Of which cluster; empty: it does not say.
+    pub cluster_id: String,
+}
+
+/// A port besides gRPC and admin HTTP.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub purpose: String,
+    pub address: String,
+    pub open: Open,
+}
+
+/// Whether a port takes connections from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Open {
+    Yes,
+    /// Its machine answers, and nothing listens there.
+    Refused,
+    /// Nothing answers; why, in words.
+    Unreached(String),
+}
+
+/// A request that a node has answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// By the node's clock.
+    pub at: Timestamp,
+    pub method: String,
+    pub url: String,
+    pub status: u32,
 }
 
 /// One process.
@@ -79,7 +130,11 @@ pub struct Process {
     /// None: it speaks without TLS.
     pub certificate: Answer<Option<Certificate>>,
     /// Its other ports: purpose, address, and whether they take connections from here.
-    pub ports: Vec<(String, String, Answer<()>)>,
+    pub ports: Vec<Port>,
+    /// Of a node: the last requests that it answered, oldest first; health checks are not among them.
+    pub answered: Vec<Answered>,
+    /// Of a node: where the last of them that failed was to go, as the node explains it: `parent 10.0.0.9:3128`.
+    pub failed_on: Option<String>,
 }
 
 /// A reading of another clock.
@@ -93,6 +148,13 @@ pub struct Reading {
     pub took: Duration,
 }
 
+impl Answered {
+    /// Whether the client got an error that is not its own.
+    pub fn has_failed(&self) -> bool {
+        self.status >= 500
+    }
+}
+
 impl Process {
     /// Whether anything of it answered.
     pub fn answers(&self) -> bool {
@@ -102,6 +164,29 @@ impl Process {
     /// What to look at when something is wrong with it.
     pub fn log_hint(&self) -> String {
         self.log.as_ref().map_or_else(|| format!("the log of {}", self.name), Clone::clone)
+    }
+
+    /// Why nothing of it answers, if nothing does: once when both ports say the same.
+    pub fn silence(&self) -> Option<String> {
+        match (&self.grpc, &self.ready) {
+            (Err(grpc), Err(admin)) if grpc == admin => Some(grpc.clone()),
+            (Err(grpc), Err(admin)) => Some(format!("gRPC: {grpc}; admin HTTP: {admin}")),
+            _ => None,
+        }
+    }
+
+    pub fn state(&self) -> Option<State> {
+        Some(self.listed.as_ref()?.state)
+    }
+
+    /// It said that it stops, and nobody has started it again.
+    pub fn was_stopped(&self) -> bool {
+        self.listed.as_ref().is_some_and(|status| status.state == State::Draining && status.admin_state == AdminState::Ready)
+    }
+
+    /// Whether it is to be taken for gone: what else is wrong with it follows from that.
+    pub fn is_away(&self) -> bool {
+        !self.answers() || self.state() == Some(State::Lost)
     }
 }
 
@@ -122,6 +207,8 @@ pub mod tests {
             clock: Some(Reading { ahead: 0.0, exact_to: 0.001, took: Duration::from_millis(2) }),
             certificate: Ok(Some(certificate(90, 300))),
             ports: Vec::new(),
+            answered: Vec::new(),
+            failed_on: None,
         }
     }
 
@@ -171,6 +258,7 @@ pub mod tests {
             operator: Ok(certificate(90, 300)),
             authorities: Ok(vec![certificate(900, 3000)]),
             backups: None,
+            pki: None,
         }
     }
 }

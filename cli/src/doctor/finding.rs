@@ -1,6 +1,7 @@
 //! What a check found: how bad, where, what, and what to do about it.
 
-use comfy_table::{Cell, Color};
+use std::io::IsTerminal;
+
 use serde::Serialize;
 
 use crate::output::{self, View};
@@ -26,11 +27,12 @@ impl Severity {
         }
     }
 
-    const fn colour(self) -> Color {
+    /// As a terminal is told.
+    const fn colour(self) -> &'static str {
         match self {
-            Self::Info => Color::Blue,
-            Self::Warning => Color::Yellow,
-            Self::Critical => Color::Red,
+            Self::Info => "\u{1b}[34m",
+            Self::Warning => "\u{1b}[33;1m",
+            Self::Critical => "\u{1b}[31;1m",
         }
     }
 }
@@ -67,8 +69,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts the same finding about several instances together and the worst first.
-    pub fn new(processes: usize, checks: Vec<&'static str>, found: Vec<Finding>) -> Self {
+    /// Puts the same finding about several instances together and the worst first; then what concerns the whole cluster, then processes in the
+    /// order of `processes`.
+    pub fn new(processes: &[&str], checks: Vec<&'static str>, found: Vec<Finding>) -> Self {
         let mut findings: Vec<Finding> = Vec::new();
         for new in found {
             let same = |known: &&mut Finding| {
@@ -79,9 +82,10 @@ impl Report {
                 None => findings.push(new),
             }
         }
-        findings.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| one.subjects.cmp(&other.subjects)));
+        let place = |finding: &Finding| finding.subjects.first().and_then(|first| processes.iter().position(|name| name == first));
+        findings.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| place(one).cmp(&place(other))));
         let worst = findings.iter().map(|finding| finding.severity).max();
-        Self { findings, processes, checks, worst }
+        Self { findings, processes: processes.len(), checks, worst }
     }
 
     /// 0 when nothing needs to be done, 1 after a warning, 2 when something fails.
@@ -94,6 +98,11 @@ impl Report {
     }
 }
 
+/// `1 error`, `2 errors`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Names for people: the first ones, and how many there are beside them.
 fn few(subjects: &[String]) -> String {
     match subjects {
@@ -102,25 +111,68 @@ fn few(subjects: &[String]) -> String {
     }
 }
 
-impl View for Report {
-    fn text(&self) -> String {
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+/// What a finding looks like: as wide as asked for, or every sentence on a line of its own.
+fn block(finding: &Finding, width: Option<usize>, colours: bool) -> String {
+    let (name, colour) = (finding.severity.name(), finding.severity.colour());
+    let name = if colours { format!("{colour}{name}\u{1b}[0m") } else { name.to_owned() };
+    let mut lines = vec![format!("{name}  {} ({})", output::printable(&few(&finding.subjects)), finding.check)];
+    for (begin, text) in [("    ", &finding.finding), (" => ", &finding.remedy)] {
+        lines.extend(wrapped(&output::printable(text), begin, width));
+    }
+    lines.join("\n")
+}
+
+/// Lines of at most `width` characters, the first after `begin`, the others as far in. What stands between backquotes is to be pasted: it is not
+/// broken, even where it does not fit.
+fn wrapped(text: &str, begin: &str, width: Option<usize>) -> Vec<String> {
+    let mut in_quotes = false;
+    let words = text.split(|character: char| {
+        in_quotes ^= character == '`';
+        character == ' ' && !in_quotes
+    });
+    let length = |text: &str| text.chars().count();
+    let (mut lines, mut line) = (Vec::new(), begin.to_owned());
+    for word in words {
+        let empty = length(&line) == length(begin);
+        if !empty && width.is_some_and(|width| length(&line) + 1 + length(word) > width) {
+            lines.push(std::mem::replace(&mut line, " ".repeat(length(begin))));
+            line.push_str(word);
+            continue;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// Of the terminal; none where nobody looks at it.
+fn width() -> Option<usize> {
+    let terminal = std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok()?;
+    Some(usize::from(terminal.0).max(40))
+}
+
+impl Report {
+    /// For people: as wide as asked for.
+    fn rendered(&self, width: Option<usize>, colours: bool) -> String {
+        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count() as u64;
         let looked = format!("{} processes, {} kinds of checks ({})", self.processes, self.checks.len(), self.checks.join(", "));
         if self.findings.is_empty() {
-            return format!("Nothing found: {looked}.");
+            return wrapped(&format!("Nothing found: {looked}."), "", width).join("\n");
         }
-        let rows = self.findings.iter().map(|finding| {
-            vec![
-                Cell::new(finding.severity.name()).fg(finding.severity.colour()),
-                Cell::new(finding.check),
-                Cell::new(few(&finding.subjects)),
-                Cell::new(output::printable(&finding.finding)),
-                Cell::new(output::printable(&finding.remedy)),
-            ]
-        });
-        let table = output::table(&["SEVERITY", "CHECK", "WHERE", "FINDING", "REMEDY"], rows);
-        let (critical, warning, info) = (count(Severity::Critical), count(Severity::Warning), count(Severity::Info));
-        format!("{table}\n\n{critical} critical, {warning} warning(s), {info} info; {looked}.")
+        let blocks: Vec<_> = self.findings.iter().map(|finding| block(finding, width, colours)).collect();
+        let (critical, warnings, info) = (count(Severity::Critical), counted(count(Severity::Warning), "warning"), count(Severity::Info));
+        let sum = wrapped(&format!("{critical} critical, {warnings}, {info} info; {looked}."), "", width);
+        format!("{}\n\n{}", blocks.join("\n"), sum.join("\n"))
+    }
+}
+
+impl View for Report {
+    fn text(&self) -> String {
+        let width = width();
+        self.rendered(width, width.is_some() && output::colours_wanted())
     }
 }
 
@@ -131,7 +183,7 @@ mod tests {
     #[test]
     fn the_worst_comes_first_and_decides() {
         let finding = |severity, subject: &str, text: &str| Finding::new(severity, "ports", subject, text, "do");
-        let report = |found| Report::new(3, vec!["ports"], found);
+        let report = |found| Report::new(&["c", "a", "b"], vec!["ports"], found);
         assert_eq!(report(vec![]).exit_code(), 0);
         assert_eq!(report(vec![finding(Severity::Info, "a", "x")]).exit_code(), 0);
         assert_eq!(report(vec![finding(Severity::Info, "a", "x"), finding(Severity::Warning, "a", "x")]).exit_code(), 1);
@@ -139,10 +191,25 @@ mod tests {
             report(vec![finding(Severity::Warning, "a", "x"), finding(Severity::Critical, "b", "y"), finding(Severity::Warning, "c", "x")]);
         assert_eq!(both.exit_code(), 2);
         assert_eq!(both.findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(), ["b", "a+c"]);
-        let text = both.text();
-        assert!(text.contains("a, c") && text.contains("1 critical, 1 warning(s), 0 info"), "{text}");
+        let text = both.rendered(None, false);
+        assert!(text.contains("warning  a, c (ports)\n    x\n => do") && text.contains("1 critical, 1 warning, 0 info"), "{text}");
+        // The cluster as a whole, then processes in the order in which they are looked at.
+        let all = ["a", "c", "cluster", "b"].map(|subject| finding(Severity::Critical, subject, subject));
+        assert_eq!(report(all.into()).findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(), ["cluster", "c", "a", "b"]);
         let names: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into();
         assert_eq!((few(&names[..3]), few(&names)), ("a, b, c".to_owned(), "a, b and 2 more".to_owned()));
-        assert!(report(vec![]).text().starts_with("Nothing found: 3 processes"));
+        assert!(report(vec![]).rendered(None, false).starts_with("Nothing found: 3 processes"));
+    }
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let text = "its disk is full: make room, then `shoal config apply DIR` once more, or nothing changes";
+        assert_eq!(wrapped(text, " => ", None), [format!(" => {text}")]);
+        let lines = wrapped(text, " => ", Some(40));
+        let expected = [" => its disk is full: make room, then", "    `shoal config apply DIR` once more,", "    or nothing changes"];
+        assert_eq!(lines, expected);
+        // A command that does not fit is not broken.
+        assert_eq!(wrapped("see `a b c d e f g h`", "    ", Some(12)), ["    see", "    `a b c d e f g h`"]);
+        assert_eq!(wrapped("", "    ", Some(12)), ["    "]);
     }
 }

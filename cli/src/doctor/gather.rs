@@ -1,9 +1,8 @@
 //! Collecting the facts: everybody is asked at the same time, each for a few seconds at most, so that what is frozen holds nobody up.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+mod process;
+
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use chassis::{certificate::Certificate, operator::Operator};
@@ -11,28 +10,24 @@ use cluster::{Endpoints, InstanceStatus, Service, wire::from_timestamp};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use proto::{
-    backup::{Condition, ListBackupsRequest, backup_service_client::BackupServiceClient},
+    backup::{Condition, ListBackupsRequest, Reason, backup_service_client::BackupServiceClient},
     balancer::{GetStatsRequest, Stats, balancer_client::BalancerClient},
     config::{GetDriftRequest, GetRevisionRequest, RolloutState, WatchRolloutRequest, config_service_client::ConfigServiceClient},
     health::{ListChecksRequest, health_checker_client::HealthCheckerClient},
 };
-use reqwest::{Client, header};
 use tonic::{Code, Status};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::facts::{Answer, Backups, Configuration, Facts, Process, Reading, Register};
-use crate::{context::Target, exposition::Exposition, lab, ready};
+use super::facts::{Answer, Backup, Backups, Configuration, Facts, Register};
+use crate::{context::Target, lab, ready};
 
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(3);
 /// For the registry, which all the rest begins with.
 const REGISTRY: Duration = Duration::from_secs(5);
+/// What is said of somebody who does not answer.
+const NO_ANSWER: &str = "no answer in time";
 /// Processes asked at the same time.
 const AT_ONCE: usize = 32;
-/// Of `/metrics`; more is not a process of ours.
-const METRICS: usize = 8 << 20;
-/// Endpoints that are no TCP ports to be tried: asked otherwise, or datagrams, or a path.
-const NOT_TRIED: [&str; 4] = ["grpc", "admin", "icp", "socket"];
 
 /// Asks everybody.
 ///
@@ -44,7 +39,7 @@ pub async fn gather(target: &Target) -> Result<Facts> {
     let http = ready::client()?;
     let listing = within(REGISTRY, async { operator.list().await.map_err(|failure| failure.to_string()) }).await;
     let people = whom(listing.as_ref().map_or(&[], |listing| &listing.instances), target);
-    let asking = people.iter().map(|person| process(&operator, &http, person));
+    let asking = in_order(&people).into_iter().map(|person| process::process(&operator, &http, person));
     let processes = stream::iter(asking).buffered(AT_ONCE).collect::<Vec<_>>();
     let (processes, configuration, balancers, checkers, backups) = tokio::join!(
         processes,
@@ -56,7 +51,9 @@ pub async fn gather(target: &Target) -> Result<Facts> {
     let (operators, authorities) = (certificates(&context.cert), certificates(&context.ca));
     Ok(Facts {
         now: Timestamp::now(),
-        registry: listing.map(|listing| Register { guards: listing.guards }),
+        registry: listing
+            .map(|listing| Register { guards: listing.guards, cluster_id: listing.cluster_id })
+            .map_err(|why| of_registry(&why)),
         processes,
         configuration,
         balancers,
@@ -64,7 +61,41 @@ pub async fn gather(target: &Target) -> Result<Facts> {
         operator: operators.and_then(|all| all.into_iter().next().ok_or_else(|| "the operator's file holds no certificate".to_owned())),
         authorities,
         backups,
+        pki: context.ca.parent().filter(|directory| directory.join("ca.key").is_file()).map(|directory| directory.display().to_string()),
     })
+}
+
+/// The data plane first, in the order in which a request passes it: what is wrong there is felt first.
+fn in_order(people: &[Person]) -> Vec<&Person> {
+    const FIRST: [Service; 5] = [Service::Balancer, Service::ProxyNode, Service::Registry, Service::ConfigService, Service::HealthChecker];
+    let place = |service| FIRST.iter().position(|first| *first == service).unwrap_or(FIRST.len());
+    let mut people: Vec<_> = people.iter().collect();
+    people.sort_by(|one, other| (place(one.service), &one.name).cmp(&(place(other.service), &other.name)));
+    people
+}
+
+/// The same of the registry: where it was asked, and why it did not answer. What to do is the finding's to say.
+fn of_registry(why: &str) -> String {
+    let why = why.split_once("; check that").map_or(why, |(why, _)| why);
+    match why.strip_prefix("cannot ask the registry at ").and_then(|why| why.split_once(": ")) {
+        Some((address, why)) => format!("{address}: {}", brief(why)),
+        None => brief(why),
+    }
+}
+
+/// A failure in a few words, the same words whoever found it: without the address, which is known, the code and the number of the error.
+fn brief(why: &str) -> String {
+    let said = |part: &&str| !matches!(*part, "unavailable" | "unknown" | "transport error") && part.parse::<SocketAddr>().is_err();
+    let parts: Vec<_> = why.split(": ").filter(said).collect();
+    let text = parts.join(": ");
+    match text.as_str() {
+        "" => why.to_owned(),
+        "operation timed out" | "deadline has elapsed" => NO_ANSWER.to_owned(),
+        text => match text.split_once(" (os error ") {
+            Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
+            None => text.to_owned(),
+        },
+    }
 }
 
 fn certificates(path: &std::path::Path) -> Answer<Vec<Certificate>> {
@@ -114,122 +145,12 @@ fn whom(listed: &[InstanceStatus], target: &Target) -> Vec<Person> {
 }
 
 async fn within<T>(time: Duration, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
-    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| Err(format!("no answer within {} s", time.as_secs())))
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()))
 }
 
 async fn ask<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Answer<T> {
-    within(ANSWER, async { answer.await.map(tonic::Response::into_inner).map_err(|status| chassis::connect::explain(&status)) }).await
-}
-
-async fn process(operator: &Operator, http: &Client, person: &Person) -> Process {
-    let admin = person.endpoints.get("admin").ok_or_else(|| "it announces no admin HTTP port".to_owned());
-    let ready = async {
-        match &admin {
-            Ok(address) => is_ready(http, address).await,
-            Err(why) => Err(why.clone()),
-        }
-    };
-    let metrics = async {
-        match &admin {
-            Ok(address) => within(ANSWER, metrics(http, address)).await,
-            Err(why) => Err(why.clone()),
-        }
-    };
-    let certificate = async {
-        match person.endpoints.get("grpc") {
-            Some(address) => within(ANSWER, async { operator.certificate_at(address).await.map_err(|error| error.to_string()) }).await,
-            None => Err("it announces no gRPC port".to_owned()),
-        }
-    };
-    let (grpc, ready, metrics, certificate, ports) = tokio::join!(is_serving(operator, person), ready, metrics, certificate, ports(person));
-    let clock = metrics.as_ref().ok().and_then(|(_, clock)| *clock);
-    Process {
-        name: person.name.clone(),
-        service: person.service,
-        listed: person.listed.clone(),
-        log: person.log.clone(),
-        grpc,
-        ready,
-        metrics: metrics.map(|(metrics, _)| metrics),
-        clock,
-        certificate,
-        ports,
-    }
-}
-
-async fn is_serving(operator: &Operator, person: &Person) -> Answer<bool> {
-    let mut client = HealthClient::new(person.grpc(operator)?);
-    let answer = ask(client.check(HealthCheckRequest { service: String::new() })).await?;
-    Ok(answer.status() == ServingStatus::Serving)
-}
-
-async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
-    within(ANSWER, async {
-        let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(|error| reason(&error.without_url()))?;
-        let well = answer.status().is_success();
-        let said = answer.text().await.unwrap_or_default();
-        Ok(if well { Ok(()) } else { Err(said.trim().chars().take(80).collect()) })
-    })
-    .await
-}
-
-/// The numbers of a process, and what they say of its clock.
-async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
-    let (asked_at, asked) = (Timestamp::now(), Instant::now());
-    let mut answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| reason(&error.without_url()))?;
-    if !answer.status().is_success() {
-        return Err(format!("/metrics answers {}", answer.status()));
-    }
-    let date = answer
-        .headers()
-        .get(header::DATE)
-        .and_then(|date| date.to_str().ok())
-        .and_then(|date| Timestamp::strptime("%a, %d %b %Y %H:%M:%S %Z", date).ok());
-    let mut text = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(|error| reason(&error.without_url()))? {
-        text.extend_from_slice(&piece);
-        if text.len() > METRICS {
-            return Err("/metrics does not end".to_owned());
-        }
-    }
-    let took = asked.elapsed();
-    let metrics = Exposition::parse(&String::from_utf8_lossy(&text));
-    let clock = reading(asked_at, took, metrics.get(chassis::metrics::CLOCK), date);
-    Ok((metrics, clock))
-}
-
-/// How far a clock is ahead that was read at some moment between asking and the answer. A process of an older version tells the second only,
-/// in Date (RFC 9110 §6.6.1).
-#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 in microseconds fit a double")]
-fn reading(asked_at: Timestamp, took: Duration, told: Option<f64>, date: Option<Timestamp>) -> Option<Reading> {
-    let half = took.as_secs_f64() / 2.0;
-    let middle = asked_at.as_microsecond() as f64 / 1e6 + half;
-    let (there, step) = match (told, date) {
-        (Some(told), _) => (told, 0.0),
-        (None, Some(date)) => (date.as_second() as f64 + 0.5, 0.5),
-        (None, None) => return None,
-    };
-    Some(Reading { ahead: there - middle, exact_to: half + step, took })
-}
-
-/// The innermost reason, which says it in a few words.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
-}
-
-/// Whether the other ports take connections.
-async fn ports(person: &Person) -> Vec<(String, String, Answer<()>)> {
-    let tried = person.endpoints.iter().filter(|(purpose, _)| !NOT_TRIED.contains(&purpose.as_str()));
-    let opening = tried.map(|(purpose, address)| async move {
-        let connected =
-            within(ANSWER, async { tokio::net::TcpStream::connect(address.as_str()).await.map(drop).map_err(|error| error.to_string()) });
-        (purpose.clone(), address.clone(), connected.await)
-    });
-    futures::future::join_all(opening).await
+    within(ANSWER, async { answer.await.map(tonic::Response::into_inner).map_err(|status| brief(&chassis::connect::explain(&status))) })
+        .await
 }
 
 fn first(people: &[Person], service: Service) -> Option<&Person> {
@@ -241,10 +162,10 @@ async fn configuration(operator: &Operator, people: &[Person]) -> Option<Answer<
     let answer = async {
         let mut client = ConfigServiceClient::new(person.grpc(operator)?);
         let released = tokio::time::timeout(ANSWER, client.get_revision(GetRevisionRequest { revision: "released".to_owned() })).await;
-        let released = match released.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))? {
+        let released = match released.map_err(|_| NO_ANSWER.to_owned())? {
             Ok(answer) => answer.into_inner().revision.unwrap_or_default().id,
             Err(status) if status.code() == Code::NotFound => String::new(),
-            Err(status) => return Err(chassis::connect::explain(&status)),
+            Err(status) => return Err(brief(&chassis::connect::explain(&status))),
         };
         let drift = ask(client.get_drift(GetDriftRequest {})).await?.nodes;
         let drift = drift.into_iter().filter(|node| !node.in_step).map(|node| (node.name, node.explanation)).collect();
@@ -284,7 +205,11 @@ async fn backups(operator: &Operator, people: &[Person]) -> Option<Answer<Backup
         let listed = ask(client.list_backups(ListBackupsRequest {})).await?.backups;
         let (damaged, good): (Vec<_>, Vec<_>) = listed.into_iter().partition(|backup| backup.condition() == Condition::Damaged);
         Ok(Backups {
-            newest: good.into_iter().filter_map(|backup| from_timestamp(backup.created_at)).max(),
+            newest: good
+                .into_iter()
+                .filter(|backup| backup.reason() != Reason::BeforeRestore)
+                .filter_map(|backup| Some(Backup { made: from_timestamp(backup.created_at)?, cluster_id: backup.cluster_id }))
+                .max_by_key(|backup| backup.made),
             damaged: damaged.into_iter().map(|backup| (backup.id, backup.problem)).collect(),
         })
     };
@@ -296,15 +221,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_read_in_the_middle_of_the_answer() {
-        let at = Timestamp::from_second(1000).unwrap();
-        let read = |took, told, date: Option<i64>| {
-            reading(at, Duration::from_secs_f64(took), told, date.map(|second| Timestamp::from_second(second).unwrap()))
-                .map(|it| (it.ahead, it.exact_to))
-        };
-        assert_eq!(read(0.5, Some(1000.25), None), Some((0.0, 0.25)));
-        assert_eq!(read(0.5, Some(1010.25), Some(1)), Some((10.0, 0.25)));
-        assert_eq!(read(1.0, None, Some(990)), Some((-10.0, 1.0)));
-        assert_eq!(read(1.0, None, None), None);
+    fn failures_are_brief_and_alike() {
+        for (why, expected) in [
+            ("unavailable: 127.0.0.1:30904: no answer in time: transport error", NO_ANSWER),
+            ("operation timed out", NO_ANSWER),
+            ("unavailable: 127.0.0.1:30923: Connection refused (os error 111): transport error", "Connection refused"),
+            ("Connection refused (os error 111)", "Connection refused"),
+            ("unavailable: node-1:7001: no such host", "node-1:7001: no such host"),
+            ("unavailable: 127.0.0.1:1: invalid peer certificate: expired: transport error", "invalid peer certificate: expired"),
+            ("transport error", "transport error"),
+        ] {
+            assert_eq!(brief(why), expected);
+        }
+        let registry = "cannot ask the registry at 10.0.0.5:7001: no answer in time: transport error; check that it runs, and --registry";
+        assert_eq!(of_registry(registry), "10.0.0.5:7001: no answer in time");
+        let named = "cannot ask the registry at registry-1:7001: Connection refused (os error 111); check that it runs, and --registry";
+        assert_eq!(of_registry(named), "registry-1:7001: Connection refused");
     }
 }

@@ -110,7 +110,7 @@ fn lock(directory: &Path) -> Result<Lock> {
 }
 
 /// Where labs live unless told otherwise: `$XDG_STATE_HOME/shoal`, or `~/.local/state/shoal`.
-fn state_home() -> Option<PathBuf> {
+pub fn state_home() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     Some(absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?.join("shoal"))
 }

@@ -2,10 +2,8 @@
 //! runs there is the unit of the package, and the settings are the two flags that it cannot know.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,12 +14,10 @@ use clap::Args;
 use cluster::Service;
 use jiff::Timestamp;
 
-use crate::{context::Target, output};
+use crate::{context::Target, output, pki::archive};
 
-/// Where the units look for what belongs to a service, below the root.
-const HOME: &str = "etc/shoal";
-/// Whose group the archive's files are: the package makes it.
-const GROUP: &str = "shoal";
+/// Where `shoal console passwd` puts people on an enrolled host.
+const USERS: &str = "/etc/shoal/console/users";
 
 #[derive(Args)]
 pub struct Enrol {
@@ -58,9 +54,7 @@ pub struct Enrol {
 /// Something is missing or there already; then nothing was changed.
 pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
     let archive = enrol.archive.clone().unwrap_or_else(|| format!("{}.tar", enrol.name).into());
-    if archive.exists() {
-        bail!("{} exists already: choose another --archive, or remove it if its host never joined", archive.display());
-    }
+    refuse_again(enrol, &archive)?;
     if !enrol.pki.join("ca.key").is_file() {
         bail!("{} holds no authority: give the directory that `shoal pki init` made with --pki", enrol.pki.display());
     }
@@ -75,7 +69,7 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         enrol.validity,
     )
     .map_err(Failure::from)?;
-    let written = contents(enrol, &registry, &issued, cluster_key).and_then(|files| write(&archive, enrol.service, &files));
+    let written = contents(enrol, &registry, &issued, cluster_key).and_then(|files| archive::write(&archive, enrol.service, &files));
     // The certificate stays, as a record that the name is taken; its key goes with the archive and nowhere else.
     let mut withdrawn = vec![&issued.key];
     if written.is_err() {
@@ -85,7 +79,27 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
     written?;
-    output::print(&what_next(enrol, &archive))
+    output::print(&what_next(enrol, &registry, &archive))
+}
+
+/// Whoever was enrolled once is not enrolled again by mistake: two processes of one name would take it from each other.
+fn refuse_again(enrol: &Enrol, archive: &Path) -> Result<()> {
+    let Enrol { name, pki, .. } = enrol;
+    let record = pki.join(format!("{name}.crt"));
+    let (record, archive) = ([record.exists(), archive.exists()], [record, archive.to_owned()].map(|file| file.display().to_string()));
+    let [recorded, file] = archive;
+    match record {
+        [false, false] => Ok(()),
+        [false, true] => bail!("{file} exists already: choose another --archive, or remove it"),
+        [true, left] => {
+            let remove = if left { format!("remove {recorded} and {file}") } else { format!("remove {recorded}") };
+            bail!(
+                "the name {name} is taken already ({recorded}): choose another name; if it is the same instance, `shoal pki renew {name} --dir {}` \
+                 makes it another certificate, and if its host never joined, {remove} and enrol it again",
+                pki.display()
+            )
+        }
+    }
 }
 
 /// The registry's addresses; none for the registry itself, which is its own.
@@ -93,8 +107,22 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
     if !enrol.registry.is_empty() || enrol.service == Service::Registry {
         return Ok(enrol.registry.clone());
     }
-    let found = target.find().map_err(|_| anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?;
-    Ok(found.registry)
+    let found = target.find().map_err(|_| anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?.registry;
+    if let Some(here) = found.iter().find(|seed| only_here(seed)).filter(|_| !only_here(&enrol.address)) {
+        bail!(
+            "the registry at {here} cannot be reached from {}: give --registry HOST:PORT, as that host sees it (without it, the registry of the \
+             running lab is meant)",
+            enrol.address
+        );
+    }
+    Ok(found)
+}
+
+/// Whether an address, with a port or without, is one of this machine alone.
+fn only_here(address: &str) -> bool {
+    let host = address.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().or_else(|_| host.parse()).is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Balancers and nodes prove themselves to each other with it.
@@ -127,8 +155,8 @@ fn contents(
 fn settings(enrol: &Enrol, registry: &[String]) -> String {
     let service = enrol.service;
     let mut text = format!(
-        "# Settings of {service} {}, made by `shoal node enrol`. Every flag that `shoal serve {service} --help` shows can be set here as\n\
-         # SHOAL_<FLAG>; then: systemctl restart shoal-{service}\n",
+        "# Settings of {service} {}, made by `shoal node enrol`. `shoal serve {service} --help` shows the variable of every flag, as\n\
+         # [env: SHOAL_…]; then: systemctl restart shoal-{service}\n",
         enrol.name
     );
     for (variable, value) in [
@@ -136,6 +164,8 @@ fn settings(enrol: &Enrol, registry: &[String]) -> String {
         ("SHOAL_ADVERTISE", enrol.address.clone()),
         ("SHOAL_DATACENTER", enrol.datacenter.clone()),
         ("SHOAL_ZONE", enrol.zone.clone()),
+        // Not there yet: as long as it is not, nobody can log in.
+        ("SHOAL_CONSOLE_USERS", if service == Service::Console { USERS.to_owned() } else { String::new() }),
     ] {
         if !value.is_empty() {
             text.push_str(&format!("{variable}={}\n", quoted(&value)));
@@ -150,58 +180,32 @@ fn quoted(value: &str) -> String {
     if value.chars().all(plain) { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 
-/// Writes the archive, whole or not at all, for its owner only. It is unpacked at the root of the host.
-fn write(archive: &Path, service: Service, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
-    let refused = |error: io::Error| {
-        anyhow!("cannot write {}: {error}; choose another --archive, in a directory that can be written", archive.display())
-    };
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive).map_err(refused)?;
-    let filled = fill(file, service, files);
-    if filled.is_err() {
-        fs::remove_file(archive).with_context(|| format!("cannot remove the unfinished {}", archive.display()))?;
-    }
-    filled.map_err(refused)
-}
-
-fn fill(file: fs::File, service: Service, files: &[(&'static str, Vec<u8>)]) -> io::Result<()> {
-    let mut builder = tar::Builder::new(file);
-    let home = format!("{HOME}/{service}/");
-    builder.append_data(&mut header(tar::EntryType::Directory, 0o750, 0)?, &home, io::empty())?;
-    for (name, content) in files {
-        builder.append_data(&mut header(tar::EntryType::Regular, 0o640, content.len())?, format!("{home}{name}"), content.as_slice())?;
-    }
-    let mut file = builder.into_inner()?;
-    file.flush()?;
-    file.sync_all()
-}
-
-/// Of root's, readable by the group of the services.
-fn header(kind: tar::EntryType, mode: u32, size: usize) -> io::Result<tar::Header> {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_size(size.try_into().unwrap_or(u64::MAX));
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_username("root")?;
-    header.set_groupname(GROUP)?;
-    header.set_mtime(Timestamp::now().as_second().unsigned_abs());
-    Ok(header)
-}
-
-fn what_next(enrol: &Enrol, archive: &Path) -> String {
+fn what_next(enrol: &Enrol, registry: &[String], archive: &Path) -> String {
     let Enrol { service, name, address, .. } = enrol;
     let file = archive.file_name().map_or_else(|| archive.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let registry = if registry.is_empty() { String::new() } else { format!(" It finds the registry at {}.", registry.join(", ")) };
     format!(
-        "made {} for {service} {name}. Whoever has this file can join the cluster: copy it over a safe channel, and remove it here and there.\n\n\
+        "made {} for {service} {name}.{registry} Whoever has this file can join the cluster: copy it over a safe channel, and remove it here \
+         and there.\n\n\
          On {address}, as root:\n  \
          apt-get install ./shoal_{}_$(dpkg --print-architecture).deb\n  \
          tar -xkpf {file} -C /\n  \
          systemctl enable --now shoal-{service}\n\n\
-         Then `shoal node list --service {service}` shows it.",
+         Then `shoal node list --service {service}` shows it{}.",
         archive.display(),
-        chassis::VERSION
+        chassis::VERSION,
+        also(*service),
     )
+}
+
+/// What else the host of this service needs to know.
+fn also(service: Service) -> String {
+    match service {
+        // They join when they have something to do.
+        Service::Balancer | Service::ProxyNode => ", once a configuration is applied".to_owned(),
+        Service::Console => format!("; `shoal console passwd NAME --users {USERS}`, there and as root, lets somebody log in"),
+        _ => String::new(),
+    }
 }
 
 /// Reads a host name or an address, without a port.
@@ -224,6 +228,23 @@ mod tests {
             [("10.0.0.17", true), ("fd00::1", true), ("node-7.example.com", true), ("node:3128", false), ("", false), ("a b", false)]
         {
             assert_eq!(host(text).is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_this_machine_alone() {
+        for (address, expected) in [
+            ("127.0.0.1:7001", true),
+            ("[::1]:7001", true),
+            ("localhost:7001", true),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("10.0.0.5:7001", false),
+            ("[fd00::1]:7001", false),
+            ("fd00::1", false),
+            ("registry.example.com:7001", false),
+        ] {
+            assert_eq!(only_here(address), expected, "{address}");
         }
     }
 

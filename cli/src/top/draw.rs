@@ -10,6 +10,7 @@ use ratatui::{
 
 use super::{
     app::{App, Mode},
+    notes::{notes, wrapped},
     table::{Kind, Table, Tone, padded, sparkline},
 };
 
@@ -123,6 +124,23 @@ fn body<'a>(app: &App, look: Look, width: u16, room: usize) -> Vec<Line<'a>> {
         if share >= 2 {
             lines.extend(section(app, table, look, width, share));
         }
+    }
+    lines.extend(reasons(app, look, width, room.saturating_sub(lines.len())));
+    lines
+}
+
+/// In what room is left: why those are not usable who are not.
+fn reasons<'a>(app: &App, look: Look, width: u16, room: usize) -> Vec<Line<'a>> {
+    let text: Vec<_> = notes(&app.model).iter().flat_map(|note| wrapped(note, width)).collect();
+    if text.is_empty() || room < 3 {
+        return Vec::new();
+    }
+    let title = Line::styled("WHY", Style::new().add_modifier(Modifier::BOLD));
+    let left_out = text.len().saturating_sub(room - 1);
+    let mut lines: Vec<_> = std::iter::once(title).chain(text.into_iter().map(|text| Line::styled(text, look.of(Tone::Plain)))).collect();
+    if left_out > 0 {
+        lines.truncate(room - 1);
+        lines.push(Line::styled(format!("and {} lines more", left_out + 1), look.of(Tone::Faint)));
     }
     lines
 }
@@ -243,7 +261,8 @@ mod tests {
         terminal.draw(|frame| draw(frame, app, Look { colours })).unwrap();
         let buffer = terminal.backend().buffer();
         let coloured = buffer.content().iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset);
-        let lines = buffer.content().chunks(usize::from(width)).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>());
+        let lines =
+            buffer.content().chunks(usize::from(width).max(1)).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>());
         (lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n"), coloured)
     }
 
@@ -268,6 +287,20 @@ mod tests {
             assert!(text.contains(wanted), "{wanted} is missing:\n{text}");
         }
         assert!(coloured);
+        let (wide, _) = screen(&app(""), 120, 40, true);
+        assert!(wide.contains("squid_servers n-1"), "{wide}");
+    }
+
+    #[test]
+    fn reasons_are_told_in_full_where_there_is_room() {
+        let mut app = app("");
+        app.model.servers[1].reasons = vec!["own evidence: check failed: no answer within 500 ms; ".repeat(6) + "the end"];
+        let (text, _) = screen(&app, 80, 24, true);
+        assert!(text.contains("\nWHY\nn-2  own evidence") && text.contains("the end") && text.contains("lapsed"), "{text}");
+        let (text, _) = screen(&app, 80, 18, true);
+        assert!(text.contains("lines more") && text.lines().last().unwrap().starts_with("q quit"), "{text}");
+        // The tables come first.
+        assert!(!screen(&app, 80, 14, true).0.contains("WHY"));
     }
 
     #[test]
@@ -280,7 +313,7 @@ mod tests {
     fn every_size_is_drawn() {
         for keys in ["", "?", "d", "f", "s"] {
             let app = app(keys);
-            for (width, height) in [(1, 1), (1, 30), (200, 1), (5, 3), (20, 6), (40, 10), (80, 24), (300, 80)] {
+            for (width, height) in [(0, 0), (0, 9), (9, 0), (1, 1), (1, 30), (200, 1), (5, 3), (20, 6), (40, 10), (80, 24), (300, 80)] {
                 screen(&app, width, height, true);
             }
         }

@@ -72,6 +72,7 @@ impl Collector {
         let nodes: Vec<_> = of(&listed, Service::ProxyNode).cloned().collect();
         self.known.balancers.retain(|name, _| balancers.iter().any(|status| status.instance.name == *name));
         self.known.nodes.retain(|name, _| nodes.iter().any(|status| status.instance.name == *name));
+        self.known.memory.retain(|name, _| nodes.iter().any(|status| status.instance.name == *name));
         connect(&mut self.balancers, &balancers, |status| self.cluster.balancer(status));
         connect(&mut self.nodes, &nodes, |status| self.cluster.proxy_node(status));
         let (of_balancers, of_nodes) = (&self.balancers, &self.nodes);

@@ -10,7 +10,7 @@ use proto::{
 use serde::Serialize;
 
 use super::sample::{Snapshot, Told, ratio};
-use crate::status::state_name;
+use crate::status::{shunned, state_name};
 
 /// Everything shown.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -122,6 +122,9 @@ pub fn model(snapshot: &Snapshot) -> Model {
 }
 
 fn total(snapshot: &Snapshot, balancers: &[BalancerRow], nodes: &[NodeRow]) -> Total {
+    // A node that every balancer finds unwell gets nothing, whatever the registry makes of it.
+    let told = || snapshot.balancers.values().filter_map(Told::value);
+    let used = |row: &&NodeRow| row.state == state_name(State::Usable) && shunned(told(), &row.name).is_none();
     let of_caches =
         |counter: fn(&GetStatsResponse) -> u64| sum(snapshot.nodes.values().map(|told| told.rate(|stats| Some(counter(stats)))));
     Total {
@@ -130,7 +133,7 @@ fn total(snapshot: &Snapshot, balancers: &[BalancerRow], nodes: &[NodeRow]) -> T
         connections: balancers.iter().map(|row| row.connections).sum(),
         tunnels: nodes.iter().map(|row| row.tunnels).sum(),
         hit_ratio: ratio(of_caches(hits), of_caches(|stats| stats.misses)),
-        nodes_usable: nodes.iter().filter(|row| row.state == state_name(State::Usable)).count(),
+        nodes_usable: nodes.iter().filter(used).count(),
         nodes: nodes.len(),
     }
 }

@@ -103,6 +103,18 @@ fn servers_are_what_all_balancers_see_together() {
 }
 
 #[test]
+fn a_node_that_every_balancer_finds_unwell_is_not_usable() {
+    let unwell = || told(vec![(stats(0, vec![server("n-1", Standing::Unwell, 0)]), 0.0)]);
+    let mut snapshot = snapshot();
+    snapshot.balancers.insert("b-1".to_owned(), unwell());
+    assert_eq!(model(&snapshot).total.nodes_usable, 1, "another one uses it");
+    snapshot.balancers.insert("b-2".to_owned(), unwell());
+    assert_eq!(model(&snapshot).total.nodes_usable, 0);
+    snapshot.balancers.clear();
+    assert_eq!(model(&snapshot).total.nodes_usable, 1, "nobody says otherwise");
+}
+
+#[test]
 fn nodes_and_who_is_silent() {
     let model = model(&snapshot());
     let (first, second) = (&model.nodes[0], &model.nodes[1]);

@@ -219,6 +219,8 @@ fn server(row: &ServerRow) -> Row {
 
 fn node(row: &NodeRow) -> Row {
     let memory = row.memory.map_or_else(|| rate(None), |memory| Cell { text: bytes(memory), ..count(memory) });
+    // Of who has never answered nothing is known, which is not nothing.
+    let known = |cell: Cell| if row.age.is_some() { cell } else { rate(None) };
     let cache = Cell { text: format!("{} / {}", bytes(row.cache_bytes), bytes(row.cache_capacity_bytes)), ..count(row.cache_bytes) };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people, saturating")]
     let sent = row.bytes_per_second.map_or_else(|| rate(None), |rate| Cell { text: bytes(rate as u64), ..count(rate as u64) });
@@ -230,9 +232,9 @@ fn node(row: &NodeRow) -> Row {
         bad_rate(row.errors_per_second),
         percent(row.hit_ratio),
         memory,
-        cache,
-        count(row.tunnels),
-        count(row.connections),
+        known(cache),
+        known(count(row.tunnels)),
+        known(count(row.connections)),
         sent,
         age(row.age),
         text(&why),
@@ -343,6 +345,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_known_is_not_nothing() {
+        let row = NodeRow { name: "n-9".into(), state: "lost".into(), ..NodeRow::default() };
+        let cells = node(&row).cells;
+        assert!(cells[2..10].iter().all(|cell| cell.text == "-"), "{cells:?}");
+        let heard = node(&NodeRow { age: Some(1.0), ..row }).cells;
+        assert_eq!((heard[6].text.as_str(), heard[7].text.as_str()), ("0 B / 0 B", "0"));
+    }
+
+    #[test]
     fn sorting_and_filtering() {
         let [_, mut servers, mut nodes] = all();
         let names = |table: &Table| table.rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
@@ -350,6 +361,8 @@ mod tests {
         assert_eq!(names(&servers), ["squid_servers/n-1", "squid_servers/n-2"]);
         servers.sort(2);
         assert_eq!(names(&servers), ["squid_servers/n-2", "squid_servers/n-1"], "unwell before usable");
+        nodes.sort(2);
+        assert_eq!(names(&nodes), ["n-1", "n-2"], "the busiest first, and of whom nothing is known last");
         nodes.filter("LOST");
         assert_eq!(names(&nodes), ["n-2"]);
         nodes.filter("nobody");

@@ -20,11 +20,13 @@ const VERY_SOON: SignedDuration = SignedDuration::from_hours(2 * 24);
 /// Of every process, of the operator, and of the authority.
 pub fn check(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
+    let (dir, place) = match &facts.pki {
+        Some(dir) => (dir.as_str(), "it is taken up without a restart"),
+        None => ("DIR", "DIR holds ca.key; it is taken up without a restart"),
+    };
+    let renew = |name: &str| format!("`shoal pki renew {name} --dir {dir}`: {place}");
     for process in &facts.processes {
-        let remedy = format!(
-            "issue another with `shoal pki issue {} {}` and put it in place: it is taken up without a restart",
-            process.service, process.name
-        );
+        let remedy = renew(&process.name);
         match &process.certificate {
             Ok(Some(certificate)) => found.extend(judge(facts.now, certificate, &process.name, "its certificate", &remedy)),
             Ok(None) => {
@@ -42,7 +44,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
             certificate,
             "operator",
             "your certificate",
-            "issue another with `shoal pki issue operator NAME`",
+            &renew(certificate.identity.as_ref().map_or("NAME", |identity| &identity.name)),
         )),
         Err(why) => {
             found.push(Finding::new(Critical, CHECK, "operator", why.clone(), "give --cert and --key of a valid operator certificate"))

@@ -5,15 +5,47 @@ use std::collections::BTreeSet;
 use cluster::Service;
 
 use crate::doctor::{
-    facts::{Facts, Process},
+    facts::{Configuration, Facts, Process},
     finding::{
         Finding,
         Severity::{Critical, Info, Warning},
+        counted,
     },
 };
 
 const CHECK: &str = "configuration";
-const APPLY: &str = "apply it again with `shoal config apply`, or see `shoal config drift`";
+const FOLLOWS: &str = "wait a moment: it gets the released one by itself; if that does not end, see `shoal config drift` and its log";
+
+/// Why a node has not taken a configuration, as far as it decides what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Its disk is full: the bundle is right.
+    Disk,
+    /// It did not survive it, or was ended by somebody soon after, and refuses it since.
+    Crash,
+    /// It is not connected to the config-service.
+    Away,
+    /// It has not answered yet.
+    Waiting,
+    /// It was told why not: the bundle does not fit it.
+    Bundle,
+}
+
+/// Reads it in the words of the config-service and of nodes, which tell it in no other way.
+fn cause(why: &str) -> Cause {
+    let says = |words: &[&str]| words.iter().any(|words| why.contains(words));
+    if says(&["No space left on device", "Disk quota exceeded", "free some space"]) {
+        Cause::Disk
+    } else if says(&["did not survive", "will not take this again"]) {
+        Cause::Crash
+    } else if says(&["not connected", "went away", "cannot reach the config-service"]) {
+        Cause::Away
+    } else if says(&["not answered yet", "did not answer", "nothing is assigned"]) {
+        Cause::Waiting
+    } else {
+        Cause::Bundle
+    }
+}
 
 /// Goes through all of it.
 pub fn check(facts: &Facts) -> Vec<Finding> {
@@ -32,43 +64,94 @@ fn service(facts: &Facts) -> Vec<Finding> {
     let configuration = match &facts.configuration {
         Some(Ok(configuration)) => configuration,
         Some(Err(why)) => {
-            let remedy = "see whether it runs and its log; every process keeps the configuration that it has meanwhile";
+            let remedy = match facts.way_back() {
+                Some(_) => {
+                    "see whether it runs, and its log; if its database is damaged: move that file aside, start it, `shoal backup restore latest`"
+                }
+                None => "see whether it runs, and its log; every process keeps the configuration that it has meanwhile",
+            };
             let text = format!("no config-service answers ({why}): nothing can be changed");
             return [Finding::new(Critical, CHECK, "config-service", text, remedy)].into_iter().chain(among_themselves(facts)).collect();
         }
+        // Without the registry nobody knows whether there is one.
+        None if facts.registry.is_err() => return Vec::new(),
         None => {
             let text = "the registry lists no config-service: nothing can be changed";
-            return vec![Finding::new(Critical, CHECK, "config-service", text, "start one with `shoal serve config-service`")];
+            return vec![Finding::new(Critical, CHECK, "config-service", text, "start one: `shoal serve config-service`, see its --help")];
         }
     };
-    let mut found = Vec::new();
-    if configuration.released.is_empty() {
-        let remedy = "apply a bundle with `shoal config apply DIR`";
-        found.push(Finding::new(Critical, CHECK, "config-service", "no revision is released: nodes that join get nothing", remedy));
-    }
-    for (name, why) in &configuration.drift {
-        let why = if why.is_empty() { "it does not run what it was assigned" } else { why };
-        found.push(Finding::new(Warning, CHECK, name, format!("not in step: {why}"), APPLY));
-    }
+    let mut found: Vec<_> = nothing_released(facts, configuration).into_iter().collect();
+    found.extend(configuration.drift.iter().map(|(name, why)| not_in_step(facts, name, why)));
     let in_drift: BTreeSet<_> = configuration.drift.iter().map(|(name, _)| name).collect();
-    for process in facts.processes.iter().filter(follows).filter(|process| !in_drift.contains(&process.name)) {
+    for process in facts.processes.iter().filter(follows).filter(|process| !in_drift.contains(&process.name) && !process.is_away()) {
         let Some(applied) = process.listed.as_ref().map(|status| &status.instance.applied_revision) else { continue };
         if !configuration.released.is_empty() && !applied.is_empty() && *applied != configuration.released {
             let text = format!("it runs revision {applied}, released is {}", configuration.released);
-            found.push(Finding::new(Warning, CHECK, &process.name, text, APPLY));
+            found.push(Finding::new(Warning, CHECK, &process.name, text, FOLLOWS));
         }
     }
-    if let Some((revision, why)) = &configuration.failed_rollout {
-        let remedy = "mend the bundle and apply it again: `shoal config rollout` shows each node's answer";
-        found.push(Finding::new(
-            Warning,
-            CHECK,
-            "config-service",
-            format!("the last rollout, of revision {revision}, failed: {why}"),
-            remedy,
-        ));
-    }
+    found.extend(configuration.failed_rollout.as_ref().map(|(revision, why)| failed_rollout(revision, why)));
     found
+}
+
+fn nothing_released(facts: &Facts, configuration: &Configuration) -> Option<Finding> {
+    if !configuration.released.is_empty() {
+        return None;
+    }
+    let running = facts.processes.iter().filter(follows).filter_map(|process| Some(&process.listed.as_ref()?.instance.applied_revision));
+    let text = match running.filter(|revision| !revision.is_empty()).count() {
+        0 => "no revision is released: nodes that join get nothing".to_owned(),
+        running => format!("no revision is released, although {running} processes run one: the config-service has lost its history"),
+    };
+    let remedy = match facts.way_back() {
+        Some(backup) => format!("`shoal backup restore latest`: of {:.0}; it shows what would change, and asks", backup.made),
+        None => "apply a bundle with `shoal config apply DIR`".to_owned(),
+    };
+    Some(Finding::new(Critical, CHECK, "config-service", text, remedy))
+}
+
+fn not_in_step(facts: &Facts, name: &str, why: &str) -> Finding {
+    let (severity, remedy) = match cause(why) {
+        Cause::Disk => (Warning, format!("make room on the disk of its data dir; {}", again(""))),
+        Cause::Crash => (Warning, retry(name)),
+        // That it is away is a finding of its own.
+        Cause::Away if facts.process(name).is_none_or(Process::is_away) => {
+            (Info, "none: it gets its configuration when it is back".to_owned())
+        }
+        Cause::Away => {
+            (Warning, "see whether it reaches the config-service, and its log; it gets its configuration by itself then".to_owned())
+        }
+        Cause::Waiting => (Warning, FOLLOWS.to_owned()),
+        Cause::Bundle => {
+            (Warning, "mend what it complains of, there or in the bundle, and apply that: `shoal config apply DIR`".to_owned())
+        }
+    };
+    let why = if why.is_empty() { "it does not run what it was assigned" } else { why };
+    Finding::new(severity, CHECK, name, format!("not in step: {why}"), remedy)
+}
+
+fn failed_rollout(revision: &str, why: &str) -> Finding {
+    let remedy = match cause(why) {
+        Cause::Disk => format!("the bundle is right: make room on that disk; {}", again("the same")),
+        Cause::Crash => {
+            let node = why.split(" refused it").next().and_then(|who| who.rsplit(' ').next()).unwrap_or("NAME");
+            format!("{}; {}", retry(node), again("the same"))
+        }
+        Cause::Away | Cause::Waiting => format!("see the findings about that process; when it is well, {}", again("the same")),
+        Cause::Bundle => "mend the bundle and apply it again; `shoal config rollout` shows each process's answer".to_owned(),
+    };
+    Finding::new(Warning, CHECK, "config-service", format!("the last rollout, of revision {revision}, failed: {why}"), remedy)
+}
+
+/// An unchanged bundle whose rollout failed is rolled out once more.
+fn again(which: &str) -> String {
+    format!("then apply {} bundle once more: `shoal config apply DIR`", if which.is_empty() { "the" } else { which })
+}
+
+fn retry(name: &str) -> String {
+    format!(
+        "if it was ended for another reason (kill -9, out of memory): `shoal config retry {name}`; if it crashed, see its log and mend the bundle"
+    )
 }
 
 /// Without the config-service nobody knows what is released, but all should run the same.
@@ -77,14 +160,26 @@ fn among_themselves(facts: &Facts) -> Option<Finding> {
     let different: BTreeSet<_> = applied.filter(|revision| !revision.is_empty()).collect();
     (different.len() > 1).then(|| {
         let list: Vec<_> = different.into_iter().map(String::as_str).collect();
-        Finding::new(Warning, CHECK, "config-service", format!("different revisions are in force: {}", list.join(", ")), APPLY)
+        Finding::new(
+            Warning,
+            CHECK,
+            "config-service",
+            format!("different revisions are in force: {}", list.join(", ")),
+            "see `shoal config drift` when a config-service answers",
+        )
     })
 }
 
 fn refused(process: &Process) -> Option<Finding> {
     let count = process.metrics.as_ref().ok()?.with(chassis::metrics::CONFIGURATIONS, "result", "rejected").filter(|count| *count > 0)?;
     let remedy = format!("`shoal config rollout` and {} say why; it keeps what it has", process.log_hint());
-    Some(Finding::new(Warning, CHECK, &process.name, format!("it has refused {count} configuration(s) since it started"), remedy))
+    Some(Finding::new(
+        Warning,
+        CHECK,
+        &process.name,
+        format!("it has refused {} since it started", counted(count, "configuration")),
+        remedy,
+    ))
 }
 
 fn unconfirmed(process: &Process) -> Option<Finding> {
@@ -110,8 +205,8 @@ mod tests {
     use crate::{
         doctor::{
             facts::{
-                Configuration,
-                tests::{facts, process},
+                Backup, Backups,
+                tests::{facts, now, process},
             },
             finding::Severity,
         },
@@ -122,6 +217,57 @@ mod tests {
         let mut facts = facts(vec![process(Service::ProxyNode, "n-1"), process(Service::Balancer, "b-1")]);
         change(&mut facts);
         check(&facts).into_iter().map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding))).collect()
+    }
+
+    fn remedy(why: &str, as_drift: bool) -> String {
+        let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
+        let configuration = facts.configuration.as_mut().unwrap().as_mut().unwrap();
+        if as_drift {
+            configuration.drift = vec![("n-1".into(), why.into())];
+        } else {
+            configuration.failed_rollout = Some(("7".into(), format!("proxy-node n-1 refused it: {why}")));
+        }
+        check(&facts).pop().unwrap().remedy
+    }
+
+    #[test]
+    fn every_cause_has_its_remedy() {
+        let disk = "cannot fetch lists/blocked.txt: No space left on device (os error 28)";
+        let crash = "it will not take this again: the process did not survive it: it was started with it and did not serve long enough";
+        for (why, part) in [
+            (disk, "make room"),
+            (crash, "`shoal config retry n-1`"),
+            ("not connected: it gets its configuration when it is back", "reaches the config-service"),
+            ("assigned; it has not answered yet", "wait a moment"),
+            ("it refused: cluster.yaml:3:1: port 80 is in use", "mend"),
+        ] {
+            assert!(remedy(why, true).contains(part), "{why}: {}", remedy(why, true));
+        }
+        for (why, part) in
+            [(disk, "the bundle is right"), (crash, "`shoal config retry n-1`"), ("cluster.yaml:3:1: port 80 is in use", "mend the bundle")]
+        {
+            assert!(remedy(why, false).contains(part), "{why}: {}", remedy(why, false));
+        }
+        assert_eq!(cause("proxy-node n-1 went away after it got it, and was not back within 30s"), Cause::Away);
+        let away = |it: &mut Facts| {
+            it.processes[0].listed.as_mut().unwrap().state = cluster::State::Lost;
+            it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into();
+            it.configuration.as_mut().unwrap().as_mut().unwrap().drift = vec![("n-1".into(), "not connected: later".into())];
+        };
+        says(&found(away), &[(Info, "not in step: not connected")]);
+    }
+
+    #[test]
+    fn a_lost_history_comes_back_from_a_backup() {
+        let backup = Backup { made: now(), cluster_id: String::new() };
+        let backups = Some(Ok(Backups { newest: Some(backup), damaged: vec![] }));
+        for configuration in [Ok(Configuration::default()), Err("refused".to_owned())] {
+            let facts = Facts { configuration: Some(configuration), backups: backups.clone(), ..facts(vec![]) };
+            let found = check(&facts);
+            assert!(found[0].remedy.contains("`shoal backup restore latest`"), "{found:?}");
+            let without = check(&Facts { backups: None, ..facts });
+            assert!(!without[0].remedy.contains("restore"), "{without:?}");
+        }
     }
 
     fn says(found: &[(Severity, String)], expected: &[(Severity, &str)]) {
@@ -135,8 +281,10 @@ mod tests {
     fn table() {
         says(&found(|_| {}), &[]);
         says(&found(|it| it.configuration = None), &[(Critical, "lists no config-service")]);
+        // Nobody was asked: nothing is known.
+        says(&found(|it| (it.registry, it.configuration) = (Err("refused".into()), None)), &[]);
         says(&found(|it| it.configuration = Some(Err("refused".into()))), &[(Critical, "no config-service answers (refused)")]);
-        says(&found(|it| it.configuration = Some(Ok(Configuration::default()))), &[(Critical, "no revision is released")]);
+        says(&found(|it| it.configuration = Some(Ok(Configuration::default()))), &[(Critical, "although 2 processes run one")]);
         let other = |it: &mut Facts| it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into();
         says(&found(other), &[(Warning, "n-1: it runs revision 0000, released is 4f2a")]);
         says(
@@ -156,7 +304,7 @@ mod tests {
         };
         says(&found(failed), &[(Warning, "the last rollout, of revision 7, failed: n-1 rejected it")]);
         let metrics = |text: &'static str| move |it: &mut Facts| it.processes[1].metrics = Ok(Exposition::parse(text));
-        says(&found(metrics("shoal_configurations_total{result=\"rejected\"} 2\n")), &[(Warning, "b-1: it has refused 2")]);
+        says(&found(metrics("shoal_configurations_total{result=\"rejected\"} 2\n")), &[(Warning, "b-1: it has refused 2 configurations")]);
         says(&found(metrics("shoal_configurations_total{result=\"applied\"} 2\nshoal_configuration_confirmed 1\n")), &[]);
         says(&found(metrics("shoal_configuration_confirmed 0\n")), &[(Info, "not confirmed yet")]);
         says(

@@ -26,9 +26,18 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     let checkers = facts.processes.iter().filter(|process| process.service == Service::HealthChecker).filter(well).count();
     let mut found: Vec<_> = number(checkers).into_iter().collect();
     let checks = facts.checkers.iter().map(|(_, checks)| *checks).max();
-    if checks == Some(0) {
-        let remedy = "add some to the bundle, for instance checks: [{name: through-proxy, type: proxy, url: built-in, interval: 10s}]";
-        found.push(Finding::new(Info, CHECK, "cluster", "the bundle asks for no checks", remedy));
+    // What a checker lists is checks of instances: without a node there is nothing to list, whatever the bundle asks for.
+    let nodes = facts.processes.iter().filter(|process| process.service == Service::ProxyNode).filter(well).count();
+    if checks == Some(0) && nodes > 0 {
+        let remedy = "see checks in `shoal config show --file cluster.yaml`; for instance: checks: [{name: through-proxy, type: proxy, url: built-in, \
+                      interval: 10s}]";
+        found.push(Finding::new(
+            Info,
+            CHECK,
+            "cluster",
+            "no health-checker has anything to check: the bundle asks for no checks of proxy-nodes",
+            remedy,
+        ));
     }
     if checkers > 0 && checks.is_some_and(|checks| checks > 0) {
         let nodes = facts.processes.iter().filter(|process| process.service == Service::ProxyNode).filter(well);
@@ -113,6 +122,10 @@ mod tests {
         assert!(found(3, 1, &[])[0].1.contains("no health-checker has a fresh opinion"));
         assert!(found(3, 0, &[])[0].1.contains("no checks"));
         assert_eq!(found(3, 0, &[]).len(), 1);
+        // Without a node nothing is known of the bundle's checks.
+        let mut nobody = facts(["h-1", "h-2", "h-3"].map(|name| process(Service::HealthChecker, name)).into());
+        nobody.checkers = vec![("h-1".into(), 0)];
+        assert!(check(&nobody).is_empty());
     }
 
     #[test]

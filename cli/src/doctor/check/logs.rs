@@ -2,7 +2,7 @@
 
 use crate::doctor::{
     facts::{Facts, Process},
-    finding::{Finding, Severity::Warning},
+    finding::{Finding, Severity::Warning, counted},
 };
 
 const CHECK: &str = "logs";
@@ -33,7 +33,7 @@ const LOSSES: [(&str, &str, &str); 8] = [
     ("shoal_config_writes_failed_total", "writes to its database failed", "see its log, and the disk of its data dir"),
     (
         chassis::metrics::TASK_PANICS,
-        "background task(s) panicked and were started again",
+        "panic(s) of background tasks, which were started again",
         "this is a defect: please report it with the log's lines of target panic",
     ),
     (chassis::metrics::PANICS, "panic(s)", "this is a defect: please report it with the log's lines of target panic"),
@@ -56,7 +56,7 @@ fn losses(process: &Process) -> impl Iterator<Item = Finding> + '_ {
 
 fn complaints(process: &Process) -> Option<Finding> {
     let errors = process.metrics.as_ref().ok()?.with(chassis::metrics::LOGGED, "level", "error").filter(|errors| *errors > 0)?;
-    let text = format!("it has logged {errors} error(s) since it started");
+    let text = format!("it has logged {} since it started", counted(errors, "error"));
     Some(Finding::new(Warning, CHECK, &process.name, text, format!("see ERROR in {}", process.log_hint())))
 }
 
@@ -76,9 +76,9 @@ mod tests {
             ("", None),
             ("shoal_proxy_log_records_dropped 0\nshoal_task_panics_total{task=\"x\"} 0\n", None),
             ("shoal_proxy_log_records_dropped 12\n", Some("12 access records were dropped, since")),
-            ("shoal_task_panics_total{task=\"prober\"} 1\n", Some("1 background task(s) panicked and were started again (prober)")),
+            ("shoal_task_panics_total{task=\"prober\"} 1\n", Some("1 panic(s) of background tasks, which were started again (prober)")),
             ("shoal_registry_store_failures_total 3\n", Some("3 writes to its database failed")),
-            ("shoal_log_lines_total{level=\"error\"} 2\nshoal_log_lines_total{level=\"warn\"} 9\n", Some("logged 2 error(s)")),
+            ("shoal_log_lines_total{level=\"error\"} 2\nshoal_log_lines_total{level=\"warn\"} 9\n", Some("logged 2 errors since")),
             ("shoal_log_lines_total{level=\"warn\"} 9\n", None),
         ] {
             let mut node = process(Service::ProxyNode, "n-1");

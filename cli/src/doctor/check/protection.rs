@@ -4,7 +4,7 @@ use cluster::Service;
 use jiff::SignedDuration;
 
 use crate::doctor::{
-    facts::Facts,
+    facts::{Backups, Facts, Process},
     finding::{
         Finding,
         Severity::{Critical, Info, Warning},
@@ -20,10 +20,14 @@ const VERY_OLD: SignedDuration = SignedDuration::from_hours(84);
 pub fn check(facts: &Facts) -> Vec<Finding> {
     let finding = |severity, text: String, remedy: &str| Finding::new(severity, CHECK, "backup-service", text, remedy);
     let backups = match &facts.backups {
+        // Without the registry nobody knows whether there is one.
+        None if facts.registry.is_err() => return Vec::new(),
         None => {
             let text = "no backup-service is there: nothing can be restored but what each process keeps".to_owned();
             return vec![finding(Info, text, "run one with `shoal serve backup-service`, and keep its archives elsewhere")];
         }
+        // That it does not answer at all is a finding already.
+        Some(Err(_)) if services(facts).any(Process::is_away) => return Vec::new(),
         Some(Err(why)) => {
             return vec![finding(Warning, format!("the backup-service does not answer: {why}"), "see whether it runs and its log")];
         }
@@ -34,7 +38,8 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         .iter()
         .map(|(id, why)| finding(Warning, format!("backup {id} cannot be restored: {why}"), "remove it, and see the disk that it is on"))
         .collect();
-    match backups.newest.map(|newest| facts.now.duration_since(newest)) {
+    found.extend(another_cluster(facts, backups));
+    match backups.newest.as_ref().map(|newest| facts.now.duration_since(newest.made)) {
         None => {
             // A service that is new has not come to its first one.
             let severity = if is_new(facts) { Info } else { Warning };
@@ -50,9 +55,27 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+/// A registry whose database was lost begins another cluster, and knows nothing of what operators had asked of the one before.
+fn another_cluster(facts: &Facts, backups: &Backups) -> Option<Finding> {
+    let (now, then) = (&facts.registry.as_ref().ok()?.cluster_id, &backups.newest.as_ref()?.cluster_id);
+    if now.is_empty() || then.is_empty() || now == then {
+        return None;
+    }
+    let text = format!(
+        "the registry is that of another cluster ({now}) than the newest backup ({then}): its database was lost, and with it which processes are \
+         drained, and their weights"
+    );
+    let remedy =
+        "`shoal backup restore latest` brings them back: it shows what would change, and asks; if nothing is missed: `shoal backup create`";
+    Some(Finding::new(Critical, CHECK, "registry", text, remedy))
+}
+
+fn services(facts: &Facts) -> impl Iterator<Item = &Process> {
+    facts.processes.iter().filter(|process| process.service == Service::BackupService)
+}
+
 fn is_new(facts: &Facts) -> bool {
-    let mut listed =
-        facts.processes.iter().filter(|process| process.service == Service::BackupService).filter_map(|process| process.listed.as_ref());
+    let mut listed = services(facts).filter_map(|process| process.listed.as_ref());
     listed.any(|status| facts.now.duration_since(status.registered_at) < OLD)
 }
 
@@ -61,11 +84,36 @@ mod tests {
     use super::*;
     use crate::doctor::{
         facts::{
-            Backups,
+            Backup, Register,
             tests::{facts, now, process},
         },
         finding::Severity,
     };
+
+    fn made(hours: i64, cluster_id: &str) -> Backup {
+        Backup { made: now() - SignedDuration::from_hours(hours), cluster_id: cluster_id.to_owned() }
+    }
+
+    #[test]
+    fn a_registry_that_was_wiped_is_another_cluster_s() {
+        for (now, then, wiped) in [("a", "a", false), ("b", "a", true), ("b", "", false), ("", "a", false)] {
+            let registry = Ok(Register { cluster_id: now.to_owned(), ..Register::default() });
+            let backups = Some(Ok(Backups { newest: Some(made(1, then)), damaged: vec![] }));
+            let found = check(&Facts { registry, backups, ..facts(vec![]) });
+            assert_eq!(found.len(), usize::from(wiped), "{now} {then}: {found:?}");
+            assert!(found.iter().all(|it| it.severity == Critical && it.remedy.contains("`shoal backup restore latest`")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_could_say_is_not_said() {
+        let away = Facts { registry: Err("refused".into()), backups: None, ..facts(vec![]) };
+        assert!(check(&away).is_empty());
+        let mut service = process(Service::BackupService, "backup-service-1");
+        (service.grpc, service.ready) = (Err("refused".into()), Err("refused".into()));
+        let dead = Facts { backups: Some(Err("refused".into())), ..facts(vec![service]) };
+        assert!(check(&dead).is_empty(), "one fault, one finding");
+    }
 
     #[test]
     fn table() {
@@ -73,7 +121,7 @@ mod tests {
             let facts = Facts { backups, ..facts(vec![]) };
             check(&facts).into_iter().map(|it| (it.severity, it.finding)).collect()
         };
-        let aged = |hours| found(Some(Ok(Backups { newest: Some(now() - SignedDuration::from_hours(hours)), damaged: vec![] })));
+        let aged = |hours| found(Some(Ok(Backups { newest: Some(made(hours, "")), damaged: vec![] })));
         assert_eq!(found(None)[0].0, Info);
         assert_eq!(found(Some(Err("refused".into())))[0].0, Warning);
         assert!(aged(20).is_empty());

@@ -1,9 +1,7 @@
 //! Do the processes hear one another, and do they see the nodes alike?
 
-use std::collections::BTreeMap;
-
-use cluster::{InstanceStatus, Service, State};
-use proto::balancer::{Server, Standing};
+use cluster::{Service, State};
+use proto::balancer::{Server, Standing, Stats};
 
 use crate::doctor::{
     facts::{Facts, Process},
@@ -12,6 +10,10 @@ use crate::doctor::{
         Severity::{Critical, Warning},
     },
 };
+
+const CHECK: &str = "relations";
+/// Of a node: connections of balancers that it refused because of their proof.
+const WRONG_PROOFS: &str = "shoal_proxy_relay_wrong_proofs_total";
 
 /// What a process says of its own ties, 1 while they hold: metric, what is wrong, what to do.
 const TIES: [(&str, &str, &str); 3] = [
@@ -53,6 +55,10 @@ pub fn synchronisation(facts: &Facts) -> Vec<Finding> {
 }
 
 fn ties(process: &Process, check: &'static str) -> Vec<Finding> {
+    if process.was_stopped() {
+        // It has let go of them itself.
+        return Vec::new();
+    }
     let Ok(metrics) = &process.metrics else { return Vec::new() };
     let broken = TIES.iter().filter(|(metric, ..)| metrics.count(metric) == Some(0));
     broken.map(|(_, text, remedy)| Finding::new(Warning, check, &process.name, *text, *remedy)).collect()
@@ -60,51 +66,45 @@ fn ties(process: &Process, check: &'static str) -> Vec<Finding> {
 
 /// The balancers use the nodes that the registry finds usable, and no others.
 pub fn balancers(facts: &Facts) -> Vec<Finding> {
-    let listed: BTreeMap<_, _> = facts
-        .processes
-        .iter()
-        .filter(|process| process.service == Service::ProxyNode)
-        .filter_map(|process| Some((process.name.as_str(), process.listed.as_ref()?)))
-        .collect();
+    let mut found: Vec<_> = facts.balancers.iter().flat_map(|(balancer, stats)| backends(balancer, stats)).collect();
+    let servers = || facts.balancers.iter().flat_map(|(balancer, stats)| servers(stats).map(move |server| (balancer.as_str(), server)));
+    for (balancer, server) in servers() {
+        found.extend(one_view(balancer, server, facts));
+    }
+    let nodes = facts.processes.iter().filter(|process| process.service == Service::ProxyNode);
+    for node in nodes.filter(|node| node.state() == Some(State::Usable)) {
+        let seen: Vec<_> = servers().filter(|(_, server)| server.discovered && server.name == node.name).collect();
+        found.extend(unwell(node, &seen));
+    }
+    found
+}
+
+fn servers(stats: &Stats) -> impl Iterator<Item = &Server> {
+    stats.backends.iter().flat_map(|backend| &backend.servers)
+}
+
+fn backends(balancer: &str, stats: &Stats) -> Vec<Finding> {
+    let finding = |text, remedy: &str| Finding::new(Critical, CHECK, balancer, text, remedy);
     let mut found = Vec::new();
-    for (balancer, stats) in &facts.balancers {
-        for backend in &stats.backends {
-            if backend.panic {
-                let text = format!(
-                    "backend {} panics: fewer servers are well than its threshold asks for, so that unwell ones are used too",
-                    backend.name
-                );
-                found.push(Finding::new(
-                    Critical,
-                    "relations",
-                    balancer,
-                    text,
-                    "see the findings about its nodes; bring some back, or take dead ones out of the bundle",
-                ));
-            }
-            if backend.servers.is_empty() {
-                let text = format!("backend {} has no server at all", backend.name);
-                found.push(Finding::new(
-                    Critical,
-                    "relations",
-                    balancer,
-                    text,
-                    "see `shoal node list` and balancer.backends in the bundle",
-                ));
-            }
-            found.extend(
-                backend
-                    .servers
-                    .iter()
-                    .filter_map(|server| server_of(balancer, server, listed.get(server.name.as_str()).copied(), facts.registry.is_ok())),
+    for backend in &stats.backends {
+        if backend.panic {
+            let text = format!(
+                "backend {} panics: fewer servers are well than its threshold asks for, so that unwell ones are used too",
+                backend.name
             );
+            found.push(finding(text, "see the findings about its nodes; bring some back, or take dead ones out of the bundle"));
+        }
+        if backend.servers.is_empty() {
+            let text = format!("backend {} has no server at all", backend.name);
+            found.push(finding(text, "see `shoal node list` and balancer.backends in the bundle"));
         }
     }
     found
 }
 
-fn server_of(balancer: &str, server: &Server, listed: Option<&InstanceStatus>, registry_answers: bool) -> Option<Finding> {
-    let finding = |text: String, remedy: &str| Some(Finding::new(Warning, "relations", balancer, text, remedy));
+/// What one balancer has against one server, whatever the others think.
+fn one_view(balancer: &str, server: &Server, facts: &Facts) -> Option<Finding> {
+    let finding = |text: String, remedy: &str| Some(Finding::new(Warning, CHECK, balancer, text, remedy));
     let (name, reasons) = (&server.name, server.reasons.join("; "));
     if server.drift {
         let text = format!("it keeps an admin state or weight of {name} of its own, which the registry does not know");
@@ -113,17 +113,13 @@ fn server_of(balancer: &str, server: &Server, listed: Option<&InstanceStatus>, r
     if !server.discovered {
         return (server.standing() == Standing::Unwell).then(|| {
             let text = format!("its server {name} ({}) is unwell: {reasons}", server.address);
-            Finding::new(Warning, "relations", balancer, text, "see whether that server runs and can be reached from the balancer")
+            Finding::new(Warning, CHECK, balancer, text, "see whether that server runs and can be reached from the balancer")
         });
     }
-    match (listed.map(|status| status.state), server.standing()) {
-        (None, _) if registry_answers => finding(
+    match (facts.process(name).and_then(Process::state), server.standing()) {
+        (None, _) if facts.registry.is_ok() => finding(
             format!("it knows {name}, which the registry does not list"),
             "wait a moment: it hears of changes at once; if that does not end, see its log",
-        ),
-        (Some(State::Usable), Standing::Unwell) => finding(
-            format!("it finds {name} unwell, which the registry finds usable: {reasons}"),
-            "see the network between the balancer and the node, and `shoal explain URL`",
         ),
         (Some(State::Usable), Standing::Excluded) => finding(
             format!("it excludes {name}, which the registry finds usable: {reasons}"),
@@ -131,6 +127,36 @@ fn server_of(balancer: &str, server: &Server, listed: Option<&InstanceStatus>, r
         ),
         _ => None,
     }
+}
+
+/// A node that the registry finds usable, and balancers do not. When none of them uses it, it is out, whoever calls it usable.
+fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
+    let (against, others): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, server)| server.standing() == Standing::Unwell);
+    let (_, server) = against.first()?;
+    let mut names: Vec<_> = against.iter().map(|(balancer, _)| *balancer).collect();
+    names.dedup();
+    let (severity, who) = match (others.is_empty(), names.as_slice()) {
+        (true, [one]) => (Critical, format!("it gets no requests: {one}, the only balancer, finds it unwell")),
+        (true, _) => (Critical, "it gets no requests: every balancer finds it unwell".to_owned()),
+        (false, some) => (Warning, format!("{} finds it unwell, others do not", some.join(", "))),
+    };
+    // A balancer tells the registry's view beside its own; that one is known here.
+    let own: Vec<_> =
+        server.reasons.iter().flat_map(|reasons| reasons.split("; ")).filter(|reason| !reason.starts_with("registry:")).collect();
+    let refused = node.metrics.as_ref().ok().and_then(|metrics| metrics.count(WRONG_PROOFS)).unwrap_or(0);
+    if refused == 0 {
+        let text = format!("{who}, although the registry finds it usable ({})", own.join("; "));
+        return Some(Finding::new(severity, CHECK, &node.name, text, format!("see the network between them, and {}", node.log_hint())));
+    }
+    let text = format!(
+        "{who}: it has refused {refused} of their connections, because they were opened with another cluster key than it has ({})",
+        own.join("; ")
+    );
+    let odd = if others.is_empty() { node.name.as_str() } else { names.first().copied().unwrap_or_default() };
+    let remedy = format!(
+        "compare the files of --cluster-key (`sha256sum`): {odd} has another than the rest; put theirs in place and start it again"
+    );
+    Some(Finding::new(severity, CHECK, &node.name, text, remedy))
 }
 
 #[cfg(test)]
@@ -151,13 +177,17 @@ mod tests {
         Server { name: name.into(), standing: standing.into(), discovered: true, reasons: vec!["why".into()], ..Server::default() }
     }
 
-    fn found(state: State, servers: Vec<Server>, panic: bool) -> Vec<String> {
+    fn findings(state: State, servers: Vec<Server>, panic: bool) -> Vec<Finding> {
         let mut node = process(Service::ProxyNode, "n-1");
         node.listed.as_mut().unwrap().state = state;
         let backend = Backend { name: "back".into(), servers, panic, ..Backend::default() };
         let stats = Stats { backends: vec![backend], ..Stats::default() };
         let facts = Facts { balancers: vec![("b-1".into(), stats)], ..facts(vec![node]) };
-        balancers(&facts).into_iter().map(|it| it.finding).collect()
+        balancers(&facts)
+    }
+
+    fn found(state: State, servers: Vec<Server>, panic: bool) -> Vec<String> {
+        findings(state, servers, panic).into_iter().map(|it| it.finding).collect()
     }
 
     #[test]
@@ -166,7 +196,7 @@ mod tests {
         assert!(one(State::Usable, Standing::Usable).is_empty());
         assert!(one(State::Usable, Standing::Last).is_empty());
         assert!(one(State::Lost, Standing::Unwell).is_empty() && one(State::Draining, Standing::Excluded).is_empty(), "they agree");
-        assert!(one(State::Usable, Standing::Unwell)[0].contains("finds n-1 unwell, which the registry finds usable: why"));
+        assert!(one(State::Usable, Standing::Unwell)[0].contains("b-1, the only balancer, finds it unwell, although"));
         assert!(one(State::Usable, Standing::Excluded)[0].contains("excludes n-1"));
         assert!(found(State::Usable, vec![server("n-9", Standing::Usable)], false)[0].contains("n-9, which the registry does not list"));
         assert!(found(State::Usable, vec![], false)[0].contains("no server at all"));
@@ -176,6 +206,44 @@ mod tests {
         let fixed = |standing| Server { discovered: false, ..server("squid", standing) };
         assert!(found(State::Usable, vec![fixed(Standing::Usable)], false).is_empty());
         assert!(found(State::Usable, vec![fixed(Standing::Unwell)], false)[0].contains("its server squid"));
+    }
+
+    /// What two balancers make of a node that the registry finds usable, and that has refused so many proofs.
+    fn seen_by_two(standings: [Standing; 2], refused: u64) -> Vec<Finding> {
+        let mut node = process(Service::ProxyNode, "n-1");
+        node.metrics = Ok(Exposition::parse(&format!("{WRONG_PROOFS} {refused}\n")));
+        let stats = |standing: Standing| {
+            let reasons = vec!["own evidence: check failed: closed without an answer; registry: usable".to_owned()];
+            let servers = vec![Server { reasons, ..server("n-1", standing) }];
+            Stats { backends: vec![Backend { name: "back".into(), servers, ..Backend::default() }], ..Stats::default() }
+        };
+        let [one, other] = standings.map(stats);
+        balancers(&Facts { balancers: vec![("b-1".into(), one), ("b-2".into(), other)], ..facts(vec![node]) })
+    }
+
+    #[test]
+    fn a_node_that_no_balancer_uses_is_out() {
+        use Standing::{Unwell, Usable};
+        assert!(seen_by_two([Usable, Usable], 9).is_empty(), "refused once, and all is well now");
+        let found = seen_by_two([Unwell, Unwell], 0);
+        assert_eq!((found.len(), found[0].severity, found[0].subjects.as_slice()), (1, Critical, &["n-1".to_owned()][..]));
+        assert!(found[0].finding.contains("every balancer finds it unwell") && !found[0].finding.contains("registry: usable"), "{found:?}");
+        assert_eq!(findings(State::Usable, vec![server("n-1", Unwell)], false)[0].severity, Critical, "nor does the only one");
+        let found = seen_by_two([Unwell, Usable], 0);
+        assert!(found[0].severity == Warning && found[0].finding.starts_with("b-1 finds it unwell, others do not"), "{found:?}");
+    }
+
+    #[test]
+    fn another_cluster_key_is_named() {
+        use Standing::{Unwell, Usable};
+        let found = seen_by_two([Unwell, Unwell], 12);
+        assert!(
+            found[0].finding.contains("refused 12 of their connections") && found[0].finding.contains("another cluster key"),
+            "{found:?}"
+        );
+        assert!(found[0].remedy.contains("--cluster-key") && found[0].remedy.contains("n-1 has another"), "{found:?}");
+        let found = seen_by_two([Unwell, Usable], 12);
+        assert!(found[0].remedy.contains("b-1 has another"), "{found:?}");
     }
 
     #[test]
@@ -197,7 +265,7 @@ mod tests {
             well: 0,
             explanation: "all at once".into(),
         };
-        let guarded = Facts { registry: Ok(Register { guards: vec![guard] }), ..facts(vec![]) };
+        let guarded = Facts { registry: Ok(Register { guards: vec![guard], ..Register::default() }), ..facts(vec![]) };
         let found = synchronisation(&guarded);
         assert!(found[0].severity == Critical && found[0].remedy.contains("accept-losses proxy-node"), "{found:?}");
     }

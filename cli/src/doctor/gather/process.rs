@@ -1,0 +1,195 @@
+//! What one process says of itself, and how it looks from here.
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use chassis::operator::Operator;
+use cluster::{Service, wire::from_timestamp};
+use jiff::Timestamp;
+use proto::proxy::{ExplainRequestRequest, TailAccessRequest, proxy_node_client::ProxyNodeClient};
+use reqwest::{Client, header};
+use tokio::net::TcpStream;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{ANSWER, NO_ANSWER, Person, ask, brief, within};
+use crate::{
+    doctor::facts::{Answer, Answered, Open, Port, Process, Reading},
+    exposition::Exposition,
+};
+
+/// Of `/metrics`; more is not a process of ours.
+const METRICS: usize = 8 << 20;
+/// Endpoints that are not tried. Asked otherwise, or datagrams, or a path: grpc, admin, icp, socket. Open to balancers alone, or to nodes alone, who
+/// use them all the time and say when they cannot: relay, target. A firewall that keeps others out, this machine too, is as it should be.
+const NOT_TRIED: [&str; 6] = ["grpc", "admin", "icp", "socket", "relay", "target"];
+/// Of the requests that a node has answered, as many as this are looked at.
+const ANSWERED: u32 = 500;
+
+/// Asks one of them everything, at the same time.
+pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Process {
+    let admin = person.endpoints.get("admin").ok_or_else(|| "it announces no admin HTTP port".to_owned());
+    let ready = async {
+        match &admin {
+            Ok(address) => is_ready(http, address).await,
+            Err(why) => Err(why.clone()),
+        }
+    };
+    let metrics = async {
+        match &admin {
+            Ok(address) => within(ANSWER, metrics(http, address)).await,
+            Err(why) => Err(why.clone()),
+        }
+    };
+    let certificate = async {
+        match person.endpoints.get("grpc") {
+            Some(address) => within(ANSWER, async { operator.certificate_at(address).await.map_err(|error| error.to_string()) }).await,
+            None => Err("it announces no gRPC port".to_owned()),
+        }
+    };
+    let (grpc, ready, metrics, certificate, ports, answered) =
+        tokio::join!(is_serving(operator, person), ready, metrics, certificate, ports(person), answered(operator, person));
+    let (answered, failed_on) = answered.unwrap_or_default();
+    let clock = metrics.as_ref().ok().and_then(|(_, clock)| *clock);
+    Process {
+        name: person.name.clone(),
+        service: person.service,
+        listed: person.listed.clone(),
+        log: person.log.clone(),
+        grpc,
+        ready,
+        metrics: metrics.map(|(metrics, _)| metrics),
+        clock,
+        certificate,
+        ports,
+        answered,
+        failed_on,
+    }
+}
+
+/// The last requests of a node, and where the last of them that failed was to go. What cannot be had is no finding of its own.
+async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>, Option<String>)> {
+    if person.service != Service::ProxyNode {
+        return None;
+    }
+    let mut node = ProxyNodeClient::new(person.grpc(operator).ok()?);
+    let records = within(ANSWER, async {
+        let mut told =
+            node.tail_access(TailAccessRequest { last: ANSWERED, follow: false }).await.map_err(|status| status.to_string())?.into_inner();
+        let mut records = Vec::new();
+        while let Some(message) = told.message().await.map_err(|status| status.to_string())? {
+            records.extend(message.records);
+        }
+        Ok(records)
+    });
+    let answered = records.await.ok()?.into_iter().filter_map(|record| {
+        let at = from_timestamp(record.ended_at)?;
+        Some(Answered { at, method: record.method, url: record.url, status: record.status })
+    });
+    let answered: Vec<_> = answered.collect();
+    let Some(failed) = answered.iter().rev().find(|request| request.has_failed()) else { return Some((answered, None)) };
+    let question = ExplainRequestRequest { url: failed.url.clone(), method: failed.method.clone(), ..Default::default() };
+    let route = ask(node.explain_request(question)).await.ok().map(|answer| answer.route).filter(|route| !route.is_empty());
+    Some((answered, route))
+}
+
+async fn is_serving(operator: &Operator, person: &Person) -> Answer<bool> {
+    let mut client = HealthClient::new(person.grpc(operator)?);
+    let answer = ask(client.check(HealthCheckRequest { service: String::new() })).await?;
+    Ok(answer.status() == ServingStatus::Serving)
+}
+
+async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
+    within(ANSWER, async {
+        let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(|error| reason(&error.without_url()))?;
+        let well = answer.status().is_success();
+        let said = answer.text().await.unwrap_or_default();
+        Ok(if well { Ok(()) } else { Err(said.trim().chars().take(80).collect()) })
+    })
+    .await
+}
+
+/// The numbers of a process, and what they say of its clock.
+async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
+    let (asked_at, asked) = (Timestamp::now(), Instant::now());
+    let mut answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| reason(&error.without_url()))?;
+    if !answer.status().is_success() {
+        return Err(format!("/metrics answers {}", answer.status()));
+    }
+    let date = answer
+        .headers()
+        .get(header::DATE)
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| Timestamp::strptime("%a, %d %b %Y %H:%M:%S %Z", date).ok());
+    let mut text = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|error| reason(&error.without_url()))? {
+        text.extend_from_slice(&piece);
+        if text.len() > METRICS {
+            return Err("/metrics does not end".to_owned());
+        }
+    }
+    let took = asked.elapsed();
+    let metrics = Exposition::parse(&String::from_utf8_lossy(&text));
+    let clock = reading(asked_at, took, metrics.get(chassis::metrics::CLOCK), date);
+    Ok((metrics, clock))
+}
+
+/// How far a clock is ahead that was read at some moment between asking and the answer. A process of an older version tells the second only,
+/// in Date (RFC 9110 §6.6.1).
+#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 in microseconds fit a double")]
+fn reading(asked_at: Timestamp, took: Duration, told: Option<f64>, date: Option<Timestamp>) -> Option<Reading> {
+    let half = took.as_secs_f64() / 2.0;
+    let middle = asked_at.as_microsecond() as f64 / 1e6 + half;
+    let (there, step) = match (told, date) {
+        (Some(told), _) => (told, 0.0),
+        (None, Some(date)) => (date.as_second() as f64 + 0.5, 0.5),
+        (None, None) => return None,
+    };
+    Some(Reading { ahead: there - middle, exact_to: half + step, took })
+}
+
+/// The innermost reason, which says it in a few words.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    brief(&last.to_string())
+}
+
+/// Whether the other ports take connections. A loopback address of a process on another machine is not for us.
+async fn ports(person: &Person) -> Vec<Port> {
+    let is_loopback = |address: &str| address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    let beside_us = person.endpoints.get("grpc").is_some_and(|address| is_loopback(address));
+    let tried = person.endpoints.iter().filter(|(purpose, _)| !NOT_TRIED.contains(&purpose.as_str()));
+    let opening = tried.filter(|(_, address)| beside_us || !is_loopback(address)).map(|(purpose, address)| async move {
+        let open = match tokio::time::timeout(ANSWER, TcpStream::connect(address.as_str())).await {
+            Ok(Ok(_)) => Open::Yes,
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Open::Refused,
+            Ok(Err(error)) => Open::Unreached(brief(&error.to_string())),
+            Err(_) => Open::Unreached(NO_ANSWER.to_owned()),
+        };
+        Port { purpose: purpose.clone(), address: address.clone(), open }
+    });
+    futures::future::join_all(opening).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_read_in_the_middle_of_the_answer() {
+        let at = Timestamp::from_second(1000).unwrap();
+        let read = |took, told, date: Option<i64>| {
+            reading(at, Duration::from_secs_f64(took), told, date.map(|second| Timestamp::from_second(second).unwrap()))
+                .map(|it| (it.ahead, it.exact_to))
+        };
+        assert_eq!(read(0.5, Some(1000.25), None), Some((0.0, 0.25)));
+        assert_eq!(read(0.5, Some(1010.25), Some(1)), Some((10.0, 0.25)));
+        assert_eq!(read(1.0, None, Some(990)), Some((-10.0, 1.0)));
+        assert_eq!(read(1.0, None, None), None);
+    }
+}
