@@ -1,5 +1,6 @@
 //! Runs the trials: rounds in which everybody has a turn, so that what changes on the machine changes for all.
 
+mod deaf_origin;
 mod faults;
 mod list;
 mod registry;
@@ -81,6 +82,7 @@ pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
         Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => traffic::run(bench, trial(work)?, &who).await,
         Work::Fault(fault) => anywhere(faults::run(bench, fault, &who)).await,
         Work::SlowOrigin => anywhere(slow_origin::run(bench, &who)).await,
+        Work::DeafOrigin => anywhere(deaf_origin::run(bench)).await,
         Work::LabRelease => anywhere(release::lab(bench)).await,
         Work::FleetRelease => release::fleet(bench).await,
         Work::Heartbeats => registry::heartbeats(bench).await,
@@ -111,6 +113,7 @@ pub fn expected(work: Work, extent: Extent) -> Duration {
         Work::Fault(Fault::Kill) => 15.0 + extent.few() as f64 * contenders * 7.0,
         Work::Fault(Fault::Freeze) => 15.0 + extent.few() as f64 * contenders * 14.0,
         Work::SlowOrigin => 35.0,
+        Work::DeafOrigin => 20.0,
         Work::LabRelease => 8.0 + 3.0 * extent.few() as f64,
         Work::FleetRelease => 10.0 + 5.0 * extent.few() as f64,
         Work::Heartbeats => 45.0,

@@ -30,6 +30,8 @@ pub enum Work {
     Fault(Fault),
     /// An origin that answers after 20 s.
     SlowOrigin,
+    /// An origin that never accepts.
+    DeafOrigin,
     /// A revision for a whole lab.
     LabRelease,
     /// A revision for a thousand nodes.
@@ -121,6 +123,8 @@ pub mod names {
     pub const FREEZE_CONNECT: &str = "freeze-connect";
     pub const SLOW_ORIGIN: &str = "slow-origin";
     pub const SLOW_ORIGIN_EJECTED: &str = "slow-origin-ejected";
+    pub const DEAF_ORIGIN: &str = "deaf-origin";
+    pub const DEAF_ORIGIN_EJECTED: &str = "deaf-origin-ejected";
     pub const RELEASE_LAB: &str = "release-lab";
     pub const RELEASE_FLEET: &str = "release-1000";
     pub const RELEASE_FLEET_TOTAL: &str = "release-1000-total";
@@ -258,6 +262,22 @@ pub const TRIALS: &[Trial] = &[
         unit: Unit::Nodes,
         work: Work::SlowOrigin,
         who: CLUSTERS,
+        goals: &[never(Who::ShoalCluster, 0.0)],
+    },
+    Trial {
+        name: names::DEAF_ORIGIN,
+        title: "An origin that never accepts, answered for with 504: how often each request reaches it",
+        unit: Unit::TimesAsked,
+        work: Work::DeafOrigin,
+        who: &[Who::ShoalCluster],
+        goals: &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 1.0)],
+    },
+    Trial {
+        name: names::DEAF_ORIGIN_EJECTED,
+        title: "An origin that never accepts: nodes taken for dead",
+        unit: Unit::Nodes,
+        work: Work::DeafOrigin,
+        who: &[Who::ShoalCluster],
         goals: &[never(Who::ShoalCluster, 0.0)],
     },
     Trial {

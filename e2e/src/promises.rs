@@ -166,6 +166,11 @@ pub const PROMISES: &[Promise] = &[
         "containers: `up` after a change of the file, which scales back to three nodes and makes the health-checkers again",
         "none fails; nothing is issued or committed anew",
     ),
+    promise(
+        "replaced_nodes_and_balancers_fail_nothing",
+        "containers: all nodes and both balancers are replaced, by the lines of docs/deploy-docker.md",
+        "none fails",
+    ),
     promise("containers_that_were_stopped_serve_again", "containers: all are stopped, and started again", "none fails afterwards"),
 ];
 

@@ -1,5 +1,10 @@
 //! A backup, a disaster, and the way back: registry and config-service lose everything while requests flow.
 
+#[path = "backup/full_disk.rs"]
+mod full_disk;
+#[path = "backup/interrupted.rs"]
+mod interrupted;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -27,21 +32,30 @@ fn load(lab: &Lab, origin: &Origin) -> Load {
     })
 }
 
-/// Applies the lab's bundle with another size of the nodes' caches.
-async fn apply(lab: &Lab, memory: &str, message: &str) {
+/// The lab's bundle with one text replaced by another, as `bundle` in a directory of its own.
+fn edited(lab: &Lab, from: &str, to: &str) -> tempfile::TempDir {
     let scratch = tempfile::tempdir().expect("a directory");
     let bundle = scratch.path().join("bundle");
     let copied = std::process::Command::new("cp").arg("-r").arg(lab.data_dir().join("bundle")).arg(&bundle).status().expect("cp");
     assert!(copied.success());
     let path = bundle.join("cluster.yaml");
     let text = std::fs::read_to_string(&path).expect("the bundle");
-    assert!(text.contains("memory: 64MiB"), "the lab's bundle has another cache now");
-    std::fs::write(&path, text.replace("memory: 64MiB", &format!("memory: {memory}"))).expect("write the bundle");
-    lab.ok(&["config", "apply", bundle.to_str().expect("UTF-8"), "-m", message]).await;
+    assert!(text.contains(from), "the lab's bundle has no {from:?} now");
+    std::fs::write(&path, text.replace(from, to)).expect("write the bundle");
+    scratch
 }
 
-/// What has to come back: every revision with what is said of it, and what operators want of everybody.
-async fn state(lab: &Lab) -> (Value, BTreeMap<String, String>) {
+/// Applies the lab's bundle with another size of the nodes' caches.
+async fn apply(lab: &Lab, memory: &str, message: &str) {
+    let scratch = edited(lab, "memory: 64MiB", &format!("memory: {memory}"));
+    lab.ok(&["config", "apply", scratch.path().join("bundle").to_str().expect("UTF-8"), "-m", message]).await;
+}
+
+/// Every revision with what is said of it, and what operators want of everybody.
+type State = (Value, BTreeMap<String, String>);
+
+/// What has to come back.
+async fn state(lab: &Lab) -> State {
     let history = lab.json(&["config", "history"]).await;
     let status = lab.json(&["status"]).await;
     let instances = status["instances"].as_array().expect("instances");
@@ -60,6 +74,12 @@ fn remembered(lab: &Lab) -> BTreeMap<String, (String, u64)> {
         Some((text(&membership["cluster_id"]), membership["epoch"].as_u64()?))
     };
     lab.now().processes.into_iter().filter_map(|process| Some((process.name.clone(), read(&process.name)?))).collect()
+}
+
+/// The same once every process does: the registry alone follows nobody.
+async fn all_remembered(lab: &Lab) -> BTreeMap<String, (String, u64)> {
+    let followers = lab.now().processes.len() - 1;
+    wait::until("everybody remembers who is there", || async { Some(remembered(lab)).filter(|all| all.len() == followers) }).await
 }
 
 /// Every revision that some process runs.
@@ -110,7 +130,7 @@ async fn a_lost_control_plane_comes_back_from_a_backup() {
     lab.ok(&["node", "enable", "proxy-node-3"]).await;
     lab.ok(&["node", "drain", "proxy-node-1"]).await;
     lab.until_state("proxy-node-1", "draining").await;
-    let (before, released) = (remembered(&lab), running(&lab).await);
+    let (before, released) = (all_remembered(&lab).await, running(&lab).await);
     assert_eq!(released.len(), 1, "{released:?}");
 
     let _registry = lose(&lab, "registry-1");
@@ -172,9 +192,10 @@ async fn bad_backups_and_wrong_certificates_are_refused() {
         Lab::start(Options { arguments: ["--nodes", "1", "--balancers", "1"].map(str::to_owned).into(), ..Options::default() }).await;
     other.ok(&["backup", "create"]).await;
     let foreign = text(&other.json(&["backup", "list"]).await["backups"][0]["id"]);
-    let here = remembered(&lab);
+    let here = all_remembered(&lab).await;
     std::fs::create_dir_all(archive(&lab, &foreign).parent().expect("a directory")).expect("make the store");
     std::fs::copy(archive(&other, &foreign), archive(&lab, &foreign)).expect("bring the archive");
+    assert!(refused(&lab, &["--on", "backup-service-9"]).await.contains("choose one of backup-service-1"));
     let said = refused(&lab, &["latest", "--yes"]).await;
     assert!(said.contains("and this is cluster") && said.contains("--adopt"), "{said}");
     assert!(refused(&lab, &["20200101", "--yes"]).await.contains("there is no backup 20200101"));

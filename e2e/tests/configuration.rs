@@ -145,6 +145,26 @@ async fn a_node_that_cannot_apply_keeps_what_it_has_and_stops_the_rollout() {
     let (second, released) = newest(&lab).await;
     assert!(second != first && !released, "a rejected revision is not released");
     until_all_run(&lab, &first).await;
+    // Once more, it is the same revision that is tried again.
+    let output = lab.shoal(&["config", "apply", text(&impossible)]).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("unchanged: revision 2 ") && said.contains("not released"), "{said}");
+    assert_eq!(newest(&lab).await, (second, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unchanged_bundle_makes_no_revision() {
+    let lab = Lab::start(Options { arguments: ["--nodes", "1", "--balancers", "1"].map(str::to_owned).into(), ..Options::default() }).await;
+    let bundle = lab.data_dir().join("bundle");
+    let first = newest(&lab).await;
+    let said = lab.ok(&["config", "apply", text(&bundle), "-m", "every five minutes, by a pipeline"]).await;
+    assert!(said.contains("unchanged: revision 1 ") && said.contains("is already released, nothing to do"), "{said}");
+    let said = lab.ok(&["config", "rollback", "1"]).await;
+    assert!(said.contains("unchanged: revision 1 "), "{said}");
+    assert_eq!(newest(&lab).await, first);
+    let said = lab.ok(&["config", "apply", text(&bundle), "--again"]).await;
+    assert!(said.contains("committed revision 2 ") && said.contains("revision 2 is in force"), "{said}");
+    assert_ne!(newest(&lab).await, first);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

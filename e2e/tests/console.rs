@@ -116,6 +116,7 @@ async fn a_node_is_drained_and_enabled(browser: &Browser, lab: &Lab) {
     let drain = "button[data-act=drain][data-name=proxy-node-2]";
     browser.click(drain).await;
     until_text(browser, "#confirm", "Drain proxy-node-2?").await;
+    until_text(browser, "#confirm", "2 other nodes are usable").await;
     browser.screenshot("console-confirm").await;
     browser.click("#confirm button[value=no]").await;
     assert_eq!(lab.state("proxy-node-2").await.as_deref(), Some("usable"), "it was cancelled");
@@ -192,6 +193,13 @@ async fn the_keyboard_is_enough() {
     browser.press(Key::Enter).await;
     until_text(&browser, "h1", "proxy-node-1").await;
     until_text(&browser, "#liveness", "live").await;
+    // What is merged in leaves the focus where it is.
+    browser.tab_to("button[data-act=maintenance]").await;
+    lab.ok(&["node", "drain", "proxy-node-1"]).await;
+    until_text(&browser, "#facts .standing", "draining").await;
+    assert!(browser.is_focused("button[data-act=maintenance]").await);
+    lab.ok(&["node", "enable", "proxy-node-1"]).await;
+    until_text(&browser, "#facts .standing", "usable").await;
     browser.tab_to("button[data-act=drain]").await;
     browser.press(Key::Enter).await;
     assert!(browser.is_focused("#confirm-reason").await);
@@ -232,7 +240,7 @@ async fn a_dead_registry_is_told_and_the_rest_goes_on() {
     until_text(&browser, "#liveness", "live").await;
     assert_eq!(browser.text("#region-banner").await, "");
     lab.signal("registry-1", Signal::SIGKILL);
-    until_text(&browser, "#region-banner", "The registry has not answered since").await;
+    until_text(&browser, "#region-banner", "The registry has not answered for").await;
     browser.screenshot("console-registry-dead").await;
     assert!(shown(&browser, "proxy-node-2").await.1.contains("usable"), "what was known is shown");
     let load = load(&lab, &origin);

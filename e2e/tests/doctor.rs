@@ -30,6 +30,15 @@ fn finds(report: &Value, severity: &str, subject: &str, words: &str) -> bool {
     })
 }
 
+/// How many findings of one check there are about somebody.
+fn about(report: &Value, subject: &str, check: &str) -> usize {
+    let findings = report["findings"].as_array().expect("findings");
+    let concerns = |finding: &&Value| {
+        finding["check"] == check && finding["subjects"].as_array().is_some_and(|all| all.iter().any(|it| it == subject))
+    };
+    findings.iter().filter(concerns).count()
+}
+
 async fn until_found(lab: &Lab, severity: &str, subject: &str, words: &str) -> Value {
     wait::until(format!("doctor finds {words:?} at {subject}"), || async {
         let (report, code) = doctor(lab).await;
@@ -102,7 +111,7 @@ async fn a_healthy_cluster_has_nothing_to_be_mended() {
     let lab = Lab::start(Options::default()).await;
     until_healthy(&lab).await;
     let text = lab.ok(&["doctor"]).await;
-    assert!(text.contains("0 critical, 0 warning(s)") || text.contains("Nothing found"), "{text}");
+    assert!(text.contains("0 critical, 0 warnings") || text.contains("Nothing found"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,8 +138,9 @@ async fn every_fault_is_found_with_its_remedy() {
     until_found(&lab, "critical", "health-checker-2", "does not answer").await;
 
     lab.signal("proxy-node-1", Signal::SIGSTOP);
-    let report = until_found(&lab, "critical", "proxy-node-1", "lease has lapsed").await;
+    let report = until_found(&lab, "critical", "proxy-node-1", "its lease lapsed at").await;
     assert!(finds(&report, "critical", "proxy-node-1", "does not answer"), "{report:#}");
+    assert_eq!(about(&report, "proxy-node-1", "processes"), 1, "one fault, one finding: {report:#}");
 
     lab.signal("config-service-1", Signal::SIGKILL);
     let report = until_found(&lab, "critical", "config-service", "nothing can be changed").await;
@@ -149,6 +159,84 @@ async fn every_fault_is_found_with_its_remedy() {
     let report = until_found(&lab, "critical", "registry", "the registry does not answer").await;
     assert!(finds(&report, "critical", "proxy-node-1", "does not answer"), "{report:#}");
     let text = String::from_utf8_lossy(&lab.shoal(&["doctor"]).await.stdout).into_owned();
-    assert!(text.contains("REMEDY") && text.contains("proxy-node-1"), "{text}");
+    assert!(text.contains("critical  proxy-node-1 (processes)") && text.contains("\n => "), "{text}");
+
+    // On a real cluster nobody but the registry knows who is there: then nothing is said of anybody.
+    let registry = lab.process("registry-1").endpoints["grpc"].clone();
+    let operator = &lab.description.operator;
+    let [ca, cert, key] = [&operator.ca, &operator.cert, &operator.key].map(|path| path.to_str().expect("a path"));
+    let output = lab.shoal(&["doctor", "-o", "json", "--registry", &registry, "--ca", ca, "--cert", cert, "--key", key]).await;
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(finds(&report, "critical", "registry", "it alone knows who else is there"), "{report:#}");
+    assert_eq!(report["findings"].as_array().map(Vec::len), Some(1), "{report:#}");
     lab.signal("proxy-node-1", Signal::SIGCONT);
+}
+
+/// Applies the lab's bundle with a parent at which nobody listens, and has clients ask for something.
+async fn dead_parent(lab: &Lab) -> tempfile::TempDir {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let bundle = scratch.path().join("bundle");
+    let copied = std::process::Command::new("cp").arg("-r").arg(lab.data_dir().join("bundle")).arg(&bundle).status().expect("cp");
+    assert!(copied.success());
+    let file = bundle.join("cluster.yaml");
+    let text = std::fs::read_to_string(&file).expect("the bundle");
+    assert!(text.contains("parents: []"), "the lab's bundle has no parents to be replaced");
+    std::fs::write(&file, text.replace("parents: []", "parents: [{address: \"127.0.0.1:9\"}]")).expect("write the bundle");
+    lab.ok(&["config", "apply", bundle.to_str().expect("a path")]).await;
+    for _ in 0..20 {
+        let answer = testkit::client::once(lab.frontend(), "GET", "http://192.0.2.1/", &[], b"").await.expect("an answer");
+        assert_eq!(answer.status(), 502);
+    }
+    scratch
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_that_look_like_something_else_are_named() {
+    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    until_healthy(&lab).await;
+    lab.ok(&["backup", "create"]).await;
+
+    // Every request fails, and every process is well.
+    let _bundle = dead_parent(&lab).await;
+    until_found(&lab, "critical", "proxy-node-1", "failed (502); they go to parent 127.0.0.1:9").await;
+
+    // The registry and the checkers find it usable; it gets no request.
+    let file = lab.data_dir().join("pki/cluster.key");
+    let right = std::fs::read(&file).expect("the cluster key");
+    lab.signal("proxy-node-3", Signal::SIGKILL);
+    std::fs::write(&file, format!("{}\n", "5".repeat(64))).expect("another key");
+    let _node = lab.restart("proxy-node-3");
+    let report = until_found(&lab, "critical", "proxy-node-3", "another cluster key").await;
+    assert!(finds(&report, "critical", "proxy-node-3", "every balancer finds it unwell"), "{report:#}");
+    assert!(lab.log("proxy-node-3").contains("another cluster key"), "{}", lab.log("proxy-node-3"));
+    std::fs::write(&file, right).expect("the right key");
+    let status = lab.json(&["status"]).await;
+    assert_eq!(status["shunned"], serde_json::json!(["proxy-node-3"]), "{status:#}");
+    let text = lab.ok(&["status"]).await;
+    assert!(text.contains("every balancer finds it unwell"), "{text}");
+    let top = lab.json(&["top", "--once"]).await;
+    assert_eq!((&top["total"]["nodes_usable"], &top["total"]["nodes"]), (&2.into(), &3.into()), "{top:#}");
+
+    // Nobody asked for a drain: it was stopped.
+    lab.signal("console-1", Signal::SIGTERM);
+    let report = until_found(&lab, "warning", "console-1", "it was stopped and is not back").await;
+    assert_eq!(about(&report, "console-1", "processes"), 1, "{report:#}");
+
+    // A registry without its database is another cluster's.
+    lab.signal("registry-1", Signal::SIGKILL);
+    std::fs::remove_dir_all(lab.data_dir().join("registry-1")).expect("the registry's data dir");
+    let _registry = lab.restart("registry-1");
+    let report = until_found(&lab, "critical", "registry", "its database was lost").await;
+    let remedies = report["findings"].as_array().expect("findings").iter().map(|finding| finding["remedy"].as_str().expect("a remedy"));
+    assert!(remedies.into_iter().any(|remedy| remedy.contains("`shoal backup restore latest`")), "{report:#}");
+    for name in ["backup-service-1", "config-service-1"] {
+        lab.until_state(name, "usable").await;
+    }
+    lab.ok(&["backup", "restore", "latest", "--yes"]).await;
+    wait::until("doctor is content with the registry", || async {
+        let (report, _) = doctor(&lab).await;
+        (!finds(&report, "critical", "registry", "its database was lost")).then_some(())
+    })
+    .await;
 }

@@ -118,7 +118,8 @@ fn refers_well(manifests: &Manifests, pod: &manifests::Template<'_>, secrets: &[
     }
     for volume in list(&pod.spec["volumes"]) {
         if let Some(secret) = volume["secret"].get("secretName") {
-            assert!(secrets.contains(secret), "{} needs {secret}, which nobody makes", pod.owner);
+            let optional = volume["secret"]["optional"] == true;
+            assert!(secrets.contains(secret) || optional, "{} needs {secret}, which nobody makes", pod.owner);
         }
         if let Some(map) = volume["configMap"].get("name") {
             let map = manifests

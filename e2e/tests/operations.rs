@@ -109,3 +109,73 @@ fn start_another(lab: &Lab) -> tokio::process::Child {
     command.args(&argv[1..]).envs(&third.env).current_dir(&third.cwd).stdout(log.try_clone().expect("a handle")).stderr(log);
     command.kill_on_drop(true).spawn().expect("start a fourth node")
 }
+
+/// Whether a process runs what is assigned to it, and what the config-service says of it.
+async fn step(lab: &Lab, name: &str) -> (bool, String) {
+    let drift = lab.json(&["config", "drift"]).await;
+    let nodes = drift["nodes"].as_array().expect("nodes");
+    let node = nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("no {name} in {drift}"));
+    (node["in_step"] == true, node["explanation"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Kills it, and waits until the lab has started it again.
+async fn kill_and_await(lab: &Lab, name: &str) {
+    let before = lab.now().processes.into_iter().find(|process| process.name == name).expect("the process").pid;
+    lab.signal(name, nix::sys::signal::Signal::SIGKILL);
+    wait::until(format!("{name} runs again"), || async {
+        let again = lab.now().processes.into_iter().find(|process| process.name == name).is_some_and(|process| process.pid != before);
+        (again && lab.state(name).await.as_deref() == Some("usable")).then_some(())
+    })
+    .await;
+}
+
+/// A process that is killed soon after it got a revision cannot know that the revision is not to blame. An operator can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_node_rejected_is_tried_again_when_an_operator_says_so() {
+    let lab = Lab::start(Options::default()).await;
+    let bundle = lab.data_dir().join("bundle");
+    let file = bundle.join("cluster.yaml");
+    let before = std::fs::read_to_string(&file).expect("cluster.yaml");
+    let after = format!("{before}\noverrides:\n  - {{match: {{service: proxy-node}}, set: {{proxy: {{timeouts: {{connect: 7s}}}}}}}}\n");
+    std::fs::write(&file, after).expect("another bundle");
+    lab.ok(&["config", "apply", bundle.to_str().expect("UTF-8"), "-m", "another timeout"]).await;
+    let nothing = lab.ok(&["config", "retry", "proxy-node-1"]).await;
+    assert!(nothing.contains("has rejected nothing"), "{nothing}");
+    // A start that is cut off before it has counted itself does not count.
+    wait::until("the node has gone back", || async {
+        kill_and_await(&lab, "proxy-node-1").await;
+        step(&lab, "proxy-node-1").await.1.contains("will not take this again").then_some(())
+    })
+    .await;
+    let said = lab.ok(&["config", "retry", "proxy-node-1"]).await;
+    assert!(said.contains("did not survive") && said.contains("runs revision"), "{said}");
+    assert!(step(&lab, "proxy-node-1").await.0);
+    let audit = lab.json(&["audit", "-n", "1000"]).await.to_string();
+    assert!(audit.contains("ForgetRejections"), "{audit}");
+}
+
+/// Who only looks goes on without the registry, from what it listed last; who wants to change something is told that it cannot be done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_while_the_registry_is_frozen() {
+    let lab = Lab::start(Options::default()).await;
+    lab.ok(&["status"]).await;
+    let registry = lab.process("registry-1");
+    lab.signal(&registry.name, nix::sys::signal::Signal::SIGSTOP);
+    for command in [vec!["status"], vec!["explain", "http://example.com/"], vec!["logs"], vec!["audit"], vec!["cache", "stats"]] {
+        let output = lab.shoal(&command).await;
+        let (said, remarked) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !said.is_empty(), "{command:?}: {output:?}");
+        assert!(remarked.contains("is what the registry listed") && remarked.contains(" ago"), "{command:?}: {remarked}");
+    }
+    for command in [vec!["node", "drain", "proxy-node-1"], vec!["cache", "purge", "http://example.com/"]] {
+        let output = lab.shoal(&command).await;
+        let remarked = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && remarked.contains("noth") && remarked.contains("registry"), "{command:?}: {remarked}");
+    }
+    lab.signal(&registry.name, nix::sys::signal::Signal::SIGCONT);
+    wait::until("the registry is asked again", || async {
+        let output = lab.shoal(&["status"]).await;
+        (output.status.success() && output.stderr.is_empty()).then_some(())
+    })
+    .await;
+}

@@ -206,7 +206,14 @@ async fn an_enrolled_host_joins_and_gets_traffic() {
         assert!(said.contains(step), "{said}");
     }
     let again = lab.shoal(&enrol).await;
-    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("exists already"), "{again:?}");
+    let refused = String::from_utf8_lossy(&again.stderr);
+    assert!(
+        !again.status.success() && refused.contains("is taken already") && refused.contains("shoal pki renew proxy-node-4"),
+        "{again:?}"
+    );
+    let elsewhere = ["node", "enrol", "proxy-node", "proxy-node-5", "--address", "10.0.0.17", "--pki", &pki];
+    let refused = lab.shoal(&elsewhere).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot be reached from 10.0.0.17: give --registry"), "{refused:?}");
     assert!(!Path::new(&pki).join("proxy-node-4.key").exists(), "the key is in the archive alone");
 
     let unpacked = Command::new("tar").args(["--no-same-owner", "-xkpf", &file, "-C"]).arg(host.path()).output().await.expect("run tar");
@@ -233,6 +240,52 @@ async fn an_enrolled_host_joins_and_gets_traffic() {
         let few = Plan { requests: 50, ..plan(lab.description.frontends.clone(), &origin, Kind::Get, 4) };
         assert_eq!(Load::start(few).finish().await.failed, 0);
         (origin.requests_via("proxy-node-4") > 0).then_some(())
+    })
+    .await;
+    manager.stop().await;
+}
+
+async fn shoal(arguments: &[&str]) -> String {
+    succeeded(&Command::new(testkit::lab::binary()).args(arguments).output().await.expect("run shoal"), &format!("{arguments:?}"))
+}
+
+/// A host is up before anybody has said what it shall do, so that neither its boot nor `systemctl start` waits for that; and after a year it gets
+/// another certificate without a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_without_a_configuration_is_up_and_takes_a_renewed_certificate() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let (pki, here, host) = (scratch.path().join("pki"), scratch.path().display().to_string(), scratch.path().join("host"));
+    let (pki, archive) = (pki.display().to_string(), scratch.path().join("node-1.tar"));
+    std::fs::create_dir(&host).expect("the root of a host");
+    shoal(&["pki", "init", &pki]).await;
+    let file = archive.display().to_string();
+    let nobody = "127.0.0.1:9";
+    let enrol =
+        ["node", "enrol", "proxy-node", "node-1", "--address", "127.0.0.1", "--registry", nobody, "--pki", &pki, "--archive", &file];
+    shoal(&enrol).await;
+    let unpack = async |how: &str| {
+        let unpacked = Command::new("tar").args(["--no-same-owner", how, &file, "-C"]).arg(&host).output().await.expect("run tar");
+        succeeded(&unpacked, "tar");
+        std::fs::remove_file(&archive).expect("the archive goes");
+    };
+    unpack("-xkpf").await;
+    let unit = unit::all().into_iter().find(|unit| unit.name == "shoal-proxy-node.service").expect("a unit for nodes");
+    let mut argv = unit.command_line(&host);
+    argv[0] = testkit::lab::binary().display().to_string();
+    let mut manager = Manager::new(host.join("notify"), argv, Vec::new());
+    manager.environment = unit.environment(&host);
+    for port in ["SHOAL_PROXY", "SHOAL_RELAY", "SHOAL_GRPC", "SHOAL_ADMIN"] {
+        manager.environment.insert(port.to_owned(), "127.0.0.1:0".to_owned());
+    }
+    manager.start();
+    manager.until("READY=1").await;
+    manager.until("STATUS=not serving yet: waiting for the registry and the first configuration").await;
+
+    let said = shoal(&["pki", "renew", "node-1", "--dir", &pki, "--archives", &here]).await;
+    assert!(said.contains("tar -xpf node-1.tar -C /"), "{said}");
+    unpack("-xpf").await;
+    wait::until("the process has taken the new certificate", || async {
+        std::fs::read_to_string(host.join("notify.log")).is_ok_and(|log| log.contains("certificate renewed")).then_some(())
     })
     .await;
     manager.stop().await;

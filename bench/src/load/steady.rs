@@ -1,7 +1,8 @@
 //! Clients that go on at an even pace whatever happens, and what they noticed of a fault.
 //!
 //! Each sends a request, waits for its answer, pauses, and sends the next, on a connection that it keeps as long as answers come. Whatever is
-//! not the right answer within [`PATIENCE`] has failed; nothing is sent a second time.
+//! not the right answer within [`PATIENCE`] has failed; nothing is sent a second time. A tunnel that stood when its node froze or died cannot move
+//! elsewhere, whether it ends or stands still: it counts apart.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::{
     task::{JoinSet, LocalSet},
     time::timeout,
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::client::{Client, get};
 
-/// How long a client waits for an answer before it gives up.
+/// How long a client waits for an answer, or for a tunnel and then for what it asks for in there, before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -38,9 +39,9 @@ pub enum Kind {
 pub struct Outcome {
     /// Requests that were sent.
     pub sent: u64,
-    /// Requests without the right answer in time. A tunnel that was cut after it stood is not among them.
+    /// Requests without the right answer in time. What was asked in a tunnel that stood is not among them.
     pub failed: u64,
-    /// Tunnels that stood and were cut.
+    /// Tunnels that stood and then were cut or brought nothing more in time.
     pub cut: u64,
     /// The longest time in which none of the clients got an answer.
     pub gap: Duration,
@@ -61,6 +62,7 @@ struct Shared {
     entrance: SocketAddr,
     origin: SocketAddr,
     kind: Kind,
+    patience: Duration,
     over: Cell<bool>,
     notes: RefCell<Notes>,
 }
@@ -72,12 +74,22 @@ pub async fn run<T>(
     clients: usize,
     meanwhile: impl Future<Output = Result<T>>,
 ) -> Result<(T, [Outcome; 2])> {
+    patiently(PATIENCE, entrance, origin, clients, meanwhile).await
+}
+
+async fn patiently<T>(
+    patience: Duration,
+    entrance: SocketAddr,
+    origin: SocketAddr,
+    clients: usize,
+    meanwhile: impl Future<Output = Result<T>>,
+) -> Result<(T, [Outcome; 2])> {
     let local = LocalSet::new();
     local
         .run_until(async {
             let begun = Instant::now();
             let kinds = [Kind::Get, Kind::Connect]
-                .map(|kind| Rc::new(Shared { entrance, origin, kind, over: Cell::new(false), notes: RefCell::default() }));
+                .map(|kind| Rc::new(Shared { entrance, origin, kind, patience, over: Cell::new(false), notes: RefCell::default() }));
             let mut running = JoinSet::new();
             for shared in &kinds {
                 for _ in 0..clients {
@@ -112,10 +124,7 @@ async fn client(shared: Rc<Shared>) {
     let mut kept = None;
     while !shared.over.get() {
         let begun = Instant::now();
-        let result = match timeout(PATIENCE, one(&shared, &mut kept)).await {
-            Ok(result) => result.map_err(|error| format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
-        };
+        let result = one(&shared, &mut kept).await.map_err(|error| format!("{error:#}"));
         if result.is_err() {
             kept = None;
         }
@@ -127,22 +136,32 @@ async fn client(shared: Rc<Shared>) {
 /// True: answered. False: a tunnel that stood was cut.
 async fn one(shared: &Shared, kept: &mut Option<Client>) -> Result<bool> {
     let request = get(shared.origin, &format!("/b/{BODY}"), "");
+    let silent = || format!("no answer within {:?}", shared.patience);
     match shared.kind {
         Kind::Get => {
-            let mut client = match kept.take() {
-                Some(client) => client,
-                None => Client::connect(shared.entrance).await?,
+            let before = kept.take();
+            let asked = async {
+                let mut client = match before {
+                    Some(client) => client,
+                    None => Client::connect(shared.entrance).await?,
+                };
+                client.request(&request, BODY).await?;
+                anyhow::Ok(client)
             };
-            client.request(&request, BODY).await?;
+            let client = timeout(shared.patience, asked).await.with_context(silent)??;
             if !client.asked_to_close() {
                 *kept = Some(client);
             }
             Ok(true)
         }
         Kind::Connect => {
-            let mut client = Client::connect(shared.entrance).await?;
-            client.tunnel(shared.origin).await?;
-            Ok(client.request(&request, BODY).await.is_ok())
+            let asked = async {
+                let mut client = Client::connect(shared.entrance).await?;
+                client.tunnel(shared.origin).await?;
+                anyhow::Ok(client)
+            };
+            let mut client = timeout(shared.patience, asked).await.with_context(silent)??;
+            Ok(timeout(shared.patience, client.request(&request, BODY)).await.is_ok_and(|answered| answered.is_ok()))
         }
     }
 }
@@ -165,6 +184,8 @@ fn note(notes: &mut Notes, begun: Instant, result: Result<bool, String>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -176,6 +197,38 @@ mod tests {
         {
             let answers = answers.into_iter().map(at).collect();
             assert_eq!(longest_gap(begun, answers, at(ended)), Duration::from_millis(gap));
+        }
+    }
+
+    /// Answers every connection with `said`, takes what comes, and says nothing more.
+    async fn proxy_that_says(said: &'static str) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    stream.write_all(said.as_bytes()).await.unwrap();
+                    drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
+                });
+            }
+        });
+        address
+    }
+
+    /// As a node that freezes just after it has opened a tunnel, and one that freezes before.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_tunnel_that_stood_and_stands_still_counts_apart() {
+        let origin = SocketAddr::from(([127, 0, 0, 1], 9));
+        for (said, opened) in [("HTTP/1.1 200 OK\r\n\r\n", true), ("", false)] {
+            let entrance = proxy_that_says(said).await;
+            let patience = Duration::from_millis(50);
+            let wait = async {
+                tokio::time::sleep(patience).await;
+                Ok(())
+            };
+            let ((), [_, connects]) = patiently(patience, entrance, origin, 1, wait).await.unwrap();
+            assert!(connects.sent > 0, "{connects:?}");
+            assert_eq!((connects.cut > 0, connects.failed > 0), (opened, !opened), "{connects:?}");
         }
     }
 

@@ -35,13 +35,19 @@ pub fn docker(arguments: &[&str]) -> String {
 }
 
 /// The program under test beside the product: docker-compose 1.29, or what SHOAL_E2E_COMPOSE names, such as a Compose v2.
-pub fn docker_compose() -> Command {
-    Command::new(std::env::var_os("SHOAL_E2E_COMPOSE").unwrap_or_else(|| "docker-compose".into()))
+pub fn docker_compose() -> PathBuf {
+    std::env::var_os("SHOAL_E2E_COMPOSE").map_or_else(|| "docker-compose".into(), PathBuf::from)
 }
 
 /// `docker inspect` of a container, as JSON.
 pub fn inspect(container: &str) -> serde_json::Value {
-    serde_json::from_str::<serde_json::Value>(&docker(&["inspect", container])).expect("docker inspect prints JSON")[0].take()
+    inspect_all(&[container.to_owned()]).remove(0)
+}
+
+/// The same of several.
+pub fn inspect_all(containers: &[String]) -> Vec<serde_json::Value> {
+    let names: Vec<_> = containers.iter().map(String::as_str).collect();
+    serde_json::from_str(&docker(&[&["inspect"], &names[..]].concat())).expect("docker inspect prints JSON")
 }
 
 /// The root of the repository.
@@ -81,7 +87,7 @@ impl Images {
         let images = Self { base: format!("shoal-e2e-{}-base", std::process::id()), shoal: format!("shoal-e2e-{}", std::process::id()) };
         docker(&["import", &base_tar(&root).display().to_string(), &images.base]);
         // The way that docs/deploy-docker.md shows.
-        ok(Command::new("docker-compose")
+        ok(Command::new(docker_compose())
             .args(["-f", "docker-compose.yml", "build", "init"])
             .current_dir(&root)
             .env("SHOAL_IMAGE", &images.shoal)

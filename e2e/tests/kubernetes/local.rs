@@ -130,6 +130,7 @@ impl Cluster {
             .replace("/var/lib/shoal", &place(&format!("{pod}.state")))
             .replace("/etc/shoal/pki", &place(component))
             .replace("/etc/shoal/bundle", &place("bundle"))
+            .replace("/etc/shoal/console", &place("console-users"))
             .replace("registry:7001", &self.registry.to_string())
             .replace("--target=0.0.0.0:7403", "--target=127.0.0.1:0")
     }
