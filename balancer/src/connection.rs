@@ -49,7 +49,7 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
     let name = Text::of(peer.ip().to_canonical());
     loop {
         if client.input().is_empty() {
-            let idle = patience(desk.backend(&frontend.name).1.as_deref()).idle;
+            let idle = patience(desk.backend(&frontend.name).as_deref()).idle;
             match client.fill(Kind::Idle, idle).await {
                 Ok(1..) => {}
                 // Clients leave idle connections in every way there is.
@@ -69,12 +69,12 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
 /// One request, whose first byte is there.
 async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
     let mut head = desk.head();
-    let patience = patience(desk.backend(&frontend.name).1.as_deref());
+    let patience = patience(desk.backend(&frontend.name).as_deref());
     match client.read_request(&mut head, &Limits::with_room(), &patience).await {
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
-            let (_, backend) = desk.backend(&frontend.name);
+            let backend = desk.backend(&frontend.name);
             let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());
             let next = request::serve(desk, &asked, backend, client).await;
             desk.give_head(head);

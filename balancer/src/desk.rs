@@ -281,12 +281,13 @@ impl Desk {
         }
     }
 
-    /// The backend of a frontend, and the number of the snapshot that it is from.
+    /// The backend of a frontend, from the newest snapshot: whoever was told of a change (a statistic, an answered command, an opened
+    /// frontend) finds every worker acting on it.
     #[must_use]
-    pub fn backend(&self, frontend: &str) -> (u64, Option<Rc<Backend>>) {
+    pub fn backend(&self, frontend: &str) -> Option<Rc<Backend>> {
+        self.catch_up();
         let table = self.0.table.borrow();
-        let found = table.frontends.iter().find(|(name, _)| name == frontend);
-        (table.number, found.map(|(_, backend)| Rc::clone(backend)))
+        table.frontends.iter().find(|(name, _)| name == frontend).map(|(_, backend)| Rc::clone(backend))
     }
 
     /// Whether idle connections to a server are worth keeping.
@@ -301,9 +302,15 @@ impl Desk {
         self.0.table.borrow().number
     }
 
-    /// Follows the roster for as long as the worker lives.
+    /// Follows the roster for as long as the worker lives, so that idle connections and waiting requests hear of a change without a request.
     pub async fn follow_roster(self) {
         while self.0.shared.roster.newer_than(self.number()).await {
+            self.catch_up();
+        }
+    }
+
+    fn catch_up(&self) {
+        if self.0.shared.roster.number() != self.number() {
             self.lay(&self.0.shared.roster.snapshot());
         }
     }

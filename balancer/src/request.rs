@@ -265,7 +265,7 @@ impl Passage<'_> {
             return None;
         }
         if self.number > 0
-            && let (_, Some(now)) = self.desk.backend(&self.asked.frontend.name)
+            && let Some(now) = self.desk.backend(&self.asked.frontend.name)
         {
             self.backend = now;
         }

@@ -378,7 +378,7 @@ impl Attempt<'_> {
 
     /// Whether somebody else is there to ask, as things are now.
     fn has_others(&self) -> bool {
-        self.desk.backend(&self.asked.frontend.name).1.is_some_and(|backend| backend.has_others(self.tried))
+        self.desk.backend(&self.asked.frontend.name).is_some_and(|backend| backend.has_others(self.tried))
     }
 
     fn failed(&self, fault: Fault, phase: Phase, pooled: bool) -> Outcome {

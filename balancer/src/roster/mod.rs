@@ -61,6 +61,12 @@ impl Handle {
         self.snapshot.load_full()
     }
 
+    /// The number of the snapshot now. Asked for each request: it costs no lock and no count of references.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.snapshot.load().number
+    }
+
     /// Returns when there is a newer snapshot than this one; false when there will not be any more.
     pub async fn newer_than(&self, number: u64) -> bool {
         let mut published = self.published.clone();

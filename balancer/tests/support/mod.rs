@@ -322,6 +322,12 @@ impl Cluster {
         self.engine.apply(&format!("r{}", self.revision), &document(&self.settings))
     }
 
+    /// What was put into force last is said to be in force.
+    pub async fn until_applied(&self) {
+        let revision = format!("r{}", self.revision);
+        until(format!("{revision} is in force"), || async { (self.stats().revision == revision).then_some(()) }).await;
+    }
+
     /// The registry lists every node as usable.
     pub fn list_all(&self) {
         self.list(&self.nodes.iter().map(status).collect::<Vec<_>>());
