@@ -1,6 +1,10 @@
 //! Talking to a cluster as its operator: who is there, and a deadline and a readable failure for every rpc.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use chassis::{
@@ -33,6 +37,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 pub struct Cluster {
     operator: Operator,
     memory: Memory,
+    /// The registry did not answer, and what is known is from [`Memory`].
+    recalled: AtomicBool,
 }
 
 impl Cluster {
@@ -50,7 +56,7 @@ impl Cluster {
     /// # Errors
     /// They cannot be read or do not fit together.
     pub fn with(context: &Context) -> Result<Self> {
-        Ok(Self { operator: context.connect()?, memory: Memory::default() })
+        Ok(Self { operator: context.connect()?, memory: Memory::default(), recalled: AtomicBool::new(false) })
     }
 
     /// The registry.
@@ -58,12 +64,15 @@ impl Cluster {
         RegistryClient::new(self.operator.registry())
     }
 
-    /// The config-service.
+    /// The config-service, which decides for itself: it is found without the registry, where it was last.
     ///
     /// # Errors
-    /// The registry does not answer or lists none.
+    /// The registry lists none, or does not answer and nothing is remembered.
     pub async fn config(&self) -> Result<ConfigServiceClient<ServiceChannel>> {
-        self.operator.list().await?;
+        // A registry that has kept one call of a command waiting shall not do so with each of them.
+        if !self.recalled.load(Relaxed) {
+            self.last_listing().await?;
+        }
         Ok(ConfigServiceClient::new(self.operator.channel(Service::ConfigService).await?))
     }
 
@@ -107,7 +116,7 @@ impl Cluster {
         Ok(listing)
     }
 
-    /// The same, or what it listed last when it does not answer: for commands that only look. How old that is goes to stderr.
+    /// The same, or what it listed last when it does not answer: for commands that only look, or ask somebody who decides. How old that is goes to stderr.
     ///
     /// # Errors
     /// It does not answer, and nothing is remembered.
@@ -117,6 +126,8 @@ impl Cluster {
             Err(error) => error,
         };
         let Ok((listing, at)) = self.memory.recall() else { return Err(error) };
+        self.operator.suppose(&listing);
+        self.recalled.store(true, Relaxed);
         let age = age(Timestamp::now().duration_since(at));
         output::remark(&format!(
             "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: it may have changed since"

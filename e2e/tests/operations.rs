@@ -167,6 +167,17 @@ async fn operators_see_while_the_registry_is_frozen() {
         assert!(output.status.success() && !said.is_empty(), "{command:?}: {output:?}");
         assert!(remarked.contains("is what the registry listed") && remarked.contains(" ago"), "{command:?}: {remarked}");
     }
+    // The config-service decides for itself: a bundle can be put into force, and taken back, all the same.
+    let bundle = lab.data_dir().join("bundle");
+    let file = bundle.join("cluster.yaml");
+    let before = std::fs::read_to_string(&file).expect("the bundle");
+    std::fs::write(&file, format!("{before}# while the registry is frozen\n")).expect("write the bundle");
+    for command in [vec!["config", "apply", &bundle.display().to_string()], vec!["config", "history"], vec!["config", "rollback", "1"]] {
+        let output = lab.shoal(&command).await;
+        let remarked = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        assert_eq!(remarked.matches("is what the registry listed").count(), 1, "{command:?}: {remarked}");
+    }
     for command in [vec!["node", "drain", "proxy-node-1"], vec!["cache", "purge", "http://example.com/"]] {
         let output = lab.shoal(&command).await;
         let remarked = String::from_utf8_lossy(&output.stderr);

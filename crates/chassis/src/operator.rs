@@ -95,12 +95,19 @@ impl Operator {
         let guards: Vec<PoolGuard> = answer.guards.into_iter().filter_map(|guard| guard.try_into().ok()).collect();
         let mut instances = statuses(answer.instances);
         instances.sort_by(|a, b| a.instance.name.cmp(&b.instance.name));
-        let (cluster_id, epoch) = (answer.cluster_id, answer.epoch);
+        let listing = Listing { instances, guards, cluster_id: answer.cluster_id };
+        self.suppose(&listing);
+        Ok(listing)
+    }
+
+    /// Channels made by this operator look in this listing, from elsewhere or from before, until the registry is asked again.
+    pub fn suppose(&self, listing: &Listing) {
+        let Listing { instances, guards, cluster_id } = listing.clone();
         let mut known = Membership::default();
-        let change = Change::Snapshot { instances: instances.clone(), guards: guards.clone(), cluster_id: cluster_id.clone(), epoch };
+        // Nobody resumes a watch from here: the epoch does not matter.
+        let change = Change::Snapshot { instances, guards, cluster_id, epoch: 0 };
         known.apply(Event { change, resume_token: String::new() });
         self.known.store(Arc::new(known));
-        Ok(Listing { instances, guards, cluster_id })
     }
 
     /// The instances, by name.

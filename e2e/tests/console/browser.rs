@@ -1,6 +1,12 @@
 //! A headless Chromium with chromedriver in front of it: fantoccini for what people do, chromedriver's own commands for what they see.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use fantoccini::{
     Client, ClientBuilder, Locator,
@@ -15,6 +21,9 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
+
+/// chromedriver ends a Chromium within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A browser that looks at one console.
 pub struct Browser {
@@ -151,7 +160,7 @@ impl Browser {
         assert!(asked > 3, "requests are seen at all: {asked}");
     }
 
-    /// Ends the session. chromedriver ends with the value.
+    /// Ends the session in order. chromedriver ends with the value.
     pub async fn end(self) {
         self.client.clone().close().await.expect("end the session");
     }
@@ -173,6 +182,23 @@ impl Browser {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status(), 200, "{path}: {text}");
         serde_json::from_str::<Value>(&text).unwrap_or_default()["value"].clone()
+    }
+}
+
+impl Drop for Browser {
+    /// Ends the session of a test that failed: chromedriver is killed next, and its Chromium would stay.
+    fn drop(&mut self) {
+        let ask = || -> std::io::Result<()> {
+            let mut driver = std::net::TcpStream::connect_timeout(&self.driver, PATIENCE)?;
+            driver.set_read_timeout(Some(PATIENCE))?;
+            let head = format!("DELETE /session/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.session, self.driver);
+            driver.write_all(head.as_bytes())?;
+            driver.read_exact(&mut [0])
+        };
+        // Of a session that has ended it knows nothing, which is as good.
+        if let Err(error) = ask() {
+            eprintln!("chromedriver at {} does not end its Chromium: {error}", self.driver);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use chassis::operator::Operator;
 use cluster::{Service, wire::from_timestamp};
 use jiff::Timestamp;
 use proto::proxy::{ExplainRequestRequest, TailAccessRequest, proxy_node_client::ProxyNodeClient};
-use reqwest::{Client, header};
+use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// Of `/metrics`; more is not a process of ours.
 const METRICS: usize = 8 << 20;
+/// Of `/readyz`, which is a line or two.
+const READINESS: usize = 64 << 10;
 /// Endpoints that are not tried. Asked otherwise, or datagrams, or a path: grpc, admin, icp, socket. Open to balancers alone, or to nodes alone, who
 /// use them all the time and say when they cannot: relay, target. A firewall that keeps others out, this machine too, is as it should be.
 const NOT_TRIED: [&str; 6] = ["grpc", "admin", "icp", "socket", "relay", "target"];
@@ -105,7 +107,7 @@ async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
     within(ANSWER, async {
         let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(|error| reason(&error.without_url()))?;
         let well = answer.status().is_success();
-        let said = answer.text().await.unwrap_or_default();
+        let said = bounded(answer, READINESS).await.map_err(|error| format!("/readyz {error}"))?;
         Ok(if well { Ok(()) } else { Err(said.trim().chars().take(80).collect()) })
     })
     .await
@@ -114,7 +116,7 @@ async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
 /// The numbers of a process, and what they say of its clock.
 async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
     let (asked_at, asked) = (Timestamp::now(), Instant::now());
-    let mut answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| reason(&error.without_url()))?;
+    let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| reason(&error.without_url()))?;
     if !answer.status().is_success() {
         return Err(format!("/metrics answers {}", answer.status()));
     }
@@ -123,17 +125,23 @@ async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Rea
         .get(header::DATE)
         .and_then(|date| date.to_str().ok())
         .and_then(|date| Timestamp::strptime("%a, %d %b %Y %H:%M:%S %Z", date).ok());
-    let mut text = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(|error| reason(&error.without_url()))? {
-        text.extend_from_slice(&piece);
-        if text.len() > METRICS {
-            return Err("/metrics does not end".to_owned());
-        }
-    }
+    let text = bounded(answer, METRICS).await.map_err(|error| format!("/metrics {error}"))?;
     let took = asked.elapsed();
-    let metrics = Exposition::parse(&String::from_utf8_lossy(&text));
+    let metrics = Exposition::parse(&text);
     let clock = reading(asked_at, took, metrics.get(chassis::metrics::CLOCK), date);
     Ok((metrics, clock))
+}
+
+/// A body as text. One that is longer than `most` bytes is not read any further.
+async fn bounded(mut answer: Response, most: usize) -> Answer<String> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|error| reason(&error.without_url()))? {
+        body.extend_from_slice(&piece);
+        if body.len() > most {
+            return Err("does not end".to_owned());
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// How far a clock is ahead that was read at some moment between asking and the answer. A process of an older version tells the second only,
@@ -178,7 +186,31 @@ async fn ports(person: &Person) -> Vec<Port> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
     use super::*;
+
+    /// Somebody who took the port of a process that is gone, and has much to say.
+    #[tokio::test]
+    async fn a_body_without_an_end_is_not_collected() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let talker = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut written = client.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await;
+            let mut said = 0;
+            while written.is_ok() {
+                written = client.write_all(&[b'x'; 4096]).await;
+                said += 4096;
+            }
+            said
+        });
+        let client = Client::builder().no_proxy().build().unwrap();
+        assert_eq!(is_ready(&client, &address).await, Err("/readyz does not end".to_owned()));
+        drop(client);
+        // It is hung up on: what it could say is what was asked for and what waits in the sockets' buffers.
+        assert!(talker.await.unwrap() < 64 << 20);
+    }
 
     #[test]
     fn a_clock_is_read_in_the_middle_of_the_answer() {
