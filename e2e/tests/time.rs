@@ -35,12 +35,10 @@ async fn states(lab: &Lab) -> Vec<(String, String)> {
     status["instances"].as_array().expect("instances").iter().map(|it| (text(&it["name"]), text(&it["state"]))).collect()
 }
 
+/// Everybody is listed, those that keep the registry waiting too, and well.
 async fn all_usable(lab: &Lab) {
     for process in &lab.description.processes {
-        // The registry does not list itself everywhere; whoever is listed has to be well.
-        if lab.state(&process.name).await.is_some() {
-            lab.until_state(&process.name, "usable").await;
-        }
+        lab.until_state(&process.name, "usable").await;
     }
 }
 

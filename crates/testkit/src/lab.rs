@@ -277,8 +277,12 @@ impl Lab {
 /// A process that was killed holds its ports and locks for another moment.
 fn until_dead(pid: i32) {
     let begun = std::time::Instant::now();
-    // A zombie has let go of everything.
-    let lives = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    // A zombie has let go of everything, but for what it shares with threads that are still on their way out: descriptors, and so locks.
+    let lives = || {
+        let is_zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).map(|stat| stat.contains(") Z "));
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map(Iterator::count);
+        matches!((is_zombie, threads), (Ok(is_zombie), Ok(threads)) if !is_zombie || threads > 1)
+    };
     while lives() {
         assert!(begun.elapsed() < wait::PATIENCE, "{pid} was killed and lives on");
         std::thread::yield_now();

@@ -205,7 +205,7 @@ mod tests {
             }
             said
         });
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = crate::ready::client().unwrap();
         assert_eq!(is_ready(&client, &address).await, Err("/readyz does not end".to_owned()));
         drop(client);
         // It is hung up on: what it could say is what was asked for and what waits in the sockets' buffers.
