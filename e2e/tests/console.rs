@@ -238,7 +238,8 @@ async fn a_dead_registry_is_told_and_the_rest_goes_on() {
     let browser = Browser::start(&address(&lab)).await;
     browser.open("/").await;
     until_text(&browser, "#liveness", "live").await;
-    assert_eq!(browser.text("#region-banner").await, "");
+    // Until the console has met everybody for the first time it says whom it misses.
+    wait::until("no banner", || async { browser.text("#region-banner").await.is_empty().then_some(()) }).await;
     lab.signal("registry-1", Signal::SIGKILL);
     until_text(&browser, "#region-banner", "The registry has not answered for").await;
     browser.screenshot("console-registry-dead").await;

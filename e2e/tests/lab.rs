@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    sync::atomic::{AtomicU16, Ordering},
 };
 
 use nix::{
@@ -71,12 +70,8 @@ impl Home {
     }
 }
 
-/// A free port that no other test of this file gets.
 fn base_port() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let start = 9_000 + u16::try_from(std::process::id() % 900).unwrap_or(0) + 20 * NEXT.fetch_add(1, Ordering::Relaxed);
-    (start..start + 20).find(free).expect("a free port").to_string()
+    testkit::lab::base_port().to_string()
 }
 
 fn is_alive(pid: i32) -> bool {

@@ -2,7 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     net::{Ipv4Addr, TcpListener, UdpSocket},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     path::Path,
 };
 
@@ -64,7 +69,7 @@ impl Ports {
         self.chosen.get(process).and_then(|ports| ports.get(purpose)).copied().unwrap_or(0)
     }
 
-    /// Chooses what is missing. `candidates` are free to be chosen from, in this order; `is_free` says whether a port can be listened on.
+    /// Chooses what is missing. `candidates` are free to be chosen from, in this order; `claim` says whether a port can be had.
     ///
     /// # Errors
     /// A port that has to be this one is in use, or none is left.
@@ -73,7 +78,7 @@ impl Ports {
         base: Option<u16>,
         wanted: &[Wanted],
         candidates: impl IntoIterator<Item = u16>,
-        is_free: impl Fn(u16) -> bool,
+        mut claim: impl FnMut(u16) -> bool,
     ) -> Result<Self> {
         self.base = base.unwrap_or(if self.base == 0 { BASE } else { self.base });
         let mut taken: BTreeSet<u16> = self.chosen.values().flat_map(|ports| ports.values().copied()).collect();
@@ -90,12 +95,12 @@ impl Ports {
             if wish.offset.is_some() || self.of(&wish.process, wish.purpose) != 0 {
                 continue;
             }
-            let port = candidates.find(|port| !taken.contains(port) && is_free(*port));
+            let port = candidates.find(|port| !taken.contains(port) && claim(*port));
             self.set(wish, port.ok_or_else(|| anyhow!("no free port is left for {}: end some other programs", wish.process))?);
         }
         for wish in wanted {
             let port = self.of(&wish.process, wish.purpose);
-            if !is_free(port) {
+            if !claim(port) {
                 let remedy = if wish.offset.is_some() {
                     "choose others with --base-port"
                 } else {
@@ -112,9 +117,32 @@ impl Ports {
     }
 }
 
-/// Whether a port of the loopback address can be listened on, over TCP and UDP.
-#[must_use]
-pub fn is_free(port: u16) -> bool {
+/// The ports that this lab has, from choosing them to its end. Between the two, and while a child is started again, nobody listens on them:
+/// another lab of this machine sees by a socket of that name in the abstract namespace (unix(7)) that they are not free.
+#[derive(Debug, Default)]
+pub struct Claims(BTreeMap<u16, Option<UnixDatagram>>);
+
+impl Claims {
+    /// Whether a port of the loopback address can be listened on, over TCP and UDP, and no other lab has it. It is this lab's then.
+    pub fn take(&mut self, port: u16) -> bool {
+        if !is_free(port) {
+            return false;
+        }
+        if self.0.contains_key(&port) {
+            return true;
+        }
+        let named = SocketAddr::from_abstract_name(format!("shoal-lab-port-{port}"));
+        match named.and_then(|name| UnixDatagram::bind_addr(&name)) {
+            Ok(claim) => drop(self.0.insert(port, Some(claim))),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return false,
+            // Where such sockets are forbidden, labs have to be lucky.
+            Err(_) => drop(self.0.insert(port, None)),
+        }
+        true
+    }
+}
+
+fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
@@ -164,6 +192,18 @@ mod tests {
         assert_eq!(ports.of("balancer-1", "grpc"), 20_001);
         let refused = ports.complete(None, &wanted(), 30_000.., |port| port != 20_001).unwrap_err().to_string();
         assert!(refused.contains("20001") && refused.contains("reset"), "{refused}");
+    }
+
+    #[test]
+    fn a_port_is_claimed_once() {
+        let (mut mine, mut other) = (Claims::default(), Claims::default());
+        let port = candidates(std::process::id()).find(|port| mine.take(*port)).unwrap();
+        assert!(mine.take(port), "again by the same lab");
+        assert!(!other.take(port), "nobody listens, and yet it is not free");
+        drop(mine);
+        assert!(other.take(port));
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(!other.take(port), "somebody else listens");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
     keeper::{Event, Keeper, Order, Restart},
     material,
     plan::{self, Child, ENDING, STAGES},
-    ports::{self, Ports},
+    ports::{self, Claims, Ports},
     readiness,
     spawn::tail,
 };
@@ -49,12 +49,9 @@ pub fn run(options: &Up) -> Result<()> {
     let found = directory::inspect(&directory)?;
     let bundle = material::Bundle::choose(&directory, given, options.parent.as_deref())?;
     let members = plan::members(options.nodes, options.balancers, options.checkers);
-    let ports = Ports::load(&directory)?.complete(
-        options.base_port,
-        &plan::wanted(&members),
-        ports::candidates(std::process::id()),
-        ports::is_free,
-    )?;
+    let mut claims = Claims::default();
+    let candidates = ports::candidates(std::process::id());
+    let ports = Ports::load(&directory)?.complete(options.base_port, &plan::wanted(&members), candidates, |port| claims.take(port))?;
 
     let lock = directory::take(&directory, found)?;
     description::remove(&directory)?;
@@ -72,7 +69,7 @@ pub fn run(options: &Up) -> Result<()> {
         let mut lab = Lab::new(directory, children, papers.operator(), restart, password)?;
         let result = lab.run(options.data_dir.is_none()).await;
         lab.end().await;
-        drop(lock as Lock);
+        drop((lock as Lock, claims as Claims));
         result
     })
 }

@@ -3,9 +3,13 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr as Name, UnixDatagram},
+    },
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{Mutex, PoisonError},
 };
 
 use nix::{
@@ -90,16 +94,24 @@ pub fn binary() -> PathBuf {
     found.unwrap_or_else(|| panic!("no shoal beside {}: build it first with `cargo build --release`", test.display()))
 }
 
-/// A base port with `count` free ports from it on, below the range that the kernel hands out. Labs of one process get different ones; tests
-/// of other processes are kept apart by where each process begins.
-fn base_port(count: u16) -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Room for sixteen labs each, so that processes with neighbouring ids keep out of each other's way.
-    let begin = u16::try_from(std::process::id() % 62).unwrap_or(0);
-    std::iter::repeat_with(|| 10_000 + (begin * 256 + TAKEN.fetch_add(1, Ordering::Relaxed) % 512 * 16) % 16_000)
-        .take(1_000)
-        .find(|base| (0..count).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok()))
-        .expect("free ports for the frontends")
+/// A base port with room for four balancers from it on, which is this process's from now on: below those that labs choose themselves
+/// (`cli/src/lab/ports.rs`), and marked for other tests by a socket in the abstract namespace, as nobody listens there yet.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn base_port() -> u16 {
+    const BALANCERS: u16 = 4;
+    static MINE: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let claim = |base: &u16| {
+        let name = Name::from_abstract_name(format!("shoal-test-base-{base}")).expect("a short name");
+        let claim = UnixDatagram::bind_addr(&name).ok()?;
+        MINE.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+        Some(*base)
+    };
+    let mut free = (8_200..10_000).step_by(usize::from(BALANCERS)).filter(|base| (*base..base + BALANCERS).all(|port| is_free(&port)));
+    free.find_map(|base| claim(&base)).expect("free ports for the frontends")
 }
 
 impl Lab {
@@ -116,7 +128,7 @@ impl Lab {
         let mut command = Command::new(&binary);
         command.arg("lab").arg("--data-dir").arg(directory.path().join("data"));
         if !options.arguments.iter().any(|argument| argument == "--base-port") {
-            command.arg("--base-port").arg(base_port(4).to_string());
+            command.arg("--base-port").arg(base_port().to_string());
         }
         command.args(&options.arguments).envs(options.environment);
         command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
