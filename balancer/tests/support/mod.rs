@@ -132,6 +132,8 @@ impl Node {
         if let Some(accepting) = accepting {
             accepting.abort();
             assert!(accepting.await.is_err());
+            // Its connections are told to end with it, and hold what they share until they have.
+            until("every connection is closed", || async { (Arc::strong_count(&self.shared) == 1).then_some(()) }).await;
         }
     }
 

@@ -186,7 +186,10 @@ async fn ports(person: &Person) -> Vec<Port> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -197,6 +200,8 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let talker = tokio::spawn(async move {
             let (mut client, _) = listener.accept().await.unwrap();
+            let asked = client.read(&mut [0; 4096]).await.unwrap();
+            assert!(asked > 0);
             let mut written = client.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await;
             let mut said = 0;
             while written.is_ok() {
