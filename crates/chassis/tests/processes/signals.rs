@@ -27,15 +27,8 @@ fn child() {
     options.drain_timeout = Duration::from_secs(600);
     let result: Result<(), Failure> = chassis::run("proxy-node", &options, |process| async move {
         println!("\nrunning");
-        let stop = process.stop();
-        process.spawn("tell", move || {
-            let stop = stop.clone();
-            async move {
-                stop.wait().await;
-                println!("\ndraining");
-            }
-        });
         let closing = async move {
+            println!("\ndraining");
             if slow == "slow" {
                 std::future::pending::<()>().await;
             }
