@@ -116,7 +116,8 @@ impl Cluster {
         Ok(listing)
     }
 
-    /// The same, or what it listed last when it does not answer: for commands that only look, or ask somebody who decides. How old that is goes to stderr.
+    /// The same, or what it listed last when it does not answer: for commands that only look, or ask somebody who decides. How old that is
+    /// goes to stderr.
     ///
     /// # Errors
     /// It does not answer, and nothing is remembered.
