@@ -109,8 +109,10 @@ pub fn time(root: i32) -> Result<Time> {
 pub fn resident_kib(root: i32) -> Result<u64> {
     let mut sum = 0;
     for pid in tree(root) {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        // A descendant that has ended meanwhile has no memory any more.
+        let line = if pid == root { line.context("no VmRSS")? } else { line.unwrap_or("0 kB") };
         sum += line.trim().trim_end_matches(" kB").parse::<u64>()?;
     }
     Ok(sum)

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -17,6 +17,9 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::cpu;
+
+/// Lines of each file that are shown of a command that does not start.
+const LAST_WORDS: usize = 20;
 
 /// A running command; dropping it ends it and its descendants.
 #[derive(Debug)]
@@ -32,14 +35,15 @@ impl Process {
         // Started by root, most of them change to a user of their own, who has to write here.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
         let mut command = configure(directory.path())?;
-        let errors = directory.path().join("stderr");
-        let (output, error) = (File::create(directory.path().join("stdout"))?, File::create(&errors)?);
+        let (output, error) = (File::create(directory.path().join("stdout"))?, File::create(directory.path().join("stderr"))?);
         let child = command.stdin(Stdio::null()).stdout(output).stderr(error).spawn()?;
         let mut process = Self { child, directory };
         let begun = std::time::Instant::now();
         while tokio::net::TcpStream::connect(listen).await.is_err() {
-            if process.child.try_wait()?.is_some() || begun.elapsed() > testkit::wait::PATIENCE {
-                bail!("it does not listen: {}", fs::read_to_string(&errors).context("its errors")?);
+            let ended = process.child.try_wait()?;
+            if ended.is_some() || begun.elapsed() > testkit::wait::PATIENCE {
+                let state = ended.map_or_else(|| "it runs".to_owned(), |status| format!("it ended with {status}"));
+                bail!("it does not listen on {listen}: {state}{}", last_words(process.directory()));
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -57,6 +61,28 @@ impl Process {
     }
 }
 
+/// The last lines of all that a command wrote about itself: some say why they end on standard error, others only in a log of their own.
+fn last_words(directory: &Path) -> String {
+    let written = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let told = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        matches!(name.as_str(), "stdout" | "stderr") || name.ends_with(".log") && name != "access.log"
+    };
+    let mut files: Vec<_> = written.filter(|path| told(path)).collect();
+    files.sort();
+    let mut words = String::new();
+    for file in files {
+        let text = fs::read(&file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        if !lines.is_empty() {
+            let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+            words.push_str(&format!("\n-- {}:\n{last}", file.file_name().unwrap_or_default().to_string_lossy()));
+        }
+    }
+    if words.is_empty() { "; it wrote nothing about itself".to_owned() } else { words }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let tree = cpu::tree(self.pid());
@@ -70,5 +96,26 @@ impl Drop for Process {
                 eprintln!("process {pid} stays: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_start_is_heard() {
+        let nobody = crate::contender::free_address().expect("an address");
+        let script = "echo on stderr >&2; seq 1 30 > own.log; echo secret > access.log; exit 3";
+        let started = Process::start(nobody, |directory| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).current_dir(directory);
+            Ok(command)
+        });
+        let error = started.await.expect_err("it ends").to_string();
+        for part in ["does not listen on 127.0.0.1:", "exit status: 3", "-- stderr:\non stderr", "-- own.log:\n11\n", "\n30"] {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+        assert!(!error.contains("secret") && !error.contains("\n10\n"), "{error}");
     }
 }

@@ -63,7 +63,12 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
     fs::create_dir(directory.join("spool"))?;
     fs::set_permissions(directory.join("spool"), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     let mut prepare = Command::new("/usr/sbin/squid");
-    prepare.args(["-N", "-z", "-f"]).arg(directory.join("squid.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    prepare
+        .args(["-n", &service_name(directory), "-N", "-z", "-f"])
+        .arg(directory.join("squid.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     ensure!(prepare.status()?.success(), "squid -z failed for {at}");
     Ok(command)
 }
@@ -72,6 +77,32 @@ fn write(directory: &Path, configuration: &str) -> Result<Command> {
     let file = directory.join("squid.conf");
     fs::write(&file, configuration)?;
     let mut command = Command::new("/usr/sbin/squid");
-    command.arg("-N").arg("-f").arg(file);
+    command.args(["-n", &service_name(directory), "-N", "-f"]).arg(file);
     Ok(command)
+}
+
+/// Squid's shared memory is named by its service: under its usual name it does not start beside another Squid of the machine. Letters and digits
+/// only.
+fn service_name(directory: &Path) -> String {
+    let own: String = directory.file_name().unwrap_or_default().to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{own}p{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_squid_has_a_service_name_of_its_own() {
+        let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let name = |directory: &Path| {
+            let listen = SocketAddr::from(([127, 0, 0, 1], 3128));
+            let command = cache(directory, listen, listen).expect("a command");
+            let arguments: Vec<_> = command.get_args().map(|it| it.to_string_lossy().into_owned()).collect();
+            assert_eq!(arguments[0], "-n");
+            arguments[1].clone()
+        };
+        let (one, other) = (name(one.path()), name(other.path()));
+        assert!(one != other && one != "squid" && one.chars().all(|it| it.is_ascii_alphanumeric()), "{one} {other}");
+    }
 }
