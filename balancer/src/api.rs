@@ -1,5 +1,7 @@
 //! The gRPC service: what this balancer sees, and what operators want of its servers.
 
+mod access;
+
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -20,6 +22,7 @@ use crate::{
     listen::Bound,
     membership::{Override, override_key},
     pick::Picker,
+    record::recent::Recent,
     roster,
     server::Server,
     snapshot::{Listed, Pool, Snapshot},
@@ -32,6 +35,7 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.balancer.v1.Balancer/GetStats", ANYONE),
     Rule::read("/shoal.balancer.v1.Balancer/WatchStats", ANYONE),
     Rule::read("/shoal.balancer.v1.Balancer/ExplainPick", ANYONE),
+    Rule::read("/shoal.balancer.v1.Balancer/TailAccess", OPERATORS),
     Rule::write("/shoal.balancer.v1.Balancer/SetServerState", OPERATORS),
     Rule::write("/shoal.balancer.v1.Balancer/SetServerWeight", OPERATORS),
 ]);
@@ -52,6 +56,8 @@ pub struct View {
     pub bound: watch::Receiver<Bound>,
     /// The wall clock.
     pub clock: chassis::Clock,
+    /// The last access records.
+    pub recent: Recent,
 }
 
 impl View {
@@ -156,12 +162,12 @@ fn counters(server: &Server) -> pb::ServerCounters {
 
 /// Writes changes through to the registry.
 #[derive(Clone)]
-pub struct Registry(RegistryClient<tonic::transport::Channel>);
+pub struct Registry(RegistryClient<chassis::ServiceChannel>);
 
 impl Registry {
     /// Over this channel.
     #[must_use]
-    pub fn new(channel: tonic::transport::Channel) -> Self {
+    pub fn new(channel: chassis::ServiceChannel) -> Self {
         Self(RegistryClient::new(channel))
     }
 
@@ -202,13 +208,14 @@ pub struct Api {
     view: View,
     registry: Registry,
     status: watch::Receiver<chassis::Status>,
+    closing: chassis::StopSignal,
 }
 
 impl Api {
-    /// Over this view, of a process that says this of itself.
+    /// Over this view, of a process that says this of itself. Streams without an end of their own end when `closing` is raised.
     #[must_use]
-    pub const fn new(view: View, registry: Registry, status: watch::Receiver<chassis::Status>) -> Self {
-        Self { view, registry, status }
+    pub const fn new(view: View, registry: Registry, status: watch::Receiver<chassis::Status>, closing: chassis::StopSignal) -> Self {
+        Self { view, registry, status, closing }
     }
 
     fn find(&self, backend: &str, name: &str) -> Result<pb::Server, Status> {
@@ -384,5 +391,11 @@ impl Balancer for Api {
 
     async fn explain_pick(&self, request: Request<pb::ExplainPickRequest>) -> Result<Response<pb::ExplainPickResponse>, Status> {
         self.explain(request.get_ref()).map(Response::new)
+    }
+
+    type TailAccessStream = Pin<Box<dyn Stream<Item = Result<pb::TailAccessResponse, Status>> + Send>>;
+
+    async fn tail_access(&self, request: Request<pb::TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
+        Ok(Response::new(access::tail(self.view.recent.clone(), request.get_ref(), self.closing.clone()).await?))
     }
 }

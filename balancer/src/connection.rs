@@ -8,9 +8,11 @@ use std::{
 };
 
 use cluster_config::document::balancer::ForwardedFor;
+use dataplane::trace::Context;
 use relay::{
     clock,
     fault::Fault,
+    field::Field,
     head::{Limits, RequestHead},
     method::Method,
     stream::{Patience, Stream},
@@ -20,6 +22,7 @@ use relay::{
 use crate::{
     desk::{Backend, Desk},
     listen::Frontend,
+    record::Record,
     request::{self, Asked, Next},
     respond::Refusal,
     stats::Count,
@@ -81,8 +84,8 @@ async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name
             next
         }
         Ok(None) => Next::Over,
-        Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, &Refusal::Malformed(malformed)).await,
-        Err(Fault::Timeout(_)) => refuse(desk, frontend, client, &Refusal::HeadTimeout).await,
+        Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, name.as_str(), &Refusal::Malformed(malformed)).await,
+        Err(Fault::Timeout(_)) => refuse(desk, frontend, client, name.as_str(), &Refusal::HeadTimeout).await,
         Err(_) => Next::Over,
     }
 }
@@ -126,6 +129,11 @@ fn asked<'a>(
     (peer, name): (SocketAddr, &'a str),
     backend: Option<&Backend>,
 ) -> Asked<'a> {
+    let id = desk.ids().next(clock::wall());
+    let trace = desk.shared().tracer.as_ref().and_then(|tracer| {
+        let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
+        tracer.begin(id, carried, false, || desk.ids().span())
+    });
     let forwards = matches!(head.method(), Method::Options | Method::Trace).then(|| head.view(bytes).max_forwards()).flatten();
     Asked {
         frontend,
@@ -134,25 +142,46 @@ fn asked<'a>(
         bytes,
         peer,
         client: name,
-        id: desk.ids().next(clock::wall()),
+        id,
         began: Instant::now(),
         max_forwards: forwards.and_then(|it| it.checked_sub(1)),
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
         write_within: backend.map_or(PATIENCE, |it| it.pool.settings.timeouts.client),
         forwarded_for: backend.map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
+        trace,
     }
 }
 
-/// Answers what is no request.
-async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, refusal: &Refusal) -> Next {
-    frontend.counts.of(desk.worker().index()).refused.up();
+/// Answers what is no request, and writes down what can be seen of it.
+async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, name: &str, refusal: &Refusal) -> Next {
+    let counts = frontend.counts.of(desk.worker().index());
+    counts.refused.up();
+    counts.answers.note(refusal.status(), None);
+    let (id, sent) = (desk.ids().next(SystemTime::now()), client.sent());
     let mut out = Vec::with_capacity(512);
-    refusal.write(&mut out, &desk.shared().name, desk.ids().next(SystemTime::now()), Method::Get, SystemTime::now());
-    match client.write_all(&[&out], PATIENCE).await {
-        Ok(()) => Next::Close,
-        Err(_) => Next::Abort,
-    }
+    refusal.write(&mut out, &desk.shared().name, id, Method::Get, SystemTime::now());
+    let written = client.write_all(&[&out], PATIENCE).await;
+    let took = client.opened().elapsed();
+    let bytes = client.sent() - sent;
+    let (method, target) = dataplane::unreadable::request_line(client.input());
+    let record = Record {
+        id,
+        client: name,
+        frontend: &frontend.name,
+        method: &method,
+        target: &target,
+        status: refusal.status(),
+        bytes,
+        // Of a connection's first request; when a later one began is not known.
+        took: if sent == 0 { took } else { Duration::ZERO },
+        server: "",
+        attempts: 0,
+        error: refusal.error(),
+    };
+    let trace = desk.shared().tracer.as_ref().and_then(|tracer| tracer.begin(id, None, false, || desk.ids().span()));
+    desk.record(&record, trace.as_ref());
+    if written.is_ok() { Next::Close } else { Next::Abort }
 }
 
 /// Accepts on a frontend for as long as the worker serves and the frontend is bound.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dataplane::trace::{Trace, span::Tracer};
 use relay::{head::RequestHead, pool::Pool, retry::Budget, worker::Worker};
 use tokio::sync::{Notify, mpsc};
 
@@ -18,7 +19,7 @@ use crate::{
     check::Suspect,
     id::Ids,
     pick::Picker,
-    record::Journal,
+    record::{self, Journal, Record},
     roster,
     server::Server,
     snapshot::{self, Snapshot},
@@ -56,7 +57,9 @@ pub struct Shared {
     /// The whole entry.
     pub via: String,
     /// Where access records go.
-    pub records: mpsc::Sender<Vec<u8>>,
+    pub records: mpsc::Sender<record::Lines>,
+    /// Traces requests, where traces go anywhere.
+    pub tracer: Option<Tracer>,
 }
 
 /// One server on one worker.
@@ -245,6 +248,14 @@ impl Desk {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.0.journal
+    }
+
+    /// A request has ended: its record is written, and its span is exported if it is sampled.
+    pub fn record(&self, record: &Record<'_>, trace: Option<&Trace>) {
+        self.journal().add(record);
+        if let (Some(trace), Some(tracer)) = (trace, &self.0.shared.tracer) {
+            record.trace(trace, tracer);
+        }
     }
 
     /// Makes request ids.

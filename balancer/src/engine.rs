@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dataplane::trace::span::Tracer;
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -58,6 +59,8 @@ pub struct Surroundings {
     pub announce: Announce,
     /// Sockets that outlive the process.
     pub inherited: chassis::Inherited,
+    /// Traces requests, where traces go anywhere.
+    pub tracer: Option<Tracer>,
     /// Runs supervised tasks on the control runtime.
     pub spawn: Spawn,
 }
@@ -69,7 +72,9 @@ pub struct Engine {
     pending: watch::Sender<Option<(Arc<Generation>, Bound)>>,
     roster: roster::Handle,
     suspects: mpsc::Sender<check::Suspect>,
-    records: mpsc::Sender<Vec<u8>>,
+    records: mpsc::Sender<record::Lines>,
+    recent: record::recent::Recent,
+    tracer: Option<Tracer>,
     uptime: Uptime,
     workers: usize,
     name: String,
@@ -100,10 +105,11 @@ impl Engine {
                 check::probe_suspects(suspects, roster, *uptime).await;
             })
         });
-        supervise(spawn, "access-log", (recorded, around.access_log), |writer| {
+        let recent = record::recent::Recent::default();
+        supervise(spawn, "access-log", (recorded, around.access_log, recent.clone()), |writer| {
             Box::pin(async move {
-                let (queue, path) = &mut *writer.lock().await;
-                record::write(path, queue).await;
+                let (queue, path, recent) = &mut *writer.lock().await;
+                record::write(path, queue, recent).await;
             })
         });
         supervise(spawn, "frontends", (due, handle.clone(), Arc::clone(&frontends)), |opening| {
@@ -119,6 +125,8 @@ impl Engine {
             roster: handle,
             suspects,
             records,
+            recent,
+            tracer: around.tracer,
             uptime,
             workers: around.workers,
             name: around.name,
@@ -141,7 +149,7 @@ impl Engine {
     /// What can be seen of it.
     #[must_use]
     pub fn view(&self) -> View {
-        View { roster: self.roster.clone(), bound: self.frontends.follow(), clock: self.clock.clone() }
+        View { roster: self.roster.clone(), bound: self.frontends.follow(), clock: self.clock.clone(), recent: self.recent.clone() }
     }
 
     /// Starts the workers.
@@ -158,6 +166,7 @@ impl Engine {
             via: format!("1.1 {pseudonym}"),
             pseudonym,
             records: self.records.clone(),
+            tracer: self.tracer.clone(),
         });
         let bound = self.frontends.follow();
         let settings = Settings { name: "balancer", workers: self.workers };

@@ -30,6 +30,12 @@ impl Ids {
         Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
     }
 
+    /// The id of a span.
+    #[must_use]
+    pub fn span(&self) -> u64 {
+        self.random()
+    }
+
     /// SplitMix64: every state follows every other, and consecutive ones have nothing in common.
     fn random(&self) -> u64 {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -6,7 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::{api::View, standing::Standing};
+use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
+
+use crate::{
+    api::View,
+    standing::Standing,
+    stats::{FrontendCounts, ServerCounts},
+};
 
 /// Observations about servers that the roster had no room for.
 pub const OBSERVATIONS_DROPPED: &str = "shoal_balancer_observations_dropped_total";
@@ -46,6 +52,14 @@ pub const SERVER_ACTIVE: &str = "shoal_balancer_server_active_requests";
 pub const SERVER_USABLE: &str = "shoal_balancer_server_usable";
 /// How often the server went out of turn, by `backend` and `server`.
 pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
+/// Answers by `frontend` and status `class` (1xx to 5xx; none: the client got no answer).
+pub const ANSWERS: &str = "shoal_balancer_answers_total";
+/// From the head of a request to the end of its answer, by `frontend`; tunnels not counted.
+pub const DURATION: &str = "shoal_balancer_request_duration_seconds";
+/// Answers of a server by `backend`, `server` and status `class`.
+pub const SERVER_ANSWERS: &str = "shoal_balancer_server_answers_total";
+/// From sending a request to the head of its answer, by `backend` and `server`; requests with a body not counted.
+pub const SERVER_HEAD: &str = "shoal_balancer_server_head_duration_seconds";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
@@ -82,6 +96,27 @@ pub fn describe() {
     ] {
         describe_gauge!(name, help);
     }
+}
+
+/// Writes what only `/metrics` tells: statuses and durations.
+pub fn write(view: &View, out: &mut String) {
+    let frontends = view.frontends();
+    let series: Vec<Series<'_>> = frontends
+        .iter()
+        .map(|(name, counts)| (labels(&[("frontend", name)]), of_workers(counts, |it: &FrontendCounts| &it.answers)))
+        .collect();
+    write_classes(out, ANSWERS, "Answers by status class; none: the client got no answer", &series);
+    write_durations(out, DURATION, "From the head of a request to the end of its answer, tunnels not counted", &series);
+    let snapshot = view.snapshot();
+    let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter().map(move |listed| (&pool.settings.name, &listed.server)));
+    let series: Vec<Series<'_>> = servers
+        .map(|(backend, server)| {
+            let labels = labels(&[("backend", backend), ("server", &server.name)]);
+            (labels, of_workers(&server.tally.counts, |it: &ServerCounts| &it.heads))
+        })
+        .collect();
+    write_classes(out, SERVER_ANSWERS, "Answers of a server by status class", &series);
+    write_durations(out, SERVER_HEAD, "From sending a request to the head of its answer, requests with a body not counted", &series);
 }
 
 /// Copies sums into the recorder for ever.

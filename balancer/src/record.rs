@@ -1,17 +1,27 @@
 //! Access records: one JSON object a line in `DATA_DIR/access.log`.
 //!
 //! A worker appends lines to a buffer of its own and hands it on, through a bounded queue, when it is full or 50 ms old. When the disk is too
-//! slow, whole buffers are dropped and their lines counted. Only the writing task touches the file.
+//! slow, whole buffers are dropped and their lines counted. Only the writing task touches the file; it keeps the last lines in [`recent`] for
+//! operators who ask.
+
+pub mod recent;
 
 use std::{
     cell::{Cell, RefCell},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use dataplane::trace::{
+    Trace,
+    span::{self, Tracer},
+};
 use jiff::Timestamp;
+use opentelemetry::KeyValue;
 use relay::rewrite::push_decimal;
 use tokio::{io::AsyncWriteExt, sync::mpsc};
+
+use recent::Recent;
 
 /// A buffer is handed on when it is this full: some 400 records, so that the threads which write it wake up for many at a time.
 const FULL: usize = 128 * 1024;
@@ -50,6 +60,25 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Exports its span, which has ended just now.
+    pub(crate) fn trace(&self, trace: &Trace, tracer: &Tracer) {
+        let request = span::Request {
+            id: self.id,
+            method: self.method,
+            target: self.target,
+            client: self.client.parse().ok(),
+            status: self.status,
+            error: self.error,
+            bytes: self.bytes,
+            ended: SystemTime::now(),
+            took: self.took,
+        };
+        let frontend = KeyValue::new("shoal.frontend", self.frontend.to_owned());
+        let attempts = KeyValue::new("shoal.attempts", i64::from(self.attempts));
+        let server = (!self.server.is_empty()).then(|| KeyValue::new("shoal.server", self.server.to_owned()));
+        tracer.end(trace, &request, [frontend, attempts].into_iter().chain(server));
+    }
+
     /// Appends the line. By hand, as a formatter takes longer over it than the relay does over both heads.
     fn write(&self, out: &mut Vec<u8>, time: &str) {
         let mut id = uuid::Uuid::encode_buffer();
@@ -91,11 +120,20 @@ fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
     out.extend_from_slice(rest);
 }
 
+/// What a worker hands on.
+#[derive(Debug)]
+pub struct Lines {
+    /// Whole lines.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub count: u64,
+}
+
 /// One worker's end of the queue.
 pub struct Journal {
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
-    queue: mpsc::Sender<Vec<u8>>,
+    queue: mpsc::Sender<Lines>,
     /// The time as text. The clock is asked once a flush, not once a request: the file's times are exact to 50 ms.
     now: RefCell<String>,
 }
@@ -103,7 +141,7 @@ pub struct Journal {
 impl Journal {
     /// An empty one.
     #[must_use]
-    pub fn new(queue: mpsc::Sender<Vec<u8>>) -> Self {
+    pub fn new(queue: mpsc::Sender<Lines>) -> Self {
         Self { lines: RefCell::default(), count: Cell::new(0), queue, now: RefCell::new(Timestamp::now().to_string()) }
     }
 
@@ -130,28 +168,29 @@ impl Journal {
         let count = self.count.replace(0);
         // The next one will be as large: growing to that size again would copy every line several times.
         let room = lines.capacity().min(FULL + FULL / 4);
-        let full = std::mem::replace(&mut *lines, Vec::with_capacity(room));
-        if self.queue.try_send(full).is_err() {
+        let bytes = std::mem::replace(&mut *lines, Vec::with_capacity(room));
+        if self.queue.try_send(Lines { bytes, count }).is_err() {
             metrics::counter!(crate::metrics::RECORDS_DROPPED).increment(count);
         }
     }
 }
 
 /// Writes what comes until nobody can send any more.
-pub async fn write(path: &Path, queue: &mut mpsc::Receiver<Vec<u8>>) {
+pub async fn write(path: &Path, queue: &mut mpsc::Receiver<Lines>, recent: &Recent) {
     let mut open: Option<(tokio::fs::File, tokio::time::Instant)> = None;
     while let Some(lines) = queue.recv().await {
         if open.as_ref().is_none_or(|(_, since)| since.elapsed() > REOPEN_EVERY) {
             open = reopen(path).await.map(|file| (file, tokio::time::Instant::now()));
         }
         let written = match &mut open {
-            Some((file, _)) => file.write_all(&lines).await,
+            Some((file, _)) => file.write_all(&lines.bytes).await,
             None => Err(std::io::Error::other("the file cannot be opened")),
         };
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), "access records are lost: {error}");
             open = None;
         }
+        recent.keep(lines);
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use cluster_config::document::balancer::ForwardedFor;
+use dataplane::trace::Trace;
 use relay::{
     exchange::Upload,
     fault::Fault,
@@ -63,6 +64,8 @@ pub struct Asked<'a> {
     pub write_within: Duration,
     /// What becomes of its X-Forwarded-For.
     pub forwarded_for: ForwardedFor,
+    /// Its span, if it is sampled.
+    pub trace: Option<Trace>,
 }
 
 impl Asked<'_> {
@@ -169,8 +172,9 @@ pub async fn serve(desk: &Desk, asked: &Asked<'_>, backend: Option<Rc<Backend>>,
     if let Next::Tunnel(_) = ending.next {
         return ending.next;
     }
-    let view = asked.view();
-    desk.journal().add(&Record {
+    let (view, took) = (asked.view(), asked.began.elapsed());
+    asked.counts(desk).answers.note(ending.status, Some(took));
+    let record = Record {
         id: asked.id,
         client: asked.client,
         frontend: &asked.frontend.name,
@@ -178,11 +182,12 @@ pub async fn serve(desk: &Desk, asked: &Asked<'_>, backend: Option<Rc<Backend>>,
         target: view.target_text(),
         status: ending.status,
         bytes: client.sent() - sent,
-        took: asked.began.elapsed(),
+        took,
         server: ending.server.as_ref().map_or("", |slot| &slot.server.name),
         attempts: ending.attempts,
         error: ending.error,
-    });
+    };
+    desk.record(&record, asked.trace.as_ref());
     ending.next
 }
 
@@ -235,6 +240,7 @@ impl Passage<'_> {
                         target: asked.view().target_text().into(),
                         status,
                         attempts: self.number,
+                        trace: asked.trace,
                     };
                     return self.end(Next::Tunnel(Box::new(open)), status, slot, "");
                 }

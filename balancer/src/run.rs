@@ -9,6 +9,7 @@ use std::{
 
 use chassis::{Fail, Failure, Process, configuration::Problem};
 use cluster::Service;
+use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
 
 use crate::{
@@ -29,6 +30,9 @@ pub struct Options {
     /// Threads that carry traffic [default: one per core]
     #[arg(long, env = "SHOAL_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// Which requests are traced.
+    #[command(flatten)]
+    pub traces: span::Options,
 }
 
 /// How often a change that the registry does not know yet is offered to it.
@@ -47,11 +51,13 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let workers = options.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
     let frontend = free(&process, options.frontend)?;
     metrics::describe();
-    let engine = Arc::new(Engine::new(surroundings(&process, workers)?));
+    let engine = Arc::new(Engine::new(surroundings(&process, workers, options.traces)?));
     let view = Arc::new(engine.view());
     let registry = Registry::new(process.channel(Service::Registry));
-    let api = Api::new(engine.view(), registry.clone(), process.status());
+    let api = Api::new(engine.view(), registry.clone(), process.status(), process.closing());
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(api)), &api::POLICY)?;
+    let told = Arc::clone(&view);
+    process.add_metrics(move |out| metrics::write(&told, out));
     process.serve_admin(axum::Router::new())?;
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
@@ -78,7 +84,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.drain(drained).await
 }
 
-fn surroundings(process: &Process, workers: usize) -> Result<Surroundings, Failure> {
+fn surroundings(process: &Process, workers: usize, traces: span::Options) -> Result<Surroundings, Failure> {
     let announced = process.clone();
     let spawning = process.clone();
     Ok(Surroundings {
@@ -90,6 +96,7 @@ fn surroundings(process: &Process, workers: usize) -> Result<Surroundings, Failu
         access_log: process.data_dir().path("access.log"),
         announce: Box::new(move |name, address| announced.endpoint(name, address)),
         inherited: process.inherited().clone(),
+        tracer: process.spans().map(|spans| Tracer::new(traces, spans)),
         spawn: Arc::new(move |name, task| spawning.spawn(name, move || task())),
     })
 }

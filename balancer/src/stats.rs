@@ -1,41 +1,9 @@
-//! Counters of the data path: each worker has its own, and reading adds them up.
-//!
-//! A [`Count`] has one writer, so that counting is a plain load and store on a cache line that no other core writes. Readers (gRPC, metrics) see
-//! values that are at most an instant old.
+//! What the data path counts of servers and frontends: each worker has its own counters, and reading adds them up ([`dataplane::count`]).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
-/// A counter or gauge with one writing thread.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds. To be called from the owning worker's thread only.
-    pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
-    }
-
-    /// One more.
-    pub fn up(&self) {
-        self.add(1);
-    }
-
-    /// One less, for gauges.
-    pub fn down(&self) {
-        self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
-    }
-
-    /// Overwrites.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
-    /// The value now; any thread.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+use dataplane::answers::Answers;
+pub use dataplane::count::{Count, PerWorker};
 
 /// One worker's counters of one server. Aligned so that two workers never share a cache line (nor an adjacent pair of them).
 #[derive(Debug, Default)]
@@ -65,6 +33,8 @@ pub struct ServerCounts {
     pub answers: Count,
     /// The time to those heads less the time that the node waited for an origin, in microseconds.
     pub own_microseconds: Count,
+    /// Its answers by status class, and the time to their heads.
+    pub heads: Answers,
 }
 
 /// One worker's counters of one frontend.
@@ -87,36 +57,8 @@ pub struct FrontendCounts {
     pub cut_tunnels: Count,
     /// Responses that a server's death cut after their first byte.
     pub cut_responses: Count,
-}
-
-/// One of something for each worker.
-#[derive(Debug)]
-pub struct PerWorker<T>(Box<[T]>);
-
-impl<T: Default> PerWorker<T> {
-    /// All at zero.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| T::default()).collect())
-    }
-
-    /// That of one worker.
-    #[must_use]
-    pub fn of(&self, worker: usize) -> &T {
-        &self.0[worker % self.0.len()]
-    }
-
-    /// The sum over all workers.
-    #[must_use]
-    pub fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
-        self.0.iter().map(|it| count(it).get()).sum()
-    }
-
-    /// The greatest over all workers.
-    #[must_use]
-    pub fn max(&self, count: impl Fn(&T) -> &Count) -> u64 {
-        self.0.iter().map(|it| count(it).get()).max().unwrap_or(0)
-    }
+    /// What clients got by status class, and how long whole requests took.
+    pub answers: Answers,
 }
 
 /// Counters that come from the control side; rare, so several may write.
@@ -157,19 +99,6 @@ impl Uptime {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn workers_add_up() {
-        let counts = PerWorker::<ServerCounts>::new(2);
-        counts.of(0).requests.add(3);
-        counts.of(1).requests.up();
-        counts.of(1).active_requests.up();
-        counts.of(1).active_requests.down();
-        counts.of(1).active_requests.down();
-        assert_eq!(counts.sum(|it| &it.requests), 4);
-        assert_eq!(counts.sum(|it| &it.active_requests), 0);
-        assert_eq!(counts.max(|it| &it.requests), 3);
-    }
 
     #[test]
     fn zero_is_never() {

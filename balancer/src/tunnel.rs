@@ -11,6 +11,7 @@ use relay::{
     tunnel::{End, Options},
 };
 
+use dataplane::trace::Trace;
 use uuid::Uuid;
 
 use crate::{
@@ -48,11 +49,14 @@ pub struct Open {
     pub status: u16,
     /// How many servers were asked.
     pub attempts: u32,
+    /// Its span, if it is sampled.
+    pub trace: Option<Trace>,
 }
 
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
 pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: SocketAddr, mut open: Box<Open>) {
     frontend.counts.of(desk.worker().index()).tunnels.up();
+    frontend.counts.of(desk.worker().index()).answers.note(open.status, None);
     let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
     counts.active_tunnels.up();
@@ -72,7 +76,7 @@ pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: So
         End::Finished => "",
         End::B(_) => "tunnel_broken",
     };
-    desk.journal().add(&Record {
+    let record = Record {
         id: open.id,
         client: &peer.ip().to_canonical().to_string(),
         frontend: &frontend.name,
@@ -84,5 +88,6 @@ pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: So
         server: &slot.server.name,
         attempts: open.attempts,
         error,
-    });
+    };
+    desk.record(&record, open.trace.as_ref());
 }

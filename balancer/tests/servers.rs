@@ -182,7 +182,7 @@ async fn a_drain_asks_clients_to_come_anew_and_ends() {
 fn api_of(cluster: &Cluster, applied: &str) -> balancer::api::Api {
     let (_, status) = tokio::sync::watch::channel(chassis::Status { applied_revision: applied.to_owned(), ..chassis::Status::default() });
     let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-    balancer::api::Api::new(cluster.view.clone(), balancer::api::Registry::new(nowhere), status)
+    balancer::api::Api::new(cluster.view.clone(), balancer::api::Registry::new(nowhere.into()), status, chassis::StopSignal::default())
 }
 
 fn api(cluster: &Cluster) -> balancer::api::Api {

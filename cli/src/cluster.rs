@@ -86,6 +86,11 @@ impl Cluster {
         Ok(BalancerClient::new(self.operator.channel_to(balancer)?))
     }
 
+    /// A channel to one process.
+    pub fn channel(&self, status: &InstanceStatus) -> Result<ServiceChannel> {
+        Ok(self.operator.channel_to(status)?)
+    }
+
     /// One health-checker.
     pub fn checker(&self, checker: &InstanceStatus) -> Result<HealthCheckerClient<ServiceChannel>> {
         Ok(HealthCheckerClient::new(self.operator.channel_to(checker)?))

@@ -85,6 +85,12 @@ struct Up {
     /// Leave dead processes dead
     #[arg(long)]
     no_restart: bool,
+    /// Where all processes send traces (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT says]
+    #[arg(long, env = plan::OTLP_ENDPOINT, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Share of requests that are traced, 0 to 1 [default: all, since a lab is for looking]
+    #[arg(long, env = "SHOAL_TRACE_RATIO", value_name = "SHARE")]
+    trace_ratio: Option<String>,
 }
 
 pub fn run(options: Options) -> Result<()> {

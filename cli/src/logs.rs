@@ -1,5 +1,6 @@
-//! `shoal logs`: what the nodes' clients ask for: the last access records of all nodes, or who asks most.
+//! `shoal logs`: what clients ask for: the last access records of all nodes and balancers, one request wherever it went, or who asks most.
 
+mod ask;
 mod line;
 mod tail;
 mod top;
@@ -9,8 +10,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use cluster::{InstanceStatus, Service};
+use dataplane::filter::Filter;
 use proto::proxy::AccessKey;
 
+use self::ask::Question;
 use crate::{
     cluster::{Cluster, one_of},
     context::Target,
@@ -20,19 +23,23 @@ use crate::{
 /// Longest wait for one node's answer: a node that is frozen does not hold the others up for long.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// See what clients ask for: the last access records of all nodes, or who and what is asked most
+/// See what clients ask for: the last access records, where one request went, or who and what is asked most
 #[derive(Args)]
 #[command(after_help = "Examples:
-  shoal logs                                   the last 20 requests on all nodes
+  shoal logs                                   the last 20 requests
   shoal logs -f                                and every new one
+  shoal logs --request ID                      where one request was, balancers and nodes (Shoal-Request-Id of its answer)
+  shoal logs --client 10.0.0.0/8 --status 5xx  what went wrong for these clients
+  shoal logs --domain .example.com             requests for example.com and all below it
   shoal logs -f --node proxy-node-1 -o json    one JSON object a line
   shoal logs --top client --since 5m           who asks most
   shoal logs --top url -n 50
   shoal logs --top domain
   shoal logs --top status --since 1m
 
-What is kept is bounded: the last 2048 records of every node, and an hour of counts. A count with ≤ is an upper bound.
-The whole access log is access.log in each node's data dir.")]
+Without a condition every request is shown once: as its node tells it, or the balancer that answered it itself. With one, everybody who had it.
+What is kept is bounded: the last 2048 records of every node, the last 4 MiB of every balancer, and an hour of counts. A count with ≤ is an
+upper bound. The whole access log is access.log in the data dir of each.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -42,9 +49,11 @@ pub struct Options {
     /// How far back counts go, at most 1h
     #[arg(long, value_name = "TIME", value_parser = chassis::options::duration, default_value = "5m", requires = "top")]
     since: Duration,
-    /// Only this proxy-node
+    /// Only this proxy-node or balancer
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// How many records or counts
     #[arg(short = 'n', long = "lines", default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     lines: u32,
@@ -53,6 +62,31 @@ pub struct Options {
     follow: bool,
     #[command(flatten)]
     format: Format,
+}
+
+/// Which records are wanted: those that meet all conditions.
+#[derive(Args, Clone, Debug, Default)]
+struct Wanted {
+    /// Only this request, by the id that its answer carries in Shoal-Request-Id
+    #[arg(long, value_name = "ID", conflicts_with = "top")]
+    request: Option<String>,
+    /// Only requests of this client: an address or a network
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "top")]
+    client: Option<String>,
+    /// Only answers with this status: 404, 4xx or 500-504; 0: no answer was sent
+    #[arg(long, value_name = "STATUS", conflicts_with = "top")]
+    status: Option<String>,
+    /// Only requests for this host; with a dot before it also for all below it
+    #[arg(long, value_name = "HOST", conflicts_with = "top")]
+    domain: Option<String>,
+}
+
+impl Wanted {
+    /// The same as those who keep records will read it.
+    fn filter(&self) -> Result<Filter, dataplane::filter::Error> {
+        let text = |given: &Option<String>| given.clone().unwrap_or_default();
+        Filter::parse(&text(&self.request), &text(&self.client), &text(&self.status), &text(&self.domain))
+    }
 }
 
 /// By what requests are counted together.
@@ -89,23 +123,39 @@ impl Key {
 }
 
 pub async fn run(options: Options) -> Result<()> {
+    // Before anybody is asked: what cannot be read is the caller's to mend.
+    let filter = options.wanted.filter()?;
     let cluster = Cluster::open(&options.target)?;
     let count = usize::try_from(options.lines).unwrap_or(usize::MAX);
-    let nodes = nodes(&cluster, options.node.as_deref()).await?;
-    match options.top {
-        Some(key) => top::run(&cluster, &nodes, key, options.since, count, options.format).await,
-        None if options.follow => tail::follow(&cluster, options.node.as_deref(), nodes, count, options.format).await,
-        None => tail::last(&cluster, &nodes, count, options.format).await,
+    if let Some(key) = options.top {
+        let nodes = keepers(&cluster, &[Service::ProxyNode], options.node.as_deref()).await?;
+        return top::run(&cluster, &nodes, key, options.since, count, options.format).await;
+    }
+    let keepers = keepers(&cluster, &KEEPERS, options.node.as_deref()).await?;
+    let question = Question::new(&options.wanted, filter, count);
+    if options.follow {
+        tail::follow(&cluster, options.node.as_deref(), keepers, question, options.format).await
+    } else {
+        tail::last(&cluster, &keepers, question, options.format).await
     }
 }
 
-async fn nodes(cluster: &Cluster, name: Option<&str>) -> Result<Vec<InstanceStatus>> {
-    let nodes = cluster.last_instances(Service::ProxyNode).await?;
+/// Who keeps access records.
+const KEEPERS: [Service; 2] = [Service::ProxyNode, Service::Balancer];
+
+async fn keepers(cluster: &Cluster, services: &[Service], name: Option<&str>) -> Result<Vec<InstanceStatus>> {
+    let mut keepers = Vec::new();
+    for service in services {
+        keepers.extend(cluster.last_instances(*service).await?);
+    }
     if let Some(name) = name {
-        return Ok(vec![one_of(nodes, Service::ProxyNode, name)?]);
+        return Ok(vec![one_of(keepers, services[0], name)?]);
     }
-    if nodes.is_empty() {
-        bail!("no proxy-node is registered: see `shoal status`");
+    if keepers.is_empty() {
+        bail!(
+            "no {} is registered: see `shoal status`",
+            services.iter().map(|service| service.as_str()).collect::<Vec<_>>().join(" and no ")
+        );
     }
-    Ok(nodes)
+    Ok(keepers)
 }

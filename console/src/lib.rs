@@ -43,6 +43,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    metrics::describe();
     let tls = door::tls::Certificate::read(&options)?;
     let users = auth::users::Users::open(options.users.clone())?;
     let listener = process.bind("console", options.console)?;

@@ -204,7 +204,7 @@ async fn panics(lab: &Lab) -> Vec<String> {
         let url = format!("http://{admin}/metrics");
         let answer = testkit::client::once(admin, "GET", &url, &[], b"").await.expect("metrics");
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        assert!(text.contains("shoal_process{"), "{} shows its metrics", process.name);
+        assert!(text.contains("shoal_process_info{"), "{} shows its metrics", process.name);
         found.extend(text.lines().filter(|line| line.starts_with("shoal_panics_total{")).map(|line| format!("{}: {line}", process.name)));
     }
     found

@@ -112,6 +112,44 @@ async fn logs_follow_new_requests_and_survive_a_silent_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_is_found_wherever_it_was() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    let url = origin.url("/bytes/10");
+    let answer = client::once(lab.frontend(), "GET", &url, &[], b"").await.expect("an answer");
+    let id = answer.head.field("shoal-request-id").expect("an id").to_owned();
+    let records = wait::until("balancer and node tell of it", || async {
+        let found = lab.json(&["logs", "--request", &id]).await;
+        let records = found["records"].as_array().expect("records").clone();
+        (records.len() == 2).then_some(records)
+    })
+    .await;
+    assert!(records.iter().all(|it| it["request_id"] == id.as_str() && it["url"] == url.as_str() && it["status"] == 200), "{records:#?}");
+    let of = |service: &str| records.iter().find(|it| it["service"] == service).unwrap_or_else(|| panic!("no {service} in {records:#?}"));
+    assert_eq!(of("balancer")["balancer"]["server"], of("proxy-node")["node"], "the balancer says whom it asked");
+
+    // What a balancer refuses itself is in no node's log.
+    let mut connection = client::Connection::open(lab.frontend()).await.expect("a connection");
+    connection.send(b"GET http://bad.example/x y HTTP/1.1\r\nHost: bad.example\r\n\r\n").await.expect("sent");
+    let refused = connection.answer("GET").await.expect("an answer");
+    let refused_id = refused.head.field("shoal-request-id").expect("an id");
+    let conditions = ["logs", "--status", "4xx", "--client", "127.0.0.0/8", "--domain", ".bad.example"];
+    let text = wait::until("the refusal is found by what it says", || async {
+        Some(lab.ok(&conditions).await).filter(|text| text.contains(refused_id))
+    })
+    .await;
+    assert!(text.contains("balancer-1") && text.contains("OWN_ANSWER/400") && text.lines().count() == 1, "{text}");
+    let all = lab.json(&["logs"]).await;
+    let ids: Vec<_> = all["records"].as_array().expect("records").iter().map(|it| it["request_id"].clone()).collect();
+    assert_eq!(ids, [id.as_str(), refused_id], "every request once");
+
+    let nothing = lab.ok(&["logs", "--request", "018bcfe5-687b-7000-8000-000000000000"]).await;
+    assert!(nothing.contains("No such request") && nothing.contains("balancer-1 since") && nothing.contains("2023-11-14"), "{nothing}");
+    let unreadable = lab.shoal(&["logs", "--status", "teapot"]).await;
+    assert!(!unreadable.status.success() && String::from_utf8_lossy(&unreadable.stderr).contains("give 404, 4xx or 500-504"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audit_tells_who_did_what_when_and_with_which_result() {
     let lab = Lab::start(Options::default()).await;
     lab.ok(&["node", "drain", "proxy-node-2", "--reason", "a new disk"]).await;

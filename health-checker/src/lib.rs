@@ -50,6 +50,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+    metrics::describe();
     // Probes of https URLs use the process's one provider; a second installation in the same process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     let listener = TcpListener::bind(options.target).await.fail("bind the built-in target", "choose another --target")?;

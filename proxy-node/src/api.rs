@@ -113,7 +113,7 @@ impl ProxyNode for Api {
     type TailAccessStream = BoxStream<'static, Result<TailAccessResponse, Status>>;
 
     async fn tail_access(&self, request: Request<TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
-        Ok(Response::new(access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone())))
+        access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone()).map(Response::new)
     }
 
     async fn lookup_cache(&self, request: Request<LookupCacheRequest>) -> Result<Response<LookupCacheResponse>, Status> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Buf;
+use dataplane::trace::Onward;
 use relay::{
     fault::Fault,
     head::Limits,
@@ -156,8 +157,9 @@ async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpA
     };
     #[cfg(test)]
     crate::panic_tests::when_asked("a-handler-panics", &bytes);
-    let asked = Asked { head, bytes };
-    let after = Turn::new(local, generation, door, source, &asked).run(stream, &asked, entrance).await;
+    let mut asked = Asked { head, bytes, onward: Onward::default() };
+    let turn = Turn::new(local, generation, door, source, &mut asked);
+    let after = turn.run(stream, &asked, entrance).await;
     local.rooms.give_head(asked.head);
     after
 }
@@ -172,15 +174,16 @@ async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: F
     let node = &local.node;
     node.metrics.requests.add(1);
     node.metrics.errors.add(1);
+    node.answers.of(local.worker.index()).note(failure.status(), None);
     let generation = node.current.load_full();
     let now = unix_millis();
-    let id = local.ids.borrow_mut().next(now).to_string();
-    let client = source.to_string();
+    let id = local.ids.borrow_mut().next(now);
+    let (client, id_text) = (source.to_string(), id.to_string());
     let circumstances = Circumstances {
         node: &node.name,
         visible_hostname: &generation.document.visible_hostname,
         revision: &generation.revision,
-        request_id: &id,
+        request_id: &id_text,
         url: "",
         method: "",
         client: &client,
@@ -191,7 +194,11 @@ async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: F
     respond::write(&mut out, failure, &circumstances, std::time::UNIX_EPOCH + Duration::from_millis(now), false, true);
     let written = stream.write_all(&[&out], generation.document.timeouts.write).await;
     if generation.logged {
+        let (method, url) = dataplane::unreadable::request_line(stream.input());
         let record = crate::record::Record {
+            id,
+            method: method.into(),
+            url: url.into(),
             ended_at: now,
             client: Some(source),
             outcome: crate::record::Outcome::None,

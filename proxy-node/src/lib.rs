@@ -60,6 +60,12 @@ pub struct Options {
     /// Threads that move traffic [default: one per core]
     #[arg(long, env = "SHOAL_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
+    /// Which requests are traced.
+    #[command(flatten)]
+    pub traces: dataplane::trace::span::Options,
+    /// Tell origins of every trace; without it only of those that a client began
+    #[arg(long, env = "SHOAL_TRACE_ORIGINS")]
+    pub trace_origins: bool,
     /// For tests of the rollout only: abort the process shortly after a configuration with this visible_hostname was applied
     #[arg(long, env = "SHOAL_TEST_CRASH_ON_VISIBLE_HOSTNAME", hide = true)]
     pub test_crash_on_visible_hostname: Option<String>,

@@ -1,5 +1,10 @@
 //! Counters of one node: names and meanings live here only. Handles are registered once; the hot path touches atomics.
+//! Statuses and durations are counted by each worker for itself ([`dataplane::answers`]) and written when `/metrics` is asked for.
 
+use dataplane::{
+    answers::{Answers, Series, of_workers, write_classes, write_durations},
+    count::PerWorker,
+};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +47,7 @@ impl Tally {
         self.value.fetch_sub(less, Ordering::Relaxed);
     }
 
-    /// Sets; for gauges.
+    /// Sets; for gauges, and for counters that are counted elsewhere.
     pub fn set(&self, value: u64) {
         self.value.store(value, Ordering::Relaxed);
     }
@@ -100,14 +105,26 @@ metrics! {
     gauge active_connections = "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
     counter refused_doors = "shoal_proxy_relay_refused_total": "Connections to the relay door without a valid token.";
     counter wrong_proofs = "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
-    counter bytes_to_clients = "shoal_proxy_bytes_to_clients_total": "Bytes sent to clients, tunnels included.";
-    counter bytes_from_origins = "shoal_proxy_bytes_from_origins_total": "Bytes received from origins and parents, tunnels included.";
+    counter bytes_to_clients = "shoal_proxy_client_sent_bytes_total": "Bytes sent to clients, tunnels included.";
+    counter bytes_from_origins = "shoal_proxy_upstream_received_bytes_total": "Bytes received from origins and parents, tunnels included.";
     counter upstream_connections = "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";
     counter upstream_reused = "shoal_proxy_upstream_reused_total": "Requests sent on a pooled connection.";
     gauge cache_objects = "shoal_proxy_cache_objects": "Objects in memory.";
     gauge cache_bytes = "shoal_proxy_cache_bytes": "Bytes that the objects in memory count for.";
     gauge cache_capacity = "shoal_proxy_cache_capacity_bytes": "Bytes that they may count for.";
-    gauge log_dropped = "shoal_proxy_log_records_dropped": "Access records dropped because the log could not keep up.";
+    counter log_dropped = "shoal_proxy_access_records_dropped_total": "Access records dropped because the log could not keep up.";
+}
+
+/// Answers to clients by status `class` (1xx to 5xx; none: the client got no answer).
+pub const ANSWERS: &str = "shoal_proxy_answers_total";
+/// From the head of a request to the end of its answer; tunnels not counted.
+pub const DURATION: &str = "shoal_proxy_request_duration_seconds";
+
+/// Writes what only `/metrics` tells: statuses and durations.
+pub fn write(answers: &PerWorker<Answers>, out: &mut String) {
+    let series: [Series<'_>; 1] = [(String::new(), of_workers(answers, |it| it))];
+    write_classes(out, ANSWERS, "Answers by status class; none: the client got no answer", &series);
+    write_durations(out, DURATION, "From the head of a request to the end of its answer, tunnels not counted", &series);
 }
 
 impl Default for Metrics {

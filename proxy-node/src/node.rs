@@ -13,11 +13,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use dataplane::{
+    answers::Answers,
+    count::PerWorker,
+    trace::{self, Context, Onward, Trace, span::Tracer},
+};
 use jiff::{Timestamp, tz::TimeZone};
 use relay::{
+    field::Field,
+    head::Request,
     pool::{self, Pool},
     worker::Worker,
 };
+use uuid::Uuid;
 
 use crate::{
     cache::store::Store,
@@ -59,6 +67,12 @@ pub struct Node {
     pub recorder: Recorder,
     /// Counters.
     pub metrics: Metrics,
+    /// What clients got and how long it took, by worker.
+    pub answers: PerWorker<Answers>,
+    /// Traces requests, where traces go anywhere.
+    pub tracer: Option<Tracer>,
+    /// Origins hear of every trace, of our own too.
+    pub trace_origins: bool,
     /// When a refused proof was logged last.
     pub refusals: Seldom,
     /// False once this node is leaving: the health path says so.
@@ -168,6 +182,20 @@ impl Local {
             node,
             worker: worker.clone(),
         })
+    }
+}
+
+impl Local {
+    /// The span of a request, if it is sampled, and what the next hop hears of it. `trusted`: it came from one of us.
+    #[must_use]
+    pub fn traced(&self, request: Request<'_>, id: Uuid, trusted: bool) -> (Option<Trace>, Onward) {
+        let tracer = self.node.tracer.as_ref();
+        if tracer.is_none() && !request.lines().has(Field::Traceparent) {
+            return (None, Onward::AsReceived);
+        }
+        let carried = Context::carried(request.values(Field::Traceparent));
+        let trace = tracer.and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.borrow_mut().span()));
+        (trace, trace::to_origin(trace, carried, id, self.node.trace_origins))
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
         assert!(std::fs::read_to_string(&rotated).unwrap().contains("/201 "));
         let new = std::fs::read_to_string(&path).unwrap();
         assert!(new.contains("/202 ") && new.contains("/203 "));
-        let kept = recent.look().last(9).records;
+        let kept = recent.look().last(9, &dataplane::filter::Filter::default()).records;
         assert_eq!(kept.iter().map(|record| record.status).collect::<Vec<_>>(), [201, 202, 203]);
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dataplane::trace::Onward;
 use relay::{
     exchange::{self, Deadlines, Exchange, Side, Upload},
     fault::Fault,
@@ -87,6 +88,9 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
     if hops.is_some() {
         drop = drop.with(Field::MaxForwards);
     }
+    if request.lines().has(Field::Traceparent) && turn.asked.onward != Onward::AsReceived {
+        drop = drop.with(Field::Traceparent);
+    }
     let form = if parent { LineForm::AsReceived } else { LineForm::Origin };
     out.clear();
     let mut head = HeadWriter::request(out, request, form, drop, BodyFields::AsReceived);
@@ -105,6 +109,9 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
         if let Some(date) = conditions.last_modified {
             head.field("If-Modified-Since", date);
         }
+    }
+    if let Onward::Told(context) = turn.asked.onward {
+        head.field(Field::Traceparent.name(), &context.value());
     }
     head.via(request.version(), turn.pseudonym);
     head.finish();

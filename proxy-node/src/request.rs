@@ -227,6 +227,11 @@ impl Ids {
         uuid::Builder::from_unix_timestamp_millis(now, &random).into_uuid()
     }
 
+    /// The id of a span.
+    pub const fn span(&mut self) -> u64 {
+        self.step()
+    }
+
     /// SplitMix64.
     const fn step(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

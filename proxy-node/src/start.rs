@@ -13,6 +13,7 @@ use chassis::{
     Fail, Failure, Problem, Process, Rendered,
     membership::{self, ControlEndpoints},
 };
+use dataplane::{count::PerWorker, trace::span::Tracer};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
 use relay::worker::{Phase, Settings, Workers};
@@ -26,7 +27,7 @@ use crate::{
     dns::{self, Resolver},
     egress::{self, ClusterPorts},
     listen::{self, Doors},
-    metrics::Metrics,
+    metrics::{self, Metrics},
     node::{Local, Node, Seldom, Steady, structured, unix_millis},
     record::{self, Recorder},
 };
@@ -59,7 +60,10 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let follower =
         process.configuration(variables, applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()))?;
     follower.first().await?;
-    let node = node(&process, &published, *cluster_key.as_bytes(), resolver, recorder)?;
+    let traces = Traces { tracer: process.spans().map(|spans| Tracer::new(options.traces, spans)), origins: options.trace_origins };
+    let node = node(&process, &published, *cluster_key.as_bytes(), resolver, (recorder, traces), workers)?;
+    let told = node.clone();
+    process.add_metrics(move |out| metrics::write(&told.answers, out));
     refresh_ports(&process, &node, &doors);
     spawn_followers(&process, &node, &doors);
 
@@ -169,12 +173,19 @@ fn crash_soon(process: &Process) {
     });
 }
 
+/// What is traced, and who hears of it.
+struct Traces {
+    tracer: Option<Tracer>,
+    origins: bool,
+}
+
 fn node(
     process: &Process,
     published: &Mutex<Published>,
     cluster_key: [u8; 32],
     resolver: Resolver,
-    recorder: Recorder,
+    (recorder, traces): (Recorder, Traces),
+    workers: usize,
 ) -> Result<Arc<Node>, Failure> {
     let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
     let Published::First(generation) = &*published else {
@@ -193,6 +204,9 @@ fn node(
         resolver,
         recorder,
         metrics: Metrics::new(),
+        answers: PerWorker::new(workers),
+        tracer: traces.tracer,
+        trace_origins: traces.origins,
         serving: AtomicBool::new(true),
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),

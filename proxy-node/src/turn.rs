@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dataplane::trace::{Onward, Trace};
 use relay::{
     field::Field,
     head::{Request, RequestHead, Version},
@@ -63,6 +64,8 @@ pub struct Turn {
     pub started: Instant,
     /// The same, in Unix milliseconds.
     pub now: u64,
+    /// Its span, if it is sampled.
+    pub trace: Option<Trace>,
     /// Its method.
     pub method: Method,
     /// Its version.
@@ -83,6 +86,10 @@ pub struct Account {
     pub record: Record,
     /// Whether anybody wants to know.
     written: bool,
+    /// A health-checker's, which counts nowhere.
+    probe: bool,
+    /// Its span, if it is sampled.
+    trace: Option<Trace>,
     started: Instant,
     now: u64,
 }
@@ -91,13 +98,23 @@ impl Account {
     /// It has ended; the client was sent so many bytes.
     pub fn close(mut self, local: &Local, sent: u64) {
         local.node.metrics.bytes_to_clients.add(sent);
-        if !self.written {
+        let took = self.started.elapsed();
+        if !self.probe {
+            let timed = self.record.outcome != Outcome::Tunnel;
+            local.node.answers.of(local.worker.index()).note(self.record.status, timed.then_some(took));
+        }
+        if !self.written && self.trace.is_none() {
             return;
         }
         self.record.bytes = sent;
-        self.record.elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.record.elapsed = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.record.ended_at = self.now + self.record.elapsed;
-        local.node.recorder.record(self.record);
+        if let (Some(trace), Some(tracer)) = (&self.trace, &local.node.tracer) {
+            self.record.trace(trace, tracer, took);
+        }
+        if self.written {
+            local.node.recorder.record(self.record);
+        }
     }
 }
 
@@ -108,6 +125,8 @@ pub struct Asked {
     pub head: Box<RequestHead>,
     /// Bytes.
     pub bytes: Bytes,
+    /// What the next hop hears of its trace.
+    pub onward: Onward,
 }
 
 impl Asked {
@@ -126,14 +145,16 @@ impl Asked {
 impl Turn {
     /// Begins. `source` is whoever the connection belongs to.
     #[must_use]
-    pub fn new(local: &Rc<Local>, generation: Arc<Generation>, door: Door, source: IpAddr, asked: &Asked) -> Self {
+    pub fn new(local: &Rc<Local>, generation: Arc<Generation>, door: Door, source: IpAddr, asked: &mut Asked) -> Self {
         let request = asked.view();
         let trust = Trust { downstreams: &generation.trusted_downstreams, unbelieved: generation.document.forwarded_for };
         let client = request::client(request, door, source, &trust);
         let now = unix_millis();
         let id = request::carried_id(request, client.trusted).unwrap_or_else(|| local.ids.borrow_mut().next(now));
-        let record = if generation.logged {
+        let (trace, onward) = local.traced(request, id, client.trusted);
+        let record = if generation.logged || trace.is_some() {
             Record {
+                id,
                 client: Some(client.address),
                 method: request.method_text().into(),
                 url: request.target_text().into(),
@@ -142,6 +163,8 @@ impl Turn {
         } else {
             Record::default()
         };
+        let (method, version) = (request.method(), request.version());
+        asked.onward = onward;
         Self {
             local: local.clone(),
             door,
@@ -149,8 +172,9 @@ impl Turn {
             id,
             started: Instant::now(),
             now,
-            method: request.method(),
-            version: request.version(),
+            trace,
+            method,
+            version,
             persistent: asked.head.persistent(),
             probe: false,
             record,
@@ -340,8 +364,11 @@ impl Turn {
 
     /// Adds the fields of ours that every response carries.
     pub fn common_fields(&self, head: &mut HeadWriter<'_>, origin_time: Duration) {
-        let mut text = [0; 36];
-        head.field("Shoal-Request-Id", self.id.hyphenated().encode_lower(&mut text).as_bytes());
+        // A probe leaves no record by which anybody could look for it.
+        if !self.probe {
+            let mut text = [0; 36];
+            head.field("Shoal-Request-Id", self.id.hyphenated().encode_lower(&mut text).as_bytes());
+        }
         if self.door != Door::Proxy {
             head.number("Shoal-Origin-Time", u64::try_from(origin_time.as_millis()).unwrap_or(u64::MAX));
         }
@@ -396,6 +423,13 @@ impl Turn {
     #[must_use]
     pub fn account(self) -> Account {
         self.local.rooms.give_buffer(self.out);
-        Account { written: self.generation.logged && !self.probe, record: self.record, started: self.started, now: self.now }
+        Account {
+            written: self.generation.logged && !self.probe,
+            probe: self.probe,
+            trace: self.trace.filter(|_| !self.probe),
+            record: self.record,
+            started: self.started,
+            now: self.now,
+        }
     }
 }

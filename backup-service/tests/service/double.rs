@@ -226,8 +226,8 @@ impl Running {
             name: "backup-service backup-service-1".to_owned(),
             clock: clock.clone(),
             keepers: vec![
-                Keeper::new(Service::ConfigService, config.clone().serve().await),
-                Keeper::new(Service::Registry, registry.clone().serve().await),
+                Keeper::new(Service::ConfigService, config.clone().serve().await.into()),
+                Keeper::new(Service::Registry, registry.clone().serve().await.into()),
             ],
             authorities: vec![authority.to_owned()],
             pki: None,

@@ -21,7 +21,10 @@ impl Attempt<'_> {
     pub(super) fn write_request(&self, out: &mut Vec<u8>) {
         out.clear();
         let asked = self.asked;
-        let replaced = if asked.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
+        let mut replaced = if asked.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
+        if asked.trace.is_some() {
+            replaced = replaced.with(Field::Traceparent);
+        }
         let mut head = HeadWriter::request(out, asked.view(), LineForm::AsReceived, replaced, BodyFields::AsReceived);
         if let Some(forwards) = asked.max_forwards {
             head.number(Field::MaxForwards.name(), forwards);
@@ -33,6 +36,9 @@ impl Attempt<'_> {
         }
         head.via(asked.head.version(), &self.desk.shared().pseudonym);
         asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        if let Some(trace) = &asked.trace {
+            head.field(Field::Traceparent.name(), &trace.own.value());
+        }
         head.finish();
     }
 

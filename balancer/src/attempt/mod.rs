@@ -324,7 +324,9 @@ impl Attempt<'_> {
     /// How long the server itself took, for whoever compares servers: what a node says it waited for an origin is not its own time, and how
     /// long a client needs to send a body is nobody's.
     fn count_time(&self, took: Duration, response: &ResponseHead, bytes: &[u8]) {
-        if !self.asked.head.framing().is_empty() {
+        let timed = self.asked.head.framing().is_empty();
+        self.slot.counts().heads.note(response.status(), timed.then_some(took));
+        if !timed {
             return;
         }
         let origin = Some(&self.slot.server).filter(|server| server.door.is_relay()).and_then(|_| {

@@ -13,6 +13,7 @@ use balancer::{
 };
 use chassis::membership::{Membership, Watch};
 use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
+use dataplane::trace::span::Tracer;
 use jiff::Timestamp;
 use proto::balancer as pb;
 use relay::proxy_protocol::{self, Header};
@@ -284,6 +285,11 @@ impl Cluster {
     }
 
     pub async fn with(count: usize, settings: serde_json::Value) -> Self {
+        Self::traced(count, settings, None).await
+    }
+
+    /// One that exports spans.
+    pub async fn traced(count: usize, settings: serde_json::Value, tracer: Option<Tracer>) -> Self {
         let mut nodes = Vec::new();
         for index in 1..=count {
             nodes.push(Node::start(&format!("node-{index}")).await);
@@ -300,6 +306,7 @@ impl Cluster {
             access_log: directory.path().join("access.log"),
             announce: Box::new(|_, _| ()),
             inherited: chassis::Inherited::default(),
+            tracer,
             spawn: Arc::new(move |_, task| drop(runtime.spawn(async move { task().await }))),
         });
         engine.apply("r1", &document(&settings)).expect("a good configuration");

@@ -154,17 +154,38 @@ pub fn child(program: &Path, directory: &Path, member: &Member, ports: &Ports, p
     Child { name: member.name.clone(), service: member.service, argv, env, cwd: directory.to_owned(), log, endpoints }
 }
 
-/// Whether a child may see this variable of the caller's environment. Settings of ours would disturb it; hooks for tests are meant for it.
+/// Whether a child may see this variable of the caller's environment. Settings of ours would disturb it; hooks for tests and what says where
+/// traces go are meant for it.
 #[must_use]
 pub fn is_inherited(variable: &OsString) -> bool {
     let name = variable.to_string_lossy();
     !name.starts_with("SHOAL_") || is_hook(&name)
 }
 
-/// Variables that tests give to the children of a lab; recorded in `lab.json`, so that a child can be started again the same way.
+/// Variables that are meant for the children of a lab: hooks for tests, and where traces of what go. Recorded in `lab.json`, so that a child can
+/// be started again the same way.
 #[must_use]
 pub fn is_hook(name: &str) -> bool {
-    name.starts_with("SHOAL_TEST_") || name == "SHOAL_CONFIRM_AFTER"
+    let traces = name == OTLP_ENDPOINT || name.starts_with("SHOAL_TRACE_") || name.starts_with("OTEL_EXPORTER_OTLP_");
+    traces || name.starts_with("SHOAL_TEST_") || name == "SHOAL_CONFIRM_AFTER"
+}
+
+/// What a service takes `--otlp-endpoint` from.
+pub const OTLP_ENDPOINT: &str = "SHOAL_OTLP_ENDPOINT";
+/// And `--trace-ratio`.
+pub const TRACE_RATIO: &str = "SHOAL_TRACE_RATIO";
+
+/// What children get in their environment of the caller's, with what the lab's own options say of traces: all requests, as a lab is for looking.
+#[must_use]
+pub fn environment(
+    caller: impl Iterator<Item = (String, String)>,
+    otlp_endpoint: Option<&str>,
+    trace_ratio: Option<&str>,
+) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<_, _> = caller.filter(|(name, _)| is_hook(name)).collect();
+    variables.extend(otlp_endpoint.map(|endpoint| (OTLP_ENDPOINT.to_owned(), endpoint.to_owned())));
+    variables.insert(TRACE_RATIO.to_owned(), trace_ratio.unwrap_or("1").to_owned());
+    variables
 }
 
 #[cfg(test)]
@@ -197,10 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn children_hear_where_traces_go() {
+        let caller = || [("SHOAL_REGISTRY", "x"), ("SHOAL_TEST_X", "1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://o")].into_iter();
+        let caller = || caller().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let plain = environment(caller(), None, None);
+        let names: Vec<_> = plain.keys().map(String::as_str).collect();
+        assert_eq!(names, ["OTEL_EXPORTER_OTLP_ENDPOINT", "SHOAL_TEST_X", "SHOAL_TRACE_RATIO"]);
+        let told = environment(caller(), Some("http://e"), Some("0.5"));
+        assert_eq!((told[OTLP_ENDPOINT].as_str(), told[TRACE_RATIO].as_str()), ("http://e", "0.5"));
+    }
+
+    #[test]
     fn the_caller_s_settings_stay_outside() {
-        for (name, inherited) in
-            [("PATH", true), ("SHOAL_REGISTRY", false), ("SHOAL_CONTEXT", false), ("SHOAL_TEST_CRASH", true), ("SHOAL_CONFIRM_AFTER", true)]
-        {
+        for (name, inherited) in [
+            ("PATH", true),
+            ("SHOAL_REGISTRY", false),
+            ("SHOAL_CONTEXT", false),
+            ("SHOAL_TEST_CRASH", true),
+            ("SHOAL_CONFIRM_AFTER", true),
+            ("SHOAL_OTLP_ENDPOINT", true),
+            ("SHOAL_TRACE_RATIO", true),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", true),
+        ] {
             assert_eq!(is_inherited(&name.into()), inherited, "{name}");
         }
     }

@@ -60,7 +60,7 @@ pub fn run(options: &Up) -> Result<()> {
     let papers = material::papers(&directory, &members)?;
     let password = material::console_password(&directory)?;
     let program = std::env::current_exe().context("cannot find the shoal program itself")?;
-    let hooks: BTreeMap<_, _> = std::env::vars().filter(|(name, _)| plan::is_hook(name)).collect();
+    let hooks = plan::environment(std::env::vars(), options.otlp_endpoint.as_deref(), options.trace_ratio.as_deref());
     let child = |member: &plan::Member| plan::child(&program, &directory, member, &ports, &papers.of(member), hooks.clone());
     let children = members.iter().map(child).collect();
     let restart = if options.no_restart { Restart::Never } else { Restart::Always };

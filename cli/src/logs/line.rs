@@ -1,16 +1,24 @@
-//! One access record of one node, as people and programs see it.
+//! One access record of one node or balancer, as people and programs see it.
 
-use cluster::wire::{from_duration, from_timestamp};
+use cluster::{
+    Service,
+    wire::{from_duration, from_timestamp},
+};
 use jiff::{Timestamp, tz::TimeZone};
-use proto::proxy::AccessRecord;
+use proto::{balancer, proxy::AccessRecord};
 use serde::Serialize;
 
 use crate::output::printable;
 
 /// A record and who wrote it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Line {
+    /// Name of the process.
     pub node: String,
+    /// Its service.
+    pub service: &'static str,
+    /// The id that the answer carries in Shoal-Request-Id.
+    pub request_id: String,
     pub ended_at: Option<Timestamp>,
     pub took_ms: u64,
     /// Empty: it could not be known.
@@ -24,13 +32,30 @@ pub struct Line {
     pub url: String,
     pub hierarchy: String,
     pub media_type: String,
+    /// What a balancer tells beside this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Balancer>,
+}
+
+/// Of a request on a balancer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Balancer {
+    pub frontend: String,
+    /// Who answered; empty: the balancer itself.
+    pub server: String,
+    /// How many servers were asked.
+    pub attempts: u32,
+    /// What went wrong; empty: nothing.
+    pub error: String,
 }
 
 impl Line {
-    pub fn new(node: &str, record: AccessRecord) -> Self {
+    pub fn of_node(node: &str, record: AccessRecord) -> Self {
         let took = from_duration(record.took).unwrap_or_default();
         Self {
             node: node.to_owned(),
+            service: Service::ProxyNode.as_str(),
+            request_id: record.request_id,
             ended_at: from_timestamp(record.ended_at),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             client: record.client,
@@ -42,16 +67,41 @@ impl Line {
             url: record.url,
             hierarchy: record.hierarchy,
             media_type: record.media_type,
+            balancer: None,
         }
     }
 
-    /// In one line, in the order of Squid's format, the node behind the time.
+    /// A balancer's in the same columns: `RELAYED` from a server, or an `OWN_ANSWER`.
+    pub fn of_balancer(balancer: &str, record: balancer::AccessRecord) -> Self {
+        let took = from_duration(record.took).unwrap_or_default();
+        let own = record.server.is_empty();
+        Self {
+            node: balancer.to_owned(),
+            service: Service::Balancer.as_str(),
+            request_id: record.request_id,
+            ended_at: from_timestamp(record.ended_at),
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            client: record.client,
+            outcome: if own { "OWN_ANSWER" } else { "RELAYED" }.to_owned(),
+            aborted: record.error == "client_aborted",
+            status: record.status,
+            bytes: record.bytes,
+            method: record.method,
+            url: record.target,
+            hierarchy: if own { "HIER_NONE/-".to_owned() } else { format!("SERVER/{}", record.server) },
+            media_type: String::new(),
+            balancer: Some(Balancer { frontend: record.frontend, server: record.server, attempts: record.attempts, error: record.error }),
+        }
+    }
+
+    /// In one line, in the order of Squid's format, the process behind the time. Last, where a node has a media type, a balancer says what went
+    /// wrong; then the request's id.
     pub fn text(&self, zone: &TimeZone) -> String {
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text) };
         let time = self.ended_at.map_or_else(|| "-".to_owned(), |at| at.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string());
         let aborted = if self.aborted { "_ABORTED" } else { "" };
         format!(
-            "{time} {} {:>6} {} {}{aborted}/{:03} {} {} {} {} {}",
+            "{time} {} {:>6} {} {}{aborted}/{:03} {} {} {} {} {} {}",
             self.node,
             self.took_ms,
             or_dash(&self.client),
@@ -61,7 +111,8 @@ impl Line {
             or_dash(&self.method),
             or_dash(&self.url),
             or_dash(&self.hierarchy),
-            or_dash(&self.media_type),
+            or_dash(self.balancer.as_ref().map_or(&self.media_type, |balancer| &balancer.error)),
+            or_dash(&self.request_id),
         )
     }
 }
@@ -90,15 +141,37 @@ mod tests {
             method: "GET".into(),
             url: url.into(),
             hierarchy: "HIER_DIRECT/192.0.2.7".into(),
+            request_id: "id".into(),
             ..AccessRecord::default()
         };
-        Line::new(node, record)
+        Line::of_node(node, record)
     }
 
     #[test]
     fn a_line_is_one_line_whatever_was_asked_for() {
         let text = line("proxy-node-1", 3_600_045, "http://a/\n\u{1b}[31m").text(&TimeZone::UTC);
-        assert_eq!(text, "01:00:00.045 proxy-node-1      7 10.0.0.5 TCP_MISS/200 12 GET http://a/%0A%1B[31m HIER_DIRECT/192.0.2.7 -");
+        assert_eq!(text, "01:00:00.045 proxy-node-1      7 10.0.0.5 TCP_MISS/200 12 GET http://a/%0A%1B[31m HIER_DIRECT/192.0.2.7 - id");
+    }
+
+    #[test]
+    fn a_balancer_s_line_says_who_answered() {
+        let record = balancer::AccessRecord {
+            ended_at: Some(cluster::wire::timestamp(Timestamp::from_millisecond(3_600_045).unwrap())),
+            request_id: "id".into(),
+            client: "10.0.0.5".into(),
+            status: 400,
+            bytes: 12,
+            method: "GET".into(),
+            target: "http://a/b".into(),
+            error: "http_request_error".into(),
+            ..Default::default()
+        };
+        let text = Line::of_balancer("balancer-1", record.clone()).text(&TimeZone::UTC);
+        let expected = "01:00:00.045 balancer-1      0 10.0.0.5 OWN_ANSWER/400 12 GET http://a/b HIER_NONE/- http_request_error id";
+        assert_eq!(text, expected);
+        let relayed = balancer::AccessRecord { server: "n".into(), error: String::new(), ..record };
+        let text = Line::of_balancer("balancer-1", relayed).text(&TimeZone::UTC);
+        assert!(text.contains(" RELAYED/400 12 GET http://a/b SERVER/n - id"), "{text}");
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! The last access records of all nodes, and new ones as they come.
+//! The last access records of all nodes and balancers, and new ones as they come.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
-use cluster::{InstanceStatus, Service};
-use jiff::tz::TimeZone;
-use proto::proxy::{TailAccessRequest, TailAccessResponse, proxy_node_client::ProxyNodeClient};
+use cluster::InstanceStatus;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{
-    ANSWER,
+    ANSWER, KEEPERS,
+    ask::{Keeper, Question, Told},
     line::{Line, newest},
 };
 use crate::{
@@ -25,49 +28,57 @@ const TOGETHER: Duration = Duration::from_secs(2);
 /// New nodes are looked for, and lost ones asked again, so often.
 const LOOK: Duration = Duration::from_secs(5);
 /// One message of a node carries at most so many.
-const FIRST: u32 = 256;
+const FIRST: usize = 256;
 
 #[derive(Serialize)]
 struct Lines {
     records: Vec<Line>,
-    /// Nodes that did not answer, and why.
+    /// Who did not answer, and why.
     missing: Vec<String>,
     /// Nodes whose access log is switched off.
     off: Vec<String>,
+    /// How far back everybody's records go who keeps any.
+    kept_since: BTreeMap<String, Timestamp>,
+    #[serde(skip)]
+    question: Question,
 }
 
-/// Prints the last `count` records of all nodes.
+/// Prints the last records of all.
 ///
 /// # Errors
-/// No node answered.
-pub async fn last(cluster: &Cluster, nodes: &[InstanceStatus], count: usize, format: Format) -> Result<()> {
-    let request = TailAccessRequest { last: u32::try_from(count).unwrap_or(u32::MAX), follow: false };
-    let ask = async |node: &InstanceStatus| {
-        let mut stream = match cluster.proxy_node(node)?.tail_access(request).await {
-            Ok(stream) => stream,
+/// Nobody answered.
+pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Question, format: Format) -> Result<()> {
+    let ask = async |status: &InstanceStatus| {
+        let name = &status.instance.name;
+        let mut telling = match Keeper::of(status, cluster.channel(status)?).ask(&question, question.count, false).await {
+            Ok(telling) => telling.into_inner(),
             Err(status) => return Ok(Err(status)),
         };
-        let (mut records, mut off) = (Vec::new(), false);
-        while let Some(message) = stream.get_mut().message().await? {
-            off |= message.off;
-            records.extend(message.records);
+        let mut all = Told::default();
+        while let Some(told) = telling.message(name).await? {
+            all.off |= told.off;
+            all.since = all.since.or(told.since);
+            all.lines.extend(told.lines);
         }
-        Ok(Ok(tonic::Response::new((records, off))))
+        Ok(Ok(tonic::Response::new(all)))
     };
-    let mut lines = Lines { records: Vec::new(), missing: Vec::new(), off: Vec::new() };
-    for (name, answer) in ask_together(nodes, ANSWER, ask).await {
+    let answers = ask_together(keepers, ANSWER, ask).await;
+    let (records, missing, off) = (Vec::new(), Vec::new(), Vec::new());
+    let mut lines = Lines { records, missing, off, kept_since: BTreeMap::new(), question };
+    for (name, answer) in answers {
         match answer {
-            Ok((records, off)) => {
-                lines.records.extend(records.into_iter().map(|record| Line::new(&name, record)));
-                lines.off.extend(off.then_some(name));
+            Ok(told) => {
+                lines.records.extend(told.lines);
+                lines.kept_since.extend(told.since.map(|since| (name.clone(), since)));
+                lines.off.extend(told.off.then_some(name));
             }
             Err(error) => lines.missing.push(format!("{error:#}")),
         }
     }
-    if lines.missing.len() == nodes.len() {
+    if lines.missing.len() == keepers.len() {
         bail!("{}", lines.missing.join("; "));
     }
-    lines.records = newest(lines.records, count);
+    lines.records = newest(lines.records, lines.question.count);
     output::show(&lines, format)?;
     for why in &lines.missing {
         output::remark(&format!("without a node: {why}"));
@@ -80,34 +91,48 @@ impl View for Lines {
         let zone = TimeZone::system();
         let mut lines: Vec<_> = self.records.iter().map(|line| line.text(&zone)).collect();
         if lines.is_empty() {
-            lines.push("No requests yet.".to_owned());
+            lines.push(nothing(&self.question, &self.kept_since, &zone));
         }
         lines.extend(self.off.iter().map(|name| off(name)));
         lines.join("\n")
     }
 }
 
+/// Why there may be nothing. Pure.
+fn nothing(question: &Question, kept_since: &BTreeMap<String, Timestamp>, zone: &TimeZone) -> String {
+    if question.filter.is_empty() {
+        return "No requests yet.".to_owned();
+    }
+    let time = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
+    let kept: Vec<_> = kept_since.iter().map(|(name, since)| format!("{name} since {}", time(*since))).collect();
+    let kept = if kept.is_empty() { "nobody keeps any yet".to_owned() } else { kept.join(", ") };
+    let text = format!("No such request among the records that are kept: {kept}. What is older is in access.log in the data dir of each.");
+    // The first 48 bits of an id say when its request came (RFC 9562 §5.7).
+    let began = question.filter.request().and_then(|id| id.get_timestamp()).map(|at| at.to_unix());
+    let began = began.and_then(|(seconds, nanos)| Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok());
+    began.map_or_else(|| text.clone(), |began| format!("{text} By its id, this one came at {}.", time(began)))
+}
+
 fn off(name: &str) -> String {
     format!("{name} keeps no records: the bundle switches its access log off (access_log: {{format: none}})")
 }
 
-/// What comes from one node.
+/// What comes from one of them.
 enum News {
-    Told(String, TailAccessResponse),
+    Told(String, Told),
     Ended(String, String),
 }
 
-/// Prints the last `count` records, and then new ones until nobody reads them any more.
+/// Prints the last records, and then new ones until nobody reads them any more.
 ///
 /// # Errors
 /// stdout cannot be written.
-pub async fn follow(cluster: &Cluster, name: Option<&str>, nodes: Vec<InstanceStatus>, count: usize, format: Format) -> Result<()> {
+pub async fn follow(cluster: &Cluster, name: Option<&str>, keepers: Vec<InstanceStatus>, question: Question, format: Format) -> Result<()> {
     let (sender, mut news) = mpsc::channel(WAITING);
     let mut followed = BTreeSet::new();
-    let last = u32::try_from(count).unwrap_or(u32::MAX).min(FIRST);
-    start(cluster, nodes, last, &mut followed, &sender)?;
+    start(cluster, keepers, (&question, question.count.min(FIRST)), &mut followed, &sender);
     let mut printer = Printer { zone: TimeZone::system(), json: format.is_json() };
-    if !printer.first(&mut news, &mut followed, count).await? {
+    if !printer.first(&mut news, &mut followed, question.count).await? {
         return Ok(());
     }
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
@@ -115,38 +140,40 @@ pub async fn follow(cluster: &Cluster, name: Option<&str>, nodes: Vec<InstanceSt
         tokio::select! {
             Some(news) = news.recv() => if !printer.take(news, &mut followed)? { return Ok(()) },
             _ = look.tick() => {
-                // A registry that does not answer hides only nodes that are new.
-                let mut nodes = cluster.instances(Service::ProxyNode).await.unwrap_or_default();
-                nodes.retain(|node| name.is_none_or(|name| node.instance.name == name));
-                start(cluster, nodes, 0, &mut followed, &sender)?;
+                for service in KEEPERS {
+                    // A registry that does not answer hides only those who are new.
+                    let mut keepers = cluster.instances(service).await.unwrap_or_default();
+                    keepers.retain(|keeper| name.is_none_or(|name| keeper.instance.name == name));
+                    start(cluster, keepers, (&question, 0), &mut followed, &sender);
+                }
             }
         }
     }
 }
 
-/// Follows those of `nodes` that are not followed yet.
+/// Follows those of `keepers` that are not followed yet, from their last so many records on.
 fn start(
     cluster: &Cluster,
-    nodes: Vec<InstanceStatus>,
-    last: u32,
+    keepers: Vec<InstanceStatus>,
+    (question, last): (&Question, usize),
     followed: &mut BTreeSet<String>,
     sender: &mpsc::Sender<News>,
-) -> Result<()> {
-    for node in nodes {
-        let Ok(client) = cluster.proxy_node(&node) else { continue };
-        if followed.insert(node.instance.name.clone()) {
+) {
+    for status in keepers {
+        let Ok(channel) = cluster.channel(&status) else { continue };
+        let keeper = Keeper::of(&status, channel);
+        if followed.insert(status.instance.name.clone()) {
             // It ends with the command, whose runtime it is on.
-            tokio::spawn(follow_one(client, node.instance.name, last, sender.clone()));
+            tokio::spawn(follow_one(keeper, status.instance.name, (question.clone(), last), sender.clone()));
         }
     }
-    Ok(())
 }
 
-async fn follow_one(mut client: ProxyNodeClient<chassis::ServiceChannel>, name: String, last: u32, news: mpsc::Sender<News>) {
+async fn follow_one(keeper: Keeper, name: String, (question, last): (Question, usize), news: mpsc::Sender<News>) {
     let why = async {
-        let mut stream = call(&name, client.tail_access(TailAccessRequest { last, follow: true })).await?;
-        while let Some(message) = stream.message().await? {
-            if news.send(News::Told(name.clone(), message)).await.is_err() {
+        let mut telling = call(&name, keeper.ask(&question, last, true)).await?;
+        while let Some(told) = telling.message(&name).await? {
+            if news.send(News::Told(name.clone(), told)).await.is_err() {
                 break;
             }
         }
@@ -163,16 +190,16 @@ struct Printer {
 }
 
 impl Printer {
-    /// The first message of every node, merged.
+    /// The first message of everybody, merged.
     async fn first(&mut self, news: &mut mpsc::Receiver<News>, followed: &mut BTreeSet<String>, count: usize) -> Result<bool> {
         let (mut lines, mut waited) = (Vec::new(), followed.clone());
         let deadline = tokio::time::Instant::now() + TOGETHER;
         while !waited.is_empty() {
             match tokio::time::timeout_at(deadline, news.recv()).await {
-                Ok(Some(News::Told(name, message))) => {
+                Ok(Some(News::Told(name, told))) => {
                     waited.remove(&name);
-                    self.remarks(&name, &message);
-                    lines.extend(message.records.into_iter().map(|record| Line::new(&name, record)));
+                    self.remarks(&name, &told);
+                    lines.extend(told.lines);
                 }
                 Ok(Some(News::Ended(name, why))) => {
                     waited.remove(&name);
@@ -187,10 +214,9 @@ impl Printer {
     /// Prints what came; false when nobody reads any more.
     fn take(&mut self, news: News, followed: &mut BTreeSet<String>) -> Result<bool> {
         match news {
-            News::Told(name, message) => {
-                self.remarks(&name, &message);
-                let lines: Vec<_> = message.records.into_iter().map(|record| Line::new(&name, record)).collect();
-                self.print(&lines)
+            News::Told(name, told) => {
+                self.remarks(&name, &told);
+                self.print(&told.lines)
             }
             News::Ended(name, why) => {
                 Self::ended(&name, &why, followed);
@@ -204,11 +230,11 @@ impl Printer {
         followed.remove(name);
     }
 
-    fn remarks(&self, name: &str, message: &TailAccessResponse) {
-        if message.missed > 0 {
-            output::remark(&format!("-- {name}: {} records were missed, because they came faster than they were read", message.missed));
+    fn remarks(&self, name: &str, told: &Told) {
+        if told.missed > 0 {
+            output::remark(&format!("-- {name}: {} records were missed, because they came faster than they were read", told.missed));
         }
-        if message.off && message.records.is_empty() {
+        if told.off && told.lines.is_empty() {
             output::remark(&format!("-- {}", off(name)));
         }
     }
@@ -221,5 +247,24 @@ impl Printer {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Wanted, *};
+
+    #[test]
+    fn what_is_not_found_may_be_older_than_what_is_kept() {
+        let question = |request: &str| {
+            let wanted = Wanted { request: (!request.is_empty()).then(|| request.to_owned()), ..Wanted::default() };
+            let filter = wanted.filter().unwrap();
+            Question::new(&wanted, filter, 20)
+        };
+        let kept = BTreeMap::from([("balancer-1".to_owned(), Timestamp::UNIX_EPOCH)]);
+        assert_eq!(nothing(&question(""), &kept, &TimeZone::UTC), "No requests yet.");
+        let text = nothing(&question("018bcfe5-687b-7000-8000-000000000000"), &kept, &TimeZone::UTC);
+        assert!(text.contains("balancer-1 since 1970-01-01 00:00:00") && text.contains("came at 2023-11-14 22:13:20"), "{text}");
+        assert!(nothing(&question("00000000-0000-4000-8000-000000000000"), &BTreeMap::new(), &TimeZone::UTC).contains("nobody keeps any"));
     }
 }

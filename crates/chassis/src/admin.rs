@@ -13,7 +13,7 @@ use crate::{
     Failure, StopSignal,
     failure::Fail,
     process::{ADMIN_REMEDY, Process},
-    supervise, vitals,
+    supervise,
 };
 
 /// Connections at once; more wait in the backlog.
@@ -87,7 +87,7 @@ async fn ready(State(process): State<Process>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(process): State<Process>) -> ([(http::HeaderName, &'static str); 1], String) {
-    ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], process.metrics().render() + &vitals::render(&process))
+    ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], process.render_metrics())
 }
 
 async fn version(State(process): State<Process>) -> Json<serde_json::Value> {

@@ -23,18 +23,56 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    body::Body,
+    transport::{Channel, Endpoint},
+};
+use tracing::Instrument;
 
 use crate::{
     credentials::Credentials,
     membership::Membership,
-    metrics,
+    metrics, propagation,
     role::{Identity, Role},
     stream::Stream,
 };
 
-/// A tonic transport to any live instance of one service.
-pub type ServiceChannel = Channel;
+/// A tonic transport to any live instance of one service. Its calls are spans, which those who are called hear of.
+#[derive(Clone, Debug)]
+pub struct ServiceChannel(Channel);
+
+impl From<Channel> for ServiceChannel {
+    fn from(channel: Channel) -> Self {
+        Self(channel)
+    }
+}
+
+impl tower::Service<http::Request<Body>> for ServiceChannel {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        tower::Service::poll_ready(&mut self.0, context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let span = tracing::info_span!("call", otel.name = path.trim_start_matches('/'), otel.kind = "client");
+        propagation::describe(&span, path);
+        propagation::pass_on(&span, request.headers_mut());
+        let calling = tower::Service::call(&mut self.0, request);
+        let called = span.clone();
+        let calling = async move {
+            let response = calling.await?;
+            // A unary call's error may be in its trailers, which are not waited for.
+            let status = tonic::Status::from_header_map(response.headers());
+            propagation::ended(&called, status.map_or(tonic::Code::Ok, |status| status.code()));
+            Ok(response)
+        };
+        Box::pin(calling.instrument(span))
+    }
+}
 
 /// TCP connection and TLS handshake with one candidate.
 const CANDIDATE_WITHIN: Duration = Duration::from_secs(2);
@@ -159,7 +197,7 @@ impl Connector {
     /// A channel that connects when it is used, and again when it has to.
     #[must_use]
     pub fn channel(self) -> ServiceChannel {
-        self.endpoint().connect_with_connector_lazy(self)
+        self.endpoint().connect_with_connector_lazy(self).into()
     }
 
     /// A channel that is connected.
@@ -167,7 +205,7 @@ impl Connector {
     /// # Errors
     /// No candidate could be reached.
     pub async fn connected(self) -> Result<ServiceChannel, tonic::transport::Error> {
-        self.endpoint().connect_with_connector(self).await
+        self.endpoint().connect_with_connector(self).await.map(ServiceChannel)
     }
 
     fn endpoint(&self) -> Endpoint {

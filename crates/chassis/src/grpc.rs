@@ -6,7 +6,7 @@ use proto::{audit::audit_server::AuditServer, follower::follower_server::Followe
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
     Failure, accept, audit,
@@ -14,6 +14,7 @@ use crate::{
     configuration,
     failure::Fail,
     guard::GuardLayer,
+    health,
     process::{ADMIN_REMEDY, Process},
 };
 
@@ -23,7 +24,8 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
     let address = listener.local_addr().fail("read the gRPC port's address", ADMIN_REMEDY)?;
     let _runtime = process.runtime().enter();
     let listener = TcpListener::from_std(listener).fail("listen for gRPC", ADMIN_REMEDY)?;
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let closing = process.servers_closing();
+    let health = HealthServer::new(health::Api { status: process.status(), policy, closing: closing.clone() });
     // Only what this port serves: the descriptors are everybody's.
     let described = || {
         let builder = tonic_reflection::server::Builder::configure()
@@ -37,7 +39,6 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
     let audit = AuditServer::new(audit::Api::new(process.audit().clone()));
     let follower = FollowerServer::new(configuration::serve::Api::new(process.clone()));
     let routes = routes.add_service(health).add_service(reflection).add_service(older).add_service(audit).add_service(follower);
-    let closing = process.servers_closing();
     let incoming = ReceiverStream::new(accept::accept(listener, process.transport().clone(), closing.clone()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -50,25 +51,5 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
             tracing::error!("the gRPC server ended: {error}");
         }
     });
-    follow_readiness(process, policy, reporter);
     Ok(address)
-}
-
-/// The standard health service says what `/readyz` says, for the process as a whole and for its service by name.
-fn follow_readiness(process: &Process, policy: &'static Policy, reporter: tonic_health::server::HealthReporter) {
-    let status = process.status();
-    process.spawn("grpc-health", move || {
-        let (mut status, reporter) = (status.clone(), reporter.clone());
-        async move {
-            loop {
-                let serving = if status.borrow_and_update().ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-                for service in policy.services().into_iter().chain([""]) {
-                    reporter.set_service_status(service, serving).await;
-                }
-                if status.changed().await.is_err() {
-                    return;
-                }
-            }
-        }
-    });
 }

@@ -15,7 +15,7 @@ use crate::{
     audit::{Journal, Note, who},
     authorize::{Decision, Policy},
     connect::code,
-    metrics,
+    metrics, propagation,
     role::Peer,
 };
 
@@ -68,7 +68,9 @@ where
                     request.extensions_mut().insert(note.clone());
                 }
                 let entry = mutating.then(|| Entry { journal: self.journal.clone(), who, from: peer.address, path, note, written: false });
-                let span = tracing::info_span!("grpc", path, %peer);
+                let span = tracing::info_span!("grpc", path, %peer, otel.name = path.trim_start_matches('/'), otel.kind = "server");
+                propagation::accept(&span, request.headers());
+                propagation::describe(&span, path);
                 Box::pin(watch(self.inner.call(request), path, entry).instrument(span))
             }
             Decision::Denied { path, mutating } => {
@@ -100,7 +102,9 @@ async fn watch<E>(
 ) -> Result<Response<Body>, E> {
     let response = call.await?;
     let status = Status::from_header_map(response.headers());
-    count(path, status.as_ref().map_or(Code::Ok, Status::code));
+    let result = status.as_ref().map_or(Code::Ok, Status::code);
+    count(path, result);
+    propagation::ended(&tracing::Span::current(), result);
     if let Some(entry) = entry {
         entry.write(&status.as_ref().map_or_else(|| "ok".to_owned(), describe));
     }

@@ -5,7 +5,7 @@
 //! service, of HTTP proxying, or of what is in a configuration.
 //!
 //! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`], `tls`, [`authorize`], `accept`, `guard`,
-//! `grpc`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
+//! `grpc`, `health`, `propagation`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
 //! [`drain`] is its end, and [`transfer`] carries its state to a backup and back. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals` are what these stand on. [`pki`] makes
 //! certificates, and [`operator`] is the way in for people; `inherited` and `systemd` are what it has to do with a service manager.
 
@@ -27,6 +27,7 @@ pub mod failure;
 mod fault;
 mod grpc;
 mod guard;
+mod health;
 mod inherited;
 pub mod membership;
 pub mod metrics;
@@ -34,6 +35,7 @@ pub mod operator;
 pub mod options;
 pub mod pki;
 mod process;
+mod propagation;
 mod registration;
 mod retry;
 pub mod role;
@@ -60,6 +62,7 @@ pub use process::{Process, Status, Wanted};
 pub use role::{Identity, Peer, Role};
 pub use run::{exit, main, run};
 pub use supervise::Supervisor;
+pub use telemetry::SpanSink;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

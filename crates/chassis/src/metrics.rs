@@ -18,7 +18,7 @@ pub const HANDSHAKES_FAILED: &str = "shoal_tls_handshakes_failed_total";
 /// gRPC connections open now.
 pub const GRPC_CONNECTIONS: &str = "shoal_grpc_connections";
 /// When the certificate in use ends, in seconds since the epoch.
-pub const CERTIFICATE_EXPIRES: &str = "shoal_certificate_expires_seconds";
+pub const CERTIFICATE_EXPIRES: &str = "shoal_certificate_expires_timestamp_seconds";
 /// 1 while the lease at the registry is kept alive.
 pub const REGISTERED: &str = "shoal_registered";
 /// 1 while membership is followed live; 0 while it is the last one known.
@@ -32,7 +32,7 @@ pub const CONFIGURATION_CONFIRMED: &str = "shoal_configuration_confirmed";
 /// Lines logged, by `level` (error, warn).
 pub const LOGGED: &str = "shoal_log_lines_total";
 /// Always 1. Labels `service`, `name`, `version`.
-pub const PROCESS: &str = "shoal_process";
+pub const PROCESS: &str = "shoal_process_info";
 
 // Of the operating system, written by `vitals` when `/metrics` is asked for; named as Prometheus's own clients name them.
 
@@ -59,7 +59,7 @@ pub const DISK_FREE: &str = "shoal_data_dir_free_bytes";
 /// Size of that disk, in bytes.
 pub const DISK_SIZE: &str = "shoal_data_dir_size_bytes";
 /// The wall clock of this process at the moment of the answer, in seconds since the epoch.
-pub const CLOCK: &str = "shoal_clock_seconds";
+pub const CLOCK: &str = "shoal_clock_timestamp_seconds";
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 

@@ -79,7 +79,7 @@ pub struct Options {
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,balancer=debug`
     #[arg(long, env = "SHOAL_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// Where traces go (OTLP over gRPC); none when absent
+    /// Where traces go (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without it]
     #[arg(long, env = "SHOAL_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// How long others need to hear that this process stops; it keeps accepting for so long

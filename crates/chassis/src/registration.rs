@@ -10,11 +10,11 @@ use proto::registry::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming};
 
 use crate::{
     Failure,
-    connect::explain,
+    connect::{ServiceChannel, explain},
     metrics,
     process::{Process, Status as Standing},
     retry::Retry,
@@ -160,7 +160,7 @@ struct Granted {
 
 async fn register(
     process: &Process,
-    client: &mut RegistryClient<Channel>,
+    client: &mut RegistryClient<ServiceChannel>,
     standing: &Standing,
     local: Option<IpAddr>,
 ) -> Result<Granted, Ended> {

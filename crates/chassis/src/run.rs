@@ -116,6 +116,7 @@ where
         inherited,
         metrics: recorder,
         runtime: runtime.handle().clone(),
+        spans: telemetry.spans(),
     });
     housekeeping(&process);
     tracing::info!(%service, name = process.name(), id = %process.id(), version = VERSION, "starting");

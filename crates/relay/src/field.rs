@@ -70,11 +70,12 @@ pub enum Field {
     Http2Settings,
     CdnCacheControl,
     Priority,
+    Traceparent,
 }
 
 impl Field {
     /// All of them, [`Field::Other`] first, in the order of their discriminants.
-    pub const ALL: [Field; 61] = [
+    pub const ALL: [Field; 62] = [
         Self::Other,
         Self::Host,
         Self::ContentLength,
@@ -136,6 +137,7 @@ impl Field {
         Self::Http2Settings,
         Self::CdnCacheControl,
         Self::Priority,
+        Self::Traceparent,
     ];
 
     /// The name in its usual spelling; empty for [`Field::Other`].
@@ -202,6 +204,7 @@ impl Field {
             Self::Http2Settings => "HTTP2-Settings",
             Self::CdnCacheControl => "CDN-Cache-Control",
             Self::Priority => "Priority",
+            Self::Traceparent => "traceparent",
         }
     }
 
@@ -238,6 +241,7 @@ impl Field {
             (10, b's') => among(name, &[(b"set-cookie", Self::SetCookie)]),
             (10, b'u') => among(name, &[(b"user-agent", Self::UserAgent)]),
             (11, b'r') => among(name, &[(b"retry-after", Self::RetryAfter)]),
+            (11, b't') => among(name, &[(b"traceparent", Self::Traceparent)]),
             (12, b'c') => among(name, &[(b"cache-status", Self::CacheStatus), (b"content-type", Self::ContentType)]),
             (12, b'm') => among(name, &[(b"max-forwards", Self::MaxForwards)]),
             (12, b'p') => among(name, &[(b"proxy-status", Self::ProxyStatus)]),

@@ -188,6 +188,80 @@ pub struct ExplainPickResponse {
     #[prost(string, repeated, tag = "4")]
     pub explanation: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TailAccessRequest {
+    /// So many of the last records first; at most what is kept (the last 4 MiB of access.log).
+    #[prost(uint32, tag = "1")]
+    pub last: u32,
+    /// Go on with every new record until the caller ends it.
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+    /// Only the record of this request (its UUID); empty: of all.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Only those of this address or network: `10.0.0.5`, `10.0.0.0/8`; empty: of all.
+    #[prost(string, tag = "4")]
+    pub client: ::prost::alloc::string::String,
+    /// Only those with this status: `404`, `4xx`, `500-504`; empty: all.
+    #[prost(string, tag = "5")]
+    pub status: ::prost::alloc::string::String,
+    /// Only those for this host; with a dot before it (`.example.com`) also for all that are below it; empty: all.
+    #[prost(string, tag = "6")]
+    pub domain: ::prost::alloc::string::String,
+    /// Only what no server has a whole record of: what the balancer answered itself, and what went wrong between it and a server.
+    #[prost(bool, tag = "7")]
+    pub own: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TailAccessResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AccessRecord>,
+    /// Records missed since the message before, because the reader was slow.
+    #[prost(uint64, tag = "2")]
+    pub missed: u64,
+    /// When the oldest record that is still kept ended; absent: none is kept. In the first message only.
+    #[prost(message, optional, tag = "3")]
+    pub kept_since: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// One line of the access log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessRecord {
+    /// Exact to 50 ms.
+    #[prost(message, optional, tag = "1")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    /// UUID of the request, as the answer carries it in Shoal-Request-Id.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Address of the client.
+    #[prost(string, tag = "4")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub frontend: ::prost::alloc::string::String,
+    /// Empty: none could be read.
+    #[prost(string, tag = "6")]
+    pub method: ::prost::alloc::string::String,
+    /// Target as sent; empty: none could be read.
+    #[prost(string, tag = "7")]
+    pub target: ::prost::alloc::string::String,
+    /// Status sent; 0: none was.
+    #[prost(uint32, tag = "8")]
+    pub status: u32,
+    /// Bytes sent to the client; of a tunnel, in both directions.
+    #[prost(uint64, tag = "9")]
+    pub bytes: u64,
+    /// Who answered; empty: the balancer itself.
+    #[prost(string, tag = "10")]
+    pub server: ::prost::alloc::string::String,
+    /// How many servers were asked.
+    #[prost(uint32, tag = "11")]
+    pub attempts: u32,
+    /// What went wrong, in a word: an error type of Proxy-Status (RFC 9209), or one of the balancer's own; empty: nothing.
+    #[prost(string, tag = "12")]
+    pub error: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ServerState {
@@ -479,6 +553,32 @@ pub mod balancer_client {
                 .insert(GrpcMethod::new("shoal.balancer.v1.Balancer", "ExplainPick"));
             self.inner.unary(req, path, codec).await
         }
+        /// The last access records, then new ones for as long as the caller wants them. A reader that falls behind misses records and is told how
+        /// many. Safe to reopen at any time.
+        pub async fn tail_access(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TailAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TailAccessResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.balancer.v1.Balancer/TailAccess",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.balancer.v1.Balancer", "TailAccess"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -538,6 +638,18 @@ pub mod balancer_server {
             tonic::Response<super::ExplainPickResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the TailAccess method.
+        type TailAccessStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TailAccessResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The last access records, then new ones for as long as the caller wants them. A reader that falls behind misses records and is told how
+        /// many. Safe to reopen at any time.
+        async fn tail_access(
+            &self,
+            request: tonic::Request<super::TailAccessRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TailAccessStream>, tonic::Status>;
     }
     /// Balancer tells what one balancer process sees and takes what operators want of its servers.
     #[derive(Debug)]
@@ -836,6 +948,52 @@ pub mod balancer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.balancer.v1.Balancer/TailAccess" => {
+                    #[allow(non_camel_case_types)]
+                    struct TailAccessSvc<T: Balancer>(pub Arc<T>);
+                    impl<
+                        T: Balancer,
+                    > tonic::server::ServerStreamingService<super::TailAccessRequest>
+                    for TailAccessSvc<T> {
+                        type Response = super::TailAccessResponse;
+                        type ResponseStream = T::TailAccessStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TailAccessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Balancer>::tail_access(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TailAccessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

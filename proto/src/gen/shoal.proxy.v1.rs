@@ -182,7 +182,7 @@ pub struct AccessTotal {
     #[prost(uint64, tag = "4")]
     pub bytes: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TailAccessRequest {
     /// So many of the last records first; at most what is kept (2048).
     #[prost(uint32, tag = "1")]
@@ -190,6 +190,18 @@ pub struct TailAccessRequest {
     /// Go on with every new record until the caller ends it.
     #[prost(bool, tag = "2")]
     pub follow: bool,
+    /// Only the record of this request (its UUID); empty: of all.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Only those of this address or network: `10.0.0.5`, `10.0.0.0/8`; empty: of all.
+    #[prost(string, tag = "4")]
+    pub client: ::prost::alloc::string::String,
+    /// Only those with this status: `404`, `4xx`, `500-504`; empty: all.
+    #[prost(string, tag = "5")]
+    pub status: ::prost::alloc::string::String,
+    /// Only those for this host; with a dot before it (`.example.com`) also for all that are below it; empty: all.
+    #[prost(string, tag = "6")]
+    pub domain: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TailAccessResponse {
@@ -202,6 +214,9 @@ pub struct TailAccessResponse {
     /// True while the configuration switches the access log off (`access_log: {format: none}`).
     #[prost(bool, tag = "3")]
     pub off: bool,
+    /// When the oldest record that is still kept ended; absent: none is kept. In the first message only.
+    #[prost(message, optional, tag = "4")]
+    pub kept_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One line of the access log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -236,6 +251,9 @@ pub struct AccessRecord {
     /// Content-Type of the answer; may be empty.
     #[prost(string, tag = "11")]
     pub media_type: ::prost::alloc::string::String,
+    /// UUID of the request, as the answer carries it in Shoal-Request-Id.
+    #[prost(string, tag = "12")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// By what access records are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

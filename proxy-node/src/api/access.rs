@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chassis::StopSignal;
+use dataplane::filter::Filter;
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::proxy::{AccessKey, AccessRecord, AccessTotal, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse};
 use tonic::Status;
@@ -12,7 +13,7 @@ use crate::{
     record::{
         Record,
         heavy::Summary,
-        lately::{RECORDS, Tail, Window},
+        lately::{RECORDS, Window},
     },
 };
 
@@ -84,41 +85,54 @@ fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
 }
 
 /// The last records, and new ones until the caller or the process ends it.
-pub fn tail(node: Arc<Node>, request: &TailAccessRequest, closing: StopSignal) -> BoxStream<'static, Result<TailAccessResponse, Status>> {
+pub fn tail(
+    node: Arc<Node>,
+    request: &TailAccessRequest,
+    closing: StopSignal,
+) -> Result<BoxStream<'static, Result<TailAccessResponse, Status>>, Status> {
+    let wanted = Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
+    let wanted = wanted.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let off = !node.current.load().logged;
-    let last = node.recorder.recent().look().last(usize::try_from(request.last).unwrap_or(RECORDS));
-    let next = last.next;
-    let kept = if last.records.is_empty() {
-        vec![response(&[], 0, off)]
-    } else {
-        last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect()
+    let (last, since) = {
+        let lately = node.recorder.recent().look();
+        (lately.last(usize::try_from(request.last).unwrap_or(RECORDS), &wanted), lately.oldest().map(ended_at))
     };
+    let next = last.next;
+    let mut kept: Vec<_> = last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect();
+    if kept.is_empty() {
+        kept.push(response(&[], 0, off));
+    }
+    kept[0].kept_since = since;
     let kept = stream::iter(kept.into_iter().map(Ok));
     if !request.follow {
-        return kept.boxed();
+        return Ok(kept.boxed());
     }
-    let following = stream::unfold((node, next), |(node, next)| async move {
+    let following = stream::unfold((node, wanted, next), |(node, wanted, mut next)| async move {
         loop {
             tokio::time::sleep(EVERY).await;
-            let Tail { records, missed, next } = node.recorder.recent().look().after(next, AT_ONCE);
-            if !records.is_empty() {
-                let message = response(&records, missed, !node.current.load().logged);
-                return Some((Ok(message), (node, next)));
+            let tail = node.recorder.recent().look().after(next, AT_ONCE, &wanted);
+            next = tail.next;
+            if !tail.records.is_empty() || tail.missed > 0 {
+                let message = response(&tail.records, tail.missed, !node.current.load().logged);
+                return Some((Ok(message), (node, wanted, next)));
             }
         }
     });
-    kept.chain(following.take_until(async move { closing.wait().await })).boxed()
+    Ok(kept.chain(following.take_until(async move { closing.wait().await })).boxed())
 }
 
 fn response(records: &[Record], missed: u64, off: bool) -> TailAccessResponse {
-    TailAccessResponse { records: records.iter().map(message).collect(), missed, off }
+    TailAccessResponse { records: records.iter().map(message).collect(), missed, off, kept_since: None }
+}
+
+fn ended_at(record: &Record) -> prost_types::Timestamp {
+    let millis = i64::try_from(record.ended_at).unwrap_or(i64::MAX);
+    cluster::wire::timestamp(jiff::Timestamp::from_millisecond(millis).unwrap_or_default())
 }
 
 fn message(record: &Record) -> AccessRecord {
-    let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
-    let ended_at = jiff::Timestamp::from_millisecond(millis(record.ended_at)).unwrap_or_default();
     AccessRecord {
-        ended_at: Some(cluster::wire::timestamp(ended_at)),
+        ended_at: Some(ended_at(record)),
         took: prost_types::Duration::try_from(Duration::from_millis(record.elapsed)).ok(),
         client: record.client.map(|client| client.to_string()).unwrap_or_default(),
         outcome: record.outcome.as_str().to_owned(),
@@ -129,5 +143,6 @@ fn message(record: &Record) -> AccessRecord {
         url: record.url.to_string(),
         hierarchy: record.hierarchy.to_string(),
         media_type: record.media_type.split(';').next().unwrap_or_default().trim().to_owned(),
+        request_id: record.id.to_string(),
     }
 }

@@ -4,11 +4,12 @@
 //! that nobody sets.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
+
+use dataplane::{domain::domain, filter::Filter};
 
 use super::{
     Record,
@@ -212,21 +213,30 @@ impl Lately {
         long.chain(short).cloned().chain(open).collect()
     }
 
-    /// The last `count` records.
+    /// The last `count` records that are wanted.
     #[must_use]
-    pub fn last(&self, count: usize) -> Tail {
-        let count = count.min(self.records.len());
-        Tail { records: self.records.range(self.records.len() - count..).cloned().collect(), missed: 0, next: self.next }
+    pub fn last(&self, count: usize, wanted: &Filter) -> Tail {
+        let newest_first = self.records.iter().rev().filter(|record| wanted.matches(&record.facts()));
+        let mut records: Vec<_> = newest_first.take(count).cloned().collect();
+        records.reverse();
+        Tail { records, missed: 0, next: self.next }
     }
 
-    /// The records from number `next` on, at most `limit`.
+    /// The wanted ones among the records from number `next` on; at most `limit` are looked at.
     #[must_use]
-    pub fn after(&self, next: u64, limit: usize) -> Tail {
+    pub fn after(&self, next: u64, limit: usize, wanted: &Filter) -> Tail {
         let oldest = self.next - self.records.len() as u64;
         let missed = oldest.saturating_sub(next);
         let skipped = usize::try_from(next.max(oldest) - oldest).unwrap_or(usize::MAX).min(self.records.len());
-        let records: Vec<_> = self.records.range(skipped..).take(limit).cloned().collect();
-        Tail { missed, next: oldest + (skipped + records.len()) as u64, records }
+        let looked_at = (self.records.len() - skipped).min(limit);
+        let records = self.records.range(skipped..skipped + looked_at).filter(|record| wanted.matches(&record.facts()));
+        Tail { records: records.cloned().collect(), missed, next: oldest + (skipped + looked_at) as u64 }
+    }
+
+    /// The oldest record that is kept.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Record> {
+        self.records.front()
     }
 }
 
@@ -237,30 +247,6 @@ fn text_bytes(record: &Record) -> usize {
 /// The beginning of a text, whole characters only.
 fn cut(text: &str, at: usize) -> &str {
     &text[..text.floor_char_boundary(at)]
-}
-
-/// The host of a target: of `http://[user@]host[:port]/…` or of `host:port`; `-` when there is none.
-#[must_use]
-pub fn domain(target: &str) -> Cow<'_, str> {
-    let rest = match target.split_once("://") {
-        Some((_, rest)) => rest,
-        None if target.starts_with('/') => "",
-        None => target,
-    };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let host = match place.split_once(']') {
-        Some((inside, _)) => inside.trim_start_matches('['),
-        None => place.split(':').next().unwrap_or_default(),
-    };
-    let host = cut(host.trim_end_matches('.'), KEY_BYTES);
-    if host.is_empty() {
-        Cow::Borrowed("-")
-    } else if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    }
 }
 
 #[cfg(test)]

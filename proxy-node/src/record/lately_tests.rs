@@ -10,26 +10,6 @@ fn total(lately: &Lately, now: u64, since: u64) -> Window {
 }
 
 #[test]
-fn domains() {
-    for (target, expected) in [
-        ("http://Example.COM/a?b", "example.com"),
-        ("http://example.com:8080", "example.com"),
-        ("http://example.com.?x", "example.com"),
-        ("http://user:pass@example.com/", "example.com"),
-        ("http://[2001:DB8::1]:80/", "2001:db8::1"),
-        ("example.com:443", "example.com"),
-        ("[::1]:443", "::1"),
-        ("/origin-form", "-"),
-        ("*", "*"),
-        ("http://", "-"),
-        ("", "-"),
-    ] {
-        assert_eq!(domain(target), expected, "{target}");
-    }
-    assert_eq!(domain(&format!("http://{}/", "ü".repeat(300))).len(), 256);
-}
-
-#[test]
 fn counts_by_everything() {
     let mut lately = Lately::new(1000);
     lately.note(record(1, "http://a.example/x", 200, 10), 1001);
@@ -79,21 +59,38 @@ fn memory_is_bounded_whatever_is_asked_for() {
 
 #[test]
 fn a_reader_goes_on_where_it_was_and_hears_what_it_missed() {
-    let mut lately = Lately::new(0);
+    let (mut lately, all) = (Lately::new(0), Filter::default());
     let urls = |tail: &Tail| tail.records.iter().map(|record| record.url.to_string()).collect::<Vec<_>>();
-    assert_eq!(lately.last(5), Tail::default());
+    assert_eq!(lately.last(5, &all), Tail::default());
     for number in 0..5 {
         lately.note(record(1, &number.to_string(), 200, 1), 0);
     }
-    let tail = lately.last(2);
+    let tail = lately.last(2, &all);
     assert_eq!((urls(&tail), tail.next), (vec!["3".to_owned(), "4".to_owned()], 5));
-    assert_eq!(lately.after(tail.next, 9), Tail { next: 5, ..Tail::default() });
-    let some = lately.after(1, 2);
+    assert_eq!(lately.after(tail.next, 9, &all), Tail { next: 5, ..Tail::default() });
+    let some = lately.after(1, 2, &all);
     assert_eq!((urls(&some), some.missed, some.next), (vec!["1".to_owned(), "2".to_owned()], 0, 3));
     for number in 5..RECORDS + 10 {
         lately.note(record(1, &number.to_string(), 200, 1), 0);
     }
-    let late = lately.after(5, 1);
+    let late = lately.after(5, 1, &all);
     assert_eq!((urls(&late), late.missed, late.next), (vec!["10".to_owned()], 5, 11));
-    assert_eq!(lately.last(usize::MAX).records.len(), RECORDS);
+    assert_eq!(lately.last(usize::MAX, &all).records.len(), RECORDS);
+}
+
+#[test]
+fn a_record_is_found_by_what_it_says() {
+    let mut lately = Lately::new(0);
+    for (number, status) in [(1, 200), (2, 404), (3, 200)] {
+        let id = uuid::Uuid::from_u128(number);
+        lately.note(Record { id, ..record(7, "http://a.example/", status, 1) }, 0);
+    }
+    let filter = |request: &str, client: &str, status: &str, domain: &str| Filter::parse(request, client, status, domain).unwrap();
+    let ids = |tail: Tail| tail.records.iter().map(|record| record.id.as_u128()).collect::<Vec<_>>();
+    assert_eq!(ids(lately.last(9, &filter("", "10.0.0.0/8", "2xx", "a.example"))), [1, 3]);
+    assert_eq!(ids(lately.last(1, &filter("", "", "200", ""))), [3]);
+    assert_eq!(ids(lately.last(9, &filter(&uuid::Uuid::from_u128(2).to_string(), "", "", ""))), [2]);
+    assert!(ids(lately.last(9, &filter("", "", "", "b.example"))).is_empty());
+    let unwanted = lately.after(0, 2, &filter("", "", "500", ""));
+    assert_eq!((unwanted.records.len(), unwanted.next), (0, 2), "what is not wanted is not looked at again");
 }

@@ -1,6 +1,21 @@
 //! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`.
 
-use std::{fmt, io::Write, net::IpAddr};
+use std::{
+    fmt,
+    io::Write,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use dataplane::{
+    filter::Facts,
+    trace::{
+        Trace,
+        span::{self, Tracer},
+    },
+};
+use opentelemetry::KeyValue;
+use uuid::Uuid;
 
 /// How a request was answered, in Squid's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +90,8 @@ impl fmt::Display for Hierarchy {
 /// What is logged of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
+    /// The request's id. Squid's format has no column for it: it is for those who ask this process.
+    pub id: Uuid,
     /// When it ended, in Unix milliseconds.
     pub ended_at: u64,
     /// How long it took, in milliseconds.
@@ -100,6 +117,33 @@ pub struct Record {
 }
 
 impl Record {
+    /// What it can be found by.
+    #[must_use]
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { request: self.id, client: self.client, status: self.status, target: &self.url }
+    }
+
+    /// Exports its span, which has ended just now.
+    pub fn trace(&self, trace: &Trace, tracer: &Tracer, took: Duration) {
+        let request = span::Request {
+            id: self.id,
+            method: &self.method,
+            target: &self.url,
+            client: self.client,
+            status: self.status,
+            error: if self.aborted { "aborted" } else { "" },
+            bytes: self.bytes,
+            ended: SystemTime::now(),
+            took,
+        };
+        let outcome = KeyValue::new("shoal.outcome", self.outcome.as_str());
+        let upstream = match self.hierarchy {
+            Hierarchy::None => None,
+            Hierarchy::Direct(address) | Hierarchy::Parent(address) => Some(KeyValue::new("shoal.upstream.address", address.to_string())),
+        };
+        tracer.end(trace, &request, [outcome].into_iter().chain(upstream));
+    }
+
     /// Appends the line, with its newline. Whatever a client sent stays within its own column.
     pub fn write(&self, line: &mut Vec<u8>) {
         let (seconds, millis) = (self.ended_at / 1000, self.ended_at % 1000);

@@ -27,7 +27,8 @@ async fn it_tells_who_asked_for_what() {
     let origin = Origin::answering(response("", "x"), Then::Keep);
     let proxy = Proxy::start();
     let api = api(&proxy);
-    let mut following = api.tail_access(Request::new(TailAccessRequest { last: 9, follow: true })).await.unwrap().into_inner();
+    let mut following =
+        api.tail_access(Request::new(TailAccessRequest { last: 9, follow: true, ..Default::default() })).await.unwrap().into_inner();
     let nothing = following.next().await.unwrap().unwrap();
     assert!(nothing.records.is_empty() && !nothing.off);
     for path in ["/a", "/a", "/b"] {
@@ -43,7 +44,7 @@ async fn it_tells_who_asked_for_what() {
     urls.sort();
     assert_eq!(urls, ["/a", "/a", "/b"].map(|path| origin.url(path)));
     assert!(followed.iter().all(|it| (it.status, it.method.as_str(), it.client.as_str()) == (200, "GET", "127.0.0.1")), "{followed:?}");
-    let last = api.tail_access(Request::new(TailAccessRequest { last: 1, follow: false })).await.unwrap().into_inner();
+    let last = api.tail_access(Request::new(TailAccessRequest { last: 1, ..Default::default() })).await.unwrap().into_inner();
     let last: Vec<_> = last.collect().await;
     assert_eq!(last.into_iter().flat_map(|message| message.unwrap().records).collect::<Vec<_>>(), followed[2..]);
 
@@ -61,6 +62,36 @@ async fn it_tells_who_asked_for_what() {
     let one = api.top_access(Request::new(one)).await.unwrap().into_inner();
     assert_eq!((one.totals.len(), one.requests, one.unlisted_at_most, one.off), (1, 3, 1, false));
     assert_eq!(api.top_access(Request::new(TopAccessRequest::default())).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn every_answer_is_found_by_its_id() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let proxy = Proxy::start();
+    let api = api(&proxy);
+    let replies = [
+        (proxy.get(&origin.url("/a")), 200, origin.url("/a")),
+        (proxy.ask("GET", &format!("http://{}/own", proxy.address), ""), 403, format!("http://{}/own", proxy.address)),
+        (proxy.raw(b"GET http://bad.example/x y HTTP/1.1\r\nHost: a\r\n\r\n", "GET"), 400, "http://bad.example/x".to_owned()),
+    ];
+    proxy.log_lines(replies.len());
+    for (reply, status, url) in replies {
+        let id = reply.field("Shoal-Request-Id").expect("an id").to_owned();
+        let mut found = Vec::new();
+        while found.is_empty() {
+            let request = TailAccessRequest { last: 9, request_id: id.clone(), ..Default::default() };
+            let told: Vec<_> = api.tail_access(Request::new(request)).await.unwrap().into_inner().collect().await;
+            found = told.into_iter().flat_map(|message| message.unwrap().records).collect();
+        }
+        let [record] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((record.request_id.as_str(), record.status, record.url.as_str()), (id.as_str(), status, url.as_str()));
+    }
+    let request = TailAccessRequest { last: 9, domain: "bad.example".into(), status: "4xx".into(), ..Default::default() };
+    let told: Vec<_> = api.tail_access(Request::new(request)).await.unwrap().into_inner().collect().await;
+    let message = told[0].as_ref().unwrap();
+    assert!(message.records.len() == 1 && message.kept_since.is_some(), "{message:?}");
+    let unreadable = TailAccessRequest { client: "nobody".into(), ..Default::default() };
+    assert_eq!(api.tail_access(Request::new(unreadable)).await.map(|_| ()).unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

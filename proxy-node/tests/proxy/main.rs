@@ -7,3 +7,4 @@ mod doors;
 mod misbehaviour;
 mod relaying;
 mod support;
+mod traces;

@@ -17,6 +17,7 @@ use cluster_config::document::{
     egress::{EgressAllow, EgressTarget},
     proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, Timeouts},
 };
+use dataplane::trace::span::Tracer;
 use proxy_node::{
     cache::store::Store,
     config::Generation,
@@ -85,6 +86,11 @@ impl Proxy {
 
     /// `names`: what the resolver answers; others do not exist.
     pub fn with_names(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>) -> Self {
+        Self::traced(change, names, None)
+    }
+
+    /// One that exports spans.
+    pub fn traced(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>, tracer: Option<Tracer>) -> Self {
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -120,6 +126,9 @@ impl Proxy {
             resolver,
             recorder,
             metrics: Metrics::new(),
+            answers: dataplane::count::PerWorker::new(2),
+            tracer,
+            trace_origins: false,
             serving: AtomicBool::new(true),
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use chassis::{
-    Clock, Role,
+    Clock, Role, ServiceChannel,
     connect::{Connector, Expected, Transport},
     credentials::{Credentials, Files},
     pki::{self, Issued},
@@ -11,7 +11,7 @@ use chassis::{
 use cluster::Service;
 use proto::registry::{AdminState, ListInstancesRequest, RegisterRequest, SetAdminStateRequest, registry_client::RegistryClient};
 use tokio::time::{sleep, timeout};
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
     program::Program,
@@ -22,7 +22,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-async fn client(port: u16, issued: &Issued) -> RegistryClient<Channel> {
+async fn client(port: u16, issued: &Issued) -> RegistryClient<ServiceChannel> {
     let files = Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
     let transport = Transport::Mutual(Credentials::load(files, Clock::system()).expect("good credentials"));
     let seeds = vec![format!("127.0.0.1:{port}")];

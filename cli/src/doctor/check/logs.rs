@@ -10,7 +10,7 @@ const CHECK: &str = "logs";
 /// Counters that should stay at 0: metric, what it says, what to do.
 const LOSSES: [(&str, &str, &str); 8] = [
     (
-        "shoal_proxy_log_records_dropped",
+        "shoal_proxy_access_records_dropped_total",
         "access records were dropped",
         "give the disk of its data dir more room or speed: requests are not slowed, their records are lost",
     ),
@@ -74,8 +74,8 @@ mod tests {
     fn table() {
         for (text, expected) in [
             ("", None),
-            ("shoal_proxy_log_records_dropped 0\nshoal_task_panics_total{task=\"x\"} 0\n", None),
-            ("shoal_proxy_log_records_dropped 12\n", Some("12 access records were dropped, since")),
+            ("shoal_proxy_access_records_dropped_total 0\nshoal_task_panics_total{task=\"x\"} 0\n", None),
+            ("shoal_proxy_access_records_dropped_total 12\n", Some("12 access records were dropped, since")),
             ("shoal_task_panics_total{task=\"prober\"} 1\n", Some("1 panic(s) of background tasks, which were started again (prober)")),
             ("shoal_registry_store_failures_total 3\n", Some("3 writes to its database failed")),
             ("shoal_log_lines_total{level=\"error\"} 2\nshoal_log_lines_total{level=\"warn\"} 9\n", Some("logged 2 errors since")),

@@ -78,8 +78,11 @@ async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>
     }
     let mut node = ProxyNodeClient::new(person.grpc(operator).ok()?);
     let records = within(ANSWER, async {
-        let mut told =
-            node.tail_access(TailAccessRequest { last: ANSWERED, follow: false }).await.map_err(|status| status.to_string())?.into_inner();
+        let mut told = node
+            .tail_access(TailAccessRequest { last: ANSWERED, ..Default::default() })
+            .await
+            .map_err(|status| status.to_string())?
+            .into_inner();
         let mut records = Vec::new();
         while let Some(message) = told.message().await.map_err(|status| status.to_string())? {
             records.extend(message.records);

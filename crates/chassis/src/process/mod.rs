@@ -33,6 +33,8 @@ use crate::{
     membership::Watch,
     options::Options,
     supervise,
+    telemetry::SpanSink,
+    vitals,
 };
 
 /// What the process says of itself.
@@ -86,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) inherited: Inherited,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) runtime: Handle,
+    pub(crate) spans: Option<SpanSink>,
 }
 
 struct Inner {
@@ -105,7 +108,12 @@ struct Inner {
     /// Weak, because a keeper holds its process.
     keeper: OnceLock<Weak<Keeper>>,
     servers: Mutex<Vec<JoinHandle<()>>>,
+    /// Write what the recorder does not have to `/metrics`.
+    writers: Mutex<Vec<Arc<MetricsWriter>>>,
 }
+
+/// Appends metrics in the exposition format.
+type MetricsWriter = dyn Fn(&mut String) + Send + Sync;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,6 +137,7 @@ impl Process {
             membership: OnceLock::new(),
             keeper: OnceLock::new(),
             servers: Mutex::default(),
+            writers: Mutex::default(),
         }))
     }
 
@@ -208,6 +217,26 @@ impl Process {
     #[must_use]
     pub fn metrics(&self) -> &PrometheusHandle {
         &self.0.parts.metrics
+    }
+
+    /// Where spans of requests go; none: nothing is traced.
+    #[must_use]
+    pub fn spans(&self) -> Option<SpanSink> {
+        self.0.parts.spans.clone()
+    }
+
+    /// Has `/metrics` end with what `write` appends: whole metrics, with their help. For what is counted without the recorder, so that counting
+    /// costs less and nothing is copied while nobody asks.
+    pub fn add_metrics(&self, write: impl Fn(&mut String) + Send + Sync + 'static) {
+        lock(&self.0.writers).push(Arc::new(write));
+    }
+
+    /// All that `/metrics` says.
+    pub(crate) fn render_metrics(&self) -> String {
+        let writers = lock(&self.0.writers).clone();
+        let mut text = self.metrics().render();
+        writers.iter().for_each(|write| write(&mut text));
+        text + &vitals::render(self)
     }
 
     /// The control runtime: gRPC, admin HTTP, registration; never the data path.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use proto::registry::{ListInstancesRequest, ReportOpinionsRequest, SetAdminStateRequest, registry_client::RegistryClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     registry_double::RegistryDouble,
@@ -60,6 +60,25 @@ async fn health_is_open_to_every_certificate_and_says_what_readyz_says() {
     registry.process.set_ready(false);
     while watch.message().await.unwrap().unwrap().status != 2 {}
     assert!(get(registry.process.listeners()["admin"], "/readyz").await.starts_with("HTTP/1.1 503"));
+    registry.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_an_unknown_service_hears_so_and_stays() {
+    let world = World::new();
+    let registry = RegistryDouble::new().start(&world);
+    let mut health = HealthClient::new(world.channel("node-2", Service::Registry, registry.grpc()));
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let mut unknown = health.watch(of("shoal.nobody.v1.Nobody")).await.unwrap().into_inner();
+    assert_eq!(unknown.message().await.unwrap().unwrap().status, i32::from(ServingStatus::ServiceUnknown));
+    let mut known = health.watch(of("shoal.registry.v1.Registry")).await.unwrap().into_inner();
+    while known.message().await.unwrap().unwrap().status != i32::from(ServingStatus::Serving) {}
+    registry.process.set_ready(false);
+    assert_eq!(known.message().await.unwrap().unwrap().status, i32::from(ServingStatus::NotServing));
+    // Its readiness is nobody's who asks for something else: that watch says nothing, and ends with the process only.
+    let next = tokio::time::timeout(Duration::from_millis(1), unknown.message()).await;
+    assert!(next.is_err(), "{next:?}");
+    assert_eq!(health.check(of("shoal.nobody.v1.Nobody")).await.unwrap_err().code(), Code::NotFound);
     registry.stop().unwrap();
 }
 
@@ -139,7 +158,7 @@ async fn admin_http_serves_metrics_and_version() {
     client.clone().list_instances(ListInstancesRequest::default()).await.unwrap();
     let metrics = get(admin, "/metrics").await;
     assert!(metrics.contains("shoal_grpc_calls_total{path=\"/shoal.registry.v1.Registry/ListInstances\",result=\"ok\"}"), "{metrics}");
-    assert!(metrics.contains("shoal_certificate_expires_seconds 1"), "{metrics}");
+    assert!(metrics.contains("shoal_certificate_expires_timestamp_seconds 1"), "{metrics}");
     assert!(get(admin, "/version").await.contains("\"name\":\"registry-1\""));
     assert!(get(admin, "/livez").await.starts_with("HTTP/1.1 200"));
     assert!(get(admin, "/other").await.starts_with("HTTP/1.1 404"));

@@ -1,0 +1,111 @@
+//! Asking a node or a balancer for its records: the same question, two services.
+
+use cluster::{InstanceStatus, Service, wire::from_timestamp};
+use dataplane::filter::Filter;
+use jiff::Timestamp;
+use proto::{
+    balancer::{self, balancer_client::BalancerClient},
+    proxy::{self, proxy_node_client::ProxyNodeClient},
+};
+use tonic::{Response, Status, Streaming};
+
+use super::{Wanted, line::Line};
+
+/// What is asked of everybody.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// So many of the last records.
+    pub count: usize,
+    /// Which ones.
+    pub filter: Filter,
+    given: Wanted,
+}
+
+impl Question {
+    /// The last `count` that are wanted.
+    pub fn new(given: &Wanted, filter: Filter, count: usize) -> Self {
+        Self { count, filter, given: given.clone() }
+    }
+
+    fn of_node(&self, last: u32, follow: bool) -> proxy::TailAccessRequest {
+        let Wanted { request, client, status, domain } = self.given.clone();
+        proxy::TailAccessRequest {
+            last,
+            follow,
+            request_id: request.unwrap_or_default(),
+            client: client.unwrap_or_default(),
+            status: status.unwrap_or_default(),
+            domain: domain.unwrap_or_default(),
+        }
+    }
+
+    /// Of what a node has a record of, a balancer's is wanted only when somebody looks for something.
+    fn of_balancer(&self, last: u32, follow: bool) -> balancer::TailAccessRequest {
+        let proxy::TailAccessRequest { last, follow, request_id, client, status, domain } = self.of_node(last, follow);
+        balancer::TailAccessRequest { last, follow, request_id, client, status, domain, own: self.filter.is_empty() }
+    }
+}
+
+/// Somebody who keeps records.
+pub enum Keeper {
+    Node(ProxyNodeClient<chassis::ServiceChannel>),
+    Balancer(BalancerClient<chassis::ServiceChannel>),
+}
+
+impl Keeper {
+    /// Whoever this is.
+    pub fn of(status: &InstanceStatus, channel: chassis::ServiceChannel) -> Self {
+        match status.instance.service {
+            Service::Balancer => Self::Balancer(BalancerClient::new(channel)),
+            _ => Self::Node(ProxyNodeClient::new(channel)),
+        }
+    }
+
+    /// Asks.
+    pub async fn ask(self, question: &Question, last: usize, follow: bool) -> Result<Response<Telling>, Status> {
+        let last = u32::try_from(last).unwrap_or(u32::MAX);
+        Ok(match self {
+            Self::Node(mut client) => client.tail_access(question.of_node(last, follow)).await?.map(Telling::Node),
+            Self::Balancer(mut client) => client.tail_access(question.of_balancer(last, follow)).await?.map(Telling::Balancer),
+        })
+    }
+}
+
+/// What comes back.
+pub enum Telling {
+    Node(Streaming<proxy::TailAccessResponse>),
+    Balancer(Streaming<balancer::TailAccessResponse>),
+}
+
+/// Some records.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Oldest first.
+    pub lines: Vec<Line>,
+    /// So many before them were missed.
+    pub missed: u64,
+    /// No records are kept there.
+    pub off: bool,
+    /// When the oldest that is kept ended; in the first message only.
+    pub since: Option<Timestamp>,
+}
+
+impl Telling {
+    /// The next message of `name`.
+    pub async fn message(&mut self, name: &str) -> Result<Option<Told>, Status> {
+        Ok(match self {
+            Self::Node(stream) => stream.message().await?.map(|it| Told {
+                lines: it.records.into_iter().map(|record| Line::of_node(name, record)).collect(),
+                missed: it.missed,
+                off: it.off,
+                since: from_timestamp(it.kept_since),
+            }),
+            Self::Balancer(stream) => stream.message().await?.map(|it| Told {
+                lines: it.records.into_iter().map(|record| Line::of_balancer(name, record)).collect(),
+                missed: it.missed,
+                off: false,
+                since: from_timestamp(it.kept_since),
+            }),
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! What balancer and proxy-node do the same around moving messages: counters of workers, what access records are searched by, traces.
+//!
+//! It moves no bytes (`relay`), knows no configuration and speaks no gRPC: what is decided here is a function of what is passed in.
+//!
+//! Reading order: [`unreadable`], [`domain`] → [`filter`]; [`count`] → [`answers`]; [`trace`] → [`trace::span`].
+
+pub mod answers;
+pub mod count;
+pub mod domain;
+pub mod filter;
+pub mod trace;
+pub mod unreadable;
