@@ -38,7 +38,7 @@ impl Generation {
 fn problems(document: &BalancerDocument) -> Vec<String> {
     let mut problems = Vec::new();
     let mut binds: HashSet<SocketAddr> = HashSet::new();
-    for Frontend { name, bind, backend } in &document.frontends {
+    for Frontend { name, bind, backend, .. } in &document.frontends {
         if document.backend(backend).is_none() {
             problems.push(format!("frontend {name}: there is no backend {backend:?}"));
         }

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn wanted(name: &str, bind: SocketAddr) -> Settings {
-        Settings { name: name.to_owned(), bind, backend: "b".to_owned() }
+        Settings { name: name.to_owned(), bind, backend: "b".to_owned(), health_path: None, request_header_max_size: 65_536 }
     }
 
     #[test]

@@ -274,7 +274,7 @@ pub fn document(extra: &serde_json::Value) -> Vec<u8> {
     for (key, value) in extra.as_object().into_iter().flatten() {
         backend[key] = value.clone();
     }
-    let frontends = [serde_json::json!({"name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers"})];
+    let frontends = [serde_json::json!({"name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers", "health_path": "/"})];
     serde_json::to_vec(&serde_json::json!({"frontends": frontends, "backends": [backend]})).expect("JSON")
 }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod backup;
 pub mod balancer;
 pub mod checks;
+pub mod heads;
 pub mod proxy;
 pub mod shadow;
 

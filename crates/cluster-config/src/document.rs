@@ -8,6 +8,7 @@ pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod egress;
+pub mod heads;
 pub mod proxy;
 
 pub use access::{Access, Acl, DomainPattern, PortRange, Rule, Term, TimeWindow, UrlPattern, Verdict};

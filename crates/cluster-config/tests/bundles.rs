@@ -305,6 +305,35 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     assert_eq!(ChecksDocument::from_json(&checks.document).unwrap().checks.len(), 1);
 }
 
+/// How large heads may be and how servers may write them, and where a frontend says whether it serves.
+#[test]
+fn heads_and_health_paths() {
+    let balancer = |main: &str| {
+        let bundle = Bundle::from_files(&files(main)).0.unwrap();
+        BalancerDocument::from_json(&render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap().document).unwrap()
+    };
+    let main = "version: 1\nproxy: {request_header_max_size: 16KiB, reply_header_max_size: 96KiB, relaxed_header_parser: false}\nbalancer:\n  frontends:\n    - {name: a, bind: \":8080\", backend: nodes}\n    - {name: b, bind: \":8081\", backend: mixed}\n    - {name: c, bind: \":8082\", backend: mixed, health_path: /up, request_header_max_size: 8KiB}\n  backends:\n    - {name: nodes, servers: {service: proxy-node}}\n    - {name: mixed, servers: {service: proxy-node, static: [{name: s, address: \"192.0.2.1:80\"}]}, reply_header_max_size: 4KiB, relaxed_header_parser: false}\n";
+    let document = balancer(main);
+    let frontends: Vec<_> = document.frontends.iter().map(|it| (it.health_path.as_deref(), it.request_header_max_size)).collect();
+    // Where all servers are nodes the root is nobody's page.
+    assert_eq!(frontends, [(Some("/"), 64 << 10), (None, 64 << 10), (Some("/up"), 8 << 10)]);
+    let replies: Vec<_> = document.backends.iter().map(|it| (it.replies.max_size, it.replies.relaxed)).collect();
+    assert_eq!(replies, [(64 << 10, true), (4 << 10, false)]);
+    let bundle = Bundle::from_files(&files(main)).0.unwrap();
+    let node = ProxyDocument::from_json(&render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document).unwrap();
+    assert_eq!((node.request_header_max_size, node.replies.max_size, node.replies.relaxed), (16 << 10, 96 << 10, false));
+    // Documents of before name neither.
+    let mut json: serde_json::Value = serde_json::to_value(&document).unwrap();
+    json["frontends"][0].as_object_mut().unwrap().retain(|key, _| !key.contains("header") && key != "health_path");
+    json["backends"][0].as_object_mut().unwrap().remove("replies");
+    let old = BalancerDocument::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!((old.frontends[0].health_path.as_deref(), old.frontends[0].request_header_max_size), (None, 64 << 10));
+    assert!(old.backends[0].replies.relaxed);
+    let said = problems("version: 1\nproxy: {request_header_max_size: 1KiB, reply_header_max_size: 1MiB}\n");
+    let remedy = "error: a head may have 4KiB to 96KiB; write 64KiB, or leave the key out";
+    assert_eq!(said, [format!("cluster.yaml:2:34: {remedy}"), format!("cluster.yaml:2:63: {remedy}")]);
+}
+
 #[test]
 fn a_node_without_a_variable_is_told_so() {
     let bundle = Bundle::from_files(&example_bundle()).0.unwrap();

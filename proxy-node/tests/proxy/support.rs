@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use cluster_config::document::{
     Access, Acl, Egress, ProxyDocument, Rule, Term, Verdict,
     egress::{EgressAllow, EgressTarget},
+    heads::Replies,
     proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, Timeouts},
 };
 use dataplane::trace::span::Tracer;
@@ -52,6 +53,8 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         visible_hostname: "test-node".into(),
         trusted_downstreams: vec![],
         forwarded_for: ForwardedFor::Replace,
+        request_header_max_size: 64 << 10,
+        replies: Replies::default(),
         cache: Cache { memory: 32 << 20, max_object_size: 1 << 20, collapsed_forwarding: true, refresh_patterns: vec![] },
         parents: vec![],
         direct: Direct::default(),

@@ -1,7 +1,7 @@
 //! Section `balancer` into the document of a balancer.
 
-use super::{Context, unknown};
-use crate::document::{BalancerDocument, balancer as document};
+use super::{Context, heads, unknown};
+use crate::document::{BalancerDocument, balancer as document, heads::Replies};
 use crate::schema::balancer as schema;
 
 /// The document, unless something is wrong.
@@ -14,18 +14,28 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     let binds: Vec<String> = section.frontends.iter().map(|frontend| frontend.bind.value.to_string()).collect();
     context.unique("address", binds.iter().map(String::as_str), |index| format!("frontends/{index}/bind"));
     references(context, &section);
-    let backends = section
+    let backends: Vec<document::Backend> = section
         .backends
         .into_iter()
         .enumerate()
         .map(|(index, backend)| self::backend(context, backend, &format!("backends/{index}")))
         .collect();
-    let frontend = |frontend: schema::Frontend| document::Frontend {
-        name: frontend.name.value,
-        bind: frontend.bind.value,
-        backend: frontend.backend.value,
-    };
-    Some(BalancerDocument { frontends: section.frontends.into_iter().map(frontend).collect(), backends })
+    let frontends = section
+        .frontends
+        .into_iter()
+        .enumerate()
+        .map(|(index, frontend)| self::frontend(context, frontend, &backends, &format!("frontends/{index}")))
+        .collect();
+    Some(BalancerDocument { frontends, backends })
+}
+
+fn frontend(context: &mut Context, written: schema::Frontend, backends: &[document::Backend], path: &str) -> document::Frontend {
+    let backend = written.backend.value;
+    // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer with.
+    let nodes_only = backends.iter().any(|it| it.name == backend && it.servers.is_empty());
+    let health_path = written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
+    let request_header_max_size = heads::size(context, written.request_header_max_size, &format!("{path}/request_header_max_size"));
+    document::Frontend { name: written.name.value, bind: written.bind.value, backend, health_path, request_header_max_size }
 }
 
 fn references(context: &mut Context, section: &schema::Balancer) {
@@ -112,6 +122,10 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         suspicion: written.suspicion.into(),
         retry: document::Retry { attempts: written.retry.attempts, budget: written.retry.budget.value },
         forwarded_for: written.forwarded_for.into(),
+        replies: Replies {
+            max_size: heads::size(context, written.reply_header_max_size, &format!("{path}/reply_header_max_size")),
+            relaxed: written.relaxed_header_parser,
+        },
         timeouts: written.timeouts.into(),
         keepalive: written.keepalive,
         keepalive_idle: written.keepalive_idle.value,

@@ -1,7 +1,7 @@
 //! Section `proxy` into the document of a proxy-node.
 
-use super::{Context, access};
-use crate::document::{ProxyDocument, proxy as document};
+use super::{Context, access, heads};
+use crate::document::{ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{notation::Bind, proxy as schema};
 
 /// The document, unless something is wrong.
@@ -12,11 +12,15 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let parents = parents(context, section.hierarchy.parents);
     let cache = cache(context, section.cache);
     let access = access::compile(context, section.access);
+    let request_header_max_size = heads::size(context, section.request_header_max_size, "request_header_max_size");
+    let reply_header_max_size = heads::size(context, section.reply_header_max_size, "reply_header_max_size");
     Some(ProxyDocument {
         listen,
         visible_hostname: section.visible_hostname.or_else(|| context.variables.get("name").cloned()).unwrap_or_default(),
         trusted_downstreams: section.trusted_downstreams.into_iter().map(|network| network.value).collect(),
         forwarded_for: section.forwarded_for.into(),
+        request_header_max_size,
+        replies: Replies { max_size: reply_header_max_size, relaxed: section.relaxed_header_parser },
         cache,
         parents,
         direct,

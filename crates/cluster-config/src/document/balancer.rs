@@ -1,6 +1,9 @@
 //! The document of a balancer.
 
-use super::Unreadable;
+use super::{
+    Unreadable,
+    heads::{self, Replies},
+};
 use crate::units;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
@@ -35,6 +38,13 @@ pub struct Frontend {
     pub bind: SocketAddr,
     /// Name of a backend.
     pub backend: String,
+    /// Origin-form GET or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer serves and 503 while it drains or has nobody to ask;
+    /// none: they go to a server like every request.
+    #[serde(default)]
+    pub health_path: Option<String>,
+    /// Bytes of a request's head; a larger one is refused.
+    #[serde(default = "heads::usual")]
+    pub request_header_max_size: u64,
 }
 
 /// A pool of servers and the rules for using them.
@@ -59,6 +69,9 @@ pub struct Backend {
     /// What becomes of a client's X-Forwarded-For.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
+    /// Heads of what servers with an address answer. Proxy-nodes are read as they write: strictly, whatever the size.
+    #[serde(default)]
+    pub replies: Replies,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// Idle pooled connections kept per server and worker.

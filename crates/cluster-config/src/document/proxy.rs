@@ -1,6 +1,9 @@
 //! The document of a proxy-node.
 
-use super::{Access, DomainPattern, Unreadable};
+use super::{
+    Access, DomainPattern, Unreadable,
+    heads::{self, Replies},
+};
 use crate::units;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,12 @@ pub struct ProxyDocument {
     pub trusted_downstreams: Vec<IpNet>,
     /// What happens to an X-Forwarded-For that is not believed.
     pub forwarded_for: ForwardedFor,
+    /// Bytes of a request's head; a larger one is refused.
+    #[serde(default = "heads::usual")]
+    pub request_header_max_size: u64,
+    /// Heads of what origins and parents answer.
+    #[serde(default)]
+    pub replies: Replies,
     /// The memory cache.
     pub cache: Cache,
     /// Parent proxies, in order of preference; empty: straight to the origin.
@@ -44,7 +53,7 @@ impl ProxyDocument {
 pub struct Listen {
     /// Address to bind.
     pub bind: SocketAddr,
-    /// Origin-form GET of this path answers 200 while the node serves and 503 while it drains; none: no such path.
+    /// Origin-form GET or OPTIONS of this path answers 200 while the node serves and 503 while it drains; none: no such path.
     pub health_path: Option<String>,
     /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`; others are closed.
     pub proxy_protocol: bool,

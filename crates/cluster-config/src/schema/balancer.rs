@@ -1,6 +1,9 @@
 //! Section `balancer`.
 
-use super::notation::{Address, Bind, Duration, Name, Percent};
+use super::{
+    notation::{Address, Bind, Duration, Name, Percent, Size, UrlPath},
+    proxy::usual_head,
+};
 use crate::document::balancer as document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,14 @@ pub struct Frontend {
     pub mode: Mode,
     /// Where requests go.
     pub backend: Name,
+    /// Origin-form GET, HEAD or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer serves and 503 while it drains or has nobody to
+    /// ask, as checks of a load balancer in front expect. Without it `/` where all servers are proxy-nodes, which have no page of their own, and
+    /// none where requests go to servers by address.
+    #[serde(default)]
+    pub health_path: Option<UrlPath>,
+    /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
+    #[serde(default = "usual_head")]
+    pub request_header_max_size: Size,
 }
 
 /// What is spoken at a frontend.
@@ -70,6 +81,12 @@ pub struct Backend {
     /// What servers are told in X-Forwarded-For about a client that sends one itself.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
+    /// Bytes of the head of an answer of a server by address; a larger one is refused (502). 4KiB to 96KiB.
+    #[serde(default = "usual_head")]
+    pub reply_header_max_size: Size,
+    /// What servers by address write against the rules and means one thing all the same is accepted, as by `proxy.relaxed_header_parser`.
+    #[serde(default = "yes")]
+    pub relaxed_header_parser: bool,
     /// Deadlines.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -240,6 +257,10 @@ fn duration(text: &str) -> Duration {
 fn percent(text: &str) -> Percent {
     #[expect(clippy::expect_used, reason = "constants of this file, all read by the tests")]
     Percent::parse(text).expect("a percentage")
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What every proxy-node does.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
     /// Doors for clients; without it one at `${node.listen.proxy}` with health_path `/`.
@@ -19,6 +19,13 @@ pub struct Proxy {
     pub trusted_downstreams: Vec<Network>,
     /// What happens to an X-Forwarded-For that is not believed.
     pub forwarded_for: ForwardedFor,
+    /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB; of balancers see `frontends`.
+    pub request_header_max_size: Size,
+    /// Bytes of the head of an answer; a larger one is refused (502). 4KiB to 96KiB.
+    pub reply_header_max_size: Size,
+    /// What origins write against the rules and means one thing all the same is accepted, and sent on in plain form: lines that end with LF alone,
+    /// Content-Length beside Transfer-Encoding, chunks with HTTP/1.0, control characters in values. Requests are always read strictly.
+    pub relaxed_header_parser: bool,
     /// The cache.
     pub cache: Cache,
     /// Other caches to ask.
@@ -40,7 +47,7 @@ pub struct Proxy {
 pub struct Listen {
     /// Address and port.
     pub bind: Bind,
-    /// Origin-form GET of this path answers 200 while the node serves and 503 while it drains.
+    /// Origin-form GET, HEAD or OPTIONS of this path answers 200 while the node serves and 503 while it drains. So does `OPTIONS *`, always.
     #[serde(default)]
     pub health_path: Option<UrlPath>,
     /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`.
@@ -319,6 +326,31 @@ fn twenty() -> u32 {
 
 fn three_days() -> Duration {
     duration("3d")
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            visible_hostname: None,
+            trusted_downstreams: Vec::new(),
+            forwarded_for: ForwardedFor::default(),
+            request_header_max_size: usual_head(),
+            reply_header_max_size: usual_head(),
+            relaxed_header_parser: true,
+            cache: Cache::default(),
+            hierarchy: Hierarchy::default(),
+            access: Access::default(),
+            auth: None,
+            timeouts: Timeouts::default(),
+            access_log: AccessLog::default(),
+        }
+    }
+}
+
+/// Bytes of a head where nothing else is said.
+pub(super) fn usual_head() -> Size {
+    size("64KiB")
 }
 
 impl Default for Cache {
