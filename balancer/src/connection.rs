@@ -21,6 +21,7 @@ use relay::{
 
 use crate::{
     desk::{Backend, Desk},
+    health,
     listen::Frontend,
     record::Record,
     request::{self, Asked, Next},
@@ -72,12 +73,21 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
 /// One request, whose first byte is there.
 async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
     let mut head = desk.head();
-    let patience = patience(desk.backend(&frontend.name).as_deref());
-    match client.read_request(&mut head, &Limits::with_room(), &patience).await {
+    let entrance = desk.entrance(&frontend.name);
+    let patience = patience(entrance.as_ref().map(|it| &*it.backend));
+    // At most 96 KiB, by the schema.
+    let limits = entrance.as_ref().map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
+    match client.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
             let backend = desk.backend(&frontend.name);
+            let health_path = entrance.as_ref().and_then(|it| it.settings.health_path.as_deref());
+            if health::is_asked(head.view(&bytes), health_path) && head.view(&bytes).max_forwards() != Some(0) {
+                let next = health::answer(desk, backend.as_deref(), &head, client, &mut Vec::with_capacity(256)).await;
+                desk.give_head(head);
+                return next;
+            }
             let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());
             let next = request::serve(desk, &asked, backend, client).await;
             desk.give_head(head);

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cluster_config::document::balancer as document;
 use dataplane::trace::{Trace, span::Tracer};
 use relay::{head::RequestHead, pool::Pool, retry::Budget, worker::Worker};
 use tokio::sync::{Notify, mpsc};
@@ -174,6 +175,12 @@ impl Backend {
         self.pool.candidates.iter().zip(&self.slots).any(|(it, slot)| it.standing < Standing::Unwell && untried(slot))
     }
 
+    /// Whether there is a server that may get a request, if only as the last resort.
+    #[must_use]
+    pub fn has_servers(&self) -> bool {
+        self.pool.candidates.iter().any(|it| it.standing < Standing::Excluded)
+    }
+
     /// Picks a server whose key is not among these, and takes its turn.
     #[must_use]
     pub fn pick(&self, tried: &[u64]) -> Option<&Rc<Slot>> {
@@ -182,11 +189,19 @@ impl Backend {
     }
 }
 
+/// A frontend as the newest snapshot has it.
+pub struct Entrance {
+    /// What the bundle says of it.
+    pub settings: document::Frontend,
+    /// Where its requests go.
+    pub backend: Rc<Backend>,
+}
+
 /// Everything of one snapshot.
 struct Table {
     number: u64,
-    /// By frontend. Few: a scan is quicker than a hash.
-    frontends: Vec<(String, Rc<Backend>)>,
+    /// Few: a scan is quicker than a hash.
+    entrances: Vec<Rc<Entrance>>,
     backends: Vec<Rc<Backend>>,
     /// Keys of the servers to which idle connections are kept. Few: a scan is quicker than a hash.
     pooled: Vec<u64>,
@@ -211,7 +226,7 @@ impl Desk {
     /// A desk for this worker, with what is known now.
     #[must_use]
     pub fn new(worker: &Worker, shared: &Arc<Shared>) -> Self {
-        let table = Rc::new(Table { number: 0, frontends: Vec::new(), backends: Vec::new(), pooled: Vec::new() });
+        let table = Rc::new(Table { number: 0, entrances: Vec::new(), backends: Vec::new(), pooled: Vec::new() });
         let desk = Self(Rc::new(Inner {
             worker: worker.clone(),
             shared: Arc::clone(shared),
@@ -298,7 +313,14 @@ impl Desk {
     pub fn backend(&self, frontend: &str) -> Option<Rc<Backend>> {
         self.catch_up();
         let table = self.0.table.borrow();
-        table.frontends.iter().find(|(name, _)| name == frontend).map(|(_, backend)| Rc::clone(backend))
+        table.entrances.iter().find(|it| it.settings.name == frontend).map(|it| Rc::clone(&it.backend))
+    }
+
+    /// The frontend itself, from the newest snapshot.
+    #[must_use]
+    pub fn entrance(&self, frontend: &str) -> Option<Rc<Entrance>> {
+        self.catch_up();
+        self.0.table.borrow().entrances.iter().find(|it| it.settings.name == frontend).map(Rc::clone)
     }
 
     /// Whether idle connections to a server are worth keeping.
@@ -367,12 +389,13 @@ impl Desk {
         let backends: Vec<_> = snapshot.pools.iter().map(lay).collect();
         let of = |name: &str| backends.iter().find(|it| it.pool.settings.name == name).cloned();
         let frontends = &snapshot.generation.document.frontends;
-        let frontends = frontends.iter().filter_map(|it| Some((it.name.clone(), of(&it.backend)?))).collect();
+        let entrance = |it: &document::Frontend| Some(Rc::new(Entrance { settings: it.clone(), backend: of(&it.backend)? }));
+        let entrances = frontends.iter().filter_map(entrance).collect();
         let listed = snapshot.pools.iter().flat_map(|pool| &pool.servers);
         let pooled: Vec<u64> = listed.filter(|it| it.may_be_pooled()).map(|it| it.server.key).collect();
         self.0.idle.retain(|key, _| pooled.contains(key));
         self.0.idle.set_limits(pool_limits(snapshot));
-        *self.0.table.borrow_mut() = Rc::new(Table { number: snapshot.number, frontends, backends, pooled });
+        *self.0.table.borrow_mut() = Rc::new(Table { number: snapshot.number, entrances, backends, pooled });
         for slot in old.backends.iter().flat_map(|backend| &backend.slots) {
             slot.released.notify_waiters();
         }

@@ -7,8 +7,8 @@
 //! **What it is not.** No HTTP codec and no socket handling: that is `relay`. No cache, no access rules: those are the nodes'. Nothing here needs
 //! the control plane to go on serving (invariant 1).
 //!
-//! **Reading order.** A request: [`listen`] → [`connection`] → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] → [`respond`] →
-//! [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
+//! **Reading order.** A request: [`listen`] → [`connection`] (with [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
+//! [`respond`] → [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
 //! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. Put together in [`engine`]; around it: [`config`], [`api`], [`metrics`], [`stats`].
 
 pub mod api;
@@ -20,6 +20,7 @@ pub mod desk;
 pub mod door;
 pub mod engine;
 pub mod evidence;
+pub mod health;
 pub mod id;
 pub mod listen;
 pub mod look;

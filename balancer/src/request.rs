@@ -241,6 +241,7 @@ impl Passage<'_> {
                         status,
                         attempts: self.number,
                         trace: asked.trace,
+                        method: asked.view().method_text().into(),
                     };
                     return self.end(Next::Tunnel(Box::new(open)), status, slot, "");
                 }
@@ -252,9 +253,7 @@ impl Passage<'_> {
                         self.again = Some(slot.server.key);
                     }
                     let retry = self.decide(&failed, upload.rewind()) == Decision::Retry;
-                    if failed.phase == Phase::ResponseRelayed {
-                        return self.cut(0, slot, failed.loss).await;
-                    }
+                    // After interim responses alone, a refusal is still an answer.
                     last = Some((failed, Rc::clone(slot)));
                     if !retry {
                         return self.give_up(client, scratch, last).await;

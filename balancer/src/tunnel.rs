@@ -1,4 +1,4 @@
-//! CONNECT after its 2xx: bytes both ways until both ends have closed, nothing moves for too long, or one side fails.
+//! CONNECT after its 2xx, and a connection that has switched to another protocol: bytes both ways until both ends have closed, nothing moves for too long, or one side fails.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,7 @@ impl Drop for Active<'_> {
     }
 }
 
-/// A tunnel that a 2xx has opened, with what its record will say.
+/// A tunnel that a 2xx or a 101 has opened, with what its record will say.
 pub struct Open {
     /// The server's end.
     pub upstream: Box<Stream>,
@@ -45,12 +45,14 @@ pub struct Open {
     pub began: Instant,
     /// What was asked for.
     pub target: Box<str>,
-    /// The 2xx.
+    /// The 2xx, or 101.
     pub status: u16,
     /// How many servers were asked.
     pub attempts: u32,
     /// Its span, if it is sampled.
     pub trace: Option<Trace>,
+    /// CONNECT, or what switched to another protocol.
+    pub method: Box<str>,
 }
 
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
@@ -80,7 +82,7 @@ pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: So
         id: open.id,
         client: &peer.ip().to_canonical().to_string(),
         frontend: &frontend.name,
-        method: "CONNECT",
+        method: &open.method,
         target: &open.target,
         status: open.status,
         bytes: report.a_to_b + report.b_to_a,

@@ -18,7 +18,7 @@ pub mod wire;
 use relay::head::{Limits, Progress, RequestHead, ResponseHead};
 
 /// Small, so that mutations meet the limits.
-const SMALL: Limits = Limits { head: 2048, target: 256, fields: 16 };
+const SMALL: Limits = Limits { head: 2048, target: 256, fields: 16, relaxed: false };
 
 /// Words of every HTTP head.
 const HEAD_WORDS: &[&[u8]] = &[
@@ -33,6 +33,11 @@ const HEAD_WORDS: &[&[u8]] = &[
     b"\t",
     b" HTTP/1.1\r\n",
     b" HTTP/1.0\r\n",
+    b" HTTP/1.2\r\n",
+    b"Host: a:080\r\n",
+    b"Upgrade: websocket\r\nConnection: upgrade\r\n",
+    b"Content-Length : 5\r\n",
+    b"X: a\n",
     b"Host: a\r\n",
     b"Content-Length: 5\r\n",
     b"Content-Length: 05\r\n",

@@ -9,6 +9,7 @@ pub mod directives;
 pub mod eviction;
 pub mod facts;
 pub mod fill;
+pub mod hints;
 pub mod key;
 pub mod object;
 pub mod policy;

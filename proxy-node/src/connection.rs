@@ -65,6 +65,8 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
             After::Close => return Box::pin(stream.close(LINGER_BYTES, LINGER)).await,
             After::Abort => return stream.abort(),
             After::Tunnel(open) => return Box::pin(tunnel::run(&local, stream, open)).await,
+            // Has become a tunnel before it comes here.
+            After::Switched(_) => return stream.abort(),
         }
     }
 }
@@ -150,7 +152,10 @@ async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpA
     let timeouts = &generation.document.timeouts;
     let mut head = local.rooms.head();
     let patience = Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
-    let bytes = match stream.read_request(&mut head, &Limits::default(), &patience).await {
+    // At most 96 KiB, by the schema. What a balancer has read is larger by what it adds.
+    let limits = Limits::of(generation.document.request_header_max_size as usize);
+    let limits = if door == Door::Proxy { limits } else { limits.with_room() };
+    let bytes = match stream.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return After::Abort,
         Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,

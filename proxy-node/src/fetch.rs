@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,13 +19,14 @@ use relay::{
     stream::Stream,
     wheel::{Kind, Timer},
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     cache::{
         body::{Next, Reader},
         facts::RequestFacts,
         fill::{self, How, Lead, Order},
+        hints::Hints,
         key::Key,
         object::Object,
         policy::{self, Bypass, Trouble, Unfit},
@@ -74,6 +76,10 @@ pub async fn run(
     let request = asked.view();
     let facts = RequestFacts::new(request.method_text().as_bytes(), !request.framing().is_empty(), asked.fields());
     let way = Way { asked, destination, key, addresses, facts };
+    // What may become a tunnel is nobody else's, and is no answer to keep.
+    if asked.head.upgrades() {
+        return Box::pin(past(turn, stream, &way, "fwd=bypass")).await;
+    }
     let eligible = if turn.local.node.store.capacity() == 0 { Err(Bypass::Off) } else { policy::eligible(&way.facts) };
     if let Err(bypass) = eligible {
         let detail = if bypass == Bypass::Method { "fwd=method" } else { "fwd=bypass" };
@@ -157,6 +163,8 @@ async fn lead(
     reason: &'static str,
 ) -> After {
     let validates = stale.is_some();
+    // RFC 9110 §15.2: no interim response to a client that knows none.
+    let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
     let order = Order {
         local: turn.local.clone(),
         generation: turn.generation.clone(),
@@ -167,8 +175,13 @@ async fn lead(
         client: turn.client.address,
         forwarded: turn.client.forwarded,
         stale,
+        hints: hints.clone(),
     };
-    match fill::start(order, ticket).await {
+    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else {
+        turn.record.aborted = true;
+        return After::Abort;
+    };
+    match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took }) => {
             let status = filled(turn, how, validates, reason, object.status);
             turn.record.hierarchy = hierarchy;
@@ -187,6 +200,23 @@ async fn lead(
         Ok(Lead::Failed(failure)) => turn.refuse(stream, way.asked, failure, None).await,
         // The fill panicked, or its worker is being cut.
         Err(_) => turn.refuse(stream, way.asked, Failure::Internal, None).await,
+    }
+}
+
+/// Waits for a fill to answer its leader, who gets interim responses as they come. `None`: the client takes nothing any more.
+async fn outcome(
+    turn: &Turn,
+    stream: &mut Stream,
+    mut answer: oneshot::Receiver<Lead>,
+    hints: Option<Rc<Hints>>,
+) -> Option<Result<Lead, oneshot::error::RecvError>> {
+    let Some(hints) = hints else { return Some(answer.await) };
+    loop {
+        tokio::select! {
+            biased;
+            hint = hints.next() => stream.write_all(&[&hint], turn.generation.document.timeouts.write).await.ok()?,
+            led = &mut answer => return Some(led),
+        }
     }
 }
 

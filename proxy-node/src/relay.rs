@@ -17,6 +17,7 @@ use relay::{
     framing::BodyFraming,
     head::{Limits, Response, ResponseHead, Version},
     hygiene::{NODE_REQUEST, NODE_RESPONSE},
+    interims::Interims,
     malformed::Malformed,
     method::Method,
     pool::Reuse,
@@ -29,14 +30,13 @@ use crate::{
     cache::{key::Key, policy},
     config::Generation,
     node::Local,
+    record::Outcome,
     request::{Destination, Forwarded},
     respond::Failure,
     turn::{After, Asked, Turn},
     upstream::{self, From, Hop},
 };
 
-/// Interim responses accepted before the final one.
-const MOST_INTERIMS: usize = 16;
 /// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice.
 const FRESH: Duration = Duration::from_secs(1);
 /// What an origin may not say in our name: who failed, and what only our own hops say.
@@ -57,6 +57,14 @@ pub fn deadlines(generation: &Generation) -> Deadlines {
         write: timeouts.write,
         ..Deadlines::default()
     }
+}
+
+/// How the heads of answers are read.
+#[must_use]
+pub const fn reply_limits(generation: &Generation) -> Limits {
+    let replies = &generation.document.replies;
+    // At most 96 KiB, by the schema.
+    Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
 }
 
 /// Which pooled connections a request with this method may use.
@@ -114,6 +122,9 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
         head.field(Field::Traceparent.name(), &context.value());
     }
     head.via(request.version(), turn.pseudonym);
+    if let Some(protocol) = request.upgrade() {
+        head.upgrade(protocol);
+    }
     head.finish();
 }
 
@@ -161,8 +172,12 @@ pub async fn run(
         let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
         write_request(&mut turn.out, &outgoing, hop.parent, None);
         let mut head = Box::new(ResponseHead::new());
+        head.set_may_switch(asked.head.upgrades());
         let mut exchange = Exchange::new(stream, &mut hop.stream, &mut upload, &deadlines);
-        match head_of_answer(&mut exchange, &turn.out, &mut head, turn.version, &pseudonym).await {
+        match head_of_answer(&mut exchange, &turn.out, &mut head, &generation, turn.version, &pseudonym).await {
+            Ok(bytes) if head.status() == 101 => {
+                return switch(turn, stream, asked, Received { hop, head, bytes, took: began.elapsed() }).await;
+            }
             Ok(bytes) => {
                 let answer = Received { hop, head, bytes, took: began.elapsed() };
                 if policy::invalidates(turn.method_text(asked), answer.head.status()) {
@@ -197,14 +212,19 @@ async fn head_of_answer(
     exchange: &mut Exchange<'_>,
     request: &[u8],
     head: &mut ResponseHead,
+    generation: &Generation,
     client: Version,
     pseudonym: &str,
 ) -> Result<Bytes, exchange::Failure> {
     exchange.send(request).await?;
-    for _ in 0..MOST_INTERIMS {
-        let bytes = exchange.response(head, &Limits::with_room(), future::pending::<()>).await?;
+    let mut interims = Interims::new(generation.document.timeouts.read);
+    loop {
+        let bytes = exchange.response(head, &reply_limits(generation), future::pending::<()>).await?;
         if !head.is_interim() {
             return Ok(bytes);
+        }
+        if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
+            return Err(exchange::Failure { side: Side::Upstream, fault: malformed.into(), phase: exchange.phase() });
         }
         // RFC 9110 §15.2: no interim response to a client that knows none.
         if client == Version::Http11 {
@@ -213,7 +233,32 @@ async fn head_of_answer(
             exchange.interim(&interim).await?;
         }
     }
-    Err(exchange::Failure { side: Side::Upstream, fault: Fault::Malformed(Malformed::TooManyInterims), phase: exchange.phase() })
+}
+
+/// The other side speaks another protocol from here on, as the client asked: the connections become a tunnel.
+async fn switch(turn: &mut Turn, stream: &mut Stream, asked: &Asked, answer: Received) -> After {
+    let Received { hop, head, bytes, took } = answer;
+    turn.record.hierarchy = hop.hierarchy();
+    let response = head.view(&bytes);
+    let Some(protocol) = asked.view().upgrade().filter(|protocol| response.switches_to(protocol)) else {
+        return turn.refuse(stream, asked, Failure::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)), None).await;
+    };
+    turn.record.status = 101;
+    turn.record.outcome = Outcome::Tunnel;
+    let pseudonym = turn.local.node.pseudonym.load_full();
+    let mut out = std::mem::take(&mut turn.out);
+    out.clear();
+    let mut writer = begin_response(&mut out, response, BodyFields::AsReceived, &pseudonym);
+    turn.common_fields(&mut writer, took);
+    writer.upgrade(protocol);
+    writer.finish();
+    turn.out = out;
+    if stream.write_all(&[&turn.out], turn.generation.document.timeouts.write).await.is_err() {
+        turn.record.aborted = true;
+        return After::Abort;
+    }
+    turn.count(|metrics| &metrics.tunnels);
+    After::Switched(hop.stream)
 }
 
 /// Whether a failure is that of a pooled connection which the other side had closed.
@@ -258,6 +303,7 @@ pub async fn finish(
     let deadlines = deadlines(&turn.generation);
     let before = hop.stream.received();
     let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
+    exchange.set_dialect(head.dialect());
     let done = exchange.finish(&turn.out, incoming, outgoing).await;
     turn.local.node.metrics.bytes_from_origins.add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
     match done {
@@ -293,7 +339,8 @@ pub fn bound_to_client(asked: &Asked) -> bool {
 /// Ends a turn whose exchange failed. `answered`: the response's head had come.
 async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: exchange::Failure, answered: bool) -> After {
     tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
-    if failure.phase == retry::Phase::ResponseRelayed {
+    // After interim responses alone, a refusal is still an answer.
+    if answered && failure.phase == retry::Phase::ResponseRelayed {
         turn.record.aborted = true;
         return After::Abort;
     }

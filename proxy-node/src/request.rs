@@ -82,7 +82,9 @@ pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> R
     }
     match request.target() {
         Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443))),
-        Target::Asterisk => Ok(Ask::Probe),
+        // What balancers ask has to be a sign of life, not of readiness: a node that drains is alive.
+        Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => Ok(Ask::Probe),
+        Target::Asterisk => Ok(Ask::Health),
         Target::Absolute { scheme: Scheme::Https, .. } => Err(Failure::HttpsWithoutConnect),
         // RFC 9110 §7.6.2: at zero it is answered by whoever has it.
         Target::Absolute { .. } if request.method() == Method::Options && request.max_forwards() == Some(0) => Ok(Ask::Probe),
@@ -91,7 +93,7 @@ pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> R
         }
         Target::Origin(path) => {
             let asked = path.split('?').next().unwrap_or_default();
-            let healthy = door == Door::Proxy && matches!(request.method(), Method::Get | Method::Head);
+            let healthy = door == Door::Proxy && matches!(request.method(), Method::Get | Method::Head | Method::Options);
             if healthy && health_path == Some(asked) { Ok(Ask::Health) } else { Err(Failure::NotForAProxy) }
         }
     }

@@ -21,6 +21,10 @@ fn what_is_asked() {
         ("GET https://example.com/", Door::Proxy, Err(Failure::HttpsWithoutConnect)),
         ("GET /", Door::Proxy, Ok(Ask::Health)),
         ("HEAD /?x", Door::Proxy, Ok(Ask::Health)),
+        ("OPTIONS /", Door::Proxy, Ok(Ask::Health)),
+        ("OPTIONS *", Door::Proxy, Ok(Ask::Health)),
+        ("OPTIONS /x", Door::Proxy, Err(Failure::NotForAProxy)),
+        ("OPTIONS /", Door::RelayPooled, Err(Failure::NotForAProxy)),
         ("POST /", Door::Proxy, Err(Failure::NotForAProxy)),
         ("GET /index.html", Door::Proxy, Err(Failure::NotForAProxy)),
         ("GET /", Door::RelayPooled, Err(Failure::NotForAProxy)),
@@ -35,6 +39,8 @@ fn what_is_asked() {
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
         assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
     });
+    with("OPTIONS * HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe)));
+    with("OPTIONS * HTTP/1.0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Health)));
     // RFC 9110 §7.6.2: digits, and nothing else.
     for other in ["1", "+0", "-0", "0x0", "0,0", ""] {
         with(&format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"), |request| {

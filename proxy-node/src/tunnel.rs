@@ -1,4 +1,5 @@
-//! CONNECT: a connection to the destination, or through a parent proxy, and then bytes both ways.
+//! CONNECT: a connection to the destination, or through a parent proxy, and then bytes both ways; and what becomes of a connection that
+//! switches to another protocol.
 //!
 //! A tunnel may last for days: what the request needed goes before it begins, and of the rest only what its record will say is kept.
 
@@ -10,7 +11,7 @@ use std::{
 
 use relay::{
     framing::BodyFraming,
-    head::{Limits, ResponseHead},
+    head::ResponseHead,
     method::Method,
     respond::reason,
     rewrite::HeadWriter,
@@ -21,14 +22,14 @@ use relay::{
 use crate::{
     connection::{LINGER, LINGER_BYTES},
     node::Local,
-    relay::{Outgoing, deadlines, write_request},
+    relay::{Outgoing, deadlines, reply_limits, write_request},
     request::Destination,
     respond::Failure,
     turn::{Account, After, Asked, Turn},
     upstream::{self, From, Hop},
 };
 
-/// A tunnel that a 2xx has opened.
+/// A tunnel that a 2xx or a 101 has opened.
 pub struct Open {
     upstream: Stream,
     /// It may be silent for so long.
@@ -127,7 +128,7 @@ async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Fa
     hop.stream.write_all(&[&turn.out], deadlines.write).await.map_err(|fault| Failure::exchanging(&fault))?;
     let mut head = ResponseHead::new();
     for _ in 0..16 {
-        let read = hop.stream.read_response(&mut head, &Limits::default(), deadlines.first_byte, deadlines.head).await;
+        let read = hop.stream.read_response(&mut head, &reply_limits(&turn.generation), deadlines.first_byte, deadlines.head).await;
         read.map_err(|fault| Failure::exchanging(&fault))?;
         if head.is_interim() {
             continue;

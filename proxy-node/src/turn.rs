@@ -34,6 +34,9 @@ use crate::{
     tunnel, upstream,
 };
 
+/// What is understood here.
+const ALLOW: (&str, &str) = ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT");
+
 /// What becomes of the client's connection after a request.
 pub enum After {
     /// The next request may come.
@@ -46,6 +49,8 @@ pub enum After {
     Abort,
     /// It is a tunnel from now on.
     Tunnel(Box<tunnel::Open>),
+    /// It switches to another protocol, and this is the other end: [`Turn::run`] makes a tunnel of them.
+    Switched(Stream),
 }
 
 /// The state of one request.
@@ -214,6 +219,9 @@ impl Turn {
                 self.refuse(stream, asked, failure, None).await
             }
         };
+        if let After::Switched(upstream) = after {
+            return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before)));
+        }
         self.finish(stream.sent().saturating_sub(sent_before));
         match after {
             After::Close if asked.head.is_last() && stream.input().is_empty() => After::Over,
@@ -392,12 +400,12 @@ impl Turn {
     async fn health(&mut self, stream: &mut Stream) -> After {
         let serving = self.local.node.is_serving() && !self.local.worker.leaving();
         let (status, body): (u16, &[u8]) = if serving { (200, b"ready\n") } else { (503, b"draining\n") };
-        self.canned(stream, status, body, &[("Cache-Control", "no-store")]).await
+        self.canned(stream, status, body, &[("Cache-Control", "no-store"), ALLOW]).await
     }
 
     /// A sign of life: from the data path, and without anything that could wait.
     async fn probe(&mut self, stream: &mut Stream) -> After {
-        self.canned(stream, 200, b"", &[("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT")]).await
+        self.canned(stream, 200, b"", &[ALLOW]).await
     }
 
     async fn canned(&mut self, stream: &mut Stream, status: u16, body: &[u8], fields: &[(&str, &str)]) -> After {

@@ -39,6 +39,9 @@ impl Attempt<'_> {
         if let Some(trace) = &asked.trace {
             head.field(Field::Traceparent.name(), &trace.own.value());
         }
+        if let Some(protocol) = asked.view().upgrade() {
+            head.upgrade(protocol);
+        }
         head.finish();
     }
 
@@ -73,7 +76,10 @@ impl Attempt<'_> {
         let mut head = HeadWriter::response(out, response.view(bytes), ANSWERED, body);
         head.via(response.version(), &self.desk.shared().pseudonym);
         self.asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
-        head.connection(persistence);
+        match self.asked.view().upgrade() {
+            Some(protocol) if response.status() == 101 => head.upgrade(protocol),
+            _ => head.connection(persistence),
+        }
         head.finish();
     }
 

@@ -15,6 +15,7 @@ use relay::{
     field::Field,
     framing::BodyFraming,
     head::{Limits, ResponseHead, Version},
+    interims::Interims,
     malformed::Malformed,
     method::Method,
     pool::Reuse,
@@ -41,8 +42,6 @@ const HOLD: Duration = Duration::from_millis(50);
 const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
 /// How long a connection that lacks a descriptor waits before it looks again.
 const FOR_A_DESCRIPTOR: Duration = Duration::from_millis(20);
-/// Interim responses relayed before the final one: more than a node lets through, and an end to a server that sends nothing else.
-const MOST_INTERIMS: usize = 32;
 /// How a server failed an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -112,7 +111,7 @@ pub enum Outcome {
         /// Whether another request may come on the client's connection.
         reusable: bool,
     },
-    /// A 2xx to CONNECT went to the client: this is the other end of the tunnel.
+    /// A 2xx to CONNECT, or a 101, went to the client: this is the other end of the tunnel.
     Tunnel {
         /// To the server.
         upstream: Box<Stream>,
@@ -272,6 +271,7 @@ impl Attempt<'_> {
         let mut exchange = Exchange::new(client, upstream, upload, &deadlines);
         exchange.send(&scratch.out).await?;
         let bytes = self.response(&mut exchange, scratch, releases).await?;
+        self.check_switch(&scratch.response, &bytes, exchange.phase())?;
         let now = Instant::now();
         self.count_time(owing.answered(now), &scratch.response, &bytes);
         let (method, status) = (self.asked.method(), scratch.response.status());
@@ -283,7 +283,7 @@ impl Attempt<'_> {
         } else {
             self.slot.counts().answered_at.set(self.desk.shared().uptime.millis(now));
         }
-        let tunnel = method == Method::Connect && (200..=299).contains(&status);
+        let tunnel = (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
         let incoming = scratch.response.framing(method);
         let outgoing = self.outgoing(incoming);
         let stays = method != Method::Connect
@@ -304,12 +304,20 @@ impl Attempt<'_> {
 
     /// The final response's head. Interim ones are sent on.
     async fn response(&self, exchange: &mut Exchange<'_>, scratch: &mut Scratch, releases: u64) -> Result<Bytes, Failure> {
-        let limits = Limits::default();
-        for _ in 0..=MOST_INTERIMS {
+        let limits = self.reply_limits();
+        let mut interims = Interims::new(self.backend.pool.settings.timeouts.server);
+        if self.slot.server.door.is_relay() {
+            interims = interims.with_room();
+        }
+        scratch.response.set_may_switch(self.asked.head.upgrades());
+        loop {
             let late = || self.slot.until_released(releases, || self.has_others());
             let bytes = exchange.response(&mut scratch.response, &limits, late).await?;
             if !scratch.response.is_interim() {
                 return Ok(bytes);
+            }
+            if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
+                return Err(Failure { side: Side::Upstream, fault: malformed.into(), phase: exchange.phase() });
             }
             // RFC 9110 §15.2: a 1.0 client knows no interim responses.
             if self.asked.head.version() == Version::Http11 {
@@ -318,7 +326,25 @@ impl Attempt<'_> {
                 exchange.interim(&scratch.out).await?;
             }
         }
-        Err(Failure { side: Side::Upstream, fault: Fault::Malformed(Malformed::TooManyInterims), phase: exchange.phase() })
+    }
+
+    /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to us.
+    fn reply_limits(&self) -> Limits {
+        if self.slot.server.door.is_relay() {
+            return Limits::most();
+        }
+        let replies = &self.backend.pool.settings.replies;
+        // At most 96 KiB, by the schema.
+        Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
+    }
+
+    /// 101 is an answer only to who asked for that protocol.
+    fn check_switch(&self, response: &ResponseHead, bytes: &[u8], phase: Phase) -> Result<(), Failure> {
+        let asked = self.asked.view().upgrade();
+        if response.status() != 101 || asked.is_some_and(|protocol| response.view(bytes).switches_to(protocol)) {
+            return Ok(());
+        }
+        Err(Failure { side: Side::Upstream, fault: Malformed::SwitchingProtocols.into(), phase })
     }
 
     /// How long the server itself took, for whoever compares servers: what a node says it waited for an origin is not its own time, and how

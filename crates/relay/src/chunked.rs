@@ -1,7 +1,10 @@
 //! The chunked coding (RFC 9112 §7.1): a decoder that never buffers, and the few bytes that an encoder adds.
 //!
-//! The decoder sees every byte once and says which of them are payload. Whoever relays verbatim forwards everything it consumed; what is
-//! malformed is found before the message's last byte was consumed, so that the next hop never takes a bad body for a complete one.
+//! The decoder sees every byte once and says which of them are payload. What goes on in chunks goes on in our spelling ([`ChunkedRelay`]): what
+//! is in it already is not copied, and extensions, padding and trailers that nobody may merge stay behind. What is malformed is found before the
+//! message's last byte was consumed, so that the next hop never takes a bad body for a complete one.
+
+mod relayed;
 
 use std::ops::Range;
 
@@ -9,6 +12,8 @@ use crate::field::Field;
 use crate::head::lines::{is_tchar, is_text};
 use crate::hygiene;
 use crate::malformed::Malformed;
+
+pub use relayed::ChunkedRelay;
 
 /// Bytes of extensions in one body. They mean nothing to anybody we know, and cost the sender of tiny chunks nothing.
 const MAX_EXTENSION_BYTES: u32 = 4096;
@@ -45,19 +50,28 @@ pub struct Piece {
     pub done: bool,
 }
 
-/// What a call of [`ChunkedDecoder::advance`] consumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
-    /// So many bytes of the slice belong to the body; all of them unless it is done.
-    pub consumed: usize,
-    /// The body ended with the last byte consumed.
-    pub done: bool,
+/// How the lines around the chunks may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Dialect {
+    /// As the grammar says, without the leniencies that it allows: requests.
+    #[default]
+    Strict,
+    /// Responses: blanks behind a size and around extensions, blanks before the colon of a trailer, trailers that are dropped.
+    Response,
+    /// The same, and control characters in trailers.
+    Relaxed,
+    /// The same of a server all of whose lines end with LF alone.
+    BareLf,
 }
 
 /// Where the next byte belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Size,
+    /// Blanks behind a size.
+    SizeBlank,
+    /// After the `;` in a response: up to the line's end.
+    ExtensionText,
     /// After the `;`: a name must begin.
     ExtensionStart,
     ExtensionName,
@@ -74,6 +88,8 @@ enum State {
     /// At the beginning of a line of the trailer section.
     TrailerStart,
     TrailerName,
+    /// Blanks behind a trailer's name.
+    TrailerBlank,
     TrailerValue,
     TrailerLf,
     EndLf,
@@ -84,6 +100,9 @@ enum State {
 #[derive(Debug, Clone)]
 pub struct ChunkedDecoder {
     state: State,
+    dialect: Dialect,
+    /// The trailer field that is being read stays behind.
+    dropping: bool,
     /// Digits of the size read so far.
     digits: u8,
     name_len: u8,
@@ -95,17 +114,13 @@ pub struct ChunkedDecoder {
     name: [u8; LONGEST_KNOWN_NAME],
 }
 
-impl Default for ChunkedDecoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl ChunkedDecoder {
     /// At the beginning of a body.
-    pub const fn new() -> Self {
+    pub const fn new(dialect: Dialect) -> Self {
         Self {
             state: State::Size,
+            dialect,
+            dropping: false,
             digits: 0,
             name_len: 0,
             remaining: 0,
@@ -133,15 +148,6 @@ impl ChunkedDecoder {
         Ok(Piece { consumed: payload.end, payload, done: self.is_done() })
     }
 
-    /// Consumes as much as belongs to the body: for relaying it as it is.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<Advance, Malformed> {
-        let mut consumed = 0;
-        while consumed < bytes.len() && !self.is_done() {
-            consumed += self.next(&bytes[consumed..])?.consumed;
-        }
-        Ok(Advance { consumed, done: self.is_done() })
-    }
-
     /// Takes up to `available` bytes of payload.
     fn take(&mut self, available: usize) -> usize {
         let taken = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available);
@@ -154,7 +160,8 @@ impl ChunkedDecoder {
 
     fn step(&mut self, byte: u8) -> Result<(), Malformed> {
         self.state = match self.state {
-            State::Size => self.size(byte)?,
+            State::Size | State::SizeBlank => self.size(byte)?,
+            State::ExtensionText => self.extension_text(byte)?,
             State::ExtensionStart
             | State::ExtensionName
             | State::ExtensionValueStart
@@ -163,10 +170,11 @@ impl ChunkedDecoder {
             | State::QuotedPair
             | State::QuotedEnd => self.extension(byte)?,
             State::SizeLf if byte == b'\n' => self.begin_chunk(),
-            State::DataCr if byte == b'\r' => State::DataLf,
+            State::DataCr if byte == b'\r' && !self.ends_with_bare_lf() => State::DataLf,
+            State::DataCr if byte == b'\n' && self.ends_with_bare_lf() => State::Size,
             State::DataLf if byte == b'\n' => State::Size,
             State::DataCr | State::DataLf => return Err(Malformed::ChunkData),
-            State::TrailerStart | State::TrailerName | State::TrailerValue => self.trailer(byte)?,
+            State::TrailerStart | State::TrailerName | State::TrailerBlank | State::TrailerValue => self.trailer(byte)?,
             State::TrailerLf if byte == b'\n' => State::TrailerStart,
             State::EndLf if byte == b'\n' => State::Done,
             State::SizeLf | State::TrailerLf | State::EndLf => return Err(Malformed::BareCr),
@@ -175,30 +183,60 @@ impl ChunkedDecoder {
         Ok(())
     }
 
+    fn ends_with_bare_lf(&self) -> bool {
+        self.dialect == Dialect::BareLf
+    }
+
+    /// What follows at the end of a line: where the sender ends its lines with LF alone, it does so everywhere.
+    fn line_end(&mut self, byte: u8, after_cr: State) -> Result<State, Malformed> {
+        match (byte, self.ends_with_bare_lf()) {
+            (b'\r', false) => Ok(after_cr),
+            (b'\n', true) => Ok(match after_cr {
+                State::SizeLf => self.begin_chunk(),
+                State::TrailerLf => State::TrailerStart,
+                _ => State::Done,
+            }),
+            (b'\r', true) => Err(Malformed::BareCr),
+            _ => Err(Malformed::BareLf),
+        }
+    }
+
     fn size(&mut self, byte: u8) -> Result<State, Malformed> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
-            b'\r' if self.digits > 0 => return Ok(State::SizeLf),
-            b';' if self.digits > 0 => return Ok(State::ExtensionStart),
-            b'\n' if self.digits > 0 => return Err(Malformed::BareLf),
+            b'\r' | b'\n' if self.digits > 0 => return self.line_end(byte, State::SizeLf),
+            b';' if self.digits > 0 && self.dialect == Dialect::Strict => return Ok(State::ExtensionStart),
+            b';' if self.digits > 0 => return Ok(State::ExtensionText),
+            b' ' | b'\t' if self.digits > 0 && self.dialect != Dialect::Strict => return self.extension_byte(State::SizeBlank),
             _ => return Err(Malformed::ChunkSize),
         };
         self.digits += 1;
-        if self.digits > MAX_SIZE_DIGITS || self.remaining >= 1 << 59 {
+        if self.state == State::SizeBlank || self.digits > MAX_SIZE_DIGITS || self.remaining >= 1 << 59 {
             return Err(Malformed::ChunkSize);
         }
         self.remaining = self.remaining << 4 | u64::from(digit);
         Ok(State::Size)
     }
 
+    fn extension_byte(&mut self, next: State) -> Result<State, Malformed> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(Malformed::ChunkExtensionTooLong) } else { Ok(next) }
+    }
+
+    /// Of a response. It stays behind, and no recipient ends the line elsewhere: what it says does not matter.
+    fn extension_text(&mut self, byte: u8) -> Result<State, Malformed> {
+        match self.extension_byte(State::ExtensionText)? {
+            next if is_text(byte) => Ok(next),
+            _ if matches!(byte, b'\r' | b'\n') => self.line_end(byte, State::SizeLf),
+            _ => Err(Malformed::ChunkExtension),
+        }
+    }
+
     /// `*( ";" token [ "=" ( token / quoted-string ) ] )`, without the "bad white space" that RFC 9112 §7.1.1 lets a recipient tolerate.
     fn extension(&mut self, byte: u8) -> Result<State, Malformed> {
-        self.extension_bytes += 1;
-        if self.extension_bytes > MAX_EXTENSION_BYTES {
-            return Err(Malformed::ChunkExtensionTooLong);
-        }
+        self.extension_byte(self.state)?;
         match (self.state, byte) {
             (State::ExtensionStart | State::ExtensionName, byte) if is_tchar(byte) => Ok(State::ExtensionName),
             (State::ExtensionValueStart | State::ExtensionValue, byte) if is_tchar(byte) => Ok(State::ExtensionValue),
@@ -224,8 +262,9 @@ impl ChunkedDecoder {
         if self.trailer_bytes > MAX_TRAILER_BYTES {
             return Err(Malformed::TrailerTooLarge);
         }
+        let strict = self.dialect == Dialect::Strict;
         match (self.state, byte) {
-            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::TrailerStart, b'\r' | b'\n') => self.line_end(byte, State::EndLf),
             (State::TrailerStart, b' ' | b'\t') => Err(Malformed::ObsFold),
             (State::TrailerStart, b':') => Err(Malformed::EmptyFieldName),
             (State::TrailerStart, byte) if is_tchar(byte) => {
@@ -233,11 +272,13 @@ impl ChunkedDecoder {
                 self.name_byte(byte)
             }
             (State::TrailerName, byte) if is_tchar(byte) => self.name_byte(byte),
-            (State::TrailerName, b':') => self.name_complete(),
+            (State::TrailerName | State::TrailerBlank, b':') => self.name_complete(),
+            (State::TrailerName | State::TrailerBlank, b' ' | b'\t') if !strict => Ok(State::TrailerBlank),
             (State::TrailerName, b' ' | b'\t') => Err(Malformed::SpaceBeforeColon),
-            (State::TrailerName, b'\r') => Err(Malformed::NoColon),
+            (State::TrailerName | State::TrailerBlank, b'\r') => Err(Malformed::NoColon),
             (State::TrailerValue, byte) if is_text(byte) => Ok(State::TrailerValue),
-            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, b'\r' | b'\n') => self.line_end(byte, State::TrailerLf),
+            (State::TrailerValue, _) if matches!(self.dialect, Dialect::Relaxed | Dialect::BareLf) => Ok(State::TrailerValue),
             (_, b'\n') => Err(Malformed::BareLf),
             (_, 0) => Err(Malformed::Nul),
             (State::TrailerValue, _) => Err(Malformed::ControlCharacter),
@@ -253,9 +294,13 @@ impl ChunkedDecoder {
         Ok(State::TrailerName)
     }
 
-    fn name_complete(&self) -> Result<State, Malformed> {
-        let known = self.name.get(..usize::from(self.name_len)).map_or(Field::Other, Field::classify);
-        if hygiene::FORBIDDEN_TRAILERS.contains(known) { Err(Malformed::ForbiddenTrailer) } else { Ok(State::TrailerValue) }
+    fn name_complete(&mut self) -> Result<State, Malformed> {
+        let begin = &self.name[..usize::from(self.name_len).min(LONGEST_KNOWN_NAME)];
+        // The beginning is enough: a name of this length is none that is known, whatever follows.
+        self.dropping = self.dialect != Dialect::Strict && !hygiene::may_trail(begin);
+        let known = if usize::from(self.name_len) <= LONGEST_KNOWN_NAME { Field::classify(begin) } else { Field::Other };
+        let refused = self.dialect == Dialect::Strict && hygiene::FORBIDDEN_TRAILERS.contains(known);
+        if refused { Err(Malformed::ForbiddenTrailer) } else { Ok(State::TrailerValue) }
     }
 }
 
@@ -268,8 +313,8 @@ mod tests {
     /// Payload, bytes consumed, done.
     type Decoded = Result<(Vec<u8>, usize, bool), Malformed>;
 
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
-        let (mut decoder, mut payload, mut total) = (ChunkedDecoder::new(), Vec::new(), 0);
+    fn decode_as<'a>(dialect: Dialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+        let (mut decoder, mut payload, mut total) = (ChunkedDecoder::new(dialect), Vec::new(), 0);
         for bytes in pieces {
             let mut at = 0;
             while at < bytes.len() && !decoder.is_done() {
@@ -284,12 +329,8 @@ mod tests {
         Ok((payload, total, decoder.is_done()))
     }
 
-    fn advance<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(usize, bool), Malformed> {
-        let (mut decoder, mut total) = (ChunkedDecoder::new(), 0);
-        for bytes in pieces {
-            total += decoder.advance(bytes)?.consumed;
-        }
-        Ok((total, decoder.is_done()))
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+        decode_as(Dialect::Strict, pieces)
     }
 
     #[test]
@@ -388,8 +429,83 @@ mod tests {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]);
             assert_eq!(decode([*bytes]), Err(*reason), "{shown}");
             assert_eq!(decode(bytes.chunks(1)), Err(*reason), "{shown}, byte by byte");
-            assert_eq!(advance([*bytes]), Err(*reason), "{shown}, verbatim");
+            assert_eq!(relay_as(Dialect::Strict, [*bytes]), Err(*reason), "{shown}, relayed");
+            assert_eq!(relay_as(Dialect::Strict, bytes.chunks(1)), Err(*reason), "{shown}, relayed byte by byte");
         }
+    }
+
+    /// What goes on, and how many bytes were consumed.
+    fn relay_as<'a>(dialect: Dialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(Vec<u8>, usize), Malformed> {
+        let (mut relay, mut out, mut total) = (ChunkedRelay::new(dialect), Vec::new(), 0);
+        for bytes in pieces {
+            let mut at = 0;
+            while at < bytes.len() && !relay.is_done() {
+                let passed = relay.pass(&bytes[at..])?;
+                out.extend_from_slice(&bytes[at..at + passed]);
+                at += passed;
+                let rewritten = relay.rewrite(&bytes[at..], &mut out)?;
+                assert!(passed + rewritten > 0 || at == bytes.len() || relay.is_done());
+                at += rewritten;
+            }
+            total += at;
+        }
+        Ok((out, total))
+    }
+
+    /// What only a response may hold.
+    #[test]
+    fn accepted_of_responses() {
+        use Dialect::{BareLf, Relaxed, Response};
+        /// How it is read, what comes, its payload, what goes on.
+        type Row = (Dialect, &'static [u8], &'static [u8], &'static [u8]);
+        let cases: &[Row] = &[
+            (Response, b"5  \r\nhello\r\n0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+            (Response, b"5\t;a=b\r\nhello\r\n0 \r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+            (Response, b"5;\r\nhello\r\n000 ; x = \"y\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+            (Response, b"0005\r\nhello\r\n0\r\nExpires: 0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
+            (
+                Response,
+                b"5\r\nhello\r\n0\r\nX-Sum : 1\r\nContent-Length: 3\r\nSet-Cookie: a\r\nContent-Disposition: x\r\nContent-Digest:y\r\n\r\n",
+                b"hello",
+                b"5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Digest: y\r\n\r\n",
+            ),
+            (Relaxed, b"1\r\nx\r\n0\r\nX: a\0b\x01\r\n\r\n", b"x", b"1\r\nx\r\n0\r\nX: a b \r\n\r\n"),
+            (BareLf, b"5\nhello\n1;a\nx\n0\nX: y\n\n", b"hellox", b"5\r\nhello\r\n1\r\nx\r\n0\r\nX: y\r\n\r\n"),
+        ];
+        for (dialect, bytes, payload, relayed) in cases {
+            let shown = String::from_utf8_lossy(bytes);
+            for pieces in [vec![*bytes], bytes.chunks(1).collect()] {
+                assert_eq!(decode_as(*dialect, pieces.iter().copied()), Ok((payload.to_vec(), bytes.len(), true)), "{shown}");
+                let (out, consumed) = relay_as(*dialect, pieces).expect(&shown);
+                assert_eq!((String::from_utf8_lossy(&out), consumed), (String::from_utf8_lossy(relayed), bytes.len()), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn refused_of_responses() {
+        use Malformed as M;
+        for (dialect, bytes, reason) in [
+            (Dialect::Response, " 5\r\n", M::ChunkSize),
+            (Dialect::Response, "5 5\r\n", M::ChunkSize),
+            (Dialect::Response, "5 \nhello", M::BareLf),
+            (Dialect::Relaxed, "5\nhello", M::BareLf),
+            (Dialect::Relaxed, "5;a\nhello", M::BareLf),
+            (Dialect::Relaxed, "5;a\0\r\n", M::ChunkExtension),
+            (Dialect::Response, "0\r\nX: a\0\r\n", M::Nul),
+            (Dialect::Relaxed, "0\r\nX: a\n\r\n", M::BareLf),
+            (Dialect::Relaxed, "0\r\nX: a\r\n b\r\n", M::ObsFold),
+            (Dialect::Relaxed, "0\r\nX\r\n", M::NoColon),
+            (Dialect::BareLf, "5\r\nhello", M::BareCr),
+            (Dialect::BareLf, "5\nhello\r\n", M::ChunkData),
+            (Dialect::BareLf, "0\nX: a\r\n", M::BareCr),
+            (Dialect::BareLf, "0\n\r\n", M::BareCr),
+        ] {
+            assert_eq!(decode_as(dialect, [bytes.as_bytes()]), Err(reason), "{dialect:?} {bytes:?}");
+            assert_eq!(relay_as(dialect, bytes.as_bytes().chunks(1)), Err(reason), "{dialect:?} {bytes:?}");
+        }
+        let padded = format!("5{}\r\n", " ".repeat(5000));
+        assert_eq!(decode_as(Dialect::Response, [padded.as_bytes()]), Err(M::ChunkExtensionTooLong));
     }
 
     /// Chunked bodies, whole and damaged, and noise made of the characters that matter.
@@ -406,7 +522,7 @@ mod tests {
             wire.extend_from_slice(format!("0\r\n{trailer}\r\nrest").as_bytes());
             wire
         });
-        let noise = proptest::collection::vec(proptest::sample::select(b"0015aF;=\"\\\r\n\r\n: x\0".to_vec()), 0..40);
+        let noise = proptest::collection::vec(proptest::sample::select(b"0015aF;=\"\\\r\n\r\n\n: x\0".to_vec()), 0..40);
         prop_oneof![body, noise]
     }
 
@@ -420,7 +536,16 @@ mod tests {
             let whole = decode([&wire[..]]);
             prop_assert_eq!(decode(pieces.iter().copied()), whole.clone());
             prop_assert_eq!(decode(wire.chunks(1)), whole.clone());
-            prop_assert_eq!(advance(pieces), whole.map(|(_, consumed, done)| (consumed, done)));
+            for dialect in [Dialect::Strict, Dialect::Response, Dialect::Relaxed, Dialect::BareLf] {
+                let whole = decode_as(dialect, [&wire[..]]);
+                let relayed = relay_as(dialect, pieces.iter().copied());
+                prop_assert_eq!(relay_as(dialect, wire.chunks(1)).map(|(_, consumed)| consumed), relayed.clone().map(|(_, consumed)| consumed));
+                prop_assert_eq!(relayed.clone().map(|(_, consumed)| consumed), whole.clone().map(|(_, consumed, _)| consumed));
+                if let (Ok((out, _)), Ok((payload, _, true))) = (relayed, whole) {
+                    // The next hop reads the same, without any leniency.
+                    prop_assert_eq!(decode([&out[..]]), Ok((payload, out.len(), true)));
+                }
+            }
         }
 
         #[test]

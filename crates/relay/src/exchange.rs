@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::upload::{REPLAY_LIMIT, Upload};
+use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::head::{Limits, ResponseHead};
@@ -91,12 +92,18 @@ pub struct Exchange<'a> {
     upload: &'a mut Upload,
     deadlines: &'a Deadlines,
     phase: Phase,
+    dialect: Dialect,
 }
 
 impl<'a> Exchange<'a> {
     /// An attempt that has not begun. The upload has been [rewound](Upload::rewind) if there was an attempt before.
     pub fn new(client: &'a mut Stream, upstream: &'a mut Stream, upload: &'a mut Upload, deadlines: &'a Deadlines) -> Self {
-        Self { client, upstream, upload, deadlines, phase: Phase::NothingWritten }
+        Self { client, upstream, upload, deadlines, phase: Phase::NothingWritten, dialect: Dialect::Response }
+    }
+
+    /// How the chunks of the response may be written, where its head was read elsewhere: [`ResponseHead::dialect`].
+    pub fn set_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// How far the attempt has come.
@@ -182,7 +189,7 @@ impl<'a> Exchange<'a> {
     /// [`Failure`] of either side.
     pub async fn finish(&mut self, head: &[u8], incoming: BodyFraming, outgoing: BodyFraming) -> Result<Done, Failure> {
         self.hold(incoming).await?;
-        let mut download = Download::new(head, incoming, outgoing, self.client.worker().pipes());
+        let mut download = Download::new(head, (incoming, self.dialect), outgoing, self.client.worker().pipes());
         poll_fn(|cx| {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));

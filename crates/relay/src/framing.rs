@@ -1,4 +1,4 @@
-//! Where a message's body ends: RFC 9112 §6, without its leniencies.
+//! Where a message's body ends: RFC 9112 §6. A request has one reading or none; a response is read where all who read it at all read it alike.
 
 use crate::field::Field;
 use crate::head::{Lines, Version};
@@ -35,8 +35,8 @@ pub(crate) enum Declared {
     Chunked,
 }
 
-/// Reads Content-Length and Transfer-Encoding. Anything that two recipients could read differently is an error.
-pub(crate) fn declared(lines: Lines<'_>, version: Version) -> Result<Declared, Malformed> {
+/// What the framing fields of a request say. Anything that two recipients could read differently is an error.
+pub(crate) fn declared_by_request(lines: Lines<'_>, version: Version) -> Result<Declared, Malformed> {
     let has_length = lines.has(Field::ContentLength);
     if lines.has(Field::TransferEncoding) {
         if has_length {
@@ -45,13 +45,57 @@ pub(crate) fn declared(lines: Lines<'_>, version: Version) -> Result<Declared, M
         if version == Version::Http10 {
             return Err(Malformed::CodingOnOldVersion);
         }
-        let coding = sole(lines, Field::TransferEncoding, Malformed::SeveralTransferEncodings)?;
-        return if coding.eq_ignore_ascii_case(b"chunked") { Ok(Declared::Chunked) } else { Err(Malformed::TransferCoding) };
+        return chunked(lines);
     }
     if !has_length {
         return Ok(Declared::Nothing);
     }
-    content_length(sole(lines, Field::ContentLength, Malformed::SeveralContentLengths)?).map(Declared::Length)
+    length(sole(lines, Field::ContentLength, Malformed::SeveralContentLengths)?).map(Declared::Length)
+}
+
+/// What the framing fields of a response say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub(crate) declared: Declared,
+    /// It could not have been said more plainly. Otherwise the connection ends after it.
+    pub(crate) plainly: bool,
+}
+
+/// Reads the framing fields of a response (RFC 9112 §6.3): where it ends is never in doubt, or it is an error. `relaxed` lets pass what a
+/// server should not have written and everybody reads alike, as the coding overrides the length.
+pub(crate) fn declared_by_response(lines: Lines<'_>, version: Version, status: u16, relaxed: bool) -> Result<Stated, Malformed> {
+    let (has_length, has_coding) = (lines.has(Field::ContentLength), lines.has(Field::TransferEncoding));
+    if !has_length && !has_coding {
+        return Ok(Stated { declared: Declared::Nothing, plainly: true });
+    }
+    // These end with the head, whatever they announce. What their sender thinks that follows is nobody's next response.
+    match status {
+        100..=199 | 204 => {
+            let plainly = !has_coding && lengths(lines) == Ok(0);
+            return Ok(Stated { declared: Declared::Nothing, plainly });
+        }
+        304 => {
+            let length = lengths(lines).ok().filter(|_| has_length && !has_coding);
+            return Ok(Stated { declared: length.map_or(Declared::Nothing, Declared::Length), plainly: length.is_some() });
+        }
+        _ => {}
+    }
+    if !has_coding {
+        return Ok(Stated { declared: Declared::Length(lengths(lines)?), plainly: true });
+    }
+    if has_length && !relaxed {
+        return Err(Malformed::LengthAndCoding);
+    }
+    if version == Version::Http10 && !relaxed {
+        return Err(Malformed::CodingOnOldVersion);
+    }
+    Ok(Stated { declared: chunked(lines)?, plainly: !has_length && version == Version::Http11 })
+}
+
+/// The one coding that there may be.
+fn chunked(lines: Lines<'_>) -> Result<Declared, Malformed> {
+    let coding = sole(lines, Field::TransferEncoding, Malformed::SeveralTransferEncodings)?;
+    if coding.eq_ignore_ascii_case(b"chunked") { Ok(Declared::Chunked) } else { Err(Malformed::TransferCoding) }
 }
 
 /// The value of a field that may occur once.
@@ -61,10 +105,26 @@ fn sole<'a>(lines: Lines<'a>, field: Field, several: Malformed) -> Result<&'a [u
     if values.next().is_some() { Err(several) } else { Ok(first) }
 }
 
-/// Only digits, no padding (some recipients read a leading zero as octal), at most 18 of them (far below 2^63).
-fn content_length(value: &[u8]) -> Result<u64, Malformed> {
-    let padded = value.len() > 1 && value[0] == b'0';
-    if value.is_empty() || value.len() > 18 || padded || !value.iter().all(u8::is_ascii_digit) {
+/// The one length that all Content-Length fields of a response say, each of which may be a list (RFC 9110 §8.6).
+fn lengths(lines: Lines<'_>) -> Result<u64, Malformed> {
+    let mut members = lines.all(Field::ContentLength).flat_map(|value| value.split(|byte| *byte == b',')).map(blanks_trimmed);
+    let first = length(members.next().unwrap_or_default())?;
+    for other in members {
+        if length(other)? != first {
+            return Err(Malformed::SeveralContentLengths);
+        }
+    }
+    Ok(first)
+}
+
+fn blanks_trimmed(text: &[u8]) -> &[u8] {
+    text.trim_ascii()
+}
+
+/// Only digits, at most 18 of them that count (far below 2^63). All read them as decimal, zeros in front of them included.
+fn length(value: &[u8]) -> Result<u64, Malformed> {
+    let zeros = value.iter().take_while(|digit| **digit == b'0').count();
+    if value.is_empty() || value.len() - zeros > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Malformed::ContentLength);
     }
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
@@ -79,14 +139,6 @@ pub(crate) fn of_request(declared: Declared, method: Method) -> Result<BodyFrami
         (_, Method::Connect | Method::Trace) => Err(Malformed::UnexpectedBody),
         (Declared::Length(length), _) => Ok(BodyFraming::Length(length)),
         (Declared::Chunked, _) => Ok(BodyFraming::Chunked),
-    }
-}
-
-/// Refuses bodies announced where none may be (RFC 9112 §6.1 and §6.2): the sender may mean to send them.
-pub(crate) fn check_response(declared: Declared, status: u16) -> Result<(), Malformed> {
-    match (status, declared) {
-        (100..=199 | 204, Declared::Chunked | Declared::Length(1..)) => Err(Malformed::UnexpectedBody),
-        _ => Ok(()),
     }
 }
 

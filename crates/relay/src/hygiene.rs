@@ -5,7 +5,8 @@
 
 use crate::field::{Field, FieldSet};
 
-/// Meant for one connection, by definition. `TE` and `Upgrade` go too: what they ask for is not forwarded, the request proceeds without.
+/// Meant for one connection, by definition. `TE` goes too: what it asks for is not forwarded. An `Upgrade` that is forwarded is written anew
+/// ([`crate::rewrite::HeadWriter::upgrade`]); without it the request proceeds.
 pub const HOP_BY_HOP: FieldSet =
     FieldSet::of(&[Field::Connection, Field::ProxyConnection, Field::KeepAlive, Field::Te, Field::Upgrade, Field::Http2Settings]);
 
@@ -75,7 +76,7 @@ pub const NEVER_NOMINATED: FieldSet = FieldSet::of(&[
     Field::Cookie,
 ]);
 
-/// What no trailer section may hold, because it decides framing, routing, identity or handling of what went before (RFC 9110 §6.5.1).
+/// What no trailer section of a request may hold, because it decides framing, routing, identity or handling of what went before (RFC 9110 §6.5.1).
 pub const FORBIDDEN_TRAILERS: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CREDENTIALS).union(FieldSet::of(&[
     Field::Host,
     Field::ContentLength,
@@ -103,3 +104,29 @@ pub const FORBIDDEN_TRAILERS: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CRED
     Field::ContentEncoding,
     Field::Location,
 ]));
+
+/// What is dropped from the trailer section of a response: what a recipient must not merge into the head, as it decides framing, routing, identity,
+/// handling or format of what went before.
+const DROPPED_TRAILERS: FieldSet = FORBIDDEN_TRAILERS.union(FieldSet::of(&[
+    Field::Date,
+    Field::RetryAfter,
+    Field::Warning,
+    Field::Allow,
+    Field::AcceptRanges,
+    Field::IfMatch,
+    Field::IfNoneMatch,
+    Field::IfModifiedSince,
+    Field::IfUnmodifiedSince,
+    Field::IfRange,
+    Field::ShoalRequestId,
+    Field::ProxyStatus,
+    Field::SurrogateControl,
+    Field::CdnCacheControl,
+]));
+
+/// Whether a field of a response's trailer section goes on. Of the fields that describe the content, only its digests are known at its end.
+pub fn may_trail(name: &[u8]) -> bool {
+    let describes = name.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case(b"content-"));
+    let digest = [&b"content-digest"[..], b"content-md5"].iter().any(|it| name.eq_ignore_ascii_case(it));
+    !DROPPED_TRAILERS.contains(Field::classify(name)) && (!describes || digest)
+}

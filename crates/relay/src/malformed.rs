@@ -48,8 +48,8 @@ pub enum Malformed {
     /// The version is not `HTTP/DIGIT.DIGIT` in upper case.
     #[error("bad version")]
     VersionSyntax,
-    /// A version that is neither 1.0 nor 1.1, the HTTP/2 preface among them.
-    #[error("version is neither 1.0 nor 1.1")]
+    /// A version that is not HTTP/1, the HTTP/2 preface among them.
+    #[error("version is not HTTP/1")]
     Version,
     /// Not `version SP status SP reason`.
     #[error("bad status line")]
@@ -63,7 +63,7 @@ pub enum Malformed {
     /// A field line that begins with a colon.
     #[error("empty field name")]
     EmptyFieldName,
-    /// White space between field name and colon.
+    /// White space between field name and colon of a request.
     #[error("white space before the colon")]
     SpaceBeforeColon,
     /// A field name that is not a token.
@@ -96,10 +96,10 @@ pub enum Malformed {
     /// Host is not `host[:port]`.
     #[error("bad Host field")]
     BadHost,
-    /// Content-Length is empty, signed, a list, padded, or too large.
+    /// Content-Length is empty, signed, too large, or a list in a request.
     #[error("bad Content-Length")]
     ContentLength,
-    /// More than one Content-Length, equal ones included.
+    /// More than one Content-Length; in a response, different ones.
     #[error("several Content-Length fields")]
     SeveralContentLengths,
     /// Content-Length together with Transfer-Encoding.
@@ -114,14 +114,14 @@ pub enum Malformed {
     /// Transfer-Encoding in an HTTP/1.0 message.
     #[error("Transfer-Encoding on HTTP/1.0")]
     CodingOnOldVersion,
-    /// A body where none may be: CONNECT, TRACE, 1xx, 204.
+    /// A body where none may be: CONNECT, TRACE.
     #[error("a body where none may be")]
     UnexpectedBody,
-    /// 101, although Upgrade is never forwarded.
+    /// 101 that was not asked for, or to another protocol.
     #[error("protocol switched without being asked")]
     SwitchingProtocols,
-    /// More interim responses than any honest server sends before its final one.
-    #[error("too many interim responses")]
+    /// More bytes of interim responses than any honest server sends before its final one, or for longer.
+    #[error("interim responses without end")]
     TooManyInterims,
     /// A chunk size that is not 1 to 16 hexadecimal digits, or exceeds 2^63 - 1.
     #[error("bad chunk size")]

@@ -63,7 +63,8 @@ impl<'o> HeadWriter<'o> {
         out.push(b' ');
         push_target(out, request, form);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host = request.target_authority().map(str::as_bytes);
+        let plain = if request.has_odd_authority() { request.authority().map(|authority| authority.plainly()) } else { None };
+        let host = plain.as_deref().or_else(|| request.target_authority()).map(str::as_bytes);
         let framing = match body {
             BodyFields::AsReceived => request.framing(),
             BodyFields::Set(framing) => framing,
@@ -215,6 +216,12 @@ impl<'o> HeadWriter<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Adds Upgrade, and Connection that nominates it: the next hop is asked for another protocol, or told that it is spoken from here on.
+    pub fn upgrade(&mut self, protocol: &[u8]) {
+        self.out.extend_from_slice(b"Connection: upgrade\r\n");
+        self.field("Upgrade", protocol);
+    }
+
     /// Adds Connection, if there is something to say.
     pub fn connection(&mut self, persistence: Persistence) {
         self.out.extend_from_slice(match persistence {
@@ -259,7 +266,8 @@ fn frame(head: &[u8], line: &HeaderLine<'_>, framing: BodyFraming, framed: &mut 
     }
     *framed = true;
     let value_at = line.start + line.name.len() + 2;
-    let plain = head.get(value_at - 2..value_at) == Some(b": ") && line.end == value_at + line.value.len() + 2;
+    let padded = line.value.len() > 1 && line.value.first() == Some(&b'0');
+    let plain = !padded && head.get(value_at - 2..value_at) == Some(b": ") && line.end == value_at + line.value.len() + 2;
     let same = match framing {
         BodyFraming::Length(length) => decimal(line.value) == Some(length),
         _ => line.value == b"chunked",
@@ -291,7 +299,20 @@ fn push_target(out: &mut Vec<u8>, request: Request<'_>, form: LineForm) {
             }
             out.extend_from_slice(path.as_bytes());
         }
-        _ => out.extend_from_slice(request.target_text().as_bytes()),
+        _ => push_whole_target(out, request),
+    }
+}
+
+/// The target as received, but for a port that is not in the plain spelling.
+fn push_whole_target(out: &mut Vec<u8>, request: Request<'_>) {
+    let around = if request.has_odd_authority() { request.around_authority() } else { None };
+    match around.zip(request.authority()) {
+        Some(((before, after), authority)) => {
+            out.extend_from_slice(before.as_bytes());
+            out.extend_from_slice(authority.plainly().as_bytes());
+            out.extend_from_slice(after.as_bytes());
+        }
+        None => out.extend_from_slice(request.target_text().as_bytes()),
     }
 }
 

@@ -38,6 +38,8 @@ struct Inner {
     opened: Instant,
     /// Messages exchanged, counted by whoever uses the connection.
     uses: u32,
+    /// The peer sent a response after which nothing may follow.
+    sloppy: bool,
 }
 
 /// A timer that is armed at the first wait and stays armed until there is progress.
@@ -89,6 +91,7 @@ impl Stream {
             sent: 0,
             opened: Instant::now(),
             uses: 0,
+            sloppy: false,
         }))
     }
 
@@ -156,6 +159,11 @@ impl Stream {
         self.0.uses = self.0.uses.saturating_add(1);
     }
 
+    /// A response came from the peer after which its next one could begin elsewhere than we think: this connection is not used again.
+    pub(crate) fn note_sloppy(&mut self, sloppy: bool) {
+        self.0.sloppy |= sloppy;
+    }
+
     /// The peer's address.
     ///
     /// # Errors
@@ -207,7 +215,7 @@ impl Stream {
     pub fn looks_dead(&self) -> bool {
         let mut byte = [0];
         // Without readiness this is answered from memory.
-        self.0.ended || !self.0.input.is_empty() || !is_would_block(&self.0.tcp.try_read(&mut byte))
+        self.0.ended || self.0.sloppy || !self.0.input.is_empty() || !is_would_block(&self.0.tcp.try_read(&mut byte))
     }
 
     /// As [`looks_dead`](Self::looks_dead), asking the kernel: for what cannot be sent twice.

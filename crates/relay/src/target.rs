@@ -104,15 +104,15 @@ fn is_scheme(text: &str) -> bool {
 pub struct Authority<'a> {
     /// The host.
     pub host: Host<'a>,
-    /// The port, if one is written; never 0.
+    /// The port, if one is written; never 0. (Zeros in front of it are not in the way.)
     pub port: Option<u16>,
     /// All of it, as received.
     pub text: &'a str,
 }
 
 impl<'a> Authority<'a> {
-    /// `None` if this is not one: user information, an empty or zero or padded port, a name that is none, a number that some resolvers
-    /// take for an address.
+    /// `None` if this is not one: user information, a port that is zero or none, a name that is none, a number that some resolvers take for
+    /// an address. An empty port is the scheme's (RFC 3986 §3.2.3), and zeros in front of one mean nothing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -127,19 +127,41 @@ impl<'a> Authority<'a> {
             }
         };
         let port = match port {
+            Some("") | None => None,
             Some(digits) => Some(parse_port(digits)?),
-            None => None,
         };
         Some(Self { host, port, text })
     }
+
+    /// Whether the port is written as we would write it.
+    pub fn is_plain(&self) -> bool {
+        let text = self.text.as_bytes();
+        let Some(port) = self.port else { return text.last() != Some(&b':') };
+        let digits = port.checked_ilog10().unwrap_or_default() as usize + 1;
+        text.len().checked_sub(digits + 1).is_some_and(|colon| text[colon] == b':')
+    }
+
+    /// The host as received, in brackets where it is an IPv6 address.
+    pub fn host_text(&self) -> &'a str {
+        let colon = self.text.rfind(':').filter(|at| !self.text[*at..].contains(']'));
+        colon.map_or(self.text, |at| &self.text[..at])
+    }
+
+    /// The same in the plain spelling: the host as received, and its port in decimal if there is one.
+    pub fn plainly(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host_text()),
+            None => self.host_text().to_owned(),
+        }
+    }
 }
 
-/// 1 to 65535, in decimal, without padding.
+/// 1 to 65535, in decimal.
 fn parse_port(digits: &str) -> Option<u16> {
-    if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok()
+    digits.trim_start_matches('0').parse().ok()
 }
 
 /// The host of an authority.
@@ -216,6 +238,11 @@ mod tests {
             ("127.0.0.1:65535", Host::V4(Ipv4Addr::LOCALHOST), Some(65535)),
             ("[::1]", Host::V6(Ipv6Addr::LOCALHOST), None),
             ("[::1]:443", Host::V6(Ipv6Addr::LOCALHOST), Some(443)),
+            ("a:", Host::Name("a"), None),
+            ("a:080", Host::Name("a"), Some(80)),
+            ("1.2.3.4:", Host::V4(Ipv4Addr::new(1, 2, 3, 4)), None),
+            ("[::1]:", Host::V6(Ipv6Addr::LOCALHOST), None),
+            ("[::1]:000443", Host::V6(Ipv6Addr::LOCALHOST), Some(443)),
         ];
         for (text, host, port) in accepted {
             assert_eq!(Authority::parse(text), Some(Authority { host, port, text }), "{text}");
@@ -224,10 +251,8 @@ mod tests {
             "",
             ":",
             ":80",
-            "a:",
             "a:0",
             "a:00",
-            "a:080",
             "a:+80",
             "a:-1",
             "a:65536",
@@ -254,7 +279,6 @@ mod tests {
             "::1]",
             "[::1]a",
             "[::1]80",
-            "[::1]:",
             "[]",
             "[1.2.3.4]",
             "[fe80::1%eth0]",
@@ -280,6 +304,24 @@ mod tests {
         assert_eq!(Authority::parse(&"a".repeat(64)), None);
         assert_eq!(Authority::parse(&"a.".repeat(128)), None);
         assert!(Authority::parse(&format!("{}a", "a.".repeat(126))).is_some());
+    }
+
+    #[test]
+    fn the_plain_spelling() {
+        for (text, plain) in [
+            ("a", "a"),
+            ("a:80", "a:80"),
+            ("a:", "a"),
+            ("A:0065535", "A:65535"),
+            ("[::1]", "[::1]"),
+            ("[::1]:", "[::1]"),
+            ("[::1]:01", "[::1]:1"),
+            ("a:10", "a:10"),
+            ("a:9", "a:9"),
+        ] {
+            let authority = Authority::parse(text).expect("an authority");
+            assert_eq!((authority.plainly().as_str(), authority.is_plain()), (plain, text == plain), "{text}");
+        }
     }
 
     #[test]

@@ -12,15 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use relay::{
-    body::BodyReader,
-    fault::Fault,
-    field::Field,
-    framing::BodyFraming,
-    head::{Limits, ResponseHead},
-    malformed::Malformed,
-    method::Method,
-    rewrite::BodyFields,
-    stream::Stream,
+    body::BodyReader, fault::Fault, field::Field, framing::BodyFraming, head::ResponseHead, interims::Interims, method::Method,
+    rewrite::BodyFields, stream::Stream,
 };
 use tokio::sync::oneshot;
 
@@ -28,6 +21,7 @@ use crate::{
     cache::{
         body::{Body, Reader},
         facts::{RequestFacts, ResponseFacts, Vary},
+        hints::Hints,
         object::{self, Object},
         policy::{self, Freshness, NotStored, Trouble},
         ticket::Ticket,
@@ -36,7 +30,7 @@ use crate::{
     config::Generation,
     node::{Local, unix_millis},
     record::Hierarchy,
-    relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reuse, write_request},
+    relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits, reuse, write_request},
     request::{Destination, Forwarded},
     respond::Failure,
     turn::Asked,
@@ -45,8 +39,6 @@ use crate::{
 
 /// How long a fill goes on that nobody reads any more.
 const ALONE: Duration = Duration::from_secs(30);
-/// Interim responses accepted before the final one.
-const MOST_INTERIMS: usize = 16;
 
 /// What a fill has to know.
 pub struct Order {
@@ -68,6 +60,8 @@ pub struct Order {
     pub forwarded: Forwarded,
     /// What is stored already, is not fit, and can be validated.
     pub stale: Option<Arc<Object>>,
+    /// Where interim responses go; none to a client that knows none.
+    pub hints: Option<Rc<Hints>>,
 }
 
 /// How the leader is answered.
@@ -146,26 +140,35 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
         let mut hop = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone()).await?;
         write_request(&mut out, &outgoing, hop.parent, conditions);
         let mut head = Box::new(ResponseHead::new());
+        let mut interims = Interims::new(deadlines.first_byte);
         let answer = async {
             hop.stream.write_all(&[&out], deadlines.write).await?;
-            final_head(&mut hop.stream, &mut head, deadlines.first_byte, deadlines.head).await
+            final_head(order, &mut hop.stream, &mut head, &mut interims).await
         };
         match answer.await {
             Ok(bytes) => return Ok((hop, head, bytes)),
-            Err(Fault::Closed | Fault::Reset) if hop.reused => from = From::New,
+            Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => from = From::New,
             Err(fault) => return Err(Failure::exchanging(&fault)),
         }
     }
 }
 
-async fn final_head(stream: &mut Stream, head: &mut ResponseHead, first_byte: Duration, rest: Duration) -> Result<Bytes, Fault> {
-    for _ in 0..MOST_INTERIMS {
-        let bytes = stream.read_response(head, &Limits::with_room(), first_byte, rest).await?;
+/// Interim responses before it are for whoever led the fill.
+async fn final_head(order: &Order, stream: &mut Stream, head: &mut ResponseHead, interims: &mut Interims) -> Result<Bytes, Fault> {
+    let deadlines = deadlines(&order.generation);
+    loop {
+        let bytes = stream.read_response(head, &reply_limits(&order.generation), deadlines.first_byte, deadlines.head).await?;
         if !head.is_interim() {
             return Ok(bytes);
         }
+        interims.admit(bytes.len(), Instant::now())?;
+        if let Some(hints) = &order.hints {
+            let mut hint = Vec::with_capacity(bytes.len() + 64);
+            let pseudonym = order.local.node.pseudonym.load();
+            begin_response(&mut hint, head.view(&bytes), BodyFields::AsReceived, &pseudonym).finish();
+            hints.put(hint);
+        }
     }
-    Err(Fault::Malformed(Malformed::TooManyInterims))
 }
 
 /// No answer: what is stale may do, and if not, everybody who waits gets the failure.
@@ -311,7 +314,7 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
     let most = order.generation.document.cache.max_object_size;
     let (store, body) = (order.local.node.store.clone(), filling.object.body.clone());
     let deadline = order.generation.document.timeouts.read;
-    let mut reader = BodyReader::new(head.framing(Method::Get));
+    let mut reader = BodyReader::new(head.framing(Method::Get), head.dialect());
     let mut retained = true;
     let mut alone_since: Option<Instant> = None;
     let before = hop.stream.received();

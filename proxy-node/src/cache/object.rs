@@ -133,7 +133,7 @@ pub fn refreshed(stored: &[u8], answer: &[u8]) -> Vec<u8> {
         head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
     }
-    let most = Limits::with_room();
+    let most = Limits::default();
     if head.len() > most.head || fields(&head).count() > most.fields { stored.to_vec() } else { head }
 }
 
@@ -151,11 +151,11 @@ mod tests {
     #[test]
     fn a_stored_head_does_not_grow_for_ever() {
         let mut head = b"HTTP/1.1 200 OK\r\nX: y\r\n".to_vec();
-        for round in 0..100 {
+        for round in 0..200 {
             let answer: String = (0..20).map(|field| format!("X-{round}-{field}: {}\r\n", "z".repeat(50))).collect();
             head = refreshed(&head, format!("HTTP/1.1 304 Not Modified\r\n{answer}").as_bytes());
         }
-        assert!(fields(&head).count() <= Limits::with_room().fields && fields(&head).any(|(name, _)| name == b"X"));
+        assert!(fields(&head).count() <= Limits::default().fields && fields(&head).any(|(name, _)| name == b"X"));
     }
 
     #[test]

@@ -120,6 +120,15 @@ fn what_the_doors_answer_themselves() {
     let proxy = Proxy::start();
     let health = proxy.raw(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET");
     assert_eq!((health.status, health.text().as_str()), (200, "ready\n"));
+    // As HAProxy asks by default, and as it is told to by many.
+    for line in ["OPTIONS / HTTP/1.0\r\n", "OPTIONS * HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"] {
+        let check = proxy.raw(format!("{line}\r\n").as_bytes(), "OPTIONS");
+        assert_eq!((check.status, check.text().as_str()), (200, "ready\n"), "{line}");
+        proxy.node.serving.store(false, std::sync::atomic::Ordering::Release);
+        let check = proxy.raw(format!("{line}\r\n").as_bytes(), "OPTIONS");
+        assert_eq!((check.status, check.text().as_str()), (503, "draining\n"), "{line}");
+        proxy.node.serving.store(true, std::sync::atomic::Ordering::Release);
+    }
     let lost = proxy.raw(b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n", "GET");
     assert_eq!(lost.status, 400);
     assert!(lost.text().contains("HTTP proxy, not a web server") && lost.text().contains("http_proxy="), "{}", lost.text());

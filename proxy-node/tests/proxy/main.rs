@@ -7,4 +7,6 @@ mod doors;
 mod misbehaviour;
 mod relaying;
 mod support;
+mod tolerance;
 mod traces;
+mod upgrade;

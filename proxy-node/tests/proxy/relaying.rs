@@ -238,14 +238,14 @@ fn what_is_explained_is_what_happens() {
 
 #[test]
 fn what_passes_here_passes_at_the_next_hop() {
-    // Whoever reads our answers takes 96 fields, and some of them are ours.
-    for (fields, status) in [(80, 200), (90, 502), (95, 502)] {
+    // Whoever of us reads our answers takes 1024 fields, and some of them are ours.
+    for (fields, status) in [(980, 200), (1010, 502), (1100, 502)] {
         for method in ["GET", "POST"] {
             let origin = Origin::answering(response(&"X: y\r\n".repeat(fields), "hello"), Then::Keep);
             let proxy = Proxy::start();
             let reply = proxy.ask(method, &origin.url("/"), if method == "POST" { "Content-Length: 0\r\n" } else { "" });
             assert_eq!(reply.status, status, "{method} {fields}");
-            assert!(reply.head.lines().count() < 96, "{}", reply.head);
+            assert!(reply.head.lines().count() < 1024, "{}", reply.head);
         }
     }
 }
@@ -300,9 +300,10 @@ fn interim_responses_come_to_an_end() {
         let head = format!("{method} {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", origin.url("/"));
         stream.write_all(head.as_bytes()).unwrap();
         let mut all = Vec::new();
-        // A reset is an end as well.
-        drop(stream.read_to_end(&mut all));
-        assert!(all.len() < 10_000, "{method}: {} bytes", all.len());
+        stream.read_to_end(&mut all).unwrap();
+        assert!(all.len() < 200_000, "{method}: {} bytes", all.len());
+        // What was sent before is no answer yet: there is one all the same.
+        assert!(String::from_utf8_lossy(&all).contains("HTTP/1.1 502 "), "{method}");
     }
 }
 

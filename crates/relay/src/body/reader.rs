@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use crate::chunked::ChunkedDecoder;
+use crate::chunked::{ChunkedDecoder, Dialect};
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::stream::Stream;
@@ -25,12 +25,12 @@ enum Mode {
 }
 
 impl BodyReader {
-    /// For a body framed like this, whose head has been read.
-    pub fn new(framing: BodyFraming) -> Self {
+    /// For a body framed like this, whose head has been read; `dialect` is how its sender may write chunks.
+    pub fn new(framing: BodyFraming, dialect: Dialect) -> Self {
         let mode = match framing {
             BodyFraming::Empty => Mode::Length(0),
             BodyFraming::Length(length) => Mode::Length(length),
-            BodyFraming::Chunked => Mode::Chunked(ChunkedDecoder::new()),
+            BodyFraming::Chunked => Mode::Chunked(ChunkedDecoder::new(dialect)),
             BodyFraming::UntilClose => Mode::UntilClose,
         };
         let done = matches!(mode, Mode::Length(0));

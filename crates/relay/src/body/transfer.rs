@@ -1,7 +1,7 @@
 //! From one framing to another, as a function of the bytes received.
 
 use crate::buffer;
-use crate::chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, push_size_line};
+use crate::chunked::{CHUNK_END, ChunkedDecoder, ChunkedRelay, Dialect, LAST_CHUNK, push_size_line};
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::malformed::Malformed;
@@ -22,8 +22,9 @@ impl From<Truncated> for Fault {
 
 /// A body on its way between two framings.
 ///
-/// Where both sides frame alike, bytes go on as they came, checked and not copied ([`pass`](Self::pass)); otherwise they are
-/// written anew ([`rewrite`](Self::rewrite)). [`passes`](Self::passes) says which of the two to call.
+/// Where both sides frame alike, bytes go on as they came, checked and not copied ([`pass`](Self::pass)); otherwise, and where chunks are
+/// spelt otherwise than we spell them, they are written anew ([`rewrite`](Self::rewrite)). [`passes`](Self::passes) says which of the two to
+/// call first.
 #[derive(Debug)]
 pub struct Transfer {
     mode: Mode,
@@ -36,8 +37,8 @@ enum Mode {
     Length(u64),
     /// Up to the end of the connection.
     UntilClose,
-    /// The chunks as they are.
-    Chunked(ChunkedDecoder),
+    /// The chunks as they are, in our spelling.
+    Chunked(ChunkedRelay),
     /// Chunks come in, their payload goes out.
     Decode(ChunkedDecoder),
     /// Bytes come in, up to a number or the end; chunks go out.
@@ -47,15 +48,16 @@ enum Mode {
 impl Transfer {
     /// `incoming` is how the sender frames the body, `outgoing` how the receiver is told where it ends.
     ///
-    /// An `outgoing` of `Length` is only meaningful for an `incoming` of the same length; a chunked one is then decoded.
-    pub fn new(incoming: BodyFraming, outgoing: BodyFraming) -> Self {
+    /// An `outgoing` of `Length` is only meaningful for an `incoming` of the same length; a chunked one is then decoded. `dialect` is how the
+    /// sender may write chunks.
+    pub fn new(incoming: BodyFraming, outgoing: BodyFraming, dialect: Dialect) -> Self {
         use BodyFraming::{Chunked, Empty, Length, UntilClose};
         let mode = match (incoming, outgoing) {
             (Empty, _) => Mode::Length(0),
             (Length(length), Chunked) => Mode::Encode(Some(length)),
             (Length(length), _) => Mode::Length(length),
-            (Chunked, Chunked) => Mode::Chunked(ChunkedDecoder::new()),
-            (Chunked, _) => Mode::Decode(ChunkedDecoder::new()),
+            (Chunked, Chunked) => Mode::Chunked(ChunkedRelay::new(dialect)),
+            (Chunked, _) => Mode::Decode(ChunkedDecoder::new(dialect)),
             (UntilClose, Chunked) => Mode::Encode(None),
             (UntilClose, _) => Mode::UntilClose,
         };
@@ -97,12 +99,13 @@ impl Transfer {
         }
     }
 
-    /// True: call [`pass`](Self::pass). False: call [`rewrite`](Self::rewrite).
+    /// True: call [`pass`](Self::pass), and [`rewrite`](Self::rewrite) for what it leaves once all that passed has been taken away.
+    /// False: call [`rewrite`](Self::rewrite) alone.
     pub fn passes(&self) -> bool {
         matches!(self.mode, Mode::Length(_) | Mode::UntilClose | Mode::Chunked(_))
     }
 
-    /// How many bytes at the front of `input` belong to the body and go on as they are. Each byte is shown once.
+    /// How many bytes at the front of `input` belong to the body and go on as they are. Each of them is shown once.
     ///
     /// # Errors
     /// [`Malformed`] chunks.
@@ -117,10 +120,10 @@ impl Transfer {
                 self.done = *left == 0;
                 Ok(n)
             }
-            Mode::Chunked(decoder) => {
-                let advance = decoder.advance(input)?;
-                self.done = advance.done;
-                Ok(advance.consumed)
+            Mode::Chunked(relay) => {
+                let passed = relay.pass(input)?;
+                self.done = relay.is_done();
+                Ok(passed)
             }
             _ => Ok(input.len()),
         }
@@ -133,6 +136,10 @@ impl Transfer {
     pub fn rewrite(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
         let mut consumed = 0;
         match &mut self.mode {
+            Mode::Chunked(relay) if !self.done => {
+                consumed = relay.rewrite(input, out)?;
+                self.done = relay.is_done();
+            }
             Mode::Decode(decoder) => {
                 while consumed < input.len() && !self.done {
                     let piece = decoder.next(&input[consumed..])?;

@@ -8,6 +8,7 @@ use bytes::Buf;
 use super::splice::Splicing;
 use super::{Exchange, Failure, Phase};
 use crate::body::Transfer;
+use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::tunnel::Pipes;
@@ -32,8 +33,8 @@ pub(super) struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    pub(super) fn new(head: &'a [u8], incoming: BodyFraming, outgoing: BodyFraming, pipes: &Pipes) -> Self {
-        let (transfer, splicing) = (Transfer::new(incoming, outgoing), Splicing::new(pipes));
+    pub(super) fn new(head: &'a [u8], (incoming, dialect): (BodyFraming, Dialect), outgoing: BodyFraming, pipes: &Pipes) -> Self {
+        let (transfer, splicing) = (Transfer::new(incoming, outgoing, dialect), Splicing::new(pipes));
         Self { head, transfer, direct: 0, out: Vec::new(), out_sent: 0, splicing }
     }
 
@@ -45,11 +46,19 @@ impl<'a> Download<'a> {
         let input = upstream.input();
         if self.transfer.passes() {
             self.direct += self.transfer.pass(&input[self.direct..])?;
-        } else if self.out_sent == self.out.len() {
+            if self.direct > 0 || input.is_empty() {
+                return Ok(());
+            }
+        }
+        if self.out_sent == self.out.len() {
             self.out.clear();
             self.out_sent = 0;
             let consumed = self.transfer.rewrite(input, &mut self.out)?;
             input.advance(consumed);
+            // What was written anew and what follows it as it came go out together.
+            if self.transfer.passes() && !self.transfer.is_done() {
+                self.direct += self.transfer.pass(input)?;
+            }
         }
         Ok(())
     }

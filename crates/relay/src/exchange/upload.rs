@@ -6,6 +6,7 @@ use bytes::Buf;
 
 use super::{Exchange, Failure};
 use crate::body::Transfer;
+use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::malformed::Malformed;
@@ -15,7 +16,7 @@ use crate::wheel::Kind;
 /// A body of up to so many bytes, its framing included, can be sent again.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
 
-/// A request's body across all attempts. It goes upstream in the framing in which it came.
+/// A request's body across all attempts. It goes upstream in the framing in which it came, chunks in our spelling.
 #[derive(Debug)]
 pub struct Upload {
     transfer: Transfer,
@@ -36,7 +37,7 @@ pub struct Upload {
 impl Upload {
     /// The body of a request framed like this; `expects_continue` when the client waits for a 100 before it sends.
     pub fn new(framing: BodyFraming, expects_continue: bool) -> Self {
-        let transfer = Transfer::new(framing, framing);
+        let transfer = Transfer::new(framing, framing, Dialect::Strict);
         Self { transfer, kept: Vec::new(), sent: 0, direct: 0, keeping: true, refused: false, expecting: expects_continue }
     }
 
@@ -78,16 +79,27 @@ impl Upload {
         if self.transfer.is_done() || input.len() == self.direct {
             return Ok(());
         }
-        let more = self.transfer.pass(&input[self.direct..])?;
-        self.expecting &= more == 0;
-        self.keeping &= self.kept.len() + more <= REPLAY_LIMIT;
-        if self.keeping {
-            self.kept.extend_from_slice(&input[..more]);
-            input.advance(more);
-        } else {
-            self.direct += more;
+        self.expecting = false;
+        loop {
+            let more = self.transfer.pass(&input[self.direct..])?;
+            self.keeping &= self.kept.len() + more <= REPLAY_LIMIT;
+            if self.keeping {
+                self.kept.extend_from_slice(&input[..more]);
+                input.advance(more);
+            } else {
+                self.direct += more;
+            }
+            // What is written anew goes behind what is kept, and so not past what is to go from where it is.
+            if self.transfer.is_done() || self.direct > 0 || input.is_empty() {
+                return Ok(());
+            }
+            let rewritten = self.transfer.rewrite(input, &mut self.kept)?;
+            input.advance(rewritten);
+            if rewritten == 0 || input.is_empty() || self.transfer.is_done() {
+                self.keeping &= self.kept.len() <= REPLAY_LIMIT;
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// What is kept and has not been sent in this attempt.

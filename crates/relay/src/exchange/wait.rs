@@ -31,6 +31,10 @@ impl Exchange<'_> {
             self.upstream.poll_head(cx, &mut parse, self.deadlines.head).map_err(|fault| self.upstream_failed(fault))
         })
         .await
+        .inspect(|_| {
+            self.dialect = head.dialect();
+            self.upstream.note_sloppy(head.is_sloppy());
+        })
     }
 
     fn poll_first_byte<F, R>(

@@ -1,7 +1,7 @@
 //! The field lines of one head: where they are, which of the known names they carry, and what Connection says about them.
 
 use crate::field::{Field, FieldSet};
-use crate::head::MAX_FIELDS;
+use crate::head::{INLINE_FIELDS, MAX_FIELDS};
 use crate::hygiene;
 use crate::malformed::Malformed;
 
@@ -10,12 +10,13 @@ const NOMINATED: u8 = 0x80;
 /// Honest peers send one or two options; each costs a walk over the fields.
 const MAX_CONNECTION_OPTIONS: usize = 32;
 
-/// One field line, in eight bytes.
+/// One field line, in twelve bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    name_at: u16,
-    value_at: u16,
-    value_len: u16,
+    name_at: u32,
+    value_len: u32,
+    /// From the name's first byte to the value's.
+    value_off: u16,
     name_len: u8,
     tag: u8,
 }
@@ -23,7 +24,10 @@ struct Slot {
 /// The index of a head's field lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields {
-    slots: [Slot; MAX_FIELDS],
+    /// Of nearly every head all.
+    inline: [Slot; INLINE_FIELDS],
+    /// All slots of a head that has more; else empty.
+    spilled: Vec<Slot>,
     count: usize,
     present: FieldSet,
     /// Where the empty line begins: the last field line ends there.
@@ -35,12 +39,34 @@ pub(crate) struct Fields {
 pub(crate) struct Options {
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
+    pub(crate) upgrade: bool,
 }
 
 impl Fields {
     pub(crate) const fn new() -> Self {
-        let empty = Slot { name_at: 0, value_at: 0, value_len: 0, name_len: 0, tag: 0 };
-        Self { slots: [empty; MAX_FIELDS], count: 0, present: FieldSet::EMPTY, end: 0 }
+        let empty = Slot { name_at: 0, value_len: 0, value_off: 0, name_len: 0, tag: 0 };
+        Self { inline: [empty; INLINE_FIELDS], spilled: Vec::new(), count: 0, present: FieldSet::EMPTY, end: 0 }
+    }
+
+    #[inline]
+    fn slots(&self) -> &[Slot] {
+        if self.spilled.is_empty() { &self.inline[..self.count] } else { &self.spilled[..self.count] }
+    }
+
+    fn slots_mut(&mut self) -> &mut [Slot] {
+        if self.spilled.is_empty() { &mut self.inline[..self.count] } else { &mut self.spilled[..self.count] }
+    }
+
+    /// Room for so many slots, where they belong. A head with more than usual is rare: its room is not kept.
+    fn make_room(&mut self, count: usize) -> &mut [Slot] {
+        if self.spilled.capacity() > 0 {
+            self.spilled = Vec::new();
+        }
+        if count > INLINE_FIELDS {
+            self.spilled.resize(count, Slot::default());
+            return &mut self.spilled;
+        }
+        &mut self.inline[..count]
     }
 
     pub(crate) fn present(&self) -> FieldSet {
@@ -56,22 +82,24 @@ impl Fields {
             return None;
         }
         let base = head.as_ptr() as usize;
-        for (slot, header) in self.slots.iter_mut().zip(headers) {
+        let mut present = FieldSet::EMPTY;
+        for (slot, header) in self.make_room(headers.len()).iter_mut().zip(headers) {
             let name_at = header.name.as_ptr() as usize - base;
             // The line before ends right here; the last one was seen to end in CRLF above.
             if head.get(name_at.wrapping_sub(2)..name_at) != Some(b"\r\n") {
                 return None;
             }
             let field = Field::classify(header.name.as_bytes());
-            self.present = self.present.with(field);
+            present = present.with(field);
             *slot = Slot {
-                name_at: u16::try_from(name_at).ok()?,
-                value_at: u16::try_from(header.value.as_ptr() as usize - base).ok()?,
-                value_len: u16::try_from(header.value.len()).ok()?,
+                name_at: u32::try_from(name_at).ok()?,
+                value_off: u16::try_from(header.value.as_ptr() as usize - base - name_at).ok()?,
+                value_len: u32::try_from(header.value.len()).ok()?,
                 name_len: u8::try_from(header.name.len()).ok()?,
                 tag: field as u8,
             };
         }
+        self.present = present;
         self.count = headers.len();
         self.end = head.len() - 2;
         Some(())
@@ -85,14 +113,14 @@ impl Fields {
         }
         let mut seen = 0;
         for at in 0..self.count {
-            let slot = self.slots[at];
+            let slot = self.slots()[at];
             // A line that an earlier option nominates is read all the same.
             let tag = slot.tag & !NOMINATED;
             let nominates = tag == Field::Connection as u8;
             if !nominates && tag != Field::ProxyConnection as u8 {
                 continue;
             }
-            for option in list(slice(head, slot.value_at, usize::from(slot.value_len))) {
+            for option in list(slot.value(head)) {
                 seen += 1;
                 if seen > MAX_CONNECTION_OPTIONS {
                     return Err(Malformed::TooManyConnectionOptions);
@@ -102,6 +130,7 @@ impl Fields {
                 } else if nominates && option.eq_ignore_ascii_case(b"keep-alive") {
                     asked.keep_alive = true;
                 } else if nominates {
+                    asked.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                     self.nominate(head, option);
                 }
             }
@@ -114,7 +143,7 @@ impl Fields {
         if hygiene::NEVER_NOMINATED.contains(field) || (field != Field::Other && !self.present.contains(field)) {
             return;
         }
-        for slot in &mut self.slots[..self.count] {
+        for slot in self.slots_mut() {
             if slot.tag & !NOMINATED == field as u8 && (field != Field::Other || slot.name(head).eq_ignore_ascii_case(name)) {
                 slot.tag |= NOMINATED;
             }
@@ -122,14 +151,15 @@ impl Fields {
     }
 
     fn line<'a>(&self, head: &'a [u8], at: usize) -> HeaderLine<'a> {
-        let slot = &self.slots[at];
-        let next = if at + 1 < self.count { usize::from(self.slots[at + 1].name_at) } else { self.end };
+        let slots = self.slots();
+        let slot = &slots[at];
+        let next = slots.get(at + 1).map_or(self.end, |next| next.name_at as usize);
         HeaderLine {
             field: Field::ALL[usize::from(slot.tag & !NOMINATED)],
             name: slot.name(head),
-            value: slice(head, slot.value_at, usize::from(slot.value_len)),
+            value: slot.value(head),
             nominated: slot.tag & NOMINATED != 0,
-            start: usize::from(slot.name_at),
+            start: slot.name_at as usize,
             end: next,
         }
     }
@@ -137,13 +167,16 @@ impl Fields {
 
 impl Slot {
     fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        slice(head, self.name_at, usize::from(self.name_len))
+        slice(head, self.name_at as usize, usize::from(self.name_len))
+    }
+
+    fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        slice(head, self.name_at as usize + usize::from(self.value_off), self.value_len as usize)
     }
 }
 
 /// A range of the head; empty if the caller joined an index with other bytes than its own.
-fn slice(head: &[u8], at: u16, len: usize) -> &[u8] {
-    let at = usize::from(at);
+fn slice(head: &[u8], at: usize, len: usize) -> &[u8] {
     head.get(at..at + len).unwrap_or_default()
 }
 
@@ -211,12 +244,9 @@ impl<'a> Lines<'a> {
     /// Every value of a known field.
     pub fn all(self, field: Field) -> impl Iterator<Item = &'a [u8]> {
         let tag = field as u8;
-        let slots = if self.has(field) { &self.fields.slots[..self.fields.count] } else { &[] };
+        let slots = if self.has(field) { self.fields.slots() } else { &[] };
         let head = self.head;
-        slots
-            .iter()
-            .filter(move |slot| slot.tag & !NOMINATED == tag)
-            .map(move |slot| slice(head, slot.value_at, usize::from(slot.value_len)))
+        slots.iter().filter(move |slot| slot.tag & !NOMINATED == tag).map(move |slot| slot.value(head))
     }
 
     /// Every value of the field with this name, known or not, whatever its case.

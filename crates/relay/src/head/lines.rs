@@ -1,14 +1,21 @@
 //! The slow way through a head: line by line, each looked at once, when it is there in full. It never accepts a head by itself (the
 //! tokeniser does that); it finds the end of a head that comes in pieces, and the first line that is wrong, by name.
 
+use crate::field::Field;
 use crate::head::Limits;
 use crate::malformed::Malformed;
 
-/// Which first line to expect.
+/// Which first line to expect, and how it and the others may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Request,
-    Response,
+    Response { relaxed: bool },
+}
+
+impl Kind {
+    fn is_relaxed(self) -> bool {
+        self == Self::Response { relaxed: true }
+    }
 }
 
 /// How far the lines of one head have been looked at.
@@ -21,11 +28,13 @@ pub(crate) struct Scan {
     /// Lines seen, the first line included, a skipped empty one not.
     lines: usize,
     skipped_empty: bool,
+    /// The lines behind the first end with LF alone; unknown before there is one.
+    bare_lf: Option<bool>,
 }
 
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false }
+        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, bare_lf: None }
     }
 
     /// Whether nothing has been looked at.
@@ -33,12 +42,17 @@ impl Scan {
         self.searched == 0
     }
 
+    /// Whether the lines of a complete head end with LF alone.
+    pub(crate) fn has_bare_lf(&self) -> bool {
+        self.bare_lf == Some(true)
+    }
+
     /// Goes on where it stopped. The head's length when its empty line is there.
     pub(crate) fn advance(&mut self, bytes: &[u8], limits: &Limits, kind: Kind) -> Result<Option<usize>, Malformed> {
         let window = limits.window(bytes);
         while let Some(found) = window.get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) {
             let line_end = self.searched + found + 1;
-            let line = complete_line(&window[self.line_at..line_end])?;
+            let line = self.complete_line(&window[self.line_at..line_end], kind)?;
             self.line_at = line_end;
             self.searched = line_end;
             if !line.is_empty() {
@@ -46,7 +60,7 @@ impl Scan {
                 self.lines += 1;
             } else if self.lines > 0 {
                 return Ok(Some(line_end));
-            } else if self.skipped_empty || kind == Kind::Response {
+            } else if self.skipped_empty || kind != Kind::Request {
                 return Err(Malformed::EmptyLine);
             } else {
                 self.skipped_empty = true;
@@ -59,28 +73,36 @@ impl Scan {
         Err(if self.lines == 0 && kind == Kind::Request { Malformed::TargetTooLong } else { Malformed::HeadTooLarge })
     }
 
+    /// Strips its end from a line, and refuses what no line may contain. A server that ends lines with LF alone ends all fields so: a single LF
+    /// among CRLFs is a field to one reader and a part of the one before to another.
+    fn complete_line<'a>(&mut self, line: &'a [u8], kind: Kind) -> Result<&'a [u8], Malformed> {
+        let (line, bare) = match line.strip_suffix(b"\r\n") {
+            Some(line) => (line, false),
+            None if kind.is_relaxed() => (&line[..line.len() - 1], true),
+            None => return Err(Malformed::BareLf),
+        };
+        if self.lines > 0 && *self.bare_lf.get_or_insert(bare) != bare {
+            return Err(Malformed::BareLf);
+        }
+        if line.contains(&b'\r') {
+            return Err(Malformed::BareCr);
+        }
+        if line.contains(&0) && (self.lines == 0 || !kind.is_relaxed()) {
+            return Err(Malformed::Nul);
+        }
+        Ok(line)
+    }
+
     fn check(&self, line: &[u8], limits: &Limits, kind: Kind) -> Result<(), Malformed> {
         match (self.lines, kind) {
             (0, Kind::Request) => request_line(line, limits),
-            (0, Kind::Response) => status_line(line),
+            (0, Kind::Response { .. }) => status_line(line),
             (lines, _) => {
-                field_line(line, lines == 1)?;
+                field_line(line, lines == 1, kind)?;
                 if lines > limits.fields.min(super::MAX_FIELDS) { Err(Malformed::TooManyFields) } else { Ok(()) }
             }
         }
     }
-}
-
-/// Strips CRLF from a line that ends in LF, and refuses what no line may contain.
-pub(crate) fn complete_line(line: &[u8]) -> Result<&[u8], Malformed> {
-    let line = line.strip_suffix(b"\r\n").ok_or(Malformed::BareLf)?;
-    if line.contains(&b'\r') {
-        return Err(Malformed::BareCr);
-    }
-    if line.contains(&0) {
-        return Err(Malformed::Nul);
-    }
-    Ok(line)
 }
 
 fn request_line(line: &[u8], limits: &Limits) -> Result<(), Malformed> {
@@ -125,30 +147,36 @@ fn status_line(line: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// Exactly `HTTP/1.0` or `HTTP/1.1`.
+/// `HTTP/1.` and a digit.
 fn version(text: &[u8]) -> Result<(), Malformed> {
     match text {
-        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => Ok(()),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => Err(Malformed::Version),
         _ => Err(Malformed::VersionSyntax),
     }
 }
 
-/// One field line of a header or trailer section, without its CRLF: `token ":" value`.
-pub(crate) fn field_line(line: &[u8], first: bool) -> Result<(), Malformed> {
+/// One field line, without its end: `token ":" value`. RFC 9112 §5.1: a blank before the colon is refused in a request and removed from a response.
+fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<(), Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(if first { Malformed::LeadingWhitespace } else { Malformed::ObsFold });
     }
     let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed::NoColon)?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let (mut name, value) = (&line[..colon], &line[colon + 1..]);
+    if kind != Kind::Request {
+        let blanks = name.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        name = &name[..name.len() - blanks];
+    }
     match name.last() {
         None => return Err(Malformed::EmptyFieldName),
         Some(b' ' | b'\t') => return Err(Malformed::SpaceBeforeColon),
-        Some(_) if !is_token(name) => return Err(Malformed::FieldName),
+        Some(_) if !is_token(name) => return Err(if name.contains(&0) { Malformed::Nul } else { Malformed::FieldName }),
         Some(_) if name.len() > usize::from(u8::MAX) => return Err(Malformed::FieldNameTooLong),
         Some(_) => {}
     }
-    visible(value)
+    // Where a message ends is not guessed from what somebody garbled.
+    let frames = matches!(Field::classify(name), Field::ContentLength | Field::TransferEncoding | Field::Connection);
+    if kind.is_relaxed() && !frames { Ok(()) } else { visible(value) }
 }
 
 /// Field values and reason phrases: visible ASCII, space, tab, and obs-text (RFC 9110 §5.5).

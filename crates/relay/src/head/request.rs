@@ -5,8 +5,9 @@ use std::mem::MaybeUninit;
 use crate::field::{Field, FieldSet};
 use crate::framing::{self, BodyFraming};
 use crate::head::fields::{Fields, Options};
-use crate::head::lines::{Kind, Scan, is_target};
-use crate::head::{HeaderLine, Limits, Lines, MAX_FIELDS, Progress, Version};
+use crate::head::lines::{Kind, Scan, is_target, is_token};
+use crate::head::mend::mend;
+use crate::head::{HeaderLine, INLINE_FIELDS, Limits, Lines, MAX_FIELDS, Progress, Version};
 use crate::malformed::Malformed;
 use crate::method::Method;
 use crate::target::{Authority, Target};
@@ -21,7 +22,13 @@ pub struct RequestHead {
     framing: BodyFraming,
     origin_form: bool,
     expects_continue: bool,
+    /// It asks for another protocol on its connection, in a way that goes on.
+    upgrades: bool,
+    /// The port of its authority is not in the plain spelling.
+    odd_authority: bool,
     len: usize,
+    /// The head in the plain spelling, where it came in another; the index is one of these bytes then.
+    mended: Vec<u8>,
 }
 
 /// Where the parts of the request line are.
@@ -60,11 +67,14 @@ impl RequestHead {
                 authority_len: 0,
                 version: Version::Http11,
             },
-            options: Options { close: false, keep_alive: false },
+            options: Options { close: false, keep_alive: false, upgrade: false },
             framing: BodyFraming::Empty,
             origin_form: false,
             expects_continue: false,
+            upgrades: false,
+            odd_authority: false,
             len: 0,
+            mended: Vec::new(),
         }
     }
 
@@ -80,8 +90,14 @@ impl RequestHead {
             Ok(None) => Ok(Progress::NeedMore),
             Ok(Some(len)) => {
                 self.reset();
-                self.tokenise(&bytes[..len], limits).ok_or(Malformed::Syntax)?;
-                self.conclude(bytes)
+                if self.tokenise(&bytes[..len], limits).is_some() {
+                    return self.conclude(bytes);
+                }
+                let mended = mend(&bytes[..len], Kind::Request);
+                self.tokenise(&mended, limits).ok_or(Malformed::Syntax)?;
+                let concluded = self.conclude(&mended);
+                (self.len, self.mended) = (len, mended);
+                concluded.map(|_| Progress::Complete(len))
             }
             Err(malformed) => {
                 self.reset();
@@ -97,10 +113,29 @@ impl RequestHead {
 
     /// Indexes a head that is complete and whose every line is right; `None` otherwise, without saying why.
     fn tokenise(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
-        let mut storage = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        self.mended.clear();
+        let mut storage = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
+        match self.tokenise_within(bytes, limits, &mut storage) {
+            Err(httparse::Error::TooManyHeaders) => {
+                self.tokenise_within(bytes, limits, &mut vec![MaybeUninit::uninit(); MAX_FIELDS]).ok().flatten()
+            }
+            other => other.ok().flatten(),
+        }
+    }
+
+    fn tokenise_within<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        limits: &Limits,
+        storage: &mut [MaybeUninit<httparse::Header<'b>>],
+    ) -> Result<Option<()>, httparse::Error> {
         let mut parsed = httparse::Request::new(&mut []);
-        let Ok(httparse::Status::Complete(len)) = parsed.parse_with_uninit_headers(bytes, &mut storage) else { return None };
-        let (head, method, target) = (&bytes[..len], parsed.method?, parsed.path?);
+        let httparse::Status::Complete(len) = parsed.parse_with_uninit_headers(bytes, storage)? else { return Ok(None) };
+        Ok(self.index(&bytes[..len], &parsed, limits))
+    }
+
+    fn index(&mut self, head: &[u8], parsed: &httparse::Request<'_, '_>, limits: &Limits) -> Option<()> {
+        let (method, target) = (parsed.method?, parsed.path?);
         let offset = |part: &str| part.as_ptr() as usize - head.as_ptr() as usize;
         // The tokeniser skips any number of empty lines, whatever ends them.
         match offset(method) {
@@ -123,7 +158,7 @@ impl RequestHead {
             authority_len: 0,
             version: if parsed.version? == 0 { Version::Http10 } else { Version::Http11 },
         };
-        self.len = len;
+        self.len = head.len();
         Some(())
     }
 
@@ -132,7 +167,7 @@ impl RequestHead {
         let head = &bytes[..self.len];
         let (target, lines) = (self.line.target(head), Lines::new(&self.fields, head));
         let target = Target::parse(target, self.line.method)?;
-        check_host(lines, &target, self.line.version)?;
+        self.odd_authority = !check_host(lines, &target, self.line.version)?;
         self.origin_form = matches!(target, Target::Origin(_));
         if let Some(authority) = target.authority() {
             // Both within the head, whose offsets were seen to fit.
@@ -140,12 +175,29 @@ impl RequestHead {
             self.line.authority_at = u16::try_from(at).unwrap_or_default();
             self.line.authority_len = u16::try_from(authority.text.len()).unwrap_or_default();
         }
-        self.framing = framing::of_request(framing::declared(lines, self.line.version)?, self.line.method)?;
+        self.framing = framing::of_request(framing::declared_by_request(lines, self.line.version)?, self.line.method)?;
         self.expects_continue = self.line.version == Version::Http11
             && !self.framing.is_empty()
             && lines.get(Field::Expect).is_some_and(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"));
         self.options = self.fields.read_connection(head)?;
+        self.upgrades = self.options.upgrade && self.asks_for_protocol(head);
         Ok(Progress::Complete(self.len))
+    }
+
+    /// Whether Upgrade is one that is forwarded: of a GET without a body, to one protocol that is no HTTP. Another version of HTTP (h2c) would
+    /// carry requests past everybody on the way, and TLS would be the next hop's, not ours.
+    fn asks_for_protocol(&self, head: &[u8]) -> bool {
+        let mut protocols = Lines::new(&self.fields, head).all(Field::Upgrade);
+        let (Some(protocol), None) = (protocols.next(), protocols.next()) else { return false };
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let forbidden = [&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|other| name.eq_ignore_ascii_case(other));
+        let token = protocol.split(|byte| *byte == b'/').count() <= 2 && protocol.split(|byte| *byte == b'/').all(is_token);
+        token && !forbidden && self.line.method == Method::Get && self.line.version == Version::Http11 && self.framing.is_empty()
+    }
+
+    /// Whether the request asks for another protocol on its connection (a WebSocket), in a way that goes on from hop to hop.
+    pub fn upgrades(&self) -> bool {
+        self.upgrades
     }
 
     /// Bytes of the head, the empty line at its end (and one skipped before it) included.
@@ -205,7 +257,8 @@ impl RequestHead {
 
     /// Joins the index with the bytes that it was made from.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
-        Request { head: self, bytes: &bytes[..self.len.min(bytes.len())] }
+        let bytes = if self.mended.is_empty() { &bytes[..self.len.min(bytes.len())] } else { &self.mended };
+        Request { head: self, bytes }
     }
 }
 
@@ -222,20 +275,25 @@ fn text(head: &[u8], at: u16, len: u16) -> &str {
 }
 
 /// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, valid, and empty only where the target has no authority to repeat. One that
-/// differs from the target's authority is not an error: the target's replaces it (§3.2.2).
-fn check_host(lines: Lines<'_>, target: &Target<'_>, version: Version) -> Result<(), Malformed> {
+/// differs from the target's authority is not an error: the target's replaces it (§3.2.2). CONNECT names the host itself, and some clients
+/// leave it at that. Answers whether the authority that counts is in the plain spelling.
+fn check_host(lines: Lines<'_>, target: &Target<'_>, version: Version) -> Result<bool, Malformed> {
+    let named = target.authority();
+    let plain = named.is_none_or(|authority| authority.is_plain());
     let mut hosts = lines.all(Field::Host);
     let Some(host) = hosts.next() else {
-        return if version == Version::Http11 { Err(Malformed::MissingHost) } else { Ok(()) };
+        let needed = version == Version::Http11 && !matches!(target, Target::Authority(_));
+        return if needed { Err(Malformed::MissingHost) } else { Ok(plain) };
     };
     if hosts.next().is_some() {
         return Err(Malformed::SeveralHosts);
     }
-    let same = target.authority().is_some_and(|authority| authority.text.as_bytes() == host);
+    let same = named.is_some_and(|authority| authority.text.as_bytes() == host);
     if same || (host.is_empty() && *target == Target::Asterisk) {
-        return Ok(());
+        return Ok(plain);
     }
-    std::str::from_utf8(host).ok().and_then(Authority::parse).map(drop).ok_or(Malformed::BadHost)
+    let host = std::str::from_utf8(host).ok().and_then(Authority::parse).ok_or(Malformed::BadHost)?;
+    Ok(plain && (named.is_some() || host.is_plain()))
 }
 
 /// A request's head and its bytes.
@@ -267,6 +325,13 @@ impl<'a> Request<'a> {
         (line.authority_len > 0).then(|| text(self.bytes, line.authority_at, line.authority_len))
     }
 
+    /// What stands before and behind the authority in the target that names one.
+    pub(crate) fn around_authority(self) -> Option<(&'a str, &'a str)> {
+        let (line, target) = (&self.head.line, self.target_text());
+        let at = usize::from(line.authority_at).checked_sub(usize::from(line.target_at)).filter(|_| line.authority_len > 0)?;
+        Some((target.get(..at)?, target.get(at + usize::from(line.authority_len)..)?))
+    }
+
     /// The target, taken apart. (It was checked when the head was parsed; the fall-back is never taken.)
     pub fn target(self) -> Target<'a> {
         Target::parse(self.target_text(), self.method()).unwrap_or(Target::Asterisk)
@@ -275,6 +340,16 @@ impl<'a> Request<'a> {
     /// Whom the request is for: the target's authority, or else Host's. `None` for 1.0 without Host, and for `OPTIONS *` with an empty one.
     pub fn authority(self) -> Option<Authority<'a>> {
         self.target().authority().or_else(|| self.host())
+    }
+
+    /// Whether the port of [`authority`](Self::authority) is written otherwise than we write it.
+    pub(crate) fn has_odd_authority(self) -> bool {
+        self.head.odd_authority
+    }
+
+    /// The protocol that the request asks for, if it [upgrades](RequestHead::upgrades).
+    pub fn upgrade(self) -> Option<&'a [u8]> {
+        if self.head.upgrades { self.value(Field::Upgrade) } else { None }
     }
 
     /// What Host says.

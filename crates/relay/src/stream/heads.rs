@@ -65,7 +65,9 @@ impl Stream {
             return Err(Fault::Closed);
         }
         let mut parse = |bytes: &[u8]| head.parse(bytes, limits);
-        poll_fn(|cx| self.poll_head(cx, &mut parse, rest)).await
+        let bytes = poll_fn(|cx| self.poll_head(cx, &mut parse, rest)).await?;
+        self.note_sloppy(head.is_sloppy());
+        Ok(bytes)
     }
 
     /// Parses what is there and reads more until a head is complete. `deadline` is for the whole of it.

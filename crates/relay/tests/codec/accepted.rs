@@ -2,10 +2,11 @@
 
 use std::net::Ipv6Addr;
 
-use relay::field::Field;
+use relay::field::{Field, FieldSet};
 use relay::framing::BodyFraming::{Chunked, Empty, Length, UntilClose};
 use relay::head::{Limits, Progress, Version};
 use relay::method::Method;
+use relay::rewrite::{BodyFields, HeadWriter};
 use relay::target::{Host, Target};
 use relay::via;
 
@@ -33,6 +34,13 @@ fn requests() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t 999999999999999999 \t\r\n\r\n", Length(999_999_999_999_999_999), true),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Chunked, true),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", Length(3), true),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Empty, true),
+        ("\r\nGET / HTTP/1.9\r\nHost: a\r\nConnection: close\r\n\r\n", Empty, false),
+        ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", Empty, true),
+        ("GET http://a:/ HTTP/1.1\r\nHost: a:0080\r\n\r\n", Empty, true),
+        ("CONNECT a:0443 HTTP/1.1\r\nX: a\r\n\r\n", Empty, true),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0000000000000000000000005\r\n\r\n", Length(5), true),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 00\r\n\r\n", Length(0), true),
         ("brew /|\"{}^`\\ HTTP/1.1\r\nHost:a\r\nX:\r\nY: \t\r\nZ: \u{e9}\t\u{2028}\r\n\r\n", Empty, true),
     ];
     for (bytes, framing, persistent) in cases {
@@ -93,7 +101,15 @@ fn responses() {
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", Method::Get, UntilClose, false),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Method::Get, Empty, true),
         ("HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n", Method::Get, Empty, true),
-        ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get, Empty, true),
+        ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get, Empty, false),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n", Method::Get, Empty, false),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Method::Get, Empty, false),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Method::Post, Empty, false),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", Method::Delete, Empty, false),
+        ("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n", Method::Get, Empty, false),
+        ("HTTP/1.2 200 OK\r\nContent-Length: 02\r\n\r\n", Method::Get, Length(2), true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\nContent-Length: 02, 2\r\n\r\n", Method::Get, Length(2), true),
+        ("HTTP/1.1 200 OK\r\nX : y\r\nContent-Length \t: 2\r\n\r\n", Method::Get, Length(2), false),
         ("HTTP/1.1 100 Continue\r\n\r\n", Method::Post, Empty, true),
         ("HTTP/1.1 200 OK\r\n\r\n", Method::Connect, Empty, false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::Connect, Empty, false),
@@ -112,6 +128,91 @@ fn responses() {
     {
         assert_eq!(response(bytes.as_bytes()).1.view(bytes.as_bytes()).reason(), reason.as_bytes());
     }
+}
+
+/// What a server should not have written, and what is made of it.
+#[test]
+fn relaxed_responses() {
+    let cases = [
+        ("HTTP/1.1 200 OK\nContent-Length: 5\nX:y\n\n", Length(5), "Content-Length: 5\r\nX: y\r\n"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\n\n", Length(5), "Content-Length: 5\r\n"),
+        ("HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n", Length(5), "Content-Length: 5\r\n"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", Chunked, "Transfer-Encoding: chunked\r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: x\r\n\r\n", Chunked, "Transfer-Encoding: chunked\r\n"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Chunked, "Transfer-Encoding: chunked\r\n"),
+        ("HTTP/1.1 200 OK\r\nX: a\0b\x01\x7f\x1b[0m\r\nContent-Length: 5\r\n\r\n", Length(5), "X: a b   [0m\r\nContent-Length: 5\r\n"),
+    ];
+    for (bytes, framing, fields) in cases {
+        assert!(response(bytes.as_bytes()).0.is_err(), "{bytes:?}, strictly");
+        for pieces in [vec![bytes.as_bytes()], byte_by_byte(bytes.as_bytes())] {
+            let (verdict, head) = response_in(&pieces, &Limits::default().relaxed(true));
+            assert_eq!(verdict, Ok(Progress::Complete(bytes.len())), "{bytes:?}");
+            assert_eq!((head.framing(Method::Get), head.persistent(Method::Get)), (framing, false), "{bytes:?}");
+            let mut out = Vec::new();
+            HeadWriter::response(&mut out, head.view(bytes.as_bytes()), FieldSet::EMPTY, BodyFields::AsReceived).finish();
+            assert_eq!(String::from_utf8_lossy(&out), format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), "{bytes:?}");
+        }
+    }
+}
+
+/// More fields than are usually there are indexed all the same, and the next head finds nothing of them.
+#[test]
+fn many_fields_and_large_heads() {
+    let lines = "X-A: y\r\n".repeat(900);
+    let value = "z".repeat(50_000);
+    let bytes = format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 5\r\nConnection: X-Last\r\nX-B: {value}\r\nX-Last: a\r\n\r\n");
+    let mut head = relay::head::ResponseHead::new();
+    for _ in 0..2 {
+        assert_eq!(head.parse(bytes.as_bytes(), &Limits::default()), Ok(Progress::Complete(bytes.len())));
+        let view = head.view(bytes.as_bytes());
+        assert_eq!((view.lines().count(), head.framing(Method::Get)), (904, Length(5)));
+        assert_eq!(view.lines().named("x-b").next(), Some(value.as_bytes()));
+        assert_eq!(view.fields().filter(|line| line.nominated).map(|line| line.name).collect::<Vec<_>>(), [b"X-Last"]);
+        let small = b"HTTP/1.1 204 No Content\r\nX: 1\r\n\r\n";
+        assert_eq!(head.parse(small, &Limits::default()), Ok(Progress::Complete(small.len())));
+        assert_eq!(head.view(small).lines().count(), 1);
+    }
+}
+
+#[test]
+fn protocols_that_are_asked_for() {
+    let asked = |line: &str, fields: &str| {
+        let bytes = format!("{line}\r\nHost: a\r\n{fields}\r\n");
+        let (verdict, head) = request(bytes.as_bytes());
+        assert_eq!(verdict, Ok(Progress::Complete(bytes.len())), "{bytes}");
+        head.upgrades()
+    };
+    let get = "GET http://a/ HTTP/1.1";
+    for (line, fields, upgrades) in [
+        (get, "Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
+        (get, "Connection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\n", true),
+        (get, "Upgrade: irc/6.9\r\nConnection: upgrade\r\n", true),
+        (get, "Upgrade: websocket\r\n", false),
+        (get, "Connection: upgrade\r\n", false),
+        (get, "Proxy-Connection: upgrade\r\nUpgrade: websocket\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n", false),
+        (get, "Connection: upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: H2C\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: HTTP/2.0\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: TLS/1.2\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade: web socket\r\n", false),
+        (get, "Connection: upgrade\r\nUpgrade:\r\n", false),
+        ("POST http://a/ HTTP/1.1", "Connection: upgrade\r\nUpgrade: websocket\r\n", false),
+        ("GET http://a/ HTTP/1.0", "Connection: upgrade\r\nUpgrade: websocket\r\n", false),
+    ] {
+        assert_eq!(asked(line, fields), upgrades, "{line} {fields}");
+    }
+    let switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nContent-Length: 5\r\n\r\n";
+    let mut head = relay::head::ResponseHead::new();
+    assert!(head.parse(switching, &Limits::default()).is_err(), "unasked");
+    head.set_may_switch(true);
+    assert_eq!(head.parse(switching, &Limits::default()), Ok(Progress::Complete(switching.len())));
+    let view = head.view(switching);
+    assert!(!head.is_interim() && view.switches_to(b"websocket") && !view.switches_to(b"irc"));
+    assert_eq!(head.framing(Method::Get), Empty);
 }
 
 #[test]

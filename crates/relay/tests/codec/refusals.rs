@@ -64,7 +64,6 @@ fn request_lines() {
         (b"GET / HTTPS/1.1\r\nHost: a\r\n\r\n", M::VersionSyntax),
         (b"GET / ICAP/1.0\r\nHost: a\r\n\r\n", M::VersionSyntax),
         (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", M::Version),
-        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", M::Version),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", M::Version),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", M::Version),
         (b"HTTP/1.1 200 OK\r\n\r\n", M::Method),
@@ -84,7 +83,6 @@ fn targets_and_hosts() {
         ("GET http:/a HTTP/1.1\r\nHost: a", M::Target),
         ("GET http:///a HTTP/1.1\r\nHost: a", M::Authority),
         ("GET http://u:p@a/ HTTP/1.1\r\nHost: a", M::Authority),
-        ("GET http://a:/ HTTP/1.1\r\nHost: a", M::Authority),
         ("GET http://a:0/ HTTP/1.1\r\nHost: a", M::Authority),
         ("GET http://127.1/ HTTP/1.1\r\nHost: a", M::Authority),
         ("GET http://[::1/ HTTP/1.1\r\nHost: a", M::Authority),
@@ -95,7 +93,6 @@ fn targets_and_hosts() {
         ("CONNECT a:443:443 HTTP/1.1\r\nHost: a", M::Authority),
         ("GET / HTTP/1.1\r\nX: a", M::MissingHost),
         ("GET http://a/ HTTP/1.1\r\nX: a", M::MissingHost),
-        ("CONNECT a:443 HTTP/1.1\r\nX: a", M::MissingHost),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a", M::SeveralHosts),
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\nhOST: b", M::SeveralHosts),
         ("GET / HTTP/1.0\r\nHost: a\r\nHost: b", M::SeveralHosts),
@@ -107,7 +104,6 @@ fn targets_and_hosts() {
         ("GET / HTTP/1.1\r\nHost: a/b", M::BadHost),
         ("GET / HTTP/1.1\r\nHost: http://a", M::BadHost),
         ("GET / HTTP/1.1\r\nHost: a:x", M::BadHost),
-        ("GET / HTTP/1.1\r\nHost: a:", M::BadHost),
         ("GET / HTTP/1.1\r\nHost: ::1", M::BadHost),
         ("GET / HTTP/1.1\r\nHost: \u{e9}", M::BadHost),
         ("GET / HTTP/1.0\r\nHost: a\tb", M::BadHost),
@@ -172,8 +168,6 @@ fn framing_fields() {
         ("Content-Length: +5\r\n", M::ContentLength),
         ("Content-Length: -5\r\n", M::ContentLength),
         ("Content-Length: -0\r\n", M::ContentLength),
-        ("Content-Length: 05\r\n", M::ContentLength),
-        ("Content-Length: 00\r\n", M::ContentLength),
         ("Content-Length: 5, 5\r\n", M::ContentLength),
         ("Content-Length: 5 5\r\n", M::ContentLength),
         ("Content-Length: 5,\r\n", M::ContentLength),
@@ -220,12 +214,12 @@ fn framing_fields() {
 #[test]
 fn sizes() {
     refused(&with_fields(&"X: a\r\n".repeat(MAX_FIELDS)), M::TooManyFields);
-    refused(&with_fields(&format!("X: {}\r\n", "a".repeat(33_000))), M::HeadTooLarge);
-    refused(&with_fields(&format!("X: {}", "a".repeat(33_000))), M::HeadTooLarge);
+    refused(&with_fields(&format!("X: {}\r\n", "a".repeat(66_000))), M::HeadTooLarge);
+    refused(&with_fields(&format!("X: {}", "a".repeat(66_000))), M::HeadTooLarge);
     refused(&with_fields(&format!("{}: a\r\n", "x".repeat(256))), M::FieldNameTooLong);
     refused(&with_fields(&format!("Connection: {}\r\n", "a,".repeat(33))), M::TooManyConnectionOptions);
     refused(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192)).as_bytes(), M::TargetTooLong);
-    refused(format!("GET /{}", "a".repeat(33_000)).as_bytes(), M::TargetTooLong);
+    refused(format!("GET /{}", "a".repeat(66_000)).as_bytes(), M::TargetTooLong);
     // A head of exactly the limit is fine, one byte more is not.
     let limits = Limits { head: 64, ..Limits::default() };
     let exactly = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(64 - 32));
@@ -278,7 +272,6 @@ fn responses() {
         (b"HTTP/1.1 \r\n\r\n", M::StatusLine),
         (b"HTTP/1.1\t200 OK\r\n\r\n", M::StatusLine),
         (b"http/1.1 200 OK\r\n\r\n", M::VersionSyntax),
-        (b"HTTP/1.2 200 OK\r\n\r\n", M::Version),
         (b"HTTP/2.0 200 OK\r\n\r\n", M::Version),
         (b"HTTP/0.9 200 OK\r\n\r\n", M::Version),
         (b"HTTP/2 200\r\n\r\n", M::VersionSyntax),
@@ -288,28 +281,65 @@ fn responses() {
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", M::SwitchingProtocols),
         (b"HTTP/1.1 200 OK\r\n X: a\r\n\r\n", M::LeadingWhitespace),
         (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", M::ObsFold),
-        (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", M::SpaceBeforeColon),
         (b"HTTP/1.1 200 OK\r\nX\r\n\r\n", M::NoColon),
+        (b"HTTP/1.1 200 OK\r\nX Y: a\r\n\r\n", M::FieldName),
+        (b"HTTP/1.1 200 OK\r\n : a\r\n\r\n", M::LeadingWhitespace),
+        (b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", M::Nul),
+        (b"HTTP/1.1 200 OK\r\nX: \x01\r\n\r\n", M::ControlCharacter),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", M::SeveralContentLengths),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", M::SeveralContentLengths),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\n", M::ContentLength),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length:\r\n\r\n", M::ContentLength),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5 5\r\n\r\n", M::ContentLength),
         (b"HTTP/1.1 200 OK\r\n: a\r\n\r\n", M::EmptyFieldName),
         (b"HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", M::BareCr),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", M::LengthAndCoding),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", M::SeveralContentLengths),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", M::ContentLength),
-        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: x\r\n\r\n", M::ContentLength),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", M::TransferCoding),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
         (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", M::CodingOnOldVersion),
-        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", M::UnexpectedBody),
-        (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", M::UnexpectedBody),
-        (b"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n", M::UnexpectedBody),
-        (b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n", M::UnexpectedBody),
     ];
     for (bytes, reason) in cases {
         response_refused(bytes, *reason);
     }
-    response_refused(format!("HTTP/1.1 200 {}\r\n\r\n", "a".repeat(33_000)).as_bytes(), M::HeadTooLarge);
+    response_refused(format!("HTTP/1.1 200 {}\r\n\r\n", "a".repeat(66_000)).as_bytes(), M::HeadTooLarge);
     response_refused(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: a\r\n".repeat(MAX_FIELDS + 1)).as_bytes(), M::TooManyFields);
+}
+
+/// What not even a relaxed reading lets pass: two readers would see two messages.
+#[test]
+fn relaxed_responses() {
+    let cases: &[(&[u8], M)] = &[
+        // One LF among CRLFs, and the other way round, wherever it is.
+        (b"HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\nX: a\nY: b\r\n\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\nX: a\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\nX: a\r\r\n\n", M::BareCr),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\r\n\r\n", M::BareCr),
+        (b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", M::BareCr),
+        (b"HTTP/1.1 200 OK\nX: a\rY: b\n\n", M::BareCr),
+        (b"HTTP/1.1 200 O\0K\r\n\r\n", M::Nul),
+        (b"HTTP/1.1 200 O\x01K\r\n\r\n", M::ControlCharacter),
+        (b"HTTP/1.1 200 OK\r\nX\0: a\r\n\r\n", M::Nul),
+        (b"HTTP/1.1 200 OK\r\nX\x01: a\r\n\r\n", M::FieldName),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", M::ObsFold),
+        (b"HTTP/1.1 200 OK\nX: a\n b\n\n", M::ObsFold),
+        (b"\nHTTP/1.1 200 OK\n\n", M::EmptyLine),
+        // Where a message ends is not guessed.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\x0b\r\n\r\n", M::ControlCharacter),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \0chunked\r\n\r\n", M::ControlCharacter),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", M::SeveralContentLengths),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: identity\r\n\r\n", M::TransferCoding),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", M::SwitchingProtocols),
+    ];
+    let relaxed = Limits::default().relaxed(true);
+    for (bytes, reason) in cases {
+        let shown = String::from_utf8_lossy(bytes);
+        assert_eq!(response_in(&[bytes], &relaxed).0, Err(*reason), "{shown:?}");
+        assert_eq!(response_in(&byte_by_byte(bytes), &relaxed).0, Err(*reason), "{shown:?}, byte by byte");
+    }
 }
 
 /// Every byte at every place in and around the tokeniser's vector widths: only the grammar's are accepted.

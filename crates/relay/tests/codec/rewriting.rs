@@ -38,6 +38,13 @@ fn request_lines_and_host() {
         ("GET / HTTP/1.0\r\n\r\n", received, "GET / HTTP/1.1\r\nHost: \r\n\r\n"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n", origin, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
         ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", received, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("GET / HTTP/1.7\r\nX:1\r\nHost: a:\r\n\r\n", received, "GET / HTTP/1.1\r\nX: 1\r\nHost: a\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nhost: [::1]:080\r\n\r\n", received, "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n"),
+        ("GET http://p:/b HTTP/1.1\r\nHost: p:\r\n\r\n", received, "GET http://p/b HTTP/1.1\r\nHost: p\r\n\r\n"),
+        ("GET http://a:0081/b HTTP/1.1\r\nHost: a:81\r\n\r\n", received, "GET http://a:81/b HTTP/1.1\r\nHost: a:81\r\n\r\n"),
+        ("GET http://a:0081/b HTTP/1.1\r\nHost: a:0081\r\n\r\n", origin, "GET /b HTTP/1.1\r\nHost: a:81\r\n\r\n"),
+        ("GET http://a/b HTTP/1.1\r\nHost: b:\r\n\r\n", received, "GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("CONNECT a:0443 HTTP/1.1\r\n\r\n", received, "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
     ];
     for (bytes, form, expected) in cases {
         assert_eq!(forward(bytes, form, FieldSet::EMPTY, BodyFields::AsReceived), expected, "{bytes}");
