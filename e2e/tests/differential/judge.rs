@@ -201,7 +201,10 @@ fn canonical(request: &Message, authority: &str, door: Door) -> Result<(), Strin
         "shoal-request-id",
         "shoal-origin-time",
     ];
-    if let Some(name) = gone.into_iter().find(|name| !request.all(name).is_empty()) {
+    // The one upgrade that goes on is written anew, and is asked for on this connection.
+    let upgrades = (request.only("connection"), request.only("upgrade")) == (Some("upgrade"), Some("websocket"));
+    let asked = |name: &str| upgrades && matches!(name, "connection" | "upgrade");
+    if let Some(name) = gone.into_iter().find(|name| !request.all(name).is_empty() && !asked(name)) {
         return Err(format!("{name}: {:?} at the origin", request.all(name)));
     }
     if request.only("host") != Some(authority) {

@@ -11,8 +11,8 @@ use crate::{
 
 /// Field lines of a head by count, and by length of one.
 fn fields() -> Vec<String> {
-    let counted = (76..=98).map(|count| "X-A: y\r\n".repeat(count));
-    let long = (0..48).map(|step| format!("X-A: {}\r\n", "z".repeat(30_300 + step * 54)));
+    let counted = (980..=1010).map(|count| "X-A: y\r\n".repeat(count));
+    let long = (0..48).map(|step| format!("X-A: {}\r\n", "z".repeat(64_500 + step * 54)));
     counted.chain(long).collect()
 }
 
