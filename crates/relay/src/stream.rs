@@ -5,6 +5,7 @@
 
 mod heads;
 mod io;
+mod unsent;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ struct Inner {
     uses: u32,
     /// The peer sent a response after which nothing may follow.
     sloppy: bool,
+    /// What the kernel keeps for a peer that does not read is bounded.
+    unsent_bounded: bool,
 }
 
 /// A timer that is armed at the first wait and stays armed until there is progress.
@@ -92,6 +95,7 @@ impl Stream {
             opened: Instant::now(),
             uses: 0,
             sloppy: false,
+            unsent_bounded: false,
         }))
     }
 
