@@ -55,7 +55,15 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         forwarded_for: ForwardedFor::Replace,
         request_header_max_size: 64 << 10,
         replies: Replies::default(),
-        cache: Cache { memory: 32 << 20, max_object_size: 1 << 20, collapsed_forwarding: true, refresh_patterns: vec![] },
+        cache: Cache {
+            memory: 32 << 20,
+            max_object_size: 1 << 20,
+            collapsed_forwarding: true,
+            follow_timeout: long,
+            range_offset_limit: 1 << 16,
+            store_until_close: false,
+            refresh_patterns: vec![],
+        },
         parents: vec![],
         direct: Direct::default(),
         access: Access {

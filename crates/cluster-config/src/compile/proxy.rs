@@ -114,5 +114,13 @@ fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
             max: pattern.max.value,
         });
     }
-    document::Cache { memory, max_object_size: largest, collapsed_forwarding: written.collapsed_forwarding, refresh_patterns: patterns }
+    document::Cache {
+        memory,
+        max_object_size: largest,
+        collapsed_forwarding: written.collapsed_forwarding,
+        follow_timeout: written.follow_timeout.value,
+        range_offset_limit: written.range_offset_limit.value,
+        store_until_close: written.store_until_close,
+        refresh_patterns: patterns,
+    }
 }

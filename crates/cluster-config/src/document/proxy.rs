@@ -80,8 +80,23 @@ pub struct Cache {
     pub max_object_size: u64,
     /// Concurrent misses of one key share one fetch.
     pub collapsed_forwarding: bool,
-    /// First match wins; for responses that say nothing of their freshness themselves.
+    /// How long a request waits for a fetch of another that makes no progress.
+    #[serde(default = "follow_timeout", with = "units::duration")]
+    pub follow_timeout: Duration,
+    /// A request for a part that begins before this byte fetches and keeps the whole; 0: never.
+    #[serde(default)]
+    pub range_offset_limit: u64,
+    /// Whether responses that end with the connection are kept.
+    #[serde(default)]
+    pub store_until_close: bool,
+    /// First match wins; for responses that say nothing of their freshness themselves. None applies to a request with Cookie or Authorization,
+    /// nor to a URL with a query unless it names `?`.
     pub refresh_patterns: Vec<RefreshPattern>,
+}
+
+/// For documents that were rendered before it could be set.
+const fn follow_timeout() -> Duration {
+    Duration::from_secs(2)
 }
 
 /// Heuristic freshness for URLs that match, as Squid's refresh_pattern.

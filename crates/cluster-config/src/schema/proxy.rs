@@ -81,7 +81,14 @@ pub struct Cache {
     pub max_object_size: Size,
     /// Concurrent misses of one key share one fetch.
     pub collapsed_forwarding: bool,
-    /// First match wins; for responses that say nothing of their freshness.
+    /// How long a request waits for a fetch of another that makes no progress before it fetches for itself.
+    pub follow_timeout: Duration,
+    /// A request for a part that begins before this place fetches and keeps the whole, if that is no larger than `max_object_size`, as Squid's
+    /// range_offset_limit; `0B`: parts are fetched alone and not kept.
+    pub range_offset_limit: Size,
+    /// Keep responses whose end is the end of the connection, although one that was cut cannot be told from a whole one.
+    pub store_until_close: bool,
+    /// First match wins; for responses that say nothing of their freshness. None applies to a request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
 }
 
@@ -89,7 +96,7 @@ pub struct Cache {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshPattern {
-    /// For URLs that match.
+    /// For URLs that match. URLs with a query are meant only by a pattern that names it (`\?`): what follows the `?` is anything that a client likes.
     pub url_regex: Regex,
     /// Fresh for at least this long.
     #[serde(default = "zero")]
@@ -360,6 +367,9 @@ impl Default for Cache {
             disk: None,
             max_object_size: size("50MiB"),
             collapsed_forwarding: true,
+            follow_timeout: duration("2s"),
+            range_offset_limit: size("1MiB"),
+            store_until_close: false,
             refresh_patterns: Vec::new(),
         }
     }
