@@ -65,11 +65,11 @@ fn seconds(seconds: u64) -> prost_types::Duration {
 
 fn variant(object: &Object, now: u64) -> CachedVariant {
     let freshness = &object.freshness;
-    let text = |value: &Option<Box<[u8]>>| value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+    let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
     CachedVariant {
         url: object.key.to_string(),
         status: u32::from(object.status),
-        vary: object.selection.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        vary: object.selection.shown().map(|(name, value)| (name.to_owned(), text(value))).collect(),
         bytes: object.body.len(),
         stored_at: Some(timestamp(freshness.received_at)),
         age: Some(seconds(freshness.age(now))),

@@ -8,7 +8,7 @@ use regex::bytes::Regex;
 
 use crate::{
     admit::{Rules, Unusable, networks::Networks},
-    cache::policy::RefreshPattern,
+    cache::policy::{RefreshPattern, names_query},
 };
 
 /// Everything that a worker needs to know to serve a request.
@@ -45,7 +45,13 @@ impl Generation {
         let mut refresh_patterns = Vec::new();
         for pattern in &document.cache.refresh_patterns {
             match Regex::new(&pattern.url_regex) {
-                Ok(url) => refresh_patterns.push(RefreshPattern { url, min: pattern.min, percent: pattern.percent, max: pattern.max }),
+                Ok(url) => refresh_patterns.push(RefreshPattern {
+                    url,
+                    query: names_query(&pattern.url_regex),
+                    min: pattern.min,
+                    percent: pattern.percent,
+                    max: pattern.max,
+                }),
                 Err(error) => problems.push(Problem::new(format!("cache.refresh_patterns: {error}"))),
             }
         }

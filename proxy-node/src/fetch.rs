@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     cache::{
-        body::{Next, Reader},
+        body::Reader,
         facts::RequestFacts,
         fill::{self, How, Lead, Order},
         hints::Hints,
@@ -42,8 +42,13 @@ use crate::{
     turn::{After, Asked, Turn},
 };
 
-/// How long a request waits for somebody else's fill to begin answering before it asks itself.
-const FOLLOW: Duration = Duration::from_secs(10);
+mod body;
+mod range;
+
+use body::Sent;
+
+/// What a request that is not answered from memory counts for while it is under way: its future, buffers of two connections, a piece of a body.
+const TRANSACTION: u64 = 32 * 1024;
 /// How often a request looks again when what it waited for has changed meanwhile.
 const MOST_LOOKS: usize = 4;
 
@@ -83,7 +88,7 @@ pub async fn run(
     let eligible = if turn.local.node.store.capacity() == 0 { Err(Bypass::Off) } else { policy::eligible(&way.facts) };
     if let Err(bypass) = eligible {
         let detail = if bypass == Bypass::Method { "fwd=method" } else { "fwd=bypass" };
-        return Box::pin(past(turn, stream, &way, detail)).await;
+        return Box::pin(uncached(turn, stream, &way, detail)).await;
     }
     for _ in 0..MOST_LOOKS {
         match look(turn, stream, &way).await {
@@ -91,7 +96,17 @@ pub async fn run(
             Looked::Again => {}
         }
     }
-    Box::pin(past(turn, stream, &way, "fwd=miss; detail=contended")).await
+    Box::pin(uncached(turn, stream, &way, "fwd=miss; detail=contended")).await
+}
+
+/// Past the cache, which has no say in it.
+async fn uncached(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &str) -> After {
+    let store = &turn.local.node.store;
+    if !store.has_room_for_work() {
+        return turn.refuse(stream, way.asked, Failure::Limit, None).await;
+    }
+    let _working = store.budget().work(TRANSACTION);
+    past(turn, stream, way, reason).await
 }
 
 /// What came of one look into the cache.
@@ -103,13 +118,18 @@ enum Looked {
 async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
     let (stale, unfit) = match turn.local.node.store.find(&way.key, way.fields()) {
         Some(object) => match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
+            // One that has come to a halt is nothing to wait for.
+            Ok(_) if has_halted(turn, &object) => (Some(object), None),
+            Ok(_) if way.facts.range && !range::is_near(turn, way, &object) => {
+                turn.count(|metrics| &metrics.misses);
+                return Looked::Answered(Box::pin(uncached(turn, stream, way, "fwd=partial")).await);
+            }
             Ok(age) => {
                 let Some(reader) = Reader::new(&object.body) else { return Looked::Again };
                 turn.count(|metrics| &metrics.hits);
                 turn.record.outcome = Outcome::MemHit;
-                return Looked::Answered(
-                    deliver(turn, stream, way, Source { object, reader, status: None, took: Duration::ZERO, age }).await,
-                );
+                let source = Source { object, reader, status: None, took: Duration::ZERO, age, leads: false, cookies: Bytes::new() };
+                return Looked::Answered(deliver(turn, stream, way, source).await);
             }
             Err(unfit) => (Some(object), Some(unfit)),
         },
@@ -117,6 +137,12 @@ async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
     };
     // On the heap, so that a hit costs no room for it.
     Box::pin(miss(turn, stream, way, stale, unfit)).await
+}
+
+/// Whether nothing has come of a body for so long that nobody who comes now begins to wait for it.
+fn has_halted(turn: &Turn, object: &Object) -> bool {
+    object.body.whole().is_none()
+        && u128::from(object.body.silent_for(turn.local.node.steady.millis())) > turn.generation.document.cache.follow_timeout.as_millis()
 }
 
 /// Nothing that was found is fit.
@@ -127,18 +153,25 @@ async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, found: Option
     }
     turn.count(|metrics| &metrics.misses);
     turn.record.outcome = if unfit == Some(Unfit::Reload) { Outcome::ClientRefresh } else { Outcome::Miss };
+    if !store.has_room_for_work() {
+        return Looked::Answered(turn.refuse(stream, way.asked, Failure::Limit, None).await);
+    }
+    let _working = store.budget().work(TRANSACTION);
     let reason = why(unfit);
     // Something that is validated is asked for with our conditions; on a plain miss the client's own go through, and its answer is its own.
     let stale = found.clone().filter(|object| object.has_validator() && object.status == 200 && object.body.whole().is_some());
-    if way.facts.head || way.facts.range {
+    if way.facts.head {
         return Looked::Answered(past(turn, stream, way, reason).await);
+    }
+    if way.facts.range {
+        return range::miss(turn, stream, way, found.as_ref(), unfit).await;
     }
     let alone = way.facts.authorization || way.facts.directives.no_cache || (way.facts.conditional() && stale.is_none());
     if alone || !turn.generation.document.cache.collapsed_forwarding {
         let ticket = store.lead(&way.key);
         return Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await);
     }
-    match store.join(&way.key, way.fields(), found.as_ref()) {
+    match store.join(&way.key, way.fields(), found.as_ref(), turn.seconds()) {
         Join::Changed(_) => Looked::Again,
         Join::Follow(outcome) => Looked::Answered(follow(turn, stream, way, outcome, stale, reason).await),
         Join::Lead(ticket) => Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await),
@@ -165,28 +198,17 @@ async fn lead(
     let validates = stale.is_some();
     // RFC 9110 §15.2: no interim response to a client that knows none.
     let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
-    let order = Order {
-        local: turn.local.clone(),
-        generation: turn.generation.clone(),
-        asked: way.asked.clone(),
-        facts: way.facts.clone(),
-        destination: way.destination.clone(),
-        addresses: way.addresses.clone(),
-        client: turn.client.address,
-        forwarded: turn.client.forwarded,
-        stale,
-        hints: hints.clone(),
-    };
+    let order = Order { hints: hints.clone(), ..order(turn, way, stale) };
     let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else {
         turn.record.aborted = true;
         return After::Abort;
     };
     match led {
-        Ok(Lead::Object { object, reader, how, hierarchy, took }) => {
+        Ok(Lead::Object { object, reader, how, hierarchy, took, cookies }) => {
             let status = filled(turn, how, validates, reason, object.status);
             turn.record.hierarchy = hierarchy;
             let age = object.freshness.age(turn.seconds());
-            deliver(turn, stream, way, Source { object, reader, status: Some(status), took, age }).await
+            deliver(turn, stream, way, Source { object, reader, status: Some(status), took, age, leads: true, cookies }).await
         }
         Ok(Lead::Response(received, not_stored)) => {
             tracing::trace!(request_id = %turn.id, reason = %not_stored, "not stored");
@@ -217,6 +239,22 @@ async fn outcome(
             hint = hints.next() => stream.write_all(&[&hint], turn.generation.document.timeouts.write).await.ok()?,
             led = &mut answer => return Some(led),
         }
+    }
+}
+
+/// What a fill has to know to ask for this request.
+fn order(turn: &Turn, way: &Way<'_>, stale: Option<Arc<Object>>) -> Order {
+    Order {
+        local: turn.local.clone(),
+        generation: turn.generation.clone(),
+        asked: way.asked.clone(),
+        facts: way.facts.clone(),
+        destination: way.destination.clone(),
+        addresses: way.addresses.clone(),
+        client: turn.client.address,
+        forwarded: turn.client.forwarded,
+        stale,
+        hints: None,
     }
 }
 
@@ -251,12 +289,7 @@ async fn follow(
     reason: &'static str,
 ) -> After {
     let began = Instant::now();
-    let timer = Timer::new(turn.local.worker.wheel());
-    let known = timer.within(Kind::Other, FOLLOW, outcome.wait_for(|outcome| !matches!(outcome, ticket::Outcome::Waiting))).await;
-    let known = match known {
-        Ok(Ok(outcome)) => outcome.clone(),
-        Ok(Err(_)) | Err(_) => ticket::Outcome::OnYourOwn,
-    };
+    let known = awaited(turn, &mut outcome).await;
     let fit = match &known {
         ticket::Outcome::Failed(failure) => return turn.refuse(stream, way.asked, *failure, None).await,
         ticket::Outcome::Waiting | ticket::Outcome::OnYourOwn => None,
@@ -270,10 +303,28 @@ async fn follow(
         turn.record.outcome = Outcome::Collapsed;
         let status = Some(format!("{reason}; collapsed"));
         let age = object.freshness.age(turn.seconds());
-        return deliver(turn, stream, way, Source { object: object.clone(), reader, status, took: began.elapsed(), age }).await;
+        let took = began.elapsed();
+        let source = Source { object: object.clone(), reader, status, took, age, leads: false, cookies: Bytes::new() };
+        return deliver(turn, stream, way, source).await;
     }
     let ticket = turn.local.node.store.lead(&way.key);
     lead(turn, stream, way, ticket, stale, reason).await
+}
+
+/// What becomes of a fill that is waited for, but not for long. One that has not even begun may be as slow for everybody.
+async fn awaited(turn: &Turn, outcome: &mut watch::Receiver<ticket::Outcome>) -> ticket::Outcome {
+    let timer = Timer::new(turn.local.worker.wheel());
+    let known = timer
+        .within(
+            Kind::Other,
+            turn.generation.document.cache.follow_timeout,
+            outcome.wait_for(|outcome| !matches!(outcome, ticket::Outcome::Waiting)),
+        )
+        .await;
+    match known {
+        Ok(Ok(outcome)) => outcome.clone(),
+        Ok(Err(_)) | Err(_) => ticket::Outcome::OnYourOwn,
+    }
 }
 
 /// Whether what somebody else fetched answers this request too (RFC 9111 §4: as if it had been stored before).
@@ -305,6 +356,10 @@ struct Source {
     took: Duration,
     /// Its age now, in seconds.
     age: u64,
+    /// It is filled for this request, which does not leave it for another.
+    leads: bool,
+    /// Lines of Set-Cookie, which are for the one that asked and are not stored.
+    cookies: Bytes,
 }
 
 /// Sends an object to the client.
@@ -329,63 +384,30 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source
     let body = if turn.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);
     let sent = match (&serving, object.body.whole()) {
-        (Serving::Whole, Some(whole)) => writer.write(stream, &turn.out, whole, Rest::None, deadline).await.is_ok(),
-        (Serving::Part(part, _), Some(whole)) => {
-            writer.write(stream, &turn.out, &cut(whole, part.clone()), Rest::None, deadline).await.is_ok()
+        (Serving::Whole, Some(whole)) if whole.len() <= body::AT_ONCE => {
+            let write = writer.write(stream, &turn.out, whole, Rest::None, deadline);
+            body::patiently(&turn.local, object, write).await.into()
         }
-        (Serving::Whole, None) if body != BodyFraming::Empty => {
-            Box::pin(follow_body(turn, stream, &mut writer, &mut source.reader, deadline)).await
+        (Serving::Whole, _) if body != BodyFraming::Empty => {
+            let end = length.unwrap_or(u64::MAX);
+            Box::pin(body::send(turn, stream, way, &mut writer, &mut source, 0..end)).await
         }
-        _ => stream.write_all(&[&turn.out], deadline).await.is_ok(),
+        (Serving::Part(part, _), _) => Box::pin(body::send(turn, stream, way, &mut writer, &mut source, part.clone())).await,
+        _ => stream.write_all(&[&turn.out], deadline).await.into(),
     };
-    match (sent, keep) {
-        (true, true) => After::Keep,
-        (true, false) => After::Close,
-        (false, _) => {
-            turn.record.aborted = true;
-            After::Abort
-        }
+    match sent {
+        Sent::Whole if keep => return After::Keep,
+        Sent::Whole => return After::Close,
+        Sent::Nothing => return turn.refuse(stream, way.asked, Failure::Incomplete, None).await,
+        Sent::Cut | Sent::ClientGone => {}
     }
+    turn.record.aborted = true;
+    // A length that is not reached and a last chunk that is missing show that more was to come; the end of the connection alone does not.
+    if sent == Sent::Cut && body != BodyFraming::UntilClose { After::Close } else { After::Abort }
 }
 
 fn whole_framing(length: Option<u64>, client: Version) -> BodyFraming {
     length.map_or_else(|| outgoing_framing(BodyFraming::Chunked, client), BodyFraming::Length)
-}
-
-/// Sends a body that is still being filled, as it grows. False: it cannot be sent to its end.
-async fn follow_body(turn: &Turn, stream: &mut Stream, writer: &mut BodyWriter, reader: &mut Reader, deadline: Duration) -> bool {
-    let mut head: &[u8] = &turn.out;
-    loop {
-        let (segment, rest) = match reader.next().await {
-            Next::Segment(segment) => (Some(segment), Rest::Follows),
-            Next::End => (None, Rest::None),
-            Next::Failed => return false,
-        };
-        if writer.write(stream, head, segment.as_slice(), rest, deadline).await.is_err() {
-            return false;
-        }
-        head = &[];
-        if rest == Rest::None {
-            return true;
-        }
-    }
-}
-
-/// The segments that make up a part of a body.
-fn cut(whole: &[Bytes], part: std::ops::Range<u64>) -> Vec<Bytes> {
-    let mut at = 0;
-    let mut pieces = Vec::new();
-    for segment in whole {
-        let length = segment.len() as u64;
-        let from = part.start.saturating_sub(at).min(length);
-        let to = part.end.saturating_sub(at).min(length);
-        if from < to {
-            // Both are at most the length of a segment, which is a usize.
-            pieces.push(segment.slice(usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0)));
-        }
-        at += length;
-    }
-    pieces
 }
 
 /// Writes the head of a stored response into the turn's scratch.
@@ -410,6 +432,9 @@ fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: Body
         BodyFraming::Length(length) if !matches!(object.status, 204 | 304) => head.number("Content-Length", length),
         BodyFraming::Chunked => head.field("Transfer-Encoding", b"chunked"),
         _ => {}
+    }
+    for line in source.cookies.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        head.field("Set-Cookie", line);
     }
     let name = Piece::Text(turn.local.node.cache_name.as_bytes());
     match &source.status {
@@ -438,25 +463,12 @@ fn begin_head(out: &mut Vec<u8>, object: &Object, serving: &Serving) {
         Serving::Whole => return out.extend_from_slice(&object.head),
         Serving::NotModified => (b"HTTP/1.1 304 Not Modified\r\n", serve::goes_with_304),
         Serving::Part(..) => (b"HTTP/1.1 206 Partial Content\r\n", |_| true),
-        Serving::Unsatisfiable(_) => (b"HTTP/1.1 416 Range Not Satisfiable\r\n", |_| false),
+        Serving::Unsatisfiable(_) => (b"HTTP/1.1 416 Range Not Satisfiable\r\n", serve::goes_with_416),
     };
     out.extend_from_slice(line);
     for (name, value) in object.fields().filter(|(name, _)| keeps(name)) {
         for part in [name, b": ", value, b"\r\n"] {
             out.extend_from_slice(part);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_cut_across_segments() {
-        let whole = [Bytes::from_static(b"abc"), Bytes::from_static(b"def"), Bytes::from_static(b"gh")];
-        for (part, want) in [(0..8, "abcdefgh"), (2..4, "cd"), (3..6, "def"), (7..8, "h"), (0..1, "a")] {
-            assert_eq!(cut(&whole, part).concat(), want.as_bytes());
         }
     }
 }

@@ -10,7 +10,7 @@
 //! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one request) → [`request`] (what it asks, and for whom) →
 //! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`upstream`] → [`relay`] → [`respond`] (the
 //! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what they keep), [`config`], [`dns`], [`egress`],
-//! [`explain`], [`api`], [`metrics`].
+//! [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
 
 pub mod admit;
 pub mod api;
@@ -22,6 +22,7 @@ pub mod egress;
 pub mod explain;
 pub mod fetch;
 pub mod listen;
+pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod record;

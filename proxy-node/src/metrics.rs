@@ -112,6 +112,8 @@ metrics! {
     gauge cache_objects = "shoal_proxy_cache_objects": "Objects in memory.";
     gauge cache_bytes = "shoal_proxy_cache_bytes": "Bytes that the objects in memory count for.";
     gauge cache_capacity = "shoal_proxy_cache_capacity_bytes": "Bytes that they may count for.";
+    gauge cache_in_flight = "shoal_proxy_cache_in_flight_bytes": "Bytes of bodies that are being filled, or are held by nobody but those who still read them.";
+    gauge working = "shoal_proxy_working_bytes": "Bytes that requests count for which the cache does not answer, while they are under way.";
     counter log_dropped = "shoal_proxy_access_records_dropped_total": "Access records dropped because the log could not keep up.";
 }
 

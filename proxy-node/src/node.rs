@@ -103,6 +103,12 @@ impl Steady {
     pub fn seconds(&self) -> u64 {
         (self.started_at + self.started.elapsed()).as_secs()
     }
+
+    /// The same in milliseconds.
+    #[must_use]
+    pub fn millis(&self) -> u64 {
+        u64::try_from((self.started_at + self.started.elapsed()).as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// Bounds what is logged of things that a peer can make happen as often as it likes.

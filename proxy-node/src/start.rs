@@ -27,6 +27,7 @@ use crate::{
     dns::{self, Resolver},
     egress::{self, ClusterPorts},
     listen::{self, Doors},
+    memory,
     metrics::{self, Metrics},
     node::{Local, Node, Seldom, Steady, structured, unix_millis},
     record::{self, Recorder},
@@ -244,6 +245,8 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
     process.spawn("cluster-names", move || follow_names(membership.clone(), naming.clone(), resolved.clone()));
     let exporting = node.clone();
     process.spawn("metrics-export", move || export(exporting.clone()));
+    let watching = node.clone();
+    process.spawn("memory", move || memory::watch(watching.clone()));
 }
 
 async fn follow_membership(process: Process, mut membership: membership::Watch, node: Arc<Node>, doors: Arc<Doors>, resolved: Arc<Notify>) {
@@ -293,6 +296,8 @@ async fn export(node: Arc<Node>) {
         node.metrics.cache_objects.set(node.store.objects());
         node.metrics.cache_bytes.set(node.store.used());
         node.metrics.cache_capacity.set(node.store.capacity());
+        node.metrics.cache_in_flight.set(node.store.in_flight());
+        node.metrics.working.set(node.store.budget().at_work());
         node.metrics.log_dropped.set(node.recorder.dropped());
         node.metrics.export();
     }

@@ -12,6 +12,8 @@ use crate::cache::object::Object;
 
 /// Share of the bytes that the small queue may hold, in percent.
 const SMALL_PERCENT: u64 = 10;
+/// Objects that are being read and therefore passed over, in one search: their memory would not come back yet.
+const MOST_PASSED: usize = 16;
 
 /// The queues of one shard.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl Queue {
 impl Queues {
     /// Adds a complete object.
     pub fn add(&mut self, object: &Arc<Object>, hash: u64) {
-        let bytes = object.charged.load(Ordering::Relaxed);
+        let bytes = object.settled.load(Ordering::Relaxed);
         if self.ghost_set.remove(&hash) {
             self.main.push(object, bytes, hash);
         } else {
@@ -63,8 +65,21 @@ impl Queues {
         }
     }
 
-    /// Chooses who goes next and takes it out of the queues.
+    /// Chooses who goes next and takes it out of the queues. Objects that are being read stay, and their readers hear of it.
     pub fn victim(&mut self) -> Option<Arc<Object>> {
+        for _ in 0..MOST_PASSED {
+            let (object, bytes, hash) = self.unused()?;
+            if Arc::strong_count(&object.body) == 1 {
+                return Some(object);
+            }
+            object.body.want_back();
+            self.main.push(&object, bytes, hash);
+        }
+        None
+    }
+
+    /// The next one that has not been used lately.
+    fn unused(&mut self) -> Option<(Arc<Object>, u64, u64)> {
         loop {
             let total = self.small.bytes + self.main.bytes;
             let from_small = self.small.bytes * 100 > total * SMALL_PERCENT || self.main.entries.is_empty();
@@ -76,7 +91,7 @@ impl Queues {
                     continue;
                 }
                 self.remember(hash);
-                return Some(object);
+                return Some((object, bytes, hash));
             }
             let Some((Some(object), bytes, hash)) = self.main.pop() else { continue };
             let used = object.used.load(Ordering::Relaxed);
@@ -85,7 +100,7 @@ impl Queues {
                 self.main.push(&object, bytes, hash);
                 continue;
             }
-            return Some(object);
+            return Some((object, bytes, hash));
         }
     }
 

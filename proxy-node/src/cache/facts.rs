@@ -6,6 +6,11 @@ use bytes::Bytes;
 
 use crate::cache::directives::{RequestDirectives, ResponseDirectives, elements};
 
+/// Names in Vary that a stored response may have, and their bytes together. An origin that names more varies with everything, as far as this
+/// cache is concerned: a request would be searched for each of them.
+const MOST_NAMES: usize = 32;
+const MOST_NAME_BYTES: usize = 1024;
+
 /// What the cache has to know of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {
@@ -17,6 +22,8 @@ pub struct RequestFacts {
     pub directives: RequestDirectives,
     /// Carries Authorization.
     pub authorization: bool,
+    /// Carries Cookie.
+    pub cookie: bool,
     /// Carries Range.
     pub range: bool,
     /// Carries If-Match, If-Unmodified-Since or If-Range: for the origin to decide.
@@ -44,6 +51,7 @@ impl RequestFacts {
                 13 if name.eq_ignore_ascii_case(b"authorization") => facts.authorization = true,
                 13 if name.eq_ignore_ascii_case(b"if-none-match") => join(&mut facts.if_none_match, value),
                 17 if name.eq_ignore_ascii_case(b"if-modified-since") => facts.if_modified_since = http_date(value),
+                6 if name.eq_ignore_ascii_case(b"cookie") => facts.cookie = true,
                 6 if name.eq_ignore_ascii_case(b"pragma") => pragma |= elements(value).any(|item| item.eq_ignore_ascii_case(b"no-cache")),
                 5 if name.eq_ignore_ascii_case(b"range") => facts.range = true,
                 8 if name.eq_ignore_ascii_case(b"if-match") || name.eq_ignore_ascii_case(b"if-range") => facts.precondition = true,
@@ -53,6 +61,12 @@ impl RequestFacts {
         }
         facts.directives.no_cache |= pragma && !cache_control;
         facts
+    }
+
+    /// Whether it says who asks, so that nobody but the origin may guess for how long and for whom its answer is good.
+    #[must_use]
+    pub const fn personal(&self) -> bool {
+        self.authorization || self.cookie
     }
 
     /// Whether the client asks for the response only if it has changed.
@@ -169,6 +183,11 @@ impl Vary {
                     }
                 }
             }
+            if let Self::Fields(names) = self
+                && (names.len() > MOST_NAMES || names.iter().map(|name| name.len()).sum::<usize>() > MOST_NAME_BYTES)
+            {
+                *self = Self::Anything;
+            }
         }
     }
 }
@@ -236,6 +255,11 @@ mod tests {
         assert_eq!(response(&[("Vary", "Cookie, accept"), ("vary", "ACCEPT")]).vary, fields(&["accept", "cookie"]));
         assert_eq!(response(&[("Vary", "Cookie, *"), ("Vary", "x")]).vary, Vary::Anything);
         assert_eq!(response(&[]).vary, Vary::Nothing);
+        let many = |count: usize| (0..count).map(|number| format!("x-{number}")).collect::<Vec<_>>().join(",");
+        assert!(matches!(response(&[("Vary", &many(MOST_NAMES))]).vary, Vary::Fields(_)));
+        assert_eq!(response(&[("Vary", &many(MOST_NAMES + 1))]).vary, Vary::Anything);
+        assert_eq!(response(&[("Vary", &many(7000))]).vary, Vary::Anything);
+        assert_eq!(response(&[("Vary", &"y".repeat(MOST_NAME_BYTES + 1))]).vary, Vary::Anything);
     }
 
     #[test]

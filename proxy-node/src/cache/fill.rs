@@ -12,8 +12,16 @@ use std::{
 
 use bytes::Bytes;
 use relay::{
-    body::BodyReader, fault::Fault, field::Field, framing::BodyFraming, head::ResponseHead, interims::Interims, method::Method,
-    rewrite::BodyFields, stream::Stream,
+    body::BodyReader,
+    fault::Fault,
+    field::Field,
+    framing::BodyFraming,
+    head::ResponseHead,
+    interims::Interims,
+    method::Method,
+    rewrite::BodyFields,
+    stream::Stream,
+    wheel::{Kind, Timer},
 };
 use tokio::sync::oneshot;
 
@@ -23,9 +31,9 @@ use crate::{
         facts::{RequestFacts, ResponseFacts, Vary},
         hints::Hints,
         object::{self, Object},
-        policy::{self, Freshness, NotStored, Trouble},
+        policy::{self, Freshness, NotStored, RefreshPattern, Trouble},
         ticket::Ticket,
-        vary,
+        vary::{self, Selection},
     },
     config::Generation,
     node::{Local, unix_millis},
@@ -39,6 +47,11 @@ use crate::{
 
 /// How long a fill goes on that nobody reads any more.
 const ALONE: Duration = Duration::from_secs(30);
+/// What a fill counts for while it is under way: its future, the request, the buffer that it reads with.
+const FILL: u64 = 24 * 1024;
+/// How long readers of a body that is not kept make the others wait before they are cut.
+const LAG: Duration = Duration::from_secs(1);
+const SET_COOKIE: &[u8] = b"set-cookie";
 
 /// What a fill has to know.
 pub struct Order {
@@ -78,6 +91,8 @@ pub enum Lead {
         hierarchy: Hierarchy,
         /// How long the origin took.
         took: Duration,
+        /// Values of Set-Cookie, a line each: for the leader alone.
+        cookies: Bytes,
     },
     /// With an answer that is not kept.
     Response(Box<Received>, NotStored),
@@ -100,7 +115,11 @@ pub enum How {
 pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
     let (answer, leader) = oneshot::channel();
     let worker = order.local.worker.clone();
-    worker.spawn(async move { run(order, ticket, answer).await });
+    let working = order.local.node.store.budget().work(FILL);
+    worker.spawn(async move {
+        let _working = working;
+        run(order, ticket, answer).await;
+    });
     leader
 }
 
@@ -190,7 +209,7 @@ fn give_up(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, failur
 fn stand_in(ticket: &Ticket, leader: oneshot::Sender<Lead>, stale: &Arc<Object>, hierarchy: Hierarchy, took: Duration) {
     ticket.stand_in(stale);
     if let Some(reader) = Reader::new(&stale.body) {
-        drop(leader.send(Lead::Object { object: stale.clone(), reader, how: How::StaleOnError, hierarchy, took }));
+        drop(leader.send(Lead::Object { object: stale.clone(), reader, how: How::StaleOnError, hierarchy, took, cookies: Bytes::new() }));
     }
 }
 
@@ -203,7 +222,8 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
     let mut facts = ResponseFacts::new(stale.status, object::fields(&merged));
     // Age is not kept with the fields.
     facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
-    let freshness = Freshness::new(&facts, stale.key.as_bytes(), &order.generation.refresh_patterns, times(order, asked_at));
+    let freshness = Freshness::new(&facts, stale.key.as_bytes(), patterns(order), times(order, asked_at));
+    let cookies = cookies(&head, &bytes);
     let new = Object::new(stale.key.clone(), merged.into(), &facts, stale.selection.clone(), freshness, stale.declared, stale.body.clone());
     let new = Arc::new(new);
     if !ticket.store(&new) {
@@ -213,7 +233,7 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
         order.local.pool.put(hop.address, 0, hop.stream);
     }
     if let Some(reader) = Reader::new(&new.body) {
-        drop(leader.send(Lead::Object { object: new, reader, how: How::Unmodified, hierarchy, took }));
+        drop(leader.send(Lead::Object { object: new, reader, how: How::Unmodified, hierarchy, took, cookies }));
     }
 }
 
@@ -221,7 +241,14 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
 async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, received: Received, asked_at: u64) {
     let object = match storable(&order, &ticket, &received, asked_at) {
         Ok(object) => object,
-        Err(reason) => return drop(leader.send(Lead::Response(Box::new(received), reason))),
+        Err(reason) => {
+            if reason.lasts() {
+                order.local.node.store.note_unshared(ticket.key(), order.local.node.steady.seconds());
+            }
+            // Those who wait go on their own, all of them now.
+            drop(ticket);
+            return drop(leader.send(Lead::Response(Box::new(received), reason)));
+        }
     };
     let Some(reader) = Reader::new(&object.body) else { return };
     let filling = Filling { local: order.local.clone(), object: object.clone(), settled: false };
@@ -230,7 +257,8 @@ async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, recei
     }
     drop(ticket);
     let hierarchy = received.hop.hierarchy();
-    let answered = leader.send(Lead::Object { object, reader, how: How::Stored, hierarchy, took: received.took });
+    let cookies = cookies(&received.head, &received.bytes);
+    let answered = leader.send(Lead::Object { object, reader, how: How::Stored, hierarchy, took: received.took, cookies });
     // The leader may be gone; the fill goes on for those who come.
     drop(answered);
     fill(order, filling, received).await;
@@ -245,34 +273,55 @@ fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) 
     let (head, bytes) = (&received.head, &received.bytes);
     let framing = head.framing(Method::Get);
     let facts = ResponseFacts::new(head.status(), lines(head, bytes));
-    let patterns = &order.generation.refresh_patterns;
-    let freshness = Freshness::new(&facts, ticket.key().as_bytes(), patterns, times(order, asked_at));
+    let freshness = Freshness::new(&facts, ticket.key().as_bytes(), patterns(order), times(order, asked_at));
     policy::storable(&order.facts, &facts, &freshness)?;
     let declared = match framing {
         BodyFraming::Empty => Some(0),
         BodyFraming::Length(length) => Some(length),
         BodyFraming::Chunked => None,
+        BodyFraming::UntilClose if order.generation.document.cache.store_until_close => None,
         BodyFraming::UntilClose => return Err(NotStored::Unframed),
     };
     if declared.is_some_and(|length| length > order.generation.document.cache.max_object_size) {
         return Err(NotStored::TooLarge);
+    }
+    let store = &order.local.node.store;
+    if !store.has_room_in_flight(0, declared.unwrap_or(0)) {
+        return Err(NotStored::NoRoom);
     }
     let selection = match &facts.vary {
         Vary::Fields(names) => {
             let all: Vec<(&[u8], &[u8])> = order.asked.fields().collect();
             vary::select(names, all.iter().copied())
         }
-        Vary::Nothing | Vary::Anything => Vec::new(),
+        Vary::Nothing | Vary::Anything => Selection::default(),
     };
     let stored = stored_head(head, bytes, &order.local.node.pseudonym.load());
-    Ok(Arc::new(Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, Body::new())))
+    let body = Body::new(store.budget());
+    body.note_progress(order.local.node.steady.millis());
+    Ok(Arc::new(Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, body)))
+}
+
+/// The patterns that say how long the answer to a request lives: none where the request says who asks.
+fn patterns(order: &Order) -> &[RefreshPattern] {
+    if order.facts.personal() { &[] } else { &order.generation.refresh_patterns }
+}
+
+/// The values of Set-Cookie, a line each. They are for whoever asked, and not stored.
+fn cookies(head: &ResponseHead, bytes: &Bytes) -> Bytes {
+    let mut cookies = Vec::new();
+    for (_, value) in lines(head, bytes).filter(|(name, _)| name.eq_ignore_ascii_case(SET_COOKIE)) {
+        cookies.extend_from_slice(value);
+        cookies.push(b'\n');
+    }
+    cookies.into()
 }
 
 fn lines<'a>(head: &'a ResponseHead, bytes: &'a Bytes) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     head.view(bytes).fields().map(|line| (line.name, line.value))
 }
 
-/// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing, Age, and the empty line.
+/// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing, Age, Set-Cookie, and the empty line.
 fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
     let mut written = Vec::new();
     let mut writer = begin_response(&mut written, head.view(bytes), BodyFields::Set(BodyFraming::Empty), pseudonym);
@@ -285,8 +334,8 @@ fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
     let mut lines = written.split_inclusive(|byte| *byte == b'\n');
     kept.extend_from_slice(lines.next().unwrap_or_default());
     for line in lines {
-        let age = line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"age:"));
-        if !age && line != b"\r\n" {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if !name.eq_ignore_ascii_case(b"age") && !name.eq_ignore_ascii_case(SET_COOKIE) && line != b"\r\n" {
             kept.extend_from_slice(line);
         }
     }
@@ -314,8 +363,9 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
     let most = order.generation.document.cache.max_object_size;
     let (store, body) = (order.local.node.store.clone(), filling.object.body.clone());
     let deadline = order.generation.document.timeouts.read;
-    let mut reader = BodyReader::new(head.framing(Method::Get), head.dialect());
-    let mut retained = true;
+    let framing = head.framing(Method::Get);
+    let mut reader = BodyReader::new(framing, head.dialect());
+    let timer = Timer::new(order.local.worker.wheel());
     let mut alone_since: Option<Instant> = None;
     let before = hop.stream.received();
     let complete = loop {
@@ -327,17 +377,20 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
                 break false;
             }
         };
-        let size = piece.len() as u64;
-        if retained && (body.len() + size > most || !store.grow(&filling.object, size)) {
-            // Too large after all, or changed meanwhile: those who read it get it, nobody else will.
-            retained = false;
-            store.remove(&filling.object);
+        let length = body.len() + piece.len() as u64;
+        if length > most {
             body.stop_retaining();
         }
-        if body.room().await.is_err() {
+        if !room(&timer, &body).await {
             break false;
         }
-        body.append(&piece);
+        let more = filling.object.declared.map(|declared| declared.saturating_sub(length));
+        body.append(&piece, more, |bytes| store.admit(&filling.object, body.charged(), bytes));
+        body.note_progress(order.local.node.steady.millis());
+        if filling.object.is_kept() && !body.retains() {
+            // Too large after all, or no memory left: those who read it get it, nobody else will.
+            store.remove(&filling.object);
+        }
         if body.is_read() {
             alone_since = None;
         } else if alone_since.get_or_insert_with(Instant::now).elapsed() > ALONE {
@@ -352,6 +405,16 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
         store.settle(&filling.object);
         if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
             order.local.pool.put(hop.address, 0, hop.stream);
+        }
+    }
+}
+
+/// Waits until there is room for more. False: nobody wants it any more.
+async fn room(timer: &Timer, body: &Body) -> bool {
+    loop {
+        match timer.within(Kind::Other, LAG, body.room()).await {
+            Ok(room) => return room.is_ok(),
+            Err(_) => body.cut_laggards(),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::{
 use bytes::Bytes;
 use relay::head::Limits;
 
-use crate::cache::{body::Body, facts::ResponseFacts, key::Key, policy::Freshness, vary::Selection};
+use crate::cache::{body::Body, budget::Charge, facts::ResponseFacts, key::Key, policy::Freshness, vary::Selection};
 
-/// What an object costs beside its bytes: maps, queues, the structure itself.
-pub const OVERHEAD: u64 = 512;
+/// What an object costs beside its bytes: the structure itself, its body's, maps, queues, and what the allocator takes for a dozen allocations.
+pub const OVERHEAD: u64 = 1024;
 
 /// One stored response: immutable but for its body, which may still be growing, and for what the store keeps in it.
 #[derive(Debug)]
@@ -40,10 +40,12 @@ pub struct Object {
     pub body: Arc<Body>,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
-    /// Bytes that the store has counted for it.
-    pub(super) charged: AtomicU64,
+    /// Bytes that the store has counted for it since its body is complete.
+    pub(super) settled: AtomicU64,
     /// Whether the store still has it.
     pub(super) kept: AtomicBool,
+    /// For everything but the body, which has its own.
+    charge: Charge,
 }
 
 impl Object {
@@ -59,10 +61,14 @@ impl Object {
         body: Arc<Body>,
     ) -> Self {
         let media_type = fields(&head).find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+        let media_type: Box<str> = media_type.map_or_else(Box::default, |(_, value)| String::from_utf8_lossy(value).into());
+        let texts = [&facts.etag, &facts.last_modified_text].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        let bytes = head.len() + key.as_bytes().len() + media_type.len() + texts;
         Self {
+            charge: body.budget().hold(OVERHEAD + bytes as u64 + selection.bytes()),
             key,
             status: facts.status,
-            media_type: media_type.map_or_else(Box::default, |(_, value)| String::from_utf8_lossy(value).into()),
+            media_type,
             head,
             selection,
             freshness,
@@ -72,7 +78,7 @@ impl Object {
             declared,
             body,
             used: AtomicU8::new(0),
-            charged: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             kept: AtomicBool::new(false),
         }
     }
@@ -81,6 +87,12 @@ impl Object {
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         if self.body.whole().is_some() { Some(self.body.len()) } else { self.declared }
+    }
+
+    /// Bytes of memory that it takes, with what there is of its body.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.charge.bytes() + self.body.charged()
     }
 
     /// Name and value of every field.

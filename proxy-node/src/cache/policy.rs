@@ -14,12 +14,39 @@ use crate::cache::{
 pub struct RefreshPattern {
     /// Which URLs.
     pub url: Regex,
+    /// It names `?`, and so is meant for URLs with a query; other patterns are not.
+    pub query: bool,
     /// Fresh at least so long.
     pub min: Duration,
     /// Share of the time since Last-Modified, in percent.
     pub percent: u32,
     /// Fresh at most so long.
     pub max: Duration,
+}
+
+impl RefreshPattern {
+    /// Whether it says how long responses for a URL live. `/personal?x.deb` is no package: the end of a query is what the client likes.
+    #[must_use]
+    pub fn applies(&self, url: &[u8]) -> bool {
+        (self.query || !url.contains(&b'?')) && self.url.is_match(url)
+    }
+}
+
+/// Whether a regular expression names a question mark: escaped, or in a class. All others are its syntax.
+#[must_use]
+pub fn names_query(regex: &str) -> bool {
+    let (mut escaped, mut class) = (false, false);
+    for character in regex.chars() {
+        match character {
+            '?' if escaped || class => return true,
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => class = true,
+            ']' => class = false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The longest that a response lives by guess alone.
@@ -101,7 +128,7 @@ impl Freshness {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// Computes the freshness of a response that has come.
+    /// Computes the freshness of a response that has come. `patterns`: none for a request that is [personal](RequestFacts::personal).
     #[must_use]
     pub fn new(response: &ResponseFacts, url: &[u8], patterns: &[RefreshPattern], times: Times) -> Self {
         let Times { asked_at, received_at, wall } = times;
@@ -129,7 +156,7 @@ fn lifetime(response: &ResponseFacts, url: &[u8], patterns: &[RefreshPattern], w
         return (0, Source::Unknown);
     }
     let since_change = response.last_modified.map(|changed| date.saturating_sub(changed));
-    if let Some(pattern) = patterns.iter().find(|pattern| pattern.url.is_match(url)) {
+    if let Some(pattern) = patterns.iter().find(|pattern| pattern.applies(url)) {
         let share = since_change.map_or(0, |age| age.saturating_mul(u64::from(pattern.percent)) / 100);
         return (share.min(pattern.max.as_secs()).max(pattern.min.as_secs()), Source::Pattern);
     }
@@ -207,7 +234,7 @@ pub enum NotStored {
     /// Sets a cookie and says nothing of caching.
     #[error("it sets a cookie and does not say how long it lives")]
     Cookie,
-    /// Ends with the connection, so that a truncated one looks complete.
+    /// Ends with the connection, so that a truncated one looks complete, and `store_until_close` is off.
     #[error("its length is unknown and its end cannot be told from a lost connection")]
     Unframed,
     /// Over `max_object_size`.
@@ -216,6 +243,14 @@ pub enum NotStored {
     /// The memory is full of fills in progress.
     #[error("no memory left beside the fills in progress")]
     NoRoom,
+}
+
+impl NotStored {
+    /// Whether the next answer for the same URL is for one request only, as far as one can tell.
+    #[must_use]
+    pub const fn lasts(self) -> bool {
+        !matches!(self, Self::NoRoom | Self::Method)
+    }
 }
 
 /// Whether a response to this request may be stored, and how long it lives (RFC 9111 §3).

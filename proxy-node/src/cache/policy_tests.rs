@@ -51,6 +51,7 @@ fn lifetimes() {
 fn refresh_patterns_work_like_squids() {
     let patterns = [RefreshPattern {
         url: Regex::new(r"\.deb$").unwrap(),
+        query: false,
         min: Duration::from_secs(100),
         percent: 80,
         max: Duration::from_secs(1000),
@@ -63,6 +64,27 @@ fn refresh_patterns_work_like_squids() {
     }
     let explicit = Freshness::new(&facts(200, &[("Cache-Control", "max-age=5")]), b"http://h/a.deb", &patterns, AT_ONCE);
     assert_eq!(explicit.lifetime, 5, "what the origin says goes first");
+}
+
+#[test]
+fn a_pattern_means_a_query_only_if_it_names_one() {
+    for (regex, url, want) in [
+        (r"\.deb$", "http://h/a.deb", true),
+        (r"\.deb$", "http://h/personal?x.deb", false),
+        (r"\.deb$", "http://h/a.deb?x.deb", false),
+        (r".*", "http://h/a?b", false),
+        (r"a?b", "http://h/a?b", false),
+        (r"(?i)\.DEB$", "http://h/a.deb", true),
+        (r"(?i)\.DEB$", "http://h/?a.deb", false),
+        (r"\.deb(\?.*)?$", "http://h/a.deb?v=1", true),
+        (r"\.deb(\?.*)?$", "http://h/a.deb", true),
+        (r"\.deb[?]v=", "http://h/a.deb?v=1", true),
+        (r"\\?x", "http://h/a?x", false),
+    ] {
+        let every = Duration::from_secs(60);
+        let pattern = RefreshPattern { url: Regex::new(regex).unwrap(), query: names_query(regex), min: every, percent: 0, max: every };
+        assert_eq!(pattern.applies(url.as_bytes()), want, "{regex} on {url}");
+    }
 }
 
 #[test]

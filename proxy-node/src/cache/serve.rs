@@ -26,7 +26,8 @@ pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> 
     if object.status == 200 && not_modified(object, request) {
         return Serving::NotModified;
     }
-    let whole = (object.status == 200 && request.get && object.body.whole().is_some()).then(|| object.body.len());
+    // Of what is still growing, a part can be told from the whole where the origin has said how long it will be.
+    let whole = object.length().filter(|_| object.status == 200 && request.get);
     match (range.and_then(parse_range), whole) {
         (Some(asked), Some(length)) => match asked.within(length) {
             Some(part) => Serving::Part(part, length),
@@ -83,6 +84,18 @@ fn parse_range(value: &[u8]) -> Option<Asked> {
     (unit.eq_ignore_ascii_case("bytes") && !backwards).then_some(asked)
 }
 
+/// The first byte that a Range asks for, of a body whose length is not known yet; `None`: it is no single range of bytes from the beginning.
+#[must_use]
+pub fn first_of(range: &[u8]) -> Option<u64> {
+    parse_range(range)?.first
+}
+
+/// Whether a field goes with a 416: who says so, when, and of which representation.
+#[must_use]
+pub fn goes_with_416(name: &[u8]) -> bool {
+    [&b"date"[..], b"etag", b"via", b"accept-ranges"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
+}
+
 /// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes a body that is not sent.
 #[must_use]
 pub fn goes_with_304(name: &[u8]) -> bool {
@@ -98,20 +111,23 @@ mod tests {
     use super::*;
     use crate::cache::{
         body::Body,
+        budget::Budget,
         directives::ResponseDirectives,
         facts::{ResponseFacts, http_date_text},
         key::Key,
         policy::{Freshness, Source},
+        vary::Selection,
     };
 
     fn object(status: u16, fields: &[(&str, &str)], length: usize) -> Object {
-        let body = Body::new();
-        body.append(&vec![b'x'; length]);
+        let budget = Budget::new(1 << 20);
+        let body = Body::new(&budget);
+        body.append(&vec![b'x'; length], None, |size| budget.try_hold(size));
         body.complete();
         let facts = ResponseFacts::new(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let freshness =
             Freshness { lifetime: 60, source: Source::MaxAge, initial_age: 0, received_at: 0, directives: ResponseDirectives::default() };
-        Object::new(Key::new("h", 80, b"/"), Bytes::new(), &facts, vec![], freshness, None, Arc::clone(&body))
+        Object::new(Key::new("h", 80, b"/"), Bytes::new(), &facts, Selection::default(), freshness, None, Arc::clone(&body))
     }
 
     fn facts(fields: &[(&str, &str)]) -> RequestFacts {

@@ -1,35 +1,131 @@
 //! Which of several stored responses a request selects (RFC 9111 §4.1).
+//!
+//! What is compared is a hash over the fields that Vary names and the values which they have: the store compares one number, however much an
+//! origin names and a client sends.
 
-/// The request fields that select one variant, with the values that the request had which made it. A field that was missing is `None`.
-pub type Selection = Vec<(Box<str>, Option<Box<[u8]>>)>;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, LazyLock},
+};
 
-/// The values of `names` in a request.
+use super::directives::elements;
+
+/// Bytes of a field's value that are kept to be shown to operators.
+const SHOWN: usize = 128;
+
+/// With a secret of this process, so that nobody can find two requests that collide.
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Names of request fields, lower case, sorted, each once. Variants with equal names share them.
+pub type Names = Arc<[Box<str>]>;
+
+/// The request fields that select one variant; [`Default`]: every request does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection(Option<Arc<Varied>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Varied {
+    names: Names,
+    digest: u64,
+    /// The beginning of each value, to be shown; a field that was missing has none.
+    values: Box<[Option<Box<[u8]>>]>,
+}
+
+impl Selection {
+    /// The fields; none where every request selects it.
+    #[must_use]
+    pub fn names(&self) -> Option<&Names> {
+        self.0.as_ref().map(|varied| &varied.names)
+    }
+
+    /// What requests that select it have in common; 0 where all do.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.0.as_ref().map_or(0, |varied| varied.digest)
+    }
+
+    /// Name and value of every field, as far as the value is kept.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.0.iter().flat_map(|varied| varied.names.iter().map(|name| &**name).zip(varied.values.iter().map(Option::as_deref)))
+    }
+
+    /// Bytes of memory that it takes, names included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let Some(varied) = &self.0 else { return 0 };
+        let names: usize = varied.names.iter().map(|name| name.len() + 32).sum();
+        let values: usize = varied.values.iter().map(|value| value.as_ref().map_or(0, |value| value.len() + 16) + 16).sum();
+        (size_of::<Varied>() + 32 + names + values) as u64
+    }
+}
+
+/// The selection that a request makes by these names.
 pub fn select<'a>(names: &[Box<str>], fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Selection {
-    names.iter().map(|name| (name.clone(), normalised(name, fields.clone()).map(Into::into))).collect()
+    if names.is_empty() {
+        return Selection::default();
+    }
+    let values = names.iter().map(|name| fields.clone().find(|(field, _)| is(field, name)).map(|(_, value)| shown(value))).collect();
+    Selection(Some(Arc::new(Varied { names: names.into(), digest: digest(names, fields), values })))
+}
+
+fn shown(value: &[u8]) -> Box<[u8]> {
+    value.get(..SHOWN).unwrap_or(value).into()
 }
 
 /// Whether a request selects the variant.
 pub fn selects<'a>(selection: &Selection, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> bool {
-    selection.iter().all(|(name, want)| normalised(name, fields.clone()).as_deref() == want.as_deref())
+    selection.names().is_none_or(|names| digest(names, fields) == selection.digest())
 }
 
-/// A field's value with what cannot matter taken out: several lines are one list, blanks around commas go. Accept-Encoding, whose order and
-/// case mean nothing either, is sorted and in lower case, so that the spellings of browsers share a variant.
-fn normalised<'a>(name: &str, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Vec<u8>> {
-    let mut items: Option<Vec<Vec<u8>>> = None;
-    for (_, value) in fields.filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())) {
-        items.get_or_insert_default().extend(super::directives::elements(value).map(<[u8]>::to_vec));
-    }
-    let mut items = items?;
-    if name == "accept-encoding" {
-        for item in &mut items {
-            item.make_ascii_lowercase();
-            item.retain(|byte| !byte.is_ascii_whitespace());
+/// A hash over names and the values which they have in a request; never 0.
+pub fn digest<'a>(names: &[Box<str>], fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> u64 {
+    let mut hasher = SECRET.build_hasher();
+    for name in names {
+        write(&mut hasher, name.as_bytes());
+        let values = fields.clone().filter(|(field, _)| is(field, name)).map(|(_, value)| value);
+        if **name == *"accept-encoding" {
+            codings(&mut hasher, values);
+        } else {
+            list(&mut hasher, values);
         }
-        items.sort();
-        items.dedup();
     }
-    Some(items.join(&b", "[..]))
+    hasher.finish().max(1)
+}
+
+fn is(field: &[u8], name: &str) -> bool {
+    field.len() == name.len() && field.eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn write(hasher: &mut impl Hasher, bytes: &[u8]) {
+    hasher.write_usize(bytes.len());
+    hasher.write(bytes);
+}
+
+/// A field's value with what cannot matter taken out: several lines are one list, blanks around commas go.
+fn list<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
+    let mut lines = 0u8;
+    for value in values {
+        lines = 1;
+        elements(value).for_each(|element| write(hasher, element));
+    }
+    // Behind the elements, so that an empty field is another thing than none.
+    hasher.write_u8(lines);
+}
+
+/// Accept-Encoding, whose order and case mean nothing either, is sorted and in lower case, so that the spellings of browsers share a variant.
+fn codings<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
+    let mut lines = 0u8;
+    let mut items: Vec<Vec<u8>> = Vec::new();
+    for value in values {
+        lines = 1;
+        items.extend(
+            elements(value).map(|item| item.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect()),
+        );
+    }
+    items.sort();
+    items.dedup();
+    items.iter().for_each(|item| write(hasher, item));
+    hasher.write_u8(lines);
 }
 
 #[cfg(test)]
@@ -49,6 +145,7 @@ mod tests {
             ("accept", vec![("Accept", "a")], vec![], false),
             ("accept", vec![], vec![], true),
             ("accept", vec![], vec![("Accept", "")], false),
+            ("accept", vec![("Accept", "ab")], vec![("Accept", "a, b")], false),
             ("accept-encoding", vec![("Accept-Encoding", "gzip, br")], vec![("accept-encoding", "BR,gzip")], true),
             ("accept-encoding", vec![("Accept-Encoding", "gzip;q=1")], vec![("accept-encoding", "gzip; q=1")], true),
             ("accept-encoding", vec![("Accept-Encoding", "gzip")], vec![], false),
@@ -57,5 +154,22 @@ mod tests {
             let selection = select(&[name.into()], fields(&made_by));
             assert_eq!(selects(&selection, fields(&asked_by)), want, "{name}: {made_by:?} then {asked_by:?}");
         }
+    }
+
+    #[test]
+    fn values_do_not_wander_between_names() {
+        let names: [Box<str>; 2] = ["a".into(), "b".into()];
+        let one = select(&names, fields(&[("a", "x")]));
+        assert!(!selects(&one, fields(&[("b", "x")])) && selects(&one, fields(&[("A", "x"), ("c", "y")])));
+    }
+
+    #[test]
+    fn long_values_are_compared_whole_and_kept_in_part() {
+        let (long, other) = ("v".repeat(100_000), format!("{}w", "v".repeat(99_999)));
+        let names: [Box<str>; 1] = ["cookie".into()];
+        let selection = select(&names, fields(&[("cookie", &long)]));
+        assert!(selects(&selection, fields(&[("cookie", &long)])) && !selects(&selection, fields(&[("cookie", &other)])));
+        assert!(selection.bytes() < 500, "{}", selection.bytes());
+        assert_eq!(selection.shown().next().unwrap().1.unwrap().len(), SHOWN);
     }
 }

@@ -4,6 +4,7 @@ mod api;
 mod cache;
 mod connect;
 mod doors;
+mod filling;
 mod misbehaviour;
 mod relaying;
 mod support;
