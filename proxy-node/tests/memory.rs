@@ -11,6 +11,15 @@ use std::{
     sync::Arc,
 };
 
+use proxy_node::cache::{
+    body::Body,
+    facts::ResponseFacts,
+    key::Key,
+    object::Object,
+    policy::{Freshness, Times},
+    store::Store,
+    vary,
+};
 use support::{Origin, Proxy, Then, connect, read_head, response, until};
 
 const CONFIGURED: u64 = 64 << 20;
@@ -63,8 +72,35 @@ fn check(proxy: &Proxy, most: &mut u64, doing: &str) {
     );
 }
 
+/// Objects of hardly any bytes cost what is charged for them.
+fn small_objects_cost_what_they_count_for() {
+    let before = resident().0;
+    let store = Store::new(32 << 20);
+    let mut number = 0u64;
+    // Until it has been full for a while.
+    while number < 40_000 {
+        let key = Key::new("host.example", 80, format!("/small/object/{number}").as_bytes());
+        let head = format!("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"{number}\"\r\nContent-Type: text/plain\r\n");
+        let fields: Vec<(&[u8], &[u8])> = proxy_node::cache::object::fields(head.as_bytes()).collect();
+        let facts = ResponseFacts::new(200, fields.iter().copied());
+        let freshness = Freshness::new(&facts, key.as_bytes(), &[], Times { asked_at: 0, received_at: 0, wall: 0 });
+        let body = Body::new(store.budget());
+        body.append(b"0123456789", Some(0), |bytes| store.budget().try_hold(bytes));
+        body.complete();
+        let selection = vary::select(&["accept".into()], fields.iter().copied());
+        let object = Object::new(key.clone(), head.clone().into(), &facts, selection, freshness, Some(10), body);
+        store.lead(&key).store(&Arc::new(object));
+        number += 1;
+    }
+    assert!(store.objects() < number, "it has been full");
+    let taken = resident().0.saturating_sub(before);
+    println!("{} objects: {} bytes counted, {taken} taken", store.objects(), store.used());
+    assert!(taken <= store.used() + (store.used() / 8), "{taken} taken for {} that count", store.used());
+}
+
 #[test]
 fn readers_that_stall_origins_that_drip_and_variants_stay_within_what_is_configured() {
+    small_objects_cost_what_they_count_for();
     let proxy = Arc::new(Proxy::with(|document| {
         document.cache.memory = CONFIGURED;
         document.cache.max_object_size = 50 << 20;

@@ -303,10 +303,9 @@ impl Body {
         let mut rest = bytes;
         let mut at = at;
         while !rest.is_empty() {
-            let here = match self.whole() {
-                Some(whole) => part_of(whole, at),
-                None => self.lock().part(at),
-            };
+            let growing = if self.whole().is_some() { None } else { self.lock().part(at) };
+            // It may have been completed meanwhile.
+            let here = growing.or_else(|| part_of(self.whole()?, at));
             let Some(here) = here else { return false };
             let length = here.len().min(rest.len());
             if here.get(..length) != rest.get(..length) {
@@ -466,7 +465,7 @@ impl Reader {
         Some(reader)
     }
 
-    /// Goes to a place, which may not be there yet.
+    /// Goes to a place, which may not be there yet; not back, as what was read may be gone.
     pub fn go_to(&mut self, at: u64) {
         self.at = at;
         self.segment = (0, 0);

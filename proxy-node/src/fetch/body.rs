@@ -134,17 +134,17 @@ async fn waited(turn: &Turn, way: &Way<'_>, source: &mut Source, first: u64, at:
     }
     source.leads = true;
     match leave(turn, way, &source.object, first..at).await {
-        Some((object, reader)) => {
+        Some((object, reader, more)) => {
             (source.object, source.reader) = (object, reader);
-            source.reader.next().await
+            if more.is_empty() { source.reader.next().await } else { Next::Segment(more) }
         }
         // There is no other answer that would go with what has been sent.
         None => source.reader.next().await,
     }
 }
 
-/// Asks the origin again; the reader stands behind `sent` of the new answer, which is the same there.
-async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) -> Option<(Arc<Object>, Reader)> {
+/// Asks the origin again. The new answer is the same as far as it has been `sent`; the reader and the bytes before it go on from there.
+async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) -> Option<(Arc<Object>, Reader, Bytes)> {
     tracing::debug!(request_id = %turn.id, url = %way.key, "left a fill that has come to a halt");
     let order = super::range::whole_order(order(turn, way, None))?;
     let ticket = turn.local.node.store.lead(&way.key);
@@ -154,17 +154,18 @@ async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) 
         return None;
     }
     let mut at = sent.start;
+    let mut more = Bytes::new();
     reader.go_to(at);
     while at < sent.end {
         let Next::Segment(mut piece) = reader.next().await else { return None };
-        piece.truncate(usize::try_from(sent.end - at).unwrap_or(usize::MAX));
+        // What is behind is not gone back to: it may be dropped once it has been read.
+        more = piece.split_off(piece.len().min(usize::try_from(sent.end - at).unwrap_or(usize::MAX)));
         if !old.body.matches(at, &piece) {
             return None;
         }
         at += piece.len() as u64;
     }
-    reader.go_to(at);
-    Some((object, reader))
+    Some((object, reader, more))
 }
 
 /// Awaits a write of an object's bytes. Nobody is waited for for ever who takes next to nothing and holds memory that others need.
