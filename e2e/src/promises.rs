@@ -187,6 +187,16 @@ pub const ELSEWHERE: &[(&str, &str, &str)] = &[
         "`a_panicking_fill_leaves_nobody_waiting` in `proxy-node/src/panic_tests.rs`",
     ),
     (
+        "a fill of the cache comes to a halt",
+        "who follows it asks for itself after `follow_timeout`, and goes on where it was",
+        "`a_fill_that_comes_to_a_halt_is_left_where_it_is` in `proxy-node/tests/proxy/filling.rs`",
+    ),
+    (
+        "clients ask for much and read nothing",
+        "the node stays within `cache.memory` and 64 MiB, and others are served",
+        "`readers_that_stall_…` in `proxy-node/tests/memory.rs`",
+    ),
+    (
         "an accept loop panics",
         "the connection that was being accepted is lost, the panic counted, and the loop goes on",
         "`a_panic_while_accepting_loses_that_connection_…` in `crates/relay/src/worker/tests.rs` (both data planes), `crates/chassis/src/accept.rs` (gRPC) and `crates/chassis/src/admin.rs`",
