@@ -549,6 +549,9 @@ impl Drop for Reader {
         if let Some(place) = state.readers.get_mut(slot) {
             *place = None;
         }
+        if state.end.is_some() && state.readers.iter().all(Option::is_none) {
+            state.readers = Vec::new();
+        }
         state.release();
     }
 }

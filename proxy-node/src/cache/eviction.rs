@@ -104,9 +104,9 @@ impl Queues {
         }
     }
 
-    /// Forgets entries of objects that have gone otherwise, when they are the most of what is queued.
+    /// Forgets entries of objects that have gone otherwise, when there are many: each still takes the memory of the structure.
     pub fn sweep(&mut self, kept: usize) {
-        if self.small.entries.len() + self.main.entries.len() > 2 * kept + 64 {
+        if self.small.entries.len() + self.main.entries.len() > kept + kept / 4 + 64 {
             self.small.sweep();
             self.main.sweep();
         }

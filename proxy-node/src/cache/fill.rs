@@ -48,7 +48,10 @@ use crate::{
 /// How long a fill goes on that nobody reads any more.
 const ALONE: Duration = Duration::from_secs(30);
 /// What a fill counts for while it is under way: its future, the request, the buffer that it reads with.
-const FILL: u64 = 24 * 1024;
+const FILL: u64 = 40 * 1024;
+/// Pieces of a body below this are gathered, up to so many bytes.
+const SMALL: usize = 1024;
+const GATHERED: usize = 8 * 1024;
 /// How long readers of a body that is not kept make the others wait before they are cut.
 const LAG: Duration = Duration::from_secs(1);
 const SET_COOKIE: &[u8] = b"set-cookie";
@@ -366,6 +369,7 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
     let framing = head.framing(Method::Get);
     let mut reader = BodyReader::new(framing, head.dialect());
     let timer = Timer::new(order.local.worker.wheel());
+    let mut gathered = Vec::new();
     let mut alone_since: Option<Instant> = None;
     let before = hop.stream.received();
     let complete = loop {
@@ -377,7 +381,9 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
                 break false;
             }
         };
-        let length = body.len() + piece.len() as u64;
+        let broken = gather(&mut reader, &mut hop.stream, &piece, &mut gathered).err();
+        let bytes: &[u8] = if gathered.is_empty() { &piece } else { &gathered };
+        let length = body.len() + bytes.len() as u64;
         if length > most {
             body.stop_retaining();
         }
@@ -385,11 +391,15 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
             break false;
         }
         let more = filling.object.declared.map(|declared| declared.saturating_sub(length));
-        body.append(&piece, more, |bytes| store.admit(&filling.object, body.charged(), bytes));
+        body.append(bytes, more, |bytes| store.admit(&filling.object, body.charged(), bytes));
         body.note_progress(order.local.node.steady.millis());
         if filling.object.is_kept() && !body.retains() {
             // Too large after all, or no memory left: those who read it get it, nobody else will.
             store.remove(&filling.object);
+        }
+        if let Some(fault) = broken {
+            tracing::debug!(url = %filling.object.key, %fault, "fill broken");
+            break false;
         }
         if body.is_read() {
             alone_since = None;
@@ -417,4 +427,20 @@ async fn room(timer: &Timer, body: &Body) -> bool {
             Err(_) => body.cut_laggards(),
         }
     }
+}
+
+/// Puts small pieces that are there already together, so that an origin which sends byte by byte costs an append for each read and not for each
+/// byte. `gathered` stays empty where a piece is worth an append of its own.
+fn gather(reader: &mut BodyReader, stream: &mut Stream, piece: &[u8], gathered: &mut Vec<u8>) -> Result<(), Fault> {
+    gathered.clear();
+    if piece.len() >= SMALL {
+        return Ok(());
+    }
+    gathered.extend_from_slice(piece);
+    while gathered.len() < GATHERED
+        && let Some(more) = reader.take(stream)?
+    {
+        gathered.extend_from_slice(&more);
+    }
+    Ok(())
 }

@@ -218,6 +218,8 @@ impl Store {
             }
             !same
         });
+        // Most keys have one.
+        slot.variants.reserve_exact(1);
         slot.variants.insert(0, object.clone());
         if slot.variants.len() > MOST_VARIANTS {
             gone.extend(slot.variants.pop());
@@ -316,6 +318,9 @@ impl Store {
         let mut shard = self.shard(key).0;
         if let Some(slot) = shard.slots.get_mut(key) {
             slot.fills.retain(|other| !Arc::ptr_eq(other, pending));
+            if slot.fills.is_empty() {
+                slot.fills = Vec::new();
+            }
             if slot.variants.is_empty() && slot.fills.is_empty() {
                 shard.slots.remove(key);
             }
