@@ -272,12 +272,12 @@ fn an_unshared_key_is_filled_by_everybody_until_it_is_stored() {
 
 #[test]
 fn what_is_larger_than_the_store_is_not_kept() {
-    let store = Store::new(10_000);
-    assert!(!lead(&store, "/a").store(&object("/a", filled(&store, 20_000), Selection::default())));
+    let store = Store::new(20_000);
+    assert!(!lead(&store, "/a").store(&object("/a", filled(&store, 30_000), Selection::default())));
     let growing = object("/b", Body::new(store.budget()), Selection::default());
     assert!(lead(&store, "/b").store(&growing));
-    assert!(grow(&store, &growing, 5000));
-    assert!(!grow(&store, &growing, 5000));
+    assert!(grow(&store, &growing, 8000));
+    assert!(!grow(&store, &growing, 8000));
     store.remove(&growing);
     drop(growing);
     assert_eq!((store.used(), store.objects()), (0, 0));
