@@ -122,5 +122,6 @@ fn without_range(asked: &Asked) -> Option<Asked> {
     }
     text.extend_from_slice(b"\r\n");
     let mut head = Box::new(RequestHead::new());
-    matches!(head.parse(&text, &Limits::default()), Ok(Progress::Complete(_))).then(|| Asked { head, bytes: text.into() })
+    let parsed = matches!(head.parse(&text, &Limits::default()), Ok(Progress::Complete(_)));
+    parsed.then(|| Asked { head, bytes: text.into(), ..asked.clone() })
 }
