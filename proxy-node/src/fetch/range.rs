@@ -1,7 +1,7 @@
 //! Requests for a part of what is not stored: the whole is fetched and kept, and the part is sent from it as it comes, as long as the part begins
 //! near enough to the beginning that nobody waits for long or fetches much in vain. All others go to the origin as they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use relay::{
@@ -10,11 +10,12 @@ use relay::{
     stream::Stream,
 };
 
-use super::{Looked, Source, Way, awaited, deliver, filled, fits, order, past, why};
+use super::{Looked, Source, Way, awaited, deliver, filled, fits, order, outcome, past, why};
 use crate::{
     cache::{
         body::Reader,
         fill::{self, Lead, Order},
+        hints::Hints,
         object::Object,
         policy::Unfit,
         serve,
@@ -23,7 +24,7 @@ use crate::{
     },
     record::Outcome,
     respond::Failure,
-    turn::{Asked, Turn},
+    turn::{After, Asked, Turn},
 };
 
 /// Whether what is there of an object reaches the part that is asked for, or will soon.
@@ -83,10 +84,16 @@ async fn lead(
     reason: &'static str,
 ) -> Looked {
     let validates = stale.is_some();
-    let Some(order) = whole_order(order(turn, way, stale)) else {
+    // RFC 9110 §15.2: no interim response to a client that knows none.
+    let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
+    let Some(order) = whole_order(Order { hints: hints.clone(), ..order(turn, way, stale) }) else {
         return Looked::Answered(past(turn, stream, way, reason).await);
     };
-    match fill::start(order, ticket).await {
+    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else {
+        turn.record.aborted = true;
+        return Looked::Answered(After::Abort);
+    };
+    match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies }) if object.length().is_some() || object.status != 200 => {
             let status = filled(turn, how, validates, reason, object.status);
             turn.record.hierarchy = hierarchy;
@@ -122,6 +129,6 @@ fn without_range(asked: &Asked) -> Option<Asked> {
     }
     text.extend_from_slice(b"\r\n");
     let mut head = Box::new(RequestHead::new());
-    let parsed = matches!(head.parse(&text, &Limits::default()), Ok(Progress::Complete(_)));
+    let parsed = matches!(head.parse(&text, &Limits::most()), Ok(Progress::Complete(_)));
     parsed.then(|| Asked { head, bytes: text.into(), ..asked.clone() })
 }
