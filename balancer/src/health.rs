@@ -20,7 +20,9 @@ use crate::{
 /// Whether a request is for the balancer itself: `OPTIONS *`, or the frontend's health path. Without one, everything is for the servers.
 #[must_use]
 pub fn is_asked(request: Request<'_>, health_path: Option<&str>) -> bool {
-    let (Some(health_path), method) = (health_path, request.method()) else { return false };
+    // Nearly every request names a host, and goes on.
+    let (false, Some(health_path)) = (request.head().names_authority(), health_path) else { return false };
+    let method = request.method();
     match request.target_text().as_bytes() {
         b"*" => true,
         [b'/', ..] if matches!(method, Method::Get | Method::Head | Method::Options) => {

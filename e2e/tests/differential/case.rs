@@ -1,4 +1,4 @@
-//! What the tables are made of. In all bytes `{o}` stands for the authority of the case's own origin.
+//! What the tables are made of. In all bytes `{o}` stands for the authority of the case's own origin, `{h}` and `{p}` for its host and port.
 
 use crate::{message::Message, origin::Then};
 
@@ -155,10 +155,10 @@ impl Reading {
     }
 }
 
-/// Puts the origin's authority in place of `{o}`, and its port in place of `{p}`.
+/// Puts the origin's authority in place of `{o}`, its host in place of `{h}`, and its port in place of `{p}`.
 pub fn fill(bytes: &[u8], authority: &str) -> Vec<u8> {
-    let port = authority.rsplit(':').next().unwrap_or_default();
-    replace(&replace(bytes, b"{o}", authority), b"{p}", port)
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    replace(&replace(&replace(bytes, b"{o}", authority), b"{h}", host), b"{p}", port)
 }
 
 /// Puts `text` in place of every `mark`.

@@ -115,7 +115,7 @@ fn refused() -> Vec<Reply> {
     // What is announced here never comes, and what comes is no response.
     for status in ["103 Early Hints", "100 Continue"] {
         for fields in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
-            add("bodiless", format!("HTTP/1.1 {status}\r\n{fields}\r\nhello").as_bytes(), Then::Keep);
+            add("bodiless", format!("HTTP/1.1 {status}\r\n{fields}\r\nhello").as_bytes(), Then::Close);
         }
     }
     for bytes in [
@@ -328,7 +328,7 @@ fn interims() -> Vec<Reply> {
     for before in [
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
         "HTTP/1.1 100 Continue\r\n X: y\r\n\r\n",
-        "HTTP/1.1 100 Continue\r\n\n",
+        "HTTP/1.1 100 Continue\r\nX: y\r\n\n",
         "HTTP/1.1 100 Continue\r\n\r\n\r\n",
         "HTTP/1.1 10 x\r\n\r\n",
     ] {

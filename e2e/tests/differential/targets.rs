@@ -89,8 +89,8 @@ fn forms() -> Vec<Case> {
         cases.push(forwarded(TARGET, with_host(&format!("GET {target}")), Meaning::of("GET", meant)));
     }
     // Zeros before a port mean nothing.
-    cases.push(forwarded(TARGET, with_host("GET http://127.0.0.1:0{p}/t"), Meaning::of("GET", "/t")));
-    cases.push(forwarded(TARGET, "GET http://127.0.0.1:000{p}/t HTTP/1.1\r\nHost: 127.0.0.1:000{p}\r\n\r\n", Meaning::of("GET", "/t")));
+    cases.push(forwarded(TARGET, with_host("GET http://{h}:0{p}/t"), Meaning::of("GET", "/t")));
+    cases.push(forwarded(TARGET, "GET http://{h}:000{p}/t HTTP/1.1\r\nHost: {h}:000{p}\r\n\r\n", Meaning::of("GET", "/t")));
     cases.push(forwarded(TARGET, with_host("OPTIONS http://{o}"), Meaning::of("OPTIONS", "*")));
     cases.push(forwarded(TARGET, with_host("OPTIONS http://{o}/"), Meaning::of("OPTIONS", "/")));
     cases.push(forwarded(TARGET, with_host("HEAD http://{o}/t"), Meaning::of("HEAD", "/t")));

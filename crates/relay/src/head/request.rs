@@ -195,6 +195,11 @@ impl RequestHead {
         token && !forbidden && self.line.method == Method::Get && self.line.version == Version::Http11 && self.framing.is_empty()
     }
 
+    /// Whether the target itself names whom the request is for: absolute form, or CONNECT's.
+    pub fn names_authority(&self) -> bool {
+        self.line.authority_len > 0
+    }
+
     /// Whether the request asks for another protocol on its connection (a WebSocket), in a way that goes on from hop to hop.
     pub fn upgrades(&self) -> bool {
         self.upgrades
