@@ -119,3 +119,28 @@ async fn new_records_are_told_as_they_come() {
     let ids: Vec<_> = next.records.iter().map(|record| record.request_id.as_str()).collect();
     assert_eq!(ids, [refused.head.field("shoal-request-id").expect("an id")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_counted_by_class_and_duration() {
+    let cluster = Cluster::start(1).await;
+    assert_eq!(cluster.get("GET", b"").await.status(), 200);
+    assert_eq!(raw(&cluster, "nonsense\r\n\r\n").await.status(), 400);
+    assert_eq!(cluster.open().await.connect("o.example:443", &[]).await.expect("a head").status(), Some(200));
+    let text = until("all three are counted", || async {
+        let mut text = String::new();
+        balancer::metrics::write(&cluster.view, &mut text);
+        text.contains("shoal_balancer_answers_total{frontend=\"proxy_frontend\",class=\"2xx\"} 2\n").then_some(text)
+    })
+    .await;
+    for line in [
+        "shoal_balancer_answers_total{frontend=\"proxy_frontend\",class=\"4xx\"} 1",
+        "shoal_balancer_answers_total{frontend=\"proxy_frontend\",class=\"none\"} 0",
+        // How long a tunnel lasts, and what was no request, say nothing about latency.
+        "shoal_balancer_request_duration_seconds_count{frontend=\"proxy_frontend\"} 1",
+        "shoal_balancer_request_duration_seconds_bucket{frontend=\"proxy_frontend\",le=\"+Inf\"} 1",
+        "shoal_balancer_server_answers_total{backend=\"squid_servers\",server=\"node-1\",class=\"2xx\"} 2",
+        "shoal_balancer_server_head_duration_seconds_count{backend=\"squid_servers\",server=\"node-1\"} 2",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} in {text}");
+    }
+}

@@ -61,6 +61,23 @@ impl Process {
     }
 }
 
+/// Names a command's things outside its directory (`directory`'s name, letters and digits only): no other process of the machine has it.
+pub fn own_name(directory: &Path) -> String {
+    let own = directory.file_name().unwrap_or_default().to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    format!("{own}p{}", std::process::id())
+}
+
+/// Removes the shared memory that a command left behind which was ended without a chance to do so.
+fn remove_shared_memory(directory: &Path) {
+    let own = own_name(directory) + "-";
+    let left = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    for file in left.filter(|file| file.file_name().to_string_lossy().starts_with(&own)) {
+        if let Err(error) = fs::remove_file(file.path()) {
+            eprintln!("{} stays: {error}", file.path().display());
+        }
+    }
+}
+
 /// The last lines of all that a command wrote about itself: some say why they end on standard error, others only in a log of their own.
 fn last_words(directory: &Path) -> String {
     let written = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -96,6 +113,7 @@ impl Drop for Process {
                 eprintln!("process {pid} stays: {error}");
             }
         }
+        remove_shared_memory(self.directory());
     }
 }
 
@@ -117,5 +135,22 @@ mod tests {
             assert!(error.contains(part), "{part:?} in {error}");
         }
         assert!(!error.contains("secret") && !error.contains("\n10\n"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_stays_in_shared_memory() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut left = std::path::PathBuf::new();
+        let process = Process::start(listener.local_addr().expect("bound"), |directory| {
+            left = Path::new("/dev/shm").join(own_name(directory) + "-cf__metadata.shm");
+            fs::write(&left, "x")?;
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            Ok(command)
+        });
+        let process = process.await.expect("it listens");
+        assert!(left.exists());
+        drop(process);
+        assert!(!left.exists());
     }
 }

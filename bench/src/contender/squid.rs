@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+use super::process::own_name;
+
 /// A cache; the origin is named by the requests.
 pub fn cache(directory: &Path, listen: SocketAddr, _origin: SocketAddr) -> Result<Command> {
     write(directory, &alone(directory, listen, "http_access allow all"))
@@ -64,7 +66,7 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
     fs::set_permissions(directory.join("spool"), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     let mut prepare = Command::new("/usr/sbin/squid");
     prepare
-        .args(["-n", &service_name(directory), "-N", "-z", "-f"])
+        .args(["-n", &own_name(directory), "-N", "-z", "-f"])
         .arg(directory.join("squid.conf"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -77,15 +79,9 @@ fn write(directory: &Path, configuration: &str) -> Result<Command> {
     let file = directory.join("squid.conf");
     fs::write(&file, configuration)?;
     let mut command = Command::new("/usr/sbin/squid");
-    command.args(["-n", &service_name(directory), "-N", "-f"]).arg(file);
+    // Squid's shared memory is named by its service: under its usual name it gets into the way of another Squid of the machine.
+    command.args(["-n", &own_name(directory), "-N", "-f"]).arg(file);
     Ok(command)
-}
-
-/// Squid's shared memory is named by its service: under its usual name it does not start beside another Squid of the machine. Letters and digits
-/// only.
-fn service_name(directory: &Path) -> String {
-    let own: String = directory.file_name().unwrap_or_default().to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{own}p{}", std::process::id())
 }
 
 #[cfg(test)]

@@ -94,6 +94,27 @@ async fn every_answer_is_found_by_its_id() {
     assert_eq!(api.tail_access(Request::new(unreadable)).await.map(|_| ()).unwrap_err().code(), Code::InvalidArgument);
 }
 
+#[test]
+fn answers_are_counted_by_class_and_duration() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let proxy = Proxy::start();
+    proxy.get(&origin.url("/a"));
+    proxy.ask("GET", &format!("http://{}/own", proxy.address), "");
+    proxy.raw(b"nonsense\r\n\r\n", "GET");
+    let mut tunnel = connect(proxy.address);
+    std::io::Write::write_all(&mut tunnel, format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address).as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut tunnel, "CONNECT").status, 200);
+    drop(tunnel);
+    let text = until("all of them are counted", || {
+        let mut text = String::new();
+        proxy_node::metrics::write(&proxy.node.answers, &mut text);
+        text.contains("shoal_proxy_answers_total{class=\"2xx\"} 2\n").then_some(text)
+    });
+    for line in ["shoal_proxy_answers_total{class=\"4xx\"} 2", "shoal_proxy_request_duration_seconds_count 2"] {
+        assert!(text.lines().any(|it| it == line), "{line} in {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_probe_counts_as_nothing_but_a_probe() {
     let (target, origin) = (Origin::answering(response("", "probe"), Then::Keep), Origin::answering(response("", "x"), Then::Keep));
