@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use chassis::{
-    Clock, Role, ServiceChannel,
+    Clock, Identity, Role, ServiceChannel,
     connect::{Connector, Expected, Transport},
     credentials::{Credentials, Files},
     pki,
@@ -38,8 +38,11 @@ impl Alone {
     pub async fn start(service: Service, arguments: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("shoal-bench-").tempdir()?;
         let papers = directory.path().join("pki");
-        let names = [service, Service::ProxyNode, Service::Balancer].map(|service| (Role::Service(service), service.to_string()));
-        pki::init(&papers, &names, Clock::system().now(), pki::VALIDITY)?;
+        let now = Clock::system().now();
+        let names = [service, Service::Balancer].map(|service| (Role::Service(service), service.to_string()));
+        pki::init(&papers, &names, now, pki::VALIDITY)?;
+        let nodes = Identity::new(Role::Service(Service::ProxyNode), Service::ProxyNode.as_str());
+        pki::issue_to(&papers, &Identity { replicas: u32::MAX, ..nodes }, &[], now, pki::VALIDITY)?;
         let address = free_address()?;
         let admin = free_address()?;
         let process = Process::start(address, |data| {

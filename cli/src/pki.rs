@@ -7,7 +7,7 @@ mod renew;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use chassis::{Failure, Role, pki};
+use chassis::{Failure, Identity, Role, pki};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
@@ -19,6 +19,7 @@ use crate::output;
   shoal pki init pki                                     authority, cluster key and an operator's certificate
   shoal pki issue registry registry-1 --dir pki
   shoal pki issue proxy-node node-7 --dir pki --host node-7.example.com --host 10.0.0.17
+  shoal pki issue proxy-node edge --dir pki --replicas 20   one certificate for processes that call themselves edge-…
   shoal pki issue operator ann --dir pki --validity 720h
   shoal pki renew proxy-node-4 operator --dir pki        after most of a year: the same names, new certificates and keys
   shoal pki provision --dir pki registry balancer-1      each directory gets what the process of that name needs
@@ -43,8 +44,11 @@ enum Action {
     Issue {
         /// Its service, or `operator`
         role: Role,
-        /// Its name: a process may register under it, or under it followed by `-` and more
+        /// Its name: the process registers under it
         name: String,
+        /// So many processes may share it and register under its name, or that followed by `-` and more [default: 1; 64 if it is named as its service]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        replicas: Option<u32>,
         /// Where the authority is
         #[arg(long, value_name = "DIR", default_value = "pki")]
         dir: PathBuf,
@@ -99,8 +103,10 @@ pub fn run(options: Options) -> Result<()> {
             let key_of_all = dir.join("ca.key");
             report([&made.ca, &key_of_all, &made.cluster_key, &cert, &key])
         }
-        Action::Issue { role, name, dir, hosts, validity } => {
-            let issued = pki::issue(&dir, role, &name, &hosts, now, validity.validity).map_err(Failure::from)?;
+        Action::Issue { role, name, replicas, dir, hosts, validity } => {
+            let identity = Identity::new(role, name);
+            let identity = Identity { replicas: replicas.unwrap_or(identity.replicas), ..identity };
+            let issued = pki::issue_to(&dir, &identity, &hosts, now, validity.validity).map_err(Failure::from)?;
             report([&issued.cert, &issued.key])
         }
         Action::Renew { names, dir, archives, validity } => {

@@ -58,7 +58,7 @@ impl Running {
         let api = Api { store, desk: handle, clock, stop: stop.clone(), roster };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let peer = Peer { identity, address };
+        let peer = Peer { identity, address, hosts: Vec::new() };
         let service = ConfigServiceServer::with_interceptor(api, move |mut request: Request<()>| {
             request.extensions_mut().insert(peer.clone());
             Ok(request)
@@ -140,7 +140,7 @@ async fn a_console_does_not_learn_the_hashes_of_passwords() {
     service.commit(&first.id, &files, "with people").await.unwrap();
     service.stop().await;
     for (role, told) in [(Role::Operator, true), (Role::Service(cluster::Service::Console), false)] {
-        let identity = Identity { role, name: "somebody".into() };
+        let identity = Identity::new(role, "somebody");
         let mut service = Running::start_for(&database, Some(identity), Duration::from_secs(15)).await;
         let diff = service.client.diff(pb::DiffRequest { from: "1".into(), to: "2".into() }).await.unwrap().into_inner();
         let of = |path: &str| diff.files.iter().find(|file| file.path == path).unwrap();
@@ -424,7 +424,7 @@ async fn whoever_watches_is_told_at_once_how_a_rollout_stands() {
 #[tokio::test]
 async fn nobody_subscribes_in_anothers_name() {
     let directory = TempDir::new().unwrap();
-    let identity = Identity { role: Role::Service(Service::ProxyNode), name: "p1".into() };
+    let identity = Identity { replicas: 2, ..Identity::new(Role::Service(Service::ProxyNode), "p1") };
     let service = Running::start_for(&directory.path().join("config.db"), Some(identity), Duration::from_secs(15)).await;
     for (kind, name, allowed) in
         [("proxy-node", "p1", true), ("proxy-node", "p1-b", true), ("proxy-node", "p2", false), ("balancer", "p1", false)]

@@ -78,33 +78,38 @@ async fn a_fourth_node_joins_under_load() {
     let origin = Origin::start().await;
     let load = Load::start(plan(&lab, &origin, REQUESTS));
     load.reach(1_000).await;
+    let pki = lab.data_dir().join("pki");
+    lab.ok(&["pki", "issue", "proxy-node", "proxy-node-4", "--dir", &pki.to_string_lossy()]).await;
     let _fourth = start_another(&lab);
-    lab.until_state("proxy-node-3-b", "usable").await;
+    lab.until_state("proxy-node-4", "usable").await;
     let outcome = load.finish().await;
     outcome.print("a_fourth_node_joins_under_load");
     assert_eq!(outcome.failed, 0, "{:#?}", outcome.failures);
     wait::until("the fourth node takes requests", || async {
         run(&lab, &origin, 50).await;
-        (origin.requests_via("proxy-node-3-b") > 0).then_some(())
+        (origin.requests_via("proxy-node-4") > 0).then_some(())
     })
     .await;
 }
 
-/// One more node, with the certificate of the third and ports of its own.
+/// One more node, with a certificate and ports of its own.
 fn start_another(lab: &Lab) -> tokio::process::Child {
     let third = lab.process("proxy-node-3");
     let mut argv = third.argv.clone();
-    let data_dir = lab.data_dir().join("proxy-node-3-b");
+    let data_dir = lab.data_dir().join("proxy-node-4");
     let set = |argv: &mut Vec<String>, flag: &str, value: &str| {
         let place = argv.iter().position(|argument| argument == flag).unwrap_or_else(|| panic!("no {flag} in {third:?}"));
         argv[place + 1] = value.to_owned();
     };
-    set(&mut argv, "--name", "proxy-node-3-b");
+    set(&mut argv, "--name", "proxy-node-4");
+    for (flag, file) in [("--cert", "proxy-node-4.crt"), ("--key", "proxy-node-4.key")] {
+        set(&mut argv, flag, &lab.data_dir().join("pki").join(file).to_string_lossy());
+    }
     set(&mut argv, "--data-dir", &data_dir.to_string_lossy());
     for flag in ["--proxy", "--relay", "--grpc", "--admin"] {
         set(&mut argv, flag, "127.0.0.1:0");
     }
-    let log = std::fs::File::create(lab.data_dir().join("logs/proxy-node-3-b.log")).expect("a log");
+    let log = std::fs::File::create(lab.data_dir().join("logs/proxy-node-4.log")).expect("a log");
     let mut command = tokio::process::Command::new(&argv[0]);
     command.args(&argv[1..]).envs(&third.env).current_dir(&third.cwd).stdout(log.try_clone().expect("a handle")).stderr(log);
     command.kill_on_drop(true).spawn().expect("start a fourth node")

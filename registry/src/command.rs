@@ -30,6 +30,9 @@ pub enum Command {
         ttl: Duration,
         /// Whether it may serve already.
         ready: bool,
+        /// With which certificate; none without certificates, and in what earlier versions kept.
+        #[serde(default)]
+        by: Option<Certified>,
     },
     /// A process renews its lease.
     Renew(Renewal),
@@ -56,6 +59,15 @@ pub enum Command {
     },
     /// The registry itself was away (restarted, stopped, its clock was set): what was alive then gets one more lease.
     Forgive,
+}
+
+/// The certificate that a process registered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certified {
+    /// Its name.
+    pub name: String,
+    /// How many processes it is for.
+    pub replicas: u32,
 }
 
 /// What operators want of an instance. Kept by name, so that it survives the instance's restarts.
@@ -205,6 +217,25 @@ pub enum Refusal {
         name: String,
         /// What holds it.
         service: Service,
+    },
+    /// Register: the certificate is used up.
+    #[error(
+        "the certificate {certificate:?} is for {replicas} processes, and as many are registered with it: issue another one, or one for more \
+         with `shoal pki issue --replicas N`"
+    )]
+    TooManyReplicas {
+        /// Its name.
+        certificate: String,
+        /// How many it is for.
+        replicas: u32,
+    },
+    /// Register: somebody else's name.
+    #[error("the name {name:?} is held by a live process with the certificate {certificate:?}: give this instance another with --name")]
+    OtherCertificate {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        certificate: String,
     },
     /// Renew: fenced.
     #[error("a younger process (id {holder}) took over the name {name:?}: stop this one or give it a name of its own with --name")]

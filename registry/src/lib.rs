@@ -3,13 +3,14 @@
 //! It keeps the list of all instances of all services, with leases, what operators want, and what checkers find; derives one state for each; and
 //! tells whoever watches. It does not probe anything itself, does not configure anything, and no request of a client ever waits for it.
 //!
-//! Reading order, the way of a call: [`api`] (who asks, what) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
+//! Reading order, the way of a call: [`api`] (who asks, what; [`endpoints`] says where they may be) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
 //! (the conclusions) → [`store`] (what survives) → [`feed`] (who hears of it). [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through, [`handle`] is what
 //! others have of it; [`time`] tells it when, [`metrics`] what is counted. The rules about opinions and implausible losses are
 //! `cluster::health` and `cluster::guard`.
 
 pub mod api;
 pub mod command;
+pub mod endpoints;
 pub mod feed;
 pub mod handle;
 pub mod lease;
@@ -22,7 +23,7 @@ pub mod settle;
 pub mod store;
 pub mod time;
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use chassis::{Fail, Failure, Process};
 use cluster::guard::Threshold;
@@ -31,6 +32,7 @@ use tonic::service::Routes;
 
 use crate::{
     api::{Api, Door, POLICY, Transfer},
+    endpoints::{Advertised, Trusted},
     feed::{Feed, Filter},
     handle::Handle,
     owner::Owner,
@@ -53,6 +55,9 @@ pub struct Options {
     /// Involuntary losses that would leave less than this share of a pool (percent) are not acted on until they are confirmed
     #[arg(long, env = "SHOAL_PANIC_THRESHOLD", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub panic_threshold: u8,
+    /// Where instances may be beside the address that they register from and the hosts in their certificates: networks, or `any` (behind NAT)
+    #[arg(long, env = "SHOAL_ADVERTISED", value_delimiter = ',', value_name = "NETWORK")]
+    pub advertised: Vec<Advertised>,
 }
 
 /// Runs the registry until it is drained.
@@ -72,7 +77,8 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let location = Location::parse(options.database.as_deref(), process.data_dir().root()).map_err(bad_location)?;
     let handle = own(&process, location, threshold).await?;
     let mut replayed = handle.feed().reader(Filter::of(&[]), "");
-    let api = Api::new(handle.clone(), process.closing(), lease::DEFAULT_TTL);
+    let api =
+        Api::new(handle.clone(), process.closing(), lease::DEFAULT_TTL, Trusted { own: own_addresses(), advertised: options.advertised });
     let transfer = Transfer::new(handle, process.clock(), process.data_dir().root().to_owned());
     let routes = Routes::new(Door::new(api)).add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
     process.serve_grpc(routes, &POLICY)?;
@@ -84,6 +90,17 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         () = stop.wait() => {}
     }
     process.drain(std::future::ready(())).await
+}
+
+/// The addresses of this host's interfaces.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let ip = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    };
+    interfaces.filter_map(ip).collect()
 }
 
 /// Opens the store and starts the owner of what it holds.

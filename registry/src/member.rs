@@ -9,7 +9,7 @@ use cluster::{
 use jiff::Timestamp;
 
 use crate::{
-    command::{LossRecord, Wish},
+    command::{Certified, LossRecord, Wish},
     lease::{LISTED_FOR, after},
 };
 
@@ -53,6 +53,8 @@ pub struct Member {
     pub ttl: Duration,
     /// Whether it says that it may serve.
     pub ready: bool,
+    /// With which certificate it registered.
+    pub by: Option<Certified>,
     /// When this process registered first.
     pub registered_at: Timestamp,
     /// When the lease lapses.
@@ -91,6 +93,7 @@ impl Member {
             instance,
             ttl,
             ready,
+            by: None,
             registered_at: now,
             lease_expires_at: after(now, ttl),
             drain_until: None,

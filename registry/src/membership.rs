@@ -9,7 +9,7 @@ use cluster::{Instance, InstanceId, InstanceStatus, Opinion, PoolGuard, Service,
 use jiff::Timestamp;
 
 use crate::{
-    command::{Command, Entry, Kind, LossRecord, Outcome, Refusal, Renewal, Slot, Wish},
+    command::{Certified, Command, Entry, Kind, LossRecord, Outcome, Refusal, Renewal, Slot, Wish},
     lease::{MAX_DRAIN, after},
     member::{Loss, Member},
 };
@@ -101,7 +101,7 @@ impl Membership {
         match command {
             Command::Generations { given } => self.generations_given(given, now),
             Command::Wish { name, wish } => self.wish_for(name, wish, now),
-            Command::Register { instance, ttl, ready } => return self.register(instance, ttl, ready, now),
+            Command::Register { instance, ttl, ready, by } => return self.register(instance, ttl, ready, by, now),
             Command::Renew(renewal) => return self.renew(renewal, now),
             Command::Deregister { name, id, drain_for } => self.deregister(name, id, drain_for, now),
             Command::Report { opinions } => return Ok(Outcome::Reported { unknown: self.report(opinions, now) }),
@@ -118,8 +118,34 @@ impl Membership {
         self.writes.insert(Kind::Generations.of(""), Some(entry));
     }
 
-    fn register(&mut self, mut instance: Instance, ttl: std::time::Duration, ready: bool, now: Timestamp) -> Result<Outcome, Refusal> {
+    /// Nobody takes another's place by a certificate that is not for it, nor more places than its certificate is for.
+    fn may_register(&self, instance: &Instance, by: &Certified, now: Timestamp) -> Result<(), Refusal> {
+        let alive = |member: &&Member| !member.is_gone(now) && member.instance.service == instance.service;
+        let holder = self.members.get(&instance.name).filter(alive).and_then(|member| member.by.as_ref());
+        if let Some(other) = holder.filter(|holder| holder.name != by.name) {
+            return Err(Refusal::OtherCertificate { name: instance.name.clone(), certificate: other.name.clone() });
+        }
+        let same = |member: &&Member| member.by.as_ref().is_some_and(|it| it.name == by.name) && member.instance.name != instance.name;
+        let others = self.members.values().filter(alive).filter(same).take(by.replicas as usize).count();
+        if others < by.replicas as usize {
+            return Ok(());
+        }
+        Err(Refusal::TooManyReplicas { certificate: by.name.clone(), replicas: by.replicas })
+    }
+
+    fn register(
+        &mut self,
+        mut instance: Instance,
+        ttl: std::time::Duration,
+        ready: bool,
+        by: Option<Certified>,
+        now: Timestamp,
+    ) -> Result<Outcome, Refusal> {
         let name = instance.name.clone();
+        // What is replayed was allowed then.
+        if let Some(by) = by.as_ref().filter(|_| instance.generation == 0) {
+            self.may_register(&instance, by, now)?;
+        }
         let fresh = match self.members.get(&name) {
             Some(holder) if holder.instance.id == instance.id => false,
             Some(holder) if !holder.is_gone(now) && holder.instance.service != instance.service => {
@@ -136,10 +162,10 @@ impl Membership {
             }
             self.generations = self.generations.max(instance.generation);
             self.forget(&name);
-            self.members.insert(name.clone(), Member::new(instance, ttl, ready, now));
+            self.members.insert(name.clone(), Member { by, ..Member::new(instance, ttl, ready, now) });
         } else if let Some(member) = self.members.get_mut(&name) {
             instance.generation = member.instance.generation;
-            (member.instance, member.ttl, member.ready) = (instance, ttl, ready);
+            (member.instance, member.ttl, member.ready, member.by) = (instance, ttl, ready, by);
             member.lease_expires_at = after(now, ttl);
             member.drain_until = None;
             member.news = true;
@@ -147,7 +173,7 @@ impl Membership {
         let Some(member) = self.members.get(&name) else { return Err(Refusal::NotRegistered { name }) };
         let entry = Entry {
             at: member.registered_at,
-            command: Command::Register { instance: member.instance.clone(), ttl: member.ttl, ready: member.ready },
+            command: Command::Register { instance: member.instance.clone(), ttl: member.ttl, ready: member.ready, by: member.by.clone() },
         };
         let generation = member.instance.generation;
         self.writes.insert(Kind::Register.of(&name), Some(entry));

@@ -325,8 +325,8 @@ impl Running {
 }
 
 fn claim(mut request: Request<()>) -> Result<Request<()>, Status> {
-    let identity = Identity { role: Role::Operator, name: "ann".to_owned() };
-    request.extensions_mut().insert(Peer { identity: Some(identity), address: SocketAddr::from(([127, 0, 0, 1], 1)) });
+    let identity = Identity::new(Role::Operator, "ann");
+    request.extensions_mut().insert(Peer { identity: Some(identity), address: SocketAddr::from(([127, 0, 0, 1], 1)), hosts: Vec::new() });
     Ok(request)
 }
 

@@ -81,7 +81,7 @@ pub fn run(authority: &Path, directories: &[PathBuf], now: Timestamp, validity: 
 fn identity(directory: &Path) -> Result<Identity, Failure> {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let roles = std::iter::once(Role::Operator).chain(Service::ALL.map(Role::Service));
-    roles.into_iter().find(|role| may_be_named(role.as_str(), &name)).map(|role| Identity { role, name: name.clone() }).ok_or_else(|| {
+    roles.into_iter().find(|role| may_be_named(role.as_str(), &name)).map(|role| Identity::new(role, name.as_str())).ok_or_else(|| {
         let message = format!("the directory {} is not named after a service or an operator", directory.display());
         Failure::new(message).remedy("call it as the process that it is for, such as registry or balancer-1")
     })
@@ -213,7 +213,7 @@ mod tests {
             (Some("a"), Some("b"), good(10_999), "belongs to another cluster than the authority in /authority; restore"),
             (None, Some("b"), good(10_999), "belongs to a cluster whose authority is not in /authority; restore"),
         ] {
-            let identity = Identity { role: Role::Service(Service::Registry), name: "registry".to_owned() };
+            let identity = Identity::new(Role::Service(Service::Registry), "registry");
             let ca = ca.map(|ca: &str| ca.as_bytes().to_vec());
             let found = Found { directory: "/registry".into(), identity, ca, certificate };
             let said = match decide(Path::new("/authority"), authority.map(str::as_bytes), &found, at(10_000), VALIDITY) {

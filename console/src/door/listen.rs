@@ -5,13 +5,16 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Extension, Router};
-use chassis::{Fail, Failure, StopSignal, supervise};
+use chassis::{
+    Fail, Failure, StopSignal,
+    places::{Each, Places, counting},
+    supervise,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,15 +22,20 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinHandle,
     time::{Instant, Sleep, timeout},
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::tls::Certificate;
 
-/// Connections at once; more wait in the backlog.
+/// Connections at once, and of one address, which may be a proxy with many browsers behind it: the newest are served, in the place of those
+/// that idle.
 const CONNECTIONS: usize = 256;
+const OF_ONE_ADDRESS: usize = 192;
+/// How long what is under way may take once the console closes.
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// After a failure to accept, such as a lack of descriptors.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -72,12 +80,12 @@ pub fn serve(
     patience: Patience,
 ) -> Result<JoinHandle<()>, Failure> {
     let listener = TcpListener::from_std(listener).fail("listen for browsers", "check --console and the limits of this process")?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    Ok(tokio::spawn(accept(Door { listener, room, greeter: Greeter { tls, router, closing, patience } })))
+    let places = Places::new(CONNECTIONS, Each::Most(OF_ONE_ADDRESS));
+    Ok(tokio::spawn(accept(Door { listener, places, open: TaskTracker::new(), greeter: Greeter { tls, router, closing, patience } })))
 }
 
 async fn accept(door: Door) {
-    let (room, closing) = (Arc::clone(&door.room), door.greeter.closing.clone());
+    let (open, closing) = (door.open.clone(), door.greeter.closing.clone());
     let accepting = || async {
         tokio::select! {
             () = closing.wait() => {}
@@ -87,20 +95,22 @@ async fn accept(door: Door) {
     supervise::run("console-accept", closing.clone(), accepting).await;
     // Whoever comes now is refused, and whoever is here is finished.
     drop(door);
-    drop(room.acquire_many(u32::try_from(CONNECTIONS).unwrap_or(u32::MAX)).await);
+    open.close();
+    drop(timeout(FINISH_WITHIN, open.wait()).await);
 }
 
 /// What the accept loop has, and keeps when it is started again.
 struct Door {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    places: Places,
+    /// Connections.
+    open: TaskTracker,
     greeter: Greeter,
 }
 
 impl Door {
     async fn accept_each(&self) {
         loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
             let (tcp, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -111,13 +121,19 @@ impl Door {
             };
             #[cfg(test)]
             tests::fault();
-            let greeter = self.greeter.clone();
-            tokio::spawn(supervise::once("console-connection", async move {
+            // Everything of its address is busy: it may come again.
+            let Some(place) = self.places.enter(address.ip()) else { continue };
+            let mut greeter = self.greeter.clone();
+            greeter.router = counting(greeter.router, place.doing());
+            self.open.spawn(supervise::once("console-connection", async move {
+                let ended = tokio::select! {
+                    ended = greeter.greet(tcp, address) => ended,
+                    () = place.displaced() => Ok(()),
+                };
                 // What ends a connection in an error concerns only its browser.
-                if let Err(error) = greeter.greet(tcp, address).await {
+                if let Err(error) = ended {
                     tracing::debug!(%address, "a browser's connection ended: {error}");
                 }
-                drop(permit);
             }));
         }
     }

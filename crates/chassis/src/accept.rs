@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -22,7 +22,8 @@ use tonic::transport::server::Connected;
 use crate::{
     connect::Transport,
     drain::StopSignal,
-    metrics,
+    metrics, pki,
+    places::{Busy, Each, Place, Places},
     role::{Identity, Peer},
     stream::Stream,
     supervise,
@@ -32,6 +33,8 @@ use crate::{
 const CONNECTIONS: usize = 32_768;
 /// Where nobody says how many descriptors there may be.
 const USUAL_DESCRIPTORS: u64 = 1024;
+/// Connections of one address, or with one certificate, however little is left for others.
+const OF_ONE: usize = 256;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// After an accept that failed for want of file descriptors or memory.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -41,13 +44,15 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 pub(crate) struct Accepted {
     stream: Stream,
     peer: Peer,
-    _permit: OwnedSemaphorePermit,
+    /// Whoever has shaken hands is not displaced.
+    _place: (Place, Busy),
 }
 
 impl Accepted {
-    fn new(stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Stream, peer: Peer, place: Place) -> Self {
         ::metrics::gauge!(metrics::GRPC_CONNECTIONS).increment(1.0);
-        Self { stream, peer, _permit: permit }
+        let busy = place.busy();
+        Self { stream, peer, _place: (place, busy) }
     }
 }
 
@@ -60,7 +65,7 @@ impl Drop for Accepted {
 /// Accepts until `closing`; what has shaken hands comes out of the channel.
 pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopSignal) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
-    let door = Arc::new(Door { listener, transport, room: Arc::new(Semaphore::new(room())), sender });
+    let door = Arc::new(Door { listener, transport, places: Places::new(room(), Each::TwiceLeft(OF_ONE)), sender });
     let stop = closing.clone();
     tokio::spawn(supervise::run("grpc-accept", stop, move || {
         let (door, closing) = (Arc::clone(&door), closing.clone());
@@ -78,14 +83,13 @@ pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopS
 struct Door {
     listener: TcpListener,
     transport: Transport,
-    room: Arc<Semaphore>,
+    places: Places,
     sender: mpsc::Sender<io::Result<Accepted>>,
 }
 
 impl Door {
     async fn serve(&self) {
         loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = self.sender.closed() => return,
                 accepted = self.listener.accept() => accepted,
@@ -94,8 +98,15 @@ impl Door {
             crate::fault::point("gRPC accept");
             match accepted {
                 Ok((tcp, address)) => {
+                    // Everything of its address is in use: it tries again.
+                    let Some(place) = self.places.enter(address.ip()) else {
+                        // Not worth a line each: it may be an attack.
+                        ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
+                        tracing::debug!(%address, "gRPC connection refused: its address has its share of them");
+                        continue;
+                    };
                     let (transport, sender) = (self.transport.clone(), self.sender.clone());
-                    tokio::spawn(async move { greet(tcp, address, transport, permit, sender).await });
+                    tokio::spawn(async move { greet(tcp, address, transport, place, sender).await });
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a gRPC connection: {error}");
@@ -112,17 +123,18 @@ fn room() -> usize {
     usize::try_from(descriptors - descriptors / 8).unwrap_or(CONNECTIONS).min(CONNECTIONS)
 }
 
-async fn greet(
-    tcp: TcpStream,
-    address: SocketAddr,
-    transport: Transport,
-    permit: OwnedSemaphorePermit,
-    sender: mpsc::Sender<io::Result<Accepted>>,
-) {
-    match timeout(HANDSHAKE_WITHIN, shake_hands(tcp, address, transport)).await {
+async fn greet(tcp: TcpStream, address: SocketAddr, transport: Transport, place: Place, sender: mpsc::Sender<io::Result<Accepted>>) {
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_WITHIN, shake_hands(tcp, address, transport)) => shaken,
+        () = place.displaced() => {
+            ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
+            return tracing::debug!(%address, "gRPC connection refused: its place was wanted for a newer one");
+        }
+    };
+    match shaken {
         Ok(Ok((stream, peer))) => {
             // Fails only when the server has ended, and then the connection ends too.
-            drop(sender.send(Ok(Accepted::new(stream, peer, permit))).await);
+            drop(sender.send(Ok(Accepted::new(stream, peer, place))).await);
         }
         Ok(Err(error)) => refused(address, &error.to_string()),
         Err(_) => refused(address, "no handshake in time"),
@@ -132,13 +144,14 @@ async fn greet(
 async fn shake_hands(tcp: TcpStream, address: SocketAddr, transport: Transport) -> io::Result<(Stream, Peer)> {
     tcp.set_nodelay(true)?;
     let Transport::Mutual(credentials) = transport else {
-        return Ok((Stream::Plain(tcp), Peer { identity: None, address }));
+        return Ok((Stream::Plain(tcp), Peer { identity: None, address, hosts: Vec::new() }));
     };
     let tls = TlsAcceptor::from(credentials.current().server.clone()).accept(tcp).await?;
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or_else(|| io::Error::other("no client certificate"))?;
     let identity = Identity::of_certificate(certificate).map_err(io::Error::other)?;
-    Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), Peer { identity: Some(identity), address }))
+    let hosts = pki::hosts(certificate, &identity).unwrap_or_default();
+    Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), Peer { identity: Some(identity), address, hosts }))
 }
 
 fn refused(address: SocketAddr, reason: &str) {

@@ -1,23 +1,25 @@
 //! Admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version`. Plaintext and read-only, for probes and scrapers.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 use crate::{
     Failure, StopSignal,
     failure::Fail,
+    places::{Each, Places, counting},
     process::{ADMIN_REMEDY, Process},
     supervise,
 };
 
-/// Connections at once; more wait in the backlog.
+/// Connections at once, and of one address: the newest are served, in the place of those that idle.
 const CONNECTIONS: usize = 256;
+const OF_ONE_ADDRESS: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// A scraper that takes longer is cut.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(300);
@@ -36,33 +38,37 @@ pub(crate) fn serve(process: &Process, extra: Router) -> Result<SocketAddr, Fail
 
 /// Accepts until `closing`; a panic costs the connection that was being accepted.
 async fn accept(listener: TcpListener, router: Router, closing: StopSignal) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS, Each::Most(OF_ONE_ADDRESS));
     let stop = closing.clone();
     let accepting = || async {
         tokio::select! {
             () = stop.wait() => {}
-            () = accept_each(&listener, &router, &room) => {}
+            () = accept_each(&listener, &router, &places) => {}
         }
     };
     supervise::run("admin-accept", closing, accepting).await;
 }
 
-async fn accept_each(listener: &TcpListener, router: &Router, room: &Arc<Semaphore>) {
+async fn accept_each(listener: &TcpListener, router: &Router, places: &Places) {
     loop {
-        let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
-        let Ok((tcp, _)) = listener.accept().await else {
+        let Ok((tcp, address)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         #[cfg(test)]
         crate::fault::point("admin accept");
-        let service = TowerToHyperService::new(router.clone());
+        // Everything of its address is busy: it may come again.
+        let Some(place) = places.enter(address.ip()) else { continue };
+        let service = TowerToHyperService::new(counting(router.clone(), place.doing()));
         tokio::spawn(async move {
             let mut server = hyper::server::conn::http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
             // A connection that ends in an error concerns only its client.
-            drop(tokio::time::timeout(CONNECTION_WITHIN, server.serve_connection(TokioIo::new(tcp), service)).await);
-            drop(permit);
+            let serving = tokio::time::timeout(CONNECTION_WITHIN, server.serve_connection(TokioIo::new(tcp), service));
+            tokio::select! {
+                ended = serving => drop(ended),
+                () = place.displaced() => {}
+            }
         });
     }
 }
@@ -107,6 +113,37 @@ mod tests {
     };
 
     use super::*;
+
+    async fn asks(client: &mut TcpStream, close: bool) -> std::io::Result<String> {
+        let connection = if close { "close" } else { "keep-alive" };
+        client.write_all(format!("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n").as_bytes()).await?;
+        let mut answer = [0; 512];
+        let n = client.read(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer[..n]).into_owned())
+    }
+
+    #[tokio::test]
+    async fn connections_that_are_kept_do_not_keep_a_probe_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let stop = StopSignal::default();
+        let serving = tokio::spawn(accept(listener, Router::new().route("/livez", get(|| async { "ok\n" })), stop.clone()));
+        let mut kept = Vec::new();
+        for number in 0..2 * CONNECTIONS {
+            let mut client = TcpStream::connect(address).await.expect("a connection");
+            // Some have asked, some say nothing, some half of it.
+            match number % 3 {
+                0 => assert!(asks(&mut client, false).await.expect("an answer").contains("200")),
+                1 => client.write_all(b"GET /li").await.expect("sent"),
+                _ => {}
+            }
+            kept.push(client);
+        }
+        let mut probe = TcpStream::connect(address).await.expect("a connection");
+        assert!(asks(&mut probe, true).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        stop.raise();
+        serving.await.expect("ends when it is told to");
+    }
 
     #[tokio::test]
     async fn a_panic_while_accepting_loses_that_connection_and_the_door_stays_open() {

@@ -138,8 +138,9 @@ mod tests {
     #[test]
     fn only_a_console_speaks_for_others() {
         let peer = |role| Peer {
-            identity: Some(Identity { role, name: "c-1".to_owned() }),
+            identity: Some(Identity::new(role, "c-1")),
             address: std::net::SocketAddr::from(([127, 0, 0, 1], 9)),
+            hosts: Vec::new(),
         };
         let console = peer(Role::Service(Service::Console));
         for (peer, said, expected) in [

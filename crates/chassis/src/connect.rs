@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use cluster::{Service, State, instance::may_be_named};
+use cluster::{Service, State};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -105,7 +105,7 @@ impl Expected {
     /// Whether somebody with this certificate is who is wanted.
     #[must_use]
     pub fn is(&self, identity: &Identity) -> bool {
-        identity.role == Role::Service(self.service) && self.name.as_ref().is_none_or(|name| may_be_named(&identity.name, name))
+        identity.role == Role::Service(self.service) && self.name.as_ref().is_none_or(|name| identity.may_be_named(name))
     }
 }
 

@@ -34,6 +34,8 @@ pub mod metrics;
 pub mod operator;
 pub mod options;
 pub mod pki;
+pub mod places;
+pub mod probe;
 mod process;
 mod propagation;
 mod registration;

@@ -40,7 +40,7 @@ pub struct Options {
     /// Label to choose instances by; may be repeated
     #[arg(long = "tag", env = "SHOAL_TAG", value_delimiter = ',', value_name = "TAG")]
     pub tags: Vec<String>,
-    /// Share of the load relative to the others, 0 to 256
+    /// Share of the load: 0 or 1. More than 1 is for operators to give (`shoal node weight`), and taken as 1 where there are certificates
     #[arg(long, env = "SHOAL_WEIGHT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=256))]
     pub weight: u32,
     /// Where the registry is; everything else is discovered [default: 127.0.0.1:7001]

@@ -25,6 +25,7 @@ use crate::{
     tls,
 };
 
+pub(crate) use renew::hosts;
 pub use renew::{Renewed, renew};
 
 /// What certificates last unless said otherwise: one year.
@@ -130,15 +131,24 @@ pub fn init(directory: &Path, others: &[(Role, String)], now: Timestamp, validit
 /// # Errors
 /// The authority cannot be read, or the certificate exists already.
 pub fn issue(directory: &Path, role: Role, name: &str, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Issued, Error> {
-    let identity = check_name(role, name)?;
+    issue_to(directory, &check_name(role, name)?, hosts, now, validity)
+}
+
+/// As [`issue`], for so many processes as the identity says.
+///
+/// # Errors
+/// As [`issue`].
+pub fn issue_to(directory: &Path, identity: &Identity, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Issued, Error> {
+    let Identity { role, name, .. } = identity;
+    check_name(*role, name)?;
     let (ca, cert, key) = (directory.join("ca.crt"), file(directory, name, "crt"), file(directory, name, "key"));
     if let Some(there) = [&cert, &key].into_iter().find(|path| path.exists()) {
         return Err(Error::Exists(there.clone()));
     }
-    let signed = sign(directory, &identity, hosts, now, validity)?;
+    let signed = sign(directory, identity, hosts, now, validity)?;
     write_new(&key, signed.key.as_bytes())?;
     write_new(&cert, signed.certificate.as_bytes())?;
-    Ok(Issued { identity, ca, cert, key })
+    Ok(Issued { identity: identity.clone(), ca, cert, key })
 }
 
 /// Both in PEM.
@@ -161,7 +171,7 @@ fn file(directory: &Path, name: &str, extension: &str) -> PathBuf {
 }
 
 fn check_name(role: Role, name: &str) -> Result<Identity, Error> {
-    let identity = Identity { role, name: name.to_owned() };
+    let identity = Identity::new(role, name);
     let reserved = matches!(name, "ca" | "cluster") || name.starts_with(['.', '-']);
     if reserved || Identity::from_uri(&identity.uri()).as_ref() != Some(&identity) {
         Err(Error::Name(name.to_owned()))
@@ -194,6 +204,9 @@ fn leaf(identity: &Identity, hosts: &[String], now: Timestamp, validity: Duratio
         SanType::DnsName("localhost".try_into()?),
         SanType::IpAddress(IpAddr::from([127, 0, 0, 1])),
     ];
+    if let Some(uri) = identity.replicas_uri() {
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    }
     for host in hosts {
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '*');
         params.subject_alt_names.push(match host.parse::<IpAddr>() {

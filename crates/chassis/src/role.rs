@@ -55,9 +55,36 @@ pub struct Identity {
     pub role: Role,
     /// Who it is.
     pub name: String,
+    /// How many processes may be registered with it: with 1 only under its own name, with more also under that name followed by `-` and more.
+    pub replicas: u32,
 }
 
+/// Processes of a certificate that is named after its service, as deployments with replicas have them, where it does not say how many.
+pub const REPLICAS: u32 = 64;
+/// How a certificate says it, in a URI SAN beside the identity.
+const REPLICAS_URI: &str = "shoal:replicas:";
+
 impl Identity {
+    /// One process of that name; several where the name is the service's own.
+    #[must_use]
+    pub fn new(role: Role, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let replicas = if matches!(role, Role::Service(service) if service.as_str() == name) { REPLICAS } else { 1 };
+        Self { role, name, replicas }
+    }
+
+    /// What a certificate has to say beside [`uri`](Self::uri): nothing where the name says it.
+    #[must_use]
+    pub fn replicas_uri(&self) -> Option<String> {
+        (self.replicas != Self::new(self.role, self.name.as_str()).replicas).then(|| format!("{REPLICAS_URI}{}", self.replicas))
+    }
+
+    /// Whether a process with this certificate may be called that.
+    #[must_use]
+    pub fn may_be_named(&self, name: &str) -> bool {
+        name == self.name || (self.replicas > 1 && may_be_named(&self.name, name))
+    }
+
     /// `spiffe://shoal/<role>/<name>`
     #[must_use]
     pub fn uri(&self) -> String {
@@ -70,7 +97,7 @@ impl Identity {
         let (role, name) = uri.strip_prefix("spiffe://shoal/")?.split_once('/')?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let good = (1..=63).contains(&name.len()) && name.chars().all(plain);
-        good.then(|| role.parse().ok().map(|role| Self { role, name: name.to_owned() })).flatten()
+        good.then(|| role.parse().ok().map(|role| Self::new(role, name))).flatten()
     }
 
     /// Reads a certificate (DER).
@@ -84,8 +111,12 @@ impl Identity {
             GeneralName::URI(uri) => Self::from_uri(uri),
             _ => None,
         });
+        let mut said = names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix(REPLICAS_URI)?.parse::<u32>().ok(),
+            _ => None,
+        });
         match (found.next(), found.next()) {
-            (Some(identity), None) => Ok(identity),
+            (Some(identity), None) => Ok(Self { replicas: said.next().unwrap_or(identity.replicas).max(1), ..identity }),
             (None, _) => Err(NoIdentity::Absent),
             (Some(_), Some(_)) => Err(NoIdentity::Several),
         }
@@ -119,6 +150,8 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// Where it connects from.
     pub address: SocketAddr,
+    /// Host names and addresses that its certificate was issued for, beside those that every certificate has.
+    pub hosts: Vec<String>,
 }
 
 impl Peer {
@@ -131,8 +164,8 @@ impl Peer {
     /// A peer without any right: what a request is from that did not come through the chassis.
     #[must_use]
     pub fn nobody() -> Self {
-        let identity = Identity { role: Role::Service(Service::Console), name: String::new() };
-        Self { identity: Some(identity), address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+        let identity = Identity::new(Role::Service(Service::Console), "");
+        Self { identity: Some(identity), address: SocketAddr::from(([0, 0, 0, 0], 0)), hosts: Vec::new() }
     }
 
     /// The certificate's name; `anonymous` on a plaintext port.
@@ -147,10 +180,11 @@ impl Peer {
         self.identity.as_ref().map(|identity| identity.role)
     }
 
-    /// Whether it may register (or report) as `name`: its certificate's name, or that followed by `-` and more. Anybody may on a plaintext port.
+    /// Whether it may register (or report) as `name`: its certificate's name, or, where that is for several processes, that followed by `-` and
+    /// more. Anybody may on a plaintext port.
     #[must_use]
     pub fn may_be_named(&self, name: &str) -> bool {
-        self.identity.as_ref().is_none_or(|identity| may_be_named(&identity.name, name))
+        self.identity.as_ref().is_none_or(|identity| identity.may_be_named(name))
     }
 
     /// Whether it may act as `service` (an operator may not). Anybody may on a plaintext port.
@@ -172,6 +206,25 @@ impl fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_certificate_for_several_is_for_other_names() {
+        let node = Role::Service(Service::ProxyNode);
+        let several = Identity { replicas: 3, ..Identity::new(node, "edge") };
+        for (identity, name, may) in [
+            (Identity::new(node, "proxy-node-1"), "proxy-node-1", true),
+            (Identity::new(node, "proxy-node-1"), "proxy-node-1-x", false),
+            (Identity::new(node, "proxy-node"), "proxy-node-1", true),
+            (Identity::new(node, "balancer"), "balancer-1", false),
+            (several.clone(), "edge", true),
+            (several.clone(), "edge-1", true),
+            (several.clone(), "edges", false),
+        ] {
+            assert_eq!(identity.may_be_named(name), may, "{identity} as {name}");
+        }
+        assert_eq!(several.replicas_uri().as_deref(), Some("shoal:replicas:3"));
+        assert_eq!((Identity::new(node, "proxy-node").replicas, Identity::new(node, "proxy-node").replicas_uri()), (REPLICAS, None));
+    }
 
     #[test]
     fn uris() {

@@ -3,7 +3,7 @@
 use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Command};
-use cluster::{InstanceId, Service, instance::may_be_named};
+use cluster::{InstanceId, Service};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use uuid::Uuid;
 
@@ -163,9 +163,10 @@ fn identify(service: Service, options: &Options, clock: &Clock) -> Result<(Trans
             .remedy(format!("issue one with `shoal pki issue {service} NAME`")));
     }
     let name = options.name.clone().unwrap_or_else(|| identity.name.clone());
-    if !may_be_named(&identity.name, &name) {
+    if !identity.may_be_named(&name) {
         return Err(Failure::new(format!("the certificate {} does not allow the name {name}", cert.display())).remedy(format!(
-            "call the process {0} or {0}-…, or issue a certificate with `shoal pki issue {service} {name}`",
+            "call the process {0}, or issue a certificate with `shoal pki issue {service} {name}`, or one for several processes named {0}-… with \
+             `shoal pki issue {service} {0} --replicas N`",
             identity.name
         )));
     }

@@ -8,7 +8,7 @@ mod register;
 mod transfer;
 mod watch;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chassis::{
     Policy, Role, StopSignal,
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use transfer::Transfer;
 pub use watch::Door;
 
-use crate::handle::Handle;
+use crate::{endpoints::Trusted, handle::Handle};
 
 /// Who may call what. The rules about names and lives of leases are in the handlers.
 pub static POLICY: Policy = Policy::new(&[
@@ -50,13 +50,14 @@ pub struct Api {
     handle: Handle,
     closing: StopSignal,
     default_ttl: Duration,
+    trusted: Arc<Trusted>,
 }
 
 impl Api {
     /// Answers from what `handle` owns; streams end when `closing` is raised.
     #[must_use]
-    pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration) -> Self {
-        Self { handle, closing, default_ttl }
+    pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration, trusted: Trusted) -> Self {
+        Self { handle, closing, default_ttl, trusted: Arc::new(trusted) }
     }
 }
 

@@ -15,6 +15,8 @@ pub fn failed(failed: &Failed) -> Status {
     let (code, reason) = match failed {
         Failed::Refused(Refusal::YoungerHolds { .. }) => (Code::AlreadyExists, "YOUNGER_HOLDS_NAME"),
         Failed::Refused(Refusal::OtherService { .. }) => (Code::AlreadyExists, "OTHER_SERVICE_HOLDS_NAME"),
+        Failed::Refused(Refusal::TooManyReplicas { .. }) => (Code::ResourceExhausted, "TOO_MANY_REPLICAS"),
+        Failed::Refused(Refusal::OtherCertificate { .. }) => (Code::PermissionDenied, "OTHER_CERTIFICATE_HOLDS_NAME"),
         Failed::Refused(Refusal::Superseded { .. }) => (Code::Aborted, "SUPERSEDED"),
         Failed::Refused(Refusal::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
         Failed::Refused(Refusal::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),

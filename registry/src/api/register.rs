@@ -7,9 +7,12 @@ use tonic::{Request, Status};
 
 use super::{Api, refuse};
 use crate::{
-    command::{Command, Outcome},
-    lease,
+    command::{Certified, Command, Outcome},
+    endpoints, lease,
 };
+
+/// The share that an instance may ask for by itself: operators give more.
+const OWN_WEIGHT: u32 = 1;
 
 pub(super) async fn register(api: &Api, request: Request<pb::RegisterRequest>) -> Result<pb::RegisterResponse, Status> {
     let peer = Peer::of(&request);
@@ -20,10 +23,16 @@ pub(super) async fn register(api: &Api, request: Request<pb::RegisterRequest>) -
         return Err(refuse::denied("WRONG_ROLE", format!("{peer} may not register a {}", instance.service)));
     }
     may_be_named(&peer, &instance.name)?;
+    if peer.identity.is_some() {
+        let from = endpoints::From { address: peer.address.ip(), hosts: &peer.hosts };
+        endpoints::check(&mut instance, from, &api.trusted).map_err(|refused| refuse::denied("ENDPOINT_ELSEWHERE", refused.to_string()))?;
+        instance.weight = instance.weight.min(OWN_WEIGHT);
+    }
+    let by = peer.identity.map(|identity| Certified { name: identity.name, replicas: identity.replicas });
     let ttl = lease::grant(wire::from_duration(message.lease_ttl), api.default_ttl);
     instance.generation = 0;
     let ready = message.ready;
-    let answer = api.handle.apply(Command::Register { instance, ttl, ready }).await.map_err(|failed| refuse::failed(&failed))?;
+    let answer = api.handle.apply(Command::Register { instance, ttl, ready, by }).await.map_err(|failed| refuse::failed(&failed))?;
     let (Outcome::Registered { generation }, Some(holding)) = (answer.outcome, answer.holding) else {
         return Err(refuse::failed(&crate::handle::Failed::Busy));
     };
@@ -55,5 +64,11 @@ pub(super) fn may_be_named(peer: &Peer, name: &str) -> Result<(), Status> {
         return Ok(());
     }
     let certified = peer.name();
-    Err(refuse::denied("WRONG_NAME", format!("the certificate of {peer} is for {certified:?} and `{certified}-…`, not for {name:?}")))
+    Err(refuse::denied(
+        "WRONG_NAME",
+        format!(
+            "the certificate of {peer} is for {certified:?}, not for {name:?}: issue one for that name, or one for several processes with \
+             `shoal pki issue --replicas N`"
+        ),
+    ))
 }

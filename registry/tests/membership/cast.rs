@@ -102,7 +102,7 @@ impl World {
     }
 
     pub fn register(&mut self, service: Service, name: &str, start: u64) {
-        self.does(Command::Register { instance: instance(service, name, start), ttl: TTL, ready: true });
+        self.does(Command::Register { instance: instance(service, name, start), ttl: TTL, ready: true, by: None });
     }
 
     /// Registers ready nodes; the `n`th is process start `n`.

@@ -10,7 +10,7 @@ use crate::cast::{TTL, World, id, instance};
 #[test]
 fn an_instance_starts_serves_lapses_and_is_forgotten() {
     let mut world = World::new();
-    world.does(Command::Register { instance: instance(Service::ConfigService, "config", 1), ttl: TTL, ready: false });
+    world.does(Command::Register { instance: instance(Service::ConfigService, "config", 1), ttl: TTL, ready: false, by: None });
     assert_eq!(world.state("config"), Some(State::Starting));
     let renewal = world.renewal("config");
     world.does(Command::Renew(renewal));
@@ -45,7 +45,7 @@ fn a_lost_instance_that_renews_is_back() {
 #[test]
 fn the_youngest_process_has_the_name() {
     let mut world = World::new();
-    let register = |start| Command::Register { instance: instance(Service::ProxyNode, "a", start), ttl: TTL, ready: true };
+    let register = |start| Command::Register { instance: instance(Service::ProxyNode, "a", start), ttl: TTL, ready: true, by: None };
     assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 });
     assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 }, "a retry is answered alike");
     let older = world.renewal("a");
@@ -68,7 +68,7 @@ fn the_youngest_process_has_the_name() {
 fn a_name_belongs_to_one_service() {
     let mut world = World::new();
     world.nodes(&["a"]);
-    let other = || Command::Register { instance: instance(Service::Balancer, "a", 9), ttl: TTL, ready: true };
+    let other = || Command::Register { instance: instance(Service::Balancer, "a", 9), ttl: TTL, ready: true, by: None };
     assert_eq!(world.refuses(other()), Refusal::OtherService { name: "a".to_owned(), service: Service::ProxyNode });
     world.does(Command::Deregister { name: "a".to_owned(), id: id(0), drain_for: TTL });
     world.does(other());
@@ -241,7 +241,7 @@ fn the_last_one_is_never_lost() {
     world.wait(3600);
     assert_eq!((world.state("a"), world.withheld("a")), (Some(State::Usable), Some(State::Lost)));
     // Who replaces it starts anew; who was never ready was never in the pool.
-    world.does(Command::Register { instance: instance(Service::ProxyNode, "a", 3), ttl: TTL, ready: false });
+    world.does(Command::Register { instance: instance(Service::ProxyNode, "a", 3), ttl: TTL, ready: false, by: None });
     assert_eq!(world.membership.guards()[&Service::ProxyNode].members, 0);
     world.wait(6);
     assert_eq!(world.state("a"), Some(State::Lost));

@@ -49,7 +49,7 @@ impl Simulation {
         let start = if self.random.random_bool(0.1) { self.random.random_range(0..self.starts) } else { self.starts };
         let instance = instance(Service::ProxyNode, name, start);
         let (id, ready) = (instance.id, self.random.random_bool(0.8));
-        if let Ok(Outcome::Registered { generation }) = self.world.apply(Command::Register { instance, ttl: TTL, ready }) {
+        if let Ok(Outcome::Registered { generation }) = self.world.apply(Command::Register { instance, ttl: TTL, ready, by: None }) {
             if let Some((older, given)) = self.acknowledged.registered.get(name) {
                 assert!(generation > *given || *older == id, "a generation fences all before it");
             }

@@ -17,7 +17,7 @@ fn set(name: &str, admin_state: AdminState) -> SetAdminStateRequest {
 async fn registering_and_fencing() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Running::start(dir.path(), &clock()).await;
-    let mut node = server.client("proxy-node/a").await;
+    let mut node = server.client("proxy-node/a*3").await;
     let first = node.register(instance("proxy-node", "a", 5), false).await.expect("registers");
     assert_eq!((first.generation, first.epoch, first.admin_state()), (1, 1, AdminState::Ready));
     assert_eq!(first.lease_ttl.expect("granted").seconds, 6);
@@ -30,7 +30,7 @@ async fn registering_and_fencing() {
     assert_eq!(node.renew(renewal("a", 5, 1)).await.expect_err("fenced").code(), Code::Aborted);
     assert_eq!(node.renew(renewal("a", 6, 1)).await.expect_err("wrong generation").code(), Code::NotFound);
     assert_eq!(node.renew(renewal("a-b", 6, 1)).await.expect_err("not registered").code(), Code::NotFound);
-    assert_eq!(node.renew(renewal("a", 6, 2)).await.expect("the holder").effective_weight, 100);
+    assert_eq!(node.renew(renewal("a", 6, 2)).await.expect("the holder").effective_weight, 1);
     let list = node.list().await;
     assert_eq!((list.cluster_id, list.epoch), (first.cluster_id, 1));
 }
@@ -41,10 +41,12 @@ async fn nobody_speaks_for_another() {
     let server = Running::start(dir.path(), &clock()).await;
     let mut node = server.client("proxy-node/a").await;
     node.register(instance("proxy-node", "a", 1), true).await.expect("its own name");
-    node.register(instance("proxy-node", "a-2", 1), true).await.expect("its own name and more");
+    let mut replica = server.client("proxy-node/r*2").await;
+    replica.register(instance("proxy-node", "r-1", 1), true).await.expect("its own name and more");
     let mut operator = server.client("operator/ann").await;
     for (status, reason) in [
         (node.register(instance("proxy-node", "b", 1), true).await.expect_err("another name"), "WRONG_NAME"),
+        (node.register(instance("proxy-node", "a-2", 1), true).await.expect_err("a certificate for one"), "WRONG_NAME"),
         (node.register(instance("balancer", "a", 1), true).await.expect_err("another role"), "WRONG_ROLE"),
         (operator.register(instance("proxy-node", "ann", 1), true).await.expect_err("a person"), "WRONG_ROLE"),
         (node.deregister("b", 1, 0).await.expect_err("another name"), "WRONG_NAME"),
@@ -57,6 +59,39 @@ async fn nobody_speaks_for_another() {
     let status = node.register(broken, true).await.expect_err("a bad address");
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("endpoint \"proxy\""), "{}", status.message());
+}
+
+#[tokio::test]
+async fn one_certificate_takes_no_more_than_its_share() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    server.client("proxy-node/n-1").await.register(instance("proxy-node", "n-1", 1), true).await.expect("registers");
+    let mut replicas = server.client("proxy-node/n*3").await;
+    let mut registered = 0;
+    for number in 2..42 {
+        let heavy = Instance { weight: 256, ..instance("proxy-node", &format!("n-{number}"), number) };
+        match replicas.register(heavy, true).await {
+            Ok(_) => registered += 1,
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                assert_eq!(status.get_details_error_info().expect("details").reason, "TOO_MANY_REPLICAS");
+            }
+        }
+    }
+    assert_eq!(registered, 3);
+    let weights: Vec<u32> = replicas.list().await.instances.iter().map(|status| status.effective_weight).collect();
+    assert_eq!(weights, [1; 4], "a weight is for operators to give");
+    // Not even with a younger process does it take the name of somebody with another certificate.
+    let refused = replicas.register(instance("proxy-node", "n-1", 99), true).await.expect_err("another's name");
+    assert_eq!(refused.get_details_error_info().expect("details").reason, "OTHER_CERTIFICATE_HOLDS_NAME");
+    // One that leaves makes room, and the same one may come again.
+    replicas.deregister("n-2", 2, 0).await.expect("deregisters");
+    replicas.register(instance("proxy-node", "n-50", 50), true).await.expect("there is room");
+    replicas.register(instance("proxy-node", "n-3", 60), true).await.expect("the same name, a younger process");
+    let elsewhere =
+        Instance { endpoints: [("relay".to_owned(), "93.184.216.34:80".to_owned())].into(), ..instance("proxy-node", "n-3", 61) };
+    let refused = replicas.register(elsewhere, true).await.expect_err("an origin's address");
+    assert_eq!(refused.get_details_error_info().expect("details").reason, "ENDPOINT_ELSEWHERE");
 }
 
 #[tokio::test]
@@ -137,13 +172,13 @@ async fn leases_lapse_and_drains_end() {
 async fn what_operators_want_is_pushed() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Running::start(dir.path(), &clock()).await;
-    let mut node = server.client("proxy-node/a").await;
+    let mut node = server.client("proxy-node/a*3").await;
     node.register(instance("proxy-node", "a", 1), true).await.expect("registers");
     let (sender, messages) = tokio::sync::mpsc::channel(4);
     let mut responses = node.keep_alive(tokio_stream::wrappers::ReceiverStream::new(messages)).await;
     sender.send(renewal("a", 1, 1)).await.expect("sent");
     let answer = responses.message().await.expect("well").expect("one out for one in");
-    assert_eq!((answer.admin_state(), answer.effective_weight), (AdminState::Ready, 100));
+    assert_eq!((answer.admin_state(), answer.effective_weight), (AdminState::Ready, 1));
     let mut operator = server.client("operator/ann").await;
     let status = operator.set(set("a", AdminState::Drain)).await.expect("set").expect("a status");
     assert_eq!((status.state(), status.admin_state()), (State::Draining, AdminState::Drain));
@@ -153,8 +188,8 @@ async fn what_operators_want_is_pushed() {
     assert_eq!(operator.set(weigh).await.expect("set").expect("a status").state(), State::Draining, "the admin state stays");
     assert_eq!(responses.message().await.expect("well").expect("a push").effective_weight, 7);
     let reset = SetAdminStateRequest { name: "a".to_owned(), reset_weight: true, ..set("a", AdminState::Ready) };
-    assert_eq!(operator.set(reset).await.expect("set").expect("a status").effective_weight, 100);
-    assert_eq!(responses.message().await.expect("well").expect("a push").effective_weight, 100);
+    assert_eq!(operator.set(reset).await.expect("set").expect("a status").effective_weight, 1);
+    assert_eq!(responses.message().await.expect("well").expect("a push").effective_weight, 1);
     sender.send(renewal("a-2", 1, 1)).await.expect("sent");
     assert_eq!(responses.message().await.expect_err("another name").code(), Code::InvalidArgument);
     assert_eq!(operator.set(set("b", AdminState::Drain)).await.expect_err("unknown").code(), Code::NotFound);

@@ -9,7 +9,7 @@ use chassis::{
     pki::{self, Issued},
 };
 use cluster::Service;
-use proto::registry::{AdminState, ListInstancesRequest, RegisterRequest, SetAdminStateRequest, registry_client::RegistryClient};
+use proto::registry::{AdminState, Instance, ListInstancesRequest, RegisterRequest, SetAdminStateRequest, registry_client::RegistryClient};
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
@@ -48,7 +48,8 @@ async fn certificates_decide_who_may_do_what() {
     let program = Program::start(dir.path(), &files).await;
     let mut node = client(program.port, node).await;
     let mut operator = client(program.port, &made.operator).await;
-    let register = |name| RegisterRequest { instance: Some(instance("proxy-node", name, 1)), lease_ttl: None, ready: true };
+    let here = |name| Instance { endpoints: [("proxy".to_owned(), "127.0.0.1:3128".to_owned())].into(), ..instance("proxy-node", name, 1) };
+    let register = |name| RegisterRequest { instance: Some(here(name)), lease_ttl: None, ready: true };
     node.register(register("node-1")).await.expect("its own name");
     assert_eq!(node.register(register("node-2")).await.expect_err("another name").code(), Code::PermissionDenied);
     assert_eq!(operator.register(register("operator")).await.expect_err("a person").code(), Code::PermissionDenied);

@@ -49,7 +49,7 @@ async fn an_owner_that_panicked_is_followed_by_one_that_knows_the_same() {
     for round in 0..3 {
         let running = tokio::spawn(owner.clone().run());
         let instance = cluster::Instance::try_from(instance("proxy-node", &format!("n{round}"), 1)).expect("a good instance");
-        handle.apply(Command::Register { instance, ttl: LIMIT, ready: true }).await.expect("registers");
+        handle.apply(Command::Register { instance, ttl: LIMIT, ready: true, by: None }).await.expect("registers");
         running.abort();
         assert!(running.await.is_err_and(|error| error.is_cancelled()));
     }

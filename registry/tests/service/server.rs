@@ -12,6 +12,7 @@ use proto::registry::{
 use proto::state::{state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer};
 use registry::{
     api::{Api, Door, Transfer},
+    endpoints::Trusted,
     feed::Feed,
     lease,
     owner::Owner,
@@ -44,8 +45,13 @@ pub struct Running {
 
 /// Puts the peer that the client claims to be where the chassis puts the peer that the certificate proves.
 fn claim(mut request: http::Request<Body>) -> http::Request<Body> {
-    let claimed = request.headers().get("test-peer").and_then(|value| value.to_str().ok()).and_then(Identity::from_uri);
-    let peer = Peer { identity: claimed, address: SocketAddr::from(([127, 0, 0, 1], 1)) };
+    // `spiffe://…/name`, and `*3` behind it where the certificate is for three.
+    let claimed = request.headers().get("test-peer").and_then(|value| value.to_str().ok()).and_then(|text| {
+        let (uri, replicas) = text.split_once('*').unwrap_or((text, ""));
+        let identity = Identity::from_uri(uri)?;
+        Some(Identity { replicas: replicas.parse().unwrap_or(identity.replicas), ..identity })
+    });
+    let peer = Peer { identity: claimed, address: SocketAddr::from(([10, 0, 0, 1], 1)), hosts: Vec::new() };
     request.extensions_mut().insert(peer);
     request
 }
@@ -57,7 +63,8 @@ impl Running {
         let (owner, handle) = Owner::new(store, Time::Given(clock.clone()), Feed::new(identity, Uuid::now_v7()), Default::default());
         let owner = tokio::spawn(async move { owner.run().await.expect("the store is read") });
         let transfer = StateTransferServer::new(Transfer::new(handle.clone(), clock.clone(), dir.to_owned()));
-        let routes = Routes::new(Door::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL))).add_service(transfer);
+        let routes =
+            Routes::new(Door::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL, Trusted::default()))).add_service(transfer);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
         let server = Server::builder().layer(tower::util::MapRequestLayer::new(claim)).add_routes(routes);
@@ -102,7 +109,7 @@ pub fn instance(service: &str, name: &str, start: u64) -> Instance {
         name: name.to_owned(),
         id: id(start),
         endpoints: [("proxy".to_owned(), "10.0.0.1:3128".to_owned())].into(),
-        weight: 100,
+        weight: 1,
         ..Instance::default()
     }
 }

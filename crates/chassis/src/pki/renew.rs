@@ -49,7 +49,7 @@ pub fn renew(directory: &Path, name: &str, now: Timestamp, validity: Duration) -
 }
 
 /// The names and addresses that the certificate was issued with beside the usual ones.
-fn hosts(der: &[u8], identity: &Identity) -> Option<Vec<String>> {
+pub(crate) fn hosts(der: &[u8], identity: &Identity) -> Option<Vec<String>> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let usual = ["localhost".to_owned(), "127.0.0.1".to_owned(), format!("{}.shoal.internal", identity.role)];

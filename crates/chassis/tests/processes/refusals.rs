@@ -53,6 +53,7 @@ fn bad_certificates_say_what_is_wrong_with_which_file() {
         ("cannot read", with(&|o| o.ca = Some(absent.clone()))),
         ("--key not given", with(&|o| o.key = None)),
         ("does not allow the name elsewhere", with(&|o| o.name = Some("elsewhere".to_owned()))),
+        ("does not allow the name node-1-b", with(&|o| o.name = Some("node-1-b".to_owned()))),
         ("cannot read the cluster key", with(&|o| o.cluster_key = Some(absent.clone()))),
         ("holds no cluster key", with(&|o| o.cluster_key = Some(broken.clone()))),
     ] {

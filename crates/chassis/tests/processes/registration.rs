@@ -1,5 +1,8 @@
 //! Register, KeepAlive, fencing, deregistration.
 
+use chassis::{Identity, Role, pki};
+use cluster::Service;
+use jiff::Timestamp;
 use tonic::Code;
 
 use crate::{
@@ -12,7 +15,9 @@ async fn a_process_registers_beats_and_deregisters() {
     let world = World::new();
     let double = RegistryDouble::new();
     let registry = double.start(&world);
-    let options = world.options("node-1", Some(registry.grpc()), &["--tag", "a,b", "--weight", "3", "--name", "node-1-b"]);
+    let several = Identity { replicas: 3, ..Identity::new(Role::Service(Service::ProxyNode), "edge") };
+    pki::issue_to(&world.pki(), &several, &[], Timestamp::now(), pki::VALIDITY).unwrap();
+    let options = world.options("edge", Some(registry.grpc()), &["--tag", "a,b", "--weight", "3", "--name", "edge-b"]);
     let node = start("proxy-node", options, |process| {
         process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
         process.bind("proxy", "0.0.0.0:0".parse().unwrap())?;
@@ -22,7 +27,7 @@ async fn a_process_registers_beats_and_deregisters() {
     eventually("registered", || !double.memory().registrations.is_empty()).await;
     let first = double.memory().registrations[0].clone();
     let instance = first.instance.unwrap();
-    assert_eq!((instance.service.as_str(), instance.name.as_str(), instance.weight), ("proxy-node", "node-1-b", 3));
+    assert_eq!((instance.service.as_str(), instance.name.as_str(), instance.weight), ("proxy-node", "edge-b", 3));
     assert_eq!(instance.tags, ["a", "b"]);
     assert!(instance.endpoints["proxy"].starts_with("127.0.0.1:"), "bound everywhere, so the address of the connection: {instance:?}");
     assert!(!first.ready);
