@@ -70,7 +70,7 @@ impl View {
     /// Frontends now with their counters.
     #[must_use]
     pub fn frontends(&self) -> Vec<(String, Arc<PerWorker<FrontendCounts>>)> {
-        self.bound.borrow().values().map(|it| (it.name.clone(), Arc::clone(&it.counts))).collect()
+        self.bound.borrow().values().map(|it| (it.frontend.name.clone(), Arc::clone(&it.frontend.counts))).collect()
     }
 
     /// Everything at one moment.
@@ -99,7 +99,7 @@ impl View {
             panic: pool.panic,
         };
         pb::Stats {
-            frontends: bound.values().map(frontend).collect(),
+            frontends: bound.values().map(|it| frontend(&it.frontend)).collect(),
             backends: snapshot.pools.iter().map(backend).collect(),
             taken_at: Some(wire::timestamp(self.clock.now())),
             revision: snapshot.generation.revision.clone(),

@@ -20,7 +20,7 @@ use crate::{
     door,
     evidence::{Fault, Seen},
     roster,
-    server::Server,
+    server::{Door, Server},
     stats::Uptime,
 };
 
@@ -45,6 +45,9 @@ pub enum Failed {
     /// The connection broke.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// It did not prove that it holds the cluster key.
+    #[error("it did not prove that it is this node: it has another cluster key, another name, or another version")]
+    Unproven,
     /// It closed before it had answered.
     #[error("closed without an answer")]
     Closed,
@@ -115,7 +118,10 @@ async fn connect(server: &Server) -> Result<TcpStream, Failed> {
 /// Asks a node's data path for a sign of life; the status of its answer.
 async fn ask(server: &Server) -> Result<u16, Failed> {
     let mut stream = connect(server).await?;
-    let mut request = door::local_preamble(&server.door);
+    let mut request = match &server.door {
+        Door::Relay { key } => door::begin(&mut stream, key, &server.name).await?.ok_or(Failed::Unproven)?,
+        Door::Plain => Vec::new(),
+    };
     request.extend_from_slice(b"OPTIONS * HTTP/1.1\r\nHost: ");
     request.extend_from_slice(server.address.to_string().as_bytes());
     request.extend_from_slice(b"\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n");

@@ -14,15 +14,17 @@ use relay::{
     fault::Fault,
     field::Field,
     head::{Limits, RequestHead},
+    listen::Listener,
     method::Method,
     stream::{Patience, Stream},
     wheel::Kind,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     desk::{Backend, Desk},
     health,
-    listen::Frontend,
+    listen::{Frontend, Socket},
     record::Record,
     request::{self, Asked, Next},
     respond::Refusal,
@@ -45,20 +47,26 @@ impl Drop for Active<'_> {
 
 /// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when the connection idles, so that an idle one is
 /// small.
-pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer: SocketAddr) {
-    let counts = frontend.counts.of(desk.worker().index());
+pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: SocketAddr) {
+    let mut frontend = socket.frontend.load_full();
+    let opened = Arc::clone(&frontend);
+    let counts = opened.counts.of(desk.worker().index());
     counts.connections.up();
     counts.active_connections.up();
     let _active = Active(&counts.active_connections);
     let name = Text::of(peer.ip().to_canonical());
     loop {
         if client.input().is_empty() {
-            let idle = patience(desk.backend(&frontend.name).as_deref()).idle;
+            let idle = patience(desk.backend(&frontend).as_deref()).idle;
             match client.fill(Kind::Idle, idle).await {
                 Ok(1..) => {}
                 // Clients leave idle connections in every way there is.
                 Ok(0) | Err(_) => return,
             }
+        }
+        // What is served here may have changed while the connection idled.
+        if !Arc::ptr_eq(&socket.frontend.load(), &frontend) {
+            frontend = socket.frontend.load_full();
         }
         match Box::pin(turn(&desk, &frontend, &mut client, (peer, &name))).await {
             Next::Stay => {}
@@ -73,7 +81,7 @@ pub async fn serve(desk: Desk, frontend: Arc<Frontend>, mut client: Stream, peer
 /// One request, whose first byte is there.
 async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
     let mut head = desk.head();
-    let entrance = desk.entrance(&frontend.name);
+    let entrance = desk.entrance(frontend);
     let patience = patience(entrance.as_ref().map(|it| &*it.backend));
     // At most 96 KiB, by the schema.
     let limits = entrance.as_ref().map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
@@ -81,7 +89,7 @@ async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
-            let backend = desk.backend(&frontend.name);
+            let backend = desk.backend(frontend);
             let health_path = entrance.as_ref().and_then(|it| it.settings.health_path.as_deref());
             if health::is_asked(head.view(&bytes), health_path) && head.view(&bytes).max_forwards() != Some(0) {
                 let next = health::answer(desk, backend.as_deref(), &head, client, &mut Vec::with_capacity(256)).await;
@@ -95,6 +103,8 @@ async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name
         }
         Ok(None) => Next::Over,
         Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, name.as_str(), &Refusal::Malformed(malformed)).await,
+        // Its client has its share.
+        Err(Fault::Timeout(Kind::Crowded)) => Next::Abort,
         Err(Fault::Timeout(_)) => refuse(desk, frontend, client, name.as_str(), &Refusal::HeadTimeout).await,
         Err(_) => Next::Over,
     }
@@ -194,20 +204,17 @@ async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, name: &st
     if written.is_ok() { Next::Close } else { Next::Abort }
 }
 
-/// Accepts on a frontend for as long as the worker serves and the frontend is bound.
-pub async fn accept(desk: Desk, frontend: Arc<Frontend>) {
-    let listener = match frontend.listeners.take(desk.worker()) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(frontend = frontend.name, "this worker cannot listen: {error}");
-            return;
-        }
+/// Accepts what comes to a listener of this worker, until the drain or until nobody is wanted there any more.
+pub async fn accept(desk: Desk, socket: Arc<Socket>, listener: Listener, unwanted: oneshot::Receiver<()>) {
+    let (worker, shared) = (desk.worker().clone(), Rc::new((desk, socket)));
+    let unwanted = async {
+        // Sent, or the worker's loop has gone: both mean the same.
+        drop(unwanted.await);
     };
-    let (worker, shared) = (desk.worker().clone(), Rc::new((desk, frontend)));
     worker
-        .serve(listener, move |_, client, peer| {
-            let (desk, frontend) = (shared.0.clone(), Arc::clone(&shared.1));
-            serve(desk, frontend, client, peer)
+        .serve_until(listener, unwanted, move |_, client, peer| {
+            let (desk, socket) = (shared.0.clone(), Arc::clone(&shared.1));
+            serve(desk, socket, client, peer)
         })
         .await;
 }

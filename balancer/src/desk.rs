@@ -19,6 +19,7 @@ use crate::{
     attempt::Scratch,
     check::Suspect,
     id::Ids,
+    listen::Frontend,
     pick::Picker,
     record::{self, Journal, Record},
     roster,
@@ -207,6 +208,13 @@ struct Table {
     pooled: Vec<u64>,
 }
 
+impl Table {
+    fn entrance(&self, frontend: &Frontend) -> Option<&Rc<Entrance>> {
+        let there = self.entrances.iter().find(|it| it.settings.bind.port() != 0 && it.settings.bind == frontend.asked);
+        there.or_else(|| self.entrances.iter().find(|it| it.settings.name == frontend.name))
+    }
+}
+
 /// One worker's desk. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk(Rc<Inner>);
@@ -309,18 +317,21 @@ impl Desk {
 
     /// The backend of a frontend, from the newest snapshot: whoever was told of a change (a statistic, an answered command, an opened
     /// frontend) finds every worker acting on it.
+    ///
+    /// By its address: a frontend that is renamed, or that changes places with another, finds what is served there from the snapshot on, whatever
+    /// the socket has been told so far. By its name where the address is gone or was any port.
     #[must_use]
-    pub fn backend(&self, frontend: &str) -> Option<Rc<Backend>> {
+    pub fn backend(&self, frontend: &Frontend) -> Option<Rc<Backend>> {
         self.catch_up();
         let table = self.0.table.borrow();
-        table.entrances.iter().find(|it| it.settings.name == frontend).map(|it| Rc::clone(&it.backend))
+        table.entrance(frontend).map(|it| Rc::clone(&it.backend))
     }
 
     /// The frontend itself, from the newest snapshot.
     #[must_use]
-    pub fn entrance(&self, frontend: &str) -> Option<Rc<Entrance>> {
+    pub fn entrance(&self, frontend: &Frontend) -> Option<Rc<Entrance>> {
         self.catch_up();
-        self.0.table.borrow().entrances.iter().find(|it| it.settings.name == frontend).map(Rc::clone)
+        self.0.table.borrow().entrance(frontend).map(Rc::clone)
     }
 
     /// Whether idle connections to a server are worth keeping.

@@ -1,27 +1,43 @@
-//! What a connection to a server begins with: at a relay door, the proof that we hold the cluster key.
+//! How a connection to a server begins: at a relay door, both sides prove that they hold the cluster key before a byte of a request is sent.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
-use relay::proxy_protocol::{self, Addresses};
+use relay::{
+    proof::{Answer, Challenge, Key, nonce},
+    proxy_protocol::Addresses,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::server::Door;
-
-/// Of a pooled connection, which many clients share: whose requests' X-Forwarded-For the node believes.
-#[must_use]
-pub fn local_preamble(door: &Door) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    if let Door::Relay { token } = door {
-        proxy_protocol::encode_local(&mut out, Some(token));
-    }
-    out
+/// Of a connection of our own: pooled, which many clients share and whose requests' X-Forwarded-For the node believes, or a check's.
+///
+/// # Errors
+/// The kernel has no randomness.
+pub fn of_our_own() -> io::Result<Challenge> {
+    Ok(Challenge::local(&nonce()?))
 }
 
 /// Of a connection that belongs to one client.
-#[must_use]
-pub fn client_preamble(door: &Door, client: SocketAddr, frontend: SocketAddr) -> Vec<u8> {
-    let mut out = Vec::with_capacity(96);
-    if let Door::Relay { token } = door {
-        proxy_protocol::encode_proxy(&mut out, &Addresses { source: client, destination: frontend }, Some(token));
+///
+/// # Errors
+/// The kernel has no randomness.
+pub fn of_client(client: SocketAddr, frontend: SocketAddr) -> io::Result<Challenge> {
+    Ok(Challenge::of_client(&Addresses { source: client, destination: frontend }, &nonce()?))
+}
+
+/// Begins a check's connection to the node called `name`. Returns what goes in front of the first request; none: it is not that node.
+///
+/// # Errors
+/// The connection broke.
+pub async fn begin(stream: &mut TcpStream, key: &Key, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let challenge = of_our_own()?;
+    stream.write_all(challenge.header()).await?;
+    let mut answer: Answer = [0; size_of::<Answer>()];
+    match stream.read_exact(&mut answer).await {
+        Ok(_) => Ok(challenge.confirm(key, name, &answer).map(Vec::from)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
-    out
 }

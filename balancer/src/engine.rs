@@ -1,7 +1,6 @@
 //! The data path as a whole: roster, prober, frontends and workers, put together without the process around them.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
@@ -9,8 +8,9 @@ use std::{
 
 use dataplane::trace::span::Tracer;
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
+use relay::{clients::Clients, proof::Key};
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -20,7 +20,7 @@ use crate::{
     config::Generation,
     connection,
     desk::{Desk, Shared},
-    listen::{Announce, Bound, Frontend, Frontends},
+    listen::{Announce, Bound, Frontends, Socket},
     record,
     roster::{
         self, Roster, Sources,
@@ -47,7 +47,7 @@ pub struct Surroundings {
     pub workers: usize,
     /// Name of this balancer.
     pub name: String,
-    /// What makes the token of a node's relay door.
+    /// What opens nodes' relay doors.
     pub cluster_key: [u8; 32],
     /// The registry's list.
     pub membership: chassis::membership::Watch,
@@ -86,10 +86,8 @@ impl Engine {
     #[must_use]
     pub fn new(around: Surroundings) -> Self {
         let uptime = Uptime::starting(Instant::now());
-        let key = around.cluster_key;
-        let token = Arc::new(move |name: &str| relay::proxy_protocol::token(&key, name));
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
-        let book = Book::new(Setting { workers: around.workers, uptime, token });
+        let book = Book::new(Setting { workers: around.workers, uptime, key: Key::new(&around.cluster_key) });
         let sources = Sources { generations: followed, membership: around.membership, clock: around.clock.clone() };
         let roster = Roster::new(book, sources);
         let handle = roster.handle();
@@ -214,31 +212,43 @@ async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bo
     worker.background(move || followed.clone().follow_roster());
     let watched = desk.clone();
     worker.background(move || watched.clone().watch());
-    let mut open: HashMap<String, (Arc<Frontend>, JoinHandle<()>)> = HashMap::new();
+    let mut open: Vec<Accepting> = Vec::new();
     loop {
-        let wanted = bound.borrow_and_update().clone();
-        open.retain(|name, (frontend, accepting)| {
-            let stays = wanted.get(name).is_some_and(|it| Arc::ptr_eq(it, frontend));
-            if !stays {
-                accepting.abort();
+        let wanted: Vec<_> = bound.borrow_and_update().values().map(|it| Arc::clone(&it.socket)).collect();
+        for socket in &wanted {
+            if !open.iter().any(|it| Arc::ptr_eq(&it.socket, socket)) {
+                open.extend(accept(&desk, socket));
             }
-            stays
-        });
-        for (name, frontend) in wanted {
-            open.entry(name).or_insert_with(|| {
-                let accepting = tokio::task::spawn_local(connection::accept(desk.clone(), Arc::clone(&frontend)));
-                (frontend, accepting)
-            });
         }
+        // Last, so that no port is closed in between; each empties its backlog, and its connections go on.
+        open.retain(|it| wanted.iter().any(|socket| Arc::ptr_eq(socket, &it.socket)));
         tokio::select! {
             changed = bound.changed() => if changed.is_err() { break },
             () = worker.reached(Phase::Closing) => break,
         }
     }
-    for (_, (_, accepting)) in open {
-        // Each ends when its backlog is empty; one that was aborted has ended.
-        drop(accepting.await);
+    for accepting in open {
+        // Each ends when its backlog is empty.
+        drop(accepting.task.await);
     }
+}
+
+/// A socket on which this worker accepts. Dropping it ends that.
+struct Accepting {
+    socket: Arc<Socket>,
+    task: JoinHandle<()>,
+    _wanted: oneshot::Sender<()>,
+}
+
+/// Listens from now on.
+fn accept(desk: &Desk, socket: &Arc<Socket>) -> Option<Accepting> {
+    let listener = socket.listeners.take(desk.worker());
+    let listener = listener.inspect_err(|error| {
+        tracing::error!(frontend = socket.frontend.load().name, "this worker cannot listen: {error}");
+    });
+    let (wanted, unwanted) = oneshot::channel();
+    let task = tokio::task::spawn_local(connection::accept(desk.clone(), Arc::clone(socket), listener.ok()?, unwanted));
+    Some(Accepting { socket: Arc::clone(socket), task, _wanted: wanted })
 }
 
 /// Running workers.
@@ -249,6 +259,12 @@ impl Running {
     #[must_use]
     pub fn counts(&self) -> Option<Counts> {
         Some(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.counts())
+    }
+
+    /// What each client has, while they run.
+    #[must_use]
+    pub fn clients(&self) -> Option<Arc<Clients>> {
+        Some(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.clients())
     }
 
     /// Answers carry `Connection: close` from now on.

@@ -17,6 +17,8 @@ use crate::standing::Opinion;
 pub enum Fault {
     /// It did not take the connection.
     Refused,
+    /// It did not prove that it is the node that is meant.
+    Unproven,
     /// The connection was not established in time.
     ConnectTimeout,
     /// It closed or reset a connection while it owed an answer.
@@ -37,6 +39,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => formatter.write_str("connection refused"),
+            Self::Unproven => formatter.write_str("it did not prove that it holds the cluster key"),
             Self::ConnectTimeout => formatter.write_str("connecting took too long"),
             Self::Reset => formatter.write_str("it closed a connection while it owed an answer"),
             Self::OwnError(error) => write!(formatter, "it reported an error of its own: {error}"),

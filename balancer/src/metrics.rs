@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use relay::clients::{Clients, Crowding};
 
 use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
 
@@ -52,6 +53,9 @@ pub const SERVER_ACTIVE: &str = "shoal_balancer_server_active_requests";
 pub const SERVER_USABLE: &str = "shoal_balancer_server_usable";
 /// How often the server went out of turn, by `backend` and `server`.
 pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
+/// Clients' connections that were closed because their client has its share, by `what`: `refused` when they came, `idle` for newer ones,
+/// `unfinished` with half a request.
+pub const CROWDED: &str = "shoal_balancer_client_connections_closed_total";
 /// Answers by `frontend` and status `class` (1xx to 5xx; none: the client got no answer).
 pub const ANSWERS: &str = "shoal_balancer_answers_total";
 /// From the head of a request to the end of its answer, by `frontend`; tunnels not counted.
@@ -63,6 +67,8 @@ pub const SERVER_HEAD: &str = "shoal_balancer_server_head_duration_seconds";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
+/// A client that has its share is named in the log this often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How often sums are copied.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -84,6 +90,7 @@ pub fn describe() {
         (SERVER_RETRIES, "Attempts continued on another server"),
         (SERVER_OPENED, "Connections opened for requests"),
         (SERVER_REUSED, "Requests sent on pooled connections"),
+        (CROWDED, "Connections closed because their client has its share, by what they were: refused, idle, unfinished"),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
     ] {
         describe_counter!(name, help);
@@ -120,11 +127,23 @@ pub fn write(view: &View, out: &mut String) {
 }
 
 /// Copies sums into the recorder for ever.
-pub async fn follow(view: Arc<View>) {
+pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
     let mut tick = tokio::time::interval(EVERY);
+    let mut told: Option<tokio::time::Instant> = None;
     loop {
-        tick.tick().await;
+        let now = tick.tick().await;
         copy(&view);
+        let Some(clients) = &clients else { continue };
+        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)] {
+            counter!(CROWDED, "what" => what).absolute(value);
+        }
+        if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY)
+            && let Some(report) = clients.take_report()
+        {
+            tracing::warn!("{report}");
+            told = Some(now);
+        }
     }
 }
 

@@ -270,7 +270,7 @@ impl Passage<'_> {
             return None;
         }
         if self.number > 0
-            && let Some(now) = self.desk.backend(&self.asked.frontend.name)
+            && let Some(now) = self.desk.backend(self.asked.frontend)
         {
             self.backend = now;
         }

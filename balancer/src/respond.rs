@@ -93,6 +93,7 @@ fn failed(loss: Loss, server: &str, attempts: u32, uncertain: bool) -> Row {
         Loss::Refused => (502, "connection_refused", "did not take the connection"),
         Loss::ConnectTimeout => (504, "connection_timeout", "did not take the connection in time"),
         Loss::Unreachable => (502, "destination_ip_unroutable", "cannot be reached"),
+        Loss::Unproven => (502, "connection_refused", "did not prove that it belongs to this cluster"),
         Loss::Exhausted => (503, "proxy_internal_limit", "could not be asked, as this balancer is out of resources"),
         Loss::Closed => (502, "connection_terminated", "closed the connection before it had answered"),
         Loss::Silent => (504, "connection_timeout", "stopped answering"),

@@ -67,7 +67,8 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     follower.first().await?;
     let running =
         Arc::new(engine.start(&process.cluster_id()).fail("start the workers", "raise the limits on threads and files of this user")?);
-    process.spawn("metrics", move || metrics::follow(Arc::clone(&view)));
+    let clients = running.clients();
+    process.spawn("metrics", move || metrics::follow(Arc::clone(&view), clients.clone()));
     let offering = (engine.view().roster, registry);
     process.spawn("drift", move || offer_drift(offering.0.clone(), offering.1.clone()));
     process.register();

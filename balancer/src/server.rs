@@ -9,15 +9,17 @@ use std::{
     time::Instant,
 };
 
+use relay::proof::Key;
+
 use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
 
 /// How a server is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Door {
-    /// A Shoal node's relay door: every connection begins with a PROXY v2 header that carries this token.
+    /// A Shoal node's relay door: every connection begins with a proof of both sides (see [`relay::proof`]).
     Relay {
-        /// HMAC-SHA256(cluster key, the node's name).
-        token: [u8; 32],
+        /// The cluster key.
+        key: Key,
     },
     /// A server that is not Shoal's: HTTP from the first byte on.
     Plain,
@@ -59,8 +61,6 @@ pub struct Server {
     pub address: SocketAddr,
     /// How it is spoken to.
     pub door: Door,
-    /// What a pooled connection to it begins with.
-    pub preamble: bytes::Bytes,
     /// From the registry, or else named in the bundle.
     pub discovered: bool,
     /// Named as backup.

@@ -232,3 +232,21 @@ async fn a_pick_is_explained_and_counts_nothing() {
     let stats = renamed.get_stats(tonic::Request::new(proto::balancer::GetStatsRequest {})).await.expect("stats").into_inner();
     assert_eq!(stats.stats.expect("stats").revision, "r7");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_prove_to_be_a_node_is_told_nothing() {
+    let cluster = Cluster::start(2).await;
+    cluster.nodes[1].set(Mode::Impostor);
+    // The double itself asserts that not a byte of a request comes before its proof.
+    let answers = counts(&cluster, 20).await;
+    assert_eq!(answers, [20, 0]);
+    cluster.until_standing("node-2", Standing::Unwell).await;
+    let why = cluster.server("node-2").expect("listed").reasons.join(", ");
+    assert!(why.contains("did not prove"), "{why}");
+    cluster.nodes[0].set(Mode::Impostor);
+    let mut client = cluster.open().await;
+    // Pooled connections were proved when they were made; a new one is not, and then there is nobody.
+    client.send(b"CONNECT origin.example:443 HTTP/1.1\r\nHost: origin.example:443\r\n\r\n").await.expect("sent");
+    assert_eq!(client.answer("CONNECT").await.expect("an answer").status(), 502);
+    assert!(cluster.arrivals().iter().all(|arrival| !arrival.head.line.starts_with("CONNECT ")));
+}

@@ -113,7 +113,7 @@ impl Simulation {
         let mut rng = StdRng::seed_from_u64(seed);
         let start = Instant::now();
         let uptime = Uptime::starting(start);
-        let book = Book::new(Setting { workers: 1, uptime, token: Arc::new(|_| [0; 32]) });
+        let book = Book::new(Setting { workers: 1, uptime, key: relay::proof::Key::new(&[0; 32]) });
         let node = |index: usize| Node {
             health: Health::Up,
             up_since: Some(start),

@@ -18,7 +18,7 @@ pub mod targets;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use chassis::{Fail, Failure, Process};
+use chassis::{Fail, Failure, Process, probe::Signer};
 use cluster::{Opinion, Service};
 use cluster_config::ChecksDocument;
 use proto::health::health_checker_server::HealthCheckerServer;
@@ -46,10 +46,13 @@ pub struct Options {
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
 pub fn run(options: Options) -> Result<(), Failure> {
-    chassis::run("health-checker", &options.chassis.clone(), move |process| async move { serve(process, options).await })
+    let signer = Arc::new(Signer::new()?);
+    let mut chassis = options.chassis.clone();
+    chassis.tags.push(signer.tag());
+    chassis::run("health-checker", &chassis, move |process| async move { serve(process, options, signer).await })
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Result<(), Failure> {
     metrics::describe();
     // Probes of https URLs use the process's one provider; a second installation in the same process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -70,7 +73,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     })?;
 
     let (opinions, received) = mpsc::channel::<Opinion>(OPINIONS);
-    let (handle, inbox) = prober::channel(&process, port);
+    let (handle, inbox) = prober::channel(&process, port, signer);
     let (asked, membership) = (handle.clone(), process.membership());
     process.spawn("prober", move || prober::Prober::new(&asked, opinions.clone()).run(inbox.clone(), current.clone(), membership.clone()));
     let (channel, received) = (process.channel(Service::Registry), Arc::new(Mutex::new(received)));

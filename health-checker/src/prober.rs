@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::{Process, membership::Membership};
+use chassis::{Process, membership::Membership, probe::Signer};
 use cluster::{Opinion, Verdict};
 use cluster_config::document::checks::Check;
 use jiff::Timestamp;
@@ -82,12 +82,13 @@ pub struct Handle {
 #[derive(Clone, Debug)]
 pub struct Inbox(Arc<Mutex<mpsc::Receiver<Command>>>);
 
-/// The way to ask a prober, and where it hears what it is asked. `builtin_port` is where the built-in target listens.
+/// The way to ask a prober, and where it hears what it is asked. `builtin_port` is where the built-in target listens, `signer` shows proxies that
+/// it is asked for by us.
 #[must_use]
-pub fn channel(process: &Process, builtin_port: u16) -> (Handle, Inbox) {
+pub fn channel(process: &Process, builtin_port: u16, signer: Arc<Signer>) -> (Handle, Inbox) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (results, _) = broadcast::channel(RESULTS);
-    let probing = Arc::new(Probing { process: process.clone(), builtin_port, permits: Semaphore::new(PARALLEL) });
+    let probing = Arc::new(Probing { process: process.clone(), builtin_port, signer, permits: Semaphore::new(PARALLEL) });
     (Handle { commands, results, probing }, Inbox(Arc::new(Mutex::new(inbox))))
 }
 
@@ -124,6 +125,7 @@ impl Handle {
 struct Probing {
     process: Process,
     builtin_port: u16,
+    signer: Arc<Signer>,
     permits: Semaphore,
 }
 
@@ -148,7 +150,12 @@ impl Probing {
         let _permit = self.permits.acquire().await;
         let begun = Instant::now();
         let nonce = Uuid::now_v7().to_string();
-        let target = probe::Target { address: wanted.address.clone(), builtin: self.builtin(&wanted.address).await, nonce };
+        let target = probe::Target {
+            address: wanted.address.clone(),
+            builtin: self.builtin(&wanted.address).await,
+            nonce,
+            signer: Arc::clone(&self.signer),
+        };
         let result = probe::run(&wanted.check, &target).await.map_err(|failure| failure.to_string());
         let took = begun.elapsed();
         let outcome = if result.is_ok() { "passed" } else { "failed" };

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use chassis::probe::Signer;
 use cluster_config::document::checks::{Check, Expect, Probe, ProbeUrl};
 use health_checker::{
     builtin,
@@ -91,7 +92,12 @@ fn ok() -> Expect {
 async fn run(probe: Probe, address: SocketAddr) -> Result<String, String> {
     // Several tests share a process; the first one installs it.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let target = Target { address: address.to_string(), builtin: target().await, nonce: "0195-nonce".into() };
+    let target = Target {
+        address: address.to_string(),
+        builtin: target().await,
+        nonce: "0195-nonce".into(),
+        signer: Arc::new(Signer::new().expect("a key")),
+    };
     probe::run(&check(probe), &target).await.map_err(|failure| failure.to_string())
 }
 

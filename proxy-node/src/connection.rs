@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use dataplane::trace::Onward;
 use relay::{
     fault::Fault,
     head::Limits,
+    proof::{self, Confirmation},
     proxy_protocol::{self, Command, Header},
     stream::{Patience, Stream},
     wheel::{Kind, Timer},
@@ -84,23 +85,30 @@ impl Drop for Open {
 async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
     let header = match entrance {
         Entrance::Relay => {
-            let header = read_header(local, stream).await;
-            if !header.as_ref().is_some_and(|header| header.proves(&local.node.cluster_key, &local.node.name)) {
-                refused(&local.node, peer, header.as_ref());
+            let proved = Timer::new(local.worker.wheel()).within(Kind::Head, PROOF, prove(local, stream)).await;
+            let header = proved.unwrap_or(Err(Stranger::NoProof));
+            if let Err(stranger) = header {
+                refused(&local.node, peer, stranger);
                 return None;
             }
-            header?
+            // A balancer's connections are many clients', and it bounds them itself.
+            stream.exempt();
+            header.ok()?
         }
         Entrance::Proxy(bind) => {
             let generation = local.node.current.load_full();
+            let trusted = generation.trusted_downstreams.contains(peer.ip());
+            if trusted {
+                stream.exempt();
+            }
             let listen = generation.document.listen.iter().find(|listen| listen.bind == bind);
             if !listen.is_some_and(|listen| listen.proxy_protocol) {
                 return Some((Door::Proxy, peer.ip().to_canonical()));
             }
-            if !generation.trusted_downstreams.contains(peer.ip()) {
+            if !trusted {
                 return None;
             }
-            read_header(local, stream).await?
+            Timer::new(local.worker.wheel()).within(Kind::Head, PROOF, read_header(stream)).await.ok().flatten()?.0
         }
     };
     let source = header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
@@ -112,11 +120,40 @@ async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: E
     Some((door, source))
 }
 
+/// Who is no balancer of ours.
+#[derive(Clone, Copy)]
+enum Stranger {
+    /// It did not begin as a balancer of this version does, or left.
+    NoProof,
+    /// What it sent proves nothing.
+    WrongProof,
+}
+
+/// Both sides prove that they hold the cluster key: ours is sent first, so that a balancer sends nothing to somebody who has it not.
+async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
+    let (header, bytes) = read_header(stream).await.ok_or(Stranger::NoProof)?;
+    if header.nonce.is_none() {
+        return Err(Stranger::NoProof);
+    }
+    let nonce = proof::nonce().map_err(|_| Stranger::NoProof)?;
+    let (key, name) = (&local.node.cluster_key, &local.node.name);
+    stream.write_all(&[&proof::answer(key, name, &nonce, &bytes)], PROOF).await.map_err(|_| Stranger::NoProof)?;
+    while stream.input().len() < size_of::<Confirmation>() {
+        if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
+            // It has seen our proof and says no more: it is of another key, or we are.
+            return Err(Stranger::WrongProof);
+        }
+    }
+    let mut confirmation = Confirmation::default();
+    stream.input().copy_to_slice(&mut confirmation);
+    if proof::confirms(key, name, &nonce, &bytes, &confirmation) { Ok(header) } else { Err(Stranger::WrongProof) }
+}
+
 /// Counts and says who was turned away at the relay door.
-fn refused(node: &Node, peer: SocketAddr, header: Option<&Header>) {
+fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
     node.metrics.refused_doors.add(1);
-    if header.is_none_or(|header| header.token.is_none()) {
-        return tracing::debug!(%peer, "no PROXY header with a proof on the relay door");
+    if matches!(stranger, Stranger::NoProof) {
+        return tracing::debug!(%peer, "no PROXY header that a proof could follow on the relay door");
     }
     node.metrics.wrong_proofs.add(1);
     if node.refusals.is_due(node.steady.seconds()) {
@@ -125,26 +162,20 @@ fn refused(node: &Node, peer: SocketAddr, header: Option<&Header>) {
     }
 }
 
-async fn read_header(local: &Local, stream: &mut Stream) -> Option<Header> {
-    let timer = Timer::new(local.worker.wheel());
-    let read = async {
-        loop {
-            if !stream.input().is_empty() {
-                match proxy_protocol::parse(stream.input()) {
-                    Ok(Some((header, length))) => {
-                        stream.input().advance(length);
-                        return Some(header);
-                    }
-                    Ok(None) => {}
-                    Err(_) => return None,
-                }
-            }
-            if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
-                return None;
+/// A PROXY header, and its bytes.
+async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
+    loop {
+        if !stream.input().is_empty() {
+            match proxy_protocol::parse(stream.input()) {
+                Ok(Some((header, length))) => return Some((header, stream.input().split_to(length).freeze())),
+                Ok(None) => {}
+                Err(_) => return None,
             }
         }
-    };
-    timer.within(Kind::Head, PROOF, read).await.ok().flatten()
+        if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
+            return None;
+        }
+    }
 }
 
 async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpAddr, entrance: Entrance) -> After {
@@ -173,6 +204,8 @@ async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpA
 async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: Fault) -> After {
     let failure = match fault {
         Fault::Malformed(malformed) => Failure::Malformed(malformed),
+        // Its client has its share.
+        Fault::Timeout(Kind::Crowded) => return After::Abort,
         Fault::Timeout(_) => Failure::RequestTimeout,
         _ => return After::Abort,
     };

@@ -5,10 +5,11 @@
 //! that advertise a host name are known by that name, and by what it resolves to here ([`ClusterNames`]).
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
+use chassis::probe;
 use cluster_config::document::{Egress, egress::EgressDenial};
 
 use crate::request::Destination;
@@ -68,6 +69,39 @@ impl ClusterPorts {
         // Linux connects the unspecified address to loopback; 127.0.0.0/8 is all one host.
         let elsewhere_on_loopback = address.ip().is_unspecified() || address.ip().is_loopback();
         elsewhere_on_loopback && self.exact.iter().any(|exact| exact.port() == address.port() && exact.ip().is_loopback())
+    }
+}
+
+/// Built-in targets of the health-checkers: nobody reaches them through this node but the checker itself, who signs what it asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeTargets {
+    keys: HashMap<SocketAddr, Option<probe::Key>>,
+    ports: ClusterPorts,
+}
+
+impl ProbeTargets {
+    /// These, with the keys of their checkers.
+    #[must_use]
+    pub fn new(keys: HashMap<SocketAddr, Option<probe::Key>>) -> Self {
+        Self { ports: ClusterPorts::new(keys.keys().copied(), [], []), keys }
+    }
+
+    /// Whether this is one of them, by any way to it.
+    #[must_use]
+    pub fn contains(&self, address: SocketAddr) -> bool {
+        !self.keys.is_empty() && self.ports.contains(address)
+    }
+
+    /// The checker's key, where the address is that of a target; none where it is of a version that signs nothing.
+    #[must_use]
+    pub fn key(&self, address: SocketAddr) -> Option<Option<&probe::Key>> {
+        self.keys.get(&canonical(address)).map(Option::as_ref)
+    }
+
+    /// Whether an address is kept from whoever asks for `destination`. One that is named by its address was judged with the request: it is a probe.
+    #[must_use]
+    pub fn hides(&self, destination: &Destination, address: SocketAddr) -> bool {
+        destination.address.is_none() && self.contains(address)
     }
 }
 

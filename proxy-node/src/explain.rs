@@ -245,7 +245,12 @@ async fn route(
             return;
         }
     };
-    connect(told, destination, &addresses, |target| egress::check(egress, &ports, client, &destination.host, target));
+    let targets = node.probe_targets.load();
+    connect(told, destination, &addresses, |target| match egress::check(egress, &ports, client, &destination.host, target) {
+        // A client is no health-checker.
+        Ok(()) if targets.contains(target) => Err(EgressDenial::ClusterPort),
+        verdict => verdict,
+    });
 }
 
 /// Which of the addresses may be connected to, as `check` says.

@@ -103,6 +103,9 @@ metrics! {
     counter tunnels = "shoal_proxy_tunnels_total": "Tunnels opened.";
     gauge active_tunnels = "shoal_proxy_active_tunnels": "Tunnels open now.";
     gauge active_connections = "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
+    counter crowded_refused = "shoal_proxy_client_connections_refused_total": "Connections closed as they came because their client has its share.";
+    counter crowded_idle = "shoal_proxy_client_connections_displaced_total": "Idle connections closed for newer ones of a client that has its share.";
+    counter crowded_unfinished = "shoal_proxy_client_unfinished_closed_total": "Connections with half a request closed because their client has its share.";
     counter refused_doors = "shoal_proxy_relay_refused_total": "Connections to the relay door without a valid token.";
     counter wrong_proofs = "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
     counter bytes_to_clients = "shoal_proxy_client_sent_bytes_total": "Bytes sent to clients, tunnels included.";

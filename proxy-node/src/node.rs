@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
@@ -13,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use chassis::probe;
 use dataplane::{
     answers::Answers,
     count::PerWorker,
@@ -23,6 +23,7 @@ use relay::{
     field::Field,
     head::Request,
     pool::{self, Pool},
+    proof::Key,
     worker::Worker,
 };
 use uuid::Uuid;
@@ -31,7 +32,7 @@ use crate::{
     cache::store::Store,
     config::Generation,
     dns::Resolver,
-    egress::{ClusterNames, ClusterPorts},
+    egress::{ClusterNames, ClusterPorts, ProbeTargets},
     metrics::Metrics,
     record::Recorder,
     request::{Destination, Ids},
@@ -50,7 +51,7 @@ pub struct Node {
     /// What this node calls itself in Via: name + cluster id, so that no request passes it twice.
     pub pseudonym: ArcSwap<String>,
     /// The key that balancers prove themselves with.
-    pub cluster_key: [u8; 32],
+    pub cluster_key: Key,
     /// The configuration in force.
     pub current: ArcSwap<Generation>,
     /// The cluster's own ports.
@@ -59,8 +60,8 @@ pub struct Node {
     pub cluster_names: ArcSwap<ClusterNames>,
     /// The memory cache.
     pub store: Arc<Store>,
-    /// Built-in targets of the health-checkers: who asks for its own is probing.
-    pub probe_targets: ArcSwap<HashSet<SocketAddr>>,
+    /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else gets there.
+    pub probe_targets: ArcSwap<ProbeTargets>,
     /// Names to addresses.
     pub resolver: Resolver,
     /// The access log.
@@ -75,12 +76,25 @@ pub struct Node {
     pub trace_origins: bool,
     /// When a refused proof was logged last.
     pub refusals: Seldom,
+    /// When a client that has its share was logged last.
+    pub crowding: Seldom,
     /// False once this node is leaving: the health path says so.
     pub serving: AtomicBool,
     /// For rules about the time of day.
     pub zone: TimeZone,
     /// What the ages of stored responses are reckoned by.
     pub steady: Steady,
+}
+
+/// Who asks, as far as the targets of health-checkers are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who asks for something else.
+    Client,
+    /// A health-checker, for its own target.
+    Checker,
+    /// Somebody else, for a target: refused like any of the cluster's own ports.
+    Stranger,
 }
 
 /// Time that nobody can set: the wall clock as it was when the process started, and what has passed since. Ages reckoned by the wall clock
@@ -127,11 +141,30 @@ impl Seldom {
     }
 }
 
+impl Seldom {
+    /// There was nothing to say.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Node {
-    /// Whether `client` asks for the target of a health-checker at its own address, as nobody but a health-checker has a reason to.
+    /// Whose probe a request may be: where it asks for the target of a health-checker, whether it proves to come from that checker. A checker of
+    /// an earlier version proves nothing, and is known by asking for its own address.
     #[must_use]
-    pub fn is_probe(&self, client: IpAddr, destination: &Destination) -> bool {
-        destination.address == Some(client) && self.probe_targets.load().contains(&SocketAddr::new(client, destination.port))
+    pub fn probe(&self, client: IpAddr, destination: &Destination, request: Request<'_>) -> Asker {
+        let Some(address) = destination.address.map(|ip| SocketAddr::new(ip, destination.port)) else { return Asker::Client };
+        let targets = self.probe_targets.load();
+        if !targets.contains(address) {
+            return Asker::Client;
+        }
+        let proof = || request.fields().find(|line| line.name.eq_ignore_ascii_case(probe::FIELD.as_bytes())).map(|line| line.value);
+        let proven = match targets.key(address) {
+            Some(Some(key)) => proof().is_some_and(|proof| probe::verifies(key, request.method_text(), request.target_text(), proof)),
+            Some(None) => destination.address == Some(client),
+            None => false,
+        };
+        if proven { Asker::Checker } else { Asker::Stranger }
     }
 
     /// Where a request goes next. The targets of health-checkers are the cluster's own: a parent could not reach them, or would tell of itself
@@ -139,7 +172,7 @@ impl Node {
     #[must_use]
     pub fn route<'a>(&self, generation: &'a Generation, destination: &'a Destination) -> Route<'a> {
         let document = &generation.document;
-        let is_target = |address| self.probe_targets.load().contains(&SocketAddr::new(address, destination.port));
+        let is_target = |address| self.probe_targets.load().key(SocketAddr::new(address, destination.port)).is_some();
         if !document.parents.is_empty() && destination.address.is_some_and(is_target) {
             return Route::Direct(destination);
         }

@@ -16,7 +16,11 @@ use chassis::{
 use dataplane::{count::PerWorker, trace::span::Tracer};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
-use relay::worker::{Phase, Settings, Workers};
+use relay::{
+    clients::{Clients, Crowding},
+    proof::Key,
+    worker::{Phase, Settings, Workers},
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -25,7 +29,7 @@ use crate::{
     cache::store::Store,
     config::Generation,
     dns::{self, Resolver},
-    egress::{self, ClusterPorts},
+    egress::{self, ClusterPorts, ProbeTargets},
     listen::{self, Doors},
     memory,
     metrics::{self, Metrics},
@@ -45,7 +49,7 @@ const CRASH_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs the node on the control runtime until it is drained.
 pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
-    let cluster_key = process.cluster_key()?;
+    let cluster_key = Key::new(process.cluster_key()?.as_bytes());
     let proxy = process.bind("proxy", options.proxy)?;
     let relay = process.bind("relay", options.relay)?;
     let variables = variables(&proxy.local_addr(), &relay.local_addr());
@@ -62,13 +66,15 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         process.configuration(variables, applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()))?;
     follower.first().await?;
     let traces = Traces { tracer: process.spans().map(|spans| Tracer::new(options.traces, spans)), origins: options.trace_origins };
-    let node = node(&process, &published, *cluster_key.as_bytes(), resolver, (recorder, traces), workers)?;
+    let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
     let told = node.clone();
     process.add_metrics(move |out| metrics::write(&told.answers, out));
     refresh_ports(&process, &node, &doors);
     spawn_followers(&process, &node, &doors);
 
     let workers = start_workers(&node, &doors, workers)?;
+    let (counting, clients) = (node.clone(), workers.clients());
+    process.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
     let api = Api { node: node.clone(), clock: process.clock(), closing: process.closing(), status: process.status() };
     process.serve_grpc(tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)), &POLICY)?;
     refresh_ports(&process, &node, &doors);
@@ -141,10 +147,11 @@ fn applier(
     let (process, doors, published) = (process.clone(), doors.clone(), published.clone());
     move |rendered| {
         let generation = Arc::new(Generation::build(&rendered)?);
-        let binds: Vec<SocketAddr> = generation.binds().collect();
-        doors.reconcile(&binds).map_err(|errors| errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>())?;
-        if let Some(first) = binds.first() {
-            process.endpoint("proxy", *first);
+        doors
+            .reconcile(&generation.document.listen)
+            .map_err(|errors| errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>())?;
+        if let Some(first) = generation.binds().next() {
+            process.endpoint("proxy", first);
         }
         if crash_on.as_ref() == Some(&generation.document.visible_hostname) {
             crash_soon(&process);
@@ -183,7 +190,7 @@ struct Traces {
 fn node(
     process: &Process,
     published: &Mutex<Published>,
-    cluster_key: [u8; 32],
+    cluster_key: Key,
     resolver: Resolver,
     (recorder, traces): (Recorder, Traces),
     workers: usize,
@@ -212,6 +219,7 @@ fn node(
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),
         refusals: Seldom::default(),
+        crowding: Seldom::default(),
     });
     *published = Published::Running(node.clone());
     Ok(node)
@@ -228,7 +236,7 @@ fn pseudonym(process: &Process) -> String {
 /// Computes the cluster's own ports anew.
 fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
     let membership = process.membership().borrow();
-    node.probe_targets.store(Arc::new(membership.probe_targets()));
+    node.probe_targets.store(Arc::new(ProbeTargets::new(membership.probe_targets())));
     let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
     let listeners = process.listeners().into_values().chain(doors.addresses());
@@ -300,6 +308,24 @@ async fn export(node: Arc<Node>) {
         node.metrics.working.set(node.store.budget().at_work());
         node.metrics.log_dropped.set(node.recorder.dropped());
         node.metrics.export();
+    }
+}
+
+/// Counts the connections that were closed because their client has its share, and names such a client in the log once a minute.
+async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
+    let mut tick = tokio::time::interval(EXPORT);
+    loop {
+        tick.tick().await;
+        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        node.metrics.crowded_refused.set(refused);
+        node.metrics.crowded_idle.set(displaced);
+        node.metrics.crowded_unfinished.set(unfinished);
+        if node.crowding.is_due(node.steady.seconds()) {
+            match clients.take_report() {
+                Some(report) => tracing::warn!("{report}"),
+                None => node.crowding.forget(),
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cluster_config::document::egress::EgressDenial;
 use dataplane::trace::{Onward, Trace};
 use relay::{
     field::Field,
@@ -27,7 +28,7 @@ use crate::{
     connection::Entrance,
     fetch,
     metrics::{Metrics, Tally},
-    node::{Local, unix_millis},
+    node::{Asker, Local, unix_millis},
     record::{Outcome, Record},
     request::{self, Ask, Client, Destination, Door, Trust},
     respond::{self, Circumstances, Failure},
@@ -204,11 +205,19 @@ impl Turn {
                 return if matches!(ask, Ask::Health) { self.health(stream).await } else { self.probe(stream).await };
             }
             Ok(Ask::Fetch { destination, path }) => {
-                self.begin(&destination);
-                self.fetch(stream, asked, &destination, path).await
+                if self.begin(&destination, asked) == Asker::Stranger {
+                    self.refuse(stream, asked, Failure::Egress(EgressDenial::ClusterPort), None).await
+                } else {
+                    self.fetch(stream, asked, &destination, path).await
+                }
             }
             Ok(Ask::Tunnel(destination)) => {
-                self.begin(&destination);
+                if self.begin(&destination, asked) == Asker::Stranger {
+                    let denied = Failure::Egress(EgressDenial::ClusterPort);
+                    let after = self.refuse(stream, asked, denied, None).await;
+                    self.finish(stream.sent().saturating_sub(sent_before));
+                    return after;
+                }
                 match Box::pin(self.tunnel(stream, asked, &destination)).await {
                     Ok(upstream) => return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before))),
                     Err(after) => after,
@@ -235,12 +244,14 @@ impl Turn {
         self.generation.document.listen.iter().find(|listen| listen.bind == bind)?.health_path.as_deref()
     }
 
-    fn begin(&mut self, destination: &Destination) {
-        self.probe = self.local.node.is_probe(self.client.address, destination);
+    fn begin(&mut self, destination: &Destination, asked: &Asked) -> Asker {
+        let asker = self.local.node.probe(self.client.address, destination, asked.view());
+        self.probe = asker == Asker::Checker;
         if self.probe {
             self.local.node.metrics.probes.add(1);
         }
         self.count(|metrics| &metrics.requests);
+        asker
     }
 
     /// Counts what a client's request came to. A probe's comes to nothing: it would change what the hit ratio and the error rate say of clients.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use cluster_config::document::egress::EgressDenial;
 use futures::{StreamExt, stream::FuturesUnordered};
 use relay::{
     fault::Fault,
@@ -113,9 +114,13 @@ async fn direct(
     addresses: Option<Arc<[IpAddr]>>,
 ) -> Result<Hop, Failure> {
     let mut candidates = candidates(local, generation, destination, addresses).await?;
-    let ports = local.node.ports.load();
+    let (ports, targets) = (local.node.ports.load(), local.node.probe_targets.load());
     let mut denied = None;
     candidates.retain(|address| match egress::check(&generation.document.access.egress, &ports, client, &destination.host, *address) {
+        Ok(()) if targets.hides(destination, *address) => {
+            denied.get_or_insert(EgressDenial::ClusterPort);
+            false
+        }
         Ok(()) => true,
         Err(denial) => {
             denied.get_or_insert(denial);

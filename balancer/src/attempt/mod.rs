@@ -32,6 +32,7 @@ use crate::{
     door,
     evidence::{self, Seen},
     request::Asked,
+    server::Door,
 };
 
 /// A request is in doubt only after this part of the time that makes a server late: until then nobody waits for a release.
@@ -51,6 +52,8 @@ pub enum Loss {
     ConnectTimeout,
     /// There is no way to it.
     Unreachable,
+    /// It is not the node that is meant, as far as it proved.
+    Unproven,
     /// This process is out of descriptors or ports: nobody else's fault.
     Exhausted,
     /// It closed or reset the connection before it had answered.
@@ -71,6 +74,7 @@ impl Loss {
             Fault::Refused => Self::Refused,
             Fault::Timeout(Kind::Connect) => Self::ConnectTimeout,
             Fault::Unreachable => Self::Unreachable,
+            Fault::Unproven => Self::Unproven,
             Fault::Exhausted => Self::Exhausted,
             Fault::Closed | Fault::Reset => Self::Closed,
             Fault::Released => Self::Silent,
@@ -216,8 +220,7 @@ impl Attempt<'_> {
         let method = self.asked.method();
         let (server, settings) = (&self.slot.server, &self.backend.pool.settings);
         if method == Method::Connect {
-            let preamble = door::client_preamble(&server.door, self.asked.peer, self.asked.frontend_address);
-            return Ok((self.connect(releases, Bytes::from(preamble)).await?, false));
+            return Ok((self.connect(releases).await?, false));
         }
         if !self.afresh && settings.keepalive > 0 {
             let reuse = if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE) };
@@ -226,14 +229,14 @@ impl Attempt<'_> {
                 return Ok((upstream, true));
             }
         }
-        Ok((self.connect(releases, server.preamble.clone()).await?, false))
+        Ok((self.connect(releases).await?, false))
     }
 
     /// A new connection. A descriptor that is wanting is taken from an idle connection, or waited for: no other server could be asked without.
-    async fn connect(&self, releases: u64, preamble: Bytes) -> Result<Stream, Fault> {
+    async fn connect(&self, releases: u64) -> Result<Stream, Fault> {
         let began = Instant::now();
         loop {
-            match self.connect_once(releases, preamble.clone()).await {
+            match self.connect_once(releases).await {
                 Err(Fault::Exhausted) if self.desk.idle().give_up_one() => {}
                 Err(Fault::Exhausted) if began.elapsed() < self.backend.pool.settings.timeouts.connect => {
                     self.desk.worker().wheel().sleep(FOR_A_DESCRIPTOR).await;
@@ -244,16 +247,29 @@ impl Attempt<'_> {
     }
 
     /// A server that does not take connections any more is found silent like one that does not answer.
-    async fn connect_once(&self, releases: u64, preamble: Bytes) -> Result<Stream, Fault> {
-        let connecting = Stream::connect(self.desk.worker(), self.slot.server.address, self.backend.pool.settings.timeouts.connect);
+    async fn connect_once(&self, releases: u64) -> Result<Stream, Fault> {
+        let connecting = self.open();
         let released = self.slot.until_released(releases, || self.has_others());
-        let mut upstream = tokio::select! {
+        let upstream = tokio::select! {
             biased;
             connected = connecting => connected?,
             () = released => return Err(Fault::Released),
         };
-        upstream.set_preamble(preamble);
         self.slot.counts().connections_opened.up();
+        Ok(upstream)
+    }
+
+    /// Connects; a node has proved itself then, and hears our proof with the request.
+    async fn open(&self) -> Result<Stream, Fault> {
+        let (server, within) = (&self.slot.server, self.backend.pool.settings.timeouts.connect);
+        let mut upstream = Stream::connect(self.desk.worker(), server.address, within).await?;
+        if let Door::Relay { key } = &server.door {
+            let challenge = match self.asked.method() {
+                Method::Connect => door::of_client(self.asked.peer, self.asked.frontend_address)?,
+                _ => door::of_our_own()?,
+            };
+            upstream.prove(&challenge, key, &server.name, within).await?;
+        }
         Ok(upstream)
     }
 
@@ -406,7 +422,7 @@ impl Attempt<'_> {
 
     /// Whether somebody else is there to ask, as things are now.
     fn has_others(&self) -> bool {
-        self.desk.backend(&self.asked.frontend.name).is_some_and(|backend| backend.has_others(self.tried))
+        self.desk.backend(self.asked.frontend).is_some_and(|backend| backend.has_others(self.tried))
     }
 
     fn failed(&self, fault: Fault, phase: Phase, pooled: bool) -> Outcome {
@@ -423,6 +439,7 @@ impl Attempt<'_> {
         let race = pooled && (phase == Phase::NothingWritten || !relay);
         let fault = match loss {
             Loss::Refused | Loss::Unreachable if relay || self.counts(Count::Connect) => evidence::Fault::Refused,
+            Loss::Unproven => evidence::Fault::Unproven,
             Loss::ConnectTimeout if relay || self.counts(Count::Connect) => evidence::Fault::ConnectTimeout,
             Loss::Closed | Loss::Broken if !race && (relay || self.counts(Count::Reset)) => evidence::Fault::Reset,
             Loss::Malformed if relay || self.counts(Count::Reset) => evidence::Fault::Malformed,

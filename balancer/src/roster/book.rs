@@ -10,10 +10,10 @@ use std::{
 use cluster::{InstanceId, InstanceStatus};
 use cluster_config::document::balancer::Backend;
 use jiff::Timestamp;
+use relay::proof::Key;
 
 use crate::{
     config::{self, Generation},
-    door,
     evidence::{Change, Evidence, Fault, Rules, Seen},
     membership::{self, Member, Override},
     pick::Candidate,
@@ -23,9 +23,6 @@ use crate::{
     stats::Uptime,
 };
 
-/// Makes the token that a node of that name accepts at its relay door.
-pub type Tokens = Arc<dyn Fn(&str) -> [u8; 32] + Send + Sync>;
-
 /// What the book needs to know of its process.
 #[derive(Clone)]
 pub struct Setting {
@@ -33,8 +30,8 @@ pub struct Setting {
     pub workers: usize,
     /// For times in atomics.
     pub uptime: Uptime,
-    /// The token that a node of that name accepts at its relay door.
-    pub token: Tokens,
+    /// The cluster key, which opens relay doors.
+    pub key: Key,
 }
 
 /// One line: a server and what is known of it.
@@ -121,12 +118,11 @@ impl Book {
         self.next_key += 1;
         let workers = self.setting.workers;
         let tally = self.tallies.entry((backend.to_owned(), member.name.clone())).or_insert_with(|| Arc::new(Tally::new(workers)));
-        let door = if member.id.is_some() { Door::Relay { token: (self.setting.token)(&member.name) } } else { Door::Plain };
+        let door = if member.id.is_some() { Door::Relay { key: self.setting.key.clone() } } else { Door::Plain };
         let server = Server {
             key,
             name: member.name.clone(),
             address,
-            preamble: door::local_preamble(&door).into(),
             door,
             discovered: member.id.is_some(),
             backup: member.backup,

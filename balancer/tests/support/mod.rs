@@ -16,7 +16,10 @@ use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
 use dataplane::trace::span::Tracer;
 use jiff::Timestamp;
 use proto::balancer as pb;
-use relay::proxy_protocol::{self, Header};
+use relay::{
+    proof::{self, Confirmation, Key},
+    proxy_protocol::{self, Header},
+};
 use testkit::{
     client::{Answer, Connection},
     message::{Head, Reader},
@@ -59,6 +62,8 @@ pub enum Mode {
     Overtake,
     /// Answers 200 with a megabyte.
     Large,
+    /// Has another cluster key, as somebody has who only has a certificate.
+    Impostor,
 }
 
 /// One request that a fake node has seen.
@@ -159,12 +164,13 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             return;
         }
         if let Some((door, length)) = proxy_protocol::parse(&seen).expect("a PROXY header") {
-            // What came with the header is put back in front of the rest.
-            seen.drain(..length);
+            let header: Vec<u8> = seen.drain(..length).collect();
+            if !prove(&mut stream, &header, &mut seen, &shared).await {
+                return;
+            }
             break door;
         }
     };
-    assert!(door.proves(&KEY, &shared.name), "the token is for this node");
     let (read, mut write) = stream.into_split();
     let mut reader = Reader::new(std::io::Cursor::new(seen).chain(read));
     let mut before = 0;
@@ -209,6 +215,26 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
+/// As a node proves itself; false: the balancer has gone, or does not believe it. What came with the balancer's proof is left in `seen`.
+async fn prove(stream: &mut TcpStream, header: &[u8], seen: &mut Vec<u8>, shared: &Shared) -> bool {
+    assert!(seen.is_empty(), "nothing is sent before the node has proved itself: {seen:?}");
+    let impostor = *shared.mode.lock().unwrap() == Mode::Impostor;
+    let key = Key::new(&if impostor { [0; 32] } else { KEY });
+    let nonce = proof::nonce().expect("a nonce");
+    if stream.write_all(&proof::answer(&key, &shared.name, &nonce, header)).await.is_err() {
+        return false;
+    }
+    while seen.len() < size_of::<Confirmation>() {
+        if stream.read_buf(seen).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    let confirmation: Vec<u8> = seen.drain(..size_of::<Confirmation>()).collect();
+    assert!(!impostor, "an impostor is told nothing");
+    assert!(proof::confirms(&key, &shared.name, &nonce, header, &confirmation.try_into().expect("32 bytes")), "it is for this node");
+    true
+}
+
 async fn echo(reader: Reader<impl tokio::io::AsyncRead + Unpin>, mut write: impl tokio::io::AsyncWrite + Unpin) {
     let (mut read, early) = reader.into_parts();
     if write.write_all(&early).await.is_ok() {
@@ -233,6 +259,7 @@ async fn respond(head: &Head, mode: Mode, shared: &Shared, write: &mut (impl tok
             drop(write.write_all((ok(100_000) + &"x".repeat(20_000)).as_bytes()).await);
             return false;
         }
+        Mode::Impostor => unreachable!("nobody asks an impostor"),
         Mode::SlowOrigin => {
             shared.gate.notified().await;
             ok(name.len()) + name
@@ -313,7 +340,7 @@ impl Cluster {
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
         let bound = view.bound.wait_for(|bound| !bound.is_empty()).await.expect("running").clone();
-        let frontend = bound["proxy_frontend"].address();
+        let frontend = bound["proxy_frontend"].frontend.address();
         let cluster = Self { nodes, frontend, view, engine, running, membership, settings, revision: 1, directory };
         cluster.list_all();
         for node in &cluster.nodes {

@@ -75,7 +75,9 @@ const fn wanted(status: &InstanceStatus) -> &'static str {
 
 fn place(status: &InstanceStatus) -> String {
     let instance = &status.instance;
-    let parts = [instance.datacenter.as_str(), instance.zone.as_str(), &instance.tags.join(", ")];
+    // The key of a checker is for machines.
+    let tags: Vec<_> = instance.tags.iter().map(String::as_str).filter(|tag| !tag.starts_with(chassis::probe::TAG)).collect();
+    let parts = [instance.datacenter.as_str(), instance.zone.as_str(), &tags.join(", ")];
     let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if said.is_empty() { "–".to_owned() } else { said.join(" · ") }
 }

@@ -9,6 +9,7 @@ pub mod balancer;
 pub mod checks;
 pub mod egress;
 pub mod heads;
+pub mod limits;
 pub mod proxy;
 
 pub use access::{Access, Acl, DomainPattern, PortRange, Rule, Term, TimeWindow, UrlPattern, Verdict};
@@ -16,6 +17,7 @@ pub use backup::BackupDocument;
 pub use balancer::BalancerDocument;
 pub use checks::ChecksDocument;
 pub use egress::Egress;
+pub use limits::Limits;
 pub use proxy::ProxyDocument;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod balancer;
 pub mod checks;
 pub mod later;
+pub mod limits;
 pub mod notation;
 pub mod proxy;
 

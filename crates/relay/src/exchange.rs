@@ -197,6 +197,7 @@ impl<'a> Exchange<'a> {
             self.poll_download(cx, &mut download)
         })
         .await?;
+        self.client.release();
         Ok(Done { upload_done: self.upload.is_done() })
     }
 

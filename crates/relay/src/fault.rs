@@ -17,6 +17,9 @@ pub enum Fault {
     /// This host is out of descriptors, ports or memory: not the peer's fault.
     #[error("out of local resources")]
     Exhausted,
+    /// The peer did not prove that it is the node that is meant: nothing was sent to it.
+    #[error("the peer did not prove that it holds the cluster key")]
+    Unproven,
     /// A deadline passed.
     #[error("deadline passed: {0:?}")]
     Timeout(Kind),

@@ -9,8 +9,8 @@
 //!
 //! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head),
 //! [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`] (1xx before the answer), [`via`]
-//! (loops), [`respond`] (answers of our own), [`proxy_protocol`] (who the client is), [`retry`] (what may be tried again). Then the mover:
-//! [`worker`] and [`listen`] (threads, accepting, draining), [`clock`] and [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
+//! (loops), [`respond`] (answers of our own), [`proxy_protocol`] (who the client is), [`proof`] (that balancer and node are ours), [`retry`] (what may be tried again). Then the mover:
+//! [`worker`] and [`listen`] (threads, accepting, draining), [`clients`] (how much of it one of them may have), [`clock`] and [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
 //! [`fault`] (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
 
 // The codec: pure.
@@ -23,6 +23,7 @@ pub mod hygiene;
 pub mod interims;
 pub mod malformed;
 pub mod method;
+pub mod proof;
 pub mod proxy_protocol;
 pub mod proxy_status;
 pub mod respond;
@@ -34,6 +35,7 @@ pub mod via;
 // The mover: sockets.
 pub mod body;
 pub mod buffer;
+pub mod clients;
 pub mod clock;
 pub mod exchange;
 pub mod fault;

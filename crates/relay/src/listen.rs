@@ -3,15 +3,24 @@
 //! The first bind is exclusive, so that a port in use is an error instead of half the connections going to a stranger;
 //! only then is the socket opened for the others.
 //!
+//! What a process listens on changes while it runs. An address that stays keeps its socket, whatever is served there from now on ([`plan`]
+//! says which); one that overlaps with an address of our own (`0.0.0.0:80` in the place of `127.0.0.1:80`, and back) is bound beside it
+//! ([`Listeners::open`]), so that no client finds the port closed in between. That nobody else listens there is read from the kernel's table then.
+//!
 //! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from its one queue, which the process leaves as it
 //! is when it ends, for the next one to go on with.
 
+mod plan;
+mod table;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::plan::{Named, Step, overlap, plan};
+use crate::clients::Allowance;
 use crate::worker::Worker;
 
 /// What listeners are made with.
@@ -67,6 +76,9 @@ pub struct Listeners {
     sockets: Vec<Mutex<Option<TcpListener>>>,
     /// Somebody else keeps the socket open when this process ends.
     outlives: bool,
+    /// Bound, and made to listen only when a worker takes it.
+    quiet: Option<i32>,
+    allowance: Arc<Allowance>,
 }
 
 impl Listeners {
@@ -85,6 +97,39 @@ impl Listeners {
         Self::share(first, workers, options)
     }
 
+    /// Binds `address` while this process may listen at it already, or at one that overlaps: exclusively if it can be, else beside what is our own.
+    /// Then they listen from when workers take them, and until then clients find what was there before.
+    ///
+    /// # Errors
+    /// [`BindError`]; also when somebody else listens there, whether or not the kernel would let us.
+    pub fn open(address: SocketAddr, workers: usize, options: &Options) -> Result<Self, BindError> {
+        match Self::bind(address, workers, options) {
+            Err(BindError::InUse(_)) => {}
+            decided => return decided,
+        }
+        if table::a_stranger_listens(address).map_err(|source| BindError::Io { address, source })? {
+            return Err(BindError::InUse(address));
+        }
+        let bind = || -> io::Result<Vec<TcpListener>> {
+            let mut sockets = Vec::new();
+            while sockets.len() < workers.max(1) {
+                let socket = socket(address)?;
+                socket.set_reuse_port(true)?;
+                socket.set_tcp_nodelay(true)?;
+                socket.bind(&address.into())?;
+                sockets.push(socket.into());
+            }
+            Ok(sockets)
+        };
+        let sockets = bind().map_err(|source| BindError::new(address, source))?;
+        Ok(Self::of(address, sockets, false, Some(options.backlog)))
+    }
+
+    fn of(address: SocketAddr, sockets: Vec<TcpListener>, outlives: bool, quiet: Option<i32>) -> Self {
+        let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect();
+        Self { address, sockets, outlives, quiet, allowance: Arc::default() }
+    }
+
     /// Adds listeners for the other workers to one that was bound exclusively before.
     ///
     /// # Errors
@@ -92,25 +137,25 @@ impl Listeners {
     pub fn share(first: TcpListener, workers: usize, options: &Options) -> Result<Self, BindError> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let address = first.local_addr().map_err(|source| BindError::new(unknown, source))?;
-        let share = || -> io::Result<Vec<Mutex<Option<TcpListener>>>> {
+        let share = || -> io::Result<Vec<TcpListener>> {
             let first = Socket::from(first);
             first.set_reuse_port(true)?;
             // Accepted sockets inherit it: one system call less for each connection.
             first.set_tcp_nodelay(true)?;
             first.set_nonblocking(true)?;
             first.listen(options.backlog)?;
-            let mut sockets = vec![Mutex::new(Some(first.into()))];
+            let mut sockets = vec![first.into()];
             while sockets.len() < workers {
                 let socket = socket(address)?;
                 socket.set_reuse_port(true)?;
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&address.into())?;
                 socket.listen(options.backlog)?;
-                sockets.push(Mutex::new(Some(socket.into())));
+                sockets.push(socket.into());
             }
             Ok(sockets)
         };
-        Ok(Self { address, sockets: share().map_err(|source| BindError::new(address, source))?, outlives: false })
+        Ok(Self::of(address, share().map_err(|source| BindError::new(address, source))?, false, None))
     }
 
     /// Lets every worker accept from one socket that a service manager keeps open. Not through SO_REUSEPORT: each of its sockets has a queue of
@@ -121,17 +166,22 @@ impl Listeners {
     pub fn adopt(inherited: TcpListener, workers: usize) -> Result<Self, BindError> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let address = inherited.local_addr().map_err(|source| BindError::new(unknown, source))?;
-        let duplicate = || -> io::Result<Vec<Mutex<Option<TcpListener>>>> {
+        let duplicate = || -> io::Result<Vec<TcpListener>> {
             inherited.set_nonblocking(true)?;
             socket2::SockRef::from(&inherited).set_tcp_nodelay(true)?;
-            (0..workers.max(1)).map(|_| Ok(Mutex::new(Some(inherited.try_clone()?)))).collect()
+            (0..workers.max(1)).map(|_| inherited.try_clone()).collect()
         };
-        Ok(Self { address, sockets: duplicate().map_err(|source| BindError::new(address, source))?, outlives: true })
+        Ok(Self::of(address, duplicate().map_err(|source| BindError::new(address, source))?, true, None))
     }
 
     /// The address with its real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What one client may have here.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// This worker's listener; once.
@@ -141,7 +191,10 @@ impl Listeners {
     pub fn take(&self, worker: &Worker) -> io::Result<Listener> {
         let slot = self.sockets.get(worker.index()).and_then(|slot| slot.lock().ok()?.take());
         let socket = slot.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker"))?;
-        Ok(Listener { tcp: tokio::net::TcpListener::from_std(socket)?, outlives: self.outlives })
+        if let Some(backlog) = self.quiet {
+            socket2::SockRef::from(&socket).listen(backlog)?;
+        }
+        Ok(Listener { tcp: tokio::net::TcpListener::from_std(socket)?, outlives: self.outlives, allowance: self.allowance.clone() })
     }
 }
 
@@ -149,6 +202,7 @@ impl Listeners {
 pub struct Listener {
     pub(crate) tcp: tokio::net::TcpListener,
     pub(crate) outlives: bool,
+    pub(crate) allowance: Arc<Allowance>,
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -188,6 +242,37 @@ mod tests {
         let port = listeners.local_addr();
         drop(listeners);
         Listeners::bind(port, 2, &Options::default()).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_ours_is_bound_beside_what_is_open() {
+        let options = Options::default();
+        let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        let connects = |port| std::net::TcpStream::connect(loopback_at(port)).is_ok();
+        for narrowed in [false, true] {
+            let port = Listeners::bind(loopback(), 2, &options).unwrap().local_addr().port();
+            let (before, after) = if narrowed { (any(port), loopback_at(port)) } else { (loopback_at(port), any(port)) };
+            let ours = Listeners::bind(before, 2, &options).unwrap();
+            assert!(matches!(Listeners::bind(after, 2, &options), Err(BindError::InUse(_))), "not by accident");
+            let beside = Listeners::open(after, 2, &options).unwrap();
+            assert!(connects(port));
+            drop(ours);
+            assert!(!connects(port), "it takes nobody before a worker does");
+            drop(beside);
+            // A socket that does not share stays alone, whoever's it is.
+            let alone = TcpListener::bind(before).unwrap();
+            assert!(matches!(Listeners::open(after, 2, &options), Err(BindError::InUse(_))));
+            drop(alone);
+            assert!(connects_to(&Listeners::open(after, 2, &options).unwrap()), "exclusively, it listens at once");
+        }
+    }
+
+    fn connects_to(listeners: &Listeners) -> bool {
+        std::net::TcpStream::connect(loopback_at(listeners.local_addr().port())).is_ok()
+    }
+
+    fn loopback_at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     #[test]

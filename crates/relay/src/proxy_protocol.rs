@@ -1,26 +1,23 @@
 //! The PROXY protocol, versions 1 and 2: who the client is, said by the balancer in front of the first request.
 //!
-//! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay door a header proves itself with a TLV
-//! of type 0xE0 (the range for private use), HMAC-SHA256(cluster key, name of the instance that is addressed).
+//! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay door a header
+//! holds a nonce in a TLV of type 0xE1 (the range for private use): with it the proof of both sides begins ([`crate::proof`]).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use thiserror::Error;
 
-/// The TLV type of our proof.
-pub const TOKEN_TYPE: u8 = 0xE0;
+use crate::proof::Nonce;
+
+/// The TLV type of our nonce. 0xE0 was the static proof of versions before.
+pub const NONCE_TYPE: u8 = 0xE1;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, CRLF included.
 const V1_MAX: usize = 107;
-/// Bytes after the first 16 of version 2; addresses, our proof and a few TLVs of other balancers need far less.
+/// Bytes after the first 16 of version 2; addresses, our nonce and a few TLVs of other balancers need far less.
 const V2_MAX: usize = 1024;
 const UNIX_ADDRESSES: usize = 216;
-
-/// The proof: 32 bytes.
-pub type Token = [u8; 32];
 
 /// Why a header is refused. The connection is closed without an answer: whoever speaks here is no balancer of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -58,8 +55,8 @@ pub struct Header {
     pub command: Command,
     /// The client and the address that it connected to, where they are known.
     pub addresses: Option<Addresses>,
-    /// The proof, unverified.
-    pub token: Option<Token>,
+    /// What the node's proof has to answer.
+    pub nonce: Option<Nonce>,
 }
 
 /// Both ends of the client's connection. IPv4 addresses mapped into IPv6 are given as IPv4.
@@ -68,27 +65,6 @@ pub struct Header {
 pub struct Addresses {
     pub source: SocketAddr,
     pub destination: SocketAddr,
-}
-
-impl Header {
-    /// Whether the sender holds the cluster key and means the instance `name`. Takes the same time however wrong the proof is.
-    pub fn proves(&self, key: &[u8; 32], name: &str) -> bool {
-        self.token.is_some_and(|token| mac(key, name).verify_slice(&token).is_ok())
-    }
-}
-
-/// The proof for headers sent to the instance `name`; computed once per target.
-pub fn token(key: &[u8; 32], name: &str) -> Token {
-    mac(key, name).finalize().into_bytes().into()
-}
-
-fn mac(key: &[u8; 32], name: &str) -> Hmac<Sha256> {
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(key);
-    // A key shorter than a block is padded with zeros by definition (RFC 2104 §2).
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(name.as_bytes());
-    mac
 }
 
 /// Reads the header at the beginning of a connection. `None`: it is not all there; call again with the same bytes and more. Otherwise the
@@ -116,7 +92,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
     let line = window[..=end].strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Invalid::Line)?;
     let rest = line.strip_prefix("PROXY ").ok_or(Invalid::Line)?;
     let addresses = if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") { None } else { Some(v1_addresses(rest).ok_or(Invalid::Line)?) };
-    Ok(Some((Header { command: Command::Proxy, addresses, token: None }, end + 1)))
+    Ok(Some((Header { command: Command::Proxy, addresses, nonce: None }, end + 1)))
 }
 
 /// `TCP4 source destination port port`.
@@ -166,10 +142,10 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
         0x31 | 0x32 => (None, rest.get(UNIX_ADDRESSES..).ok_or(Invalid::Addresses)?),
         _ => return Err(Invalid::Family),
     };
-    let token = find_token(tlvs)?;
+    let nonce = find_nonce(tlvs)?;
     // What a LOCAL header says about addresses is to be ignored.
     let addresses = if command == Command::Local { None } else { addresses };
-    Ok(Some((Header { command, addresses, token }, 16 + len)))
+    Ok(Some((Header { command, addresses, nonce }, 16 + len)))
 }
 
 type WithTlvs<'a> = (Option<Addresses>, &'a [u8]);
@@ -195,47 +171,47 @@ fn addresses(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
     }
 }
 
-/// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two proofs are one too many.
-fn find_token(mut tlvs: &[u8]) -> Result<Option<Token>, Invalid> {
-    let mut token = None;
+/// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two nonces are one too many.
+fn find_nonce(mut tlvs: &[u8]) -> Result<Option<Nonce>, Invalid> {
+    let mut nonce = None;
     while let Some((&[kind, high, low], rest)) = tlvs.split_first_chunk::<3>() {
         let len = usize::from(u16::from_be_bytes([high, low]));
         let (value, behind) = rest.split_at_checked(len).ok_or(Invalid::Tlv)?;
-        if kind == TOKEN_TYPE {
-            let value = Token::try_from(value).map_err(|_| Invalid::Tlv)?;
-            if token.replace(value).is_some() {
+        if kind == NONCE_TYPE {
+            let value = Nonce::try_from(value).map_err(|_| Invalid::Tlv)?;
+            if nonce.replace(value).is_some() {
                 return Err(Invalid::Tlv);
             }
         }
         tlvs = behind;
     }
-    if tlvs.is_empty() { Ok(token) } else { Err(Invalid::Tlv) }
+    if tlvs.is_empty() { Ok(nonce) } else { Err(Invalid::Tlv) }
 }
 
 /// Appends a version 2 header for a connection of our own.
-pub fn encode_local(out: &mut Vec<u8>, token: Option<&Token>) {
-    begin(out, 0x20, 0x00, 0, token);
-    push_token(out, token);
+pub fn encode_local(out: &mut Vec<u8>, nonce: Option<&Nonce>) {
+    begin(out, 0x20, 0x00, 0, nonce);
+    push_nonce(out, nonce);
 }
 
 /// Appends a version 2 header for a client's connection. Addresses of different families are both written as IPv6.
-pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, token: Option<&Token>) {
+pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, nonce: Option<&Nonce>) {
     let Addresses { source, destination } = addresses;
     match (source.ip(), destination.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            begin(out, 0x21, 0x11, 12, token);
+            begin(out, 0x21, 0x11, 12, nonce);
             out.extend_from_slice(&from.octets());
             out.extend_from_slice(&to.octets());
         }
         (from, to) => {
-            begin(out, 0x21, 0x21, 36, token);
+            begin(out, 0x21, 0x21, 36, nonce);
             out.extend_from_slice(&as_v6(from).octets());
             out.extend_from_slice(&as_v6(to).octets());
         }
     }
     out.extend_from_slice(&source.port().to_be_bytes());
     out.extend_from_slice(&destination.port().to_be_bytes());
-    push_token(out, token);
+    push_nonce(out, nonce);
 }
 
 fn as_v6(address: IpAddr) -> Ipv6Addr {
@@ -245,17 +221,17 @@ fn as_v6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-fn begin(out: &mut Vec<u8>, command: u8, family: u8, addresses: u16, token: Option<&Token>) {
-    let len = addresses + if token.is_some() { 35 } else { 0 };
+fn begin(out: &mut Vec<u8>, command: u8, family: u8, addresses: u16, nonce: Option<&Nonce>) {
+    let len = addresses + if nonce.is_some() { 35 } else { 0 };
     out.extend_from_slice(SIGNATURE);
     out.extend_from_slice(&[command, family]);
     out.extend_from_slice(&len.to_be_bytes());
 }
 
-fn push_token(out: &mut Vec<u8>, token: Option<&Token>) {
-    if let Some(token) = token {
-        out.extend_from_slice(&[TOKEN_TYPE, 0, 32]);
-        out.extend_from_slice(token);
+fn push_nonce(out: &mut Vec<u8>, nonce: Option<&Nonce>) {
+    if let Some(nonce) = nonce {
+        out.extend_from_slice(&[NONCE_TYPE, 0, 32]);
+        out.extend_from_slice(nonce);
     }
 }
 
@@ -264,8 +240,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const KEY: [u8; 32] = [7; 32];
 
     fn both(source: &str, destination: &str) -> Option<Addresses> {
         Some(Addresses { source: source.parse().expect("an address"), destination: destination.parse().expect("an address") })
@@ -286,7 +260,7 @@ mod tests {
             ("PROXY UNKNOWN anything at all\r\n", None),
         ];
         for (line, addresses) in accepted {
-            let header = Header { command: Command::Proxy, addresses, token: None };
+            let header = Header { command: Command::Proxy, addresses, nonce: None };
             assert_eq!(parse(format!("{line}GET").as_bytes()), Ok(Some((header, line.len()))), "{line}");
         }
         let refused = [
@@ -327,8 +301,8 @@ mod tests {
             ("too long", v2(0x21, 0x00, &[0; 1025]), Invalid::TooLong),
             ("half a TLV", v2(0x20, 0x00, &[1, 0]), Invalid::Tlv),
             ("TLV beyond the end", v2(0x20, 0x00, &[1, 0, 2, 0]), Invalid::Tlv),
-            ("short proof", v2(0x20, 0x00, &[TOKEN_TYPE, 0, 1, 0]), Invalid::Tlv),
-            ("two proofs", v2(0x20, 0x00, &[&[TOKEN_TYPE, 0, 32][..], &[0; 32], &[TOKEN_TYPE, 0, 32], &[0; 32]].concat()), Invalid::Tlv),
+            ("short nonce", v2(0x20, 0x00, &[NONCE_TYPE, 0, 1, 0]), Invalid::Tlv),
+            ("two nonces", v2(0x20, 0x00, &[&[NONCE_TYPE, 0, 32][..], &[0; 32], &[NONCE_TYPE, 0, 32], &[0; 32]].concat()), Invalid::Tlv),
         ];
         for (what, bytes, reason) in cases {
             assert_eq!(parse(&bytes), Err(reason), "{what}");
@@ -338,33 +312,12 @@ mod tests {
     #[test]
     fn foreign_balancers_are_understood() {
         let unix = v2(0x21, 0x31, &[0; 216]);
-        assert_eq!(parse(&unix), Ok(Some((Header { command: Command::Proxy, addresses: None, token: None }, unix.len()))));
+        assert_eq!(parse(&unix), Ok(Some((Header { command: Command::Proxy, addresses: None, nonce: None }, unix.len()))));
         let with_tlvs = v2(0x21, 0x11, &[&[1, 2, 3, 4, 5, 6, 7, 8, 0, 80, 1, 0][..], &[4, 0, 1, 9], &[2, 0, 0]].concat());
-        let header = Header { command: Command::Proxy, addresses: both("1.2.3.4:80", "5.6.7.8:256"), token: None };
+        let header = Header { command: Command::Proxy, addresses: both("1.2.3.4:80", "5.6.7.8:256"), nonce: None };
         assert_eq!(parse(&with_tlvs), Ok(Some((header, with_tlvs.len()))));
         let local = v2(0x20, 0x11, &[9; 12]);
-        assert_eq!(parse(&local), Ok(Some((Header { command: Command::Local, addresses: None, token: None }, 28))));
-    }
-
-    #[test]
-    fn only_the_right_key_and_name_prove() {
-        let proof = token(&KEY, "proxy-node-1");
-        let mut bytes = Vec::new();
-        encode_local(&mut bytes, Some(&proof));
-        let Ok(Some((header, len))) = parse(&bytes) else { panic!("not parsed") };
-        assert_eq!((header.command, len), (Command::Local, bytes.len()));
-        assert!(header.proves(&KEY, "proxy-node-1"));
-        assert!(!header.proves(&KEY, "proxy-node-2"));
-        assert!(!header.proves(&[8; 32], "proxy-node-1"));
-        assert!(!Header { token: None, ..header }.proves(&KEY, "proxy-node-1"));
-    }
-
-    /// HMAC-SHA256 itself, computed independently.
-    #[test]
-    fn the_proof_is_hmac_sha256() {
-        let expected = token(&[b'k'; 32], "node");
-        let hex: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "f404b7d2975345dccc53d43b42c6a7eca49126e9cdc74fb00bf07c62464f229a");
+        assert_eq!(parse(&local), Ok(Some((Header { command: Command::Local, addresses: None, nonce: None }, 28))));
     }
 
     fn address() -> impl Strategy<Value = SocketAddr> {
@@ -376,14 +329,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn encoded_is_parsed_whatever_the_split(source in address(), destination in address(), proof in proptest::option::of(any::<Token>())) {
+        fn encoded_is_parsed_whatever_the_split(source in address(), destination in address(), nonce in proptest::option::of(any::<Nonce>())) {
             let addresses = Addresses { source, destination };
             let mut bytes = Vec::new();
-            encode_proxy(&mut bytes, &addresses, proof.as_ref());
+            encode_proxy(&mut bytes, &addresses, nonce.as_ref());
             for len in 0..bytes.len() {
                 prop_assert_eq!(parse(&bytes[..len]), Ok(None));
             }
-            let header = Header { command: Command::Proxy, addresses: Some(addresses), token: proof };
+            let header = Header { command: Command::Proxy, addresses: Some(addresses), nonce };
             let len = bytes.len();
             bytes.extend_from_slice(b"GET");
             prop_assert_eq!(parse(&bytes), Ok(Some((header, len))));

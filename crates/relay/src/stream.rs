@@ -9,6 +9,7 @@ mod unsent;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 pub use self::heads::Patience;
+use crate::clients::{Allowance, Prefix};
 use crate::fault::{Fault, out_of_descriptors};
+use crate::proof::{Answer, Challenge, Key};
 use crate::wheel::{Kind, Timer};
-use crate::worker::{Phase, Worker};
+use crate::worker::{NOBODY, Phase, Place, Worker};
+
+/// A body of so many bytes is kept for another attempt without asking what its client has.
+const KEPT_FREELY: usize = 4 * 1024;
 
 /// A connection. A pointer, as it is moved through futures, each of which keeps room for what passes through it.
 pub struct Stream(Box<Inner>);
@@ -38,11 +44,13 @@ struct Inner {
     sent: u64,
     opened: Instant,
     /// Messages exchanged, counted by whoever uses the connection.
-    uses: u32,
+    uses: u8,
     /// The peer sent a response after which nothing may follow.
     sloppy: bool,
     /// What the kernel keeps for a peer that does not read is bounded.
     unsent_bounded: bool,
+    /// Among the connections of its client.
+    place: Place,
 }
 
 /// A timer that is armed at the first wait and stays armed until there is progress.
@@ -96,7 +104,44 @@ impl Stream {
             uses: 0,
             sloppy: false,
             unsent_bounded: false,
+            place: NOBODY,
         }))
+    }
+
+    /// Wraps a connection that was accepted from a client.
+    pub(crate) fn accepted(worker: &Worker, tcp: TcpStream, client: Prefix, allowance: &Arc<Allowance>) -> Self {
+        let mut stream = Self::new(worker, tcp);
+        stream.0.place = worker.crowd().place(client, stream.0.reading.timer.key(), allowance);
+        stream
+    }
+
+    /// Whether it was accepted from a client.
+    fn is_of_client(&self) -> bool {
+        self.0.place != NOBODY
+    }
+
+    /// Its peer is no client: it has proved to be one of the cluster, or is trusted otherwise, and is not limited as clients are.
+    pub fn exempt(&mut self) {
+        if self.is_of_client() {
+            self.0.worker.crowd().leave(std::mem::replace(&mut self.0.place, NOBODY));
+        }
+    }
+
+    /// It waits with so many bytes of a head that is not whole.
+    fn hold(&self, bytes: usize) {
+        self.0.worker.crowd().hold(self.0.place, bytes);
+    }
+
+    /// Whether so many bytes of its request may be kept beyond what is being sent. Little always may.
+    pub(crate) fn may_keep(&self, bytes: usize) -> bool {
+        bytes <= KEPT_FREELY || !self.is_of_client() || self.0.worker.crowd().may_hold(self.0.place, bytes)
+    }
+
+    /// It holds nothing any more.
+    pub(crate) fn release(&self) {
+        if self.is_of_client() {
+            self.0.worker.crowd().release(self.0.place);
+        }
     }
 
     /// Connects, at the latest after `deadline`. The caller has checked that the address may be connected to.
@@ -112,6 +157,31 @@ impl Stream {
         })?;
         tcp.set_nodelay(true)?;
         Ok(Self::new(worker, tcp))
+    }
+
+    /// Proves to the node called `name` that we hold the cluster key, and has it prove the same, before `deadline`. Our proof goes out in front
+    /// of the first write.
+    ///
+    /// # Errors
+    /// `Unproven`: it is another, or holds another key. `Closed`, `Reset`, `Timeout(Connect)`, `Io`.
+    pub async fn prove(&mut self, challenge: &Challenge, key: &Key, name: &str, deadline: Duration) -> Result<(), Fault> {
+        let timer = Timer::new(self.0.worker.wheel());
+        let proved = async {
+            self.write_all(&[challenge.header()], deadline).await?;
+            while self.0.input.len() < size_of::<Answer>() {
+                if self.fill(Kind::Connect, deadline).await? == 0 {
+                    return Err(Fault::Closed);
+                }
+            }
+            // Whoever says more than it was asked is no node: nothing was sent that could be answered.
+            let answer = Answer::try_from(&self.0.input[..]).map_err(|_| Fault::Unproven)?;
+            let confirmation = challenge.confirm(key, name, &answer).ok_or(Fault::Unproven)?;
+            self.0.input.clear();
+            self.settle();
+            self.set_preamble(Bytes::copy_from_slice(&confirmation));
+            Ok(())
+        };
+        timer.within(Kind::Connect, deadline, proved).await?
     }
 
     /// Bytes to be sent in front of the first write, with it: a PROXY header costs no system call and no packet of its own.
@@ -156,7 +226,7 @@ impl Stream {
 
     /// Exchanges begun on this connection (counted by [`crate::exchange::Exchange::send`]); above 1 it has been reused.
     pub fn uses(&self) -> u32 {
-        self.0.uses
+        self.0.uses.into()
     }
 
     pub(crate) fn count_use(&mut self) {
@@ -260,6 +330,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.exempt();
         if std::thread::panicking() || self.0.worker.phase() == Phase::Aborting {
             // It is cut: half an answer must not look like a whole one.
             drop(self.0.tcp.set_zero_linger());

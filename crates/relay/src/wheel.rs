@@ -38,6 +38,8 @@ pub enum Kind {
     Pooled,
     /// The peer has to take what is written to it.
     Write,
+    /// The connection goes because its client has its share (see [`crate::clients`]); no deadline is set for this.
+    Crowded,
     /// A small response is held until it is complete.
     Hold,
     /// Anything else.
@@ -115,6 +117,17 @@ impl Wheel {
         woken.drain(..).for_each(Waker::wake);
     }
 
+    /// What a timer is armed for and when it is due, while its deadline has not passed.
+    pub(crate) fn waiting(&self, key: u32) -> Option<(Kind, u64)> {
+        self.0.ring.borrow().waiting(key)
+    }
+
+    /// Lets the deadline of one timer pass at once, as one of `kind`.
+    pub(crate) fn fire(&self, key: u32, kind: Kind) {
+        let waker = self.0.ring.borrow_mut().fire(key, kind);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     /// Waits for a time, coarsely.
     pub async fn sleep(&self, duration: Duration) {
         let timer = Timer::new(self);
@@ -145,6 +158,11 @@ impl Timer {
         if visit.is_some_and(|visit| visit < self.wheel.0.sleeping_until.get()) {
             self.wheel.0.sooner.notify_one();
         }
+    }
+
+    /// By which the wheel knows it.
+    pub(crate) fn key(&self) -> u32 {
+        self.key
     }
 
     /// Never expires until armed again.

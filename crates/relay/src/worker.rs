@@ -5,6 +5,7 @@
 //! A drain is a walk through [`Phase`]s, which every connection can see.
 
 mod accept;
+mod crowd;
 mod local;
 mod room;
 mod task;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clients::Clients;
+
+pub(crate) use crowd::{NOBODY, Place};
 pub use local::{Worker, block_on};
 
 /// How many workers, and what their threads are called.
@@ -84,6 +88,7 @@ pub struct Workers {
     threads: Vec<std::thread::JoinHandle<()>>,
     /// Threads that have ended.
     ended: watch::Receiver<usize>,
+    clients: Arc<Clients>,
     /// Open listeners of all workers: zero means that the backlogs are empty and closed.
     listening: watch::Receiver<usize>,
 }
@@ -104,10 +109,17 @@ impl Workers {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (ended_sender, ended) = watch::channel(0);
         let (listening_sender, listening) = watch::channel(0);
-        let mut workers = Self { phase, meters: Vec::new(), threads: Vec::new(), ended, listening };
+        let clients = Arc::new(Clients::default());
+        let mut workers = Self { phase, meters: Vec::new(), threads: Vec::new(), ended, clients: clients.clone(), listening };
         for index in 0..settings.workers.max(1) {
             let meter = Arc::new(Meter::default());
-            let runtime_parts = local::Parts { index, meter: meter.clone(), phases: phases.clone(), listening: listening_sender.clone() };
+            let runtime_parts = local::Parts {
+                index,
+                meter: meter.clone(),
+                phases: phases.clone(),
+                listening: listening_sender.clone(),
+                clients: clients.clone(),
+            };
             let (body, ended) = (body.clone(), ended_sender.clone());
             let runtime = local::runtime_builder();
             let thread = std::thread::Builder::new().name(format!("{}-{index}", settings.name)).spawn(move || {
@@ -124,6 +136,11 @@ impl Workers {
     pub fn counts(&self) -> Counts {
         let sum = |field: fn(&Meter) -> &AtomicU64| self.meters.iter().map(|meter| field(meter).load(Ordering::Relaxed)).sum();
         Counts { live: sum(|m| &m.live), accepted: sum(|m| &m.accepted), panics: sum(|m| &m.panics), refused: sum(|m| &m.refused) }
+    }
+
+    /// What each client has of all of them.
+    pub fn clients(&self) -> Arc<Clients> {
+        self.clients.clone()
     }
 
     /// Moves all workers on to a later phase; an earlier one is ignored.

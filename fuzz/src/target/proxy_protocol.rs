@@ -19,7 +19,7 @@ pub const TARGET: Target = Target {
         b"\x21\x11\x00\x0c",
         b"\x21\x21\x00\x24",
         b"\x20\x00\x00\x00",
-        b"\xe0\x00\x20",
+        b"\xe1\x00\x20",
         b"\x04\x00\x01",
         b"\x03\x00\x04",
         b"PROXY ",
@@ -51,8 +51,8 @@ fn check(bytes: &[u8]) {
     }
     let mut out = Vec::new();
     match (header.command, &header.addresses) {
-        (Command::Local, _) => proxy_protocol::encode_local(&mut out, header.token.as_ref()),
-        (Command::Proxy, Some(addresses)) => proxy_protocol::encode_proxy(&mut out, addresses, header.token.as_ref()),
+        (Command::Local, _) => proxy_protocol::encode_local(&mut out, header.nonce.as_ref()),
+        (Command::Proxy, Some(addresses)) => proxy_protocol::encode_proxy(&mut out, addresses, header.nonce.as_ref()),
         (Command::Proxy, None) => return,
     }
     assert_eq!(proxy_protocol::parse(&out), Ok(Some((header, out.len()))), "written and read again");

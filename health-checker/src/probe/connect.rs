@@ -27,7 +27,12 @@ pub(super) async fn probe(target: &Target, wanted: &Wanted, expect: &Expect) -> 
     // The connections' own tasks end with the probe, however it ends.
     let mut tasks = JoinSet::new();
     let mut proxy = handshake(TokioIo::new(stream), &mut tasks).await?;
-    let asked = Request::builder().method(Method::CONNECT).uri(&authority).header(HOST, &authority).body(Empty::new());
+    let asked = Request::builder().method(Method::CONNECT).uri(&authority).header(HOST, &authority);
+    let asked = match target.proof(wanted, "CONNECT", &authority) {
+        Some(proof) => asked.header(chassis::probe::FIELD, proof),
+        None => asked,
+    };
+    let asked = asked.body(Empty::new());
     let response = proxy.send_request(asked.map_err(|error| Failure::Exchange(error.to_string()))?).await.map_err(broken)?;
     if !response.status().is_success() {
         return Err(Failure::Exchange(format!("CONNECT {authority}: status {}", response.status().as_u16())));

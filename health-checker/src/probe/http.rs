@@ -1,7 +1,7 @@
 //! GET of the instance itself, and GET through it as a proxy (CONNECT and TLS for an https URL).
 
 use cluster_config::document::checks::Expect;
-use reqwest::{Client, Proxy, redirect::Policy};
+use reqwest::{Client, Proxy, RequestBuilder, redirect::Policy};
 
 use super::{Failure, Target, Wanted, chain, judge};
 
@@ -10,11 +10,16 @@ const BODY_LIMIT: usize = 4096;
 
 pub(super) async fn direct(target: &Target, path: &str, expect: &Expect) -> Result<String, Failure> {
     let wanted = Wanted { url: format!("http://{}{path}", target.address), body: None };
-    get(&client(None, &wanted)?, &wanted, expect).await
+    get(client(None, &wanted)?.get(&wanted.url), &wanted, expect).await
 }
 
 pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
-    get(&client(Some(&target.address), wanted)?, wanted, expect).await
+    let asked = client(Some(&target.address), wanted)?.get(&wanted.url);
+    let asked = match target.proof(wanted, "GET", &wanted.url) {
+        Some(proof) => asked.header(chassis::probe::FIELD, proof),
+        None => asked,
+    };
+    get(asked, wanted, expect).await
 }
 
 /// A client whose only connection is the probe's: what a kept one would say is old.
@@ -30,9 +35,9 @@ fn client(proxy: Option<&str>, wanted: &Wanted) -> Result<Client, Failure> {
     builder.build().map_err(broken)
 }
 
-async fn get(client: &Client, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
+async fn get(asked: RequestBuilder, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
     let broken = |error: reqwest::Error| Failure::Exchange(chain(&error.without_url()));
-    let mut response = client.get(&wanted.url).send().await.map_err(broken)?;
+    let mut response = asked.send().await.map_err(broken)?;
     let found = judge(response.status().as_u16(), expect)?;
     let Some(expected) = &wanted.body else { return Ok(found) };
     let mut body = Vec::new();

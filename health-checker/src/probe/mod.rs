@@ -1,7 +1,8 @@
 //! The probes themselves: each does to an instance what its users do, on a connection of its own, under one deadline.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use chassis::probe::Signer;
 use cluster_config::document::checks::{Check, Expect, Probe, ProbeUrl};
 use tokio::time::timeout;
 
@@ -20,6 +21,15 @@ pub struct Target {
     pub builtin: SocketAddr,
     /// Something that no cache can know.
     pub nonce: String,
+    /// Signs what is asked of the built-in target.
+    pub signer: Arc<Signer>,
+}
+
+impl Target {
+    /// What shows a proxy that the built-in target may be asked for.
+    fn proof(&self, wanted: &Wanted, method: &str, target: &str) -> Option<String> {
+        wanted.body.is_some().then(|| self.signer.sign(method, target))
+    }
 }
 
 /// Why a probe failed, in words for people.

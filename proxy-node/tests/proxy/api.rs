@@ -1,16 +1,18 @@
 //! The gRPC face, asked in this process, and doors that move with the configuration.
 
-use std::net::TcpListener;
+use std::{io::Write, net::TcpListener};
 
+use chassis::probe::{self, Signer};
 use futures::StreamExt;
 use proto::proxy::{
     AccessKey, AccessTotal, ExplainRequestRequest, GetStatsRequest, LookupCacheRequest, PurgeRequest, TailAccessRequest, TopAccessRequest,
     proxy_node_server::ProxyNode,
 };
-use proxy_node::api::Api;
+use proxy_node::{api::Api, egress::ProbeTargets};
+use relay::proof::Challenge;
 use tonic::{Code, Request};
 
-use crate::support::{Origin, Proxy, Then, connect, read_reply, response, until};
+use crate::support::{Origin, Proxy, Then, connect, listen_at, proved, read_reply, response, until};
 
 fn api(proxy: &Proxy) -> Api {
     let (_, status) = tokio::sync::watch::channel(chassis::Status::default());
@@ -119,18 +121,46 @@ fn answers_are_counted_by_class_and_duration() {
 async fn a_probe_counts_as_nothing_but_a_probe() {
     let (target, origin) = (Origin::answering(response("", "probe"), Then::Keep), Origin::answering(response("", "x"), Then::Keep));
     let proxy = Proxy::start();
-    proxy.node.probe_targets.store(std::sync::Arc::new([target.address].into()));
-    assert_eq!(proxy.ask("GET", &target.url("/shoal-check/1"), "").text(), "probe");
-    let mut tunnel = connect(proxy.address);
-    std::io::Write::write_all(&mut tunnel, format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", target.address).as_bytes()).unwrap();
-    assert_eq!(read_reply(&mut tunnel, "CONNECT").status, 200);
-    drop(tunnel);
+    let signer = Signer::new().unwrap();
+    let targets = |key| ProbeTargets::new([(target.address, key)].into());
+    proxy.node.probe_targets.store(std::sync::Arc::new(targets(probe::key(&signer.tag()))));
+    let signed = |method: &str, what: &str| format!("{}: {}\r\n", probe::FIELD, signer.sign(method, what));
+    let url = target.url("/shoal-check/1");
+    assert_eq!(proxy.ask("GET", &url, &signed("GET", &url)).text(), "probe");
+    let connect_to = |authority: &str, fields: &str| {
+        let mut tunnel = connect(proxy.address);
+        tunnel.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n").as_bytes()).unwrap();
+        read_reply(&mut tunnel, "CONNECT").status
+    };
+    let authority = target.address.to_string();
+    assert_eq!(connect_to(&authority, &signed("CONNECT", &authority)), 200);
     proxy.ask("GET", &origin.url("/"), "");
-    // Who asks for somebody else's target is a client like any other: `127.0.0.2` is not where it comes from.
-    proxy.ask("GET", &format!("http://127.0.0.2:{}/", target.address.port()), "");
-    assert_eq!(proxy.log_lines(2).len(), 2, "probes are not written down");
+    let served = target.requests().len();
+    // Nobody else gets there, by whatever way: also not from the checker's own address, or with its proof for something else.
+    let elsewhere = format!("http://127.0.0.2:{}/", target.address.port());
+    for (url, fields) in
+        [(&url, String::new()), (&url, signed("GET", "http://x/")), (&url, signed("HEAD", &url)), (&elsewhere, signed("GET", &elsewhere))]
+    {
+        assert_eq!(proxy.ask("GET", url, &fields).status, 403, "{url} {fields}");
+    }
+    assert_eq!(connect_to(&authority, ""), 403);
+    assert_eq!(target.requests().len(), served);
+    assert_eq!(proxy.log_lines(6).len(), 6, "probes are not written down");
     let stats = api(&proxy).get_stats(Request::new(GetStatsRequest {})).await.unwrap().into_inner();
-    assert_eq!((stats.probes, stats.requests, stats.misses, stats.tunnels), (2, 2, 2, 0));
+    assert_eq!((stats.probes, stats.requests, stats.misses, stats.tunnels), (2, 6, 1, 0));
+    // A checker of an earlier version signs nothing, and is known by its address.
+    proxy.node.probe_targets.store(std::sync::Arc::new(targets(None)));
+    assert_eq!(proxy.ask("GET", &url, "").text(), "probe");
+}
+
+#[tokio::test]
+async fn a_name_does_not_lead_to_the_target_of_a_health_checker() {
+    let target = Origin::answering(response("", "probe"), Then::Keep);
+    let proxy = Proxy::with_names(|_| {}, [("target.example", vec!["127.0.0.1".parse().unwrap()])].into());
+    let url = format!("http://target.example:{}/", target.address.port());
+    assert_eq!(proxy.get(&url).text(), "probe");
+    proxy.node.probe_targets.store(std::sync::Arc::new(ProbeTargets::new([(target.address, None)].into())));
+    assert_eq!(proxy.get(&url).status, 403);
 }
 
 #[tokio::test]
@@ -168,23 +198,53 @@ fn doors_open_and_close_with_the_configuration() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     // What cannot be bound changes nothing.
-    assert!(proxy.doors.reconcile(&[free, taken.local_addr().unwrap()]).is_err());
+    assert!(proxy.doors.reconcile(&[listen_at(free), listen_at(taken.local_addr().unwrap())]).is_err());
     assert_eq!(proxy.get(&origin.url("/")).status, 200);
-    proxy.doors.reconcile(&[free]).unwrap();
+    proxy.doors.reconcile(&[listen_at(free)]).unwrap();
     let old = proxy.address;
     proxy.address = free;
     let reply = until("the new door is open", || Some(proxy.get(&origin.url("/"))).filter(|reply| reply.status == 200));
     assert_eq!(reply.text(), "x");
     until("the old door is closed", || std::net::TcpStream::connect(old).is_err().then_some(()));
-    let mut relay = connect(proxy.relay);
-    assert_eq!(read_reply(&mut relay_request(&mut relay), "GET").status, 200);
+    let mut relay = proved(proxy.relay, &Challenge::local(&[1; 32]));
+    relay.write_all(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut relay, "GET").status, 200);
 }
 
-fn relay_request(stream: &mut std::net::TcpStream) -> std::net::TcpStream {
-    use std::io::Write;
-    let mut header = Vec::new();
-    relay::proxy_protocol::encode_local(&mut header, Some(&relay::proxy_protocol::token(&crate::support::KEY, crate::support::NAME)));
-    header.extend_from_slice(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n");
-    stream.write_all(&header).unwrap();
-    stream.try_clone().unwrap()
+#[test]
+fn a_door_is_widened_and_narrowed_without_being_closed() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let proxy = Proxy::start();
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], proxy.address.port()));
+    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 9], proxy.address.port()));
+    let (stop, url) = (std::sync::atomic::AtomicBool::new(false), origin.url("/"));
+    std::thread::scope(|scope| {
+        // Every request on a connection of its own: none of them is refused.
+        let asking = scope.spawn(|| {
+            let mut answers = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(proxy.get(&url).status, 200);
+                answers += 1;
+            }
+            answers
+        });
+        let stopping = Stop(&stop);
+        for _ in 0..3 {
+            proxy.doors.reconcile(&[listen_at(wide)]).unwrap();
+            until("the whole host is listened on", || std::net::TcpStream::connect(elsewhere).is_ok().then_some(()));
+            proxy.doors.reconcile(&[listen_at(proxy.address)]).unwrap();
+            until("nothing else is", || std::net::TcpStream::connect(elsewhere).is_err().then_some(()));
+        }
+        drop(stopping);
+        assert!(asking.join().unwrap() > 0);
+    });
+}
+
+/// Lets a thread end, also when the test fails.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }

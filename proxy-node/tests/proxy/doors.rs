@@ -5,13 +5,14 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use cluster_config::document::{Acl, Egress, Rule, Term, Verdict};
+use cluster_config::document::{Acl, Egress, Limits, Rule, Term, Verdict, proxy::Listen};
 use relay::{
-    proxy_protocol::{Addresses, encode_local, encode_proxy, token},
+    proof::{self, Challenge, Confirmation, Key},
+    proxy_protocol::{Addresses, encode_local},
     worker::Phase,
 };
 
-use crate::support::{KEY, NAME, Origin, Proxy, Then, connect, read_reply, response, until};
+use crate::support::{KEY, NAME, Origin, Proxy, Then, connect, listen_at, proved, read_reply, response, until};
 
 fn echo_origin() -> Origin {
     Origin::start(|stream, head| {
@@ -26,10 +27,14 @@ fn enter(door: SocketAddr, header: &[u8]) -> TcpStream {
     stream
 }
 
-fn local(key: [u8; 32], name: &str) -> Vec<u8> {
-    let mut header = Vec::new();
-    encode_local(&mut header, Some(&token(&key, name)));
-    header
+/// What somebody sends who has this key and means the node of this name, once the node has answered.
+fn confirmation(stream: &mut TcpStream, challenge: &Challenge, key: [u8; 32], name: &str) -> Confirmation {
+    let mut answer = [0; 64];
+    stream.read_exact(&mut answer).unwrap();
+    // Computed as the node would for that key and name: a stranger does not care whether the answer convinces it.
+    let nonce = answer.first_chunk::<32>().unwrap();
+    let convincing = proof::answer(&Key::new(&key), name, nonce, challenge.header());
+    challenge.confirm(&Key::new(&key), name, &convincing).unwrap()
 }
 
 #[test]
@@ -41,9 +46,7 @@ fn the_relay_door_opens_only_to_those_who_hold_the_key_for_this_node() {
     encode_local(&mut without, None);
     for (what, header) in [
         ("no header", vec![]),
-        ("no proof", without),
-        ("another key", local([8; 32], NAME)),
-        ("another node's proof", local(KEY, "proxy-node-2")),
+        ("no nonce", without),
         ("version 1", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n".to_vec()),
         ("garbage", b"\r\n\r\n\0\r\nQUIT\n\xff\xff".to_vec()),
     ] {
@@ -53,11 +56,21 @@ fn the_relay_door_opens_only_to_those_who_hold_the_key_for_this_node() {
         drop(stream.read_to_end(&mut answer));
         assert_eq!(answer, b"", "{what}");
     }
-    assert_eq!(origin.requests().len(), 0);
-    let mut stream = enter(proxy.relay, &local(KEY, NAME));
-    stream.write_all(request.as_bytes()).unwrap();
-    let reply = read_reply(&mut stream, "GET");
+    let challenge = Challenge::local(&[1; 32]);
+    let mut first = enter(proxy.relay, challenge.header());
+    let recorded = confirmation(&mut first, &challenge, KEY, NAME);
+    first.write_all(&[&recorded, request.as_bytes()].concat()).unwrap();
+    let reply = read_reply(&mut first, "GET");
     assert_eq!(reply.status, 200);
+    for (what, key, name) in [("another key", [8; 32], NAME), ("another node's proof", KEY, "proxy-node-2"), ("repeated", KEY, NAME)] {
+        let mut stream = enter(proxy.relay, challenge.header());
+        let confirmation = if what == "repeated" { recorded } else { confirmation(&mut stream, &challenge, key, name) };
+        drop(stream.write_all(&[&confirmation, request.as_bytes()].concat()));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        assert!(!answer.windows(4).any(|four| four == b"HTTP"), "{what}");
+    }
+    assert_eq!(origin.requests().len(), 1);
     assert!(reply.field("shoal-origin-time").unwrap().parse::<u64>().is_ok());
     assert_eq!(proxy.get(&origin.url("/")).field("shoal-origin-time"), None, "only balancers hear it");
 }
@@ -69,7 +82,7 @@ fn whom_a_request_belongs_to() {
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\nShoal-Request-Id: {id}\r\n\r\n", origin.url("/"));
     // Pooled: each request says whose it is.
-    let mut stream = enter(proxy.relay, &local(KEY, NAME));
+    let mut stream = proved(proxy.relay, &Challenge::local(&[1; 32]));
     for client in ["203.0.113.7", "203.0.113.8"] {
         stream.write_all(request.replace("203.0.113.7", client).as_bytes()).unwrap();
         let reply = read_reply(&mut stream, "GET");
@@ -77,10 +90,8 @@ fn whom_a_request_belongs_to() {
         assert_eq!(reply.field("shoal-request-id"), Some(id));
     }
     // One client's: the connection says it.
-    let mut header = Vec::new();
     let addresses = Addresses { source: "198.51.100.9:5".parse().unwrap(), destination: "127.0.0.1:80".parse().unwrap() };
-    encode_proxy(&mut header, &addresses, Some(&token(&KEY, NAME)));
-    let mut stream = enter(proxy.relay, &header);
+    let mut stream = proved(proxy.relay, &Challenge::of_client(&addresses, &[1; 32]));
     stream.write_all(request.as_bytes()).unwrap();
     assert!(read_reply(&mut stream, "GET").text().contains("X-Forwarded-For: 198.51.100.9\r\n"));
     // A stranger's: nothing that it says is believed.
@@ -134,7 +145,7 @@ fn what_the_doors_answer_themselves() {
     assert!(lost.text().contains("HTTP proxy, not a web server") && lost.text().contains("http_proxy="), "{}", lost.text());
     let secure = proxy.get("https://example.com/");
     assert!(secure.status == 501 && secure.text().contains("CONNECT"), "{}", secure.text());
-    let mut stream = enter(proxy.relay, &local(KEY, NAME));
+    let mut stream = proved(proxy.relay, &Challenge::local(&[1; 32]));
     for _ in 0..2 {
         stream.write_all(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n").unwrap();
         assert_eq!(read_reply(&mut stream, "OPTIONS").status, 200);
@@ -142,13 +153,55 @@ fn what_the_doors_answer_themselves() {
     assert_eq!(proxy.node.metrics.requests.get(), 2, "probes and health checks are not requests");
 }
 
+/// A client of an address of its own.
+fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    socket.into()
+}
+
+#[test]
+fn one_address_takes_not_all_of_a_node() {
+    let origin = echo_origin();
+    let mut proxy = Proxy::start();
+    let limits = Limits { connections_per_client: Some(4), ..Limits::default() };
+    proxy.doors.reconcile(&[Listen { limits, ..listen_at(proxy.address) }]).unwrap();
+    let address = proxy.address;
+    let from = |last: u8| connect_from(last, address);
+    let served = |stream: &mut TcpStream| {
+        stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
+        read_reply(stream, "GET").status
+    };
+    let clients = proxy.workers.as_ref().unwrap().clients();
+    let mut many: Vec<TcpStream> = (0..40).map(|_| from(1)).collect();
+    until("it has its share", || {
+        let crowding = clients.crowding();
+        (crowding.displaced + crowding.refused >= 36).then_some(())
+    });
+    assert_eq!(served(&mut from(2)), 200);
+    let ended = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(0) | Err(_));
+    assert!(ended(&mut many[0]), "its oldest one");
+    // Balancers are no clients, and neither is whoever is trusted to speak for others.
+    let mut balancers: Vec<TcpStream> = (0..8).map(|_| proved(proxy.relay, &Challenge::local(&[1; 32]))).collect();
+    balancers.iter_mut().for_each(|stream| assert_eq!(served(stream), 200));
+    proxy.change(|document| document.trusted_downstreams = vec!["127.0.0.3/32".parse().unwrap()]);
+    let mut downstreams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = from(3);
+        assert_eq!(served(&mut stream), 200);
+        downstreams.push(stream);
+    }
+    downstreams.iter_mut().for_each(|stream| assert_eq!(served(stream), 200, "all of them stay"));
+}
+
 #[test]
 fn the_body_of_a_probe_is_nobodys_request() {
     let origin = echo_origin();
     let proxy = Proxy::start();
     let inner = format!("GET {} HTTP/1.1\r\nHost: smuggled\r\n\r\n", origin.url("/"));
-    for (door, header, line) in [(proxy.relay, local(KEY, NAME), "OPTIONS *"), (proxy.address, vec![], "GET /")] {
-        let mut stream = enter(door, &header);
+    for (mut stream, line) in [(proved(proxy.relay, &Challenge::local(&[1; 32])), "OPTIONS *"), (connect(proxy.address), "GET /")] {
         let request = format!("{line} HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\nContent-Length: {}\r\n\r\n{inner}", inner.len());
         stream.write_all(request.as_bytes()).unwrap();
         let reply = read_reply(&mut stream, "GET");
@@ -224,7 +277,7 @@ fn a_drain_closes_in_band_and_leaves_pooled_connections_to_their_owner() {
     let origin = echo_origin();
     let mut proxy = Proxy::start();
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/"));
-    let mut pooled = enter(proxy.relay, &local(KEY, NAME));
+    let mut pooled = proved(proxy.relay, &Challenge::local(&[1; 32]));
     let mut idle = connect(proxy.address);
     for stream in [&mut pooled, &mut idle] {
         stream.write_all(request.as_bytes()).unwrap();

@@ -313,7 +313,7 @@ fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
     let parent = cluster_config::document::proxy::Parent { host: "192.0.2.1".into(), port: 3128 };
     let proxy = Proxy::with(|document| document.parents = vec![parent]);
     let target: std::net::SocketAddr = "192.0.2.7:7409".parse().unwrap();
-    proxy.node.probe_targets.store(std::sync::Arc::new([target].into()));
+    proxy.node.probe_targets.store(std::sync::Arc::new(proxy_node::egress::ProbeTargets::new([(target, None)].into())));
     let generation = proxy.node.current.load_full();
     let at = |port| proxy_node::request::Destination { host: "192.0.2.7".into(), address: Some(target.ip()), port };
     for (port, direct) in [(7409, true), (80, false)] {

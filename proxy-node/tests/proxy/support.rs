@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cluster_config::document::{
-    Access, Acl, Egress, ProxyDocument, Rule, Term, Verdict,
+    Access, Acl, Egress, Limits, ProxyDocument, Rule, Term, Verdict,
     egress::{EgressAllow, EgressTarget},
     heads::Replies,
     proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, Timeouts},
@@ -29,7 +29,10 @@ use proxy_node::{
     node::Node,
     record, start,
 };
-use relay::worker::Workers;
+use relay::{
+    proof::{Challenge, Key},
+    worker::Workers,
+};
 
 pub const KEY: [u8; 32] = [7; 32];
 pub const NAME: &str = "proxy-node-1";
@@ -46,10 +49,14 @@ pub struct Proxy {
     _dir: tempfile::TempDir,
 }
 
+pub fn listen_at(bind: SocketAddr) -> Listen {
+    Listen { bind, health_path: Some("/".into()), proxy_protocol: false, limits: Limits::default() }
+}
+
 pub fn document(listen: SocketAddr) -> ProxyDocument {
     let long = Duration::from_secs(20);
     ProxyDocument {
-        listen: vec![Listen { bind: listen, health_path: Some("/".into()), proxy_protocol: false }],
+        listen: vec![listen_at(listen)],
         visible_hostname: "test-node".into(),
         trusted_downstreams: vec![],
         forwarded_for: ForwardedFor::Replace,
@@ -128,7 +135,7 @@ impl Proxy {
             name: NAME.into(),
             cache_name: NAME.into(),
             pseudonym: ArcSwap::from_pointee(format!("{NAME}.test")),
-            cluster_key: KEY,
+            cluster_key: Key::new(&KEY),
             store: Store::new(document.cache.memory),
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
@@ -144,9 +151,10 @@ impl Proxy {
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),
             refusals: proxy_node::node::Seldom::default(),
+            crowding: proxy_node::node::Seldom::default(),
         });
         let doors = Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
-        doors.reconcile(&[address]).unwrap();
+        doors.reconcile(&[listen_at(address)]).unwrap();
         let workers = start::start_workers(&node, &doors, 2).unwrap();
         Self { address, relay, node, workers: Some(workers), log, doors, document, _dir: dir }
     }
@@ -183,6 +191,17 @@ impl Proxy {
             (lines.len() >= count).then_some(lines)
         })
     }
+}
+
+/// A connection to a relay door on which both sides have proved themselves.
+pub fn proved(door: SocketAddr, challenge: &Challenge) -> TcpStream {
+    let mut stream = connect(door);
+    stream.write_all(challenge.header()).unwrap();
+    let mut answer = [0; 64];
+    stream.read_exact(&mut answer).unwrap();
+    let confirmation = challenge.confirm(&Key::new(&KEY), NAME, &answer).expect("the node proves itself");
+    stream.write_all(&confirmation).unwrap();
+    stream
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

@@ -12,7 +12,7 @@ use dataplane::trace::{
 };
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::support::{KEY, NAME, Origin, Proxy, Reply, Then, connect, read_reply, response, until};
+use crate::support::{Origin, Proxy, Reply, Then, proved, read_reply, response, until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -44,12 +44,10 @@ fn told(origin: &Origin) -> Option<String> {
 
 /// A request as a balancer sends it.
 fn from_balancer(proxy: &Proxy, url: &str, fields: &str) -> Reply {
-    let mut stream = connect(proxy.relay);
-    let mut bytes = Vec::new();
-    relay::proxy_protocol::encode_local(&mut bytes, Some(&relay::proxy_protocol::token(&KEY, NAME)));
+    let mut stream = proved(proxy.relay, &relay::proof::Challenge::local(&[1; 32]));
     let host = url.split('/').nth(2).unwrap();
-    bytes.extend_from_slice(format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 10.0.0.9\r\n{fields}\r\n").as_bytes());
-    stream.write_all(&bytes).unwrap();
+    let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 10.0.0.9\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     read_reply(&mut stream, "GET")
 }
 

@@ -5,7 +5,7 @@
 pub(crate) mod follow;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
 };
@@ -15,8 +15,9 @@ use proto::registry as pb;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// Name of the endpoint at which a health-checker's built-in target listens: the one endpoint that clients may reach through a proxy, because
-/// probes do.
+use crate::probe;
+
+/// Name of the endpoint at which a health-checker's built-in target listens: the one endpoint that is reached through proxies, by probes alone.
 pub const PROBE_TARGET: &str = "target";
 
 /// All instances at one moment.
@@ -115,11 +116,16 @@ impl Membership {
         found.into_iter().map(|(_, address)| address).collect()
     }
 
-    /// Where the built-in targets of the health-checkers are, as far as they are advertised by address.
+    /// Where the built-in targets of the health-checkers are, as far as they are advertised by address, and the keys with which they sign
+    /// their probes; checkers of earlier versions have none.
     #[must_use]
-    pub fn probe_targets(&self) -> HashSet<SocketAddr> {
-        let advertised = self.of(Service::HealthChecker).filter_map(|status| status.instance.endpoints.get(PROBE_TARGET)?.parse().ok());
-        advertised.map(|address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port())).collect()
+    pub fn probe_targets(&self) -> HashMap<SocketAddr, Option<probe::Key>> {
+        let target = |status: &InstanceStatus| {
+            let address: SocketAddr = status.instance.endpoints.get(PROBE_TARGET)?.parse().ok()?;
+            let key = status.instance.tags.iter().find_map(|tag| probe::key(tag));
+            Some((SocketAddr::new(address.ip().to_canonical(), address.port()), key))
+        };
+        self.of(Service::HealthChecker).filter_map(target).collect()
     }
 
     /// All endpoints of all instances but the built-in targets: what no client may reach through the proxy.

@@ -104,5 +104,5 @@ fn only_the_targets_of_health_checkers_may_be_reached() {
     let denied = membership.control_endpoints();
     assert!(!denied.contains_name("10.0.0.3", 9000));
     assert!(denied.contains_name("10.0.0.4", 9000), "a name alone opens nothing");
-    assert_eq!(membership.probe_targets(), HashSet::from(["10.0.0.3:9000".parse().unwrap()]));
+    assert_eq!(membership.probe_targets(), HashMap::from([("10.0.0.3:9000".parse().unwrap(), None)]));
 }

@@ -35,7 +35,8 @@ fn frontend(context: &mut Context, written: schema::Frontend, backends: &[docume
     let nodes_only = backends.iter().any(|it| it.name == backend && it.servers.is_empty());
     let health_path = written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
     let request_header_max_size = heads::size(context, written.request_header_max_size, &format!("{path}/request_header_max_size"));
-    document::Frontend { name: written.name.value, bind: written.bind.value, backend, health_path, request_header_max_size }
+    let limits = written.limits.into();
+    document::Frontend { name: written.name.value, bind: written.bind.value, backend, health_path, request_header_max_size, limits }
 }
 
 fn references(context: &mut Context, section: &schema::Balancer) {

@@ -1,7 +1,7 @@
 //! Section `proxy` into the document of a proxy-node.
 
 use super::{Context, access, heads};
-use crate::document::{ProxyDocument, heads::Replies, proxy as document};
+use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{notation::Bind, proxy as schema};
 
 /// The document, unless something is wrong.
@@ -32,7 +32,12 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
 
 fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option<Vec<document::Listen>> {
     let Some(doors) = written else {
-        return Some(vec![document::Listen { bind: own_door(context)?, health_path: Some("/".to_owned()), proxy_protocol: false }]);
+        return Some(vec![document::Listen {
+            bind: own_door(context)?,
+            health_path: Some("/".to_owned()),
+            proxy_protocol: false,
+            limits: Limits::default(),
+        }]);
     };
     if doors.is_empty() && context.written.get("listen").is_some_and(|listen| listen.items().is_empty()) {
         context.error(
@@ -47,6 +52,7 @@ fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option
         bind: door.bind.value,
         health_path: door.health_path.map(|path| path.value),
         proxy_protocol: door.proxy_protocol,
+        limits: door.limits.into(),
     };
     Some(doors.into_iter().map(door).collect())
 }

@@ -1,7 +1,7 @@
 //! The document of a balancer.
 
 use super::{
-    Unreadable,
+    Limits, Unreadable,
     heads::{self, Replies},
 };
 use crate::units;
@@ -45,6 +45,9 @@ pub struct Frontend {
     /// Bytes of a request's head; a larger one is refused.
     #[serde(default = "heads::usual")]
     pub request_header_max_size: u64,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A pool of servers and the rules for using them.

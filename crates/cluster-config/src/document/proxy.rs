@@ -1,7 +1,7 @@
 //! The document of a proxy-node.
 
 use super::{
-    Access, DomainPattern, Unreadable,
+    Access, DomainPattern, Limits, Unreadable,
     heads::{self, Replies},
 };
 use crate::units;
@@ -57,6 +57,9 @@ pub struct Listen {
     pub health_path: Option<String>,
     /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`; others are closed.
     pub proxy_protocol: bool,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What becomes of a client's X-Forwarded-For that is not believed.

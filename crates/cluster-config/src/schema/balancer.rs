@@ -1,6 +1,7 @@
 //! Section `balancer`.
 
 use super::{
+    limits::Limits,
     notation::{Address, Bind, Duration, Name, Percent, Size, UrlPath},
     proxy::usual_head,
 };
@@ -43,6 +44,9 @@ pub struct Frontend {
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
     #[serde(default = "usual_head")]
     pub request_header_max_size: Size,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What is spoken at a frontend.

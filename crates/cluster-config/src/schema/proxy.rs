@@ -1,5 +1,6 @@
 //! Section `proxy`.
 
+use super::limits::Limits;
 use super::notation::{Address, Bind, Domain, Duration, EgressTo, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
 use crate::document;
 use schemars::JsonSchema;
@@ -53,6 +54,9 @@ pub struct Listen {
     /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What happens to an X-Forwarded-For that is not believed.

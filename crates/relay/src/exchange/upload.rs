@@ -75,6 +75,13 @@ impl Upload {
 
     /// Takes over what the client's connection holds of the body.
     pub(super) fn stage(&mut self, client: &mut Stream) -> Result<(), Malformed> {
+        let taken = self.take_over(client);
+        // What its client has of such things already may be enough.
+        self.keeping = self.keeping && client.may_keep(self.kept.len());
+        taken
+    }
+
+    fn take_over(&mut self, client: &mut Stream) -> Result<(), Malformed> {
         let input = client.input();
         if self.transfer.is_done() || input.len() == self.direct {
             return Ok(());

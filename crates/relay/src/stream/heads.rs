@@ -4,13 +4,16 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Stream;
 use crate::fault::Fault;
 use crate::head::{Limits, Progress, RequestHead, ResponseHead};
 use crate::malformed::Malformed;
 use crate::wheel::Kind;
+
+/// Room for the smallest half head.
+const SMALLEST: usize = 512;
 
 /// How long the next request may take.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +85,7 @@ impl Stream {
                 match parse(&self.0.input) {
                     Ok(Progress::Complete(length)) => {
                         self.0.reading.progressed();
+                        self.release();
                         return Poll::Ready(Ok(self.0.input.split_to(length).freeze()));
                     }
                     Ok(Progress::NeedMore) => {}
@@ -92,14 +96,48 @@ impl Stream {
             if !self.0.reading.armed.get() {
                 self.0.reading.arm(Kind::Head, deadline);
             }
-            let read = self.poll_keeping_deadline(cx);
+            let half = self.is_of_client() && !self.0.input.is_empty();
+            let read = if half { self.poll_more_of_head(cx) } else { self.poll_keeping_deadline(cx) };
             match read {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                Poll::Pending => return self.0.reading.poll(cx, Kind::Head, deadline).map(Err),
+                Poll::Pending => {
+                    let late = self.0.reading.poll(cx, Kind::Head, deadline);
+                    if half && late.is_pending() {
+                        self.wait_with_half();
+                    }
+                    return late.map(Err);
+                }
             }
         }
+    }
+
+    /// Half a head is kept in no more room than it takes, and counted as its client's: thousands of them cost little, and not without end.
+    fn wait_with_half(&mut self) {
+        let input = &mut self.0.input;
+        let fitting = input.len().next_power_of_two().max(SMALLEST);
+        if input.capacity() > 2 * fitting {
+            let mut small = BytesMut::with_capacity(fitting);
+            small.extend_from_slice(input);
+            let large = std::mem::replace(input, small);
+            self.0.worker.buffers().give(large);
+        }
+        let takes = self.0.input.capacity();
+        self.hold(takes);
+    }
+
+    /// Reads more of a client's head, into little room at first.
+    fn poll_more_of_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+        let input = &mut self.0.input;
+        if input.capacity() - input.len() < SMALLEST {
+            let more = input.len().max(SMALLEST);
+            input.reserve(more);
+        }
+        let armed = self.0.reading.armed.replace(false);
+        let read = if self.0.ended { Poll::Ready(Ok(0)) } else { self.poll_read_into_room(cx) };
+        self.0.reading.armed.set(armed);
+        read
     }
 
     /// Reads without extending the deadline that is armed.

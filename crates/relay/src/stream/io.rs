@@ -38,6 +38,11 @@ impl Stream {
             self.0.input = self.0.worker.buffers().take();
         }
         buffer::make_room(&mut self.0.input, room.max(ROOM));
+        self.poll_read_into_room(cx)
+    }
+
+    /// Reads into what room there is in [`input`](Self::input).
+    pub(crate) fn poll_read_into_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
         let read = pin!(self.0.tcp.read_buf(&mut self.0.input)).poll(cx);
         match read {
             Poll::Ready(Ok(n)) => {

@@ -188,6 +188,19 @@ impl Ring {
         self.entries[key as usize].fired
     }
 
+    /// What an armed deadline is for and when it is due, while it has not passed.
+    pub(super) fn waiting(&self, key: u32) -> Option<(Kind, u64)> {
+        let entry = self.entries.get(key as usize)?;
+        (entry.used && entry.due != NEVER && !entry.fired).then_some((entry.kind, entry.due))
+    }
+
+    /// Lets a deadline pass at once, as one of `kind`.
+    pub(super) fn fire(&mut self, key: u32, kind: Kind) -> Option<Waker> {
+        let entry = self.entries.get_mut(key as usize)?;
+        (entry.kind, entry.fired) = (kind, true);
+        entry.waker.take()
+    }
+
     pub(super) fn expire(&mut self, kind: Kind, woken: &mut Vec<Waker>) {
         for entry in &mut self.entries {
             if entry.used && entry.kind == kind && entry.due != NEVER && !entry.fired {

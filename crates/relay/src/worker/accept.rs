@@ -6,9 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Phase, Worker, bump};
+use crate::clients::Allowance;
 use crate::fault::out_of_descriptors;
 use crate::listen::Listener;
 use crate::stream::Stream;
@@ -28,6 +30,16 @@ impl Worker {
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        self.serve_until(listener, std::future::pending(), handler).await;
+    }
+
+    /// As [`serve`](Self::serve), and until `unwanted`: the configuration wants nobody to listen there any more.
+    pub async fn serve_until<H, Fut>(&self, listener: Listener, unwanted: impl Future<Output = ()>, handler: H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let mut unwanted = std::pin::pin!(unwanted);
         self.listening().send_modify(|open| *open += 1);
         let _open = Open(self.clone());
         let mut reserve = Reserve::new();
@@ -38,6 +50,7 @@ impl Worker {
                 biased;
                 accepted = listener.tcp.accept() => accepted,
                 () = &mut closing => break,
+                () = &mut unwanted => break,
             };
             if !survives(self.take(accepted, &listener, &mut reserve, &handler)).await {
                 bump(&self.meter().panics, 1);
@@ -56,18 +69,36 @@ impl Worker {
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        let allowance = listener.allowance;
         let Ok(listener) = listener.tcp.into_std() else { return };
         for _ in 0..BACKLOG_MOST {
             let Ok((tcp, peer)) = listener.accept() else { return };
             let tcp = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp));
             if let Ok(tcp) = tcp {
-                self.handle(tcp, peer, handler);
+                self.admit(tcp, peer, &allowance, handler);
             }
         }
     }
 
+    /// Starts a connection's task, if its client may have one more. Whoever may not is closed at once, and goes to another balancer.
+    fn admit<H, Fut>(&self, tcp: tokio::net::TcpStream, peer: SocketAddr, allowance: &Arc<Allowance>, handler: &H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let client = allowance.client(peer.ip());
+        let (left, all) = self.room().left(tcp.as_raw_fd());
+        // With the last descriptors upstreams are reached.
+        if left == 0 && !self.crowd().make_way(client) {
+            return bump(&self.meter().refused, 1);
+        }
+        if self.crowd().enter(client, allowance.connections(left, all)) {
+            self.handle(Stream::accepted(self, tcp, client, allowance), peer, handler);
+        }
+    }
+
     /// Starts a connection's task.
-    fn handle<H, Fut>(&self, tcp: tokio::net::TcpStream, peer: SocketAddr, handler: &H)
+    fn handle<H, Fut>(&self, stream: Stream, peer: SocketAddr, handler: &H)
     where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
@@ -75,7 +106,7 @@ impl Worker {
         bump(&self.meter().accepted, 1);
         // The handler makes the future here, as a future inside a future would take twice the room; what it does before
         // its first await is isolated all the same.
-        let make = AssertUnwindSafe(|| handler(self.clone(), Stream::new(self, tcp), peer));
+        let make = AssertUnwindSafe(|| handler(self.clone(), stream, peer));
         match catch_unwind(make) {
             Ok(connection) => self.spawn(connection),
             Err(_) => bump(&self.meter().panics, 1),
@@ -95,9 +126,7 @@ impl Worker {
         #[cfg(test)]
         super::tests::fault();
         match accepted {
-            // Closed at once: its client goes to another balancer, where this one would have nothing to reach a node with.
-            Ok((tcp, _)) if !self.room().admits(tcp.as_raw_fd()) => bump(&self.meter().refused, 1),
-            Ok((tcp, peer)) => self.handle(tcp, peer, handler),
+            Ok((tcp, peer)) => self.admit(tcp, peer, &listener.allowance, handler),
             // The peer was quicker to leave; nothing is wrong here.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::crowd::Crowd;
 use super::room::Room;
 use super::task::Counted;
 use super::{Meter, Phase, bump};
 use crate::buffer::Buffers;
+use crate::clients::Clients;
 use crate::tunnel::Pipes;
 use crate::wheel::{Kind, Wheel};
 
@@ -22,6 +24,7 @@ pub(super) struct Parts {
     pub(super) meter: Arc<Meter>,
     pub(super) phases: watch::Receiver<Phase>,
     pub(super) listening: watch::Sender<usize>,
+    pub(super) clients: Arc<Clients>,
 }
 
 struct Inner {
@@ -36,6 +39,7 @@ struct Inner {
     pipes: Pipes,
     gathered: RefCell<Vec<u8>>,
     room: Room,
+    crowd: Crowd,
 }
 
 /// One worker, seen from its own thread; cheap to clone, cannot leave the thread.
@@ -45,6 +49,7 @@ pub struct Worker(Rc<Inner>);
 impl Worker {
     fn new(parts: Parts) -> Self {
         let phase = *parts.phases.borrow();
+        let wheel = Wheel::new();
         Self(Rc::new(Inner {
             index: parts.index,
             meter: parts.meter,
@@ -52,7 +57,8 @@ impl Worker {
             phases: parts.phases,
             listening: parts.listening,
             idle: Notify::new(),
-            wheel: Wheel::new(),
+            crowd: Crowd::new(parts.clients, wheel.clone()),
+            wheel,
             buffers: Buffers::new(),
             pipes: Pipes::new(),
             gathered: RefCell::default(),
@@ -100,6 +106,11 @@ impl Worker {
     /// Descriptors that clients may have.
     pub(crate) fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// Connections of clients.
+    pub(crate) fn crowd(&self) -> &Crowd {
+        &self.0.crowd
     }
 
     /// Where the parts of a small write are put together.
@@ -228,7 +239,7 @@ where
     let (_phase, phases) = watch::channel(Phase::Serving);
     let (listening, _) = watch::channel(0);
     runtime.block_on(async {
-        let worker = Worker::new(Parts { index: 0, meter: Arc::default(), phases, listening });
+        let worker = Worker::new(Parts { index: 0, meter: Arc::default(), phases, listening, clients: Arc::default() });
         tokio::task::spawn_local(worker.0.wheel.clone().drive());
         body(worker).await
     })

@@ -30,13 +30,13 @@ impl Room {
         self.0.set(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| for_clients(soft)));
     }
 
-    /// Whether a client that was given this descriptor may stay.
-    pub(super) fn admits(&self, descriptor: RawFd) -> bool {
+    /// How many more descriptors clients may have, and how many in all, as the one says that a client was given. None are left: it may not stay.
+    pub(super) fn left(&self, descriptor: RawFd) -> (u64, u64) {
         let descriptor = u64::try_from(descriptor).unwrap_or(0);
         if descriptor >= self.0.get() {
             self.measure();
         }
-        descriptor < self.0.get()
+        (self.0.get().saturating_sub(descriptor), self.0.get())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real threads and sockets: isolation of panics, the phases of a drain, running out of descriptors.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -8,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Counts, Phase, Settings, Worker, Workers};
+use crate::clients::{Allowance, Crowding};
+use crate::head::{Limits, RequestHead};
 use crate::listen::{Listeners, Options};
-use crate::stream::Stream;
+use crate::stream::{Patience, Stream};
 use crate::wheel::Kind;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -26,7 +29,7 @@ pub(super) fn fault() {
     assert!(left == 0, "the accept loop panics (expected by this test)");
 }
 
-/// Answers each byte: `p` panics, `w` waits for the client to go on for ever, anything else comes back.
+/// Answers each byte: `p` panics, `w` waits for the client to go on for ever, `h` comes back and then does, anything else comes back.
 async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
     loop {
         if stream.input().is_empty() && !matches!(stream.fill(Kind::Idle, LONG).await, Ok(1..)) {
@@ -35,6 +38,10 @@ async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
         let bytes = stream.input().split().freeze();
         match bytes[0] {
             b'p' => panic!("a handler panics (expected by this test)"),
+            b'h' => {
+                stream.write_all(&[&bytes], LONG).await.unwrap();
+                stream.fill(Kind::Other, LONG).await.unwrap_or_default();
+            }
             b'w' => drop(stream.fill(Kind::Other, LONG).await),
             _ => stream.write_all(&[&bytes], LONG).await.unwrap(),
         }
@@ -217,4 +224,151 @@ fn out_of_descriptors() {
     drop(sockets);
     let mut after = connect(address);
     assert_eq!(ask(&mut after, b'c'), Some(b'c'));
+}
+
+/// A client of an address of its own.
+fn connect_from(last: u8, address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    socket.into()
+}
+
+fn has_ended(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Runs one worker that serves like this; clients may have what `allow` says.
+fn start_with<F: Future<Output = ()> + 'static>(
+    allow: impl Fn(&Allowance),
+    handler: fn(Worker, Stream, SocketAddr) -> F,
+) -> (Workers, SocketAddr) {
+    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    allow(listeners.allowance());
+    let address = listeners.local_addr();
+    let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
+        let listeners = listeners.clone();
+        async move { worker.serve(listeners.take(&worker).unwrap(), handler).await }
+    });
+    (workers.unwrap(), address)
+}
+
+#[test]
+fn a_client_has_its_share_and_others_are_served() {
+    let (workers, address) = start_with(|allowance| allowance.set(Some(4), u64::MAX), echo);
+    let mut first: Vec<TcpStream> = (0..4).map(|_| connect_from(1, address)).collect();
+    for stream in &mut first {
+        assert_eq!(ask(stream, b'a'), Some(b'a'));
+    }
+    // The newest is served in the place of the one that has idled longest; the others stay.
+    let mut newest = connect_from(1, address);
+    assert_eq!(ask(&mut newest, b'b'), Some(b'b'));
+    assert!(has_ended(&mut first[0]));
+    for stream in &mut first[1..] {
+        assert_eq!(ask(stream, b'c'), Some(b'c'));
+    }
+    // Nothing that is busy is closed: whoever comes then is refused, and a client of another address is not.
+    let mut busy: Vec<&mut TcpStream> = first[1..].iter_mut().chain([&mut newest]).collect();
+    for stream in &mut busy {
+        assert_eq!(ask(stream, b'h'), Some(b'h'));
+    }
+    assert!(has_ended(&mut connect_from(1, address)));
+    assert_eq!(ask(&mut connect_from(2, address), b'd'), Some(b'd'));
+    let crowding = workers.clients().crowding();
+    assert_eq!(crowding, Crowding { refused: 1, displaced: 1, unfinished: 0 });
+    assert!(workers.clients().take_report().is_some_and(|report| report.client.to_string() == "127.0.0.1"));
+}
+
+/// Waits for a whole head, and answers it with a byte.
+async fn heads(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
+    let patience = Patience { idle_kind: Kind::Idle, idle: LONG, head: LONG };
+    let mut head = RequestHead::new();
+    if let Ok(Some(_)) = stream.read_request(&mut head, &Limits::default(), &patience).await {
+        stream.write_all(&[b"a"], LONG).await.unwrap();
+    }
+}
+
+#[test]
+fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
+    const MOST: u64 = 64 * 1024;
+    let (workers, address) = start_with(|allowance| allowance.set(None, MOST), heads);
+    let half = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(6_000));
+    let begin = |from| {
+        let mut stream = connect_from(from, address);
+        stream.write_all(half.as_bytes()).unwrap();
+        stream
+    };
+    let mut other = begin(2);
+    let mut halves: Vec<TcpStream> = (0..40).map(|_| begin(1)).collect();
+    wait_for(&workers, |_| workers.clients().crowding().unfinished > 0);
+    let ended = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        has_ended(stream)
+    };
+    assert!(ended(&mut halves[0]), "the oldest");
+    let mut last = halves.pop().unwrap();
+    for stream in [&mut other, &mut last] {
+        stream.write_all(b"\r\n\r\n").unwrap();
+        let mut answer = [0];
+        assert!(matches!(stream.read(&mut answer), Ok(1)), "what comes to its end is answered");
+    }
+    let held = workers.clients().take_report().unwrap().unfinished;
+    assert!(held <= MOST + 2 * 8192, "{held} bytes are held");
+}
+
+/// Runs [`a_lighter_client_comes`] in a process of its own, whose limit may be lowered.
+#[test]
+fn without_descriptors_who_has_the_most_makes_way() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker::tests::a_lighter_client_comes", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+}
+
+#[test]
+#[ignore = "lowers the process's limits: run by the test above"]
+fn a_lighter_client_comes() {
+    use nix::sys::resource::{Resource, setrlimit};
+    // Eight are kept from clients.
+    setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+    let (workers, address) = start(1);
+    let mut heavy = Vec::new();
+    loop {
+        let mut stream = connect_from(1, address);
+        if ask(&mut stream, b'a').is_none() {
+            break;
+        }
+        heavy.push(stream);
+    }
+    assert!(heavy.len() > 8 && workers.counts().refused == 1, "{}", heavy.len());
+    let mut light: Vec<_> = (0..2).map(|_| connect_from(2, address)).collect();
+    for stream in &mut light {
+        assert_eq!(ask(stream, b'b'), Some(b'b'));
+    }
+    assert!(has_ended(&mut heavy[0]));
+    assert_eq!(ask(heavy.last_mut().unwrap(), b'c'), Some(b'c'));
+}
+
+#[test]
+fn a_listener_that_is_not_wanted_any_more_empties_its_backlog() {
+    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    let address = listeners.local_addr();
+    // They wait in the backlog when the worker begins.
+    let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+    let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
+        let listeners = listeners.clone();
+        async move { worker.serve_until(listeners.take(&worker).unwrap(), std::future::ready(()), echo).await }
+    });
+    let workers = workers.unwrap();
+    for client in &mut clients {
+        assert_eq!(ask(client, b'a'), Some(b'a'));
+    }
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(workers);
 }
