@@ -55,6 +55,56 @@ fn example() -> Files {
     .into()
 }
 
+/// As [`archive`], of an archive that is made by hand: a manifest of this text, under this kind of entry.
+fn forged(text: &[u8], kind: tar::EntryType, window: u32) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 19).unwrap();
+    encoder.window_log(window).unwrap();
+    let mut tar = tar::Builder::new(encoder);
+    let mut header = tar::Header::new_ustar();
+    header.set_path("manifest.json").unwrap();
+    header.set_entry_type(kind);
+    header.set_size(text.len() as u64);
+    header.set_mode(0o600);
+    header.set_cksum();
+    tar.append(&header, text).unwrap();
+    let mut bytes = tar.into_inner().unwrap().finish().unwrap();
+    let digest = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&[&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest[..]].concat());
+    bytes
+}
+
+/// A few kilobytes that would become a gigabyte: refused before they do.
+#[test]
+fn a_small_archive_takes_little_memory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let honest = manifest(&example());
+    let text = |most: usize| {
+        let mut lying = honest.clone();
+        lying.entries = vec![Entry { name: "a/b".into(), size: 0, sha256: "0".repeat(64) }; most];
+        serde_json::to_vec(&lying).unwrap()
+    };
+    let large = text(400_000);
+    let cases = [
+        ("many entries", forged(&large, tar::EntryType::Regular, 21), "its manifest is said to have"),
+        ("a long name", forged(&large, tar::EntryType::GNULongName, 21), "no backup of Shoal"),
+        ("a large window", forged(&large, tar::EntryType::Regular, 27), "damaged"),
+    ];
+    for (what, bytes, part) in cases {
+        assert!(bytes.len() < 64 << 10, "{what}: {}", bytes.len());
+        let path = scratch.path().join("archive");
+        std::fs::write(&path, &bytes).unwrap();
+        let refused = peek(&path).unwrap_err().to_string();
+        assert!(refused.contains(part), "{what}: {refused}");
+        let refused = look(scratch.path(), &bytes, false).unwrap_err().to_string();
+        assert!(refused.contains(part), "{what}: {refused}");
+    }
+    // Content that is larger than any archive of that size can hold.
+    let mut lying = honest;
+    lying.entries = vec![Entry { name: "registry/a".into(), size: 2 << 30, sha256: "0".repeat(64) }];
+    let refused = look(scratch.path(), &forged(&serde_json::to_vec(&lying).unwrap(), tar::EntryType::Regular, 21), false).unwrap_err();
+    assert!(refused.to_string().contains("more than 1000 times its size"), "{refused}");
+}
+
 /// Looks at bytes as if they were an archive.
 fn look(directory: &Path, bytes: &[u8], unpack: bool) -> Result<(Manifest, Files), Refused> {
     let path = directory.join("archive");

@@ -17,9 +17,19 @@ use super::{
 };
 
 /// A manifest with a line for every file of every revision.
-const LARGEST_MANIFEST: u64 = 256 << 20;
+const LARGEST_MANIFEST: u64 = 64 << 20;
+/// Of every archive the manifest may have this much.
+const SMALL_MANIFEST: u64 = 64 << 10;
+/// How many times larger than its archive a manifest can be: half of each line is a hash, which cannot be compressed.
+const MANIFEST_RATIO: u64 = 16;
 /// What an archive may hold in all, unpacked.
 const LARGEST: u64 = 16 << 30;
+/// Every archive may hold this much, however well it is compressed.
+const SMALL: u64 = 1 << 30;
+/// How many times larger than its archive the content can be.
+const RATIO: u64 = 1000;
+/// What a decompressor may have to look back at, as a power of two: what [`super::write`] needs, and a little more.
+const WINDOW: u32 = 23;
 const BUFFER: usize = 256 << 10;
 
 /// Why an archive is refused. Nothing has been touched then.
@@ -76,9 +86,11 @@ pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u6
     let sha256 = digest(&mut file, size, |done| progress(done, size))?;
     file.rewind().map_err(Refused::Disk)?;
     let content = BufReader::with_capacity(BUFFER, file).take(size - TRAILER as u64);
-    let mut tar = tar::Archive::new(zstd::Decoder::with_buffer(content).map_err(damaged)?.single_frame());
+    let mut decoder = zstd::Decoder::with_buffer(content).map_err(damaged)?.single_frame();
+    decoder.window_log_max(WINDOW).map_err(damaged)?;
+    let mut tar = tar::Archive::new(decoder);
     let mut reader = Unpacking { unpack, spools: BTreeMap::new() };
-    let manifest = entries(&mut tar, &mut reader)?;
+    let manifest = entries(&mut tar, size, &mut reader)?;
     // Behind the last entry there is nothing but the padding of tar.
     let mut rest = tar.into_inner();
     let mut buffer = vec![0; BUFFER];
@@ -103,9 +115,12 @@ pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u6
 /// It cannot be read, or begins unlike a backup.
 pub fn peek(path: &Path) -> Result<Manifest, Refused> {
     let file = File::open(path).map_err(Refused::Disk)?;
-    let mut tar = tar::Archive::new(zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Refused::NotOurs)?);
-    let first = tar.entries().map_err(damaged)?.next().ok_or(Refused::NotOurs)?.map_err(damaged)?;
-    manifest(first)
+    let size = file.metadata().map_err(Refused::Disk)?.len();
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Refused::NotOurs)?;
+    decoder.window_log_max(WINDOW).map_err(damaged)?;
+    let mut tar = tar::Archive::new(decoder);
+    let first = tar.entries().map_err(damaged)?.raw(true).next().ok_or(Refused::NotOurs)?.map_err(damaged)?;
+    manifest(first, size)
 }
 
 fn damaged(error: io::Error) -> Refused {
@@ -146,13 +161,17 @@ fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<S
 }
 
 /// Goes through all entries; answers the manifest that they are as.
-fn entries(tar: &mut tar::Archive<impl Read>, reader: &mut Unpacking) -> Result<Manifest, Refused> {
-    let mut found = tar.entries().map_err(damaged)?;
+fn entries(tar: &mut tar::Archive<impl Read>, size: u64, reader: &mut Unpacking) -> Result<Manifest, Refused> {
+    // Raw: what tar has for long names would be read into memory, however long. Ours are in the headers.
+    let mut found = tar.entries().map_err(damaged)?.raw(true);
     let first = found.next().ok_or_else(|| Refused::Damaged("it is empty".to_owned()))?.map_err(damaged)?;
-    let manifest = manifest(first)?;
+    let manifest = manifest(first, size)?;
     let total = manifest.entries.iter().try_fold(0_u64, |total, entry| total.checked_add(entry.size));
     if total.is_none_or(|total| total > LARGEST) {
         return Err(Refused::Damaged(format!("it says that it holds more than {} GiB", LARGEST >> 30)));
+    }
+    if total.is_some_and(|total| total > SMALL.max(size.saturating_mul(RATIO))) {
+        return Err(Refused::Damaged(format!("it says that it holds more than {RATIO} times its size")));
     }
     for expected in &manifest.entries {
         let missing = || Refused::Damaged(format!("{} is missing", expected.name));
@@ -179,9 +198,14 @@ struct Beginning {
     version: String,
 }
 
-fn manifest<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Manifest, Refused> {
-    if *entry.path_bytes() != *MANIFEST.as_bytes() || entry.size() > LARGEST_MANIFEST {
+/// Reads the manifest of an archive of `size` bytes. Nothing has been proved of it yet, so it takes no more memory than one of that size can need.
+fn manifest<R: Read>(mut entry: tar::Entry<'_, R>, size: u64) -> Result<Manifest, Refused> {
+    if *entry.path_bytes() != *MANIFEST.as_bytes() || !entry.header().entry_type().is_file() {
         return Err(Refused::NotOurs);
+    }
+    let most = LARGEST_MANIFEST.min(SMALL_MANIFEST.max(size.saturating_mul(MANIFEST_RATIO)));
+    if entry.size() > most {
+        return Err(Refused::Damaged(format!("its manifest is said to have {} bytes, of an archive of {size}", entry.size())));
     }
     let mut text = Vec::new();
     entry.read_to_end(&mut text).map_err(damaged)?;
