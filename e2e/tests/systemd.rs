@@ -168,6 +168,31 @@ async fn systemd_finds_nothing_wrong_with_the_units() {
     }
 }
 
+/// One host may run several services, all as one user: what is taken over in one of them must not read the others' keys and state.
+#[test]
+fn no_unit_shows_its_process_what_belongs_to_another_service() {
+    let services: Vec<Unit> = unit::all().into_iter().filter(|unit| unit.name.ends_with(".service")).collect();
+    let of = |unit: &Unit| unit.name.trim_start_matches("shoal-").trim_end_matches(".service").to_owned();
+    for unit in &services {
+        let hidden: Vec<&str> =
+            unit.text.lines().filter_map(|line| line.strip_prefix("InaccessiblePaths=")).flat_map(str::split_whitespace).collect();
+        for other in services.iter().map(of) {
+            for place in ["/etc/shoal", "/var/lib/shoal"] {
+                let is_hidden = hidden.contains(&format!("-{place}/{other}").as_str());
+                assert_eq!(is_hidden, other != of(unit), "{}: {place}/{other}", unit.name);
+            }
+        }
+        assert_eq!(hidden.contains(&"-/var/backups/shoal"), of(unit) != "backup-service", "{}", unit.name);
+    }
+    // A path that is not there when a unit starts cannot be hidden from it: the package makes them all.
+    let made = std::fs::read_to_string(unit::directory().join("../debian/tmpfiles")).expect("tmpfiles");
+    for service in services.iter().map(of) {
+        for line in [format!("d /etc/shoal/{service} 0750 root shoal -"), format!("d /var/lib/shoal/{service} 0700 shoal shoal -")] {
+            assert!(made.lines().any(|made| made == line), "{line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_unit_starts_what_there_is() {
     let services: Vec<Unit> = unit::all().into_iter().filter(|unit| unit.name.ends_with(".service")).collect();
