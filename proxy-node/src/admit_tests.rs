@@ -42,7 +42,7 @@ fn holds(acl: AclDocument, question: &Question<'_>) -> Option<bool> {
 
 #[test]
 fn every_kind_of_acl() {
-    let domain = |name: &str| DomainPattern { name: name.into(), subdomains: true };
+    let domain = |name: &str| DomainPattern { name: name.into(), subdomains: true, only_below: false };
     let window = TimeWindow { days: 0b1, from: 540, until: 1080 };
     let net = |text: &str| text.parse().unwrap();
     let addresses: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
@@ -145,4 +145,39 @@ fn every_problem_is_reported() {
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts.iter().any(|text| text.starts_with("lists/bad.txt, line 2:")), "{texts:?}");
     assert!(texts.iter().any(|text| text.contains("names the acl nobody")), "{texts:?}");
+}
+
+/// From the bundle as it is written to the decision: a list of patterns is its patterns, and not one class of their characters.
+#[test]
+fn a_list_in_the_bundle_decides_as_its_values() {
+    let decide = |values: &str, verdicts: [&str; 2], url: &'static str| {
+        let [matches, otherwise] = verdicts;
+        let main = format!(
+            "version: 1\nproxy: {{access: {{acls: {{x: {{{values}}}}}, rules: [{{{matches}: [x]}}, {{{otherwise}: [all]}}]}}}}\nbalancer: {{}}\n"
+        );
+        let mut files = cluster_config::example_bundle();
+        files.insert("cluster.yaml".into(), main.into_bytes());
+        let (bundle, problems) = cluster_config::Bundle::from_files(&files);
+        let bundle = bundle.unwrap_or_else(|| panic!("{problems:?}"));
+        let variables = cluster_config::bundle::sample(cluster::Service::ProxyNode);
+        let rendered = cluster_config::render(&bundle, cluster::Service::ProxyNode, &variables).unwrap();
+        let access = cluster_config::ProxyDocument::from_json(&rendered.document).unwrap().access;
+        let host = url.trim_start_matches("http://").split('/').next().unwrap();
+        match Rules::build(&access, NO_FILES).unwrap().decide(&Question { host, url: url.as_bytes(), ..question() }) {
+            Answer::Decided(decision) => decision.allowed,
+            Answer::NeedsAddresses => panic!("needs no addresses"),
+        }
+    };
+    let two = r"url_regex: ['^http://a\.test/', '^http://b\.test/']";
+    for (url, matches) in
+        [("http://a.test/", true), ("http://b.test/x", true), ("http://stranger.example/", false), ("http://c.test/", false)]
+    {
+        assert_eq!(decide(two, ["deny", "allow"], url), !matches, "deny {url}");
+        assert_eq!(decide(two, ["allow", "deny"], url), matches, "allow {url}");
+    }
+    for values in ["dstdomain: [a.test, .b.test]", "dstdomain: ['a.test', '.b.test']"] {
+        for (url, matches) in [("http://a.test/", true), ("http://x.b.test/", true), ("http://x.a.test/", false), ("http://t/", false)] {
+            assert_eq!(decide(values, ["deny", "allow"], url), !matches, "{values} {url}");
+        }
+    }
 }

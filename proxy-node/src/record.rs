@@ -14,12 +14,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
 };
 
+use cluster_config::document::proxy::Rotate;
 use lately::Lately;
 pub use squid::{Hierarchy, Outcome, Record};
 
@@ -39,9 +40,30 @@ pub struct Recorder {
     queue: SyncSender<Record>,
     dropped: Arc<AtomicU64>,
     recent: Recent,
+    rotation: Arc<Rotation>,
+}
+
+/// When the file is moved aside, as the configuration in force has it.
+#[derive(Debug)]
+struct Rotation {
+    size: AtomicU64,
+    keep: AtomicU32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        let Rotate { size, keep } = Rotate::default();
+        Self { size: AtomicU64::new(size), keep: AtomicU32::new(keep) }
+    }
 }
 
 impl Recorder {
+    /// The file is moved aside at another size from now on.
+    pub fn rotate(&self, Rotate { size, keep }: Rotate) {
+        self.rotation.size.store(size, Ordering::Relaxed);
+        self.rotation.keep.store(keep, Ordering::Relaxed);
+    }
+
     /// Hands a record over. Never waits.
     pub fn record(&self, record: Record) {
         if self.queue.try_send(record).is_err() {
@@ -97,8 +119,8 @@ impl Recent {
 /// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything is written.
 pub fn start(path: PathBuf) -> io::Result<(Recorder, std::thread::JoinHandle<()>)> {
     let (queue, records) = sync_channel(QUEUE);
-    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default() };
-    let log = Log::open(path)?;
+    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), rotation: Arc::default() };
+    let log = Log::open(path, recorder.rotation.clone())?;
     let (lost, recent) = (recorder.dropped.clone(), recorder.recent.clone());
     let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(log, &records, &lost, &recent))?;
     Ok((recorder, thread))
@@ -143,18 +165,24 @@ struct Log {
     file: File,
     inode: u64,
     failing: bool,
+    rotation: Arc<Rotation>,
 }
 
 impl Log {
-    fn open(path: PathBuf) -> io::Result<Self> {
+    fn open(path: PathBuf, rotation: Arc<Rotation>) -> io::Result<Self> {
         let (file, inode) = open(&path)?;
-        Ok(Self { path, file, inode, failing: false })
+        Ok(Self { path, file, inode, failing: false, rotation })
     }
 
-    /// Opens the path anew when it no longer is our file: logrotate moves it away, and no signal is needed.
+    /// Moves the file aside when it is large. Opens the path anew when it no longer is our file, also because logrotate moved it away: no signal
+    /// is needed.
     fn follow_rotation(&mut self) {
-        let same = std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
-        if !same {
+        let found = std::fs::metadata(&self.path).ok().filter(|found| found.ino() == self.inode);
+        let full = found.as_ref().is_some_and(|found| found.len() >= self.rotation.size.load(Ordering::Relaxed));
+        if full && let Err(error) = move_aside(&self.path, self.rotation.keep.load(Ordering::Relaxed)) {
+            return self.complain(&error);
+        }
+        if full || found.is_none() {
             match open(&self.path) {
                 Ok((file, inode)) => (self.file, self.inode) = (file, inode),
                 Err(error) => self.complain(&error),
@@ -178,6 +206,27 @@ impl Log {
         }
         self.failing = true;
     }
+}
+
+/// `access.log` becomes `access.log.1`, that becomes `access.log.2`, and so on; what would be more than `keep` goes.
+fn move_aside(path: &Path, keep: u32) -> io::Result<()> {
+    let numbered = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    // More than that were kept before the configuration changed.
+    for number in (keep.max(1)..).take_while(|number| numbered(*number).exists()) {
+        gone(std::fs::remove_file(numbered(number)))?;
+    }
+    for number in (1..keep).rev() {
+        gone(std::fs::rename(numbered(number), numbered(number + 1)))?;
+    }
+    gone(if keep == 0 { std::fs::remove_file(path) } else { std::fs::rename(path, numbered(1)) })
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
@@ -218,9 +267,43 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_moved_aside_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let (recorder, thread) = start(path.clone()).unwrap();
+        let names = || {
+            let mut names: Vec<_> =
+                std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        recorder.rotate(Rotate { size: 1, keep: 2 });
+        for status in 201..=205 {
+            recorder.record(Record { status, ..Record::default() });
+            let line = format!("/{status} ");
+            while !std::fs::read_to_string(&path).unwrap_or_default().contains(&line)
+                && !std::fs::read_to_string(dir.path().join("access.log.1")).unwrap_or_default().contains(&line)
+            {
+                std::thread::yield_now();
+            }
+        }
+        drop(recorder);
+        thread.join().unwrap();
+        assert_eq!(names().len(), 3, "one that is written and two that were: {:?}", names());
+        let all: String = names().iter().map(|name| std::fs::read_to_string(dir.path().join(name)).unwrap()).collect();
+        assert!(all.contains("/205 ") && !all.contains("/201 "), "the newest are kept: {all}");
+        // With fewer, those that are too many go; with none, nothing but what is written stays.
+        move_aside(&path, 1).unwrap();
+        assert_eq!(names(), ["access.log.1"]);
+        std::fs::write(&path, "x").unwrap();
+        move_aside(&path, 0).unwrap();
+        assert_eq!(names(), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_full_queue_drops_and_counts() {
         let (queue, _kept) = sync_channel(1);
-        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default() };
+        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), rotation: Arc::default() };
         for _ in 0..3 {
             recorder.record(Record::default());
         }

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn what_is_called_direct_goes_past_the_parents() {
         let parents = [Parent { host: "proxy.example".into(), port: 3128 }];
-        let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains };
+        let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains, only_below: false };
         let direct = Direct {
             dstdomain: vec![domain("corp.example", true), domain("one.example", false)],
             dst: ["10.0.0.0/8", "2001:db8::7/128"].map(|network| network.parse().expect("a network")).into(),

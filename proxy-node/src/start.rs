@@ -167,6 +167,7 @@ fn applier(
 
 fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<Generation>) {
     node.store.set_capacity(generation.document.cache.memory);
+    node.recorder.rotate(generation.document.access_log.rotate);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
     refresh_ports(process, node, doors);
@@ -199,6 +200,7 @@ fn node(
     let Published::First(generation) = &*published else {
         return Err(Failure::new("there is no configuration although one was applied").remedy("this is a defect: please report it"));
     };
+    recorder.rotate(generation.document.access_log.rotate);
     let node = Arc::new(Node {
         name: process.name().to_owned(),
         cache_name: structured(process.name()),

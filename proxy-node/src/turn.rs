@@ -292,6 +292,10 @@ impl Turn {
         if request.lines().has(Field::Via) && via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
             return Err((Failure::Loop, None));
         }
+        // A check tells of the node. What its users may do is for the rules, and must not make it unwell.
+        if self.probe {
+            return Ok(None);
+        }
         let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
         let mut addresses = None;
         loop {

@@ -82,6 +82,10 @@ impl Bundle {
         }
         problems.extend(contents(files, &read));
         problems.extend(unused(files.keys(), &used));
+        // What is wrong with a rule may be the name that it misses.
+        if !any_error(&problems) {
+            problems.extend(self.unused_acls());
+        }
         problems
     }
 
@@ -92,7 +96,8 @@ impl Bundle {
         if let Value::Map(entries) = &mut tree.value {
             entries.retain(|entry| !FOLLOWERS.iter().any(|service| section_of(*service) == Some(entry.key.as_str())));
             let variables = BTreeMap::new();
-            for entry in entries.iter_mut().filter(|entry| entry.key != "overrides") {
+            let known = |key: &str| self.schema.get("properties").is_some_and(|properties| properties.get(key).is_some());
+            for entry in entries.iter_mut().filter(|entry| entry.key != "overrides" && known(&entry.key)) {
                 substitute(&mut entry.node, &variables, &mut problems);
             }
         }
@@ -116,7 +121,10 @@ impl Bundle {
                 if !SECTIONS.contains(&entry.key.as_str()) {
                     let remedy = match nearest(&entry.key, SECTIONS) {
                         Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("an override sets {}", SECTIONS.join(", ")),
+                        None => match crate::walk::places::of(&self.schema, &entry.key, "") {
+                            Some(place) => format!("it belongs into {place}; an override sets {}", SECTIONS.join(", ")),
+                            None => format!("an override sets {}", SECTIONS.join(", ")),
+                        },
                     };
                     problems.push(Problem::error(entry.place.clone(), format!("`{}` cannot be set by an override", entry.key), remedy));
                 } else if let Some(name) = service
@@ -128,6 +136,24 @@ impl Bundle {
             }
         }
         problems
+    }
+
+    /// ACLs whose name stands nowhere, neither in a rule nor in one of an override.
+    fn unused_acls(&self) -> Vec<Problem> {
+        fn named<'n>(node: &'n Node, names: &mut BTreeSet<&'n str>) {
+            match &node.value {
+                Value::Scalar(scalar) => drop(names.insert(scalar.text.trim_start_matches('!').trim())),
+                Value::List(items) => items.iter().for_each(|item| named(item, names)),
+                Value::Map(entries) => entries.iter().filter(|entry| entry.key != "acls").for_each(|entry| named(&entry.node, names)),
+            }
+        }
+        let mut names = BTreeSet::new();
+        named(&self.tree, &mut names);
+        let sections = self.overrides().iter().filter_map(|over| over.get("set")).chain([&self.tree]);
+        let acls = sections.filter_map(|section| section.get("proxy")?.get("access")?.get("acls")).flat_map(Node::entries);
+        acls.filter(|acl| !names.contains(acl.key.as_str()))
+            .map(|acl| Problem::warning(acl.place.clone(), format!("no rule uses the ACL `{}`", acl.key), "use it in a rule, or remove it"))
+            .collect()
     }
 
     fn overrides(&self) -> &[Node] {
@@ -182,7 +208,8 @@ pub fn sample(service: Service) -> Variables {
     variables
 }
 
-fn reference(path: &str, content: &[u8]) -> FileReference {
+/// A file by its content.
+pub fn reference(path: &str, content: &[u8]) -> FileReference {
     FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
 }
 
@@ -216,17 +243,15 @@ fn contents<B: AsRef<[u8]>>(files: &BTreeMap<String, B>, read: &BTreeSet<(String
 }
 
 fn bad_lines(path: &str, bad: impl Iterator<Item = BadLine>, problems: &mut Vec<Problem>) {
-    let mut count = 0;
-    for line in bad {
-        count += 1;
-        if count <= MOST_BAD_LINES {
-            let place = Place { file: path.to_owned(), line: line.line, column: 0 };
-            problems.push(Problem::error(place, line.message, line.remedy));
-        }
+    let mut bad = bad;
+    let place = |line: &BadLine| Place { file: path.to_owned(), line: line.line, column: 0 };
+    for line in bad.by_ref().take(MOST_BAD_LINES) {
+        problems.push(Problem::error(place(&line), line.message, line.remedy));
     }
-    if count > MOST_BAD_LINES {
-        let message = format!("{} more lines are wrong", count - MOST_BAD_LINES);
-        problems.push(Problem::error(Place { file: path.to_owned(), line: u32::MAX, column: 0 }, message, "is this the right file?"));
+    if let Some(next) = bad.next() {
+        let more = bad.count();
+        let message = if more == 0 { next.message.clone() } else { format!("{}; and {more} more lines are wrong", next.message) };
+        problems.push(Problem::error(place(&next), message, format!("is this the right file? {}", next.remedy)));
     }
 }
 

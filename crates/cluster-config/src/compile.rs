@@ -10,6 +10,7 @@ pub mod shadow;
 
 use crate::document::FileReference;
 use crate::problem::{Place, Problem, nearest};
+use crate::schema::notation::Bind;
 use crate::variables::Variables;
 use crate::yaml::Node;
 use serde::de::DeserializeOwned;
@@ -85,7 +86,8 @@ impl<'a> Context<'a> {
             self.files.keys().filter_map(|path| path.strip_prefix(&prefix)?.strip_suffix(&format!(".{ending}"))).collect();
         let remedy = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add the file {file}"),
+            None if known.is_empty() => format!("add the file {file}"),
+            None => format!("add the file {file}, or use one of: {}", known.join(", ")),
         };
         self.error(path, format!("there is no file {file}"), remedy);
         None
@@ -108,12 +110,30 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Reports addresses that two listeners of one process would bind; `path_of` gives the path of the n-th.
+fn distinct_addresses(context: &mut Context, what: &str, binds: &[Bind], path_of: impl Fn(usize) -> String) {
+    for (index, bind) in binds.iter().enumerate() {
+        if let Some(first) = binds[..index].iter().position(|first| first.value == bind.value && bind.value.port() != 0) {
+            let line = context.place(&path_of(first)).line;
+            let message = format!("two {what} bind {}; the first in line {line}", written(context, bind));
+            context.error(&path_of(index), message, "give each a port of its own");
+        }
+    }
+}
+
+/// As in the bundle: a variable by its name, since its value here stands for any.
+fn written(context: &Context, bind: &Bind) -> String {
+    let text = bind.text();
+    let variable = context.variables.iter().find(|(name, value)| name.starts_with("listen.") && value.as_str() == text);
+    variable.map_or_else(|| text.to_owned(), |(name, _)| format!("${{node.{name}}}"))
+}
+
 /// What to say of a name that is not known.
 fn unknown<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "define it first".to_owned(),
-        None => format!("known here: {}", known.join(", ")),
+        None => format!("define it, or use one of: {}", known.join(", ")),
     }
 }

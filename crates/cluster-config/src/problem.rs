@@ -105,8 +105,23 @@ pub fn any_error(problems: &[Problem]) -> bool {
     problems.iter().any(Problem::is_error)
 }
 
-/// The one of `known` that `word` was probably meant to be: at most a third of its letters differ.
+/// The one of `known` that `word` was probably meant to be: [`misspelt`], or the two begin alike for the most part.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = fold(word);
+    let known: Vec<(Vec<char>, &str)> = known.into_iter().map(|name| (fold(name), name)).collect();
+    let alike = || {
+        let common = |letters: &[char]| folded.iter().zip(letters).take_while(|(a, b)| a == b).count();
+        let alike = known.iter().map(|(letters, name)| (common(letters), letters.len(), *name)).filter(|(common, length, _)| {
+            let (shorter, longer) = (folded.len().min(*length), folded.len().max(*length));
+            *common >= 4 && common * 4 >= shorter * 3 && common * 2 >= longer
+        });
+        alike.max_by_key(|(common, ..)| *common).map(|(.., name)| name)
+    };
+    misspelt(word, known.iter().map(|(_, name)| *name)).or_else(alike)
+}
+
+/// The one of `known` that differs from `word` in at most a third of its letters.
+pub fn misspelt<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 3);
     let folded = fold(word);
     known
@@ -160,6 +175,7 @@ mod tests {
         assert_eq!(nearest("tunnel-idle", known), Some("tunnel_idle"));
         assert_eq!(nearest("roundrobin", known), Some("round_robin"));
         assert_eq!(nearest("raed", known), Some("read"));
+        assert_eq!(nearest("tunnels", known), Some("tunnel_idle"));
         assert_eq!(nearest("whatever", known), None);
         assert_eq!(nearest("", known), None);
     }

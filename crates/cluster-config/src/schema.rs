@@ -2,7 +2,8 @@
 //! Schema derived from them, and so is `shoal config schema`.
 //!
 //! Extensions in the JSON Schema: `x-no-effect` marks what this version validates and ignores, `x-refused` what it must not ignore, because
-//! its absence would be felt as less security or another route; `x-later` lists values that this version does not have yet.
+//! its absence would be felt as less security or another route; `x-later` lists values that this version does not have yet. All three are told in
+//! the description as well, and as `x-shoal-status`.
 
 pub mod backup;
 pub mod balancer;
@@ -90,5 +91,37 @@ pub enum MatchService {
 
 /// The JSON Schema of `cluster.yaml`, for editors and for the walk.
 pub fn json_schema() -> serde_json::Value {
-    schemars::generate::SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Root>().to_value()
+    let mut schema =
+        schemars::generate::SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Root>().to_value();
+    mark(&mut schema);
+    schema
+}
+
+/// Says for people, too, what this version does not do: editors show descriptions, and `x-shoal-status` is one word to look for.
+fn mark(schema: &mut serde_json::Value) {
+    use serde_json::Value;
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(mark),
+        Value::Object(map) => {
+            let later = map.get("x-later").and_then(Value::as_array).map(|values| {
+                let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+                format!("Not in this version: {}.", values.join(", "))
+            });
+            let status = if map.contains_key("x-no-effect") {
+                Some(("no-effect", "Without effect in this version: it is checked and not acted on.".to_owned()))
+            } else if let Some(why) = map.get("x-refused").and_then(Value::as_str) {
+                Some(("refused", format!("Refused in this version: {why}.")))
+            } else {
+                later.map(|text| ("partly", text))
+            };
+            map.values_mut().for_each(mark);
+            if let Some((status, text)) = status {
+                let before = map.get("description").and_then(Value::as_str).unwrap_or_default();
+                let description = format!("{before} {text}").trim_start().to_owned();
+                map.insert("description".to_owned(), description.into());
+                map.insert("x-shoal-status".to_owned(), status.into());
+            }
+        }
+        _ => {}
+    }
 }

@@ -12,10 +12,18 @@ pub fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
         None => text.parse().ok(),
     };
     address.ok_or_else(|| {
-        Invalid::new(
-            format!("`{text}` is not an address to bind"),
-            "write an IP address and a port, as in 0.0.0.0:3128, [::]:3128 or :3128",
-        )
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let message = format!("`{text}` is not an address to bind");
+        match text.rsplit_once(':') {
+            None if digits(text) => Invalid::new(message, format!("write :{text} for this port at every IPv4 address")),
+            Some((_, port)) if digits(port) && port.parse::<u16>().is_err() => {
+                Invalid::new(format!("`{port}` in `{text}` is not a port"), "write a port from 1 to 65535")
+            }
+            Some((host, port)) if digits(port) && is_host_name(host) => {
+                Invalid::new(message, format!("write the IP address instead of the name `{host}`, as in 127.0.0.1:{port}"))
+            }
+            _ => Invalid::new(message, "write an IP address and a port, as in 0.0.0.0:3128, [::]:3128 or :3128"),
+        }
     })
 }
 
@@ -53,7 +61,7 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
         return Err(Invalid::new(format!("`{text}` is a URL or a path, not a domain"), remedy));
     }
     if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(DomainPattern { name: address.to_string(), subdomains: false });
+        return Ok(DomainPattern { name: address.to_string(), subdomains: false, only_below: false });
     }
     let (name, subdomains) = match text.strip_prefix('.') {
         Some(name) => (name, true),
@@ -61,7 +69,7 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     if is_host_name(name) {
-        Ok(DomainPattern { name: name.to_ascii_lowercase(), subdomains })
+        Ok(DomainPattern { name: name.to_ascii_lowercase(), subdomains, only_below: false })
     } else if !name.is_ascii() {
         Err(Invalid::new(format!("`{text}` is not in the form that DNS uses"), "write the domain in its ASCII form (xn--…)"))
     } else {
@@ -136,7 +144,9 @@ pub fn parse_time(text: &str) -> Result<TimeWindow, Invalid> {
         if word.contains(':') {
             hours = Some(parse_hours(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` is not a span of hours")))?);
         } else {
-            days = Some(parse_days(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` has a letter that is not a day")))?);
+            let what =
+                if word.starts_with(|c: char| c.is_ascii_digit()) { "is not a span of hours" } else { "has a letter that is not a day" };
+            days = Some(parse_days(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` {what}")))?);
         }
     }
     if days.is_none() && hours.is_none() {

@@ -33,12 +33,20 @@ fn split(text: &str) -> Option<(u64, &str)> {
     number.parse().ok().map(|number| (number, unit.trim_start_matches(' ')))
 }
 
+/// `1m30s`, `1.5GiB`.
+fn has_more_numbers(unit: &str) -> bool {
+    unit.bytes().any(|byte| byte.is_ascii_digit())
+}
+
 /// Reads `200ms`, `5s`, `30m`, `1h`, `30d`.
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     let wrong = |what: String| Invalid::new(what, DURATION_REMEDY);
     let Some((number, unit)) = split(text) else {
         return Err(wrong(format!("`{text}` is not a duration")));
     };
+    if has_more_numbers(unit) {
+        return Err(wrong(format!("`{text}` is not one whole number with one unit")));
+    }
     let milliseconds = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -71,6 +79,9 @@ pub fn parse_size(text: &str) -> Result<u64, Invalid> {
     let Some((number, unit)) = split(text) else {
         return Err(wrong(format!("`{text}` is not a size")));
     };
+    if has_more_numbers(unit) {
+        return Err(wrong(format!("`{text}` is not one whole number with one unit")));
+    }
     let shift = match unit {
         "B" => 0,
         "KiB" => 10,

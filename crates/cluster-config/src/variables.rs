@@ -1,6 +1,6 @@
 //! `${node.*}`: what differs from node to node and is known only there.
 
-use crate::problem::{Problem, nearest};
+use crate::problem::{Problem, misspelt};
 use crate::yaml::{Kind, Node, Scalar, Value};
 use std::collections::BTreeMap;
 
@@ -48,8 +48,9 @@ fn expand(text: &str, variables: &Variables, wrong: &mut Vec<(String, String)>) 
 
 fn remedy(name: &str, variables: &Variables) -> String {
     let known: Vec<String> = variables.keys().map(|key| format!("node.{key}")).collect();
-    match nearest(name, known.iter().map(String::as_str)) {
+    match misspelt(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `${{{near}}}`?"),
+        None if known.is_empty() => "no variable is defined here; write the value itself".to_owned(),
         None => format!("defined here: {}", known.join(", ")),
     }
 }

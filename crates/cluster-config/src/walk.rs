@@ -3,6 +3,8 @@
 //!
 //! It knows the part of JSON Schema that schemars writes for [`crate::schema`], and the extensions described there.
 
+pub mod places;
+
 use crate::problem::{Place, Problem, nearest};
 use crate::schema::notation;
 use crate::yaml::{Entry, Kind, Node, Scalar, Value};
@@ -34,7 +36,7 @@ impl<'a> Walk<'a> {
             Value::Map(entries) if types.contains(&"object") => self.map(node, entries, schema, path),
             Value::List(items) if types.contains(&"array") => Some(self.list(node, items, schema, path)).flatten(),
             Value::Scalar(scalar) => self.scalar(node, scalar, schema, &types, path),
-            _ => self.mismatch(node, &types, path),
+            _ => self.mismatch(node, schema, &types, path),
         }
     }
 
@@ -108,10 +110,13 @@ impl<'a> Walk<'a> {
 
     fn unknown_key(&mut self, entry: &Entry, known: Option<&serde_json::Map<String, Json>>, path: &str) {
         let names: Vec<&str> = known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
-        let remedy = match nearest(&entry.key, names.iter().copied()) {
+        let remedy = slip(&entry.key, &names).unwrap_or_else(|| match nearest(&entry.key, names.iter().copied()) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("known here: {}", names.join(", ")),
-        };
+            None => match places::of(self.root, &entry.key, path) {
+                Some(place) => format!("it belongs into {place}: look at the indentation; known here: {}", names.join(", ")),
+                None => format!("known here: {}", names.join(", ")),
+            },
+        });
         let within = if path.is_empty() { "at the top".to_owned() } else { format!("in {path}") };
         self.problems.push(Problem::error(entry.place.clone(), format!("unknown key `{}` {within}", entry.key), remedy));
     }
@@ -146,7 +151,7 @@ impl<'a> Walk<'a> {
 
     fn enumeration(&mut self, node: &Node, later: Option<&Json>, values: &[&str], path: &str) -> Option<Node> {
         let Value::Scalar(scalar) = &node.value else {
-            return self.mismatch(node, &["string"], path);
+            return self.mismatch(node, &Json::Null, &["string"], path);
         };
         if values.contains(&scalar.text.as_str()) {
             return Some(text_node(node, scalar));
@@ -167,9 +172,20 @@ impl<'a> Walk<'a> {
 
     fn scalar(&mut self, node: &Node, scalar: &Scalar, schema: &Json, types: &[&str], path: &str) -> Option<Node> {
         if let Some(format) = schema.get("format").and_then(Json::as_str).filter(|format| format.starts_with("shoal-")) {
+            let wrong_kind = match scalar.kind {
+                Kind::Null | Kind::Bool(_) => true,
+                Kind::Int(_) | Kind::Float(_) => !notation::takes_numbers(format),
+                Kind::Text => false,
+            };
+            if wrong_kind {
+                return self.mismatch(node, schema, types, path);
+            }
             return match notation::check(format, &scalar.text) {
                 Ok(()) => Some(text_node(node, scalar)),
-                Err(invalid) => self.refuse(&node.place, invalid.message, invalid.remedy),
+                Err(invalid) => {
+                    let remedy = several(format, &scalar.text).unwrap_or(invalid.remedy);
+                    self.refuse(&node.place, invalid.message, remedy)
+                }
             };
         }
         let fits = match scalar.kind {
@@ -180,7 +196,7 @@ impl<'a> Walk<'a> {
             Kind::Null => false,
         };
         if !fits {
-            return self.mismatch(node, types, path);
+            return self.mismatch(node, schema, types, path);
         }
         if let Kind::Int(value) = scalar.kind
             && !self.in_range(node, value, schema, path)
@@ -213,17 +229,9 @@ impl<'a> Walk<'a> {
         false
     }
 
-    fn mismatch(&mut self, node: &Node, types: &[&str], path: &str) -> Option<Node> {
+    fn mismatch(&mut self, node: &Node, schema: &Json, types: &[&str], path: &str) -> Option<Node> {
         let expected = types.iter().find(|kind| **kind != "null").copied().unwrap_or("string");
-        let (expected, remedy) = match expected {
-            "object" => ("a map", "write `key: value` lines under it"),
-            "array" => ("a list", "write it in brackets, as in [a, b], or as lines that begin with `- `"),
-            "boolean" => ("true or false", "write true or false, without quotes"),
-            "integer" => ("a whole number", "write a whole number without a unit"),
-            "number" => ("a number", "write a number without a unit"),
-            _ => ("text", "put it in quotes"),
-        };
-        let remedy = if remedy == "put it in quotes" && !matches!(node.value, Value::Scalar(_)) { "write a single value" } else { remedy };
+        let (expected, remedy) = expectation(expected, node, schema);
         let found = match &node.value {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
@@ -235,13 +243,79 @@ impl<'a> Walk<'a> {
             },
         };
         let subject = if path.is_empty() { "the file" } else { path };
-        self.refuse(&node.place, format!("{subject} must be {expected}, not {found}"), remedy.to_owned())
+        self.refuse(&node.place, format!("{subject} must be {expected}, not {found}"), remedy)
     }
 
     fn refuse(&mut self, place: &Place, message: String, remedy: String) -> Option<Node> {
         self.problems.push(Problem::error(place.clone(), message, remedy));
         None
     }
+}
+
+/// What a type is called, and how the value is written as one.
+fn expectation(expected: &str, node: &Node, schema: &Json) -> (&'static str, String) {
+    let scalar = if let Value::Scalar(scalar) = &node.value { Some(scalar) } else { None };
+    let text = scalar.map(|scalar| scalar.text.as_str()).unwrap_or_default();
+    match expected {
+        "object" => {
+            let keys: Vec<&str> =
+                schema.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+            let known = if keys.is_empty() { String::new() } else { format!("; known here: {}", keys.join(", ")) };
+            ("a map", format!("write {{key: value}}, or `key: value` lines under it{known}"))
+        }
+        "array" => {
+            let remedy = match &node.value {
+                Value::Scalar(scalar) if scalar.kind != Kind::Null => format!("write [{}]", shorten(text)),
+                Value::Map(_) => "put brackets around it, as in [{…}], or begin it with `- `".to_owned(),
+                _ => "write it in brackets, as in [a, b], or as lines that begin with `- `".to_owned(),
+            };
+            ("a list", remedy)
+        }
+        "boolean" => {
+            let meant = match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" | "1" => "write true",
+                "no" | "off" | "n" | "0" => "write false",
+                _ => "write true or false, without quotes",
+            };
+            ("true or false", meant.to_owned())
+        }
+        "integer" | "number" => {
+            let whole = if expected == "integer" { "a whole number" } else { "a number" };
+            let meant: Option<f64> = text.parse().ok().filter(|number: &f64| number.fract() == 0.0 && number.abs() < 1e15);
+            (
+                whole,
+                meant.map_or_else(
+                    || format!("write {whole} without a unit"),
+                    |number| format!("write {number:.0}, without quotes or fraction"),
+                ),
+            )
+        }
+        _ if scalar.is_none() => ("text", "write a single value".to_owned()),
+        _ if scalar.is_some_and(|scalar| scalar.kind == Kind::Null) => ("text", "write a value, or remove it".to_owned()),
+        _ => ("text", format!("put it in quotes, as in \"{}\"", shorten(text))),
+    }
+}
+
+/// What a key is that lacks a blank or a colon.
+fn slip(key: &str, known: &[&str]) -> Option<String> {
+    let is = |name: &str| known.contains(&name);
+    if let Some((name, value)) = key.split_once(':').filter(|(name, _)| is(name)) {
+        return Some(format!("write a blank behind the colon: `{name}: {value}`"));
+    }
+    if let Some((name, _)) = key.split_once(' ').filter(|(name, _)| is(name)) {
+        return Some(format!("write a colon behind `{name}`"));
+    }
+    key.strip_prefix('-').filter(|name| !name.starts_with('-')).map(|name| format!("write a blank behind the dash: `- {name}`"))
+}
+
+/// Notations of which people write several in one text.
+const OFTEN_SEVERAL: [&str; 6] = ["shoal-network", "shoal-domain", "shoal-ports", "shoal-status", "shoal-method", "shoal-egress-to"];
+
+/// How several values in one text are written.
+fn several(format: &str, text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split([',', ' ', ';']).filter(|part| !part.is_empty()).collect();
+    let good = parts.len() > 1 && OFTEN_SEVERAL.contains(&format) && parts.iter().all(|part| notation::check(format, part).is_ok());
+    good.then(|| format!("for several, write a list: [{}]", parts.join(", ")))
 }
 
 fn text_node(node: &Node, scalar: &Scalar) -> Node {

@@ -3,8 +3,10 @@
 //! serde-saphyr's deserialiser stops at the first thing it cannot place; its parser's events let us see the whole document, so that every
 //! problem is reported at once. Aliases are copied in with a limit on the whole; merge keys (`<<`) are not a part of YAML 1.2 and are refused.
 
+mod syntax;
+
 use crate::problem::{Place, Problem};
-use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle};
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use std::collections::HashMap;
 
 /// More would be an attack or an accident, not a cluster.
@@ -180,7 +182,7 @@ pub fn parse(file: &str, content: &[u8]) -> (Option<Node>, Vec<Problem>) {
             return (None, vec![Problem::error(place, "not UTF-8 text", "save the file as UTF-8")]);
         }
     };
-    let mut builder = Builder { file, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
+    let mut builder = Builder { file, text, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
     let tree = match builder.document() {
         Ok(tree) => tree,
         Err(problem) => {
@@ -197,6 +199,7 @@ fn number(value: usize) -> u32 {
 
 struct Builder<'a> {
     file: &'a str,
+    text: &'a str,
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -219,14 +222,7 @@ impl<'a> Builder<'a> {
                     let place = self.place(&span.start);
                     return Ok(Some((event, place)));
                 }
-                Some(Err(error)) => {
-                    let place = self.place(error.marker());
-                    return Err(Box::new(Problem::error(
-                        place,
-                        format!("not YAML: {}", error.info()),
-                        "look at indentation, quotes and brackets here and just before",
-                    )));
-                }
+                Some(Err(error)) => return Err(Box::new(syntax::problem(self.file, self.text, &error))),
             }
         }
     }
@@ -257,10 +253,17 @@ impl<'a> Builder<'a> {
         }
         let (anchor, value) = match event {
             Event::Alias(id) => return self.alias(id, place),
-            Event::Scalar(text, style, anchor, tag) => {
-                self.tag(tag.is_some(), &place);
-                (anchor, Value::Scalar(Scalar::new(text.into_owned(), style == ScalarStyle::Plain)))
-            }
+            Event::Scalar(text, style, anchor, tag) => match tag {
+                // `!name`, as a rule negates an ACL.
+                Some(tag) if text.is_empty() && style == ScalarStyle::Plain => {
+                    let name = self.tagged(&tag, &place);
+                    (anchor, Value::Scalar(Scalar { text: name, kind: Kind::Text }))
+                }
+                tag => {
+                    self.tag(tag.is_some(), &place);
+                    (anchor, Value::Scalar(Scalar::new(text.into_owned(), style == ScalarStyle::Plain)))
+                }
+            },
             Event::SequenceStart(_, anchor, tag) => {
                 self.tag(tag.is_some(), &place);
                 (anchor, Value::List(self.list(depth)?))
@@ -333,6 +336,15 @@ impl<'a> Builder<'a> {
             return Err(Box::new(Problem::error(place.clone(), format!("more than {MOST_NODES} values"), remedy)));
         }
         Ok(())
+    }
+
+    /// Reports a value that begins with `!`, and answers what it was meant to be.
+    fn tagged(&mut self, tag: &Tag, place: &Place) -> String {
+        let name = format!("{}{}", tag.handle(), tag.suffix());
+        let column = place.column.saturating_sub(number(name.chars().count())).max(1);
+        let message = format!("`{name}` begins with `!`, which YAML takes for a tag");
+        self.problems.push(Problem::error(Place { column, ..place.clone() }, message, format!("put it in quotes: \"{name}\"")));
+        name
     }
 
     fn tag(&mut self, tagged: bool, place: &Place) {

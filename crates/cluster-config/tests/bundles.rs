@@ -64,10 +64,15 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy: {cache: [}\n",
         &[
-            "cluster.yaml:2:16: error: not YAML: mismatched bracket '[' closed by '}'; look at indentation, quotes and brackets here and just before",
+            "cluster.yaml:2:16: error: not YAML: the `[` that is opened here is closed by `}`; close each bracket by its own, and the inner ones first",
         ],
     ),
-    ("- 1\n", &["cluster.yaml:1:1: error: the file must be a map, not a list; write `key: value` lines under it"]),
+    (
+        "- 1\n",
+        &[
+            "cluster.yaml:1:1: error: the file must be a map, not a list; write {key: value}, or `key: value` lines under it; known here: alerts, backup, balancer, checks, dns, overrides, proxy, version",
+        ],
+    ),
     ("proxy: {}\n", &["cluster.yaml:1:1: error: `version` is missing in the file; write version: 1"]),
     ("version: 2\n", &["cluster.yaml:1:10: error: version cannot be 2; write 1"]),
     ("version: 1\nversion: 1\n", &["cluster.yaml:2:1: error: `version` is there twice; first in line 1; keep one of them"]),
@@ -78,7 +83,7 @@ const BAD: &[(&str, &[&str])] = &[
         &[
             "cluster.yaml:3:11: error: unknown key `memroy` in proxy.cache; did you mean `memory`?",
             "cluster.yaml:3:42: error: `MB` in `50MB` is not a unit here; write 50MiB",
-            "cluster.yaml:3:70: error: proxy.cache.collapsed_forwarding must be true or false, not the text `yes`; write true or false, without quotes",
+            "cluster.yaml:3:70: error: proxy.cache.collapsed_forwarding must be true or false, not the text `yes`; write true",
             "cluster.yaml:4:23: error: the duration `5` has no unit; write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
             "cluster.yaml:4:32: error: `x` in `5x` is not a unit of time; write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
             "cluster.yaml:4:49: error: proxy.timeouts.tunnel_idle must be text, not a list; write a single value",
@@ -101,7 +106,7 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:12:23: error: `(ads` is not a regular expression: unclosed group; use the syntax of Rust's regex crate (no look-around, no back-references); in YAML, single quotes keep backslashes",
             "cluster.yaml:13:20: error: methods are upper case, `get` would never match; write GET",
             "cluster.yaml:14:22: error: unknown ACL `nett`; did you mean `net`?",
-            "cluster.yaml:14:50: error: there is no file pages/nope.html; add the file pages/nope.html",
+            "cluster.yaml:14:50: error: there is no file pages/nope.html; add the file pages/nope.html, or use one of: blocked",
             "cluster.yaml:14:57: error: a rule that both allows and denies; make two rules of it; the first that matches counts",
             "cluster.yaml:14:86: error: a rule without `allow` or `deny`; write {allow: [names]} or {deny: [names]}",
             "cluster.yaml:14:111: error: a rule without ACLs; name at least one; `all` matches every request",
@@ -127,7 +132,7 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:4:59: error: unknown backend `nodez`; did you mean `nodes`?",
             "cluster.yaml:5:14: error: frontend `a` is there twice; first in line 4; give each its own name",
             "cluster.yaml:5:54: error: `tcp` is not in this version; use http",
-            "cluster.yaml:6:23: error: address `0.0.0.0:8080` is there twice; first in line 5; give each its own name",
+            "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a port of its own",
             "cluster.yaml:8:30: error: `leastconn` is not in this version; use round_robin",
             "cluster.yaml:8:50: error: a backend without servers; write {service: proxy-node}, or static: [{name: …, address: …}]",
             "cluster.yaml:9:14: error: backend `nodes` is there twice; first in line 8; give each its own name",
@@ -279,12 +284,16 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     assert_eq!(document.visible_hostname, "proxy-node-1");
     assert_eq!(document.listen[0].bind.to_string(), "192.0.2.1:3128");
     assert_eq!(document.cache.memory, 256 << 20);
-    assert_eq!(document.access.rules[0].to_string(), "deny: [connect, \"!ssl_ports\"]");
-    assert_eq!(document.access.rules[1].verdict, Verdict::Deny);
+    assert_eq!(document.access.rules[0].to_string(), "deny: [\"!safe_ports\"]");
+    assert_eq!(document.access.rules[1].to_string(), "deny: [connect, \"!ssl_ports\"]");
+    assert_eq!(document.access.rules[2].verdict, Verdict::Deny);
     assert!(
         matches!(&document.access.acls["blocked"], Acl::DstdomainList(file) if file.path == "lists/blocked_sites.txt" && file.size > 0)
     );
-    assert!(!document.access.acls.contains_key("office_hours"), "unused ACLs are left out");
+    let with_another =
+        String::from_utf8(example_bundle()["cluster.yaml"].clone()).unwrap().replace("acls: {", "acls: {office_hours: {time: D}, ");
+    let with_another = render(&Bundle::from_files(&files(&with_another)).0.unwrap(), Service::ProxyNode, &variables).unwrap();
+    assert_eq!(first, with_another, "unused ACLs are left out");
     let paths: Vec<&str> = first.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["lists/blocked_sites.txt", "pages/blocked.html"]);
 
@@ -360,6 +369,29 @@ fn the_schema_describes_every_section() {
         assert!(schema["properties"][key].is_object(), "{key}");
     }
     assert_eq!(schema["$defs"]["Cache"]["properties"]["memory"]["default"], "256MiB");
+    // What is not acted on is said where editors show it, by one word and in a sentence.
+    let text = schema.to_string();
+    for mark in ["x-no-effect", "x-refused", "x-later"] {
+        fn marked<'s>(schema: &'s serde_json::Value, mark: &str, found: &mut Vec<&'s serde_json::Value>) {
+            match schema {
+                serde_json::Value::Object(map) => {
+                    if map.contains_key(mark) {
+                        found.push(schema);
+                    }
+                    map.values().for_each(|inner| marked(inner, mark, found));
+                }
+                serde_json::Value::Array(items) => items.iter().for_each(|inner| marked(inner, mark, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        marked(&schema, mark, &mut found);
+        assert_eq!(found.is_empty(), !text.contains(mark));
+        for key in found {
+            assert!(key["x-shoal-status"].is_string(), "{key}");
+            assert!(key["description"].as_str().is_some_and(|text| text.contains("in this version")), "{key}");
+        }
+    }
     assert_eq!(schema["additionalProperties"], false);
 }
 

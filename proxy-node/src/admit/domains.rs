@@ -43,7 +43,11 @@ impl Domains {
         if (self.entries + 1) * 4 > self.table.len() * 3 {
             self.grow();
         }
-        let flags = if pattern.subdomains { EXACT | UNDER } else { EXACT };
+        let flags = match (pattern.only_below, pattern.subdomains) {
+            (true, _) => UNDER,
+            (false, true) => EXACT | UNDER,
+            (false, false) => EXACT,
+        };
         match self.find(name) {
             Ok(at) => {
                 if let Some(old) = self.names.get_mut(at) {
@@ -138,7 +142,7 @@ mod tests {
 
     fn pattern(text: &str) -> DomainPattern {
         let subdomains = text.starts_with('.');
-        DomainPattern { name: text.trim_start_matches('.').to_owned(), subdomains }
+        DomainPattern { name: text.trim_start_matches('.').to_owned(), subdomains, only_below: false }
     }
 
     fn set(patterns: &[&str]) -> Domains {

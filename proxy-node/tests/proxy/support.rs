@@ -89,7 +89,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             upstream_idle: long,
             tunnel_idle: long,
         },
-        access_log: AccessLog { format: AccessLogFormat::Squid },
+        access_log: AccessLog { format: AccessLogFormat::Squid, rotate: Default::default() },
     }
 }
 

@@ -74,7 +74,27 @@ fn acl(context: &mut Context, path: &str, name: &str, written: schema::Acl) -> O
     if empty {
         context.warning(path, "an ACL without values never matches", "give it a value, or remove it");
     }
+    everything(context, path, &written);
     kind(context, path, written)
+}
+
+/// Texts unlike each other: what matches them all matches whatever comes.
+const UNLIKE: [&str; 9] = ["!", "~", "q", "Z", "7", "/", "http://q.example/7?x=y", "https://b.test:8443/", "w.example:443"];
+
+/// Warns of patterns that match every request.
+fn everything(context: &mut Context, path: &str, written: &schema::Acl) {
+    let Some(patterns) = &written.url_regex else { return };
+    let (patterns, single) = match patterns {
+        schema::OneOrMany::One(pattern) => (std::slice::from_ref(pattern), true),
+        schema::OneOrMany::Many(patterns) => (patterns.as_slice(), false),
+    };
+    for (index, pattern) in patterns.iter().enumerate() {
+        if regex::Regex::new(&pattern.value).is_ok_and(|regex| UNLIKE.iter().all(|text| regex.is_match(text))) {
+            let path = if single { format!("{path}/url_regex") } else { format!("{path}/url_regex/{index}") };
+            let remedy = "remove the part that matches nothing in particular, such as what is empty beside `|`; `all` says that every request is meant";
+            context.warning(&path, format!("`{}` matches every request", pattern.text()), remedy);
+        }
+    }
 }
 
 fn kind(context: &mut Context, path: &str, written: schema::Acl) -> Option<Acl> {

@@ -1,6 +1,6 @@
 //! Section `balancer` into the document of a balancer.
 
-use super::{Context, heads, unknown};
+use super::{Context, distinct_addresses, heads, unknown};
 use crate::document::{BalancerDocument, balancer as document, heads::Replies};
 use crate::schema::balancer as schema;
 
@@ -11,8 +11,8 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
         format!("frontends/{index}/name")
     });
     context.unique("backend", section.backends.iter().map(|backend| backend.name.value.as_str()), |index| format!("backends/{index}/name"));
-    let binds: Vec<String> = section.frontends.iter().map(|frontend| frontend.bind.value.to_string()).collect();
-    context.unique("address", binds.iter().map(String::as_str), |index| format!("frontends/{index}/bind"));
+    let binds: Vec<_> = section.frontends.iter().map(|frontend| frontend.bind.clone()).collect();
+    distinct_addresses(context, "frontends", &binds, |index| format!("frontends/{index}/bind"));
     references(context, &section);
     let backends: Vec<document::Backend> = section
         .backends

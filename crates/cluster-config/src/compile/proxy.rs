@@ -1,8 +1,15 @@
 //! Section `proxy` into the document of a proxy-node.
 
-use super::{Context, access, heads};
+use super::{Context, access, distinct_addresses, heads};
 use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{notation::Bind, proxy as schema};
+
+/// Fewer bytes than that are a moment's.
+const LEAST_LOG: u64 = 64 << 10;
+/// A cache in memory that is larger is a slip.
+const MOST_MEMORY: u64 = 16 << 40;
+/// Larger ones are worth a second look.
+const MUCH_MEMORY: u64 = 256 << 30;
 
 /// The document, unless something is wrong.
 pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
@@ -14,6 +21,10 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let access = access::compile(context, section.access);
     let request_header_max_size = heads::size(context, section.request_header_max_size, "request_header_max_size");
     let reply_header_max_size = heads::size(context, section.reply_header_max_size, "reply_header_max_size");
+    timeouts(context, &section.timeouts);
+    if section.access_log.rotate.size.value < LEAST_LOG {
+        context.error("access_log/rotate/size", "the access log would be moved aside all the time", "write at least 64KiB");
+    }
     Some(ProxyDocument {
         listen,
         visible_hostname: section.visible_hostname.or_else(|| context.variables.get("name").cloned()).unwrap_or_default(),
@@ -28,6 +39,23 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
         timeouts: section.timeouts.into(),
         access_log: section.access_log.into(),
     })
+}
+
+/// Every deadline is one; none of them is off at zero.
+fn timeouts(context: &mut Context, written: &schema::Timeouts) {
+    let all = [
+        ("connect", &written.connect),
+        ("dns", &written.dns),
+        ("read", &written.read),
+        ("write", &written.write),
+        ("request_head", &written.request_head),
+        ("request_body", &written.request_body),
+        ("client_idle", &written.client_idle),
+        ("tunnel_idle", &written.tunnel_idle),
+    ];
+    for (name, _) in all.into_iter().filter(|(_, time)| time.value.is_zero()) {
+        context.error(&format!("timeouts/{name}"), "a time of zero leaves no time at all", "write a longer one");
+    }
 }
 
 fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option<Vec<document::Listen>> {
@@ -46,8 +74,8 @@ fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option
             "write at least one `{bind: …}`, or remove the key for the default",
         );
     }
-    let binds: Vec<String> = doors.iter().map(|door| door.bind.value.to_string()).collect();
-    context.unique("address", binds.iter().map(String::as_str), |index| format!("listen/{index}/bind"));
+    let binds: Vec<_> = doors.iter().map(|door| door.bind.clone()).collect();
+    distinct_addresses(context, "listeners", &binds, |index| format!("listen/{index}/bind"));
     let door = |door: schema::Listen| document::Listen {
         bind: door.bind.value,
         health_path: door.health_path.map(|path| path.value),
@@ -104,6 +132,13 @@ fn direct(context: &mut Context, written: schema::Direct, without_parents: bool)
 
 fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
     let (memory, largest) = (written.memory.value, written.max_object_size.value);
+    if memory > MOST_MEMORY {
+        let message = format!("a cache of {} is more than any machine's memory", written.memory.text());
+        context.error("cache/memory", message, "write at most 16TiB, and less than the smallest node has");
+    } else if memory > MUCH_MEMORY {
+        let message = format!("a cache of {} has to fit into the memory of every node", written.memory.text());
+        context.warning("cache/memory", message, "make sure that the nodes have it; an override gives one node less");
+    }
     if memory != 0 && largest > memory {
         let remedy = "make max_object_size smaller, or memory larger";
         context.warning("cache/max_object_size", "max_object_size is larger than the whole cache: such objects are never kept", remedy);

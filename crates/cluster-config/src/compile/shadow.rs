@@ -83,5 +83,5 @@ fn within(narrow: &Acl, wide: &Acl) -> bool {
 }
 
 fn domain_within(narrow: &DomainPattern, wide: &DomainPattern) -> bool {
-    narrow == wide || (wide.subdomains && wide.matches(&narrow.name))
+    narrow == wide || (wide.subdomains && !wide.only_below && wide.matches(&narrow.name))
 }

@@ -44,20 +44,23 @@ pub enum Acl {
     UrlRegex(Vec<UrlPattern>),
 }
 
-/// `example.com` (only this host) or `.example.com` (the domain and everything under it).
+/// `example.com` (only this host), `.example.com` (the domain and everything under it), or, from a list, only what is under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DomainPattern {
     /// Lower case, no dot at either end. May be an IP address.
     pub name: String,
     /// Whether everything under it matches too.
     pub subdomains: bool,
+    /// Whether, of those, the name itself does not match: the wildcards of DNS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_below: bool,
 }
 
 impl DomainPattern {
     /// Whether a host matches: lower case, without a trailing dot.
     pub fn matches(&self, host: &str) -> bool {
         if host == self.name {
-            return true;
+            return !self.only_below;
         }
         self.subdomains && host.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.ends_with('.'))
     }
@@ -65,7 +68,12 @@ impl DomainPattern {
 
 impl fmt::Display for DomainPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.subdomains { "." } else { "" }, self.name)
+        let before = match (self.only_below, self.subdomains) {
+            (true, _) => "*.",
+            (false, true) => ".",
+            (false, false) => "",
+        };
+        write!(f, "{before}{}", self.name)
     }
 }
 

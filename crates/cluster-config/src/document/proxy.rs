@@ -172,6 +172,24 @@ pub struct Timeouts {
 pub struct AccessLog {
     /// Form of a line.
     pub format: AccessLogFormat,
+    /// When the file is moved aside.
+    #[serde(default)]
+    pub rotate: Rotate,
+}
+
+/// When the file of the access log is moved aside, and how many of those moved aside are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotate {
+    /// At so many bytes.
+    pub size: u64,
+    /// So many, beside the one that is written.
+    pub keep: u32,
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self { size: 256 << 20, keep: 4 }
+    }
 }
 
 /// Form of an access log line.

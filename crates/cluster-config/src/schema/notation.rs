@@ -27,14 +27,17 @@ macro_rules! notations {
                     let parse: fn(&str) -> Result<$value, Invalid> = $parse;
                     Ok(Self { value: parse(text)?, text: text.to_owned() })
                 }
+
+                /// As it is written.
+                pub fn text(&self) -> &str {
+                    &self.text
+                }
             }
 
             impl<'de> Deserialize<'de> for $name {
                 fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                    let text = match serde_json::Value::deserialize(deserializer)? {
-                        serde_json::Value::String(text) => text,
-                        other => other.to_string(),
-                    };
+                    // The walk over a bundle has made text of what may be written otherwise; a list or a map is never one value.
+                    let text = String::deserialize(deserializer)?;
                     Self::parse(&text).map_err(D::Error::custom)
                 }
             }
@@ -71,6 +74,13 @@ macro_rules! notations {
 
 /// Notations that may be written as a bare number too.
 const INTEGERS_TOO: [&str; 2] = ["shoal-ports", "shoal-status"];
+/// Notations in which a bare number would be read as text that nobody meant. The others say themselves what a number lacks.
+const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
+
+/// Whether a number without quotes may stand for the text in the notation of a `format`.
+pub fn takes_numbers(format: &str) -> bool {
+    !NEVER_NUMBERS.contains(&format)
+}
 
 notations! {
     /// `200ms`, `5s`, `1h`, `30d`.
@@ -118,6 +128,9 @@ notations! {
 }
 
 fn parse_regex(text: &str) -> Result<String, Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::new("an empty regular expression matches everything", "write one that is meant, or remove it"));
+    }
     match regex::Regex::new(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(regex::Error::CompiledTooBig(limit)) => {
@@ -146,7 +159,11 @@ fn parse_name(text: &str) -> Result<String, Invalid> {
     if good {
         Ok(text.to_owned())
     } else {
-        Err(Invalid::new(format!("`{text}` is not a name"), "use 1 to 64 letters, digits, `_`, `-` or `.`"))
+        let remedy = match text.rsplit_once('/') {
+            Some((_, last)) if parse_name(last).is_ok() => "write the name alone, without folders and without an ending",
+            _ => "use 1 to 64 letters, digits, `_`, `-` or `.`",
+        };
+        Err(Invalid::new(format!("`{text}` is not a name"), remedy))
     }
 }
 

@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::notation::{Address, Bind, Domain, Duration, EgressTo, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
 use crate::document;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error};
 use std::collections::BTreeMap;
 
 /// What every proxy-node does.
@@ -197,14 +197,26 @@ pub struct Acl {
     pub url_regex: Option<OneOrMany<Regex>>,
 }
 
-/// A value, or a list of them.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+/// A value, or a list of them. Whether it is a list decides what it is read as, not what can be made of it.
+#[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One.
     One(T),
     /// Some.
     Many(Vec<T>),
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = serde_json::Value::deserialize(deserializer)?;
+        match written {
+            serde_json::Value::Array(values) => {
+                values.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().map(Self::Many).map_err(D::Error::custom)
+            }
+            value => serde_json::from_value(value).map(Self::One).map_err(D::Error::custom),
+        }
+    }
 }
 
 impl<T> OneOrMany<T> {
@@ -304,6 +316,26 @@ pub struct AccessLog {
     /// Form of a line.
     #[schemars(extend("x-later" = ["common", "combined", "json"]))]
     pub format: AccessLogFormat,
+    /// When the file is moved aside to `access.log.1`. A file that logrotate or others move away is opened anew, too.
+    pub rotate: Rotate,
+}
+
+/// When the access log's file is moved aside.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rotate {
+    /// When it is this large.
+    pub size: Size,
+    /// So many are kept beside it; the oldest goes.
+    #[schemars(range(min = 0, max = 100))]
+    pub keep: u32,
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        let document::proxy::Rotate { keep, .. } = document::proxy::Rotate::default();
+        Self { size: size("256MiB"), keep }
+    }
 }
 
 /// Form of an access log line.
@@ -427,6 +459,6 @@ impl From<AccessLog> for document::proxy::AccessLog {
             AccessLogFormat::Squid => document::proxy::AccessLogFormat::Squid,
             AccessLogFormat::Off => document::proxy::AccessLogFormat::Off,
         };
-        Self { format }
+        Self { format, rotate: document::proxy::Rotate { size: written.rotate.size.value, keep: written.rotate.keep } }
     }
 }
