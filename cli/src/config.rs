@@ -1,9 +1,11 @@
 //! `shoal config`: the bundle that describes the cluster, its revisions and their rollout.
 //!
-//! Reading order: [`bundle`] (a directory becomes a bundle, problems become lines), [`apply`], [`rollout`], [`revisions`].
+//! Reading order: [`bundle`] (a directory becomes a bundle, problems become lines), [`apply`], [`rollout`], [`revisions`], [`diff`], [`export`].
 
 pub mod apply;
 pub mod bundle;
+mod diff;
+mod export;
 mod retry;
 mod revisions;
 mod rollout;
@@ -24,8 +26,11 @@ use crate::{
 #[command(after_help = "Examples:
   shoal config validate my-bundle                          needs no cluster
   shoal config apply my-bundle -m 'block the new tracker'  validate, commit, roll out, wait for every node
-  shoal config history
+  shoal config apply my-bundle --dry-run                   what would change; changes nothing
+  shoal config history                                     what became of each revision
   shoal config show released --file cluster.yaml > cluster.yaml
+  shoal config export my-bundle                            what is released, as a directory to edit
+  shoal config diff my-bundle                              a directory against what is released
   shoal config diff released newest
   shoal config rollback 3                                  the content of revision 3 again, as a new revision
   shoal config rollout pause
@@ -33,7 +38,7 @@ use crate::{
   shoal config drift                                       who does not run what it should, and why
   shoal config schema > cluster.schema.json                for editors
 
-Revisions are named by id, a unique beginning of it, number, `newest` or `released`.")]
+Revisions are named by id, a unique beginning of it, number, `newest` or `released`; `diff` takes a directory for either side.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -57,7 +62,15 @@ enum Action {
         #[command(flatten)]
         how: Applying,
     },
-    /// List revisions, newest first
+    /// Write the files of a revision into a directory
+    Export {
+        /// Where to; must be empty or not exist
+        directory: PathBuf,
+        /// Which one
+        #[arg(long, default_value = "released")]
+        revision: String,
+    },
+    /// List revisions and what became of each, newest first
     History {
         /// At most this many
         #[arg(long, default_value_t = 20, value_name = "N")]
@@ -76,13 +89,12 @@ enum Action {
         #[command(flatten)]
         format: Format,
     },
-    /// Show what differs between two revisions
+    /// Show what differs between two revisions, or a revision and a directory
     Diff {
-        /// The revision to compare with
+        /// The revision to compare with, or a directory, which alone is compared with what is released
         from: String,
-        /// The revision whose changes are shown
-        #[arg(default_value = "newest")]
-        to: String,
+        /// The revision or directory whose changes are shown [default: newest]
+        to: Option<String>,
         #[command(flatten)]
         format: Format,
     },
@@ -134,6 +146,9 @@ pub struct Applying {
     /// Make a revision and roll it out although nothing differs from the newest
     #[arg(long)]
     again: bool,
+    /// Show what would change, and change nothing
+    #[arg(long, conflicts_with = "again")]
+    dry_run: bool,
     #[command(flatten)]
     patience: Patience,
 }
@@ -153,13 +168,14 @@ pub async fn run(options: Options) -> Result<()> {
         Action::Schema => output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?),
         Action::Apply { directory, how } => {
             let files = bundle::checked(&directory)?;
-            apply::apply(&open()?, files, how).await
+            if how.dry_run { diff::dry_run(&open()?, &files).await } else { apply::apply(&open()?, files, how).await }
         }
         Action::Rollback { revision, words, patience } => apply::rollback(&open()?, revision, words, patience).await,
         Action::History { limit, format } => revisions::history(&open()?, limit, format).await,
         Action::Show { revision, file: None, format } => revisions::show(&open()?, revision, format).await,
         Action::Show { revision, file: Some(path), .. } => revisions::print_file(&open()?, revision, &path).await,
-        Action::Diff { from, to, format } => revisions::diff(&open()?, from, to, format).await,
+        Action::Diff { from, to, format } => diff::diff(&open()?, from, to, format).await,
+        Action::Export { directory, revision } => export::export(&open()?, revision, &directory).await,
         Action::Drift { format } => revisions::drift(&open()?, format).await,
         Action::Retry(retry) => retry::run(&open()?, retry).await,
         Action::Rollout(rollout) => rollout::run(&open()?, rollout).await,

@@ -5,7 +5,7 @@
 //! request of a client ever waits for it: nodes keep on disk what they were given.
 //!
 //! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] → [`diff`] → [`rollout`] (who gets what when,
-//! pure) → [`publish`] (the task that acts on it). [`first`] is the very first revision, [`history`] what
+//! pure) → [`publish`] (the task that acts on it) → [`outcome`] (what became of it). [`first`] is the very first revision, [`history`] what
 //! a backup takes and a restore puts back; [`metrics`] what is counted.
 
 pub mod api;
@@ -13,6 +13,7 @@ pub mod diff;
 pub mod first;
 pub mod history;
 pub mod metrics;
+pub mod outcome;
 pub mod publish;
 pub mod revision;
 pub mod rollout;

@@ -1,6 +1,7 @@
 //! Revisions, the released pointer and rollouts in one SQLite file: WAL, and every transaction is on the disk before it is acknowledged.
 
 mod commit;
+mod outcomes;
 pub mod record;
 mod replace;
 

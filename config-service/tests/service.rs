@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use proto::config::config_service_client::ConfigServiceClient;
 use proto::config::config_service_server::ConfigServiceServer;
 use proto::config::subscribe_request::Message;
-use proto::config::{self as pb, NodeRolloutState, RolloutState, commit_request::Part};
+use proto::config::{self as pb, NodeRolloutState, RevisionOutcome as Outcome, RolloutState, commit_request::Part};
 use proto::state::state_transfer_client::StateTransferClient;
 use proto::state::state_transfer_server::StateTransferServer;
 use proto::state::{self as state, export_response, import_request};
@@ -273,7 +273,8 @@ async fn revisions_are_kept_compared_and_found() {
     assert_eq!(service.released().await, Ok(second.id.clone()));
     let all = service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions;
     assert_eq!(all.iter().map(|revision| revision.released).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(pb::Revision { released: false, ..all[1].clone() }, second);
+    assert_eq!(all.iter().map(pb::Revision::outcome).collect::<Vec<_>>(), [Outcome::Committed, Outcome::Released, Outcome::Committed]);
+    assert_eq!(pb::Revision { released: false, outcome: Outcome::Unspecified.into(), ..all[1].clone() }, second);
     assert_eq!(service.ended().await.state(), RolloutState::Done);
     service.stop().await;
 }
@@ -332,14 +333,36 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
         node.runs(&first.id).await;
     }
     assert_eq!(service.released().await, Ok(first.id.clone()));
+    let told = outcomes(&mut service).await;
+    assert_eq!(told, [(Outcome::Rejected, "rejected by p2: no such interface".to_owned()), (Outcome::Released, String::new())]);
 
     // Once it does not refuse any more, the same revision goes through; a node that joins gets it at once.
     nodes[1].answer.send_replace(Answer::Acknowledge);
     assert_eq!(service.roll_out(&second.id).await.state(), RolloutState::Done);
     let mut late = FakeNode::connect(&service.client, "proxy-node", "p4", &[]).await;
     late.runs(&second.id).await;
-    assert_eq!(service.released().await, Ok(second.id));
+    assert_eq!(service.released().await, Ok(second.id.clone()));
+
+    // What takes the place of a revision is a later one, or an earlier one again.
+    let third = service.commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less memory").await.unwrap();
+    assert_eq!(service.roll_out(&third.id).await.state(), RolloutState::Done);
+    let request = pb::RollbackRequest { revision: "1".into(), author: String::new(), message: "as it was".into() };
+    let fourth = service.client.rollback(request).await.unwrap().into_inner().revision.unwrap();
+    assert_eq!(service.roll_out(&fourth.id).await.state(), RolloutState::Done);
+    let told = outcomes(&mut service).await;
+    let expected = [
+        (Outcome::Released, ""),
+        (Outcome::RolledBack, "rolled back by revision 4"),
+        (Outcome::Superseded, "revision 3 took its place"),
+        (Outcome::Superseded, "revision 2 took its place"),
+    ];
+    assert_eq!(told, expected.map(|(outcome, reason)| (outcome, reason.to_owned())));
     service.stop().await;
+}
+
+/// What became of every revision, newest first.
+async fn outcomes(service: &mut Running) -> Vec<(Outcome, String)> {
+    history(service).await.into_iter().map(|revision| (revision.outcome(), revision.outcome_reason)).collect()
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ const SERVICE: &str = "the config-service";
 /// # Errors
 /// The config-service or a node refuses, or the nodes take too long.
 pub async fn apply(cluster: &Cluster, files: Files, how: Applying) -> Result<()> {
-    let Applying { words, again, patience } = how;
+    let Applying { words, again, patience, .. } = how;
     let CommitResponse { revision, unchanged, .. } = store(cluster, &files, words, again).await?;
     let revision = revision.unwrap_or_default();
     match unchanged {
@@ -73,11 +73,20 @@ pub async fn commit(cluster: &Cluster, files: &Files, words: Words) -> Result<Re
     Ok(store(cluster, files, words, false).await?.revision.unwrap_or_default())
 }
 
-async fn store(cluster: &Cluster, files: &Files, words: Words, again: bool) -> Result<CommitResponse> {
-    let mut service = cluster.config().await?;
+/// Has the config-service, which may be of another version, look through a bundle.
+///
+/// # Errors
+/// It finds errors, which go to stderr.
+pub async fn validated(cluster: &Cluster, files: &Files) -> Result<()> {
     let validated: Vec<_> = pieces(files).map(|chunk| ValidateRequest { chunk: Some(chunk) }).collect();
+    let mut service = cluster.config().await?;
     let found = Findings::from_wire(call(SERVICE, service.validate(tokio_stream::iter(validated))).await?.problems);
-    found.verdict().inspect_err(|_| found.remark())?;
+    found.verdict().inspect_err(|_| found.remark())
+}
+
+async fn store(cluster: &Cluster, files: &Files, words: Words, again: bool) -> Result<CommitResponse> {
+    validated(cluster, files).await?;
+    let mut service = cluster.config().await?;
     let parent = find(cluster, "newest").await?.unwrap_or_default().id;
     let header = CommitHeader { parent, author: words.author, message: words.message, again };
     let mut parts = vec![CommitRequest { part: Some(Part::Header(header)) }];

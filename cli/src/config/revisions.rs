@@ -1,10 +1,10 @@
-//! `shoal config history|show|diff|drift`: looking at revisions, changing nothing.
+//! `shoal config history|show|drift`: looking at revisions, changing nothing.
 
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use proto::config::{
-    DiffRequest, Drift, FetchFileRequest, FileDifference, FileReference, GetDriftRequest, GetRevisionRequest, GetRevisionResponse,
-    ListRevisionsRequest, Revision,
+    Drift, FetchFileRequest, FileReference, GetDriftRequest, GetRevisionRequest, GetRevisionResponse, ListRevisionsRequest, Revision,
+    RevisionOutcome,
 };
 use serde::Serialize;
 
@@ -30,14 +30,32 @@ struct Row {
     committed_at: String,
     message: String,
     released: bool,
+    /// What became of it; empty where an earlier version does not tell.
+    outcome: &'static str,
+    outcome_reason: String,
 }
 
 impl From<Revision> for Row {
     fn from(revision: Revision) -> Self {
         let at = revision.committed_at.unwrap_or_default();
-        let Revision { id, number, parent, author, committer, message, released, .. } = revision;
+        let outcome = outcome(&revision);
+        let Revision { id, number, parent, author, committer, message, released, outcome_reason, .. } = revision;
         let committed_at = jiff::Timestamp::new(at.seconds, 0).map_or_else(|_| String::new(), |at| at.to_string());
-        Self { id, number, parent, author, committer, committed_at, message, released }
+        Self { id, number, parent, author, committer, committed_at, message, released, outcome, outcome_reason }
+    }
+}
+
+fn outcome(revision: &Revision) -> &'static str {
+    match revision.outcome() {
+        RevisionOutcome::Unspecified if revision.released => "released",
+        RevisionOutcome::Unspecified => "",
+        RevisionOutcome::Committed => "not rolled out",
+        RevisionOutcome::RollingOut => "rolling out",
+        RevisionOutcome::Released => "released",
+        RevisionOutcome::Superseded => "superseded",
+        RevisionOutcome::RolledBack => "rolled back",
+        RevisionOutcome::Rejected => "rejected",
+        RevisionOutcome::Aborted => "aborted",
     }
 }
 
@@ -61,10 +79,13 @@ impl View for History {
             let author = if row.author.is_empty() { &row.committer } else { &row.author };
             let mut cells = vec![Cell::new(row.number)];
             cells.extend([&row.id, &row.committed_at, author].map(Cell::new));
-            cells.extend([if row.released { "released" } else { "" }, row.message.as_str()].map(Cell::new));
+            cells.push(output::coloured(row.outcome));
+            // Only of what did not come to its end is the reason worth a line.
+            let told = ["rejected", "aborted", "rolling out", "rolled back"].contains(&row.outcome) && !row.outcome_reason.is_empty();
+            cells.push(Cell::new(if told { format!("{}\n{}", row.message, row.outcome_reason) } else { row.message.clone() }));
             cells
         });
-        output::table(&["NUMBER", "ID", "COMMITTED", "AUTHOR", "", "MESSAGE"], rows)
+        output::table(&["NUMBER", "ID", "COMMITTED", "AUTHOR", "OUTCOME", "MESSAGE"], rows)
     }
 }
 
@@ -88,7 +109,11 @@ impl From<FileReference> for File {
     }
 }
 
-async fn get(cluster: &Cluster, revision: String) -> Result<GetRevisionResponse> {
+/// One revision and its files.
+///
+/// # Errors
+/// There is none of that name.
+pub async fn get(cluster: &Cluster, revision: String) -> Result<GetRevisionResponse> {
     call(SERVICE, cluster.config().await?.get_revision(GetRevisionRequest { revision })).await
 }
 
@@ -104,13 +129,14 @@ pub async fn show(cluster: &Cluster, revision: String, format: Format) -> Result
 
 impl View for Shown {
     fn text(&self) -> String {
-        let Row { id, number, parent, author, committer, committed_at, message, released } = &self.revision;
-        let released = if *released { ", released" } else { "" };
+        let Row { id, number, parent, author, committer, committed_at, message, outcome, outcome_reason, .. } = &self.revision;
+        let released = if outcome.is_empty() { String::new() } else { format!(", {outcome}") };
         let parent = if parent.is_empty() { "none" } else { parent };
         let heading = format!("Revision {number} ({id}{released})\nParent     {parent}\nAuthor     {author} (as {committer})");
         let rows = self.files.iter().map(|file| vec![Cell::new(&file.path), Cell::new(file.size), Cell::new(&file.sha256)]);
         let files = output::table(&["FILE", "BYTES", "SHA-256"], rows);
-        format!("{heading}\nCommitted  {committed_at}\nMessage    {message}\n\n{files}")
+        let why = if outcome_reason.is_empty() { String::new() } else { format!("\nOutcome    {outcome}: {outcome_reason}") };
+        format!("{heading}\nCommitted  {committed_at}\nMessage    {message}{why}\n\n{files}")
     }
 }
 
@@ -125,58 +151,26 @@ pub async fn print_file(cluster: &Cluster, revision: String, path: &str) -> Resu
         let known: Vec<_> = answer.files.iter().map(|file| file.path.as_str()).collect();
         bail!("revision {} has no file {path:?}; it has {}", answer.revision.unwrap_or_default().number, known.join(", "));
     };
-    let mut service = cluster.config().await?;
-    let mut pieces = call(SERVICE, service.fetch_file(FetchFileRequest { sha256: file.sha256.clone() })).await?;
+    let content = fetch(cluster, &file.sha256).await?;
     let mut stdout = std::io::stdout().lock();
-    while let Some(piece) =
-        tokio::time::timeout(ANSWER, pieces.message()).await.map_err(|_| silent(SERVICE))?.map_err(|status| failed(SERVICE, &status))?
-    {
-        stdout.write_all(&piece.data)?;
-    }
+    stdout.write_all(&content)?;
     Ok(stdout.flush()?)
 }
 
-#[derive(Serialize)]
-struct Differences {
-    files: Vec<Difference>,
-}
-
-#[derive(Serialize)]
-struct Difference {
-    path: String,
-    from_sha256: String,
-    to_sha256: String,
-    unified: String,
-}
-
-impl From<FileDifference> for Difference {
-    fn from(FileDifference { path, from_sha256, to_sha256, unified }: FileDifference) -> Self {
-        Self { path, from_sha256, to_sha256, unified }
-    }
-}
-
-/// Shows what differs between two revisions.
+/// The content of a file by its hash.
 ///
 /// # Errors
-/// One of them is unknown.
-pub async fn diff(cluster: &Cluster, from: String, to: String, format: Format) -> Result<()> {
-    let files = call(SERVICE, cluster.config().await?.diff(DiffRequest { from, to })).await?.files;
-    output::show(&Differences { files: files.into_iter().map(Difference::from).collect() }, format)
-}
-
-impl View for Differences {
-    fn text(&self) -> String {
-        if self.files.is_empty() {
-            return "The two are the same.".to_owned();
-        }
-        let texts = self.files.iter().map(|file| match (file.unified.trim_end(), file.from_sha256.as_str(), file.to_sha256.as_str()) {
-            ("", "", _) => format!("{}: new", file.path),
-            ("", _, "") => format!("{}: removed", file.path),
-            ("", ..) => format!("{}: changed (not shown: not text, or large)", file.path),
-            (unified, ..) => unified.to_owned(),
-        });
-        texts.collect::<Vec<_>>().join("\n")
+/// The config-service does not have it, or does not answer.
+pub async fn fetch(cluster: &Cluster, sha256: &str) -> Result<Vec<u8>> {
+    let mut service = cluster.config().await?;
+    let mut pieces = call(SERVICE, service.fetch_file(FetchFileRequest { sha256: sha256.to_owned() })).await?;
+    let mut content = Vec::new();
+    while let Some(piece) =
+        tokio::time::timeout(ANSWER, pieces.message()).await.map_err(|_| silent(SERVICE))?.map_err(|status| failed(SERVICE, &status))?
+    {
+        content.extend(piece.data);
     }
+    Ok(content)
 }
 
 #[derive(Serialize)]

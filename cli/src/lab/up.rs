@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result, anyhow, bail};
 use chassis::operator::Context;
 use cluster::Service;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -100,6 +100,7 @@ impl Lab {
         let length = |child: &Child| std::fs::metadata(&child.log).map_or(0, |log| log.len());
         let logged = children.iter().map(|child| (child.name.clone(), length(child))).collect();
         let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
+        let progress = progress.with_finish(ProgressFinish::AndClear);
         progress.enable_steady_tick(Duration::from_millis(100));
         let (keepers, pids, interrupts) = (Vec::new(), BTreeMap::new(), interrupts()?);
         Ok(Self { directory, children, operator, restart, keepers, events, reporter, interrupts, pids, logged, progress, password })
@@ -219,7 +220,7 @@ impl Lab {
         }
         self.events.close();
         let before = *self.interrupts.borrow();
-        let progress = ProgressBar::new_spinner();
+        let progress = ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear);
         for service in ENDING {
             progress.set_message(format!("draining {service} (Ctrl-C again: end at once)"));
             let ending = || self.keepers.iter().filter(|keeper| keeper.child.service == service);

@@ -31,10 +31,8 @@ pub(super) async fn get(api: &Api, request: pb::GetRevisionRequest) -> Result<pb
     let revision = find(api, &request.revision).await?;
     let files = api.store.files(&revision).await.map_err(refuse::store)?;
     let released = released(api).await?;
-    Ok(pb::GetRevisionResponse {
-        revision: Some(wire::revision(&revision, released.as_deref())),
-        files: files.iter().map(wire::file).collect(),
-    })
+    let told = told(api, std::slice::from_ref(&revision), released.as_deref()).await?.pop();
+    Ok(pb::GetRevisionResponse { revision: told, files: files.iter().map(wire::file).collect() })
 }
 
 pub(super) async fn list(api: &Api, request: pb::ListRevisionsRequest) -> Result<pb::ListRevisionsResponse, Status> {
@@ -48,8 +46,18 @@ pub(super) async fn list(api: &Api, request: pb::ListRevisionsRequest) -> Result
     let last = revisions.last().filter(|last| last.number > 1 && revisions.len() as u32 == size);
     Ok(pb::ListRevisionsResponse {
         next_page_token: last.map(|last| last.number.to_string()).unwrap_or_default(),
-        revisions: revisions.iter().map(|revision| wire::revision(revision, released.as_deref())).collect(),
+        revisions: told(api, &revisions, released.as_deref()).await?,
     })
+}
+
+/// Revisions with what became of them.
+async fn told(api: &Api, revisions: &[Revision], released: Option<&str>) -> Result<Vec<pb::Revision>, Status> {
+    let mut outcomes = api.store.outcomes(revisions, released).await.map_err(refuse::store)?;
+    let told = revisions.iter().map(|revision| {
+        let (outcome, reason) = outcomes.remove(&revision.id).unwrap_or_default();
+        pb::Revision { outcome: wire::outcome(outcome).into(), outcome_reason: reason, ..wire::revision(revision, released) }
+    });
+    Ok(told.collect())
 }
 
 /// Whether the caller is a console, which shows what it is told to people who need not have a password.
@@ -78,13 +86,14 @@ async fn file_difference(api: &Api, difference: Difference, shown: bool) -> Resu
     let sides = [&difference.from, &difference.to];
     let hash = |side: &Option<cluster_config::FileReference>| side.as_ref().map(|file| file.sha256.clone()).unwrap_or_default();
     let (path, from_sha256, to_sha256) = (difference.path.clone(), hash(sides[0]), hash(sides[1]));
-    let mut unified = String::new();
-    if shown && sides.iter().all(|side| side.as_ref().is_none_or(|file| file.size <= LARGEST)) {
+    let mut found = diff::Content::default();
+    let small = sides.iter().all(|side| side.as_ref().is_none_or(|file| file.size <= LARGEST));
+    if shown && (small || diff::is_list(&difference.path)) {
         let (from, to) = (content(api, &from_sha256).await?, content(api, &to_sha256).await?);
-        let compare = tokio::task::spawn_blocking(move || diff::unified(&difference, &from, &to));
-        unified = compare.await.map_err(|error| Status::internal(format!("comparing failed: {error}")))?;
+        let compare = tokio::task::spawn_blocking(move || diff::content(&difference, &from, &to));
+        found = compare.await.map_err(|error| Status::internal(format!("comparing failed: {error}")))?;
     }
-    Ok(pb::FileDifference { path, from_sha256, to_sha256, unified })
+    Ok(pb::FileDifference { path, from_sha256, to_sha256, unified: found.unified, list: found.list.map(wire::list) })
 }
 
 /// Empty for a side that is not there.

@@ -1,5 +1,7 @@
 //! Between the domain's types and the messages.
 
+use crate::diff::ListDifference;
+use crate::outcome::Outcome;
 use crate::publish::Assignment;
 use crate::revision::Revision;
 use crate::rollout::{NodeState, State, Target};
@@ -45,6 +47,32 @@ pub fn revision(revision: &Revision, released: Option<&str>) -> pb::Revision {
         committed_at: Some(timestamp(revision.committed_at)),
         message: revision.message.clone(),
         released: released == Some(&revision.id),
+        outcome: pb::RevisionOutcome::Unspecified.into(),
+        outcome_reason: String::new(),
+    }
+}
+
+/// As a message.
+pub const fn outcome(outcome: Outcome) -> pb::RevisionOutcome {
+    match outcome {
+        Outcome::Committed => pb::RevisionOutcome::Committed,
+        Outcome::RollingOut => pb::RevisionOutcome::RollingOut,
+        Outcome::Released => pb::RevisionOutcome::Released,
+        Outcome::Superseded => pb::RevisionOutcome::Superseded,
+        Outcome::RolledBack => pb::RevisionOutcome::RolledBack,
+        Outcome::Rejected => pb::RevisionOutcome::Rejected,
+        Outcome::Aborted => pb::RevisionOutcome::Aborted,
+    }
+}
+
+/// As a message.
+pub fn list(list: ListDifference) -> pb::ListDifference {
+    pb::ListDifference {
+        added: list.added as u64,
+        removed: list.removed as u64,
+        entries: list.entries as u64,
+        added_examples: list.added_examples,
+        removed_examples: list.removed_examples,
     }
 }
 

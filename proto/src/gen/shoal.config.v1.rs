@@ -104,6 +104,12 @@ pub struct Revision {
     /// Whether this is what nodes get when they join.
     #[prost(bool, tag = "8")]
     pub released: bool,
+    /// What became of it; told by GetRevision and ListRevisions.
+    #[prost(enumeration = "RevisionOutcome", tag = "9")]
+    pub outcome: i32,
+    /// The same in words for people: who refused it, what took its place.
+    #[prost(string, tag = "10")]
+    pub outcome_reason: ::prost::alloc::string::String,
 }
 /// A file by its content.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -170,9 +176,29 @@ pub struct FileDifference {
     /// Hex; empty when the file is gone.
     #[prost(string, tag = "3")]
     pub to_sha256: ::prost::alloc::string::String,
-    /// Unified diff; empty for files that are not text or are larger than 1 MiB, and for users/\* when a console asks.
+    /// Unified diff; empty for files that are not text or are larger than 1 MiB, for lists in which much differs, and for users/\* when a console asks.
     #[prost(string, tag = "4")]
     pub unified: ::prost::alloc::string::String,
+    /// For lists/\*: how many entries differ, with examples.
+    #[prost(message, optional, tag = "5")]
+    pub list: ::core::option::Option<ListDifference>,
+}
+/// What differs between two states of a list. Order, comments and blank lines do not count.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDifference {
+    #[prost(uint64, tag = "1")]
+    pub added: u64,
+    #[prost(uint64, tag = "2")]
+    pub removed: u64,
+    /// Entries of the later state.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// A few of those added.
+    #[prost(string, repeated, tag = "4")]
+    pub added_examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A few of those removed.
+    #[prost(string, repeated, tag = "5")]
+    pub removed_examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackRequest {
@@ -409,6 +435,58 @@ impl Severity {
             "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
             "SEVERITY_WARNING" => Some(Self::Warning),
             "SEVERITY_ERROR" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+/// What became of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RevisionOutcome {
+    Unspecified = 0,
+    /// Stored, and never given to a node.
+    Committed = 1,
+    /// Its rollout is running or paused.
+    RollingOut = 2,
+    /// What nodes get now.
+    Released = 3,
+    /// It was released, and a later one took its place.
+    Superseded = 4,
+    /// It was released, and what took its place is the content of an earlier one.
+    RolledBack = 5,
+    /// A node refused it or did not answer; every node got back what it had.
+    Rejected = 6,
+    /// An operator ended its rollout.
+    Aborted = 7,
+}
+impl RevisionOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REVISION_OUTCOME_UNSPECIFIED",
+            Self::Committed => "REVISION_OUTCOME_COMMITTED",
+            Self::RollingOut => "REVISION_OUTCOME_ROLLING_OUT",
+            Self::Released => "REVISION_OUTCOME_RELEASED",
+            Self::Superseded => "REVISION_OUTCOME_SUPERSEDED",
+            Self::RolledBack => "REVISION_OUTCOME_ROLLED_BACK",
+            Self::Rejected => "REVISION_OUTCOME_REJECTED",
+            Self::Aborted => "REVISION_OUTCOME_ABORTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REVISION_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "REVISION_OUTCOME_COMMITTED" => Some(Self::Committed),
+            "REVISION_OUTCOME_ROLLING_OUT" => Some(Self::RollingOut),
+            "REVISION_OUTCOME_RELEASED" => Some(Self::Released),
+            "REVISION_OUTCOME_SUPERSEDED" => Some(Self::Superseded),
+            "REVISION_OUTCOME_ROLLED_BACK" => Some(Self::RolledBack),
+            "REVISION_OUTCOME_REJECTED" => Some(Self::Rejected),
+            "REVISION_OUTCOME_ABORTED" => Some(Self::Aborted),
             _ => None,
         }
     }
