@@ -19,6 +19,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    lately::Lately,
     listen::Bound,
     membership::{Override, override_key},
     pick::Picker,
@@ -58,6 +59,8 @@ pub struct View {
     pub clock: chassis::Clock,
     /// The last access records.
     pub recent: Recent,
+    /// What the frontends' clients got lately.
+    pub lately: Lately,
 }
 
 impl View {
@@ -91,6 +94,7 @@ impl View {
             tunnels: it.counts.sum(|it| &it.tunnels),
             cut_tunnels: it.counts.sum(|it| &it.cut_tunnels),
             cut_responses: it.counts.sum(|it| &it.cut_responses),
+            last_minute: Some(last_minute(self.lately.of(&it.name, &it.counts))),
         };
         let backend = |pool: &Arc<Pool>| pb::Backend {
             name: pool.settings.name.clone(),
@@ -105,6 +109,11 @@ impl View {
             revision: snapshot.generation.revision.clone(),
         }
     }
+}
+
+fn last_minute(traffic: cluster::recent::Traffic) -> pb::LastMinute {
+    let seconds = u32::try_from(traffic.seconds).unwrap_or(u32::MAX);
+    pb::LastMinute { seconds, requests: traffic.requests, failed: traffic.failed }
 }
 
 fn stats(view: &View, status: &watch::Receiver<chassis::Status>) -> pb::Stats {
@@ -175,7 +184,7 @@ impl Registry {
     ///
     /// # Errors
     /// The registry's refusal, or that it is out of reach (see [`is_out_of_reach`]).
-    pub async fn write(&self, server: &str, set: Override, reason: &str) -> Result<(), Status> {
+    pub async fn write(&self, server: &str, set: Override, reason: &str, force: bool) -> Result<(), Status> {
         let admin_state = set.admin.map_or(proto::registry::AdminState::Unspecified, |admin| match admin {
             AdminState::Ready => proto::registry::AdminState::Ready,
             AdminState::Drain => proto::registry::AdminState::Drain,
@@ -186,6 +195,7 @@ impl Registry {
             admin_state: admin_state.into(),
             weight: set.weight,
             reason: reason.to_owned(),
+            force,
             ..SetAdminStateRequest::default()
         });
         request.set_timeout(WRITE_WITHIN);
@@ -231,12 +241,12 @@ impl Api {
     }
 
     /// Sets something of a server: in the registry if it is from there and the registry can be asked, here otherwise.
-    async fn set(&self, backend: &str, name: &str, set: Override, reason: &str) -> Result<pb::Server, Status> {
+    async fn set(&self, backend: &str, name: &str, set: Override, reason: &str, force: bool) -> Result<pb::Server, Status> {
         let before = self.find(backend, name)?;
         let key = override_key(&before.backend, name, before.discovered);
         let number = self.view.snapshot().number;
         if before.discovered {
-            match self.registry.write(name, set, reason).await {
+            match self.registry.write(name, set, reason, force).await {
                 Ok(()) => self.view.roster.written(&key).await,
                 Err(status) if is_out_of_reach(&status) => {
                     tracing::warn!(server = name, "kept here, as the registry is out of reach: {}", status.message());
@@ -370,7 +380,7 @@ impl Balancer for Api {
         let reason = format!("{}: {admin:?}, by a balancer", asked.server);
         chassis::audit::note(&request, reason.clone());
         let set = Override { admin: Some(admin), weight: None };
-        let server = self.set(&asked.backend, &asked.server, set, &reason).await?;
+        let server = self.set(&asked.backend, &asked.server, set, &reason, asked.force).await?;
         Ok(Response::new(pb::SetServerStateResponse { server: Some(server) }))
     }
 
@@ -385,7 +395,7 @@ impl Balancer for Api {
         let reason = format!("{}: weight {}, by a balancer", asked.server, asked.weight);
         chassis::audit::note(&request, reason.clone());
         let set = Override { admin: None, weight: Some(asked.weight) };
-        let server = self.set(&asked.backend, &asked.server, set, &reason).await?;
+        let server = self.set(&asked.backend, &asked.server, set, &reason, asked.force).await?;
         Ok(Response::new(pb::SetServerWeightResponse { server: Some(server) }))
     }
 

@@ -20,6 +20,7 @@ use crate::{
     config::Generation,
     connection,
     desk::{Desk, Shared},
+    lately::Lately,
     listen::{Announce, Bound, Frontends, Socket},
     record,
     roster::{
@@ -79,6 +80,7 @@ pub struct Engine {
     workers: usize,
     name: String,
     clock: chassis::Clock,
+    lately: Lately,
 }
 
 impl Engine {
@@ -129,6 +131,7 @@ impl Engine {
             workers: around.workers,
             name: around.name,
             clock: around.clock,
+            lately: Lately::new(uptime),
         }
     }
 
@@ -147,7 +150,13 @@ impl Engine {
     /// What can be seen of it.
     #[must_use]
     pub fn view(&self) -> View {
-        View { roster: self.roster.clone(), bound: self.frontends.follow(), clock: self.clock.clone(), recent: self.recent.clone() }
+        View {
+            roster: self.roster.clone(),
+            bound: self.frontends.follow(),
+            clock: self.clock.clone(),
+            recent: self.recent.clone(),
+            lately: self.lately.clone(),
+        }
     }
 
     /// Starts the workers.

@@ -9,7 +9,8 @@
 //!
 //! **Reading order.** A request: [`listen`] → [`connection`] (with [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
 //! [`respond`] → [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
-//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. Put together in [`engine`]; around it: [`config`], [`api`], [`metrics`], [`stats`].
+//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. Put together in [`engine`]; around it: [`config`], [`api`], [`metrics`],
+//! [`stats`], [`lately`].
 
 pub mod api;
 pub mod attempt;
@@ -22,6 +23,7 @@ pub mod engine;
 pub mod evidence;
 pub mod health;
 pub mod id;
+pub mod lately;
 pub mod listen;
 pub mod look;
 pub mod membership;

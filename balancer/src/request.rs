@@ -199,6 +199,7 @@ async fn answer(desk: &Desk, asked: &Asked<'_>, backend: Option<Rc<Backend>>, cl
         return answer_options(desk, asked, client, scratch).await;
     }
     let Some(backend) = backend else {
+        asked.counts(desk).failed.up();
         return refuse(desk, asked, client, scratch, &Refusal::NoBackend, 0).await;
     };
     backend.budget.borrow_mut().deposit();

@@ -15,7 +15,7 @@ use proto::balancer::balancer_server::BalancerServer;
 use crate::{
     api::{self, Api, Registry},
     engine::{Engine, Running, Surroundings},
-    metrics, roster,
+    lately, metrics, roster,
 };
 
 /// Options of the balancer.
@@ -67,6 +67,8 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     follower.first().await?;
     let running =
         Arc::new(engine.start(&process.cluster_id()).fail("start the workers", "raise the limits on threads and files of this user")?);
+    let lately = engine.view();
+    process.spawn("lately", move || lately::follow(lately.clone()));
     let clients = running.clients();
     process.spawn("metrics", move || metrics::follow(Arc::clone(&view), clients.clone()));
     let offering = (engine.view().roster, registry);
@@ -132,7 +134,7 @@ async fn offer_drift(roster: roster::Handle, registry: Registry) {
     loop {
         let kept = drift.borrow_and_update().clone();
         for (server, set) in &kept {
-            match registry.write(server, *set, "set on a balancer while the registry was out of reach").await {
+            match registry.write(server, *set, "set on a balancer while the registry was out of reach", true).await {
                 Ok(()) => roster.written(server).await,
                 Err(status) if api::is_out_of_reach(&status) => {}
                 Err(status) => {

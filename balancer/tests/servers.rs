@@ -193,14 +193,16 @@ fn api(cluster: &Cluster) -> balancer::api::Api {
 async fn what_operators_set_is_kept_here_while_the_registry_is_out_of_reach() {
     let cluster = Cluster::start(2).await;
     let api = api(&cluster);
-    let request = SetServerStateRequest { backend: String::new(), server: "node-1".to_owned(), state: ServerState::Drain.into() };
+    let request =
+        SetServerStateRequest { backend: String::new(), server: "node-1".to_owned(), state: ServerState::Drain.into(), force: false };
     let server = api.set_server_state(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
     assert_eq!((server.admin_state, server.drift), (ServerState::Drain.into(), true));
     assert_eq!(counts(&cluster, 4).await, [0, 4]);
-    let request = SetServerWeightRequest { backend: String::new(), server: "node-2".to_owned(), weight: 7 };
+    let request = SetServerWeightRequest { backend: String::new(), server: "node-2".to_owned(), weight: 7, force: false };
     let server = api.set_server_weight(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
     assert_eq!((server.weight, server.drift), (7, true));
-    let unknown = SetServerStateRequest { backend: String::new(), server: "node-9".to_owned(), state: ServerState::Drain.into() };
+    let unknown =
+        SetServerStateRequest { backend: String::new(), server: "node-9".to_owned(), state: ServerState::Drain.into(), force: false };
     let refused = api.set_server_state(tonic::Request::new(unknown)).await.expect_err("unknown");
     assert_eq!(refused.code(), tonic::Code::NotFound);
     assert!(refused.message().contains("node-1, node-2"), "{}", refused.message());

@@ -40,6 +40,10 @@ pub mod state {
 pub mod backup {
     include!("gen/shoal.backup.v1.rs");
 }
+/// `shoal.log.v1`
+pub mod log {
+    include!("gen/shoal.log.v1.rs");
+}
 /// `shoal.follower.v1`
 pub mod follower {
     include!("gen/shoal.follower.v1.rs");

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "shoal/registry/v1/registry.proto",
     "shoal/config/v1/config.proto",
     "shoal/health/v1/health.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 9] = [
     "shoal/backup/v1/backup.proto",
     "shoal/audit/v1/audit.proto",
     "shoal/follower/v1/follower.proto",
+    "shoal/log/v1/log.proto",
 ];
 
 #[test]

@@ -10,7 +10,7 @@ use chassis::{
 };
 use futures::stream::BoxStream;
 use proto::proxy::{
-    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LookupCacheRequest,
+    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LastMinute, LookupCacheRequest,
     LookupCacheResponse, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse,
     proxy_node_server::ProxyNode,
 };
@@ -53,6 +53,10 @@ impl Api {
 
 fn key(url: &str) -> Result<Key, Status> {
     Key::parse(url).ok_or_else(|| Status::invalid_argument(format!("{url:?} is not an absolute http URL, and only those are cached")))
+}
+
+fn last_minute(traffic: cluster::recent::Traffic) -> LastMinute {
+    LastMinute { seconds: u32::try_from(traffic.seconds).unwrap_or(u32::MAX), requests: traffic.requests, errors: traffic.failed }
 }
 
 fn timestamp(unix_seconds: u64) -> prost_types::Timestamp {
@@ -103,6 +107,7 @@ impl ProxyNode for Api {
             taken_at: Some(timestamp(self.now() / 1000)),
             revision: self.status.borrow().called_now(&self.node.current.load().revision),
             probes: metrics.probes.get(),
+            last_minute: Some(last_minute(metrics.last_minute())),
         }))
     }
 

@@ -1,12 +1,20 @@
 //! Counters of one node: names and meanings live here only. Handles are registered once; the hot path touches atomics.
 //! Statuses and durations are counted by each worker for itself ([`dataplane::answers`]) and written when `/metrics` is asked for.
 
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use cluster::recent::{LastMinute, Traffic};
 use dataplane::{
     answers::{Answers, Series, of_workers, write_classes, write_durations},
     count::PerWorker,
 };
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that GetStats and /metrics both tell.
 #[derive(Debug)]
@@ -67,24 +75,55 @@ impl Tally {
     }
 }
 
+/// What clients got in the last minute: looked at once a second, so that requests only count.
+#[derive(Debug)]
+pub struct Lately {
+    started: Instant,
+    minute: Mutex<LastMinute>,
+}
+
+impl Lately {
+    fn new() -> Self {
+        Self { started: Instant::now(), minute: Mutex::new(LastMinute::starting(0)) }
+    }
+
+    /// The counters now.
+    fn look(&self, requests: u64, errors: u64) {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).look(self.started.elapsed().as_secs(), requests, errors);
+    }
+
+    fn until(&self, requests: u64, errors: u64) -> Traffic {
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).until(self.started.elapsed().as_secs(), requests, errors)
+    }
+}
+
 macro_rules! metrics {
     ($($kind:ident $field:ident = $name:literal: $meaning:literal;)*) => {
         /// All of them.
         #[derive(Debug)]
         pub struct Metrics {
             $(#[doc = $meaning] pub $field: Tally,)*
+            /// The last minute of requests and errors.
+            pub lately: Lately,
         }
 
         impl Metrics {
             /// Registers them with the recorder in force.
             #[must_use]
             pub fn new() -> Self {
-                Self { $($field: Tally::$kind($name, $meaning),)* }
+                Self { $($field: Tally::$kind($name, $meaning),)* lately: Lately::new() }
             }
 
             /// Hands the values to the recorder: called once a second, so that a request costs one atomic each and not two.
             pub fn export(&self) {
                 $(self.$field.export();)*
+                self.lately.look(self.requests.get(), self.errors.get());
+            }
+
+            /// What clients got in the last minute.
+            #[must_use]
+            pub fn last_minute(&self) -> Traffic {
+                self.lately.until(self.requests.get(), self.errors.get())
             }
         }
     };

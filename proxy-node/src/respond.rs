@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use cluster::text;
 use cluster_config::{document::egress::EgressDenial, pages};
 use relay::{
     fault::Fault,
@@ -298,14 +299,21 @@ fn page(failure: Failure, circumstances: &Circumstances<'_>) -> String {
     pages::fill(&PAGE.replace("{{advice}}", &advice).replace("{{denial}}", denial), value)
 }
 
-/// The command that explains the decision. Quoted for a shell: the URL is the client's.
+/// The command that explains the decision. All of it is quoted for a shell: URL and method are the client's, and a method may hold `$`, `` ` `` and
+/// `&` (RFC 9110 §5.6.2). The URL is always in quotes, so that people keep them when they change it.
 fn explain_command(circumstances: &Circumstances<'_>) -> String {
-    let quoted = format!("'{}'", circumstances.url.replace('\'', "'\\''"));
-    let mut command = format!("shoal explain {quoted} --client {}", circumstances.client);
-    if circumstances.method != "GET" {
-        command.push_str(&format!(" --method {}", circumstances.method));
+    let quoted = text::quoted(circumstances.url);
+    let url = if quoted.starts_with('\'') { quoted } else { format!("'{quoted}'") };
+    let method = match circumstances.method {
+        "GET" => String::new(),
+        method => format!(" --method={}", text::quoted(method)),
+    };
+    let client = text::quoted(circumstances.client);
+    // What begins with a dash is no option.
+    match url.starts_with("'-") {
+        true => format!("shoal explain --client {client}{method} -- {url}"),
+        false => format!("shoal explain {url} --client {client}{method}"),
     }
-    command
 }
 
 #[cfg(test)]
@@ -387,6 +395,19 @@ mod tests {
         }
         assert!(answer(Failure::Refused.of_parent(), &HERE, true).1.contains("The destination was not asked."));
         assert_eq!(Failure::Internal.of_parent(), Failure::Internal);
+    }
+
+    #[test]
+    fn the_command_is_harmless_in_a_shell() {
+        for (url, method, command) in [
+            ("http://x/y", "GET", "shoal explain 'http://x/y' --client 10.0.0.1"),
+            ("http://x/'$(id)'", "GET", r"shoal explain 'http://x/'\''$(id)'\''' --client 10.0.0.1"),
+            ("http://x/`id`;id&|\nid", "POST", "shoal explain 'http://x/`id`;id&|%0Aid' --client 10.0.0.1 --method=POST"),
+            ("-x:443", "A`id`&$b'", r"shoal explain --client 10.0.0.1 --method='A`id`&$b'\''' -- '-x:443'"),
+            ("http://x/\u{202e}\u{1b}[201~", "--x", "shoal explain 'http://x/%E2%80%AE%1B[201~' --client 10.0.0.1 --method=--x"),
+        ] {
+            assert_eq!(explain_command(&Circumstances { url, method, ..HERE }), command);
+        }
     }
 
     #[test]

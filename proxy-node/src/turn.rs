@@ -408,7 +408,7 @@ impl Turn {
         if self.generation.logged
             && let Some(value) = value
         {
-            self.record.media_type = String::from_utf8_lossy(value).into();
+            self.record.media_type = std::str::from_utf8(value).map_or_else(|_| cluster::text::of_bytes(value).into(), Into::into);
         }
     }
 

@@ -45,6 +45,11 @@ pub enum Command {
         /// How long it stays listed as draining.
         drain_for: Duration,
     },
+    /// Operators take somebody who is gone off the list, and want nothing more of the name.
+    Remove {
+        /// Who.
+        name: String,
+    },
     /// A checker says what it found.
     Report {
         /// About anybody.
@@ -195,6 +200,11 @@ pub enum Outcome {
         /// Names.
         names: Vec<String>,
     },
+    /// It is off the list.
+    Removed {
+        /// It was on it.
+        was_listed: bool,
+    },
 }
 
 /// Why a command is refused. Nothing has changed then.
@@ -248,6 +258,22 @@ pub enum Refusal {
     /// Renew: not (or no longer) registered.
     #[error("{name:?} is not registered with this id and generation: register again")]
     NotRegistered {
+        /// The name.
+        name: String,
+    },
+    /// Operators would take the last one out that serves clients.
+    #[error("{}; enable or start another first, or force it (`shoal node` takes --force)", cluster::leaving::warning(.name, *.service))]
+    LastUsable {
+        /// The name.
+        name: String,
+        /// What it is.
+        service: Service,
+    },
+    /// Operators would remove somebody who would be back at the next heartbeat.
+    #[error(
+        "{name:?} still keeps its lease, and would be back at once: stop its process first, then remove it; `shoal node disable` takes it out"
+    )]
+    StillThere {
         /// The name.
         name: String,
     },

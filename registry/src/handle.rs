@@ -43,6 +43,8 @@ pub struct Change {
     pub weight: Option<Option<u32>>,
     /// Why; replaces the reason given before when the admin state is set.
     pub reason: String,
+    /// Although nobody usable would be left.
+    pub force: bool,
 }
 
 /// What a command came to, and what the instance it is about has to know now.

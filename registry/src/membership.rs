@@ -68,6 +68,8 @@ pub struct Membership {
     /// Pools whose losses have to be weighed again.
     pub(crate) unbalanced: BTreeSet<Service>,
     pub(crate) writes: Writes,
+    /// Members that operators took off the list, of whom watchers have not heard yet.
+    pub(crate) removed: Vec<(Service, String)>,
 }
 
 impl Membership {
@@ -104,6 +106,7 @@ impl Membership {
             Command::Register { instance, ttl, ready, by } => return self.register(instance, ttl, ready, by, now),
             Command::Renew(renewal) => return self.renew(renewal, now),
             Command::Deregister { name, id, drain_for } => self.deregister(name, id, drain_for, now),
+            Command::Remove { name } => return self.remove(name, now),
             Command::Report { opinions } => return Ok(Outcome::Reported { unknown: self.report(opinions, now) }),
             Command::Loss(record) => self.recall(record),
             Command::AcceptLosses { service } => return Ok(Outcome::Accepted { names: self.accept_losses(service, now) }),
@@ -224,6 +227,37 @@ impl Membership {
             );
             self.touched.insert(name);
         }
+    }
+
+    /// Its watchers hear of it when the conclusions are drawn.
+    fn remove(&mut self, name: String, now: Timestamp) -> Result<Outcome, Refusal> {
+        let member = self.members.get(&name);
+        if member.is_none() && !self.wishes.contains_key(&name) {
+            return Err(Refusal::Unknown { name });
+        }
+        if member.is_some_and(|member| !member.is_gone(now)) {
+            return Err(Refusal::StillThere { name });
+        }
+        let removed = member.map(|member| (member.instance.service, name.clone()));
+        let was_listed = removed.is_some();
+        self.forget(&name);
+        self.wish_for(name, NO_WISH.clone(), now);
+        self.removed.extend(removed);
+        Ok(Outcome::Removed { was_listed })
+    }
+
+    /// Whether what is asked for takes out the last one that serves clients.
+    #[must_use]
+    pub fn would_be_last(&self, name: &str, wish: &Wish) -> Option<Service> {
+        let member = self.members.get(name)?;
+        let weight = wish.weight.unwrap_or(member.instance.weight);
+        let leave = cluster::leaving::Leave { admin_state: wish.admin_state, weight };
+        let service = member.instance.service;
+        if !leave.takes_out() || !cluster::leaving::serves_clients(service) {
+            return None;
+        }
+        let listed: Vec<_> = self.statuses().filter(|status| status.instance.service == service).collect();
+        cluster::leaving::is_last(&listed, name).then_some(service)
     }
 
     fn wish_for(&mut self, name: String, wish: Wish, now: Timestamp) {

@@ -208,6 +208,12 @@ impl Desk<'_> {
         if let Some(weight) = change.weight {
             wish.weight = weight;
         }
+        if !change.force
+            && let Some(service) = self.membership.would_be_last(&name, &wish)
+        {
+            metrics::command("wish", false);
+            return Err(Refusal::LastUsable { name, service });
+        }
         self.apply(Command::Wish { name: name.clone(), wish }, look)?;
         Ok(name)
     }
@@ -341,6 +347,7 @@ fn kind_of(command: &Command) -> &'static str {
         Command::Register { .. } => "register",
         Command::Renew(_) => "renew",
         Command::Deregister { .. } => "deregister",
+        Command::Remove { .. } => "remove",
         Command::Report { .. } => "report",
         Command::Loss(_) => "loss",
         Command::AcceptLosses { .. } => "accept_losses",

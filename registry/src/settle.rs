@@ -26,7 +26,9 @@ impl Membership {
 
     /// Draws the conclusions; says what watchers have to hear.
     pub fn settle(&mut self, now: Timestamp) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes { removed: std::mem::take(&mut self.removed), ..Changes::default() };
+        // Who came back in the same batch is there.
+        changes.removed.retain(|(_, name)| !self.members.contains_key(name));
         let mut open = std::mem::take(&mut self.touched);
         for name in &open {
             self.weigh(name, now);

@@ -90,8 +90,11 @@ pub enum Decision {
 }
 
 /// What every process serves beside its own rpcs.
-const EVERYWHERE: [Rule; 2] =
-    [Rule::read("/shoal.audit.v1.Audit/ListRecords", PEOPLE), Rule::write("/shoal.follower.v1.Follower/ForgetRejections", OPERATORS)];
+const EVERYWHERE: [Rule; 3] = [
+    Rule::read("/shoal.audit.v1.Audit/ListRecords", PEOPLE),
+    Rule::read("/shoal.log.v1.Log/ListErrors", PEOPLE),
+    Rule::write("/shoal.follower.v1.Follower/ForgetRejections", OPERATORS),
+];
 
 const OPEN_TO_ALL: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
@@ -170,6 +173,8 @@ mod tests {
                 allowed("/shoal.audit.v1.Audit/ListRecords", false),
             ),
             ("/shoal.audit.v1.Audit/ListRecords", node, denied("/shoal.audit.v1.Audit/ListRecords", false)),
+            ("/shoal.log.v1.Log/ListErrors", operator, allowed("/shoal.log.v1.Log/ListErrors", false)),
+            ("/shoal.log.v1.Log/ListErrors", node, denied("/shoal.log.v1.Log/ListErrors", false)),
             (
                 "/shoal.follower.v1.Follower/ForgetRejections",
                 Some(Role::Service(Service::Console)),

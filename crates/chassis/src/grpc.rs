@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use proto::{audit::audit_server::AuditServer, follower::follower_server::FollowerServer};
+use proto::{audit::audit_server::AuditServer, follower::follower_server::FollowerServer, log::log_server::LogServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
@@ -11,7 +11,7 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::{
     Failure, accept, audit,
     authorize::Policy,
-    configuration,
+    complaints, configuration,
     failure::Fail,
     guard::GuardLayer,
     health,
@@ -38,7 +38,9 @@ pub(crate) fn serve(process: &Process, routes: Routes, policy: &'static Policy) 
     let (reflection, older) = (described().build_v1().fail(attempted, remedy)?, described().build_v1alpha().fail(attempted, remedy)?);
     let audit = AuditServer::new(audit::Api::new(process.audit().clone()));
     let follower = FollowerServer::new(configuration::serve::Api::new(process.clone()));
-    let routes = routes.add_service(health).add_service(reflection).add_service(older).add_service(audit).add_service(follower);
+    let log = LogServer::new(complaints::Api(process.complaints()));
+    let routes =
+        routes.add_service(health).add_service(reflection).add_service(older).add_service(audit).add_service(follower).add_service(log);
     let incoming = ReceiverStream::new(accept::accept(listener, process.transport().clone(), closing.clone()));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))

@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`], `tls`, [`authorize`], `accept`, `guard`,
 //! `grpc`, `health`, `propagation`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
-//! [`drain`] is its end, and [`transfer`] carries its state to a backup and back. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals` are what these stand on. [`pki`] makes
+//! [`drain`] is its end, and [`transfer`] carries its state to a backup and back. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals`,
+//! `complaints` are what these stand on. [`pki`] makes
 //! certificates, and [`operator`] is the way in for people; `inherited` and `systemd` are what it has to do with a service manager.
 
 mod accept;
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod certificate;
 pub mod clock;
 mod cluster_key;
+mod complaints;
 pub mod configuration;
 pub mod connect;
 pub mod credentials;

@@ -113,6 +113,7 @@ where
         cluster_key,
         transport,
         audit,
+        complaints: telemetry.complaints(),
         inherited,
         metrics: recorder,
         runtime: runtime.handle().clone(),

@@ -16,6 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, filter::LevelFilter, layer:
 
 use crate::{
     Failure,
+    complaints::Complaints,
     failure::Fail,
     metrics,
     options::{LogFormat, Options},
@@ -28,9 +29,14 @@ pub type SpanSink = Arc<dyn Fn(SpanData) + Send + Sync>;
 
 /// Keeps the exporter alive; flushes what it holds when dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Telemetry(Option<(SdkTracerProvider, Shared)>);
+pub(crate) struct Telemetry(Option<(SdkTracerProvider, Shared)>, Complaints);
 
 impl Telemetry {
+    /// The errors that are logged from now on.
+    pub(crate) fn complaints(&self) -> Complaints {
+        self.1.clone()
+    }
+
     /// Where spans go that are not made through `tracing`; none: nowhere.
     pub(crate) fn spans(&self) -> Option<SpanSink> {
         let (_, shared) = self.0.as_ref()?;
@@ -88,7 +94,8 @@ pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Te
     } else {
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_filter(filter).boxed()
     };
-    let mut layers = vec![lines, Troubles::default().boxed()];
+    let complaints = Complaints::default();
+    let mut layers = vec![lines, Troubles::default().boxed(), complaints.clone().boxed()];
     if let Some((provider, _)) = &exporting {
         let tracer = provider.tracer("shoal");
         layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(EnvFilter::new("info")).boxed());
@@ -97,7 +104,7 @@ pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Te
     if installed {
         log_panics();
     }
-    Ok(Telemetry(exporting))
+    Ok(Telemetry(exporting, complaints))
 }
 
 /// Counts errors and warnings, so that somebody who looks at the metrics knows when to look at the log.

@@ -3,12 +3,16 @@
 //! No IO, no clock, no randomness: `now` and seeds come in as arguments. Nothing here knows gRPC beyond [`wire`], the one door through which
 //! protobuf messages become these types and back.
 //!
-//! Reading order: [`instance`], [`health`], [`status`], [`guard`], [`wire`].
+//! Reading order: [`instance`], [`health`], [`status`], [`guard`], [`leaving`], [`recent`], [`alarm`], [`text`], [`wire`].
 
+pub mod alarm;
 pub mod guard;
 pub mod health;
 pub mod instance;
+pub mod leaving;
+pub mod recent;
 pub mod status;
+pub mod text;
 pub mod wire;
 
 pub use health::{Health, Opinion, Verdict};

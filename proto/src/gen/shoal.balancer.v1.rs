@@ -90,6 +90,22 @@ pub struct Frontend {
     /// Responses that a server's death cut after their first byte.
     #[prost(uint64, tag = "11")]
     pub cut_responses: u64,
+    /// What clients got lately.
+    #[prost(message, optional, tag = "12")]
+    pub last_minute: ::core::option::Option<LastMinute>,
+}
+/// How the counters of a frontend have moved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastMinute {
+    /// How long that is, at most 60; less after a start.
+    #[prost(uint32, tag = "1")]
+    pub seconds: u32,
+    /// Well-formed requests.
+    #[prost(uint64, tag = "2")]
+    pub requests: u64,
+    /// Those of them that the balancer answered itself because no server could.
+    #[prost(uint64, tag = "3")]
+    pub failed: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Backend {
@@ -140,6 +156,9 @@ pub struct SetServerStateRequest {
     pub server: ::prost::alloc::string::String,
     #[prost(enumeration = "ServerState", tag = "3")]
     pub state: i32,
+    /// Do it although no usable instance would be left; see SetAdminState of the registry.
+    #[prost(bool, tag = "4")]
+    pub force: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetServerStateResponse {
@@ -155,6 +174,9 @@ pub struct SetServerWeightRequest {
     /// 0 to 256.
     #[prost(uint32, tag = "3")]
     pub weight: u32,
+    /// Do it although no usable instance would be left; see SetAdminState of the registry.
+    #[prost(bool, tag = "4")]
+    pub force: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetServerWeightResponse {

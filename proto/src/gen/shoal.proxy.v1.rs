@@ -45,6 +45,21 @@ pub struct GetStatsResponse {
     /// Requests of the health-checkers for their built-in target: in none of the other counts, and in no access record.
     #[prost(uint64, tag = "19")]
     pub probes: u64,
+    /// What clients got lately.
+    #[prost(message, optional, tag = "20")]
+    pub last_minute: ::core::option::Option<LastMinute>,
+}
+/// How the counters have moved.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastMinute {
+    /// How long that is, at most 60; less after a start.
+    #[prost(uint32, tag = "1")]
+    pub seconds: u32,
+    #[prost(uint64, tag = "2")]
+    pub requests: u64,
+    /// Those of them that the node answered with an error of its own.
+    #[prost(uint64, tag = "3")]
+    pub errors: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LookupCacheRequest {

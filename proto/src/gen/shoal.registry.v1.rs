@@ -198,12 +198,29 @@ pub struct SetAdminStateRequest {
     /// A service whose held-back losses are real and shall be acted on.
     #[prost(string, tag = "6")]
     pub accept_losses: ::prost::alloc::string::String,
+    /// Do it although no usable instance of its service would be left.
+    #[prost(bool, tag = "7")]
+    pub force: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetAdminStateResponse {
     /// Absent when only losses were accepted.
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<InstanceStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveInstanceRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Why, for the audit record.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveInstanceResponse {
+    /// It was listed. Otherwise only what operators wanted of the name is forgotten.
+    #[prost(bool, tag = "1")]
+    pub was_listed: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportOpinionsRequest {
@@ -570,6 +587,7 @@ pub mod registry_client {
         }
         /// Sets what operators want of an instance (admin state, weight), or accepts the loss of members that the plausibility guard holds back.
         /// Survives restarts of the instance. Safe to retry.
+        /// What would leave no usable proxy-node or balancer is refused (FAILED_PRECONDITION, reason LAST_USABLE) unless it is forced.
         pub async fn set_admin_state(
             &mut self,
             request: impl tonic::IntoRequest<super::SetAdminStateRequest>,
@@ -592,6 +610,32 @@ pub mod registry_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("shoal.registry.v1.Registry", "SetAdminState"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes an instance that is gone off the list at once, and forgets what operators wanted of its name. One that still keeps its lease is
+        /// refused (FAILED_PRECONDITION, reason STILL_THERE): it would be back at its next heartbeat. Safe to retry.
+        pub async fn remove_instance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveInstanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveInstanceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shoal.registry.v1.Registry/RemoveInstance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shoal.registry.v1.Registry", "RemoveInstance"));
             self.inner.unary(req, path, codec).await
         }
         /// Takes the opinions of one checker. A later opinion of the same checker and check on the same target replaces the earlier. Safe to retry.
@@ -716,11 +760,21 @@ pub mod registry_server {
         >;
         /// Sets what operators want of an instance (admin state, weight), or accepts the loss of members that the plausibility guard holds back.
         /// Survives restarts of the instance. Safe to retry.
+        /// What would leave no usable proxy-node or balancer is refused (FAILED_PRECONDITION, reason LAST_USABLE) unless it is forced.
         async fn set_admin_state(
             &self,
             request: tonic::Request<super::SetAdminStateRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetAdminStateResponse>,
+            tonic::Status,
+        >;
+        /// Takes an instance that is gone off the list at once, and forgets what operators wanted of its name. One that still keeps its lease is
+        /// refused (FAILED_PRECONDITION, reason STILL_THERE): it would be back at its next heartbeat. Safe to retry.
+        async fn remove_instance(
+            &self,
+            request: tonic::Request<super::RemoveInstanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveInstanceResponse>,
             tonic::Status,
         >;
         /// Takes the opinions of one checker. A later opinion of the same checker and check on the same target replaces the earlier. Safe to retry.
@@ -996,6 +1050,51 @@ pub mod registry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetAdminStateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shoal.registry.v1.Registry/RemoveInstance" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveInstanceSvc<T: Registry>(pub Arc<T>);
+                    impl<
+                        T: Registry,
+                    > tonic::server::UnaryService<super::RemoveInstanceRequest>
+                    for RemoveInstanceSvc<T> {
+                        type Response = super::RemoveInstanceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveInstanceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Registry>::remove_instance(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveInstanceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

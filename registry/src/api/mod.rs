@@ -33,6 +33,7 @@ pub static POLICY: Policy = Policy::new(&[
         "/shoal.registry.v1.Registry/SetAdminState",
         &[Role::Operator, Role::Service(Service::Console), Role::Service(Service::Balancer)],
     ),
+    Rule::write("/shoal.registry.v1.Registry/RemoveInstance", &[Role::Operator]),
     Rule::read("/shoal.registry.v1.Registry/ReportOpinions", &[Role::Service(Service::HealthChecker)]),
     Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
     Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
@@ -80,6 +81,10 @@ impl Registry for Api {
 
     async fn set_admin_state(&self, request: Request<pb::SetAdminStateRequest>) -> Result<Response<pb::SetAdminStateResponse>, Status> {
         operate::set_admin_state(self, request).await.map(Response::new)
+    }
+
+    async fn remove_instance(&self, request: Request<pb::RemoveInstanceRequest>) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
+        operate::remove_instance(self, request).await.map(Response::new)
     }
 
     async fn report_opinions(&self, request: Request<pb::ReportOpinionsRequest>) -> Result<Response<pb::ReportOpinionsResponse>, Status> {

@@ -1,4 +1,4 @@
-//! SetAdminState: what operators want, and whether held-back losses are real.
+//! SetAdminState: what operators want, and whether held-back losses are real. RemoveInstance: who is gone for good.
 
 use chassis::{Peer, Role, audit};
 use cluster::{Service, instance::MAX_WEIGHT, wire};
@@ -37,6 +37,19 @@ pub(super) async fn set_admin_state(api: &Api, request: Request<pb::SetAdminStat
     Ok(pb::SetAdminStateResponse { status: status.as_ref().map(Into::into) })
 }
 
+pub(super) async fn remove_instance(api: &Api, request: Request<pb::RemoveInstanceRequest>) -> Result<pb::RemoveInstanceResponse, Status> {
+    let message = request.get_ref();
+    let name = wire::name(message.name.clone()).map_err(|problem| refuse::invalid("name", problem))?;
+    if message.reason.len() > MAX_REASON {
+        return Err(refuse::invalid("reason", "has more than 1024 bytes"));
+    }
+    let because = if message.reason.is_empty() { String::new() } else { format!(", because {}", message.reason) };
+    audit::note(&request, format!("remove {name}{because}"));
+    let answer = api.handle.apply(Command::Remove { name }).await.map_err(|failed| refuse::failed(&failed))?;
+    let was_listed = matches!(answer.outcome, Outcome::Removed { was_listed: true });
+    Ok(pb::RemoveInstanceResponse { was_listed })
+}
+
 #[derive(Debug)]
 struct Wanted {
     target: Option<(String, Change)>,
@@ -61,7 +74,7 @@ impl Wanted {
             "" => None,
             service => Some(service.parse::<Service>().map_err(|problem| refuse::invalid("accept_losses", problem))?),
         };
-        let change = Change { admin_state, weight, reason: message.reason.clone() };
+        let change = Change { admin_state, weight, reason: message.reason.clone(), force: message.force };
         let target = match message.name.as_str() {
             "" if admin_state.is_some() || weight.is_some() => return Err(refuse::invalid("name", "whose? the name is missing")),
             "" => None,
@@ -87,10 +100,11 @@ impl Wanted {
 
     fn describe(&self) -> String {
         let mut parts = Vec::new();
-        if let Some((name, Change { admin_state, weight, reason })) = &self.target {
+        if let Some((name, Change { admin_state, weight, reason, force })) = &self.target {
             parts.push(name.clone());
             parts.extend(admin_state.map(|state| format!("{state:?}").to_lowercase()));
             parts.extend(weight.map(|weight| weight.map_or_else(|| "own weight".to_owned(), |weight| format!("weight {weight}"))));
+            parts.extend(force.then(|| "forced".to_owned()));
             parts.extend((!reason.is_empty()).then(|| format!("because {reason}")));
         }
         parts.extend(self.accept.map(|service| format!("accept the losses of {service}")));
@@ -156,6 +170,7 @@ mod tests {
             reason: "new disk".into(),
             accept_losses: "proxy-node".into(),
             reset_weight: false,
+            force: false,
         };
         let described = Wanted::read(&message).expect("good").describe();
         assert_eq!(described, "node-3, drain, weight 7, because new disk, accept the losses of proxy-node");

@@ -20,6 +20,8 @@ pub fn failed(failed: &Failed) -> Status {
         Failed::Refused(Refusal::Superseded { .. }) => (Code::Aborted, "SUPERSEDED"),
         Failed::Refused(Refusal::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
         Failed::Refused(Refusal::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),
+        Failed::Refused(Refusal::LastUsable { .. }) => (Code::FailedPrecondition, "LAST_USABLE"),
+        Failed::Refused(Refusal::StillThere { .. }) => (Code::FailedPrecondition, "STILL_THERE"),
         Failed::Store(_) => (Code::Unavailable, "STORE_FAILED"),
         Failed::Changed => (Code::Aborted, "CHANGED"),
         Failed::Busy => (Code::Unavailable, "BUSY"),

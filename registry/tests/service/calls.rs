@@ -2,15 +2,15 @@
 
 use chassis::{Role, authorize::Decision};
 use cluster::Service;
-use proto::registry::{AdminState, Instance, SetAdminStateRequest, State};
+use proto::registry::{AdminState, Instance, SetAdminStateRequest, State, watch_response::Event};
 use registry::api::POLICY;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::server::{Running, clock, critical, id, instance, renewal};
+use crate::server::{LIMIT, Running, clock, critical, id, instance, renewal};
 
 fn set(name: &str, admin_state: AdminState) -> SetAdminStateRequest {
-    SetAdminStateRequest { name: name.to_owned(), admin_state: admin_state.into(), ..SetAdminStateRequest::default() }
+    SetAdminStateRequest { name: name.to_owned(), admin_state: admin_state.into(), force: true, ..SetAdminStateRequest::default() }
 }
 
 #[tokio::test]
@@ -130,6 +130,9 @@ fn the_table_of_roles() {
         ("SetAdminState", Role::Operator, true),
         ("SetAdminState", Role::Service(Service::Balancer), true),
         ("SetAdminState", node, false),
+        ("RemoveInstance", Role::Operator, true),
+        ("RemoveInstance", Role::Service(Service::Console), false),
+        ("RemoveInstance", node, false),
         ("ReportOpinions", checker, true),
         ("ReportOpinions", node, false),
         ("ReportOpinions", Role::Operator, false),
@@ -138,7 +141,7 @@ fn the_table_of_roles() {
     ] {
         assert_eq!(allowed(rpc, role), expected, "{rpc} by {role}");
     }
-    assert_eq!(POLICY.rules().len(), 10, "every rpc is in the table");
+    assert_eq!(POLICY.rules().len(), 11, "every rpc is in the table");
     for rpc in ["Describe", "Export", "Import"] {
         let decide = |role| POLICY.decide(&format!("/shoal.state.v1.StateTransfer/{rpc}"), Some(role));
         for role in [Role::Operator, Role::Service(Service::BackupService)] {
@@ -212,6 +215,64 @@ async fn a_younger_process_ends_the_older_ones_stream_at_once() {
     responses.message().await.expect("well").expect("an answer");
     node.deregister("a", 2, 0).await.expect("deregisters");
     assert_eq!(responses.message().await.expect_err("gone").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn the_last_one_that_serves_is_taken_out_by_force_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    for (start, name) in [(1, "a"), (2, "b")] {
+        server.client(&format!("proxy-node/{name}")).await.register(instance("proxy-node", name, start), true).await.expect("registers");
+    }
+    let mut operator = server.client("operator/ann").await;
+    let wanted = |name: &str, admin_state| SetAdminStateRequest { force: false, ..set(name, admin_state) };
+    operator.set(wanted("a", AdminState::Drain)).await.expect("b is left");
+    let weigh = |weight| SetAdminStateRequest { name: "b".to_owned(), weight: Some(weight), ..Default::default() };
+    for message in [wanted("b", AdminState::Drain), wanted("b", AdminState::Maintenance), weigh(0)] {
+        let refused = operator.set(message.clone()).await.expect_err("nobody would be left");
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        assert_eq!(refused.get_details_error_info().expect("details").reason, "LAST_USABLE");
+        assert!(refused.message().contains("b is the last usable proxy-node") && refused.message().contains("--force"), "{refused:?}");
+        assert_eq!(operator.state("b").await, Some(State::Usable), "{message:?}");
+    }
+    operator.set(weigh(7)).await.expect("it still serves");
+    operator.set(wanted("a", AdminState::Maintenance)).await.expect("it serves nobody as it is");
+    operator.set(SetAdminStateRequest { force: true, ..wanted("b", AdminState::Drain) }).await.expect("forced");
+    assert_eq!(operator.state("b").await, Some(State::Draining));
+    operator.set(wanted("b", AdminState::Ready)).await.expect("back");
+}
+
+#[tokio::test]
+async fn who_is_gone_is_removed_at_once_and_who_is_there_is_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut node = server.client("proxy-node/a").await;
+    node.register(instance("proxy-node", "a", 1), true).await.expect("registers");
+    let mut operator = server.client("operator/ann").await;
+    let refused = operator.remove("a").await.expect_err("alive");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(refused.get_details_error_info().expect("details").reason, "STILL_THERE");
+    operator.set(SetAdminStateRequest { weight: Some(9), ..set("a", AdminState::Drain) }).await.expect("drained");
+    let mut watched = operator.watch(&["proxy-node"], "").await.expect("watches");
+    node.deregister("a", 1, 60).await.expect("it stops");
+    assert_eq!(operator.state("a").await, Some(State::Draining), "listed while it drains");
+    assert!(operator.remove("a").await.expect("gone"), "it was listed");
+    assert_eq!(operator.state("a").await, None);
+    let gone = async {
+        while let Some(message) = watched.message().await.expect("well") {
+            if let Some(Event::Delta(delta)) = message.event
+                && delta.removed.iter().any(|removed| removed == "a")
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.expect("watchers hear of it");
+    assert_eq!(operator.remove("a").await.expect_err("a second time").code(), Code::NotFound);
+    // What was wanted of the name is forgotten, and stays so after a restart.
+    node.register(instance("proxy-node", "a", 2), true).await.expect("another process");
+    let status = operator.status("a").await.expect("listed");
+    assert_eq!((status.admin_state(), status.effective_weight), (AdminState::Ready, 100));
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn certificates_decide_who_may_do_what() {
     assert_eq!(node.set_admin_state(weigh.clone()).await.expect_err("no operator").code(), Code::PermissionDenied);
     operator.set_admin_state(weigh.clone()).await.expect("an operator may");
     let mut console = client(program.port, console).await;
-    let drain = SetAdminStateRequest { name: "node-1".into(), admin_state: AdminState::Drain.into(), ..Default::default() };
+    let drain = SetAdminStateRequest { name: "node-1".into(), admin_state: AdminState::Drain.into(), force: true, ..Default::default() };
     let accept = SetAdminStateRequest { accept_losses: "proxy-node".into(), ..Default::default() };
     let for_ann = |wanted: &SetAdminStateRequest| {
         let mut request = tonic::Request::new(wanted.clone());

@@ -23,8 +23,13 @@ async fn a_restart_loses_nothing_and_forgives_one_lease() {
     server.client("config-service/c").await.register(instance("config-service", "c", 1), true).await.expect("registers");
     server.client("config-service/d").await.register(instance("config-service", "d", 1), true).await.expect("registers");
     server.client("config-service/d").await.deregister("d", 1, 300).await.expect("deregisters");
-    let wanted =
-        SetAdminStateRequest { name: "a".into(), admin_state: AdminState::Maintenance.into(), weight: Some(3), ..Default::default() };
+    let wanted = SetAdminStateRequest {
+        name: "a".into(),
+        admin_state: AdminState::Maintenance.into(),
+        weight: Some(3),
+        force: true,
+        ..Default::default()
+    };
     server.client("operator/ann").await.set(wanted).await.expect("set");
     server.crash().await;
     clock.advance(SignedDuration::from_secs(60));

@@ -6,7 +6,7 @@ use chassis::{Clock, Identity, Peer, StopSignal};
 use jiff::{SignedDuration, Timestamp};
 use proto::registry::{
     DeregisterRequest, Instance, InstanceStatus, KeepAliveRequest, ListInstancesRequest, ListInstancesResponse, Opinion, RegisterRequest,
-    RegisterResponse, ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
+    RegisterResponse, RemoveInstanceRequest, ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
     registry_client::RegistryClient,
 };
 use proto::state::{state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer};
@@ -140,6 +140,12 @@ impl Client {
 
     pub async fn set(&mut self, message: SetAdminStateRequest) -> Result<Option<InstanceStatus>, Status> {
         Ok(self.inner.set_admin_state(self.request(message)).await?.into_inner().status)
+    }
+
+    /// Whether it was listed.
+    pub async fn remove(&mut self, name: &str) -> Result<bool, Status> {
+        let message = RemoveInstanceRequest { name: name.to_owned(), reason: "gone for good".to_owned() };
+        Ok(self.inner.remove_instance(self.request(message)).await?.into_inner().was_listed)
     }
 
     pub async fn report(&mut self, opinions: Vec<Opinion>) -> Result<Vec<String>, Status> {

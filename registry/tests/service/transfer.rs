@@ -58,7 +58,13 @@ async fn snapshot(stream: &mut Streaming<WatchResponse>) -> (String, u64) {
 }
 
 fn drain(name: &str, reason: &str) -> SetAdminStateRequest {
-    SetAdminStateRequest { name: name.into(), admin_state: AdminState::Drain.into(), reason: reason.into(), ..Default::default() }
+    SetAdminStateRequest {
+        name: name.into(),
+        admin_state: AdminState::Drain.into(),
+        reason: reason.into(),
+        force: true,
+        ..Default::default()
+    }
 }
 
 #[tokio::test]

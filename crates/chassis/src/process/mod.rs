@@ -25,6 +25,7 @@ use crate::{
     audit::Journal,
     clock::Clock,
     cluster_key::ClusterKey,
+    complaints::Complaints,
     configuration::follow::Keeper,
     connect::Transport,
     data_dir::DataDir,
@@ -85,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) cluster_key: Option<ClusterKey>,
     pub(crate) transport: Transport,
     pub(crate) audit: Journal,
+    pub(crate) complaints: Complaints,
     pub(crate) inherited: Inherited,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) runtime: Handle,
@@ -205,6 +207,11 @@ impl Process {
     #[must_use]
     pub fn audit(&self) -> &Journal {
         &self.0.parts.audit
+    }
+
+    /// The errors that it has logged lately.
+    pub(crate) fn complaints(&self) -> Complaints {
+        self.0.parts.complaints.clone()
     }
 
     /// Listening sockets that a service manager passed to this process.

@@ -9,9 +9,9 @@ use std::{
 use futures::{Stream, StreamExt};
 use proto::registry::{
     DeregisterRequest, DeregisterResponse, InstanceStatus, KeepAliveRequest, KeepAliveResponse, ListInstancesRequest,
-    ListInstancesResponse, RegisterRequest, RegisterResponse, ReportOpinionsRequest, ReportOpinionsResponse, SetAdminStateRequest,
-    SetAdminStateResponse, Snapshot, State, WatchRequest, WatchResponse, registry_server::Registry, registry_server::RegistryServer,
-    watch_response::Event,
+    ListInstancesResponse, RegisterRequest, RegisterResponse, RemoveInstanceRequest, RemoveInstanceResponse, ReportOpinionsRequest,
+    ReportOpinionsResponse, SetAdminStateRequest, SetAdminStateResponse, Snapshot, State, WatchRequest, WatchResponse,
+    registry_server::Registry, registry_server::RegistryServer, watch_response::Event,
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -111,6 +111,11 @@ impl Registry for RegistryDouble {
     async fn set_admin_state(&self, request: Request<SetAdminStateRequest>) -> Result<Response<SetAdminStateResponse>, Status> {
         chassis::audit::note(&request, format!("{}: {}", request.get_ref().name, request.get_ref().reason));
         Err(Status::not_found("nobody of that name"))
+    }
+
+    async fn remove_instance(&self, request: Request<RemoveInstanceRequest>) -> Result<Response<RemoveInstanceResponse>, Status> {
+        let was_listed = self.memory().members.remove(&request.get_ref().name).is_some();
+        Ok(Response::new(RemoveInstanceResponse { was_listed }))
     }
 
     async fn report_opinions(&self, _: Request<ReportOpinionsRequest>) -> Result<Response<ReportOpinionsResponse>, Status> {
