@@ -176,37 +176,54 @@ function confirmed(act, name, left) {
   const dialog = find('#confirm');
   find('#confirm-title').textContent = `${ACTS[act].verb} ${name}?`;
   find('#confirm-text').textContent = ACTS[act].text(name) + (ACTS[act].takes ? share(left) : '');
-  find('#confirm-warning').textContent = ACTS[act].takes && left === 0 ? 'No other node is usable: requests will fail, or go to nodes that are not well.' : '';
+  const last = Boolean(ACTS[act].takes) && left === 0;
+  find('#confirm-warning').textContent = last ? 'It is the last usable node: every client would get an error, or go to nodes that are not well.' : '';
   find('#confirm-yes').textContent = `${ACTS[act].verb} ${name}`;
   find('#confirm-reason').value = '';
+  find('#confirm-strongly').hidden = !last;
+  find('#confirm-name').value = '';
+  dialog.dataset.name = last ? name : '';
+  find('#confirm-yes').disabled = last;
   dialog.returnValue = 'no';
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes' ? find('#confirm-reason').value : null), { once: true });
+    const answer = () => (dialog.returnValue === 'yes' && isMeant() ? { reason: find('#confirm-reason').value, force: last } : null);
+    dialog.addEventListener('close', () => resolve(answer()), { once: true });
   });
 }
+
+// Who takes the last node out has typed its name.
+function isMeant() {
+  return find('#confirm-name').value.trim() === find('#confirm').dataset.name;
+}
+
+find('#confirm-name').addEventListener('input', () => {
+  find('#confirm-yes').disabled = !isMeant();
+});
 
 let busy = false;
 
 async function operate(button) {
   const { act, name } = button.dataset;
   if (!ACTS[act] || busy) return;
-  const reason = await confirmed(act, name, Number(button.dataset.left));
-  if (reason === null) return;
+  const answer = await confirmed(act, name, Number(button.dataset.left));
+  if (answer === null) return;
   // The button stays enabled: a disabled one would lose the focus.
   busy = true;
-  const { ok, text } = await send(`/instances/${encodeURIComponent(name)}/admin-state`, { state: act, reason });
+  const { ok, text } = await send(`/instances/${encodeURIComponent(name)}/admin-state`, { state: act, ...answer });
   busy = false;
   say(text, !ok);
 }
 
-// In the reason, Enter confirms: the first button of the form would cancel.
-find('#confirm-reason').addEventListener('keydown', (event) => {
-  if (event.key === 'Enter') {
-    event.preventDefault();
-    find('#confirm').close('yes');
-  }
-});
+// In a field, Enter confirms: the first button of the form would cancel.
+for (const field of ['#confirm-reason', '#confirm-name']) {
+  find(field).addEventListener('keydown', (event) => {
+    if (event.key === 'Enter') {
+      event.preventDefault();
+      if (isMeant()) find('#confirm').close('yes');
+    }
+  });
+}
 
 document.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');

@@ -17,6 +17,13 @@ pub enum Meter {
         /// Name of the frontend.
         frontend: String,
     },
+    /// Requests that a balancer answered itself because no server could.
+    Refused {
+        /// Name of the balancer.
+        balancer: String,
+        /// Name of the frontend.
+        frontend: String,
+    },
     /// Requests that a balancer sent to a server.
     Server {
         /// Name of the balancer.

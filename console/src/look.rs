@@ -39,6 +39,27 @@ pub const fn state(state: State) -> Look {
     }
 }
 
+/// Of an instance when the registry was heard last, and is not now.
+#[must_use]
+pub const fn was(state: State) -> Look {
+    look(
+        "none",
+        "?",
+        match state {
+            State::Starting => "was starting",
+            State::Usable => "was usable",
+            State::Suspect => "was suspect",
+            State::Critical => "was critical",
+            State::Lost => "was lost",
+            State::Draining => "was draining",
+            State::Maintenance => "was in maintenance",
+        },
+    )
+}
+
+/// Of a registry that does not answer.
+pub const SILENT: Look = look("bad", "✖", "silent");
+
 /// Of a server in a balancer's eyes.
 #[must_use]
 pub const fn standing(standing: Standing) -> Look {

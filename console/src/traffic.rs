@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::AdminState;
+use cluster::{AdminState, recent::Traffic};
 use jiff::Timestamp;
 
 /// What one balancer counts.
@@ -39,6 +39,8 @@ pub struct Frontend {
     pub tunnels: u64,
     /// Tunnels and responses that a server's death cut.
     pub cut: u64,
+    /// What clients got lately.
+    pub last_minute: Traffic,
 }
 
 /// A pool of servers.
@@ -154,6 +156,7 @@ pub struct NodeStats {
     pub bytes_from_origins: u64,
     pub log_records_dropped: u64,
     pub revision: String,
+    pub last_minute: Traffic,
 }
 
 /// One check on one target, as one checker sees it.

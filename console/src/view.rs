@@ -2,14 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cluster::{InstanceStatus, PoolGuard, Service};
+use cluster::{
+    InstanceStatus, PoolGuard, Service,
+    alarm::{self, Alarm, Backend, Served},
+    leaving,
+    recent::Traffic,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     configuration::Configuration,
     events::Event,
     history::History,
-    traffic::{BalancerStats, Finding, NodeStats},
+    look::{self, Look},
+    traffic::{self, BalancerStats, Finding, NodeStats, Standing},
 };
 
 /// Everything at one moment.
@@ -85,10 +91,65 @@ impl View {
         found
     }
 
+    /// Since when the registry has been silent, so that what it listed is only remembered.
+    #[must_use]
+    pub fn stale_since(&self) -> Option<Timestamp> {
+        self.sources.values().filter(|source| source.service == Service::Registry).find_map(|source| source.silent_since(self.at))
+    }
+
+    /// How an instance looks: as the registry says, or as it said last.
+    #[must_use]
+    pub fn look(&self, status: &InstanceStatus) -> Look {
+        match self.stale_since() {
+            None => look::state(status.state),
+            Some(_) if status.instance.service == Service::Registry => look::SILENT,
+            Some(_) => look::was(status.state),
+        }
+    }
+
+    /// Clients that are not served, worst first: by the rule that `shoal doctor`, `top` and `status` go by, too. What somebody said who does not
+    /// answer any more is not of now.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<Alarm> {
+        let heard = |name: &str| self.sources.get(name).is_none_or(|source| source.failure.is_none());
+        let mut served = Served::default();
+        for (name, stats) in self.balancers.iter().filter(|(name, _)| heard(name)) {
+            let used = |pool: &&traffic::Backend| stats.frontends.iter().any(|frontend| frontend.backend == pool.name);
+            served.backends.extend(stats.backends.iter().filter(used).map(|pool| of_backend(name, pool)));
+            let sum = stats.frontends.iter().fold(Traffic::default(), |sum, frontend| sum.plus(frontend.last_minute));
+            served.balancers.push((name.clone(), sum));
+        }
+        served.nodes = self.nodes.iter().filter(|(name, _)| heard(name)).map(|(name, stats)| (name.clone(), stats.last_minute)).collect();
+        alarm::alarms(&served)
+    }
+
+    /// Whether clients would not be served any more without this instance. A node that every balancer finds unwell serves nobody.
+    #[must_use]
+    pub fn is_last(&self, name: &str) -> bool {
+        leaving::is_last(self.instances.iter().map(AsRef::as_ref).filter(|status| !self.is_shunned(&status.instance.name)), name)
+    }
+
+    fn is_shunned(&self, name: &str) -> bool {
+        let pools = self.balancers.values().flat_map(|stats| &stats.backends);
+        let mut seen = pools.flat_map(|pool| &pool.servers).filter(|server| server.discovered && server.name == name).peekable();
+        seen.peek().is_some() && seen.all(|server| server.standing == Standing::Unwell)
+    }
+
     /// Whether anybody lists this server under that name and it has a page.
     #[must_use]
     pub fn has_page(&self, name: &str) -> bool {
         self.instance(name).is_some()
+    }
+}
+
+fn of_backend(balancer: &str, pool: &traffic::Backend) -> Backend {
+    let count = |wanted: &[Standing]| pool.servers.iter().filter(|server| wanted.contains(&server.standing)).count();
+    Backend {
+        name: pool.name.clone(),
+        balancer: balancer.to_owned(),
+        usable: count(&[Standing::Usable, Standing::Last, Standing::Unknown]),
+        unwell: count(&[Standing::Unwell]),
+        excluded: count(&[Standing::Excluded]),
     }
 }
 
@@ -109,6 +170,35 @@ pub const fn place(service: Service) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alarms_are_of_those_who_answer() {
+        let mut view = crate::sample::view();
+        assert_eq!(view.alarms(), []);
+        for stats in view.balancers.values_mut() {
+            let stats = Arc::make_mut(stats);
+            stats.backends[0].servers.iter_mut().for_each(|server| server.standing = Standing::Excluded);
+            stats.frontends[0].last_minute = Traffic { seconds: 60, requests: 30, failed: 30 };
+        }
+        let alarms = view.alarms();
+        let said: Vec<_> = alarms.iter().map(|alarm| (alarm.severity, alarm.text.as_str())).collect();
+        assert!(said.len() == 2 && said.iter().all(|(severity, _)| *severity == alarm::Severity::Critical), "{said:?}");
+        assert!(said[0].1.contains("no usable server, 3 drained") && said[1].1.starts_with("60 of 60 requests"), "{said:?}");
+        view.balancers.remove("balancer-2");
+        view.sources.get_mut("balancer-1").unwrap().failure = Some("refused".into());
+        assert_eq!(view.alarms(), []);
+    }
+
+    #[test]
+    fn the_last_one_is_known() {
+        let mut view = crate::sample::view();
+        assert!(!view.is_last("proxy-node-1"));
+        for stats in view.balancers.values_mut() {
+            let stats = Arc::make_mut(stats);
+            stats.backends[0].servers[1..].iter_mut().for_each(|server| server.standing = Standing::Unwell);
+        }
+        assert!(view.is_last("proxy-node-1") && !view.is_last("proxy-node-2"), "balancers know that the others are unwell");
+    }
 
     #[test]
     fn silence_is_told_after_a_while() {

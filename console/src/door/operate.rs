@@ -30,6 +30,9 @@ pub struct Wanted {
     state: Admin,
     #[serde(default)]
     reason: String,
+    /// Although no usable node would be left.
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -81,7 +84,7 @@ async fn set(
     if !has_token(headers, session) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "This request does not show the token of its page: load the page again."));
     }
-    let Json(Wanted { state, reason }) =
+    let Json(Wanted { state, reason, force }) =
         wanted.map_err(|rejection| Problem::new(rejection.status(), "A state (ready, drain or maintenance) is expected, as JSON."))?;
     let view = console.board.view();
     let status = view.instance(name).filter(|status| status.instance.service == Service::ProxyNode);
@@ -91,10 +94,15 @@ async fn set(
     if reason.len() > LONGEST_REASON {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("A reason has at most {LONGEST_REASON} bytes.")));
     }
+    if !force && !matches!(state, Admin::Ready) && view.is_last(name) {
+        let sentence = format!("Nothing was changed: {}. Confirm that it is meant.", cluster::leaving::warning(name, Service::ProxyNode));
+        return Err(Problem::new(StatusCode::CONFLICT, sentence));
+    }
     let request = SetAdminStateRequest {
         name: name.to_owned(),
         admin_state: state.code().into(),
         reason: reason.trim().to_owned(),
+        force,
         ..SetAdminStateRequest::default()
     };
     match console.cluster.set_admin_state(&session.operator, request).await {

@@ -15,7 +15,7 @@ use super::{Console, gate::Caller, refuse::Problem};
 use crate::{explain::Question, page, words};
 
 fn html(markup: Markup) -> Response {
-    Html(markup.into_string()).into_response()
+    Html(page::shown(markup)).into_response()
 }
 
 /// Everything.

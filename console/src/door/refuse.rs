@@ -9,7 +9,10 @@ use http::{StatusCode, header};
 use serde_json::json;
 
 use super::gate::Caller;
-use crate::{page::shell, words};
+use crate::{
+    page::{self, shell},
+    words,
+};
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +38,12 @@ impl Problem {
     /// For a browser's window.
     pub fn page(self, caller: &Caller) -> Response {
         let markup = shell::problem(self.status, &self.sentence, &caller.visitor());
-        self.finish(Html(markup.into_string()).into_response())
+        self.finish(Html(page::shown(markup)).into_response())
     }
 
     /// For the script.
     pub fn json(self) -> Response {
-        let body = Json(json!({ "problem": self.sentence })).into_response();
+        let body = Json(json!({ "problem": cluster::text::shown(&self.sentence) })).into_response();
         self.finish(body)
     }
 

@@ -224,6 +224,17 @@ async fn only_people_of_the_file_change_something_and_only_from_our_page() {
     let answer = served.post(path, &[cookie, token], drain).await;
     assert_eq!(answer.status(), 200, "{}", text(&answer));
     assert_eq!(*served.double.told.lock().unwrap(), ["ann: proxy-node-1 Drain new disk"]);
+    // The last one that serves clients is taken out by those alone who say that they mean it.
+    let mut view = sample::view();
+    view.instances.retain(|status| !["proxy-node-2", "proxy-node-3"].contains(&status.instance.name.as_str()));
+    served.board.publish(view);
+    let answer = served.post(path, &[cookie, token], drain).await;
+    assert_eq!(answer.status(), 409, "{}", text(&answer));
+    assert!(text(&answer).contains("the last usable proxy-node"), "{}", text(&answer));
+    assert_eq!(served.double.told.lock().unwrap().len(), 1);
+    assert_eq!(served.post(path, &[cookie, token], r#"{"state":"drain","force":true}"#).await.status(), 200);
+    assert_eq!(served.post(path, &[cookie, token], r#"{"state":"ready"}"#).await.status(), 200, "to enable is always well");
+    served.board.publish(sample::view());
     for (path, body, status) in [
         ("/instances/proxy-node-9/admin-state", drain, 404),
         ("/instances/registry-1/admin-state", drain, 404),

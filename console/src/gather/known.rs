@@ -167,6 +167,7 @@ impl Known {
 fn measure_balancer(history: &mut History, name: &str, stats: &BalancerStats) {
     for frontend in &stats.frontends {
         history.take(Meter::Frontend { balancer: name.to_owned(), frontend: frontend.name.clone() }, frontend.requests);
+        history.take(Meter::Refused { balancer: name.to_owned(), frontend: frontend.name.clone() }, frontend.failed);
     }
     for pool in &stats.backends {
         for server in &pool.servers {

@@ -2,6 +2,7 @@
 
 use cluster::{
     AdminState,
+    recent::Traffic,
     wire::{from_duration, from_timestamp},
 };
 use proto::{balancer as pb, config, health, proxy};
@@ -41,6 +42,10 @@ fn frontend(frontend: pb::Frontend) -> Frontend {
         refused: frontend.refused,
         tunnels: frontend.tunnels,
         cut: frontend.cut_tunnels.saturating_add(frontend.cut_responses),
+        last_minute: frontend
+            .last_minute
+            .map(|it| Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.failed })
+            .unwrap_or_default(),
     }
 }
 
@@ -111,6 +116,10 @@ pub fn node(stats: proxy::GetStatsResponse) -> NodeStats {
         bytes_from_origins: stats.bytes_from_origins,
         log_records_dropped: stats.log_records_dropped,
         revision: stats.revision,
+        last_minute: stats
+            .last_minute
+            .map(|it| Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors })
+            .unwrap_or_default(),
     }
 }
 

@@ -49,7 +49,7 @@ pub fn page(visitor: &Visitor, name: &str, regions: &[Region]) -> Markup {
 fn facts(view: &View, status: &InstanceStatus) -> Markup {
     let instance = &status.instance;
     html! {
-        p class="standing" { (parts::badge(look::state(status.state))) " " span class="quiet" { (parts::lasting(status.changed_at)) } " " (parts::operations(view, status)) }
+        p class="standing" { (parts::badge(view.look(status))) " " span class="quiet" { (parts::lasting(status.changed_at)) } " " (parts::operations(view, status)) }
         @if !status.reasons.is_empty() { ul class="reasons" { @for reason in &status.reasons { li { (reason) } } } }
         @if let Some(withheld) = status.withheld_state { p class="banner warn" { "It would be " (look::state(withheld).word) ", but so many losses at once are not believed." } }
         dl class="facts" {

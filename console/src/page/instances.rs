@@ -4,7 +4,7 @@ use cluster::{InstanceStatus, State};
 use maud::{Markup, html};
 
 use super::parts;
-use crate::{look, view::View, words};
+use crate::{view::View, words};
 
 /// Rows of the table.
 const MOST: usize = 200;
@@ -40,7 +40,7 @@ pub fn table(view: &View) -> Markup {
 }
 
 fn row(view: &View, status: &InstanceStatus) -> Markup {
-    let (instance, look) = (&status.instance, look::state(status.state));
+    let (instance, look) = (&status.instance, view.look(status));
     html! {
         tr class=(look.class) data-key=(instance.name) {
             th scope="row" { a href={ "/instances/" (words::segment(&instance.name)) } { (instance.name) } }

@@ -46,6 +46,17 @@ pub struct Region {
 
 impl Region {
     fn new(id: &'static str, markup: maud::Markup) -> Self {
-        Self { id, html: markup.into_string() }
+        Self { id, html: shown(markup) }
+    }
+}
+
+/// Markup as it goes out. What others wrote is in it, escaped by `maud`; what a browser would obey or hide instead of showing it, such as characters
+/// that turn the direction of text, is escaped here, once for all pages. None of ours is written with such characters.
+#[must_use]
+pub fn shown(markup: maud::Markup) -> String {
+    let html = markup.into_string();
+    match cluster::text::shown_but(&html, |character| matches!(character, '\n' | '\t')) {
+        std::borrow::Cow::Borrowed(_) => html,
+        std::borrow::Cow::Owned(escaped) => escaped,
     }
 }

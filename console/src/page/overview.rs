@@ -1,6 +1,6 @@
 //! The page that shows everything.
 
-use cluster::{Service, State};
+use cluster::{Service, State, alarm::Severity};
 use maud::{Markup, html};
 
 use super::{Region, Visitor, backends, checks, configuration, explain, instances, parts, shell};
@@ -53,11 +53,17 @@ pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
     shell::page("Overview", visitor, Some(&live), &body)
 }
 
-/// What has to be known before anything else: who does not answer, which losses are held back.
+/// What has to be known before anything else: clients that are not served, who does not answer, which losses are held back.
 #[must_use]
 pub fn banner(view: &View) -> Markup {
     let silent = view.silent();
     html! {
+        @for alarm in view.alarms() {
+            p class={ "banner " (if alarm.severity == Severity::Critical { "bad" } else { "warn" }) } role="alert" data-key=(alarm.text) {
+                strong { (if alarm.severity == Severity::Critical { "Critical" } else { "Warning" }) } ": " (alarm.text) ". "
+                span class="quiet" { (alarm.subjects.join(", ")) @if !alarm.subjects.is_empty() { ". " } (alarm.remedy) }
+            }
+        }
         @for (name, source, since) in &silent {
             p class={ "banner " (if matches!(source.service, Service::Registry | Service::ConfigService) { "bad" } else { "warn" }) } role="alert" data-key=(name) {
                 strong { (subject(source.service, name)) } " has not answered " (parts::lasting(*since)) ". " (consequence(source.service))
@@ -97,7 +103,16 @@ fn tiles(view: &View) -> Markup {
     let requests = history.sum(frontends.iter().copied());
     let (hits, lookups) = (history.sum(of(Measure::Hits)), history.sum(of(Measure::Lookups)));
     let bytes = history.sum(of(Measure::BytesOut));
-    let errors = history.sum(of(Measure::Errors));
+    // A balancer's own refusals are errors of clients like any other.
+    let failures = || history.meters(|meter| matches!(meter, Meter::Refused { .. } | Meter::Node { measure: Measure::Errors, .. }));
+    let errors = history.sum(failures());
+    let errors_now = history.rates(failures());
+    let critical = view.alarms().first().is_some_and(|alarm| alarm.severity == Severity::Critical);
+    let errors_tone = match (critical, errors_now.unwrap_or_default() >= 0.05) {
+        (true, _) => "bad",
+        (false, true) => "warn",
+        (false, false) => "",
+    };
     let now = |wanted: Measure| history.rates(of(wanted));
     let mean = |points: &[Point]| points.iter().map(|point| point.rate).sum::<f64>();
     let failed: u64 = view.balancers.values().flat_map(|stats| &stats.frontends).map(|frontend| frontend.failed).sum();
@@ -122,7 +137,7 @@ fn tiles(view: &View) -> Markup {
             (tile("requests", &words::rate(history.rates(frontends.iter().copied())), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
             (tile("from the cache", &words::percent(mean(&hits), mean(&lookups)), "of lookups, last minute", Some((&hits, history.now())), ""))
             (tile("to clients", &now(Measure::BytesOut).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
-            (tile("errors", &words::rate(now(Measure::Errors)), "of the nodes' own", Some((&errors, history.now())), if now(Measure::Errors).unwrap_or_default() >= 0.05 { "warn" } else { "" }))
+            (tile("errors", &words::rate(errors_now), "of nodes and balancers", Some((&errors, history.now())), errors_tone))
             (tile("tunnels", &words::count(tunnels), "open now", None, ""))
             (tile("cache", &words::bytes(cached), &format!("of {}", words::bytes(capacity)), None, ""))
         }
@@ -223,6 +238,55 @@ mod tests {
         assert!(text.contains("&lt;img src=x"), "it is shown");
         assert!(!text.contains("<img"), "it became an element");
         assert!(!text.contains("\"'&\""), "it closed an attribute");
+    }
+
+    #[test]
+    fn nothing_hidden_is_in_a_page() {
+        let mut view = sample::view();
+        for status in &mut view.instances {
+            Arc::make_mut(status).reasons = vec!["a\u{202e}b\u{2066}\u{e0041}\u{1b}[2J\u{200b}".into()];
+        }
+        for region in regions(&view) {
+            let hidden = |character: char| cluster::text::is_hidden(character) && !matches!(character, '\n' | '\t');
+            assert!(!region.html.chars().any(hidden), "{}: {:?}", region.id, region.html);
+        }
+        let instances = regions(&view).into_iter().find(|region| region.id == "instances").unwrap();
+        assert!(instances.html.contains("a%E2%80%AEb%E2%81%A6%F3%A0%81%81%1B[2J%E2%80%8B"), "{}", instances.html);
+    }
+
+    #[test]
+    fn clients_without_a_server_are_in_the_banner_and_on_the_tiles() {
+        let mut view = sample::view();
+        assert!(!tiles(&view).into_string().contains("tile bad"));
+        for stats in view.balancers.values_mut() {
+            let stats = Arc::make_mut(stats);
+            stats.backends[0].servers.iter_mut().for_each(|server| server.standing = crate::traffic::Standing::Excluded);
+        }
+        let text = banner(&view).into_string();
+        assert!(text.contains("banner bad") && text.contains("backend squid_servers has no usable server"), "{text}");
+        assert!(text.contains("balancer-1, balancer-2"), "{text}");
+        assert!(tiles(&view).into_string().contains("tile bad"), "the errors' tile");
+        // Requests that a balancer refuses are errors a second.
+        let mut history = crate::history::History::default();
+        for round in 0..2_u32 {
+            history.begin(f64::from(round));
+            let meter = Meter::Refused { balancer: "balancer-1".into(), frontend: "proxy_frontend".into() };
+            history.take(meter, u64::from(round) * 7);
+        }
+        view.history = Arc::new(history);
+        assert!(tiles(&view).into_string().contains("7.0/s"), "{}", tiles(&view).into_string());
+    }
+
+    #[test]
+    fn what_is_remembered_looks_so() {
+        let mut view = sample::view();
+        let source = view.sources.get_mut("registry").unwrap();
+        source.failure = Some("connection refused".into());
+        source.answered_at = Some(view.at - jiff::SignedDuration::from_secs(43));
+        let table = instances::table(&view).into_string();
+        assert!(table.contains("was usable") && !table.contains("> usable<") && table.contains("silent"), "{table}");
+        let picture = picture::svg(&view).into_string();
+        assert!(picture.contains("was usable"), "{picture}");
     }
 
     #[test]

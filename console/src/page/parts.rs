@@ -129,7 +129,7 @@ pub fn operations(view: &View, status: &cluster::InstanceStatus) -> Markup {
     let name = &status.instance.name;
     // Whoever takes a node out should know who is left.
     let others = view.of(cluster::Service::ProxyNode).filter(|other| other.instance.name != *name && other.state == cluster::State::Usable);
-    let left = others.count();
+    let left = if view.is_last(name) { 0 } else { others.count().max(1) };
     let button = |act: &str, word: &str| {
         html! { button type="button" class="operate" data-act=(act) data-name=(name) data-left=(left) aria-label={ (word) " " (name) } { (word) } }
     };

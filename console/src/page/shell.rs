@@ -96,6 +96,10 @@ fn confirmation() -> Markup {
                 h2 id="confirm-title" {}
                 p id="confirm-text" {}
                 p id="confirm-warning" class="problem" role="alert" {}
+                div id="confirm-strongly" hidden {
+                    label for="confirm-name" { "Type its name to confirm that it is meant" }
+                    input id="confirm-name" name="name" maxlength="200" autocomplete="off";
+                }
                 label for="confirm-reason" { "Why (for the audit record)" }
                 input id="confirm-reason" name="reason" maxlength="200" autocomplete="off";
                 div class="choices" {

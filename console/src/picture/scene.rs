@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{InstanceStatus, Service, State};
+use cluster::{Service, State};
 
 use crate::{
     history::{Measure, Meter},
@@ -213,7 +213,8 @@ fn node(view: &View, drawn: &Drawn) -> Actor {
 fn rest(view: &View, column: Column, names: &BTreeSet<String>, kind: &str) -> Actor {
     let states: Vec<_> = names.iter().filter_map(|name| view.instance(name)).map(|status| status.state).collect();
     let well = states.iter().filter(|state| **state == State::Usable).count();
-    let look = states.iter().copied().find(|state| *state != State::Usable).map_or(look::state(State::Usable), look::state);
+    let worst = states.iter().copied().find(|state| *state != State::Usable).unwrap_or(State::Usable);
+    let look = if view.stale_since().is_some() { look::was(worst) } else { look::state(worst) };
     let rate = words::rate(node_rate(view, &Drawn::Rest(names.clone()), Measure::Requests));
     let title = format!("{} more {kind}", names.len());
     let lines = vec![format!("{well} usable"), if column == Column::Nodes { rate } else { String::new() }];
@@ -237,15 +238,11 @@ fn beyond_nodes(view: &View) -> Actor {
 /// The registry's word; for a server that it does not know, the balancers' (the worst of them).
 fn appearance(view: &View, name: &str) -> Look {
     if let Some(status) = view.instance(name) {
-        return of_instance(status);
+        return view.look(status);
     }
     let servers = view.balancers.values().flat_map(|stats| stats.backends.iter()).flat_map(|pool| &pool.servers);
     let worst = servers.filter(|server| server.name == name).map(|server| server.standing).max();
     worst.map_or(look::UNKNOWN, look::standing)
-}
-
-fn of_instance(status: &InstanceStatus) -> Look {
-    look::state(status.state)
 }
 
 #[cfg(test)]
