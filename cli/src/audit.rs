@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use cluster::{InstanceStatus, Service, wire};
-use comfy_table::Cell;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use proto::audit::{ListRecordsRequest, ListRecordsResponse};
 use serde::Serialize;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use crate::{
     cluster::{Cluster, ask_together},
     context::Target,
-    output::{self, Format, View, printable},
+    output::{self, Cell, Column, Format, Tone, View, column, printable, sentences},
 };
 
 /// Longest wait for one process's answer.
@@ -65,7 +64,7 @@ pub async fn run(options: Options) -> Result<()> {
         bail!("{}", failures.join("; "));
     }
     let answers = answers.into_iter().map(|(name, answer)| (name, answer.map_err(|error| format!("{error:#}")))).collect();
-    output::show(&merged(answers, since, usize::try_from(options.lines).unwrap_or(usize::MAX)), options.format)
+    cluster.show(&merged(answers, since, usize::try_from(options.lines).unwrap_or(usize::MAX)), options.format)
 }
 
 /// Records of all processes, in the order of time.
@@ -150,6 +149,9 @@ fn short(what: &str) -> &str {
     what.rsplit_once('.').map_or(what, |(_, name)| name)
 }
 
+const COLUMNS: &[Column] =
+    &[column("WHEN", 0), column("AT", 2), column("WHO", 0), column("WHAT", 1), sentences("RESULT"), sentences("ABOUT")];
+
 impl View for Trail {
     fn text(&self) -> String {
         let zone = TimeZone::system();
@@ -159,16 +161,13 @@ impl View for Trail {
         } else {
             let rows = self.records.iter().map(|entry| {
                 let when = entry.when.map_or_else(|| "-".to_owned(), |at| at.to_zoned(zone.clone()).strftime("%F %T").to_string());
-                let result = if entry.result == "ok" {
-                    output::coloured("ok")
-                } else {
-                    Cell::new(printable(&entry.result)).fg(comfy_table::Color::Red)
-                };
+                let result =
+                    if entry.result == "ok" { output::coloured("ok") } else { Cell::new(printable(&entry.result)).toned(Tone::Bad) };
                 let [instance, who, what, detail] =
                     [&*entry.instance, &*entry.who, short(&entry.what), &*entry.detail].map(|it| Cell::new(printable(it)));
-                vec![Cell::new(when), instance, who, what, detail, result]
+                vec![Cell::new(when), instance, who, what, result, detail]
             });
-            parts.push(output::table(&["WHEN", "AT", "WHO", "WHAT", "ABOUT", "RESULT"], rows));
+            parts.push(output::table(COLUMNS, rows));
         }
         if self.more {
             parts.push("There are older records that match: ask for more with -n.".to_owned());

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
-use cluster::{Service, State};
+use cluster::{InstanceStatus, Service, State};
 use proto::backup::{CreateBackupRequest, ListBackupsRequest, VerifyBackupRequest, backup_service_client::BackupServiceClient};
+use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, call},
+    cluster::{Cluster, call, one_of},
     context::Target,
-    output::{self, Format},
+    output::{self, Format, View},
 };
 use chassis::ServiceChannel;
 use steps::Shown;
@@ -47,7 +48,10 @@ pub struct Options {
 #[derive(Subcommand)]
 enum Action {
     /// Make a backup now and verify it
-    Create,
+    Create {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Show every backup: who made it, when, how large, and whether it is known to be whole
     List {
         #[command(flatten)]
@@ -73,7 +77,35 @@ enum Action {
         /// Directory to make
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
+}
+
+/// What was taken out of an archive.
+#[derive(Serialize)]
+struct TakenOut {
+    directory: PathBuf,
+    files: Vec<String>,
+}
+
+impl View for TakenOut {
+    fn text(&self) -> String {
+        format!("{} files are in {}: {}", self.files.len(), self.directory.display(), self.files.join(", "))
+    }
+}
+
+/// A backup that was just made.
+#[derive(Serialize)]
+struct Made {
+    backup: list::Backup,
+}
+
+impl View for Made {
+    fn text(&self) -> String {
+        let list::Backup { id, size, stores, .. } = &self.backup;
+        format!("backup {id} is made and verified: {} in {}", list::size(*size), stores.join(", "))
+    }
 }
 
 /// Runs `shoal backup …`.
@@ -81,15 +113,27 @@ enum Action {
 /// # Errors
 /// The backup-service refuses or does not answer.
 pub async fn run(options: Options) -> Result<()> {
-    let client = async || client(&Cluster::open(&options.target)?, options.on.as_deref()).await;
+    let (target, on) = (&options.target, options.on.as_deref());
     match options.action {
-        Action::Create => create(client().await?).await,
-        Action::List { format } => list(client().await?, format).await,
-        Action::Verify { backup, format } => verify(client().await?, backup, format).await,
-        Action::Restore(wanted) => restore::run(client().await?, wanted).await,
-        Action::RestorePki { archive, identity, to } => {
+        Action::RestorePki { archive, identity, to, format } => {
             let files = backup_service::pki::open(&archive, &identity, &to)?;
-            output::print(&format!("{} files are in {}: {}", files.len(), to.display(), files.join(", ")))
+            output::show(&TakenOut { directory: to, files }, format)
+        }
+        Action::List { format } => {
+            let cluster = Cluster::open(target)?;
+            list(&cluster, client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?, format).await
+        }
+        Action::Verify { backup, format } => {
+            let cluster = Cluster::open(target)?;
+            verify(&cluster, client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?, backup, format).await
+        }
+        Action::Create { format } => {
+            let cluster = Cluster::open_to_change(target)?;
+            create(&cluster, client(&cluster, cluster.instances(Service::BackupService).await?, on)?, format).await
+        }
+        Action::Restore(wanted) => {
+            let cluster = if wanted.only_looks() { Cluster::open(target)? } else { Cluster::open_to_change(target)? };
+            restore::run(&cluster, client(&cluster, cluster.instances(Service::BackupService).await?, on)?, wanted).await
         }
     }
 }
@@ -97,11 +141,10 @@ pub async fn run(options: Options) -> Result<()> {
 type Client = BackupServiceClient<ServiceChannel>;
 
 /// The one that is asked: by name, or else the first that is well.
-async fn client(cluster: &Cluster, on: Option<&str>) -> Result<Client> {
+fn client(cluster: &Cluster, mut instances: Vec<InstanceStatus>, on: Option<&str>) -> Result<Client> {
     if let Some(name) = on {
-        return cluster.backup(&cluster.instance(Service::BackupService, name).await?);
+        return cluster.backup(&one_of(instances, Service::BackupService, name)?);
     }
-    let mut instances = cluster.instances(Service::BackupService).await?;
     // One that is lost stays listed for a while.
     instances.sort_by_key(|status| status.state != State::Usable);
     let none = || anyhow!("no backup-service is registered: start one with `shoal serve backup-service`, see `shoal status`");
@@ -115,36 +158,40 @@ async fn client(cluster: &Cluster, on: Option<&str>) -> Result<Client> {
     cluster.backup(first)
 }
 
-async fn create(mut client: Client) -> Result<()> {
+async fn create(cluster: &Cluster, mut client: Client, format: Format) -> Result<()> {
     let mut stream = call(SERVICE, client.create_backup(CreateBackupRequest {})).await?;
-    let mut shown = Shown::on_stdout();
+    cluster.announce(format)?;
+    let mut shown = Shown::beside(format);
     loop {
-        let message = steps::next(&mut stream, "what was not finished counts for nothing: make another").await?;
+        let (lost, left) =
+            ("what was not finished counts for nothing: make another", "what was not finished counts for nothing; see `shoal backup list`");
+        let message = steps::next_or_interrupted(&mut stream, lost, left).await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
         if let Some(backup) = message.backup {
-            let size = list::size(backup.size);
-            return output::print(&format!("backup {} is made and verified: {size} in {}", backup.id, backup.stores.join(", ")));
+            drop(shown);
+            return output::show_after(&cluster.head(), &Made { backup: backup.into() }, format);
         }
     }
 }
 
-async fn list(mut client: Client, format: Format) -> Result<()> {
+async fn list(cluster: &Cluster, mut client: Client, format: Format) -> Result<()> {
     let answer = call(SERVICE, client.list_backups(ListBackupsRequest {})).await?;
-    output::show(&list::Backups::from(answer), format)
+    cluster.show(&list::Backups::from(answer), format)
 }
 
-async fn verify(mut client: Client, backup: String, format: Format) -> Result<()> {
+async fn verify(cluster: &Cluster, mut client: Client, backup: String, format: Format) -> Result<()> {
     let mut stream = call(SERVICE, client.verify_backup(VerifyBackupRequest { backup })).await?;
     let mut shown = Shown::on_stderr();
     loop {
-        let message = steps::next(&mut stream, "verify it again").await?;
+        let message = steps::next_or_interrupted(&mut stream, "verify it again", "nothing was changed").await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
         if let Some(backup) = message.backup {
-            return output::show(&list::Backup::from(backup), format);
+            drop(shown);
+            return cluster.show(&list::Backup::from(backup), format);
         }
     }
 }

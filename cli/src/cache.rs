@@ -3,14 +3,13 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service};
-use comfy_table::Cell;
 use proto::proxy::{CachedVariant, GetStatsRequest, GetStatsResponse, LookupCacheRequest, LookupCacheResponse, PurgeRequest};
 use serde::Serialize;
 
 use crate::{
     cluster::{Cluster, ask_all, call, one_of},
     context::Target,
-    output::{self, Format, View},
+    output::{self, Cell, Column, Format, View, column, sentences},
 };
 
 /// Look into the nodes' caches and remove things from them
@@ -57,7 +56,10 @@ enum Action {
 }
 
 pub async fn run(options: Options) -> Result<()> {
-    let cluster = Cluster::open(&options.target)?;
+    let cluster = match options.action {
+        Action::Purge { .. } => Cluster::open_to_change(&options.target)?,
+        _ => Cluster::open(&options.target)?,
+    };
     // To purge at nodes that were known once would leave out those that have come since.
     let known = match options.action {
         Action::Purge { .. } => cluster.instances(Service::ProxyNode).await.context("nothing was purged")?,
@@ -103,7 +105,7 @@ struct NodeStats {
 async fn stats(cluster: &Cluster, nodes: &[InstanceStatus], format: Format) -> Result<()> {
     let ask = async |node: &InstanceStatus| call(&node.instance.name, cluster.proxy_node(node)?.get_stats(GetStatsRequest {})).await;
     let answers = ask_all(nodes, ask).await?;
-    output::show(&Stats { nodes: answers.given.into_iter().map(|(name, stats)| NodeStats::new(name, &stats)).collect() }, format)?;
+    cluster.show(&Stats { nodes: answers.given.into_iter().map(|(name, stats)| NodeStats::new(name, &stats)).collect() }, format)?;
     answers.verdict
 }
 
@@ -131,9 +133,22 @@ impl NodeStats {
     }
 }
 
+const STATS: &[Column] = &[
+    column("NODE", 0),
+    column("REQUESTS", 1),
+    column("HITS", 2),
+    column("MISSES", 3),
+    column("HIT RATIO", 0),
+    column("DENIED", 5),
+    column("ERRORS", 2),
+    column("TUNNELS", 6),
+    column("OBJECTS", 4),
+    column("HELD", 1),
+    column("CAPACITY", 4),
+];
+
 impl View for Stats {
     fn text(&self) -> String {
-        let header = ["NODE", "REQUESTS", "HITS", "MISSES", "HIT RATIO", "DENIED", "ERRORS", "TUNNELS", "OBJECTS", "HELD", "CAPACITY"];
         let rows = self.nodes.iter().map(|node| {
             let ratio = node.hit_ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
             let hits = node.hits + node.revalidated + node.collapsed;
@@ -142,7 +157,7 @@ impl View for Stats {
             row.extend([node.cache_bytes, node.cache_capacity_bytes].map(|bytes| Cell::new(size(bytes))));
             row
         });
-        output::table(&header, rows)
+        output::table(STATS, rows)
     }
 }
 
@@ -203,9 +218,19 @@ async fn lookup(cluster: &Cluster, nodes: &[InstanceStatus], url: &str, format: 
         name,
         variants: answer.variants.into_iter().map(Variant::from).collect(),
     };
-    output::show(&Lookup { url: url.to_owned(), nodes: answers.given.into_iter().map(held).collect() }, format)?;
+    cluster.show(&Lookup { url: url.to_owned(), nodes: answers.given.into_iter().map(held).collect() }, format)?;
     answers.verdict
 }
+
+const LOOKUP: &[Column] = &[
+    column("NODE", 0),
+    column("STATUS", 0),
+    column("SIZE", 2),
+    column("AGE", 1),
+    column("FRESH FOR", 1),
+    column("VARIANT", 3),
+    sentences("WHY"),
+];
 
 impl View for Lookup {
     fn text(&self) -> String {
@@ -222,7 +247,7 @@ impl View for Lookup {
                 rows.push(row);
             }
         }
-        output::table(&["NODE", "STATUS", "SIZE", "AGE", "FRESH FOR", "VARIANT", "WHY"], rows)
+        output::table(LOOKUP, rows)
     }
 }
 
@@ -241,13 +266,16 @@ async fn purge(cluster: &Cluster, nodes: &[InstanceStatus], request: PurgeReques
     let ask = async |node: &InstanceStatus| call(&node.instance.name, cluster.proxy_node(node)?.purge(request.clone())).await;
     let answers = ask_all(nodes, ask).await?;
     let nodes = answers.given.into_iter().map(|(name, answer)| NodePurged { name, removed: answer.removed }).collect();
-    output::show(&Purged { nodes }, format)?;
+    cluster.show(&Purged { nodes }, format)?;
     answers.verdict
 }
 
 impl View for Purged {
     fn text(&self) -> String {
-        output::table(&["NODE", "REMOVED"], self.nodes.iter().map(|node| vec![Cell::new(&node.name), Cell::new(node.removed)]))
+        output::table(
+            &[column("NODE", 0), column("REMOVED", 0)],
+            self.nodes.iter().map(|node| vec![Cell::new(&node.name), Cell::new(node.removed)]),
+        )
     }
 }
 

@@ -3,14 +3,13 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service};
-use comfy_table::Cell;
 use proto::health::{CheckResult, ListChecksRequest, Outcome, RunCheckRequest};
 use serde::Serialize;
 
 use crate::{
     cluster::{Cluster, ask_all, call},
     context::Target,
-    output::{self, Format, View},
+    output::{self, Cell, Column, Format, View, column, sentences},
 };
 
 /// See what the health-checkers probe, and run a probe now
@@ -46,7 +45,10 @@ enum Action {
 
 pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::open(&options.target)?;
-    let checkers = cluster.instances(Service::HealthChecker).await?;
+    let checkers = match options.action {
+        Action::List { .. } => cluster.last_instances(Service::HealthChecker).await?,
+        Action::Run { .. } => cluster.instances(Service::HealthChecker).await?,
+    };
     if checkers.is_empty() {
         bail!("no health-checker is registered: see `shoal status`");
     }
@@ -107,7 +109,7 @@ async fn list(cluster: &Cluster, checkers: &[InstanceStatus], format: Format) ->
             }
         }
     }
-    output::show(&Findings { findings }, format)?;
+    cluster.show(&Findings { findings }, format)?;
     answers.verdict
 }
 
@@ -116,15 +118,25 @@ async fn run_now(cluster: &Cluster, checkers: &[InstanceStatus], request: RunChe
     let answers = ask_all(checkers, ask).await?;
     let results = answers.given.into_iter().flat_map(|(name, answer)| answer.results.into_iter().map(move |result| (name.clone(), result)));
     let finding = |(name, result): (String, CheckResult)| Finding::new(&name, result.clone(), result.outcome());
-    output::show(&Findings { findings: results.map(finding).collect() }, format)?;
+    cluster.show(&Findings { findings: results.map(finding).collect() }, format)?;
     answers.verdict
 }
+
+const COLUMNS: &[Column] = &[
+    column("CHECK", 0),
+    column("TARGET", 0),
+    column("CHECKER", 2),
+    column("OUTCOME", 0),
+    column("TIMES", 4),
+    column("TOOK", 3),
+    sentences("DETAIL"),
+];
 
 impl View for Findings {
     fn text(&self) -> String {
         let rows = self.findings.iter().map(|found| {
             let [check, target, checker, detail] = [&found.check, &found.target, &found.checker, &found.detail].map(Cell::new);
-            let streak = found.streak.map_or(String::new(), |streak| format!("×{streak}"));
+            let streak = found.streak.map_or(String::new(), |streak| streak.to_string());
             vec![
                 check,
                 target,
@@ -135,6 +147,6 @@ impl View for Findings {
                 detail,
             ]
         });
-        output::table(&["CHECK", "TARGET", "CHECKER", "OUTCOME", "", "TOOK", "DETAIL"], rows)
+        output::table(COLUMNS, rows)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +22,11 @@ use proto::{
 };
 use tonic::{Code, Response, Status};
 
-use crate::{context::Target, memory::Memory, output};
+use crate::{
+    context::{About, Intent, Target},
+    memory::Memory,
+    output::{self, Format, Head, View},
+};
 
 /// Longest wait for one answer.
 pub const ANSWER: Duration = Duration::from_secs(10);
@@ -37,8 +41,18 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 pub struct Cluster {
     operator: Operator,
     memory: Memory,
-    /// The registry did not answer, and what is known is from [`Memory`].
-    recalled: AtomicBool,
+    about: About,
+    /// What was heard of its registry.
+    heard: Mutex<Heard>,
+}
+
+/// What was heard of a registry.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    cluster_id: Option<String>,
+    as_of: Option<Timestamp>,
+    /// It did not answer, and what is known is from [`Memory`].
+    recalled: bool,
 }
 
 impl Cluster {
@@ -47,8 +61,20 @@ impl Cluster {
     /// # Errors
     /// There is none, or the credentials cannot be used.
     pub fn open(target: &Target) -> Result<Self> {
-        let context = target.find()?;
-        Ok(Self { memory: Memory::of(target, &context), ..Self::with(&context)? })
+        Self::found(target, Intent::Look)
+    }
+
+    /// The same for a command that changes something: among several labs it takes none by chance.
+    ///
+    /// # Errors
+    /// As there, or several labs run and none is named.
+    pub fn open_to_change(target: &Target) -> Result<Self> {
+        Self::found(target, Intent::Change)
+    }
+
+    fn found(target: &Target, intent: Intent) -> Result<Self> {
+        let (context, about) = target.find(intent)?;
+        Ok(Self { memory: Memory::of(target, &context), about, ..Self::with(&context)? })
     }
 
     /// Prepares to speak to the cluster of this context.
@@ -56,7 +82,38 @@ impl Cluster {
     /// # Errors
     /// They cannot be read or do not fit together.
     pub fn with(context: &Context) -> Result<Self> {
-        Ok(Self { operator: context.connect()?, memory: Memory::default(), recalled: AtomicBool::new(false) })
+        Ok(Self { operator: context.connect()?, memory: Memory::default(), about: About::default(), heard: Mutex::default() })
+    }
+
+    fn heard(&self) -> Heard {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hear(&self, heard: Heard) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+    }
+
+    /// Which cluster this is, and how old what is known of it is.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        let Heard { cluster_id, as_of, recalled } = self.heard();
+        Head { cluster: About { id: cluster_id, ..self.about.clone() }, as_of, stale: recalled }
+    }
+
+    /// Prints an answer with the cluster that it is about.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn show(&self, view: &impl View, format: Format) -> Result<()> {
+        output::show_of(&self.head(), view, format)
+    }
+
+    /// Says which cluster is meant before lines that come one after another.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn announce(&self, format: Format) -> Result<()> {
+        if format.is_json() { Ok(()) } else { output::print(&self.head().text()) }
     }
 
     /// The registry.
@@ -70,7 +127,7 @@ impl Cluster {
     /// The registry lists none, or does not answer and nothing is remembered.
     pub async fn config(&self) -> Result<ConfigServiceClient<ServiceChannel>> {
         // A registry that has kept one call of a command waiting shall not do so with each of them.
-        if !self.recalled.load(Relaxed) {
+        if !self.heard().recalled {
             self.last_listing().await?;
         }
         Ok(ConfigServiceClient::new(self.operator.channel(Service::ConfigService).await?))
@@ -116,8 +173,9 @@ impl Cluster {
     /// # Errors
     /// It does not answer.
     pub async fn listing(&self) -> Result<Listing> {
-        let listing = self.operator.list().await?;
-        self.memory.keep(&listing, Timestamp::now());
+        let (listing, now) = (self.operator.list().await?, Timestamp::now());
+        self.memory.keep(&listing, now);
+        self.hear(Heard { cluster_id: Some(listing.cluster_id.clone()), as_of: Some(now), recalled: false });
         Ok(listing)
     }
 
@@ -131,14 +189,26 @@ impl Cluster {
             Ok(listing) => return Ok(listing),
             Err(error) => error,
         };
-        let Ok((listing, at)) = self.memory.recall() else { return Err(error) };
-        self.operator.suppose(&listing);
-        self.recalled.store(true, Relaxed);
+        let Some((listing, at)) = self.recall() else { return Err(error) };
         let age = age(Timestamp::now().duration_since(at));
         output::remark(&format!(
             "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: it may have changed since"
         ));
         Ok(listing)
+    }
+
+    /// What the registry listed last, and when, for whoever has found that it does not answer.
+    pub fn recall(&self) -> Option<(Listing, Timestamp)> {
+        let (listing, at) = self.memory.recall().ok()?;
+        self.operator.suppose(&listing);
+        self.hear(Heard { cluster_id: Some(listing.cluster_id.clone()), as_of: Some(at), recalled: true });
+        Some((listing, at))
+    }
+
+    /// The registry has answered before, and does not now: what it said is as old as that.
+    pub fn fell_silent(&self) {
+        let heard = self.heard();
+        self.hear(Heard { recalled: heard.as_of.is_some(), ..heard });
     }
 
     /// The instances of one service, by name, as [`Self::last_listing`] has them.
@@ -160,14 +230,6 @@ impl Cluster {
         instances.retain(|status| status.instance.service == service);
         Ok(instances)
     }
-
-    /// One instance by name.
-    ///
-    /// # Errors
-    /// The registry does not answer or knows no such instance; the text lists the names of `service` that it knows.
-    pub async fn instance(&self, service: Service, name: &str) -> Result<InstanceStatus> {
-        one_of(self.instances(service).await?, service, name)
-    }
 }
 
 /// The instance with this name.
@@ -183,7 +245,7 @@ pub fn one_of(mut instances: Vec<InstanceStatus>, service: Service, name: &str) 
 }
 
 /// For people, as coarse as they think of it.
-fn age(age: SignedDuration) -> String {
+pub fn age(age: SignedDuration) -> String {
     match age.as_secs().max(0) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

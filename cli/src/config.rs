@@ -159,25 +159,29 @@ pub struct Patience {
     /// How long to wait for the nodes
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = chassis::options::duration)]
     timeout: Duration,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub async fn run(options: Options) -> Result<()> {
     let open = || Cluster::open(&options.target);
+    let change = || Cluster::open_to_change(&options.target);
     match options.action {
         Action::Validate { directory, format } => bundle::validate(&directory, format),
         Action::Schema => output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?),
         Action::Apply { directory, how } => {
             let files = bundle::checked(&directory)?;
-            if how.dry_run { diff::dry_run(&open()?, &files).await } else { apply::apply(&open()?, files, how).await }
+            if how.dry_run { diff::dry_run(&open()?, &files).await } else { apply::apply(&change()?, files, how).await }
         }
-        Action::Rollback { revision, words, patience } => apply::rollback(&open()?, revision, words, patience).await,
+        Action::Rollback { revision, words, patience } => apply::rollback(&change()?, revision, words, patience).await,
         Action::History { limit, format } => revisions::history(&open()?, limit, format).await,
         Action::Show { revision, file: None, format } => revisions::show(&open()?, revision, format).await,
         Action::Show { revision, file: Some(path), .. } => revisions::print_file(&open()?, revision, &path).await,
         Action::Diff { from, to, format } => diff::diff(&open()?, from, to, format).await,
         Action::Export { directory, revision } => export::export(&open()?, revision, &directory).await,
         Action::Drift { format } => revisions::drift(&open()?, format).await,
-        Action::Retry(retry) => retry::run(&open()?, retry).await,
-        Action::Rollout(rollout) => rollout::run(&open()?, rollout).await,
+        Action::Retry(retry) => retry::run(&change()?, retry).await,
+        Action::Rollout(rollout) if rollout.only_looks() => rollout::run(&open()?, rollout).await,
+        Action::Rollout(rollout) => rollout::run(&change()?, rollout).await,
     }
 }

@@ -10,7 +10,9 @@ use ::console::auth::users;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::output;
+use serde::Serialize;
+
+use crate::output::{self, Format, View};
 
 /// Say who may log in to the web page
 #[derive(Args)]
@@ -32,7 +34,22 @@ enum Action {
         /// The console's users file; made when it does not exist
         #[arg(long, value_name = "FILE", env = "SHOAL_CONSOLE_USERS")]
         users: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
+}
+
+/// Who may log in now.
+#[derive(Serialize)]
+struct Admitted {
+    name: String,
+    users: PathBuf,
+}
+
+impl View for Admitted {
+    fn text(&self) -> String {
+        format!("{} may log in to consoles that use {}", self.name, self.users.display())
+    }
 }
 
 /// Runs `shoal console …`.
@@ -40,11 +57,11 @@ enum Action {
 /// # Errors
 /// The password or the file cannot be used; nothing was changed then.
 pub fn run(options: Options) -> Result<()> {
-    let Action::Passwd { name, users: path } = options.action;
+    let Action::Passwd { name, users: path, format } = options.action;
     users::check_name(&name).with_context(|| "choose another name")?;
     let password = if std::io::stdin().is_terminal() { ask_twice()? } else { first_line()? };
     users::set(&path, &name, &password)?;
-    output::print(&format!("{name} may log in to consoles that use {}", path.display()))
+    output::show(&Admitted { name, users: path }, format)
 }
 
 fn first_line() -> Result<String> {

@@ -23,7 +23,7 @@ use crate::{
   shoal doctor -o json | jq -r '.findings[] | select(.severity != \"info\") | [.severity, .subjects[0], .finding] | @tsv'
   shoal doctor --registry 10.0.0.5:7001 --ca ca.crt --cert me.crt --key me.key
 
-Processes, ports, configuration, logs, resources, performance, clocks, synchronisation, relations between nodes, health
+Clients, processes, ports, configuration, logs, resources, performance, clocks, synchronisation, relations between nodes, health
 checks, certificates, backups. It changes nothing, and works while parts of the cluster are down.
 The exit code is 0 when nothing needs to be done, 1 after a warning, 2 when something is critical.")]
 pub struct Options {
@@ -45,10 +45,10 @@ pub fn run(options: Options) -> ExitCode {
 }
 
 async fn examine(options: Options) -> Result<u8> {
-    let facts = gather::gather(&options.target).await?;
+    let (facts, head) = gather::gather(&options.target).await?;
     let checks = check::LIST.iter().map(|(name, _)| *name).collect();
     let names: Vec<_> = facts.processes.iter().map(|process| process.name.as_str()).collect();
     let report = finding::Report::new(&names, checks, check::all(&facts));
-    output::show(&report, options.format)?;
+    output::show_of(&head, &report, options.format)?;
     Ok(report.exit_code())
 }

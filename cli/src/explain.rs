@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use clap::Args;
 use cluster::{InstanceStatus, Service};
-use comfy_table::Cell;
 use proto::{
     balancer::{ExplainPickRequest, ExplainPickResponse, Standing},
     proxy::{ExplainRequestRequest, ExplainRequestResponse},
@@ -15,7 +14,7 @@ use serde::Serialize;
 use crate::{
     cluster::{Cluster, call},
     context::Target,
-    output::{self, Format, View},
+    output::{self, Cell, Column, Format, View, column, sentences},
 };
 
 /// Show what would happen to a request, and why; nothing is sent
@@ -65,7 +64,7 @@ pub async fn run(options: Options) -> Result<()> {
         bail!("nobody could explain this request: {reason}; see `shoal status`");
     }
     explanation.disagreement = disagreement(&explanation.nodes);
-    output::show(&explanation, options.format)
+    cluster.show(&explanation, options.format)
 }
 
 impl Request {
@@ -226,13 +225,29 @@ fn decision(node: &Node) -> String {
 impl View for Explanation {
     fn text(&self) -> String {
         let mut lines = vec![self.request.clone()];
+        // What becomes of it comes first, why it does after it.
+        lines.extend(verdicts(&self.balancers, &self.nodes));
+        if !self.disagreement.is_empty() {
+            lines.push(format!("  !  the nodes disagree: {}", self.disagreement));
+        }
         lines.extend(alike(self.balancers.iter().map(|pick| (pick.name.as_str(), pick.lines()))));
         lines.extend(alike(self.nodes.iter().map(|node| (node.name.as_str(), node.lines()))));
-        if !self.disagreement.is_empty() {
-            lines.push(format!("\nThe nodes disagree: {}", self.disagreement));
-        }
         lines.join("\n")
     }
+}
+
+/// What becomes of the request, in a line for all who say the same: the nodes first, as they decide.
+fn verdicts(balancers: &[Pick], nodes: &[Node]) -> Vec<String> {
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    let told = nodes.iter().map(|node| (node.name.as_str(), node.verdict()));
+    for (name, verdict) in told.chain(balancers.iter().map(|pick| (pick.name.as_str(), pick.verdict()))) {
+        let Some(verdict) = verdict else { continue };
+        match found.iter_mut().find(|(known, _)| *known == verdict) {
+            Some((_, names)) => names.push(name),
+            None => found.push((verdict, vec![name])),
+        }
+    }
+    found.into_iter().map(|(verdict, names)| format!("  => {verdict} ({})", names.join(", "))).collect()
 }
 
 /// Those who say the same say it once.
@@ -247,23 +262,32 @@ fn alike<'a>(sayings: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<Strin
     groups.into_iter().flat_map(|(names, lines)| [format!("\n{}:", names.join(", "))].into_iter().chain(lines)).collect()
 }
 
+const CANDIDATES: &[Column] = &[column("     IN THIS ORDER", 0), column("ADDRESS", 1), column("STANDING", 0), sentences("REASONS")];
+
 impl Pick {
     fn lines(&self) -> Vec<String> {
         if let Some(failure) = &self.failure {
             return vec![format!("  {failure}")];
         }
         let mut lines: Vec<_> = steps(&self.steps).collect();
-        let server = if self.server.is_empty() { "nobody: no server is left" } else { &self.server };
-        lines.push(format!("  => would send it to {server} (backend {})", self.backend));
         let rows = self.candidates.iter().map(|one| {
             let mut row = [format!("     {}", one.name), one.address.clone()].map(Cell::new).to_vec();
             row.extend([output::coloured(one.standing), Cell::new(one.reasons.join("; "))]);
             row
         });
         if !self.candidates.is_empty() {
-            lines.push(output::table(&["     IN THIS ORDER", "ADDRESS", "STANDING", "REASONS"], rows));
+            lines.push(output::table(CANDIDATES, rows));
         }
         lines
+    }
+
+    fn verdict(&self) -> Option<String> {
+        let Self { server, backend, .. } = self;
+        match &self.failure {
+            Some(_) => None,
+            None if server.is_empty() => Some(format!("nobody would get it: backend {backend} has no server left, the client gets 503")),
+            None => Some(format!("would be sent to {server} of backend {backend}")),
+        }
     }
 }
 
@@ -272,15 +296,20 @@ impl Node {
         if let Some(failure) = &self.failure {
             return vec![format!("  {failure}")];
         }
-        let mut lines: Vec<_> = steps(&self.steps).collect();
+        steps(&self.steps).collect()
+    }
+
+    fn verdict(&self) -> Option<String> {
+        if self.failure.is_some() {
+            return None;
+        }
         let route = match (self.allowed, self.cache.as_str()) {
             (false, _) => String::new(),
             (true, "hit") => ", would be answered from the cache".to_owned(),
             (true, _) if self.route.is_empty() => ", would fail: there is nowhere to send it".to_owned(),
             (true, _) => format!(", would go to {}", self.route),
         };
-        lines.push(format!("  => {}{route}", decision(self)));
-        lines
+        Some(format!("{}{route}", decision(self)))
     }
 }
 
@@ -308,6 +337,46 @@ mod tests {
             let request = Request::new(url, method).ok().map(|request| format!("{} {}", request.method, request.target));
             assert_eq!(request.as_deref(), expected, "{url} {method:?}");
         }
+    }
+
+    #[test]
+    fn the_verdict_comes_first() {
+        let node = |name: &str, allowed| Node {
+            name: name.into(),
+            allowed,
+            rule: if allowed { "allow all" } else { "deny blocked" }.into(),
+            revision: "r1".into(),
+            route: "origin a.test:80".into(),
+            steps: vec!["a step".into()],
+            ..Node::default()
+        };
+        let pick = |name: &str, server: &str| Pick { name: name.into(), server: server.into(), backend: "squid".into(), ..Pick::default() };
+        let text =
+            |balancers, nodes| Explanation { request: "GET http://a.test/".into(), balancers, nodes, ..Explanation::default() }.text();
+        let said = text(vec![pick("b-1", "n-1")], vec![node("n-1", true), node("n-2", true)]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "GET http://a.test/",
+                "  => allowed by allow all of revision r1, would go to origin a.test:80 (n-1, n-2)",
+                "  => would be sent to n-1 of backend squid (b-1)"
+            ]
+        );
+        assert!(said.contains("\nn-1, n-2:\n  1. a step"), "{said}");
+        let said = text(
+            vec![pick("b-1", ""), pick("b-2", "")],
+            vec![node("n-1", false), Node { failure: Some("down".into()), ..node("n-2", true) }],
+        );
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(
+            lines[1..3],
+            [
+                "  => denied by deny blocked of revision r1 (n-1)",
+                "  => nobody would get it: backend squid has no server left, the client gets 503 (b-1, b-2)"
+            ]
+        );
+        assert!(said.contains("n-2:\n  down"), "{said}");
     }
 
     #[test]

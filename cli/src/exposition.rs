@@ -36,13 +36,6 @@ impl Exposition {
         let has = |sample: &&Sample| sample.name == name && sample.labels.iter().any(|(key, value)| key == label && value == wanted);
         self.0.iter().filter(has).map(|sample| sample.value).reduce(|one, other| one + other).map(whole)
     }
-
-    /// The values that a label takes where the metric is not 0.
-    #[must_use]
-    pub fn labels(&self, name: &str, label: &str) -> Vec<&str> {
-        let sounding = self.0.iter().filter(|sample| sample.name == name && sample.value != 0.0);
-        sounding.flat_map(|sample| &sample.labels).filter(|(key, _)| key == label).map(|(_, value)| value.as_str()).collect()
-    }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, saturating")]
@@ -105,7 +98,7 @@ mod tests {
         assert_eq!(found.0.len(), 3, "{found:?}");
         assert_eq!((found.get("a"), found.get("b"), found.get("c")), (Some(3.0), Some(3.5), None));
         assert_eq!((found.count("a"), found.with("b", "x", "2"), found.with("b", "x", "9")), (Some(3), Some(1), None));
-        assert_eq!(found.labels("b", "y"), ["say \"}\" \\"]);
+        assert_eq!(found.with("b", "y", "say \"}\" \\"), Some(3));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::output::Format;
+
 /// Run a whole cluster on this machine
 ///
 /// Every process is real: a registry, a config-service, health-checkers, proxy-nodes and balancers, with their own data directories,
@@ -53,9 +55,11 @@ enum Action {
 /// Which lab.
 #[derive(Args)]
 struct Which {
-    /// Data directory of the lab [default: the newest running one, else the usual place]
+    /// Data directory of the lab [default: the one that runs, else the usual place]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// How to start a lab.
@@ -96,7 +100,7 @@ struct Up {
 pub fn run(options: Options) -> Result<()> {
     match options.action {
         None => up::run(&options.up),
-        Some(Action::Stop(which)) => stop::stop(which.data_dir),
-        Some(Action::Reset(which)) => stop::reset(which.data_dir),
+        Some(Action::Stop(which)) => stop::stop(which.data_dir, which.format),
+        Some(Action::Reset(which)) => stop::reset(which.data_dir, which.format),
     }
 }

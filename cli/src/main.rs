@@ -2,9 +2,10 @@
 //!
 //! It holds no state of its own and has no private API: what it shows and does goes through the services' gRPC.
 //!
-//! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`] (talking to it), then one module per
+//! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`] (talking to it), [`alarm`] (what no command keeps quiet about), then one module per
 //! command; [`lab`] is the largest.
 
+mod alarm;
 mod audit;
 mod backup;
 mod cache;
@@ -64,6 +65,8 @@ enum Command {
     Console(console::Options),
     Ready(ready::Options),
     Completions(completions::Options),
+    #[command(hide = true)]
+    CompleteNames(completions::Names),
     Serve(serve::Options),
 }
 
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match command {
         Command::Lab(options) => output::conclude(lab::run(options)),
-        Command::Status(options) => output::conclude(cluster::block_on(status::run(options))),
+        Command::Status(options) => status::run(options),
         Command::Node(options) => output::conclude(cluster::block_on(node::run(options))),
         Command::Explain(options) => output::conclude(cluster::block_on(explain::run(options))),
         Command::Config(options) => output::conclude(cluster::block_on(config::run(options))),
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Console(options) => output::conclude(console::run(options)),
         Command::Ready(options) => output::conclude(cluster::block_on(ready::run(options))),
         Command::Completions(options) => output::conclude(completions::run::<Cli>(&options)),
+        Command::CompleteNames(names) => output::conclude(cluster::block_on(completions::names::<Cli>(&names))),
         Command::Serve(options) => serve::run(options),
     }
 }
@@ -100,7 +104,7 @@ mod tests {
         Cli::command().debug_assert();
         let shoal = examples::dress(Cli::command());
         let shown = |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        for command in shoal.get_subcommands() {
+        for command in shoal.get_subcommands().filter(|command| !command.is_hide_set()) {
             let (name, examples) = (command.get_name(), shown(command));
             assert!(examples.contains("Examples:") && examples.contains("  shoal "), "{name} shows no examples");
             // Only what is quoted cannot be continued on another line.

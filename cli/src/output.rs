@@ -3,6 +3,8 @@
 //! Much of it was written by others: messages of revisions, reasons of operators, URLs of clients. Whatever goes out for people passes [`tame`],
 //! here and nowhere else, so that nobody paints somebody else's terminal.
 
+mod table;
+
 use std::{
     borrow::Cow,
     fmt::Write as _,
@@ -12,8 +14,12 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use cluster::text::{self, is_hidden};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
+pub use table::{Cell, Column, Tone, column, sentences, wrap};
+
+use crate::context::About;
 
 /// How a reading command answers.
 #[derive(Args, Clone, Copy, Default)]
@@ -46,7 +52,7 @@ pub trait View: Serialize {
     fn text(&self) -> String;
 }
 
-/// Prints `view` on stdout in the format asked for.
+/// Prints `view` on stdout in the format asked for: of what concerns no cluster.
 ///
 /// # Errors
 /// stdout cannot be written.
@@ -57,10 +63,86 @@ pub fn show(view: &impl View, format: Format) -> Result<()> {
     }
 }
 
-/// JSON escapes the controls of ASCII by itself; those beyond, which a terminal may obey as well, stay the same document when they are escaped.
+/// Which cluster an answer is about, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Head {
+    pub cluster: About,
+    /// When the registry listed what this goes by; null where it goes by no list.
+    pub as_of: Option<Timestamp>,
+    /// The registry does not answer: this is what it listed last.
+    pub stale: bool,
+}
+
+impl Head {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match (self.stale, self.as_of) {
+            (true, Some(at)) => {
+                let at = at.to_zoned(TimeZone::system()).strftime("%F %T %Z").to_string();
+                format!("{}\nAs of {at}: the registry does not answer, and states are what it listed last.", self.cluster.text())
+            }
+            _ => self.cluster.text(),
+        }
+    }
+}
+
+/// Prints `view` with the cluster that it is about: on a line above, or as fields beside its own.
+///
+/// # Errors
+/// stdout cannot be written.
+pub fn show_of(head: &Head, view: &impl View, format: Format) -> Result<()> {
+    match format.output {
+        Kind::Table => print(&format!("{}\n\n{}", wrap(&head.text(), width().unwrap_or(usize::MAX)).join("\n"), view.text())),
+        Kind::Json => print(&escaped(&serde_json::to_string_pretty(&Headed { head, view })?)),
+    }
+}
+
+/// The end of what [`show_of`] began: people have read which cluster it is about.
+///
+/// # Errors
+/// stdout cannot be written.
+pub fn show_after(head: &Head, view: &impl View, format: Format) -> Result<()> {
+    if format.is_json() { show_of(head, view, format) } else { print(&format!("\n{}", view.text())) }
+}
+
+/// The head's fields, then the view's.
+#[derive(Serialize)]
+struct Headed<'a, V: Serialize> {
+    #[serde(flatten)]
+    head: &'a Head,
+    #[serde(flatten)]
+    view: &'a V,
+}
+
+/// Prints a line on the way to an answer: for people part of it, for programs a remark beside the one document.
+///
+/// # Errors
+/// stdout cannot be written.
+pub fn say(line: &str, format: Format) -> Result<()> {
+    if format.is_json() {
+        remark(line);
+        return Ok(());
+    }
+    print(line)
+}
+
+/// One JSON object on one line, as programs read a stream of them.
+///
+/// # Errors
+/// It is no JSON.
+pub fn line_of(view: &impl Serialize) -> Result<String> {
+    Ok(escaped(&serde_json::to_string(view)?))
+}
+
+/// JSON escapes the controls of ASCII by itself; what else a terminal obeys or hides stays the same document when it is escaped.
 fn escaped(json: &str) -> String {
-    let escape = |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    if json.chars().any(|c| c.is_control() && c != '\n') { json.chars().map(escape).collect() } else { json.to_owned() }
+    let hidden = |c: char| is_hidden(c) && c != '\n';
+    if !json.chars().any(hidden) {
+        return json.to_owned();
+    }
+    let escape = |c: char| -> String { c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect() };
+    json.chars().map(|c| if hidden(c) { escape(c) } else { c.to_string() }).collect()
 }
 
 /// Prints lines on stdout. A reader that went away (`| head`) is no failure.
@@ -88,30 +170,21 @@ pub fn print_to_reader(line: &str) -> Result<bool> {
     }
 }
 
-/// What others have sent, fit for a terminal: controls are percent-encoded.
+/// What others have sent, fit for a terminal: controls and format characters are percent-encoded.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                write!(out, "%{byte:02X}").ok();
-            }
-        } else {
-            out.push(character);
-        }
-    }
-    out
+    text::shown(text).into_owned()
 }
 
-/// Text as it may go to a terminal: lines, tabs and the colours that this module itself gives pass, every other control is percent-encoded.
+/// Text as it may go to a terminal: lines, tabs and the colours that this module itself gives pass, everything else that a terminal would obey or
+/// hide is percent-encoded.
 fn tame(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|character| character.is_control() && character != '\n') {
+    if !text.chars().any(|character| is_hidden(character) && character != '\n') {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(place) = rest.find(|character: char| character.is_control()) {
+    while let Some(place) = rest.find(is_hidden) {
         let (plain, from) = rest.split_at(place);
         out.push_str(plain);
         let colour = colour(from);
@@ -130,7 +203,7 @@ fn tame(text: &str) -> Cow<'_, str> {
 
 /// How long the colour is that `text` begins with; 0: it begins with none of ours.
 fn colour(text: &str) -> usize {
-    // Of tables: `38;5;` and 8 to 15; of words beside them, the rest.
+    // Of tables: `38;5;` and 9 to 11; of words beside them, the rest.
     const OURS: [&str; 13] = [
         "0m", "39m", "34m", "33;1m", "31;1m", "38;5;8m", "38;5;9m", "38;5;10m", "38;5;11m", "38;5;12m", "38;5;13m", "38;5;14m", "38;5;15m",
     ];
@@ -175,21 +248,24 @@ pub fn conclude(result: Result<()>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A borderless table with a header: as wide as its content, or as the terminal if that is narrower.
+/// A table: as wide as its content, or as whoever looks at it has room for.
 #[must_use]
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
-    if !colours_wanted() {
-        table.force_no_tty();
+pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    table::render(columns, &rows, width(), colours_wanted() && std::io::stdout().is_terminal())
+}
+
+/// How many columns there is room for: what COLUMNS says, else as wide as the terminal is; none where nobody looks.
+#[must_use]
+pub fn width() -> Option<usize> {
+    if cfg!(test) {
+        // Whatever terminal the tests run in.
+        return None;
     }
-    for row in rows {
-        table.add_row(row.into_iter().map(tamed));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok()).filter(|columns| *columns > 0);
+    let terminal =
+        || std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok().map(|(columns, _)| usize::from(columns));
+    said.or_else(terminal).map(|columns| columns.max(20))
 }
 
 /// Text that somebody else wrote, lines apart: not even a colour of ours passes.
@@ -197,24 +273,16 @@ fn uncoloured(text: &str) -> String {
     text.split('\n').map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
 }
 
-/// A cell that others wrote into keeps its lines, and loses every other control. Cells with a colour hold words of ours.
-fn tamed(cell: Cell) -> Cell {
-    let content = cell.content();
-    if content.chars().any(|character| character.is_control() && character != '\n') { Cell::new(uncoloured(&content)) } else { cell }
-}
-
 /// A cell whose colour says how well the thing it names is.
 #[must_use]
 pub fn coloured(text: &str) -> Cell {
-    let cell = Cell::new(text);
-    match text {
-        "usable" | "applied" | "done" | "passed" | "verified" | "in step" | "ok" => cell.fg(Color::Green),
-        "starting" | "suspect" | "draining" | "maintenance" | "last" | "excluded" | "waiting" | "assigned" | "reverted" => {
-            cell.fg(Color::Yellow)
-        }
-        "critical" | "lost" | "damaged" | "unwell" | "rejected" | "failed" | "drift" => cell.fg(Color::Red),
-        _ => cell,
-    }
+    let tone = match text {
+        "usable" | "applied" | "done" | "passed" | "verified" | "in step" | "ok" => Tone::Good,
+        "starting" | "suspect" | "draining" | "maintenance" | "last" | "excluded" | "waiting" | "assigned" | "reverted" => Tone::Doubtful,
+        "critical" | "lost" | "damaged" | "unwell" | "rejected" | "failed" | "drift" | "silent" => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    Cell::new(text).toned(tone)
 }
 
 /// See <https://no-color.org>.
@@ -238,22 +306,46 @@ mod tests {
             ("\u{1b}[38;5;10mgood\u{1b}[39m", "\u{1b}[38;5;10mgood\u{1b}[39m"),
             ("\u{1b}[8mhidden", "%1B[8mhidden"),
             ("the end\u{1b}", "the end%1B"),
+            ("http://a/\u{202e}fdp.exe\u{2066}\u{e0041}", "http://a/%E2%80%AEfdp.exe%E2%81%A6%F3%A0%81%81"),
         ] {
             assert_eq!(tame(text), shown, "{text:?}");
         }
         let json = serde_json::to_string("\u{9b}2J\u{7f}ü\n").unwrap();
         assert!(json.contains('\u{9b}') && !escaped(&json).contains('\u{9b}'), "{json:?}");
         assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "\u{9b}2J\u{7f}ü\n", "the same document");
+        let json = serde_json::to_string("\u{202e}\u{e0041}ü").unwrap();
+        assert_eq!(escaped(&json), r#""\u202e\udb40\udc41ü""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "\u{202e}\u{e0041}ü", "the same document");
         assert_eq!(uncoloured("\u{1b}[31;1merror:\u{1b}[0m x\ny"), "%1B[31;1merror:%1B[0m x\ny");
     }
 
     #[test]
+    fn every_answer_says_of_which_cluster_it_is() {
+        #[derive(Serialize)]
+        struct Nodes {
+            nodes: Vec<u8>,
+        }
+        let cluster = About { id: Some("c-1".into()), name: "lab in /tmp/x".into(), context: "newest lab" };
+        let at = Timestamp::from_second(1000).unwrap();
+        let head = Head { cluster, as_of: Some(at), stale: true };
+        let json = serde_json::to_value(Headed { head: &head, view: &Nodes { nodes: vec![1] } }).unwrap();
+        assert_eq!(json["nodes"], serde_json::json!([1]));
+        assert_eq!(
+            (&json["cluster"]["id"], &json["cluster"]["name"], &json["cluster"]["context"]),
+            (&"c-1".into(), &"lab in /tmp/x".into(), &"newest lab".into())
+        );
+        assert_eq!((&json["as_of"], &json["stale"]), (&"1970-01-01T00:16:40Z".into(), &true.into()));
+        assert!(head.text().starts_with("Cluster: lab in /tmp/x") && head.text().contains("\nAs of 1970-01-01"), "{}", head.text());
+        assert_eq!(Head { stale: false, ..head }.text().lines().count(), 1);
+    }
+
+    #[test]
     fn cells_and_colours() {
-        let text = table(&["NAME", "REASON"], [vec![coloured("usable"), Cell::new("new\u{1b}[2J\r\u{1b}[38;5;10mdisk")]]);
+        let text =
+            table(&[column("NAME", 0), sentences("REASON")], [vec![coloured("usable"), Cell::new("new\u{1b}[2J\r\u{1b}[38;5;10mdisk")]]);
         assert!(text.contains("new%1B[2J%0D%1B[38;5;10mdisk"), "{text:?}");
-        let mut forced = Table::new();
-        forced.enforce_styling().add_row([coloured("usable"), coloured("suspect"), coloured("lost")]);
-        let colours = forced.to_string();
+        let rows = [vec![coloured("usable"), coloured("suspect"), coloured("lost")]];
+        let colours = table::render(&[column("A", 0), column("B", 0), column("C", 0)], &rows, None, true);
         assert!(colours.contains('\u{1b}'), "{colours:?}");
         assert_eq!(tame(&colours), colours, "the colours of tables pass");
     }

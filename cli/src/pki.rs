@@ -11,7 +11,9 @@ use chassis::{Failure, Identity, Role, pki};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use crate::output;
+use serde::Serialize;
+
+use crate::output::{self, Format, View};
 
 /// Make the cluster's authority and certificates
 #[derive(Args)]
@@ -92,6 +94,8 @@ struct Validity {
     /// How long certificates are valid, e.g. 8760h
     #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
     validity: Duration,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(options: Options) -> Result<()> {
@@ -101,25 +105,48 @@ pub fn run(options: Options) -> Result<()> {
             let made = pki::init(&dir, &[], now, validity.validity).map_err(Failure::from)?;
             let pki::Issued { cert, key, .. } = made.operator;
             let key_of_all = dir.join("ca.key");
-            report([&made.ca, &key_of_all, &made.cluster_key, &cert, &key])
+            report([&made.ca, &key_of_all, &made.cluster_key, &cert, &key], validity.format)
         }
         Action::Issue { role, name, replicas, dir, hosts, validity } => {
             let identity = Identity::new(role, name);
             let identity = Identity { replicas: replicas.unwrap_or(identity.replicas), ..identity };
             let issued = pki::issue_to(&dir, &identity, &hosts, now, validity.validity).map_err(Failure::from)?;
-            report([&issued.cert, &issued.key])
+            report([&issued.cert, &issued.key], validity.format)
         }
         Action::Renew { names, dir, archives, validity } => {
             let lines = renew::run(&dir, &names, &archives, now, validity.validity)?;
-            output::print(&lines.join("\n"))
+            output::show(&Done { done: lines }, validity.format)
         }
         Action::Provision { directories, dir, validity } => {
-            output::print(&provision::run(&dir, &directories, now, validity.validity)?.join("\n"))
+            output::show(&Done { done: provision::run(&dir, &directories, now, validity.validity)? }, validity.format)
         }
     }
 }
 
-fn report<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
-    let names: Vec<_> = files.into_iter().map(|file| file.display().to_string()).collect();
-    output::print(&format!("made\n  {}", names.join("\n  ")))
+/// Files that were made.
+#[derive(Serialize)]
+struct Made {
+    files: Vec<String>,
+}
+
+impl View for Made {
+    fn text(&self) -> String {
+        format!("made\n  {}", self.files.join("\n  "))
+    }
+}
+
+/// What was done, a line each.
+#[derive(Serialize)]
+struct Done {
+    done: Vec<String>,
+}
+
+impl View for Done {
+    fn text(&self) -> String {
+        self.done.join("\n")
+    }
+}
+
+fn report<'a>(files: impl IntoIterator<Item = &'a PathBuf>, format: Format) -> Result<()> {
+    output::show(&Made { files: files.into_iter().map(|file| file.display().to_string()).collect() }, format)
 }

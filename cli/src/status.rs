@@ -1,48 +1,96 @@
 //! `shoal status`: who is there, who may serve, and why.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use chassis::operator::Listing;
 use clap::Args;
-use cluster::{Endpoints, InstanceStatus, PoolGuard, Service, State};
-use comfy_table::Cell;
-use proto::balancer::{GetStatsRequest, Server, Standing, Stats};
+use cluster::{
+    AdminState, Endpoints, InstanceStatus, PoolGuard, Service, State,
+    alarm::{Served, Severity, alarms},
+};
+use proto::{
+    balancer::{GetStatsRequest, Server, Standing, Stats},
+    proxy::GetStatsResponse,
+};
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, ask_together},
+    alarm,
+    cluster::{Cluster, ask_together, block_on},
     context::Target,
-    output::{self, Format, View},
+    output::{self, Cell, Column, Format, View, column, sentences},
 };
 
 /// Show who is in the cluster, who may serve, and why
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal status
+  shoal status --check || echo 'clients are not served as they should be'
   shoal status -o json | jq -r '.instances[] | select(.state != \"usable\") | .name'
-  shoal status --registry 10.0.0.5:7001 --ca ca.crt --cert me.crt --key me.key")]
+  shoal status --registry 10.0.0.5:7001 --ca ca.crt --cert me.crt --key me.key
+
+With --check the exit code is 0 when nothing needs to be done, 1 after a warning, 2 when something is critical: a backend
+without a usable server, requests of the last minute that failed, a registry that does not answer. `shoal doctor` says more.")]
 pub struct Options {
+    /// Exit with 1 after a warning, and with 2 when something is critical
+    #[arg(long, visible_alias = "exit-code")]
+    check: bool,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     format: Format,
 }
 
-/// How long balancers are waited for: what they add is worth no more.
-const BALANCERS: Duration = Duration::from_secs(1);
+/// How long balancers and nodes are waited for: what they add is worth no more.
+const ADDED: Duration = Duration::from_secs(1);
 
-pub async fn run(options: Options) -> Result<()> {
+pub fn run(options: Options) -> ExitCode {
+    let check = options.check;
+    match block_on(look(options)) {
+        Ok(worst) if check => ExitCode::from(match worst {
+            None => 0,
+            Some(Severity::Warning) => 1,
+            Some(Severity::Critical) => 2,
+        }),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let failed = output::conclude(Err(error));
+            // Who cannot even ask has something critical to mend.
+            if check { ExitCode::from(2) } else { failed }
+        }
+    }
+}
+
+/// What all balancers tell of themselves, of those who answer soon.
+pub async fn balancers(cluster: &Cluster, listed: &[InstanceStatus]) -> Vec<(String, Stats)> {
+    let balancers: Vec<_> = listed.iter().filter(|status| status.instance.service == Service::Balancer).cloned().collect();
+    let told = ask_together(&balancers, ADDED, async |balancer| {
+        Ok(cluster.balancer(balancer)?.max_decoding_message_size(64 << 20).get_stats(GetStatsRequest {}).await)
+    });
+    // Who does not answer adds nothing: what the registry makes of it stands in its own row.
+    told.await.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?.stats?))).collect()
+}
+
+async fn look(options: Options) -> Result<Option<Severity>> {
     let cluster = Cluster::open(&options.target)?;
     let listing = cluster.last_listing().await?;
-    let balancers: Vec<_> = listing.instances.iter().filter(|status| status.instance.service == Service::Balancer).cloned().collect();
-    let told = ask_together(&balancers, BALANCERS, async |balancer| {
-        Ok(cluster.balancer(balancer)?.max_decoding_message_size(64 << 20).get_stats(GetStatsRequest {}).await)
-    })
-    .await;
-    // Who does not answer adds nothing: what the registry makes of it stands in its own row.
-    let stats: Vec<_> = told.into_iter().filter_map(|(_, answer)| answer.ok()?.stats).collect();
-    output::show(&Overview::from(listing).seen_by(&stats), options.format)
+    let nodes: Vec<_> = listing.instances.iter().filter(|status| status.instance.service == Service::ProxyNode).cloned().collect();
+    let (balancers, nodes) = tokio::join!(
+        balancers(&cluster, &listing.instances),
+        ask_together(&nodes, ADDED, async |node| Ok(cluster.proxy_node(node)?.get_stats(proto::proxy::GetStatsRequest {}).await)),
+    );
+    let nodes: Vec<(String, GetStatsResponse)> = nodes.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
+    let served = alarm::served(
+        balancers.iter().map(|(name, stats)| (name.as_str(), stats)),
+        nodes.iter().map(|(name, stats)| (name.as_str(), stats)),
+    );
+    let mut overview = Overview::from(listing).seen_by(balancers.iter().map(|(_, stats)| stats)).with_alarms(&served);
+    if cluster.head().stale {
+        overview = overview.remembered();
+    }
+    cluster.show(&overview, options.format)?;
+    Ok(overview.worst())
 }
 
 /// What a balancer says of a node that all balancers find unwell, so that it gets no request; none when one of them uses it, or nobody
@@ -63,6 +111,11 @@ pub struct Overview {
     pub guards: Vec<PoolGuard>,
     /// Names of nodes that every balancer finds unwell: they get no request, whatever the registry makes of them.
     pub shunned: BTreeSet<String>,
+    /// Clients that are not served, and clients that will not be.
+    pub alarms: Vec<alarm::Told>,
+    /// The registry does not answer.
+    #[serde(skip)]
+    stale: bool,
 }
 
 /// One instance.
@@ -72,32 +125,99 @@ pub struct Row {
     pub service: Service,
     /// Where its users find it.
     pub address: String,
-    pub state: State,
+    /// As the registry says, or said last; of a registry that does not answer: `silent`.
+    pub state: &'static str,
+    /// Not `state` itself: it was so when the registry answered last.
+    pub stale: bool,
     pub reasons: Vec<String>,
     /// Applied configuration; empty before the first.
     pub revision: String,
     pub weight: u32,
     pub version: String,
     pub endpoints: Endpoints,
+    #[serde(skip)]
+    known: State,
+    #[serde(skip)]
+    admin_state: AdminState,
 }
 
 impl From<Listing> for Overview {
     fn from(listing: Listing) -> Self {
         let mut instances: Vec<_> = listing.instances.into_iter().map(Row::from).collect();
         instances.sort_by(|one, other| (place(one.service), &one.name).cmp(&(place(other.service), &other.name)));
-        Self { instances, guards: listing.guards, shunned: BTreeSet::new() }
+        Self { instances, guards: listing.guards, shunned: BTreeSet::new(), alarms: Vec::new(), stale: false }
     }
 }
 
 impl Overview {
     /// Adds what the balancers see: a node that the registry finds usable and that gets no request must not look well.
-    fn seen_by(mut self, balancers: &[Stats]) -> Self {
-        for row in self.instances.iter_mut().filter(|row| matches!(row.state, State::Usable | State::Suspect)) {
-            let Some(server) = shunned(balancers.iter(), &row.name) else { continue };
+    fn seen_by<'a>(mut self, balancers: impl Iterator<Item = &'a Stats> + Clone) -> Self {
+        for row in self.instances.iter_mut().filter(|row| matches!(row.known, State::Usable | State::Suspect)) {
+            let Some(server) = shunned(balancers.clone(), &row.name) else { continue };
             self.shunned.insert(row.name.clone());
             row.reasons.insert(0, format!("every balancer finds it unwell: {}", server.reasons.join("; ")));
         }
         self
+    }
+
+    /// Adds what nobody may keep quiet about. Where balancers are listed and none answers, that is one of the alarms.
+    fn with_alarms(mut self, served: &Served) -> Self {
+        self.alarms = alarms(served).into_iter().map(alarm::Told::from).collect();
+        let listed: Vec<_> = self.instances.iter().filter(|row| row.service == Service::Balancer).map(|row| row.name.clone()).collect();
+        if served.balancers.is_empty() {
+            let text =
+                if listed.is_empty() { "no balancer is registered: clients cannot come in" } else { "no balancer answers from here" };
+            let remedy = "see whether they run, and their logs: `shoal doctor`".to_owned();
+            self.alarms
+                .insert(0, alarm::Told { severity: alarm::word(Severity::Critical), subjects: listed, text: text.to_owned(), remedy });
+        }
+        self
+    }
+
+    /// What the registry listed before it fell silent: nothing of it is as sure as it looks, and least of all the registry itself.
+    #[must_use]
+    pub fn remembered(mut self) -> Self {
+        self.stale = true;
+        for row in &mut self.instances {
+            row.stale = true;
+            if row.service == Service::Registry {
+                row.state = SILENT;
+                row.reasons.insert(0, "it does not answer".to_owned());
+            }
+        }
+        self
+    }
+
+    /// The worst of everything that is to be seen here; what an operator asked for is none of it.
+    fn worst(&self) -> Option<Severity> {
+        let critical = self.stale || self.guards.iter().any(|guard| guard.holding);
+        let critical = critical || self.alarms.iter().any(|told| told.severity == alarm::word(Severity::Critical));
+        let unwell = |row: &Row| match row.known {
+            State::Usable => self.shunned.contains(&row.name),
+            State::Starting | State::Suspect | State::Critical | State::Lost => true,
+            // It stops, and nobody asked for it.
+            State::Draining => row.admin_state == AdminState::Ready,
+            State::Maintenance => false,
+        };
+        match critical {
+            true => Some(Severity::Critical),
+            false => (!self.alarms.is_empty() || self.instances.iter().any(unwell)).then_some(Severity::Warning),
+        }
+    }
+}
+
+/// The state of a registry that does not answer.
+const SILENT: &str = "silent";
+
+impl Row {
+    /// Its state for people: what it was is not what it is.
+    #[must_use]
+    pub fn state_cell(&self, shunned: bool) -> Cell {
+        let state = if shunned { "unwell" } else { self.state };
+        match self.stale && state != SILENT && !shunned {
+            true => Cell::new(format!("was {state}")).toned(output::Tone::Doubtful),
+            false => output::coloured(state),
+        }
     }
 }
 
@@ -109,10 +229,11 @@ fn place(service: Service) -> usize {
 
 impl From<InstanceStatus> for Row {
     fn from(status: InstanceStatus) -> Self {
-        let InstanceStatus { instance, state, reasons, effective_weight, .. } = status;
+        let InstanceStatus { instance, admin_state, state, reasons, effective_weight, .. } = status;
         Self {
             address: main_address(&instance.endpoints),
-            state,
+            state: state_name(state),
+            stale: false,
             reasons,
             revision: instance.applied_revision,
             weight: effective_weight,
@@ -120,6 +241,8 @@ impl From<InstanceStatus> for Row {
             name: instance.name,
             service: instance.service,
             endpoints: instance.endpoints,
+            known: state,
+            admin_state,
         }
     }
 }
@@ -144,10 +267,24 @@ pub const fn state_name(state: State) -> &'static str {
     }
 }
 
+const COLUMNS: &[Column] = &[
+    column("NAME", 0),
+    column("SERVICE", 4),
+    column("ADDRESS", 3),
+    column("STATE", 0),
+    column("REVISION", 5),
+    column("WEIGHT", 6),
+    sentences("REASONS"),
+];
+
 impl View for Overview {
     fn text(&self) -> String {
+        let mut text = String::new();
+        for told in &self.alarms {
+            text.push_str(&format!("{}\n\n", alarm_text(told)));
+        }
         if self.instances.is_empty() {
-            return "The registry lists nobody yet.".to_owned();
+            return format!("{text}The registry lists nobody yet.");
         }
         let rows = self.instances.iter().map(|row| {
             let [name, service, address] = [row.name.as_str(), row.service.as_str(), &row.address].map(Cell::new);
@@ -156,13 +293,13 @@ impl View for Overview {
                 name,
                 service,
                 address,
-                output::coloured(if self.shunned.contains(&row.name) { "unwell" } else { state_name(row.state) }),
+                row.state_cell(self.shunned.contains(&row.name)),
                 Cell::new(revision),
                 Cell::new(row.weight),
                 Cell::new(row.reasons.join("; ")),
             ]
         });
-        let mut text = output::table(&["NAME", "SERVICE", "ADDRESS", "STATE", "REVISION", "WEIGHT", "REASONS"], rows);
+        text.push_str(&output::table(COLUMNS, rows));
         for guard in self.guards.iter().filter(|guard| guard.holding) {
             text.push_str(&format!(
                 "\n\nLosses of {} are held back ({} of {} well; held: {}): {}",
@@ -178,8 +315,18 @@ impl View for Overview {
     }
 }
 
+/// An alarm in lines as wide as whoever looks has room for.
+pub fn alarm_text(told: &alarm::Told) -> String {
+    let room = output::width().unwrap_or(usize::MAX);
+    let subjects = if told.subjects.is_empty() { String::new() } else { format!(" ({})", told.subjects.join(", ")) };
+    let lines = output::wrap(&format!("{}: {}{subjects}", told.severity.to_uppercase(), told.text), room);
+    let remedy = output::wrap(&told.remedy, room.saturating_sub(4)).join("\n    ");
+    format!("{}\n => {remedy}", lines.join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
+    use cluster::{alarm::Backend, recent::Traffic};
     use proto::registry::{Instance, State as Wire};
 
     use super::*;
@@ -259,13 +406,67 @@ mod tests {
             (vec![unwell(), unwell()], true),
             (vec![unwell(), stats(&[])], true),
         ] {
-            let overview = overview().seen_by(&balancers);
+            let overview = overview().seen_by(balancers.iter());
             let row = overview.instances.iter().find(|row| row.name == "proxy-node-1").unwrap();
-            assert_eq!((overview.shunned.contains(&row.name), row.state), (shunned, State::Usable), "{balancers:?}");
+            assert_eq!((overview.shunned.contains(&row.name), row.state), (shunned, "usable"), "{balancers:?}");
             let text = overview.text();
             assert_eq!(text.contains("every balancer finds it unwell: check failed"), shunned, "{text}");
             assert_eq!(text.contains("  unwell  "), shunned, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_not_called_usable() {
+        let mut overview = overview().remembered();
+        overview.guards.clear();
+        let text = overview.text();
+        assert!(text.contains("was usable") && !text.contains("  usable"), "{text}");
+        let registry = text.lines().find(|line| line.starts_with("registry-1")).unwrap();
+        assert!(registry.contains("silent") && registry.contains("it does not answer") && !registry.contains("usable"), "{registry}");
+        let json = serde_json::to_value(&overview).unwrap();
+        let states: Vec<_> = (0..3)
+            .map(|row| (&json["instances"][row]["name"], &json["instances"][row]["state"], &json["instances"][row]["stale"]))
+            .collect();
+        assert_eq!(states[2], (&"registry-1".into(), &"silent".into(), &true.into()));
+        assert_eq!(states[0], (&"balancer-1".into(), &"usable".into(), &true.into()));
+        assert_eq!(overview.worst(), Some(Severity::Critical));
+    }
+
+    #[test]
+    fn the_exit_code_knows_about_clients() {
+        let calm = || {
+            let mut calm = overview();
+            calm.guards.clear();
+            calm
+        };
+        let served = |usable, requests, failed| Served {
+            backends: vec![Backend { name: "squid".into(), balancer: "balancer-1".into(), usable, unwell: 0, excluded: 1 }],
+            balancers: vec![("balancer-1".into(), Traffic { seconds: 60, requests, failed })],
+            nodes: vec![],
+        };
+        for (served, worst) in [
+            (served(1, 100, 0), None),
+            (served(1, 1000, 10), Some(Severity::Warning)),
+            (served(1, 100, 50), Some(Severity::Critical)),
+            (served(0, 0, 0), Some(Severity::Critical)),
+            (Served::default(), Some(Severity::Critical)),
+        ] {
+            assert_eq!(calm().with_alarms(&served).worst(), worst, "{served:?}");
+        }
+        let text = calm().with_alarms(&served(0, 0, 0)).text();
+        assert!(
+            text.starts_with("CRITICAL: backend squid has no usable server, 1 drained") && text.contains("\n => bring one back"),
+            "{text}"
+        );
+        let in_state = |known, admin_state| {
+            let mut overview = calm().with_alarms(&served(1, 0, 0));
+            (overview.instances[1].known, overview.instances[1].admin_state) = (known, admin_state);
+            overview.worst()
+        };
+        assert_eq!(in_state(State::Lost, AdminState::Ready), Some(Severity::Warning));
+        assert_eq!(in_state(State::Draining, AdminState::Ready), Some(Severity::Warning), "it stops by itself");
+        assert_eq!(in_state(State::Draining, AdminState::Drain), None, "as was asked for");
+        assert_eq!(in_state(State::Maintenance, AdminState::Maintenance), None);
     }
 
     #[test]

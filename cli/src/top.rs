@@ -13,7 +13,6 @@ use std::{io::IsTerminal, rc::Rc, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use comfy_table::Color;
 use proto::registry::{AdminState, SetAdminStateRequest};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use serde::Serialize;
@@ -33,8 +32,9 @@ use self::{
 use crate::{
     cluster::{Cluster, call},
     context::Target,
-    output::{self, Format, View, colours_wanted},
+    output::{self, Format, Head, View, colours_wanted, column, printable, sentences},
     ready,
+    status::alarm_text,
 };
 
 /// Watch the whole cluster live: balancers, their servers, nodes; drain and enable from there
@@ -70,7 +70,7 @@ pub async fn run(options: Options) -> Result<()> {
     let cluster = Rc::new(Cluster::open(&options.target)?);
     let collector = Collector::new(Rc::clone(&cluster), ready::client()?);
     if options.once || options.format.is_json() {
-        return once(collector, interval, options.format).await;
+        return once(&cluster, collector, interval, options.format).await;
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!("this is no terminal: `shoal top --once` prints one picture");
@@ -79,8 +79,9 @@ pub async fn run(options: Options) -> Result<()> {
     let mut terminal =
         ratatui::try_init().map_err(|error| anyhow!("cannot use this terminal: {error}; `shoal top --once` prints one picture"))?;
     let look = Look { colours: colours_wanted() };
+    let name = Head::text(&cluster.head());
     let ended = tokio::select! {
-        ended = watch_and_act(&cluster, &mut terminal, look, known) => ended,
+        ended = watch_and_act(&cluster, &mut terminal, look, known, printable(&name)) => ended,
         () = collector.run(interval, sender) => Ok(()),
     };
     ratatui::try_restore()?;
@@ -88,14 +89,15 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 /// Two looks, so that there are rates, and one picture.
-async fn once(mut collector: Collector, interval: Duration, format: Format) -> Result<()> {
+async fn once(cluster: &Cluster, mut collector: Collector, interval: Duration, format: Format) -> Result<()> {
     collector.round().await;
     tokio::time::sleep(interval).await;
     let snapshot = collector.round().await;
     if snapshot.registry.value().is_none() {
         bail!("{}", snapshot.registry.silent.clone().unwrap_or_else(|| "the registry does not answer".to_owned()));
     }
-    output::show(&Picture(model::model(snapshot)), format)
+    let picture = Picture(model::model(snapshot));
+    cluster.show(&picture, format)
 }
 
 #[derive(Serialize)]
@@ -106,7 +108,8 @@ impl View for Picture {
     fn text(&self) -> String {
         let total = &self.0.total;
         let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-        let mut parts = vec![format!(
+        let mut parts: Vec<_> = self.0.alarms.iter().map(alarm_text).collect();
+        parts.push(format!(
             "{} requests/s, {} failed/s, {} of {} nodes usable, {} connections, {} tunnels",
             number(total.requests_per_second),
             number(total.failed_per_second),
@@ -114,26 +117,26 @@ impl View for Picture {
             total.nodes,
             total.connections,
             total.tunnels
-        )];
+        ));
         parts.extend(self.0.silent.iter().map(|silent| format!("{} does not answer: {}", silent.name, silent.why)));
         let shown = tables(&self.0).into_iter().filter(|table| !table.rows.is_empty()).map(|table| {
-            let titles: Vec<_> = table.columns.iter().map(|column| column.title).collect();
+            let of = |it: &table::Column| if it.title == table::WHY { sentences(it.title) } else { column(it.title, it.rank) };
+            let columns: Vec<_> = table.columns.iter().map(of).collect();
             let rows = table.rows.iter().map(|row| row.cells.iter().map(cell).collect());
-            output::table(&titles, rows)
+            output::table(&columns, rows)
         });
         parts.extend(shown.collect::<Vec<_>>());
         parts.join("\n\n")
     }
 }
 
-fn cell(cell: &table::Cell) -> comfy_table::Cell {
-    let shown = comfy_table::Cell::new(&cell.text);
-    match cell.tone {
-        Tone::Plain | Tone::Faint => shown,
-        Tone::Good => shown.fg(Color::Green),
-        Tone::Doubtful => shown.fg(Color::Yellow),
-        Tone::Bad => shown.fg(Color::Red),
-    }
+fn cell(cell: &table::Cell) -> output::Cell {
+    output::Cell::new(&cell.text).toned(match cell.tone {
+        Tone::Plain | Tone::Faint => output::Tone::Plain,
+        Tone::Good => output::Tone::Good,
+        Tone::Doubtful => output::Tone::Doubtful,
+        Tone::Bad => output::Tone::Bad,
+    })
 }
 
 /// Draws and takes keys until somebody quits.
@@ -142,8 +145,9 @@ async fn watch_and_act(
     terminal: &mut ratatui::DefaultTerminal,
     look: Look,
     mut known: watch::Receiver<Snapshot>,
+    name: String,
 ) -> Result<()> {
-    let (mut keys, mut app) = (read_keys(), App::default());
+    let (mut keys, mut app) = (read_keys(), App::of(name));
     let (mut terminated, mut hung_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let (done, mut results) = mpsc::channel::<String>(KEYS);
     let acts = tokio::task::LocalSet::new();
@@ -160,11 +164,11 @@ async fn watch_and_act(
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match app.press(key) {
                         Wish::Quit => return Ok(()),
                         Wish::Nothing => {}
-                        Wish::Do(act, name) => {
+                        Wish::Do { act, name, force } => {
                             let (cluster, done) = (Rc::clone(cluster), done.clone());
                             tokio::task::spawn_local(async move {
                                 // Nobody is there to be told any more: it has been done all the same.
-                                done.send(carry_out(&cluster, act, &name).await).await.ok();
+                                done.send(carry_out(&cluster, act, &name, force).await).await.ok();
                             });
                         }
                     },
@@ -181,7 +185,7 @@ async fn watch_and_act(
 }
 
 /// Asks the registry, and says what came of it.
-async fn carry_out(cluster: &Cluster, act: Act, name: &str) -> String {
+async fn carry_out(cluster: &Cluster, act: Act, name: &str, force: bool) -> String {
     let admin_state = match act {
         Act::Drain => AdminState::Drain,
         Act::Enable => AdminState::Ready,
@@ -190,6 +194,7 @@ async fn carry_out(cluster: &Cluster, act: Act, name: &str) -> String {
         name: name.to_owned(),
         admin_state: admin_state.into(),
         reason: "shoal top".to_owned(),
+        force,
         ..Default::default()
     };
     match call("the registry", cluster.registry().set_admin_state(request)).await {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::Cell;
 use proto::backup::{self as pb, Condition, ListBackupsResponse, Reason};
 use serde::Serialize;
 
-use crate::output::{self, View};
+use crate::output::{self, Cell, Column, View, column};
 
 /// Every backup.
 #[derive(Serialize)]
@@ -137,6 +136,16 @@ impl Backup {
     }
 }
 
+const COLUMNS: &[Column] = &[
+    column("ID", 0),
+    column("MADE", 1),
+    column("BY", 4),
+    column("WHY", 3),
+    column("SIZE", 2),
+    column("STATE", 0),
+    column("RELEASED REVISION", 5),
+];
+
 impl View for Backups {
     fn text(&self) -> String {
         let rows = self.backups.iter().map(|backup| {
@@ -146,7 +155,7 @@ impl View for Backups {
         });
         let mut text = match self.backups.is_empty() {
             true => "no backup yet: make one with `shoal backup create`".to_owned(),
-            false => output::table(&["ID", "MADE", "BY", "WHY", "SIZE", "STATE", "RELEASED REVISION"], rows),
+            false => output::table(COLUMNS, rows),
         };
         let damaged = self.backups.iter().filter(|backup| !backup.problem.is_empty());
         for line in damaged.map(|backup| format!("{}: {}", backup.id, backup.problem)).chain(self.problems.iter().cloned()) {

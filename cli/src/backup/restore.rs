@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use comfy_table::Cell;
 use jiff::Timestamp;
 use proto::backup::{self as pb, PlanRestoreRequest, RestoreRequest};
 use serde::Serialize;
@@ -19,8 +18,8 @@ use super::{
     steps::{self, Shown},
 };
 use crate::{
-    cluster::call,
-    output::{self, Format, View},
+    cluster::{Cluster, call},
+    output::{self, Cell, Format, View, column, sentences},
 };
 
 /// What to restore, and how.
@@ -69,7 +68,7 @@ impl View for Plan {
         let age = list::age(&made, Timestamp::now());
         let mut lines = vec![format!("backup {id}, made {made}{age} by {created_by} ({reason})"), String::new()];
         lines.push(output::table(
-            &["SERVICE", "WHAT", "IN THE BACKUP", "NOW"],
+            &[column("SERVICE", 0), column("WHAT", 0), sentences("IN THE BACKUP"), sentences("NOW")],
             self.rows().into_iter().map(|row| row.map(Cell::new).into()),
         ));
         for (heading, said) in [("What changes:", &self.changes), ("What is not restored:", &self.left_out)] {
@@ -97,23 +96,51 @@ impl Plan {
     }
 }
 
+impl Options {
+    /// Nothing will be changed, whatever is answered.
+    pub const fn only_looks(&self) -> bool {
+        self.dry_run
+    }
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Restored {
+    #[serde(flatten)]
+    plan: Plan,
+    /// The backup of what was there before; `shoal backup restore` of it goes back.
+    before: String,
+    took_seconds: f32,
+}
+
+impl View for Restored {
+    fn text(&self) -> String {
+        format!(
+            "backup {} is restored, in {:.1} s; what was there before is backup {2} (`shoal backup restore {2}` goes back)",
+            self.plan.backup.id, self.took_seconds, self.before
+        )
+    }
+}
+
 /// Runs `shoal backup restore`.
 ///
 /// # Errors
 /// It is refused, before anything is touched; or it ended in the middle, and the text says what to do.
-pub async fn run(mut client: Client, options: Options) -> Result<()> {
+pub async fn run(cluster: &Cluster, mut client: Client, options: Options) -> Result<()> {
     let plan = plan(&mut client, options.backup, options.adopt).await?;
     let (id, sha256) = (plan.backup.id.clone(), plan.backup.sha256.clone());
-    output::show(&plan, options.format)?;
     if options.dry_run {
-        return Ok(());
+        return cluster.show(&plan, options.format);
+    }
+    // For programs there is one document, at the end.
+    if !options.format.is_json() {
+        cluster.show(&plan, options.format)?;
     }
     if !options.yes && !confirmed(&id)? {
         bail!("nothing was changed");
     }
-    output::print("")?;
     let mut stream = call(SERVICE, client.restore(RestoreRequest { backup: id.clone(), sha256, adopt: options.adopt })).await?;
-    let (mut shown, begun) = (Shown::on_stdout(), Instant::now());
+    let (mut shown, begun) = (Shown::beside(options.format), Instant::now());
     loop {
         let message = tokio::select! {
             message = steps::next(&mut stream, "run the same restore again: it goes to the end") => message?,
@@ -128,11 +155,9 @@ pub async fn run(mut client: Client, options: Options) -> Result<()> {
             shown.show(&step)?;
         }
         if let Some(before) = message.before {
-            return output::print(&format!(
-                "backup {id} is restored, in {:.1} s; what was there before is backup {1} (`shoal backup restore {1}` goes back)",
-                begun.elapsed().as_secs_f32(),
-                before.id
-            ));
+            drop(shown);
+            let restored = Restored { plan, before: before.id, took_seconds: begun.elapsed().as_secs_f32() };
+            return output::show_after(&cluster.head(), &restored, options.format);
         }
     }
 }
@@ -141,7 +166,7 @@ async fn plan(client: &mut Client, backup: String, adopt: bool) -> Result<Plan> 
     let mut stream = call(SERVICE, client.plan_restore(PlanRestoreRequest { backup, adopt })).await?;
     let mut shown = Shown::on_stderr();
     loop {
-        let message = steps::next(&mut stream, "nothing was changed: plan it again").await?;
+        let message = steps::next_or_interrupted(&mut stream, "nothing was changed: plan it again", "nothing was changed").await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }

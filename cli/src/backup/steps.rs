@@ -9,7 +9,10 @@ use proto::backup::{Step, StepState};
 use tonic::{Code, Streaming};
 
 use super::SERVICE;
-use crate::{cluster::failed, output};
+use crate::{
+    cluster::failed,
+    output::{self, Format},
+};
 
 /// Shows steps.
 pub struct Shown {
@@ -18,9 +21,9 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The lines are the answer.
-    pub fn on_stdout() -> Self {
-        Self { bar: bar(), print: output::print }
+    /// The lines are part of the answer for people, and remarks beside that for programs.
+    pub fn beside(format: Format) -> Self {
+        if format.is_json() { Self::on_stderr() } else { Self { bar: bar(), print: output::print } }
     }
 
     /// The lines are remarks beside the answer.
@@ -72,6 +75,17 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// The next message of a stream, unless somebody presses Ctrl-C: then what is drawn is wiped away before the end. `left` is how things are left then.
+///
+/// # Errors
+/// As [`next`]; or it was interrupted.
+pub async fn next_or_interrupted<M>(stream: &mut Streaming<M>, remedy: &str, left: &str) -> Result<M> {
+    tokio::select! {
+        message = next(stream, remedy) => message,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted: {left}")),
+    }
 }
 
 /// The next message of a stream. `remedy` is what to do when the backup-service is lost in the middle of it.

@@ -29,15 +29,17 @@ const SERVICE: &str = "the config-service";
 pub async fn apply(cluster: &Cluster, files: Files, how: Applying) -> Result<()> {
     let Applying { words, again, patience, .. } = how;
     let CommitResponse { revision, unchanged, .. } = store(cluster, &files, words, again).await?;
-    let revision = revision.unwrap_or_default();
+    let (revision, format) = (revision.unwrap_or_default(), patience.format);
+    cluster.announce(format)?;
+    let called = format!("revision {} ({})", revision.number, revision.id);
     match unchanged {
         true if revision.released => {
-            let called = format!("revision {} ({})", revision.number, revision.id);
-            return output::print(&format!("unchanged: {called} is already released, nothing to do (--again makes another of it)"));
+            let said = format!("unchanged: {called} is already released, nothing to do (--again makes another of it)");
+            return rollout::nothing_to_do(cluster, &revision, said, format);
         }
         // Its rollout failed, was aborted, or never began.
-        true => output::print(&format!("unchanged: revision {} ({}) is committed and not released", revision.number, revision.id))?,
-        false => output::print(&format!("committed revision {} ({})", revision.number, revision.id))?,
+        true => output::say(&format!("unchanged: {called} is committed and not released"), format)?,
+        false => output::say(&format!("committed {called}"), format)?,
     }
     roll_out(cluster, &revision, patience).await
 }
@@ -50,11 +52,15 @@ pub async fn rollback(cluster: &Cluster, revision: String, words: Words, patienc
     let request = RollbackRequest { revision, author: words.author, message: words.message };
     let answer = call(SERVICE, cluster.config().await?.rollback(request)).await?;
     let revision = answer.revision.unwrap_or_default();
-    let called = format!("revision {} ({})", revision.number, revision.id);
+    let (called, format) = (format!("revision {} ({})", revision.number, revision.id), patience.format);
+    cluster.announce(format)?;
     match answer.unchanged {
-        true if revision.released => return output::print(&format!("unchanged: {called} has this content and is released, nothing to do")),
-        true => output::print(&format!("unchanged: {called} has this content and is not released"))?,
-        false => output::print(&format!("committed {called}: {}", revision.message))?,
+        true if revision.released => {
+            let said = format!("unchanged: {called} has this content and is released, nothing to do");
+            return rollout::nothing_to_do(cluster, &revision, said, format);
+        }
+        true => output::say(&format!("unchanged: {called} has this content and is not released"), format)?,
+        false => output::say(&format!("committed {called}: {}", revision.message), format)?,
     }
     roll_out(cluster, &revision, patience).await
 }
@@ -62,7 +68,7 @@ pub async fn rollback(cluster: &Cluster, revision: String, words: Words, patienc
 async fn roll_out(cluster: &Cluster, revision: &Revision, patience: Patience) -> Result<()> {
     let rollout =
         call(SERVICE, cluster.config().await?.start_rollout(StartRolloutRequest { revision: revision.id.clone() })).await?.rollout;
-    rollout::follow(cluster, rollout.unwrap_or_default(), patience.timeout).await
+    rollout::follow(cluster, rollout.unwrap_or_default(), patience).await
 }
 
 /// Stores a bundle as the newest revision, after the config-service has looked through it; the newest itself when it has this content.

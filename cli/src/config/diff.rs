@@ -83,7 +83,7 @@ pub async fn diff(cluster: &Cluster, from: String, to: Option<String>, format: F
         (true, false) => against(cluster, sides.1, &bundle::read(Path::new(&sides.0))?, Direction::ToRevision).await?,
         (true, true) => bail!("{} and {} are both directories: `diff -r` compares them", sides.0, sides.1),
     };
-    output::show(&differences, format)
+    cluster.show(&differences, format)
 }
 
 /// A name of a revision has no `/`; a directory beside where one stands is there.
@@ -183,6 +183,7 @@ impl List {
 /// The bundle has errors, or the config-service does not answer.
 pub async fn dry_run(cluster: &Cluster, files: &Files) -> Result<()> {
     apply::validated(cluster, files).await?;
+    cluster.announce(Format::default())?;
     let nodes = call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes.len();
     let Some(released) = apply::find(cluster, "released").await? else {
         return output::print(&format!(

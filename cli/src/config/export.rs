@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::revisions::{fetch, get};
-use crate::{cluster::Cluster, output};
+use crate::{
+    cluster::Cluster,
+    output::{self, Format},
+};
 
 /// Hashes of passwords are for nobody else.
 const USERS: &str = "users/";
@@ -33,6 +36,7 @@ pub async fn export(cluster: &Cluster, revision: String, directory: &Path) -> Re
     }
     let revision = answer.revision.unwrap_or_default();
     let (count, shown) = (answer.files.len(), directory.display());
+    cluster.announce(Format::default())?;
     output::print(&format!("{count} files of revision {} are in {shown}; edit them, then: shoal config diff {shown}", revision.number))
 }
 

@@ -1,7 +1,6 @@
 //! `shoal config history|show|drift`: looking at revisions, changing nothing.
 
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use proto::config::{
     Drift, FetchFileRequest, FileReference, GetDriftRequest, GetRevisionRequest, GetRevisionResponse, ListRevisionsRequest, Revision,
     RevisionOutcome,
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     cluster::{ANSWER, Cluster, call, failed, silent},
-    output::{self, Format, View},
+    output::{self, Cell, Format, View, column, sentences},
 };
 
 const SERVICE: &str = "the config-service";
@@ -66,7 +65,7 @@ fn outcome(revision: &Revision) -> &'static str {
 pub async fn history(cluster: &Cluster, limit: u32, format: Format) -> Result<()> {
     let request = ListRevisionsRequest { page_size: limit, page_token: String::new() };
     let revisions = call(SERVICE, cluster.config().await?.list_revisions(request)).await?.revisions;
-    output::show(&History { revisions: revisions.into_iter().map(Row::from).collect() }, format)
+    cluster.show(&History { revisions: revisions.into_iter().map(Row::from).collect() }, format)
 }
 
 impl View for History {
@@ -85,7 +84,9 @@ impl View for History {
             cells.push(Cell::new(if told { format!("{}\n{}", row.message, row.outcome_reason) } else { row.message.clone() }));
             cells
         });
-        output::table(&["NUMBER", "ID", "COMMITTED", "AUTHOR", "OUTCOME", "MESSAGE"], rows)
+        let columns =
+            [column("NUMBER", 0), column("ID", 3), column("COMMITTED", 1), column("AUTHOR", 2), column("OUTCOME", 0), sentences("MESSAGE")];
+        output::table(&columns, rows)
     }
 }
 
@@ -124,7 +125,7 @@ pub async fn get(cluster: &Cluster, revision: String) -> Result<GetRevisionRespo
 pub async fn show(cluster: &Cluster, revision: String, format: Format) -> Result<()> {
     let answer = get(cluster, revision).await?;
     let files = answer.files.into_iter().map(File::from).collect();
-    output::show(&Shown { revision: Row::from(answer.revision.unwrap_or_default()), files }, format)
+    cluster.show(&Shown { revision: Row::from(answer.revision.unwrap_or_default()), files }, format)
 }
 
 impl View for Shown {
@@ -134,7 +135,7 @@ impl View for Shown {
         let parent = if parent.is_empty() { "none" } else { parent };
         let heading = format!("Revision {number} ({id}{released})\nParent     {parent}\nAuthor     {author} (as {committer})");
         let rows = self.files.iter().map(|file| vec![Cell::new(&file.path), Cell::new(file.size), Cell::new(&file.sha256)]);
-        let files = output::table(&["FILE", "BYTES", "SHA-256"], rows);
+        let files = output::table(&[column("FILE", 0), column("BYTES", 0), column("SHA-256", 1)], rows);
         let why = if outcome_reason.is_empty() { String::new() } else { format!("\nOutcome    {outcome}: {outcome_reason}") };
         format!("{heading}\nCommitted  {committed_at}\nMessage    {message}{why}\n\n{files}")
     }
@@ -201,7 +202,7 @@ impl From<Drift> for DriftRow {
 /// The config-service does not answer.
 pub async fn drift(cluster: &Cluster, format: Format) -> Result<()> {
     let nodes = call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes;
-    output::show(&Drifts { nodes: nodes.into_iter().map(DriftRow::from).collect() }, format)
+    cluster.show(&Drifts { nodes: nodes.into_iter().map(DriftRow::from).collect() }, format)
 }
 
 impl View for Drifts {
@@ -211,6 +212,8 @@ impl View for Drifts {
             cells.extend([output::coloured(if node.in_step { "in step" } else { "drift" }), Cell::new(&node.explanation)]);
             cells
         });
-        output::table(&["NODE", "SERVICE", "ASSIGNED", "APPLIED", "", "WHY"], rows)
+        let columns =
+            [column("NODE", 0), column("SERVICE", 3), column("ASSIGNED", 2), column("APPLIED", 1), column("STATE", 0), sentences("WHY")];
+        output::table(&columns, rows)
     }
 }

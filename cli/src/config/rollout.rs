@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use comfy_table::Cell;
 use proto::config::{
-    ControlRolloutRequest, NodeRollout, NodeRolloutState, Rollout, RolloutAction, RolloutState, StartRolloutRequest, WatchRolloutRequest,
+    ControlRolloutRequest, NodeRollout, NodeRolloutState, Revision, Rollout, RolloutAction, RolloutState, StartRolloutRequest,
+    WatchRolloutRequest,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Patience, bundle::Problem};
 use crate::{
     cluster::{ANSWER, Cluster, call, failed, silent},
-    output::{self, Format, View},
+    output::{self, Cell, Format, View, column, sentences},
 };
 
 const SERVICE: &str = "the config-service";
@@ -43,11 +43,24 @@ enum Action {
         patience: Patience,
     },
     /// Give it to no more nodes for now
-    Pause,
+    Pause(Control),
     /// Go on
-    Resume,
+    Resume(Control),
     /// Give every node back what it had
-    Abort,
+    Abort(Control),
+}
+
+impl Options {
+    /// It changes nothing.
+    pub const fn only_looks(&self) -> bool {
+        matches!(self.action, None | Some(Action::Status { .. }))
+    }
+}
+
+#[derive(Args)]
+struct Control {
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Runs `shoal config rollout …`.
@@ -60,19 +73,21 @@ pub async fn run(cluster: &Cluster, options: Options) -> Result<()> {
         Some(Action::Status { format }) => show(cluster, format).await,
         Some(Action::Start { revision, patience }) => {
             let rollout = call(SERVICE, cluster.config().await?.start_rollout(StartRolloutRequest { revision })).await?.rollout;
-            follow(cluster, rollout.unwrap_or_default(), patience.timeout).await
+            cluster.announce(patience.format)?;
+            follow(cluster, rollout.unwrap_or_default(), patience).await
         }
-        Some(Action::Pause) => control(cluster, RolloutAction::Pause).await,
-        Some(Action::Resume) => control(cluster, RolloutAction::Resume).await,
-        Some(Action::Abort) => control(cluster, RolloutAction::Abort).await,
+        Some(Action::Pause(Control { format })) => control(cluster, RolloutAction::Pause, format).await,
+        Some(Action::Resume(Control { format })) => control(cluster, RolloutAction::Resume, format).await,
+        Some(Action::Abort(Control { format })) => control(cluster, RolloutAction::Abort, format).await,
     }
 }
 
 async fn show(cluster: &Cluster, format: Format) -> Result<()> {
-    output::show(&Progress::from(newest(cluster).await?), format)
+    let newest = newest(cluster).await?;
+    cluster.show(&Progress::from(newest), format)
 }
 
-async fn control(cluster: &Cluster, action: RolloutAction) -> Result<()> {
+async fn control(cluster: &Cluster, action: RolloutAction, format: Format) -> Result<()> {
     let rollout = newest(cluster).await?;
     if is_over(rollout.state()) {
         let number = rollout.revision.as_ref().map_or(0, |revision| revision.number);
@@ -83,7 +98,7 @@ async fn control(cluster: &Cluster, action: RolloutAction) -> Result<()> {
     }
     let request = ControlRolloutRequest { rollout_id: rollout.id, action: action.into() };
     let rollout = call(SERVICE, cluster.config().await?.control_rollout(request)).await?.rollout.unwrap_or_default();
-    output::print(&Progress::from(rollout).text())
+    cluster.show(&Progress::from(rollout), format)
 }
 
 async fn newest(cluster: &Cluster) -> Result<Rollout> {
@@ -98,16 +113,17 @@ async fn newest(cluster: &Cluster) -> Result<Rollout> {
 ///
 /// # Errors
 /// The rollout fails, is aborted, or takes longer than `patience`.
-pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Duration) -> Result<()> {
+pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Patience) -> Result<()> {
+    let Patience { timeout: patience, format } = patience;
     let deadline = Instant::now() + patience;
     let mut printed = Printed::default();
     let mut latest = rollout;
-    printed.print(&latest)?;
+    printed.print(&latest, format)?;
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     while !is_over(latest.state()) {
         let watched = tokio::select! {
-            watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed)) => watched,
+            watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed, format)) => watched,
             _ = &mut interrupted => bail!("{}", goes_on(&latest)),
         };
         match watched {
@@ -117,7 +133,32 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Duration) -> 
             Ok(Ok(None) | Err(_)) => tokio::time::sleep(PAUSE).await,
         }
     }
-    output::print(&conclusion(&latest)?)
+    let concluded = conclusion(&latest);
+    if format.is_json() {
+        cluster.show(&Progress::from(latest), format)?;
+        return concluded.map(drop);
+    }
+    output::print(&concluded?)
+}
+
+/// What is wanted is so already.
+///
+/// # Errors
+/// stdout cannot be written.
+pub fn nothing_to_do(cluster: &Cluster, revision: &Revision, said: String, format: Format) -> Result<()> {
+    if !format.is_json() {
+        return output::print(&said);
+    }
+    let progress = Progress {
+        id: String::new(),
+        revision: revision.id.clone(),
+        number: revision.number,
+        state: "unchanged",
+        explanation: said,
+        previous_revision: String::new(),
+        nodes: Vec::new(),
+    };
+    cluster.show(&progress, format)
 }
 
 /// What whoever stops looking should know.
@@ -130,12 +171,12 @@ fn goes_on(rollout: &Rollout) -> String {
 }
 
 /// Prints what changes until the rollout is over, and answers with its end; with none when the stream ends before.
-async fn watch(cluster: &Cluster, id: &str, printed: &mut Printed) -> Result<Option<Rollout>> {
+async fn watch(cluster: &Cluster, id: &str, printed: &mut Printed, format: Format) -> Result<Option<Rollout>> {
     let mut service = cluster.config().await?;
     let mut stream = call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: id.to_owned() })).await?;
     while let Some(message) = stream.message().await? {
         let rollout = message.rollout.unwrap_or_default();
-        printed.print(&rollout)?;
+        printed.print(&rollout, format)?;
         if is_over(rollout.state()) {
             return Ok(Some(rollout));
         }
@@ -172,9 +213,9 @@ struct Printed {
 }
 
 impl Printed {
-    fn print(&mut self, rollout: &Rollout) -> Result<()> {
+    fn print(&mut self, rollout: &Rollout, format: Format) -> Result<()> {
         for line in self.news(rollout) {
-            output::print(&line)?;
+            output::say(&line, format)?;
         }
         Ok(())
     }
@@ -256,7 +297,10 @@ impl View for Progress {
         if self.nodes.is_empty() {
             return heading.to_owned();
         }
-        format!("{heading}\n\n{}", output::table(&["NODE", "SERVICE", "STATE", "PROBLEMS"], rows))
+        format!(
+            "{heading}\n\n{}",
+            output::table(&[column("NODE", 0), column("SERVICE", 1), column("STATE", 0), sentences("PROBLEMS")], rows)
+        )
     }
 }
 

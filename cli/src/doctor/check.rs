@@ -1,6 +1,7 @@
 //! The troubleshooting list. Every part is a function from facts to findings.
 
 mod certificate;
+mod clients;
 mod clock;
 mod configuration;
 mod health;
@@ -17,7 +18,8 @@ use super::{facts::Facts, finding::Finding};
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All parts, in the order in which somebody would go through them.
-pub const LIST: [(&str, Check); 12] = [
+pub const LIST: [(&str, Check); 13] = [
+    ("clients", clients::check),
     ("processes", process::processes),
     ("ports", process::ports),
     ("configuration", configuration::check),

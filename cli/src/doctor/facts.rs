@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::certificate::Certificate;
 use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
-use proto::balancer::Stats;
+use proto::{balancer::Stats, proxy::GetStatsResponse};
 
 use crate::exposition::Exposition;
 
@@ -25,6 +25,8 @@ pub struct Facts {
     pub configuration: Option<Answer<Configuration>>,
     /// What the balancers see, by name; those who do not answer are among `processes`.
     pub balancers: Vec<(String, Stats)>,
+    /// What the nodes count, by name; as above.
+    pub nodes: Vec<(String, GetStatsResponse)>,
     /// What the health-checkers check, by name: how many checks.
     pub checkers: Vec<(String, usize)>,
     /// The operator's own certificate.
@@ -133,8 +135,26 @@ pub struct Process {
     pub ports: Vec<Port>,
     /// Of a node: the last requests that it answered, oldest first; health checks are not among them.
     pub answered: Vec<Answered>,
+    /// Errors that it has logged in the last hour, newest first: how long ago, and the line. None: it does not tell.
+    pub complaints: Option<Complaints>,
     /// Of a node: where the last of them that failed was to go, as the node explains it: `parent 10.0.0.9:3128`.
     pub failed_on: Option<String>,
+}
+
+/// What a process complains about in its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complaints {
+    pub errors: Vec<Complaint>,
+    /// There were more.
+    pub more: bool,
+}
+
+/// One error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub age: Duration,
+    pub target: String,
+    pub text: String,
 }
 
 /// A reading of another clock.
@@ -208,6 +228,7 @@ pub mod tests {
             certificate: Ok(Some(certificate(90, 300))),
             ports: Vec::new(),
             answered: Vec::new(),
+            complaints: Some(Complaints::default()),
             failed_on: None,
         }
     }
@@ -254,6 +275,7 @@ pub mod tests {
             processes,
             configuration: Some(Ok(Configuration { released: "4f2a".into(), ..Configuration::default() })),
             balancers: Vec::new(),
+            nodes: Vec::new(),
             checkers: Vec::new(),
             operator: Ok(certificate(90, 300)),
             authorities: Ok(vec![certificate(900, 3000)]),

@@ -148,12 +148,6 @@ fn wrapped(text: &str, begin: &str, width: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// Of the terminal; none where nobody looks at it.
-fn width() -> Option<usize> {
-    let terminal = std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok()?;
-    Some(usize::from(terminal.0).max(40))
-}
-
 impl Report {
     /// For people: as wide as asked for.
     fn rendered(&self, width: Option<usize>, colours: bool) -> String {
@@ -171,8 +165,8 @@ impl Report {
 
 impl View for Report {
     fn text(&self) -> String {
-        let width = width();
-        self.rendered(width, width.is_some() && output::colours_wanted())
+        let width = output::width().map(|width| width.max(40));
+        self.rendered(width, std::io::stdout().is_terminal() && output::colours_wanted())
     }
 }
 

@@ -14,11 +14,17 @@ use proto::{
     balancer::{GetStatsRequest, Stats, balancer_client::BalancerClient},
     config::{GetDriftRequest, GetRevisionRequest, RolloutState, WatchRolloutRequest, config_service_client::ConfigServiceClient},
     health::{ListChecksRequest, health_checker_client::HealthCheckerClient},
+    proxy::{self, proxy_node_client::ProxyNodeClient},
 };
 use tonic::{Code, Status};
 
 use super::facts::{Answer, Backup, Backups, Configuration, Facts, Register};
-use crate::{context::Target, lab, ready};
+use crate::{
+    context::{About, Intent, Target},
+    lab,
+    output::Head,
+    ready,
+};
 
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -33,36 +39,42 @@ const AT_ONCE: usize = 32;
 ///
 /// # Errors
 /// It is not known whom to ask, or with which certificate.
-pub async fn gather(target: &Target) -> Result<Facts> {
-    let context = target.find()?;
+pub async fn gather(target: &Target) -> Result<(Facts, Head)> {
+    let (context, about) = target.find(Intent::Look)?;
     let operator = context.connect()?;
     let http = ready::client()?;
     let listing = within(REGISTRY, async { operator.list().await.map_err(|failure| failure.to_string()) }).await;
     let people = whom(listing.as_ref().map_or(&[], |listing| &listing.instances), target);
     let asking = in_order(&people).into_iter().map(|person| process::process(&operator, &http, person));
     let processes = stream::iter(asking).buffered(AT_ONCE).collect::<Vec<_>>();
-    let (processes, configuration, balancers, checkers, backups) = tokio::join!(
+    let (processes, configuration, balancers, nodes, checkers, backups) = tokio::join!(
         processes,
         configuration(&operator, &people),
         balancers(&operator, &people),
+        nodes(&operator, &people),
         checkers(&operator, &people),
         backups(&operator, &people)
     );
     let (operators, authorities) = (certificates(&context.cert), certificates(&context.ca));
-    Ok(Facts {
-        now: Timestamp::now(),
+    let now = Timestamp::now();
+    let id = listing.as_ref().ok().map(|listing| listing.cluster_id.clone());
+    let head = Head { cluster: About { id, ..about }, as_of: listing.is_ok().then_some(now), stale: false };
+    let facts = Facts {
+        now,
         registry: listing
             .map(|listing| Register { guards: listing.guards, cluster_id: listing.cluster_id })
             .map_err(|why| of_registry(&why)),
         processes,
         configuration,
         balancers,
+        nodes,
         checkers,
         operator: operators.and_then(|all| all.into_iter().next().ok_or_else(|| "the operator's file holds no certificate".to_owned())),
         authorities,
         backups,
         pki: context.ca.parent().filter(|directory| directory.join("ca.key").is_file()).map(|directory| directory.display().to_string()),
-    })
+    };
+    Ok((facts, head))
 }
 
 /// The data plane first, in the order in which a request passes it: what is wrong there is felt first.
@@ -186,6 +198,14 @@ async fn balancers(operator: &Operator, people: &[Person]) -> Vec<(String, Stats
     let asking = people.iter().filter(|person| person.service == Service::Balancer).map(|person| async move {
         let mut client = BalancerClient::new(person.grpc(operator).ok()?).max_decoding_message_size(64 << 20);
         Some((person.name.clone(), ask(client.get_stats(GetStatsRequest {})).await.ok()?.stats?))
+    });
+    stream::iter(asking).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+async fn nodes(operator: &Operator, people: &[Person]) -> Vec<(String, proxy::GetStatsResponse)> {
+    let asking = people.iter().filter(|person| person.service == Service::ProxyNode).map(|person| async move {
+        let mut client = ProxyNodeClient::new(person.grpc(operator).ok()?);
+        Some((person.name.clone(), ask(client.get_stats(proxy::GetStatsRequest {})).await.ok()?))
     });
     stream::iter(asking).buffered(AT_ONCE).filter_map(std::future::ready).collect().await
 }

@@ -2,19 +2,17 @@
 
 use std::path::Path;
 
-use comfy_table::Cell;
-
 use super::{description::Description, material::CONSOLE_USER};
-use crate::output;
+use crate::output::{self, Cell, column, sentences};
 
 /// Endpoints, pids, a line that works, and what to do next.
 #[must_use]
 pub fn text(description: &Description, directory: &Path, is_default: bool, password: &str) -> String {
     let rows = description.processes.iter().map(|process| {
         let endpoints: Vec<_> = process.endpoints.iter().map(|(purpose, address)| format!("{purpose} {address}")).collect();
-        vec![Cell::new(&process.name), Cell::new(process.pid), Cell::new(endpoints.join("  "))]
+        vec![Cell::new(&process.name), Cell::new(process.pid), Cell::new(endpoints.join(", "))]
     });
-    let table = output::table(&["NAME", "PID", "ENDPOINTS"], rows);
+    let table = output::table(&[column("NAME", 0), column("PID", 0), sentences("ENDPOINTS")], rows);
     let first = description.frontends.first().map_or("", String::as_str);
     let second = description.frontends.get(1).map_or(String::new(), |second| format!("   (or http://{second})"));
     let chosen = if is_default { String::new() } else { format!(" --data-dir {}", directory.display()) };

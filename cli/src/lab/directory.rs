@@ -157,14 +157,20 @@ impl Drop for Note {
     }
 }
 
-/// The running lab that was started last.
+/// The running labs, the one that was started last first.
 #[must_use]
-pub fn newest_running() -> Option<PathBuf> {
-    let notes = std::fs::read_dir(state_home()?.join("running")).ok()?;
+pub fn running() -> Vec<PathBuf> {
+    let Some(notes) = state_home().and_then(|home| std::fs::read_dir(home.join("running")).ok()) else { return Vec::new() };
     let started = |entry: &std::fs::DirEntry| entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut notes: Vec<_> = notes.filter_map(Result::ok).map(|entry| (started(&entry), entry.path())).collect();
     notes.sort();
-    notes.into_iter().rev().filter_map(|(_, note)| directory_of(&note)).find(|directory| is_running(directory))
+    let mut found: Vec<PathBuf> = Vec::new();
+    for directory in notes.into_iter().rev().filter_map(|(_, note)| directory_of(&note)).filter(|directory| is_running(directory)) {
+        if !found.contains(&directory) {
+            found.push(directory);
+        }
+    }
+    found
 }
 
 fn directory_of(note: &Path) -> Option<PathBuf> {

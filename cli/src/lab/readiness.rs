@@ -11,7 +11,6 @@ use super::plan::Child;
 use crate::{
     cluster::{Cluster, call},
     ready,
-    status::Overview,
 };
 
 /// Between two questions.
@@ -37,8 +36,8 @@ pub async fn ask(client: &reqwest::Client, child: &Child) -> Result<()> {
 pub async fn everybody_is_usable(cluster: &Cluster, names: &[&str]) {
     loop {
         if let Ok(listing) = cluster.listing().await {
-            let instances = Overview::from(listing).instances;
-            let usable: BTreeSet<_> = instances.iter().filter(|row| row.state == State::Usable).map(|row| row.name.as_str()).collect();
+            let usable = listing.instances.iter().filter(|status| status.state == State::Usable);
+            let usable: BTreeSet<_> = usable.map(|status| status.instance.name.as_str()).collect();
             if names.iter().all(|name| usable.contains(name)) {
                 return;
             }

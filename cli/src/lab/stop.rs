@@ -10,31 +10,51 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde::Serialize;
 
 use super::{directory, keeper};
-use crate::{cluster::block_on, output};
+use crate::{
+    cluster::block_on,
+    context::{Intent, certain},
+    output::{self, Format, View},
+};
+
+/// What became of a lab.
+#[derive(Serialize)]
+struct Ended {
+    lab: PathBuf,
+    /// All that it had stored, too.
+    removed: bool,
+    #[serde(skip)]
+    said: String,
+}
+
+impl View for Ended {
+    fn text(&self) -> String {
+        self.said.clone()
+    }
+}
 
 /// Ends the lab and waits for its end.
 ///
 /// # Errors
 /// No lab runs there, or it does not end.
-pub fn stop(data_dir: Option<PathBuf>) -> Result<()> {
-    let Some(directory) = named(data_dir).or_else(directory::newest_running) else {
-        bail!("no lab is running: start one with `shoal lab`")
-    };
+pub fn stop(data_dir: Option<PathBuf>, format: Format) -> Result<()> {
+    let Some(directory) = meant(data_dir)? else { bail!("no lab is running: start one with `shoal lab`") };
     known(&directory)?;
     if !end(&directory)? {
         bail!("the lab in {} is not running: nothing is to be stopped", directory.display());
     }
-    output::print(&format!("the lab in {} has ended; `shoal lab` goes on with what it has stored", directory.display()))
+    let said = format!("the lab in {} has ended; `shoal lab` goes on with what it has stored", directory.display());
+    output::show(&Ended { lab: directory, removed: false, said }, format)
 }
 
 /// Ends the lab and removes its data directory.
 ///
 /// # Errors
 /// The directory is not a lab's, or cannot be removed.
-pub fn reset(data_dir: Option<PathBuf>) -> Result<()> {
-    let directory = match named(data_dir).or_else(directory::newest_running) {
+pub fn reset(data_dir: Option<PathBuf>, format: Format) -> Result<()> {
+    let directory = match meant(data_dir)? {
         Some(directory) => directory,
         None => directory::default()?,
     };
@@ -43,12 +63,26 @@ pub fn reset(data_dir: Option<PathBuf>) -> Result<()> {
     let held = directory::take(&directory, directory::inspect(&directory)?)?;
     std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
     drop(held);
-    output::print(&format!("removed {}", directory.display()))
+    let said = format!("removed {}", directory.display());
+    output::show(&Ended { lab: directory, removed: true, said }, format)
 }
 
 /// The lab that was named, by the flag or by the environment: never another one.
 fn named(data_dir: Option<PathBuf>) -> Option<PathBuf> {
     data_dir.or_else(|| std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty()).map(PathBuf::from))
+}
+
+/// The lab that is meant: the one that was named, or the only one that runs.
+///
+/// # Errors
+/// Several run and none is named.
+fn meant(data_dir: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    if let Some(named) = named(data_dir) {
+        return Ok(Some(named));
+    }
+    let running = directory::running();
+    certain(&running, Intent::Change)?;
+    Ok(running.into_iter().next())
 }
 
 fn known(directory: &Path) -> Result<()> {

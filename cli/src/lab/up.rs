@@ -116,7 +116,12 @@ impl Lab {
         self.describe().write(&self.directory)?;
         // Without the note, commands need --data-dir; nothing else depends on it.
         let note = Note::write(&self.directory).map_err(|error| output::remark(&format!("commands will need --data-dir: {error:#}"))).ok();
-        output::print(&announcement::text(&self.describe(), &self.directory, is_default || note.is_some(), &self.password))?;
+        output::print(&announcement::text(
+            &self.describe(),
+            &self.directory,
+            (is_default || note.is_some()) && directory::running().len() < 2,
+            &self.password,
+        ))?;
         self.look_after().await
     }
 

@@ -79,7 +79,7 @@ pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Quest
         bail!("{}", lines.missing.join("; "));
     }
     lines.records = newest(lines.records, lines.question.count);
-    output::show(&lines, format)?;
+    cluster.show(&lines, format)?;
     for why in &lines.missing {
         output::remark(&format!("without a node: {why}"));
     }
@@ -128,6 +128,10 @@ enum News {
 /// # Errors
 /// stdout cannot be written.
 pub async fn follow(cluster: &Cluster, name: Option<&str>, keepers: Vec<InstanceStatus>, question: Question, format: Format) -> Result<()> {
+    if !format.is_json() {
+        // Beside the records, which are lines for other programs, too.
+        output::remark(&cluster.head().text());
+    }
     let (sender, mut news) = mpsc::channel(WAITING);
     let mut followed = BTreeSet::new();
     start(cluster, keepers, (&question, question.count.min(FIRST)), &mut followed, &sender);
@@ -241,7 +245,7 @@ impl Printer {
 
     fn print(&self, lines: &[Line]) -> Result<bool> {
         for line in lines {
-            let text = if self.json { serde_json::to_string(line)? } else { line.text(&self.zone) };
+            let text = if self.json { output::line_of(line)? } else { line.text(&self.zone) };
             if !output::print_to_reader(&text)? {
                 return Ok(false);
             }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use cluster::{InstanceStatus, wire::from_timestamp};
-use comfy_table::Cell;
 use jiff::{Timestamp, tz::TimeZone};
 use proto::proxy::{TopAccessRequest, TopAccessResponse};
 use proxy_node::record::heavy::{Entry, Summary};
@@ -13,7 +12,7 @@ use serde::Serialize;
 use super::{ANSWER, Key};
 use crate::{
     cluster::{Cluster, ask_together},
-    output::{self, Format, View, bytes, printable},
+    output::{self, Cell, Format, View, bytes, column, printable, sentences},
 };
 
 /// Asks all nodes and shows what they counted together.
@@ -30,7 +29,7 @@ pub async fn run(cluster: &Cluster, nodes: &[InstanceStatus], key: Key, since: D
         bail!("{}", failures.join("; "));
     }
     let answers = answers.into_iter().map(|(name, answer)| (name, answer.map_err(|error| format!("{error:#}")))).collect();
-    output::show(&merged(key, count, answers), format)
+    cluster.show(&merged(key, count, answers), format)
 }
 
 /// What was counted on all nodes together.
@@ -108,6 +107,15 @@ fn summary(answer: &TopAccessResponse) -> Summary<String> {
     Summary { entries: answer.totals.iter().map(entry).collect(), unlisted: answer.unlisted_at_most }
 }
 
+fn title(by: &str) -> &'static str {
+    match by {
+        "client" => "CLIENT",
+        "url" => "URL",
+        "status" => "STATUS",
+        _ => "DOMAIN",
+    }
+}
+
 impl View for Top {
     fn text(&self) -> String {
         let mut parts = Vec::new();
@@ -119,13 +127,13 @@ impl View for Top {
                 let share = 100.0 * total.requests as f64 / (self.requests.max(1)) as f64;
                 let sent = format!("{}{}", if exact { "" } else { "≥ " }, bytes(total.bytes));
                 vec![
-                    Cell::new(printable(&total.key)),
                     Cell::new(requests),
                     Cell::new(format!("{:.1} %", share.min(100.0))),
                     Cell::new(sent),
+                    Cell::new(printable(&total.key)),
                 ]
             });
-            parts.push(output::table(&[&self.by.to_uppercase(), "REQUESTS", "SHARE", "SENT"], rows));
+            parts.push(output::table(&[column("REQUESTS", 0), column("SHARE", 2), column("SENT", 1), sentences(title(self.by))], rows));
         }
         parts.push(self.footer());
         parts.join("\n\n")

@@ -13,8 +13,13 @@ use chassis::{ClusterKey, Failure, Role, credentials, pki};
 use clap::Args;
 use cluster::Service;
 use jiff::Timestamp;
+use serde::Serialize;
 
-use crate::{context::Target, output, pki::archive};
+use crate::{
+    context::{Intent, Target},
+    output::{self, Format, View},
+    pki::archive,
+};
 
 /// Where `shoal console passwd` puts people on an enrolled host.
 const USERS: &str = "/etc/shoal/console/users";
@@ -46,6 +51,25 @@ pub struct Enrol {
     /// How long the certificate is valid, e.g. 8760h
     #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
     validity: Duration,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What was made.
+#[derive(Serialize)]
+struct Enrolled {
+    name: String,
+    service: Service,
+    archive: PathBuf,
+    registry: Vec<String>,
+    #[serde(skip)]
+    said: String,
+}
+
+impl View for Enrolled {
+    fn text(&self) -> String {
+        self.said.clone()
+    }
 }
 
 /// Issues the certificate, writes the archive and says what to do with it.
@@ -79,7 +103,8 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
     written?;
-    output::print(&what_next(enrol, &registry, &archive))
+    let said = what_next(enrol, &registry, &archive);
+    output::show(&Enrolled { name: enrol.name.clone(), service: enrol.service, archive, registry, said }, enrol.format)
 }
 
 /// Whoever was enrolled once is not enrolled again by mistake: two processes of one name would take it from each other.
@@ -107,7 +132,11 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
     if !enrol.registry.is_empty() || enrol.service == Service::Registry {
         return Ok(enrol.registry.clone());
     }
-    let found = target.find().map_err(|_| anyhow!("it is not known where the registry is: give --registry HOST:PORT"))?.registry;
+    let found = target
+        .find(Intent::Change)
+        .map_err(|error| anyhow!("{error:#}; it is not known where the registry is: give --registry HOST:PORT"))?
+        .0
+        .registry;
     if let Some(here) = found.iter().find(|seed| only_here(seed)).filter(|_| !only_here(&enrol.address)) {
         bail!(
             "the registry at {here} cannot be reached from {}: give --registry HOST:PORT, as that host sees it (without it, the registry of the \

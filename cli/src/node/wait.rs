@@ -5,8 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use cluster::{Service, State};
+use serde::Serialize;
 
-use crate::{cluster::Cluster, output, status::state_name};
+use crate::{
+    cluster::Cluster,
+    output::{Format, View},
+    status::state_name,
+};
 
 #[derive(Args)]
 pub struct Wait {
@@ -18,6 +23,21 @@ pub struct Wait {
     /// Longest wait
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = chassis::options::duration)]
     within: Duration,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What was waited for.
+#[derive(Serialize)]
+struct Reached {
+    usable: usize,
+    service: Service,
+}
+
+impl View for Reached {
+    fn text(&self) -> String {
+        format!("{} of {} usable", self.usable, self.service)
+    }
 }
 
 /// Between two questions.
@@ -31,7 +51,7 @@ pub async fn run(wait: &Wait, cluster: &Cluster) -> Result<()> {
             Ok(instances) => {
                 let known = instances.iter().map(|status| (status.instance.name.as_str(), status.state, status.reasons.as_slice()));
                 match missing(&known.collect::<Vec<_>>(), wait.service, wait.count) {
-                    None => return output::print(&format!("{} of {} usable", wait.count, wait.service)),
+                    None => return cluster.show(&Reached { usable: wait.count, service: wait.service }, wait.format),
                     Some(missing) => anyhow!(missing),
                 }
             }

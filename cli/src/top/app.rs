@@ -34,7 +34,12 @@ pub enum Wish {
     Nothing,
     Quit,
     /// Confirmed.
-    Do(Act, String),
+    Do {
+        act: Act,
+        name: String,
+        /// Although nobody usable is left.
+        force: bool,
+    },
 }
 
 /// What keys mean at the moment.
@@ -47,6 +52,8 @@ pub enum Mode {
     Filter,
     /// `y` does it, everything else does not.
     Confirm(Act, String),
+    /// It is the last that serves clients: `Y` drains it all the same.
+    ConfirmLast(String),
 }
 
 /// The state.
@@ -64,6 +71,8 @@ pub struct App {
     pub history: VecDeque<f64>,
     /// What came of the last act.
     pub message: String,
+    /// Which cluster this is.
+    pub cluster: String,
 }
 
 impl Default for App {
@@ -77,6 +86,7 @@ impl Default for App {
             model: Model::default(),
             history: VecDeque::new(),
             message: String::new(),
+            cluster: String::new(),
         }
     }
 }
@@ -84,6 +94,11 @@ impl Default for App {
 const KINDS: [Kind; 3] = [Kind::Balancers, Kind::Servers, Kind::Nodes];
 
 impl App {
+    /// Of a cluster that goes by this name.
+    pub fn of(cluster: String) -> Self {
+        Self { cluster, ..Self::default() }
+    }
+
     /// Shows another moment.
     pub fn show(&mut self, model: Model) {
         if let Some(rate) = model.total.requests_per_second {
@@ -137,9 +152,21 @@ impl App {
         match std::mem::take(&mut self.mode) {
             Mode::Help => Wish::Nothing,
             Mode::Filter => self.type_filter(key.code),
+            Mode::Confirm(Act::Drain, name) if matches!(key.code, KeyCode::Char('y' | 'Y')) && self.model.last.contains(&name) => {
+                self.mode = Mode::ConfirmLast(name);
+                Wish::Nothing
+            }
             Mode::Confirm(act, name) if matches!(key.code, KeyCode::Char('y' | 'Y')) => {
                 self.message = format!("{} {name} …", act.verb());
-                Wish::Do(act, name)
+                Wish::Do { act, name, force: false }
+            }
+            Mode::ConfirmLast(name) if key.code == KeyCode::Char('Y') => {
+                self.message = format!("drain {name} …");
+                Wish::Do { act: Act::Drain, name, force: true }
+            }
+            Mode::ConfirmLast(name) => {
+                self.message = format!("{name} is left as it is: no drain");
+                Wish::Nothing
             }
             Mode::Confirm(act, name) => {
                 self.message = format!("{name} is left as it is: no {}", act.verb());
@@ -259,25 +286,32 @@ mod tests {
 
     #[test]
     fn keys() {
-        let drain = |name: &str| Wish::Do(Act::Drain, name.to_owned());
+        let wish = |act, name: &str, force| Wish::Do { act, name: name.to_owned(), force };
+        let drain = |name: &str| wish(Act::Drain, name, false);
         for (keys, expected) in [
             ("q", Wish::Quit),
             ("\u{1b}", Wish::Quit),
             ("?q", Wish::Nothing),
             ("?qq", Wish::Quit),
-            ("dy", drain("n-1")),
+            // The last one that is usable asks a second time.
+            ("dy", Wish::Nothing),
+            ("dyy", Wish::Nothing),
+            ("dyn", Wish::Nothing),
+            ("dyY", wish(Act::Drain, "n-1", true)),
+            ("dyYY", Wish::Nothing),
             ("jdy", drain("n-2")),
-            ("jjjkdy", drain("n-1")),
+            ("jjjkdyY", wish(Act::Drain, "n-1", true)),
+            ("ey", wish(Act::Enable, "n-1", false)),
             ("Gdy", drain("n-2")),
-            ("Ggdy", drain("n-1")),
+            ("GgdyY", wish(Act::Drain, "n-1", true)),
             ("dn", Wish::Nothing),
             ("dq", Wish::Nothing),
             ("d\n", Wish::Nothing),
-            ("jey", Wish::Do(Act::Enable, "n-2".into())),
+            ("jey", wish(Act::Enable, "n-2", false)),
             ("\tjdy", drain("n-2")),
             ("\t\tdy", drain("b-1")),
             ("fn-2\ndy", drain("n-2")),
-            ("fn-2\u{8}1\ndy", drain("n-1")),
+            ("fn-2\u{8}1\ndyY", wish(Act::Drain, "n-1", true)),
             ("fnobody\ndy", Wish::Nothing),
             // A `q` in a filter is a letter; Esc takes the filter away before it quits.
             ("fq", Wish::Nothing),
@@ -306,7 +340,7 @@ mod tests {
             told.answered(stats, 4.0);
         }
         app.show(model(&snapshot));
-        assert_eq!(press(&mut app, "dy"), Wish::Do(Act::Drain, "n-2".into()));
+        assert_eq!(press(&mut app, "dy"), Wish::Do { act: Act::Drain, name: "n-2".into(), force: false });
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::{
     notes::{notes, wrapped},
     table::{Kind, Table, Tone, padded, sparkline},
 };
+use crate::output::printable;
+
+/// Alarms that are shown above the tables.
+const ALARMS: usize = 2;
 
 const HELP: [&str; 12] = [
     "Keys",
@@ -99,6 +103,14 @@ fn header<'a>(app: &App, look: Look, width: u16) -> Vec<Line<'a>> {
         spans.push(Span::styled(sparkline(&history, room.min(60)), look.of(Tone::Good)));
     }
     let mut lines = vec![Line::from(spans)];
+    if !app.cluster.is_empty() {
+        lines.push(Line::styled(padded(&app.cluster, width, false).trim_end().to_owned(), look.of(Tone::Faint)));
+    }
+    for alarm in app.model.alarms.iter().take(ALARMS) {
+        let text = format!("{}: {}", alarm.severity.to_uppercase(), printable(&alarm.text));
+        let tone = if alarm.severity == "critical" { Tone::Bad } else { Tone::Doubtful };
+        lines.push(Line::styled(padded(&text, width, false).trim_end().to_owned(), look.of(tone)));
+    }
     if let Some(line) = silent(app, width) {
         lines.push(Line::styled(line, look.of(Tone::Bad)));
     }
@@ -108,11 +120,12 @@ fn header<'a>(app: &App, look: Look, width: u16) -> Vec<Line<'a>> {
 /// Who does not answer, and for how long.
 fn silent(app: &App, width: u16) -> Option<String> {
     let told = app.model.silent.iter().map(|silent| match silent.age {
+        Some(age) if silent.name == "registry" => format!("registry silent for {age:.0} s, states with ? are as old as that"),
         Some(age) => format!("{} silent for {age:.0} s", silent.name),
         None => format!("{} has not answered yet ({})", silent.name, silent.why),
     });
     let told: Vec<_> = told.collect();
-    (!told.is_empty()).then(|| padded(&told.join(", "), width, false).trim_end().to_owned())
+    (!told.is_empty()).then(|| padded(&printable(&told.join(", ")), width, false).trim_end().to_owned())
 }
 
 /// The three tables, each with a share of the room.
@@ -216,8 +229,11 @@ fn footer<'a>(app: &App, look: Look, width: u16) -> Line<'a> {
     let strong = Style::new().add_modifier(Modifier::REVERSED);
     let (text, style) = match &app.mode {
         Mode::Confirm(act, name) => (format!("{} {name}? y: yes, any other key: no", act.verb()), strong),
+        Mode::ConfirmLast(name) => {
+            (format!("{name} is the last usable one, clients would get errors. Y: drain it all the same, other keys: no"), strong)
+        }
         Mode::Filter => (format!("filter: {}▏  Enter: keep, Esc: all", app.filter), strong),
-        Mode::Look | Mode::Help if !app.message.is_empty() => (app.message.clone(), look.of(Tone::Plain)),
+        Mode::Look | Mode::Help if !app.message.is_empty() => (printable(&app.message), look.of(Tone::Plain)),
         Mode::Look | Mode::Help => {
             let filter = if app.filter.is_empty() { String::new() } else { format!("  only: {}", app.filter) };
             (format!("q quit  ↑↓ select  Tab table  s sort  f filter  d drain  e enable  ? help{filter}"), look.of(Tone::Faint))
@@ -330,6 +346,25 @@ mod tests {
         assert!(text.lines().last().unwrap().starts_with("drain n-2? y: yes"), "{text}");
         assert!(screen(&app("?"), 80, 24, true).0.contains("drain the selected instance"));
         assert!(screen(&app("fn-9"), 80, 24, true).0.contains("nothing matches the filter"));
+    }
+
+    #[test]
+    fn alarms_stand_above_everything_and_the_last_node_asks_twice() {
+        let mut app = app("");
+        app.cluster = "Cluster: lab in /tmp/x".into();
+        let told = |severity: &'static str, text: &str| crate::alarm::Told {
+            severity,
+            subjects: vec![],
+            text: text.into(),
+            remedy: String::new(),
+        };
+        app.model.alarms = vec![told("critical", "backend a has no usable server"), told("warning", "b"), told("warning", "c")];
+        let (text, _) = screen(&app, 80, 24, true);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1..4], ["Cluster: lab in /tmp/x", "CRITICAL: backend a has no usable server", "WARNING: b"], "{text}");
+        let (text, _) = screen(&super::tests::app("dy"), 80, 24, true);
+        let asked = text.lines().last().unwrap();
+        assert!(asked.starts_with("n-1 is the last usable one, clients would get errors. Y: drain"), "{asked}");
     }
 
     #[test]

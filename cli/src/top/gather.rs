@@ -8,6 +8,7 @@ use std::{
 use chassis::ServiceChannel;
 use cluster::{InstanceStatus, Service};
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use proto::{
     balancer::{self, balancer_client::BalancerClient},
     proxy::{self, proxy_node_client::ProxyNodeClient},
@@ -64,8 +65,8 @@ impl Collector {
     pub async fn round(&mut self) -> &Snapshot {
         match in_time(async { Ok(self.cluster.listing().await) }).await {
             Ok(Ok(listing)) => self.known.registry.answered(listing.instances, self.now()),
-            Ok(Err(error)) => self.known.registry.silent(format!("{error:#}")),
-            Err(why) => self.known.registry.silent(why),
+            Ok(Err(error)) => self.unheard(format!("{error:#}")),
+            Err(why) => self.unheard(why),
         }
         let listed = self.known.registry.value().cloned().unwrap_or_default();
         let balancers: Vec<_> = of(&listed, Service::Balancer).cloned().collect();
@@ -97,6 +98,17 @@ impl Collector {
         self.rounds += 1;
         self.known.taken = self.now();
         &self.known
+    }
+
+    /// The registry does not answer: what it listed last is still the best that is known, from before this process too.
+    fn unheard(&mut self, why: String) {
+        if self.known.registry.value().is_some() {
+            self.cluster.fell_silent();
+        } else if let Some((listing, at)) = self.cluster.recall() {
+            let age = Timestamp::now().duration_since(at).as_secs_f64().max(0.0);
+            self.known.registry.answered(listing.instances, self.now() - age);
+        }
+        self.known.registry.silent(why);
     }
 
     /// For ever: a round each `interval`, or as fast as answers come.

@@ -1,16 +1,19 @@
 //! What `shoal top` shows at one moment: rows with their numbers, from what processes told. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{InstanceStatus, Service, State};
+use cluster::{InstanceStatus, Service, State, leaving};
 use proto::{
     balancer::{Frontend, Server, ServerCounters, Standing, Stats},
     proxy::GetStatsResponse,
 };
 use serde::Serialize;
 
-use super::sample::{Snapshot, Told, ratio};
-use crate::status::{shunned, state_name};
+use super::sample::{self, Snapshot, ratio};
+use crate::{
+    alarm::{Told, served},
+    status::{shunned, state_name},
+};
 
 /// Everything shown.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -21,6 +24,11 @@ pub struct Model {
     pub nodes: Vec<NodeRow>,
     /// Who does not answer, and since when nothing is known of it.
     pub silent: Vec<Silent>,
+    /// Clients that are not served.
+    pub alarms: Vec<Told>,
+    /// Instances without which clients would not be served any more.
+    #[serde(skip)]
+    pub last: BTreeSet<String>,
 }
 
 /// The cluster as a whole.
@@ -115,16 +123,44 @@ pub struct Silent {
 /// Puts together what is shown.
 pub fn model(snapshot: &Snapshot) -> Model {
     let listed = snapshot.registry.value().map_or(&[][..], Vec::as_slice);
-    let state = |name: &str| listed.iter().find(|status| status.instance.name == name);
+    let state = |name: &str| Listed {
+        status: listed.iter().find(|status| status.instance.name == name),
+        stale: snapshot.registry.silent.is_some(),
+    };
     let balancers: Vec<_> = snapshot.balancers.iter().map(|(name, told)| balancer(name, told, state(name), snapshot.taken)).collect();
     let nodes: Vec<_> = snapshot.nodes.iter().map(|(name, told)| node(name, told, state(name), snapshot)).collect();
-    Model { total: total(snapshot, &balancers, &nodes), servers: servers(snapshot), silent: silent(snapshot), balancers, nodes }
+    let (total, alarms, last) = (total(snapshot, &balancers, &nodes), alarms(snapshot), last(snapshot, listed));
+    Model { total, servers: servers(snapshot), silent: silent(snapshot), alarms, last, balancers, nodes }
+}
+
+/// What nobody may keep quiet about, from those who answer.
+fn alarms(snapshot: &Snapshot) -> Vec<Told> {
+    fn told<'a, T>((name, told): (&'a String, &'a sample::Told<T>)) -> Option<(&'a str, &'a T)> {
+        Some((name.as_str(), told.value().filter(|_| told.silent.is_none())?))
+    }
+    let served = served(snapshot.balancers.iter().filter_map(told), snapshot.nodes.iter().filter_map(told));
+    cluster::alarm::alarms(&served).into_iter().map(Told::from).collect()
+}
+
+/// Who may not go without a second thought.
+fn last(snapshot: &Snapshot, listed: &[InstanceStatus]) -> BTreeSet<String> {
+    let told = || snapshot.balancers.values().filter_map(sample::Told::value);
+    let used: Vec<_> = listed.iter().filter(|status| shunned(told(), &status.instance.name).is_none()).collect();
+    let names = used.iter().map(|status| status.instance.name.clone());
+    names.filter(|name| leaving::is_last(used.iter().copied(), name)).collect()
+}
+
+/// What the registry lists of somebody, and whether that is only remembered.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    status: Option<&'a InstanceStatus>,
+    stale: bool,
 }
 
 fn total(snapshot: &Snapshot, balancers: &[BalancerRow], nodes: &[NodeRow]) -> Total {
     // A node that every balancer finds unwell gets nothing, whatever the registry makes of it.
-    let told = || snapshot.balancers.values().filter_map(Told::value);
-    let used = |row: &&NodeRow| row.state == state_name(State::Usable) && shunned(told(), &row.name).is_none();
+    let told = || snapshot.balancers.values().filter_map(sample::Told::value);
+    let used = |row: &&NodeRow| row.state.trim_end_matches('?') == state_name(State::Usable) && shunned(told(), &row.name).is_none();
     let of_caches =
         |counter: fn(&GetStatsResponse) -> u64| sum(snapshot.nodes.values().map(|told| told.rate(|stats| Some(counter(stats)))));
     Total {
@@ -147,11 +183,13 @@ const fn hits(stats: &GetStatsResponse) -> u64 {
     stats.hits.saturating_add(stats.revalidated).saturating_add(stats.collapsed)
 }
 
-fn word(status: Option<&InstanceStatus>) -> String {
-    status.map_or("unlisted", |status| state_name(status.state)).to_owned()
+/// A state that is only remembered has a question mark.
+fn word(listed: Listed<'_>) -> String {
+    let Some(status) = listed.status else { return "unlisted".to_owned() };
+    format!("{}{}", state_name(status.state), if listed.stale { "?" } else { "" })
 }
 
-fn balancer(name: &str, told: &Told<Stats>, status: Option<&InstanceStatus>, now: f64) -> BalancerRow {
+fn balancer(name: &str, told: &sample::Told<Stats>, status: Listed<'_>, now: f64) -> BalancerRow {
     let over = |stats: &Stats, counter: fn(&Frontend) -> u64| stats.frontends.iter().map(counter).sum::<u64>();
     let count = |counter| told.value().map_or(0, |stats| over(stats, counter));
     BalancerRow {
@@ -168,13 +206,13 @@ fn balancer(name: &str, told: &Told<Stats>, status: Option<&InstanceStatus>, now
     }
 }
 
-fn node(name: &str, told: &Told<GetStatsResponse>, status: Option<&InstanceStatus>, snapshot: &Snapshot) -> NodeRow {
+fn node(name: &str, told: &sample::Told<GetStatsResponse>, status: Listed<'_>, snapshot: &Snapshot) -> NodeRow {
     let value = told.value().cloned().unwrap_or_default();
     let rate = |counter: fn(&GetStatsResponse) -> u64| told.rate(|stats| Some(counter(stats)));
     NodeRow {
         name: name.to_owned(),
         state: word(status),
-        reasons: status.map(|status| status.reasons.clone()).unwrap_or_default(),
+        reasons: status.status.map(|status| status.reasons.clone()).unwrap_or_default(),
         requests_per_second: rate(|stats| stats.requests),
         errors_per_second: rate(|stats| stats.errors),
         hit_ratio: ratio(rate(hits), rate(|stats| stats.misses)),
@@ -202,7 +240,7 @@ fn servers(snapshot: &Snapshot) -> Vec<ServerRow> {
 }
 
 /// Adds what one balancer tells of a server.
-fn add(row: &mut ServerRow, backend: &str, server: &Server, told: &Told<Stats>) {
+fn add(row: &mut ServerRow, backend: &str, server: &Server, told: &sample::Told<Stats>) {
     let counters = server.counters.unwrap_or_default();
     let found = |stats: &Stats| -> Option<ServerCounters> {
         let backend = stats.backends.iter().find(|it| it.name == backend)?;
@@ -254,7 +292,7 @@ const fn standing_name(standing: Standing) -> &'static str {
 }
 
 fn silent(snapshot: &Snapshot) -> Vec<Silent> {
-    fn of<T>(name: &str, told: &Told<T>, now: f64) -> Option<Silent> {
+    fn of<T>(name: &str, told: &sample::Told<T>, now: f64) -> Option<Silent> {
         Some(Silent { name: name.to_owned(), age: told.age(now), why: told.silent.clone()? })
     }
     let registry = of("registry", &snapshot.registry, snapshot.taken);

@@ -1,6 +1,7 @@
 use proto::balancer::Backend;
 
 use super::*;
+use crate::top::sample::Told;
 
 fn told<T>(answers: Vec<(T, f64)>) -> Told<T> {
     let mut told = Told::default();
@@ -112,6 +113,53 @@ fn a_node_that_every_balancer_finds_unwell_is_not_usable() {
     assert_eq!(model(&snapshot).total.nodes_usable, 0);
     snapshot.balancers.clear();
     assert_eq!(model(&snapshot).total.nodes_usable, 1, "nobody says otherwise");
+}
+
+#[test]
+fn what_the_registry_said_last_is_marked() {
+    let mut snapshot = snapshot();
+    snapshot.registry.silent("refused".into());
+    let model = model(&snapshot);
+    assert_eq!(model.nodes.iter().map(|node| node.state.as_str()).collect::<Vec<_>>(), ["usable?", "lost?"]);
+    assert_eq!(model.balancers[0].state, "usable?");
+    assert_eq!((model.total.nodes_usable, model.total.nodes), (1, 2), "as far as is known");
+    assert_eq!(model.silent[0], Silent { name: "registry".into(), age: Some(1.0), why: "refused".into() });
+}
+
+#[test]
+fn clients_that_are_not_served_are_an_alarm() {
+    let mut snapshot = snapshot();
+    assert_eq!(model(&snapshot).alarms, []);
+    let drained = || {
+        let mut stats = stats(10, vec![server("n-1", Standing::Excluded, 0)]);
+        stats.frontends[0].backend = "squid_servers".into();
+        stats.frontends[0].last_minute = Some(proto::balancer::LastMinute { seconds: 60, requests: 10, failed: 10 });
+        told(vec![(stats, 2.0)])
+    };
+    snapshot.balancers.insert("b-1".to_owned(), drained());
+    snapshot.balancers.insert("b-2".to_owned(), drained());
+    let alarms = model(&snapshot).alarms;
+    assert_eq!(alarms.iter().map(|told| told.severity).collect::<Vec<_>>(), ["critical", "critical"]);
+    assert!(alarms[0].text.contains("backend squid_servers has no usable server") && alarms[1].text.starts_with("20 of 20"), "{alarms:?}");
+    // What somebody said before they fell silent is no alarm of now.
+    for told in snapshot.balancers.values_mut() {
+        told.silent("no answer".into());
+    }
+    assert_eq!(model(&snapshot).alarms, []);
+}
+
+#[test]
+fn who_is_the_last_one() {
+    let mut snapshot = snapshot();
+    assert_eq!(model(&snapshot).last, ["n-1".to_owned()].into());
+    let mut listed = snapshot.registry.value().unwrap().clone();
+    listed[3].state = State::Usable;
+    snapshot.registry.answered(listed, 2.0);
+    assert_eq!(model(&snapshot).last, BTreeSet::new());
+    // Usable for the registry alone.
+    let unwell = || told(vec![(stats(0, vec![server("n-2", Standing::Unwell, 0)]), 0.0)]);
+    snapshot.balancers = [("b-1".to_owned(), unwell()), ("b-2".to_owned(), unwell())].into();
+    assert_eq!(model(&snapshot).last, ["n-1".to_owned()].into());
 }
 
 #[test]

@@ -17,7 +17,7 @@ const USABLE: &str = "usable";
 pub fn notes(model: &Model) -> Vec<Note> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let servers = model.servers.iter().filter(|row| row.state != USABLE).map(|row| (&row.name, &row.reasons));
-    let nodes = model.nodes.iter().filter(|row| row.state != USABLE).map(|row| (&row.name, &row.reasons));
+    let nodes = model.nodes.iter().filter(|row| row.state.trim_end_matches('?') != USABLE).map(|row| (&row.name, &row.reasons));
     for (name, reasons) in servers.chain(nodes) {
         let place = found.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
             found.push((name.clone(), Vec::new()));

@@ -65,13 +65,16 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
+/// The title of the column of sentences.
+pub const WHY: &str = "WHY";
+
 const fn column(title: &'static str, right: bool, rank: u8, least: u16, most: u16) -> Column {
     Column { title, right, rank, width: (least, most) }
 }
 
 const BALANCERS: &[Column] = &[
     column("BALANCER", false, 0, 10, 24),
-    column("STATE", false, 0, 6, 11),
+    column("STATE", false, 0, 6, 12),
     column("REQ/S", true, 0, 7, 9),
     column("FAIL/S", true, 1, 6, 8),
     column("CONN", true, 1, 5, 7),
@@ -85,7 +88,7 @@ const BALANCERS: &[Column] = &[
 const SERVERS: &[Column] = &[
     column("BACKEND", false, 4, 8, 18),
     column("SERVER", false, 0, 10, 24),
-    column("STATE", false, 0, 6, 11),
+    column("STATE", false, 0, 6, 12),
     column("WEIGHT", true, 3, 6, 6),
     column("NOW", true, 1, 4, 7),
     column("REQ/S", true, 0, 7, 9),
@@ -95,12 +98,12 @@ const SERVERS: &[Column] = &[
     column("EJECTED", true, 2, 7, 7),
     column("TOTAL", true, 3, 6, 12),
     column("ERRORS", true, 4, 6, 9),
-    column("WHY", false, 5, 12, 60),
+    column(WHY, false, 5, 12, 60),
 ];
 
 const NODES: &[Column] = &[
     column("NODE", false, 0, 10, 24),
-    column("STATE", false, 0, 6, 11),
+    column("STATE", false, 0, 6, 12),
     column("REQ/S", true, 0, 7, 9),
     column("ERR/S", true, 2, 6, 8),
     column("HITS", true, 0, 5, 6),
@@ -110,7 +113,7 @@ const NODES: &[Column] = &[
     column("CONN", true, 2, 5, 7),
     column("SENT/S", true, 3, 8, 9),
     column("AGE", true, 1, 4, 6),
-    column("WHY", false, 5, 12, 60),
+    column(WHY, false, 5, 12, 60),
 ];
 
 fn text(text: &str) -> Cell {
@@ -224,7 +227,7 @@ fn node(row: &NodeRow) -> Row {
     let cache = Cell { text: format!("{} / {}", bytes(row.cache_bytes), bytes(row.cache_capacity_bytes)), ..count(row.cache_bytes) };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people, saturating")]
     let sent = row.bytes_per_second.map_or_else(|| rate(None), |rate| Cell { text: bytes(rate as u64), ..count(rate as u64) });
-    let why = if row.state == "usable" { String::new() } else { row.reasons.join("; ") };
+    let why = if row.state.trim_end_matches('?') == "usable" { String::new() } else { row.reasons.join("; ") };
     let cells = vec![
         text(&row.name),
         state(&row.state),

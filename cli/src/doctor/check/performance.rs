@@ -1,8 +1,12 @@
-//! Is it slow, or does it fail more than it should? Since the processes started; `shoal top` shows the moment.
+//! Is it slow, and why do requests fail? What clients get in the last minute is the check of clients; here it gets its cause.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use cluster::Service;
+use cluster::{
+    Service,
+    alarm::{Served, alarms},
+    text::quoted,
+};
 use jiff::SignedDuration;
 
 use crate::{
@@ -32,7 +36,6 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     let of = |process: &Process| {
         let ratios = process.metrics.as_ref().ok().and_then(|metrics| match process.service {
             Service::ProxyNode => node(metrics, &process.name),
-            Service::Balancer => balancer(metrics, &process.name),
             _ => None,
         });
         ratios.into_iter().chain(network(process)).collect::<Vec<_>>()
@@ -41,7 +44,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// What clients get at this moment, at all nodes together: whether most of it is errors.
-fn failing(facts: &Facts) -> Option<Finding> {
+pub fn failing(facts: &Facts) -> Option<Finding> {
     let lately = |node: &Process| {
         let ahead = SignedDuration::try_from_secs_f64(node.clock.map_or(0.0, |clock| clock.ahead)).unwrap_or_default();
         let since = facts.now.saturating_add(ahead - LATELY).unwrap_or(facts.now);
@@ -58,6 +61,9 @@ fn failing(facts: &Facts) -> Option<Finding> {
     let route = at.iter().find_map(|node| node.failed_on.as_deref()).unwrap_or_default();
     let statuses: BTreeSet<_> = failed.iter().map(|request| request.status.to_string()).collect();
     let statuses = statuses.into_iter().collect::<Vec<_>>().join(", ");
+    // Every client feels it, whatever the cause.
+    let nodes_alone = Served { nodes: super::clients::of(facts).nodes, ..Served::default() };
+    let felt = alarms(&nodes_alone).first().is_some_and(|alarm| alarm.severity == cluster::alarm::Severity::Critical);
     let (severity, where_to, remedy) = match route.strip_prefix("parent ") {
         // Everything goes that way.
         Some(parents) => (
@@ -65,7 +71,11 @@ fn failing(facts: &Facts) -> Option<Finding> {
             format!("; they go to parent {parents}"),
             format!("see whether the parent runs and is reached from the nodes; {}", explain(last)),
         ),
-        None => (Warning, String::new(), format!("{}; `shoal logs --top domain --since 5m`: is it one origin, or all?", explain(last))),
+        None => (
+            if felt { Critical } else { Warning },
+            String::new(),
+            format!("{}; `shoal logs --top domain --since 5m`: is it one origin, or all?", explain(last)),
+        ),
     };
     let text = format!("{} of the last {answered} requests failed ({statuses}){where_to}", failed.len());
     let subjects = at.into_iter().map(|node| node.name.clone()).collect();
@@ -74,14 +84,11 @@ fn failing(facts: &Facts) -> Option<Finding> {
 
 /// The command that explains a request, to be pasted whatever a client has written into its URL.
 fn explain(request: &Answered) -> String {
-    let method = if request.method == "GET" { String::new() } else { format!(" --method {}", quoted(&request.method)) };
-    format!("`shoal explain {}{method}`", quoted(&request.url))
-}
-
-/// For a shell.
-fn quoted(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@%+=,".contains(&byte);
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    let method = if request.method == "GET" { String::new() } else { format!(" --method={}", quoted(&request.method)) };
+    let url = quoted(&request.url);
+    // What begins with a dash is no option.
+    let dash = if url.starts_with('-') || url.starts_with("'-") { "-- " } else { "" };
+    format!("`shoal explain{method} {dash}{url}`")
 }
 
 fn network(process: &Process) -> Option<Finding> {
@@ -93,33 +100,12 @@ fn network(process: &Process) -> Option<Finding> {
 }
 
 fn node(metrics: &Exposition, name: &str) -> Option<Finding> {
-    let requests = metrics.count("shoal_proxy_requests_total").filter(|requests| *requests >= ENOUGH)?;
-    let errors = metrics.count("shoal_proxy_errors_total")?;
     let of_cache = |metric| metrics.count(metric).unwrap_or(0);
     let hits = of_cache("shoal_proxy_cache_hits_total") + of_cache("shoal_proxy_cache_revalidated_total");
     let asked = hits + of_cache("shoal_proxy_cache_misses_total");
-    if errors * 20 > requests {
-        let text = format!("{errors} of {requests} requests were answered with an error of its own");
-        return Some(Finding::new(
-            Warning,
-            CHECK,
-            name,
-            text,
-            "see `shoal logs --top status` and `shoal logs --top domain`: origins that are down, or names that do not resolve",
-        ));
-    }
     (asked >= ENOUGH && hits * 20 < asked).then(|| {
         let text = format!("its cache answers {hits} of {asked} requests that it could answer");
         Finding::new(Info, CHECK, name, text, "see `shoal logs --top url`, and proxy.cache (memory, refresh_patterns) in the bundle")
-    })
-}
-
-fn balancer(metrics: &Exposition, name: &str) -> Option<Finding> {
-    let requests = metrics.count("shoal_balancer_requests_total").filter(|requests| *requests >= ENOUGH)?;
-    let failed = metrics.count("shoal_balancer_requests_failed_total")?;
-    (failed * 100 > requests).then(|| {
-        let text = format!("{failed} of {requests} requests found no server that could answer");
-        Finding::new(Warning, CHECK, name, text, "see `shoal top` and `shoal explain URL`: which servers are left, and why not the others")
     })
 }
 
@@ -130,26 +116,12 @@ mod tests {
 
     #[test]
     fn table() {
-        let node = |requests: u64, errors: u64, hits: u64, misses: u64| {
-            format!(
-                "shoal_proxy_requests_total {requests}\nshoal_proxy_errors_total {errors}\nshoal_proxy_cache_hits_total {hits}\nshoal_proxy_cache_misses_total {misses}\n"
-            )
-        };
-        let balancer = |requests: u64, failed: u64| {
-            format!(
-                "shoal_balancer_requests_total{{frontend=\"a\"}} {requests}\nshoal_balancer_requests_failed_total{{frontend=\"a\"}} {failed}\n"
-            )
-        };
+        let node = |hits: u64, misses: u64| format!("shoal_proxy_cache_hits_total {hits}\nshoal_proxy_cache_misses_total {misses}\n");
         for (service, text, expected) in [
-            (Service::ProxyNode, node(999, 999, 0, 999), None),
-            (Service::ProxyNode, node(1000, 50, 500, 500), None),
-            (Service::ProxyNode, node(1000, 51, 500, 500), Some((Warning, "51 of 1000"))),
-            (Service::ProxyNode, node(2000, 0, 49, 951), Some((Info, "its cache answers 49 of 1000"))),
-            (Service::ProxyNode, node(2000, 0, 50, 950), None),
-            (Service::Balancer, balancer(1000, 10), None),
-            (Service::Balancer, balancer(1000, 11), Some((Warning, "11 of 1000"))),
-            (Service::Balancer, balancer(100, 100), None),
-            (Service::Registry, balancer(1000, 1000), None),
+            (Service::ProxyNode, node(0, 999), None),
+            (Service::ProxyNode, node(49, 951), Some("its cache answers 49 of 1000")),
+            (Service::ProxyNode, node(50, 950), None),
+            (Service::Registry, node(0, 1000), None),
         ] {
             let mut process = process(service, "x");
             process.metrics = Ok(Exposition::parse(&text));
@@ -157,9 +129,7 @@ mod tests {
             let found: Vec<_> = found.iter().map(|it| (it.severity, it.finding.as_str())).collect();
             match expected {
                 None => assert!(found.is_empty(), "{text}: {found:?}"),
-                Some((severity, part)) => {
-                    assert!(found.len() == 1 && found[0].0 == severity && found[0].1.contains(part), "{text}: {found:?}")
-                }
+                Some(part) => assert!(found.len() == 1 && found[0].0 == Info && found[0].1.contains(part), "{text}: {found:?}"),
             }
         }
         let mut slow = process(Service::Registry, "x");
@@ -201,6 +171,11 @@ mod tests {
             assert_eq!(short, expected, "{answers:?}");
             assert!(found.iter().all(|it| it.remedy.contains(r"`shoal explain 'http://x/it'\''s'`")), "{found:?}");
         }
+        // When half of all requests fail, every client feels it.
+        let last_minute = Some(proto::proxy::LastMinute { seconds: 60, requests: 40, errors: 21 });
+        let nodes = vec![("n-1".to_owned(), proto::proxy::GetStatsResponse { last_minute, ..Default::default() })];
+        let felt = failing(&Facts { nodes, ..facts(vec![answering(&[(502, 30, 1)], origin)]) });
+        assert_eq!(felt.map(|it| it.severity), Some(Critical));
         // A node's own clock says when.
         let mut ahead = answering(&[(502, 30, 1000)], origin);
         ahead.clock.as_mut().unwrap().ahead = -1000.0;

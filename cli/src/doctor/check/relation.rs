@@ -94,10 +94,6 @@ fn backends(balancer: &str, stats: &Stats) -> Vec<Finding> {
             );
             found.push(finding(text, "see the findings about its nodes; bring some back, or take dead ones out of the bundle"));
         }
-        if backend.servers.is_empty() {
-            let text = format!("backend {} has no server at all", backend.name);
-            found.push(finding(text, "see `shoal node list` and balancer.backends in the bundle"));
-        }
     }
     found
 }
@@ -199,7 +195,6 @@ mod tests {
         assert!(one(State::Usable, Standing::Unwell)[0].contains("b-1, the only balancer, finds it unwell, although"));
         assert!(one(State::Usable, Standing::Excluded)[0].contains("excludes n-1"));
         assert!(found(State::Usable, vec![server("n-9", Standing::Usable)], false)[0].contains("n-9, which the registry does not list"));
-        assert!(found(State::Usable, vec![], false)[0].contains("no server at all"));
         assert!(found(State::Usable, vec![server("n-1", Standing::Usable)], true)[0].contains("panics"));
         let drift = Server { drift: true, ..server("n-1", Standing::Excluded) };
         assert!(found(State::Usable, vec![drift], false)[0].contains("of its own"));

@@ -7,16 +7,22 @@ use std::{
 };
 
 use chassis::operator::Operator;
-use cluster::{Service, wire::from_timestamp};
+use cluster::{
+    Service,
+    wire::{from_duration, from_timestamp},
+};
 use jiff::Timestamp;
-use proto::proxy::{ExplainRequestRequest, TailAccessRequest, proxy_node_client::ProxyNodeClient};
+use proto::{
+    log::{ListErrorsRequest, LoggedError, log_client::LogClient},
+    proxy::{ExplainRequestRequest, TailAccessRequest, proxy_node_client::ProxyNodeClient},
+};
 use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{ANSWER, NO_ANSWER, Person, ask, brief, within};
 use crate::{
-    doctor::facts::{Answer, Answered, Open, Port, Process, Reading},
+    doctor::facts::{Answer, Answered, Complaint, Complaints, Open, Port, Process, Reading},
     exposition::Exposition,
 };
 
@@ -51,8 +57,15 @@ pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Pro
             None => Err("it announces no gRPC port".to_owned()),
         }
     };
-    let (grpc, ready, metrics, certificate, ports, answered) =
-        tokio::join!(is_serving(operator, person), ready, metrics, certificate, ports(person), answered(operator, person));
+    let (grpc, ready, metrics, certificate, ports, answered, complaints) = tokio::join!(
+        is_serving(operator, person),
+        ready,
+        metrics,
+        certificate,
+        ports(person),
+        answered(operator, person),
+        complaints(operator, person)
+    );
     let (answered, failed_on) = answered.unwrap_or_default();
     let clock = metrics.as_ref().ok().and_then(|(_, clock)| *clock);
     Process {
@@ -67,8 +80,18 @@ pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Pro
         certificate,
         ports,
         answered,
+        complaints,
         failed_on,
     }
+}
+
+/// The errors of the last hour. Who is of an older version has nothing to tell.
+async fn complaints(operator: &Operator, person: &Person) -> Option<Complaints> {
+    let mut log = LogClient::new(person.grpc(operator).ok()?);
+    let told = ask(log.list_errors(ListErrorsRequest { within: None })).await.ok()?;
+    let error =
+        |error: LoggedError| Complaint { age: from_duration(error.age).unwrap_or_default(), target: error.target, text: error.text };
+    Some(Complaints { errors: told.errors.into_iter().map(error).collect(), more: told.more })
 }
 
 /// The last requests of a node, and where the last of them that failed was to go. What cannot be had is no finding of its own.

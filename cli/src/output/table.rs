@@ -1,0 +1,288 @@
+//! Tables for people. One that has no room drops columns, the least important first, and puts long texts below their rows: words stay whole, and what
+//! is dropped is in `-o json`. Pure.
+
+use std::fmt::Display;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::uncoloured;
+
+/// What a text says of how well something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Tone {
+    const fn colour(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => "\u{1b}[38;5;10m",
+            Self::Doubtful => "\u{1b}[38;5;11m",
+            Self::Bad => "\u{1b}[38;5;9m",
+        }
+    }
+}
+
+/// One cell. Its text may have been written by others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    /// Text without a colour. Lines stay lines, everything else that a terminal obeys is escaped.
+    #[must_use]
+    pub fn new(text: impl Display) -> Self {
+        Self { text: uncoloured(&text.to_string()), tone: Tone::Plain }
+    }
+
+    /// The same in a colour.
+    #[must_use]
+    pub fn toned(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+}
+
+/// One column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    title: &'static str,
+    /// Columns with higher ranks go first when there is no room; 0 stays.
+    rank: u8,
+    /// Sentences: wrapped between words, below the row where there is no room beside it.
+    text: bool,
+}
+
+/// A column that goes when there is no room: those of higher rank first, those of rank 0 never.
+#[must_use]
+pub const fn column(title: &'static str, rank: u8) -> Column {
+    Column { title, rank, text: false }
+}
+
+/// A column of sentences.
+#[must_use]
+pub const fn sentences(title: &'static str) -> Column {
+    Column { title, rank: 0, text: true }
+}
+
+/// Between two columns.
+const GAP: usize = 2;
+/// Sentences stand beside their rows when they have as much room as this.
+const ROOM: usize = 30;
+/// How far in they are below them.
+const INDENT: usize = 4;
+
+fn width_of(text: &str) -> usize {
+    text.split('\n').map(UnicodeWidthStr::width).max().unwrap_or(0)
+}
+
+/// How a table is laid out: the columns shown with their widths, and those below the rows.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    beside: Vec<(usize, usize)>,
+    below: Vec<usize>,
+}
+
+fn layout(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Layout {
+    let natural = |index: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| width_of(&cell.text));
+        cells.max().unwrap_or(0).max(columns[index].title.len())
+    };
+    let mut beside: Vec<_> = (0..columns.len()).map(|index| (index, natural(index))).collect();
+    let mut below = Vec::new();
+    let Some(width) = width else { return Layout { beside, below } };
+    let used = |beside: &[(usize, usize)]| (beside.iter().map(|(_, width)| width + GAP).sum::<usize>()).saturating_sub(GAP);
+    let surplus = |beside: &[(usize, usize)]| used(beside).saturating_sub(width);
+    // Sentences give room first, as long as what is left of theirs can be read.
+    for place in (0..beside.len()).rev() {
+        let (index, wanted) = beside[place];
+        if columns[index].text && surplus(&beside) > 0 {
+            beside[place].1 = wanted.saturating_sub(surplus(&beside)).max(ROOM.min(wanted));
+        }
+    }
+    while surplus(&beside) > 0
+        && let Some(place) = (0..beside.len()).rev().find(|&place| columns[beside[place].0].text)
+    {
+        below.insert(0, beside.remove(place).0);
+    }
+    while surplus(&beside) > 0 {
+        let rank = |place: &usize| (columns[beside[*place].0].rank, *place);
+        let Some(place) = (0..beside.len()).filter(|place| columns[beside[*place].0].rank > 0).max_by_key(rank) else { break };
+        beside.remove(place);
+    }
+    // Nothing may go any more: the widest is cut, and shows that it is.
+    while surplus(&beside) > 0 {
+        let Some(widest) = beside.iter_mut().max_by_key(|(_, width)| *width).filter(|(_, width)| *width > 8) else { break };
+        widest.1 -= 1;
+    }
+    Layout { beside, below }
+}
+
+/// Lines of at most `width`, broken between words. A word that is longer has a line of its own.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.is_empty() && width_of(&line) + 1 + width_of(word) > width {
+                lines.push(std::mem::take(&mut line));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// At most so wide, with an ellipsis in place of the rest.
+fn cut(text: &str, width: usize) -> String {
+    if width_of(text) <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for character in text.chars() {
+        if width_of(&kept) + width_of(character.encode_utf8(&mut [0; 4])) + 1 > width {
+            break;
+        }
+        kept.push(character);
+    }
+    kept + "…"
+}
+
+/// The table without a final newline, at most `width` wide.
+#[must_use]
+pub fn render(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>, colours: bool) -> String {
+    let Layout { beside, below } = layout(columns, rows, width);
+    let head: Vec<_> = columns.iter().map(|column| Cell { text: column.title.to_owned(), tone: Tone::Plain }).collect();
+    let mut lines = Vec::new();
+    let mut add = |row: &[Cell]| {
+        let cells: Vec<_> = beside
+            .iter()
+            .map(|&(index, width)| {
+                let cell = row.get(index).cloned().unwrap_or_default();
+                let wrapped = if columns[index].text {
+                    wrap(&cell.text, width)
+                } else {
+                    cell.text.split('\n').map(|line| cut(line, width)).collect()
+                };
+                (wrapped, width, cell.tone)
+            })
+            .collect();
+        for number in 0..cells.iter().map(|(lines, ..)| lines.len()).max().unwrap_or(0) {
+            lines.push(line(&cells, number, colours));
+        }
+        for index in &below {
+            let room = width.unwrap_or(usize::MAX).saturating_sub(INDENT);
+            let text = row.get(*index).map_or("", |cell| cell.text.as_str());
+            lines.extend(wrap(text, room).into_iter().filter(|line| !line.is_empty()).map(|line| format!("{:INDENT$}{line}", "")));
+        }
+    };
+    // Its title says nothing of what is below.
+    let head: Vec<_> =
+        head.into_iter().enumerate().map(|(index, cell)| if below.contains(&index) { Cell::default() } else { cell }).collect();
+    add(&head);
+    rows.iter().for_each(|row| add(row));
+    lines.join("\n")
+}
+
+/// One line of a row whose cells have several.
+fn line(cells: &[(Vec<String>, usize, Tone)], number: usize, colours: bool) -> String {
+    let mut out = String::new();
+    let mut due = 0;
+    for (lines, width, tone) in cells {
+        let text = lines.get(number).map_or("", String::as_str);
+        if !text.is_empty() {
+            out.push_str(&" ".repeat(due));
+            due = 0;
+            match tone.colour() {
+                colour if colours && !colour.is_empty() => out.push_str(&format!("{colour}{text}\u{1b}[39m")),
+                _ => out.push_str(text),
+            }
+        }
+        due += width.saturating_sub(width_of(text)) + GAP;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[Column] =
+        &[column("NAME", 0), column("SERVICE", 4), column("ADDRESS", 3), column("STATE", 0), column("WEIGHT", 5), sentences("REASONS")];
+
+    fn rows(name: &str, reasons: &str) -> Vec<Vec<Cell>> {
+        let row = |name: &str, reasons: &str| {
+            let plain = [name, "proxy-node", "127.0.0.1:34567"].map(Cell::new);
+            plain.into_iter().chain([Cell::new("usable").toned(Tone::Good), Cell::new(100), Cell::new(reasons)]).collect()
+        };
+        vec![row(name, reasons), row("b", "")]
+    }
+
+    fn shown(rows: &[Vec<Cell>], width: Option<usize>) -> String {
+        render(COLUMNS, rows, width, false)
+    }
+
+    #[test]
+    fn everything_where_there_is_room() {
+        let text = shown(&rows("a", "two of three find it unwell"), None);
+        assert_eq!(
+            text,
+            "NAME  SERVICE     ADDRESS          STATE   WEIGHT  REASONS\n\
+             a     proxy-node  127.0.0.1:34567  usable  100     two of three find it unwell\n\
+             b     proxy-node  127.0.0.1:34567  usable  100"
+        );
+        let text = shown(&rows("a", "two of three checkers find it unwell, as they say"), Some(81));
+        assert_eq!(
+            text,
+            "NAME  SERVICE     ADDRESS          STATE   WEIGHT  REASONS\n\
+             a     proxy-node  127.0.0.1:34567  usable  100     two of three checkers find it\n\
+             \u{20}                                                  unwell, as they say\n\
+             b     proxy-node  127.0.0.1:34567  usable  100"
+        );
+    }
+
+    #[test]
+    fn columns_go_and_words_stay_whole() {
+        let name = "proxy-node-in-the-data-centre-of-frankfurt-rack-12";
+        let reasons =
+            "its lease lapsed at noon; http://example.com/a/very/long/address/that/is/longer/than/the/terminal/is/wide/today was asked";
+        for width in 20..200 {
+            let text = shown(&rows(name, reasons), Some(width));
+            let fits = |line: &str| width_of(line) <= width || line.trim_start().starts_with("http://") && !line.trim().contains(' ');
+            assert!(text.lines().all(fits), "{width}:\n{text}");
+            assert!(reasons.split(' ').all(|word| text.contains(word)), "{width}: a word is broken or gone:\n{text}");
+            assert!(text.contains("STATE"), "{width}:\n{text}");
+            assert_eq!(text.contains(name), width >= 58, "{width}:\n{text}");
+        }
+        let text = shown(&rows(name, reasons), Some(80));
+        let expected = format!("NAME{0:48}ADDRESS{0:10}STATE\n{name}  127.0.0.1:34567  usable\n    its lease lapsed at noon;\n", "");
+        assert!(text.starts_with(&expected), "{text}");
+    }
+
+    #[test]
+    fn wide_characters_and_colours_keep_columns_straight() {
+        let rows = vec![
+            vec![Cell::new("漢字"), Cell::new("lost").toned(Tone::Bad), Cell::new(1)],
+            vec![Cell::new("ab"), Cell::new("x"), Cell::new(2)],
+        ];
+        let columns = [column("A", 0), column("B", 0), column("C", 0)];
+        assert_eq!(render(&columns, &rows, None, false), "A     B     C\n漢字  lost  1\nab    x     2");
+        assert!(render(&columns, &rows, None, true).contains("漢字  \u{1b}[38;5;9mlost\u{1b}[39m  1"));
+        assert_eq!((cut("漢字漢字", 5).as_str(), cut("abc", 3).as_str(), cut("abcd", 3).as_str()), ("漢字…", "abc", "ab…"));
+    }
+
+    #[test]
+    fn cells_hold_lines_and_no_controls() {
+        let rows = vec![vec![Cell::new("a\nb\u{1b}[2J"), Cell::new("x")]];
+        assert_eq!(render(&[column("N", 0), column("M", 0)], &rows, Some(80), true), "N        M\na        x\nb%1B[2J");
+    }
+}
