@@ -150,7 +150,7 @@ fn short(what: &str) -> &str {
 }
 
 const COLUMNS: &[Column] =
-    &[column("WHEN", 0), column("AT", 2), column("WHO", 0), column("WHAT", 1), sentences("RESULT"), sentences("ABOUT")];
+    &[column("WHEN", 0), column("AT", 2), column("WHO", 0), column("WHAT", 1), column("RESULT", 0), sentences("ABOUT")];
 
 impl View for Trail {
     fn text(&self) -> String {
@@ -161,10 +161,15 @@ impl View for Trail {
         } else {
             let rows = self.records.iter().map(|entry| {
                 let when = entry.when.map_or_else(|| "-".to_owned(), |at| at.to_zoned(zone.clone()).strftime("%F %T").to_string());
-                let result =
-                    if entry.result == "ok" { output::coloured("ok") } else { Cell::new(printable(&entry.result)).toned(Tone::Bad) };
+                // A refusal's code is what one looks for; what it says comes with what it is about.
+                let (word, said) = match entry.result.split_once(':') {
+                    _ if entry.result == "ok" => ("ok", entry.detail.clone()),
+                    Some((code, _)) => (code, [entry.detail.as_str(), &entry.result].join("; ")),
+                    None => (entry.result.as_str(), entry.detail.clone()),
+                };
+                let result = if word == "ok" { output::coloured("ok") } else { Cell::new(printable(word)).toned(Tone::Bad) };
                 let [instance, who, what, detail] =
-                    [&*entry.instance, &*entry.who, short(&entry.what), &*entry.detail].map(|it| Cell::new(printable(it)));
+                    [&*entry.instance, &*entry.who, short(&entry.what), said.trim_start_matches("; ")].map(|it| Cell::new(printable(it)));
                 vec![Cell::new(when), instance, who, what, result, detail]
             });
             parts.push(output::table(COLUMNS, rows));

@@ -113,7 +113,7 @@ impl Cluster {
     /// # Errors
     /// stdout cannot be written.
     pub fn announce(&self, format: Format) -> Result<()> {
-        if format.is_json() { Ok(()) } else { output::print(&self.head().text()) }
+        if format.is_json() { Ok(()) } else { output::print(&output::fitted(&self.head().text(), "")) }
     }
 
     /// The registry.

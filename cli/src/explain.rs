@@ -247,7 +247,7 @@ fn verdicts(balancers: &[Pick], nodes: &[Node]) -> Vec<String> {
             None => found.push((verdict, vec![name])),
         }
     }
-    found.into_iter().map(|(verdict, names)| format!("  => {verdict} ({})", names.join(", "))).collect()
+    found.into_iter().map(|(verdict, names)| output::fitted(&format!("  => {verdict} ({})", names.join(", ")), "     ")).collect()
 }
 
 /// Those who say the same say it once.
@@ -314,7 +314,7 @@ impl Node {
 }
 
 fn steps(steps: &[String]) -> impl Iterator<Item = String> {
-    steps.iter().enumerate().map(|(number, step)| format!("  {}. {step}", number + 1))
+    steps.iter().enumerate().map(|(number, step)| output::fitted(&format!("  {}. {step}", number + 1), "     "))
 }
 
 #[cfg(test)]

@@ -93,9 +93,20 @@ impl Head {
 /// stdout cannot be written.
 pub fn show_of(head: &Head, view: &impl View, format: Format) -> Result<()> {
     match format.output {
-        Kind::Table => print(&format!("{}\n\n{}", wrap(&head.text(), width().unwrap_or(usize::MAX)).join("\n"), view.text())),
+        Kind::Table => print(&format!("{}\n\n{}", fitted(&head.text(), ""), view.text())),
         Kind::Json => print(&escaped(&serde_json::to_string_pretty(&Headed { head, view })?)),
     }
+}
+
+/// Prose in lines as wide as there is room, those after the first of each as far in as `indent`.
+#[must_use]
+pub fn fitted(text: &str, indent: &str) -> String {
+    let room = width().map_or(usize::MAX, |width| width.saturating_sub(indent.len()).max(20));
+    let fit = |line: &str| {
+        let (begin, rest) = line.split_at(line.len() - line.trim_start().len());
+        format!("{begin}{}", wrap(rest, room.saturating_sub(begin.len())).join(&format!("\n{indent}")))
+    };
+    text.split('\n').map(fit).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of what [`show_of`] began: people have read which cluster it is about.

@@ -293,9 +293,9 @@ impl View for Progress {
             vec![Cell::new(&node.name), Cell::new(&node.service), output::coloured(node.state), Cell::new(problems.join("\n"))]
         });
         let heading = format!("Rollout of revision {} ({}): {}. {}", self.number, self.revision, self.state, self.explanation);
-        let heading = heading.trim_end();
+        let heading = output::fitted(heading.trim_end(), "");
         if self.nodes.is_empty() {
-            return heading.to_owned();
+            return heading;
         }
         format!(
             "{heading}\n\n{}",
