@@ -153,7 +153,7 @@ fn wanted(shoal: &Command, words: &[String]) -> Option<Kind> {
             let option = option.trim_start_matches('-');
             let known =
                 |arg: &&clap::Arg| arg.get_long() == Some(option) || (option.len() == 1 && arg.get_short() == option.chars().next());
-            let found = command.get_arguments().find(known).or_else(|| globals.iter().copied().find(|arg| known(&arg)));
+            let found = command.get_arguments().find(known).or_else(|| globals.iter().copied().find(known));
             due = found.filter(|arg| arg.get_action().takes_values()).map(|arg| arg.get_id().as_str());
         } else if let Some(sub) = command.find_subcommand(word).filter(|_| positions == 0) {
             globals.extend(command.get_arguments().filter(|arg| arg.is_global_set()));
