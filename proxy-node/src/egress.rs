@@ -111,7 +111,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// Whether the node may connect to `target` for `client`, who asked for `host`.
 pub fn check(egress: &Egress, ports: &ClusterPorts, client: IpAddr, host: &str, target: SocketAddr) -> Result<(), EgressDenial> {
-    egress.decide(client, target, ports.contains_name(host, target.port()) || ports.contains(target))
+    let named = ports.contains_name(host, target.port());
+    egress.decide(client, target, |face| named || ports.contains(face))
 }
 
 /// The same for a destination that is not resolved here, because a parent proxy does that: what its name or literal address alone tell.
@@ -119,7 +120,7 @@ pub fn check_unresolved(egress: &Egress, ports: &ClusterPorts, client: IpAddr, d
     let Destination { host, address, port } = destination;
     match address {
         Some(address) => check(egress, ports, client, host, SocketAddr::new(*address, *port)),
-        None if ports.contains_name(host, *port) => egress.decide(client, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), true),
+        None if ports.contains_name(host, *port) => egress.decide(client, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), |_| true),
         None => Ok(()),
     }
 }
@@ -203,6 +204,12 @@ mod tests {
             ("169.254.169.254:80", Err(Metadata), Err(Metadata)),
             ("[::ffff:169.254.169.254]:80", Err(Metadata), Err(Metadata)),
             ("[fd00:ec2::254]:80", Err(Metadata), Err(Metadata)),
+            ("[fd20:ce::254]:80", Err(Metadata), Err(Metadata)),
+            ("[64:ff9b::10.0.0.2]:7001", Err(ClusterPort), Err(ClusterPort)),
+            ("[64:ff9b::127.0.0.1]:7101", Err(ClusterPort), Err(ClusterPort)),
+            ("[2002:a00:1::]:3128", Err(ClusterPort), Err(ClusterPort)),
+            ("[::10.0.0.2]:7001", Err(ClusterPort), Err(ClusterPort)),
+            ("[::10.0.0.2]:80", Ok(()), Ok(())),
             ("169.254.1.1:80", Err(LinkLocal), Err(LinkLocal)),
             ("[fe80::1]:80", Err(LinkLocal), Err(LinkLocal)),
             ("224.0.0.1:80", Err(NotUnicast), Err(NotUnicast)),
