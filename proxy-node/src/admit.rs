@@ -10,7 +10,7 @@ use std::{fmt, io, net::IpAddr, sync::Arc};
 
 use cluster_config::{
     FileReference,
-    document::{Access, Acl as AclDocument, PortRange, TimeWindow, Verdict},
+    document::{Access, Acl as AclDocument, PortRange, TimeWindow, Verdict, egress::Faces},
     lists,
 };
 use regex::bytes::{RegexSet, RegexSetBuilder};
@@ -28,9 +28,9 @@ pub struct Question<'a> {
     pub port: u16,
     /// Method, as sent.
     pub method: &'a str,
-    /// The absolute URL, or `host:port` of a CONNECT.
+    /// The absolute URL, or `host:port` of a CONNECT, in its normal form.
     pub url: &'a [u8],
-    /// The addresses of the host; `None` until somebody has resolved it, empty when it has none.
+    /// The addresses of the host; `None` until somebody has resolved it. Of more than [`MOST_ADDRESSES`] the others are never used.
     pub addresses: Option<&'a [IpAddr]>,
     /// Weekday in the node's time zone; 0 is Monday.
     pub day: u8,
@@ -47,6 +47,17 @@ pub enum Answer {
     NeedsAddresses,
 }
 
+/// So many addresses of a name are looked at.
+pub const MOST_ADDRESSES: usize = 128;
+
+impl Answer {
+    /// Decided, and let through.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Decided(Decision { allowed: true, .. }))
+    }
+}
+
 /// The decision, and the rule that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -54,6 +65,50 @@ pub struct Decision {
     pub allowed: bool,
     /// Index of the rule; `None` when none matched.
     pub rule: Option<usize>,
+    /// The addresses for which the rule matched, where it was asked with any: the request may go to these and to no other.
+    pub among: Among,
+}
+
+impl Decision {
+    /// Of the addresses that it was made of, those that the request may go to.
+    #[must_use]
+    pub fn narrow(self, addresses: Arc<[IpAddr]>) -> Arc<[IpAddr]> {
+        if self.among.is_all(addresses.len()) { addresses } else { self.among.of(&addresses).into() }
+    }
+}
+
+/// Some of the addresses of a question, by their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Among(u128);
+
+impl Among {
+    /// All of them.
+    pub const ALL: Self = Self(u128::MAX);
+
+    /// The first `count`.
+    const fn first(count: usize) -> Self {
+        if count >= MOST_ADDRESSES { Self::ALL } else { Self((1 << count) - 1) }
+    }
+
+    /// Those of these that `holds` says.
+    fn filter(self, addresses: &[IpAddr], holds: impl Fn(IpAddr) -> bool) -> Self {
+        let places = addresses.iter().take(MOST_ADDRESSES).enumerate();
+        let kept = places.filter(|(place, address)| self.0 & (1 << place) != 0 && holds(**address));
+        Self(kept.fold(0, |mask, (place, _)| mask | (1 << place)))
+    }
+
+    /// Picks them out.
+    #[must_use]
+    pub fn of(self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let places = addresses.iter().take(MOST_ADDRESSES).enumerate();
+        places.filter(|(place, _)| self.0 & (1 << place) != 0).map(|(_, address)| *address).collect()
+    }
+
+    /// Whether these are all of so many.
+    #[must_use]
+    pub const fn is_all(self, count: usize) -> bool {
+        count <= MOST_ADDRESSES && self.0 & Self::first(count).0 == Self::first(count).0
+    }
 }
 
 /// A rule, ready to be asked.
@@ -175,27 +230,48 @@ impl Rules {
     }
 
     /// Decides, and tells what every rule on the way said.
+    ///
+    /// A name may have addresses of which a rule matches some. A rule that denies then denies; one that allows lets the request go to those
+    /// alone ([`Decision::among`]).
     pub fn walk(&self, question: &Question<'_>, mut told: impl FnMut(Step<'_>)) -> Answer {
         for (index, rule) in self.rules.iter().enumerate() {
-            let mut matched = true;
-            for term in &rule.terms {
-                let Some((name, acl)) = self.acls.get(term.acl) else { continue };
-                match acl.matches(question) {
-                    None => return Answer::NeedsAddresses,
-                    Some(holds) if holds == term.negated => {
-                        told(Step { index, rule, failed: Some((name, term.negated)) });
-                        matched = false;
-                        break;
-                    }
-                    Some(_) => {}
+            match self.ask(rule, question) {
+                Asked::NeedsAddresses => return Answer::NeedsAddresses,
+                Asked::Fails(acl, negated) => told(Step { index, rule, failed: Some((acl, negated)) }),
+                Asked::Matches(among) => {
+                    told(Step { index, rule, failed: None });
+                    return Answer::Decided(Decision { allowed: rule.verdict == Verdict::Allow, rule: Some(index), among });
                 }
             }
-            if matched {
-                told(Step { index, rule, failed: None });
-                return Answer::Decided(Decision { allowed: rule.verdict == Verdict::Allow, rule: Some(index) });
+        }
+        Answer::Decided(Decision { allowed: false, rule: None, among: Among::ALL })
+    }
+
+    /// Whether all terms of a rule hold, and for which of the addresses.
+    fn ask(&self, rule: &Rule, question: &Question<'_>) -> Asked<'_> {
+        let mut among = Among::ALL;
+        for term in &rule.terms {
+            let Some((name, acl)) = self.acls.get(term.acl) else { continue };
+            let holds = match acl {
+                Acl::Dst(networks) => {
+                    let literal = question.host.parse::<IpAddr>().ok();
+                    let Some(addresses) = literal.as_ref().map(std::slice::from_ref).or(question.addresses) else {
+                        return Asked::NeedsAddresses;
+                    };
+                    // In doubt a rule that denies matches, and one that allows does not: an address may stand for another ([`Faces`]).
+                    let widely = (rule.verdict == Verdict::Deny) != term.negated;
+                    let within =
+                        |address| if widely { networks.contains_any(Faces::of(address).iter()) } else { networks.contains(address) };
+                    among = among.filter(addresses, |address| within(address) != term.negated);
+                    among.0 != 0
+                }
+                other => other.matches(question) != term.negated,
+            };
+            if !holds {
+                return Asked::Fails(name, term.negated);
             }
         }
-        Answer::Decided(Decision { allowed: false, rule: None })
+        Asked::Matches(among)
     }
 
     /// The rule at an index.
@@ -218,6 +294,14 @@ impl Rules {
     pub const fn timed(&self) -> bool {
         self.timed
     }
+}
+
+/// What one rule says.
+enum Asked<'a> {
+    Matches(Among),
+    /// The first term that does not hold, and whether it is negated.
+    Fails(&'a str, bool),
+    NeedsAddresses,
 }
 
 /// One rule that was looked at.
@@ -243,22 +327,18 @@ impl fmt::Display for Step<'_> {
 }
 
 impl Acl {
-    /// `None`: needs the addresses.
-    fn matches(&self, question: &Question<'_>) -> Option<bool> {
-        Some(match self {
+    fn matches(&self, question: &Question<'_>) -> bool {
+        match self {
+            // Asked of each address.
+            Self::Dst(_) => false,
             Self::All => true,
             Self::Src(networks) => networks.contains(question.client),
-            Self::Dst(networks) => match (question.host.parse::<IpAddr>(), question.addresses) {
-                (Ok(address), _) => networks.contains(address),
-                (Err(_), Some(addresses)) => addresses.iter().any(|address| networks.contains(*address)),
-                (Err(_), None) => return None,
-            },
             Self::Dstdomain(domains) => domains.contains(question.host),
             Self::Port(ranges) => ranges.iter().any(|range| range.contains(question.port)),
             Self::Method(methods) => methods.iter().any(|method| method == question.method),
             Self::Time(windows) => windows.iter().any(|window| window.contains(question.day, question.minute)),
             Self::Url(patterns) => patterns.is_match(question.url),
-        })
+        }
     }
 }
 

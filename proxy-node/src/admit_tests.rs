@@ -58,6 +58,8 @@ fn every_kind_of_acl() {
         (AclDocument::Dst(vec![net("192.0.2.0/24")]), resolved, Some(true)),
         (AclDocument::Dst(vec![net("192.0.3.0/24")]), resolved, Some(false)),
         (AclDocument::Dst(vec![net("0.0.0.0/0")]), unresolvable, Some(false)),
+        (AclDocument::Dst(vec![net("::ffff:192.0.2.0/120")]), literal, Some(true)),
+        (AclDocument::Src(vec![net("::ffff:192.168.1.0/120")]), question(), Some(true)),
         (AclDocument::Dst(vec![net("192.0.2.0/24")]), literal, Some(true)),
         (AclDocument::Dst(vec![net("2001:db8::/32")]), literal6, Some(true)),
         (AclDocument::Dstdomain(vec![domain("example.com")]), question(), Some(true)),
@@ -127,6 +129,43 @@ fn addresses_are_asked_for_only_when_a_rule_needs_them() {
     let built = Rules::build(&access(acls, &[(Deny, &["p", "inner"]), (Allow, &["all"])]), NO_FILES).unwrap();
     assert!(matches!(built.decide(&question()), Answer::Decided(Decision { allowed: true, .. })));
     assert_eq!(built.decide(&Question { port: 9, ..question() }), Answer::NeedsAddresses);
+}
+
+#[test]
+fn of_several_addresses_those_count_that_the_rule_matches() {
+    use Verdict::{Allow, Deny};
+    let [inner, outer] = ["10.0.0.1", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
+    let nat64 = "64:ff9b::a00:1".parse().unwrap();
+    let allow_inner: &[(Verdict, &[&str])] = &[(Allow, &["inner"])];
+    let allow_not_inner: &[(Verdict, &[&str])] = &[(Allow, &["!inner"])];
+    let deny_inner: &[(Verdict, &[&str])] = &[(Deny, &["inner"]), (Allow, &["all"])];
+    let deny_not_inner: &[(Verdict, &[&str])] = &[(Deny, &["!inner"]), (Allow, &["all"])];
+    for (rules, addresses, want) in [
+        (allow_inner, &[inner, outer][..], Some(&[inner][..])),
+        (allow_inner, &[outer, inner], Some(&[inner])),
+        (allow_inner, &[outer], None),
+        (allow_inner, &[inner], Some(&[inner])),
+        (allow_inner, &[nat64], None),
+        (allow_not_inner, &[inner, outer], Some(&[outer])),
+        (allow_not_inner, &[nat64, outer], Some(&[outer])),
+        (deny_inner, &[inner, outer], None),
+        (deny_inner, &[outer], Some(&[outer])),
+        (deny_inner, &[nat64], None),
+        (deny_not_inner, &[inner, outer], None),
+        (deny_not_inner, &[inner], Some(&[inner])),
+        (deny_not_inner, &[nat64], None),
+        (&[(Allow, &["all"])], &[inner, outer], Some(&[inner, outer])),
+    ] {
+        let acls = vec![("all", AclDocument::All), ("inner", AclDocument::Dst(vec!["10.0.0.0/8".parse().unwrap()]))];
+        let built = Rules::build(&access(acls, rules), NO_FILES).unwrap();
+        let Answer::Decided(decision) = built.decide(&Question { addresses: Some(addresses), ..question() }) else { panic!("{rules:?}") };
+        let used = decision.allowed.then(|| decision.narrow(addresses.into()));
+        assert_eq!(used.as_deref(), want, "{rules:?} {addresses:?}");
+    }
+    let many: Vec<IpAddr> = (0..=200).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+    let built = Rules::build(&access(vec![("all", AclDocument::All)], &[(Allow, &["all"])]), NO_FILES).unwrap();
+    let Answer::Decided(decision) = built.decide(&Question { addresses: Some(&many), ..question() }) else { panic!() };
+    assert_eq!(decision.narrow(many.clone().into())[..], many[..MOST_ADDRESSES]);
 }
 
 #[test]

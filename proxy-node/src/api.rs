@@ -133,7 +133,7 @@ impl ProxyNode for Api {
             if url.is_empty() {
                 return Err(Status::invalid_argument("an empty prefix would purge everything; to do that, purge http://"));
             }
-            self.node.store.purge_prefix(url.as_bytes())
+            self.node.store.purge_prefix(&Key::prefix(url))
         } else {
             self.node.store.invalidate(&key(url)?)
         };

@@ -26,6 +26,8 @@ pub struct Generation {
     pub refresh_patterns: Vec<RefreshPattern>,
     /// Whether requests are logged.
     pub logged: bool,
+    /// Whether some clients may reach what others may not.
+    pub egress_by_client: bool,
 }
 
 impl Generation {
@@ -71,6 +73,7 @@ impl Generation {
             trusted_downstreams: document.trusted_downstreams.iter().copied().collect(),
             refresh_patterns,
             logged: document.access_log.format == AccessLogFormat::Squid,
+            egress_by_client: document.access.egress.is_by_client(),
             document,
         })
     }

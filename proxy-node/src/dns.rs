@@ -40,6 +40,9 @@ pub enum DnsProblem {
     /// No answer in time.
     #[error("the resolver did not answer in time")]
     Timeout,
+    /// Too many names are being looked up for this client, or below this domain.
+    #[error("too many other names are being looked up")]
+    Busy,
     /// Any other failure of the resolver.
     #[error("the resolver failed")]
     Failed,

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use cluster_config::document::egress::EgressDenial;
+use dataplane::trace::Onward;
 use relay::head::{Limits, Progress, Request, RequestHead};
 
 use crate::{
@@ -18,7 +20,9 @@ use crate::{
     egress,
     node::Node,
     request::{self, Ask, Destination, Door},
+    respond::Failure,
     route::Route,
+    turn::Asked,
 };
 
 /// What would happen.
@@ -61,16 +65,14 @@ pub async fn explain(
     headers: &BTreeMap<String, String>,
     now_millis: u64,
 ) -> Result<Explanation, Meaningless> {
-    let text = spell(url, method, headers)?;
-    let mut head = RequestHead::new();
-    match head.parse(text.as_bytes(), &Limits::default()) {
-        Ok(Progress::Complete(_)) => {}
-        Ok(Progress::NeedMore) => return Err(Meaningless("it is not complete".to_owned())),
-        Err(malformed) => return Err(Meaningless(malformed.to_string())),
-    }
-    let request = head.view(text.as_bytes());
+    let asked = spell(url, method, headers)?;
+    let normal = asked.normal().map_err(|malformed| Meaningless(malformed.to_string()))?;
+    let request = normal.as_ref().unwrap_or(&asked).view();
     let generation = node.current.load_full();
     let mut told = Explanation { revision: generation.revision.clone(), ..Explanation::default() };
+    if normal.is_some() {
+        told.steps.push(format!("taken as {}", request.target_text()));
+    }
     let ask = match request::ask(request, Door::Proxy, None) {
         Ok(ask) => ask,
         Err(failure) => {
@@ -99,7 +101,7 @@ pub async fn explain(
     Ok(told)
 }
 
-/// Walks through the rules; answers the addresses where one of them wanted those.
+/// Walks through the rules; answers the addresses where one of them wanted those: the ones that the request may go to.
 async fn rules(
     node: &Node,
     generation: &Generation,
@@ -108,9 +110,9 @@ async fn rules(
     request: Request<'_>,
     client: IpAddr,
     now_millis: u64,
-) -> Option<Resolved> {
+) -> Option<Arc<[IpAddr]>> {
     let (day, minute) = node.civil(now_millis);
-    let mut resolved = None;
+    let mut resolved: Option<Arc<[IpAddr]>> = None;
     loop {
         let question = Question {
             client,
@@ -118,7 +120,7 @@ async fn rules(
             port: destination.port,
             method: request.method_text(),
             url: request.target_text().as_bytes(),
-            addresses: resolved.as_ref().map(|found: &Resolved| found.as_deref().unwrap_or_default()),
+            addresses: resolved.as_deref(),
             day,
             minute,
         };
@@ -128,15 +130,30 @@ async fn rules(
                 told.steps.append(&mut steps);
                 told.rule = generation.rules.describe(decision);
                 told.allowed = decision.allowed;
-                return resolved;
+                let narrowed = resolved.clone().map(|all| decision.narrow(all));
+                if let (Some(all), Some(some)) = (&resolved, &narrowed)
+                    && decision.allowed
+                    && some.len() < all.len()
+                {
+                    let listed: Vec<String> = some.iter().map(ToString::to_string).collect();
+                    told.steps.push(format!("of {} addresses only those that this rule allows are used: {}", all.len(), listed.join(", ")));
+                }
+                return narrowed;
             }
-            Answer::NeedsAddresses => resolved = Some(resolve(node, generation, destination).await),
+            Answer::NeedsAddresses => match resolve(node, generation, destination).await {
+                Ok(found) => resolved = Some(found),
+                Err(problem) => {
+                    let failure = Failure::Undecided(problem);
+                    told.rule = format!("none can be found, {failure}: answered with {}", failure.status());
+                    return None;
+                }
+            },
         }
     }
 }
 
 /// The request as a client would send it.
-fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<String, Meaningless> {
+fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<Asked, Meaningless> {
     let method = if method.is_empty() { "GET" } else { method };
     let authority = match url.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
@@ -153,7 +170,13 @@ fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<
         }
     }
     text.push_str("\r\n");
-    Ok(text)
+    let bytes = Bytes::from(text);
+    let mut head = Box::new(RequestHead::new());
+    match head.parse(&bytes, &Limits::default()) {
+        Ok(Progress::Complete(_)) => Ok(Asked { head, bytes, onward: Onward::default() }),
+        Ok(Progress::NeedMore) => Err(Meaningless("it is not complete".to_owned())),
+        Err(malformed) => Err(Meaningless(malformed.to_string())),
+    }
 }
 
 fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &str, method: &str, fields: &[(&[u8], &[u8])], now: u64) {
@@ -217,7 +240,7 @@ async fn route(
     told: &mut Explanation,
     destination: &Destination,
     client: IpAddr,
-    resolved: Option<Resolved>,
+    resolved: Option<Arc<[IpAddr]>>,
 ) {
     let route = node.route(generation, destination);
     told.route = route.to_string();
@@ -234,7 +257,7 @@ async fn route(
         return;
     }
     let resolved = match resolved {
-        Some(resolved) => resolved,
+        Some(resolved) => Ok(resolved),
         None => resolve(node, generation, destination).await,
     };
     let addresses = match resolved {

@@ -35,6 +35,7 @@ use crate::{
         ticket::{self, Ticket},
         vary,
     },
+    egress,
     record::Outcome,
     relay::{self as forward, outgoing_framing},
     request::{self, Destination},
@@ -117,6 +118,7 @@ enum Looked {
 
 async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
     let (stale, unfit) = match turn.local.node.store.find(&way.key, way.fields()) {
+        Some(object) if !may_have(turn, way, &object) => return Looked::Answered(Box::pin(for_itself(turn, stream, way)).await),
         Some(object) => match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
             // One that has come to a halt is nothing to wait for.
             Ok(_) if has_halted(turn, &object) => (Some(object), None),
@@ -176,6 +178,35 @@ async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, found: Option
         Join::Follow(outcome) => Looked::Answered(follow(turn, stream, way, outcome, stale, reason).await),
         Join::Lead(ticket) => Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await),
     }
+}
+
+/// Whether this client may have what is stored: rules and egress policy would let it go where that came from. Costs nothing where neither makes
+/// a difference between clients or addresses.
+fn may_have(turn: &Turn, way: &Way<'_>, object: &Object) -> bool {
+    let generation = &turn.generation;
+    if let (Some(_), Some(from)) = (&way.addresses, object.from)
+        && !turn.decide(way.asked, way.destination, Some(&[from.ip()])).is_allowed()
+    {
+        return false;
+    }
+    if !generation.egress_by_client {
+        return true;
+    }
+    let (egress, ports, client) = (&generation.document.access.egress, turn.local.node.ports.load(), turn.client.address);
+    let verdict = match object.from {
+        Some(from) => egress::check(egress, &ports, client, &way.destination.host, from),
+        None => egress::check_unresolved(egress, &ports, client, way.destination),
+    };
+    verdict.is_ok()
+}
+
+/// What is stored, or being fetched, is not for this client: it goes as far as it may go itself.
+async fn for_itself(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> After {
+    if way.facts.directives.only_if_cached {
+        return turn.refuse(stream, way.asked, Failure::OnlyIfCached, None).await;
+    }
+    turn.count(|metrics| &metrics.misses);
+    uncached(turn, stream, way, "fwd=bypass; detail=policy").await
 }
 
 const fn why(unfit: Option<Unfit>) -> &'static str {
@@ -290,7 +321,13 @@ async fn follow(
 ) -> After {
     let began = Instant::now();
     let known = awaited(turn, &mut outcome).await;
+    let differs = turn.generation.egress_by_client || way.addresses.is_some();
     let fit = match &known {
+        ticket::Outcome::Stored(object) | ticket::Outcome::StandIn(object) if !may_have(turn, way, object) => {
+            return for_itself(turn, stream, way).await;
+        }
+        // What another client could not reach says something of where this one may not look.
+        ticket::Outcome::Failed(_) if differs => return for_itself(turn, stream, way).await,
         ticket::Outcome::Failed(failure) => return turn.refuse(stream, way.asked, *failure, None).await,
         ticket::Outcome::Waiting | ticket::Outcome::OnYourOwn => None,
         ticket::Outcome::Stored(object) => fits(way, object, turn.seconds(), false).then_some(object),

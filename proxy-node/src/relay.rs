@@ -16,7 +16,7 @@ use relay::{
     field::{Field, FieldSet},
     framing::BodyFraming,
     head::{Limits, Response, ResponseHead, Version},
-    hygiene::{NODE_REQUEST, NODE_RESPONSE},
+    hygiene::{CLAIMS, NODE_REQUEST, NODE_RESPONSE},
     interims::Interims,
     malformed::Malformed,
     method::Method,
@@ -88,8 +88,8 @@ pub struct Conditions<'a> {
 pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, conditions: Option<Conditions<'_>>) {
     let request = turn.asked.view();
     let mut drop = match turn.forwarded {
-        Forwarded::Keep => NODE_REQUEST.without(FieldSet::of(&[Field::XForwardedFor])),
-        _ => NODE_REQUEST.with(Field::XForwardedFor),
+        Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
+        _ => NODE_REQUEST.union(CLAIMS),
     };
     if conditions.is_some() {
         drop = drop.union(CONDITIONS);
@@ -107,7 +107,10 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
     match turn.forwarded {
         Forwarded::Keep | Forwarded::Remove => {}
         Forwarded::Set(address) => head.forwarded_for(None, &address.to_string()),
-        Forwarded::Append(address) => head.forwarded_for(Some(request.lines()), &address.to_string()),
+        Forwarded::Append(address) => {
+            head.forwarded_for(Some(request.lines()), &address.to_string());
+            head.forwarded(request.lines(), address);
+        }
     }
     if let Some(hops) = hops {
         head.number("Max-Forwards", hops.saturating_sub(1));

@@ -42,9 +42,9 @@ impl Destination {
             Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into(),
             // An address that was read is in its only spelling.
             Host::V4(_) => authority.text.split(':').next().unwrap_or_default().into(),
-            Host::V6(address) => address.to_string().into(),
+            Host::V6(address) => address.to_canonical().to_string().into(),
         };
-        Self { host, address: authority.host.address(), port: authority.port.unwrap_or(default_port) }
+        Self { host, address: authority.host.address().map(|address| address.to_canonical()), port: authority.port.unwrap_or(default_port) }
     }
 
     /// `host:port`, with brackets where they belong.
@@ -68,7 +68,7 @@ pub enum Ask<'a> {
     Fetch {
         /// Where it is.
         destination: Destination,
-        /// Path and query as sent; empty or beginning with `?` for the root.
+        /// Path and query; empty or beginning with `?` for the root.
         path: &'a str,
     },
     /// A tunnel.
@@ -165,13 +165,16 @@ pub fn client(request: Request<'_>, door: Door, source: IpAddr, trust: &Trust<'_
     Client { address, forwarded, trusted: true }
 }
 
-/// The last address in X-Forwarded-For that is not a trusted downstream itself: everything before it is hearsay.
+/// The last address in X-Forwarded-For, or else in Forwarded (RFC 7239), that is not a trusted downstream itself: everything before it is hearsay.
 fn nearest(request: Request<'_>, downstreams: &Networks) -> Option<IpAddr> {
     let mut last = None;
     let mut chain: Vec<IpAddr> = Vec::new();
-    for value in request.values(Field::XForwardedFor) {
+    let listed = request.lines().has(Field::XForwardedFor);
+    let (field, read): (_, fn(&str) -> Option<IpAddr>) =
+        if listed { (Field::XForwardedFor, parse_address) } else { (Field::Forwarded, forwarded_for) };
+    for value in request.values(field) {
         for element in crate::cache::directives::elements(value) {
-            match std::str::from_utf8(element).ok().and_then(parse_address) {
+            match std::str::from_utf8(element).ok().and_then(read) {
                 Some(address) => chain.push(address.to_canonical()),
                 // What cannot be read hides whoever stands before it.
                 None => chain.clear(),
@@ -185,6 +188,14 @@ fn nearest(request: Request<'_>, downstreams: &Networks) -> Option<IpAddr> {
         }
     }
     last
+}
+
+/// Whom an element of Forwarded is for: `for=192.0.2.1;proto=http`, `For="[2001:db8::1]:4711"`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| parse_address(value.trim()))?
+    })
 }
 
 /// An address, with or without port and brackets.

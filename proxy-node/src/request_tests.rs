@@ -69,11 +69,31 @@ fn who_asks() {
         (RelayClient, "3.3.3.3", "1.1.1.1", Replace, "3.3.3.3", Forwarded::Set(ip("3.3.3.3"))),
     ] {
         let trust = Trust { downstreams: &downstreams, unbelieved };
-        let line = if field.is_empty() { String::new() } else { format!("X-Forwarded-For: {field}\r\n") };
+        let line = if field.is_empty() { String::new() } else { format!("X-Forwarded-For: {field}\r\nForwarded: for=9.9.9.9\r\n") };
         let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{line}\r\n");
         let found = with(&text, |request| client(request, door, ip(source), &trust));
         assert_eq!((found.address, found.forwarded), (ip(address), forwarded), "{door:?} {source} {field:?} {unbelieved:?}");
         assert_eq!(found.trusted, door != Proxy || source.starts_with("10."));
+    }
+}
+
+#[test]
+fn forwarded_is_believed_where_x_forwarded_for_would_be() {
+    let downstreams: Networks = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+    let trust = Trust { downstreams: &downstreams, unbelieved: ForwardedFor::Replace };
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    for (source, lines, want) in [
+        ("10.0.0.1", "Forwarded: for=192.0.2.1;proto=http;by=10.0.0.1", "192.0.2.1"),
+        ("10.0.0.1", "Forwarded: proto=http; For=\"[2001:db8::1]:4711\"", "2001:db8::1"),
+        ("10.0.0.1", "Forwarded: for=192.0.2.1, for=192.0.2.2\r\nForwarded: for=10.0.0.9", "192.0.2.2"),
+        ("10.0.0.1", "Forwarded: for=\"::ffff:192.0.2.1\"", "192.0.2.1"),
+        ("10.0.0.1", "Forwarded: for=192.0.2.1, for=_hidden", "10.0.0.1"),
+        ("10.0.0.1", "Forwarded: for=unknown", "10.0.0.1"),
+        ("10.0.0.1", "Forwarded: proto=http", "10.0.0.1"),
+        ("198.51.100.1", "Forwarded: for=192.0.2.1", "198.51.100.1"),
+    ] {
+        let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
+        assert_eq!(with(&text, |request| client(request, Door::Proxy, ip(source), &trust)).address, ip(want), "{source} {lines}");
     }
 }
 

@@ -44,6 +44,9 @@ pub enum Failure {
     /// The name has no address.
     #[error("the name of the destination cannot be resolved: {0}")]
     Dns(DnsProblem),
+    /// A rule looks at the addresses of the destination, and nobody knows them.
+    #[error("an access rule asks for the addresses of the destination, and they cannot be found out: {0}")]
+    Undecided(DnsProblem),
     /// Nobody listens there.
     #[error("the destination refused the connection")]
     Refused,
@@ -129,12 +132,14 @@ impl Failure {
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
             Self::HttpsWithoutConnect | Self::Trace => 501,
+            Self::Dns(DnsProblem::Busy) | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
             Self::Dns(DnsProblem::Timeout)
             | Self::Parent(Unreached::Timeout | Unreached::Dns(DnsProblem::Timeout))
             | Self::ConnectTimeout
             | Self::ResponseTimeout
             | Self::OnlyIfCached => 504,
             Self::Dns(_)
+            | Self::Undecided(DnsProblem::NotFound)
             | Self::Parent(_)
             | Self::Refused
             | Self::Unroutable
@@ -154,8 +159,10 @@ impl Failure {
             Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
             Self::HttpsWithoutConnect | Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
             Self::Egress(_) => "destination_ip_prohibited",
-            Self::Dns(DnsProblem::Timeout) | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => "dns_timeout",
-            Self::Dns(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
+            Self::Dns(DnsProblem::Timeout) | Self::Undecided(DnsProblem::Timeout) | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => {
+                "dns_timeout"
+            }
+            Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
             Self::Refused | Self::Parent(Unreached::Refused) => "connection_refused",
             Self::ConnectTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
             Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
@@ -184,6 +191,12 @@ impl Failure {
             }
             Self::HttpsWithoutConnect => {
                 "Set the proxy for https as well (`https_proxy=http://HOST:PORT`): the client then sends CONNECT host:443."
+            }
+            Self::Dns(DnsProblem::Busy) => {
+                "Try again in a moment: many names are being looked up for this client, or below this domain, and none of them is answered quickly."
+            }
+            Self::Undecided(_) => {
+                "The destination was not asked. Try again in a moment; if it lasts, whoever looks after this proxy has to see why its resolver does not answer."
             }
             Self::Dns(_) => "Check the spelling of the name. Where it is right, this node's resolver does not know it.",
             Self::Parent(_) => "The destination was not asked. Whoever looks after this proxy has to see why its parent cannot be reached.",
@@ -346,6 +359,9 @@ mod tests {
             (Failure::Egress(EgressDenial::Metadata), 403, "destination_ip_prohibited"),
             (Failure::Dns(DnsProblem::NotFound), 502, "dns_error"),
             (Failure::Dns(DnsProblem::Timeout), 504, "dns_timeout"),
+            (Failure::Dns(DnsProblem::Busy), 503, "dns_error"),
+            (Failure::Undecided(DnsProblem::NotFound), 502, "dns_error"),
+            (Failure::Undecided(DnsProblem::Timeout), 503, "dns_timeout"),
             (Failure::Refused, 502, "connection_refused"),
             (Failure::ConnectTimeout, 504, "connection_timeout"),
             (Failure::Terminated, 502, "connection_terminated"),

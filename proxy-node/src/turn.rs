@@ -12,8 +12,10 @@ use cluster_config::document::egress::EgressDenial;
 use dataplane::trace::{Onward, Trace};
 use relay::{
     field::Field,
-    head::{Request, RequestHead, Version},
+    head::{Limits, Progress, Request, RequestHead, Version},
+    malformed::Malformed,
     method::Method,
+    normal,
     respond::Canned,
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
@@ -142,6 +144,22 @@ impl Asked {
         self.head.view(&self.bytes)
     }
 
+    /// The same request with its target in the normal form; `None`: it is normal as it came.
+    ///
+    /// # Errors
+    /// It does not fit into a head any more.
+    pub fn normal(&self) -> Result<Option<Self>, Malformed> {
+        let Some(target) = normal::of_request(self.view()) else { return Ok(None) };
+        let bytes = Bytes::from(self.view().with_target(&target));
+        let mut head = Box::new(RequestHead::new());
+        // What was accepted is accepted again, though it may have grown by a few bytes.
+        let limits = Limits { head: bytes.len(), target: target.len(), ..Limits::default() };
+        match head.parse(&bytes, &limits)? {
+            Progress::Complete(_) => Ok(Some(Self { head, bytes, onward: self.onward })),
+            Progress::NeedMore => Err(Malformed::HeadTooLarge),
+        }
+    }
+
     /// The fields by which the cache goes.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         request::sent_fields(self.view())
@@ -198,6 +216,17 @@ impl Turn {
     /// Answers the request, to the end, and writes it down.
     pub async fn run(mut self, stream: &mut Stream, asked: &Asked, entrance: Entrance) -> After {
         let sent_before = stream.sent();
+        // One spelling from here on: what is judged is what is fetched and kept. The record has what was sent.
+        let normal = match asked.normal() {
+            Ok(normal) => normal,
+            Err(malformed) => {
+                self.count(|metrics| &metrics.requests);
+                let after = self.refuse(stream, asked, Failure::Malformed(malformed), None).await;
+                self.finish(stream.sent().saturating_sub(sent_before));
+                return after;
+            }
+        };
+        let asked = normal.as_ref().unwrap_or(asked);
         let after = match request::ask(asked.view(), self.door, self.health_path(entrance)) {
             Ok(ask @ (Ask::Health | Ask::Probe)) => {
                 // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
@@ -266,14 +295,7 @@ impl Turn {
             Ok(addresses) => addresses,
             Err((failure, decision)) => return self.refuse(stream, asked, failure, decision).await,
         };
-        let host = match destination.address {
-            Some(_) => destination.host.as_ref(),
-            // With the dot at its end, where it has one: an origin sees it in Host.
-            None => {
-                asked.view().authority().map_or(destination.host.as_ref(), |authority| authority.text.split(':').next().unwrap_or_default())
-            }
-        };
-        let key = Key::new(host, destination.port, path.as_bytes());
+        let key = Key::new(&destination.host, destination.port, path.as_bytes());
         fetch::run(self, stream, asked, destination, key, addresses).await
     }
 
@@ -286,7 +308,7 @@ impl Turn {
         }
     }
 
-    /// Asks the rules. Answers the addresses of the destination where a rule wanted them.
+    /// Asks the rules. Answers the addresses of the destination where a rule wanted them: those that the request may go to.
     async fn admit(&mut self, asked: &Asked, destination: &Destination) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
         let request = asked.view();
         if request.lines().has(Field::Via) && via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
@@ -296,31 +318,35 @@ impl Turn {
         if self.probe {
             return Ok(None);
         }
-        let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
-        let mut addresses = None;
+        let mut addresses: Option<Arc<[IpAddr]>> = None;
         loop {
-            let question = Question {
-                client: self.client.address,
-                host: &destination.host,
-                port: destination.port,
-                method: request.method_text(),
-                url: request.target_text().as_bytes(),
-                addresses: addresses.as_deref(),
-                day,
-                minute,
-            };
-            match self.generation.rules.decide(&question) {
-                Answer::Decided(decision) if decision.allowed => {
-                    return Ok(addresses.filter(|found: &Arc<[IpAddr]>| !found.is_empty()));
-                }
+            match self.decide(asked, destination, addresses.as_deref()) {
+                Answer::Decided(decision) if decision.allowed => return Ok(addresses.map(|all| decision.narrow(all))),
                 Answer::Decided(decision) => return Err((Failure::Denied, Some(decision))),
-                // A name without addresses matches no rule about addresses; connecting will say why there are none.
                 Answer::NeedsAddresses => {
                     let found = upstream::resolve(&self.local, &destination.host, self.generation.document.timeouts.dns).await;
-                    addresses = Some(found.unwrap_or_else(|_| Arc::new([])));
+                    // What is not known is neither allowed nor denied, and never asked for again behind the rules' back.
+                    addresses = Some(found.map_err(|problem| (Failure::Undecided(problem), None))?);
                 }
             }
         }
+    }
+
+    /// What the rules say of this request, if its destination has these addresses.
+    #[must_use]
+    pub fn decide(&self, asked: &Asked, destination: &Destination, addresses: Option<&[IpAddr]>) -> Answer {
+        let request = asked.view();
+        let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
+        self.generation.rules.decide(&Question {
+            client: self.client.address,
+            host: &destination.host,
+            port: destination.port,
+            method: request.method_text(),
+            url: request.target_text().as_bytes(),
+            addresses,
+            day,
+            minute,
+        })
     }
 
     /// Answers with a failure.

@@ -54,6 +54,12 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// The origin's address; `None`: through a parent, which alone knows.
+    #[must_use]
+    pub fn origin(&self) -> Option<SocketAddr> {
+        (!self.parent).then_some(self.address)
+    }
+
     /// For the log.
     #[must_use]
     pub const fn hierarchy(&self) -> Hierarchy {

@@ -13,7 +13,7 @@ use relay::{
 use super::{Attempt, Scratch};
 
 /// What the balancer itself says in a request, and therefore does not copy.
-const REPLACED: FieldSet = hygiene::BALANCER_REQUEST.with(Field::XForwardedFor);
+const REPLACED: FieldSet = hygiene::BALANCER_REQUEST.union(hygiene::CLAIMS);
 /// And in a response.
 pub(super) const ANSWERED: FieldSet = hygiene::BALANCER_RESPONSE.with(Field::ShoalRequestId);
 
@@ -33,6 +33,9 @@ impl Attempt<'_> {
         if asked.method() != Method::Connect || !self.slot.server.door.is_relay() {
             let said = (asked.forwarded_for == ForwardedFor::Append).then(|| asked.view().lines());
             head.forwarded_for(said, asked.client);
+            if let Some(said) = said {
+                head.forwarded(said, asked.peer.ip().to_canonical());
+            }
         }
         head.via(asked.head.version(), &self.desk.shared().pseudonym);
         asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));

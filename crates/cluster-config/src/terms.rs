@@ -2,7 +2,7 @@
 
 use crate::document::{DomainPattern, PortRange, TimeWindow};
 use crate::units::Invalid;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// `0.0.0.0:3128`, `[::]:3128`, `:3128`, `*:3128`.
@@ -30,7 +30,7 @@ pub fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
 /// `192.168.1.0/24`, `10.0.0.1`, `2001:db8::/32`. Bits beyond the prefix are an error: they are a slip more often than not.
 pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
+        return Ok(IpNet::from(address.to_canonical()));
     }
     let network: IpNet = text.parse().map_err(|_| {
         Invalid::new(
@@ -45,7 +45,16 @@ pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
             format!("write {meant}, or {} for the one address", network.addr()),
         ));
     }
-    Ok(network)
+    Ok(canonical_network(network))
+}
+
+/// A network of IPv4-mapped addresses as the IPv4 network that it is: nobody ever connects from or to the other spelling.
+pub fn canonical_network(network: IpNet) -> IpNet {
+    let mapped = |v6: &ipnet::Ipv6Net| Ipv4Net::new(v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?).ok();
+    match network {
+        IpNet::V6(v6) => mapped(&v6).map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
+    }
 }
 
 /// `host.example.com` or `.example.com`; `*.example.com` is refused with the remedy, since it would suggest that wildcards work.
@@ -61,7 +70,7 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
         return Err(Invalid::new(format!("`{text}` is a URL or a path, not a domain"), remedy));
     }
     if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(DomainPattern { name: address.to_string(), subdomains: false, only_below: false });
+        return Ok(DomainPattern { name: address.to_canonical().to_string(), subdomains: false, only_below: false });
     }
     let (name, subdomains) = match text.strip_prefix('.') {
         Some(name) => (name, true),
@@ -80,11 +89,9 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
 /// Letters, digits, `-` and `_` (which real names use) in labels of 1 to 63, 253 in all.
 fn is_host_name(name: &str) -> bool {
     name.len() <= 253
-        && name.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-                && !label.starts_with('-')
-        })
+        && name
+            .split('.')
+            .all(|label| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
 }
 
 /// `host:port`, `192.168.1.11:3128`, `[2001:db8::1]:3128`.
@@ -95,7 +102,7 @@ pub fn parse_address(text: &str) -> Result<(String, u16), Invalid> {
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
     if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inner.parse::<Ipv6Addr>().map(|address| (address.to_string(), port)).map_err(|_| wrong());
+        return inner.parse::<Ipv6Addr>().map(|address| (address.to_canonical().to_string(), port)).map_err(|_| wrong());
     }
     if is_host_name(host) { Ok((host.to_ascii_lowercase(), port)) } else { Err(wrong()) }
 }
@@ -227,6 +234,24 @@ mod tests {
             assert!(parse_address(text).is_err(), "{text}");
         }
         assert_eq!(parse_network("10.1.0.0/8").unwrap_err().remedy, "write 10.0.0.0/8, or 10.1.0.0 for the one address");
+    }
+
+    #[test]
+    fn ipv4_mapped_addresses_are_ipv4_addresses() {
+        for (text, want) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:1.2.3.4", "1.2.3.4/32"),
+            ("::ffff:a00:1/128", "10.0.0.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), want, "{text}");
+        }
+        for text in ["[::ffff:7f00:9]", "::ffff:127.0.0.9", "127.0.0.9"] {
+            assert_eq!(parse_domain(text).unwrap().name, "127.0.0.9", "{text}");
+        }
+        assert!(parse_domain("-ab.x_y.test").unwrap().matches("-ab.x_y.test"), "RFC 2181 §11");
     }
 
     #[test]

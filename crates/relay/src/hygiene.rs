@@ -17,18 +17,19 @@ pub const PROXY_CREDENTIALS: FieldSet =
 /// What only our own hops may say; stripped on every way in from somebody who is not one of them.
 pub const OURS: FieldSet = FieldSet::of(&[Field::ShoalRequestId, Field::ShoalOriginTime]);
 
-/// What the writer puts in place of whatever came.
-const REPLACED: FieldSet = FieldSet::of(&[Field::XForwardedFor]);
+/// What a client can claim of whom it speaks for: the writer puts what we know in the place of whatever came
+/// ([`crate::rewrite::HeadWriter::forwarded_for`], [`crate::rewrite::HeadWriter::forwarded`]).
+pub const CLAIMS: FieldSet = FieldSet::of(&[Field::XForwardedFor, Field::Forwarded]);
 
-/// Balancer to node: credentials stay, since the node is the proxy that they are for. X-Forwarded-For is written anew
-/// ([`crate::rewrite::HeadWriter::forwarded_for`]); take it out of the set where it is to pass as it is.
-pub const BALANCER_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(REPLACED);
+/// Balancer to node: credentials stay, since the node is the proxy that they are for. Take [`CLAIMS`] out of the set where they are to pass
+/// as they are.
+pub const BALANCER_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(CLAIMS);
 
 /// Node's response through the balancer: a challenge stays, the time for the balancer's eyes goes, the request id stays for the client.
 pub const BALANCER_RESPONSE: FieldSet = HOP_BY_HOP.with(Field::ShoalOriginTime);
 
-/// Node to origin: credentials for this proxy end here. X-Forwarded-For as above.
-pub const NODE_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CREDENTIALS).union(REPLACED);
+/// Node to origin: credentials for this proxy end here. Claims as above.
+pub const NODE_REQUEST: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CREDENTIALS).union(CLAIMS);
 
 /// Origin's response through the node: an origin is no proxy to this client, and does not speak in our name.
 pub const NODE_RESPONSE: FieldSet = HOP_BY_HOP.union(OURS).union(PROXY_CREDENTIALS);

@@ -7,8 +7,8 @@
 //! **What it is not.** No policy: who may ask, which node gets it, what is cached, what a client reads on an error page, is the services'.
 //! No general HTTP library: no HTTP/2, no TLS, no header map, no URL type, no guess at what a message was meant to be.
 //!
-//! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head),
-//! [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`] (1xx before the answer), [`via`]
+//! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head), [`normal`]
+//! (one form of what it asks for), [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`] (1xx before the answer), [`via`]
 //! (loops), [`respond`] (answers of our own), [`proxy_protocol`] (who the client is), [`proof`] (that balancer and node are ours), [`retry`] (what may be tried again). Then the mover:
 //! [`worker`] and [`listen`] (threads, accepting, draining), [`clients`] (how much of it one of them may have), [`clock`] and [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
 //! [`fault`] (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
@@ -23,6 +23,7 @@ pub mod hygiene;
 pub mod interims;
 pub mod malformed;
 pub mod method;
+pub mod normal;
 pub mod proof;
 pub mod proxy_protocol;
 pub mod proxy_status;

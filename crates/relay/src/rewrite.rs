@@ -3,6 +3,8 @@
 //! Fields keep their order and spelling: neighbours that stay are copied in one stretch. What is replaced (Host, the framing fields) is
 //! replaced where it stood, in the one spelling that every parser reads alike; what is added comes last.
 
+use std::net::IpAddr;
+
 use crate::field::{Field, FieldSet};
 use crate::framing::BodyFraming;
 use crate::head::{HeaderLine, Lines, Request, Response, Version};
@@ -220,6 +222,24 @@ impl<'o> HeadWriter<'o> {
     pub fn upgrade(&mut self, protocol: &[u8]) {
         self.out.extend_from_slice(b"Connection: upgrade\r\n");
         self.field("Upgrade", protocol);
+    }
+
+    /// Adds Forwarded (RFC 7239), which must be in the set of dropped fields: what `believed` already lists with `client` behind it, as one
+    /// line. Where nothing is listed there is nothing to add to: X-Forwarded-For says it already.
+    pub fn forwarded(&mut self, believed: Lines<'_>, client: IpAddr) {
+        if !believed.has(Field::Forwarded) {
+            return;
+        }
+        self.out.extend_from_slice(b"Forwarded: ");
+        for value in believed.all(Field::Forwarded).filter(|value| !value.is_empty()) {
+            self.out.extend_from_slice(value);
+            self.out.extend_from_slice(b", ");
+        }
+        let element = match client {
+            IpAddr::V4(address) => format!("for={address}\r\n"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\"\r\n"),
+        };
+        self.out.extend_from_slice(element.as_bytes());
     }
 
     /// Adds Connection, if there is something to say.

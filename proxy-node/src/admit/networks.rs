@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use cluster_config::terms;
 use ipnet::IpNet;
 
 /// IPv4 and IPv6 networks.
@@ -20,13 +21,18 @@ impl Networks {
             IpAddr::V6(v6) => within(&self.v6, u128::from(v6)),
         }
     }
+
+    /// Whether any of some addresses is in one of the networks.
+    pub fn contains_any(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
+        addresses.any(|address| self.contains(address))
+    }
 }
 
 impl FromIterator<IpNet> for Networks {
     fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for network in networks {
-            match network {
+            match terms::canonical_network(network) {
                 IpNet::V4(net) => v4.push((u32::from(net.network()), u32::from(net.broadcast()))),
                 IpNet::V6(net) => v6.push((u128::from(net.network()), u128::from(net.broadcast()))),
             }
@@ -61,7 +67,10 @@ mod tests {
     #[test]
     fn networks() {
         let set: Networks =
-            ["10.0.0.0/8", "10.1.0.0/16", "192.168.1.7/32", "2001:db8::/32"].iter().map(|net| net.parse().unwrap()).collect();
+            ["10.0.0.0/8", "10.1.0.0/16", "192.168.1.7/32", "2001:db8::/32", "::ffff:172.16.0.0/108", "::ffff:198.51.100.9/128"]
+                .iter()
+                .map(|net| net.parse().unwrap())
+                .collect();
         for (address, want) in [
             ("10.255.255.255", true),
             ("11.0.0.0", false),
@@ -70,6 +79,10 @@ mod tests {
             ("::ffff:10.0.0.1", true),
             ("2001:db8:ffff::1", true),
             ("2001:db9::", false),
+            ("172.31.1.1", true),
+            ("::ffff:172.16.1.1", true),
+            ("172.32.1.1", false),
+            ("198.51.100.9", true),
             ("0.0.0.0", false),
         ] {
             assert_eq!(set.contains(address.parse().unwrap()), want, "{address}");

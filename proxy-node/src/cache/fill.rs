@@ -227,7 +227,9 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
     facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
     let freshness = Freshness::new(&facts, stale.key.as_bytes(), patterns(order), times(order, asked_at));
     let cookies = cookies(&head, &bytes);
-    let new = Object::new(stale.key.clone(), merged.into(), &facts, stale.selection.clone(), freshness, stale.declared, stale.body.clone());
+    let mut new =
+        Object::new(stale.key.clone(), merged.into(), &facts, stale.selection.clone(), freshness, stale.declared, stale.body.clone());
+    new.from = stale.from;
     let new = Arc::new(new);
     if !ticket.store(&new) {
         ticket.stand_in(&new);
@@ -302,7 +304,9 @@ fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) 
     let stored = stored_head(head, bytes, &order.local.node.pseudonym.load());
     let body = Body::new(store.budget());
     body.note_progress(order.local.node.steady.millis());
-    Ok(Arc::new(Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, body)))
+    let mut object = Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, body);
+    object.from = received.hop.origin();
+    Ok(Arc::new(object))
 }
 
 /// The patterns that say how long the answer to a request lives: none where the request says who asks.

@@ -1,7 +1,5 @@
-//! What makes two requests ask for the same thing: the URL, normalised only where two spellings can never mean two resources.
-//!
-//! Scheme and host are lower case, the default port goes, an empty path is `/` (RFC 9110 §4.2.3). The path and the query stay byte for byte: an
-//! origin is free to treat `%7E` and `~` as two resources, and a key that did not could serve one for the other.
+//! What makes two requests ask for the same thing: the URL in its one normal form ([`relay::normal`]), in which the rules have judged it and the
+//! origin is asked for it. So no spelling of one client becomes what everybody gets for another.
 
 use std::{
     fmt,
@@ -11,17 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use relay::{
-    method::Method,
-    target::{Host, Scheme, Target},
-};
+use relay::normal;
 
 /// A cache key: a normalised absolute URL. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Arc<[u8]>);
 
 impl Key {
-    /// The key of `http://host:port` + `path` (path and query as sent, empty for the root).
+    /// The key of `http://host:port` + `path`: path and query of a request in its normal form, empty for the root.
     #[must_use]
     pub fn new(host: &str, port: u16, path: &[u8]) -> Self {
         let mut url = Vec::with_capacity(16 + host.len() + path.len());
@@ -49,30 +44,28 @@ impl Key {
     #[must_use]
     pub fn sibling(&self, location: &[u8]) -> Option<Self> {
         let without_fragment = location.split(|byte| *byte == b'#').next().unwrap_or_default();
-        let url = if without_fragment.starts_with(b"/") && !without_fragment.starts_with(b"//") {
-            [self.origin(), without_fragment].concat()
-        } else {
-            Self::parse(std::str::from_utf8(without_fragment).ok()?)?.0.to_vec()
-        };
-        let same = url.strip_prefix(self.origin()).is_some_and(|rest| rest.starts_with(b"/"));
-        same.then(|| Self(url.into()))
+        let on_this_origin = without_fragment.starts_with(b"/") && !without_fragment.starts_with(b"//");
+        let url = if on_this_origin { [self.origin(), without_fragment].concat() } else { without_fragment.to_vec() };
+        let other = Self::parse(std::str::from_utf8(&url).ok()?)?;
+        let same = other.0.strip_prefix(self.origin()).is_some_and(|rest| rest.starts_with(b"/"));
+        same.then_some(other)
     }
 
     /// The key of an absolute http URL, as an operator writes it.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
-        // No request could ask for anything else, so nothing could be stored under it.
-        if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return None;
+        let url = normal::url(url.split('#').next().unwrap_or_default())?;
+        url.starts_with("http://").then(|| Self(url.into_bytes().into()))
+    }
+
+    /// The beginning of keys that an operator means by the beginning of a URL: as [`Self::parse`] has it, where it names an origin and a path.
+    #[must_use]
+    pub fn prefix(url: &str) -> Vec<u8> {
+        let names_a_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+        match Self::parse(url).filter(|_| names_a_path) {
+            Some(key) => key.as_bytes().to_vec(),
+            None => url.as_bytes().to_vec(),
         }
-        let target = Target::parse(url, Method::Get).ok()?;
-        let Target::Absolute { authority, path, scheme: Scheme::Http } = target else { return None };
-        let host = match authority.host {
-            Host::Name(name) => name.to_owned(),
-            Host::V4(address) => address.to_string(),
-            Host::V6(address) => address.to_string(),
-        };
-        Some(Self::new(&host, authority.port.unwrap_or(80), path.as_bytes()))
     }
 
     /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share it.
@@ -141,6 +134,8 @@ mod tests {
         let key = Key::new("h.example", 8080, b"/a");
         for (location, want) in [
             ("/b?c#d", Some("http://h.example:8080/b?c")),
+            ("/x/../%62", Some("http://h.example:8080/b")),
+            ("http://h.example.:8080/./b", Some("http://h.example:8080/b")),
             ("http://H.example:8080/b", Some("http://h.example:8080/b")),
             ("http://h.example:8080", Some("http://h.example:8080/")),
             ("http://h.example/b", None),

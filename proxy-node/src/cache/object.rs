@@ -1,8 +1,11 @@
 //! One stored response.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -27,6 +30,8 @@ pub struct Object {
     pub media_type: Box<str>,
     /// The request fields that select it.
     pub selection: Selection,
+    /// Where it came from; `None`: a parent proxy.
+    pub from: Option<SocketAddr>,
     /// How long it lives.
     pub freshness: Freshness,
     /// ETag.
@@ -72,6 +77,7 @@ impl Object {
             media_type,
             head,
             selection,
+            from: None,
             freshness,
             etag: facts.etag.clone(),
             last_modified: facts.last_modified,

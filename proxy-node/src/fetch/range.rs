@@ -10,7 +10,7 @@ use relay::{
     stream::Stream,
 };
 
-use super::{Looked, Source, Way, awaited, deliver, filled, fits, order, outcome, past, why};
+use super::{Looked, Source, Way, awaited, deliver, filled, fits, may_have, order, outcome, past, why};
 use crate::{
     cache::{
         body::Reader,
@@ -58,6 +58,7 @@ pub(super) async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, fo
         Join::Lead(ticket) => lead(turn, stream, way, ticket, stale, reason).await,
         Join::Follow(mut outcome) => {
             if let ticket::Outcome::Stored(object) = awaited(turn, &mut outcome).await
+                && may_have(turn, way, &object)
                 && fits(way, &object, turn.seconds(), false)
                 && is_near(turn, way, &object)
                 && let Some(reader) = Reader::new(&object.body)

@@ -14,7 +14,7 @@ use tonic::{Code, Request};
 
 use crate::support::{Origin, Proxy, Then, connect, listen_at, proved, read_reply, response, until};
 
-fn api(proxy: &Proxy) -> Api {
+pub fn api(proxy: &Proxy) -> Api {
     let (_, status) = tokio::sync::watch::channel(chassis::Status::default());
     Api { node: proxy.node.clone(), clock: chassis::Clock::system(), closing: chassis::StopSignal::default(), status }
 }

@@ -22,7 +22,7 @@ use dataplane::trace::span::Tracer;
 use proxy_node::{
     cache::store::Store,
     config::Generation,
-    dns::{self, DnsProblem, Resolver},
+    dns::{self, DnsProblem, Resolved, Resolver},
     egress::{self, ClusterPorts},
     listen::Doors,
     metrics::Metrics,
@@ -109,6 +109,19 @@ impl Proxy {
 
     /// One that exports spans.
     pub fn traced(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>, tracer: Option<Tracer>) -> Self {
+        Self::looking_up(change, move |host| names.get(host).cloned().map(Into::into).ok_or(DnsProblem::NotFound), tracer)
+    }
+
+    /// `lookup`: what the resolver answers.
+    pub fn with_lookup(change: impl FnOnce(&mut ProxyDocument), lookup: impl Fn(&str) -> Resolved + Send + 'static) -> Self {
+        Self::looking_up(change, lookup, None)
+    }
+
+    fn looking_up(
+        change: impl FnOnce(&mut ProxyDocument),
+        lookup: impl Fn(&str) -> Resolved + Send + 'static,
+        tracer: Option<Tracer>,
+    ) -> Self {
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -126,8 +139,8 @@ impl Proxy {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(dns::serve(answering, &mut questions, |host| {
-                let found = names.get(&*host).cloned();
-                async move { (found.map(Into::into).ok_or(DnsProblem::NotFound), Duration::from_secs(60)) }
+                let found = lookup(&host);
+                async move { (found, Duration::from_secs(60)) }
             }));
         });
         let generation = Generation::from_document("r1".into(), document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();

@@ -26,11 +26,12 @@ pub enum Acl {
     Src(Vec<IpNet>),
     /// The same from a list file; read it with [`crate::lists::networks`].
     SrcList(FileReference),
-    /// Address of the destination: every address that its name resolves to is looked at, any of them matches.
+    /// Address of the destination. Of several that its name resolves to any makes a rule match that denies; one that allows lets the request go
+    /// to those that match, and to no other.
     Dst(Vec<IpNet>),
     /// The same from a list file.
     DstList(FileReference),
-    /// Host of the request's target.
+    /// Host of the request's target, whatever its spelling.
     Dstdomain(Vec<DomainPattern>),
     /// The same from a list file; read it with [`crate::lists::domains`].
     DstdomainList(FileReference),
@@ -40,7 +41,7 @@ pub enum Acl {
     Method(Vec<String>),
     /// Time of day in the node's time zone.
     Time(Vec<TimeWindow>),
-    /// The request's target: the absolute URL, or `host:port` of a CONNECT.
+    /// The request's target in its normal form: the absolute URL, or `host:port` of a CONNECT.
     UrlRegex(Vec<UrlPattern>),
 }
 

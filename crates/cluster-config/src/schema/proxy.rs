@@ -179,7 +179,8 @@ pub struct Acl {
     pub src: Option<OneOrMany<Network>>,
     /// The client's address, from a file in lists/.
     pub src_list: Option<Name>,
-    /// An address of the destination.
+    /// An address of the destination. Of several, any makes a rule match that denies; one that allows lets the request go to those alone that
+    /// match. Where they cannot be found out, the request fails.
     pub dst: Option<OneOrMany<Network>>,
     /// An address of the destination, from a file in lists/.
     pub dst_list: Option<Name>,
@@ -193,7 +194,7 @@ pub struct Acl {
     pub method: Option<OneOrMany<Method>>,
     /// Time of day in the node's time zone.
     pub time: Option<OneOrMany<Time>>,
-    /// The request's URL.
+    /// The request's URL in its normal form: scheme and host in lower case, no default port, no dot segments, no needless escapes.
     pub url_regex: Option<OneOrMany<Regex>>,
 }
 

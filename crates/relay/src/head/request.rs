@@ -324,6 +324,14 @@ impl<'a> Request<'a> {
         self.head.line.target(self.bytes)
     }
 
+    /// The bytes of the head with another target in the place of the received one.
+    pub fn with_target(self, target: &str) -> Vec<u8> {
+        let at = usize::from(self.head.line.target_at);
+        let (before, rest) = self.bytes.split_at(at.min(self.bytes.len()));
+        let after = rest.get(usize::from(self.head.line.target_len)..).unwrap_or_default();
+        [before, target.as_bytes(), after].concat()
+    }
+
     /// The authority that the target itself names, as received.
     pub fn target_authority(self) -> Option<&'a str> {
         let line = &self.head.line;
