@@ -17,6 +17,7 @@ async fn a_get_reaches_a_node_and_comes_back() {
         ("X-Mine", "1"),
         ("Upgrade", "websocket"),
         ("X-Forwarded-For", "203.0.113.9"),
+        ("Forwarded", "for=203.0.113.9"),
         ("Shoal-Request-Id", "forged"),
         ("Shoal-Origin-Time", "1"),
         ("X-Other", "kept"),
@@ -31,7 +32,7 @@ async fn a_get_reaches_a_node_and_comes_back() {
     assert_eq!(field("proxy-authorization"), Some("Basic eDp5"));
     assert_eq!(field("x-other"), Some("kept"));
     assert_eq!(field("via"), Some("1.1 balancer-1.cluster-1"));
-    for gone in ["proxy-connection", "connection", "x-mine", "upgrade", "shoal-origin-time"] {
+    for gone in ["proxy-connection", "connection", "x-mine", "upgrade", "shoal-origin-time", "forwarded"] {
         assert_eq!(field(gone), None, "{gone}");
     }
     let id = field("shoal-request-id").expect("an id").to_owned();
@@ -58,9 +59,12 @@ async fn a_backend_may_want_to_hear_what_the_client_said_of_itself() {
         cluster.until_applied().await;
         // What is said to be in force is what every worker does: connections are spread over them.
         for _ in 0..8 {
-            let answer = cluster.open().await.request("GET", "http://origin.example/x", fields, b"").await.expect("an answer");
+            let fields = [&fields[..], &[("Forwarded", "for=203.0.113.9")]].concat();
+            let answer = cluster.open().await.request("GET", "http://origin.example/x", &fields, b"").await.expect("an answer");
             assert_eq!(answer.status(), 200);
             let arrived = cluster.arrivals().pop().expect("a request");
+            let forwarded = (settings == "append").then_some("for=203.0.113.9, for=127.0.0.1");
+            assert_eq!(arrived.head.field("forwarded"), forwarded, "{settings}: {fields:?}");
             assert_eq!(arrived.head.field("x-forwarded-for"), Some(told), "{settings}: {fields:?}");
         }
     }

@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     target::request_head::TARGET,
     target::response_head::TARGET,
     target::chunked::TARGET,
@@ -35,6 +35,7 @@ pub const TARGETS: [Target; 11] = [
     target::forwarded::TARGET,
     target::cache::TARGET,
     target::url::TARGET,
+    target::dns::TARGET,
     target::bundle::TARGET,
     target::list::TARGET,
     target::wire::TARGET,

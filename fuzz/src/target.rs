@@ -7,6 +7,7 @@ pub mod request_head;
 pub mod response_head;
 
 pub mod cache;
+pub mod dns;
 pub mod url;
 
 pub mod bundle;

@@ -16,7 +16,7 @@ use crate::{
     admit::{Answer, Question},
     cache::{facts::RequestFacts, key::Key, policy},
     config::Generation,
-    dns::{DnsProblem, Resolved},
+    dns::{self, DnsProblem, Resolved},
     egress,
     node::Node,
     request::{self, Ask, Destination, Door},
@@ -231,7 +231,10 @@ async fn resolve(node: &Node, generation: &Generation, destination: &Destination
     }
     // On the control runtime; a second more than the deadline never happens.
     let deadline = generation.document.timeouts.dns.min(Duration::from_secs(30));
-    tokio::time::timeout(deadline, node.resolver.resolve(&destination.host)).await.unwrap_or(Err(DnsProblem::Timeout))
+    let expired = node.resolver.expired(&destination.host);
+    let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
+    let answer = tokio::time::timeout(patience, node.resolver.resolve(&destination.host)).await;
+    node.resolver.or_expired(&destination.host, answer.unwrap_or(Err(DnsProblem::Timeout)), expired)
 }
 
 async fn route(

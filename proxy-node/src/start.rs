@@ -58,7 +58,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let doors = Arc::new(doors.fail("open the doors", "choose other addresses")?);
     let log = process.data_dir().path("access.log");
     let (recorder, log_thread) = record::start(log).fail("open access.log in the data dir", "check its permissions and the disk")?;
-    let resolver = resolver(&process)?;
+    let resolver = resolver(&process);
     process.serve_admin(axum::Router::new())?;
 
     let published = Arc::new(Mutex::new(Published::Nothing));
@@ -114,9 +114,12 @@ fn variables(proxy: &std::io::Result<SocketAddr>, relay: &std::io::Result<Socket
     [("listen.proxy".to_owned(), text(proxy)), ("listen.relay".to_owned(), text(relay))].into()
 }
 
-fn resolver(process: &Process) -> Result<Resolver, Failure> {
-    let system = Arc::new(dns::system().fail("set up name resolution", "check /etc/resolv.conf and /etc/hosts")?);
+fn resolver(process: &Process) -> Resolver {
+    let system = Arc::new(dns::files::System::new(dns::files::Files::default()));
     let (resolver, questions) = Resolver::new();
+    resolver.renew(system.refresh().unwrap_or_default());
+    let (looking, told) = (system.clone(), resolver.clone());
+    process.spawn("dns-files", move || dns::follow(looking.clone(), told.clone()));
     // A run after a panic goes on with the same questions.
     let questions = Arc::new(tokio::sync::Mutex::new(questions));
     let answering = resolver.clone();
@@ -124,10 +127,10 @@ fn resolver(process: &Process) -> Result<Resolver, Failure> {
         let (resolver, questions, system) = (answering.clone(), questions.clone(), system.clone());
         async move {
             let mut questions = questions.lock().await;
-            dns::serve(resolver, &mut questions, |host| dns::look_up(system.clone(), host)).await;
+            dns::serve(resolver, &mut questions, |host, early| dns::look_up(system.clone(), host, early)).await;
         }
     });
-    Ok(resolver)
+    resolver
 }
 
 /// The configuration in force, before and after there is a node to have it.

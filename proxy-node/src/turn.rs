@@ -28,6 +28,7 @@ use crate::{
     cache::key::Key,
     config::Generation,
     connection::Entrance,
+    dns::share,
     fetch,
     metrics::{Metrics, Tally},
     node::{Asker, Local, unix_millis},
@@ -324,9 +325,14 @@ impl Turn {
                 Answer::Decided(decision) if decision.allowed => return Ok(addresses.map(|all| decision.narrow(all))),
                 Answer::Decided(decision) => return Err((Failure::Denied, Some(decision))),
                 Answer::NeedsAddresses => {
-                    let found = upstream::resolve(&self.local, &destination.host, self.generation.document.timeouts.dns).await;
+                    let found = upstream::resolve(
+                        &self.local,
+                        &destination.host,
+                        share::Asker::client(self.client.address),
+                        self.generation.document.timeouts.dns,
+                    );
                     // What is not known is neither allowed nor denied, and never asked for again behind the rules' back.
-                    addresses = Some(found.map_err(|problem| (Failure::Undecided(problem), None))?);
+                    addresses = Some(found.await.map_err(|problem| (Failure::Undecided(problem), None))?);
                 }
             }
         }

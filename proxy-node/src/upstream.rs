@@ -20,7 +20,7 @@ use relay::{
 
 use crate::{
     config::Generation,
-    dns::{DnsProblem, Resolved},
+    dns::{self, DnsProblem, Resolved, share::Asker},
     egress,
     node::Local,
     record::Hierarchy,
@@ -67,13 +67,17 @@ impl Hop {
     }
 }
 
-/// Resolves a destination, within the deadline for it.
-pub async fn resolve(local: &Local, host: &str, deadline: Duration) -> Resolved {
-    if let Some(known) = local.node.resolver.cached(host) {
+/// Resolves a name for somebody, within the deadline for it. What has expired serves where there is no new answer.
+pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration) -> Resolved {
+    let resolver = &local.node.resolver;
+    if let Some(known) = resolver.cached(host) {
         return known;
     }
+    let expired = resolver.expired(host);
+    let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
     let timer = Timer::new(local.worker.wheel());
-    timer.within(Kind::Other, deadline, local.node.resolver.resolve(host)).await.unwrap_or(Err(DnsProblem::Timeout))
+    let answer = timer.within(Kind::Other, patience, resolver.resolve_for(host, asker)).await.unwrap_or(Err(DnsProblem::Timeout));
+    resolver.or_expired(host, answer, expired)
 }
 
 /// Connects to the next hop of a route, for a client. `addresses` are the destination's where somebody has resolved it already.
@@ -94,7 +98,7 @@ pub async fn connect(
             for parent in parents {
                 let destination = Destination { host: parent.host.as_str().into(), address: parent.host.parse().ok(), port: parent.port };
                 // The parents themselves are the operator's word: the egress policy is for what clients name.
-                let found = match candidates(local, generation, &destination, None).await {
+                let found = match candidates(local, generation, &destination, Asker::Node, None).await {
                     Ok(candidates) => open(local, generation, &candidates, from).await,
                     Err(failure) => Err(failure),
                 };
@@ -119,7 +123,30 @@ async fn direct(
     from: From,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> Result<Hop, Failure> {
-    let mut candidates = candidates(local, generation, destination, addresses).await?;
+    let asker = Asker::client(client);
+    let may_ask_more = destination.address.is_none() && addresses.is_none();
+    let found = candidates(local, generation, destination, asker, addresses).await?;
+    let failure = match open_permitted(local, generation, client, destination, from, found.clone()).await {
+        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit) => failure,
+        done => return done,
+    };
+    // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is answered at once.
+    let timer = Timer::new(local.worker.wheel());
+    let whole = timer.within(Kind::Other, generation.document.timeouts.dns, local.node.resolver.whole(&destination.host, asker)).await;
+    let mut late = whole.map_or_else(|_| Vec::new(), |whole| whole.map_or_else(|_| Vec::new(), |all| at(&all, destination.port)));
+    late.retain(|address| !found.contains(address));
+    if late.is_empty() { Err(failure) } else { open_permitted(local, generation, client, destination, from, late).await }
+}
+
+/// Opens a connection to one of the addresses that the client may reach.
+async fn open_permitted(
+    local: &Rc<Local>,
+    generation: &Generation,
+    client: IpAddr,
+    destination: &Destination,
+    from: From,
+    mut candidates: Vec<SocketAddr>,
+) -> Result<Hop, Failure> {
     let (ports, targets) = (local.node.ports.load(), local.node.probe_targets.load());
     // Whoever comes here with a checker's target by its address is that checker, and its target is where it is: at a loopback address on a host
     // that has everything.
@@ -149,6 +176,7 @@ async fn candidates(
     local: &Local,
     generation: &Generation,
     destination: &Destination,
+    asker: Asker,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> Result<Vec<SocketAddr>, Failure> {
     if let Some(address) = destination.address {
@@ -156,9 +184,13 @@ async fn candidates(
     }
     let addresses = match addresses {
         Some(known) => known,
-        None => resolve(local, &destination.host, generation.document.timeouts.dns).await.map_err(Failure::Dns)?,
+        None => resolve(local, &destination.host, asker, generation.document.timeouts.dns).await.map_err(Failure::Dns)?,
     };
-    Ok(interleave(&addresses).into_iter().map(|address| SocketAddr::new(address, destination.port)).collect())
+    Ok(at(&addresses, destination.port))
+}
+
+fn at(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    interleave(addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect()
 }
 
 /// RFC 8305 §4: the families take turns, beginning with that of the first address.

@@ -2,7 +2,7 @@
 //!
 //! A dev-dependency only: nothing here is part of the product. Everything binds port 0 on loopback and ends with its value.
 //!
-//! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write), [`blackhole`] (peers that never answer), [`client`] (one exchange through a
+//! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write), [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`] (one exchange through a
 //! proxy, step by step), [`load`] (many of them, counted), [`lab`] (a cluster of real processes), [`machine`] (what it
 //! runs out of), [`wait`] (for a state, never for a time).
 
@@ -12,6 +12,7 @@ pub mod lab;
 pub mod load;
 pub mod machine;
 pub mod message;
+pub mod nameserver;
 pub mod odd;
 pub mod origin;
 pub mod wait;

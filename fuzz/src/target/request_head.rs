@@ -3,7 +3,7 @@
 use relay::{
     field::Field,
     head::{Limits, Progress, Request, RequestHead},
-    hygiene,
+    hygiene, normal,
     rewrite::{BodyFields, HeadWriter, LineForm},
 };
 
@@ -28,7 +28,20 @@ fn check(bytes: &[u8]) {
     let view = head.view(bytes);
     assert!(bytes[..len].ends_with(b"\r\n\r\n"));
     assert!(view.fields().eq(dripped.view(bytes).fields()));
+    in_normal_form(view);
     through_both_hops(view);
+}
+
+/// The normal form is a request too, the same one, and its own normal form.
+fn in_normal_form(received: Request<'_>) {
+    let Some(target) = normal::of_request(received) else { return };
+    let bytes = received.with_target(&target);
+    let again = request(&bytes).expect("what was accepted is accepted in its normal form");
+    assert_eq!(normal::of_request(again.view(&bytes)), None, "{target:?}");
+    assert_eq!(
+        (again.method(), again.framing(), again.view(&bytes).lines().count()),
+        (received.method(), received.framing(), received.lines().count())
+    );
 }
 
 fn through_both_hops(received: Request<'_>) {

@@ -6,6 +6,7 @@ mod connect;
 mod doors;
 mod filling;
 mod misbehaviour;
+mod names;
 mod reach;
 mod relaying;
 mod spelling;

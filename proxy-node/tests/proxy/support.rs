@@ -22,7 +22,11 @@ use dataplane::trace::span::Tracer;
 use proxy_node::{
     cache::store::Store,
     config::Generation,
-    dns::{self, DnsProblem, Resolved, Resolver},
+    dns::{
+        self, DnsProblem, Resolved, Resolver,
+        files::{Files, System},
+        share::Question,
+    },
     egress::{self, ClusterPorts},
     listen::Doors,
     metrics::Metrics,
@@ -33,6 +37,7 @@ use relay::{
     proof::{Challenge, Key},
     worker::Workers,
 };
+use tokio::sync::mpsc;
 
 pub const KEY: [u8; 32] = [7; 32];
 pub const NAME: &str = "proxy-node-1";
@@ -122,6 +127,37 @@ impl Proxy {
         lookup: impl Fn(&str) -> Resolved + Send + 'static,
         tracer: Option<Tracer>,
     ) -> Self {
+        let dns = |resolver: Resolver, mut questions: mpsc::Receiver<Question>| async move {
+            dns::serve(resolver, &mut questions, |host, _| {
+                let found = lookup(&host);
+                async move { (found, Duration::from_secs(60)) }
+            })
+            .await;
+        };
+        Self::with_dns(change, dns, tracer)
+    }
+
+    /// A node on a host with these files.
+    pub fn on_host(resolv_conf: &str, hosts: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts") };
+        std::fs::write(&files.resolv_conf, resolv_conf).unwrap();
+        std::fs::write(&files.hosts, hosts).unwrap();
+        let system = Arc::new(System::new(files));
+        let dns = |resolver: Resolver, mut questions: mpsc::Receiver<Question>| async move {
+            resolver.renew(system.refresh().unwrap());
+            drop(dir);
+            dns::serve(resolver, &mut questions, |host, early| dns::look_up(system.clone(), host, early)).await;
+        };
+        Self::with_dns(|_| {}, dns, None)
+    }
+
+    /// `dns`: who answers the resolver's questions.
+    fn with_dns<F: Future<Output = ()>>(
+        change: impl FnOnce(&mut ProxyDocument),
+        dns: impl FnOnce(Resolver, mpsc::Receiver<Question>) -> F + Send + 'static,
+        tracer: Option<Tracer>,
+    ) -> Self {
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -134,14 +170,11 @@ impl Proxy {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
         let (recorder, _thread) = record::start(log.clone()).unwrap();
-        let (resolver, mut questions) = Resolver::new();
+        let (resolver, questions) = Resolver::new();
         let answering = resolver.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(dns::serve(answering, &mut questions, |host| {
-                let found = lookup(&host);
-                async move { (found, Duration::from_secs(60)) }
-            }));
+            runtime.block_on(dns(answering, questions));
         });
         let generation = Generation::from_document("r1".into(), document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         let node = Arc::new(Node {
