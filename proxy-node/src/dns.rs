@@ -279,7 +279,7 @@ impl Owner {
         if let Some(share) = share {
             self.shares.give_back(share);
         }
-        while let Some((question, share)) = self.shares.next() {
+        while let Some((question, share)) = self.shares.turn() {
             self.start(question, share);
         }
     }

@@ -66,14 +66,14 @@ pub async fn explain(
     now_millis: u64,
 ) -> Result<Explanation, Meaningless> {
     let asked = spell(url, method, headers)?;
-    let normal = asked.normal().map_err(|malformed| Meaningless(malformed.to_string()))?;
+    let normal = asked.normal(&asked.view().target()).map_err(|malformed| Meaningless(malformed.to_string()))?;
     let request = normal.as_ref().unwrap_or(&asked).view();
     let generation = node.current.load_full();
     let mut told = Explanation { revision: generation.revision.clone(), ..Explanation::default() };
     if normal.is_some() {
         told.steps.push(format!("taken as {}", request.target_text()));
     }
-    let ask = match request::ask(request, Door::Proxy, None) {
+    let ask = match request::ask(request, request.target(), Door::Proxy, None) {
         Ok(ask) => ask,
         Err(failure) => {
             told.steps.push(format!("answered with {} by the proxy itself: {failure}", failure.status()));

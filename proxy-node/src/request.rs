@@ -75,12 +75,12 @@ pub enum Ask<'a> {
     Tunnel(Destination),
 }
 
-/// Reads what a request asks for.
-pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+/// Reads what a request asks for, whose target is `target`.
+pub fn ask<'a>(request: Request<'a>, target: Target<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
     if request.method() == Method::Trace {
         return Err(Failure::Trace);
     }
-    match request.target() {
+    match target {
         Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443))),
         // What balancers ask has to be a sign of life, not of readiness: a node that drains is alive.
         Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => Ok(Ask::Probe),

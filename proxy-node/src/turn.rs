@@ -19,6 +19,7 @@ use relay::{
     respond::Canned,
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
+    target::Target,
     via,
 };
 use uuid::Uuid;
@@ -145,13 +146,14 @@ impl Asked {
         self.head.view(&self.bytes)
     }
 
-    /// The same request with its target in the normal form; `None`: it is normal as it came.
+    /// The same request with its target, which was taken apart, in the normal form; `None`: it is normal as it came.
     ///
     /// # Errors
     /// It does not fit into a head any more.
-    pub fn normal(&self) -> Result<Option<Self>, Malformed> {
-        let Some(target) = normal::of_request(self.view()) else { return Ok(None) };
-        let bytes = Bytes::from(self.view().with_target(&target));
+    pub fn normal(&self, target: &Target<'_>) -> Result<Option<Self>, Malformed> {
+        let view = self.view();
+        let Some(target) = normal::of_target(view.target_text(), target, view.method()) else { return Ok(None) };
+        let bytes = Bytes::from(view.with_target(&target));
         let mut head = Box::new(RequestHead::new());
         // What was accepted is accepted again, though it may have grown by a few bytes.
         let limits = Limits { head: bytes.len(), target: target.len(), ..Limits::default() };
@@ -218,7 +220,8 @@ impl Turn {
     pub async fn run(mut self, stream: &mut Stream, asked: &Asked, entrance: Entrance) -> After {
         let sent_before = stream.sent();
         // One spelling from here on: what is judged is what is fetched and kept. The record has what was sent.
-        let normal = match asked.normal() {
+        let target = asked.view().target();
+        let normal = match asked.normal(&target) {
             Ok(normal) => normal,
             Err(malformed) => {
                 self.count(|metrics| &metrics.requests);
@@ -227,8 +230,8 @@ impl Turn {
                 return after;
             }
         };
-        let asked = normal.as_ref().unwrap_or(asked);
-        let after = match request::ask(asked.view(), self.door, self.health_path(entrance)) {
+        let (asked, target) = normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
+        let after = match request::ask(asked.view(), target, self.door, self.health_path(entrance)) {
             Ok(ask @ (Ask::Health | Ask::Probe)) => {
                 // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
                 self.persistent &= asked.head.framing().is_empty();

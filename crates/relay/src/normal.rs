@@ -80,7 +80,10 @@ fn is_normal_path(path: &str) -> bool {
         escapes |= *byte == b'%';
         dots |= *byte == b'.';
     }
-    !escapes && !(dots && bytes.windows(2).any(|pair| pair == b"/."))
+    if escapes {
+        return false;
+    }
+    !dots || !bytes.windows(2).any(|pair| pair == b"/.")
 }
 
 /// False may still be normal; true is. `scheme`: `None` where the port always stays (CONNECT).

@@ -137,7 +137,7 @@ impl Shares {
     }
 
     /// A question that has waited and may be looked up now. Those whose asker has gone are forgotten on the way.
-    pub fn next(&mut self) -> Option<(Question, Share)> {
+    pub fn turn(&mut self) -> Option<(Question, Share)> {
         for _ in 0..self.turns.len() {
             let client = self.turns.pop_front()?;
             self.forget_who_has_gone(client);
@@ -303,12 +303,12 @@ mod tests {
         assert_eq!(running.len(), 32);
         let (_none, mut first) = flood(&mut shares, CLIENT, ["b1.silent.test", "b2.silent.test"].map(String::from).into_iter());
         let (_none, second) = flood(&mut shares, [192, 0, 2, 2], ["c1.silent.test"].map(String::from).into_iter());
-        assert!(shares.next().is_none(), "nothing is free");
+        assert!(shares.turn().is_none(), "nothing is free");
         first.remove(0);
         let mut order = Vec::new();
         for _ in 0..5 {
             shares.give_back(running.pop().unwrap());
-            order.extend(shares.next().map(|(question, share)| {
+            order.extend(shares.turn().map(|(question, share)| {
                 drop(share);
                 question.host.to_string()
             }));
@@ -325,7 +325,7 @@ mod tests {
         drop(asking);
         for share in running {
             shares.give_back(share);
-            assert!(shares.next().is_none(), "all have gone");
+            assert!(shares.turn().is_none(), "all have gone");
         }
         assert!(shares.loads.is_empty() && shares.queues.is_empty() && shares.turns.is_empty());
         assert_eq!((shares.running, shares.waiting), (0, 0));
