@@ -73,7 +73,7 @@ pub async fn explain(
     if normal.is_some() {
         told.steps.push(format!("taken as {}", request.target_text()));
     }
-    let ask = match request::ask(request, request.target(), Door::Proxy, None) {
+    let ask = match request::ask(request, Door::Proxy, None) {
         Ok(ask) => ask,
         Err(failure) => {
             told.steps.push(format!("answered with {} by the proxy itself: {failure}", failure.status()));

@@ -75,8 +75,13 @@ pub enum Ask<'a> {
     Tunnel(Destination),
 }
 
-/// Reads what a request asks for, whose target is `target`.
-pub fn ask<'a>(request: Request<'a>, target: Target<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+/// Reads what a request asks for.
+pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+    ask_for(request, request.target(), door, health_path)
+}
+
+/// The same for a request whose target has been taken apart.
+pub fn ask_for<'a>(request: Request<'a>, target: Target<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
     if request.method() == Method::Trace {
         return Err(Failure::Trace);
     }

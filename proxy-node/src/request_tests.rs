@@ -33,20 +33,18 @@ fn what_is_asked() {
         ("CONNECT example.com:8443", Door::Proxy, Ok(Ask::Tunnel(Destination { host: "example.com".into(), address: None, port: 8443 }))),
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
-        with(&text, |request| assert_eq!(ask(request, request.target(), door, Some("/")), want, "{line}"));
+        with(&text, |request| assert_eq!(ask(request, door, Some("/")), want, "{line}"));
     }
-    with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
-        assert_eq!(ask(request, request.target(), Door::Proxy, None), Err(Failure::NotForAProxy))
-    });
+    with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Err(Failure::NotForAProxy)));
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
-        assert_eq!(ask(request, request.target(), Door::Proxy, None), Ok(Ask::Probe));
+        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
     });
     with("OPTIONS * HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe)));
     with("OPTIONS * HTTP/1.0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Health)));
     // RFC 9110 §7.6.2: digits, and nothing else.
     for other in ["1", "+0", "-0", "0x0", "0,0", ""] {
         with(&format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"), |request| {
-            assert!(matches!(ask(request, request.target(), Door::Proxy, None), Ok(Ask::Fetch { .. })), "{other}");
+            assert!(matches!(ask(request, Door::Proxy, None), Ok(Ask::Fetch { .. })), "{other}");
         });
     }
 }

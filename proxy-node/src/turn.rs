@@ -231,7 +231,7 @@ impl Turn {
             }
         };
         let (asked, target) = normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
-        let after = match request::ask(asked.view(), target, self.door, self.health_path(entrance)) {
+        let after = match request::ask_for(asked.view(), target, self.door, self.health_path(entrance)) {
             Ok(ask @ (Ask::Health | Ask::Probe)) => {
                 // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
                 self.persistent &= asked.head.framing().is_empty();
