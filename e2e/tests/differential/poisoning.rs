@@ -189,7 +189,7 @@ fn unsafe_ones() -> Vec<Scenario> {
             steps: vec![(with("GET", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"), &[0]), (t(""), &[1])],
         },
         Scenario { name: "no-store asked for", says: FRESH, steps: vec![(t("Cache-Control: no-store\r\n"), &[0]), (t(""), &[1])] },
-        Scenario { name: "a range is not the whole", says: FRESH, steps: vec![(t("Range: bytes=0-1\r\n"), &[0]), (t(""), &[1])] },
+        Scenario { name: "a range is not the whole", says: FRESH, steps: vec![(t("Range: bytes=0-1\r\n"), &[0]), (t(""), &[0, 1])] },
         Scenario {
             name: "an override header changes nothing here",
             says: FRESH,
@@ -237,7 +237,10 @@ async fn one(address: SocketAddr, scenario: &Scenario) -> Result<(), String> {
         client.send(&fill(request.as_bytes(), &authority)).await;
         let got = client.answer("GET").await;
         let Got::Answer(answer, _) = got else { return Err(format!("step {number} ({request:?}): {got:?}")) };
-        if !from.iter().any(|index| answer.text() == format!("answer {index}")) {
+        // A part of the right answer is right where a part was asked for, and nowhere else.
+        let part = request.contains("\r\nRange: ") && answer.status() == 206;
+        let is = |whole: &str| answer.text() == whole || (part && whole.starts_with(&answer.text()));
+        if !from.iter().any(|index| is(&format!("answer {index}"))) {
             return Err(format!("step {number} ({request:?}): {} {:?} instead of {from:?}", answer.line, answer.text()));
         }
     }
