@@ -72,8 +72,9 @@ pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: So
             Next::Stay => {}
             Next::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
             Next::Abort => return client.abort(),
+            Next::Cut(framing) => return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await,
             Next::Over => return,
-            Next::Tunnel(open) => return Box::pin(tunnel::run(&desk, &frontend, &mut client, peer, open)).await,
+            Next::Tunnel(open) => return Box::pin(tunnel::run(&desk, &frontend, client, peer, open)).await,
         }
     }
 }

@@ -12,6 +12,7 @@ use dataplane::trace::Trace;
 use relay::{
     exchange::Upload,
     fault::Fault,
+    framing::BodyFraming,
     head::{Request, RequestHead},
     method::Method,
     respond::Canned,
@@ -100,8 +101,10 @@ pub enum Next {
     Stay,
     /// It is closed in order; the client may still be sending.
     Close,
-    /// It is reset: what the client got is not whole.
+    /// It is reset: nobody is there to read on.
     Abort,
+    /// What the client got, framed like this, is not whole: it gets all that was sent, and can tell.
+    Cut(BodyFraming),
     /// It has ended.
     Over,
     /// It is a tunnel from now on.
@@ -246,7 +249,7 @@ impl Passage<'_> {
                     };
                     return self.end(Next::Tunnel(Box::new(open)), status, slot, "");
                 }
-                Outcome::Cut { status, loss } => return self.cut(status, slot, loss).await,
+                Outcome::Cut { status, loss, framing } => return self.cut(status, slot, loss, framing).await,
                 Outcome::ClientFailed(fault) => return self.client_failed(client, scratch, slot, fault).await,
                 Outcome::OwnFailure => slot.counts().retries_away.up(),
                 Outcome::Failed(failed) => {
@@ -314,17 +317,20 @@ impl Passage<'_> {
                 uncertain: failed.phase == Phase::Written && !self.asked.method().is_idempotent() && self.asked.method() != Method::Connect,
             },
         };
-        self.asked.counts(self.desk).failed.up();
+        // What an origin did is no failure of the backend.
+        if !matches!(refusal, Refusal::Failed { loss: Loss::AnswerCut, .. }) {
+            self.asked.counts(self.desk).failed.up();
+        }
         refuse(self.desk, self.asked, client, scratch, &refusal, self.number).await
     }
 
     /// A response that broke off. Whether the server died or its origin did is worth a look, as they are counted apart.
-    async fn cut(&self, status: u16, slot: &Rc<Slot>, loss: Loss) -> Ending {
+    async fn cut(&self, status: u16, slot: &Rc<Slot>, loss: Loss, framing: BodyFraming) -> Ending {
         let died = loss != Loss::Timeout && look::is_dead(self.desk, slot).await;
         if died {
             self.asked.counts(self.desk).cut_responses.up();
         }
-        self.end(Next::Abort, status, slot, if died { "response_cut" } else { "response_incomplete" })
+        self.end(Next::Cut(framing), status, slot, if died { "response_cut" } else { "response_incomplete" })
     }
 
     async fn client_failed(&self, client: &mut Stream, scratch: &mut Scratch, slot: &Rc<Slot>, fault: Fault) -> Ending {

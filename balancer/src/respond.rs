@@ -99,6 +99,7 @@ fn failed(loss: Loss, server: &str, attempts: u32, uncertain: bool) -> Row {
         Loss::Silent => (504, "connection_timeout", "stopped answering"),
         Loss::Timeout => (504, "http_response_timeout", "did not answer in time"),
         Loss::Malformed => (502, "http_protocol_error", "gave an answer that cannot be understood"),
+        Loss::AnswerCut => (502, "http_response_incomplete", "is well, and the origin's answer that it was passing on broke off"),
         Loss::Broken => (502, "connection_terminated", "broke the connection"),
     };
     let tried = match attempts {
@@ -124,6 +125,7 @@ mod tests {
             (failed(Loss::Silent), 504),
             (failed(Loss::Timeout), 504),
             (failed(Loss::Exhausted), 503),
+            (failed(Loss::AnswerCut), 502),
         ] {
             assert_eq!(refusal.status(), status, "{refusal:?}");
         }

@@ -55,15 +55,18 @@ pub struct Open {
     pub method: Box<str>,
 }
 
+/// For how long a side that takes nothing any more keeps the reset of the other one waiting.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
-pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: SocketAddr, mut open: Box<Open>) {
+pub async fn run(desk: &Desk, frontend: &Frontend, mut client: Stream, peer: SocketAddr, mut open: Box<Open>) {
     frontend.counts.of(desk.worker().index()).tunnels.up();
     frontend.counts.of(desk.worker().index()).answers.note(open.status, None);
     let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
     counts.active_tunnels.up();
     let active = Active(&counts.active_tunnels);
-    let report = relay::tunnel::run(client, &mut open.upstream, &Options { idle: open.idle }).await;
+    let report = relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
     drop(active);
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
@@ -92,4 +95,10 @@ pub async fn run(desk: &Desk, frontend: &Frontend, client: &mut Stream, peer: So
         error,
     };
     desk.record(&record, open.trace.as_ref());
+    // A reset goes on as a reset, behind everything that came before it: neither side may take what it got for everything.
+    match report.end {
+        End::Finished | End::Idle => {}
+        End::A(_) => Box::pin(open.upstream.reset_when_delivered(DELIVERED_WITHIN)).await,
+        End::B(_) => Box::pin(client.reset_when_delivered(DELIVERED_WITHIN)).await,
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proto::balancer::Standing;
 use support::{Cluster, Mode, by};
 use testkit::{client::Connection, wait::until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const URL: &str = "http://origin.example/x";
 
@@ -69,12 +70,48 @@ async fn a_get_that_a_node_dropped_is_asked_elsewhere_and_a_post_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_small_response_that_broke_off_is_asked_elsewhere() {
-    let cluster = Cluster::start(2).await;
-    cluster.nodes[0].set(Mode::CutSmall);
-    assert_eq!(all_succeed(&cluster, "GET", 20).await, [0, 20]);
-    // That a response broke off may be its origin's doing: no evidence against the node.
-    assert_eq!(cluster.server("node-1").map(|it| it.standing), Some(Standing::Usable.into()));
+async fn a_small_response_that_broke_off_with_its_node_is_asked_elsewhere() {
+    for mode in [Mode::ResetSmall, Mode::DieSmall] {
+        let cluster = Cluster::start(2).await;
+        cluster.nodes[0].set(mode);
+        assert_eq!(all_succeed(&cluster, "GET", 10).await, [0, 10], "{mode:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_response_that_its_origin_cut_is_asked_for_once_and_is_no_evidence() {
+    let cluster = Cluster::start(3).await;
+    cluster.nodes.iter().for_each(|node| node.set(Mode::CutSmall));
+    for _ in 0..6 {
+        let answer = cluster.get("GET", b"").await;
+        assert_eq!(answer.status(), 502);
+        assert_eq!(answer.head.field("proxy-status"), Some("balancer-1; error=http_response_incomplete"));
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(text.contains("One server was tried") && text.contains("origin's answer"), "{text}");
+    }
+    assert_eq!(cluster.arrivals().len(), 6, "each was asked for once");
+    for node in &cluster.nodes {
+        assert_eq!(cluster.server(node.name()).map(|it| it.standing), Some(Standing::Usable.into()));
+        let counters = cluster.counters(node.name());
+        assert_eq!((counters.failures, counters.retries_away), (0, 0));
+    }
+    assert_eq!(cluster.frontend_stats().failed, 0, "the backend did what it could");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_came_of_a_cut_response_is_passed_on() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].set(Mode::CutLarge);
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("an option");
+    let mut client = socket.connect(cluster.frontend).await.expect("the frontend");
+    client.write_all(format!("GET {URL} HTTP/1.1\r\nHost: origin.example\r\n\r\n").as_bytes()).await.expect("sent");
+    // Nothing is read before the balancer is through with it.
+    let log = || std::fs::read_to_string(cluster.directory.path().join("access.log")).unwrap_or_default();
+    until("the record", || async { log().contains("origin.example").then_some(()) }).await;
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.expect("an end in order: that something is missing shows");
+    assert_eq!(received.iter().filter(|byte| **byte == b'x').count(), 20_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,4 +236,21 @@ async fn tunnels_that_a_death_cut_are_counted_and_others_are_not() {
     assert!(client.head().await.is_err(), "cut");
     drop(client);
     until("it is counted", || async { (cluster.frontend_stats().cut_tunnels == 1).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_while_it_waits_takes_its_request_with_it() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].set(Mode::Deserted);
+    for (number, reset) in [(1, true), (2, false)] {
+        let mut client = tokio::net::TcpStream::connect(cluster.frontend).await.expect("the frontend");
+        client.write_all(format!("GET {URL} HTTP/1.1\r\nHost: origin.example\r\n\r\n").as_bytes()).await.expect("sent");
+        until("it is asked", || async { (cluster.arrivals().len() == number).then_some(()) }).await;
+        if reset {
+            client.set_zero_linger().expect("an option");
+        }
+        drop(client);
+        until("the node is left", || async { (cluster.nodes[0].left() == number).then_some(()) }).await;
+    }
+    assert_eq!(cluster.counters("node-1").failures, 0);
 }

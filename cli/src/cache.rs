@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service};
-use proto::proxy::{CachedVariant, GetStatsRequest, GetStatsResponse, LookupCacheRequest, LookupCacheResponse, PurgeRequest};
+use proto::proxy::{CachedVariant, GetStatsRequest, GetStatsResponse, LookupCacheRequest, LookupCacheResponse, ParentStats, PurgeRequest};
 use serde::Serialize;
 
 use crate::{
@@ -100,6 +100,42 @@ struct NodeStats {
     cache_objects: u64,
     cache_bytes: u64,
     cache_capacity_bytes: u64,
+    parents: Vec<Parent>,
+}
+
+/// A parent proxy of a node.
+#[derive(Serialize)]
+struct Parent {
+    address: String,
+    alive: bool,
+    requests: u64,
+    failures: u64,
+    last_failure: String,
+    credentials_problem: String,
+}
+
+impl Parent {
+    /// What is wrong with it, in one line.
+    fn trouble(&self) -> Option<String> {
+        if !self.alive {
+            return Some(format!("parent {} is dead: {}", self.address, self.last_failure));
+        }
+        (!self.credentials_problem.is_empty())
+            .then(|| format!("parent {} is asked without credentials: {}", self.address, self.credentials_problem))
+    }
+}
+
+impl From<&ParentStats> for Parent {
+    fn from(told: &ParentStats) -> Self {
+        Self {
+            address: told.address.clone(),
+            alive: told.alive,
+            requests: told.requests,
+            failures: told.failures,
+            last_failure: told.last_failure.clone(),
+            credentials_problem: told.credentials_problem.clone(),
+        }
+    }
 }
 
 async fn stats(cluster: &Cluster, nodes: &[InstanceStatus], format: Format) -> Result<()> {
@@ -129,6 +165,7 @@ impl NodeStats {
             cache_objects: stats.cache_objects,
             cache_bytes: stats.cache_bytes,
             cache_capacity_bytes: stats.cache_capacity_bytes,
+            parents: stats.parents.iter().map(Parent::from).collect(),
         }
     }
 }
@@ -157,7 +194,13 @@ impl View for Stats {
             row.extend([node.cache_bytes, node.cache_capacity_bytes].map(|bytes| Cell::new(size(bytes))));
             row
         });
-        output::table(STATS, rows)
+        let mut text = output::table(STATS, rows);
+        for node in &self.nodes {
+            for trouble in node.parents.iter().filter_map(Parent::trouble) {
+                text.push_str(&format!("\n{}: {trouble}", node.name));
+            }
+        }
+        text
     }
 }
 

@@ -11,8 +11,8 @@ use chassis::{
 use futures::stream::BoxStream;
 use proto::proxy::{
     CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LastMinute, LookupCacheRequest,
-    LookupCacheResponse, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse,
-    proxy_node_server::ProxyNode,
+    LookupCacheResponse, ParentStats, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest,
+    TopAccessResponse, proxy_node_server::ProxyNode,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -21,6 +21,7 @@ use crate::{
     cache::{key::Key, object::Object},
     explain,
     node::Node,
+    parent::Parent,
 };
 
 /// Who may call what.
@@ -83,6 +84,19 @@ fn variant(object: &Object, now: u64) -> CachedVariant {
     }
 }
 
+fn parent(known: &Parent) -> ParentStats {
+    let (requests, failures) = known.counts();
+    ParentStats {
+        address: known.to_string(),
+        alive: known.is_alive(),
+        dead_since: known.dead_since().map(|since| timestamp(since / 1000)),
+        requests,
+        failures,
+        last_failure: known.last_failure().map(|how| format!("it {how}")).unwrap_or_default(),
+        credentials_problem: known.credentials().problem().unwrap_or_default().to_owned(),
+    }
+}
+
 #[tonic::async_trait]
 impl ProxyNode for Api {
     async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
@@ -108,6 +122,7 @@ impl ProxyNode for Api {
             revision: self.status.borrow().called_now(&self.node.current.load().revision),
             probes: metrics.probes.get(),
             last_minute: Some(last_minute(metrics.last_minute())),
+            parents: self.node.current.load().parents.iter().map(|known| parent(known)).collect(),
         }))
     }
 

@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use crate::{
     admit::{Rules, Unusable, networks::Networks},
     cache::policy::{RefreshPattern, names_query},
+    parent::Parent,
 };
 
 /// Everything that a worker needs to know to serve a request.
@@ -28,6 +29,8 @@ pub struct Generation {
     pub logged: bool,
     /// Whether some clients may reach what others may not.
     pub egress_by_client: bool,
+    /// The parent proxies, and what is known of them.
+    pub parents: Vec<Arc<Parent>>,
 }
 
 impl Generation {
@@ -74,8 +77,20 @@ impl Generation {
             refresh_patterns,
             logged: document.access_log.format == AccessLogFormat::Squid,
             egress_by_client: document.access.egress.is_by_client(),
+            parents: document.parents.iter().cloned().map(|parent| Arc::new(Parent::new(parent))).collect(),
             document,
         })
+    }
+
+    /// Keeps what is known of the parents that were there before.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        for parent in &mut self.parents {
+            if let Some(known) = before.parents.iter().find(|known| **known == *parent) {
+                *parent = Arc::clone(known);
+            }
+        }
+        self
     }
 
     /// Addresses of the doors for clients.

@@ -47,6 +47,10 @@ pub enum Entrance {
 pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entrance: Entrance) {
     local.node.metrics.active_connections.add(1);
     let _open = Open(local.clone());
+    if entrance == Entrance::Relay {
+        // A balancer that closes has left: it never only says that its request was all.
+        stream.set_whole();
+    }
     // Boxed, as everything that does not last: thousands of idle connections should cost little.
     let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, entrance)).await else { return };
     loop {
@@ -65,6 +69,7 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
             After::Over => return,
             After::Close => return Box::pin(stream.close(LINGER_BYTES, LINGER)).await,
             After::Abort => return stream.abort(),
+            After::Cut(framing) => return Box::pin(stream.cut(framing, LINGER_BYTES, LINGER)).await,
             After::Tunnel(open) => return Box::pin(tunnel::run(&local, stream, open)).await,
             // Has become a tunnel before it comes here.
             After::Switched(_) => return stream.abort(),

@@ -19,6 +19,7 @@ use crate::{
     dns::{self, DnsProblem, Resolved},
     egress,
     node::Node,
+    parent::Parent,
     request::{self, Ask, Destination, Door},
     respond::Failure,
     route::Route,
@@ -249,9 +250,10 @@ async fn route(
     told.route = route.to_string();
     let ports = node.ports.load();
     let egress = &generation.document.access.egress;
-    if let Route::Parents(..) = route {
+    if let Route::Parents(_, parents) = route {
+        told.steps.extend(parents.iter().filter_map(|parent| passed_over(parent)));
         match egress::check_unresolved(egress, &ports, client, destination) {
-            Ok(()) => told.steps.push(format!("route: {}", told.route)),
+            Ok(()) => told.steps.push(format!("route: {}, as neither this host nor proxy.hierarchy.direct is meant", told.route)),
             Err(denial) => {
                 told.steps.push(format!("route: {} is {denial}, and is not asked for", destination.authority()));
                 told.deny(denial);
@@ -277,6 +279,15 @@ async fn route(
         Ok(()) if targets.contains(target) => Err(EgressDenial::ClusterPort),
         verdict => verdict,
     });
+}
+
+/// What keeps a parent from being asked first, or from answering.
+fn passed_over(parent: &Parent) -> Option<String> {
+    if let Some(problem) = parent.credentials().problem() {
+        return Some(format!("route: parent {parent} is asked without credentials: {problem}"));
+    }
+    let how = parent.last_failure().filter(|_| !parent.is_alive())?;
+    Some(format!("route: parent {parent} is dead, as it {how}: it is asked after those that live"))
 }
 
 /// Which of the addresses may be connected to, as `check` says.

@@ -16,7 +16,7 @@ use relay::{
     head::Version,
     method::Method,
     rewrite::{HeadWriter, Persistence, Piece},
-    stream::Stream,
+    stream::{Ahead, Stream},
     wheel::{Kind, Timer},
 };
 use tokio::sync::{oneshot, watch};
@@ -230,10 +230,7 @@ async fn lead(
     // RFC 9110 §15.2: no interim response to a client that knows none.
     let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
     let order = Order { hints: hints.clone(), ..order(turn, way, stale) };
-    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else {
-        turn.record.aborted = true;
-        return After::Abort;
-    };
+    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else { return turn.left() };
     match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies }) => {
             let status = filled(turn, how, validates, reason, object.status);
@@ -263,12 +260,13 @@ async fn outcome(
     mut answer: oneshot::Receiver<Lead>,
     hints: Option<Rc<Hints>>,
 ) -> Option<Result<Lead, oneshot::error::RecvError>> {
-    let Some(hints) = hints else { return Some(answer.await) };
+    let Some(hints) = hints else { return forward::unless_it_leaves(stream, answer).await };
     loop {
         tokio::select! {
             biased;
             hint = hints.next() => stream.write_all(&[&hint], turn.generation.document.timeouts.write).await.ok()?,
             led = &mut answer => return Some(led),
+            _ = stream.left(Ahead::OfAnswer) => return None,
         }
     }
 }
@@ -320,7 +318,7 @@ async fn follow(
     reason: &'static str,
 ) -> After {
     let began = Instant::now();
-    let known = awaited(turn, &mut outcome).await;
+    let Some(known) = forward::unless_it_leaves(stream, awaited(turn, &mut outcome)).await else { return turn.left() };
     let differs = turn.generation.egress_by_client || way.addresses.is_some();
     let fit = match &known {
         ticket::Outcome::Stored(object) | ticket::Outcome::StandIn(object) if !may_have(turn, way, object) => {
@@ -432,15 +430,15 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source
         (Serving::Part(part, _), _) => Box::pin(body::send(turn, stream, way, &mut writer, &mut source, part.clone())).await,
         _ => stream.write_all(&[&turn.out], deadline).await.into(),
     };
-    match sent {
-        Sent::Whole if keep => return After::Keep,
-        Sent::Whole => return After::Close,
+    let after = match sent {
+        Sent::Whole if keep => After::Keep,
+        Sent::Whole => After::Close,
         Sent::Nothing => return turn.refuse(stream, way.asked, Failure::Incomplete, None).await,
-        Sent::Cut | Sent::ClientGone => {}
-    }
-    turn.record.aborted = true;
-    // A length that is not reached and a last chunk that is missing show that more was to come; the end of the connection alone does not.
-    if sent == Sent::Cut && body != BodyFraming::UntilClose { After::Close } else { After::Abort }
+        Sent::Cut => After::Cut(body),
+        Sent::ClientGone => After::Abort,
+    };
+    turn.record.aborted |= sent != Sent::Whole;
+    after
 }
 
 fn whole_framing(length: Option<u64>, client: Version) -> BodyFraming {

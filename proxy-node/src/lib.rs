@@ -8,7 +8,7 @@
 //! clients; it does not decide what its configuration is (config-service).
 //!
 //! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one request) → [`request`] (what it asks, and for whom) →
-//! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`upstream`] → [`relay`] → [`respond`] (the
+//! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] → [`relay`] → [`respond`] (the
 //! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what they keep), [`config`], [`dns`], [`egress`],
 //! [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
 
@@ -25,6 +25,7 @@ pub mod listen;
 pub mod memory;
 pub mod metrics;
 pub mod node;
+pub mod parent;
 pub mod record;
 pub mod relay;
 pub mod request;

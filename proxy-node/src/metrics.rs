@@ -151,6 +151,7 @@ metrics! {
     counter bytes_from_origins = "shoal_proxy_upstream_received_bytes_total": "Bytes received from origins and parents, tunnels included.";
     counter upstream_connections = "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";
     counter upstream_reused = "shoal_proxy_upstream_reused_total": "Requests sent on a pooled connection.";
+    gauge dead_parents = "shoal_proxy_dead_parents": "Parent proxies that do not answer, and are passed over while another one does.";
     gauge cache_objects = "shoal_proxy_cache_objects": "Objects in memory.";
     gauge cache_bytes = "shoal_proxy_cache_bytes": "Bytes that the objects in memory count for.";
     gauge cache_capacity = "shoal_proxy_cache_capacity_bytes": "Bytes that they may count for.";

@@ -176,7 +176,7 @@ impl Node {
         if !document.parents.is_empty() && destination.address.is_some_and(is_target) {
             return Route::Direct(destination);
         }
-        route::choose(destination, &document.parents, &document.direct)
+        route::choose(destination, &generation.parents, &document.direct)
     }
 
     /// Whether the health path answers 200.

@@ -16,20 +16,21 @@ use relay::{
     field::{Field, FieldSet},
     framing::BodyFraming,
     head::{Limits, Response, ResponseHead, Version},
-    hygiene::{CLAIMS, NODE_REQUEST, NODE_RESPONSE},
+    hygiene::{CLAIMS, NODE_REQUEST, NODE_RESPONSE, PROXY_CREDENTIALS},
     interims::Interims,
     malformed::Malformed,
     method::Method,
     pool::Reuse,
     retry,
     rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
-    stream::Stream,
+    stream::{Ahead, Stream},
 };
 
 use crate::{
     cache::{key::Key, policy},
     config::Generation,
     node::Local,
+    parent::{self, Parent, Tried},
     record::Outcome,
     request::{Destination, Forwarded},
     respond::Failure,
@@ -84,8 +85,8 @@ pub struct Conditions<'a> {
     pub last_modified: Option<&'a [u8]>,
 }
 
-/// Writes the head that the next hop gets. `conditions`: `None` leaves the client's own.
-pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, conditions: Option<Conditions<'_>>) {
+/// Writes the head that the next hop gets, which may be a parent proxy. `conditions`: `None` leaves the client's own.
+pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: Option<&Parent>, conditions: Option<Conditions<'_>>) {
     let request = turn.asked.view();
     let mut drop = match turn.forwarded {
         Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
@@ -101,7 +102,10 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
     if request.lines().has(Field::Traceparent) && turn.asked.onward != Onward::AsReceived {
         drop = drop.with(Field::Traceparent);
     }
-    let form = if parent { LineForm::AsReceived } else { LineForm::Origin };
+    if parent.is_some_and(Parent::passes_credentials) {
+        drop = drop.without(FieldSet::of(&[Field::ProxyAuthorization]));
+    }
+    let form = if parent.is_some() { LineForm::AsReceived } else { LineForm::Origin };
     out.clear();
     let mut head = HeadWriter::request(out, request, form, drop, BodyFields::AsReceived);
     match turn.forwarded {
@@ -126,6 +130,11 @@ pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: bool, condi
     if let Onward::Told(context) = turn.asked.onward {
         head.field(Field::Traceparent.name(), &context.value());
     }
+    if let Some(credentials) = parent.map(Parent::credentials)
+        && let Some(proof) = credentials.header()
+    {
+        head.field("Proxy-Authorization", proof.as_bytes());
+    }
     head.via(request.version(), turn.pseudonym);
     if let Some(protocol) = request.upgrade() {
         head.upgrade(protocol);
@@ -146,7 +155,11 @@ pub struct Outgoing<'a> {
 
 /// Begins the head of a response that is sent on: status line and fields, ours not yet.
 pub fn begin_response<'o>(out: &'o mut Vec<u8>, response: Response<'_>, body: BodyFields, pseudonym: &str) -> HeadWriter<'o> {
-    let mut head = HeadWriter::response(out, response, DROP_RESPONSE, body);
+    begin(out, response, DROP_RESPONSE, body, pseudonym)
+}
+
+fn begin<'o>(out: &'o mut Vec<u8>, response: Response<'_>, drop: FieldSet, body: BodyFields, pseudonym: &str) -> HeadWriter<'o> {
+    let mut head = HeadWriter::response(out, response, drop, body);
     head.via(response.version(), pseudonym);
     head
 }
@@ -164,18 +177,21 @@ pub async fn run(
     let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
     let deadlines = deadlines(&turn.generation);
     let mut from = reuse(turn.method);
+    let mut tried = Tried::default();
     loop {
         let began = Instant::now();
         let generation = turn.generation.clone();
         let route = turn.local.node.route(&generation, destination);
-        let mut hop = match upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone()).await {
-            Ok(hop) => hop,
-            Err(failure) => return turn.refuse(stream, asked, failure, None).await,
+        let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone(), &mut tried);
+        let mut hop = match unless_it_leaves(stream, connecting).await {
+            Some(Ok(hop)) => hop,
+            Some(Err(failure)) => return turn.refuse(stream, asked, failure, None).await,
+            None => return turn.left(),
         };
         turn.record.hierarchy = hop.hierarchy();
         let pseudonym = turn.local.node.pseudonym.load_full();
         let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
-        write_request(&mut turn.out, &outgoing, hop.parent, None);
+        write_request(&mut turn.out, &outgoing, hop.parent(), None);
         let mut head = Box::new(ResponseHead::new());
         head.set_may_switch(asked.head.upgrades());
         let mut exchange = Exchange::new(stream, &mut hop.stream, &mut upload, &deadlines);
@@ -184,6 +200,9 @@ pub async fn run(
                 return switch(turn, stream, asked, Received { hop, head, bytes, took: began.elapsed() }).await;
             }
             Ok(bytes) => {
+                if let Some(parent) = hop.parent() {
+                    parent.answered();
+                }
                 let answer = Received { hop, head, bytes, took: began.elapsed() };
                 if policy::invalidates(turn.method_text(asked), answer.head.status()) {
                     invalidate(&turn.local, key, answer.head.view(&answer.bytes));
@@ -191,13 +210,33 @@ pub async fn run(
                 return finish(turn, stream, asked, answer, &mut upload, cache_status).await;
             }
             Err(failure) => {
-                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && upload.rewind() {
+                let replayable = upload.rewind();
+                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && replayable {
+                    if let Some(chosen) = &hop.parent {
+                        tried.forget(chosen.index);
+                    }
                     from = From::New;
                     continue;
                 }
-                return failed(turn, stream, asked, failure, false).await;
+                if let Some(parent) = hop.parent().filter(|_| failure.side == Side::Upstream) {
+                    parent.failed(Failure::exchanging(&failure.fault));
+                    if tried.leaves_any(&generation.parents) && parent::may_ask_another(turn.method, replayable, &failure) {
+                        from = reuse(turn.method);
+                        continue;
+                    }
+                }
+                return failed(turn, stream, asked, failure, Progress { answered: None, parent: hop.parent.is_some() }).await;
             }
         }
+    }
+}
+
+/// What is done for a client, unless it leaves before that is done.
+pub async fn unless_it_leaves<T>(client: &mut Stream, done: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = done => Some(done),
+        _ = client.left(Ahead::OfAnswer) => None,
     }
 }
 
@@ -287,6 +326,11 @@ pub async fn finish(
     cache_status: &str,
 ) -> After {
     let Received { mut hop, head, bytes, took } = answer;
+    let passes = hop.parent().is_some_and(Parent::passes_credentials);
+    if head.status() == 407 && hop.parent.is_some() && !passes {
+        // The client has not been asked by this proxy, and cannot answer its parent.
+        return turn.refuse(stream, asked, Failure::ParentAuthentication, None).await;
+    }
     let incoming = head.framing(turn.method);
     let outgoing = outgoing_framing(incoming, turn.version);
     // An answer that overtakes the request's body says so now: what is left of the body may never be read, and a balancer that pooled this
@@ -299,7 +343,8 @@ pub async fn finish(
     let pseudonym = turn.local.node.pseudonym.load_full();
     let mut out = std::mem::take(&mut turn.out);
     out.clear();
-    let mut writer = begin_response(&mut out, head.view(&bytes), fields, &pseudonym);
+    let drop = if passes { DROP_RESPONSE.without(PROXY_CREDENTIALS) } else { DROP_RESPONSE };
+    let mut writer = begin(&mut out, head.view(&bytes), drop, fields, &pseudonym);
     writer.field("Cache-Status", cache_status.as_bytes());
     turn.common_fields(&mut writer, took);
     writer.connection(if keep { Persistence::Implied } else { Persistence::Close });
@@ -321,7 +366,7 @@ pub async fn finish(
             }
             if keep && done.upload_done { After::Keep } else { After::Close }
         }
-        Err(failure) => failed(turn, stream, asked, failure, true).await,
+        Err(failure) => failed(turn, stream, asked, failure, Progress { answered: Some(outgoing), parent: hop.parent.is_some() }).await,
     }
 }
 
@@ -344,13 +389,25 @@ pub fn bound_to_client(asked: &Asked) -> bool {
     asked.view().values(Field::Authorization).any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
 }
 
-/// Ends a turn whose exchange failed. `answered`: the response's head had come.
-async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: exchange::Failure, answered: bool) -> After {
+/// How far an exchange had come, and with whom.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// The response's head had come, and its body goes to the client in this framing.
+    answered: Option<BodyFraming>,
+    /// It was a parent proxy that was asked.
+    parent: bool,
+}
+
+/// Ends a turn whose exchange failed.
+async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: exchange::Failure, progress: Progress) -> After {
     tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
     // After interim responses alone, a refusal is still an answer.
-    if answered && failure.phase == retry::Phase::ResponseRelayed {
+    if progress.answered.is_some() && failure.phase == retry::Phase::ResponseRelayed {
         turn.record.aborted = true;
-        return After::Abort;
+        return match failure.side {
+            Side::Client => After::Abort,
+            Side::Upstream => After::Cut(progress.answered.unwrap_or_default()),
+        };
     }
     let reason = match (failure.side, failure.fault) {
         (Side::Client, Fault::Malformed(malformed)) => Failure::Malformed(malformed),
@@ -359,9 +416,10 @@ async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: ex
             turn.record.aborted = true;
             return After::Abort;
         }
-        (Side::Upstream, Fault::Closed | Fault::Reset) if answered => Failure::Incomplete,
+        (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => Failure::Incomplete,
         (Side::Upstream, fault) => Failure::exchanging(&fault),
     };
+    let reason = if progress.parent && failure.side == Side::Upstream { reason.of_parent() } else { reason };
     turn.refuse(stream, asked, reason, None).await
 }
 

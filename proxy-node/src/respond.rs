@@ -74,6 +74,9 @@ pub enum Failure {
     /// The parent proxy answered a CONNECT with something else than 2xx.
     #[error("the parent proxy refused the tunnel with status {0}")]
     ParentRefused(u16),
+    /// The parent proxy wants a proof that this node has not, or another than it has.
+    #[error("the parent proxy of this node asks for credentials, and does not take what this node sent, if anything")]
+    ParentAuthentication,
     /// The request has been here before.
     #[error("the request has passed this proxy already: a loop")]
     Loop,
@@ -103,13 +106,22 @@ pub enum Unreached {
     /// No way there.
     #[error("is nowhere that a route leads to")]
     Unroutable,
-    /// The attempt ended otherwise.
-    #[error("ended the connection at once")]
+    /// The connection ended, at once or before an answer.
+    #[error("closed the connection without an answer")]
     Terminated,
+    /// Its answer did not come in time: its doing, or that of what it asked.
+    #[error("did not answer in time")]
+    Silent,
+    /// Its answer has no meaning or more than one.
+    #[error("gave an answer that cannot be understood: {0}")]
+    BadResponse(Malformed),
+    /// Its answer stopped in the middle.
+    #[error("gave an answer that is incomplete")]
+    Incomplete,
 }
 
 impl Failure {
-    /// The failure of a connection attempt, when it was a parent proxy that was tried: what its client asked for is not to blame.
+    /// A failure, when it was a parent proxy that was tried: what its client asked for is not to blame.
     #[must_use]
     pub const fn of_parent(self) -> Self {
         match self {
@@ -118,6 +130,9 @@ impl Failure {
             Self::ConnectTimeout => Self::Parent(Unreached::Timeout),
             Self::Unroutable => Self::Parent(Unreached::Unroutable),
             Self::Terminated => Self::Parent(Unreached::Terminated),
+            Self::ResponseTimeout => Self::Parent(Unreached::Silent),
+            Self::BadResponse(malformed) => Self::Parent(Unreached::BadResponse(malformed)),
+            Self::Incomplete => Self::Parent(Unreached::Incomplete),
             other => other,
         }
     }
@@ -134,7 +149,7 @@ impl Failure {
             Self::HttpsWithoutConnect | Self::Trace => 501,
             Self::Dns(DnsProblem::Busy) | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
             Self::Dns(DnsProblem::Timeout)
-            | Self::Parent(Unreached::Timeout | Unreached::Dns(DnsProblem::Timeout))
+            | Self::Parent(Unreached::Timeout | Unreached::Silent | Unreached::Dns(DnsProblem::Timeout))
             | Self::ConnectTimeout
             | Self::ResponseTimeout
             | Self::OnlyIfCached => 504,
@@ -146,6 +161,7 @@ impl Failure {
             | Self::Terminated
             | Self::BadResponse(_)
             | Self::Incomplete
+            | Self::ParentAuthentication
             | Self::ParentRefused(_) => 502,
             Self::Limit => 503,
             Self::Loop => 508,
@@ -167,10 +183,10 @@ impl Failure {
             Self::ConnectTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
             Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
             Self::Terminated | Self::Parent(Unreached::Terminated) => "connection_terminated",
-            Self::BadResponse(_) => "http_protocol_error",
-            Self::ResponseTimeout => "http_response_timeout",
-            Self::Incomplete => "http_response_incomplete",
-            Self::ParentRefused(_) => "destination_unavailable",
+            Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => "http_protocol_error",
+            Self::ResponseTimeout | Self::Parent(Unreached::Silent) => "http_response_timeout",
+            Self::Incomplete | Self::Parent(Unreached::Incomplete) => "http_response_incomplete",
+            Self::ParentRefused(_) | Self::ParentAuthentication => "destination_unavailable",
             Self::Loop => "proxy_loop_detected",
             Self::Limit => "connection_limit_reached",
             Self::Internal => "proxy_internal_error",
@@ -180,7 +196,15 @@ impl Failure {
     /// Whether the client's connection must end with the answer whatever the client asked for: nobody knows where its next request begins.
     #[must_use]
     pub const fn closes(self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::BadResponse(_) | Self::RequestTimeout | Self::Limit | Self::Internal)
+        matches!(
+            self,
+            Self::Malformed(_)
+                | Self::BadResponse(_)
+                | Self::Parent(Unreached::BadResponse(_))
+                | Self::RequestTimeout
+                | Self::Limit
+                | Self::Internal
+        )
     }
 
     /// What the client can do about it; empty where nothing.
@@ -199,6 +223,13 @@ impl Failure {
                 "The destination was not asked. Try again in a moment; if it lasts, whoever looks after this proxy has to see why its resolver does not answer."
             }
             Self::Dns(_) => "Check the spelling of the name. Where it is right, this node's resolver does not know it.",
+            Self::Parent(Unreached::Silent | Unreached::BadResponse(_) | Unreached::Incomplete) => {
+                "This node asks its parent, and cannot see whether the parent or what the parent asked is at fault."
+            }
+            Self::ParentAuthentication => {
+                "Whoever looks after this proxy has to give it credentials for its parent (`login` of the parent in proxy.hierarchy.parents)."
+            }
+            Self::Parent(Unreached::Terminated) => "Whoever looks after this proxy has to see why its parent closes connections.",
             Self::Parent(_) => "The destination was not asked. Whoever looks after this proxy has to see why its parent cannot be reached.",
             Self::Loop => "A proxy on the way names this cluster as its parent, or a name of this proxy resolves to itself.",
             _ => "",
@@ -368,7 +399,10 @@ mod tests {
             (Failure::BadResponse(Malformed::ContentLength), 502, "http_protocol_error"),
             (Failure::ResponseTimeout, 504, "http_response_timeout"),
             (Failure::Incomplete, 502, "http_response_incomplete"),
-            (Failure::ParentRefused(407), 502, "destination_unavailable"),
+            (Failure::ParentRefused(403), 502, "destination_unavailable"),
+            (Failure::ParentAuthentication, 502, "destination_unavailable"),
+            (Failure::ResponseTimeout.of_parent(), 504, "http_response_timeout"),
+            (Failure::Incomplete.of_parent(), 502, "http_response_incomplete"),
             (Failure::Refused.of_parent(), 502, "connection_refused"),
             (Failure::ConnectTimeout.of_parent(), 504, "connection_timeout"),
             (Failure::Dns(DnsProblem::Timeout).of_parent(), 504, "dns_timeout"),
@@ -402,9 +436,16 @@ mod tests {
 
     #[test]
     fn a_parent_out_of_reach_is_not_called_the_destination() {
-        for failure in
-            [Failure::Refused, Failure::ConnectTimeout, Failure::Unroutable, Failure::Terminated, Failure::Dns(DnsProblem::NotFound)]
-        {
+        for failure in [
+            Failure::Refused,
+            Failure::ConnectTimeout,
+            Failure::Unroutable,
+            Failure::Terminated,
+            Failure::Dns(DnsProblem::NotFound),
+            Failure::ResponseTimeout,
+            Failure::Incomplete,
+            Failure::BadResponse(Malformed::ContentLength),
+        ] {
             let said = failure.of_parent().to_string();
             assert!(said.starts_with("the parent proxy of this node ") && !said.contains("destination"), "{failure:?}: {said}");
             assert_eq!(failure.of_parent().error_type(), failure.error_type());

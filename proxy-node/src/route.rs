@@ -1,24 +1,28 @@
 //! Where a request goes: to the origin, or through a parent proxy. Pure.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use cluster_config::document::proxy::{Direct, Parent};
+use cluster_config::document::proxy::Direct;
 
-use crate::{dns::is_localhost, request::Destination};
+use crate::{
+    dns::is_localhost,
+    parent::{self, Parent},
+    request::Destination,
+};
 
 /// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// Straight to the origin.
     Direct(&'a Destination),
-    /// Through a parent; the next one is tried when it cannot be reached.
-    Parents(&'a Destination, &'a [Parent]),
+    /// Through a parent; another one is tried when it fails.
+    Parents(&'a Destination, &'a [Arc<Parent>]),
 }
 
 /// Chooses. With parents configured everything goes through them: a node behind a corporate proxy has no other way out. Loopback is the
 /// exception, since it means this host, and a parent would connect to itself; and what the operator calls direct.
 #[must_use]
-pub fn choose<'a>(destination: &'a Destination, parents: &'a [Parent], direct: &Direct) -> Route<'a> {
+pub fn choose<'a>(destination: &'a Destination, parents: &'a [Arc<Parent>], direct: &Direct) -> Route<'a> {
     if parents.is_empty() || is_loopback(destination) || is_direct(destination, direct) {
         Route::Direct(destination)
     } else {
@@ -41,7 +45,7 @@ impl fmt::Display for Route<'_> {
         match self {
             Self::Direct(destination) => write!(formatter, "origin {}", destination.authority()),
             Self::Parents(_, parents) => {
-                let names: Vec<String> = parents.iter().map(|parent| format!("{}:{}", parent.host, parent.port)).collect();
+                let names: Vec<String> = parent::order(parents).into_iter().map(ToString::to_string).collect();
                 write!(formatter, "parent {}", names.join(", else "))
             }
         }
@@ -52,9 +56,13 @@ impl fmt::Display for Route<'_> {
 mod tests {
     use super::*;
 
+    fn document(host: &str) -> cluster_config::document::proxy::Parent {
+        cluster_config::document::proxy::Parent { host: host.into(), port: 3128, login: None }
+    }
+
     #[test]
     fn everything_but_this_host_goes_through_the_parents() {
-        let parents = [Parent { host: "proxy.example".into(), port: 3128 }];
+        let parents = [Arc::new(Parent::new(document("proxy.example")))];
         for (host, direct) in [
             ("origin.example", false),
             ("192.0.2.1", false),
@@ -74,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_is_called_direct_goes_past_the_parents() {
-        let parents = [Parent { host: "proxy.example".into(), port: 3128 }];
+        let parents = [Arc::new(Parent::new(document("proxy.example")))];
         let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains, only_below: false };
         let direct = Direct {
             dstdomain: vec![domain("corp.example", true), domain("one.example", false)],

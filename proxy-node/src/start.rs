@@ -34,11 +34,14 @@ use crate::{
     memory,
     metrics::{self, Metrics},
     node::{Local, Node, Seldom, Steady, structured, unix_millis},
+    parent,
     record::{self, Recorder},
 };
 
 /// How often counters are handed to the exporter.
 const EXPORT: Duration = Duration::from_secs(1);
+/// How often dead parents are tried and their credentials read.
+const PARENTS: Duration = Duration::from_secs(5);
 /// How often host names of the cluster's own ports are resolved again.
 const NAMES: Duration = Duration::from_secs(30);
 /// How long one of them may take, and how many are asked for at once.
@@ -149,7 +152,12 @@ fn applier(
 ) -> impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static {
     let (process, doors, published) = (process.clone(), doors.clone(), published.clone());
     move |rendered| {
-        let generation = Arc::new(Generation::build(&rendered)?);
+        let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generation = Generation::build(&rendered)?;
+        if let Published::Running(node) = &*published {
+            generation = generation.after(&node.current.load());
+        }
+        let generation = Arc::new(generation);
         doors
             .reconcile(&generation.document.listen)
             .map_err(|errors| errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>())?;
@@ -159,7 +167,6 @@ fn applier(
         if crash_on.as_ref() == Some(&generation.document.visible_hostname) {
             crash_soon(&process);
         }
-        let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
         match &*published {
             Published::Running(node) => install(&process, &doors, node, generation),
             Published::Nothing | Published::First(_) => *published = Published::First(generation),
@@ -256,6 +263,8 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
     });
     let (membership, naming) = (process.membership(), node.clone());
     process.spawn("cluster-names", move || follow_names(membership.clone(), naming.clone(), resolved.clone()));
+    let parents = node.clone();
+    process.spawn("parents", move || parent::look_after(parents.clone(), PARENTS));
     let exporting = node.clone();
     process.spawn("metrics-export", move || export(exporting.clone()));
     let watching = node.clone();

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use relay::{
+    fault::Fault,
+    field::Field,
     framing::BodyFraming,
     head::ResponseHead,
+    malformed::Malformed,
     method::Method,
     respond::reason,
-    rewrite::HeadWriter,
+    rewrite::{HeadWriter, Persistence},
     stream::Stream,
     tunnel::{self, End},
 };
@@ -22,12 +26,16 @@ use relay::{
 use crate::{
     connection::{LINGER, LINGER_BYTES},
     node::Local,
-    relay::{Outgoing, deadlines, reply_limits, write_request},
+    parent::{self, Parent, Tried},
+    relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,
     turn::{Account, After, Asked, Turn},
     upstream::{self, From, Hop},
 };
+
+/// Interim responses of a parent accepted before its final one.
+const MOST_INTERIMS: usize = 16;
 
 /// A tunnel that a 2xx or a 101 has opened.
 pub struct Open {
@@ -61,13 +69,21 @@ pub async fn open(
     let began = Instant::now();
     let generation = turn.generation.clone();
     let route = turn.local.node.route(&generation, destination);
-    let opened = match upstream::connect(&turn.local, &generation, turn.client.address, route, From::New, addresses).await {
-        Ok(hop) => through(turn, asked, hop).await,
-        Err(failure) => Err(failure),
-    };
-    let hop = match opened {
-        Ok(hop) => hop,
-        Err(failure) => return Err(turn.refuse(stream, asked, failure, None).await),
+    let mut tried = Tried::default();
+    let hop = loop {
+        let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, From::New, addresses.clone(), &mut tried);
+        let hop = match unless_it_leaves(stream, connecting).await {
+            Some(Ok(hop)) => hop,
+            Some(Err(failure)) => return Err(turn.refuse(stream, asked, failure, None).await),
+            None => return Err(turn.left()),
+        };
+        let Some(opened) = unless_it_leaves(stream, through(turn, asked, hop)).await else { return Err(turn.left()) };
+        match opened {
+            Ok(hop) => break hop,
+            Err(Refused { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {}
+            Err(Refused { answer: Some(answer), .. }) => return Err(challenge(turn, stream, &answer).await),
+            Err(Refused { failure, .. }) => return Err(turn.refuse(stream, asked, failure, None).await),
+        }
     };
     turn.record.hierarchy = hop.hierarchy();
     turn.record.status = 200;
@@ -98,12 +114,12 @@ pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
     account.close(local, client.sent().saturating_sub(sent_before));
     match report.end {
         End::Finished | End::Idle => Box::pin(client.close(LINGER_BYTES, LINGER)).await,
-        // A reset goes on as a reset: neither side may take what it got for everything.
+        // A reset goes on as a reset, behind everything that came before it: neither side may take what it got for everything.
         End::A(_) => {
-            upstream.abort();
             client.abort();
+            Box::pin(upstream.reset_when_delivered(LINGER)).await;
         }
-        End::B(_) => client.abort(),
+        End::B(_) => Box::pin(client.reset_when_delivered(LINGER)).await,
     }
 }
 
@@ -116,28 +132,65 @@ impl Drop for Active<'_> {
     }
 }
 
-/// Through a parent, a tunnel is asked for.
-async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Failure> {
-    if !hop.parent {
-        return Ok(hop);
+/// How a parent failed to open a tunnel.
+struct Refused {
+    failure: Failure,
+    /// Whether another parent may do better: this one is broken, or says that it cannot just now. What it does not allow is not asked of others.
+    elsewhere: bool,
+    /// Its challenge, where clients are to answer it themselves.
+    answer: Option<Box<(ResponseHead, Bytes)>>,
+}
+
+impl Refused {
+    fn broken(parent: &Parent, fault: Fault) -> Self {
+        let failure = Failure::exchanging(&fault);
+        parent.failed(failure);
+        Self { failure: failure.of_parent(), elsewhere: parent::may_ask_another_for(Method::Connect, fault), answer: None }
     }
+}
+
+/// Through a parent, a tunnel is asked for.
+async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Refused> {
+    let Some(parent) = hop.parent.as_ref().map(|chosen| Arc::clone(&chosen.parent)) else { return Ok(hop) };
     let pseudonym = turn.local.node.pseudonym.load_full();
     let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
-    write_request(&mut turn.out, &outgoing, true, None);
+    write_request(&mut turn.out, &outgoing, Some(&parent), None);
     let deadlines = deadlines(&turn.generation);
-    hop.stream.write_all(&[&turn.out], deadlines.write).await.map_err(|fault| Failure::exchanging(&fault))?;
+    hop.stream.write_all(&[&turn.out], deadlines.write).await.map_err(|fault| Refused::broken(&parent, fault))?;
     let mut head = ResponseHead::new();
-    for _ in 0..16 {
+    for _ in 0..MOST_INTERIMS {
         let read = hop.stream.read_response(&mut head, &reply_limits(&turn.generation), deadlines.first_byte, deadlines.head).await;
-        read.map_err(|fault| Failure::exchanging(&fault))?;
+        let bytes = read.map_err(|fault| Refused::broken(&parent, fault))?;
         if head.is_interim() {
             continue;
         }
-        if matches!(head.status(), 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
+        parent.answered();
+        let status = head.status();
+        if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
             return Ok(hop);
         }
-        tracing::warn!(status = head.status(), phrase = reason(head.status()), parent = %hop.address, "the parent proxy refused a tunnel");
-        return Err(Failure::ParentRefused(head.status()));
+        tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
+        let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
+        let failure = if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
+        return Err(Refused { failure, elsewhere: status >= 500, answer });
     }
-    Err(Failure::Terminated)
+    Err(Refused::broken(&parent, Fault::Malformed(Malformed::TooManyInterims)))
+}
+
+/// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the connection to the parent ends here.
+async fn challenge(turn: &mut Turn, stream: &mut Stream, answer: &(ResponseHead, Bytes)) -> After {
+    let (head, bytes) = answer;
+    turn.record.status = head.status();
+    let mut out = std::mem::take(&mut turn.out);
+    out.clear();
+    let mut writer = HeadWriter::status(&mut out, head.status(), reason(head.status()));
+    for value in head.view(bytes).values(Field::ProxyAuthenticate) {
+        writer.field("Proxy-Authenticate", value);
+    }
+    turn.common_fields(&mut writer, Duration::ZERO);
+    writer.number("Content-Length", 0);
+    writer.connection(Persistence::Close);
+    writer.finish();
+    turn.out = out;
+    turn.send(stream, false).await
 }

@@ -12,6 +12,7 @@ use cluster_config::document::egress::EgressDenial;
 use dataplane::trace::{Onward, Trace};
 use relay::{
     field::Field,
+    framing::BodyFraming,
     head::{Limits, Progress, Request, RequestHead, Version},
     malformed::Malformed,
     method::Method,
@@ -50,8 +51,10 @@ pub enum After {
     Close,
     /// It ends; the client has nothing more to send.
     Over,
-    /// It ends in a way that cannot be taken for a complete answer.
+    /// It is reset: nobody is there to read on.
     Abort,
+    /// The answer, framed like this, broke off: the client gets all that came of it, and can tell that more was to come.
+    Cut(BodyFraming),
     /// It is a tunnel from now on.
     Tunnel(Box<tunnel::Open>),
     /// It switches to another protocol, and this is the other end: [`Turn::run`] makes a tunnel of them.
@@ -418,6 +421,12 @@ impl Turn {
                 After::Abort
             }
         }
+    }
+
+    /// The client has left before it was answered.
+    pub fn left(&mut self) -> After {
+        self.record.aborted = true;
+        After::Abort
     }
 
     /// Adds the fields of ours that every response carries.

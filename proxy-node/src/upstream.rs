@@ -23,6 +23,7 @@ use crate::{
     dns::{self, DnsProblem, Resolved, share::Asker},
     egress,
     node::Local,
+    parent::{Parent, Tried},
     record::Hierarchy,
     request::Destination,
     respond::Failure,
@@ -49,21 +50,41 @@ pub struct Hop {
     pub address: SocketAddr,
     /// Whether it had been used before.
     pub reused: bool,
-    /// Whether it leads to a parent proxy.
-    pub parent: bool,
+    /// The parent proxy that it leads to.
+    pub parent: Option<Chosen>,
+}
+
+/// A parent that a request goes to.
+pub struct Chosen {
+    /// Its place among the parents.
+    pub index: usize,
+    /// It.
+    pub parent: Arc<Parent>,
 }
 
 impl Hop {
     /// The origin's address; `None`: through a parent, which alone knows.
     #[must_use]
     pub fn origin(&self) -> Option<SocketAddr> {
-        (!self.parent).then_some(self.address)
+        self.parent.is_none().then_some(self.address)
     }
 
     /// For the log.
     #[must_use]
     pub const fn hierarchy(&self) -> Hierarchy {
-        if self.parent { Hierarchy::Parent(self.address.ip()) } else { Hierarchy::Direct(self.address.ip()) }
+        if self.parent.is_some() { Hierarchy::Parent(self.address.ip()) } else { Hierarchy::Direct(self.address.ip()) }
+    }
+
+    /// The parent proxy that it leads to.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref().map(|chosen| &*chosen.parent)
+    }
+
+    /// A failure on this connection: a parent is not called the destination.
+    #[must_use]
+    pub const fn blames(&self, failure: Failure) -> Failure {
+        if self.parent.is_some() { failure.of_parent() } else { failure }
     }
 }
 
@@ -80,7 +101,8 @@ pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration
     resolver.or_expired(host, answer, expired)
 }
 
-/// Connects to the next hop of a route, for a client. `addresses` are the destination's where somebody has resolved it already.
+/// Connects to the next hop of a route, for a client. `addresses` are the destination's where somebody has resolved it already; `tried` are the
+/// parents that failed the request already, with those that it finds out of reach.
 pub async fn connect(
     local: &Rc<Local>,
     generation: &Generation,
@@ -88,6 +110,7 @@ pub async fn connect(
     route: Route<'_>,
     from: From,
     addresses: Option<Arc<[IpAddr]>>,
+    tried: &mut Tried,
 ) -> Result<Hop, Failure> {
     match route {
         Route::Direct(destination) => direct(local, generation, client, destination, from, addresses).await,
@@ -95,17 +118,18 @@ pub async fn connect(
             let ports = local.node.ports.load();
             egress::check_unresolved(&generation.document.access.egress, &ports, client, asked).map_err(Failure::Egress)?;
             let mut failure = Failure::Unroutable;
-            for parent in parents {
-                let destination = Destination { host: parent.host.as_str().into(), address: parent.host.parse().ok(), port: parent.port };
+            while let Some((index, parent)) = tried.next(parents) {
+                let destination = &parent.destination;
                 // The parents themselves are the operator's word: the egress policy is for what clients name.
-                let found = match candidates(local, generation, &destination, Asker::Node, None).await {
+                let found = match candidates(local, generation, destination, Asker::Node, None).await {
                     Ok(candidates) => open(local, generation, &candidates, from).await,
                     Err(failure) => Err(failure),
                 };
                 match found {
-                    Ok(hop) => return Ok(Hop { parent: true, ..hop }),
+                    Ok(hop) => return Ok(Hop { parent: Some(Chosen { index, parent: Arc::clone(parent) }), ..hop }),
                     Err(reason) => {
-                        tracing::warn!(parent = %destination.authority(), %reason, "parent proxy out of reach");
+                        tracing::debug!(%parent, %reason, "parent proxy out of reach");
+                        parent.failed(reason);
                         failure = reason.of_parent();
                     }
                 }
@@ -213,14 +237,14 @@ async fn open(local: &Rc<Local>, generation: &Generation, candidates: &[SocketAd
         for address in candidates {
             if let Some(stream) = local.pool.take(address, 0, reuse) {
                 metrics.upstream_reused.add(1);
-                return Ok(Hop { stream, address: *address, reused: true, parent: false });
+                return Ok(Hop { stream, address: *address, reused: true, parent: None });
             }
         }
     }
     let (stream, address) =
         race(local, candidates, generation.document.timeouts.connect).await.map_err(|fault| Failure::connecting(&fault))?;
     metrics.upstream_connections.add(1);
-    Ok(Hop { stream, address, reused: false, parent: false })
+    Ok(Hop { stream, address, reused: false, parent: None })
 }
 
 /// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too long; the first connection wins.

@@ -22,7 +22,7 @@ use relay::{
     proxy_status,
     retry::{self, Cause, Decision, Phase},
     rewrite::{BodyFields, HeadWriter, Persistence},
-    stream::Stream,
+    stream::{Ahead, Stream},
     wheel::Kind,
 };
 
@@ -31,6 +31,7 @@ use crate::{
     desk::{Backend, Desk, Owing, Slot},
     door,
     evidence::{self, Seen},
+    look,
     request::Asked,
     server::Door,
 };
@@ -64,6 +65,8 @@ pub enum Loss {
     Timeout,
     /// Its answer was malformed.
     Malformed,
+    /// Its answer broke off before anything of it was sent on, and it is well itself: what is behind it cut the answer.
+    AnswerCut,
     /// Any other error of the connection.
     Broken,
 }
@@ -90,6 +93,7 @@ impl Loss {
         match self {
             Self::Timeout => Cause::Timeout,
             Self::Malformed => Cause::NodeAnswered,
+            Self::AnswerCut => Cause::AnswerCut,
             _ => Cause::NodeLost,
         }
     }
@@ -128,6 +132,8 @@ pub enum Outcome {
         status: u16,
         /// The server's doing.
         loss: Loss,
+        /// How its body was framed for the client.
+        framing: BodyFraming,
     },
     /// The client went away, or sent a malformed body.
     ClientFailed(Fault),
@@ -185,9 +191,10 @@ impl Attempt<'_> {
         let owing = self.slot.owing(now);
         let counts = self.slot.counts();
         counts.requests.up();
-        let (mut upstream, pooled) = match self.connection(releases).await {
+        let (mut upstream, pooled) = match self.connection(client, releases).await {
             Ok(connection) => connection,
-            Err(fault) => return self.failed(fault, Phase::NothingWritten, false),
+            Err(Unconnected::ClientLeft(fault)) => return Outcome::ClientFailed(fault),
+            Err(Unconnected::Server(fault)) => return self.failed(fault, Phase::NothingWritten, false),
         };
         let (received, sent) = (upstream.received(), upstream.sent());
         let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
@@ -204,23 +211,22 @@ impl Attempt<'_> {
             }
             Ok(Exchanged::OwnFailure) => Outcome::OwnFailure,
             Err(Broken { failure, .. }) if failure.side == Side::Client => Outcome::ClientFailed(failure.fault),
-            Err(Broken { failure, status: Some(status) }) if failure.phase == Phase::ResponseRelayed => {
-                Outcome::Cut { status, loss: Loss::of(failure.fault) }
+            Err(Broken { failure, answer: Some(Answer { status, framing }) }) if failure.phase == Phase::ResponseRelayed => {
+                Outcome::Cut { status, loss: Loss::of(failure.fault), framing }
             }
-            // A response that broke off may have done so at its origin: that is no evidence against the server.
-            Err(Broken { failure, status: Some(_) }) => {
-                Outcome::Failed(Failed { loss: Loss::of(failure.fault), phase: failure.phase, pooled })
+            Err(Broken { failure, answer: Some(_) }) => {
+                Outcome::Failed(Failed { loss: self.broke_off(failure.fault).await, phase: failure.phase, pooled })
             }
-            Err(Broken { failure, status: None }) => self.failed(failure.fault, failure.phase, pooled),
+            Err(Broken { failure, answer: None }) => self.failed(failure.fault, failure.phase, pooled),
         }
     }
 
     /// A connection to the server, and whether it had been idle in the pool.
-    async fn connection(&self, releases: u64) -> Result<(Stream, bool), Fault> {
+    async fn connection(&self, client: &mut Stream, releases: u64) -> Result<(Stream, bool), Unconnected> {
         let method = self.asked.method();
         let (server, settings) = (&self.slot.server, &self.backend.pool.settings);
         if method == Method::Connect {
-            return Ok((self.connect(releases).await?, false));
+            return Ok((self.connect(client, releases).await?, false));
         }
         if !self.afresh && settings.keepalive > 0 {
             let reuse = if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE) };
@@ -229,11 +235,19 @@ impl Attempt<'_> {
                 return Ok((upstream, true));
             }
         }
-        Ok((self.connect(releases).await?, false))
+        Ok((self.connect(client, releases).await?, false))
     }
 
     /// A new connection. A descriptor that is wanting is taken from an idle connection, or waited for: no other server could be asked without.
-    async fn connect(&self, releases: u64) -> Result<Stream, Fault> {
+    async fn connect(&self, client: &mut Stream, releases: u64) -> Result<Stream, Unconnected> {
+        tokio::select! {
+            biased;
+            connected = self.connect_in_time(releases) => connected.map_err(Unconnected::Server),
+            fault = client.left(Ahead::OfAnswer) => Err(Unconnected::ClientLeft(fault)),
+        }
+    }
+
+    async fn connect_in_time(&self, releases: u64) -> Result<Stream, Fault> {
         let began = Instant::now();
         loop {
             match self.connect_once(releases).await {
@@ -310,7 +324,7 @@ impl Attempt<'_> {
             && !self.desk.worker().leaving();
         self.write_response(scratch, &bytes, incoming, outgoing, if tunnel { Persistence::Implied } else { self.persistence(stays) });
         let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
-        let done = finished.map_err(|failure| Broken { failure, status: Some(status) })?;
+        let done = finished.map_err(|failure| Broken { failure, answer: Some(Answer { status, framing: outgoing }) })?;
         if tunnel {
             return Ok(Exchanged::Tunnel { status });
         }
@@ -425,6 +439,16 @@ impl Attempt<'_> {
         self.desk.backend(self.asked.frontend).is_some_and(|backend| backend.has_others(self.tried))
     }
 
+    /// Whose doing it is that a response broke off while it was held. A server that closes its connection in order and lives has passed on
+    /// what its origin did, which is no evidence against it, and asking another one would ask that origin again. The kernel closes a killed
+    /// process's connections in order too, so that a look has to tell. A reset is what a server's own failure looks like.
+    async fn broke_off(&self, fault: Fault) -> Loss {
+        match Loss::of(fault) {
+            Loss::Closed if fault == Fault::Closed && !look::is_dead(self.desk, self.slot).await => Loss::AnswerCut,
+            loss => loss,
+        }
+    }
+
     fn failed(&self, fault: Fault, phase: Phase, pooled: bool) -> Outcome {
         let loss = Loss::of(fault);
         self.blame_for(loss, phase, pooled);
@@ -459,14 +483,29 @@ impl Attempt<'_> {
     }
 }
 
-/// A broken exchange, and the status of the response if its head had come.
+/// Why there is no connection to a server.
+enum Unconnected {
+    /// The server cannot be reached, or there is no descriptor for it.
+    Server(Fault),
+    /// The client has not waited for it.
+    ClientLeft(Fault),
+}
+
+/// A broken exchange, and the response if its head had come.
 struct Broken {
     failure: Failure,
-    status: Option<u16>,
+    answer: Option<Answer>,
+}
+
+/// A response whose head has come: its status, and how its body goes to the client.
+#[derive(Clone, Copy)]
+struct Answer {
+    status: u16,
+    framing: BodyFraming,
 }
 
 impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
-        Self { failure, status: None }
+        Self { failure, answer: None }
     }
 }

@@ -42,14 +42,20 @@ pub enum Mode {
     Serve,
     /// Reads a request and closes.
     CloseUnanswered,
-    /// Sends half of a small response and closes.
+    /// Sends half of a small response and closes: its origin did.
     CutSmall,
+    /// Sends half of a small response and resets the connection.
+    ResetSmall,
+    /// Sends half of a small response and dies.
+    DieSmall,
     /// Sends a fifth of a large response and closes.
     CutLarge,
     /// Accepts, reads, and never answers anything, probes neither: a stopped process.
     Silent,
     /// Answers probes at once and requests when the gate opens: its origins are slow.
     SlowOrigin,
+    /// Answers nothing, and counts who does not wait for it any longer.
+    Deserted,
     /// Answers 503 as its own failure.
     OwnError,
     /// Answers 502 as its origin's failure.
@@ -81,7 +87,9 @@ struct Shared {
     mode: Mutex<Mode>,
     arrivals: Mutex<Vec<Arrival>>,
     probes: Mutex<usize>,
+    left: Mutex<usize>,
     gate: Notify,
+    dies: Notify,
 }
 
 /// A fake node behind a relay door.
@@ -104,7 +112,9 @@ impl Node {
             mode: Mutex::new(Mode::Serve),
             arrivals: Mutex::default(),
             probes: Mutex::default(),
+            left: Mutex::default(),
             gate: Notify::new(),
+            dies: Notify::new(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, accepting: Mutex::new(Some(accepting)) }
@@ -126,6 +136,11 @@ impl Node {
 
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals.lock().unwrap().clone()
+    }
+
+    /// Requests that were given up before they were answered.
+    pub fn left(&self) -> usize {
+        *self.shared.left.lock().unwrap()
     }
 
     pub fn probes(&self) -> usize {
@@ -152,7 +167,12 @@ impl Node {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.dies.notified() => return,
+        };
+        let Ok((stream, _)) = accepted else { return };
         connections.spawn(connection(stream, Arc::clone(&shared)));
     }
 }
@@ -198,6 +218,11 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             return;
         }
+        if mode == Mode::Deserted {
+            drop(reader.head().await);
+            *shared.left.lock().unwrap() += 1;
+            return;
+        }
         if mode == Mode::InterimsForEver {
             while write.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {}
             return;
@@ -210,6 +235,11 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             return;
         }
         if !respond(&head, mode, &shared, &mut write).await {
+            if mode == Mode::ResetSmall {
+                drop(write.as_ref().set_zero_linger());
+                // Dropped, it would end in order first.
+                write.forget();
+            }
             return;
         }
     }
@@ -250,9 +280,17 @@ async fn respond(head: &Head, mode: Mode, shared: &Shared, write: &mut (impl tok
         Mode::Serve | Mode::Overtake => ok(name.len()) + name,
         Mode::Large => ok(1_000_000) + &"x".repeat(1_000_000),
         Mode::CloseUnanswered => return false,
-        Mode::Silent | Mode::InterimsForEver | Mode::FramedTunnel => std::future::pending().await,
+        Mode::Silent | Mode::Deserted | Mode::InterimsForEver | Mode::FramedTunnel => std::future::pending().await,
         Mode::CutSmall => {
             drop(write.write_all((ok(10) + "half").as_bytes()).await);
+            return false;
+        }
+        Mode::ResetSmall | Mode::DieSmall => {
+            drop(write.write_all((ok(10) + "half").as_bytes()).await);
+            if mode == Mode::DieSmall {
+                shared.dies.notify_one();
+                return std::future::pending().await;
+            }
             return false;
         }
         Mode::CutLarge => {

@@ -29,6 +29,39 @@ fn the_templates_are_clean() {
     }
 }
 
+/// A node gives an origin up before the balancer gives the node up: it knows what happened, and can tell the client.
+#[test]
+fn nodes_are_less_patient_than_balancers() {
+    let deployed = |folder: &str| {
+        let at = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(folder);
+        let mut files = example_bundle();
+        for path in ["cluster.yaml", "lists/blocked_sites.txt", "pages/blocked.html"] {
+            files.insert(path.into(), std::fs::read(at.join(path)).unwrap_or_default());
+        }
+        files
+    };
+    let defaults = "version: 1\nproxy: {}\nbalancer: {frontends: [{name: f, bind: \"0.0.0.0:8080\", backend: b}], backends: [{name: b, servers: {service: proxy-node}}]}\n";
+    for (name, files) in [
+        ("lab", lab_bundle(None)),
+        ("example", example_bundle()),
+        ("defaults", files(defaults)),
+        ("docker", deployed("docker/bundle")),
+        ("k8s", deployed("k8s/base/bundle")),
+        ("k8s large", deployed("k8s/overlays/large/bundle")),
+    ] {
+        let (bundle, problems) = Bundle::from_files(&files);
+        let bundle = bundle.unwrap_or_else(|| panic!("{name}: {problems:?}"));
+        let node = ProxyDocument::from_json(&render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document).unwrap();
+        let balancer = render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap();
+        let node = node.timeouts;
+        for backend in BalancerDocument::from_json(&balancer.document).unwrap().backends {
+            let balancer = backend.timeouts;
+            assert!(node.dns + node.connect + node.read < balancer.server, "{name}: the first byte");
+            assert!(node.read.max(node.request_body) < balancer.server.max(balancer.client), "{name}: between two pieces");
+        }
+    }
+}
+
 /// Every section that the schema knows: what this version does not act on is said, and only what would weaken security is refused.
 #[test]
 fn the_whole_example_of_the_design() {

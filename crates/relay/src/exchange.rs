@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::download::HOLD_LIMIT;
 pub use self::upload::{REPLAY_LIMIT, Upload};
 use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::head::{Limits, ResponseHead};
 pub use crate::retry::Phase;
-use crate::stream::Stream;
+use crate::stream::{Ahead, Stream, Watch};
 
 use self::download::Download;
 
@@ -93,12 +94,15 @@ pub struct Exchange<'a> {
     deadlines: &'a Deadlines,
     phase: Phase,
     dialect: Dialect,
+    /// The client, while it waits.
+    watch: Watch,
 }
 
 impl<'a> Exchange<'a> {
     /// An attempt that has not begun. The upload has been [rewound](Upload::rewind) if there was an attempt before.
     pub fn new(client: &'a mut Stream, upstream: &'a mut Stream, upload: &'a mut Upload, deadlines: &'a Deadlines) -> Self {
-        Self { client, upstream, upload, deadlines, phase: Phase::NothingWritten, dialect: Dialect::Response }
+        let (phase, dialect, watch) = (Phase::NothingWritten, Dialect::Response, Watch::default());
+        Self { client, upstream, upload, deadlines, phase, dialect, watch }
     }
 
     /// How the chunks of the response may be written, where its head was read elsewhere: [`ResponseHead::dialect`].
@@ -181,9 +185,9 @@ impl<'a> Exchange<'a> {
 
     /// Sends the final head and the body to the client, and what is left of the request's body to the upstream.
     ///
-    /// A body with a Content-Length of at most [`HOLD_LIMIT`](download::HOLD_LIMIT) is sent on when it is complete, or after [`Deadlines::hold`]: until then
-    /// a failure leaves the phase at `Written`. After a failure in phase `ResponseRelayed` the client's connection has to be
-    /// [aborted](Stream::abort): what it got is incomplete.
+    /// A body with a Content-Length of at most [`HOLD_LIMIT`] is sent on when it is complete, or after [`Deadlines::hold`]: until then
+    /// a failure leaves the phase at `Written`. After a failure of the upstream in phase `ResponseRelayed` everything that
+    /// came has been sent, and the client's connection has to be [cut](Stream::cut): what it got is incomplete.
     ///
     /// # Errors
     /// [`Failure`] of either side.
@@ -199,6 +203,14 @@ impl<'a> Exchange<'a> {
         .await?;
         self.client.release();
         Ok(Done { upload_done: self.upload.is_done() })
+    }
+
+    /// Notices that the client has left. While its request's body is on its way, that is who reads the body's to notice.
+    fn poll_watch(&mut self, cx: &mut Context<'_>, ahead: Ahead) -> Poll<Failure> {
+        if !self.upload.is_settled() {
+            return Poll::Pending;
+        }
+        self.watch.poll(cx, self.client, ahead).map(|fault| self.client_failed(fault))
     }
 
     fn client_failed(&self, fault: impl Into<Fault>) -> Failure {

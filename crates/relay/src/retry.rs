@@ -27,6 +27,8 @@ pub enum Cause {
     NodeAnswered,
     /// A live node did not do its part in time.
     Timeout,
+    /// The answer of a live node broke off: what is behind the node cut it, and would be asked once more for nothing.
+    AnswerCut,
 }
 
 /// Whether the request's body could be sent once more.
@@ -75,6 +77,8 @@ pub enum Reason {
     BodyGone,
     /// A live node has the request and takes its time; the origin is asked once.
     StillWorking,
+    /// The origin has been asked, and its answer broke off.
+    AnswerCut,
     /// As many attempts as allowed.
     Attempts,
     /// Too many retries of late that no node's loss explains.
@@ -89,6 +93,7 @@ impl Reason {
             Self::NotIdempotent => "not_idempotent",
             Self::BodyGone => "body_gone",
             Self::StillWorking => "still_working",
+            Self::AnswerCut => "answer_cut",
             Self::Attempts => "attempts",
             Self::Budget => "budget",
         }
@@ -117,6 +122,7 @@ fn forbidden(attempt: &Attempt) -> Option<Reason> {
         // Bytes of the body that were read from the client and then lost cannot be had again, written or not.
         (Phase::NothingWritten, _) => (attempt.body == Body::Gone).then_some(Reason::BodyGone),
         (Phase::Written, Cause::Timeout) => Some(Reason::StillWorking),
+        (Phase::Written, Cause::AnswerCut) => Some(Reason::AnswerCut),
         (Phase::Written, Cause::NodeLost | Cause::NodeAnswered) => {
             if !attempt.method.is_idempotent() && attempt.method != Method::Connect {
                 Some(Reason::NotIdempotent)
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn table() {
         use Body::{Gone, Replayable};
-        use Cause::{NodeAnswered, NodeLost, Timeout};
+        use Cause::{AnswerCut, NodeAnswered, NodeLost, Timeout};
         use Method::{Connect, Delete, Get, Other, Patch, Post, Put};
         use Phase::{NothingWritten, ResponseRelayed, Written};
         let retry = Decision::Retry;
@@ -202,6 +208,7 @@ mod tests {
             (Written, NodeAnswered, Post, Replayable, no(Reason::NotIdempotent)),
             (Written, Timeout, Get, Replayable, no(Reason::StillWorking)),
             (Written, Timeout, Connect, Replayable, no(Reason::StillWorking)),
+            (Written, AnswerCut, Get, Replayable, no(Reason::AnswerCut)),
             (ResponseRelayed, NodeLost, Get, Replayable, no(Reason::ResponseBegun)),
             (ResponseRelayed, NodeAnswered, Connect, Replayable, no(Reason::ResponseBegun)),
             (ResponseRelayed, Timeout, Post, Gone, no(Reason::ResponseBegun)),

@@ -1,11 +1,13 @@
 //! One TCP connection of a worker: bytes in with a buffer only while there are any, vectored writes out, a deadline on both.
 //!
 //! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one task; the `async` methods on top
-//! are for everybody who does one thing at a time. `heads` reads message heads.
+//! are for everybody who does one thing at a time. `heads` reads message heads, `end` says how a connection ends, `watch` notices that it has.
 
+mod end;
 mod heads;
 mod io;
 mod unsent;
+mod watch;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -17,6 +19,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 pub use self::heads::Patience;
+pub use self::watch::Ahead;
+pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Prefix};
 use crate::fault::{Fault, out_of_descriptors};
 use crate::proof::{Answer, Challenge, Key};
@@ -40,6 +44,10 @@ struct Inner {
     writing: Deadline,
     /// The peer has sent its last byte.
     ended: bool,
+    /// When it has, it has left.
+    whole: bool,
+    /// Bytes of the next answer's beginning that have been sent.
+    ahead: u8,
     received: u64,
     sent: u64,
     opened: Instant,
@@ -98,6 +106,8 @@ impl Stream {
             reading: Deadline::new(worker),
             writing: Deadline::new(worker),
             ended: false,
+            whole: false,
+            ahead: 0,
             received: 0,
             sent: 0,
             opened: Instant::now(),
@@ -297,34 +307,6 @@ impl Stream {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let socket = socket2::SockRef::from(&self.0.tcp);
         self.0.ended || !self.0.input.is_empty() || !is_would_block(&socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT))
-    }
-
-    /// Closes with a reset, so that the peer cannot take what it got for a complete message.
-    pub fn abort(self) {
-        // The connection is dropped either way; without the option it ends in an orderly close.
-        drop(self.0.tcp.set_zero_linger());
-    }
-
-    /// Closes after an early or refusing answer: says that no more will be sent, then reads and drops what the peer still sends (at most
-    /// `most` bytes or until `deadline`), so that the answer is not destroyed by a reset (RFC 9112 §9.6).
-    pub async fn close(mut self, most: u64, deadline: Duration) {
-        use tokio::io::AsyncWriteExt;
-        if self.0.tcp.shutdown().await.is_err() {
-            return;
-        }
-        let timer = Timer::new(self.0.worker.wheel());
-        let stop = self.0.received.saturating_add(most);
-        let discard = async {
-            while self.0.received < stop {
-                self.0.input.clear();
-                match self.fill(Kind::Other, deadline).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => {}
-                }
-            }
-        };
-        // Either way the connection has had its time.
-        timer.within(Kind::Other, deadline, discard).await.unwrap_or_default();
     }
 }
 

@@ -37,6 +37,7 @@ use crate::{
     },
     config::Generation,
     node::{Local, unix_millis},
+    parent::{self, Tried},
     record::Hierarchy,
     relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits, reuse, write_request},
     request::{Destination, Forwarded},
@@ -55,6 +56,10 @@ const GATHERED: usize = 8 * 1024;
 /// How long readers of a body that is not kept make the others wait before they are cut.
 const LAG: Duration = Duration::from_secs(1);
 const SET_COOKIE: &[u8] = b"set-cookie";
+/// How often it is looked whether those who follow a fill without a leader are still there.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a small answer is waited for as a whole.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// What a fill has to know.
 pub struct Order {
@@ -126,15 +131,26 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
     leader
 }
 
-async fn run(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>) {
+async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
     #[cfg(test)]
     crate::panic_tests::when_asked("a-fill-panics", &order.asked.bytes);
     let began = Instant::now();
     let asked_at = order.local.node.steady.seconds();
-    let received = match exchange(&order).await {
+    let exchanged = tokio::select! {
+        biased;
+        exchanged = exchange(&order) => exchanged,
+        // Dropping the ticket sends on their own who came at this very moment.
+        () = unwanted(&order, &ticket, &mut leader) => return,
+    };
+    let mut received = match exchanged {
         Ok((hop, head, bytes)) => Received { hop, head, bytes, took: began.elapsed() },
         Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
     };
+    // A small answer is not begun before it is whole: one that breaks off is a failure to tell of then, and not half an answer that a balancer
+    // could take for the end of this node.
+    if received.hop.stream.gather(received.head.framing(Method::Get), HOLD).await.is_err() {
+        return give_up(&order, &ticket, leader, received.hop.blames(Failure::Incomplete), began.elapsed());
+    }
     let status = received.head.status();
     if let Some(stale) = &order.stale {
         if status == 304 {
@@ -148,6 +164,14 @@ async fn run(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>) {
     keep(order, ticket, leader, received, asked_at).await;
 }
 
+/// Returns once nobody waits for the answer any more: its leader has left, and so has everybody who came after.
+async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<Lead>) {
+    leader.closed().await;
+    while ticket.is_awaited() {
+        order.local.worker.wheel().sleep(LOOK).await;
+    }
+}
+
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out to be closed.
 async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Failure> {
     let deadlines = deadlines(&order.generation);
@@ -158,9 +182,11 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
     let conditions =
         order.stale.as_ref().map(|stale| Conditions { etag: stale.etag.as_deref(), last_modified: stale.last_modified_text.as_deref() });
     let mut out = Vec::with_capacity(1024);
+    let mut tried = Tried::default();
     loop {
-        let mut hop = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone()).await?;
-        write_request(&mut out, &outgoing, hop.parent, conditions);
+        let connecting = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone(), &mut tried);
+        let mut hop = connecting.await?;
+        write_request(&mut out, &outgoing, hop.parent(), conditions);
         let mut head = Box::new(ResponseHead::new());
         let mut interims = Interims::new(deadlines.first_byte);
         let answer = async {
@@ -168,9 +194,28 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
             final_head(order, &mut hop.stream, &mut head, &mut interims).await
         };
         match answer.await {
-            Ok(bytes) => return Ok((hop, head, bytes)),
-            Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => from = From::New,
-            Err(fault) => return Err(Failure::exchanging(&fault)),
+            Ok(bytes) => {
+                if let Some(parent) = hop.parent() {
+                    parent.answered();
+                }
+                return Ok((hop, head, bytes));
+            }
+            Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => {
+                if let Some(chosen) = &hop.parent {
+                    tried.forget(chosen.index);
+                }
+                from = From::New;
+            }
+            Err(fault) => {
+                let failure = Failure::exchanging(&fault);
+                let Some(parent) = hop.parent() else { return Err(failure) };
+                parent.failed(failure);
+                let another = !interims.any() && parent::may_ask_another_for(Method::Get, fault);
+                if !another || !tried.leaves_any(&order.generation.parents) {
+                    return Err(failure.of_parent());
+                }
+                from = reuse(Method::Get);
+            }
         }
     }
 }

@@ -76,6 +76,12 @@ impl Ticket {
         self.tell(Outcome::StandIn(object.clone()));
     }
 
+    /// Whether somebody who came after its leader waits for it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.pending.outcome.receiver_count() > 0
+    }
+
     /// What it fills.
     #[must_use]
     pub const fn key(&self) -> &Key {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use relay::{
     body::{BodyWriter, Rest},
     fault::Fault,
-    stream::Stream,
+    stream::{Ahead, Stream},
     wheel::{Kind, Timer},
 };
 
@@ -72,7 +72,12 @@ pub(super) async fn send(
     let mut most = AT_ONCE;
     loop {
         batch.clear();
-        let mut next = waited(turn, way, source, part.start, at).await;
+        let ahead = if head.is_empty() { Ahead::Nothing } else { Ahead::OfAnswer };
+        let mut next = tokio::select! {
+            biased;
+            next = waited(turn, way, source, part.start, at) => next,
+            _ = stream.left(ahead) => return Sent::ClientGone,
+        };
         let rest = loop {
             match next {
                 Next::Segment(mut segment) => {

@@ -114,3 +114,62 @@ fn a_bad_chunk_in_a_request_never_becomes_a_message() {
     let request = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", origin.url("/"));
     assert_eq!(proxy.raw(request.as_bytes(), "POST").status, 400);
 }
+
+/// Everything that comes to a client which has hardly read anything when the answer ends, and how it ends.
+fn ask_and_read_late(proxy: &Proxy, request: &str, lines: usize) -> (String, std::io::Result<usize>) {
+    let mut stream = connect(proxy.address);
+    socket2::SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    // Its record is written when everything has been sent that came.
+    proxy.log_lines(lines);
+    let mut received = Vec::new();
+    let end = stream.read_to_end(&mut received);
+    (String::from_utf8(received).unwrap(), end)
+}
+
+#[test]
+fn a_cut_answer_gives_all_that_came_of_it_and_ends_unclean() {
+    let body = "x".repeat(40_000);
+    let proxy = Proxy::start();
+    let mut lines = 0;
+    for (head, version) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\nCache-Control: no-store\r\n\r\n".to_owned(), "1.1"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nCache-Control: max-age=60\r\n\r\n".to_owned(), "1.1"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n9c40\r\n".to_owned(), "1.1"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n9c40\r\n".to_owned(), "1.1"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n9c40\r\n".to_owned(), "1.0"),
+    ] {
+        let origin = Origin::answering(format!("{head}{body}"), Then::Close);
+        lines += 1;
+        let request = format!("GET {} HTTP/{version}\r\nHost: a\r\n\r\n", origin.url("/"));
+        let (received, end) = ask_and_read_late(&proxy, &request, lines);
+        assert!(received.starts_with("HTTP/1.1 200 OK\r\n") && !received.ends_with("\r\n0\r\n\r\n"), "{head:?}");
+        let came = received.split("\r\n\r\n").skip(1).flat_map(str::bytes).filter(|byte| *byte == b'x').count();
+        assert_eq!(came, body.len(), "{head:?} to HTTP/{version}");
+        // Without a length and without chunks only a reset says that something is missing.
+        assert_eq!(end.is_err(), version == "1.0", "{head:?} to HTTP/{version}");
+        assert_eq!(origin.requests().len(), 1);
+    }
+    assert_eq!(proxy.node.store.objects(), 0, "half an answer is not kept");
+}
+
+#[test]
+fn a_small_answer_that_breaks_off_is_a_502_that_says_so_and_is_asked_for_once() {
+    for fields in ["Cache-Control: max-age=60\r\n", "Cache-Control: no-store\r\n"] {
+        let origin = Origin::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n{fields}\r\nhalf"), Then::Close);
+        let proxy = Proxy::start();
+        let reply = proxy.get(&origin.url("/"));
+        assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=http_response_incomplete")), "{fields}");
+        assert!(reply.text().contains("incomplete"), "{}", reply.text());
+        assert_eq!(origin.requests().len(), 1);
+        assert_eq!(proxy.node.store.objects(), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_before_its_body_is_a_502_where_nothing_was_sent_on() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n";
+    let origin = Origin::answering(head, Then::Close);
+    let reply = Proxy::start().get(&origin.url("/"));
+    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=http_response_incomplete")));
+}

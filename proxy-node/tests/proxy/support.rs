@@ -210,6 +210,7 @@ impl Proxy {
         change(&mut self.document);
         let generation =
             Generation::from_document("r2".into(), self.document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let generation = generation.after(&self.node.current.load());
         self.node.current.store(Arc::new(generation));
     }
 

@@ -102,7 +102,7 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
         match parent.address {
             Some(address) => {
                 let (host, port) = address.value;
-                parents.push(document::Parent { host, port });
+                parents.push(document::Parent { host, port, login: parent.login.map(|login| login.value) });
             }
             None => {
                 // Without its address because that, or another of its keys, was refused: said already.

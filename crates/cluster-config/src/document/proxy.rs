@@ -124,6 +124,21 @@ pub struct Parent {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// What proves this node to it; none: nothing does.
+    #[serde(default)]
+    pub login: Option<Login>,
+}
+
+/// Where the credentials for a parent come from; never the credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// From the client: its Proxy-Authorization goes on to the parent, and the parent's challenge back to it.
+    Passthrough,
+    /// A file on the node that holds `user:password`; it is read again when it changes.
+    File(String),
+    /// An environment variable of the node's process that holds `user:password`.
+    Env(String),
 }
 
 /// Destinations that no parent is asked for.

@@ -243,7 +243,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// The client, while a request or response is under way.
     pub client: Duration,
-    /// The server, and until its first byte.
+    /// The server, and until its first byte. Longer than what a node takes for an origin (its `dns`, `connect` and `read` together), so that
+    /// the node, which knows what happened, is the one that says so.
     pub server: Duration,
     /// From a request's first byte to the end of its head.
     pub request_head: Duration,
@@ -312,7 +313,7 @@ impl Default for Timeouts {
         Self {
             connect: duration("5s"),
             client: duration("50s"),
-            server: duration("50s"),
+            server: duration("75s"),
             request_head: duration("30s"),
             client_idle: duration("2m"),
             tunnel_idle: duration("1h"),

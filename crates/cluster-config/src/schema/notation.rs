@@ -119,6 +119,8 @@ notations! {
     EgressTo(crate::document::egress::EgressTarget) = "shoal-egress-to", parse_egress_to, like "loopback", "link_local", "metadata", "cluster_ports", "10.0.0.0/8";
     /// A reference to a secret, never the secret.
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
+    /// Where the credentials for a parent come from, never the credentials.
+    Login(crate::document::proxy::Login) = "shoal-login", parse_login, like "passthrough", "file:/etc/shoal/parent.login", "env:PARENT_LOGIN";
     /// Five fields of cron.
     Cron(String) = "shoal-cron", parse_cron, like "0 3 * * *";
     /// A name of the IANA time zone database.
@@ -205,6 +207,31 @@ fn parse_secret(text: &str) -> Result<String, Invalid> {
         Some(name) => parse_name(name).map(|_| text.to_owned()),
         None => Err(Invalid::new("a secret may not be written into a bundle", "write a reference, as in secret:vrrp_auth")),
     }
+}
+
+fn parse_login(text: &str) -> Result<crate::document::proxy::Login, Invalid> {
+    use crate::document::proxy::Login;
+    let remedy = "write passthrough, file:/PATH or env:NAME; the file or variable holds user:password";
+    if text == "passthrough" {
+        return Ok(Login::Passthrough);
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let good = path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0');
+        return if good {
+            Ok(Login::File(path.to_owned()))
+        } else {
+            Err(Invalid::new(format!("`{path}` is not an absolute path"), remedy))
+        };
+    }
+    if let Some(name) = text.strip_prefix("env:") {
+        let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        return if good {
+            Ok(Login::Env(name.to_owned()))
+        } else {
+            Err(Invalid::new(format!("`{name}` is not the name of a variable"), remedy))
+        };
+    }
+    Err(Invalid::new("credentials may not be written into a bundle", remedy))
 }
 
 fn parse_cron(text: &str) -> Result<String, Invalid> {

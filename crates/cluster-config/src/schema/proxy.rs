@@ -1,7 +1,7 @@
 //! Section `proxy`.
 
 use super::limits::Limits;
-use super::notation::{Address, Bind, Domain, Duration, EgressTo, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
+use super::notation::{Address, Bind, Domain, Duration, EgressTo, Login, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
 use crate::document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error};
@@ -144,6 +144,11 @@ pub struct Parent {
     /// Its host and port.
     #[serde(default)]
     pub address: Option<Address>,
+    /// What proves the node to it: `file:/PATH` or `env:NAME`, whose content on the node is `user:password` for Basic, or `passthrough`: the
+    /// client's own Proxy-Authorization goes on to the parent, and the parent's challenge back to the client. Without it a parent that asks
+    /// for credentials gets none, and the client a 502 that says so.
+    #[serde(default)]
+    pub login: Option<Login>,
     /// A service of the cluster.
     #[serde(default)]
     #[schemars(extend("x-refused" = "requests would go past the parent tier; name each parent by `address`"))]

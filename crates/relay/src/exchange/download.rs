@@ -11,6 +11,7 @@ use crate::body::Transfer;
 use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
+use crate::stream::Ahead;
 use crate::tunnel::Pipes;
 use crate::wheel::Kind;
 
@@ -92,17 +93,7 @@ impl Exchange<'_> {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));
             }
-            loop {
-                if self.upstream.input_ref().len() >= length {
-                    return Poll::Ready(Ok(()));
-                }
-                match self.upstream.poll_keeping_deadline(cx) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.upstream_failed(Fault::Closed))),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
-                    Poll::Pending => return self.upstream.poll_reading_deadline(cx, Kind::Hold, self.deadlines.hold).map(|_| Ok(())),
-                }
-            }
+            self.upstream.poll_hold(cx, length, self.deadlines.hold).map_err(|fault| self.upstream_failed(fault))
         })
         .await;
         self.upstream.expect_nothing();
@@ -129,7 +120,7 @@ impl Exchange<'_> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_watch(cx, Ahead::Nothing).map(Err),
             }
             if download.transfer.is_done() {
                 return Poll::Ready(Ok(()));
@@ -142,7 +133,7 @@ impl Exchange<'_> {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_watch(cx, Ahead::Nothing).map(Err),
             }
         }
     }

@@ -551,3 +551,104 @@ fn a_preamble_goes_out_with_the_first_write() {
         assert_eq!(outcome.upstream.sent(), 6 + GET.len() as u64);
     });
 }
+
+/// How a client that waits for its answer goes away, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    Reset,
+    Close,
+    HalfClose,
+}
+
+impl Leaves {
+    async fn now(self, mut browser: TcpStream) -> Option<TcpStream> {
+        match self {
+            Self::Reset => browser.set_zero_linger().unwrap(),
+            Self::Close => {}
+            Self::HalfClose => {
+                browser.shutdown().await.unwrap();
+                return Some(browser);
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_is_noticed() {
+    // With and without a part of the head being there.
+    for begun in ["", "HTTP/1.1 200 OK\r\nConte"] {
+        for leaves in [Leaves::Reset, Leaves::Close] {
+            with_scene(|mut scene| async move {
+                scene.browser.write_all(GET).await.unwrap();
+                let browser = scene.browser;
+                let (outcome, _) = play(scene.client, scene.upstream, patient(), async {
+                    expect(&mut scene.server, GET).await;
+                    scene.server.write_all(begun.as_bytes()).await.unwrap();
+                    leaves.now(browser).await
+                })
+                .await;
+                let failure = outcome.result.unwrap_err();
+                assert_eq!((failure.side, failure.phase), (Side::Client, Phase::Written), "{leaves:?} {begun:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_client_that_resets_while_its_answer_pauses_is_noticed() {
+    for length in [30, 3_000_000] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(GET).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nbegun");
+            let deadlines = Deadlines { hold: SHORT, ..patient() };
+            let mut browser = scene.browser;
+            let (outcome, _) = play(scene.client, scene.upstream, deadlines, async {
+                expect(&mut scene.server, GET).await;
+                scene.server.write_all(head.as_bytes()).await.unwrap();
+                expect(&mut browser, head.as_bytes()).await;
+                Leaves::Reset.now(browser).await
+            })
+            .await;
+            assert_eq!(outcome.result.unwrap_err().side, Side::Client, "{length}");
+        });
+    }
+}
+
+#[test]
+fn a_client_that_has_only_finished_sending_gets_its_answer_whole() {
+    for interim in ["", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(GET).await.unwrap();
+            let browser = Leaves::HalfClose.now(scene.browser).await.unwrap();
+            let answer = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody");
+            let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                let mut browser = browser;
+                expect(&mut scene.server, GET).await;
+                // The relay has asked twice whether it is there.
+                expect(&mut browser, b"HT").await;
+                scene.server.write_all(answer.as_bytes()).await.unwrap();
+                expect(&mut browser, &answer.as_bytes()[2..]).await;
+            })
+            .await;
+            assert_eq!(outcome.result, Ok(true));
+            assert_eq!(outcome.client.sent(), answer.len() as u64);
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_only_closes_as_a_whole_has_left_when_it_closes() {
+    with_scene(|mut scene| async move {
+        scene.client.set_whole();
+        scene.browser.write_all(GET).await.unwrap();
+        let browser = scene.browser;
+        let (outcome, browser) = play(scene.client, scene.upstream, patient(), async {
+            expect(&mut scene.server, GET).await;
+            Leaves::HalfClose.now(browser).await
+        })
+        .await;
+        assert_eq!(outcome.result.unwrap_err().side, Side::Client);
+        drop((browser, outcome.client));
+    });
+}

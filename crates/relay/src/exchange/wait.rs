@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::{Exchange, Failure};
-use crate::buffer;
 use crate::fault::Fault;
 use crate::head::{Limits, ResponseHead};
+use crate::stream::Ahead;
 use crate::wheel::Kind;
 
 impl Exchange<'_> {
@@ -28,7 +28,10 @@ impl Exchange<'_> {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));
             }
-            self.upstream.poll_head(cx, &mut parse, self.deadlines.head).map_err(|fault| self.upstream_failed(fault))
+            match self.upstream.poll_head(cx, &mut parse, self.deadlines.head) {
+                Poll::Pending => self.poll_watch(cx, Ahead::OfAnswer).map(Err),
+                ready => ready.map_err(|fault| self.upstream_failed(fault)),
+            }
         })
         .await
         .inspect(|_| {
@@ -59,19 +62,18 @@ impl Exchange<'_> {
             Poll::Ready(Err(fault)) => return Poll::Ready(Err(self.upstream_failed(fault))),
             Poll::Pending => {}
         }
+        if let Poll::Ready(failure) = self.poll_watch(cx, Ahead::OfAnswer) {
+            return Poll::Ready(Err(failure));
+        }
         if !self.upload.is_answer_due() {
             self.upstream.expect_nothing();
             return Poll::Pending;
         }
         loop {
-            if let Some(released) = released.as_mut().as_pin_mut() {
-                if released.poll(cx).is_ready() {
-                    return Poll::Ready(Err(self.upstream_failed(Fault::Released)));
-                }
-                // Only a request that takes long is worth watching its client for.
-                if let Err(failure) = self.watch_client(cx) {
-                    return Poll::Ready(Err(failure));
-                }
+            if let Some(released) = released.as_mut().as_pin_mut()
+                && released.poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(self.upstream_failed(Fault::Released)));
             }
             let all = self.deadlines.first_byte;
             let early = self.deadlines.late.min(all);
@@ -84,18 +86,5 @@ impl Exchange<'_> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-
-    /// Notices a client that has reset its connection. One that has only finished sending still wants its answer, and what another sends
-    /// ahead is the next request's.
-    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        while self.upload.is_settled() && !self.client.ended() && self.client.input_ref().len() < buffer::SIZE {
-            match self.client.poll_read(cx, 0) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(fault)) => return Err(self.client_failed(fault)),
-                Poll::Pending => break,
-            }
-        }
-        Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::Stream;
+use crate::exchange::HOLD_LIMIT;
 use crate::fault::Fault;
+use crate::framing::BodyFraming;
 use crate::head::{Limits, Progress, RequestHead, ResponseHead};
 use crate::malformed::Malformed;
 use crate::wheel::Kind;
@@ -138,6 +140,40 @@ impl Stream {
         let read = if self.0.ended { Poll::Ready(Ok(0)) } else { self.poll_read_into_room(cx) };
         self.0.reading.armed.set(armed);
         read
+    }
+
+    /// Waits until `length` bytes of a body are there, or for `within`. Not an error: the time being up.
+    ///
+    /// # Errors
+    /// `Closed` when the peer ends the connection before, `Reset`, `Io`.
+    pub fn poll_hold(&mut self, cx: &mut Context<'_>, length: usize, within: Duration) -> Poll<Result<(), Fault>> {
+        loop {
+            if self.0.input.len() >= length {
+                return Poll::Ready(Ok(()));
+            }
+            match self.poll_keeping_deadline(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => return self.0.reading.poll(cx, Kind::Hold, within).map(|_| Ok(())),
+            }
+        }
+    }
+
+    /// Waits until a small body is there as a whole, but no longer than `within`: whoever has sent nothing on yet can still say that it
+    /// broke off. A large one, and one of unknown length, is not waited for.
+    ///
+    /// # Errors
+    /// As [`poll_hold`](Self::poll_hold).
+    pub async fn gather(&mut self, framing: BodyFraming, within: Duration) -> Result<(), Fault> {
+        let BodyFraming::Length(length @ 1..=HOLD_LIMIT) = framing else { return Ok(()) };
+        if self.0.input.len() as u64 >= length {
+            return Ok(());
+        }
+        self.expect_nothing();
+        let held = poll_fn(|cx| self.poll_hold(cx, length as usize, within)).await;
+        self.expect_nothing();
+        held
     }
 
     /// Reads without extending the deadline that is armed.

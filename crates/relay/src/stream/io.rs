@@ -108,6 +108,12 @@ impl Stream {
     }
 
     fn poll_send_once(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, Fault>> {
+        if self.0.ahead > 0 {
+            match self.take_ahead(parts) {
+                0 => {}
+                n => return Poll::Ready(Ok(n)),
+            }
+        }
         loop {
             let mut slices = [IoSlice::new(&[]); MAX_PARTS + 1];
             let mut count = 0;

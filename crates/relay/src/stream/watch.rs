@@ -1,0 +1,114 @@
+//! Notices that a peer which waits for an answer has left.
+//!
+//! A reset says so at once. A peer that has closed its sending side may have left, or may have only said that its request was all (a half-close,
+//! RFC 9112 §9.6), and the two look alike: the kernel of one that has closed its socket answers keep-alive probes for a minute as if somebody
+//! were there. Only bytes tell, as nobody can receive them any more and a reset comes back. Every answer begins with `HTTP/1.`, so that these
+//! bytes can go ahead of it, one at a time: whoever still listens gets them a little early.
+//!
+//! Our own balancers never half-close before an answer. On a connection of which that is known ([`Stream::set_whole`]) a close is a close.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::Stream;
+use crate::buffer;
+use crate::fault::Fault;
+use crate::wheel::{Kind, Timer};
+
+/// How every response to a request of this protocol begins.
+const BEGINNING: &[u8] = b"HTTP/1.";
+/// How often a peer that has closed its side is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// At which of these looks the next byte goes to it: after 0.1, 0.4, 1.6, 6.4, 25.6 and 102.4 s.
+const BYTES_AT: [u32; 6] = [1, 4, 16, 64, 256, 1024];
+
+/// What may be sent to a peer to learn whether it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// The beginning of its answer, of which nothing has been sent.
+    OfAnswer,
+    /// Nothing: its answer has begun, and its next piece will tell.
+    Nothing,
+}
+
+/// One wait.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Since the peer has closed its side.
+    looking: Option<(Timer, u32)>,
+}
+
+impl Watch {
+    /// Ready when the peer has left. What it sends meanwhile is received up to a buffer's size: it is the next request's.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, peer: &mut Stream, ahead: Ahead) -> Poll<Fault> {
+        while !peer.0.ended && peer.0.input.len() < buffer::SIZE {
+            // Answered from memory while there is nothing to read, and no buffer is taken for it.
+            ready!(peer.0.tcp.poll_read_ready(cx)).ok();
+            if let Err(fault) = ready!(peer.poll_read(cx, 0)) {
+                return Poll::Ready(fault);
+            }
+        }
+        match (peer.0.ended, peer.0.whole) {
+            (false, _) => Poll::Pending,
+            (true, true) => Poll::Ready(Fault::Closed),
+            (true, false) => self.poll_half_closed(cx, peer, ahead),
+        }
+    }
+
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>, peer: &mut Stream, ahead: Ahead) -> Poll<Fault> {
+        let (timer, looks) = self.looking.get_or_insert_with(|| {
+            let timer = Timer::new(peer.0.worker.wheel());
+            timer.arm(Kind::Other, LOOK);
+            (timer, 0)
+        });
+        loop {
+            ready!(timer.poll(cx));
+            timer.arm(Kind::Other, LOOK);
+            *looks += 1;
+            if let Ok(Some(error)) = peer.0.tcp.take_error() {
+                return Poll::Ready(error.into());
+            }
+            if ahead == Ahead::OfAnswer
+                && BYTES_AT.contains(looks)
+                && let Err(fault) = peer.send_ahead()
+            {
+                return Poll::Ready(fault);
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The peer closes its connections as a whole: when it has sent its last byte it has left, whatever it waited for.
+    pub fn set_whole(&mut self) {
+        self.0.whole = true;
+    }
+
+    /// Waits until the peer has left, while something else is done for it.
+    pub async fn left(&mut self, ahead: Ahead) -> Fault {
+        let mut watch = Watch::default();
+        poll_fn(|cx| watch.poll(cx, self, ahead)).await
+    }
+
+    /// Sends the next byte of the answer's beginning.
+    fn send_ahead(&mut self) -> Result<(), Fault> {
+        let Some(byte) = BEGINNING.get(usize::from(self.0.ahead)) else { return Ok(()) };
+        match self.0.tcp.try_write(std::slice::from_ref(byte)) {
+            Ok(n) => {
+                self.0.ahead += u8::from(n > 0);
+                self.0.sent += n as u64;
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How much of the parts that are to be sent has gone ahead.
+    pub(super) fn take_ahead(&mut self, parts: &[&[u8]]) -> usize {
+        let ahead = usize::from(std::mem::take(&mut self.0.ahead));
+        let first = parts.iter().find(|part| !part.is_empty()).copied().unwrap_or_default();
+        if first.starts_with(&BEGINNING[..ahead]) { ahead } else { 0 }
+    }
+}
