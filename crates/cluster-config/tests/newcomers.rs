@@ -312,7 +312,7 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy:\n  hierarchy: {parents: [10.0.0.1:3128]}\n",
         &[
-            "cluster.yaml:3:25: error: proxy.hierarchy.parents[0] must be a map, not the text `10.0.0.1:3128`; write {key: value}, or `key: value` lines under it; known here: address, select, service, tags",
+            "cluster.yaml:3:25: error: proxy.hierarchy.parents[0] must be a map, not the text `10.0.0.1:3128`; write {key: value}, or `key: value` lines under it; known here: address, login, select, service, tags",
         ],
     ),
     (
@@ -320,8 +320,8 @@ const CASES: &[(&str, &[&str])] = &[
         &[
             "cluster.yaml:3:35: error: `10.0.0.1` is not an address with a port; write host:port, as in 192.168.1.11:3128 or [2001:db8::1]:3128",
             r#"cluster.yaml:3:46: error: a parent without an address; write {address: "host:port"}"#,
-            "cluster.yaml:3:47: error: unknown key `host` in proxy.hierarchy.parents[1]; known here: address, select, service, tags",
-            "cluster.yaml:3:56: error: unknown key `port` in proxy.hierarchy.parents[1]; known here: address, select, service, tags",
+            "cluster.yaml:3:47: error: unknown key `host` in proxy.hierarchy.parents[1]; known here: address, login, select, service, tags",
+            "cluster.yaml:3:56: error: unknown key `port` in proxy.hierarchy.parents[1]; known here: address, login, select, service, tags",
         ],
     ),
     (
