@@ -193,3 +193,34 @@ async fn a_crashing_revision_is_booted_from_the_generation_before() {
     until_all_run(&lab, &first).await;
     assert_none_failed("a_crashing_revision_is_booted_from_the_generation_before", &load.finish().await);
 }
+
+/// As in production: clients by their network, Squid's ports, and no word about loopback, which the checkers of a lab are at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lab_with_a_bundle_of_production_finds_its_nodes_well() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/docker/bundle");
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let bundle = scratch.path().join("bundle");
+    copy(&shipped, &bundle);
+    let main = bundle.join("cluster.yaml");
+    let before = std::fs::read_to_string(&main).expect("cluster.yaml");
+    let after = before.replace("172.30.80.0/24", "127.0.0.0/8");
+    assert_ne!(before, after, "the clients of the bundle");
+    std::fs::write(&main, after).expect("write cluster.yaml");
+    let lab = Lab::start(Options { arguments: vec!["--config".into(), text(&bundle).into()], ..Options::default() }).await;
+    for check in ["port", "through-proxy", "through-tunnel"] {
+        let found = lab.json(&["check", "run", check, "-o", "json"]).await;
+        let found = found["findings"].as_array().expect("findings").clone();
+        assert!(found.len() >= 3 && found.iter().all(|finding| finding["outcome"] == "passed"), "{check}: {found:#?}");
+    }
+    // A client has no such way to this machine, and none to ports that are not of the web.
+    let origin = Origin::start().await;
+    for (method, target, status) in [
+        ("GET", origin.url("/bytes/1"), 403),
+        ("CONNECT", "192.0.2.1:8443".to_owned(), 403),
+        ("GET", "http://192.0.2.1:25/".to_owned(), 403),
+    ] {
+        let answer = testkit::client::once(lab.frontend(), method, &target, &[], b"").await.expect("an answer");
+        assert_eq!(answer.status(), status, "{method} {target}");
+    }
+    lab.stop().await;
+}
