@@ -56,7 +56,7 @@ type State = (Value, BTreeMap<String, String>);
 
 /// What has to come back.
 async fn state(lab: &Lab) -> State {
-    let history = lab.json(&["config", "history"]).await;
+    let history = lab.json(&["config", "history"]).await["revisions"].clone();
     let status = lab.json(&["status"]).await;
     let instances = status["instances"].as_array().expect("instances");
     let state = |instance: &Value| (text(&instance["name"]), text(&instance["state"]));

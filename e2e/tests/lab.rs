@@ -9,6 +9,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 use testkit::{
     client,
     lab::{Description, binary},
@@ -46,6 +47,14 @@ impl Home {
     async fn shoal(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.command(arguments).output().await.expect("run shoal");
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    /// The history of the configuration.
+    async fn revisions(&self) -> Value {
+        let output = self.command(&["config", "history", "-o", "json"]).output().await.expect("run shoal");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(answer["revisions"].is_array(), "{answer:#}");
+        answer["revisions"].clone()
     }
 
     /// Starts a small lab in the usual place and waits until it is ready.
@@ -115,7 +124,7 @@ async fn stopped_and_started_again_it_is_the_same_lab() {
     let (code, printed) = home.shoal(&["config", "show", "99"]).await;
     assert!(code == Some(1) && printed.contains("99"), "{code:?} {printed}");
 
-    let history = home.shoal(&["config", "history", "-o", "json"]).await;
+    let history = home.revisions().await;
     let (code, printed) = home.shoal(&["lab", "stop"]).await;
     assert_eq!(code, Some(0), "{printed}");
     assert!(first.wait().await.expect("the lab's status").success());
@@ -128,7 +137,7 @@ async fn stopped_and_started_again_it_is_the_same_lab() {
     assert_eq!(after.frontends, before.frontends);
     let endpoints = |description: &Description| description.processes.iter().map(|process| process.endpoints.clone()).collect::<Vec<_>>();
     assert_eq!(endpoints(&after), endpoints(&before));
-    assert_eq!(home.shoal(&["config", "history", "-o", "json"]).await, history);
+    assert_eq!(home.revisions().await, history);
     assert!(serves(&after, &origin).await);
 
     let (code, printed) = home.shoal(&["lab", "reset"]).await;
