@@ -208,7 +208,7 @@ async fn a_lab_with_a_bundle_of_production_finds_its_nodes_well() {
     std::fs::write(&main, after).expect("write cluster.yaml");
     let lab = Lab::start(Options { arguments: vec!["--config".into(), text(&bundle).into()], ..Options::default() }).await;
     for check in ["port", "through-proxy", "through-tunnel"] {
-        let found = lab.json(&["check", "run", check, "-o", "json"]).await;
+        let found = lab.json(&["check", "run", check]).await;
         let found = found["findings"].as_array().expect("findings").clone();
         assert!(found.len() >= 3 && found.iter().all(|finding| finding["outcome"] == "passed"), "{check}: {found:#?}");
     }
