@@ -26,8 +26,11 @@ use unit::Unit;
 /// How often the process behind the socket is started again.
 const RESTARTS: usize = 3;
 
-/// The arguments of a process of the lab, for another one of this name beside it. `addresses` are its flags for where it listens.
-fn beside(process: &Process, lab: &Lab, name: &str, addresses: &[&str]) -> Vec<String> {
+/// The arguments of a process of the lab, for another one of this name, with a certificate of its own, beside it. `addresses` are its flags for
+/// where it listens.
+async fn beside(process: &Process, lab: &Lab, name: &str, addresses: &[&str]) -> Vec<String> {
+    let pki = lab.data_dir().join("pki");
+    lab.ok(&["pki", "issue", &process.service, name, "--dir", &pki.to_string_lossy()]).await;
     let mut argv = process.argv.clone();
     let mut set = |flag: &str, value: &str| {
         let place = argv.iter().position(|argument| argument == flag).unwrap_or_else(|| panic!("no {flag} in {:?}", process.argv));
@@ -35,6 +38,8 @@ fn beside(process: &Process, lab: &Lab, name: &str, addresses: &[&str]) -> Vec<S
     };
     set("--name", name);
     set("--data-dir", &lab.data_dir().join(name).to_string_lossy());
+    set("--cert", &pki.join(format!("{name}.crt")).to_string_lossy());
+    set("--key", &pki.join(format!("{name}.key")).to_string_lossy());
     for flag in addresses {
         set(flag, "127.0.0.1:0");
     }
@@ -57,7 +62,7 @@ async fn a_balancer_restarted_behind_an_inherited_socket_loses_nothing() {
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
     let (kept, frontend) = socket();
-    let argv = beside(&lab.process("balancer-1"), &lab, "balancer-1-b", &["--frontend", "--grpc", "--admin"]);
+    let argv = beside(&lab.process("balancer-1"), &lab, "balancer-1-b", &["--frontend", "--grpc", "--admin"]).await;
     let mut manager = Manager::new(lab.data_dir().join("balancer-1-b.notify"), argv, vec![Passed { name: "frontend", socket: kept }]);
 
     manager.start();
@@ -100,7 +105,7 @@ async fn a_node_restarted_behind_inherited_sockets_loses_nothing() {
     let origin = Origin::start().await;
     let (proxy, at) = socket();
     let (relay, behind) = socket();
-    let mut argv = beside(&lab.process("proxy-node-3"), &lab, "proxy-node-3-b", &["--grpc", "--admin"]);
+    let mut argv = beside(&lab.process("proxy-node-3"), &lab, "proxy-node-3-b", &["--grpc", "--admin"]).await;
     for (flag, address) in [("--proxy", at), ("--relay", behind)] {
         let place = argv.iter().position(|argument| argument == flag).expect("a flag of a node");
         argv[place + 1] = address.to_string();
