@@ -219,8 +219,10 @@ async fn a_lab_with_a_bundle_of_production_finds_its_nodes_well() {
         ("CONNECT", "192.0.2.1:8443".to_owned(), 403),
         ("GET", "http://192.0.2.1:25/".to_owned(), 403),
     ] {
-        let answer = testkit::client::once(lab.frontend(), method, &target, &[], b"").await.expect("an answer");
-        assert_eq!(answer.status(), status, "{method} {target}");
+        let host = target.trim_start_matches("http://").split('/').next().unwrap_or_default();
+        let mut connection = testkit::client::Connection::open(lab.frontend()).await.expect("a connection");
+        connection.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.expect("sent");
+        assert_eq!(connection.answer(method).await.expect("an answer").status(), status, "{method} {target}");
     }
     lab.stop().await;
 }

@@ -272,7 +272,7 @@ async fn who_is_gone_is_removed_at_once_and_who_is_there_is_not() {
     // What was wanted of the name is forgotten, and stays so after a restart.
     node.register(instance("proxy-node", "a", 2), true).await.expect("another process");
     let status = operator.status("a").await.expect("listed");
-    assert_eq!((status.admin_state(), status.effective_weight), (AdminState::Ready, 100));
+    assert_eq!((status.admin_state(), status.effective_weight), (AdminState::Ready, 1));
 }
 
 #[tokio::test]
