@@ -5,7 +5,7 @@ pub struct Instance {
     /// The service: proxy-node, balancer, registry, config-service, health-checker, backup-service, console.
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
-    /// Stable and unique in the cluster: the certificate's name, or that name followed by `-` and more.
+    /// Stable and unique in the cluster: the certificate's name; or, for a certificate made for several replicas, that name followed by `-` and more.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// UUID v7, new at every process start. Opinions attach to it.
@@ -26,7 +26,7 @@ pub struct Instance {
     pub zone: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "8")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Share of the load relative to the others, 0 to 256; 0 takes no new requests.
+    /// Share of the load relative to the others; 0 takes no new requests. What a process registers counts as 1 at most: more is for operators to set.
     #[prost(uint32, tag = "9")]
     pub weight: u32,
     /// Version of the program.
@@ -509,7 +509,8 @@ pub mod registry_client {
             self
         }
         /// Adds an instance, or takes over the name of an older process. Safe to retry: the same id gets the same generation again.
-        /// ALREADY_EXISTS: a younger process holds the name. PERMISSION_DENIED: the name is not the certificate's name or `<that>-…`.
+        /// ALREADY_EXISTS: a younger process holds the name. PERMISSION_DENIED: the certificate does not allow the name,
+        /// or an endpoint is not where the instance registers from.
         pub async fn register(
             &mut self,
             request: impl tonic::IntoRequest<super::RegisterRequest>,
@@ -730,7 +731,8 @@ pub mod registry_server {
     #[async_trait]
     pub trait Registry: std::marker::Send + std::marker::Sync + 'static {
         /// Adds an instance, or takes over the name of an older process. Safe to retry: the same id gets the same generation again.
-        /// ALREADY_EXISTS: a younger process holds the name. PERMISSION_DENIED: the name is not the certificate's name or `<that>-…`.
+        /// ALREADY_EXISTS: a younger process holds the name. PERMISSION_DENIED: the certificate does not allow the name,
+        /// or an endpoint is not where the instance registers from.
         async fn register(
             &self,
             request: tonic::Request<super::RegisterRequest>,
