@@ -6,27 +6,38 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+
 use super::{DnsProblem, Resolved};
 
-/// Shards, and names kept in each.
-const SHARDS: usize = 16;
-const MOST_NAMES: usize = 1024;
+/// Shards, and names kept in each. A change copies its shard, so that nobody who looks a name up ever waits for a lock: many small shards.
+const SHARDS: usize = 64;
+const MOST_NAMES: usize = 256;
 /// RFC 8767 §5: an expired answer may serve for so long, and the servers are asked again after so long.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
 
+/// What one shard knows.
+type Names = HashMap<Arc<str>, Known>;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answers {
-    shards: [Mutex<HashMap<Box<str>, Known>>; SHARDS],
+    shards: [ArcSwap<Names>; SHARDS],
     hasher: RandomState,
 }
 
-#[derive(Debug)]
+impl Default for Answers {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| ArcSwap::default()), hasher: RandomState::default() }
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Known {
     resolved: Resolved,
     until: Instant,
@@ -34,11 +45,18 @@ struct Known {
     kept_until: Instant,
 }
 
+impl Known {
+    /// Whether it may serve, expired or not.
+    fn serves(&self, now: Instant) -> bool {
+        self.resolved.is_ok() && now < self.kept_until
+    }
+}
+
 impl Answers {
     /// What counts now.
     #[must_use]
     pub fn get(&self, host: &str, now: Instant) -> Option<Resolved> {
-        let shard = self.shard(host);
+        let shard = self.shard(host).load();
         let known = shard.get(host)?;
         (now < known.until).then(|| known.resolved.clone())
     }
@@ -46,7 +64,7 @@ impl Answers {
     /// Addresses that have expired, and may serve where no new answer is to be had.
     #[must_use]
     pub fn expired(&self, host: &str, now: Instant) -> Option<Arc<[IpAddr]>> {
-        let shard = self.shard(host);
+        let shard = self.shard(host).load();
         let known = shard.get(host).filter(|known| known.until <= now && now < known.kept_until)?;
         known.resolved.as_ref().ok().cloned()
     }
@@ -59,51 +77,59 @@ impl Answers {
         }
         let until = now + ttl;
         let kept_until = if resolved.is_ok() { until + KEPT } else { until };
-        let mut shard = self.shard(host);
-        if shard.len() >= MOST_NAMES && !shard.contains_key(host) {
-            make_room(&mut shard, now);
-        }
-        shard.insert(host.into(), Known { resolved: resolved.clone(), until, kept_until });
+        let (host, known) = (Arc::from(host), Known { resolved: resolved.clone(), until, kept_until });
+        self.shard(&host).rcu(|names| {
+            let mut names = Names::clone(names);
+            if names.len() >= MOST_NAMES && !names.contains_key(&host) {
+                make_room(&mut names, now);
+            }
+            names.insert(Arc::clone(&host), known.clone());
+            names
+        });
     }
 
     /// Nobody answers: what has expired serves for a while before anybody is asked again. Whether there is such.
     pub fn postpone(&self, host: &str, now: Instant) -> bool {
-        let mut shard = self.shard(host);
-        let kept = shard.get_mut(host).filter(|known| known.resolved.is_ok() && now < known.kept_until);
-        let Some(known) = kept else { return false };
-        known.until = known.until.max(now + RETRY).min(known.kept_until);
+        let shard = self.shard(host);
+        if !shard.load().get(host).is_some_and(|known| known.serves(now)) {
+            return false;
+        }
+        shard.rcu(|names| {
+            let mut names = Names::clone(names);
+            if let Some(known) = names.get_mut(host).filter(|known| known.serves(now)) {
+                known.until = known.until.max(now + RETRY).min(known.kept_until);
+            }
+            names
+        });
         true
     }
 
     /// The servers are others now: everything is asked for again.
     pub fn expire(&self, now: Instant) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            shard.retain(|_, known| known.resolved.is_ok());
-            shard.values_mut().for_each(|known| known.until = known.until.min(now));
+            shard.rcu(|names| {
+                let kept = names.iter().filter(|(_, known)| known.resolved.is_ok());
+                kept.map(|(host, known)| (Arc::clone(host), Known { until: known.until.min(now), ..known.clone() })).collect::<Names>()
+            });
         }
     }
 
-    fn shard(&self, host: &str) -> MutexGuard<'_, HashMap<Box<str>, Known>> {
+    fn shard(&self, host: &str) -> &ArcSwap<Names> {
         let place = self.hasher.hash_one(host) as usize % SHARDS;
         // In bounds by the modulus; the first one stands in for what cannot be.
-        lock(self.shards.get(place).unwrap_or(&self.shards[0]))
+        self.shards.get(place).unwrap_or(&self.shards[0])
     }
 }
 
-fn lock(shard: &Mutex<HashMap<Box<str>, Known>>) -> MutexGuard<'_, HashMap<Box<str>, Known>> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Forgets an eighth: what expires first, so that names which nobody asks for again, and those that do not exist, go before the others.
-fn make_room(shard: &mut HashMap<Box<str>, Known>, now: Instant) {
-    shard.retain(|_, known| now < known.kept_until);
-    let mut ends: Vec<Instant> = shard.values().map(|known| known.until).collect();
+fn make_room(names: &mut Names, now: Instant) {
+    names.retain(|_, known| now < known.kept_until);
+    let mut ends: Vec<Instant> = names.values().map(|known| known.until).collect();
     let eighth = MOST_NAMES / 8;
-    if shard.len() + eighth > MOST_NAMES && ends.len() > eighth {
+    if names.len() + eighth > MOST_NAMES && ends.len() > eighth {
         let (_, last, _) = ends.select_nth_unstable(eighth);
         let last = *last;
-        shard.retain(|_, known| known.until > last);
+        names.retain(|_, known| known.until > last);
     }
 }
 
@@ -143,10 +169,10 @@ mod tests {
     fn it_is_bounded_and_what_expires_first_goes_first() {
         let (answers, now) = (Answers::default(), Instant::now());
         answers.put("kept.test", &found(1), 10 * MINUTE, now);
-        for number in 0..100_000 {
+        for number in 0..40_000 {
             answers.put(&format!("x{number}.test"), &Err(DnsProblem::NotFound), MINUTE, now);
         }
-        let names: usize = answers.shards.iter().map(|shard| lock(shard).len()).sum();
+        let names: usize = answers.shards.iter().map(|shard| shard.load().len()).sum();
         assert!(names <= SHARDS * MOST_NAMES, "{names}");
         assert_eq!(answers.get("kept.test", now), Some(found(1)));
     }
