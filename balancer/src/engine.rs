@@ -15,7 +15,6 @@ use tokio::{
 };
 
 use crate::{
-    api::View,
     check,
     config::Generation,
     connection,
@@ -28,6 +27,7 @@ use crate::{
         book::{Book, Setting},
     },
     stats::Uptime,
+    view::View,
 };
 
 /// Suspects that may wait to be probed; each server is in it at most once.

@@ -9,8 +9,8 @@ use std::{
 use cluster::recent::{LastMinute, Traffic};
 
 use crate::{
-    api::View,
     stats::{FrontendCounts, PerWorker, Uptime},
+    view::View,
 };
 
 /// Between two looks.

@@ -9,10 +9,9 @@
 //!
 //! **Reading order.** A request: [`listen`] → [`connection`] (with [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
 //! [`respond`] → [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
-//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. Put together in [`engine`]; around it: [`config`], [`api`], [`metrics`],
-//! [`stats`], [`lately`].
+//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. What can be seen: [`view`]; what operators want:
+//! [`operate`]; both behind [`face`]. Put together in [`engine`]; around it: [`config`], [`metrics`], [`stats`], [`lately`].
 
-pub mod api;
 pub mod attempt;
 pub mod check;
 pub mod config;
@@ -21,6 +20,7 @@ pub mod desk;
 pub mod door;
 pub mod engine;
 pub mod evidence;
+pub mod face;
 pub mod health;
 pub mod id;
 pub mod lately;
@@ -28,6 +28,7 @@ pub mod listen;
 pub mod look;
 pub mod membership;
 pub mod metrics;
+pub mod operate;
 pub mod pick;
 pub mod record;
 pub mod request;
@@ -40,6 +41,7 @@ pub mod standing;
 pub mod stats;
 pub mod suspect;
 pub mod tunnel;
+pub mod view;
 
 pub use run::{Options, run};
 

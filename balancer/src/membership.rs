@@ -31,18 +31,18 @@ pub struct Member {
     pub drift: bool,
 }
 
-/// What operators set on this balancer itself.
+/// What operators want of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Override {
+pub struct Desired {
     /// Admin state, if set.
     pub admin: Option<AdminState>,
     /// Weight, if set.
     pub weight: Option<u32>,
 }
 
-/// Under which key a server's override is kept: an instance is the same in every backend, a server in the bundle is its backend's.
+/// Under which key what is wanted of a server is kept: an instance is the same in every backend, a server in the bundle is its backend's.
 #[must_use]
-pub fn override_key(backend: &str, server: &str, discovered: bool) -> String {
+pub fn desired_key(backend: &str, server: &str, discovered: bool) -> String {
     if discovered { server.to_owned() } else { format!("{backend}/{server}") }
 }
 
@@ -51,7 +51,7 @@ pub fn override_key(backend: &str, server: &str, discovered: bool) -> String {
 pub fn members<'a>(
     backend: &Backend,
     instances: impl Iterator<Item = &'a InstanceStatus>,
-    overrides: &BTreeMap<String, Override>,
+    overrides: &BTreeMap<String, Desired>,
 ) -> Vec<Member> {
     let mut members = BTreeMap::new();
     if let Some(discover) = &backend.discover {
@@ -71,7 +71,7 @@ pub fn members<'a>(
         members.insert(server.name.clone(), member);
     }
     for member in members.values_mut() {
-        if let Some(set) = overrides.get(&override_key(&backend.name, &member.name, member.id.is_some())) {
+        if let Some(set) = overrides.get(&desired_key(&backend.name, &member.name, member.id.is_some())) {
             apply(member, *set);
         }
     }
@@ -137,7 +137,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
     })
 }
 
-fn apply(member: &mut Member, set: Override) {
+fn apply(member: &mut Member, set: Desired) {
     if let Some(admin) = set.admin {
         member.drift |= member.id.is_some() && member.admin != admin;
         member.admin = admin;
@@ -239,7 +239,7 @@ pub(crate) mod tests {
     fn what_is_set_here_is_drift_until_the_registry_says_the_same() {
         let backend = backend("{}");
         let mut instances = [node("a", Some("127.0.0.1:1"), State::Usable)];
-        let overrides = BTreeMap::from([("a".to_owned(), Override { admin: Some(AdminState::Drain), weight: None })]);
+        let overrides = BTreeMap::from([("a".to_owned(), Desired { admin: Some(AdminState::Drain), weight: None })]);
         let member = members(&backend, instances.iter(), &overrides).remove(0);
         assert_eq!((member.admin, member.drift), (AdminState::Drain, true));
         instances[0].admin_state = AdminState::Drain;

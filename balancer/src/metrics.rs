@@ -10,9 +10,10 @@ use relay::clients::{Clients, Crowding};
 use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
 
 use crate::{
-    api::View,
+    snapshot::Listed,
     standing::Standing,
-    stats::{FrontendCounts, ServerCounts},
+    stats::{FrontendCounts, FrontendTotals, ServerCounts, ServerTotals},
+    view::View,
 };
 
 /// Observations about servers that the roster had no room for.
@@ -149,34 +150,36 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
 
 fn copy(view: &View) {
     for (name, counts) in view.frontends() {
+        let totals = FrontendTotals::of(&counts);
         let set = |metric: &'static str, value| counter!(metric, "frontend" => name.clone()).absolute(value);
-        set(CONNECTIONS, counts.sum(|it| &it.connections));
-        set(REQUESTS, counts.sum(|it| &it.requests));
-        set(FAILED, counts.sum(|it| &it.failed));
-        set(REFUSED, counts.sum(|it| &it.refused));
-        set(TUNNELS, counts.sum(|it| &it.tunnels));
-        set(CUT_TUNNELS, counts.sum(|it| &it.cut_tunnels));
-        set(CUT_RESPONSES, counts.sum(|it| &it.cut_responses));
-        gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone()).set(as_float(counts.sum(|it| &it.active_connections)));
+        set(CONNECTIONS, totals.connections);
+        set(REQUESTS, totals.requests);
+        set(FAILED, totals.failed);
+        set(REFUSED, totals.refused);
+        set(TUNNELS, totals.tunnels);
+        set(CUT_TUNNELS, totals.cut_tunnels);
+        set(CUT_RESPONSES, totals.cut_responses);
+        gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone()).set(as_float(totals.active_connections));
     }
     for pool in &view.snapshot().pools {
-        let backend = &pool.settings.name;
-        gauge!(PANIC, "backend" => backend.clone()).set(if pool.panic { 1.0 } else { 0.0 });
-        for listed in &pool.servers {
-            let (tally, server) = (&listed.server.tally, &listed.server.name);
-            let set =
-                |metric: &'static str, value| counter!(metric, "backend" => backend.clone(), "server" => server.clone()).absolute(value);
-            set(SERVER_REQUESTS, tally.counts.sum(|it| &it.requests));
-            set(SERVER_FAILURES, tally.counts.sum(|it| &it.failures));
-            set(SERVER_RETRIES, tally.counts.sum(|it| &it.retries_away));
-            set(SERVER_OPENED, tally.counts.sum(|it| &it.connections_opened));
-            set(SERVER_REUSED, tally.counts.sum(|it| &it.connections_reused));
-            set(SERVER_EJECTIONS, tally.checks.ejections.load(std::sync::atomic::Ordering::Relaxed));
-            let gauge = |metric: &'static str, value| gauge!(metric, "backend" => backend.clone(), "server" => server.clone()).set(value);
-            gauge(SERVER_ACTIVE, as_float(tally.counts.sum(|it| &it.active_requests)));
-            gauge(SERVER_USABLE, if listed.judgement.standing == Standing::Usable { 1.0 } else { 0.0 });
-        }
+        gauge!(PANIC, "backend" => pool.settings.name.clone()).set(if pool.panic { 1.0 } else { 0.0 });
+        pool.servers.iter().for_each(|listed| copy_server(&pool.settings.name, listed));
     }
+}
+
+fn copy_server(backend: &str, listed: &Listed) {
+    let (tally, server) = (&listed.server.tally, &listed.server.name);
+    let totals = ServerTotals::of(&tally.counts);
+    let set = |metric: &'static str, value| counter!(metric, "backend" => backend.to_owned(), "server" => server.clone()).absolute(value);
+    set(SERVER_REQUESTS, totals.requests);
+    set(SERVER_FAILURES, totals.failures);
+    set(SERVER_RETRIES, totals.retries_away);
+    set(SERVER_OPENED, totals.connections_opened);
+    set(SERVER_REUSED, totals.connections_reused);
+    set(SERVER_EJECTIONS, tally.checks.totals().ejections);
+    let gauge = |metric: &'static str, value| gauge!(metric, "backend" => backend.to_owned(), "server" => server.clone()).set(value);
+    gauge(SERVER_ACTIVE, as_float(totals.active_requests));
+    gauge(SERVER_USABLE, if listed.judgement.standing == Standing::Usable { 1.0 } else { 0.0 });
 }
 
 /// Gauges are floats; what is counted here stays far below 2⁵³.

@@ -13,9 +13,10 @@ use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
 
 use crate::{
-    api::{self, Api, Registry},
     engine::{Engine, Running, Surroundings},
-    lately, metrics, roster,
+    face::grpc,
+    lately, metrics,
+    operate::{Operator, registry::Registry},
 };
 
 /// Options of the balancer.
@@ -35,9 +36,6 @@ pub struct Options {
     pub traces: span::Options,
 }
 
-/// How often a change that the registry does not know yet is offered to it.
-const OFFER_EVERY: std::time::Duration = std::time::Duration::from_secs(3);
-
 /// Runs until drained.
 ///
 /// # Errors
@@ -53,9 +51,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let engine = Arc::new(Engine::new(surroundings(&process, workers, options.traces)?));
     let view = Arc::new(engine.view());
-    let registry = Registry::new(process.channel(Service::Registry));
-    let api = Api::new(engine.view(), registry.clone(), process.status(), process.closing());
-    process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(api)), &api::POLICY)?;
+    let operator = Operator::new(engine.view(), Registry::new(process.channel(Service::Registry)));
+    let face = grpc::Face::new(engine.view(), operator.clone(), process.status(), process.closing());
+    process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(face)), &grpc::POLICY)?;
     let told = Arc::clone(&view);
     process.add_metrics(move |out| metrics::write(&told, out));
     process.serve_admin(axum::Router::new())?;
@@ -71,8 +69,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.spawn("lately", move || lately::follow(lately.clone()));
     let clients = running.clients();
     process.spawn("metrics", move || metrics::follow(Arc::clone(&view), clients.clone()));
-    let offering = (engine.view().roster, registry);
-    process.spawn("drift", move || offer_drift(offering.0.clone(), offering.1.clone()));
+    process.spawn("drift", move || operator.clone().offer_drift());
     process.register();
     process.set_ready(true);
     leave_when_stopped(&process, &running);
@@ -126,27 +123,4 @@ fn leave_when_stopped(process: &Process, running: &Arc<Running>) {
             running.leave();
         }
     });
-}
-
-/// Writes what was set here while the registry was out of reach through to it, once it can be.
-async fn offer_drift(roster: roster::Handle, registry: Registry) {
-    let mut drift = roster.drift();
-    loop {
-        let kept = drift.borrow_and_update().clone();
-        for (server, set) in &kept {
-            match registry.write(server, *set, "set on a balancer while the registry was out of reach", true).await {
-                Ok(()) => roster.written(server).await,
-                Err(status) if api::is_out_of_reach(&status) => {}
-                Err(status) => {
-                    tracing::warn!(server, "the registry refuses what was set here, so it is dropped: {}", status.message());
-                    roster.written(server).await;
-                }
-            }
-        }
-        let pause = async { if kept.is_empty() { std::future::pending().await } else { tokio::time::sleep(OFFER_EVERY).await } };
-        tokio::select! {
-            changed = drift.changed() => if changed.is_err() { return },
-            () = pause => {}
-        }
-    }
 }

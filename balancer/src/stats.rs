@@ -1,6 +1,6 @@
 //! What the data path counts of servers and frontends: each worker has its own counters, and reading adds them up ([`dataplane::count`]).
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::answers::Answers;
 pub use dataplane::count::{Count, PerWorker};
@@ -70,6 +70,91 @@ pub struct CheckCounts {
     pub failed: AtomicU64,
     /// How often it went out of turn.
     pub ejections: AtomicU64,
+}
+
+/// What all workers have counted of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in ServerCounts")]
+pub struct ServerTotals {
+    pub requests: u64,
+    pub failures: u64,
+    pub retries_away: u64,
+    pub connections_opened: u64,
+    pub connections_reused: u64,
+    pub active_requests: u64,
+    pub active_tunnels: u64,
+    pub bytes_out: u64,
+    pub bytes_in: u64,
+    pub answers: u64,
+    pub own_microseconds: u64,
+}
+
+impl ServerTotals {
+    /// The sums now.
+    #[must_use]
+    pub fn of(counts: &PerWorker<ServerCounts>) -> Self {
+        Self {
+            requests: counts.sum(|it| &it.requests),
+            failures: counts.sum(|it| &it.failures),
+            retries_away: counts.sum(|it| &it.retries_away),
+            connections_opened: counts.sum(|it| &it.connections_opened),
+            connections_reused: counts.sum(|it| &it.connections_reused),
+            active_requests: counts.sum(|it| &it.active_requests),
+            active_tunnels: counts.sum(|it| &it.active_tunnels),
+            bytes_out: counts.sum(|it| &it.bytes_out),
+            bytes_in: counts.sum(|it| &it.bytes_in),
+            answers: counts.sum(|it| &it.answers),
+            own_microseconds: counts.sum(|it| &it.own_microseconds),
+        }
+    }
+}
+
+/// What all workers have counted of a frontend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in FrontendCounts")]
+pub struct FrontendTotals {
+    pub connections: u64,
+    pub active_connections: u64,
+    pub requests: u64,
+    pub failed: u64,
+    pub refused: u64,
+    pub tunnels: u64,
+    pub cut_tunnels: u64,
+    pub cut_responses: u64,
+}
+
+impl FrontendTotals {
+    /// The sums now.
+    #[must_use]
+    pub fn of(counts: &PerWorker<FrontendCounts>) -> Self {
+        Self {
+            connections: counts.sum(|it| &it.connections),
+            active_connections: counts.sum(|it| &it.active_connections),
+            requests: counts.sum(|it| &it.requests),
+            failed: counts.sum(|it| &it.failed),
+            refused: counts.sum(|it| &it.refused),
+            tunnels: counts.sum(|it| &it.tunnels),
+            cut_tunnels: counts.sum(|it| &it.cut_tunnels),
+            cut_responses: counts.sum(|it| &it.cut_responses),
+        }
+    }
+}
+
+/// What the checks have counted of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in CheckCounts")]
+pub struct CheckTotals {
+    pub passed: u64,
+    pub failed: u64,
+    pub ejections: u64,
+}
+
+impl CheckCounts {
+    /// The numbers now.
+    #[must_use]
+    pub fn totals(&self) -> CheckTotals {
+        CheckTotals { passed: self.passed.load(Relaxed), failed: self.failed.load(Relaxed), ejections: self.ejections.load(Relaxed) }
+    }
 }
 
 /// Milliseconds since the process began, as a number that fits into an atomic.

@@ -2,29 +2,23 @@
 
 mod support;
 
-use balancer::api::{Api, Registry};
+use balancer::face::grpc::Face;
 use futures::StreamExt;
 use proto::balancer::{AccessRecord, TailAccessRequest, balancer_server::Balancer};
 use support::{Cluster, Mode};
 use testkit::{client::Answer, wait::until};
 use tonic::{Code, Request};
 
-fn api(cluster: &Cluster) -> Api {
-    let (_, status) = tokio::sync::watch::channel(chassis::Status::default());
-    let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-    Api::new(cluster.view.clone(), Registry::new(nowhere.into()), status, chassis::StopSignal::default())
-}
-
-async fn told(api: &Api, request: TailAccessRequest) -> Vec<AccessRecord> {
-    let stream = api.tail_access(Request::new(request)).await.expect("records").into_inner();
+async fn told(face: &Face, request: TailAccessRequest) -> Vec<AccessRecord> {
+    let stream = face.tail_access(Request::new(request)).await.expect("records").into_inner();
     stream.map(|message| message.expect("a message").records).collect::<Vec<_>>().await.concat()
 }
 
 /// The one record of an answer, once it is kept.
-async fn record_of(api: &Api, answer: &Answer) -> AccessRecord {
+async fn record_of(face: &Face, answer: &Answer) -> AccessRecord {
     let id = answer.head.field("shoal-request-id").expect("an id");
     until(format!("request {id} is kept"), || async {
-        let found = told(api, TailAccessRequest { last: 9, request_id: id.to_owned(), ..Default::default() }).await;
+        let found = told(face, TailAccessRequest { last: 9, request_id: id.to_owned(), ..Default::default() }).await;
         assert!(found.len() < 2, "{found:?}");
         found.into_iter().next()
     })
@@ -40,7 +34,7 @@ async fn raw(cluster: &Cluster, text: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_records_like_any_other() {
     let cluster = Cluster::start(1).await;
-    let api = api(&cluster);
+    let face = cluster.face("");
     let long = "x".repeat(100_000);
     let looped = "GET http://o.example/loop HTTP/1.1\r\nHost: o.example\r\nVia: 1.1 balancer-1.cluster-1\r\n\r\n";
     for (text, status, method, target) in [
@@ -54,7 +48,7 @@ async fn refusals_are_records_like_any_other() {
     ] {
         let answer = raw(&cluster, &text).await;
         assert_eq!(answer.status(), status, "{method} {target}");
-        let record = record_of(&api, &answer).await;
+        let record = record_of(&face, &answer).await;
         assert_eq!((record.status, record.method.as_str(), record.client.as_str()), (status.into(), method, "127.0.0.1"));
         assert!(record.target.starts_with(target) && record.target.len() <= 4096, "{}", record.target);
         assert_eq!((record.server.as_str(), record.attempts, record.frontend.as_str()), ("", 0, "proxy_frontend"));
@@ -64,7 +58,7 @@ async fn refusals_are_records_like_any_other() {
     statuses[0].admin_state = cluster::AdminState::Maintenance;
     cluster.list(&statuses);
     let unserved = until("nobody is left", || async { Some(cluster.get("GET", b"").await).filter(|it| it.status() == 503) }).await;
-    let record = record_of(&api, &unserved).await;
+    let record = record_of(&face, &unserved).await;
     assert_eq!((record.status, record.error.as_str()), (503, "destination_unavailable"));
     let log = std::fs::read_to_string(cluster.directory.path().join("access.log")).expect("the log");
     assert!(log.contains(&record.request_id) && log.contains("bad.example") && log.contains("wide.example"), "{log:.2000}");
@@ -73,13 +67,13 @@ async fn refusals_are_records_like_any_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_found_by_client_status_and_domain() {
     let cluster = Cluster::start(1).await;
-    let api = api(&cluster);
+    let face = cluster.face("");
     let relayed = cluster.get("GET", b"").await;
     let refused = raw(&cluster, "GET http://bad.example/x y HTTP/1.1\r\nHost: bad.example\r\n\r\n").await;
     cluster.nodes[0].set(Mode::CloseUnanswered);
     let failed = cluster.get("GET", b"").await;
     for answer in [&relayed, &refused, &failed] {
-        record_of(&api, answer).await;
+        record_of(&face, answer).await;
     }
     let id = |answer: &Answer| answer.head.field("shoal-request-id").expect("an id").to_owned();
     let all = TailAccessRequest { last: 99, ..Default::default() };
@@ -93,7 +87,7 @@ async fn records_are_found_by_client_status_and_domain() {
         (TailAccessRequest { domain: "origin.example".into(), ..all.clone() }, vec![&relayed, &failed]),
         (TailAccessRequest { own: true, ..all.clone() }, vec![&refused, &failed]),
     ] {
-        let mut found: Vec<_> = told(&api, request.clone()).await.into_iter().map(|record| record.request_id).collect();
+        let mut found: Vec<_> = told(&face, request.clone()).await.into_iter().map(|record| record.request_id).collect();
         // Several workers' buffers come in any order.
         found.sort();
         let mut expected: Vec<_> = expected.into_iter().map(id).collect();
@@ -101,16 +95,16 @@ async fn records_are_found_by_client_status_and_domain() {
         assert!(found == expected || request.last == 1 && found.len() == 1, "{request:?}: {found:?}, not {expected:?}");
     }
     let unreadable = TailAccessRequest { status: "teapot".into(), ..all };
-    let refusal = api.tail_access(Request::new(unreadable)).await.map(|_| ()).expect_err("not a status");
+    let refusal = face.tail_access(Request::new(unreadable)).await.map(|_| ()).expect_err("not a status");
     assert!(refusal.code() == Code::InvalidArgument && refusal.message().contains("give 404"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_records_are_told_as_they_come() {
     let cluster = Cluster::start(1).await;
-    let api = api(&cluster);
+    let face = cluster.face("");
     let request = TailAccessRequest { last: 9, follow: true, status: "400".into(), ..Default::default() };
-    let mut following = api.tail_access(Request::new(request)).await.expect("records").into_inner();
+    let mut following = face.tail_access(Request::new(request)).await.expect("records").into_inner();
     let first = following.next().await.expect("a message").expect("a message");
     assert!(first.records.is_empty() && first.kept_since.is_none());
     cluster.get("GET", b"").await;

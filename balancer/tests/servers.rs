@@ -178,32 +178,21 @@ async fn a_drain_asks_clients_to_come_anew_and_ends() {
     assert!(tokio::net::TcpStream::connect(cluster.frontend).await.is_err(), "nobody listens any more");
 }
 
-/// The API over a registry that is out of reach, of a process that was told of this revision last.
-fn api_of(cluster: &Cluster, applied: &str) -> balancer::api::Api {
-    let (_, status) = tokio::sync::watch::channel(chassis::Status { applied_revision: applied.to_owned(), ..chassis::Status::default() });
-    let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-    balancer::api::Api::new(cluster.view.clone(), balancer::api::Registry::new(nowhere.into()), status, chassis::StopSignal::default())
-}
-
-fn api(cluster: &Cluster) -> balancer::api::Api {
-    api_of(cluster, "")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_operators_set_is_kept_here_while_the_registry_is_out_of_reach() {
     let cluster = Cluster::start(2).await;
-    let api = api(&cluster);
+    let face = cluster.face("");
     let request =
         SetServerStateRequest { backend: String::new(), server: "node-1".to_owned(), state: ServerState::Drain.into(), force: false };
-    let server = api.set_server_state(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
+    let server = face.set_server_state(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
     assert_eq!((server.admin_state, server.drift), (ServerState::Drain.into(), true));
     assert_eq!(counts(&cluster, 4).await, [0, 4]);
     let request = SetServerWeightRequest { backend: String::new(), server: "node-2".to_owned(), weight: 7, force: false };
-    let server = api.set_server_weight(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
+    let server = face.set_server_weight(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
     assert_eq!((server.weight, server.drift), (7, true));
     let unknown =
         SetServerStateRequest { backend: String::new(), server: "node-9".to_owned(), state: ServerState::Drain.into(), force: false };
-    let refused = api.set_server_state(tonic::Request::new(unknown)).await.expect_err("unknown");
+    let refused = face.set_server_state(tonic::Request::new(unknown)).await.expect_err("unknown");
     assert_eq!(refused.code(), tonic::Code::NotFound);
     assert!(refused.message().contains("node-1, node-2"), "{}", refused.message());
 }
@@ -217,7 +206,7 @@ async fn a_pick_is_explained_and_counts_nothing() {
     cluster.list(&statuses);
     cluster.until_standing("node-1", Standing::Last).await;
     let request = tonic::Request::new(ExplainPickRequest { target: "http://o/".to_owned(), ..ExplainPickRequest::default() });
-    let answer = api(&cluster).explain_pick(request).await.expect("explained").into_inner();
+    let answer = cluster.face("").explain_pick(request).await.expect("explained").into_inner();
     assert_eq!((answer.server.as_str(), answer.backend.as_str()), ("node-3", "squid_servers"));
     let order: Vec<_> = answer.candidates.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(order, ["node-3", "node-1", "node-2"]);
@@ -228,7 +217,7 @@ async fn a_pick_is_explained_and_counts_nothing() {
     assert_eq!(cluster.counters("node-3").requests, 0);
 
     // A revision that changes nothing here gives what is in force its name.
-    let renamed = api_of(&cluster, "r7");
+    let renamed = cluster.face("r7");
     let answer = renamed.explain_pick(tonic::Request::new(ExplainPickRequest::default())).await.expect("explained").into_inner();
     assert!(answer.explanation[0].contains("revision r7"), "{:?}", answer.explanation);
     let stats = renamed.get_stats(tonic::Request::new(proto::balancer::GetStatsRequest {})).await.expect("stats").into_inner();

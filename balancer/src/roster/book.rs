@@ -15,7 +15,7 @@ use relay::proof::Key;
 use crate::{
     config::{self, Generation},
     evidence::{Change, Evidence, Fault, Rules, Seen},
-    membership::{self, Member, Override},
+    membership::{self, Desired, Member},
     pick::Candidate,
     server::{Door, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
@@ -59,7 +59,7 @@ pub struct Book {
     tallies: HashMap<(String, String), Arc<Tally>>,
     /// Host names that were looked up.
     resolved: HashMap<String, SocketAddr>,
-    overrides: BTreeMap<String, Override>,
+    overrides: BTreeMap<String, Desired>,
     next_key: u64,
     published: u64,
     last: Vec<Arc<Pool>>,
@@ -153,9 +153,9 @@ impl Book {
     }
 
     /// Something was set here.
-    pub fn set(&mut self, server: &str, set: Override) {
+    pub fn set(&mut self, server: &str, set: Desired) {
         let entry = self.overrides.entry(server.to_owned()).or_default();
-        *entry = Override { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
+        *entry = Desired { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
     }
 
     /// The registry knows now what was set here.
@@ -165,7 +165,7 @@ impl Book {
 
     /// What was set here for discovered servers and is not known to the registry.
     #[must_use]
-    pub fn drift(&self) -> Vec<(String, Override)> {
+    pub fn drift(&self) -> Vec<(String, Desired)> {
         let discovered = |name: &String| self.entries().any(|entry| entry.member.name == *name && entry.id.is_some());
         self.overrides.iter().filter(|(name, _)| discovered(name)).map(|(name, set)| (name.clone(), *set)).collect()
     }

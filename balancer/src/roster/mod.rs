@@ -22,7 +22,7 @@ use crate::{
     check,
     config::Generation,
     evidence::{Change, Seen},
-    membership::{Memory, Override},
+    membership::{Desired, Memory},
     snapshot::Snapshot,
 };
 use book::Book;
@@ -41,7 +41,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 enum Told {
     Observed { key: u64, seen: Seen },
     LookedUp { name: String, address: SocketAddr },
-    Set { server: String, set: Override },
+    Set { server: String, set: Desired },
     Written { server: String },
 }
 
@@ -51,7 +51,7 @@ pub struct Handle {
     told: mpsc::Sender<Told>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     published: watch::Receiver<u64>,
-    drift: watch::Receiver<Vec<(String, Override)>>,
+    drift: watch::Receiver<Vec<(String, Desired)>>,
 }
 
 impl Handle {
@@ -81,7 +81,7 @@ impl Handle {
     }
 
     /// Sets something here, for servers of that name.
-    pub async fn set(&self, server: &str, set: Override) {
+    pub async fn set(&self, server: &str, set: Desired) {
         self.tell(Told::Set { server: server.to_owned(), set }).await;
     }
 
@@ -92,7 +92,7 @@ impl Handle {
 
     /// What was set here and is not known to the registry yet.
     #[must_use]
-    pub fn drift(&self) -> watch::Receiver<Vec<(String, Override)>> {
+    pub fn drift(&self) -> watch::Receiver<Vec<(String, Desired)>> {
         self.drift.clone()
     }
 
@@ -122,7 +122,7 @@ pub struct Roster {
     told: mpsc::Receiver<Told>,
     handle: Handle,
     published: watch::Sender<u64>,
-    drift: watch::Sender<Vec<(String, Override)>>,
+    drift: watch::Sender<Vec<(String, Desired)>>,
     checks: HashMap<u64, AbortHandle>,
     looked_up: HashMap<String, Instant>,
 }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use balancer::{
-    api::View,
     engine::{Engine, Running, Surroundings},
+    face::grpc::{Face, message},
+    operate::{Operator, registry::Registry},
+    view::View,
 };
 use chassis::membership::{Membership, Watch};
 use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
@@ -414,7 +416,15 @@ impl Cluster {
     }
 
     pub fn stats(&self) -> pb::Stats {
-        self.view.stats()
+        message::stats(&self.view.stats())
+    }
+
+    /// The gRPC service over a registry that is out of reach, of a process that was told of this revision last.
+    pub fn face(&self, applied: &str) -> Face {
+        let (_, status) = watch::channel(chassis::Status { applied_revision: applied.to_owned(), ..chassis::Status::default() });
+        let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        let operator = Operator::new(self.view.clone(), Registry::new(nowhere.into()));
+        Face::new(self.view.clone(), operator, status, chassis::StopSignal::default())
     }
 
     pub fn frontend_stats(&self) -> pb::Frontend {

@@ -1,0 +1,50 @@
+//! An explanation in words for people, a line a step.
+
+use proto::balancer as pb;
+
+use super::message;
+use crate::view::explain::Explanation;
+
+pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainPickResponse {
+    let Explanation { pool, order, .. } = explanation;
+    let tried = order.iter().copied().chain(explanation.excluded());
+    pb::ExplainPickResponse {
+        server: order.first().map(|&index| pool.servers[index].server.name.clone()).unwrap_or_default(),
+        backend: pool.settings.name.clone(),
+        candidates: tried.map(|index| message::server(pool, &pool.servers[index])).collect(),
+        explanation: steps(explanation, revision),
+    }
+}
+
+fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
+    let Explanation { frontend, pool, .. } = explanation;
+    let name = &pool.settings.name;
+    let mut lines =
+        vec![format!("frontend {frontend} uses backend {name} (revision {})", if revision.is_empty() { "none" } else { revision })];
+    if pool.panic {
+        lines.push(format!(
+            "panic: fewer than {} % of the servers are well, so losses reported by the registry are not acted on",
+            pool.settings.panic_threshold
+        ));
+    }
+    for listed in &pool.servers {
+        let (standing, reasons) = (listed.judgement.standing.as_str(), listed.judgement.reasons.join("; "));
+        lines.push(format!("{} is {standing}: {reasons}", listed.server.name));
+    }
+    lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));
+    lines.push(turn(explanation));
+    lines.push(format!("at most {} attempts, each on another server where there is one", pool.settings.retry.attempts));
+    lines
+}
+
+/// Among whom, and with which shares.
+fn turn(Explanation { pool, order, .. }: &Explanation) -> String {
+    let Some(best) = order.first().map(|&index| pool.candidates[index].standing) else {
+        return "nobody can take it: the client gets 503".to_owned();
+    };
+    let tier: Vec<_> = order.iter().filter(|&&index| pool.candidates[index].standing == best).collect();
+    let sum: u32 = tier.iter().map(|&&index| pool.candidates[index].weight).sum();
+    let share = |&&index: &&usize| format!("{} {}/{sum}", pool.servers[index].server.name, pool.candidates[index].weight);
+    let shares: Vec<_> = tier.iter().map(share).collect();
+    format!("round robin by weight among the {} servers, each worker in its own turn: {}", best.as_str(), shares.join(", "))
+}

@@ -1,0 +1,128 @@
+//! What is seen, as messages.
+
+use cluster::{AdminState, recent::Traffic, wire};
+use cluster_config::document::balancer::Balance;
+use proto::balancer as pb;
+use tonic::Status;
+
+use crate::{
+    server::Server,
+    snapshot::{Listed, Pool},
+    standing::Standing,
+    stats::{FrontendTotals, ServerTotals},
+    view::{Frontend, Stats},
+};
+
+/// Everything.
+#[must_use]
+pub fn stats(stats: &Stats) -> pb::Stats {
+    pb::Stats {
+        frontends: stats.frontends.iter().map(frontend).collect(),
+        backends: stats.snapshot.pools.iter().map(|pool| backend(pool)).collect(),
+        taken_at: Some(wire::timestamp(stats.taken_at)),
+        revision: stats.snapshot.generation.revision.clone(),
+    }
+}
+
+fn frontend(it: &Frontend) -> pb::Frontend {
+    let FrontendTotals { connections, active_connections, requests, failed, refused, tunnels, cut_tunnels, cut_responses } = it.totals;
+    pb::Frontend {
+        name: it.name.clone(),
+        address: it.address.to_string(),
+        backend: it.backend.clone(),
+        connections,
+        active_connections,
+        requests,
+        failed,
+        refused,
+        tunnels,
+        cut_tunnels,
+        cut_responses,
+        last_minute: Some(last_minute(it.last_minute)),
+    }
+}
+
+fn last_minute(Traffic { seconds, requests, failed }: Traffic) -> pb::LastMinute {
+    pb::LastMinute { seconds: u32::try_from(seconds).unwrap_or(u32::MAX), requests, failed }
+}
+
+fn backend(pool: &Pool) -> pb::Backend {
+    pb::Backend {
+        name: pool.settings.name.clone(),
+        balance: match pool.settings.balance {
+            Balance::RoundRobin => "round_robin".to_owned(),
+        },
+        servers: pool.servers.iter().map(|listed| server(pool, listed)).collect(),
+        panic: pool.panic,
+    }
+}
+
+/// A server of a backend.
+#[must_use]
+pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
+    pb::Server {
+        backend: pool.settings.name.clone(),
+        name: listed.server.name.clone(),
+        address: listed.server.address.to_string(),
+        standing: standing(listed.judgement.standing).into(),
+        reasons: listed.judgement.reasons.clone(),
+        admin_state: state(listed.admin).into(),
+        weight: listed.weight,
+        backup: listed.server.backup,
+        discovered: listed.server.discovered,
+        drift: listed.drift,
+        counters: Some(counters(&listed.server)),
+        changed_at: Some(wire::timestamp(listed.changed_at)),
+    }
+}
+
+const fn standing(standing: Standing) -> pb::Standing {
+    match standing {
+        Standing::Usable => pb::Standing::Usable,
+        Standing::Last | Standing::Backup => pb::Standing::Last,
+        Standing::Unwell => pb::Standing::Unwell,
+        Standing::Excluded => pb::Standing::Excluded,
+    }
+}
+
+const fn state(admin: AdminState) -> pb::ServerState {
+    match admin {
+        AdminState::Ready => pb::ServerState::Ready,
+        AdminState::Drain => pb::ServerState::Drain,
+        AdminState::Maintenance => pb::ServerState::Maintenance,
+    }
+}
+
+/// The state that a caller wants.
+///
+/// # Errors
+/// It is none.
+pub fn desired_state(code: i32) -> Result<AdminState, Status> {
+    match pb::ServerState::try_from(code) {
+        Ok(pb::ServerState::Ready) => Ok(AdminState::Ready),
+        Ok(pb::ServerState::Drain) => Ok(AdminState::Drain),
+        Ok(pb::ServerState::Maintenance) => Ok(AdminState::Maintenance),
+        _ => Err(Status::invalid_argument("state has to be READY, DRAIN or MAINTENANCE")),
+    }
+}
+
+fn counters(server: &Server) -> pb::ServerCounters {
+    let totals = ServerTotals::of(&server.tally.counts);
+    let checks = server.tally.checks.totals();
+    pb::ServerCounters {
+        requests: totals.requests,
+        failures: totals.failures,
+        retries_away: totals.retries_away,
+        connections_opened: totals.connections_opened,
+        connections_reused: totals.connections_reused,
+        active_requests: totals.active_requests,
+        active_tunnels: totals.active_tunnels,
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
+        checks_passed: checks.passed,
+        checks_failed: checks.failed,
+        ejections: checks.ejections,
+        answers: totals.answers,
+        answers_own_microseconds: totals.own_microseconds,
+    }
+}

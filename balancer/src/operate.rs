@@ -1,0 +1,217 @@
+//! What operators want of servers: written through to the registry, kept here as drift when that is out of reach and offered to it again, and
+//! shown as soon as the roster has it.
+
+pub mod registry;
+
+use std::{sync::Arc, time::Duration};
+
+use cluster::{AdminState, instance::MAX_WEIGHT};
+use tokio::time::Instant;
+
+use crate::{
+    membership::{Desired, desired_key},
+    snapshot::{Listed, Pool},
+    view::View,
+};
+use registry::{Refused, Registry};
+
+/// A change that the registry took shows here within this time, or is answered as far as it is known.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+/// How often a change that the registry does not know yet is offered to it.
+const OFFER_EVERY: Duration = Duration::from_secs(3);
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such backend.
+    #[error("there is no backend {asked:?}; there are: {}", .known.join(", "))]
+    NoBackend {
+        /// The name that was given.
+        asked: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The backend has no such server.
+    #[error("backend {backend} has no server {asked:?}; it has: {}", .known.join(", "))]
+    NoServer {
+        /// The backend.
+        backend: String,
+        /// The name that was given.
+        asked: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// The weight is none.
+    #[error("weight is 0 to {MAX_WEIGHT}")]
+    Weight,
+    /// The registry does not want it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// A change that an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The server's backend; empty: the first.
+    pub backend: String,
+    /// The server.
+    pub server: String,
+    /// What is wanted of it.
+    pub desired: Desired,
+    /// Although no usable server would be left.
+    pub force: bool,
+}
+
+impl Change {
+    /// In words, for the registry's records and for audits.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let Self { server, desired: Desired { admin, weight }, .. } = self;
+        let admin = admin.map(|admin| format!("{admin:?}"));
+        let weight = weight.map(|weight| format!("weight {weight}"));
+        let what: Vec<_> = [admin, weight].into_iter().flatten().collect();
+        format!("{server}: {}, by a balancer", what.join(", "))
+    }
+}
+
+/// A server as the roster shows it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its backend.
+    pub pool: Arc<Pool>,
+    index: usize,
+}
+
+impl Shown {
+    /// The server.
+    #[must_use]
+    pub fn listed(&self) -> &Listed {
+        &self.pool.servers[self.index]
+    }
+
+    fn is_as(&self, desired: Desired) -> bool {
+        let Listed { admin, weight, .. } = *self.listed();
+        desired.admin.is_none_or(|it| it == admin) && desired.weight.is_none_or(|it| it == weight)
+    }
+}
+
+/// Takes what operators want. Cheap to clone.
+#[derive(Clone)]
+pub struct Operator {
+    view: View,
+    registry: Registry,
+}
+
+impl Operator {
+    /// Over what can be seen here and the registry.
+    #[must_use]
+    pub const fn new(view: View, registry: Registry) -> Self {
+        Self { view, registry }
+    }
+
+    /// A server by the names that operators use.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn find(&self, backend: &str, server: &str) -> Result<Shown, Error> {
+        let snapshot = self.view.snapshot();
+        let pool = if backend.is_empty() { snapshot.pools.first() } else { snapshot.pool(backend) };
+        let pool = pool.ok_or_else(|| Error::NoBackend {
+            asked: backend.to_owned(),
+            known: snapshot.pools.iter().map(|pool| pool.settings.name.clone()).collect(),
+        })?;
+        let index = pool.servers.iter().position(|it| it.server.name == server).ok_or_else(|| Error::NoServer {
+            backend: pool.settings.name.clone(),
+            asked: server.to_owned(),
+            known: pool.servers.iter().map(|it| it.server.name.clone()).collect(),
+        })?;
+        Ok(Shown { pool: Arc::clone(pool), index })
+    }
+
+    /// Makes a change: in the registry if the server is from there and the registry can be asked, here otherwise. Returns the server as it is
+    /// shown then.
+    ///
+    /// # Errors
+    /// There is no such server, or the registry refuses.
+    pub async fn set(&self, change: &Change) -> Result<Shown, Error> {
+        if change.desired.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+            return Err(Error::Weight);
+        }
+        let before = self.find(&change.backend, &change.server)?;
+        let (backend, discovered) = (&before.pool.settings.name, before.listed().server.discovered);
+        let key = desired_key(backend, &change.server, discovered);
+        let number = self.view.snapshot().number;
+        if discovered {
+            match self.registry.write(&change.server, change.desired, &change.reason(), change.force).await {
+                Ok(()) => self.view.roster.written(&key).await,
+                Err(registry::Error::OutOfReach(why)) => {
+                    tracing::warn!(server = change.server, "kept here, as the registry is out of reach: {why}");
+                    self.view.roster.set(&key, change.desired).await;
+                }
+                Err(registry::Error::Refused(refused)) => return Err(refused.into()),
+            }
+        } else {
+            self.view.roster.set(&key, change.desired).await;
+        }
+        self.shown(backend, &change.server, change.desired, number).await
+    }
+
+    /// Waits until the roster shows what was set.
+    async fn shown(&self, backend: &str, server: &str, desired: Desired, mut number: u64) -> Result<Shown, Error> {
+        let deadline = Instant::now() + SHOWN_WITHIN;
+        loop {
+            let now = self.find(backend, server)?;
+            if now.is_as(desired) || !matches!(tokio::time::timeout_at(deadline, self.view.roster.newer_than(number)).await, Ok(true)) {
+                return Ok(now);
+            }
+            number = self.view.snapshot().number;
+        }
+    }
+
+    /// Writes what was set here while the registry was out of reach through to it, once it can be.
+    pub async fn offer_drift(self) {
+        let mut drift = self.view.roster.drift();
+        loop {
+            let kept = drift.borrow_and_update().clone();
+            for (server, desired) in &kept {
+                self.offer(server, *desired).await;
+            }
+            let pause = async { if kept.is_empty() { std::future::pending().await } else { tokio::time::sleep(OFFER_EVERY).await } };
+            tokio::select! {
+                changed = drift.changed() => if changed.is_err() { return },
+                () = pause => {}
+            }
+        }
+    }
+
+    async fn offer(&self, server: &str, desired: Desired) {
+        match self.registry.write(server, desired, "set on a balancer while the registry was out of reach", true).await {
+            Ok(()) => self.view.roster.written(server).await,
+            Err(registry::Error::OutOfReach(_)) => {}
+            Err(registry::Error::Refused(why)) => {
+                tracing::warn!(server, "the registry refuses what was set here, so it is dropped: {why}");
+                self.view.roster.written(server).await;
+            }
+        }
+    }
+}
+
+/// An admin state wanted, and nothing else.
+impl From<AdminState> for Desired {
+    fn from(admin: AdminState) -> Self {
+        Self { admin: Some(admin), weight: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_says_what_it_is() {
+        let change = |desired| Change { backend: String::new(), server: "node-1".to_owned(), desired, force: false }.reason();
+        assert_eq!(change(AdminState::Drain.into()), "node-1: Drain, by a balancer");
+        assert_eq!(change(Desired { admin: None, weight: Some(7) }), "node-1: weight 7, by a balancer");
+        assert_eq!(change(Desired { admin: Some(AdminState::Ready), weight: Some(7) }), "node-1: Ready, weight 7, by a balancer");
+    }
+}

@@ -1,0 +1,94 @@
+//! What can be seen of this process from outside its data path, in the balancer's own types: frontends with their counters, servers with their
+//! standing, the last access records, and why a request would get a server ([`explain`]).
+//!
+//! [`crate::face`] shows it. What operators want of servers goes the other way, through [`crate::operate`].
+
+pub mod explain;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use cluster::recent::Traffic;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::{
+    lately::Lately,
+    listen::{self, Bound},
+    record::recent::Recent,
+    roster,
+    snapshot::Snapshot,
+    stats::{FrontendCounts, FrontendTotals, PerWorker},
+};
+
+/// Reads everything there is to see. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    /// Who the servers are.
+    pub roster: roster::Handle,
+    /// What is bound.
+    pub bound: watch::Receiver<Bound>,
+    /// The wall clock.
+    pub clock: chassis::Clock,
+    /// The last access records.
+    pub recent: Recent,
+    /// What the frontends' clients got lately.
+    pub lately: Lately,
+}
+
+/// Everything at one moment.
+pub struct Stats {
+    /// When that was.
+    pub taken_at: Timestamp,
+    /// What is bound, by name.
+    pub frontends: Vec<Frontend>,
+    /// Backends and their servers, with the revision that they follow. Totals of a server are in its [`crate::server::Tally`].
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// A frontend and what it has counted.
+pub struct Frontend {
+    /// Its name in the bundle.
+    pub name: String,
+    /// Where it listens, with its real port.
+    pub address: SocketAddr,
+    /// Where its requests go; empty while its configuration is being applied.
+    pub backend: String,
+    /// Since the process began.
+    pub totals: FrontendTotals,
+    /// In the last minute.
+    pub last_minute: Traffic,
+}
+
+impl View {
+    /// Servers now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.roster.snapshot()
+    }
+
+    /// Frontends now with their counters.
+    #[must_use]
+    pub fn frontends(&self) -> Vec<(String, Arc<PerWorker<FrontendCounts>>)> {
+        self.bound.borrow().values().map(|it| (it.frontend.name.clone(), Arc::clone(&it.frontend.counts))).collect()
+    }
+
+    /// Everything now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let snapshot = self.snapshot();
+        let bound = self.bound.borrow().clone();
+        let frontends = bound.values().map(|it| self.frontend(&it.frontend, &snapshot)).collect();
+        Stats { taken_at: self.clock.now(), frontends, snapshot }
+    }
+
+    fn frontend(&self, it: &listen::Frontend, snapshot: &Snapshot) -> Frontend {
+        let settings = snapshot.generation.document.frontends.iter().find(|settings| settings.name == it.name);
+        Frontend {
+            name: it.name.clone(),
+            address: it.address(),
+            backend: settings.map(|settings| settings.backend.clone()).unwrap_or_default(),
+            totals: FrontendTotals::of(&it.counts),
+            last_minute: self.lately.of(&it.name, &it.counts),
+        }
+    }
+}
