@@ -133,7 +133,7 @@ impl Frontends {
     /// Lets the workers accept on these, and on no others.
     pub fn publish(&self, bound: Bound) {
         for (name, Opened { frontend, socket }) in &bound {
-            socket.listeners.allowance().set(frontend.limits.connections_per_client, frontend.limits.unfinished_per_client);
+            socket.listeners.allowance().set(&dataplane::limits::bounds(&frontend.limits));
             socket.frontend.store(Arc::clone(frontend));
             (self.announce)(name, frontend.address);
         }

@@ -98,7 +98,7 @@ impl Doors {
         for door in &next {
             let limits = wanted.iter().find(|listen| door.entrance == Entrance::Proxy(listen.bind)).map(|listen| listen.limits);
             let limits = limits.unwrap_or_default();
-            door.listeners.allowance().set(limits.connections_per_client, limits.unfinished_per_client);
+            door.listeners.allowance().set(&dataplane::limits::bounds(&limits));
         }
         self.open.send_replace(Arc::new(next));
         Ok(())

@@ -40,8 +40,6 @@ use crate::{
 
 /// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice.
 const FRESH: Duration = Duration::from_secs(1);
-/// A body that is certainly no larger fits into any send buffer, in bytes.
-const SMALL: u64 = 64 * 1024;
 /// What an origin may not say in our name: who failed, and what only our own hops say.
 const DROP_RESPONSE: FieldSet = NODE_RESPONSE.with(Field::ProxyStatus);
 /// The conditions that a client puts on a request.
@@ -352,9 +350,6 @@ pub async fn finish(
     turn.out = out;
     let deadlines = deadlines(&turn.generation);
     let before = hop.stream.received();
-    if !matches!(incoming, BodyFraming::Empty | BodyFraming::Length(..=SMALL)) {
-        stream.bound_unsent();
-    }
     let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
     exchange.set_dialect(head.dialect());
     let done = exchange.finish(&turn.out, incoming, outgoing).await;

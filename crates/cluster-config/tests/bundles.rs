@@ -2,7 +2,7 @@
 
 use cluster::Service;
 use cluster_config::bundle::sample;
-use cluster_config::document::{Acl, Verdict};
+use cluster_config::document::{Acl, Limits, Verdict};
 use cluster_config::{BalancerDocument, Bundle, ChecksDocument, Problem, ProxyDocument, example_bundle, lab_bundle, render};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -374,6 +374,40 @@ fn heads_and_health_paths() {
     let said = problems("version: 1\nproxy: {request_header_max_size: 1KiB, reply_header_max_size: 1MiB}\n");
     let remedy = "error: a head may have 4KiB to 96KiB; write 64KiB, or leave the key out";
     assert_eq!(said, [format!("cluster.yaml:2:34: {remedy}"), format!("cluster.yaml:2:63: {remedy}")]);
+}
+
+/// What one client and one network may have, where the bundle says so and where it does not.
+#[test]
+fn limits_of_clients_and_networks() {
+    let limits = |written: &str| {
+        let main = format!("version: 1\nproxy: {{listen: [{{bind: \":3128\"{written}}}]}}\n");
+        let bundle = Bundle::from_files(&files(&main)).0.unwrap();
+        let rendered = render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap();
+        ProxyDocument::from_json(&rendered.document).unwrap().listen[0].limits
+    };
+    let usual = Limits::default();
+    assert_eq!(limits(""), usual);
+    let written = "network_ipv4: 16, network_ipv6: 56, network_share: 75%, connections_per_network: 9, unfinished_per_network: 8MiB";
+    let all = format!(", limits: {{connections_per_client: 5, unfinished_per_client: 1MiB, {written}}}");
+    let expected = Limits {
+        connections_per_client: Some(5),
+        unfinished_per_client: 1 << 20,
+        network_ipv4: 16,
+        network_ipv6: 56,
+        network_share: 75,
+        connections_per_network: Some(9),
+        unfinished_per_network: 8 << 20,
+    };
+    assert_eq!(limits(&all), expected);
+    // A head has to fit, and a network has no less than one of its clients.
+    let least = limits(", limits: {unfinished_per_client: 1KiB, unfinished_per_network: 1KiB}");
+    assert_eq!((least.unfinished_per_client, least.unfinished_per_network), (64 << 10, 64 << 10));
+    let more = limits(", limits: {unfinished_per_client: 20MiB}");
+    assert_eq!((more.unfinished_per_client, more.unfinished_per_network), (20 << 20, 20 << 20));
+    for wrong in ["network_ipv4: 33", "network_ipv4: 7", "network_ipv6: 65", "network_share: 101%", "connections_per_network: 0"] {
+        let said = problems(&format!("version: 1\nproxy: {{listen: [{{bind: \":3128\", limits: {{{wrong}}}}}]}}\n"));
+        assert!(said.iter().any(|it| it.contains(": error: ")), "{wrong}: {said:?}");
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! What balancer and proxy-node do the same around moving messages: counters of workers, what access records are searched by, traces.
+//! What balancer and proxy-node do the same around moving messages: counters of workers, what access records are searched by, traces, and what
+//! the bundle says of their doors.
 //!
-//! It moves no bytes (`relay`), knows no configuration and speaks no gRPC: what is decided here is a function of what is passed in.
+//! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here is a function of what is passed in.
 //!
-//! Reading order: [`unreadable`], [`domain`] → [`filter`]; [`count`] → [`answers`]; [`trace`] → [`trace::span`].
+//! Reading order: [`unreadable`], [`domain`] → [`filter`]; [`count`] → [`answers`]; [`trace`] → [`trace::span`]; [`limits`].
 
 pub mod answers;
 pub mod count;
 pub mod domain;
 pub mod filter;
+pub mod limits;
 pub mod trace;
 pub mod unreadable;

@@ -27,6 +27,9 @@ use crate::stream::{Ahead, Stream, Watch};
 
 use self::download::Download;
 
+/// A body that is certainly no larger fits into any send buffer, in bytes.
+const SMALL: u64 = 64 * 1024;
+
 /// The deadlines of one exchange. Each counts from the last progress of what it guards.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
@@ -193,6 +196,9 @@ impl<'a> Exchange<'a> {
     /// [`Failure`] of either side.
     pub async fn finish(&mut self, head: &[u8], incoming: BodyFraming, outgoing: BodyFraming) -> Result<Done, Failure> {
         self.hold(incoming).await?;
+        if !matches!(incoming, BodyFraming::Empty | BodyFraming::Length(..=SMALL)) {
+            self.client.bound_unsent();
+        }
         let mut download = Download::new(head, (incoming, self.dialect), outgoing, self.client.worker().pipes());
         poll_fn(|cx| {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {

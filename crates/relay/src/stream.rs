@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 pub use self::heads::Patience;
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
-use crate::clients::{Allowance, Prefix};
+use crate::clients::{Allowance, Source};
 use crate::fault::{Fault, out_of_descriptors};
 use crate::proof::{Answer, Challenge, Key};
 use crate::wheel::{Kind, Timer};
@@ -119,9 +119,9 @@ impl Stream {
     }
 
     /// Wraps a connection that was accepted from a client.
-    pub(crate) fn accepted(worker: &Worker, tcp: TcpStream, client: Prefix, allowance: &Arc<Allowance>) -> Self {
+    pub(crate) fn accepted(worker: &Worker, tcp: TcpStream, source: Source, allowance: &Arc<Allowance>) -> Self {
         let mut stream = Self::new(worker, tcp);
-        stream.0.place = worker.crowd().place(client, stream.0.reading.timer.key(), allowance);
+        stream.0.place = worker.crowd().place(source, stream.0.reading.timer.key(), allowance);
         stream
     }
 

@@ -80,6 +80,11 @@ impl Wheel {
         (self.0.start.elapsed().as_nanos() / TICK.as_nanos()) as u64
     }
 
+    /// How many ticks there have been, about.
+    pub(crate) fn now(&self) -> u64 {
+        self.coarse_tick()
+    }
+
     /// The tick by the coarse clock: at most one less.
     fn coarse_tick(&self) -> u64 {
         (clock::steady().saturating_sub(self.0.coarse_start).as_nanos() / TICK.as_nanos()) as u64

@@ -537,6 +537,51 @@ fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline() {
     }
 }
 
+/// So much of a stream may wait in the kernel for a peer that takes nothing: what is bounded, and what such a peer's own buffer takes.
+const WAITING: u64 = 1024 * 1024;
+
+#[test]
+fn a_client_that_takes_nothing_has_little_waiting_for_it() {
+    for head in ["Content-Length: 60000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3938700\r\n", "\r\n"] {
+        with_scene(|mut scene| async move {
+            scene.browser.write_all(GET).await.unwrap();
+            let script = async {
+                expect(&mut scene.server, GET).await;
+                scene.server.write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes()).await.unwrap();
+                drop(scene.server.write_all(&vec![7; 60_000_000]).await);
+                pending::<()>().await;
+            };
+            let outcome = tokio::select! {
+                outcome = relay(scene.client, scene.upstream, Deadlines { write: SHORT, ..patient() }) => outcome,
+                () = script => unreachable!("it never ends"),
+            };
+            assert_eq!(outcome.result.unwrap_err().fault, Fault::Timeout(Kind::Write));
+            assert!(outcome.client.sent() < WAITING, "{head}: {} bytes wait", outcome.client.sent());
+        });
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_has_little_waiting_for_it() {
+    for (head, chunk) in [("Content-Length: 60000000\r\n\r\n", ""), ("Transfer-Encoding: chunked\r\n\r\n", "3938700\r\n")] {
+        with_scene(|mut scene| async move {
+            let script = async {
+                scene.browser.write_all(format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{head}{chunk}").as_bytes()).await.unwrap();
+                drop(scene.browser.write_all(&vec![7; 60_000_000]).await);
+                pending::<()>().await;
+                drop(scene.server);
+            };
+            let deadlines = Deadlines { write: SHORT, first_byte: SHORT, ..patient() };
+            let outcome = tokio::select! {
+                outcome = relay(scene.client, scene.upstream, deadlines) => outcome,
+                () = script => unreachable!("it never ends"),
+            };
+            assert_eq!(outcome.result.unwrap_err().side, Side::Upstream);
+            assert!(outcome.upstream.sent() < WAITING, "{head}: {} bytes wait", outcome.upstream.sent());
+        });
+    }
+}
+
 #[test]
 fn a_preamble_goes_out_with_the_first_write() {
     with_scene(|mut scene| async move {

@@ -152,6 +152,9 @@ impl Exchange<'_> {
 
     /// One write upstream. An upstream that refuses the rest of a body has usually answered before: its response decides.
     fn poll_send_staged(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.upload.keeping {
+            self.upstream.bound_unsent();
+        }
         let staged = self.upload.staged();
         let kept = staged.len();
         let direct = &self.client.input_ref()[..self.upload.direct];

@@ -17,6 +17,9 @@ const TURN: u64 = 1024 * 1024;
 /// A read of so much is the beginning of a stream worth splicing; a splice of less is its end.
 const STREAM: usize = buffer::SIZE / 2;
 
+/// Before so much has been moved, nothing is done about what may wait in the kernel: most tunnels carry less.
+const LITTLE: u64 = 64 * 1024;
+
 pub(super) struct Flow<'a> {
     pipes: &'a Pipes,
     pipe: Option<Pipe>,
@@ -87,11 +90,15 @@ impl<'a> Flow<'a> {
     /// Delivers what has been taken: copied bytes first, as they came first.
     fn poll_flush(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Fault>> {
         while !from.input_ref().is_empty() {
+            if self.moved > LITTLE {
+                to.bound_unsent();
+            }
             let n = ready!(to.poll_write(cx, from.input_ref()))?;
             from.input().advance(n);
             self.moved += n as u64;
         }
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
+            to.bound_unsent();
             ready!(to.tcp().poll_write_ready(cx))?;
             match to.tcp().try_io(Interest::WRITABLE, || pipe.empty(to.tcp())) {
                 Ok(n) => {

@@ -114,6 +114,28 @@ fn an_idle_tunnel_ends() {
     assert_eq!(report, Report { a_to_b: 1, b_to_a: 0, end: End::Idle });
 }
 
+/// Sends without end in pieces to an end that takes nothing, until the tunnel is idle. Returns what the tunnel has put into the kernel for it.
+fn taken_for_nobody(piece: usize) -> u64 {
+    let report = tunnel(Duration::from_millis(300), |mut left, right| async move {
+        let piece = vec![7; piece];
+        while left.write_all(&piece).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        drop(right);
+    });
+    assert_eq!(report.end, End::Idle);
+    report.a_to_b
+}
+
+#[test]
+fn an_end_that_takes_nothing_has_little_waiting_for_it() {
+    // Spliced, and copied.
+    for piece in [1 << 20, 2_000] {
+        let taken = taken_for_nobody(piece);
+        assert!(taken < 1024 * 1024, "{taken} bytes wait, in pieces of {piece}");
+    }
+}
+
 #[test]
 fn a_slow_reader_holds_the_sender_back_and_loses_nothing() {
     let bytes = noise(3_000_000, 3);

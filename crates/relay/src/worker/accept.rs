@@ -80,20 +80,20 @@ impl Worker {
         }
     }
 
-    /// Starts a connection's task, if its client may have one more. Whoever may not is closed at once, and goes to another balancer.
+    /// Starts a connection's task, if its client and that one's network may have one more. Whoever may not is closed at once, and goes to another balancer.
     fn admit<H, Fut>(&self, tcp: tokio::net::TcpStream, peer: SocketAddr, allowance: &Arc<Allowance>, handler: &H)
     where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let client = allowance.client(peer.ip());
+        let source = allowance.source(peer.ip());
         let (left, all) = self.room().left(tcp.as_raw_fd());
         // With the last descriptors upstreams are reached.
-        if left == 0 && !self.crowd().make_way(client) {
+        if left == 0 && !self.crowd().make_way(&source) {
             return bump(&self.meter().refused, 1);
         }
-        if self.crowd().enter(client, allowance.connections(left, all)) {
-            self.handle(Stream::accepted(self, tcp, client, allowance), peer, handler);
+        if self.crowd().enter(&source, allowance.connections(left, all)) {
+            self.handle(Stream::accepted(self, tcp, source, allowance), peer, handler);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Counts, Phase, Settings, Worker, Workers};
-use crate::clients::{Allowance, Crowding};
+use crate::clients::{Allowance, Bounds, Crowding, Lengths};
 use crate::head::{Limits, RequestHead};
 use crate::listen::{Listeners, Options};
 use crate::stream::{Patience, Stream};
@@ -259,7 +259,7 @@ fn start_with<F: Future<Output = ()> + 'static>(
 
 #[test]
 fn a_client_has_its_share_and_others_are_served() {
-    let (workers, address) = start_with(|allowance| allowance.set(Some(4), u64::MAX), echo);
+    let (workers, address) = start_with(|allowance| allowance.set(&Bounds { connections: Some(4), ..Bounds::default() }), echo);
     let mut first: Vec<TcpStream> = (0..4).map(|_| connect_from(1, address)).collect();
     for stream in &mut first {
         assert_eq!(ask(stream, b'a'), Some(b'a'));
@@ -280,7 +280,77 @@ fn a_client_has_its_share_and_others_are_served() {
     assert_eq!(ask(&mut connect_from(2, address), b'd'), Some(b'd'));
     let crowding = workers.clients().crowding();
     assert_eq!(crowding, Crowding { refused: 1, displaced: 1, unfinished: 0 });
-    assert!(workers.clients().take_report().is_some_and(|report| report.client.to_string() == "127.0.0.1"));
+    assert!(workers.clients().take_report().is_some_and(|report| report.who.to_string() == "127.0.0.1"));
+}
+
+#[test]
+fn a_network_has_its_share_and_others_are_served() {
+    let bounds = Bounds { network_connections: Some(6), lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
+    let mut first: Vec<TcpStream> = [4, 5, 6, 7, 4, 5].map(|host| connect_from(host, address)).into();
+    for stream in &mut first {
+        assert_eq!(ask(stream, b'a'), Some(b'a'));
+    }
+    // Whoever of the network comes next takes the place of the one that has idled longest, whosever it is.
+    let mut newest = connect_from(6, address);
+    assert_eq!(ask(&mut newest, b'b'), Some(b'b'));
+    assert!(has_ended(&mut first[0]));
+    for stream in first[1..].iter_mut().chain([&mut newest]) {
+        assert_eq!(ask(stream, b'h'), Some(b'h'));
+    }
+    // All are busy. A neighbour is another network's.
+    assert!(has_ended(&mut connect_from(7, address)));
+    assert_eq!(ask(&mut connect_from(8, address), b'd'), Some(b'd'));
+    assert_eq!(workers.clients().crowding(), Crowding { refused: 1, displaced: 1, unfinished: 0 });
+    let report = workers.clients().take_report().unwrap();
+    assert_eq!((report.who.to_string().as_str(), report.connections), ("127.0.0.4/30", 6));
+    // What has ended is counted back, for the client that was refused as well.
+    drop((first, newest));
+    wait_for(&workers, |counts| counts.live == 0);
+    for host in [4, 5, 6, 7, 7, 7] {
+        assert_eq!(ask(&mut connect_from(host, address), b'e'), Some(b'e'));
+    }
+    assert_eq!(workers.clients().crowding().refused, 1);
+}
+
+#[test]
+fn who_has_its_share_makes_room_in_its_network_too() {
+    let bounds = Bounds { connections: Some(2), network_connections: Some(3), lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
+    let mut neighbour = connect_from(5, address);
+    assert_eq!(ask(&mut neighbour, b'a'), Some(b'a'));
+    let mut kept = Vec::new();
+    for turn in 0..10 {
+        kept.push(connect_from(4, address));
+        assert_eq!(ask(&mut kept[turn], b'a'), Some(b'a'), "{turn}");
+    }
+    assert_eq!(ask(&mut neighbour, b'a'), Some(b'a'), "what a client has too many of costs its neighbours nothing");
+    assert_eq!(workers.clients().crowding(), Crowding { refused: 0, displaced: 8, unfinished: 0 });
+}
+
+#[test]
+fn half_heads_of_one_network_are_bounded() {
+    const MOST: u64 = 64 * 1024;
+    let bounds = Bounds { network_unfinished: MOST, lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let (workers, address) = start_with(|allowance| allowance.set(&bounds), heads);
+    let half = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(6_000));
+    let begin = |from| {
+        let mut stream = connect_from(from, address);
+        stream.write_all(half.as_bytes()).unwrap();
+        stream
+    };
+    let mut other = begin(8);
+    let mut halves: Vec<TcpStream> = (0..40).map(|turn| begin(4 + turn % 4)).collect();
+    wait_for(&workers, |_| workers.clients().crowding().unfinished > 0);
+    halves[0].set_read_timeout(Some(LONG)).unwrap();
+    assert!(has_ended(&mut halves[0]), "the oldest");
+    let mut last = halves.pop().unwrap();
+    for stream in [&mut other, &mut last] {
+        stream.write_all(b"\r\n\r\n").unwrap();
+        assert!(matches!(stream.read(&mut [0]), Ok(1)), "what comes to its end is answered");
+    }
+    let report = workers.clients().take_report().unwrap();
+    assert!(report.who.is_network() && report.unfinished <= MOST + 2 * 8192, "{report}");
 }
 
 /// Waits for a whole head, and answers it with a byte.
@@ -295,7 +365,7 @@ async fn heads(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
 #[test]
 fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
     const MOST: u64 = 64 * 1024;
-    let (workers, address) = start_with(|allowance| allowance.set(None, MOST), heads);
+    let (workers, address) = start_with(|allowance| allowance.set(&Bounds { unfinished: MOST, ..Bounds::default() }), heads);
     let half = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(6_000));
     let begin = |from| {
         let mut stream = connect_from(from, address);
@@ -320,15 +390,40 @@ fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
     assert!(held <= MOST + 2 * 8192, "{held} bytes are held");
 }
 
-/// Runs [`a_lighter_client_comes`] in a process of its own, whose limit may be lowered.
+/// Runs [`a_lighter_client_comes`] and [`a_lighter_network_comes`] in processes of their own, whose limits may be lowered.
 #[test]
 fn without_descriptors_who_has_the_most_makes_way() {
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "worker::tests::a_lighter_client_comes", "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+    for test in ["a_lighter_client_comes", "a_lighter_network_comes"] {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("worker::tests::{test}"), "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+    }
+}
+
+#[test]
+#[ignore = "lowers the process's limits: run by the test above"]
+fn a_lighter_network_comes() {
+    use nix::sys::resource::{Resource, setrlimit};
+    setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+    // One network may have everything here, and each of its clients has one connection.
+    let bounds = Bounds { network_share: 100, lengths: Lengths { v4: 25, v6: 48 }, ..Bounds::default() };
+    let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
+    let mut many = Vec::new();
+    for host in 1..100 {
+        let mut stream = connect_from(host, address);
+        if ask(&mut stream, b'a').is_none() {
+            break;
+        }
+        many.push(stream);
+    }
+    assert!(many.len() > 8 && workers.counts().refused == 1, "{}", many.len());
+    let mut light = connect_from(200, address);
+    assert_eq!(ask(&mut light, b'b'), Some(b'b'));
+    assert!(has_ended(&mut many[0]));
+    assert_eq!(ask(many.last_mut().unwrap(), b'c'), Some(b'c'));
 }
 
 #[test]
