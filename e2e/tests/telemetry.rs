@@ -80,6 +80,7 @@ async fn metrics_are_as_prometheus_wants_them() {
     }
     lab.ok(&["node", "drain", "proxy-node-1"]).await;
     lab.ok(&["backup", "create"]).await;
+    let documented = include_str!("../../docs/metrics.md");
     for process in &lab.description.processes {
         let admin = process.endpoints["admin"].parse().expect("an address");
         let text = wait::until(format!("the metrics of {}", process.name), || async {
@@ -101,5 +102,12 @@ async fn metrics_are_as_prometheus_wants_them() {
         let said = [judged.stdout, judged.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert!(judged.status.success() && said.trim().is_empty(), "{}: {said}", process.name);
+        let named = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).filter_map(|line| line.split(' ').next());
+        let missing: Vec<_> = named.filter(|name| !documented.contains(&format!("| `{name}` |"))).collect();
+        assert!(
+            missing.is_empty(),
+            "{} tells {missing:?}, and docs/metrics.md does not know them: a metrics.rs must name them",
+            process.name
+        );
     }
 }

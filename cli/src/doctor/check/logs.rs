@@ -20,22 +20,22 @@ const QUOTED: usize = 200;
 /// Counters that should stay at 0: metric, what it says, what to do.
 const LOSSES: [(&str, &str, &str); 4] = [
     (
-        "shoal_proxy_access_records_dropped_total",
+        proxy_node::metrics::LOG_DROPPED,
         "access records were dropped",
         "give the disk of its data dir more room or speed: requests are not slowed, their records are lost",
     ),
     (
-        "shoal_balancer_access_records_dropped_total",
+        balancer::metrics::RECORDS_DROPPED,
         "access records were dropped",
         "give the disk of its data dir more room or speed: requests are not slowed, their records are lost",
     ),
     (
-        "shoal_balancer_observations_dropped_total",
+        balancer::metrics::OBSERVATIONS_DROPPED,
         "observations about servers were dropped",
         "the balancer has too little processor time for its control side: give it more",
     ),
     (
-        "shoal_health_checker_dropped_opinions_total",
+        health_checker::metrics::DROPPED_OPINIONS,
         "opinions were dropped before the registry had them",
         "see whether it reaches the registry",
     ),

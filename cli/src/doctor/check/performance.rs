@@ -101,8 +101,8 @@ fn network(process: &Process) -> Option<Finding> {
 
 fn node(metrics: &Exposition, name: &str) -> Option<Finding> {
     let of_cache = |metric| metrics.count(metric).unwrap_or(0);
-    let hits = of_cache("shoal_proxy_cache_hits_total") + of_cache("shoal_proxy_cache_revalidated_total");
-    let asked = hits + of_cache("shoal_proxy_cache_misses_total");
+    let hits = of_cache(proxy_node::metrics::HITS) + of_cache(proxy_node::metrics::REVALIDATED);
+    let asked = hits + of_cache(proxy_node::metrics::MISSES);
     (asked >= ENOUGH && hits * 20 < asked).then(|| {
         let text = format!("its cache answers {hits} of {asked} requests that it could answer");
         Finding::new(Info, CHECK, name, text, "see `shoal logs --top url`, and proxy.cache (memory, refresh_patterns) in the bundle")

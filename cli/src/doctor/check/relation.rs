@@ -12,8 +12,6 @@ use crate::doctor::{
 };
 
 const CHECK: &str = "relations";
-/// Of a node: connections of balancers that it refused because of their proof.
-const WRONG_PROOFS: &str = "shoal_proxy_relay_wrong_proofs_total";
 
 /// What a process says of its own ties, 1 while they hold: metric, what is wrong, what to do.
 const TIES: [(&str, &str, &str); 3] = [
@@ -139,7 +137,7 @@ fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
     // A balancer tells the registry's view beside its own; that one is known here.
     let own: Vec<_> =
         server.reasons.iter().flat_map(|reasons| reasons.split("; ")).filter(|reason| !reason.starts_with("registry:")).collect();
-    let refused = node.metrics.as_ref().ok().and_then(|metrics| metrics.count(WRONG_PROOFS)).unwrap_or(0);
+    let refused = node.metrics.as_ref().ok().and_then(|metrics| metrics.count(proxy_node::metrics::WRONG_PROOFS)).unwrap_or(0);
     if refused == 0 {
         let text = format!("{who}, although the registry finds it usable ({})", own.join("; "));
         return Some(Finding::new(severity, CHECK, &node.name, text, format!("see the network between them, and {}", node.log_hint())));
@@ -206,7 +204,7 @@ mod tests {
     /// What two balancers make of a node that the registry finds usable, and that has refused so many proofs.
     fn seen_by_two(standings: [Standing; 2], refused: u64) -> Vec<Finding> {
         let mut node = process(Service::ProxyNode, "n-1");
-        node.metrics = Ok(Exposition::parse(&format!("{WRONG_PROOFS} {refused}\n")));
+        node.metrics = Ok(Exposition::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
         let stats = |standing: Standing| {
             let reasons = vec!["own evidence: check failed: closed without an answer; registry: usable".to_owned()];
             let servers = vec![Server { reasons, ..server("n-1", standing) }];
