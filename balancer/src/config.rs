@@ -6,7 +6,7 @@ use std::{collections::HashSet, net::SocketAddr};
 use cluster::Service;
 use cluster_config::document::balancer::{Backend, BalancerDocument, Frontend};
 
-use crate::evidence::Rules;
+use crate::{evidence::Rules, route::Route};
 
 /// Everything that the bundle says about this balancer.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,13 +15,15 @@ pub struct Generation {
     pub revision: String,
     /// What it says.
     pub document: BalancerDocument,
+    /// Where requests go, by the frontend's index in the document. The index of a backend there is that of its pool in a snapshot.
+    pub routes: Vec<Route>,
 }
 
 impl Generation {
     /// The generation before any: it listens nowhere.
     #[must_use]
     pub const fn none() -> Self {
-        Self { revision: String::new(), document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() } }
+        Self { revision: String::new(), document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() }, routes: Vec::new() }
     }
 
     /// Reads and checks a rendered document.
@@ -30,18 +32,22 @@ impl Generation {
     /// Every problem, in words for people.
     pub fn build(revision: &str, json: &[u8]) -> Result<Self, Vec<String>> {
         let document = BalancerDocument::from_json(json).map_err(|error| vec![error.to_string()])?;
-        let problems = problems(&document);
-        if problems.is_empty() { Ok(Self { revision: revision.to_owned(), document }) } else { Err(problems) }
+        let mut problems = problems(&document);
+        let mut routes = Vec::with_capacity(document.frontends.len());
+        for frontend in &document.frontends {
+            match Route::build(frontend, &document.backends) {
+                Some(route) => routes.push(route),
+                None => problems.push(format!("frontend {}: there is no backend {:?}", frontend.name, frontend.backend)),
+            }
+        }
+        if problems.is_empty() { Ok(Self { revision: revision.to_owned(), document, routes }) } else { Err(problems) }
     }
 }
 
 fn problems(document: &BalancerDocument) -> Vec<String> {
     let mut problems = Vec::new();
     let mut binds: HashSet<SocketAddr> = HashSet::new();
-    for Frontend { name, bind, backend, .. } in &document.frontends {
-        if document.backend(backend).is_none() {
-            problems.push(format!("frontend {name}: there is no backend {backend:?}"));
-        }
+    for Frontend { name, bind, .. } in &document.frontends {
         if bind.port() != 0 && !binds.insert(*bind) {
             problems.push(format!("frontend {name}: another frontend listens on {bind} already"));
         }

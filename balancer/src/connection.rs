@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use cluster_config::document::balancer::ForwardedFor;
+use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
 use dataplane::trace::Context;
 use relay::{
     clock,
@@ -22,7 +22,7 @@ use relay::{
 use tokio::sync::oneshot;
 
 use crate::{
-    desk::{Backend, Desk},
+    desk::{Backend, Desk, Routed, Table},
     health,
     listen::{Frontend, Socket},
     record::Record,
@@ -32,8 +32,9 @@ use crate::{
     tunnel,
 };
 
-/// Before there is a backend that says otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Before anything is configured for a frontend.
+const UNCONFIGURED: ClientTimeouts =
+    ClientTimeouts { client: Duration::from_secs(10), client_idle: Duration::from_secs(10), request_head: Duration::from_secs(10) };
 /// What a refused client still sends is read, up to this much and for this long, so that it reads the answer (RFC 9112 §9.6).
 const LINGER: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
 
@@ -57,7 +58,7 @@ pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: So
     let name = Text::of(peer.ip().to_canonical());
     loop {
         if client.input().is_empty() {
-            let idle = patience(desk.backend(&frontend).as_deref()).idle;
+            let idle = timeouts(&desk.table(), &frontend).client_idle;
             match client.fill(Kind::Idle, idle).await {
                 Ok(1..) => {}
                 // Clients leave idle connections in every way there is.
@@ -82,23 +83,30 @@ pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: So
 /// One request, whose first byte is there.
 async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
     let mut head = desk.head();
-    let entrance = desk.entrance(frontend);
-    let patience = patience(entrance.as_ref().map(|it| &*it.backend));
-    // At most 96 KiB, by the schema.
-    let limits = entrance.as_ref().map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
+    let (patience, limits) = {
+        let table = desk.table();
+        // At most 96 KiB, by the schema.
+        let limits = table.served(frontend).map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
+        let timeouts = timeouts(&table, frontend);
+        (Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head }, limits)
+    };
     match client.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
-            let backend = desk.backend(frontend);
-            let health_path = entrance.as_ref().and_then(|it| it.settings.health_path.as_deref());
-            if health::is_asked(head.view(&bytes), health_path) && head.view(&bytes).max_forwards() != Some(0) {
-                let next = health::answer(desk, backend.as_deref(), &head, client, &mut Vec::with_capacity(256)).await;
-                desk.give_head(head);
-                return next;
-            }
-            let asked = asked(desk, frontend, &head, &bytes, client, (peer, name.as_str()), backend.as_deref());
-            let next = request::serve(desk, &asked, backend, client).await;
+            let table = desk.table();
+            let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
+            drop(table);
+            let next = match routed {
+                Some(Routed::Health(backend)) => {
+                    health::answer(desk, &backend, &head, client, timeouts.client, &mut Vec::with_capacity(256)).await
+                }
+                other => {
+                    let backend = if let Some(Routed::Backend(backend)) = other { Some(backend) } else { None };
+                    let asked = asked(desk, frontend, (&head, &bytes), client, (peer, name.as_str()), timeouts, backend.as_deref());
+                    request::serve(desk, &asked, backend, client).await
+                }
+            };
             desk.give_head(head);
             next
         }
@@ -132,22 +140,17 @@ impl Text {
     }
 }
 
-fn patience(backend: Option<&Backend>) -> Patience {
-    let timeouts = backend.map(|backend| &backend.pool.settings.timeouts);
-    Patience {
-        idle_kind: Kind::Idle,
-        idle: timeouts.map_or(PATIENCE, |it| it.client_idle),
-        head: timeouts.map_or(PATIENCE, |it| it.request_head),
-    }
+fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
+    table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
 }
 
 fn asked<'a>(
     desk: &Desk,
     frontend: &'a Frontend,
-    head: &'a RequestHead,
-    bytes: &'a bytes::Bytes,
+    (head, bytes): (&'a RequestHead, &'a bytes::Bytes),
     client: &Stream,
     (peer, name): (SocketAddr, &'a str),
+    timeouts: ClientTimeouts,
     backend: Option<&Backend>,
 ) -> Asked<'a> {
     let id = desk.ids().next(clock::wall());
@@ -168,7 +171,7 @@ fn asked<'a>(
         max_forwards: forwards.and_then(|it| it.checked_sub(1)),
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
-        write_within: backend.map_or(PATIENCE, |it| it.pool.settings.timeouts.client),
+        timeouts,
         forwarded_for: backend.map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
         trace,
     }
@@ -182,7 +185,7 @@ async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, name: &st
     let (id, sent) = (desk.ids().next(SystemTime::now()), client.sent());
     let mut out = Vec::with_capacity(512);
     refusal.write(&mut out, &desk.shared().name, id, Method::Get, SystemTime::now());
-    let written = client.write_all(&[&out], PATIENCE).await;
+    let written = client.write_all(&[&out], UNCONFIGURED.client).await;
     let took = client.opened().elapsed();
     let bytes = client.sent() - sent;
     let (method, target) = dataplane::unreadable::request_line(client.input());

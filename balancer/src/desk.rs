@@ -12,17 +12,24 @@ use std::{
 
 use cluster_config::document::balancer as document;
 use dataplane::trace::{Trace, span::Tracer};
-use relay::{head::RequestHead, pool::Pool, retry::Budget, worker::Worker};
+use relay::{
+    head::{Request, RequestHead},
+    pool::Pool,
+    retry::Budget,
+    worker::Worker,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
     attempt::Scratch,
     check::Suspect,
+    config::Generation,
     id::Ids,
     listen::Frontend,
     pick::Picker,
     record::{self, Journal, Record},
     roster,
+    route::{Destination, Route},
     server::Server,
     snapshot::{self, Snapshot},
     standing::Standing,
@@ -190,29 +197,54 @@ impl Backend {
     }
 }
 
-/// A frontend as the newest snapshot has it.
-pub struct Entrance {
+/// A frontend as a snapshot has it.
+#[derive(Clone, Copy)]
+pub struct Served<'a> {
     /// What the bundle says of it.
-    pub settings: document::Frontend,
+    pub settings: &'a document::Frontend,
     /// Where its requests go.
-    pub backend: Rc<Backend>,
+    pub route: &'a Route,
 }
 
 /// Everything of one snapshot.
-struct Table {
-    number: u64,
-    /// Few: a scan is quicker than a hash.
-    entrances: Vec<Rc<Entrance>>,
-    backends: Vec<Rc<Backend>>,
+pub struct Table {
+    snapshot: Arc<Snapshot>,
+    /// In the bundle's order.
+    pub backends: Vec<Rc<Backend>>,
     /// Keys of the servers to which idle connections are kept. Few: a scan is quicker than a hash.
     pooled: Vec<u64>,
 }
 
 impl Table {
-    fn entrance(&self, frontend: &Frontend) -> Option<&Rc<Entrance>> {
-        let there = self.entrances.iter().find(|it| it.settings.bind.port() != 0 && it.settings.bind == frontend.asked);
-        there.or_else(|| self.entrances.iter().find(|it| it.settings.name == frontend.name))
+    /// What is served at a frontend's address: one that is renamed, or that changes places with another, finds what is served there from the
+    /// snapshot on, whatever the socket has been told so far. By its name where the address is gone or was any port.
+    #[must_use]
+    pub fn served(&self, frontend: &Frontend) -> Option<Served<'_>> {
+        let Generation { document, routes, .. } = &*self.snapshot.generation;
+        // Few: a scan is quicker than a hash.
+        let there = document.frontends.iter().position(|it| it.bind.port() != 0 && it.bind == frontend.asked);
+        let index = there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
+        Some(Served { settings: &document.frontends[index], route: &routes[index] })
     }
+
+    /// Where a request goes. None: nothing is configured for its frontend (any more).
+    #[must_use]
+    pub fn route(&self, frontend: &Frontend, request: Request<'_>) -> Option<Routed> {
+        let route = self.served(frontend)?.route;
+        let backend = |index: usize| self.backends.get(index).cloned();
+        match route.choose(request) {
+            Destination::Health => backend(route.backend).map(Routed::Health),
+            Destination::Backend(index) => backend(index).map(Routed::Backend),
+        }
+    }
+}
+
+/// A [`Destination`] on this worker.
+pub enum Routed {
+    /// The balancer answers for itself, and for this backend.
+    Health(Rc<Backend>),
+    /// To the servers of this backend.
+    Backend(Rc<Backend>),
 }
 
 /// One worker's desk. Cheap to clone.
@@ -234,7 +266,7 @@ impl Desk {
     /// A desk for this worker, with what is known now.
     #[must_use]
     pub fn new(worker: &Worker, shared: &Arc<Shared>) -> Self {
-        let table = Rc::new(Table { number: 0, entrances: Vec::new(), backends: Vec::new(), pooled: Vec::new() });
+        let table = Rc::new(Table { snapshot: Arc::new(Snapshot::empty()), backends: Vec::new(), pooled: Vec::new() });
         let desk = Self(Rc::new(Inner {
             worker: worker.clone(),
             shared: Arc::clone(shared),
@@ -245,7 +277,7 @@ impl Desk {
             ids: Ids::seeded(seed()),
             journal: Journal::new(shared.records.clone()),
         }));
-        desk.lay(&shared.roster.snapshot());
+        desk.lay(shared.roster.snapshot());
         desk
     }
 
@@ -315,23 +347,21 @@ impl Desk {
         }
     }
 
-    /// The backend of a frontend, from the newest snapshot: whoever was told of a change (a statistic, an answered command, an opened
-    /// frontend) finds every worker acting on it.
-    ///
-    /// By its address: a frontend that is renamed, or that changes places with another, finds what is served there from the snapshot on, whatever
-    /// the socket has been told so far. By its name where the address is gone or was any port.
+    /// Everything of the newest snapshot: whoever was told of a change (a statistic, an answered command, an opened frontend) finds every
+    /// worker acting on it.
     #[must_use]
-    pub fn backend(&self, frontend: &Frontend) -> Option<Rc<Backend>> {
+    pub fn table(&self) -> Rc<Table> {
         self.catch_up();
-        let table = self.0.table.borrow();
-        table.entrance(frontend).map(|it| Rc::clone(&it.backend))
+        Rc::clone(&self.0.table.borrow())
     }
 
-    /// The frontend itself, from the newest snapshot.
+    /// The backend of a request, from the newest snapshot.
     #[must_use]
-    pub fn entrance(&self, frontend: &Frontend) -> Option<Rc<Entrance>> {
-        self.catch_up();
-        self.0.table.borrow().entrance(frontend).map(Rc::clone)
+    pub fn backend(&self, frontend: &Frontend, request: Request<'_>) -> Option<Rc<Backend>> {
+        match self.table().route(frontend, request)? {
+            Routed::Backend(backend) => Some(backend),
+            Routed::Health(_) => None,
+        }
     }
 
     /// Whether idle connections to a server are worth keeping.
@@ -343,7 +373,7 @@ impl Desk {
     /// The number of the snapshot on the desk.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.0.table.borrow().number
+        self.0.table.borrow().snapshot.number
     }
 
     /// Follows the roster for as long as the worker lives, so that idle connections and waiting requests hear of a change without a request.
@@ -355,7 +385,7 @@ impl Desk {
 
     fn catch_up(&self) {
         if self.0.shared.roster.number() != self.number() {
-            self.lay(&self.0.shared.roster.snapshot());
+            self.lay(self.0.shared.roster.snapshot());
         }
     }
 
@@ -369,7 +399,7 @@ impl Desk {
     }
 
     /// Takes up a snapshot. What belongs to servers that stay is kept; connections to those that left, drain or failed are closed when idle.
-    fn lay(&self, snapshot: &Snapshot) {
+    fn lay(&self, snapshot: Arc<Snapshot>) {
         let old = Rc::clone(&self.0.table.borrow());
         let mut slots: HashMap<u64, Rc<Slot>> = HashMap::new();
         for slot in old.backends.iter().flat_map(|backend| &backend.slots) {
@@ -398,15 +428,11 @@ impl Desk {
             })
         };
         let backends: Vec<_> = snapshot.pools.iter().map(lay).collect();
-        let of = |name: &str| backends.iter().find(|it| it.pool.settings.name == name).cloned();
-        let frontends = &snapshot.generation.document.frontends;
-        let entrance = |it: &document::Frontend| Some(Rc::new(Entrance { settings: it.clone(), backend: of(&it.backend)? }));
-        let entrances = frontends.iter().filter_map(entrance).collect();
         let listed = snapshot.pools.iter().flat_map(|pool| &pool.servers);
         let pooled: Vec<u64> = listed.filter(|it| it.may_be_pooled()).map(|it| it.server.key).collect();
         self.0.idle.retain(|key, _| pooled.contains(key));
-        self.0.idle.set_limits(pool_limits(snapshot));
-        *self.0.table.borrow_mut() = Rc::new(Table { number: snapshot.number, entrances, backends, pooled });
+        self.0.idle.set_limits(pool_limits(&snapshot));
+        *self.0.table.borrow_mut() = Rc::new(Table { snapshot, backends, pooled });
         for slot in old.backends.iter().flat_map(|backend| &backend.slots) {
             slot.released.notify_waiters();
         }

@@ -1,36 +1,14 @@
 //! Whether this balancer serves, for whoever asks a frontend itself: a load balancer in front (HAProxy asks `OPTIONS /` or `OPTIONS *` by default), a
-//! name server with checks, a person. Nothing of it is counted as a request.
+//! name server with checks, a person. Which requests these are is in [`crate::route`]. Nothing of it is counted as a request.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use relay::{
-    head::{Request, RequestHead},
-    method::Method,
-    respond::Canned,
-    rewrite::Persistence,
-    stream::Stream,
-    target::Target,
-};
+use relay::{head::RequestHead, method::Method, respond::Canned, rewrite::Persistence, stream::Stream};
 
 use crate::{
     desk::{Backend, Desk},
     request::Next,
 };
-
-/// Whether a request is for the balancer itself: `OPTIONS *`, or the frontend's health path. Without one, everything is for the servers.
-#[must_use]
-pub fn is_asked(request: Request<'_>, health_path: Option<&str>) -> bool {
-    // Nearly every request names a host, and goes on.
-    let (false, Some(health_path)) = (request.head().names_authority(), health_path) else { return false };
-    let method = request.method();
-    match request.target_text().as_bytes() {
-        b"*" => true,
-        [b'/', ..] if matches!(method, Method::Get | Method::Head | Method::Options) => {
-            matches!(request.target(), Target::Origin(path) if path.split('?').next() == Some(health_path))
-        }
-        _ => false,
-    }
-}
 
 /// What is said of a balancer that is leaving, or has nobody to ask.
 #[must_use]
@@ -43,9 +21,9 @@ pub fn verdict(leaving: bool, has_servers: bool) -> (u16, &'static [u8]) {
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, backend: Option<&Backend>, head: &RequestHead, client: &mut Stream, out: &mut Vec<u8>) -> Next {
+pub async fn answer(desk: &Desk, backend: &Backend, head: &RequestHead, client: &mut Stream, within: Duration, out: &mut Vec<u8>) -> Next {
     let leaving = desk.worker().leaving();
-    let (status, body) = verdict(leaving, backend.is_some_and(Backend::has_servers));
+    let (status, body) = verdict(leaving, backend.has_servers());
     // A body is not read, and would be taken for the next request.
     let stays = head.persistent() && head.framing().is_empty() && !leaving;
     let canned = Canned {
@@ -66,7 +44,6 @@ pub async fn answer(desk: &Desk, backend: Option<&Backend>, head: &RequestHead, 
     } else {
         canned.write(out);
     }
-    let within = backend.map_or(std::time::Duration::from_secs(10), |it| it.pool.settings.timeouts.client);
     match client.write_all(&[out], within).await {
         Ok(()) if stays => Next::Stay,
         Ok(()) if head.is_last() && client.input().is_empty() => Next::Over,
@@ -77,31 +54,7 @@ pub async fn answer(desk: &Desk, backend: Option<&Backend>, head: &RequestHead, 
 
 #[cfg(test)]
 mod tests {
-    use relay::head::Limits;
-
     use super::*;
-
-    #[test]
-    fn who_is_asked() {
-        for (line, path, asked) in [
-            ("OPTIONS * HTTP/1.0", Some("/"), true),
-            ("OPTIONS / HTTP/1.0", Some("/"), true),
-            ("GET / HTTP/1.0", Some("/"), true),
-            ("HEAD /?x HTTP/1.0", Some("/"), true),
-            ("GET /up HTTP/1.0", Some("/up"), true),
-            ("GET / HTTP/1.0", Some("/up"), false),
-            ("POST / HTTP/1.0", Some("/"), false),
-            ("GET http://a/ HTTP/1.0", Some("/"), false),
-            ("OPTIONS http://a HTTP/1.0", Some("/"), false),
-            ("CONNECT a:1 HTTP/1.0", Some("/"), false),
-            ("OPTIONS * HTTP/1.0", None, false),
-            ("GET / HTTP/1.0", None, false),
-        ] {
-            let (bytes, mut head) = (format!("{line}\r\n\r\n"), RequestHead::new());
-            head.parse(bytes.as_bytes(), &Limits::default()).expect("a head");
-            assert_eq!(is_asked(head.view(bytes.as_bytes()), path), asked, "{line} {path:?}");
-        }
-    }
 
     #[test]
     fn verdicts() {

@@ -7,7 +7,7 @@
 //! **What it is not.** No HTTP codec and no socket handling: that is `relay`. No cache, no access rules: those are the nodes'. Nothing here needs
 //! the control plane to go on serving (invariant 1).
 //!
-//! **Reading order.** A request: [`listen`] → [`connection`] (with [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
+//! **Reading order.** A request: [`listen`] → [`connection`] → [`route`] (or [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
 //! [`respond`] → [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
 //! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. What can be seen: [`view`]; what operators want:
 //! [`operate`]; both behind [`face`]. Put together in [`engine`]; around it: [`config`], [`metrics`], [`stats`], [`lately`].
@@ -34,6 +34,7 @@ pub mod record;
 pub mod request;
 pub mod respond;
 pub mod roster;
+pub mod route;
 mod run;
 pub mod server;
 pub mod snapshot;

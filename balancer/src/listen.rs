@@ -148,6 +148,10 @@ impl Frontends {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use cluster_config::document::balancer::ClientTimeouts;
+
     use super::*;
 
     fn wanted(name: &str, bind: SocketAddr) -> Settings {
@@ -158,6 +162,7 @@ mod tests {
             health_path: None,
             request_header_max_size: 65_536,
             limits: Limits::default(),
+            timeouts: ClientTimeouts { client: Duration::ZERO, client_idle: Duration::ZERO, request_head: Duration::ZERO },
         }
     }
 

@@ -3,11 +3,11 @@
 use std::{
     net::SocketAddr,
     rc::Rc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use cluster_config::document::balancer::ForwardedFor;
+use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
 use dataplane::trace::Trace;
 use relay::{
     exchange::Upload,
@@ -61,8 +61,8 @@ pub struct Asked<'a> {
     pub ends_here: bool,
     /// What the client had been sent on its connection before.
     pub sent_before: u64,
-    /// A client that takes nothing for so long is given up.
-    pub write_within: Duration,
+    /// How long its client may take.
+    pub timeouts: ClientTimeouts,
     /// What becomes of its X-Forwarded-For.
     pub forwarded_for: ForwardedFor,
     /// Its span, if it is sampled.
@@ -274,7 +274,7 @@ impl Passage<'_> {
             return None;
         }
         if self.number > 0
-            && let Some(now) = self.desk.backend(self.asked.frontend)
+            && let Some(now) = self.desk.backend(self.asked.frontend, self.asked.view())
         {
             self.backend = now;
         }
@@ -350,7 +350,7 @@ impl Passage<'_> {
 async fn refuse(desk: &Desk, asked: &Asked<'_>, client: &mut Stream, scratch: &mut Scratch, refusal: &Refusal, attempts: u32) -> Ending {
     scratch.out.clear();
     refusal.write(&mut scratch.out, &desk.shared().name, asked.id, asked.method(), SystemTime::now());
-    let next = match client.write_all(&[&scratch.out], asked.write_within).await {
+    let next = match client.write_all(&[&scratch.out], asked.timeouts.client).await {
         Ok(()) => Next::Close,
         Err(_) => Next::Abort,
     };
@@ -367,7 +367,7 @@ async fn answer_options(desk: &Desk, asked: &Asked<'_>, client: &mut Stream, scr
     // Whatever body came with it is not read: the connection ends.
     let answer = Canned { status, now: SystemTime::now(), content_type: "", fields: &fields, body: b"", persistence: Persistence::Close };
     answer.write(&mut scratch.out);
-    let next = match client.write_all(&[&scratch.out], asked.write_within).await {
+    let next = match client.write_all(&[&scratch.out], asked.timeouts.client).await {
         Ok(()) => Next::Close,
         Err(_) => Next::Abort,
     };

@@ -241,8 +241,9 @@ async fn tunnels_that_a_death_cut_are_counted_and_others_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_while_it_waits_takes_its_request_with_it() {
     // Nothing but the client's leaving ends the wait.
-    let forever = serde_json::json!({"connect": "5s", "client": "1h", "server": "1h", "request_head": "10s", "client_idle": "60s", "tunnel_idle": "1h"});
-    let cluster = Cluster::with(1, serde_json::json!({"timeouts": forever})).await;
+    let servers = serde_json::json!({"connect": "5s", "server": "1h", "tunnel_idle": "1h"});
+    let clients = serde_json::json!({"client": "1h", "client_idle": "60s", "request_head": "10s"});
+    let cluster = Cluster::with(1, serde_json::json!({"timeouts": servers, "frontend": {"timeouts": clients}})).await;
     cluster.nodes[0].set(Mode::Deserted);
     for (number, reset) in [(1, true), (2, false)] {
         let mut client = tokio::net::TcpStream::connect(cluster.frontend).await.expect("the frontend");

@@ -216,6 +216,11 @@ async fn a_pick_is_explained_and_counts_nothing() {
     }
     assert_eq!(cluster.counters("node-3").requests, 0);
 
+    // What is for the balancer itself goes nowhere.
+    let health = ExplainPickRequest { method: "OPTIONS".to_owned(), target: "*".to_owned(), ..ExplainPickRequest::default() };
+    let answer = cluster.face("").explain_pick(tonic::Request::new(health)).await.expect("explained").into_inner();
+    assert!(answer.server.is_empty() && answer.explanation[0].contains("answers it itself"), "{answer:?}");
+
     // A revision that changes nothing here gives what is in force its name.
     let renamed = cluster.face("r7");
     let answer = renamed.explain_pick(tonic::Request::new(ExplainPickRequest::default())).await.expect("explained").into_inner();

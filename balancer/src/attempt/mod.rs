@@ -397,12 +397,13 @@ impl Attempt<'_> {
 
     fn deadlines(&self) -> Deadlines {
         let settings = &self.backend.pool.settings;
+        let (server, client) = (settings.timeouts.server, self.asked.timeouts.client);
         Deadlines {
             late: settings.suspicion.after / HEED_AFTER,
-            first_byte: settings.timeouts.server,
-            head: settings.timeouts.server,
-            body: settings.timeouts.server.max(settings.timeouts.client),
-            write: settings.timeouts.client.max(settings.timeouts.server),
+            first_byte: server,
+            head: server,
+            body: server.max(client),
+            write: client.max(server),
             hold: HOLD,
         }
     }
@@ -436,7 +437,7 @@ impl Attempt<'_> {
 
     /// Whether somebody else is there to ask, as things are now.
     fn has_others(&self) -> bool {
-        self.desk.backend(self.asked.frontend).is_some_and(|backend| backend.has_others(self.tried))
+        self.desk.backend(self.asked.frontend, self.asked.view()).is_some_and(|backend| backend.has_others(self.tried))
     }
 
     /// Whose doing it is that a response broke off while it was held. A server that closes its connection in order and lives has passed on

@@ -16,7 +16,10 @@ use tonic::{Request, Response, Status};
 use crate::{
     membership::Desired,
     operate::{Change, Error, Operator, registry::Refused},
-    view::{View, explain},
+    view::{
+        View,
+        explain::{self, Question},
+    },
 };
 
 /// Who may call what.
@@ -125,7 +128,8 @@ impl Balancer for Face {
 
     async fn explain_pick(&self, request: Request<pb::ExplainPickRequest>) -> Result<Response<pb::ExplainPickResponse>, Status> {
         let snapshot = self.view.snapshot();
-        let explanation = explain::explain(&snapshot, &request.get_ref().frontend)?;
+        let pb::ExplainPickRequest { frontend, method, target, client_address: _ } = request.into_inner();
+        let explanation = explain::explain(&snapshot, &Question { frontend, method, target })?;
         let revision = self.status.borrow().called_now(&snapshot.generation.revision);
         Ok(Response::new(explanation::message(&explanation, &revision)))
     }

@@ -1,10 +1,14 @@
-//! Which server a request would get now, and which after it. The plan that decides for live requests decides here too ([`crate::pick`]), from a
-//! state of its own, so that asking takes nobody's turn.
+//! Which server a request would get now, and which after it. What decides for live requests decides here too ([`crate::route`],
+//! [`crate::pick`]), from a state of its own, so that asking takes nobody's turn.
 
 use std::sync::Arc;
 
+use relay::head::{Limits, Progress, RequestHead};
+
 use crate::{
+    config::Generation,
     pick::Picker,
+    route::{Destination, Route},
     snapshot::{Pool, Snapshot},
     standing::Standing,
 };
@@ -20,11 +24,24 @@ pub enum Error {
     NotYet,
 }
 
+/// A request, as far as somebody who asks about it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The frontend that it comes to; empty: the first.
+    pub frontend: String,
+    /// Its method; empty: GET.
+    pub method: String,
+    /// Its target; empty: any.
+    pub target: String,
+}
+
 /// What would happen to a request.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The frontend that it comes to.
     pub frontend: String,
+    /// The balancer answers it itself: it asks whether this balancer serves.
+    pub for_health: bool,
     /// The backend that it goes to, with all of its servers.
     pub pool: Arc<Pool>,
     /// The servers, by their index in the pool, in the order in which one request would try them.
@@ -39,15 +56,33 @@ impl Explanation {
     }
 }
 
-/// Explains a request to the frontend of that name; empty: the first.
+/// Explains a request.
 ///
 /// # Errors
 /// There is no such frontend, or it is not open yet.
-pub fn explain(snapshot: &Snapshot, frontend: &str) -> Result<Explanation, Error> {
-    let frontends = &snapshot.generation.document.frontends;
-    let settings = frontends.iter().find(|it| frontend.is_empty() || it.name == frontend);
-    let settings = settings.ok_or_else(|| Error::NoFrontend(frontend.to_owned()))?;
-    let pool = snapshot.pool(&settings.backend).ok_or(Error::NotYet)?;
-    let order = Picker::default().order(&pool.candidates);
-    Ok(Explanation { frontend: settings.name.clone(), pool: Arc::clone(pool), order })
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, Error> {
+    let Generation { document, routes, .. } = &*snapshot.generation;
+    let asked = &question.frontend;
+    let index = document.frontends.iter().position(|it| asked.is_empty() || it.name == *asked);
+    let index = index.ok_or_else(|| Error::NoFrontend(asked.clone()))?;
+    let (route, frontend) = (&routes[index], document.frontends[index].name.clone());
+    let pool = |index: usize| snapshot.pools.get(index).cloned().ok_or(Error::NotYet);
+    match destination(route, question) {
+        Destination::Health => Ok(Explanation { frontend, for_health: true, pool: pool(route.backend)?, order: Vec::new() }),
+        Destination::Backend(backend) => {
+            let pool = pool(backend)?;
+            let order = Picker::default().order(&pool.candidates);
+            Ok(Explanation { frontend, for_health: false, pool, order })
+        }
+    }
+}
+
+/// The question becomes the head that a client would send, so that it is read as one. What is no request goes where most requests go.
+fn destination(route: &Route, Question { method, target, .. }: &Question) -> Destination {
+    let head = format!("{} {target} HTTP/1.0\r\n\r\n", if method.is_empty() { "GET" } else { method });
+    let mut parsed = RequestHead::new();
+    match parsed.parse(head.as_bytes(), &Limits::default()) {
+        Ok(Progress::Complete(_)) => route.choose(parsed.view(head.as_bytes())),
+        _ => Destination::Backend(route.backend),
+    }
 }

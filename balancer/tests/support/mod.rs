@@ -326,7 +326,7 @@ pub struct Cluster {
     pub directory: tempfile::TempDir,
 }
 
-/// The document of one frontend and one backend; `extra` is laid over the backend.
+/// The document of one frontend and one backend; `extra` is laid over the backend, and what it has under `frontend` over the frontend.
 pub fn document(extra: &serde_json::Value) -> Vec<u8> {
     let mut backend = serde_json::json!({
         "name": "squid_servers", "balance": "round_robin",
@@ -335,14 +335,20 @@ pub fn document(extra: &serde_json::Value) -> Vec<u8> {
         "passive": {"max_fails": 2, "fail_timeout": "30s", "count": ["connect", "reset"]},
         "suspicion": {"after": "500ms", "probe_timeout": "250ms", "probes": 2},
         "retry": {"attempts": 3, "budget": 20},
-        "timeouts": {"connect": "5s", "client": "50s", "server": "50s", "request_head": "10s", "client_idle": "60s", "tunnel_idle": "1h"},
+        "timeouts": {"connect": "5s", "server": "50s", "tunnel_idle": "1h"},
         "keepalive": 32, "keepalive_idle": "60s", "panic_threshold": 50
     });
+    let mut frontend = serde_json::json!({
+        "name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers", "health_path": "/",
+        "timeouts": {"client": "50s", "client_idle": "60s", "request_head": "10s"}
+    });
     for (key, value) in extra.as_object().into_iter().flatten() {
-        backend[key] = value.clone();
+        match value.as_object().filter(|_| key == "frontend") {
+            Some(values) => values.iter().for_each(|(key, value)| frontend[key] = value.clone()),
+            None => backend[key] = value.clone(),
+        }
     }
-    let frontends = [serde_json::json!({"name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers", "health_path": "/"})];
-    serde_json::to_vec(&serde_json::json!({"frontends": frontends, "backends": [backend]})).expect("JSON")
+    serde_json::to_vec(&serde_json::json!({"frontends": [frontend], "backends": [backend]})).expect("JSON")
 }
 
 impl Cluster {

@@ -41,3 +41,7 @@ pub struct FileReference {
 fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unreadable> {
     Ok(serde_json::from_slice(json)?)
 }
+
+fn from_value<T: DeserializeOwned>(json: serde_json::Value) -> Result<T, Unreadable> {
+    Ok(serde_json::from_value(json)?)
+}

@@ -80,7 +80,7 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
     let json = |document: Option<serde_json::Result<serde_json::Value>>| document.and_then(Result::ok);
     compiled.document = match service {
         Service::ProxyNode => json(compile::proxy::compile(&mut context).map(serde_json::to_value)),
-        Service::Balancer => json(compile::balancer::compile(&mut context).map(serde_json::to_value)),
+        Service::Balancer => json(compile::balancer::compile(&mut context).map(|document| document.to_json())),
         Service::BackupService => json(compile::backup::compile(&mut context).map(serde_json::to_value)),
         _ => json(compile::checks::compile(&mut context).map(serde_json::to_value)),
     };

@@ -122,6 +122,15 @@ impl Node {
         matches!(&self.value, Value::Scalar(scalar) if scalar.kind == Kind::Null)
     }
 
+    /// What lies at a path like `access/rules/3`; null is nothing.
+    pub fn at(&self, path: &str) -> Option<&Node> {
+        let found = path.split('/').try_fold(self, |node, step| match &node.value {
+            Value::List(items) => items.get(step.parse::<usize>().ok()?),
+            _ => node.get(step),
+        });
+        found.filter(|node| !node.is_null())
+    }
+
     /// The place of what lies at a path like `access/rules/3`, or of the last part of the way that exists.
     pub fn place_of(&self, path: &str) -> Place {
         let mut node = self;

@@ -54,12 +54,47 @@ fn nodes_are_less_patient_than_balancers() {
         let node = ProxyDocument::from_json(&render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document).unwrap();
         let balancer = render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap();
         let node = node.timeouts;
-        for backend in BalancerDocument::from_json(&balancer.document).unwrap().backends {
-            let balancer = backend.timeouts;
-            assert!(node.dns + node.connect + node.read < balancer.server, "{name}: the first byte");
-            assert!(node.read.max(node.request_body) < balancer.server.max(balancer.client), "{name}: between two pieces");
+        let balancer = BalancerDocument::from_json(&balancer.document).unwrap();
+        for frontend in &balancer.frontends {
+            let (client, server) = (frontend.timeouts.client, balancer.backend(&frontend.backend).unwrap().timeouts.server);
+            assert!(node.dns + node.connect + node.read < server, "{name}: the first byte");
+            assert!(node.read.max(node.request_body) < server.max(client), "{name}: between two pieces");
         }
     }
+}
+
+/// Clients' deadlines were the backend's: there they are accepted, count where the frontend is silent, and are told to move.
+#[test]
+fn deadlines_of_clients_that_are_still_under_a_backend() {
+    let text = |frontend: &str| {
+        let frontends = format!(
+            "[{{name: f, bind: \"0.0.0.0:8080\", backend: b, {frontend}}}, {{name: g, bind: \"0.0.0.0:8081\", backend: b}}, {{name: h, bind: \"0.0.0.0:8082\", backend: c}}]"
+        );
+        let backends = "[{name: b, servers: {service: proxy-node}, timeouts: {client: 7s, request_head: 8s}}, {name: c, servers: {service: proxy-node}}]";
+        format!("version: 1\nbalancer:\n  frontends: {frontends}\n  backends: {backends}\n")
+    };
+    let rendered = |frontend: &str| {
+        let files = BTreeMap::from([("cluster.yaml".to_owned(), text(frontend).into_bytes())]);
+        let (bundle, problems) = Bundle::from_files(&files);
+        let rendered = render(&bundle.unwrap_or_else(|| panic!("{problems:?}")), Service::Balancer, &sample(Service::Balancer));
+        BalancerDocument::from_json(&rendered.unwrap().document).unwrap().frontends
+    };
+    let seconds = |frontend: &cluster_config::document::balancer::Frontend| {
+        let timeouts = frontend.timeouts;
+        [timeouts.client, timeouts.client_idle, timeouts.request_head].map(|it| it.as_secs())
+    };
+    let silent = rendered("mode: http");
+    assert_eq!(silent.iter().map(seconds).collect::<Vec<_>>(), [[7, 120, 8], [7, 120, 8], [50, 120, 30]]);
+    // What the frontend says itself counts there, also where it is the default.
+    let own = rendered("timeouts: {client: 50s, client_idle: 9s, request_head: ~}");
+    assert_eq!(own.iter().map(seconds).collect::<Vec<_>>(), [[50, 9, 8], [7, 120, 8], [50, 120, 30]]);
+    assert_eq!(
+        problems(&text("mode: http")),
+        [
+            "cluster.yaml:4:75: warning: `client` is for frontends to say; here it counts only for frontends of this backend that do not say it themselves; move it to the frontend: timeouts: {client: 7s}",
+            "cluster.yaml:4:93: warning: `request_head` is for frontends to say; here it counts only for frontends of this backend that do not say it themselves; move it to the frontend: timeouts: {request_head: 8s}",
+        ]
+    );
 }
 
 /// Every section that the schema knows: what this version does not act on is said, and only what would weaken security is refused.

@@ -17,10 +17,12 @@ pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainP
 }
 
 fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
-    let Explanation { frontend, pool, .. } = explanation;
-    let name = &pool.settings.name;
-    let mut lines =
-        vec![format!("frontend {frontend} uses backend {name} (revision {})", if revision.is_empty() { "none" } else { revision })];
+    let Explanation { frontend, pool, for_health, .. } = explanation;
+    let (name, revision) = (&pool.settings.name, if revision.is_empty() { "none" } else { revision });
+    if *for_health {
+        return vec![format!("frontend {frontend} answers it itself: it asks whether this balancer serves (revision {revision})")];
+    }
+    let mut lines = vec![format!("frontend {frontend} uses backend {name} (revision {revision})")];
     if pool.panic {
         lines.push(format!(
             "panic: fewer than {} % of the servers are well, so losses reported by the registry are not acted on",

@@ -1,11 +1,14 @@
 //! The document of a balancer.
 
+mod earlier;
+
 use super::{
     Limits, Unreadable,
     heads::{self, Replies},
 };
 use crate::units;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 
 /// Everything that a balancer is told.
@@ -20,7 +23,16 @@ pub struct BalancerDocument {
 impl BalancerDocument {
     /// Reads a rendered document.
     pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
-        super::from_json(json)
+        let mut document: Value = super::from_json(json)?;
+        earlier::to_frontends(&mut document);
+        super::from_value(document)
+    }
+
+    /// Renders it.
+    pub fn to_json(&self) -> serde_json::Result<Value> {
+        let mut document = serde_json::to_value(self)?;
+        earlier::to_backends(&mut document);
+        Ok(document)
     }
 
     /// The backend of that name.
@@ -48,6 +60,22 @@ pub struct Frontend {
     /// What one client may have.
     #[serde(default)]
     pub limits: Limits,
+    /// How long its clients may take.
+    pub timeouts: ClientTimeouts,
+}
+
+/// Deadlines of the clients of a frontend, every one on progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTimeouts {
+    /// Progress of the client while a request or response is under way.
+    #[serde(with = "units::duration")]
+    pub client: Duration,
+    /// A client's connection between requests.
+    #[serde(with = "units::duration")]
+    pub client_idle: Duration,
+    /// From a request's first byte to the end of its head.
+    #[serde(with = "units::duration")]
+    pub request_head: Duration,
 }
 
 /// A pool of servers and the rules for using them.
@@ -196,24 +224,15 @@ pub struct Retry {
     pub budget: u8,
 }
 
-/// Deadlines of a backend and its frontends.
+/// Deadlines of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// TCP connection to a server.
     #[serde(with = "units::duration")]
     pub connect: Duration,
-    /// Progress of the client while a request or response is under way.
-    #[serde(with = "units::duration")]
-    pub client: Duration,
     /// Progress of the server, and until its first byte.
     #[serde(with = "units::duration")]
     pub server: Duration,
-    /// From a request's first byte to the end of its head.
-    #[serde(with = "units::duration")]
-    pub request_head: Duration,
-    /// A client's connection between requests.
-    #[serde(with = "units::duration")]
-    pub client_idle: Duration,
     /// A tunnel in which nothing moves.
     #[serde(with = "units::duration")]
     pub tunnel_idle: Duration,

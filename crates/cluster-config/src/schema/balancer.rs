@@ -47,6 +47,21 @@ pub struct Frontend {
     /// What one client may have.
     #[serde(default)]
     pub limits: Limits,
+    /// Deadlines of its clients.
+    #[serde(default)]
+    pub timeouts: FrontendTimeouts,
+}
+
+/// Deadlines of the clients of a frontend, every one on progress.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FrontendTimeouts {
+    /// The client, while a request or response is under way.
+    pub client: Duration,
+    /// A client's connection between requests.
+    pub client_idle: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
 }
 
 /// What is spoken at a frontend.
@@ -93,7 +108,7 @@ pub struct Backend {
     pub relaxed_header_parser: bool,
     /// Deadlines.
     #[serde(default)]
-    pub timeouts: Timeouts,
+    pub timeouts: BackendTimeouts,
     /// Idle pooled connections kept per server and worker.
     #[serde(default = "thirty_two")]
     #[schemars(range(min = 0, max = 65536))]
@@ -235,23 +250,26 @@ pub struct Retry {
     pub budget: Percent,
 }
 
-/// Deadlines, every one on progress.
+/// Deadlines of the servers, every one on progress.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Timeouts {
+pub struct BackendTimeouts {
     /// TCP connection to a server.
     pub connect: Duration,
-    /// The client, while a request or response is under way.
-    pub client: Duration,
     /// The server, and until its first byte. Longer than what a node takes for an origin (its `dns`, `connect` and `read` together), so that
     /// the node, which knows what happened, is the one that says so.
     pub server: Duration,
-    /// From a request's first byte to the end of its head.
-    pub request_head: Duration,
-    /// A client's connection between requests.
-    pub client_idle: Duration,
     /// A tunnel in which nothing moves.
     pub tunnel_idle: Duration,
+    /// Moved to `frontends[].timeouts`. Here it still counts for those frontends of this backend that do not say it themselves.
+    #[schemars(extend("deprecated" = true))]
+    pub client: Option<Duration>,
+    /// Moved to `frontends[].timeouts`, like `client`.
+    #[schemars(extend("deprecated" = true))]
+    pub client_idle: Option<Duration>,
+    /// Moved to `frontends[].timeouts`, like `client`.
+    #[schemars(extend("deprecated" = true))]
+    pub request_head: Option<Duration>,
 }
 
 fn duration(text: &str) -> Duration {
@@ -308,15 +326,21 @@ impl Default for Retry {
     }
 }
 
-impl Default for Timeouts {
+impl Default for FrontendTimeouts {
+    fn default() -> Self {
+        Self { client: duration("50s"), client_idle: duration("2m"), request_head: duration("30s") }
+    }
+}
+
+impl Default for BackendTimeouts {
     fn default() -> Self {
         Self {
             connect: duration("5s"),
-            client: duration("50s"),
             server: duration("75s"),
-            request_head: duration("30s"),
-            client_idle: duration("2m"),
             tunnel_idle: duration("1h"),
+            client: None,
+            client_idle: None,
+            request_head: None,
         }
     }
 }
@@ -330,16 +354,15 @@ impl From<ForwardedFor> for document::ForwardedFor {
     }
 }
 
-impl From<Timeouts> for document::Timeouts {
-    fn from(written: Timeouts) -> Self {
-        Self {
-            connect: written.connect.value,
-            client: written.client.value,
-            server: written.server.value,
-            request_head: written.request_head.value,
-            client_idle: written.client_idle.value,
-            tunnel_idle: written.tunnel_idle.value,
-        }
+impl From<FrontendTimeouts> for document::ClientTimeouts {
+    fn from(written: FrontendTimeouts) -> Self {
+        Self { client: written.client.value, client_idle: written.client_idle.value, request_head: written.request_head.value }
+    }
+}
+
+impl From<BackendTimeouts> for document::Timeouts {
+    fn from(written: BackendTimeouts) -> Self {
+        Self { connect: written.connect.value, server: written.server.value, tunnel_idle: written.tunnel_idle.value }
     }
 }
 
