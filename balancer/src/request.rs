@@ -1,6 +1,7 @@
 //! One request from its head to its end: who may get it, attempt after attempt, and what the client hears.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     rc::Rc,
     time::{Instant, SystemTime},
@@ -24,7 +25,7 @@ use relay::{
 use uuid::Uuid;
 
 use crate::{
-    attempt::{Attempt, Failed, Loss, Outcome, Scratch},
+    attempt::{Attempt, Failed, Loss, Outcome, Scratch, Span},
     desk::{Backend, Desk, Slot},
     listen::Frontend,
     look,
@@ -215,15 +216,31 @@ impl Passage<'_> {
         let asked = self.asked;
         let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
         let mut last: Option<(Failed, Rc<Slot>)> = None;
+        // Why it is tried again, for the trace.
+        let mut reason = "";
         loop {
             let Some((slot, afresh)) = self.next() else {
                 return self.give_up(client, scratch, last).await;
             };
             let slot = &slot;
             self.number += 1;
-            let attempt =
-                Attempt { desk: self.desk, asked, backend: &self.backend, slot, tried: self.tried.as_slice(), number: self.number, afresh };
-            match attempt.run(client, &mut upload, scratch).await {
+            let span = Span::begin(self.desk, asked);
+            let attempt = Attempt {
+                desk: self.desk,
+                asked,
+                backend: &self.backend,
+                slot,
+                tried: self.tried.as_slice(),
+                number: self.number,
+                afresh,
+                trace: span.as_ref().map(Span::context),
+                reused: Cell::default(),
+            };
+            let outcome = attempt.run(client, &mut upload, scratch).await;
+            if let Some(span) = span {
+                reason = span.end(&attempt, &outcome, reason);
+            }
+            match outcome {
                 Outcome::Relayed { status, reusable } => {
                     let next = if reusable {
                         Next::Stay

@@ -88,6 +88,12 @@ impl Refusal {
     }
 }
 
+/// The word for how an attempt was lost.
+#[must_use]
+pub fn error_of(loss: Loss) -> &'static str {
+    failed(loss, "", 0, false).1
+}
+
 fn failed(loss: Loss, server: &str, attempts: u32, uncertain: bool) -> Row {
     let (status, error, what) = match loss {
         Loss::Refused => (502, "connection_refused", "did not take the connection"),

@@ -36,7 +36,18 @@ async fn a_request_is_one_trace_and_calls_between_processes_are_joined() {
     .await;
     let trace: String = balancer.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(trace, id.replace('-', ""), "a trace is found by the request's id");
-    assert!(balancer.span.parent_span_id.is_empty() && is_child(&node, &balancer), "{balancer:?} {node:?}");
+    // Between the two is the balancer's attempt at the node; the node's own steps are below.
+    let (attempt, connect) = wait::until("the attempt and the connection", || async {
+        let received = collector.received();
+        let below = |parent: &Received, name: &str| {
+            received.iter().find(|it| is_child(it, parent) && it.process == parent.process && it.span.name == name).cloned()
+        };
+        below(&balancer, "GET").zip(below(&node, "tcp connect"))
+    })
+    .await;
+    assert!(balancer.span.parent_span_id.is_empty() && is_child(&node, &attempt), "{balancer:?} {node:?}");
+    assert_eq!((attempt.attribute("shoal.server"), attempt.attribute("shoal.attempt.outcome")), (node.process.clone(), "relayed".into()));
+    assert_eq!(connect.attribute("network.peer.address"), "127.0.0.1");
     assert_eq!(balancer.attribute("shoal.server"), node.process);
     for span in [&balancer, &node] {
         assert_eq!(span.attribute("http.request.method"), "GET");
@@ -54,7 +65,8 @@ async fn a_request_is_one_trace_and_calls_between_processes_are_joined() {
             |process: &str| received.iter().find(|it| it.process.starts_with(process) && it.attribute("url.full").ends_with("/bytes/20"));
         let (balancer, node) = (of("balancer-")?, of("proxy-node-")?);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        (hex(&balancer.span.parent_span_id) == "b7ad6b7169203331" && is_child(node, balancer)).then_some(())
+        let between = received.iter().any(|attempt| is_child(attempt, balancer) && is_child(node, attempt));
+        (hex(&balancer.span.parent_span_id) == "b7ad6b7169203331" && between).then_some(())
     })
     .await;
 

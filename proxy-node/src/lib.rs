@@ -8,7 +8,7 @@
 //! clients; it does not decide what its configuration is (config-service).
 //!
 //! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one request) → [`request`] (what it asks, and for whom) →
-//! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] → [`relay`] → [`respond`] (the
+//! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] (with [`steps`] of its traces) → [`relay`] → [`respond`] (the
 //! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what they keep), [`config`], [`dns`], [`egress`],
 //! [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
 
@@ -33,6 +33,7 @@ pub mod respond;
 pub mod room;
 pub mod route;
 pub mod start;
+pub mod steps;
 pub mod tunnel;
 pub mod turn;
 pub mod upstream;

@@ -37,6 +37,7 @@ use crate::{
     record::{Outcome, Record},
     request::{self, Ask, Client, Destination, Door, Trust},
     respond::{self, Circumstances, Failure},
+    steps::Steps,
     tunnel, upstream,
 };
 
@@ -244,7 +245,10 @@ impl Turn {
                 if self.begin(&destination, asked) == Asker::Stranger {
                     self.refuse(stream, asked, Failure::Egress(EgressDenial::ClusterPort), None).await
                 } else {
-                    self.fetch(stream, asked, &destination, path).await
+                    match self.steps() {
+                        None => self.fetch(stream, asked, &destination, path).await,
+                        Some(steps) => Box::pin(steps.during(self.fetch(stream, asked, &destination, path))).await,
+                    }
                 }
             }
             Ok(Ask::Tunnel(destination)) => {
@@ -254,7 +258,11 @@ impl Turn {
                     self.finish(stream.sent().saturating_sub(sent_before));
                     return after;
                 }
-                match Box::pin(self.tunnel(stream, asked, &destination)).await {
+                let opened = match self.steps() {
+                    None => Box::pin(self.tunnel(stream, asked, &destination)).await,
+                    Some(steps) => Box::pin(steps.during(self.tunnel(stream, asked, &destination))).await,
+                };
+                match opened {
                     Ok(upstream) => return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before))),
                     Err(after) => after,
                 }
@@ -272,6 +280,11 @@ impl Turn {
             After::Close if asked.head.is_last() && stream.input().is_empty() => After::Over,
             other => other,
         }
+    }
+
+    /// Where the spans of its steps go, if it is sampled. A probe's go nowhere.
+    fn steps(&self) -> Option<Steps> {
+        Steps::of(&self.local, self.trace.filter(|_| !self.probe))
     }
 
     /// The path under which the listener of this connection says whether the node serves.

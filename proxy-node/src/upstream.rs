@@ -28,6 +28,7 @@ use crate::{
     request::Destination,
     respond::Failure,
     route::Route,
+    steps::Step,
 };
 
 /// RFC 8305 §5: how long one attempt is alone before the next address is tried beside it.
@@ -96,8 +97,11 @@ pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration
     }
     let expired = resolver.expired(host);
     let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
-    let timer = Timer::new(local.worker.wheel());
+    let (timer, step) = (Timer::new(local.worker.wheel()), Step::begin());
     let answer = timer.within(Kind::Other, patience, resolver.resolve_for(host, asker)).await.unwrap_or(Err(DnsProblem::Timeout));
+    if let Some(step) = step {
+        step.looked_up(host, &answer);
+    }
     resolver.or_expired(host, answer, expired)
 }
 
@@ -256,7 +260,14 @@ async fn race(local: &Local, candidates: &[SocketAddr], deadline: Duration) -> R
         let mut worst = Fault::Unreachable;
         loop {
             let more = rest.next().map(|address| {
-                attempts.push(async move { Stream::connect(&local.worker, address, deadline).await.map(|stream| (stream, address)) });
+                attempts.push(async move {
+                    let step = Step::begin();
+                    let made = Stream::connect(&local.worker, address, deadline).await;
+                    if let Some(step) = step {
+                        step.connected(address, &made);
+                    }
+                    made.map(|stream| (stream, address))
+                });
             });
             tokio::select! {
                 biased;

@@ -22,7 +22,7 @@ impl Attempt<'_> {
         out.clear();
         let asked = self.asked;
         let mut replaced = if asked.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
-        if asked.trace.is_some() {
+        if self.trace.is_some() {
             replaced = replaced.with(Field::Traceparent);
         }
         let mut head = HeadWriter::request(out, asked.view(), LineForm::AsReceived, replaced, BodyFields::AsReceived);
@@ -39,8 +39,8 @@ impl Attempt<'_> {
         }
         head.via(asked.head.version(), &self.desk.shared().pseudonym);
         asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
-        if let Some(trace) = &asked.trace {
-            head.field(Field::Traceparent.name(), &trace.own.value());
+        if let Some(trace) = &self.trace {
+            head.field(Field::Traceparent.name(), &trace.value());
         }
         if let Some(protocol) = asked.view().upgrade() {
             head.upgrade(protocol);

@@ -1,14 +1,17 @@
 //! One attempt at one server: connect or take a pooled connection, send, wait for the head, relay the rest.
 
 mod heads;
+mod span;
 
 use std::{
+    cell::Cell,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cluster_config::document::balancer::Failure as Count;
+use dataplane::trace::Context;
 use relay::{
     exchange::{Deadlines, Exchange, Failure, Side, Upload},
     fault::Fault,
@@ -27,6 +30,7 @@ use relay::{
 };
 
 use self::heads::ANSWERED;
+pub use self::span::Span;
 use crate::{
     desk::{Backend, Desk, Owing, Slot},
     door,
@@ -173,6 +177,10 @@ pub struct Attempt<'a> {
     pub number: u32,
     /// Never on a pooled connection: the last attempt at this server failed on one.
     pub afresh: bool,
+    /// What the server hears of the trace, if the request is sampled.
+    pub trace: Option<Context>,
+    /// The connection had been used before.
+    pub reused: Cell<bool>,
 }
 
 /// How an exchange over a connection ended well.
@@ -196,6 +204,7 @@ impl Attempt<'_> {
             Err(Unconnected::ClientLeft(fault)) => return Outcome::ClientFailed(fault),
             Err(Unconnected::Server(fault)) => return self.failed(fault, Phase::NothingWritten, false),
         };
+        self.reused.set(pooled);
         let (received, sent) = (upstream.received(), upstream.sent());
         let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
         counts.bytes_in.add(upstream.received() - received);

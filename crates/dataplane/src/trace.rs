@@ -92,6 +92,14 @@ pub struct Trace {
     pub parent: Option<u64>,
 }
 
+impl Trace {
+    /// A part of it with a span of its own.
+    #[must_use]
+    pub fn part(&self, span: u64) -> Self {
+        Self { own: Context { span: span.max(1), ..self.own }, parent: Some(self.own.span) }
+    }
+}
+
 /// A share between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio(f64);

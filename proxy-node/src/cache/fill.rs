@@ -42,6 +42,7 @@ use crate::{
     relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits, reuse, write_request},
     request::{Destination, Forwarded},
     respond::Failure,
+    steps::Steps,
     turn::Asked,
     upstream::{self, From, Hop},
 };
@@ -124,9 +125,13 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
     let (answer, leader) = oneshot::channel();
     let worker = order.local.worker.clone();
     let working = order.local.node.store.budget().work(FILL);
+    let steps = Steps::current();
     worker.spawn(async move {
         let _working = working;
-        run(order, ticket, answer).await;
+        match steps {
+            None => run(order, ticket, answer).await,
+            Some(steps) => Box::pin(steps.during(run(order, ticket, answer))).await,
+        }
     });
     leader
 }

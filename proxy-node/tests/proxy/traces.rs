@@ -10,6 +10,7 @@ use dataplane::trace::{
     Clients,
     span::{Options, Tracer},
 };
+use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::support::{Origin, Proxy, Reply, Then, proved, read_reply, response, until};
@@ -26,8 +27,21 @@ fn tracer(ratio: &str) -> (Tracer, Spans) {
     (Tracer::new(options, Arc::new(move |span| kept.lock().unwrap().push(span))), spans)
 }
 
+/// The span of a request, without those of its steps.
 fn span(spans: &Spans) -> SpanData {
-    until("the request's span", || spans.lock().unwrap().pop())
+    with_steps(spans).0
+}
+
+/// The span of the only request, and those of its steps, once it is there.
+fn with_steps(spans: &Spans) -> (SpanData, Vec<SpanData>) {
+    let ended = || spans.lock().unwrap().pop_if(|span| span.span_kind == SpanKind::Server);
+    let span = until("the request's span", ended);
+    let steps: Vec<_> = spans.lock().unwrap().drain(..).collect();
+    for step in &steps {
+        assert_eq!((&step.span_kind, step.parent_span_is_remote), (&SpanKind::Internal, false));
+        assert_eq!((step.span_context.trace_id(), step.parent_span_id), (span.span_context.trace_id(), span.span_context.span_id()));
+    }
+    (span, steps)
 }
 
 fn attribute(span: &SpanData, key: &str) -> Option<String> {
@@ -114,4 +128,53 @@ fn a_trace_of_our_own_goes_from_the_balancer_to_the_node_and_no_further() {
     assert_eq!(told(&origin), None);
     from_balancer(&silent, &origin.url("/d"), &format!("traceparent: {CLIENT}\r\n"));
     assert_eq!(told(&origin).as_deref(), Some(CLIENT));
+}
+
+#[test]
+fn what_a_sampled_request_waits_for_has_spans_of_its_own() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let (tracer, spans) = tracer("1");
+    let proxy = Proxy::traced(|_| {}, HashMap::from([("o.test", vec!["127.0.0.1".parse().unwrap()])]), Some(tracer));
+    let url = |host: &str| format!("http://{host}:{}/", origin.address.port());
+    let said = |step: &SpanData| {
+        let attributes: Vec<_> = step.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
+        format!("{}: {}", step.name, attributes.join(" "))
+    };
+    let port = origin.address.port();
+    let connected = format!("tcp connect: network.peer.address=127.0.0.1 network.peer.port={port} network.transport=tcp network.type=ipv4");
+    // A fill is another task; its steps are the request's all the same.
+    for (method, fields) in [("GET", ""), ("POST", "Content-Length: 0\r\nConnection: close\r\n")] {
+        let proxy_client = proxy.ask(method, &url("o.test"), fields);
+        assert_eq!(proxy_client.status, 200);
+        let (_, steps) = with_steps(&spans);
+        let steps: Vec<_> = steps.iter().map(said).collect();
+        match method {
+            "GET" => {
+                let looked_up = "dns lookup: dns.question.name=o.test dns.answers=[\"127.0.0.1\"]";
+                assert_eq!(steps, [looked_up.to_owned(), connected.clone()]);
+            }
+            // The name is known; the connection that is there may be another worker's.
+            _ => assert!(steps.iter().all(|step| *step == connected), "{steps:?}"),
+        }
+    }
+    // A tunnel has a connection of its own.
+    let mut stream = std::net::TcpStream::connect(proxy.address).unwrap();
+    stream.write_all(format!("CONNECT o.test:{port} HTTP/1.1\r\nHost: o.test:{port}\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(read_reply(&mut stream, "CONNECT").status, 200);
+    drop(stream);
+    assert_eq!(with_steps(&spans).1.iter().map(said).collect::<Vec<_>>(), [connected]);
+    // What fails says how.
+    assert_eq!(proxy.ask("GET", &url("nowhere.test"), "").status, 502);
+    let (_, steps) = with_steps(&spans);
+    assert_eq!(steps.len(), 1);
+    assert_eq!((steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()), ("dns lookup", Some("dns_error")));
+    assert!(matches!(steps[0].status, Status::Error { .. }));
+    assert_eq!(proxy.ask("GET", &format!("http://127.0.0.1:{}/", unused_port()), "").status, 502);
+    let (_, steps) = with_steps(&spans);
+    assert_eq!((steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()), ("tcp connect", Some("connection_refused")));
+}
+
+/// A port that nobody listens on.
+fn unused_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -80,6 +80,19 @@ pub struct Request<'a> {
     pub took: Duration,
 }
 
+/// A part of a request that has ended just now: an attempt, a look-up, a connection that was made.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// What it is called: few different words, as spans are grouped by them.
+    pub name: &'static str,
+    /// A request of ours to somebody, or something that only this process knows.
+    pub kind: SpanKind,
+    /// What went wrong, in a word; empty: nothing.
+    pub error: &'a str,
+    /// How long it took.
+    pub took: Duration,
+}
+
 impl Tracer {
     /// Exports through `sink`.
     #[must_use]
@@ -93,28 +106,49 @@ impl Tracer {
         self.sampler.begin(id, carried, believed, span)
     }
 
+    /// A part of a request has ended. `trace` is the part's own ([`Trace::part`]).
+    pub fn end_part(&self, trace: &Trace, part: &Part<'_>, attributes: Vec<KeyValue>) {
+        let ended = SystemTime::now();
+        let mut span = self.span(trace, part.name, ended, part.took);
+        // Its parent is this process's own.
+        (span.span_kind, span.parent_span_is_remote, span.attributes) = (part.kind.clone(), false, attributes);
+        if !part.error.is_empty() {
+            span.attributes.push(KeyValue::new("error.type", part.error.to_owned()));
+            span.status = Status::error(part.error.to_owned());
+        }
+        (self.sink)(span);
+    }
+
     /// It has ended. `more` is what only this kind of process says.
     pub fn end(&self, trace: &Trace, request: &Request<'_>, more: impl IntoIterator<Item = KeyValue>) {
         let mut attributes = self.attributes(request);
         attributes.extend(more);
+        let mut span = self.span(trace, name(request.method), request.ended, request.took);
+        span.attributes = attributes;
+        if request.status >= 500 || !request.error.is_empty() {
+            span.status = Status::error(request.error.to_owned());
+        }
+        (self.sink)(span);
+    }
+
+    fn span(&self, trace: &Trace, name: &'static str, ended: SystemTime, took: Duration) -> SpanData {
         let context =
             |span: u64| SpanContext::new(TraceId::from(trace.own.trace), SpanId::from(span), TraceFlags::SAMPLED, false, TraceState::NONE);
-        let failed = request.status >= 500 || !request.error.is_empty();
-        (self.sink)(SpanData {
+        SpanData {
             span_context: context(trace.own.span),
             parent_span_id: trace.parent.map_or(SpanId::INVALID, SpanId::from),
             parent_span_is_remote: trace.parent.is_some(),
             span_kind: SpanKind::Server,
-            name: known(request.method).map_or(Cow::Borrowed("HTTP"), Cow::Borrowed),
-            start_time: request.ended.checked_sub(request.took).unwrap_or(request.ended),
-            end_time: request.ended,
-            attributes,
+            name: Cow::Borrowed(name),
+            start_time: ended.checked_sub(took).unwrap_or(ended),
+            end_time: ended,
+            attributes: Vec::new(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status: if failed { Status::error(request.error.to_owned()) } else { Status::Unset },
+            status: Status::Unset,
             instrumentation_scope: self.scope.clone(),
-        });
+        }
     }
 
     fn attributes(&self, request: &Request<'_>) -> Vec<KeyValue> {
@@ -144,6 +178,12 @@ impl Tracer {
         }
         all
     }
+}
+
+/// What a span of a request is called.
+#[must_use]
+pub fn name(method: &str) -> &'static str {
+    known(method).unwrap_or("HTTP")
 }
 
 fn known(method: &str) -> Option<&'static str> {
