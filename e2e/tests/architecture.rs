@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 const SERVICES: [&str; 7] = ["proxy-node", "balancer", "registry", "health-checker", "config-service", "backup-service", "console"];
-const SHARED: [&str; 7] = ["proto", "chassis", "cluster", "cluster-config", "dataplane", "relay", "testkit"];
+const SHARED: [&str; 8] = ["proto", "chassis", "cluster", "cluster-config", "database", "dataplane", "relay", "testkit"];
 
 /// Crates that cost much to build or hold state that must be one: a second version is a mistake.
 const ONCE: [&str; 14] =

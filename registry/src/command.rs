@@ -15,12 +15,14 @@ pub enum Command {
         /// The highest given.
         given: u64,
     },
-    /// Operators want something of an instance, or no longer.
-    Wish {
+    /// Operators want something of an instance, or no longer. `wish` is its name in what is stored.
+    #[serde(rename = "wish")]
+    Desired {
         /// Of whom.
         name: String,
-        /// What; the default forgets everything wished before.
-        wish: Wish,
+        /// What; the default forgets everything that was wanted before.
+        #[serde(rename = "wish")]
+        desired: Desired,
     },
     /// A process registers.
     Register {
@@ -77,7 +79,7 @@ pub struct Certified {
 
 /// What operators want of an instance. Kept by name, so that it survives the instance's restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct Desired {
     /// Whether it may serve.
     pub admin_state: AdminState,
     /// Replaces its own weight.
@@ -134,8 +136,8 @@ pub struct Slot {
 pub enum Kind {
     /// [`Command::Generations`]
     Generations = 0,
-    /// [`Command::Wish`]
-    Wish = 1,
+    /// [`Command::Desired`]
+    Desired = 1,
     /// [`Command::Register`]
     Register = 2,
     /// [`Command::Renew`]
@@ -155,8 +157,8 @@ impl Kind {
     /// The kind that the store writes as `number`.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
-        use Kind::{Deregister, Generations, Loss, Opinions, Register, Renew, Wish};
-        [Generations, Wish, Register, Renew, Deregister, Opinions, Loss].into_iter().find(|kind| *kind as i64 == number)
+        use Kind::{Deregister, Desired, Generations, Loss, Opinions, Register, Renew};
+        [Generations, Desired, Register, Renew, Deregister, Opinions, Loss].into_iter().find(|kind| *kind as i64 == number)
     }
 
     /// The slot of this kind for `name`.
@@ -168,7 +170,7 @@ impl Kind {
 
 /// A command as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Record {
     /// When it happened.
     pub at: Timestamp,
     /// What happened.
@@ -209,7 +211,7 @@ pub enum Outcome {
 
 /// Why a command is refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Error {
     /// Register: fenced.
     #[error(
         "a younger process (id {holder}) holds the name {name:?}: either two processes run under one name (stop this one or give it a name of its own with --name), or this machine's clock was set back after an earlier start (start again once that lease has lapsed, see `shoal status`)"
@@ -283,4 +285,19 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What earlier versions stored is replayed by this one.
+    #[test]
+    fn the_names_in_the_store_stay() {
+        let stored = r#"{"wish":{"name":"a","wish":{"admin_state":"drain","weight":3,"reason":"new disk"}}}"#;
+        let desired = Desired { admin_state: AdminState::Drain, weight: Some(3), reason: "new disk".to_owned() };
+        let command = Command::Desired { name: "a".to_owned(), desired };
+        assert_eq!(serde_json::to_string(&command).ok().as_deref(), Some(stored));
+        assert_eq!(serde_json::from_str::<Command>(stored).ok(), Some(command));
+    }
 }

@@ -55,7 +55,7 @@ pub struct Trusted {
 
 /// Why an instance is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum Error {
     /// More than [`MOST`].
     #[error("{0} endpoints: {MOST} are the most")]
     TooMany(usize),
@@ -81,20 +81,20 @@ pub enum Refused {
 ///
 /// # Errors
 /// The first endpoint that cannot be its.
-pub fn check(instance: &mut Instance, from: From<'_>, trusted: &Trusted) -> Result<(), Refused> {
+pub fn check(instance: &mut Instance, from: From<'_>, trusted: &Trusted) -> Result<(), Error> {
     let address = from.address.to_canonical();
     // The loopback address of another host is nothing to anybody.
     instance.endpoints.retain(|_, endpoint| address.is_loopback() || !literal(host(endpoint)).is_some_and(|ip| ip.is_loopback()));
     if instance.endpoints.len() > MOST {
-        return Err(Refused::TooMany(instance.endpoints.len()));
+        return Err(Error::TooMany(instance.endpoints.len()));
     }
     for (purpose, endpoint) in &instance.endpoints {
         if instance.service != Service::Balancer && !PURPOSES.contains(&purpose.as_str()) {
-            return Err(Refused::Purpose(purpose.clone(), instance.service));
+            return Err(Error::Purpose(purpose.clone(), instance.service));
         }
         let host = host(endpoint);
         if !is_its_own(host, address, from.hosts, trusted) {
-            return Err(Refused::Elsewhere { purpose: purpose.clone(), host: host.to_owned(), from: address });
+            return Err(Error::Elsewhere { purpose: purpose.clone(), host: host.to_owned(), from: address });
         }
     }
     Ok(())
@@ -192,10 +192,10 @@ mod tests {
         assert_eq!(check(&mut both, from, &Trusted::default()), Ok(()));
         assert_eq!(both.endpoints.keys().collect::<Vec<_>>(), ["relay"]);
         let mut foreign = instance(Service::ProxyNode, &[("www", "192.0.2.7:80")]);
-        assert!(matches!(check(&mut foreign, from, &Trusted::default()), Err(Refused::Purpose(..))));
+        assert!(matches!(check(&mut foreign, from, &Trusted::default()), Err(Error::Purpose(..))));
         assert!(check(&mut instance(Service::Balancer, &[("www", "192.0.2.7:80")]), from, &Trusted::default()).is_ok());
         let names: Vec<String> = (0..17).map(|number| format!("f{number}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), "192.0.2.7:80")).collect();
-        assert_eq!(check(&mut instance(Service::Balancer, &many), from, &Trusted::default()), Err(Refused::TooMany(17)));
+        assert_eq!(check(&mut instance(Service::Balancer, &many), from, &Trusted::default()), Err(Error::TooMany(17)));
     }
 }

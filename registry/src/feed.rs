@@ -1,43 +1,25 @@
-//! What watchers are told: the membership as protobuf, at a version, with a bounded log of what changed before.
+//! What everybody reads without asking the owner: the newest snapshot, and a bounded log of what changed before it.
 //!
-//! A watcher is a position in the log and nothing more: no queue of its own can grow, and one that falls behind the log's beginning is sent
-//! a snapshot. Watchers that stand at the same position with the same filter are sent the same bytes, encoded once.
+//! A watcher is a position in the log and nothing more: no queue of its own can grow, and one that falls behind the log's beginning is told
+//! everything. What it is told is a [`Step`], in the domain's types; watchers that stand at the same position make equal steps, so that whoever
+//! encodes them needs to do it once.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
+use arc_swap::ArcSwap;
 use cluster::{InstanceStatus, PoolGuard, Service};
-use prost::Message;
-use proto::registry as pb;
 use tokio::sync::watch;
 
-use crate::{metrics, store::Identity};
+use crate::{
+    snapshot::{Filter, Snapshot},
+    store::Identity,
+};
 
 /// Changed members that the log remembers; who is further behind gets a snapshot.
-const LOG_ENTRIES: usize = 20_000;
-/// Encoded messages kept for watchers that stand at the same position.
-const ENCODED: usize = 16;
-
-/// Which services a watcher wants to hear of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter(u32);
-
-impl Filter {
-    /// These; all when there are none.
-    #[must_use]
-    pub fn of(services: &[Service]) -> Self {
-        if services.is_empty() { Self(u32::MAX) } else { Self(services.iter().fold(0, |bits, service| bits | 1 << *service as u32)) }
-    }
-
-    /// Whether `service` is one of them.
-    #[must_use]
-    pub fn lets(self, service: Service) -> bool {
-        self.0 & (1 << service as u32) != 0
-    }
-}
+const LOGGED: usize = 20_000;
 
 /// What happened between two versions.
 #[derive(Debug)]
@@ -47,33 +29,22 @@ struct Change {
     guards: Vec<Service>,
 }
 
-/// From where to where, for whom; from nowhere is a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
-    filter: Filter,
-    from: Option<u64>,
-    to: u64,
-}
-
-#[derive(Debug)]
-struct Board {
-    identity: Identity,
-    version: u64,
+#[derive(Debug, Default)]
+struct Log {
     /// Changes up to this version are forgotten.
     floor: u64,
-    log: VecDeque<Change>,
-    entries: usize,
-    members: BTreeMap<String, (Service, pb::InstanceStatus)>,
-    guards: BTreeMap<Service, pb::PoolGuard>,
-    encoded: VecDeque<(Step, Bytes)>,
+    changes: VecDeque<Change>,
+    /// Members and guards in `changes`.
+    logged: usize,
 }
 
-/// Where watchers read.
+/// Where everybody reads. Only the owner publishes.
 #[derive(Debug)]
 pub struct Feed {
     /// Versions count from the start of this process; a token of another is worth nothing.
     incarnation: uuid::Uuid,
-    board: Mutex<Board>,
+    snapshot: ArcSwap<Snapshot>,
+    log: Mutex<Log>,
     version: watch::Sender<u64>,
 }
 
@@ -86,62 +57,121 @@ pub struct Reader {
     version: watch::Receiver<u64>,
 }
 
+/// From where to where, for whom; from nowhere is everything.
+#[derive(Clone, Debug)]
+pub struct Step {
+    feed: Arc<Feed>,
+    filter: Filter,
+    from: Option<u64>,
+    to: Arc<Snapshot>,
+}
+
+/// Steps with the same key tell the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepKey {
+    filter: Filter,
+    from: Option<u64>,
+    to: u64,
+}
+
+/// What a watcher has to hear.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Everything that its filter lets through.
+    Snapshot(Arc<Snapshot>),
+    /// What differs from what it knows.
+    Delta(Delta),
+}
+
+/// What differs.
+#[derive(Clone, Debug, Default)]
+pub struct Delta {
+    /// New and changed members, as they are now.
+    pub upserted: Vec<Arc<InstanceStatus>>,
+    /// Names of those who are gone.
+    pub removed: Vec<String>,
+    /// Guards that say something else now.
+    pub guards: Vec<Arc<PoolGuard>>,
+}
+
 impl Feed {
-    /// An empty board of this cluster.
+    /// An empty feed of this cluster.
     #[must_use]
     pub fn new(identity: Identity, incarnation: uuid::Uuid) -> Arc<Self> {
-        Arc::new(Self { incarnation, board: Mutex::new(Board::new(identity)), version: watch::Sender::new(0) })
+        let snapshot = ArcSwap::from_pointee(Snapshot::empty(identity));
+        Arc::new(Self { incarnation, snapshot, log: Mutex::default(), version: watch::Sender::new(0) })
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
     }
 
     /// Which cluster this is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.board().identity.clone()
+        self.snapshot.load().identity.clone()
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells watchers what changed.
-    pub fn publish(&self, upserted: &[InstanceStatus], removed: &[(Service, String)], guards: &[PoolGuard]) {
-        let mut board = self.board();
-        board.version += 1;
-        let mut change = Change { version: board.version, members: removed.to_vec(), guards: Vec::new() };
+    pub fn publish(&self, upserted: Vec<InstanceStatus>, removed: &[(Service, String)], guards: Vec<PoolGuard>) {
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        next.version += 1;
+        let mut change = Change { version: next.version, members: removed.to_vec(), guards: Vec::new() };
         for (_, name) in removed {
-            board.members.remove(name);
+            next.members.remove(name.as_str());
         }
         for status in upserted {
             let (service, name) = (status.instance.service, status.instance.name.clone());
-            change.members.push((service, name.clone()));
-            match board.members.insert(name.clone(), (service, status.into())) {
-                Some((before, _)) if before != service => change.members.push((before, name)),
-                _ => {}
+            if let Some(before) = next.put(status) {
+                change.members.push((before, name.clone()));
             }
+            change.members.push((service, name));
         }
         for guard in guards {
             change.guards.push(guard.service);
-            board.guards.insert(guard.service, guard.into());
+            next.guards.insert(guard.service, Arc::new(guard));
         }
-        board.remember(change);
-        let version = board.version;
-        drop(board);
-        self.version.send_replace(version);
+        self.log().remember(change);
+        self.show(next);
+    }
+
+    /// Brings up to date what watchers need not hear of: when leases end, and how old opinions are.
+    pub fn refresh(&self, statuses: Vec<InstanceStatus>) {
+        if statuses.is_empty() {
+            return;
+        }
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        for status in statuses {
+            next.put(status);
+        }
+        self.snapshot.store(Arc::new(next));
     }
 
     /// Starts anew from `statuses`: every watcher gets a snapshot.
-    pub fn reset(&self, statuses: &[InstanceStatus], guards: &[PoolGuard]) {
+    pub fn reset(&self, statuses: Vec<InstanceStatus>, guards: Vec<PoolGuard>) {
         self.reset_as(self.identity(), statuses, guards);
     }
 
     /// Starts anew as the cluster (or in the epoch) of `identity`: every watcher gets a snapshot, and no token of before is worth anything.
-    pub fn reset_as(&self, identity: Identity, statuses: &[InstanceStatus], guards: &[PoolGuard]) {
-        let mut board = self.board();
-        let version = board.version + 1;
-        *board = Board { version, floor: version, ..Board::new(identity) };
-        board.members = statuses.iter().map(|status| (status.instance.name.clone(), (status.instance.service, status.into()))).collect();
-        board.guards = guards.iter().map(|guard| (guard.service, guard.into())).collect();
-        drop(board);
+    pub fn reset_as(&self, identity: Identity, statuses: Vec<InstanceStatus>, guards: Vec<PoolGuard>) {
+        let mut next = Snapshot { version: self.snapshot.load().version + 1, ..Snapshot::empty(identity) };
+        for status in statuses {
+            next.put(status);
+        }
+        next.guards = guards.into_iter().map(|guard| (guard.service, Arc::new(guard))).collect();
+        *self.log() = Log { floor: next.version, ..Log::default() };
+        self.show(next);
+    }
+
+    fn show(&self, next: Snapshot) {
+        let version = next.version;
+        self.snapshot.store(Arc::new(next));
         self.version.send_replace(version);
     }
 
@@ -149,97 +179,46 @@ impl Feed {
     #[must_use]
     pub fn reader(self: &Arc<Self>, filter: Filter, token: &str) -> Reader {
         let version = self.version.subscribe();
-        let current = *version.borrow();
-        let position = self.read_token(filter, token).filter(|position| *position <= current);
+        let snapshot = self.snapshot();
+        let position = self.read_token(&snapshot, filter, token).filter(|position| *position <= snapshot.version);
         Reader { feed: Arc::clone(self), filter, position, version }
     }
 
+    /// Of an identity, a filter and a version, so that it is worth nothing elsewhere.
     fn token(&self, identity: &Identity, filter: Filter, version: u64) -> String {
         let Identity { cluster_id, epoch } = identity;
-        format!("{cluster_id}.{epoch}.{}.{:x}.{version}", self.incarnation, filter.0)
+        format!("{cluster_id}.{epoch}.{}.{:x}.{version}", self.incarnation, filter.bits())
     }
 
-    fn read_token(&self, filter: Filter, token: &str) -> Option<u64> {
+    fn read_token(&self, snapshot: &Snapshot, filter: Filter, token: &str) -> Option<u64> {
         let version = token.rsplit('.').next()?.parse().ok()?;
-        (self.token(&self.identity(), filter, version) == token).then_some(version)
-    }
-
-    /// What a watcher at `position` has to hear, encoded, and where it stands then.
-    fn read(&self, filter: Filter, position: Option<u64>) -> (Bytes, u64) {
-        let mut board = self.board();
-        let from = position.filter(|position| *position >= board.floor);
-        let step = Step { filter, from, to: board.version };
-        if let Some((_, bytes)) = board.encoded.iter().find(|(known, _)| *known == step) {
-            return (bytes.clone(), board.version);
-        }
-        let event = match from {
-            Some(from) => pb::watch_response::Event::Delta(board.delta(filter, from)),
-            None => {
-                metrics::snapshot_sent();
-                pb::watch_response::Event::Snapshot(board.snapshot(filter))
-            }
-        };
-        let response = pb::WatchResponse { event: Some(event), resume_token: self.token(&board.identity, filter, board.version) };
-        let bytes = Bytes::from(response.encode_to_vec());
-        if board.encoded.len() == ENCODED {
-            board.encoded.pop_front();
-        }
-        board.encoded.push_back((step, bytes.clone()));
-        (bytes, board.version)
+        (self.token(&snapshot.identity, filter, version) == token).then_some(version)
     }
 }
 
-impl Board {
-    fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            version: 0,
-            floor: 0,
-            log: VecDeque::new(),
-            entries: 0,
-            members: BTreeMap::new(),
-            guards: BTreeMap::new(),
-            encoded: VecDeque::new(),
-        }
-    }
-
+impl Log {
     fn remember(&mut self, change: Change) {
-        self.entries += change.members.len() + change.guards.len();
-        self.log.push_back(change);
-        while self.entries > LOG_ENTRIES || self.log.len() > LOG_ENTRIES {
-            let Some(oldest) = self.log.pop_front() else { break };
-            self.entries -= oldest.members.len() + oldest.guards.len();
+        self.logged += change.members.len() + change.guards.len();
+        self.changes.push_back(change);
+        while self.logged > LOGGED || self.changes.len() > LOGGED {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.logged -= oldest.members.len() + oldest.guards.len();
             self.floor = oldest.version;
         }
     }
 
-    /// However often something changed in between, it is told once, as it is now.
-    fn delta(&self, filter: Filter, from: u64) -> pb::Delta {
-        let start = self.log.partition_point(|change| change.version <= from);
+    /// What changed after `from` and up to `to`, by name; `None` when that is forgotten.
+    fn between(&self, from: u64, to: u64, filter: Filter) -> Option<(BTreeSet<&str>, BTreeSet<Service>)> {
+        if from < self.floor {
+            return None;
+        }
+        let start = self.changes.partition_point(|change| change.version <= from);
         let (mut names, mut guards) = (BTreeSet::new(), BTreeSet::new());
-        for change in self.log.range(start..) {
-            names.extend(change.members.iter().filter(|(service, _)| filter.lets(*service)).map(|(_, name)| name));
+        for change in self.changes.range(start..).take_while(|change| change.version <= to) {
+            names.extend(change.members.iter().filter(|(service, _)| filter.lets(*service)).map(|(_, name)| name.as_str()));
             guards.extend(change.guards.iter().filter(|service| filter.lets(**service)));
         }
-        let mut delta =
-            pb::Delta { guards: guards.iter().filter_map(|service| self.guards.get(service).cloned()).collect(), ..pb::Delta::default() };
-        for name in names {
-            // A name that another service took over is gone for who does not want to hear of that service.
-            match self.members.get(name).filter(|(service, _)| filter.lets(*service)) {
-                Some((_, status)) => delta.upserted.push(status.clone()),
-                None => delta.removed.push(name.clone()),
-            }
-        }
-        delta
-    }
-
-    fn snapshot(&self, filter: Filter) -> pb::Snapshot {
-        pb::Snapshot {
-            instances: self.members.values().filter(|(service, _)| filter.lets(*service)).map(|(_, status)| status.clone()).collect(),
-            guards: self.guards.iter().filter(|(service, _)| filter.lets(**service)).map(|(_, guard)| guard.clone()).collect(),
-            cluster_id: self.identity.cluster_id.to_string(),
-            epoch: self.identity.epoch,
-        }
+        Some((names, guards))
     }
 }
 
@@ -251,12 +230,12 @@ impl Reader {
         }
     }
 
-    /// What this watcher has to hear now, as an encoded `WatchResponse`; an empty delta when there is nothing.
-    pub fn read(&mut self) -> Bytes {
+    /// What this watcher has to hear now; an empty delta when there is nothing.
+    pub fn read(&mut self) -> Step {
         self.version.borrow_and_update();
-        let (bytes, version) = self.feed.read(self.filter, self.position);
-        self.position = Some(version);
-        bytes
+        let to = self.feed.snapshot();
+        let from = self.position.replace(to.version);
+        Step { feed: Arc::clone(&self.feed), filter: self.filter, from, to }
     }
 
     /// Until there may be something to hear.
@@ -268,6 +247,43 @@ impl Reader {
     }
 }
 
+impl Step {
+    /// Steps with the same key tell the same.
+    #[must_use]
+    pub fn key(&self) -> StepKey {
+        StepKey { filter: self.filter, from: self.from, to: self.to.version }
+    }
+
+    /// For whom.
+    #[must_use]
+    pub const fn filter(&self) -> Filter {
+        self.filter
+    }
+
+    /// What a watcher says later to go on from here.
+    #[must_use]
+    pub fn resume_token(&self) -> String {
+        self.feed.token(&self.to.identity, self.filter, self.to.version)
+    }
+
+    /// What there is to hear. However often something changed in between, it is told once, as it is now.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        let log = self.feed.log();
+        let changed = self.from.and_then(|from| log.between(from, self.to.version, self.filter));
+        let Some((names, guards)) = changed else { return Event::Snapshot(Arc::clone(&self.to)) };
+        let mut delta =
+            Delta { guards: guards.iter().filter_map(|service| self.to.guards.get(service).cloned()).collect(), ..Delta::default() };
+        for name in names {
+            // A name that another service took over is gone for who does not want to hear of that service.
+            match self.to.members.get(name).filter(|status| self.filter.lets(status.instance.service)) {
+                Some(status) => delta.upserted.push(Arc::clone(status)),
+                None => delta.removed.push(name.to_owned()),
+            }
+        }
+        Event::Delta(delta)
+    }
+}
+
 #[cfg(test)]
-#[path = "feed_tests.rs"]
 mod tests;

@@ -2,27 +2,29 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cluster::{AdminState, InstanceStatus, PoolGuard, Service};
+use cluster::{AdminState, InstanceStatus};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
 use crate::{
-    command::{Command, Outcome, Refusal},
+    command::{self, Command, Outcome},
     feed::Feed,
     membership::Holding,
     recollection::{Recollection, Restored},
+    snapshot::{Filter, Snapshot},
 };
 
 /// How long anybody waits for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why there is no good answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// By the rules.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] command::Error),
     /// The command may or may not have been taken; repeating it is safe.
     #[error("the registry cannot write its database: {0}; nothing is acknowledged until it can")]
     Store(String),
@@ -56,22 +58,12 @@ pub struct Answer {
     pub holding: Option<Holding>,
 }
 
-/// Everything at one moment.
-#[derive(Clone, Debug)]
-pub struct List {
-    /// By name.
-    pub instances: Vec<InstanceStatus>,
-    /// By service.
-    pub guards: Vec<PoolGuard>,
-}
-
 pub(crate) enum Message {
-    Apply { command: Command, answer: oneshot::Sender<Result<Answer, Failed>> },
-    Change { name: String, change: Change, answer: oneshot::Sender<Result<InstanceStatus, Failed>> },
-    List { services: Vec<Service>, answer: oneshot::Sender<List> },
+    Apply { command: Command, answer: oneshot::Sender<Result<Answer, Error>> },
+    Change { name: String, change: Change, answer: oneshot::Sender<Result<InstanceStatus, Error>> },
     Follow { name: String, answer: oneshot::Sender<Option<watch::Receiver<Holding>>> },
     Recollect { answer: oneshot::Sender<Recollection> },
-    Restore { restored: Restored, answer: oneshot::Sender<Result<Recollection, Failed>> },
+    Restore { restored: Restored, answer: oneshot::Sender<Result<Recollection, Error>> },
 }
 
 /// Asks the owner. Cheap to clone.
@@ -86,7 +78,7 @@ impl Handle {
     ///
     /// # Errors
     /// It is refused, or nobody knows.
-    pub async fn apply(&self, command: Command) -> Result<Answer, Failed> {
+    pub async fn apply(&self, command: Command) -> Result<Answer, Error> {
         self.ask(|answer| Message::Apply { command, answer }).await?
     }
 
@@ -94,31 +86,33 @@ impl Handle {
     ///
     /// # Errors
     /// It is not there, or nobody knows.
-    pub async fn change(&self, name: String, change: Change) -> Result<InstanceStatus, Failed> {
+    pub async fn change(&self, name: String, change: Change) -> Result<InstanceStatus, Error> {
         self.ask(|answer| Message::Change { name, change, answer }).await?
     }
 
-    /// Lists these services; all when there are none.
+    /// Everything as it is now, without asking the owner. What was acknowledged before is in it.
     ///
     /// # Errors
-    /// [`Failed::Busy`]
-    pub async fn list(&self, services: Vec<Service>) -> Result<List, Failed> {
-        self.ask(|answer| Message::List { services, answer }).await
+    /// [`Error::Busy`] when the store is not replayed in time.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        let mut reader = self.feed.reader(Filter::of(&[]), "");
+        timeout(ANSWER_WITHIN, reader.ready()).await.map_err(|_| Error::Busy)?;
+        Ok(self.feed.snapshot())
     }
 
     /// Follows what the process that holds `name` has to know; the channel closes when nobody holds it any more.
     ///
     /// # Errors
-    /// [`Failed::Busy`]
-    pub async fn follow(&self, name: String) -> Result<Option<watch::Receiver<Holding>>, Failed> {
+    /// [`Error::Busy`]
+    pub async fn follow(&self, name: String) -> Result<Option<watch::Receiver<Holding>>, Error> {
         self.ask(|answer| Message::Follow { name, answer }).await
     }
 
     /// What a backup keeps of now.
     ///
     /// # Errors
-    /// [`Failed::Busy`]
-    pub async fn recollect(&self) -> Result<Recollection, Failed> {
+    /// [`Error::Busy`]
+    pub async fn recollect(&self) -> Result<Recollection, Error> {
         self.ask(|answer| Message::Recollect { answer }).await
     }
 
@@ -126,7 +120,7 @@ impl Handle {
     ///
     /// # Errors
     /// Something else is there than what was looked at, or it cannot be written; nothing has changed then.
-    pub async fn restore(&self, restored: Restored) -> Result<Recollection, Failed> {
+    pub async fn restore(&self, restored: Restored) -> Result<Recollection, Error> {
         self.ask(|answer| Message::Restore { restored, answer }).await?
     }
 
@@ -136,12 +130,12 @@ impl Handle {
         &self.feed
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Failed> {
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.queue.send(message(answer)).await.map_err(|_| Failed::Busy)?;
-            answered.await.map_err(|_| Failed::Busy)
+            self.queue.send(message(answer)).await.map_err(|_| Error::Busy)?;
+            answered.await.map_err(|_| Error::Busy)
         };
-        timeout(ANSWER_WITHIN, asked).await.map_err(|_| Failed::Busy)?
+        timeout(ANSWER_WITHIN, asked).await.map_err(|_| Error::Busy)?
     }
 }

@@ -17,10 +17,10 @@ pub const MAX_DRAIN: Duration = Duration::from_secs(600);
 /// The longest time that an opinion counts, whatever its checker says.
 pub const MAX_OPINION_TTL: Duration = Duration::from_secs(600);
 
-/// The lease granted to who wishes for `wished`.
+/// The lease granted to who desired for `asked`.
 #[must_use]
-pub fn grant(wished: Option<Duration>, default: Duration) -> Duration {
-    wished.filter(|ttl| !ttl.is_zero()).unwrap_or(default).clamp(MIN_TTL, MAX_TTL)
+pub fn grant(asked: Option<Duration>, default: Duration) -> Duration {
+    asked.filter(|ttl| !ttl.is_zero()).unwrap_or(default).clamp(MIN_TTL, MAX_TTL)
 }
 
 /// `at` plus `length`, or the end of time.
@@ -35,14 +35,14 @@ mod tests {
 
     #[test]
     fn grants_within_bounds() {
-        for (wished, granted) in [
+        for (asked, granted) in [
             (None, DEFAULT_TTL),
             (Some(Duration::ZERO), DEFAULT_TTL),
             (Some(Duration::from_millis(1)), MIN_TTL),
             (Some(Duration::from_secs(10)), Duration::from_secs(10)),
             (Some(Duration::MAX), MAX_TTL),
         ] {
-            assert_eq!(grant(wished, DEFAULT_TTL), granted, "{wished:?}");
+            assert_eq!(grant(asked, DEFAULT_TTL), granted, "{asked:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! tells whoever watches. It does not probe anything itself, does not configure anything, and no request of a client ever waits for it.
 //!
 //! Reading order, the way of a call: [`api`] (who asks, what; [`endpoints`] says where they may be) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
-//! (the conclusions) → [`store`] (what survives) → [`feed`] (who hears of it). [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through, [`handle`] is what
+//! (the conclusions) → [`store`] (what survives) → [`snapshot`] → [`feed`] (who hears of it). [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through, [`handle`] is what
 //! others have of it; [`time`] tells it when, [`metrics`] what is counted. The rules about opinions and implausible losses are
 //! `cluster::health` and `cluster::guard`.
 
@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod owner;
 pub mod recollection;
 pub mod settle;
+pub mod snapshot;
 pub mod store;
 pub mod time;
 
@@ -27,19 +28,23 @@ use std::{net::IpAddr, path::Path};
 
 use chassis::{Fail, Failure, Process};
 use cluster::guard::Threshold;
+use database::{BadLocation, Location};
 use proto::state::state_transfer_server::StateTransferServer;
 use tonic::service::Routes;
 
 use crate::{
-    api::{Api, Door, POLICY, Transfer},
+    api::{Api, POLICY, RegistryServer, Transfer},
     endpoints::{Advertised, Trusted},
-    feed::{Feed, Filter},
+    feed::Feed,
     handle::Handle,
     owner::Owner,
-    store::{BadLocation, Location, Sqlite},
+    snapshot::Filter,
+    store::{Sqlite, Store},
     time::Time,
 };
 
+/// Where the membership is kept in the data dir.
+const FILE: &str = "registry.db";
 /// The largest message: the account of an import, which has a line for every entry.
 const MESSAGE: usize = 64 << 20;
 
@@ -67,20 +72,20 @@ pub struct Options {
 pub fn run(options: Options) -> Result<(), Failure> {
     let chassis = options.chassis.clone();
     // Before the data dir is touched.
-    Location::parse(options.database.as_deref(), Path::new("")).map_err(bad_location)?;
+    Location::parse(options.database.as_deref(), Path::new(FILE)).map_err(bad_location)?;
     chassis::run("registry", &chassis, move |process| async move { serve(process, options).await })
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let threshold = Threshold::percent(options.panic_threshold).unwrap_or_default();
-    let location = Location::parse(options.database.as_deref(), process.data_dir().root()).map_err(bad_location)?;
+    let location = Location::parse(options.database.as_deref(), &process.data_dir().path(FILE)).map_err(bad_location)?;
     let handle = own(&process, location, threshold).await?;
     let mut replayed = handle.feed().reader(Filter::of(&[]), "");
     let api =
         Api::new(handle.clone(), process.closing(), lease::DEFAULT_TTL, Trusted { own: own_addresses(), advertised: options.advertised });
     let transfer = Transfer::new(handle, process.clock(), process.data_dir().root().to_owned());
-    let routes = Routes::new(Door::new(api)).add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
+    let routes = Routes::new(RegistryServer::new(api)).add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
     process.serve_grpc(routes, &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
@@ -113,7 +118,7 @@ async fn own(process: &Process, location: Location, threshold: Threshold) -> Res
     store.load().await.fail(&what, remedy)?;
     tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
     let feed = Feed::new(identity, process.id().0);
-    let (owner, handle) = Owner::new(store, Time::machine(process.clock()), feed, threshold);
+    let (owner, handle) = Owner::new(Box::new(store), Time::machine(process.clock()), feed, threshold);
     let stopping = process.clone();
     process.spawn("owner", move || {
         let (owner, stopping) = (owner.clone(), stopping.clone());

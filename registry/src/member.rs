@@ -9,7 +9,7 @@ use cluster::{
 use jiff::Timestamp;
 
 use crate::{
-    command::{Certified, LossRecord, Wish},
+    command::{Certified, Desired, LossRecord},
     lease::{LISTED_FOR, after},
 };
 
@@ -119,14 +119,14 @@ impl Member {
 
     /// Whether its loss would be a loss of capacity: it is or was ready, and nobody asked it to leave.
     #[must_use]
-    pub fn in_pool(&self, wish: &Wish) -> bool {
-        self.ready && self.drain_until.is_none() && wish.admin_state == AdminState::Ready
+    pub fn in_pool(&self, desired: &Desired) -> bool {
+        self.ready && self.drain_until.is_none() && desired.admin_state == AdminState::Ready
     }
 
     /// What the guard counts.
     #[must_use]
-    pub fn count(&self, wish: &Wish) -> Counted {
-        (self.in_pool(wish), self.loss.map(|loss| (loss.since, loss.believed_at.is_some())))
+    pub fn count(&self, desired: &Desired) -> Counted {
+        (self.in_pool(desired), self.loss.map(|loss| (loss.since, loss.believed_at.is_some())))
     }
 
     /// Takes an opinion unless a fresher one is there. A checker whose clock is ahead cannot make its opinion last longer.
@@ -187,9 +187,9 @@ impl Member {
 
     /// What follows from everything. What somebody asked for comes first, then the lease, then what it says of itself, then the verdict.
     #[must_use]
-    pub fn stand(&self, wish: &Wish, finding: &Finding) -> Standing {
+    pub fn stand(&self, desired: &Desired, finding: &Finding) -> Standing {
         let mut reasons = Vec::new();
-        let asked = self.asked_for(wish, &mut reasons);
+        let asked = self.asked_for(desired, &mut reasons);
         let loss = self.loss.map(|loss| if loss.lapsed_at.is_some() { State::Lost } else { State::Critical });
         let believed = self.loss.is_some_and(|loss| loss.believed_at.is_some());
         let (state, withheld) = match (asked, loss) {
@@ -218,17 +218,17 @@ impl Member {
         Standing { state, withheld, reasons }
     }
 
-    fn asked_for(&self, wish: &Wish, reasons: &mut Vec<String>) -> Option<State> {
+    fn asked_for(&self, desired: &Desired, reasons: &mut Vec<String>) -> Option<State> {
         if let Some(at) = self.drain_until {
             reasons.push(format!("its process was stopped (deregistered); it is listed until {at:.0} at the latest"));
             return Some(State::Draining);
         }
-        let (state, word) = match wish.admin_state {
+        let (state, word) = match desired.admin_state {
             AdminState::Ready => return None,
             AdminState::Drain => (State::Draining, "drain"),
             AdminState::Maintenance => (State::Maintenance, "maintenance"),
         };
-        let because = if wish.reason.is_empty() { String::new() } else { format!(": {}", wish.reason) };
+        let because = if desired.reason.is_empty() { String::new() } else { format!(": {}", desired.reason) };
         reasons.push(format!("operators set it to {word}{because}"));
         Some(state)
     }
@@ -252,16 +252,16 @@ impl Member {
 
     /// As others see it.
     #[must_use]
-    pub fn status(&self, wish: &Wish) -> InstanceStatus {
+    pub fn status(&self, desired: &Desired) -> InstanceStatus {
         InstanceStatus {
             instance: self.instance.clone(),
-            admin_state: wish.admin_state,
+            admin_state: desired.admin_state,
             state: self.standing.state,
             reasons: self.standing.reasons.clone(),
             registered_at: self.registered_at,
             changed_at: self.changed_at,
             lease_expires_at: self.lease_expires_at,
-            effective_weight: wish.weight.unwrap_or(self.instance.weight),
+            effective_weight: desired.weight.unwrap_or(self.instance.weight),
             opinions: self.opinions.values().cloned().collect(),
             withheld_state: self.standing.withheld,
         }

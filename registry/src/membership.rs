@@ -1,4 +1,4 @@
-//! The membership: a fold of [`Command`]s. [`Membership::apply`] takes the facts, [`Membership::look`] lets time pass, [`Membership::settle`] draws the conclusions.
+//! The membership: a fold of [`Command`]s. [`Membership::apply`] takes the facts, [`Membership::elapse`] lets time pass, [`Membership::settle`] draws the conclusions.
 //!
 //! `settle` is in [`crate::settle`]. No IO and no clock. The same `apply` serves live traffic, replay at start and restore. It leaves behind what the store has to keep
 //! ([`Membership::take_writes`]); `settle` says what watchers have to hear.
@@ -9,7 +9,7 @@ use cluster::{Instance, InstanceId, InstanceStatus, Opinion, PoolGuard, Service,
 use jiff::Timestamp;
 
 use crate::{
-    command::{Certified, Command, Entry, Kind, LossRecord, Outcome, Refusal, Renewal, Slot, Wish},
+    command::{self, Certified, Command, Desired, Kind, LossRecord, Outcome, Record, Renewal, Slot},
     lease::{MAX_DRAIN, after},
     member::{Loss, Member},
 };
@@ -18,10 +18,10 @@ use crate::{
 const RENEWALS_STORED_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What the store has to do: keep an entry in a slot, or empty it.
-pub type Writes = BTreeMap<Slot, Option<Entry>>;
+pub type Writes = BTreeMap<Slot, Option<Record>>;
 
 /// Nobody wants anything.
-pub(crate) static NO_WISH: Wish = Wish { admin_state: cluster::AdminState::Ready, weight: None, reason: String::new() };
+pub(crate) static NOTHING_DESIRED: Desired = Desired { admin_state: cluster::AdminState::Ready, weight: None, reason: String::new() };
 
 /// What watchers have to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Holding {
 pub struct Membership {
     pub(crate) threshold: Threshold,
     pub(crate) generations: u64,
-    pub(crate) wishes: BTreeMap<String, Wish>,
+    pub(crate) desired: BTreeMap<String, Desired>,
     pub(crate) members: BTreeMap<String, Member>,
     pub(crate) guards: BTreeMap<Service, PoolGuard>,
     /// Members about whom a conclusion may have changed.
@@ -68,6 +68,8 @@ pub struct Membership {
     /// Pools whose losses have to be weighed again.
     pub(crate) unbalanced: BTreeSet<Service>,
     pub(crate) writes: Writes,
+    /// Members of whom something changed that watchers need not hear of: when the lease ends, how old opinions are.
+    pub(crate) renewed: BTreeSet<String>,
     /// Members that operators took off the list, of whom watchers have not heard yet.
     pub(crate) removed: Vec<(Service, String)>,
 }
@@ -81,7 +83,7 @@ impl Membership {
 
     /// What the store kept, with everybody's lease forgiven.
     #[must_use]
-    pub fn replay(threshold: Threshold, mut entries: Vec<(Slot, Entry)>, now: Timestamp) -> Self {
+    pub fn replay(threshold: Threshold, mut entries: Vec<(Slot, Record)>, now: Timestamp) -> Self {
         let mut membership = Self::new(threshold);
         entries.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (slot, entry) in entries {
@@ -99,10 +101,10 @@ impl Membership {
     ///
     /// # Errors
     /// Says why it is refused; nothing has changed then.
-    pub fn apply(&mut self, command: Command, now: Timestamp) -> Result<Outcome, Refusal> {
+    pub fn apply(&mut self, command: Command, now: Timestamp) -> Result<Outcome, command::Error> {
         match command {
             Command::Generations { given } => self.generations_given(given, now),
-            Command::Wish { name, wish } => self.wish_for(name, wish, now),
+            Command::Desired { name, desired } => self.desire(name, desired, now),
             Command::Register { instance, ttl, ready, by } => return self.register(instance, ttl, ready, by, now),
             Command::Renew(renewal) => return self.renew(renewal, now),
             Command::Deregister { name, id, drain_for } => self.deregister(name, id, drain_for, now),
@@ -117,23 +119,23 @@ impl Membership {
 
     fn generations_given(&mut self, given: u64, now: Timestamp) {
         self.generations = self.generations.max(given);
-        let entry = Entry { at: now, command: Command::Generations { given: self.generations } };
+        let entry = Record { at: now, command: Command::Generations { given: self.generations } };
         self.writes.insert(Kind::Generations.of(""), Some(entry));
     }
 
     /// Nobody takes another's place by a certificate that is not for it, nor more places than its certificate is for.
-    fn may_register(&self, instance: &Instance, by: &Certified, now: Timestamp) -> Result<(), Refusal> {
+    fn may_register(&self, instance: &Instance, by: &Certified, now: Timestamp) -> Result<(), command::Error> {
         let alive = |member: &&Member| !member.is_gone(now) && member.instance.service == instance.service;
         let holder = self.members.get(&instance.name).filter(alive).and_then(|member| member.by.as_ref());
         if let Some(other) = holder.filter(|holder| holder.name != by.name) {
-            return Err(Refusal::OtherCertificate { name: instance.name.clone(), certificate: other.name.clone() });
+            return Err(command::Error::OtherCertificate { name: instance.name.clone(), certificate: other.name.clone() });
         }
         let same = |member: &&Member| member.by.as_ref().is_some_and(|it| it.name == by.name) && member.instance.name != instance.name;
         let others = self.members.values().filter(alive).filter(same).take(by.replicas as usize).count();
         if others < by.replicas as usize {
             return Ok(());
         }
-        Err(Refusal::TooManyReplicas { certificate: by.name.clone(), replicas: by.replicas })
+        Err(command::Error::TooManyReplicas { certificate: by.name.clone(), replicas: by.replicas })
     }
 
     fn register(
@@ -143,7 +145,7 @@ impl Membership {
         ready: bool,
         by: Option<Certified>,
         now: Timestamp,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, command::Error> {
         let name = instance.name.clone();
         // What is replayed was allowed then.
         if let Some(by) = by.as_ref().filter(|_| instance.generation == 0) {
@@ -152,10 +154,10 @@ impl Membership {
         let fresh = match self.members.get(&name) {
             Some(holder) if holder.instance.id == instance.id => false,
             Some(holder) if !holder.is_gone(now) && holder.instance.service != instance.service => {
-                return Err(Refusal::OtherService { name, service: holder.instance.service });
+                return Err(command::Error::OtherService { name, service: holder.instance.service });
             }
             Some(holder) if !holder.is_gone(now) && holder.instance.id > instance.id => {
-                return Err(Refusal::YoungerHolds { name, holder: holder.instance.id });
+                return Err(command::Error::YoungerHolds { name, holder: holder.instance.id });
             }
             _ => true,
         };
@@ -173,8 +175,8 @@ impl Membership {
             member.drain_until = None;
             member.news = true;
         }
-        let Some(member) = self.members.get(&name) else { return Err(Refusal::NotRegistered { name }) };
-        let entry = Entry {
+        let Some(member) = self.members.get(&name) else { return Err(command::Error::NotRegistered { name }) };
+        let entry = Record {
             at: member.registered_at,
             command: Command::Register { instance: member.instance.clone(), ttl: member.ttl, ready: member.ready, by: member.by.clone() },
         };
@@ -186,13 +188,13 @@ impl Membership {
         Ok(Outcome::Registered { generation })
     }
 
-    fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<Outcome, Refusal> {
-        let Some(member) = self.members.get_mut(&renewal.name) else { return Err(Refusal::NotRegistered { name: renewal.name }) };
+    fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<Outcome, command::Error> {
+        let Some(member) = self.members.get_mut(&renewal.name) else { return Err(command::Error::NotRegistered { name: renewal.name }) };
         if member.instance.id > renewal.id {
-            return Err(Refusal::Superseded { name: renewal.name, holder: member.instance.id });
+            return Err(command::Error::Superseded { name: renewal.name, holder: member.instance.id });
         }
         if member.instance.id != renewal.id || member.instance.generation != renewal.generation {
-            return Err(Refusal::NotRegistered { name: renewal.name });
+            return Err(command::Error::NotRegistered { name: renewal.name });
         }
         member.lease_expires_at = after(now, member.ttl);
         let same = member.ready == renewal.ready
@@ -200,7 +202,7 @@ impl Membership {
             && member.instance.applied_hash == renewal.applied_hash;
         if !same || after(member.stored_renewal_at, RENEWALS_STORED_EVERY) <= now {
             member.stored_renewal_at = now;
-            self.writes.insert(Kind::Renew.of(&renewal.name), Some(Entry { at: now, command: Command::Renew(renewal.clone()) }));
+            self.writes.insert(Kind::Renew.of(&renewal.name), Some(Record { at: now, command: Command::Renew(renewal.clone()) }));
         }
         if !same {
             member.ready = renewal.ready;
@@ -210,6 +212,8 @@ impl Membership {
         }
         if !same || member.loss.is_some() {
             self.touched.insert(renewal.name);
+        } else {
+            self.renewed.insert(renewal.name);
         }
         Ok(Outcome::Renewed { ttl: member.ttl })
     }
@@ -223,35 +227,35 @@ impl Membership {
             member.news = true;
             self.writes.insert(
                 Kind::Deregister.of(&name),
-                Some(Entry { at: now, command: Command::Deregister { name: name.clone(), id, drain_for } }),
+                Some(Record { at: now, command: Command::Deregister { name: name.clone(), id, drain_for } }),
             );
             self.touched.insert(name);
         }
     }
 
     /// Its watchers hear of it when the conclusions are drawn.
-    fn remove(&mut self, name: String, now: Timestamp) -> Result<Outcome, Refusal> {
+    fn remove(&mut self, name: String, now: Timestamp) -> Result<Outcome, command::Error> {
         let member = self.members.get(&name);
-        if member.is_none() && !self.wishes.contains_key(&name) {
-            return Err(Refusal::Unknown { name });
+        if member.is_none() && !self.desired.contains_key(&name) {
+            return Err(command::Error::Unknown { name });
         }
         if member.is_some_and(|member| !member.is_gone(now)) {
-            return Err(Refusal::StillThere { name });
+            return Err(command::Error::StillThere { name });
         }
         let removed = member.map(|member| (member.instance.service, name.clone()));
         let was_listed = removed.is_some();
         self.forget(&name);
-        self.wish_for(name, NO_WISH.clone(), now);
+        self.desire(name, NOTHING_DESIRED.clone(), now);
         self.removed.extend(removed);
         Ok(Outcome::Removed { was_listed })
     }
 
     /// Whether what is asked for takes out the last one that serves clients.
     #[must_use]
-    pub fn would_be_last(&self, name: &str, wish: &Wish) -> Option<Service> {
+    pub fn would_be_last(&self, name: &str, desired: &Desired) -> Option<Service> {
         let member = self.members.get(name)?;
-        let weight = wish.weight.unwrap_or(member.instance.weight);
-        let leave = cluster::leaving::Leave { admin_state: wish.admin_state, weight };
+        let weight = desired.weight.unwrap_or(member.instance.weight);
+        let leave = cluster::leaving::Leave { admin_state: desired.admin_state, weight };
         let service = member.instance.service;
         if !leave.takes_out() || !cluster::leaving::serves_clients(service) {
             return None;
@@ -260,14 +264,14 @@ impl Membership {
         cluster::leaving::is_last(&listed, name).then_some(service)
     }
 
-    fn wish_for(&mut self, name: String, wish: Wish, now: Timestamp) {
-        let forget = wish.weight.is_none() && wish.admin_state == cluster::AdminState::Ready;
-        let entry = (!forget).then(|| Entry { at: now, command: Command::Wish { name: name.clone(), wish: wish.clone() } });
-        self.writes.insert(Kind::Wish.of(&name), entry);
+    fn desire(&mut self, name: String, desired: Desired, now: Timestamp) {
+        let forget = desired.weight.is_none() && desired.admin_state == cluster::AdminState::Ready;
+        let entry = (!forget).then(|| Record { at: now, command: Command::Desired { name: name.clone(), desired: desired.clone() } });
+        self.writes.insert(Kind::Desired.of(&name), entry);
         if forget {
-            self.wishes.remove(&name);
+            self.desired.remove(&name);
         } else {
-            self.wishes.insert(name.clone(), wish);
+            self.desired.insert(name.clone(), desired);
         }
         if let Some(member) = self.members.get_mut(&name) {
             member.news = true;
@@ -332,15 +336,20 @@ impl Membership {
         std::mem::take(&mut self.writes)
     }
 
+    /// Members of whom something changed that watchers need not hear of, since the last time that somebody asked.
+    pub fn take_renewed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.renewed)
+    }
+
     /// One member as others see it.
     #[must_use]
     pub fn status(&self, name: &str) -> Option<InstanceStatus> {
-        Some(self.members.get(name)?.status(self.wish(name)))
+        Some(self.members.get(name)?.status(self.desired(name)))
     }
 
     /// All members as others see them, by name.
     pub fn statuses(&self) -> impl Iterator<Item = InstanceStatus> + '_ {
-        self.members.iter().map(|(name, member)| member.status(self.wish(name)))
+        self.members.iter().map(|(name, member)| member.status(self.desired(name)))
     }
 
     /// Service and state of every member.
@@ -356,14 +365,14 @@ impl Membership {
 
     /// What operators want of `name`, whether it is there or not.
     #[must_use]
-    pub fn wish(&self, name: &str) -> &Wish {
-        self.wishes.get(name).unwrap_or(&NO_WISH)
+    pub fn desired(&self, name: &str) -> &Desired {
+        self.desired.get(name).unwrap_or(&NOTHING_DESIRED)
     }
 
     /// Everything that operators want, by name.
     #[must_use]
-    pub fn wishes(&self) -> &BTreeMap<String, Wish> {
-        &self.wishes
+    pub fn all_desired(&self) -> &BTreeMap<String, Desired> {
+        &self.desired
     }
 
     /// The highest generation given.
@@ -375,8 +384,8 @@ impl Membership {
     /// What the process that holds `name` has to know about itself.
     #[must_use]
     pub fn holding(&self, name: &str) -> Option<Holding> {
-        let (member, wish) = (self.members.get(name)?, self.wish(name));
-        let effective_weight = wish.weight.unwrap_or(member.instance.weight);
-        Some(Holding { id: member.instance.id, admin_state: wish.admin_state, effective_weight })
+        let (member, desired) = (self.members.get(name)?, self.desired(name));
+        let effective_weight = desired.weight.unwrap_or(member.instance.weight);
+        Some(Holding { id: member.instance.id, admin_state: desired.admin_state, effective_weight })
     }
 }

@@ -1,7 +1,11 @@
 //! The one task that owns the membership.
 //!
 //! It takes what has queued up as one batch: applies every command, draws the conclusions once, writes what has to survive in one
-//! transaction, tells the watchers, and only then answers. An answer therefore means that it is on the disk and that a reader sees it.
+//! transaction, publishes what follows, and only then answers. An answer therefore means that it is on the disk and that a reader sees it.
+//! Readers read the [`Feed`] and never wait for the owner.
+//!
+//! There is one active owner: that of the process that has the store open ([`crate::store`], 4). One that panicked is followed by another,
+//! which replays the store.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,36 +17,38 @@ use cluster::{InstanceStatus, Service, guard::Threshold};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::{
-    command::{Command, Outcome, Refusal},
+    command::{self, Command, Outcome},
     feed::Feed,
-    handle::{Answer, Change, Failed, Handle, List, Message},
+    handle::{self, Answer, Change, Handle, Message},
     membership::{Changes, Holding, Membership, Writes},
     metrics,
     recollection::{Recollection, Restored},
-    store::{Sqlite, sqlite},
-    time::{Look, Time},
+    store::Store,
+    time::{Reading, Time},
 };
 
-/// How often it looks at the clock when nothing else happens.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often it reads the clock when nothing else happens.
+const TICK: Duration = Duration::from_millis(250);
 /// How many messages make a batch.
 const BATCH: usize = 1024;
 /// How many messages wait.
 const QUEUE: usize = 16_384;
-/// How often the gauges are set.
-const GAUGES_EVERY: Duration = Duration::from_secs(2);
+/// How often the gauges are set, and how old a lease or an opinion in a list may be. Every member renews its lease within that time: a
+/// snapshot for each of them would cost more than all the rest.
+const REFRESH: Duration = Duration::from_secs(1);
 
 /// What survives a panic of the owner. What was not written then was not acknowledged either.
-struct Seat {
+#[derive(Debug)]
+struct Lasting {
     queue: mpsc::Receiver<Message>,
-    store: Sqlite,
+    store: Box<dyn Store>,
     time: Time,
 }
 
 /// The owner. [`Owner::run`] is a supervised task: when it is started again, it replays the store.
 #[derive(Clone)]
 pub struct Owner {
-    seat: Arc<Mutex<Seat>>,
+    lasting: Arc<Mutex<Lasting>>,
     feed: Arc<Feed>,
     threshold: Threshold,
 }
@@ -50,27 +56,27 @@ pub struct Owner {
 impl Owner {
     /// An owner of what `store` holds, and the handle to it.
     #[must_use]
-    pub fn new(store: Sqlite, time: Time, feed: Arc<Feed>, threshold: Threshold) -> (Self, Handle) {
+    pub fn new(store: Box<dyn Store>, time: Time, feed: Arc<Feed>, threshold: Threshold) -> (Self, Handle) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let handle = Handle { queue: sender, feed: Arc::clone(&feed) };
-        (Self { seat: Arc::new(Mutex::new(Seat { queue, store, time })), feed, threshold }, handle)
+        (Self { lasting: Arc::new(Mutex::new(Lasting { queue, store, time })), feed, threshold }, handle)
     }
 
     /// Owns the membership until nobody has a handle any more.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn run(self) -> Result<(), sqlite::Error> {
-        let mut seat = self.seat.lock().await;
-        let Seat { queue, store, time } = &mut *seat;
-        let entries = store.load().await?;
-        let membership = Membership::replay(self.threshold, entries, time.look().now);
-        let statuses: Vec<_> = membership.statuses().collect();
-        self.feed.reset(&statuses, &membership.guards().values().cloned().collect::<Vec<_>>());
+    pub async fn run(self) -> database::Result<()> {
+        let mut lasting = self.lasting.lock().await;
+        let Lasting { queue, store, time } = &mut *lasting;
+        let records = store.load().await?;
+        let membership = Membership::replay(self.threshold, records, time.read().now);
+        let mut owned = Owned { membership, feed: &self.feed, unwritten: Writes::new(), followers: HashMap::new(), refreshed_at: None };
+        let statuses: Vec<_> = owned.membership.statuses().collect();
         tracing::info!(instances = statuses.len(), "membership replayed, leases forgiven");
-        let mut desk = Desk { membership, feed: &self.feed, unwritten: Writes::new(), followers: HashMap::new(), gauges_at: None };
+        self.feed.reset(statuses, owned.membership.guards().values().cloned().collect());
         let mut batch = Vec::with_capacity(BATCH);
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let ticked = tokio::select! {
@@ -83,10 +89,10 @@ impl Owner {
             {
                 batch.push(message);
             }
-            desk.work(batch.drain(..), ticked, time.look(), store).await;
+            owned.work(batch.drain(..), ticked, time.read(), store.as_mut()).await;
         }
-        if let Err(failed) = desk.write(store).await {
-            tracing::error!("the last renewals are not written: {failed}");
+        if let Err(error) = owned.write(store.as_mut()).await {
+            tracing::error!("the last renewals are not written: {error}");
         }
         Ok(())
     }
@@ -94,44 +100,44 @@ impl Owner {
 
 /// One thing to say once the batch is safe.
 enum Reply {
-    Applied(oneshot::Sender<Result<Answer, Failed>>, Result<Outcome, Refusal>, Option<String>),
-    Changed(oneshot::Sender<Result<InstanceStatus, Failed>>, Result<String, Refusal>),
-    Listed(oneshot::Sender<List>, Vec<Service>),
+    Applied(oneshot::Sender<Result<Answer, handle::Error>>, Result<Outcome, command::Error>, Option<String>),
+    Changed(oneshot::Sender<Result<InstanceStatus, handle::Error>>, Result<String, command::Error>),
     Followed(oneshot::Sender<Option<watch::Receiver<Holding>>>, String),
     Recollected(oneshot::Sender<Recollection>),
     /// It is done, or failed, already.
-    Restored(oneshot::Sender<Result<Recollection, Failed>>, Result<(), Failed>),
+    Restored(oneshot::Sender<Result<Recollection, handle::Error>>, Result<(), handle::Error>),
 }
 
-struct Desk<'a> {
+/// What the owner changes.
+struct Owned<'a> {
     membership: Membership,
     feed: &'a Feed,
     unwritten: Writes,
     followers: HashMap<String, watch::Sender<Holding>>,
-    gauges_at: Option<Instant>,
+    refreshed_at: Option<Instant>,
 }
 
-impl Desk<'_> {
-    async fn work(&mut self, batch: impl Iterator<Item = Message>, ticked: bool, look: Look, store: &mut Sqlite) {
-        if look.was_away {
+impl Owned<'_> {
+    async fn work(&mut self, batch: impl Iterator<Item = Message>, ticked: bool, reading: Reading, store: &mut dyn Store) {
+        if reading.was_away {
             tracing::warn!("the registry stood still or the clock was set: every lease that had not lapsed before is forgiven");
             metrics::forgiven();
-            if let Err(refusal) = self.apply(Command::Forgive, look) {
-                tracing::error!("leases are not forgiven: {refusal}");
+            if let Err(error) = self.apply(Command::Forgive, reading) {
+                tracing::error!("leases are not forgiven: {error}");
             }
         }
         let mut urgent = false;
         let mut replies = Vec::new();
         for message in batch {
             replies.push(match message {
-                Message::Restore { restored, answer } => Reply::Restored(answer, self.restore(&restored, look, store).await),
-                message => self.take(message, look, &mut urgent),
+                Message::Restore { restored, answer } => Reply::Restored(answer, self.restore(&restored, reading, store).await),
+                message => self.take(message, reading, &mut urgent),
             });
         }
         if ticked {
-            self.membership.look(look.now);
+            self.membership.elapse(reading.now);
         }
-        let changes = self.membership.settle(look.now);
+        let changes = self.membership.settle(reading.now);
         self.unwritten.append(&mut self.membership.take_writes());
         let written = if urgent || ticked { self.write(store).await } else { Ok(()) };
         self.tell(&changes);
@@ -139,87 +145,86 @@ impl Desk<'_> {
             self.reply(reply, &written);
         }
         if ticked {
-            self.set_gauges();
+            self.refresh();
         }
     }
 
-    fn take(&mut self, message: Message, look: Look, urgent: &mut bool) -> Reply {
+    fn take(&mut self, message: Message, reading: Reading, urgent: &mut bool) -> Reply {
         match message {
             Message::Apply { command, answer } => {
                 *urgent |= must_survive(&command);
                 let name = name_of(&command);
-                Reply::Applied(answer, self.apply(command, look), name)
+                Reply::Applied(answer, self.apply(command, reading), name)
             }
             Message::Change { name, change, answer } => {
                 *urgent = true;
-                Reply::Changed(answer, self.change(name, change, look))
+                Reply::Changed(answer, self.change(name, change, reading))
             }
-            Message::List { services, answer } => Reply::Listed(answer, services),
             Message::Follow { name, answer } => Reply::Followed(answer, name),
             Message::Recollect { answer } => Reply::Recollected(answer),
-            Message::Restore { answer, .. } => Reply::Restored(answer, Err(Failed::Busy)),
+            Message::Restore { answer, .. } => Reply::Restored(answer, Err(handle::Error::Busy)),
         }
     }
 
     /// On the disk first and in one transaction, then in memory, then in a later epoch to everybody.
-    async fn restore(&mut self, restored: &Restored, look: Look, store: &mut Sqlite) -> Result<(), Failed> {
+    async fn restore(&mut self, restored: &Restored, reading: Reading, store: &mut dyn Store) -> Result<(), handle::Error> {
         self.unwritten.append(&mut self.membership.take_writes());
         self.write(store).await?;
         if !restored.replaces(&Recollection::of(&self.membership, self.feed.identity())) {
-            return Err(Failed::Changed);
+            return Err(handle::Error::Changed);
         }
         let commands = restored.commands(&self.membership);
         let mut after = self.membership.clone();
         for command in commands {
-            after.apply(command, look.now)?;
+            after.apply(command, reading.now)?;
         }
-        after.settle(look.now);
+        after.settle(reading.now);
         let identity = restored.identity(&self.feed.identity());
         if let Err(error) = store.restore(&after.take_writes(), &identity).await {
             metrics::store_failed();
-            return Err(Failed::Store(error.to_string()));
+            return Err(handle::Error::Store(error.to_string()));
         }
         tracing::warn!(cluster_id = %identity.cluster_id, epoch = identity.epoch, "restored from a backup: everybody hears everything anew");
         self.membership = after;
         let statuses: Vec<_> = self.membership.statuses().collect();
-        self.feed.reset_as(identity, &statuses, &self.membership.guards().values().cloned().collect::<Vec<_>>());
         for status in &statuses {
             self.tell_follower(&status.instance.name);
         }
+        self.feed.reset_as(identity, statuses, self.membership.guards().values().cloned().collect());
         Ok(())
     }
 
-    fn apply(&mut self, command: Command, look: Look) -> Result<Outcome, Refusal> {
+    fn apply(&mut self, command: Command, reading: Reading) -> Result<Outcome, command::Error> {
         let kind = kind_of(&command);
-        let result = self.membership.apply(command, look.now);
+        let result = self.membership.apply(command, reading.now);
         metrics::command(kind, result.is_ok());
         result
     }
 
-    fn change(&mut self, name: String, change: Change, look: Look) -> Result<String, Refusal> {
+    fn change(&mut self, name: String, change: Change, reading: Reading) -> Result<String, command::Error> {
         if self.membership.holding(&name).is_none() {
-            metrics::command("wish", false);
-            return Err(Refusal::Unknown { name });
+            metrics::command("desired", false);
+            return Err(command::Error::Unknown { name });
         }
-        let mut wish = self.membership.wish(&name).clone();
+        let mut desired = self.membership.desired(&name).clone();
         if let Some(admin_state) = change.admin_state {
-            (wish.admin_state, wish.reason) = (admin_state, change.reason);
+            (desired.admin_state, desired.reason) = (admin_state, change.reason);
         }
         if let Some(weight) = change.weight {
-            wish.weight = weight;
+            desired.weight = weight;
         }
         if !change.force
-            && let Some(service) = self.membership.would_be_last(&name, &wish)
+            && let Some(service) = self.membership.would_be_last(&name, &desired)
         {
-            metrics::command("wish", false);
-            return Err(Refusal::LastUsable { name, service });
+            metrics::command("desired", false);
+            return Err(command::Error::LastUsable { name, service });
         }
-        self.apply(Command::Wish { name: name.clone(), wish }, look)?;
+        self.apply(Command::Desired { name: name.clone(), desired }, reading)?;
         Ok(name)
     }
 
     /// What cannot be written is kept and written with the next transaction; nobody is told that it is safe before.
-    async fn write(&mut self, store: &mut Sqlite) -> Result<(), Failed> {
+    async fn write(&mut self, store: &mut dyn Store) -> Result<(), handle::Error> {
         if self.unwritten.is_empty() {
             return Ok(());
         }
@@ -233,7 +238,7 @@ impl Desk<'_> {
             Err(error) => {
                 metrics::store_failed();
                 tracing::error!("the database cannot be written, nothing is acknowledged meanwhile: {error}");
-                Err(Failed::Store(error.to_string()))
+                Err(handle::Error::Store(error.to_string()))
             }
         }
     }
@@ -244,7 +249,6 @@ impl Desk<'_> {
         }
         let upserted: Vec<_> = changes.upserted.iter().filter_map(|name| self.membership.status(name)).collect();
         let guards: Vec<_> = changes.guards.iter().filter_map(|service| self.membership.guards().get(service).cloned()).collect();
-        self.feed.publish(&upserted, &changes.removed, &guards);
         for (_, name) in &changes.removed {
             self.followers.remove(name);
         }
@@ -263,6 +267,7 @@ impl Desk<'_> {
             }
             metrics::guard(guard);
         }
+        self.feed.publish(upserted, &changes.removed, guards);
     }
 
     fn tell_follower(&mut self, name: &str) {
@@ -274,11 +279,11 @@ impl Desk<'_> {
     }
 
     /// Who does not wait for the answer any more does not get one.
-    fn reply(&mut self, reply: Reply, written: &Result<(), Failed>) {
+    fn reply(&mut self, reply: Reply, written: &Result<(), handle::Error>) {
         match reply {
             Reply::Applied(answer, result, name) => {
                 let holding = name.and_then(|name| self.membership.holding(&name));
-                let safe = result.map_err(Failed::from).and_then(|outcome| {
+                let safe = result.map_err(handle::Error::from).and_then(|outcome| {
                     let needs_disk = !matches!(outcome, Outcome::Renewed { .. } | Outcome::Reported { .. });
                     if needs_disk {
                         written.clone()?
@@ -288,10 +293,9 @@ impl Desk<'_> {
                 drop(answer.send(safe));
             }
             Reply::Changed(answer, result) => {
-                let status = |name: String| self.membership.status(&name).ok_or(Failed::Refused(Refusal::Unknown { name }));
-                drop(answer.send(result.map_err(Failed::from).and_then(|name| written.clone().and_then(|()| status(name)))));
+                let status = |name: String| self.membership.status(&name).ok_or(handle::Error::Refused(command::Error::Unknown { name }));
+                drop(answer.send(result.map_err(handle::Error::from).and_then(|name| written.clone().and_then(|()| status(name)))));
             }
-            Reply::Listed(answer, services) => drop(answer.send(self.list(&services))),
             Reply::Followed(answer, name) => drop(answer.send(self.follow(name))),
             Reply::Recollected(answer) => drop(answer.send(Recollection::of(&self.membership, self.feed.identity()))),
             Reply::Restored(answer, result) => {
@@ -300,24 +304,19 @@ impl Desk<'_> {
         }
     }
 
-    fn list(&self, services: &[Service]) -> List {
-        let wanted = |service: Service| services.is_empty() || services.contains(&service);
-        List {
-            instances: self.membership.statuses().filter(|status| wanted(status.instance.service)).collect(),
-            guards: self.membership.guards().values().filter(|guard| wanted(guard.service)).cloned().collect(),
-        }
-    }
-
     fn follow(&mut self, name: String) -> Option<watch::Receiver<Holding>> {
         let holding = self.membership.holding(&name)?;
         Some(self.followers.entry(name).or_insert_with(|| watch::Sender::new(holding)).subscribe())
     }
 
-    fn set_gauges(&mut self) {
-        if self.gauges_at.is_some_and(|at| at.elapsed() < GAUGES_EVERY) {
+    /// Lists say when leases end and how old opinions are, and gauges how many there are: once in a while is enough for both.
+    fn refresh(&mut self) {
+        if self.refreshed_at.is_some_and(|at| at.elapsed() < REFRESH) {
             return;
         }
-        self.gauges_at = Some(Instant::now());
+        self.refreshed_at = Some(Instant::now());
+        let renewed = self.membership.take_renewed();
+        self.feed.refresh(renewed.iter().filter_map(|name| self.membership.status(name)).collect());
         let mut counts: BTreeMap<(Service, &'static str), u32> = BTreeMap::new();
         for (service, state) in self.membership.states() {
             *counts.entry((service, metrics::state(state))).or_default() += 1;
@@ -343,7 +342,7 @@ fn name_of(command: &Command) -> Option<String> {
 fn kind_of(command: &Command) -> &'static str {
     match command {
         Command::Generations { .. } => "generations",
-        Command::Wish { .. } => "wish",
+        Command::Desired { .. } => "desired",
         Command::Register { .. } => "register",
         Command::Renew(_) => "renew",
         Command::Deregister { .. } => "deregister",

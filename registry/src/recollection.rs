@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    command::{Command, Wish},
+    command::{Command, Desired},
     membership::Membership,
     store::Identity,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Version of the form of the entries.
 pub const FORMAT: u32 = 1;
 /// What operators want, a JSON object a line.
-const WISHES: &str = "admin-states.jsonl";
+const ADMIN_STATES: &str = "admin-states.jsonl";
 /// Which generations were given.
 const GENERATIONS: &str = "generations.json";
 /// Who was there, a JSON object a line; for reading only.
@@ -35,12 +35,12 @@ pub struct Recollection {
     /// The highest generation given.
     pub generations: u64,
     /// What operators want, by name.
-    pub wishes: BTreeMap<String, Wish>,
+    pub desired: BTreeMap<String, Desired>,
     /// Who is there, by name.
     pub instances: Vec<InstanceStatus>,
 }
 
-/// A line of [`WISHES`].
+/// A line of [`ADMIN_STATES`].
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -62,7 +62,7 @@ impl Recollection {
         Self {
             identity,
             generations: membership.generations(),
-            wishes: membership.wishes().clone(),
+            desired: membership.all_desired().clone(),
             instances: membership.statuses().collect(),
         }
     }
@@ -72,15 +72,15 @@ impl Recollection {
     /// # Errors
     /// Something cannot be written as JSON.
     pub fn entries(&self) -> Result<Vec<(&'static str, Vec<u8>)>, serde_json::Error> {
-        let line = |(name, wish): (&String, &Wish)| Line {
+        let line = |(name, desired): (&String, &Desired)| Line {
             name: name.clone(),
-            admin_state: wish.admin_state,
-            weight: wish.weight,
-            reason: wish.reason.clone(),
+            admin_state: desired.admin_state,
+            weight: desired.weight,
+            reason: desired.reason.clone(),
         };
         Ok(vec![
             (GENERATIONS, serde_json::to_vec(&Generations { given: self.generations })?),
-            (WISHES, lines(self.wishes.iter().map(line))?),
+            (ADMIN_STATES, lines(self.desired.iter().map(line))?),
             (INSTANCES, lines(&self.instances)?),
         ])
     }
@@ -92,7 +92,7 @@ impl Recollection {
     pub fn fingerprint(&self) -> Result<String, serde_json::Error> {
         let identity = format!("{} {}", self.identity.cluster_id, self.identity.epoch).into_bytes();
         let mut entries = self.entries()?;
-        entries.retain(|(name, _)| *name == WISHES);
+        entries.retain(|(name, _)| *name == ADMIN_STATES);
         entries.push(("identity", identity));
         Ok(transfer::fingerprint(&entries))
     }
@@ -100,7 +100,7 @@ impl Recollection {
     /// What there is, counted.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        [("admin states", self.wishes.len()), ("instances", self.instances.len())]
+        [("admin states", self.desired.len()), ("instances", self.instances.len())]
             .map(|(what, count)| (what.to_owned(), count as u64))
             .into()
     }
@@ -108,7 +108,7 @@ impl Recollection {
     /// What there is, for people.
     #[must_use]
     pub fn facts(&self) -> BTreeMap<String, String> {
-        let said: Vec<_> = self.wishes.iter().map(|(name, wish)| format!("{name} {}", describe(wish))).collect();
+        let said: Vec<_> = self.desired.iter().map(|(name, desired)| format!("{name} {}", describe(desired))).collect();
         let said = if said.is_empty() { "none".to_owned() } else { said.join(", ") };
         [("admin states".to_owned(), said)].into()
     }
@@ -133,7 +133,7 @@ pub struct Restored {
     /// The highest generation given.
     pub generations: u64,
     /// What operators want, by name; nothing else is wanted afterwards.
-    pub wishes: BTreeMap<String, Wish>,
+    pub desired: BTreeMap<String, Desired>,
     /// Fingerprint of what somebody looked at before: nothing else is replaced.
     pub expected: Option<String>,
 }
@@ -168,16 +168,16 @@ impl Restored {
             line: error.line(),
             problem: error.to_string(),
         })?;
-        let text = content(WISHES).ok_or(Unreadable::Missing(WISHES))?;
-        let mut wishes = BTreeMap::new();
+        let text = content(ADMIN_STATES).ok_or(Unreadable::Missing(ADMIN_STATES))?;
+        let mut desired = BTreeMap::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            let problem = |problem| Unreadable::Line { entry: WISHES, line: index + 1, problem };
-            let (name, wish) = read_wish(line).map_err(problem)?;
-            if wishes.insert(name.clone(), wish).is_some() {
+            let problem = |problem| Unreadable::Line { entry: ADMIN_STATES, line: index + 1, problem };
+            let (name, wanted) = read_desired(line).map_err(problem)?;
+            if desired.insert(name.clone(), wanted).is_some() {
                 return Err(problem(format!("{name} comes twice")));
             }
         }
-        Ok(Self { cluster_id, epoch, generations: generations.given, wishes, expected: None })
+        Ok(Self { cluster_id, epoch, generations: generations.given, desired, expected: None })
     }
 
     /// Whether what there is is what somebody looked at before.
@@ -189,9 +189,9 @@ impl Restored {
     /// What makes it so.
     #[must_use]
     pub fn commands(&self, membership: &Membership) -> Vec<Command> {
-        let others = membership.wishes().keys().filter(|name| !self.wishes.contains_key(*name));
-        let forgotten = others.map(|name| Command::Wish { name: name.clone(), wish: Wish::default() });
-        let wished = self.wishes.iter().map(|(name, wish)| Command::Wish { name: name.clone(), wish: wish.clone() });
+        let others = membership.all_desired().keys().filter(|name| !self.desired.contains_key(*name));
+        let forgotten = others.map(|name| Command::Desired { name: name.clone(), desired: Desired::default() });
+        let wished = self.desired.iter().map(|(name, desired)| Command::Desired { name: name.clone(), desired: desired.clone() });
         let given = self.generations.max(membership.generations());
         std::iter::once(Command::Generations { given }).chain(forgotten).chain(wished).collect()
     }
@@ -213,36 +213,36 @@ impl Restored {
             "the epoch becomes {}, so that everybody who watches hears everything anew",
             self.identity(&present.identity).epoch
         ));
-        for (name, wish) in &self.wishes {
-            match present.wishes.get(name) {
-                Some(now) if now == wish => {}
-                now => changes.push(format!("{name}: {} (now {})", describe(wish), now.map_or_else(|| "ready".to_owned(), describe))),
+        for (name, desired) in &self.desired {
+            match present.desired.get(name) {
+                Some(now) if now == desired => {}
+                now => changes.push(format!("{name}: {} (now {})", describe(desired), now.map_or_else(|| "ready".to_owned(), describe))),
             }
         }
-        for (name, now) in present.wishes.iter().filter(|(name, _)| !self.wishes.contains_key(*name)) {
+        for (name, now) in present.desired.iter().filter(|(name, _)| !self.desired.contains_key(*name)) {
             changes.push(format!("{name}: ready (now {})", describe(now)));
         }
         changes
     }
 }
 
-fn read_wish(line: &[u8]) -> Result<(String, Wish), String> {
+fn read_desired(line: &[u8]) -> Result<(String, Desired), String> {
     let Line { name, admin_state, weight, reason } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let name = wire::name(name).map_err(|problem| problem.to_string())?;
     if weight.is_some_and(|weight| weight > MAX_WEIGHT) || reason.len() > MAX_REASON {
         return Err(format!("a weight above {MAX_WEIGHT} or a reason of more than {MAX_REASON} bytes"));
     }
-    Ok((name, Wish { admin_state, weight, reason }))
+    Ok((name, Desired { admin_state, weight, reason }))
 }
 
-fn describe(wish: &Wish) -> String {
-    let state = match wish.admin_state {
+fn describe(desired: &Desired) -> String {
+    let state = match desired.admin_state {
         AdminState::Ready => "ready",
         AdminState::Drain => "drain",
         AdminState::Maintenance => "maintenance",
     };
-    let weight = wish.weight.map_or_else(String::new, |weight| format!(" with weight {weight}"));
-    let reason = if wish.reason.is_empty() { String::new() } else { format!(" ({})", wish.reason) };
+    let weight = desired.weight.map_or_else(String::new, |weight| format!(" with weight {weight}"));
+    let reason = if desired.reason.is_empty() { String::new() } else { format!(" ({})", desired.reason) };
     format!("{state}{weight}{reason}")
 }
 

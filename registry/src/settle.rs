@@ -13,13 +13,13 @@ use cluster::{
 use jiff::Timestamp;
 
 use crate::{
-    command::{Command, Entry, Kind},
+    command::{Command, Kind, Record},
     membership::{Changes, Membership},
 };
 
 impl Membership {
-    /// Marks those for whom the time that passed may have changed something. Goes over everybody: once per look at the clock, not once per command.
-    pub fn look(&mut self, now: Timestamp) {
+    /// Marks those for whom the time that passed may have changed something. Goes over everybody: once per tick, not once per command.
+    pub fn elapse(&mut self, now: Timestamp) {
         let due = self.members.iter().filter(|(_, member)| member.due <= now).map(|(name, _)| name.clone());
         self.touched.extend(due);
     }
@@ -46,14 +46,14 @@ impl Membership {
 
     /// Brings the evidence about one member up to date. Where no guard weighs it, it is believed at once.
     fn weigh(&mut self, name: &str, now: Timestamp) {
-        let wish = self.wish(name).clone();
+        let desired = self.desired(name).clone();
         let Some(member) = self.members.get_mut(name) else { return };
         member.weigh(now);
-        let weighed = guard::is_guarded(member.instance.service) && member.in_pool(&wish);
+        let weighed = guard::is_guarded(member.instance.service) && member.in_pool(&desired);
         if let Some(loss) = member.loss.as_mut().filter(|_| !weighed) {
             loss.believed_at.get_or_insert(now);
         }
-        if member.count(&wish) != member.counted {
+        if member.count(&desired) != member.counted {
             self.unbalanced.insert(member.instance.service);
         }
     }
@@ -69,14 +69,14 @@ impl Membership {
                 }
             }
             for (name, member) in self.members.iter_mut().filter(|(_, member)| member.instance.service == service) {
-                member.counted = member.count(self.wishes.get(name).unwrap_or(&crate::membership::NO_WISH));
+                member.counted = member.count(self.desired.get(name).unwrap_or(&crate::membership::NOTHING_DESIRED));
             }
         }
     }
 
     fn judge(&mut self, service: Service, now: Timestamp, open: &mut BTreeSet<String>) -> PoolGuard {
         let in_pool =
-            |(name, member): &(&String, &crate::member::Member)| member.instance.service == service && member.in_pool(self.wish(name));
+            |(name, member): &(&String, &crate::member::Member)| member.instance.service == service && member.in_pool(self.desired(name));
         let pool: Vec<_> = self.members.iter().filter(in_pool).collect();
         let weighed = |loss: crate::member::Loss| Loss { since: loss.since, believed: loss.believed_at.is_some() };
         let seen: Vec<_> = pool.iter().map(|(name, member)| guard::Member { name, loss: member.loss.map(weighed) }).collect();
@@ -120,17 +120,17 @@ impl Membership {
             for kind in Kind::OF_A_PROCESS {
                 self.writes.insert(kind.of(name), None);
             }
-            let entry = Entry { at: Timestamp::UNIX_EPOCH, command: Command::Generations { given: self.generations } };
+            let entry = Record { at: Timestamp::UNIX_EPOCH, command: Command::Generations { given: self.generations } };
             self.writes.insert(Kind::Generations.of(""), Some(entry));
         }
     }
 
     /// Draws the conclusion about one member and notes what the store and the watchers have to know.
     fn conclude(&mut self, name: &str, now: Timestamp, changes: &mut Changes) {
-        let wish = self.wish(name).clone();
+        let desired = self.desired(name).clone();
         let Some(member) = self.members.get_mut(name) else { return };
         let finding = health::fold(member.opinions.values(), now);
-        let standing = member.stand(&wish, &finding);
+        let standing = member.stand(&desired, &finding);
         if standing.state != member.standing.state {
             member.changed_at = now;
             changes.moved.push(name.to_owned());
@@ -139,17 +139,20 @@ impl Membership {
         member.standing = standing;
         member.schedule(now);
         if news {
+            self.renewed.remove(name);
             changes.upserted.insert(name.to_owned());
+        } else {
+            self.renewed.insert(name.to_owned());
         }
         let (loss, case) = (member.loss_record(), member.case());
         if loss != member.stored_loss {
-            let entry = loss.clone().map(|record| Entry { at: now, command: Command::Loss(record) });
+            let entry = loss.clone().map(|record| Record { at: now, command: Command::Loss(record) });
             self.writes.insert(Kind::Loss.of(name), entry);
             member.stored_loss = loss;
         }
         if case != member.stored_case {
             let opinions = member.opinions.values().cloned().collect();
-            let entry = (!case.is_empty()).then_some(Entry { at: now, command: Command::Report { opinions } });
+            let entry = (!case.is_empty()).then_some(Record { at: now, command: Command::Report { opinions } });
             self.writes.insert(Kind::Opinions.of(name), entry);
             member.stored_case = case;
         }

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use chassis::Clock;
 use jiff::Timestamp;
 
-/// Longer than this between two looks, or a clock that jumped by more, means that the registry was away.
+/// Longer than this between two readings, or a clock that jumped by more, means that the registry was away.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// A look at the clock.
+/// A reading of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Reading {
     /// What it says.
     pub now: Timestamp,
-    /// The silence since the look before may have been the registry's own.
+    /// The silence since the reading before may have been the registry's own.
     pub was_away: bool,
 }
 
@@ -27,7 +27,7 @@ pub enum Time {
     Machine {
         /// The clock.
         clock: Clock,
-        /// The look before.
+        /// The reading before.
         last: Option<(Timestamp, Instant)>,
     },
     /// A clock that tests move.
@@ -41,15 +41,15 @@ impl Time {
         Self::Machine { clock, last: None }
     }
 
-    /// Looks at the clock.
-    pub fn look(&mut self) -> Look {
+    /// Reads the clock.
+    pub fn read(&mut self) -> Reading {
         match self {
-            Self::Given(clock) => Look { now: clock.now(), was_away: false },
+            Self::Given(clock) => Reading { now: clock.now(), was_away: false },
             Self::Machine { clock, last } => {
                 let (now, instant) = (clock.now(), Instant::now());
                 let was_away = last.is_some_and(|(before, earlier)| was_away(before, now, instant.duration_since(earlier)));
                 *last = Some((now, instant));
-                Look { now, was_away }
+                Reading { now, was_away }
             }
         }
     }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use cluster::Service;
-use prost::Message;
-use proto::registry::{WatchResponse, watch_response::Event};
 use registry::{
-    feed::{Feed, Filter},
+    feed::{Event, Feed},
+    snapshot::Filter,
     store::Identity,
 };
 use uuid::Uuid;
@@ -43,10 +42,10 @@ fn check(bytes: &[u8]) {
     for services in [&[][..], &[Service::ProxyNode], &[Service::Balancer, Service::Registry]] {
         let filter = Filter::of(services);
         let feed = Feed::new(IDENTITY, INCARNATION);
-        feed.reset(&[], &[]);
+        feed.reset(vec![], vec![]);
         let mut handed_out = vec![said(&feed, filter, "").1];
         for name in ["proxy-node-1", "proxy-node-2"] {
-            feed.publish(&[], &[(Service::ProxyNode, name.to_owned())], &[]);
+            feed.publish(vec![], &[(Service::ProxyNode, name.to_owned())], vec![]);
             handed_out.push(said(&feed, filter, "").1);
         }
         let (event, next) = said(&feed, filter, token);
@@ -58,7 +57,6 @@ fn check(bytes: &[u8]) {
 
 /// What a watcher with this token hears first, and its token afterwards.
 fn said(feed: &Arc<Feed>, filter: Filter, token: &str) -> (Event, String) {
-    let bytes = feed.reader(filter, token).read();
-    let response = WatchResponse::decode(bytes).expect("the registry's own message");
-    (response.event.expect("a snapshot or a delta"), response.resume_token)
+    let step = feed.reader(filter, token).read();
+    (step.event(), step.resume_token())
 }

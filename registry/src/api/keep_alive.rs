@@ -14,8 +14,8 @@ use tonic::{Request, Status, Streaming};
 
 use super::{Api, refuse, register::may_be_named};
 use crate::{
-    command::{Command, Outcome, Refusal, Renewal},
-    handle::{Failed, Handle},
+    command::{self, Command, Outcome, Renewal},
+    handle::{self, Handle},
     membership::Holding,
     metrics,
 };
@@ -107,12 +107,12 @@ impl Line {
         let renewal = self.read(message)?;
         let (name, id) = (renewal.name.clone(), renewal.id);
         let answer = self.handle.apply(Command::Renew(renewal)).await.map_err(|failed| refuse::failed(&failed))?;
-        let Outcome::Renewed { ttl } = answer.outcome else { return Err(refuse::failed(&Failed::Busy)) };
+        let Outcome::Renewed { ttl } = answer.outcome else { return Err(refuse::failed(&handle::Error::Busy)) };
         match self.lease.as_mut() {
             Some(lease) => lease.ttl = ttl,
             None => {
                 let followed = self.handle.follow(name.clone()).await.map_err(|failed| refuse::failed(&failed))?;
-                let holding = followed.ok_or_else(|| refuse::failed(&Refusal::NotRegistered { name: name.clone() }.into()))?;
+                let holding = followed.ok_or_else(|| refuse::failed(&command::Error::NotRegistered { name: name.clone() }.into()))?;
                 self.lease = Some(Lease { name, id, ttl, holding });
             }
         }
@@ -137,15 +137,15 @@ impl Line {
 
     /// What the instance has to know now.
     fn push(&mut self) -> Result<pb::KeepAliveResponse, Status> {
-        let Some(lease) = self.lease.as_mut() else { return Err(refuse::failed(&Failed::Busy)) };
+        let Some(lease) = self.lease.as_mut() else { return Err(refuse::failed(&handle::Error::Busy)) };
         let gone = lease.holding.has_changed().is_err();
         let holding = *lease.holding.borrow_and_update();
         let name = lease.name.clone();
         if gone {
-            return Err(refuse::failed(&Refusal::NotRegistered { name }.into()));
+            return Err(refuse::failed(&command::Error::NotRegistered { name }.into()));
         }
         if holding.id != lease.id {
-            return Err(refuse::failed(&Refusal::Superseded { name, holder: holding.id }.into()));
+            return Err(refuse::failed(&command::Error::Superseded { name, holder: holding.id }.into()));
         }
         Ok(pb::KeepAliveResponse {
             lease_ttl: Some(wire::duration(lease.ttl)),

@@ -5,28 +5,28 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{command::Refusal, handle::Failed};
+use crate::{command, handle};
 
 const DOMAIN: &str = "registry.shoal";
 
 /// The status of a command that failed.
 #[must_use]
-pub fn failed(failed: &Failed) -> Status {
-    let (code, reason) = match failed {
-        Failed::Refused(Refusal::YoungerHolds { .. }) => (Code::AlreadyExists, "YOUNGER_HOLDS_NAME"),
-        Failed::Refused(Refusal::OtherService { .. }) => (Code::AlreadyExists, "OTHER_SERVICE_HOLDS_NAME"),
-        Failed::Refused(Refusal::TooManyReplicas { .. }) => (Code::ResourceExhausted, "TOO_MANY_REPLICAS"),
-        Failed::Refused(Refusal::OtherCertificate { .. }) => (Code::PermissionDenied, "OTHER_CERTIFICATE_HOLDS_NAME"),
-        Failed::Refused(Refusal::Superseded { .. }) => (Code::Aborted, "SUPERSEDED"),
-        Failed::Refused(Refusal::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
-        Failed::Refused(Refusal::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),
-        Failed::Refused(Refusal::LastUsable { .. }) => (Code::FailedPrecondition, "LAST_USABLE"),
-        Failed::Refused(Refusal::StillThere { .. }) => (Code::FailedPrecondition, "STILL_THERE"),
-        Failed::Store(_) => (Code::Unavailable, "STORE_FAILED"),
-        Failed::Changed => (Code::Aborted, "CHANGED"),
-        Failed::Busy => (Code::Unavailable, "BUSY"),
+pub fn failed(error: &handle::Error) -> Status {
+    let (code, reason) = match error {
+        handle::Error::Refused(command::Error::YoungerHolds { .. }) => (Code::AlreadyExists, "YOUNGER_HOLDS_NAME"),
+        handle::Error::Refused(command::Error::OtherService { .. }) => (Code::AlreadyExists, "OTHER_SERVICE_HOLDS_NAME"),
+        handle::Error::Refused(command::Error::TooManyReplicas { .. }) => (Code::ResourceExhausted, "TOO_MANY_REPLICAS"),
+        handle::Error::Refused(command::Error::OtherCertificate { .. }) => (Code::PermissionDenied, "OTHER_CERTIFICATE_HOLDS_NAME"),
+        handle::Error::Refused(command::Error::Superseded { .. }) => (Code::Aborted, "SUPERSEDED"),
+        handle::Error::Refused(command::Error::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
+        handle::Error::Refused(command::Error::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),
+        handle::Error::Refused(command::Error::LastUsable { .. }) => (Code::FailedPrecondition, "LAST_USABLE"),
+        handle::Error::Refused(command::Error::StillThere { .. }) => (Code::FailedPrecondition, "STILL_THERE"),
+        handle::Error::Store(_) => (Code::Unavailable, "STORE_FAILED"),
+        handle::Error::Changed => (Code::Aborted, "CHANGED"),
+        handle::Error::Busy => (Code::Unavailable, "BUSY"),
     };
-    reasoned(code, reason, failed.to_string())
+    reasoned(code, reason, error.to_string())
 }
 
 /// A request that no retry makes good.

@@ -34,7 +34,7 @@ pub(super) async fn register(api: &Api, request: Request<pb::RegisterRequest>) -
     let ready = message.ready;
     let answer = api.handle.apply(Command::Register { instance, ttl, ready, by }).await.map_err(|failed| refuse::failed(&failed))?;
     let (Outcome::Registered { generation }, Some(holding)) = (answer.outcome, answer.holding) else {
-        return Err(refuse::failed(&crate::handle::Failed::Busy));
+        return Err(refuse::failed(&crate::handle::Error::Busy));
     };
     let identity = api.handle.feed().identity();
     Ok(pb::RegisterResponse {

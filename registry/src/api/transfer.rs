@@ -66,8 +66,8 @@ impl Transfer {
         let present = self.recollect().await?;
         let changes = restored.changes(&present);
         let after = if header.check_only {
-            let (generations, wishes) = (restored.generations, restored.wishes.clone());
-            Recollection { identity: restored.identity(&present.identity), generations, wishes, instances: present.instances }
+            let (generations, desired) = (restored.generations, restored.desired.clone());
+            Recollection { identity: restored.identity(&present.identity), generations, desired, instances: present.instances }
         } else {
             self.handle.restore(restored).await.map_err(|failed| refuse::failed(&failed))?
         };

@@ -1,7 +1,9 @@
 //! ListInstances and Watch. Watch is answered with bytes that all watchers at the same position share.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +15,8 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use proto::registry::{self as pb, registry_server::RegistryServer};
+use prost::Message;
+use proto::registry::{self as pb, registry_server};
 use tokio::time::{sleep, timeout};
 use tonic::{
     Request, Response, Status,
@@ -26,42 +29,85 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 
 use super::{Api, refuse};
 use crate::{
-    feed::{Filter, Reader},
+    feed::{Event, Reader, Step, StepKey},
     metrics,
+    snapshot::Filter,
 };
 
 /// A watcher hears something at least this often; ten seconds are promised.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// A watcher hears something at most this often; what happens meanwhile comes together.
 const PACE: Duration = Duration::from_millis(50);
+/// Encoded messages kept for watchers that stand at the same position.
+const ENCODED: usize = 16;
 /// What tonic would answer itself, were Watch not answered here.
 const WATCH: &str = "/shoal.registry.v1.Registry/Watch";
 
 pub(super) async fn list(api: &Api, request: Request<pb::ListInstancesRequest>) -> Result<pb::ListInstancesResponse, Status> {
-    let services = services(&request.get_ref().services)?;
-    let list = api.handle.list(services).await.map_err(|failed| refuse::failed(&failed))?;
-    let identity = api.handle.feed().identity();
+    let filter = Filter::of(&services(&request.get_ref().services)?);
+    let snapshot = api.handle.snapshot().await.map_err(|error| refuse::failed(&error))?;
     Ok(pb::ListInstancesResponse {
-        instances: list.instances.iter().map(Into::into).collect(),
-        guards: list.guards.iter().map(Into::into).collect(),
-        cluster_id: identity.cluster_id.to_string(),
-        epoch: identity.epoch,
+        instances: snapshot.members(filter).map(|status| (&**status).into()).collect(),
+        guards: snapshot.guards(filter).map(|guard| (&**guard).into()).collect(),
+        cluster_id: snapshot.identity.cluster_id.to_string(),
+        epoch: snapshot.identity.epoch,
     })
 }
 
-/// A stream of encoded `WatchResponse`s.
-pub(super) fn watch(api: &Api, request: Request<pb::WatchRequest>) -> Result<BoxStream<'static, Result<Bytes, Status>>, Status> {
+/// A stream of what a watcher has to hear.
+pub(super) fn watch(api: &Api, request: Request<pb::WatchRequest>) -> Result<BoxStream<'static, Result<Step, Status>>, Status> {
     let pb::WatchRequest { services: wanted, resume_token } = request.into_inner();
     let reader = api.handle.feed().reader(Filter::of(&services(&wanted)?), &resume_token);
     let watcher = Watcher { reader, closing: api.closing.clone(), spoke: false, _open: metrics::Open::stream(metrics::WATCHERS) };
     let stream = stream::unfold(Some(watcher), |watcher| async {
         let mut watcher = watcher?;
         match watcher.next().await {
-            Ok(bytes) => Some((Ok(bytes), Some(watcher))),
+            Ok(step) => Some((Ok(step), Some(watcher))),
             Err(status) => Some((Err(status), None)),
         }
     });
     Ok(stream.boxed())
+}
+
+/// As a message.
+pub(super) fn response(step: &Step) -> pb::WatchResponse {
+    let event = match step.event() {
+        Event::Delta(delta) => pb::watch_response::Event::Delta(pb::Delta {
+            upserted: delta.upserted.iter().map(|status| (&**status).into()).collect(),
+            removed: delta.removed,
+            guards: delta.guards.iter().map(|guard| (&**guard).into()).collect(),
+        }),
+        Event::Snapshot(snapshot) => {
+            metrics::snapshot_sent();
+            pb::watch_response::Event::Snapshot(pb::Snapshot {
+                instances: snapshot.members(step.filter()).map(|status| (&**status).into()).collect(),
+                guards: snapshot.guards(step.filter()).map(|guard| (&**guard).into()).collect(),
+                cluster_id: snapshot.identity.cluster_id.to_string(),
+                epoch: snapshot.identity.epoch,
+            })
+        }
+    };
+    pb::WatchResponse { event: Some(event), resume_token: step.resume_token() }
+}
+
+/// Messages that were encoded last: equal steps of many watchers are encoded once.
+#[derive(Debug, Default)]
+pub(super) struct Encoded(Mutex<VecDeque<(StepKey, Bytes)>>);
+
+impl Encoded {
+    fn of(&self, step: &Step) -> Bytes {
+        let mut encoded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = step.key();
+        if let Some((_, bytes)) = encoded.iter().find(|(known, _)| *known == key) {
+            return bytes.clone();
+        }
+        let bytes = Bytes::from(response(step).encode_to_vec());
+        if encoded.len() == ENCODED {
+            encoded.pop_front();
+        }
+        encoded.push_back((key, bytes.clone()));
+        bytes
+    }
 }
 
 fn services(names: &[String]) -> Result<Vec<Service>, Status> {
@@ -77,7 +123,7 @@ struct Watcher {
 
 impl Watcher {
     /// The first word is said at once, so that a watcher knows where it stands.
-    async fn next(&mut self) -> Result<Bytes, Status> {
+    async fn next(&mut self) -> Result<Step, Status> {
         let spoke = std::mem::replace(&mut self.spoke, true);
         let worth_saying = async {
             self.reader.ready().await;
@@ -96,24 +142,24 @@ impl Watcher {
 
 /// The registry's gRPC service: tonic's own, except that Watch sends bytes as they are.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct RegistryServer {
     api: Api,
-    inner: RegistryServer<Api>,
+    inner: registry_server::RegistryServer<Api>,
 }
 
-impl Door {
+impl RegistryServer {
     /// Around `api`.
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self { inner: RegistryServer::new(api.clone()), api }
+        Self { inner: registry_server::RegistryServer::new(api.clone()), api }
     }
 }
 
-impl NamedService for Door {
-    const NAME: &'static str = <RegistryServer<Api> as NamedService>::NAME;
+impl NamedService for RegistryServer {
+    const NAME: &'static str = <registry_server::RegistryServer<Api> as NamedService>::NAME;
 }
 
-impl TowerService<http::Request<Body>> for Door {
+impl TowerService<http::Request<Body>> for RegistryServer {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -139,7 +185,9 @@ impl ServerStreamingService<pb::WatchRequest> for SharedWatch {
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<pb::WatchRequest>) -> Self::Future {
-        Box::pin(std::future::ready(watch(&self.0, request).map(Response::new)))
+        let encoded = Arc::clone(&self.0.encoded);
+        let stream = watch(&self.0, request).map(|steps| steps.map(move |step| step.map(|step| encoded.of(&step))).boxed());
+        Box::pin(std::future::ready(stream.map(Response::new)))
     }
 }
 

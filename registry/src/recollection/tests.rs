@@ -2,18 +2,18 @@
 
 use super::*;
 
-fn wish(admin_state: AdminState, weight: Option<u32>, reason: &str) -> Wish {
-    Wish { admin_state, weight, reason: reason.to_owned() }
+fn desired(admin_state: AdminState, weight: Option<u32>, reason: &str) -> Desired {
+    Desired { admin_state, weight, reason: reason.to_owned() }
 }
 
 fn id(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
 
-fn membership(wishes: &[(&str, Wish)]) -> Membership {
+fn membership(desired: &[(&str, Desired)]) -> Membership {
     let mut membership = Membership::default();
-    for (name, wish) in wishes {
-        let command = Command::Wish { name: (*name).to_owned(), wish: wish.clone() };
+    for (name, desired) in desired {
+        let command = Command::Desired { name: (*name).to_owned(), desired: desired.clone() };
         membership.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
     }
     membership
@@ -21,11 +21,11 @@ fn membership(wishes: &[(&str, Wish)]) -> Membership {
 
 #[test]
 fn what_is_taken_down_comes_back_and_nothing_else_stays() {
-    let then = membership(&[("a", wish(AdminState::Drain, None, "new disk")), ("b", wish(AdminState::Ready, Some(3), ""))]);
+    let then = membership(&[("a", desired(AdminState::Drain, None, "new disk")), ("b", desired(AdminState::Ready, Some(3), ""))]);
     let kept = Recollection::of(&then, Identity { cluster_id: id(1), epoch: 4 });
     let entries: BTreeMap<_, _> = kept.entries().unwrap().into_iter().collect();
     let restored = Restored::read(id(1), 4, |name| entries.get(name).cloned()).unwrap();
-    let mut now = membership(&[("b", wish(AdminState::Maintenance, None, "gone")), ("c", wish(AdminState::Drain, None, ""))]);
+    let mut now = membership(&[("b", desired(AdminState::Maintenance, None, "gone")), ("c", desired(AdminState::Drain, None, ""))]);
     let present = Recollection::of(&now, Identity { cluster_id: id(2), epoch: 9 });
     let said = restored.changes(&present);
     assert_eq!(said.len(), 5, "{said:?}");
@@ -33,7 +33,7 @@ fn what_is_taken_down_comes_back_and_nothing_else_stays() {
     for command in restored.commands(&now) {
         now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
     }
-    assert_eq!(now.wishes(), then.wishes());
+    assert_eq!(now.all_desired(), then.all_desired());
     assert_eq!(restored.identity(&present.identity), Identity { cluster_id: id(1), epoch: 10 });
     assert_eq!(restored.identity(&Identity { cluster_id: id(1), epoch: 1 }).epoch, 5);
 }
@@ -43,7 +43,7 @@ fn generations_never_go_back() {
     let mut now = membership(&[]);
     now.apply(Command::Generations { given: 7 }, jiff::Timestamp::UNIX_EPOCH).unwrap();
     for (restored, expected) in [(3, 7), (12, 12)] {
-        let restored = Restored { cluster_id: id(1), epoch: 1, generations: restored, wishes: BTreeMap::new(), expected: None };
+        let restored = Restored { cluster_id: id(1), epoch: 1, generations: restored, desired: BTreeMap::new(), expected: None };
         for command in restored.commands(&now.clone()) {
             now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
         }
@@ -54,7 +54,7 @@ fn generations_never_go_back() {
 #[test]
 fn nonsense_is_refused_with_its_place() {
     let line = r#"{"name":"a","admin_state":"drain","weight":null,"reason":""}"#;
-    for (wishes, says) in [
+    for (desired, says) in [
         (None, "admin-states.jsonl is missing"),
         (Some(format!("{line}\n{line}\n")), "line 2 of admin-states.jsonl: a comes twice"),
         (Some("{}".to_owned()), "line 1 of admin-states.jsonl: missing field"),
@@ -64,7 +64,7 @@ fn nonsense_is_refused_with_its_place() {
     ] {
         let content = |name: &str| match name {
             GENERATIONS => Some(br#"{"given":1}"#.to_vec()),
-            WISHES => wishes.clone().map(String::into_bytes),
+            ADMIN_STATES => desired.clone().map(String::into_bytes),
             _ => None,
         };
         let refused = Restored::read(id(1), 1, content).expect_err(says).to_string();
@@ -75,9 +75,9 @@ fn nonsense_is_refused_with_its_place() {
 #[test]
 fn only_what_was_looked_at_is_replaced() {
     let identity = |epoch| Identity { cluster_id: id(1), epoch };
-    let drained = membership(&[("a", wish(AdminState::Drain, None, ""))]);
+    let drained = membership(&[("a", desired(AdminState::Drain, None, ""))]);
     let looked_at = Recollection::of(&drained, identity(1));
-    let mut restored = Restored { cluster_id: id(1), epoch: 1, generations: 0, wishes: BTreeMap::new(), expected: None };
+    let mut restored = Restored { cluster_id: id(1), epoch: 1, generations: 0, desired: BTreeMap::new(), expected: None };
     let other = Recollection::of(&membership(&[]), identity(1));
     assert!(restored.replaces(&looked_at) && restored.replaces(&other), "whatever there is");
     restored.expected = Some(looked_at.fingerprint().unwrap());

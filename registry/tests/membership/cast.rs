@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cluster::{AdminState, Instance, InstanceId, Opinion, Service, State, Verdict, guard::Threshold};
 use jiff::{SignedDuration, Timestamp};
 use registry::{
-    command::{Command, Entry, Outcome, Refusal, Renewal, Slot, Wish},
+    command::{self, Command, Desired, Outcome, Record, Renewal, Slot},
     membership::{Changes, Membership},
 };
 use uuid::Uuid;
@@ -38,7 +38,7 @@ pub fn instance(service: Service, name: &str, start: u64) -> Instance {
 /// A registry without a process around it: a membership, a clock that is moved by hand, and a store that is a map.
 pub struct World {
     pub membership: Membership,
-    pub store: BTreeMap<Slot, Entry>,
+    pub store: BTreeMap<Slot, Record>,
     pub now: Timestamp,
     pub last: Changes,
 }
@@ -49,12 +49,12 @@ impl World {
         Self { membership: Membership::new(Threshold::DEFAULT), store: BTreeMap::new(), now, last: Changes::default() }
     }
 
-    pub fn apply(&mut self, command: Command) -> Result<Outcome, Refusal> {
+    pub fn apply(&mut self, command: Command) -> Result<Outcome, command::Error> {
         self.membership.apply(command, self.now)
     }
 
     pub fn settle(&mut self) {
-        self.membership.look(self.now);
+        self.membership.elapse(self.now);
         self.last = self.membership.settle(self.now);
         for (slot, entry) in self.membership.take_writes() {
             match entry {
@@ -70,7 +70,7 @@ impl World {
         outcome
     }
 
-    pub fn refuses(&mut self, command: Command) -> Refusal {
+    pub fn refuses(&mut self, command: Command) -> command::Error {
         let before = self.store.clone();
         let refusal = self.apply(command).expect_err("refused");
         self.settle();
@@ -149,8 +149,8 @@ impl World {
         self.does(Command::Report { opinions });
     }
 
-    pub fn wish(&mut self, name: &str, admin_state: AdminState, weight: Option<u32>) {
-        self.does(Command::Wish { name: name.to_owned(), wish: Wish { admin_state, weight, reason: "test".to_owned() } });
+    pub fn desired(&mut self, name: &str, admin_state: AdminState, weight: Option<u32>) {
+        self.does(Command::Desired { name: name.to_owned(), desired: Desired { admin_state, weight, reason: "test".to_owned() } });
     }
 
     pub fn state(&self, name: &str) -> Option<State> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster::{AdminState, Service, State, Verdict};
-use registry::command::{Command, Outcome, Refusal};
+use registry::command::{self, Command, Outcome};
 
 use crate::cast::{TTL, World, id, instance};
 
@@ -49,9 +49,9 @@ fn the_youngest_process_has_the_name() {
     assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 });
     assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 }, "a retry is answered alike");
     let older = world.renewal("a");
-    assert_eq!(world.refuses(register(4)), Refusal::YoungerHolds { name: "a".to_owned(), holder: id(5) });
+    assert_eq!(world.refuses(register(4)), command::Error::YoungerHolds { name: "a".to_owned(), holder: id(5) });
     assert_eq!(world.does(register(6)), Outcome::Registered { generation: 2 });
-    assert_eq!(world.refuses(Command::Renew(older.clone())), Refusal::Superseded { name: "a".to_owned(), holder: id(6) });
+    assert_eq!(world.refuses(Command::Renew(older.clone())), command::Error::Superseded { name: "a".to_owned(), holder: id(6) });
     world.does(Command::Deregister { name: "a".to_owned(), id: older.id, drain_for: TTL });
     assert_eq!(world.state("a"), Some(State::Usable), "an older process has nothing to stop");
     // The younger one died; its name is free, and whoever comes back younger takes it again.
@@ -60,7 +60,7 @@ fn the_youngest_process_has_the_name() {
     assert_eq!(world.state("a"), Some(State::Lost));
     let younger = world.renewal("a");
     assert_eq!(world.does(register(4)), Outcome::Registered { generation: 4 });
-    assert_eq!(world.refuses(Command::Renew(younger)), Refusal::NotRegistered { name: "a".to_owned() });
+    assert_eq!(world.refuses(Command::Renew(younger)), command::Error::NotRegistered { name: "a".to_owned() });
     assert_eq!(world.does(register(6)), Outcome::Registered { generation: 5 });
 }
 
@@ -69,7 +69,7 @@ fn a_name_belongs_to_one_service() {
     let mut world = World::new();
     world.nodes(&["a"]);
     let other = || Command::Register { instance: instance(Service::Balancer, "a", 9), ttl: TTL, ready: true, by: None };
-    assert_eq!(world.refuses(other()), Refusal::OtherService { name: "a".to_owned(), service: Service::ProxyNode });
+    assert_eq!(world.refuses(other()), command::Error::OtherService { name: "a".to_owned(), service: Service::ProxyNode });
     world.does(Command::Deregister { name: "a".to_owned(), id: id(0), drain_for: TTL });
     world.does(other());
     assert_eq!(world.membership.status("a").expect("registered").instance.service, Service::Balancer);
@@ -85,7 +85,7 @@ fn renewals_need_the_right_process() {
         registry::command::Renewal { id: id(99), ..good.clone() },
         registry::command::Renewal { generation: 7, ..good.clone() },
     ] {
-        assert!(matches!(world.refuses(Command::Renew(bad)), Refusal::NotRegistered { .. }));
+        assert!(matches!(world.refuses(Command::Renew(bad)), command::Error::NotRegistered { .. }));
     }
 }
 
@@ -115,16 +115,16 @@ fn what_operators_want_outlives_the_process() {
     for (admin_state, state) in
         [(AdminState::Drain, State::Draining), (AdminState::Maintenance, State::Maintenance), (AdminState::Ready, State::Usable)]
     {
-        world.wish("a", admin_state, Some(7));
+        world.desired("a", admin_state, Some(7));
         assert_eq!(world.state("a"), Some(state));
     }
-    world.wish("a", AdminState::Maintenance, Some(7));
+    world.desired("a", AdminState::Maintenance, Some(7));
     world.register(Service::ProxyNode, "a", 10);
     world.restart();
     let status = world.membership.status("a").expect("registered");
     assert_eq!((status.instance.id, status.state, status.effective_weight), (id(10), State::Maintenance, 7));
     assert!(status.reasons[0].contains("maintenance: test"), "{:?}", status.reasons);
-    world.wish("a", AdminState::Ready, None);
+    world.desired("a", AdminState::Ready, None);
     let status = world.membership.status("a").expect("registered");
     assert_eq!((status.state, status.effective_weight), (State::Usable, 100));
 }
@@ -222,8 +222,8 @@ fn when_everybody_is_unwell_from_everywhere_the_last_state_stays() {
 fn what_somebody_asked_for_always_counts() {
     let mut world = World::new();
     world.nodes(&["a", "b"]);
-    world.wish("a", AdminState::Maintenance, None);
-    world.wish("b", AdminState::Drain, None);
+    world.desired("a", AdminState::Maintenance, None);
+    world.desired("b", AdminState::Drain, None);
     assert_eq!((world.state("a"), world.state("b")), (Some(State::Maintenance), Some(State::Draining)));
     world.wait(6);
     assert_eq!((world.state("a"), world.state("b")), (Some(State::Maintenance), Some(State::Draining)), "powered off for maintenance");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cluster::{AdminState, InstanceId, Service, State, Verdict, guard::Threshold};
 use jiff::SignedDuration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use registry::command::{Command, Kind, Outcome, Wish};
+use registry::command::{Command, Desired, Kind, Outcome};
 
 use crate::cast::{TTL, World, instance};
 
@@ -16,7 +16,7 @@ const CHECKERS: [&str; 4] = ["k1", "k2", "k3", "k4"];
 #[derive(Default)]
 struct Acknowledged {
     registered: BTreeMap<&'static str, (InstanceId, u64)>,
-    wishes: BTreeMap<&'static str, (AdminState, Option<u32>)>,
+    desired: BTreeMap<&'static str, (AdminState, Option<u32>)>,
 }
 
 struct Simulation {
@@ -58,15 +58,15 @@ impl Simulation {
         }
     }
 
-    fn wish(&mut self) {
+    fn desired(&mut self) {
         let name = self.name();
         let admin_state =
             *[AdminState::Ready, AdminState::Ready, AdminState::Drain, AdminState::Maintenance].choose(&mut self.random).expect("some");
         let weight = self.random.random_bool(0.3).then(|| self.random.random_range(0..=256));
         self.world
-            .apply(Command::Wish { name: name.to_owned(), wish: Wish { admin_state, weight, reason: String::new() } })
+            .apply(Command::Desired { name: name.to_owned(), desired: Desired { admin_state, weight, reason: String::new() } })
             .expect("never refused");
-        self.acknowledged.wishes.insert(name, (admin_state, weight));
+        self.acknowledged.desired.insert(name, (admin_state, weight));
     }
 
     fn report(&mut self) {
@@ -89,7 +89,7 @@ impl Simulation {
         self.accepted = false;
         match self.random.random_range(0..100) {
             0..12 => self.register(),
-            12..18 => self.wish(),
+            12..18 => self.desired(),
             18..45 => self.report(),
             45..48 => self.deregister(),
             48..53 => {
@@ -145,9 +145,9 @@ impl Simulation {
     }
 
     fn check_acknowledged(&self) {
-        for (name, (admin_state, weight)) in &self.acknowledged.wishes {
-            let wish = self.world.membership.wish(name);
-            assert_eq!((wish.admin_state, wish.weight), (*admin_state, *weight), "what operators want of {name}");
+        for (name, (admin_state, weight)) in &self.acknowledged.desired {
+            let desired = self.world.membership.desired(name);
+            assert_eq!((desired.admin_state, desired.weight), (*admin_state, *weight), "what operators want of {name}");
         }
         for status in self.world.membership.statuses() {
             if let Some((id, generation)) = self.acknowledged.registered.get(status.instance.name.as_str()) {
@@ -156,7 +156,7 @@ impl Simulation {
         }
     }
 
-    /// A restart finds what was there: the same processes, wishes, decisions and drains.
+    /// A restart finds what was there: the same processes, desired, decisions and drains.
     fn check_replay(&mut self) {
         let facts = |world: &World| {
             let fact = |mut status: cluster::InstanceStatus| {

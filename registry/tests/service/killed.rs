@@ -5,7 +5,14 @@ use std::time::Duration;
 use cluster::guard::Threshold;
 use jiff::SignedDuration;
 use proto::registry::{AdminState, Instance, ListInstancesRequest, RegisterRequest, SetAdminStateRequest, State};
-use registry::{command::Command, feed::Feed, owner::Owner, store::Sqlite, time::Time};
+use registry::{
+    command::Command,
+    feed::Feed,
+    owner::Owner,
+    snapshot::Filter,
+    store::{Sqlite, Store},
+    time::Time,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -50,7 +57,7 @@ async fn an_owner_that_panicked_is_followed_by_one_that_knows_the_same() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = Sqlite::open(&dir.path().join("registry.db")).await.expect("opens");
     let identity = store.identity(uuid::Uuid::now_v7()).await.expect("has an identity");
-    let (owner, handle) = Owner::new(store, Time::Given(clock()), Feed::new(identity, uuid::Uuid::now_v7()), Threshold::DEFAULT);
+    let (owner, handle) = Owner::new(Box::new(store), Time::Given(clock()), Feed::new(identity, uuid::Uuid::now_v7()), Threshold::DEFAULT);
     for round in 0..3 {
         let running = tokio::spawn(owner.clone().run());
         let instance = cluster::Instance::try_from(instance("proxy-node", &format!("n{round}"), 1)).expect("a good instance");
@@ -58,8 +65,10 @@ async fn an_owner_that_panicked_is_followed_by_one_that_knows_the_same() {
         running.abort();
         assert!(running.await.is_err_and(|error| error.is_cancelled()));
     }
+    // Whoever only looks does not need an owner.
+    assert_eq!(handle.snapshot().await.expect("lists").members(Filter::of(&[])).count(), 3);
     let running = tokio::spawn(owner.run());
-    assert_eq!(handle.list(Vec::new()).await.expect("lists").instances.len(), 3);
+    assert_eq!(handle.snapshot().await.expect("lists").members(Filter::of(&[])).count(), 3);
     drop(handle);
     timeout(LIMIT, running).await.expect("it ends with its last handle").expect("well").expect("well");
 }

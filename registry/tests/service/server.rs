@@ -11,12 +11,12 @@ use proto::registry::{
 };
 use proto::state::{state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer};
 use registry::{
-    api::{Api, Door, Transfer},
+    api::{Api, RegistryServer, Transfer},
     endpoints::Trusted,
     feed::Feed,
     lease,
     owner::Owner,
-    store::Sqlite,
+    store::{Sqlite, Store},
     time::Time,
 };
 use tokio::{
@@ -60,11 +60,12 @@ impl Running {
     pub async fn start(dir: &Path, clock: &Clock) -> Self {
         let mut store = Sqlite::open(&dir.join("registry.db")).await.expect("opens");
         let identity = store.identity(Uuid::now_v7()).await.expect("has an identity");
-        let (owner, handle) = Owner::new(store, Time::Given(clock.clone()), Feed::new(identity, Uuid::now_v7()), Default::default());
+        let (owner, handle) =
+            Owner::new(Box::new(store), Time::Given(clock.clone()), Feed::new(identity, Uuid::now_v7()), Default::default());
         let owner = tokio::spawn(async move { owner.run().await.expect("the store is read") });
         let transfer = StateTransferServer::new(Transfer::new(handle.clone(), clock.clone(), dir.to_owned()));
-        let routes =
-            Routes::new(Door::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL, Trusted::default()))).add_service(transfer);
+        let routes = Routes::new(RegistryServer::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL, Trusted::default())))
+            .add_service(transfer);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
         let server = Server::builder().layer(tower::util::MapRequestLayer::new(claim)).add_routes(routes);

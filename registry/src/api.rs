@@ -16,11 +16,10 @@ use chassis::{
 };
 use cluster::Service;
 use futures::{StreamExt, stream::BoxStream};
-use prost::Message;
 use proto::registry::{self as pb, registry_server::Registry};
 use tonic::{Request, Response, Status, Streaming};
 pub use transfer::Transfer;
-pub use watch::Door;
+pub use watch::RegistryServer;
 
 use crate::{endpoints::Trusted, handle::Handle};
 
@@ -37,13 +36,13 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.registry.v1.Registry/ReportOpinions", &[Role::Service(Service::HealthChecker)]),
     Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
     Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
-    Rule::read("/shoal.state.v1.StateTransfer/Describe", KEEPERS),
-    Rule::write("/shoal.state.v1.StateTransfer/Export", KEEPERS),
-    Rule::write("/shoal.state.v1.StateTransfer/Import", KEEPERS),
+    Rule::read("/shoal.state.v1.StateTransfer/Describe", BACKUP),
+    Rule::write("/shoal.state.v1.StateTransfer/Export", BACKUP),
+    Rule::write("/shoal.state.v1.StateTransfer/Import", BACKUP),
 ]);
 
 /// Who takes the state out and puts it back.
-const KEEPERS: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
+const BACKUP: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
 
 /// The rpcs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,13 +51,14 @@ pub struct Api {
     closing: StopSignal,
     default_ttl: Duration,
     trusted: Arc<Trusted>,
+    encoded: Arc<watch::Encoded>,
 }
 
 impl Api {
     /// Answers from what `handle` owns; streams end when `closing` is raised.
     #[must_use]
     pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration, trusted: Trusted) -> Self {
-        Self { handle, closing, default_ttl, trusted: Arc::new(trusted) }
+        Self { handle, closing, default_ttl, trusted: Arc::new(trusted), encoded: Arc::default() }
     }
 }
 
@@ -95,10 +95,9 @@ impl Registry for Api {
         watch::list(self, request).await.map(Response::new)
     }
 
-    /// [`Door`] answers Watch with bytes that watchers share; this is the same for whoever calls the trait.
+    /// [`RegistryServer`] answers Watch with bytes that watchers share; this is the same for whoever calls the trait.
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let decode = |bytes| pb::WatchResponse::decode(bytes).map_err(|error| Status::internal(error.to_string()));
-        let stream = watch::watch(self, request)?.map(move |bytes| bytes.and_then(decode));
+        let stream = watch::watch(self, request)?.map(|step| step.map(|step| watch::response(&step)));
         Ok(Response::new(stream.boxed()))
     }
 }

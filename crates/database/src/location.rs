@@ -1,12 +1,8 @@
-//! Where acknowledged commands are kept.
-
-pub mod sqlite;
+//! What `--database` names.
 
 use std::path::{Path, PathBuf};
 
-pub use sqlite::Sqlite;
-
-/// What `--database` says.
+/// A database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A file.
@@ -25,12 +21,12 @@ pub enum BadLocation {
 }
 
 impl Location {
-    /// Reads `sqlite:PATH`; without a URL, it is `registry.db` in the data dir.
+    /// Reads `sqlite:PATH`; without a URL, it is the file `default`.
     ///
     /// # Errors
     /// When it names a database that cannot be used.
-    pub fn parse(url: Option<&str>, data_dir: &Path) -> Result<Self, BadLocation> {
-        let Some(url) = url else { return Ok(Self::Sqlite(data_dir.join("registry.db"))) };
+    pub fn parse(url: Option<&str>, default: &Path) -> Result<Self, BadLocation> {
+        let Some(url) = url else { return Ok(Self::Sqlite(default.to_owned())) };
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             return Err(BadLocation::Postgres);
         }
@@ -39,22 +35,13 @@ impl Location {
     }
 }
 
-/// Which cluster this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Given when the database was made.
-    pub cluster_id: uuid::Uuid,
-    /// Changes with every restore.
-    pub epoch: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn locations() {
-        let parse = |url| Location::parse(url, Path::new("/d"));
+        let parse = |url| Location::parse(url, Path::new("/d/registry.db"));
         assert_eq!(parse(None), Ok(Location::Sqlite("/d/registry.db".into())));
         assert_eq!(parse(Some("sqlite:a/b.db")), Ok(Location::Sqlite("a/b.db".into())));
         assert_eq!(parse(Some("sqlite:///a/b.db")), Ok(Location::Sqlite("/a/b.db".into())));

@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 
 use cluster::{AdminState, Instance, InstanceId, State};
 use jiff::Timestamp;
-use pb::watch_response::Event;
 
 use super::*;
 
@@ -40,28 +39,28 @@ fn feed() -> Arc<Feed> {
 }
 
 fn hear(reader: &mut Reader) -> (Event, String) {
-    let response = pb::WatchResponse::decode(reader.read()).expect("a message");
-    (response.event.expect("an event"), response.resume_token)
+    let step = reader.read();
+    (step.event(), step.resume_token())
 }
 
 fn delta(reader: &mut Reader) -> (Vec<(String, u32)>, Vec<String>) {
     let (Event::Delta(delta), _) = hear(reader) else { panic!("a snapshot") };
-    let name = |status: pb::InstanceStatus| (status.instance.expect("an instance").name, status.effective_weight);
-    (delta.upserted.into_iter().map(name).collect(), delta.removed)
+    let name = |status: &Arc<InstanceStatus>| (status.instance.name.clone(), status.effective_weight);
+    (delta.upserted.iter().map(name).collect(), delta.removed)
 }
 
 #[test]
 fn a_snapshot_then_deltas_then_resumption() {
     let feed = feed();
-    feed.publish(&[status(Service::ProxyNode, "a", 1), status(Service::Balancer, "b", 1)], &[], &[]);
+    feed.publish(vec![status(Service::ProxyNode, "a", 1), status(Service::Balancer, "b", 1)], &[], vec![]);
     let mut reader = feed.reader(Filter::of(&[Service::ProxyNode]), "");
     let (Event::Snapshot(snapshot), token) = hear(&mut reader) else { panic!("no snapshot") };
-    assert_eq!(snapshot.instances.len(), 1);
-    feed.publish(&[status(Service::ProxyNode, "a", 2)], &[], &[]);
-    feed.publish(&[status(Service::ProxyNode, "a", 3), status(Service::Balancer, "b", 2)], &[], &[]);
+    assert_eq!(snapshot.members(Filter::of(&[Service::ProxyNode])).count(), 1);
+    feed.publish(vec![status(Service::ProxyNode, "a", 2)], &[], vec![]);
+    feed.publish(vec![status(Service::ProxyNode, "a", 3), status(Service::Balancer, "b", 2)], &[], vec![]);
     assert_eq!(delta(&mut reader), (vec![("a".to_owned(), 3)], vec![]), "told once, as it is now");
     assert_eq!(delta(&mut reader), (vec![], vec![]), "a sign of life");
-    feed.publish(&[], &[(Service::ProxyNode, "a".to_owned())], &[]);
+    feed.publish(vec![], &[(Service::ProxyNode, "a".to_owned())], vec![]);
     let mut resumed = feed.reader(Filter::of(&[Service::ProxyNode]), &token);
     assert_eq!(delta(&mut resumed), (vec![], vec!["a".to_owned()]));
 }
@@ -69,7 +68,7 @@ fn a_snapshot_then_deltas_then_resumption() {
 #[test]
 fn tokens_of_others_get_a_snapshot() {
     let feed = feed();
-    feed.publish(&[status(Service::ProxyNode, "a", 1)], &[], &[]);
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
     let filter = Filter::of(&[]);
     let good = hear(&mut feed.reader(filter, "")).1;
     assert!(matches!(hear(&mut feed.reader(filter, &good)).0, Event::Delta(_)));
@@ -77,7 +76,7 @@ fn tokens_of_others_get_a_snapshot() {
     let restored = Feed::new(Identity { cluster_id: uuid::Uuid::from_u128(7), epoch: 2 }, uuid::Uuid::from_u128(9));
     let foreign = Feed::new(Identity { cluster_id: uuid::Uuid::from_u128(8), epoch: 1 }, uuid::Uuid::from_u128(9));
     for other in [later, restored, foreign] {
-        other.publish(&[], &[], &[]);
+        other.publish(vec![], &[], vec![]);
         let mut reader = other.reader(filter, &good);
         assert!(matches!(hear(&mut reader).0, Event::Snapshot(_)));
     }
@@ -92,35 +91,70 @@ fn tokens_of_others_get_a_snapshot() {
 #[test]
 fn who_falls_behind_is_resynchronised_and_the_log_stays_bounded() {
     let feed = feed();
-    feed.publish(&[status(Service::ProxyNode, "a", 1)], &[], &[]);
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
     let mut slow = feed.reader(Filter::of(&[]), "");
     hear(&mut slow);
-    for _ in 0..=LOG_ENTRIES {
-        feed.publish(&[status(Service::ProxyNode, "a", 2)], &[], &[]);
+    for _ in 0..=LOGGED {
+        feed.publish(vec![status(Service::ProxyNode, "a", 2)], &[], vec![]);
     }
-    assert!(feed.board().log.len() <= LOG_ENTRIES);
+    assert!(feed.log().changes.len() <= LOGGED);
     let (Event::Snapshot(snapshot), _) = hear(&mut slow) else { panic!("no snapshot") };
-    assert_eq!(snapshot.instances[0].effective_weight, 2);
-    feed.reset(&[], &[]);
+    assert_eq!(snapshot.member("a").expect("is there").effective_weight, 2);
+    feed.reset(vec![], vec![]);
     assert!(matches!(hear(&mut slow).0, Event::Snapshot(_)), "and after a reset");
 }
 
 #[test]
 fn a_name_that_changes_its_service_is_gone_for_who_watches_the_old() {
     let feed = feed();
-    feed.publish(&[status(Service::ProxyNode, "a", 1)], &[], &[]);
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
     let mut reader = feed.reader(Filter::of(&[Service::ProxyNode]), "");
     hear(&mut reader);
-    feed.publish(&[status(Service::Balancer, "a", 1)], &[], &[]);
+    feed.publish(vec![status(Service::Balancer, "a", 1)], &[], vec![]);
     assert_eq!(delta(&mut reader), (vec![], vec!["a".to_owned()]));
 }
 
 #[test]
-fn watchers_at_the_same_position_share_bytes() {
+fn watchers_at_the_same_position_make_equal_steps() {
     let feed = feed();
-    feed.publish(&[status(Service::ProxyNode, "a", 1)], &[], &[]);
-    let read = || feed.reader(Filter::of(&[]), "").read();
-    assert_eq!(read().as_ptr(), read().as_ptr());
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
+    let key = |token: &str| feed.reader(Filter::of(&[]), token).read().key();
+    assert_eq!(key(""), key(""));
+    let token = feed.reader(Filter::of(&[]), "").read().resume_token();
+    assert_ne!(key(""), key(&token));
+}
+
+/// What watchers need not hear of is in the snapshot, and wakes nobody.
+#[test]
+fn a_refresh_is_read_and_not_told() {
+    let feed = feed();
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
+    let mut reader = feed.reader(Filter::of(&[]), "");
+    hear(&mut reader);
+    let expires = Timestamp::from_second(9).expect("in range");
+    feed.refresh(vec![InstanceStatus { lease_expires_at: expires, ..status(Service::ProxyNode, "a", 1) }]);
+    assert_eq!(feed.snapshot().member("a").expect("is there").lease_expires_at, expires);
+    assert!(!reader.version.has_changed().expect("it lives"));
+    assert_eq!(delta(&mut reader), (vec![], vec![]));
+}
+
+/// A step that was taken before the log moved on, and is told after, tells what is true all the same.
+#[test]
+fn a_step_outlives_its_log() {
+    let feed = feed();
+    feed.publish(vec![status(Service::ProxyNode, "a", 1)], &[], vec![]);
+    let mut reader = feed.reader(Filter::of(&[]), "");
+    hear(&mut reader);
+    feed.publish(vec![status(Service::ProxyNode, "a", 2)], &[], vec![]);
+    let step = reader.read();
+    feed.publish(vec![status(Service::ProxyNode, "b", 3)], &[], vec![]);
+    let Event::Delta(told) = step.event() else { panic!("a snapshot") };
+    assert_eq!((told.upserted.len(), told.upserted[0].effective_weight), (1, 2), "what came later is the next step's");
+    assert_eq!(delta(&mut reader), (vec![("b".to_owned(), 3)], vec![]));
+    let late = feed.reader(Filter::of(&[]), &step.resume_token()).read();
+    feed.reset(vec![], vec![]);
+    let Event::Snapshot(snapshot) = late.event() else { panic!("a delta of what is forgotten") };
+    assert_eq!(snapshot.members(Filter::of(&[])).count(), 2, "as it was when the step was taken");
 }
 
 /// Whatever a watcher reads when, in the end it knows what is.
@@ -137,10 +171,10 @@ fn every_watcher_converges() {
             let name = format!("n{}", random.random_range(0..5));
             if random.random_bool(0.3) {
                 truth.remove(&name);
-                feed.publish(&[], &[(Service::ProxyNode, name)], &[]);
+                feed.publish(vec![], &[(Service::ProxyNode, name)], vec![]);
             } else {
                 truth.insert(name.clone(), step);
-                feed.publish(&[status(Service::ProxyNode, &name, step)], &[], &[]);
+                feed.publish(vec![status(Service::ProxyNode, &name, step)], &[], vec![]);
             }
             if random.random_bool(0.2) {
                 reader = feed.reader(Filter::of(&[]), &token);
@@ -149,11 +183,14 @@ fn every_watcher_converges() {
                 let (event, next) = hear(&mut reader);
                 token = next;
                 let (upserted, removed) = match event {
-                    Event::Snapshot(snapshot) => (snapshot.instances, std::mem::take(&mut known).into_keys().collect()),
+                    Event::Snapshot(snapshot) => {
+                        let all = snapshot.members(Filter::of(&[])).cloned().collect();
+                        (all, std::mem::take(&mut known).into_keys().collect())
+                    }
                     Event::Delta(delta) => (delta.upserted, delta.removed),
                 };
                 known.retain(|name, _| !removed.contains(name));
-                known.extend(upserted.into_iter().map(|status| (status.instance.expect("an instance").name, status.effective_weight)));
+                known.extend(upserted.iter().map(|status| (status.instance.name.clone(), status.effective_weight)));
             }
         }
         assert_eq!(known, truth, "seed {seed}");
