@@ -35,13 +35,13 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.config.v1.ConfigService/GetDrift", PEOPLE),
     Rule::read("/shoal.config.v1.ConfigService/Subscribe", SERVICES),
     Rule::read("/shoal.config.v1.ConfigService/FetchFile", FETCHERS),
-    Rule::read("/shoal.state.v1.StateTransfer/Describe", KEEPERS),
-    Rule::write("/shoal.state.v1.StateTransfer/Export", KEEPERS),
-    Rule::write("/shoal.state.v1.StateTransfer/Import", KEEPERS),
+    Rule::read("/shoal.state.v1.StateTransfer/Describe", BACKUP),
+    Rule::write("/shoal.state.v1.StateTransfer/Export", BACKUP),
+    Rule::write("/shoal.state.v1.StateTransfer/Import", BACKUP),
 ]);
 
 /// Who takes the state out and puts it back.
-const KEEPERS: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
+const BACKUP: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
 
 /// Nodes fetch what they were assigned; people what they look at.
 const FETCHERS: &[Role] = &[FOLLOWERS[0], FOLLOWERS[1], FOLLOWERS[2], Role::Operator, Role::Service(Service::Console)];
@@ -68,7 +68,7 @@ pub struct Api {
     /// Revisions.
     pub store: Store,
     /// Nodes and rollouts.
-    pub desk: Handle,
+    pub owner: Handle,
     /// Wall-clock time.
     pub clock: Clock,
     /// Ends streams.

@@ -22,9 +22,10 @@ pub mod store;
 use api::{Api, POLICY, Roster, Seen, transfer::Transfer};
 use chassis::{Fail, Failure, Process};
 use cluster_config::bundle::FOLLOWERS;
+use database::{BadLocation, Location};
 use proto::config::config_service_server::ConfigServiceServer;
 use proto::state::state_transfer_server::StateTransferServer;
-use publish::{Desk, Handle};
+use publish::{Handle, Owner};
 use rollout::Times;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
@@ -76,9 +77,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         first::commit(&store, directory, process.name(), process.clock().now()).await?;
     }
     let times = Times { acknowledge: options.ack_timeout, soak: options.rollout_soak };
-    let desk = desk(&process, store.clone(), times);
-    let transfer = transfer(&process, store.clone(), desk.clone());
-    let api = Api { store, desk, clock: process.clock(), stop: process.closing(), roster: roster(&process) };
+    let owner = owner(&process, store.clone(), times);
+    let transfer = transfer(&process, store.clone(), owner.clone());
+    let api = Api { store, owner, clock: process.clock(), stop: process.closing(), roster: roster(&process) };
     let transfer = StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE);
     process.serve_grpc(Routes::new(ConfigServiceServer::new(api)).add_service(transfer), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
@@ -88,19 +89,16 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
 }
 
 fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Failure> {
-    let Some(url) = written else { return Ok(process.data_dir().path("config.db")) };
-    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
-    if path.is_empty() || path.starts_with(':') {
-        let remedy = "write sqlite:PATH, or leave it out to keep revisions in the data dir";
-        return Err(Failure::new(format!("--database: {url:?} is no database that this version can use")).remedy(remedy).exit_code(2));
-    }
-    Ok(path.into())
+    let remedy = "write sqlite:PATH, or leave it out to keep revisions in the data dir";
+    let refused = |bad: BadLocation| Failure::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
+    let Location::Sqlite(path) = Location::parse(written, &process.data_dir().path("config.db")).map_err(refused)?;
+    Ok(path)
 }
 
 /// Starts the owner of the fleet.
-fn desk(process: &Process, store: Store, times: Times) -> Handle {
+fn owner(process: &Process, store: Store, times: Times) -> Handle {
     let (handle, commands) = Handle::new();
-    let desk = Desk {
+    let owner = Owner {
         handle: handle.clone(),
         commands: Arc::new(Mutex::new(commands)),
         store,
@@ -109,10 +107,10 @@ fn desk(process: &Process, store: Store, times: Times) -> Handle {
         stop: process.closing(),
     };
     let stopping = process.clone();
-    process.spawn("desk", move || {
-        let (desk, stopping) = (desk.clone(), stopping.clone());
+    process.spawn("owner", move || {
+        let (owner, stopping) = (owner.clone(), stopping.clone());
         async move {
-            if let Err(error) = desk.run().await {
+            if let Err(error) = owner.run().await {
                 let remedy = "check the disk that holds the config-service's database";
                 stopping.request_stop(Failure::new(format!("the config-service's database cannot be used: {error}")).remedy(remedy));
             }
@@ -122,10 +120,10 @@ fn desk(process: &Process, store: Store, times: Times) -> Handle {
 }
 
 /// What a backup takes and a restore puts back.
-fn transfer(process: &Process, store: Store, desk: Handle) -> Transfer {
+fn transfer(process: &Process, store: Store, owner: Handle) -> Transfer {
     let (known, directory) = (process.clone(), process.data_dir().root().to_owned());
     let cluster = Arc::new(move || (known.cluster_id(), known.membership().borrow().epoch));
-    Transfer { store, desk, clock: process.clock(), cluster, directory }
+    Transfer { store, owner, clock: process.clock(), cluster, directory }
 }
 
 /// The nodes that follow the configuration, as the registry knows them.

@@ -39,7 +39,7 @@ pub fn judge(is_released: bool, rollouts: &[Record], successor: Option<Successor
         return (Outcome::Released, String::new());
     }
     let last = rollouts.last();
-    if last.is_some_and(|last| last.state.running()) {
+    if last.is_some_and(|last| last.state.is_under_way()) {
         return (Outcome::RollingOut, last.map(|last| last.explanation.clone()).unwrap_or_default());
     }
     if let Some(Successor { number, is_earlier_content }) = successor {
@@ -82,12 +82,19 @@ mod tests {
             state: if state == State::Failed { NodeState::Rejected } else { NodeState::Applied },
             problems: vec![Problem::error(Place::default(), "port 80 is taken", "choose another")],
             exposed: true,
+            since: None,
+            hash: String::new(),
+            stage: None,
+            soaked: false,
+            acknowledged: None,
         };
         Record {
             id: "r".into(),
             revision: "b".into(),
             previous: "a".into(),
             state,
+            plan: Default::default(),
+            position: None,
             explanation: "why".into(),
             started_at: Timestamp::UNIX_EPOCH,
             changed_at: Timestamp::UNIX_EPOCH,

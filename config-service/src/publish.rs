@@ -2,20 +2,20 @@
 //! assignments. Others have a [`Handle`].
 
 mod connections;
-pub mod desk;
 pub mod drift;
 pub mod library;
+pub mod owner;
 
 use crate::history::History;
-use crate::rollout::{Control, Key, Refused, Target};
+use crate::rollout::{self, Control, Key, Target};
 use crate::store::{self, Record};
 use chassis::transfer::Parcel;
 use cluster_config::{Problem, Rendered, Variables};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use desk::Desk;
 pub use drift::Drift;
+pub use owner::Owner;
 
 /// Commands that wait while another is done.
 const QUEUE: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Hello {
     pub key: Key,
     /// What `${node.*}` stands for there.
     pub variables: Variables,
+    /// Its process: another after every start.
+    pub process: String,
     /// What it runs.
     pub applied: Option<Target>,
     /// Hashes that it will not take, with the reason.
@@ -68,10 +70,10 @@ pub struct Restoring {
 
 /// Why a rollout cannot be started or controlled.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// By its rules.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] rollout::Error),
     /// By the store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -80,7 +82,7 @@ pub enum Failed {
     Stopping,
 }
 
-/// What the desk is told.
+/// What the owner is told.
 #[derive(Debug)]
 pub enum Command {
     /// A node connects.
@@ -92,20 +94,20 @@ pub enum Command {
     /// A node's connection ends.
     Gone(Key, u64),
     /// A rollout is asked for.
-    Start(String, oneshot::Sender<Result<Record, Failed>>),
+    Start(String, oneshot::Sender<Result<Record, Error>>),
     /// A rollout is paused, resumed or aborted.
-    Control(String, Control, oneshot::Sender<Result<Record, Failed>>),
+    Control(String, Control, oneshot::Sender<Result<Record, Error>>),
     /// The newest rollout is asked for.
     Newest(oneshot::Sender<Option<Record>>),
     /// Whether anything is under way that a restore must not tear apart.
-    MayRestore(oneshot::Sender<Result<(), Failed>>),
+    MayRestore(oneshot::Sender<Result<(), Error>>),
     /// Everything is replaced by what was restored.
-    Restore(Box<Restoring>, oneshot::Sender<Result<(), Failed>>),
+    Restore(Box<Restoring>, oneshot::Sender<Result<(), Error>>),
     /// Who is in step is asked for.
     Drift(oneshot::Sender<Vec<Drift>>),
 }
 
-/// What others have of the desk. Cheap to clone.
+/// What others have of the owner. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
@@ -113,7 +115,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The handle, and what the desk is made of.
+    /// The handle, and what the owner is made of.
     pub fn new() -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(QUEUE);
         (Self { commands, rollouts: watch::Sender::new(None) }, receiver)
@@ -129,14 +131,14 @@ impl Handle {
     }
 
     /// Says something that wants no answer.
-    pub async fn tell(&self, command: Command) -> Result<(), Failed> {
-        self.commands.send(command).await.map_err(|_| Failed::Stopping)
+    pub async fn tell(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).await.map_err(|_| Error::Stopping)
     }
 
     /// Says something and waits for the answer.
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Failed> {
+    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         self.tell(command(sender)).await?;
-        receiver.await.map_err(|_| Failed::Stopping)
+        receiver.await.map_err(|_| Error::Stopping)
     }
 }

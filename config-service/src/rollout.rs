@@ -1,20 +1,28 @@
 //! Who runs what, and how a revision gets to the nodes: a bad one never takes a node down. Pure: events and `now` in, actions out.
 //!
-//! One node of each service that would run something different (a *first*) gets the revision alone. Once every first has acknowledged it and
-//! stayed for the soak time, the rest get it. A rejection, or no answer in time, stops it, and every node is given back what it had.
-//! A first that goes away before that is waited for, never replaced: it may have gone because of what it was given.
+//! A rollout follows a [`plan`] of stages. In the first, one node of each service that would run something different (a *canary*) gets the
+//! revision alone. A [`gate`] leads to the next: once every canary has acknowledged it and has run it for the soak time (it has *soaked*), the
+//! rest get it. A rejection, or no answer in time, stops it, and every node is given back what it had. A canary that goes away before that is
+//! waited for, never replaced: it may have gone because of what it was given.
 //!
-//! `now` is any clock that does not go backwards. Rendering happens outside: whoever reports a hello brings what the node would get.
+//! What is known of nodes is in [`fleet`], how far the rollout is in [`progress`], and `advance` draws the conclusions. All that decides is
+//! kept on disk with each step, before the step is acted on: after a restart, [`Fleet::resume`] goes on where it was.
+//!
+//! `now` is wall-clock time that does not go backwards while the process lives. Rendering happens outside: whoever reports a hello brings what
+//! the node would get.
 
 mod advance;
 pub mod fleet;
+pub mod gate;
+pub mod plan;
 pub mod progress;
 
 pub use fleet::{Fleet, Node};
+pub use plan::{Plan, Times};
 pub use progress::{NodeProgress, NodeState, Progress, State};
 
 use cluster_config::Problem;
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// A node: its service and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +52,8 @@ pub struct Hello {
     pub key: Key,
     /// Distinguishes the connections of one node; a later one replaces the earlier.
     pub session: u64,
+    /// Its process: another after every start. Empty: unknown.
+    pub process: String,
     /// What it runs.
     pub applied: Option<Target>,
     /// Hashes that it will not take, with the reason.
@@ -61,6 +71,8 @@ pub struct Start {
     pub id: String,
     /// What is rolled out.
     pub revision: String,
+    /// In which stages.
+    pub plan: Plan,
     /// What it is for every connected node.
     pub renderings: BTreeMap<Key, Rendering>,
 }
@@ -94,7 +106,7 @@ pub enum Action {
 
 /// Why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum Error {
     /// One at a time.
     #[error(
         "rollout {id} of revision {revision} is running: wait for it (`shoal config rollout`), or abort it (`shoal config rollout abort`)"
@@ -108,13 +120,4 @@ pub enum Refused {
     /// There is nothing to control.
     #[error("rollout {0} has ended or does not exist")]
     NotRunning(String),
-}
-
-/// Times that rollouts go by.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// A node answers within this.
-    pub acknowledge: Duration,
-    /// The firsts have to stay connected this long after they acknowledged.
-    pub soak: Duration,
 }

@@ -1,4 +1,4 @@
-//! Revisions, the released pointer and rollouts in one SQLite file: WAL, and every transaction is on the disk before it is acknowledged.
+//! Revisions, the released pointer and rollouts in one SQLite file.
 
 mod commit;
 mod outcomes;
@@ -8,41 +8,22 @@ mod replace;
 use crate::revision::{Name, Revision};
 use cluster_config::{FileReference, bundle::MAIN};
 pub use commit::{Committed, Draft, Unchanged};
+use database::sqlite::Schema;
 use jiff::Timestamp;
 pub use record::Record;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, Sqlite, Transaction};
+use std::{path::Path, sync::Arc};
 
-/// As in `migrations/0001_identity.sql`.
-const APPLICATION_ID: i64 = 1_397_244_742;
-/// How long another connection's lock is waited for.
-const BUSY: Duration = Duration::from_secs(5);
-/// What SQLite says when there is no room: for the file itself (`SQLITE_FULL`), and for the index of its log (`SQLITE_IOERR_SHMSIZE`).
-const NO_ROOM: [&str; 2] = ["13", "4874"];
+/// "SHCF", as in `migrations/0001_identity.sql`.
+static SCHEMA: Schema = Schema { application_id: 1_397_244_742, migrations: sqlx::migrate!("./migrations") };
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SQLite says so.
+    /// The database fails, or holds what makes no sense.
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    /// Nothing more can be written.
-    #[error("the disk that holds {} is full", .0.display())]
-    Full(PathBuf),
-    /// A schema that cannot be brought up to date.
-    #[error("its schema cannot be brought up to date: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
-    /// Not ours.
-    #[error("the file is a database of another program")]
-    Foreign,
-    /// What it holds makes no sense.
-    #[error("it holds something that this version does not understand ({0}); was it written by a newer version?")]
-    Unreadable(String),
+    Database(#[from] database::Error),
     /// The parent is not the newest revision.
     #[error("{}", if newest.is_empty() { "there is no revision yet, so the parent must be empty".to_owned() } else { format!("the newest revision is {newest}") })]
     Conflict {
@@ -60,6 +41,17 @@ pub enum Error {
     Changed,
 }
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What the database holds makes no sense.
+pub(crate) fn unreadable(what: String) -> Error {
+    database::Error::Unreadable(what).into()
+}
+
 type Result<T> = std::result::Result<T, Error>;
 
 /// The store. Cheap to clone.
@@ -75,49 +67,13 @@ impl Store {
     /// # Errors
     /// When it is not ours, damaged or unwritable; a database of somebody else is not changed.
     pub async fn open(path: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
-        if path.metadata().is_ok_and(|file| file.len() > 0) {
-            let mut connection = options.clone().read_only(true).connect().await.map_err(|error| match error {
-                sqlx::Error::Database(said) if said.code().as_deref() == Some("26") => Error::Foreign,
-                other => other.into(),
-            })?;
-            let (id,): (i64,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut connection).await.map_err(not_a_database)?;
-            let (tables,): (i64,) =
-                sqlx::query_as("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.map_err(not_a_database)?;
-            connection.close().await?;
-            if id != APPLICATION_ID && !(id == 0 && tables == 0) {
-                return Err(Error::Foreign);
-            }
-        }
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
-        // A full disk ends a transaction by itself; the roll-back after it fails, and the connection would be taken for one inside a
-        // transaction for ever. Such a connection is not used again.
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(BUSY)
-            .before_acquire(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .connect_with(options)
-            .await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, path: path.into() })
+        Ok(Self { pool: SCHEMA.share(path).await?, path: path.into() })
     }
 
     /// What came of something that was to be written: of a disk that is full, its place is told.
     fn written<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
-            Error::Database(sqlx::Error::Database(said)) if said.code().is_some_and(|code| NO_ROOM.contains(&&*code)) => {
-                Error::Full(self.path.to_path_buf())
-            }
+            Error::Database(error) => Error::Database(error.at(&self.path)),
             other => other,
         })
     }
@@ -183,7 +139,7 @@ impl Store {
     /// The content of a revision's `cluster.yaml`, and references to all of its files.
     pub async fn main(&self, revision: &Revision) -> Result<(Vec<u8>, Vec<FileReference>)> {
         let files = self.files(revision).await?;
-        let lost = || Error::Unreadable(format!("revision {} without {MAIN}", revision.id));
+        let lost = || unreadable(format!("revision {} without {MAIN}", revision.id));
         let main = files.iter().find(|file| file.path == MAIN).ok_or_else(lost)?;
         let content = self.blob(&main.sha256).await?.ok_or_else(lost)?;
         Ok((content, files))
@@ -221,13 +177,6 @@ impl Store {
     }
 }
 
-fn not_a_database(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(said) if said.code().as_deref() == Some("26") => Error::Foreign,
-        _ => error.into(),
-    }
-}
-
 async fn files_of(transaction: &mut Transaction<'_, Sqlite>, number: u64) -> Result<Vec<FileReference>> {
     let rows = sqlx::query("SELECT path, sha256, size FROM revision_files WHERE revision = ? ORDER BY path").bind(number.cast_signed());
     let read = |row: SqliteRow| {
@@ -245,7 +194,7 @@ fn read_revision(row: &SqliteRow) -> Result<Revision> {
         parent: row.try_get("parent")?,
         author: row.try_get("author")?,
         committer: row.try_get("committer")?,
-        committed_at: Timestamp::from_millisecond(at).map_err(|_| Error::Unreadable(format!("time {at}")))?,
+        committed_at: Timestamp::from_millisecond(at).map_err(|_| unreadable(format!("time {at}")))?,
         message: row.try_get("message")?,
     })
 }

@@ -1,8 +1,10 @@
-//! The rollout's rules: a table of courses, and a seeded simulation of nodes that answer, refuse, crash, vanish and come back, of operators
-//! and of restarts.
+//! The rollout's rules: a table of courses, and a seeded simulation of nodes that answer, refuse, crash, vanish and come back, of operators,
+//! and of a service that is killed between any two events.
 
 use cluster_config::{Place, Problem};
-use config_service::rollout::{Action, Control, Fleet, Hello, Key, NodeState, Refused, Start, State, Target, Times};
+use config_service::rollout::{Action, Control, Error, Fleet, Hello, Key, NodeState, Plan, Progress, Start, State, Target, Times};
+use config_service::store::Record;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,8 +14,23 @@ fn key(service: &str, name: &str) -> Key {
     Key { service: service.into(), name: name.into() }
 }
 
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+fn plan() -> Plan {
+    Plan::canary(TIMES)
+}
+
+/// What a record keeps of it.
+fn kept(rollout: &Progress) -> Progress {
+    Record::new(rollout, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH).progress()
+}
+
+/// What is read from the disk after a restart: everything that is not in the record is lost.
+fn from_disk(rollout: &Progress) -> Progress {
+    let written = serde_json::to_string(&Record::new(rollout, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)).unwrap();
+    serde_json::from_str::<Record>(&written).unwrap().progress()
 }
 
 fn target(revision: &str, hash: &str) -> Target {
@@ -27,13 +44,12 @@ fn refusal() -> Vec<Problem> {
 /// Nodes `n1`, `n2`, … that run revision r1; assignments are returned as `name revision`.
 struct Table {
     fleet: Fleet,
-    now: Duration,
+    now: Timestamp,
 }
 
 impl Table {
     fn new(nodes: u64) -> Self {
-        let (fleet, _) = Fleet::new(TIMES, Some("r1".into()), None);
-        let mut table = Self { fleet, now: seconds(1) };
+        let mut table = Self { fleet: Fleet::new(Some("r1".into())), now: Timestamp::UNIX_EPOCH + seconds(1) };
         for number in 1..=nodes {
             assert_eq!(table.hello(number, Some("r1"), &[]), Vec::<String>::new());
         }
@@ -45,10 +61,16 @@ impl Table {
     }
 
     fn hello(&mut self, number: u64, applied: Option<&str>, rejected: &[&str]) -> Vec<String> {
+        self.hello_of("", number, applied, rejected)
+    }
+
+    /// Of a process that is known.
+    fn hello_of(&mut self, process: &str, number: u64, applied: Option<&str>, rejected: &[&str]) -> Vec<String> {
         let of = |revision: &str| Ok(target(revision, revision));
         let hello = Hello {
             key: Self::name(number),
             session: number,
+            process: process.to_owned(),
             applied: applied.map(|revision| target(revision, revision)),
             rejected: rejected.iter().map(|hash| ((*hash).to_owned(), "it crashed".to_owned())).collect(),
             released: self.fleet.released().map(of),
@@ -60,7 +82,7 @@ impl Table {
 
     fn start(&mut self, revision: &str) -> Vec<String> {
         let renderings = self.fleet.connected().map(|key| (key.clone(), Ok(target(revision, revision)))).collect();
-        assigned(self.fleet.start(Start { id: "x".into(), revision: revision.into(), renderings }, self.now).unwrap())
+        assigned(self.fleet.start(Start { id: "x".into(), revision: revision.into(), plan: plan(), renderings }, self.now).unwrap())
     }
 
     fn ack(&mut self, number: u64, revision: &str, problems: Vec<Problem>) -> Vec<String> {
@@ -71,13 +93,26 @@ impl Table {
         assigned(self.fleet.gone(&Self::name(number), number, self.now))
     }
 
-    fn later(&mut self, by: u64) -> Vec<String> {
+    fn later(&mut self, by: i64) -> Vec<String> {
         self.now += seconds(by);
         assigned(self.fleet.tick(self.now))
     }
 
     fn state(&self) -> State {
         self.fleet.rollout().unwrap().state
+    }
+
+    /// Which stage it is in, while it is under way.
+    fn stage(&self) -> &str {
+        &self.fleet.rollout().unwrap().stage().unwrap().name
+    }
+
+    /// The service is killed and started again.
+    fn restart(&mut self) {
+        let rollout = self.fleet.rollout().map(from_disk);
+        let (fleet, actions) = Fleet::resume(self.fleet.released().map(str::to_owned), rollout, self.now);
+        self.fleet = fleet;
+        assert_eq!(assigned(actions), Vec::<String>::new(), "nobody is connected yet");
     }
 
     fn explanation(&self) -> &str {
@@ -98,13 +133,13 @@ fn assigned(actions: Vec<Action>) -> Vec<String> {
 }
 
 #[test]
-fn one_first_then_the_rest_then_released() {
+fn a_canary_then_everybody_then_released() {
     let mut table = Table::new(3);
     assert_eq!(table.start("r2"), ["n1 r2"]);
     assert_eq!(table.ack(1, "r2", vec![]), Vec::<String>::new());
-    assert_eq!(table.state(), State::Trying);
+    assert_eq!(table.stage(), "canary");
     assert_eq!(table.later(1), ["n2 r2", "n3 r2"]);
-    assert_eq!((table.state(), table.fleet.released()), (State::Spreading, Some("r1")));
+    assert_eq!((table.stage(), table.fleet.released()), ("everybody", Some("r1")));
     table.ack(2, "r2", vec![]);
     table.ack(3, "r2", vec![]);
     assert_eq!((table.state(), table.fleet.released()), (State::Done, Some("r2")));
@@ -156,13 +191,13 @@ fn silence_ends_it() {
     let mut table = Table::new(2);
     table.start("r2");
     table.later(14);
-    assert_eq!((table.state(), table.fleet.deadline()), (State::Trying, Some(table.now + seconds(1))));
+    assert_eq!((table.state(), table.fleet.deadline()), (State::Running, Some(table.now + seconds(1))));
     assert_eq!(table.later(1), ["n1 r1"]);
     assert_eq!((table.state(), table.explanation()), (State::Failed, "proxy-node n1 did not answer within 15s"));
 }
 
 #[test]
-fn a_first_that_crashes_is_waited_for_and_not_replaced() {
+fn a_canary_that_crashes_is_waited_for_and_not_replaced() {
     let mut table = Table::new(3);
     table.start("r2");
     assert_eq!(table.gone(1), Vec::<String>::new(), "nobody else may get it");
@@ -223,7 +258,7 @@ fn pausing_stops_time_and_aborting_gives_back() {
     assert_eq!(table.later(1), ["n2 r2"]);
     assert_eq!(assigned(table.fleet.control("x", Control::Abort, table.now).unwrap()), ["n1 r1", "n2 r1"]);
     assert_eq!(table.state(), State::Aborted);
-    assert_eq!(table.fleet.control("x", Control::Abort, table.now), Err(Refused::NotRunning("x".into())));
+    assert_eq!(table.fleet.control("x", Control::Abort, table.now), Err(Error::NotRunning("x".into())));
 }
 
 #[test]
@@ -231,19 +266,19 @@ fn one_at_a_time_and_again_is_the_same() {
     let mut table = Table::new(1);
     table.start("r2");
     assert_eq!(table.start("r2"), Vec::<String>::new());
-    let other = Start { id: "y".into(), revision: "r3".into(), renderings: BTreeMap::new() };
-    assert!(matches!(table.fleet.start(other, table.now), Err(Refused::Running { .. })));
+    let other = Start { id: "y".into(), revision: "r3".into(), plan: plan(), renderings: BTreeMap::new() };
+    assert!(matches!(table.fleet.start(other, table.now), Err(Error::Running { .. })));
 }
 
 #[test]
-fn nobody_connected_is_done_at_once_and_nothing_differing_needs_no_first() {
+fn nobody_connected_is_done_at_once_and_nothing_differing_needs_no_canary() {
     let mut table = Table::new(0);
     table.start("r2");
     assert_eq!((table.state(), table.fleet.released()), (State::Done, Some("r2")));
     // The same hash under another name: told, not waited for.
     let mut table = Table::new(2);
     let renderings = table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r1")))).collect();
-    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), renderings }, table.now).unwrap();
+    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now).unwrap();
     assert_eq!(assigned(actions), ["n1 r2", "n2 r2"]);
     assert_eq!(table.state(), State::Done);
 }
@@ -252,21 +287,129 @@ fn nobody_connected_is_done_at_once_and_nothing_differing_needs_no_first() {
 fn what_cannot_be_rendered_for_one_is_given_to_nobody() {
     let mut table = Table::new(2);
     let renderings = BTreeMap::from([(Table::name(1), Ok(target("r2", "r2"))), (Table::name(2), Err(refusal()))]);
-    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), renderings }, table.now).unwrap();
+    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now).unwrap();
     assert_eq!(assigned(actions), Vec::<String>::new());
     assert_eq!((table.state(), table.node(2)), (State::Failed, NodeState::Rejected));
 }
 
 #[test]
-fn a_restart_in_the_middle_fails_it_and_nodes_go_back() {
+fn a_restart_goes_on_where_it_was() {
+    // The canary has it and has not answered.
+    let mut table = Table::new(3);
+    table.start("r2");
+    table.restart();
+    assert_eq!((table.state(), table.stage()), (State::Running, "canary"));
+    assert_eq!(table.hello(2, Some("r1"), &[]), Vec::<String>::new(), "another does not become the canary");
+    assert_eq!(table.hello(1, Some("r1"), &[]), ["n1 r2"]);
+    table.ack(1, "r2", vec![]);
+    assert_eq!(table.later(1), ["n2 r2"]);
+    table.ack(2, "r2", vec![]);
+    assert_eq!(table.state(), State::Running, "n3 may come back");
+    // n3 does not: it gets the revision when it is back.
+    table.later(15);
+    assert_eq!((table.state(), table.node(3), table.fleet.released()), (State::Done, NodeState::Gone, Some("r2")));
+
+    // Everybody has it, and one has answered.
+    let mut table = Table::new(3);
+    table.start("r2");
+    table.ack(1, "r2", vec![]);
+    table.later(1);
+    table.ack(2, "r2", vec![]);
+    table.restart();
+    assert_eq!((table.stage(), table.node(2), table.node(3)), ("everybody", NodeState::Applied, NodeState::Assigned));
+    assert_eq!(table.hello(3, Some("r2"), &[]), Vec::<String>::new(), "it had taken it");
+    assert_eq!((table.state(), table.fleet.released()), (State::Done, Some("r2")));
+}
+
+#[test]
+fn a_soak_outlasts_a_restart_and_is_not_cut_short_by_one() {
+    // The same process, whose connection was lost with the service: it goes on soaking.
+    let soaking = |process: &str| {
+        let mut table = Table::new(0);
+        for number in [1, 2] {
+            table.hello_of("a", number, Some("r1"), &[]);
+        }
+        table.start("r2");
+        table.now += SignedDuration::from_millis(100);
+        table.ack(1, "r2", vec![]);
+        table.now += SignedDuration::from_millis(600);
+        table.restart();
+        table.hello_of("a", 2, Some("r1"), &[]);
+        table.now += SignedDuration::from_millis(200);
+        assert_eq!(table.hello_of(process, 1, Some("r2"), &[]), Vec::<String>::new(), "800 of 1000 ms");
+        table
+    };
+    let mut table = soaking("a");
+    assert_eq!(table.fleet.deadline(), Some(table.now + SignedDuration::from_millis(200)));
+    table.now += SignedDuration::from_millis(199);
+    assert_eq!(table.later(0), Vec::<String>::new());
+    table.now += SignedDuration::from_millis(1);
+    assert_eq!(table.later(0), ["n2 r2"]);
+    // Another process: it may have crashed, and soaks anew.
+    let mut table = soaking("b");
+    table.now += SignedDuration::from_millis(999);
+    assert_eq!(table.later(0), Vec::<String>::new());
+    table.now += SignedDuration::from_millis(1);
+    assert_eq!(table.later(0), ["n2 r2"]);
+    // Nobody comes back: how long the service was away counts for nothing, the time since does.
+    let mut table = soaking("a");
+    table.now += seconds(3600);
+    table.restart();
+    assert_eq!((table.later(14), table.state()), (vec![], State::Running));
+    table.later(1);
+    assert_eq!((table.state(), table.node(1)), (State::Failed, NodeState::Reverted));
+    assert_eq!(table.explanation(), "proxy-node n1 went away after it got it, and was not back within 15s");
+    assert_eq!(table.hello(1, Some("r2"), &[]), ["n1 r1"]);
+    // The clock was set back meanwhile.
     let mut table = Table::new(2);
     table.start("r2");
     table.ack(1, "r2", vec![]);
-    let (fleet, actions) = Fleet::new(TIMES, table.fleet.released().map(str::to_owned), table.fleet.rollout().cloned());
-    assert_eq!(actions, [Action::Changed]);
-    table.fleet = fleet;
-    assert_eq!((table.state(), table.node(1), table.node(2)), (State::Failed, NodeState::Reverted, NodeState::Waiting));
-    assert_eq!(table.hello(1, Some("r2"), &[]), ["n1 r1"]);
+    table.now -= seconds(3600);
+    table.restart();
+    table.hello(2, Some("r1"), &[]);
+    table.hello(1, Some("r2"), &[]);
+    assert_eq!(table.later(1), ["n2 r2"]);
+}
+
+#[test]
+fn what_cannot_go_on_has_failed_and_nodes_go_back() {
+    let mut table = Table::new(2);
+    table.start("r2");
+    table.ack(1, "r2", vec![]);
+    let rollout = table.fleet.rollout().cloned();
+    // Begun by a version without plans.
+    let without = rollout.clone().map(|rollout| Progress { plan: Plan::default(), ..rollout });
+    for (fleet, actions) in [Fleet::resume(Some("r1".into()), without, table.now), Fleet::restored(Some("r1".into()), rollout)] {
+        assert_eq!(actions, [Action::Changed]);
+        table.fleet = fleet;
+        assert_eq!((table.state(), table.node(1), table.node(2)), (State::Failed, NodeState::Reverted, NodeState::Waiting));
+        assert_eq!(table.hello(1, Some("r2"), &[]), ["n1 r1"]);
+    }
+}
+
+/// What versions without plans wrote is read.
+#[test]
+fn an_earlier_record_is_read() {
+    let written = r#"{"id":"x","revision":"r2","previous":"r1","state":"spreading","explanation":"1 of 2 nodes have it",
+        "started_at":"2026-01-01T00:00:00Z","changed_at":"2026-01-01T00:00:00Z",
+        "nodes":[{"service":"proxy-node","name":"n1","state":"applied","exposed":true}]}"#;
+    let record: Record = serde_json::from_str(written).unwrap();
+    assert_eq!((record.state, record.plan, record.position), (State::Running, Plan::default(), None));
+}
+
+#[test]
+fn a_third_stage_is_a_line_in_the_plan() {
+    // Another canary of each service between the two.
+    let mut plan = plan();
+    plan.stages.insert(1, plan.stages[0].clone());
+    let mut table = Table::new(4);
+    let renderings = table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r2")))).collect();
+    let started = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan, renderings }, table.now).unwrap();
+    assert_eq!(assigned(started), ["n1 r2"]);
+    table.ack(1, "r2", vec![]);
+    assert_eq!(table.later(1), ["n2 r2"]);
+    table.ack(2, "r2", vec![]);
+    assert_eq!(table.later(1), ["n3 r2", "n4 r2"]);
 }
 
 /// SplitMix64: a failing seed is all that is needed to see a course again.
@@ -285,22 +428,47 @@ impl Random {
 #[derive(Default)]
 struct Peer {
     session: Option<u64>,
+    /// Counts its starts.
+    process: u64,
     applied: Option<Target>,
+    /// Since when this process runs that.
+    since: Timestamp,
     inbox: Vec<Target>,
     rejected: BTreeMap<String, String>,
+}
+
+/// What survives the service.
+#[derive(Default)]
+struct Disk {
+    rollout: Option<Progress>,
+    released: Option<String>,
+}
+
+/// Where the service is killed, when it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Killed {
+    BeforeWriting,
+    AfterWriting,
+    WhileSending,
 }
 
 struct World {
     random: Random,
     fleet: Fleet,
-    now: Duration,
+    now: Timestamp,
     sessions: u64,
     peers: BTreeMap<Key, Peer>,
     revisions: u64,
-    /// Who was sent the running rollout's hash, and who took it, by service.
+    disk: Disk,
+    /// Who was sent the running rollout's hash, by service.
     exposed: BTreeMap<String, BTreeSet<String>>,
-    took: BTreeSet<String>,
-    released: Option<String>,
+    /// Services of which somebody has run it for as long as it has to soak.
+    soaked: BTreeSet<String>,
+    /// Rollouts that an operator was told have been aborted.
+    aborted: BTreeSet<String>,
+    kills: u32,
+    /// Nobody kills it any more.
+    calm: bool,
 }
 
 /// Two revisions in three differ for a service.
@@ -317,18 +485,20 @@ fn bad(hash: &str) -> bool {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let (fleet, _) = Fleet::new(TIMES, None, None);
         let nodes = (1..=4).map(|n| key("proxy-node", &format!("p{n}"))).chain((1..=3).map(|n| key("balancer", &format!("b{n}"))));
         Self {
             random: Random(seed),
-            fleet,
-            now: Duration::ZERO,
+            fleet: Fleet::new(None),
+            now: Timestamp::UNIX_EPOCH,
             sessions: 0,
             peers: nodes.map(|key| (key, Peer::default())).collect(),
             revisions: 0,
+            disk: Disk::default(),
             exposed: BTreeMap::new(),
-            took: BTreeSet::new(),
-            released: None,
+            soaked: BTreeSet::new(),
+            aborted: BTreeSet::new(),
+            kills: 0,
+            calm: false,
         }
     }
 
@@ -336,33 +506,82 @@ impl World {
         Ok(target(revision, &hash(revision, service)))
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Assign { key, target } => {
-                    if self.fleet.candidate() == Some(&target.revision) {
-                        self.exposure(&key, &target);
-                    }
-                    let peer = self.peers.get_mut(&key).unwrap();
-                    assert!(peer.session.is_some(), "assigned to nobody");
-                    assert!(!peer.rejected.contains_key(&target.hash), "given again what it will not take");
-                    peer.inbox.push(target);
-                }
-                Action::Released(revision) => self.released = Some(revision),
-                Action::Changed => {}
-            }
-        }
-        assert_eq!(self.fleet.released(), self.released.as_deref());
+    /// As the owner does it: first on the disk, then to the nodes. It may be killed anywhere; whether it was not.
+    fn act(&mut self, actions: Vec<Action>) -> bool {
+        let killed = match self.random.below(40) {
+            _ if self.calm => None,
+            0 => Some(Killed::BeforeWriting),
+            1 => Some(Killed::AfterWriting),
+            2 => Some(Killed::WhileSending),
+            _ => None,
+        };
+        self.act_until(actions, killed)
     }
 
-    /// Only one node of a service may hold what no node of it has taken yet.
+    fn act_until(&mut self, actions: Vec<Action>, killed: Option<Killed>) -> bool {
+        self.observe();
+        if killed == Some(Killed::BeforeWriting) {
+            self.kill();
+            return false;
+        }
+        if !actions.contains(&Action::Changed) {
+            assert_eq!(self.fleet.rollout().map(kept), self.disk.rollout, "a change that nobody is told to write");
+        }
+        self.write(&actions);
+        if killed == Some(Killed::AfterWriting) {
+            self.kill();
+            return true;
+        }
+        for action in actions {
+            let Action::Assign { key, target } = action else { continue };
+            if killed.is_some() && self.random.below(2) == 0 {
+                break;
+            }
+            self.deliver(&key, target);
+        }
+        if killed.is_some() {
+            self.kill();
+        }
+        true
+    }
+
+    fn write(&mut self, actions: &[Action]) {
+        self.disk.rollout = self.fleet.rollout().map(kept);
+        if let Some(Action::Released(revision)) = actions.iter().find(|action| matches!(action, Action::Released(_))) {
+            self.disk.released = Some(revision.clone());
+        }
+        assert_eq!(self.fleet.released(), self.disk.released.as_deref());
+    }
+
+    fn deliver(&mut self, key: &Key, target: Target) {
+        if self.fleet.candidate() == Some(&target.revision) {
+            self.exposure(key, &target);
+        }
+        let peer = self.peers.get_mut(key).unwrap();
+        assert!(peer.session.is_some(), "assigned to nobody");
+        assert!(!peer.rejected.contains_key(&target.hash), "given again what it will not take");
+        peer.inbox.push(target);
+    }
+
+    /// Remembers which services have a node that has run the candidate for long enough.
+    fn observe(&mut self) {
+        let Some(candidate) = self.fleet.candidate() else { return };
+        for (key, peer) in &self.peers {
+            let runs_it = peer.applied.as_ref().is_some_and(|applied| applied.hash == hash(candidate, &key.service));
+            if runs_it && peer.since + TIMES.soak <= self.now {
+                self.soaked.insert(key.service.clone());
+            }
+        }
+    }
+
+    /// Only one node of a service may hold what none of its processes has run for long enough.
     fn exposure(&mut self, key: &Key, target: &Target) {
         if self.peers[key].applied.as_ref().is_some_and(|applied| applied.hash == target.hash) {
             return;
         }
         let exposed = self.exposed.entry(key.service.clone()).or_default();
         exposed.insert(key.name.clone());
-        assert!(exposed.len() == 1 || self.took.contains(&key.service), "{target:?} went to {exposed:?} before anybody took it");
+        assert!(exposed.len() == 1 || self.soaked.contains(&key.service), "{target:?} went to {exposed:?} before anybody had soaked");
     }
 
     fn step(&mut self) {
@@ -372,23 +591,29 @@ impl World {
             0..=2 => self.connect(&key),
             3 => self.disconnect(&key),
             4..=11 => self.answer(&key),
-            12..=14 => self.wait(Duration::from_millis(200 + self.random.0 % 800)),
+            12..=14 => self.wait(SignedDuration::from_millis(200 + (self.random.0 % 800).cast_signed())),
             15 => self.wait(seconds(6)),
             16 | 17 => self.start(),
             18 => self.control(),
-            _ => self.restart(),
+            _ => self.kill(),
         }
     }
 
     fn connect(&mut self, key: &Key) {
         self.sessions += 1;
+        // Every other time it was restarted.
+        let restarted = self.random.below(2) == 0;
         let of = |revision: &str| Self::rendering(revision, &key.service);
         let peer = self.peers.get_mut(key).unwrap();
+        if restarted || peer.process == 0 {
+            (peer.process, peer.since) = (peer.process + 1, self.now);
+        }
         peer.session = Some(self.sessions);
         peer.inbox.clear();
         let hello = Hello {
             key: key.clone(),
             session: self.sessions,
+            process: peer.process.to_string(),
             applied: peer.applied.clone(),
             rejected: peer.rejected.clone(),
             released: self.fleet.released().map(of),
@@ -405,26 +630,34 @@ impl World {
     }
 
     fn answer(&mut self, key: &Key) {
+        let now = self.now;
         let peer = self.peers.get_mut(key).unwrap();
         let Some(session) = peer.session.filter(|_| !peer.inbox.is_empty()) else { return };
         let target = peer.inbox.remove(0);
         if bad(&target.hash) && key.service == "balancer" {
             peer.rejected.insert(target.hash, "it crashed".into());
+            (peer.process, peer.since) = (peer.process + 1, now);
             return self.disconnect(key);
         }
         let problems = if bad(&target.hash) { refusal() } else { Vec::new() };
         if problems.is_empty() {
-            peer.applied = Some(target.clone());
-            // The same hash under an earlier revision's name is as good.
-            if self.fleet.candidate().is_some_and(|candidate| hash(candidate, &key.service) == target.hash) {
-                self.took.insert(key.service.clone());
+            // The same hash under another revision's name changes nothing.
+            if peer.applied.as_ref().is_none_or(|applied| applied.hash != target.hash) {
+                peer.since = now;
             }
+            peer.applied = Some(target.clone());
         }
+        let waited = self.fleet.candidate() == Some(target.revision.as_str()) && problems.is_empty();
         let actions = self.fleet.acknowledged(key, session, &target, problems, self.now);
-        self.act(actions);
+        let written = self.act(actions);
+        // What was written of an acknowledgement is still there when the service has been killed after it.
+        let kept = self.disk.rollout.as_ref().and_then(|rollout| rollout.nodes.get(key));
+        if waited && written && kept.is_some_and(|node| node.candidate == target) {
+            assert_ne!(kept.map(|node| node.state), Some(NodeState::Waiting), "the answer of {key:?} is lost");
+        }
     }
 
-    fn wait(&mut self, by: Duration) {
+    fn wait(&mut self, by: SignedDuration) {
         self.now += by;
         let actions = self.fleet.tick(self.now);
         self.act(actions);
@@ -436,30 +669,48 @@ impl World {
         let renderings = self.fleet.connected().map(|key| (key.clone(), Self::rendering(&revision, &key.service))).collect();
         if self.fleet.candidate().is_none() {
             self.exposed.clear();
-            self.took.clear();
+            self.soaked.clear();
         }
-        if let Ok(actions) = self.fleet.start(Start { id: revision.clone(), revision, renderings }, self.now) {
-            self.act(actions);
+        if let Ok(actions) =
+            self.fleet.start(Start { id: revision.clone(), revision: revision.clone(), plan: plan(), renderings }, self.now)
+            && self.act(actions)
+        {
+            assert_eq!(self.disk.rollout.as_ref().map(|rollout| &rollout.id), Some(&revision), "a rollout that was begun is lost");
         }
     }
 
     fn control(&mut self) {
         let Some(id) = self.fleet.rollout().map(|rollout| rollout.id.clone()) else { return };
         let control = [Control::Pause, Control::Resume, Control::Resume, Control::Abort][self.random.below(4) as usize];
-        if let Ok(actions) = self.fleet.control(&id, control, self.now) {
-            self.act(actions);
+        if let Ok(actions) = self.fleet.control(&id, control, self.now)
+            && self.act(actions)
+        {
+            let state = self.fleet.rollout().map(|rollout| rollout.state);
+            match control {
+                Control::Pause => assert_eq!(state, Some(State::Paused), "killed or not"),
+                Control::Abort => drop(self.aborted.insert(id)),
+                Control::Resume => assert_ne!(state, Some(State::Paused), "killed or not"),
+            }
         }
     }
 
-    fn restart(&mut self) {
-        let (fleet, actions) = Fleet::new(TIMES, self.released.clone(), self.fleet.rollout().cloned());
+    /// kill -9, and a start with what is on the disk.
+    fn kill(&mut self) {
+        self.kills += 1;
+        // Nobody waits for it meanwhile.
+        self.now += SignedDuration::from_millis((self.random.below(3) * 700).cast_signed());
+        let (fleet, actions) = Fleet::resume(self.disk.released.clone(), self.disk.rollout.as_ref().map(from_disk), self.now);
         self.fleet = fleet;
         self.peers.values_mut().for_each(|peer| peer.session = None);
-        self.act(actions);
+        if let Some(rollout) = self.fleet.rollout().filter(|rollout| rollout.state.is_under_way()) {
+            assert!(!self.aborted.contains(&rollout.id), "an abort that was acknowledged is lost");
+        }
+        self.act_until(actions, None);
     }
 
     /// Everything ends: nobody new, everybody connected, all answers given.
     fn settle(&mut self) {
+        self.calm = true;
         for _ in 0..40 {
             if self.fleet.rollout().is_some_and(|rollout| rollout.state == State::Paused) {
                 let id = self.fleet.rollout().unwrap().id.clone();
@@ -477,7 +728,7 @@ impl World {
             self.wait(seconds(1));
         }
         assert!(self.fleet.candidate().is_none(), "a rollout that never ends: {:?}", self.fleet.rollout());
-        let Some(released) = self.released.clone() else { return };
+        let Some(released) = self.disk.released.clone() else { return };
         for (key, peer) in &self.peers {
             let wanted = target(&released, &hash(&released, &key.service));
             let never = peer.rejected.contains_key(&wanted.hash) || bad(&wanted.hash);
@@ -487,8 +738,8 @@ impl World {
 }
 
 #[test]
-fn simulated_nodes_never_hold_more_than_the_firsts_before_it_is_proved() {
-    let mut done = 0;
+fn simulated_nodes_never_hold_more_than_the_canaries_before_those_have_soaked() {
+    let (mut done, mut kills) = (0, 0);
     for seed in 0..1500 {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -496,9 +747,11 @@ fn simulated_nodes_never_hold_more_than_the_firsts_before_it_is_proved() {
                 world.step();
             }
             world.settle();
-            world.released.is_some()
+            (world.disk.released.is_some(), world.kills)
         });
-        done += u32::from(outcome.unwrap_or_else(|_| panic!("seed {seed}")));
+        let (released, killed) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        (done, kills) = (done + u32::from(released), kills + killed);
     }
+    assert!(kills > 15_000, "too few kills: {kills}");
     assert!(done > 700, "too few courses released anything ({done}): the simulation proves little");
 }

@@ -6,7 +6,7 @@ use cluster::Service;
 use cluster_config::example_bundle;
 use config_service::api::transfer::Transfer;
 use config_service::api::{Api, Seen};
-use config_service::publish::{Desk, Handle};
+use config_service::publish::{Handle, Owner};
 use config_service::rollout::Times;
 use config_service::store::Store;
 use futures::{StreamExt, stream};
@@ -49,13 +49,13 @@ impl Running {
         let (stop, clock) = (StopSignal::default(), Clock::system());
         let times = Times { acknowledge, soak: Duration::from_millis(20) };
         let commands = Arc::new(Mutex::new(commands));
-        let desk = Desk { handle: handle.clone(), commands, store: store.clone(), times, clock: clock.clone(), stop: stop.clone() };
-        let desk = tokio::spawn(desk.run());
+        let owner = Owner { handle: handle.clone(), commands, store: store.clone(), times, clock: clock.clone(), stop: stop.clone() };
+        let owner = tokio::spawn(owner.run());
         let seen = Seen { service: "balancer".into(), name: "elsewhere".into(), revision: String::new(), hash: String::new() };
         let roster = Arc::new(move || vec![seen.clone()]);
         let (cluster, directory) = (Arc::new(|| ("a-cluster".to_owned(), 3)), database.parent().unwrap().to_owned());
-        let transfer = Transfer { store: store.clone(), desk: handle.clone(), clock: clock.clone(), cluster, directory };
-        let api = Api { store, desk: handle, clock, stop: stop.clone(), roster };
+        let transfer = Transfer { store: store.clone(), owner: handle.clone(), clock: clock.clone(), cluster, directory };
+        let api = Api { store, owner: handle, clock, stop: stop.clone(), roster };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let peer = Peer { identity, address, hosts: Vec::new() };
@@ -72,7 +72,7 @@ impl Running {
                 .serve_with_incoming_shutdown(incoming, async move { closing.wait().await })
                 .await
                 .unwrap();
-            desk.await.unwrap().unwrap();
+            owner.await.unwrap().unwrap();
         });
         let client = Client::connect(format!("http://{address}")).await.unwrap();
         let transfer = StateTransferClient::connect(format!("http://{address}")).await.unwrap();
@@ -366,7 +366,7 @@ async fn outcomes(service: &mut Running) -> Vec<(Outcome, String)> {
 }
 
 #[tokio::test]
-async fn a_silent_node_and_a_restart_end_a_rollout() {
+async fn a_silent_node_ends_a_rollout_and_a_restart_does_not() {
     let directory = TempDir::new().unwrap();
     let database = directory.path().join("config.db");
     let mut service = Running::start_for(&database, None, Duration::from_millis(300)).await;
@@ -389,11 +389,16 @@ async fn a_silent_node_and_a_restart_end_a_rollout() {
     assert_eq!(busy.code(), Code::FailedPrecondition);
     service.stop().await;
     let mut service = Running::start(&database).await;
-    let rollout = service.ended().await;
-    assert_eq!(rollout.state(), RolloutState::Failed);
-    assert!(rollout.explanation.contains("restarted"), "{}", rollout.explanation);
+    let watching = service.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
+    let mut states = watching.map(|answer| answer.unwrap().rollout.unwrap());
+    assert_eq!(states.next().await.unwrap().state(), RolloutState::Trying, "it goes on");
+    let busy = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap_err();
+    assert_eq!(busy.code(), Code::FailedPrecondition);
     let mut node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
-    node.runs(&first.id).await;
+    node.runs(&second.id).await;
+    let last = states.collect::<Vec<_>>().await.pop().unwrap();
+    assert_eq!((last.state(), last.explanation.as_str()), (RolloutState::Done, "the one connected node has it"));
+    assert_eq!(service.released().await, Ok(second.id));
     service.stop().await;
 }
 
@@ -491,7 +496,7 @@ async fn a_foreign_file_is_left_alone() {
     let path = directory.path().join("notes.txt");
     std::fs::write(&path, "not a database, and rather longer than a header of one would be: ".repeat(9)).unwrap();
     let before = std::fs::read(&path).unwrap();
-    assert!(matches!(Store::open(&path).await, Err(config_service::store::Error::Foreign)));
+    assert!(matches!(Store::open(&path).await, Err(config_service::store::Error::Database(database::Error::Foreign))));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

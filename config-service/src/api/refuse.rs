@@ -1,8 +1,8 @@
 //! The only table from errors to gRPC statuses.
 
 use super::upload::Malformed;
-use crate::publish::Failed;
-use crate::rollout::Refused;
+use crate::publish;
+use crate::rollout::Error::{NotRunning, Running};
 use crate::store::Error;
 use cluster_config::Problem;
 use tonic::{Code, Status};
@@ -17,34 +17,34 @@ pub fn store(error: Error) -> Status {
         Error::NoRevision(_) => Status::not_found(format!("{error}; `shoal config history` lists them")),
         Error::Ambiguous(_) => Status::invalid_argument(format!("{error}; write more of the id")),
         Error::Changed => Status::aborted(format!("{error}: nothing was replaced; look again, then decide anew")),
-        Error::Full(_) => {
-            tracing::error!("nothing can be stored: {error}");
+        Error::Database(error) => database(error),
+    }
+}
+
+fn database(error: &database::Error) -> Status {
+    use database::Error::{Busy, Failed, Foreign, Full, Migration, Unreadable, Unwritable};
+    tracing::error!("the database: {error}");
+    match error {
+        Full(_) => {
             let remedy = "nothing was stored and nothing is lost: free some space there, then try again";
             Status::resource_exhausted(format!("the config-service cannot store it, because {error}; {remedy}"))
         }
         // It may do in a moment.
-        Error::Database(sqlx::Error::PoolTimedOut) => Status::unavailable(format!("the config-service's database: {error}")),
+        Busy => Status::unavailable(format!("the config-service's database: {error}")),
         // Not Unavailable: it can be reached, and says itself what is wrong.
-        Error::Database(_) => {
-            tracing::error!("the database: {error}");
-            Status::internal(format!(
-                "the config-service's database fails ({error}): see whether the disk of its data dir is there and can be written"
-            ))
-        }
-        Error::Migration(_) | Error::Foreign | Error::Unreadable(_) => {
-            tracing::error!("the database: {error}");
-            Status::data_loss(format!("the config-service's database: {error}"))
-        }
+        Failed(_) => Status::internal(format!(
+            "the config-service's database fails ({error}): see whether the disk of its data dir is there and can be written"
+        )),
+        Migration(_) | Foreign | Unreadable(_) | Unwritable(_) => Status::data_loss(format!("the config-service's database: {error}")),
     }
 }
 
 /// For a rollout that cannot be.
-pub fn rollout(error: Failed) -> Status {
+pub fn rollout(error: publish::Error) -> Status {
     match error {
-        Failed::Refused(Refused::Running { .. }) => Status::failed_precondition(error.to_string()),
-        Failed::Refused(Refused::NotRunning(_)) => Status::failed_precondition(error.to_string()),
-        Failed::Store(error) => store(error),
-        Failed::Stopping => Status::unavailable(error.to_string()),
+        publish::Error::Refused(Running { .. } | NotRunning(_)) => Status::failed_precondition(error.to_string()),
+        publish::Error::Store(error) => store(error),
+        publish::Error::Stopping => Status::unavailable(error.to_string()),
     }
 }
 

@@ -22,7 +22,7 @@ async fn message(api: &Api, record: &Record) -> Result<pb::Rollout, Status> {
 pub(super) async fn start(api: &Api, request: Request<pb::StartRolloutRequest>) -> Result<pb::StartRolloutResponse, Status> {
     let revision = find(api, &request.get_ref().revision).await?;
     audit::note(&request, format!("revision {}", revision.id));
-    let record = api.desk.ask(|answer| Command::Start(revision.id, answer)).await.and_then(|record| record).map_err(refuse::rollout)?;
+    let record = api.owner.ask(|answer| Command::Start(revision.id, answer)).await.and_then(|record| record).map_err(refuse::rollout)?;
     Ok(pb::StartRolloutResponse { rollout: Some(message(api, &record).await?) })
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn control(api: &Api, request: Request<pb::ControlRolloutReques
         return Ok(pb::ControlRolloutResponse { rollout: Some(message(api, &record).await?) });
     }
     let record = api
-        .desk
+        .owner
         .ask(|answer| Command::Control(asked.rollout_id, control, answer))
         .await
         .and_then(|record| record)
@@ -55,8 +55,8 @@ type Stream = BoxStream<'static, Result<pb::WatchRolloutResponse, Status>>;
 
 pub(super) async fn watch(api: &Api, request: pb::WatchRolloutRequest) -> Result<Stream, Status> {
     // Subscribed before asking, so that no change falls in between.
-    let rollouts = api.desk.rollouts();
-    let newest = api.desk.ask(Command::Newest).await.map_err(refuse::rollout)?.map(Arc::new);
+    let rollouts = api.owner.rollouts();
+    let newest = api.owner.ask(Command::Newest).await.map_err(refuse::rollout)?.map(Arc::new);
     let id = match (&newest, request.rollout_id.as_str()) {
         (None, "") => return Err(Status::not_found("there was no rollout yet")),
         (Some(newest), "") => newest.id.clone(),
@@ -91,7 +91,7 @@ impl Watching {
             None if self.over => return None,
             None => self.change().await?,
         };
-        self.over = !record.state.running();
+        self.over = !record.state.is_under_way();
         let answer = message(&self.api, &record).await.map(|rollout| pb::WatchRolloutResponse { rollout: Some(rollout) });
         Some((answer, self))
     }
@@ -113,7 +113,7 @@ impl Watching {
 
 /// Subscribed nodes, and those that only the registry knows of.
 pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
-    let known = api.desk.ask(Command::Drift).await.map_err(refuse::rollout)?;
+    let known = api.owner.ask(Command::Drift).await.map_err(refuse::rollout)?;
     let released = released(api).await?.unwrap_or_default();
     let part = |target: &Option<Target>| target.clone().map(|target| (target.revision, target.hash)).unwrap_or_default();
     let mut nodes: BTreeMap<Key, pb::Drift> = BTreeMap::new();

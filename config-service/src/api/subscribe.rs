@@ -17,6 +17,8 @@ use tonic::{Request, Status, Streaming};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// More would be an attack.
 const MOST_ENTRIES: usize = 1000;
+/// A uuid is shorter.
+const LONGEST_ID: usize = 128;
 
 type Stream = BoxStream<'static, Result<pb::SubscribeResponse, Status>>;
 
@@ -31,10 +33,10 @@ pub(super) async fn subscribe(api: &Api, request: Request<Streaming<pb::Subscrib
     let (sender, assignments) = mpsc::channel(ASSIGNMENTS);
     let hello = read_hello(hello, &peer, sender)?;
     let key = hello.key.clone();
-    let session = api.desk.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
+    let session = api.owner.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
     tracing::info!(service = key.service, name = key.name, "subscribed");
     // Ends with the inbound stream, with the session, or with the service: whichever comes first.
-    tokio::spawn(attend(api.desk.clone(), key, session, inbound, api.stop.clone()));
+    tokio::spawn(attend(api.owner.clone(), key, session, inbound, api.stop.clone()));
     Ok(outbound(assignments, api.stop.clone()))
 }
 
@@ -44,8 +46,12 @@ fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignmen
     if !peer.is_service(service) || !peer.may_be_named(&hello.name) {
         return Err(Status::permission_denied(format!("{peer} may not subscribe as {service} {}", hello.name)));
     }
-    if hello.name.is_empty() || hello.variables.len() > MOST_ENTRIES || hello.rejected_hashes.len() > MOST_ENTRIES {
-        return Err(Status::invalid_argument("the hello has no name, or too many entries"));
+    if hello.name.is_empty()
+        || hello.id.len() > LONGEST_ID
+        || hello.variables.len() > MOST_ENTRIES
+        || hello.rejected_hashes.len() > MOST_ENTRIES
+    {
+        return Err(Status::invalid_argument("the hello has no name, a long id, or too many entries"));
     }
     let mut variables: cluster_config::Variables = hello.variables.into_iter().collect();
     variables.entry("name".to_owned()).or_insert_with(|| hello.name.clone());
@@ -56,6 +62,7 @@ fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignmen
     Ok(Hello {
         key: Key { service: hello.service, name: hello.name },
         variables,
+        process: hello.id,
         applied: hello.applied.and_then(wire::read_applied),
         rejected: hello.rejected_hashes.into_iter().collect(),
         assignments,
@@ -63,18 +70,18 @@ fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignmen
 }
 
 /// Listens to a subscriber to the end of its session, and says then that it is gone, whatever the end was.
-async fn attend<S>(desk: Handle, key: Key, session: Session, inbound: S, stop: StopSignal)
+async fn attend<S>(owner: Handle, key: Key, session: Session, inbound: S, stop: StopSignal)
 where
     S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
 {
     let Session { number, over } = session;
-    chassis::supervise::once("subscription", listen(&desk, &key, number, over, inbound, stop)).await;
+    chassis::supervise::once("subscription", listen(&owner, &key, number, over, inbound, stop)).await;
     tracing::info!(service = key.service, name = key.name, "no longer subscribed");
-    // It fails only when the desk has ended, and the sessions with it.
-    desk.tell(Command::Gone(key, number)).await.unwrap_or_default();
+    // It fails only when the owner has ended, and the sessions with it.
+    owner.tell(Command::Gone(key, number)).await.unwrap_or_default();
 }
 
-async fn listen<S>(desk: &Handle, key: &Key, number: u64, mut over: oneshot::Receiver<()>, mut inbound: S, stop: StopSignal)
+async fn listen<S>(owner: &Handle, key: &Key, number: u64, mut over: oneshot::Receiver<()>, mut inbound: S, stop: StopSignal)
 where
     S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
 {
@@ -90,7 +97,7 @@ where
             None | Some(Err(_)) => break,
         };
         if let Some(command) = command
-            && desk.tell(command).await.is_err()
+            && owner.tell(command).await.is_err()
         {
             break;
         }
@@ -127,11 +134,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_subscription_that_panics_is_reported_as_gone() {
-        let (desk, mut commands) = Handle::new();
+        let (owner, mut commands) = Handle::new();
         let (_end, over) = oneshot::channel();
         let key = Key { service: "proxy-node".to_owned(), name: "proxy-node-1".to_owned() };
         let inbound = stream::poll_fn(|_| panic!("a stream panics (expected by this test)"));
-        attend(desk, key.clone(), Session { number: 7, over }, inbound, StopSignal::default()).await;
+        attend(owner, key.clone(), Session { number: 7, over }, inbound, StopSignal::default()).await;
         assert!(matches!(commands.try_recv(), Ok(Command::Gone(gone, 7)) if gone == key));
     }
 }

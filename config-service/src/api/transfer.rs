@@ -30,7 +30,7 @@ pub struct Transfer {
     /// Revisions.
     pub store: Store,
     /// Nodes and rollouts.
-    pub desk: Handle,
+    pub owner: Handle,
     /// Wall-clock time.
     pub clock: Clock,
     /// Which cluster this is.
@@ -69,11 +69,11 @@ impl Transfer {
         let changes = history.changes(&self.history().await?);
         let state = self.state(&history)?;
         if header.check_only {
-            self.desk.ask(Command::MayRestore).await.map_err(refuse::rollout)?.map_err(refuse::rollout)?;
+            self.owner.ask(Command::MayRestore).await.map_err(refuse::rollout)?.map_err(refuse::rollout)?;
         } else {
             let expected = Some(header.expected).filter(|expected| !expected.is_empty());
             let restoring = Restoring { history, content: parcel, expected };
-            let restored = self.desk.ask(|answer| Command::Restore(Box::new(restoring), answer)).await;
+            let restored = self.owner.ask(|answer| Command::Restore(Box::new(restoring), answer)).await;
             restored.map_err(refuse::rollout)?.map_err(refuse::rollout)?;
         }
         Ok(pb::ImportResponse { state: Some(state), changes })

@@ -107,7 +107,7 @@ pub fn rollout(record: &Record, revision: Option<pb::Revision>) -> pb::Rollout {
     pb::Rollout {
         id: record.id.clone(),
         revision,
-        state: state(record.state).into(),
+        state: state(record).into(),
         nodes: record.nodes.iter().map(node).collect(),
         explanation: record.explanation.clone(),
         started_at: Some(timestamp(record.started_at)),
@@ -116,10 +116,11 @@ pub fn rollout(record: &Record, revision: Option<pb::Revision>) -> pb::Rollout {
     }
 }
 
-const fn state(state: State) -> pb::RolloutState {
-    match state {
-        State::Trying => pb::RolloutState::Trying,
-        State::Spreading => pb::RolloutState::Spreading,
+/// On the wire the last stage is SPREADING, and whatever comes before it TRYING.
+fn state(record: &Record) -> pb::RolloutState {
+    match record.state {
+        State::Running if record.position.is_some_and(|position| record.plan.is_last(position.stage)) => pb::RolloutState::Spreading,
+        State::Running => pb::RolloutState::Trying,
         State::Paused => pb::RolloutState::Paused,
         State::Done => pb::RolloutState::Done,
         State::Failed => pb::RolloutState::Failed,

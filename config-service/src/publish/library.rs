@@ -1,7 +1,7 @@
 //! Bundles that are in use, ready for rendering.
 
 use crate::revision::Name;
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, unreadable};
 use cluster::{Service, instance::UnknownService};
 use cluster_config::{Bundle, Place, Problem, Rendered, Variables, render};
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,7 +26,7 @@ impl Library {
         }
         let revision = store.find(&Name::Id(id.to_owned())).await?;
         let (main, files) = store.main(&revision).await?;
-        let bundle = Bundle::reopen(&main, files).ok_or_else(|| Error::Unreadable(format!("the bundle of revision {id}")))?;
+        let bundle = Bundle::reopen(&main, files).ok_or_else(|| unreadable(format!("the bundle of revision {id}")))?;
         let bundle = Arc::new(bundle);
         if self.bundles.len() >= MOST {
             self.bundles.clear();

@@ -1,9 +1,10 @@
 //! The task behind [`super::Handle`].
 
 use super::connections::Connections;
-use super::{Command, Failed, Handle, Hello, Restoring, Session, drift::drift};
+use super::{Command, Handle, Hello, Restoring, Session, drift::drift};
 use crate::metrics;
-use crate::rollout::{self, Action, Control, Fleet, Key, Refused, Rendering, Start, Times};
+use crate::publish;
+use crate::rollout::{self, Action, Control, Fleet, Key, Plan, Rendering, Start, Times};
 use crate::store::{Error, Record, Store};
 use chassis::{Clock, StopSignal};
 use jiff::Timestamp;
@@ -16,10 +17,12 @@ use tokio::time::Instant;
 const BATCH: usize = 256;
 /// Until what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Stands for never.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What the desk works with; it can be started again from this after a panic.
+/// What the owner works with; it can be started again from this after a panic.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Owner {
     /// How others reach it.
     pub handle: Handle,
     /// What it is told.
@@ -34,17 +37,22 @@ pub struct Desk {
     pub stop: StopSignal,
 }
 
-/// What could not be written yet.
+/// What could not be written yet, and what waits for that.
 #[derive(Default)]
 struct Unsaved {
     released: Option<String>,
+    /// Assignments of the revision that is being rolled out: a node that has it and is not on record would be taken for one that cannot be
+    /// harmed by it.
+    held: Vec<Action>,
 }
 
-struct Work {
-    desk: Desk,
+/// What the owner changes.
+struct Owned {
+    owner: Owner,
     fleet: Fleet,
     connections: Connections,
-    began: Instant,
+    /// When it began, by both clocks.
+    began: (Instant, Timestamp),
     started_at: Timestamp,
     unsaved: Option<Unsaved>,
     /// Nodes answered, and nothing has been concluded from it yet.
@@ -53,7 +61,7 @@ struct Work {
     newest: Option<Arc<Record>>,
 }
 
-impl Desk {
+impl Owner {
     /// Takes commands until it is stopped.
     ///
     /// # Errors
@@ -61,8 +69,8 @@ impl Desk {
     pub async fn run(self) -> Result<(), Error> {
         let commands = Arc::clone(&self.commands);
         let mut commands = commands.lock().await;
-        let mut work = Work::begin(self).await?;
-        let stop = work.desk.stop.clone();
+        let mut owned = Owned::begin(self).await?;
+        let stop = owned.owner.stop.clone();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -71,44 +79,42 @@ impl Desk {
                     if received == 0 {
                         return Ok(());
                     }
-                    work.batch(batch.drain(..)).await;
+                    owned.batch(batch.drain(..)).await;
                 }
-                () = tokio::time::sleep_until(work.wake()) => work.tick().await,
+                () = tokio::time::sleep_until(owned.wake()) => owned.tick().await,
             }
         }
     }
 }
 
-impl Work {
-    async fn begin(desk: Desk) -> Result<Self, Error> {
-        let released = desk.store.released().await?;
-        let record = desk.store.rollout(None).await?;
-        let (fleet, actions) = Fleet::new(desk.times, released, record.as_ref().map(Record::progress));
-        let started_at = record.as_ref().map_or_else(|| desk.clock.now(), |record| record.started_at);
-        let connections = Connections::new(desk.store.clone());
-        let mut work = Self {
-            desk,
-            fleet,
-            connections,
-            began: Instant::now(),
-            started_at,
-            unsaved: None,
-            answered: false,
-            newest: record.map(Arc::new),
-        };
-        work.perform(actions).await?;
-        Ok(work)
+impl Owned {
+    async fn begin(owner: Owner) -> Result<Self, Error> {
+        let released = owner.store.released().await?;
+        let record = owner.store.rollout(None).await?;
+        let began = (Instant::now(), owner.clock.now());
+        let (fleet, actions) = Fleet::resume(released, record.as_ref().map(Record::progress), began.1);
+        let started_at = record.as_ref().map_or(began.1, |record| record.started_at);
+        let connections = Connections::new(owner.store.clone());
+        let mut owned = Self { owner, fleet, connections, began, started_at, unsaved: None, answered: false, newest: record.map(Arc::new) };
+        owned.perform(actions).await?;
+        Ok(owned)
     }
 
-    fn now(&self) -> Duration {
-        self.began.elapsed()
+    /// The time on the wall as it was at the start, and what has passed since: setting the clock shortens no soak.
+    fn now(&self) -> Timestamp {
+        let passed = self.began.0.elapsed().try_into().unwrap_or(jiff::SignedDuration::MAX);
+        self.began.1.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        // What is past is due at once.
+        self.began.0 + Duration::try_from(self.began.1.duration_until(at)).unwrap_or_default().min(NEVER)
     }
 
     fn wake(&self) -> Instant {
-        let deadline = self.fleet.deadline().map(|deadline| self.began + deadline);
+        let deadline = self.fleet.deadline().map(|deadline| self.instant(deadline));
         let retry = self.unsaved.is_some().then(|| Instant::now() + RETRY);
-        // An hour stands for never.
-        deadline.into_iter().chain(retry).min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        deadline.into_iter().chain(retry).min().unwrap_or_else(|| Instant::now() + NEVER)
     }
 
     async fn tick(&mut self) {
@@ -170,7 +176,15 @@ impl Work {
         let released = self.maybe_rendering(&key, released).await;
         let candidate = self.maybe_rendering(&key, candidate).await;
         drop(answer.send(session));
-        let hello = rollout::Hello { key, session: number, applied: hello.applied, rejected: hello.rejected, released, candidate };
+        let hello = rollout::Hello {
+            key,
+            session: number,
+            process: hello.process,
+            applied: hello.applied,
+            rejected: hello.rejected,
+            released,
+            candidate,
+        };
         self.fleet.hello(hello, self.now())
     }
 
@@ -178,44 +192,46 @@ impl Work {
         Some(self.connections.rendering(key, &revision?).await)
     }
 
-    async fn start(&mut self, revision: String) -> Result<Record, Failed> {
+    async fn start(&mut self, revision: String) -> Result<Record, publish::Error> {
         let renderings = self.connections.renderings(&revision).await;
-        let start = Start { id: uuid::Uuid::now_v7().to_string(), revision, renderings };
+        let plan = Plan::canary(self.owner.times);
+        let start = Start { id: uuid::Uuid::now_v7().to_string(), revision, plan, renderings };
         let (before, started_at) = (self.fleet.clone(), self.started_at);
         let actions = self.fleet.start(start, self.now())?;
         if !actions.is_empty() {
-            self.started_at = self.desk.clock.now();
+            self.started_at = self.owner.clock.now();
         }
         if let Err(error) = self.perform(actions).await {
             (self.fleet, self.started_at) = (before, started_at);
             return Err(error.into());
         }
-        self.record().ok_or(Failed::Stopping)
+        self.record().ok_or(publish::Error::Stopping)
     }
 
-    async fn control(&mut self, id: &str, control: Control) -> Result<Record, Failed> {
+    async fn control(&mut self, id: &str, control: Control) -> Result<Record, publish::Error> {
         let actions = self.fleet.control(id, control, self.now())?;
-        self.perform_or_retry(actions).await;
-        self.record().ok_or(Failed::Stopping)
+        // It is done in any case; who asked for it is told that a crash might undo it.
+        self.perform_or_hold(actions).await?;
+        self.record().ok_or(publish::Error::Stopping)
     }
 
     /// Nothing may be torn apart that is under way.
-    fn may_restore(&self) -> Result<(), Failed> {
-        match self.fleet.rollout().filter(|rollout| rollout.state.running()) {
-            Some(running) => Err(Refused::Running { id: running.id.clone(), revision: running.revision.clone() }.into()),
+    fn may_restore(&self) -> Result<(), publish::Error> {
+        match self.fleet.rollout().filter(|rollout| rollout.state.is_under_way()) {
+            Some(running) => Err(rollout::Error::Running { id: running.id.clone(), revision: running.revision.clone() }.into()),
             None => Ok(()),
         }
     }
 
     /// Replaces everything, and has every node come back to hear what it shall run now.
-    async fn restore(&mut self, Restoring { history, content, expected }: &Restoring) -> Result<(), Failed> {
+    async fn restore(&mut self, Restoring { history, content, expected }: &Restoring) -> Result<(), publish::Error> {
         self.may_restore()?;
-        self.desk.store.replace(history, content, expected.as_deref()).await?;
+        self.owner.store.replace(history, content, expected.as_deref()).await?;
         tracing::warn!(revisions = history.revisions.len(), released = history.released, "restored from a backup");
         let newest = history.rollouts.last();
-        let (fleet, actions) = Fleet::new(self.desk.times, history.released.clone(), newest.map(Record::progress));
+        let (fleet, actions) = Fleet::restored(history.released.clone(), newest.map(Record::progress));
         self.fleet = fleet;
-        self.started_at = newest.map_or_else(|| self.desk.clock.now(), |record| record.started_at);
+        self.started_at = newest.map_or_else(|| self.owner.clock.now(), |record| record.started_at);
         self.newest = newest.cloned().map(Arc::new);
         self.unsaved = None;
         // Each says hello again and is told by the fleet what it shall run.
@@ -225,34 +241,46 @@ impl Work {
     }
 
     fn record(&self) -> Option<Record> {
-        self.fleet.rollout().map(|rollout| Record::new(rollout, self.started_at, self.desk.clock.now()))
+        self.fleet.rollout().map(|rollout| Record::new(rollout, self.started_at, self.owner.clock.now()))
     }
 
-    /// What nodes are to run does not wait for a disk that fails.
+    /// As [`Owned::perform_or_hold`], where nobody waits for an answer.
     async fn perform_or_retry(&mut self, actions: Vec<Action>) {
-        if let Err(error) = self.perform(actions.clone()).await {
-            tracing::error!("the state of the rollout cannot be written, which is tried again: {error}");
-            ::metrics::counter!(metrics::WRITES_FAILED).increment(1);
-            let earlier = self.unsaved.take().and_then(|unsaved| unsaved.released);
-            self.unsaved = Some(Unsaved { released: released(&actions).or(earlier) });
-            self.connections.send(actions).await;
-        }
+        // It is in the log, and tried again.
+        drop(self.perform_or_hold(actions).await);
+    }
+
+    /// Whatever does not depend on what is on record does not wait for a disk that fails.
+    async fn perform_or_hold(&mut self, actions: Vec<Action>) -> Result<(), Error> {
+        let Err(error) = self.perform(actions.clone()).await else { return Ok(()) };
+        tracing::error!("the state of the rollout cannot be written, which is tried again: {error}");
+        ::metrics::counter!(metrics::WRITES_FAILED).increment(1);
+        let Unsaved { released: earlier, mut held } = self.unsaved.take().unwrap_or_default();
+        let released = released(&actions).or(earlier);
+        let candidate = self.fleet.candidate();
+        let exposes = |action: &Action| matches!(action, Action::Assign { target, .. } if Some(target.revision.as_str()) == candidate);
+        let (exposing, harmless): (Vec<_>, Vec<_>) = actions.into_iter().partition(exposes);
+        held.extend(exposing);
+        self.unsaved = Some(Unsaved { released, held });
+        self.connections.send(harmless).await;
+        Err(error)
     }
 
     /// Writes what is to be kept, then sends what is to be sent, then tells those who watch.
-    async fn perform(&mut self, actions: Vec<Action>) -> Result<(), Error> {
+    async fn perform(&mut self, mut actions: Vec<Action>) -> Result<(), Error> {
         let released = released(&actions).or_else(|| self.unsaved.as_ref().and_then(|unsaved| unsaved.released.clone()));
         let changed = actions.contains(&Action::Changed) || released.is_some() || self.unsaved.is_some();
         let record = if changed { self.record() } else { None };
         if let Some(record) = &record {
-            self.desk.store.save(Some(record), released.as_deref()).await?;
-            self.unsaved = None;
+            self.owner.store.save(Some(record), released.as_deref()).await?;
+            let held = self.unsaved.take().unwrap_or_default().held;
+            actions.splice(0..0, held.into_iter().filter(|action| self.fleet.still_wants(action)));
             tell(record);
         }
         self.connections.send(actions).await;
         if let Some(record) = record.map(Arc::new) {
             self.newest = Some(Arc::clone(&record));
-            self.desk.handle.publish(record);
+            self.owner.handle.publish(record);
         }
         ::metrics::gauge!(metrics::SUBSCRIBERS).set(u32::try_from(self.connections.len()).unwrap_or(u32::MAX));
         Ok(())
@@ -265,7 +293,7 @@ fn released(actions: &[Action]) -> Option<String> {
 
 fn tell(record: &Record) {
     tracing::info!(rollout = record.id, revision = record.revision, state = ?record.state, "{}", record.explanation);
-    if !record.state.running() {
+    if !record.state.is_under_way() {
         let result = format!("{:?}", record.state).to_lowercase();
         ::metrics::counter!(metrics::ROLLOUTS, "result" => result).increment(1);
     }

@@ -1,24 +1,28 @@
 //! What follows for a running rollout from what is known: one step after another, idempotent.
 
 use super::fleet::{Fleet, Node};
-use super::progress::{First, NodeProgress, NodeState, Progress, State};
+use super::gate::Verdict;
+use super::plan::Who;
+use super::progress::{NodeProgress, NodeState, Progress, State};
 use super::{Action, Key};
-use cluster_config::Problem;
-use std::time::Duration;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 impl Fleet {
-    pub(super) fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let Some(rollout) = self.running() else { return };
+    pub(super) fn advance(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let before = self.rollout.clone();
+        let Some(rollout) = self.under_way() else { return };
+        let state = rollout.state;
         if let Some(why) = self.failure(rollout, now) {
             self.end(State::Failed, why, actions);
             return;
         }
-        if rollout.state == State::Paused {
+        if state == State::Paused {
             return;
         }
-        let before = self.rollout.clone();
-        self.choose_firsts();
-        self.prove(now);
+        self.judge(now);
+        // What opens one gate may open the next.
+        while self.open_gate(now) {}
         self.assign(now, actions);
         self.finish(actions);
         if let Some(rollout) = &mut self.rollout {
@@ -29,20 +33,24 @@ impl Fleet {
         }
     }
 
-    fn failure(&self, rollout: &Progress, now: Duration) -> Option<String> {
-        for (key, progress) in &rollout.nodes {
-            let who = || format!("{} {}", key.service, key.name);
-            if progress.state == NodeState::Rejected {
-                return Some(format!("{} refused it: {}", who(), progress.problems.first().map(Problem::reason).unwrap_or_default()));
-            }
-            let late = progress.state == NodeState::Assigned && progress.since + self.times.acknowledge <= now;
-            if late && rollout.state != State::Paused {
-                let away = self.nodes.get(key).is_none_or(|node| node.session.is_none());
-                let what = if away { "went away after it got it, and was not back" } else { "did not answer" };
-                return Some(format!("{} {what} within {}", who(), cluster_config::units::format_duration(self.times.acknowledge)));
-            }
+    fn is_connected(&self, key: &Key) -> bool {
+        self.nodes.get(key).is_some_and(|node| node.session.is_some())
+    }
+
+    fn verdict(&self, rollout: &Progress, key: &Key, node: &NodeProgress, now: Timestamp) -> Verdict {
+        match rollout.gate_of(node) {
+            Some(gate) => gate.judge(&node.member(self.is_connected(key)), now),
+            None => Verdict::Passed,
         }
-        None
+    }
+
+    fn failure(&self, rollout: &Progress, now: Timestamp) -> Option<String> {
+        rollout.nodes.iter().find_map(|(key, node)| match self.verdict(rollout, key, node, now) {
+            // Time does not pass for a rollout that is paused.
+            Verdict::Fails(_) if rollout.state == State::Paused && node.state != NodeState::Rejected => None,
+            Verdict::Fails(why) => Some(format!("{} {} {why}", key.service, key.name)),
+            _ => None,
+        })
     }
 
     /// A node for which nothing changes but the revision's name cannot be harmed by it.
@@ -50,47 +58,70 @@ impl Fleet {
         node.applied.as_ref().is_some_and(|applied| applied.hash == progress.candidate.hash)
     }
 
-    fn choose_firsts(&mut self) {
+    /// Takes down who has passed its gate, and who is waited for no longer.
+    fn judge(&mut self, now: Timestamp) {
+        let Some(rollout) = &self.rollout else { return };
+        let open = rollout.nodes.iter().filter(|(_, node)| !(node.soaked && node.state == NodeState::Applied));
+        let judged = open.map(|(key, node)| (key, self.verdict(rollout, key, node, now)));
+        let judged: Vec<(Key, Verdict)> = judged
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Passed | Verdict::PassedOver))
+            .map(|(key, verdict)| (key.clone(), verdict))
+            .collect();
         let Some(rollout) = &mut self.rollout else { return };
-        for (key, progress) in rollout.nodes.iter().filter(|(_, progress)| progress.state == NodeState::Waiting) {
-            let Some(node) = self.nodes.get(key).filter(|node| node.session.is_some()) else { continue };
-            if !rollout.firsts.contains_key(&key.service) && !Self::is_no_op(node, progress) {
-                rollout.firsts.insert(key.service.clone(), First { name: key.name.clone(), proved: false });
+        for (key, verdict) in judged {
+            let Some(node) = rollout.nodes.get_mut(&key) else { continue };
+            if verdict == Verdict::PassedOver {
+                node.enter(NodeState::Gone, now);
+            } else {
+                node.soaked |= node.stage.is_some() && node.state == NodeState::Applied;
             }
         }
     }
 
-    fn prove(&mut self, now: Duration) {
-        let Some(rollout) = &mut self.rollout else { return };
-        for (service, first) in &mut rollout.firsts {
-            let key = Key { service: service.clone(), name: first.name.clone() };
-            let connected = self.nodes.get(&key).is_some_and(|node| node.session.is_some());
-            let progress = rollout.nodes.get(&key);
-            let soaked = progress.is_some_and(|node| node.state == NodeState::Applied && node.since + self.times.soak <= now);
-            first.proved |= connected && soaked;
+    /// Goes on to the next stage if nobody holds up this one; whether it did.
+    fn open_gate(&mut self, now: Timestamp) -> bool {
+        self.choose();
+        let Some(rollout) = &mut self.rollout else { return false };
+        let stage = rollout.position.stage;
+        let held = rollout.nodes.values().any(|node| node.stage == Some(stage) && !node.soaked);
+        if held || rollout.plan.is_last(stage) {
+            return false;
         }
-        if rollout.state == State::Trying && rollout.firsts.values().all(|first| first.proved) {
-            rollout.state = State::Spreading;
+        (rollout.position.stage, rollout.position.since) = (stage + 1, now);
+        true
+    }
+
+    /// Chooses who belongs to the stages that have begun. A service that joins late begins with the first stage, too.
+    fn choose(&mut self) {
+        let Some(rollout) = &mut self.rollout else { return };
+        let waiting = |node: &NodeProgress| node.state == NodeState::Waiting && node.stage.is_none();
+        let mut census = Census::of(rollout);
+        let keys: Vec<Key> = rollout.nodes.iter().filter(|(_, node)| waiting(node)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(connected) = self.nodes.get(&key).filter(|node| node.session.is_some()) else { continue };
+            let Some(no_op) = rollout.nodes.get(&key).map(|progress| Self::is_no_op(connected, progress)) else { continue };
+            let begun = rollout.plan.stages.iter().enumerate().take(rollout.position.stage + 1);
+            let its = begun.filter(|(index, stage)| match stage.who {
+                Who::OneOfEachService => !no_op && !census.has_member(&key.service, *index) && !census.holds_back(&key.service, *index),
+                Who::Everybody => no_op || !census.holds_back(&key.service, *index),
+            });
+            let stage = its.map(|(index, _)| index).next();
+            if let (Some(progress), Some(stage)) = (rollout.nodes.get_mut(&key), stage) {
+                progress.stage = Some(stage);
+                census.add(&key.service, stage, no_op);
+            }
         }
     }
 
-    fn assign(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    /// Gives it to those whose turn it is.
+    fn assign(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(rollout) = &mut self.rollout else { return };
-        let spreading = rollout.state == State::Spreading;
-        let firsts = &rollout.firsts;
-        for (key, progress) in rollout.nodes.iter_mut().filter(|(_, progress)| progress.state == NodeState::Waiting) {
+        let chosen = |node: &NodeProgress| node.state == NodeState::Waiting && node.stage.is_some();
+        for (key, progress) in rollout.nodes.iter_mut().filter(|(_, node)| chosen(node)) {
             let Some(node) = self.nodes.get_mut(key).filter(|node| node.session.is_some()) else { continue };
             let no_op = Self::is_no_op(node, progress);
-            let its_turn = match firsts.get(&key.service) {
-                Some(first) => first.name == key.name || (spreading && (first.proved || no_op)),
-                None => spreading,
-            };
-            if !its_turn {
-                continue;
-            }
-            progress.state = if no_op { NodeState::Applied } else { NodeState::Assigned };
-            progress.exposed = !no_op;
-            progress.since = now;
+            progress.enter(if no_op { NodeState::Applied } else { NodeState::Assigned }, now);
+            (progress.exposed, progress.soaked) = (!no_op, no_op);
             node.assigned = Some(progress.candidate.clone());
             if node.applied.as_ref() != Some(&progress.candidate) {
                 actions.push(Action::Assign { key: key.clone(), target: progress.candidate.clone() });
@@ -99,9 +130,13 @@ impl Fleet {
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state == State::Spreading) else { return };
-        let settled = rollout.nodes.values().all(|node| matches!(node.state, NodeState::Applied | NodeState::Gone));
-        if settled && rollout.firsts.values().all(|first| first.proved) {
+        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.plan.is_last(rollout.position.stage)) else { return };
+        let through = |node: &NodeProgress| match node.state {
+            NodeState::Applied => node.soaked,
+            NodeState::Gone => true,
+            _ => false,
+        };
+        if rollout.nodes.values().all(through) {
             rollout.state = State::Done;
             self.released = Some(rollout.revision.clone());
             actions.push(Action::Released(rollout.revision.clone()));
@@ -115,7 +150,13 @@ impl Fleet {
         rollout.explanation = why;
         actions.push(Action::Changed);
         for (key, progress) in &mut rollout.nodes {
-            let Some(node) = self.nodes.get_mut(key) else { continue };
+            // Whoever is away gets what is released when it is back.
+            let Some(node) = self.nodes.get_mut(key) else {
+                if progress.exposed && progress.state != NodeState::Rejected {
+                    progress.state = NodeState::Reverted;
+                }
+                continue;
+            };
             if node.assigned.as_ref() != Some(&progress.candidate) {
                 continue;
             }
@@ -130,5 +171,37 @@ impl Fleet {
                 actions.push(Action::Assign { key: key.clone(), target: before.clone() });
             }
         }
+    }
+}
+
+/// How many nodes of each service belong to each stage, and how many of those hold it up.
+#[derive(Default)]
+struct Census(BTreeMap<(String, usize), (usize, usize)>);
+
+impl Census {
+    fn of(rollout: &Progress) -> Self {
+        let mut census = Self::default();
+        for (key, node) in &rollout.nodes {
+            if let Some(stage) = node.stage {
+                census.add(&key.service, stage, node.soaked);
+            }
+        }
+        census
+    }
+
+    fn add(&mut self, service: &str, stage: usize, soaked: bool) {
+        let (members, holding) = self.0.entry((service.to_owned(), stage)).or_default();
+        *members += 1;
+        *holding += usize::from(!soaked);
+    }
+
+    fn has_member(&self, service: &str, stage: usize) -> bool {
+        self.0.contains_key(&(service.to_owned(), stage))
+    }
+
+    /// Whether somebody of the service has yet to pass the gate of an earlier stage.
+    fn holds_back(&self, service: &str, stage: usize) -> bool {
+        let earlier = (service.to_owned(), 0)..(service.to_owned(), stage);
+        self.0.range(earlier).any(|(_, (_, holding))| *holding > 0)
     }
 }

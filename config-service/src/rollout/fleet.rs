@@ -1,15 +1,20 @@
 //! The nodes and the released revision: what is known of everybody, and the events that change it.
 
-use super::progress::{NodeProgress, NodeState, Progress, State};
-use super::{Action, Control, Hello, Key, Refused, Rendering, Start, Target, Times};
+use super::gate::Verdict;
+use super::plan::Position;
+use super::progress::{Acknowledged, NodeProgress, NodeState, Progress, State};
+use super::{Action, Control, Error, Hello, Key, Rendering, Start, Target};
 use cluster_config::{Place, Problem};
-use std::{collections::BTreeMap, time::Duration};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// A node as it was heard of last.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The connection; `None`: it is away.
     pub session: Option<u64>,
+    /// Its process.
+    pub process: String,
     /// What it says that it runs.
     pub applied: Option<Target>,
     /// What it was told to run.
@@ -25,25 +30,60 @@ pub struct Node {
 /// Everything that decides what a node gets.
 #[derive(Clone, Debug)]
 pub struct Fleet {
-    pub(super) times: Times,
     pub(super) released: Option<String>,
     pub(super) nodes: BTreeMap<Key, Node>,
     pub(super) rollout: Option<Progress>,
 }
 
 impl Fleet {
-    /// No node yet. `released`: what joining nodes get. `rollout`: the newest; one that was running when the service ended has failed.
-    pub fn new(times: Times, released: Option<String>, rollout: Option<Progress>) -> (Self, Vec<Action>) {
-        let mut fleet = Self { times, released, nodes: BTreeMap::new(), rollout };
+    /// No node yet, no rollout. `released`: what joining nodes get.
+    pub const fn new(released: Option<String>) -> Self {
+        Self { released, nodes: BTreeMap::new(), rollout: None }
+    }
+
+    /// As after a restart of this service: nobody is connected yet. `rollout` is the newest; one that was under way goes on where it was. What
+    /// the nodes did meanwhile they say in their hellos, and their time to do so begins now.
+    pub fn resume(released: Option<String>, rollout: Option<Progress>, now: Timestamp) -> (Self, Vec<Action>) {
+        let mut fleet = Self { rollout, ..Self::new(released) };
         let mut actions = Vec::new();
-        if let Some(rollout) = fleet.rollout.as_mut().filter(|rollout| rollout.state.running()) {
-            rollout.state = State::Failed;
-            let why = "the config-service was restarted in the middle, or restored from a backup that was made then; every node gets back what it had. Start it again";
-            rollout.explanation = why.to_owned();
-            rollout.nodes.values_mut().filter(|node| node.exposed).for_each(|node| node.state = NodeState::Reverted);
-            actions.push(Action::Changed);
+        let Some(rollout) = fleet.rollout.as_mut().filter(|rollout| rollout.state.is_under_way()) else { return (fleet, actions) };
+        if rollout.plan.stages.is_empty() {
+            let why = "it was begun by a version of the config-service that could not go on after a restart; every node gets back what it had. Start it again";
+            fleet.end(State::Failed, why.to_owned(), &mut actions);
+            return (fleet, actions);
+        }
+        let soaking: Vec<Key> = rollout
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.state == NodeState::Applied && rollout.awaits(node))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (key, node) in &mut rollout.nodes {
+            match node.state {
+                NodeState::Waiting | NodeState::Assigned => node.since = now,
+                NodeState::Applied if soaking.contains(key) => node.enter(NodeState::Assigned, now),
+                _ => {}
+            }
+        }
+        actions.push(Action::Changed);
+        (fleet, actions)
+    }
+
+    /// As after a restore from a backup. A rollout that was under way when that was made has failed: what the nodes have now is another history.
+    pub fn restored(released: Option<String>, rollout: Option<Progress>) -> (Self, Vec<Action>) {
+        let mut fleet = Self { rollout, ..Self::new(released) };
+        let mut actions = Vec::new();
+        if fleet.under_way().is_some() {
+            let why = "everything was restored from a backup that was made then; every node gets back what it had. Start it again";
+            fleet.end(State::Failed, why.to_owned(), &mut actions);
         }
         (fleet, actions)
+    }
+
+    /// Whether an assignment that could not be sent before is still to be sent.
+    pub fn still_wants(&self, action: &Action) -> bool {
+        let Action::Assign { key, target } = action else { return false };
+        self.nodes.get(key).is_some_and(|node| node.session.is_some() && node.assigned.as_ref() == Some(target))
     }
 
     /// What joining nodes get.
@@ -58,7 +98,7 @@ impl Fleet {
 
     /// The revision of the running rollout.
     pub fn candidate(&self) -> Option<&str> {
-        self.running().map(|rollout| rollout.revision.as_str())
+        self.under_way().map(|rollout| rollout.revision.as_str())
     }
 
     /// Every node that was heard of.
@@ -71,26 +111,27 @@ impl Fleet {
         self.nodes.iter().filter(|(_, node)| node.session.is_some()).map(|(key, _)| key)
     }
 
-    pub(super) fn running(&self) -> Option<&Progress> {
-        self.rollout.as_ref().filter(|rollout| rollout.state.running())
+    pub(super) fn under_way(&self) -> Option<&Progress> {
+        self.rollout.as_ref().filter(|rollout| rollout.state.is_under_way())
     }
 
     /// Begins a rollout. One of the same revision that runs already is left as it is.
-    pub fn start(&mut self, start: Start, now: Duration) -> Result<Vec<Action>, Refused> {
-        if let Some(running) = self.running() {
+    pub fn start(&mut self, start: Start, now: Timestamp) -> Result<Vec<Action>, Error> {
+        if let Some(running) = self.under_way() {
             if running.revision == start.revision {
                 return Ok(Vec::new());
             }
-            return Err(Refused::Running { id: running.id.clone(), revision: running.revision.clone() });
+            return Err(Error::Running { id: running.id.clone(), revision: running.revision.clone() });
         }
         self.rollout = Some(Progress {
             id: start.id,
             revision: start.revision,
             previous: self.released.clone(),
-            state: State::Trying,
+            state: State::Running,
+            plan: start.plan,
+            position: Position { stage: 0, since: now },
             explanation: String::new(),
             nodes: BTreeMap::new(),
-            firsts: BTreeMap::new(),
         });
         let mut actions = vec![Action::Changed];
         for (key, rendering) in start.renderings {
@@ -101,9 +142,9 @@ impl Fleet {
     }
 
     /// Pauses, resumes or aborts the running rollout.
-    pub fn control(&mut self, id: &str, control: Control, now: Duration) -> Result<Vec<Action>, Refused> {
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.running() && rollout.id == id) else {
-            return Err(Refused::NotRunning(id.to_owned()));
+    pub fn control(&mut self, id: &str, control: Control, now: Timestamp) -> Result<Vec<Action>, Error> {
+        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way() && rollout.id == id) else {
+            return Err(Error::NotRunning(id.to_owned()));
         };
         let mut actions = Vec::new();
         match control {
@@ -113,10 +154,14 @@ impl Fleet {
                 actions.push(Action::Changed);
             }
             Control::Resume if rollout.state == State::Paused => {
-                let proved = rollout.firsts.values().all(|first| first.proved);
-                rollout.state = if proved { State::Spreading } else { State::Trying };
+                rollout.state = State::Running;
                 // Time does not pass for a rollout that is paused.
-                rollout.nodes.values_mut().for_each(|node| node.since = now);
+                for node in rollout.nodes.values_mut() {
+                    node.since = now;
+                    if let Some(acknowledged) = &mut node.acknowledged {
+                        acknowledged.at = now;
+                    }
+                }
                 actions.push(Action::Changed);
                 self.advance(now, &mut actions);
             }
@@ -127,12 +172,13 @@ impl Fleet {
     }
 
     /// A node connects. It is told at once when it shall run something else than it does.
-    pub fn hello(&mut self, hello: Hello, now: Duration) -> Vec<Action> {
-        let Hello { key, session, applied, rejected, released, candidate } = hello;
+    pub fn hello(&mut self, hello: Hello, now: Timestamp) -> Vec<Action> {
+        let Hello { key, session, process, applied, rejected, released, candidate } = hello;
+        let before = self.rollout.clone();
         let unrenderable = released.as_ref().and_then(|rendering| rendering.as_ref().err().cloned()).unwrap_or_default();
         let released = released.and_then(Result::ok);
         let refused = self.nodes.remove(&key).and_then(|node| node.refused);
-        let node = Node { session: Some(session), applied, assigned: released, refused, rejected, unrenderable };
+        let node = Node { session: Some(session), process, applied, assigned: released, refused, rejected, unrenderable };
         self.nodes.insert(key.clone(), node);
         let mut actions = Vec::new();
         if let Some(rendering) = candidate {
@@ -140,6 +186,9 @@ impl Fleet {
         }
         self.advance(now, &mut actions);
         self.settle(&key, &mut actions);
+        if self.rollout != before && !actions.contains(&Action::Changed) {
+            actions.push(Action::Changed);
+        }
         actions
     }
 
@@ -154,18 +203,18 @@ impl Fleet {
     }
 
     /// A node's connection ends.
-    pub fn gone(&mut self, key: &Key, session: u64, now: Duration) -> Vec<Action> {
+    pub fn gone(&mut self, key: &Key, session: u64, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return actions };
         node.session = None;
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.running()) {
-            let unproved_first = rollout.is_first(key) && !rollout.proved(&key.service);
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way()) {
+            let awaited = rollout.nodes.get(key).is_some_and(|progress| rollout.awaits(progress));
             if let Some(progress) = rollout.nodes.get_mut(key) {
                 match progress.state {
                     // It may be down because of what it got: it keeps its place, and the time to answer runs on.
-                    NodeState::Assigned if unproved_first => {}
-                    NodeState::Applied if unproved_first => (progress.state, progress.since) = (NodeState::Assigned, now),
-                    _ => (progress.state, progress.since) = (NodeState::Gone, now),
+                    NodeState::Assigned if awaited => {}
+                    NodeState::Applied if awaited => progress.enter(NodeState::Assigned, now),
+                    _ => progress.enter(NodeState::Gone, now),
                 }
                 actions.push(Action::Changed);
             }
@@ -182,14 +231,14 @@ impl Fleet {
     }
 
     /// A node answers an assignment. Answers to anything but its newest are late and mean nothing for a rollout.
-    pub fn acknowledged(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Duration) -> Vec<Action> {
+    pub fn acknowledged(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Timestamp) -> Vec<Action> {
         if self.answered(key, session, target, problems, now) { self.conclude(now) } else { Vec::new() }
     }
 
     /// Takes an answer and draws no conclusion yet; whether one is to be drawn. Of many answers that came together, one conclusion is as good
     /// as one after each of them, and costs as much as a single one.
     #[must_use]
-    pub fn answered(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Duration) -> bool {
+    pub fn answered(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Timestamp) -> bool {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return false };
         let newest = node.assigned.as_ref() == Some(target);
         if problems.is_empty() {
@@ -198,44 +247,50 @@ impl Fleet {
         } else {
             node.refused = Some((target.clone(), problems.clone()));
         }
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.running() && newest) else { return false };
+        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way() && newest) else { return false };
         let Some(progress) = rollout.nodes.get_mut(key).filter(|progress| progress.candidate == *target) else { return false };
         if progress.state != NodeState::Assigned {
             return false;
         }
-        progress.since = now;
-        progress.state = if problems.is_empty() { NodeState::Applied } else { NodeState::Rejected };
+        if problems.is_empty() {
+            progress.enter(NodeState::Applied, now);
+            progress.acknowledged = Some(Acknowledged { process: node.process.clone(), at: now });
+        } else {
+            progress.enter(NodeState::Rejected, now);
+        }
         progress.problems = problems;
         true
     }
 
     /// What follows from the answers that were taken.
-    pub fn conclude(&mut self, now: Duration) -> Vec<Action> {
+    pub fn conclude(&mut self, now: Timestamp) -> Vec<Action> {
         let mut actions = vec![Action::Changed];
         self.advance(now, &mut actions);
         actions
     }
 
     /// Time passed.
-    pub fn tick(&mut self, now: Duration) -> Vec<Action> {
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         self.advance(now, &mut actions);
         actions
     }
 
     /// When something happens though no event comes.
-    pub fn deadline(&self) -> Option<Duration> {
-        let rollout = self.running().filter(|rollout| rollout.state != State::Paused)?;
-        let due = |(key, node): (&Key, &NodeProgress)| match node.state {
-            NodeState::Assigned => Some(node.since + self.times.acknowledge),
-            NodeState::Applied if rollout.is_first(key) && !rollout.proved(&key.service) => Some(node.since + self.times.soak),
-            _ => None,
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let rollout = self.under_way().filter(|rollout| rollout.state != State::Paused)?;
+        let due = |(key, node): (&Key, &NodeProgress)| {
+            let connected = self.nodes.get(key).is_some_and(|node| node.session.is_some());
+            match rollout.gate_of(node)?.judge(&node.member(connected), Timestamp::MIN) {
+                Verdict::Waits(until) => until,
+                _ => None,
+            }
         };
         rollout.nodes.iter().filter_map(due).min()
     }
 
     /// A node takes its place in the rollout, as it would when the rollout begins.
-    fn enlist(&mut self, key: &Key, rendering: Rendering, now: Duration) {
+    fn enlist(&mut self, key: &Key, rendering: Rendering, now: Timestamp) {
         let (Some(node), Some(rollout)) = (self.nodes.get(key), self.rollout.as_mut()) else { return };
         let (candidate, mut problems) = match rendering {
             Ok(target) => (target, Vec::new()),
@@ -248,27 +303,37 @@ impl Fleet {
             problems.push(Problem::error(Place::default(), message, remedy));
         }
         let state = if problems.is_empty() { NodeState::Waiting } else { NodeState::Rejected };
-        let progress = NodeProgress { state, problems, candidate, before: node.assigned.clone(), since: now, exposed: false };
+        let before = node.assigned.clone();
+        let (stage, soaked, acknowledged) = (None, false, None);
+        let progress = NodeProgress { state, since: now, problems, candidate, before, exposed: false, stage, soaked, acknowledged };
         rollout.nodes.insert(key.clone(), progress);
     }
 
     /// A node is back, or new, while a rollout runs.
-    fn rejoin(&mut self, key: &Key, rendering: Rendering, now: Duration) {
-        let known = self.running().and_then(|rollout| rollout.nodes.get(key)).cloned();
+    fn rejoin(&mut self, key: &Key, rendering: Rendering, now: Timestamp) {
+        let known = self.under_way().and_then(|rollout| rollout.nodes.get(key)).cloned();
         self.enlist(key, rendering, now);
         let Some(known) = known.filter(|known| known.exposed) else { return };
         let (Some(node), Some(rollout)) = (self.nodes.get_mut(key), self.rollout.as_mut()) else { return };
         let Some(progress) = rollout.nodes.get_mut(key) else { return };
-        progress.exposed = true;
+        (progress.exposed, progress.stage, progress.soaked) = (true, known.stage, known.soaked);
         if progress.state == NodeState::Rejected {
             return;
         }
         // It had been given the candidate: it either runs it, or gets it again; a time to answer that runs already goes on.
         node.assigned = Some(progress.candidate.clone());
         let runs_it = node.applied.as_ref().is_some_and(|applied| applied.hash == progress.candidate.hash);
-        progress.state = if runs_it { NodeState::Applied } else { NodeState::Assigned };
-        if !runs_it && known.state == NodeState::Assigned {
-            progress.since = known.since;
+        if runs_it {
+            progress.enter(NodeState::Applied, now);
+            // A process that was there all the time has gone on soaking: only its connection was lost.
+            let same = known.acknowledged.filter(|acknowledged| acknowledged.process == node.process && !node.process.is_empty());
+            if let Some(Acknowledged { at, .. }) = &same {
+                progress.since = (*at).min(now);
+            }
+            progress.acknowledged = same.or_else(|| Some(Acknowledged { process: node.process.clone(), at: now }));
+        } else {
+            let since = if known.state == NodeState::Assigned { known.since } else { now };
+            progress.enter(NodeState::Assigned, since);
         }
     }
 }

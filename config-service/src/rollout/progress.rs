@@ -1,18 +1,20 @@
 //! How far a rollout is: what people are shown, and what is kept on disk.
 
+use super::gate::Member;
+use super::plan::{Absent, Gate, Plan, Position, Stage, Who};
 use super::{Key, Target};
 use cluster_config::Problem;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// State of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The firsts have it, and not all of them have proved it.
-    Trying,
-    /// The rest are getting it.
-    Spreading,
+    /// It is in the stage that its position says. Versions without plans wrote how far it was here.
+    #[serde(alias = "trying", alias = "spreading")]
+    Running,
     /// An operator stopped it for now.
     Paused,
     /// Every connected node acknowledged.
@@ -25,8 +27,8 @@ pub enum State {
 
 impl State {
     /// Whether it goes on by itself or by an operator's word.
-    pub const fn running(self) -> bool {
-        matches!(self, Self::Trying | Self::Spreading | Self::Paused)
+    pub const fn is_under_way(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
     }
 }
 
@@ -53,16 +55,31 @@ pub enum NodeState {
 pub struct NodeProgress {
     /// State.
     pub state: NodeState,
+    /// Since when it is in this state.
+    pub since: Timestamp,
     /// Why it refused.
     pub problems: Vec<Problem>,
     /// What it is to run.
     pub candidate: Target,
     /// What it goes back to.
     pub before: Option<Target>,
-    /// Since when it is in this state.
-    pub since: Duration,
     /// Whether it was given the candidate, and the candidate differs from what it had.
     pub exposed: bool,
+    /// The stage in which it was given it.
+    pub stage: Option<usize>,
+    /// It has passed the gate of that stage.
+    pub soaked: bool,
+    /// Which of its processes acknowledged, and when: that one goes on soaking when only its connection was lost.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// The process.
+    pub process: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A rollout.
@@ -76,41 +93,58 @@ pub struct Progress {
     pub previous: Option<String>,
     /// State.
     pub state: State,
+    /// What it does.
+    pub plan: Plan,
+    /// Where it is in that.
+    pub position: Position,
     /// In words for people.
     pub explanation: String,
     /// Every node that was connected while it ran.
     pub nodes: BTreeMap<Key, NodeProgress>,
-    /// The node of each service that has it first.
-    pub firsts: BTreeMap<String, First>,
 }
 
-/// The node of a service that has a revision first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct First {
-    /// Its name.
-    pub name: String,
-    /// Acknowledged, and stayed for the soak time.
-    pub proved: bool,
+impl NodeProgress {
+    /// What a gate judges.
+    pub(super) fn member(&self, connected: bool) -> Member<'_> {
+        Member { state: self.state, since: self.since, connected, soaked: self.soaked, problems: &self.problems }
+    }
+
+    /// Enters a state.
+    pub(super) fn enter(&mut self, state: NodeState, now: Timestamp) {
+        (self.state, self.since) = (state, now);
+    }
 }
 
 impl Progress {
-    /// Whether nodes of a service other than its first may have it.
-    pub fn proved(&self, service: &str) -> bool {
-        self.firsts.get(service).is_some_and(|first| first.proved)
+    /// The stage that it is in; a plan has at least one.
+    pub fn stage(&self) -> Option<&Stage> {
+        self.plan.stages.get(self.position.stage)
     }
 
-    /// Whether a node is the first of its service.
-    pub fn is_first(&self, key: &Key) -> bool {
-        self.firsts.get(&key.service).is_some_and(|first| first.name == key.name)
+    /// The gate that a node has to pass: that of the stage in which it was given the revision, or will be.
+    pub(super) fn gate_of(&self, node: &NodeProgress) -> Option<&Gate> {
+        let stage = node.stage.unwrap_or(self.plan.stages.len().saturating_sub(1));
+        self.plan.stages.get(stage).map(|stage| &stage.gate)
+    }
+
+    /// Whether a node that goes away now is waited for.
+    pub(super) fn awaits(&self, node: &NodeProgress) -> bool {
+        node.stage.is_some() && !node.soaked && self.gate_of(node).is_some_and(|gate| gate.absent == Absent::Awaited)
     }
 
     pub(super) fn describe(&self) -> String {
         let count = |state: NodeState| self.nodes.values().filter(|node| node.state == state).count();
-        let firsts: Vec<&str> = self.firsts.values().filter(|first| !first.proved).map(|first| first.name.as_str()).collect();
         match self.state {
-            State::Trying if firsts.is_empty() => "beginning".to_owned(),
-            State::Trying => format!("{} has it first; the others wait for that", firsts.join(", ")),
-            State::Spreading => format!("{} of {} nodes have it", count(NodeState::Applied), self.nodes.len()),
+            State::Running if self.stage().is_some_and(|stage| stage.who == Who::OneOfEachService) => {
+                let canaries = self.nodes.iter().filter(|(_, node)| node.stage == Some(self.position.stage) && !node.soaked);
+                let canaries: Vec<&str> = canaries.map(|(key, _)| key.name.as_str()).collect();
+                if canaries.is_empty() {
+                    "beginning".to_owned()
+                } else {
+                    format!("{} has it first; the others wait for that", canaries.join(", "))
+                }
+            }
+            State::Running => format!("{} of {} nodes have it", count(NodeState::Applied), self.nodes.len()),
             State::Done => match (count(NodeState::Applied), count(NodeState::Gone)) {
                 (0, 0) => "no node is connected; nodes get it when they join".to_owned(),
                 (1, 0) => "the one connected node has it".to_owned(),

@@ -1,12 +1,13 @@
-//! A rollout as it is kept: how far it is, without the clockwork.
+//! A rollout as it is kept: all that is needed to go on with it after a restart.
 
-use super::{Error, Result};
+use super::{Result, unreadable};
+use crate::rollout::plan::{Plan, Position};
+use crate::rollout::progress::Acknowledged;
 use crate::rollout::{Key, NodeProgress, NodeState, Progress, State, Target};
 use cluster_config::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
-use std::{collections::BTreeMap, time::Duration};
 
 /// A rollout as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,12 @@ pub struct Record {
     pub previous: String,
     /// State.
     pub state: State,
+    /// What it does; without stages: an earlier version wrote it.
+    #[serde(default)]
+    pub plan: Plan,
+    /// Where it is in that.
+    #[serde(default)]
+    pub position: Option<Position>,
     /// In words for people.
     pub explanation: String,
     /// When it was started.
@@ -43,6 +50,21 @@ pub struct NodeRecord {
     pub problems: Vec<Problem>,
     /// Whether it was given something different from what it had.
     pub exposed: bool,
+    /// Since when it is in this state.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// Hash of what it is to run.
+    #[serde(default)]
+    pub hash: String,
+    /// The stage in which it was given it.
+    #[serde(default)]
+    pub stage: Option<usize>,
+    /// It has passed the gate of that stage.
+    #[serde(default)]
+    pub soaked: bool,
+    /// Which of its processes acknowledged, and when.
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledged>,
 }
 
 impl Record {
@@ -54,12 +76,19 @@ impl Record {
             state: node.state,
             problems: node.problems.clone(),
             exposed: node.exposed,
+            since: Some(node.since),
+            hash: node.candidate.hash.clone(),
+            stage: node.stage,
+            soaked: node.soaked,
+            acknowledged: node.acknowledged.clone(),
         };
         Self {
             id: progress.id.clone(),
             revision: progress.revision.clone(),
             previous: progress.previous.clone().unwrap_or_default(),
             state: progress.state,
+            plan: progress.plan.clone(),
+            position: Some(progress.position),
             explanation: progress.explanation.clone(),
             started_at,
             changed_at,
@@ -67,29 +96,38 @@ impl Record {
         }
     }
 
-    /// The rollout as far as it is known after a restart: enough to end it.
+    /// The rollout as far as it is known after a restart. What a node had before, it gets from what is released.
     pub fn progress(&self) -> Progress {
         let node = |node: &NodeRecord| {
-            let candidate = Target { revision: self.revision.clone(), hash: String::new() };
-            let key = Key { service: node.service.clone(), name: node.name.clone() };
-            let (state, problems) = (node.state, node.problems.clone());
-            (key, NodeProgress { state, problems, candidate, before: None, since: Duration::ZERO, exposed: node.exposed })
+            let progress = NodeProgress {
+                state: node.state,
+                since: node.since.unwrap_or(self.changed_at),
+                problems: node.problems.clone(),
+                candidate: Target { revision: self.revision.clone(), hash: node.hash.clone() },
+                before: None,
+                exposed: node.exposed,
+                stage: node.stage,
+                soaked: node.soaked,
+                acknowledged: node.acknowledged.clone(),
+            };
+            (Key { service: node.service.clone(), name: node.name.clone() }, progress)
         };
         Progress {
             id: self.id.clone(),
             revision: self.revision.clone(),
             previous: Some(self.previous.clone()).filter(|previous| !previous.is_empty()),
             state: self.state,
+            plan: self.plan.clone(),
+            position: self.position.unwrap_or(Position { stage: 0, since: self.started_at }),
             explanation: self.explanation.clone(),
             nodes: self.nodes.iter().map(node).collect(),
-            firsts: BTreeMap::new(),
         }
     }
 
     pub(super) async fn write(&self, transaction: &mut Transaction<'_, Sqlite>) -> Result<()> {
-        let columns = "INSERT INTO rollouts (id, revision, previous, state, explanation, started_at, changed_at, nodes)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-            ON CONFLICT (id) DO UPDATE SET state = ?4, explanation = ?5, changed_at = ?7, nodes = ?8";
+        let columns = "INSERT INTO rollouts (id, revision, previous, state, explanation, started_at, changed_at, nodes, plan, position)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            ON CONFLICT (id) DO UPDATE SET state = ?4, explanation = ?5, changed_at = ?7, nodes = ?8, position = ?10";
         sqlx::query(columns)
             .bind(&self.id)
             .bind(&self.revision)
@@ -99,6 +137,8 @@ impl Record {
             .bind(self.started_at.as_millisecond())
             .bind(self.changed_at.as_millisecond())
             .bind(json(&self.nodes)?)
+            .bind(json(&self.plan)?)
+            .bind(json(&self.position)?)
             .execute(&mut **transaction)
             .await?;
         Ok(())
@@ -107,7 +147,7 @@ impl Record {
     pub(super) fn read(row: &SqliteRow) -> Result<Self> {
         let time = |column: &str| -> Result<Timestamp> {
             let at: i64 = row.try_get(column)?;
-            Timestamp::from_millisecond(at).map_err(|_| Error::Unreadable(format!("time {at}")))
+            Timestamp::from_millisecond(at).map_err(|_| unreadable(format!("time {at}")))
         };
         Ok(Self {
             id: row.try_get("id")?,
@@ -118,14 +158,16 @@ impl Record {
             started_at: time("started_at")?,
             changed_at: time("changed_at")?,
             nodes: from_json(row.try_get("nodes")?)?,
+            plan: from_json(row.try_get("plan")?)?,
+            position: from_json(row.try_get("position")?)?,
         })
     }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::Unreadable(error.to_string()))
+    serde_json::to_string(value).map_err(|error| unreadable(error.to_string()))
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::Unreadable(format!("a rollout: {error}")))
+    serde_json::from_str(text).map_err(|error| unreadable(format!("a rollout: {error}")))
 }

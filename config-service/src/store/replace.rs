@@ -1,6 +1,6 @@
 //! The whole of the store taken out, and replaced by another.
 
-use super::{Error, Record, Result, Store, files_of, read_revision};
+use super::{Error, Record, Result, Store, files_of, read_revision, unreadable};
 use crate::history::{History, Kept, file};
 use chassis::transfer::Parcel;
 use sqlx::{Row, Sqlite, Transaction};
@@ -37,7 +37,7 @@ impl Store {
         }
         for sha256 in history.files().into_keys() {
             let bytes = content.read(&file(sha256)).map_err(sqlx::Error::Io)?;
-            let bytes = bytes.ok_or_else(|| Error::Unreadable(format!("a history without the file {sha256}")))?;
+            let bytes = bytes.ok_or_else(|| unreadable(format!("a history without the file {sha256}")))?;
             let query = sqlx::query("INSERT INTO blobs (sha256, content) VALUES (?, ?)").bind(sha256).bind(bytes);
             query.execute(&mut *transaction).await?;
         }
@@ -55,7 +55,7 @@ impl Store {
 }
 
 fn fingerprint(history: &History) -> Result<String> {
-    history.fingerprint().map_err(|error| Error::Unreadable(error.to_string()))
+    history.fingerprint().map_err(|error| unreadable(error.to_string()))
 }
 
 async fn read(transaction: &mut Transaction<'_, Sqlite>) -> Result<History> {
