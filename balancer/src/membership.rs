@@ -87,34 +87,43 @@ const VANISHED: &str = "the registry does not list it any more, and it did not s
 /// for that. Then it is the registry that lost something, and the instance stays listed as lost.
 #[derive(Debug, Default)]
 pub struct Memory {
-    known: BTreeMap<String, InstanceStatus>,
-    vanished: BTreeMap<String, Instant>,
+    known: BTreeMap<String, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    status: InstanceStatus,
+    /// Since when the registry does not list it.
+    vanished: Option<Instant>,
 }
 
 impl Memory {
     /// Takes the list as it is now.
     pub fn update(&mut self, listed: impl Iterator<Item = InstanceStatus>, now: Instant) {
-        let listed: BTreeMap<String, InstanceStatus> = listed.map(|status| (status.instance.name.clone(), status)).collect();
-        self.vanished.retain(|name, since| !listed.contains_key(name) && now.saturating_duration_since(*since) < REMEMBERED_FOR);
-        let (known, vanished) = (&mut self.known, &mut self.vanished);
-        known.retain(|name, status| {
-            if listed.contains_key(name) || vanished.contains_key(name) {
-                return true;
-            }
-            if status.state == State::Draining || status.state == State::Lost && status.reasons == [VANISHED] {
-                return false;
-            }
-            status.state = State::Lost;
-            status.reasons = vec![VANISHED.to_owned()];
-            vanished.insert(name.clone(), now);
-            true
-        });
+        let listed = listed.map(|status| (status.instance.name.clone(), Known { status, vanished: None }));
+        let listed: BTreeMap<String, Known> = listed.collect();
+        self.known.retain(|name, known| listed.contains_key(name) || known.unlisted(now));
         self.known.extend(listed);
     }
 
     /// Everybody who counts.
     pub fn instances(&self) -> impl Iterator<Item = &InstanceStatus> + Clone {
-        self.known.values()
+        self.known.values().map(|known| &known.status)
+    }
+}
+
+impl Known {
+    /// The registry does not list it; whether it counts all the same.
+    fn unlisted(&mut self, now: Instant) -> bool {
+        match self.vanished {
+            Some(since) => now.saturating_duration_since(since) < REMEMBERED_FOR,
+            None if self.status.state == State::Draining => false,
+            None => {
+                self.vanished = Some(now);
+                (self.status.state, self.status.reasons) = (State::Lost, vec![VANISHED.to_owned()]);
+                true
+            }
+        }
     }
 }
 
