@@ -34,7 +34,7 @@ impl Target {
 
 /// Why a probe failed, in words for people.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum Error {
     /// No connection.
     #[error("connect to {0}: {1}")]
     Connect(String, String),
@@ -56,7 +56,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// What the instance did wrong.
-pub async fn run(check: &Check, target: &Target) -> Result<String, Failure> {
+pub async fn run(check: &Check, target: &Target) -> Result<String, Error> {
     let probe = async {
         match &check.probe {
             Probe::Tcp => tcp::probe(target).await,
@@ -73,7 +73,7 @@ pub async fn run(check: &Check, target: &Target) -> Result<String, Failure> {
             }
         }
     };
-    timeout(check.timeout, probe).await.unwrap_or(Err(Failure::TimedOut(check.timeout)))
+    timeout(check.timeout, probe).await.unwrap_or(Err(Error::TimedOut(check.timeout)))
 }
 
 /// A URL to ask for, and the body that proves who answered.
@@ -89,12 +89,12 @@ fn wanted(url: &ProbeUrl, target: &Target) -> Wanted {
     }
 }
 
-fn judge(status: u16, expect: &Expect) -> Result<String, Failure> {
+fn judge(status: u16, expect: &Expect) -> Result<String, Error> {
     if expect.accepts(status) {
         return Ok(format!("status {status}"));
     }
     let ranges = expect.status.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-    Err(Failure::Status(status, ranges.collect::<Vec<_>>().join(", ")))
+    Err(Error::Status(status, ranges.collect::<Vec<_>>().join(", ")))
 }
 
 /// An error with its causes, in one line.

@@ -14,11 +14,11 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// Due times by key.
 #[derive(Debug)]
 pub struct Schedule<K> {
-    entries: BTreeMap<K, Entry>,
+    probes: BTreeMap<K, Due>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Due {
     interval: Duration,
     due: Instant,
     running: bool,
@@ -26,29 +26,29 @@ struct Entry {
 
 impl<K: Ord + Clone> Default for Schedule<K> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { probes: BTreeMap::new() }
     }
 }
 
 impl<K: Ord + Clone> Schedule<K> {
     /// Keeps exactly the wanted keys. `wanted` gives for each its interval and a phase, 0 to `u64::MAX`, that spreads first probes.
     pub fn reconcile(&mut self, now: Instant, wanted: &BTreeMap<K, (Duration, u64)>) {
-        self.entries.retain(|key, _| wanted.contains_key(key));
+        self.probes.retain(|key, _| wanted.contains_key(key));
         for (key, (interval, phase)) in wanted {
             let spread = FIRST_WITHIN.min(*interval);
             let first = now + spread.mul_f64(*phase as f64 / u64::MAX as f64);
-            let entry = self.entries.entry(key.clone()).or_insert(Entry { interval: *interval, due: first, running: false });
-            entry.interval = *interval;
-            entry.due = entry.due.min(now + *interval);
+            let probe = self.probes.entry(key.clone()).or_insert(Due { interval: *interval, due: first, running: false });
+            probe.interval = *interval;
+            probe.due = probe.due.min(now + *interval);
         }
     }
 
     /// The keys to probe now. They count as running until [`Schedule::finished`].
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
-        let due = self.entries.iter_mut().filter(|(_, entry)| entry.due <= now && !entry.running);
-        due.map(|(key, entry)| {
-            entry.running = true;
-            entry.due = (entry.due + entry.interval).max(now);
+        let due = self.probes.iter_mut().filter(|(_, probe)| probe.due <= now && !probe.running);
+        due.map(|(key, probe)| {
+            probe.running = true;
+            probe.due = (probe.due + probe.interval).max(now);
             key.clone()
         })
         .collect()
@@ -56,19 +56,19 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// A probe has ended. False when nobody wants the key any more.
     pub fn finished(&mut self, key: &K) -> bool {
-        self.entries.get_mut(key).map(|entry| entry.running = false).is_some()
+        self.probes.get_mut(key).map(|probe| probe.running = false).is_some()
     }
 
     /// When the next one is due; none when there is nothing to wait for.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        self.entries.values().filter(|entry| !entry.running).map(|entry| entry.due).min()
+        self.probes.values().filter(|probe| !probe.running).map(|probe| probe.due).min()
     }
 
     /// All keys.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<K> {
-        self.entries.keys().cloned().collect()
+        self.probes.keys().cloned().collect()
     }
 }
 

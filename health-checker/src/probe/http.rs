@@ -3,17 +3,17 @@
 use cluster_config::document::checks::Expect;
 use reqwest::{Client, Proxy, RequestBuilder, redirect::Policy};
 
-use super::{Failure, Target, Wanted, chain, judge};
+use super::{Error, Target, Wanted, chain, judge};
 
 /// More than the built-in target ever answers.
 const BODY_LIMIT: usize = 4096;
 
-pub(super) async fn direct(target: &Target, path: &str, expect: &Expect) -> Result<String, Failure> {
+pub(super) async fn direct(target: &Target, path: &str, expect: &Expect) -> Result<String, Error> {
     let wanted = Wanted { url: format!("http://{}{path}", target.address), body: None };
     get(client(None, &wanted)?.get(&wanted.url), &wanted, expect).await
 }
 
-pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
+pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -> Result<String, Error> {
     let asked = client(Some(&target.address), wanted)?.get(&wanted.url);
     let asked = match target.proof(wanted, "GET", &wanted.url) {
         Some(proof) => asked.header(chassis::probe::FIELD, proof),
@@ -23,9 +23,9 @@ pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -
 }
 
 /// A client whose only connection is the probe's: what a kept one would say is old.
-fn client(proxy: Option<&str>, wanted: &Wanted) -> Result<Client, Failure> {
+fn client(proxy: Option<&str>, wanted: &Wanted) -> Result<Client, Error> {
     let builder = Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).user_agent("shoal-health-checker");
-    let broken = |error: reqwest::Error| Failure::Exchange(chain(&error));
+    let broken = |error: reqwest::Error| Error::Exchange(chain(&error));
     let builder = match proxy {
         Some(address) => builder.proxy(Proxy::all(format!("http://{address}")).map_err(broken)?),
         None => builder,
@@ -35,8 +35,8 @@ fn client(proxy: Option<&str>, wanted: &Wanted) -> Result<Client, Failure> {
     builder.build().map_err(broken)
 }
 
-async fn get(asked: RequestBuilder, wanted: &Wanted, expect: &Expect) -> Result<String, Failure> {
-    let broken = |error: reqwest::Error| Failure::Exchange(chain(&error.without_url()));
+async fn get(asked: RequestBuilder, wanted: &Wanted, expect: &Expect) -> Result<String, Error> {
+    let broken = |error: reqwest::Error| Error::Exchange(chain(&error.without_url()));
     let mut response = asked.send().await.map_err(broken)?;
     let found = judge(response.status().as_u16(), expect)?;
     let Some(expected) = &wanted.body else { return Ok(found) };
@@ -44,8 +44,8 @@ async fn get(asked: RequestBuilder, wanted: &Wanted, expect: &Expect) -> Result<
     while let Some(piece) = response.chunk().await.map_err(broken)? {
         body.extend_from_slice(&piece);
         if body.len() > BODY_LIMIT {
-            return Err(Failure::ForeignAnswer);
+            return Err(Error::ForeignAnswer);
         }
     }
-    if body == expected.as_bytes() { Ok(format!("{found} from the built-in target")) } else { Err(Failure::ForeignAnswer) }
+    if body == expected.as_bytes() { Ok(format!("{found} from the built-in target")) } else { Err(Error::ForeignAnswer) }
 }

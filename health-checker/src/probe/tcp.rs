@@ -2,11 +2,11 @@
 
 use tokio::net::TcpStream;
 
-use super::{Failure, Target};
+use super::{Error, Target};
 
-pub(super) async fn probe(target: &Target) -> Result<String, Failure> {
+pub(super) async fn probe(target: &Target) -> Result<String, Error> {
     match TcpStream::connect(&target.address).await {
         Ok(_stream) => Ok(format!("{} takes connections", target.address)),
-        Err(error) => Err(Failure::Connect(target.address.clone(), error.to_string())),
+        Err(error) => Err(Error::Connect(target.address.clone(), error.to_string())),
     }
 }
