@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     archive::Reason,
-    desk::{Desk, Turn},
-    failed::Failed,
+    backups::{Backups, Permit},
+    error::Error,
     restore::Members,
     steps::{QUEUE, Step, Steps},
 };
@@ -41,13 +41,13 @@ const LONGEST: usize = 64;
 #[derive(Clone)]
 pub struct Api {
     /// Does it.
-    pub desk: Desk,
+    pub backups: Backups,
     /// Who is there.
     pub members: Arc<Members>,
 }
 
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
-type Working<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
+type Working<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// Begins something that goes on to its end even when nobody listens any more, and tells of it: every step, then what came of it.
 fn begin<T: Send + 'static, M: Send + 'static>(
@@ -58,7 +58,7 @@ fn begin<T: Send + 'static, M: Send + 'static>(
     let (told, steps) = mpsc::channel(QUEUE);
     let (answer, answered) = oneshot::channel();
     let working = work(Steps::new(told));
-    // A panic in it ends this stream, which its caller is told, and gives the turn back.
+    // A panic in it ends this stream, which its caller is told, and gives the permit back.
     tokio::spawn(async move {
         let came = working.await;
         // Who has gone is not told.
@@ -76,8 +76,8 @@ fn begin<T: Send + 'static, M: Send + 'static>(
 }
 
 impl Api {
-    fn turn(&self) -> Result<Turn, Status> {
-        self.desk.turn().map_err(|failed| refuse::failed(&failed))
+    fn try_permit(&self) -> Result<Permit, Status> {
+        self.backups.try_permit().map_err(|failed| refuse::failed(&failed))
     }
 }
 
@@ -86,7 +86,7 @@ fn meant(id: &str) -> Result<String, Status> {
 }
 
 /// Tells of the failure as the last step, too.
-async fn concluded<T>(steps: &Steps, came: Result<T, Failed>) -> Result<T, Failed> {
+async fn concluded<T>(steps: &Steps, came: Result<T, Error>) -> Result<T, Error> {
     if let Err(failed) = &came {
         steps.failed(failed.to_string()).await;
     }
@@ -101,11 +101,11 @@ impl BackupService for Api {
     type RestoreStream = Answers<pb::RestoreResponse>;
 
     async fn create_backup(&self, request: Request<pb::CreateBackupRequest>) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let (desk, turn, by) = (self.desk.clone(), self.turn()?, Peer::of(&request).to_string());
+        let (backups, permit, by) = (self.backups.clone(), self.try_permit()?, Peer::of(&request).to_string());
         audit::note(&request, "what came of it is in the list of backups");
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
-                let came = desk.create(&turn, Reason::AskedFor, &by, &mut steps).await;
+                let came = backups.create(&permit, Reason::AskedFor, &by, &mut steps).await;
                 concluded(&steps, came).await
             })
         };
@@ -115,7 +115,7 @@ impl BackupService for Api {
     }
 
     async fn list_backups(&self, _: Request<pb::ListBackupsRequest>) -> Result<Response<pb::ListBackupsResponse>, Status> {
-        let list = self.desk.list().await.map_err(|failed| refuse::failed(&failed))?;
+        let list = self.backups.list().await.map_err(|failed| refuse::failed(&failed))?;
         Ok(Response::new(pb::ListBackupsResponse {
             backups: list.backups.iter().map(wire::backup).collect(),
             next_at: list.next_at.map(cluster::wire::timestamp),
@@ -125,10 +125,10 @@ impl BackupService for Api {
     }
 
     async fn verify_backup(&self, request: Request<pb::VerifyBackupRequest>) -> Result<Response<Self::VerifyBackupStream>, Status> {
-        let (desk, turn, meant) = (self.desk.clone(), self.turn()?, meant(&request.get_ref().backup)?);
+        let (backups, permit, meant) = (self.backups.clone(), self.try_permit()?, meant(&request.get_ref().backup)?);
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
-                let came = desk.verify(&turn, &meant, &mut steps).await;
+                let came = backups.verify(&permit, &meant, &mut steps).await;
                 concluded(&steps, came).await
             })
         };
@@ -139,10 +139,10 @@ impl BackupService for Api {
 
     async fn plan_restore(&self, request: Request<pb::PlanRestoreRequest>) -> Result<Response<Self::PlanRestoreStream>, Status> {
         let pb::PlanRestoreRequest { backup, adopt } = request.into_inner();
-        let (desk, turn, meant) = (self.desk.clone(), self.turn()?, meant(&backup)?);
+        let (backups, permit, meant) = (self.backups.clone(), self.try_permit()?, meant(&backup)?);
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
-                let came = desk.plan(&turn, &meant, adopt, &mut steps).await;
+                let came = backups.plan(&permit, &meant, adopt, &mut steps).await;
                 concluded(&steps, came).await
             })
         };
@@ -155,10 +155,10 @@ impl BackupService for Api {
         let by = Peer::of(&request).to_string();
         let pb::RestoreRequest { backup, sha256, adopt } = request.get_ref().clone();
         audit::note(&request, format!("backup {backup}{}", if adopt { ", adopting another cluster's" } else { "" }));
-        let (desk, turn, meant, members) = (self.desk.clone(), self.turn()?, meant(&backup)?, Arc::clone(&self.members));
+        let (backups, permit, meant, members) = (self.backups.clone(), self.try_permit()?, meant(&backup)?, Arc::clone(&self.members));
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
-                let came = desk.restore(&turn, (&meant, &sha256, adopt), &by, &*members, &mut steps).await;
+                let came = backups.restore(&permit, (&meant, &sha256, adopt), &by, &*members, &mut steps).await;
                 concluded(&steps, came).await
             })
         };

@@ -8,7 +8,7 @@ pub mod read;
 pub mod write;
 
 pub use manifest::{FORMAT, Manifest, Part, Reason};
-pub use read::{Opened, Refused};
+pub use read::{Error, Opened};
 
 /// Magic number of a skippable frame, one of the sixteen that there are.
 const SKIPPABLE: [u8; 4] = 0x184D_2A5E_u32.to_le_bytes();

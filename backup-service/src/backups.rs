@@ -14,16 +14,16 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::{
     archive::{self, Opened},
     catalog::{Catalog, Listed, NotFound, Note, find},
-    failed::Failed,
+    error::Error,
     metrics, pki,
     schedule::Schedule,
     settings::Settings,
     steps::Steps,
     store::Store,
-    transfer::Keeper,
+    transfer::StatefulService,
 };
 
-/// What the desk works with.
+/// What it works with.
 #[derive(Debug)]
 pub struct Tools {
     /// Role and name, for what it does by itself.
@@ -31,7 +31,7 @@ pub struct Tools {
     /// Wall-clock time.
     pub clock: Clock,
     /// The services whose state is kept, in the order in which it is put back.
-    pub keepers: Vec<Keeper>,
+    pub services: Vec<StatefulService>,
     /// SHA-256 of the certificates of the authorities that are trusted, in hex.
     pub authorities: Vec<String>,
     /// The PKI, where it is to be kept.
@@ -46,7 +46,7 @@ pub struct Tools {
 
 /// Does it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct Backups {
     tools: Arc<Tools>,
     catalog: Arc<Mutex<Catalog>>,
     busy: Arc<tokio::sync::Mutex<()>>,
@@ -54,7 +54,7 @@ pub struct Desk {
 
 /// The right to do something; nobody else does anything meanwhile.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "held, not looked at")] OwnedMutexGuard<()>);
+pub struct Permit(#[expect(dead_code, reason = "held, not looked at")] OwnedMutexGuard<()>);
 
 /// Every backup, and when the next is due.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub struct List {
     pub next_at: Option<Timestamp>,
 }
 
-impl Desk {
+impl Backups {
     /// Reads what is written down.
     #[must_use]
     pub fn new(tools: Tools) -> Self {
@@ -98,24 +98,24 @@ impl Desk {
         }
     }
 
-    /// Takes a turn, if nobody else has it.
+    /// Takes a permit, if nobody else has it.
     ///
     /// # Errors
-    /// [`Failed::Busy`]
-    pub fn turn(&self) -> Result<Turn, Failed> {
-        Arc::clone(&self.busy).try_lock_owned().map(Turn).map_err(|_| Failed::Busy)
+    /// [`Error::Busy`]
+    pub fn try_permit(&self) -> Result<Permit, Error> {
+        Arc::clone(&self.busy).try_lock_owned().map(Permit).map_err(|_| Error::Busy)
     }
 
-    /// Waits for a turn.
-    pub async fn in_turn(&self) -> Turn {
-        Turn(Arc::clone(&self.busy).lock_owned().await)
+    /// Waits for a permit.
+    pub async fn permit(&self) -> Permit {
+        Permit(Arc::clone(&self.busy).lock_owned().await)
     }
 
     /// Every backup.
     ///
     /// # Errors
-    /// [`Failed::Defect`]
-    pub async fn list(&self) -> Result<List, Failed> {
+    /// [`Error::Defect`]
+    pub async fn list(&self) -> Result<List, Error> {
         let (catalog, settings) = (self.catalog().clone(), self.settings());
         let stores = settings.stores.clone();
         let (backups, problems) = blocking(move || catalog.list(&stores)).await?;
@@ -145,13 +145,13 @@ impl Desk {
     ///
     /// # Errors
     /// There is none, or it is damaged.
-    pub async fn verify(&self, _: &Turn, meant: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    pub async fn verify(&self, _: &Permit, meant: &str, steps: &mut Steps) -> Result<Listed, Error> {
         let list = self.list().await?;
         let id = find(&list.backups, meant)?.id.clone();
-        self.look(&id, steps).await
+        self.check_everywhere(&id, steps).await
     }
 
-    pub(crate) async fn look(&self, id: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    pub(crate) async fn check_everywhere(&self, id: &str, steps: &mut Steps) -> Result<Listed, Error> {
         let listed = self.listed(id).await?;
         for (store, _) in &listed.places {
             steps.begin(format!("verify it in {}", store.url)).await;
@@ -161,32 +161,32 @@ impl Desk {
         self.listed(id).await
     }
 
-    pub(crate) async fn listed(&self, id: &str) -> Result<Listed, Failed> {
+    pub(crate) async fn listed(&self, id: &str) -> Result<Listed, Error> {
         let list = self.list().await?;
         list.backups.into_iter().find(|backup| backup.id == id).ok_or_else(|| NotFound::Unknown(id.to_owned()).into())
     }
 
     /// Reads an archive from beginning to end and writes down what came of it.
-    pub(crate) async fn open(&self, listed: &Listed, store: &Store, unpack: bool, steps: &Steps) -> Result<Opened, Failed> {
+    pub(crate) async fn open(&self, listed: &Listed, store: &Store, unpack: bool, steps: &Steps) -> Result<Opened, Error> {
         let (path, told) = (store.path(&listed.id), steps.clone());
         let scratch = unpack.then(|| self.tools.scratch.clone());
         let opened = blocking(move || archive::read::read(&path, scratch.as_deref(), |done, total| told.progress(done, total))).await?;
         let opened = opened.and_then(|opened| {
             let same = opened.manifest.id == listed.id;
             let other = format!("it is the backup {} under another name", opened.manifest.id);
-            if same { Ok(opened) } else { Err(archive::Refused::Damaged(other)) }
+            if same { Ok(opened) } else { Err(archive::Error::Damaged(other)) }
         });
         let note = |sha256: String, problem| Note { sha256, size: listed.size, verified_at: self.tools.clock.now(), problem };
         let note = match &opened {
             Ok(opened) => Some(note(opened.sha256.clone(), None)),
             // A disk that cannot be read now says nothing of the archive.
-            Err(archive::Refused::Disk(_) | archive::Refused::Spool(_)) => None,
+            Err(archive::Error::Disk(_) | archive::Error::Spool(_)) => None,
             Err(refused) => Some(note(String::new(), Some(format!("in {}: {refused}", store.url)))),
         };
         if let Some(note) = note {
             self.write_down(|catalog| drop(catalog.notes.insert(listed.id.clone(), note)));
         }
-        opened.map_err(|refused| Failed::Refused(listed.id.clone(), refused))
+        opened.map_err(|refused| Error::Archive(listed.id.clone(), refused))
     }
 }
 
@@ -197,6 +197,6 @@ pub(crate) fn counted(state: &State) -> String {
 }
 
 /// Disks and digests are not for the threads that serve.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failed::Defect(error.to_string()))
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Defect(error.to_string()))
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    archive::{Manifest, Reason, Refused, read::peek},
+    archive::{self, Manifest, Reason, read::peek},
     store::Store,
 };
 
@@ -121,7 +121,7 @@ impl Catalog {
                     Ok(manifest) if manifest.id != archive.id => Err(format!("it is the backup {} under another name", manifest.id)),
                     Ok(manifest) => Ok(manifest),
                     // Another backup-service let go of it a moment ago.
-                    Err(Refused::Disk(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(archive::Error::Disk(error)) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(refused) => Err(refused.to_string()),
                 };
                 // One that is not as long as it was is not the one that was looked at.

@@ -8,7 +8,7 @@ use crate::{archive, catalog::NotFound, pki, transfer};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// One thing at a time.
     #[error("another backup, verification or restore is under way: try again when it is done")]
     Busy,
@@ -17,10 +17,10 @@ pub enum Failed {
     NotFound(#[from] NotFound),
     /// An archive that is not what it was.
     #[error("backup {0}: {1}")]
-    Refused(String, #[source] archive::Refused),
+    Archive(String, #[source] archive::Error),
     /// A service did not do its part.
     #[error(transparent)]
-    Transfer(#[from] transfer::Failed),
+    Transfer(#[from] transfer::Error),
     /// Another process writes to a store.
     #[error("another backup-service is writing to the store {0}: try again when it is done; nothing was changed")]
     InUse(String),
@@ -39,7 +39,7 @@ pub enum Failed {
     Scratch(Malformed),
     /// The PKI.
     #[error(transparent)]
-    Pki(#[from] pki::Failed),
+    Pki(#[from] pki::Error),
     /// The archive is not the one that was planned with.
     #[error("backup {0} is not what it was when the restore was planned: plan it again (`shoal backup restore {0}`)")]
     Changed(String),
@@ -48,7 +48,7 @@ pub enum Failed {
     Foreign(#[from] crate::restore::Foreign),
     /// A service did not take its part, and nothing was restored before it.
     #[error("nothing is restored: {0}; {fate}, and the same restore can be run again", fate = .0.fate())]
-    First(transfer::Failed),
+    First(transfer::Error),
     /// A restore that ended in the middle.
     #[error(
         "{done} is restored and the {service} is not: {source}; {fate}. Run the same restore again to end it, or go back to what was there with `shoal backup restore {before}`",
@@ -58,7 +58,7 @@ pub enum Failed {
         /// Whose part failed.
         service: cluster::Service,
         /// Why.
-        source: Box<transfer::Failed>,
+        source: Box<transfer::Error>,
         /// What is restored already.
         done: String,
         /// Id of the backup of what was there.

@@ -4,15 +4,15 @@
 //! an archive does not hold, and no request of a client ever waits for it.
 //!
 //! Reading order, the way of a backup: [`settings`] (what is wanted) → [`schedule`] (when; pure) with [`timer`] → [`transfer`] (out of a
-//! service) and [`pki`] → [`archive`] → [`store`] → [`catalog`] → [`desk`] (what there is, and looking at it) → [`make`] (which takes it through)
-//! → [`retain`] (what is let go; pure). [`restore`] is the way back; [`api`] who asks for what, [`steps`] what they are told, [`failed`] why
+//! service) and [`pki`] → [`archive`] → [`store`] → [`catalog`] → [`backups`] (what there is, and looking at it) → [`make`] (which takes it through)
+//! → [`retain`] (what is let go; pure). [`restore`] is the way back; [`api`] who asks for what, [`steps`] what they are told, [`error`] why
 //! something was not done, [`metrics`] what is counted.
 
 pub mod api;
 pub mod archive;
+pub mod backups;
 pub mod catalog;
-pub mod desk;
-pub mod failed;
+pub mod error;
 pub mod make;
 pub mod metrics;
 pub mod pki;
@@ -29,9 +29,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use age::x25519::Recipient;
 use api::{Api, POLICY};
+use backups::{Backups, Tools};
 use chassis::{Fail, Failure, Process};
 use cluster_config::BackupDocument;
-use desk::{Desk, Tools};
 use proto::backup::backup_service_server::BackupServiceServer;
 use restore::Heard;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -79,15 +79,15 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         publish.send_replace(Arc::new(settings));
         Ok(())
     })?;
-    let desk = Desk::new(tools(&process, &options, settings)?);
-    let (timed, stop) = (desk.clone(), process.stop());
+    let backups = Backups::new(tools(&process, &options, settings)?);
+    let (timed, stop) = (backups.clone(), process.stop());
     process.spawn("schedule", move || timer::run(timed.clone(), stop.clone()));
     let membership = process.membership();
     let members = Arc::new(move || {
         let known = membership.borrow();
         Heard { epoch: known.epoch, instances: known.instances.values().cloned().collect() }
     });
-    let api = Api { desk, members };
+    let api = Api { backups, members };
     process.serve_grpc(tonic::service::Routes::new(BackupServiceServer::new(api)), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
@@ -98,7 +98,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
 }
 
 fn tools(process: &Process, options: &Options, settings: watch::Receiver<Arc<Settings>>) -> Result<Tools, Failure> {
-    let keeper = |service| transfer::Keeper::new(service, process.channel(service));
+    let service = |service| transfer::StatefulService::new(service, process.channel(service));
     let pki = options.pki_dir.clone().map(|directory| pki::Source { directory, recipients: options.age_recipient.clone() });
     if let Some(source) = &pki {
         let remedy = "name the directory that `shoal pki init` made, readable for the backup-service";
@@ -107,7 +107,7 @@ fn tools(process: &Process, options: &Options, settings: watch::Receiver<Arc<Set
     Ok(Tools {
         name: format!("{} {}", process.service(), process.name()),
         clock: process.clock(),
-        keepers: transfer::KEEPERS.map(keeper).into(),
+        services: transfer::STATEFUL.map(service).into(),
         authorities: authorities(options)?,
         pki,
         scratch: process.data_dir().root().to_owned(),

@@ -14,21 +14,21 @@ use crate::{
         self, FORMAT, Manifest, Part, Reason,
         manifest::{self, Entry, PKI, part_of},
     },
+    backups::{Backups, Permit, blocking, counted},
     catalog::Listed,
-    desk::{Desk, Turn, blocking, counted},
-    failed::Failed,
+    error::Error,
     metrics, pki, retain,
     schedule::Schedule,
     steps::Steps,
     store::{Hold, Store},
 };
 
-impl Desk {
+impl Backups {
     /// Makes a backup in every store, verifies it, and lets go of those that have had their time.
     ///
     /// # Errors
     /// A service, the PKI, a store; nothing is left then but what is whole.
-    pub async fn create(&self, _: &Turn, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    pub async fn create(&self, _: &Permit, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Error> {
         let holds = self.hold().await?;
         self.count(holds, reason, by, steps).await
     }
@@ -36,10 +36,10 @@ impl Desk {
     /// Makes the backup that the schedule wants; none when another backup-service has made it in one of the stores, or is about to.
     ///
     /// # Errors
-    /// As for [`Desk::create`].
-    pub async fn create_if_due(&self, _: &Turn, schedule: &Schedule) -> Result<Option<Listed>, Failed> {
+    /// As for [`Backups::create`].
+    pub async fn create_if_due(&self, _: &Permit, schedule: &Schedule) -> Result<Option<Listed>, Error> {
         let holds = match self.hold().await {
-            Err(Failed::InUse(_)) => return Ok(None),
+            Err(Error::InUse(_)) => return Ok(None),
             holds => holds?,
         };
         // What is there is looked at again, now that nobody else adds to it.
@@ -51,12 +51,12 @@ impl Desk {
     }
 
     /// Keeps other backup-services from writing to our stores.
-    async fn hold(&self) -> Result<Vec<Hold>, Failed> {
+    async fn hold(&self) -> Result<Vec<Hold>, Error> {
         let stores = self.settings().stores.clone();
         let hold = move || {
             let hold = |store: &Store| match store.hold() {
                 Ok(Some(hold)) => Ok(hold),
-                Ok(None) => Err(Failed::InUse(store.url.clone())),
+                Ok(None) => Err(Error::InUse(store.url.clone())),
                 Err(error) => Err(unwritten(store, error)),
             };
             stores.iter().map(hold).collect()
@@ -64,7 +64,7 @@ impl Desk {
         blocking(hold).await?
     }
 
-    async fn count(&self, holds: Vec<Hold>, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    async fn count(&self, holds: Vec<Hold>, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Error> {
         let made = self.make(reason, by, steps).await;
         drop(holds);
         let label = match reason {
@@ -80,7 +80,7 @@ impl Desk {
         made
     }
 
-    async fn make(&self, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Failed> {
+    async fn make(&self, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Error> {
         let taken = self.take(steps).await?;
         let manifest = self.manifest(&taken, reason, by);
         let id = manifest.id.clone();
@@ -95,26 +95,26 @@ impl Desk {
             steps.done(format!("{id}, {size} bytes")).await;
             first.get_or_insert_with(|| store.clone());
         }
-        let listed = self.look(&id, steps).await?;
+        let listed = self.check_everywhere(&id, steps).await?;
         self.let_go(steps).await?;
         Ok(listed)
     }
 
     /// Takes the state out of every service, and the PKI where it is to be kept.
-    async fn take(&self, steps: &mut Steps) -> Result<Taken, Failed> {
+    async fn take(&self, steps: &mut Steps) -> Result<Taken, Error> {
         let mut taken = Taken::default();
-        for keeper in &self.tools().keepers {
-            steps.begin(format!("take the state of {}", keeper.service())).await;
-            let (state, parcel) = keeper.export(&self.tools().scratch, |come| steps.progress(come, 0)).await?;
+        for stateful in &self.tools().services {
+            steps.begin(format!("take the state of {}", stateful.service())).await;
+            let (state, parcel) = stateful.export(&self.tools().scratch, |come| steps.progress(come, 0)).await?;
             steps.done(counted(&state)).await;
-            taken.parcels.push((keeper.service().to_string(), parcel));
+            taken.parcels.push((stateful.service().to_string(), parcel));
             taken.states.push(state);
         }
         if let Some(source) = self.tools().pki.clone() {
             steps.begin("encrypt the PKI").await;
             let sealed = blocking(move || pki::seal(&source)).await??;
-            let mut spool = Spool::create(&self.tools().scratch, sealed.len() as u64).map_err(Failed::Scratch)?;
-            spool.begin(pki::ENTRY).and_then(|()| spool.write(&sealed)).map_err(Failed::Scratch)?;
+            let mut spool = Spool::create(&self.tools().scratch, sealed.len() as u64).map_err(Error::Scratch)?;
+            spool.begin(pki::ENTRY).and_then(|()| spool.write(&sealed)).map_err(Error::Scratch)?;
             taken.parcels.push((PKI.to_owned(), spool.close()));
             steps
                 .done(format!("{} bytes, for {} recipients", sealed.len(), self.tools().pki.as_ref().map_or(0, |pki| pki.recipients.len())))
@@ -155,7 +155,7 @@ impl Desk {
     }
 
     /// Lets go of what has had its time.
-    async fn let_go(&self, steps: &mut Steps) -> Result<(), Failed> {
+    async fn let_go(&self, steps: &mut Steps) -> Result<(), Error> {
         let settings = self.settings();
         let Some(keep) = settings.keep else { return Ok(()) };
         let backups = self.list().await?.backups;
@@ -190,8 +190,8 @@ fn held(listed: &Listed) -> Option<retain::Held> {
     Some(retain::Held { id, at: manifest.created_at, scheduled: listed.is_scheduled(), good })
 }
 
-fn unwritten(store: &Store, source: io::Error) -> Failed {
-    Failed::Store { url: store.url.clone(), directory: store.directory().to_owned(), source }
+fn unwritten(store: &Store, source: io::Error) -> Error {
+    Error::Store { url: store.url.clone(), directory: store.directory().to_owned(), source }
 }
 
 /// Puts the archive into a store: copied from the first that has it.

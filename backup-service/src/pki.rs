@@ -31,7 +31,7 @@ pub struct Source {
 
 /// Why a PKI cannot be kept or opened.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// Reading it.
     #[error("the PKI in {0} cannot be read: {1}")]
     Read(PathBuf, #[source] io::Error),
@@ -40,7 +40,7 @@ pub enum Failed {
     Encrypt(#[source] age::EncryptError),
     /// The archive.
     #[error(transparent)]
-    Archive(#[from] crate::archive::Refused),
+    Archive(#[from] crate::archive::Error),
     /// It has none.
     #[error("this backup holds no PKI: only a backup-service with --pki-dir and --age-recipient keeps one")]
     None,
@@ -75,16 +75,16 @@ pub fn recipient(text: &str) -> Result<Recipient, String> {
 ///
 /// # Errors
 /// It cannot be read, or is much too large for a PKI.
-pub fn seal(source: &Source) -> Result<Vec<u8>, Failed> {
-    let plain = pack(&source.directory).map_err(|error| Failed::Read(source.directory.clone(), error))?;
+pub fn seal(source: &Source) -> Result<Vec<u8>, Error> {
+    let plain = pack(&source.directory).map_err(|error| Error::Read(source.directory.clone(), error))?;
     let recipients = source.recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
-    let encryptor = Encryptor::with_recipients(recipients).map_err(Failed::Encrypt)?;
+    let encryptor = Encryptor::with_recipients(recipients).map_err(Error::Encrypt)?;
     let mut sealed = Vec::with_capacity(plain.len() + 1024);
     let written = encryptor.wrap_output(&mut sealed).and_then(|mut writer| {
         writer.write_all(&plain)?;
         writer.finish().map(drop)
     });
-    written.map_err(|error| Failed::Encrypt(age::EncryptError::Io(error)))?;
+    written.map_err(|error| Error::Encrypt(age::EncryptError::Io(error)))?;
     Ok(sealed)
 }
 
@@ -121,22 +121,22 @@ fn pack(directory: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The archive is not whole, has none, is for somebody else, or the directory cannot be written.
-pub fn open(archive: &Path, identity: &Path, to: &Path) -> Result<Vec<String>, Failed> {
+pub fn open(archive: &Path, identity: &Path, to: &Path) -> Result<Vec<String>, Error> {
     if to.exists() {
-        return Err(Failed::There(to.to_owned()));
+        return Err(Error::There(to.to_owned()));
     }
-    let refused = |problem: String| Failed::Identity(identity.to_owned(), problem);
+    let refused = |problem: String| Error::Identity(identity.to_owned(), problem);
     let identities = IdentityFile::from_file(identity.display().to_string())
         .map_err(|error| refused(error.to_string()))?
         .into_identities()
         .map_err(|error| refused(error.to_string()))?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let disk = |error: io::Error| Failed::Write(to.to_owned(), error);
+    let disk = |error: io::Error| Error::Write(to.to_owned(), error);
     let opened = read::read(archive, Some(parent), |_, _| {})?;
-    let part = opened.parts.get(PKI).ok_or(Failed::None)?;
-    let sealed = part.read(ENTRY).map_err(disk)?.ok_or(Failed::None)?;
-    let decryptor = Decryptor::new(sealed.as_slice()).map_err(Failed::Decrypt)?;
-    let plain = decryptor.decrypt(identities.iter().map(AsRef::as_ref)).map_err(Failed::Decrypt)?;
+    let part = opened.parts.get(PKI).ok_or(Error::None)?;
+    let sealed = part.read(ENTRY).map_err(disk)?.ok_or(Error::None)?;
+    let decryptor = Decryptor::new(sealed.as_slice()).map_err(Error::Decrypt)?;
+    let plain = decryptor.decrypt(identities.iter().map(AsRef::as_ref)).map_err(Error::Decrypt)?;
     let files = unpack(plain)?;
     let scratch = tempfile::Builder::new().prefix(".pki-").tempdir_in(parent).map_err(disk)?;
     let staged = scratch.path().join("pki");
@@ -150,19 +150,19 @@ pub fn open(archive: &Path, identity: &Path, to: &Path) -> Result<Vec<String>, F
 }
 
 /// Anybody can encrypt for a public key: what comes out is looked at like everything else that is untrusted.
-fn unpack(plain: impl Read) -> Result<Vec<(String, Vec<u8>)>, Failed> {
-    let said = |error: io::Error| Failed::Content(error.to_string());
+fn unpack(plain: impl Read) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let said = |error: io::Error| Error::Content(error.to_string());
     let mut tar = tar::Archive::new(plain.take(LARGEST * 2));
     let mut files = Vec::new();
     for entry in tar.entries().map_err(said)? {
         let mut entry = entry.map_err(said)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if !entry.header().entry_type().is_file() || !is_name(&name) || name.contains('/') || entry.size() > LARGEST {
-            return Err(Failed::Content(format!("{name:?} is no file of a PKI")));
+            return Err(Error::Content(format!("{name:?} is no file of a PKI")));
         }
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(said)?;
         files.push((name, content));
     }
-    if files.is_empty() { Err(Failed::Content("it is empty".to_owned())) } else { Ok(files) }
+    if files.is_empty() { Err(Error::Content("it is empty".to_owned())) } else { Ok(files) }
 }

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     archive::{Manifest, Opened, Reason},
+    backups::{Backups, Permit, counted},
     catalog::{Listed, find},
-    desk::{Desk, Turn, counted},
-    failed::Failed,
+    error::Error,
     metrics,
     steps::Steps,
 };
@@ -80,13 +80,13 @@ struct Checked {
     present: Vec<pb::State>,
 }
 
-impl Desk {
+impl Backups {
     /// Looks at everything and touches nothing.
     ///
     /// # Errors
     /// It could not be restored.
-    pub async fn plan(&self, turn: &Turn, meant: &str, adopt: bool, steps: &mut Steps) -> Result<Plan, Failed> {
-        let checked = self.check(turn, meant, adopt, steps).await?;
+    pub async fn plan(&self, permit: &Permit, meant: &str, adopt: bool, steps: &mut Steps) -> Result<Plan, Error> {
+        let checked = self.check(permit, meant, adopt, steps).await?;
         let mut left_out = vec!["instances: every process that runs has registered itself, and the others are not there".to_owned()];
         if checked.opened.manifest.has_pki() {
             left_out
@@ -95,26 +95,26 @@ impl Desk {
         Ok(Plan { backup: checked.listed, present: checked.present, changes: checked.changes, left_out })
     }
 
-    async fn check(&self, _: &Turn, meant: &str, adopt: bool, steps: &mut Steps) -> Result<Checked, Failed> {
+    async fn check(&self, _: &Permit, meant: &str, adopt: bool, steps: &mut Steps) -> Result<Checked, Error> {
         let list = self.list().await?;
         let listed = find(&list.backups, meant)?.clone();
-        let Some((store, _)) = listed.places.first().cloned() else { return Err(Failed::Defect("a backup that is nowhere".to_owned())) };
+        let Some((store, _)) = listed.places.first().cloned() else { return Err(Error::Defect("a backup that is nowhere".to_owned())) };
         steps.begin(format!("verify backup {}", listed.id)).await;
         let opened = self.open(&listed, &store, true, steps).await?;
         steps.done(format!("{} bytes are what they were", opened.size)).await;
 
         steps.begin("compare it with what is there").await;
         let mut present = Vec::new();
-        for keeper in &self.tools().keepers {
-            present.push(keeper.describe().await?);
+        for stateful in &self.tools().services {
+            present.push(stateful.describe().await?);
         }
         let ours = present.iter().find(|state| state.service == Service::Registry.as_str()).map_or("", |state| &state.cluster_id);
         belongs(&opened.manifest, ours, &self.tools().authorities, adopt)?;
         let mut changes = Vec::new();
-        for (keeper, present) in self.tools().keepers.iter().zip(&present) {
-            let (header, parcel) = part(&opened, keeper.service())?;
+        for (stateful, present) in self.tools().services.iter().zip(&present) {
+            let (header, parcel) = part(&opened, stateful.service())?;
             let header = ImportHeader { check_only: true, expected: present.fingerprint.clone(), ..header };
-            changes.extend(keeper.import(header, &parcel).await?.changes);
+            changes.extend(stateful.import(header, &parcel).await?.changes);
         }
         steps.done(format!("it can be restored; changes: {}", changes.len())).await;
         Ok(Checked { listed: self.listed(&listed.id).await?, opened, changes, present })
@@ -123,16 +123,16 @@ impl Desk {
     /// Puts everything back; answers the backup of what was there before. `expected` is the SHA-256 that was planned with.
     ///
     /// # Errors
-    /// Before anything was touched, except [`Failed::Half`].
+    /// Before anything was touched, except [`Error::Half`].
     pub async fn restore(
         &self,
-        turn: &Turn,
+        permit: &Permit,
         wanted: (&str, &str, bool),
         by: &str,
         members: &Members,
         steps: &mut Steps,
-    ) -> Result<Listed, Failed> {
-        let restored = self.put_back(turn, wanted, by, members, steps).await;
+    ) -> Result<Listed, Error> {
+        let restored = self.put_back(permit, wanted, by, members, steps).await;
         metrics::restored(restored.is_ok());
         if let Err(failed) = &restored {
             tracing::error!("not restored: {failed}");
@@ -142,29 +142,29 @@ impl Desk {
 
     async fn put_back(
         &self,
-        turn: &Turn,
+        permit: &Permit,
         (id, expected, adopt): (&str, &str, bool),
         by: &str,
         members: &Members,
         steps: &mut Steps,
-    ) -> Result<Listed, Failed> {
-        let checked = self.check(turn, id, adopt, steps).await?;
+    ) -> Result<Listed, Error> {
+        let checked = self.check(permit, id, adopt, steps).await?;
         if checked.opened.sha256 != expected {
-            return Err(Failed::Changed(checked.listed.id));
+            return Err(Error::Changed(checked.listed.id));
         }
-        let before = self.create(turn, Reason::BeforeRestore, by, steps).await?;
+        let before = self.create(permit, Reason::BeforeRestore, by, steps).await?;
         let after_epoch = self.highest_epoch(&checked, members().epoch).await?;
         let mut done: Vec<String> = Vec::new();
         let mut epoch = 0;
-        for (keeper, present) in self.tools().keepers.iter().zip(&checked.present) {
-            let service = keeper.service();
+        for (stateful, present) in self.tools().services.iter().zip(&checked.present) {
+            let service = stateful.service();
             steps.begin(format!("restore {service}")).await;
             let (header, parcel) = part(&checked.opened, service)?;
             // What was looked at, and is in the backup that was just made, is what is replaced.
             let header = ImportHeader { expected: present.fingerprint.clone(), after_epoch, ..header };
-            let answer = keeper.import(header, &parcel).await.map_err(|source| match done.as_slice() {
-                [] => Failed::First(source),
-                done => Failed::Half { service, source: Box::new(source), done: done.join(", "), before: before.id.clone() },
+            let answer = stateful.import(header, &parcel).await.map_err(|source| match done.as_slice() {
+                [] => Error::First(source),
+                done => Error::Half { service, source: Box::new(source), done: done.join(", "), before: before.id.clone() },
             })?;
             let state = answer.state.unwrap_or_default();
             // The others only say what they have heard of it.
@@ -183,7 +183,7 @@ impl Desk {
 
     /// The highest epoch that anybody remembers. A registry that was made anew counts from one, and a backup may be older than the restore
     /// before the last.
-    async fn highest_epoch(&self, checked: &Checked, heard: u64) -> Result<u64, Failed> {
+    async fn highest_epoch(&self, checked: &Checked, heard: u64) -> Result<u64, Error> {
         let backups = self.list().await?.backups;
         let manifests = backups.iter().filter_map(|backup| backup.manifest.as_ref().ok());
         let kept = manifests.filter(|manifest| manifest.cluster_id == checked.opened.manifest.cluster_id).map(|manifest| manifest.epoch);
@@ -215,10 +215,10 @@ impl Desk {
 }
 
 /// What one service is sent.
-fn part(opened: &Opened, service: Service) -> Result<(ImportHeader, chassis::transfer::Parcel), Failed> {
+fn part(opened: &Opened, service: Service) -> Result<(ImportHeader, chassis::transfer::Parcel), Error> {
     let manifest = &opened.manifest;
-    let lacks = || crate::archive::Refused::Damaged(format!("it has nothing of the {service}"));
-    let refused = |refused| Failed::Refused(manifest.id.clone(), refused);
+    let lacks = || crate::archive::Error::Damaged(format!("it has nothing of the {service}"));
+    let refused = |refused| Error::Archive(manifest.id.clone(), refused);
     let part = manifest.parts.get(service.as_str()).ok_or_else(|| refused(lacks()))?;
     let parcel = opened.parts.get(service.as_str()).ok_or_else(|| refused(lacks()))?;
     let state = pb::State {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::StopSignal;
 use tokio::time::{Instant, sleep};
 
-use crate::{desk::Desk, schedule::retry_after, settings::Settings};
+use crate::{backups::Backups, schedule::retry_after, settings::Settings};
 
 /// How long it sleeps at most: a clock that is set is noticed within this.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -13,19 +13,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
 
 /// Makes a backup whenever one is due, until it is stopped.
-pub async fn run(desk: Desk, stop: StopSignal) {
-    let mut settings = desk.tools().settings.clone();
+pub async fn run(backups: Backups, stop: StopSignal) {
+    let mut settings = backups.tools().settings.clone();
     let (mut failures, mut not_before) = (0, Instant::now());
     loop {
         let current = settings.borrow_and_update().clone();
-        let wait = match remaining(&desk, &current).await {
+        let wait = match remaining(&backups, &current).await {
             Some(wait) => wait.max(not_before.saturating_duration_since(Instant::now())),
             None => LOOK_EVERY,
         };
         if wait.is_zero() {
             let Some(schedule) = &current.schedule else { continue };
-            let turn = desk.in_turn().await;
-            let made = desk.create_if_due(&turn, schedule).await;
+            let permit = backups.permit().await;
+            let made = backups.create_if_due(&permit, schedule).await;
             failures = if made.is_ok() { 0 } else { failures + 1 };
             not_before = Instant::now()
                 + match made {
@@ -45,11 +45,11 @@ pub async fn run(desk: Desk, stop: StopSignal) {
 }
 
 /// Until the next one is due; none without a schedule.
-async fn remaining(desk: &Desk, settings: &Settings) -> Option<Duration> {
+async fn remaining(backups: &Backups, settings: &Settings) -> Option<Duration> {
     // Also without a schedule: what there is is counted with it.
-    let list = desk.list().await.inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}")).ok()?;
+    let list = backups.list().await.inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}")).ok()?;
     let schedule = settings.schedule.as_ref()?;
-    desk.followed();
-    let due = desk.due(schedule, &list.backups)?;
-    Some(desk.tools().clock.now().duration_until(due).try_into().unwrap_or(Duration::ZERO))
+    backups.followed();
+    let due = backups.due(schedule, &list.backups)?;
+    Some(backups.tools().clock.now().duration_until(due).try_into().unwrap_or(Duration::ZERO))
 }

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 /// The services that keep state, in the order in which it is put back: first what can be refused for more reasons.
-pub const KEEPERS: [Service; 2] = [Service::ConfigService, Service::Registry];
+pub const STATEFUL: [Service; 2] = [Service::ConfigService, Service::Registry];
 /// What one service may have.
 const LARGEST: u64 = 8 << 30;
 /// An account of a million entries.
@@ -29,7 +29,7 @@ const RESTORED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 /// A service did not do its part.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// It does not answer, or refuses.
     #[error("{}", said(.0, .1))]
     Status(Service, Status),
@@ -41,7 +41,7 @@ pub enum Failed {
     Disk(Service, #[source] Malformed),
 }
 
-impl Failed {
+impl Error {
     /// What became of an import that ended so.
     #[must_use]
     pub fn fate(&self) -> &'static str {
@@ -70,12 +70,12 @@ fn said(service: &Service, status: &Status) -> String {
 
 /// One service that keeps state.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub struct StatefulService {
     service: Service,
     client: StateTransferClient<ServiceChannel>,
 }
 
-impl Keeper {
+impl StatefulService {
     /// Through this channel.
     #[must_use]
     pub fn new(service: Service, channel: ServiceChannel) -> Self {
@@ -88,19 +88,15 @@ impl Keeper {
         self.service
     }
 
-    fn failed(&self, status: Status) -> Failed {
-        Failed::Status(self.service, status)
+    fn failed(&self, status: Status) -> Error {
+        Error::Status(self.service, status)
     }
 
-    fn malformed(&self, problem: Malformed) -> Failed {
-        if matches!(problem, Malformed::Disk { .. }) {
-            Failed::Disk(self.service, problem)
-        } else {
-            Failed::Malformed(self.service, problem)
-        }
+    fn malformed(&self, problem: Malformed) -> Error {
+        if matches!(problem, Malformed::Disk { .. }) { Error::Disk(self.service, problem) } else { Error::Malformed(self.service, problem) }
     }
 
-    fn late(&self) -> Failed {
+    fn late(&self) -> Error {
         self.failed(Status::deadline_exceeded("no answer in time"))
     }
 
@@ -108,7 +104,7 @@ impl Keeper {
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn describe(&self) -> Result<State, Failed> {
+    pub async fn describe(&self) -> Result<State, Error> {
         let mut client = self.client.clone();
         let answer = timeout(ANSWER_WITHIN, client.describe(DescribeRequest {})).await.map_err(|_| self.late())?;
         Ok(answer.map_err(|status| self.failed(status))?.into_inner().state.unwrap_or_default())
@@ -118,7 +114,7 @@ impl Keeper {
     ///
     /// # Errors
     /// It does not answer, or what comes is not whole.
-    pub async fn export(&self, directory: &Path, progress: impl Fn(u64)) -> Result<(State, Parcel), Failed> {
+    pub async fn export(&self, directory: &Path, progress: impl Fn(u64)) -> Result<(State, Parcel), Error> {
         let mut client = self.client.clone();
         let malformed = |problem: Malformed| self.malformed(problem);
         let answer = timeout(ANSWER_WITHIN, client.export(ExportRequest {})).await.map_err(|_| self.late())?;
@@ -147,7 +143,7 @@ impl Keeper {
     ///
     /// # Errors
     /// It refuses or does not answer; then nothing is touched either, unless the answer was lost.
-    pub async fn import(&self, header: ImportHeader, parcel: &Parcel) -> Result<ImportResponse, Failed> {
+    pub async fn import(&self, header: ImportHeader, parcel: &Parcel) -> Result<ImportResponse, Error> {
         let mut client = self.client.clone();
         let (sender, receiver) = Sender::new(transfer::imported);
         let requests = ReceiverStream::new(receiver).filter_map(|message| std::future::ready(message.ok()));

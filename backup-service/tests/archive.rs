@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Cursor, path::Path};
 
 use backup_service::archive::{
-    FORMAT, Manifest, Part, Reason, Refused, hex,
+    Error, FORMAT, Manifest, Part, Reason, hex,
     manifest::Entry,
     read::{peek, read},
     write::write,
@@ -95,18 +95,18 @@ fn a_small_archive_takes_little_memory() {
         std::fs::write(&path, &bytes).unwrap();
         let refused = peek(&path).unwrap_err().to_string();
         assert!(refused.contains(part), "{what}: {refused}");
-        let refused = look(scratch.path(), &bytes, false).unwrap_err().to_string();
+        let refused = read_back(scratch.path(), &bytes, false).unwrap_err().to_string();
         assert!(refused.contains(part), "{what}: {refused}");
     }
     // Content that is larger than any archive of that size can hold.
     let mut lying = honest;
     lying.entries = vec![Entry { name: "registry/a".into(), size: 2 << 30, sha256: "0".repeat(64) }];
-    let refused = look(scratch.path(), &forged(&serde_json::to_vec(&lying).unwrap(), tar::EntryType::Regular, 21), false).unwrap_err();
+    let refused = read_back(scratch.path(), &forged(&serde_json::to_vec(&lying).unwrap(), tar::EntryType::Regular, 21), false).unwrap_err();
     assert!(refused.to_string().contains("more than 1000 times its size"), "{refused}");
 }
 
 /// Looks at bytes as if they were an archive.
-fn look(directory: &Path, bytes: &[u8], unpack: bool) -> Result<(Manifest, Files), Refused> {
+fn read_back(directory: &Path, bytes: &[u8], unpack: bool) -> Result<(Manifest, Files), Error> {
     let path = directory.join("archive");
     std::fs::write(&path, bytes).unwrap();
     let opened = read(&path, unpack.then_some(directory), |_, _| {})?;
@@ -124,8 +124,8 @@ fn what_is_written_is_read() {
     let (scratch, files) = (tempfile::tempdir().unwrap(), example());
     let manifest = manifest(&files);
     let bytes = archive(&manifest, &files);
-    assert_eq!(look(scratch.path(), &bytes, true).unwrap(), (manifest.clone(), files));
-    assert_eq!(look(scratch.path(), &bytes, false).unwrap(), (manifest.clone(), Files::new()), "only looked at");
+    assert_eq!(read_back(scratch.path(), &bytes, true).unwrap(), (manifest.clone(), files));
+    assert_eq!(read_back(scratch.path(), &bytes, false).unwrap(), (manifest.clone(), Files::new()), "only looked at");
     assert_eq!(peek(&scratch.path().join("archive")).unwrap(), manifest);
 }
 
@@ -134,17 +134,17 @@ fn every_cut_and_every_flipped_bit_is_refused() {
     let (scratch, files) = (tempfile::tempdir().unwrap(), example());
     let bytes = archive(&manifest(&files), &files);
     for end in 0..bytes.len() {
-        let refused = look(scratch.path(), &bytes[..end], false);
-        assert!(matches!(refused, Err(Refused::Damaged(_) | Refused::NotOurs)), "cut at {end}: {refused:?}");
+        let refused = read_back(scratch.path(), &bytes[..end], false);
+        assert!(matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)), "cut at {end}: {refused:?}");
     }
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        let refused = look(scratch.path(), &flipped, false);
-        assert!(matches!(refused, Err(Refused::Damaged(_) | Refused::NotOurs)), "bit {bit}: {refused:?}");
+        let refused = read_back(scratch.path(), &flipped, false);
+        assert!(matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)), "bit {bit}: {refused:?}");
     }
     for extra in [&b"\0"[..], b"more", &bytes] {
-        assert!(look(scratch.path(), &[&bytes, extra].concat(), false).is_err(), "something follows");
+        assert!(read_back(scratch.path(), &[&bytes, extra].concat(), false).is_err(), "something follows");
     }
 }
 
@@ -152,9 +152,9 @@ fn every_cut_and_every_flipped_bit_is_refused() {
 fn a_newer_format_is_refused_in_one_sentence() {
     let (scratch, files) = (tempfile::tempdir().unwrap(), example());
     let newer = Manifest { format: FORMAT + 1, version: "9.0.0".to_owned(), ..manifest(&files) };
-    let refused = look(scratch.path(), &archive(&newer, &files), false).unwrap_err();
+    let refused = read_back(scratch.path(), &archive(&newer, &files), false).unwrap_err();
     let text = refused.to_string();
-    assert!(matches!(refused, Refused::Newer { .. }), "{text}");
+    assert!(matches!(refused, Error::Newer { .. }), "{text}");
     assert!(text.contains("format 2, made by Shoal 9.0.0") && text.ends_with("restore it with that version"), "{text}");
 }
 
@@ -162,9 +162,9 @@ fn a_newer_format_is_refused_in_one_sentence() {
 fn what_is_no_backup_is_called_so() {
     let scratch = tempfile::tempdir().unwrap();
     for bytes in [&b"PK\x03\x04 something else, long enough to be looked at, and then some more of it"[..], b"x"] {
-        assert!(matches!(look(scratch.path(), bytes, false), Err(Refused::NotOurs)));
+        assert!(matches!(read_back(scratch.path(), bytes, false), Err(Error::NotOurs)));
     }
-    assert!(matches!(look(scratch.path(), b"", false), Err(Refused::Damaged(_))));
+    assert!(matches!(read_back(scratch.path(), b"", false), Err(Error::Damaged(_))));
 }
 
 #[test]
@@ -195,8 +195,8 @@ fn an_archive_that_lies_about_itself_is_refused() {
         let mut bytes = tar.into_inner().unwrap().finish().unwrap();
         let digest = Sha256::digest(&bytes);
         bytes.extend([&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest].concat());
-        let refused = look(scratch.path(), &bytes, true);
-        assert!(matches!(&refused, Err(Refused::Damaged(why)) if why.contains(says)), "{says}: {refused:?}");
+        let refused = read_back(scratch.path(), &bytes, true);
+        assert!(matches!(&refused, Err(Error::Damaged(why)) if why.contains(says)), "{says}: {refused:?}");
     }
 }
 
@@ -211,8 +211,8 @@ fn nothing_stands_between_the_content_and_the_digest() {
     };
     assert_eq!(sealed(frame), bytes);
     for extra in [&b"\0"[..], b"more", frame] {
-        let refused = look(scratch.path(), &sealed(&[frame, extra].concat()), false);
-        assert!(matches!(&refused, Err(Refused::Damaged(why)) if why.contains("something follows its end")), "{refused:?}");
+        let refused = read_back(scratch.path(), &sealed(&[frame, extra].concat()), false);
+        assert!(matches!(&refused, Err(Error::Damaged(why)) if why.contains("something follows its end")), "{refused:?}");
     }
 }
 
@@ -263,12 +263,12 @@ proptest! {
         let scratch = tempfile::tempdir().unwrap();
         let manifest = manifest(&files);
         let bytes = archive(&manifest, &files);
-        prop_assert_eq!(look(scratch.path(), &bytes, true).unwrap(), (manifest, files));
-        prop_assert!(look(scratch.path(), &bytes[..cut.index(bytes.len())], true).is_err());
+        prop_assert_eq!(read_back(scratch.path(), &bytes, true).unwrap(), (manifest, files));
+        prop_assert!(read_back(scratch.path(), &bytes[..cut.index(bytes.len())], true).is_err());
         let mut flipped = bytes;
         let at = flip.index(flipped.len());
         flipped[at] ^= 1 << bit;
-        prop_assert!(look(scratch.path(), &flipped, true).is_err());
+        prop_assert!(read_back(scratch.path(), &flipped, true).is_err());
     }
 
     #[test]
@@ -279,7 +279,7 @@ proptest! {
         let sealed = [&bytes[..], &0x184D_2A5E_u32.to_le_bytes(), &32_u32.to_le_bytes(), &digest].concat();
         let begun = [&0xFD2F_B528_u32.to_le_bytes()[..], &sealed].concat();
         for bytes in [&bytes, &sealed, &begun] {
-            prop_assert!(look(scratch.path(), bytes, true).is_err());
+            prop_assert!(read_back(scratch.path(), bytes, true).is_err());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
 use age::{secrecy::ExposeSecret, x25519::Identity};
 use backup_service::{
     archive::{FORMAT, Manifest, Reason, hex, manifest::Entry, write::write},
-    pki::{ENTRY, Failed, Source, open, recipient, seal},
+    pki::{ENTRY, Error, Source, open, recipient, seal},
 };
 use sha2::{Digest, Sha256};
 
@@ -56,9 +56,9 @@ fn only_the_right_key_opens_it_and_nothing_is_overwritten() {
     assert!(!sealed.windows(KEY.len()).any(|window| window == KEY), "it is encrypted");
     archive(&at("archive"), Some(sealed.clone()));
 
-    assert!(matches!(open(&at("archive"), &at("theirs.txt"), &at("out")), Err(Failed::Decrypt(_))));
+    assert!(matches!(open(&at("archive"), &at("theirs.txt"), &at("out")), Err(Error::Decrypt(_))));
     fs::write(at("nonsense.txt"), "AGE-SECRET-KEY-NONSENSE").unwrap();
-    assert!(matches!(open(&at("archive"), &at("nonsense.txt"), &at("out")), Err(Failed::Identity(..))));
+    assert!(matches!(open(&at("archive"), &at("nonsense.txt"), &at("out")), Err(Error::Identity(..))));
     assert!(!at("out").exists());
     let mut files = open(&at("archive"), &at("ours.txt"), &at("out")).unwrap();
     files.sort();
@@ -66,10 +66,10 @@ fn only_the_right_key_opens_it_and_nothing_is_overwritten() {
     assert_eq!(fs::read(at("out/ca.key")).unwrap(), KEY);
     let mode = |path| fs::metadata(at(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("out"), mode("out/ca.key")), (0o700, 0o600));
-    assert!(matches!(open(&at("archive"), &at("ours.txt"), &at("out")), Err(Failed::There(_))));
+    assert!(matches!(open(&at("archive"), &at("ours.txt"), &at("out")), Err(Error::There(_))));
 
     archive(&at("without"), None);
-    assert!(matches!(open(&at("without"), &at("ours.txt"), &at("none")), Err(Failed::None)));
+    assert!(matches!(open(&at("without"), &at("ours.txt"), &at("none")), Err(Error::None)));
     let mut cut = sealed;
     cut.truncate(cut.len() - 1);
     archive(&at("cut"), Some(cut));
@@ -95,7 +95,7 @@ fn what_is_encrypted_is_looked_at_like_everything_else() {
         let path = scratch.path().join("archive");
         archive(&path, Some(sealed));
         let refused = open(&path, &scratch.path().join("key"), &scratch.path().join("out"));
-        assert!(matches!(refused, Err(Failed::Content(_))), "{name}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Content(_))), "{name}: {refused:?}");
         assert!(!scratch.path().join("out").exists());
     }
 }

@@ -1,4 +1,4 @@
-//! The service over real sockets, between keepers of state that are doubles: making, listing, verifying, letting go, and the way back.
+//! The service over real sockets, between services of state that are doubles: making, listing, verifying, letting go, and the way back.
 
 #[path = "service/double.rs"]
 mod double;

@@ -2,20 +2,22 @@
 
 use tonic::{Code, Status};
 
-use crate::{archive::Refused, catalog::NotFound, failed::Failed};
+use crate::{archive, catalog::NotFound, error::Error};
 
 /// The status of something that was not done.
-pub(super) fn failed(failed: &Failed) -> Status {
-    let code = match failed {
-        Failed::Busy | Failed::InUse(_) | Failed::Foreign(_) | Failed::Refused(_, Refused::Newer { .. }) => Code::FailedPrecondition,
-        Failed::NotFound(NotFound::Ambiguous(_)) => Code::InvalidArgument,
-        Failed::NotFound(_) => Code::NotFound,
-        Failed::Refused(_, Refused::Damaged(_) | Refused::NotOurs) => Code::DataLoss,
-        Failed::Refused(_, Refused::Disk(_) | Refused::Spool(_)) | Failed::Store { .. } | Failed::Scratch(_) => Code::ResourceExhausted,
+pub(super) fn failed(error: &Error) -> Status {
+    let code = match error {
+        Error::Busy | Error::InUse(_) | Error::Foreign(_) | Error::Archive(_, archive::Error::Newer { .. }) => Code::FailedPrecondition,
+        Error::NotFound(NotFound::Ambiguous(_)) => Code::InvalidArgument,
+        Error::NotFound(_) => Code::NotFound,
+        Error::Archive(_, archive::Error::Damaged(_) | archive::Error::NotOurs) => Code::DataLoss,
+        Error::Archive(_, archive::Error::Disk(_) | archive::Error::Spool(_)) | Error::Store { .. } | Error::Scratch(_) => {
+            Code::ResourceExhausted
+        }
         // Not Unavailable: this service can be reached, and says itself who cannot.
-        Failed::Transfer(_) | Failed::First(_) | Failed::Half { .. } | Failed::Changed(_) => Code::Aborted,
-        Failed::Pki(_) => Code::FailedPrecondition,
-        Failed::Defect(_) => Code::Internal,
+        Error::Transfer(_) | Error::First(_) | Error::Half { .. } | Error::Changed(_) => Code::Aborted,
+        Error::Pki(_) => Code::FailedPrecondition,
+        Error::Defect(_) => Code::Internal,
     };
-    Status::new(code, failed.to_string())
+    Status::new(code, error.to_string())
 }

@@ -34,7 +34,7 @@ const BUFFER: usize = 256 << 10;
 
 /// Why an archive is refused. Nothing has been touched then.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum Error {
     /// Truncated, flipped, or never whole.
     #[error(
         "the archive is damaged ({0}): it was cut short or changed after it was made; restore another backup, `shoal backup list` shows them"
@@ -80,11 +80,11 @@ pub struct Opened {
 ///
 /// # Errors
 /// Anything about it is not as it was when it was made.
-pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u64)) -> Result<Opened, Refused> {
-    let mut file = File::open(path).map_err(Refused::Disk)?;
-    let size = file.metadata().map_err(Refused::Disk)?.len();
+pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u64)) -> Result<Opened, Error> {
+    let mut file = File::open(path).map_err(Error::Disk)?;
+    let size = file.metadata().map_err(Error::Disk)?.len();
     let sha256 = digest(&mut file, size, |done| progress(done, size))?;
-    file.rewind().map_err(Refused::Disk)?;
+    file.rewind().map_err(Error::Disk)?;
     let content = BufReader::with_capacity(BUFFER, file).take(size - TRAILER as u64);
     let mut decoder = zstd::Decoder::with_buffer(content).map_err(damaged)?.single_frame();
     decoder.window_log_max(WINDOW).map_err(damaged)?;
@@ -98,12 +98,12 @@ pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u6
         match rest.read(&mut buffer).map_err(damaged)? {
             0 => break,
             read if buffer[..read].iter().all(|byte| *byte == 0) => {}
-            _ => return Err(Refused::Damaged("something follows its last entry".to_owned())),
+            _ => return Err(Error::Damaged("something follows its last entry".to_owned())),
         }
     }
     let mut left = rest.finish();
-    if left.read(&mut buffer[..1]).map_err(Refused::Disk)? != 0 {
-        return Err(Refused::Damaged("something follows its end".to_owned()));
+    if left.read(&mut buffer[..1]).map_err(Error::Disk)? != 0 {
+        return Err(Error::Damaged("something follows its end".to_owned()));
     }
     let parts = reader.spools.into_iter().map(|(part, spool)| (part, spool.close())).collect();
     Ok(Opened { manifest, parts, sha256, size })
@@ -113,68 +113,68 @@ pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u6
 ///
 /// # Errors
 /// It cannot be read, or begins unlike a backup.
-pub fn peek(path: &Path) -> Result<Manifest, Refused> {
-    let file = File::open(path).map_err(Refused::Disk)?;
-    let size = file.metadata().map_err(Refused::Disk)?.len();
-    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Refused::NotOurs)?;
+pub fn peek(path: &Path) -> Result<Manifest, Error> {
+    let file = File::open(path).map_err(Error::Disk)?;
+    let size = file.metadata().map_err(Error::Disk)?.len();
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Error::NotOurs)?;
     decoder.window_log_max(WINDOW).map_err(damaged)?;
     let mut tar = tar::Archive::new(decoder);
-    let first = tar.entries().map_err(damaged)?.raw(true).next().ok_or(Refused::NotOurs)?.map_err(damaged)?;
+    let first = tar.entries().map_err(damaged)?.raw(true).next().ok_or(Error::NotOurs)?.map_err(damaged)?;
     manifest(first, size)
 }
 
-fn damaged(error: io::Error) -> Refused {
-    Refused::Damaged(error.to_string())
+fn damaged(error: io::Error) -> Error {
+    Error::Damaged(error.to_string())
 }
 
 /// The SHA-256 of the whole file, whose end has to say what everything before it comes to.
-fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<String, Refused> {
+fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<String, Error> {
     let mut begins = [0; 4];
     let at_all = file.read_exact(&mut begins).is_ok() && begins == ZSTD;
     if !at_all || size < (TRAILER + 4) as u64 {
-        return Err(if size == 0 { Refused::Damaged("it is empty".to_owned()) } else { Refused::NotOurs });
+        return Err(if size == 0 { Error::Damaged("it is empty".to_owned()) } else { Error::NotOurs });
     }
-    file.seek(SeekFrom::Start(0)).map_err(Refused::Disk)?;
+    file.seek(SeekFrom::Start(0)).map_err(Error::Disk)?;
     let (mut digest, mut left) = (Sha256::new(), size - TRAILER as u64);
     let mut buffer = vec![0; BUFFER];
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-        let read = file.read(&mut buffer[..most]).map_err(Refused::Disk)?;
+        let read = file.read(&mut buffer[..most]).map_err(Error::Disk)?;
         if read == 0 {
-            return Err(Refused::Damaged("it became shorter while it was read".to_owned()));
+            return Err(Error::Damaged("it became shorter while it was read".to_owned()));
         }
         digest.update(&buffer[..read]);
         left -= read as u64;
         progress(size - left);
     }
     let mut trailer = [0; TRAILER];
-    file.read_exact(&mut trailer).map_err(Refused::Disk)?;
+    file.read_exact(&mut trailer).map_err(Error::Disk)?;
     let (frame, said) = trailer.split_at(TRAILER - DIGEST);
     if !frame.starts_with(&SKIPPABLE) || frame[4..] != [32, 0, 0, 0] {
-        return Err(Refused::Damaged("its end is missing".to_owned()));
+        return Err(Error::Damaged("its end is missing".to_owned()));
     }
     if *said != digest.clone().finalize()[..] {
-        return Err(Refused::Damaged("its content is not what its end says".to_owned()));
+        return Err(Error::Damaged("its content is not what its end says".to_owned()));
     }
     digest.update(trailer);
     Ok(super::hex(&digest.finalize()))
 }
 
 /// Goes through all entries; answers the manifest that they are as.
-fn entries(tar: &mut tar::Archive<impl Read>, size: u64, reader: &mut Unpacking) -> Result<Manifest, Refused> {
+fn entries(tar: &mut tar::Archive<impl Read>, size: u64, reader: &mut Unpacking) -> Result<Manifest, Error> {
     // Raw: what tar has for long names would be read into memory, however long. Ours are in the headers.
     let mut found = tar.entries().map_err(damaged)?.raw(true);
-    let first = found.next().ok_or_else(|| Refused::Damaged("it is empty".to_owned()))?.map_err(damaged)?;
+    let first = found.next().ok_or_else(|| Error::Damaged("it is empty".to_owned()))?.map_err(damaged)?;
     let manifest = manifest(first, size)?;
     let total = manifest.entries.iter().try_fold(0_u64, |total, entry| total.checked_add(entry.size));
     if total.is_none_or(|total| total > LARGEST) {
-        return Err(Refused::Damaged(format!("it says that it holds more than {} GiB", LARGEST >> 30)));
+        return Err(Error::Damaged(format!("it says that it holds more than {} GiB", LARGEST >> 30)));
     }
     if total.is_some_and(|total| total > SMALL.max(size.saturating_mul(RATIO))) {
-        return Err(Refused::Damaged(format!("it says that it holds more than {RATIO} times its size")));
+        return Err(Error::Damaged(format!("it says that it holds more than {RATIO} times its size")));
     }
     for expected in &manifest.entries {
-        let missing = || Refused::Damaged(format!("{} is missing", expected.name));
+        let missing = || Error::Damaged(format!("{} is missing", expected.name));
         let mut entry = found.next().ok_or_else(missing)?.map_err(damaged)?;
         let part = part_of(&expected.name).to_owned();
         let known = part == PKI || manifest.parts.contains_key(&part);
@@ -182,12 +182,12 @@ fn entries(tar: &mut tar::Archive<impl Read>, size: u64, reader: &mut Unpacking)
             return Err(missing());
         }
         if entry.size() != expected.size || reader.take(&part, &expected.name, &mut entry)? != expected.sha256 {
-            return Err(Refused::Damaged(format!("{} is not what it was", expected.name)));
+            return Err(Error::Damaged(format!("{} is not what it was", expected.name)));
         }
     }
     match found.next() {
         None => Ok(manifest),
-        Some(_) => Err(Refused::Damaged("it holds something that its manifest does not name".to_owned())),
+        Some(_) => Err(Error::Damaged("it holds something that its manifest does not name".to_owned())),
     }
 }
 
@@ -199,21 +199,21 @@ struct Beginning {
 }
 
 /// Reads the manifest of an archive of `size` bytes. Nothing has been proved of it yet, so it takes no more memory than one of that size can need.
-fn manifest<R: Read>(mut entry: tar::Entry<'_, R>, size: u64) -> Result<Manifest, Refused> {
+fn manifest<R: Read>(mut entry: tar::Entry<'_, R>, size: u64) -> Result<Manifest, Error> {
     if *entry.path_bytes() != *MANIFEST.as_bytes() || !entry.header().entry_type().is_file() {
-        return Err(Refused::NotOurs);
+        return Err(Error::NotOurs);
     }
     let most = LARGEST_MANIFEST.min(SMALL_MANIFEST.max(size.saturating_mul(MANIFEST_RATIO)));
     if entry.size() > most {
-        return Err(Refused::Damaged(format!("its manifest is said to have {} bytes, of an archive of {size}", entry.size())));
+        return Err(Error::Damaged(format!("its manifest is said to have {} bytes, of an archive of {size}", entry.size())));
     }
     let mut text = Vec::new();
     entry.read_to_end(&mut text).map_err(damaged)?;
-    let said = |error: serde_json::Error| Refused::Damaged(format!("its manifest cannot be read: {error}"));
+    let said = |error: serde_json::Error| Error::Damaged(format!("its manifest cannot be read: {error}"));
     let beginning: Beginning = serde_json::from_slice(&text).map_err(said)?;
     if beginning.format > FORMAT {
         let version = beginning.version.chars().filter(|c| !c.is_control()).take(40).collect();
-        return Err(Refused::Newer { format: beginning.format, version });
+        return Err(Error::Newer { format: beginning.format, version });
     }
     serde_json::from_slice(&text).map_err(said)
 }
@@ -226,10 +226,10 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     /// Reads an entry to its end; answers its SHA-256.
-    fn take(&mut self, part: &str, name: &str, entry: &mut impl Read) -> Result<String, Refused> {
+    fn take(&mut self, part: &str, name: &str, entry: &mut impl Read) -> Result<String, Error> {
         let spool = |problem: transfer::Malformed| match problem {
-            problem @ transfer::Malformed::Disk { .. } => Refused::Spool(problem),
-            problem => Refused::Damaged(problem.to_string()),
+            problem @ transfer::Malformed::Disk { .. } => Error::Spool(problem),
+            problem => Error::Damaged(problem.to_string()),
         };
         let mut to = match self.unpack {
             None => None,

@@ -9,12 +9,12 @@ use std::{
 
 use backup_service::{
     api::Api,
-    desk::{Desk, Tools},
+    backups::{Backups, Tools},
     restore::Heard,
     schedule::Schedule,
     settings::Settings,
     timer,
-    transfer::Keeper,
+    transfer::StatefulService,
 };
 use chassis::{
     Clock, Identity, Peer, Role, StopSignal,
@@ -41,7 +41,7 @@ use tonic::{
     transport::{Channel, Server},
 };
 
-/// What a keeper has, and what was done to it.
+/// What a service has, and what was done to it.
 #[derive(Debug)]
 pub struct Held {
     pub entries: BTreeMap<String, Vec<u8>>,
@@ -65,7 +65,7 @@ fn entries(entries: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, Vec<u8>)> {
     entries.iter().map(|(name, content)| (name.as_str(), content.clone())).collect()
 }
 
-/// A keeper of state.
+/// A service of state.
 #[derive(Clone)]
 pub struct Double {
     service: Service,
@@ -176,7 +176,7 @@ impl StateTransfer for Double {
 
 /// A backup-service between two doubles.
 pub struct Running {
-    desk: Desk,
+    backups: Backups,
     pub client: BackupServiceClient<Channel>,
     pub registry: Double,
     pub config: Double,
@@ -225,9 +225,9 @@ impl Running {
         let tools = Tools {
             name: "backup-service backup-service-1".to_owned(),
             clock: clock.clone(),
-            keepers: vec![
-                Keeper::new(Service::ConfigService, config.clone().serve().await.into()),
-                Keeper::new(Service::Registry, registry.clone().serve().await.into()),
+            services: vec![
+                StatefulService::new(Service::ConfigService, config.clone().serve().await.into()),
+                StatefulService::new(Service::Registry, registry.clone().serve().await.into()),
             ],
             authorities: vec![authority.to_owned()],
             pki: None,
@@ -235,9 +235,9 @@ impl Running {
             notes: root.join("catalog.json"),
             settings: configured,
         };
-        let desk = Desk::new(tools);
+        let backups = Backups::new(tools);
         // Until the runtime of the test ends.
-        tokio::spawn(timer::run(desk.clone(), StopSignal::default()));
+        tokio::spawn(timer::run(backups.clone(), StopSignal::default()));
         let held = Arc::clone(&registry.held);
         // Nobody is there, and everybody has heard.
         let members = Arc::new(move || {
@@ -246,10 +246,10 @@ impl Running {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = BackupServiceServer::with_interceptor(Api { desk: desk.clone(), members }, claim);
+        let server = BackupServiceServer::with_interceptor(Api { backups: backups.clone(), members }, claim);
         tokio::spawn(Server::builder().add_service(server).serve_with_incoming(TcpListenerStream::new(listener)));
         let client = BackupServiceClient::connect(format!("http://{address}")).await.unwrap();
-        Self { desk, client, registry, config, clock, settings, directory }
+        Self { backups, client, registry, config, clock, settings, directory }
     }
 
     /// Time passes, and the timer looks at the clock.
@@ -309,9 +309,9 @@ impl Running {
 
     /// Has the schedule followed now, whoever else does the same.
     pub async fn follow_the_schedule(&self) -> Option<String> {
-        let turn = self.desk.in_turn().await;
+        let permit = self.backups.permit().await;
         let schedule = Schedule::new("0 3 * * *", "UTC", self.clock.now()).unwrap();
-        self.desk.create_if_due(&turn, &schedule).await.unwrap().map(|made| made.id)
+        self.backups.create_if_due(&permit, &schedule).await.unwrap().map(|made| made.id)
     }
 
     pub fn archive(&self, id: &str) -> PathBuf {
