@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::certificate::Certificate;
+use chassis::{certificate::Certificate, silence::Silence};
 use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
 use proto::{balancer::Stats, proxy::GetStatsResponse};
@@ -10,7 +10,7 @@ use proto::{balancer::Stats, proxy::GetStatsResponse};
 use crate::exposition::Exposition;
 
 /// An answer, or in one sentence why there is none.
-pub type Answer<T> = Result<T, String>;
+pub type Answer<T> = Result<T, Silence>;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -30,9 +30,9 @@ pub struct Facts {
     /// What the health-checkers check, by name: how many checks.
     pub checkers: Vec<(String, usize)>,
     /// The operator's own certificate.
-    pub operator: Answer<Certificate>,
+    pub operator: Result<Certificate, String>,
     /// The authority's.
-    pub authorities: Answer<Vec<Certificate>>,
+    pub authorities: Result<Vec<Certificate>, String>,
     /// What the backup-service says; none: there is none, or nobody could say.
     pub backups: Option<Answer<Backups>>,
     /// The directory of the authority and its key, when they are on this machine.
@@ -126,7 +126,7 @@ pub struct Process {
     /// What the gRPC health service says: serving or not.
     pub grpc: Answer<bool>,
     /// What `/readyz` says: ready, or why not.
-    pub ready: Answer<Answer<()>>,
+    pub ready: Answer<Result<(), String>>,
     pub metrics: Answer<Exposition>,
     pub clock: Option<Reading>,
     /// None: it speaks without TLS.
@@ -187,10 +187,9 @@ impl Process {
     }
 
     /// Why nothing of it answers, if nothing does: once when both ports say the same.
-    pub fn silence(&self) -> Option<String> {
+    pub fn silence(&self) -> Option<Silence> {
         match (&self.grpc, &self.ready) {
-            (Err(grpc), Err(admin)) if grpc == admin => Some(grpc.clone()),
-            (Err(grpc), Err(admin)) => Some(format!("gRPC: {grpc}; admin HTTP: {admin}")),
+            (Err(grpc), Err(admin)) => Some(grpc.beside("gRPC", admin, "admin HTTP")),
             _ => None,
         }
     }

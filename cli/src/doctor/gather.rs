@@ -2,10 +2,14 @@
 
 mod process;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::Result;
-use chassis::{certificate::Certificate, operator::Operator};
+use chassis::{
+    certificate::Certificate,
+    operator::{Operator, Unreachable},
+    silence::Silence,
+};
 use cluster::{Endpoints, InstanceStatus, Service, wire::from_timestamp};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -30,8 +34,6 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(3);
 /// For the registry, which all the rest begins with.
 const REGISTRY: Duration = Duration::from_secs(5);
-/// What is said of somebody who does not answer.
-const NO_ANSWER: &str = "no answer in time";
 /// Processes asked at the same time.
 const AT_ONCE: usize = 32;
 
@@ -43,7 +45,7 @@ pub async fn gather(target: &Target) -> Result<(Facts, Head)> {
     let (context, about) = target.find(Intent::Look)?;
     let operator = context.connect()?;
     let http = ready::client()?;
-    let listing = within(REGISTRY, async { operator.list().await.map_err(|failure| failure.to_string()) }).await;
+    let listing = within(REGISTRY, async { operator.list().await.map_err(|error| of_registry(&error)) }).await;
     let people = whom(listing.as_ref().map_or(&[], |listing| &listing.instances), target);
     let asking = in_order(&people).into_iter().map(|person| process::process(&operator, &http, person));
     let processes = stream::iter(asking).buffered(AT_ONCE).collect::<Vec<_>>();
@@ -61,9 +63,7 @@ pub async fn gather(target: &Target) -> Result<(Facts, Head)> {
     let head = Head { cluster: About { id, ..about }, as_of: listing.is_ok().then_some(now), stale: false };
     let facts = Facts {
         now,
-        registry: listing
-            .map(|listing| Register { guards: listing.guards, cluster_id: listing.cluster_id })
-            .map_err(|why| of_registry(&why)),
+        registry: listing.map(|listing| Register { guards: listing.guards, cluster_id: listing.cluster_id }),
         processes,
         configuration,
         balancers,
@@ -86,31 +86,12 @@ fn in_order(people: &[Person]) -> Vec<&Person> {
     people
 }
 
-/// The same of the registry: where it was asked, and why it did not answer. What to do is the finding's to say.
-fn of_registry(why: &str) -> String {
-    let why = why.split_once("; check that").map_or(why, |(why, _)| why);
-    match why.strip_prefix("cannot ask the registry at ").and_then(|why| why.split_once(": ")) {
-        Some((address, why)) => format!("{address}: {}", brief(why)),
-        None => brief(why),
-    }
+/// Where the registry was asked, and why it did not answer. What to do is the finding's to say.
+fn of_registry(error: &Unreachable) -> Silence {
+    error.silence.clone().at(&error.registry)
 }
 
-/// A failure in a few words, the same words whoever found it: without the address, which is known, the code and the number of the error.
-fn brief(why: &str) -> String {
-    let said = |part: &&str| !matches!(*part, "unavailable" | "unknown" | "transport error") && part.parse::<SocketAddr>().is_err();
-    let parts: Vec<_> = why.split(": ").filter(said).collect();
-    let text = parts.join(": ");
-    match text.as_str() {
-        "" => why.to_owned(),
-        "operation timed out" | "deadline has elapsed" => NO_ANSWER.to_owned(),
-        text => match text.split_once(" (os error ") {
-            Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
-            None => text.to_owned(),
-        },
-    }
-}
-
-fn certificates(path: &std::path::Path) -> Answer<Vec<Certificate>> {
+fn certificates(path: &std::path::Path) -> Result<Vec<Certificate>, String> {
     Certificate::of_file(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -157,12 +138,11 @@ fn whom(listed: &[InstanceStatus], target: &Target) -> Vec<Person> {
 }
 
 async fn within<T>(time: Duration, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
-    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()))
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| Err(Silence::late()))
 }
 
 async fn ask<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Answer<T> {
-    within(ANSWER, async { answer.await.map(tonic::Response::into_inner).map_err(|status| brief(&chassis::connect::explain(&status))) })
-        .await
+    within(ANSWER, async { answer.await.map(tonic::Response::into_inner).map_err(|status| Silence::of_status(&status)) }).await
 }
 
 fn first(people: &[Person], service: Service) -> Option<&Person> {
@@ -174,10 +154,10 @@ async fn configuration(operator: &Operator, people: &[Person]) -> Option<Answer<
     let answer = async {
         let mut client = ConfigServiceClient::new(person.grpc(operator)?);
         let released = tokio::time::timeout(ANSWER, client.get_revision(GetRevisionRequest { revision: "released".to_owned() })).await;
-        let released = match released.map_err(|_| NO_ANSWER.to_owned())? {
+        let released = match released.map_err(|_| Silence::late())? {
             Ok(answer) => answer.into_inner().revision.unwrap_or_default().id,
             Err(status) if status.code() == Code::NotFound => String::new(),
-            Err(status) => return Err(brief(&chassis::connect::explain(&status))),
+            Err(status) => return Err(Silence::of_status(&status)),
         };
         let drift = ask(client.get_drift(GetDriftRequest {})).await?.nodes;
         let drift = drift.into_iter().filter(|node| !node.in_step).map(|node| (node.name, node.explanation)).collect();
@@ -234,28 +214,4 @@ async fn backups(operator: &Operator, people: &[Person]) -> Option<Answer<Backup
         })
     };
     Some(answer.await)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_are_brief_and_alike() {
-        for (why, expected) in [
-            ("unavailable: 127.0.0.1:30904: no answer in time: transport error", NO_ANSWER),
-            ("operation timed out", NO_ANSWER),
-            ("unavailable: 127.0.0.1:30923: Connection refused (os error 111): transport error", "Connection refused"),
-            ("Connection refused (os error 111)", "Connection refused"),
-            ("unavailable: node-1:7001: no such host", "node-1:7001: no such host"),
-            ("unavailable: 127.0.0.1:1: invalid peer certificate: expired: transport error", "invalid peer certificate: expired"),
-            ("transport error", "transport error"),
-        ] {
-            assert_eq!(brief(why), expected);
-        }
-        let registry = "cannot ask the registry at 10.0.0.5:7001: no answer in time: transport error; check that it runs, and --registry";
-        assert_eq!(of_registry(registry), "10.0.0.5:7001: no answer in time");
-        let named = "cannot ask the registry at registry-1:7001: Connection refused (os error 111); check that it runs, and --registry";
-        assert_eq!(of_registry(named), "registry-1:7001: Connection refused");
-    }
 }

@@ -122,6 +122,8 @@ pub enum Error {
         address: String,
         /// What happened.
         reason: String,
+        /// Which kind that was.
+        kind: io::ErrorKind,
     },
 }
 
@@ -234,8 +236,8 @@ impl Connector {
                     *self.local.lock().unwrap_or_else(PoisonError::into_inner) = local;
                     return Ok(stream);
                 }
-                Ok(Err(error)) => last = Error::Failed { address, reason: error.to_string() },
-                Err(_) => last = Error::Failed { address, reason: "no answer in time".to_owned() },
+                Ok(Err(error)) => last = Error::Failed { address, reason: error.to_string(), kind: error.kind() },
+                Err(_) => last = Error::Failed { address, reason: "no answer in time".to_owned(), kind: io::ErrorKind::TimedOut },
             }
         }
         Err(last)

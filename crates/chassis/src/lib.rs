@@ -44,6 +44,7 @@ mod registration;
 mod retry;
 pub mod role;
 mod run;
+pub mod silence;
 mod stream;
 pub mod supervise;
 mod systemd;

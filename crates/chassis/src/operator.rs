@@ -14,6 +14,7 @@ use crate::{
     connect::{Candidates, Connector, Expected, ServiceChannel, Transport, explain},
     credentials::{Credentials, Files},
     membership::{Change, Event, Membership, statuses},
+    silence::Silence,
 };
 
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -69,6 +70,24 @@ impl Context {
     }
 }
 
+/// The registry does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot ask the registry at {registry}: {why}; check that it runs, and --registry")]
+pub struct Unreachable {
+    /// Where it was asked.
+    pub registry: String,
+    /// Why, with all causes.
+    pub why: String,
+    /// Why, in a few words.
+    pub silence: Silence,
+}
+
+impl From<Unreachable> for Failure {
+    fn from(error: Unreachable) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl Operator {
     /// A channel to the registry.
     #[must_use]
@@ -81,16 +100,13 @@ impl Operator {
     ///
     /// # Errors
     /// The registry cannot be reached, or refuses.
-    pub async fn list(&self) -> Result<Listing, Failure> {
+    pub async fn list(&self) -> Result<Listing, Unreachable> {
         let mut client = RegistryClient::new(self.registry()).max_decoding_message_size(64 << 20);
-        let unreachable = |why: String| {
-            Failure::new(format!("cannot ask the registry at {}: {why}", self.registry.join(", ")))
-                .remedy("check that it runs, and --registry")
-        };
+        let unreachable = |why: String, silence| Unreachable { registry: self.registry.join(", "), why, silence };
         let answer = timeout(CALL_WITHIN, client.list_instances(ListInstancesRequest { services: Vec::new() }))
             .await
-            .map_err(|_| unreachable("no answer".to_owned()))?
-            .map_err(|status| unreachable(explain(&status)))?
+            .map_err(|_| unreachable("no answer".to_owned(), Silence::late()))?
+            .map_err(|status| unreachable(explain(&status), Silence::of_status(&status)))?
             .into_inner();
         let guards: Vec<PoolGuard> = answer.guards.into_iter().filter_map(|guard| guard.try_into().ok()).collect();
         let mut instances = statuses(answer.instances);
@@ -115,7 +131,7 @@ impl Operator {
     /// # Errors
     /// As [`Operator::list`].
     pub async fn instances(&self) -> Result<Vec<InstanceStatus>, Failure> {
-        self.list().await.map(|listing| listing.instances)
+        Ok(self.list().await?.instances)
     }
 
     /// A channel to any instance of a service, as last listed; lists first when nothing was listed yet.

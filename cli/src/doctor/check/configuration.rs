@@ -261,7 +261,7 @@ mod tests {
     fn a_lost_history_comes_back_from_a_backup() {
         let backup = Backup { made: now(), cluster_id: String::new() };
         let backups = Some(Ok(Backups { newest: Some(backup), damaged: vec![] }));
-        for configuration in [Ok(Configuration::default()), Err("refused".to_owned())] {
+        for configuration in [Ok(Configuration::default()), Err("refused".into())] {
             let facts = Facts { configuration: Some(configuration), backups: backups.clone(), ..facts(vec![]) };
             let found = check(&facts);
             assert!(found[0].remedy.contains("`shoal backup restore latest`"), "{found:?}");

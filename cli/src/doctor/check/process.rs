@@ -1,5 +1,6 @@
 //! Are the processes there, do they answer, and do their ports take connections?
 
+use chassis::silence::Kind;
 use cluster::State;
 
 use crate::doctor::{
@@ -36,7 +37,7 @@ pub fn processes(facts: &Facts) -> Vec<Finding> {
 fn gone(process: &Process, registry_answers: bool) -> Option<Finding> {
     let finding = |severity, text: String, remedy: String| Some(Finding::new(severity, CHECK, &process.name, text, remedy));
     let (silence, log) = (process.silence()?, process.log_hint());
-    let again = if silence.contains("refused") {
+    let again = if silence.kind() == Kind::Refused {
         format!("nothing listens there: start it again, and see {log} for why it ended")
     } else {
         format!("it is stopped (SIGSTOP), hangs, or its machine or network is down: see {log}, and start it again")

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::operator::Operator;
+use chassis::{operator::Operator, silence::Silence};
 use cluster::{
     Service,
     wire::{from_duration, from_timestamp},
@@ -20,7 +20,7 @@ use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{ANSWER, NO_ANSWER, Person, ask, brief, within};
+use super::{ANSWER, Person, ask, within};
 use crate::{
     doctor::facts::{Answer, Answered, Complaint, Complaints, Open, Port, Process, Reading},
     exposition::Exposition,
@@ -38,7 +38,7 @@ const ANSWERED: u32 = 500;
 
 /// Asks one of them everything, at the same time.
 pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Process {
-    let admin = person.endpoints.get("admin").ok_or_else(|| "it announces no admin HTTP port".to_owned());
+    let admin = person.endpoints.get("admin").ok_or_else(|| Silence::from("it announces no admin HTTP port"));
     let ready = async {
         match &admin {
             Ok(address) => is_ready(http, address).await,
@@ -53,8 +53,10 @@ pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Pro
     };
     let certificate = async {
         match person.endpoints.get("grpc") {
-            Some(address) => within(ANSWER, async { operator.certificate_at(address).await.map_err(|error| error.to_string()) }).await,
-            None => Err("it announces no gRPC port".to_owned()),
+            Some(address) => {
+                within(ANSWER, async { operator.certificate_at(address).await.map_err(|error| error.to_string().into()) }).await
+            }
+            None => Err("it announces no gRPC port".into()),
         }
     };
     let (grpc, ready, metrics, certificate, ports, answered, complaints) = tokio::join!(
@@ -129,9 +131,9 @@ async fn is_serving(operator: &Operator, person: &Person) -> Answer<bool> {
     Ok(answer.status() == ServingStatus::Serving)
 }
 
-async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
+async fn is_ready(http: &Client, address: &str) -> Answer<Result<(), String>> {
     within(ANSWER, async {
-        let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(|error| reason(&error.without_url()))?;
+        let answer = http.get(format!("http://{address}/readyz")).send().await.map_err(reason)?;
         let well = answer.status().is_success();
         let said = bounded(answer, READINESS).await.map_err(|error| format!("/readyz {error}"))?;
         Ok(if well { Ok(()) } else { Err(said.trim().chars().take(80).collect()) })
@@ -142,9 +144,9 @@ async fn is_ready(http: &Client, address: &str) -> Answer<Answer<()>> {
 /// The numbers of a process, and what they say of its clock.
 async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
     let (asked_at, asked) = (Timestamp::now(), Instant::now());
-    let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| reason(&error.without_url()))?;
+    let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(reason)?;
     if !answer.status().is_success() {
-        return Err(format!("/metrics answers {}", answer.status()));
+        return Err(format!("/metrics answers {}", answer.status()).into());
     }
     let date = answer
         .headers()
@@ -161,10 +163,10 @@ async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Rea
 /// A body as text. One that is longer than `most` bytes is not read any further.
 async fn bounded(mut answer: Response, most: usize) -> Answer<String> {
     let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(|error| reason(&error.without_url()))? {
+    while let Some(piece) = answer.chunk().await.map_err(reason)? {
         body.extend_from_slice(&piece);
         if body.len() > most {
-            return Err("does not end".to_owned());
+            return Err("does not end".into());
         }
     }
     Ok(String::from_utf8_lossy(&body).into_owned())
@@ -184,13 +186,9 @@ fn reading(asked_at: Timestamp, took: Duration, told: Option<f64>, date: Option<
     Some(Reading { ahead: there - middle, exact_to: half + step, took })
 }
 
-/// The innermost reason, which says it in a few words.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    brief(&last.to_string())
+/// Without the URL, which is known.
+fn reason(error: reqwest::Error) -> Silence {
+    if error.is_timeout() { Silence::late() } else { Silence::of_error(&error.without_url()) }
 }
 
 /// Whether the other ports take connections. A loopback address of a process on another machine is not for us.
@@ -202,8 +200,8 @@ async fn ports(person: &Person) -> Vec<Port> {
         let open = match tokio::time::timeout(ANSWER, TcpStream::connect(address.as_str())).await {
             Ok(Ok(_)) => Open::Yes,
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Open::Refused,
-            Ok(Err(error)) => Open::Unreached(brief(&error.to_string())),
-            Err(_) => Open::Unreached(NO_ANSWER.to_owned()),
+            Ok(Err(error)) => Open::Unreached(Silence::of_error(&error).to_string()),
+            Err(_) => Open::Unreached(Silence::late().to_string()),
         };
         Port { purpose: purpose.clone(), address: address.clone(), open }
     });
@@ -237,7 +235,7 @@ mod tests {
             said
         });
         let client = crate::ready::client().unwrap();
-        assert_eq!(is_ready(&client, &address).await, Err("/readyz does not end".to_owned()));
+        assert_eq!(is_ready(&client, &address).await, Err("/readyz does not end".into()));
         drop(client);
         // It is hung up on: what it could say is what was asked for and what waits in the sockets' buffers.
         assert!(talker.await.unwrap() < 64 << 20);
