@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dataplane::trace::span::Tracer;
+use dataplane::{search::aside::Searcher, trace::span::Tracer};
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
 use relay::{clients::Clients, proof::Key};
 use tokio::{
@@ -75,6 +75,7 @@ pub struct Engine {
     suspects: mpsc::Sender<check::Suspect>,
     records: mpsc::Sender<record::Lines>,
     recent: record::recent::Recent,
+    searcher: Searcher,
     tracer: Option<Tracer>,
     uptime: Uptime,
     workers: usize,
@@ -106,6 +107,7 @@ impl Engine {
             })
         });
         let recent = record::recent::Recent::default();
+        let searcher = Searcher::of(around.access_log.clone());
         supervise(spawn, "access-log", (recorded, around.access_log, recent.clone()), |writer| {
             Box::pin(async move {
                 let (queue, path, recent) = &mut *writer.lock().await;
@@ -126,6 +128,7 @@ impl Engine {
             suspects,
             records,
             recent,
+            searcher,
             tracer: around.tracer,
             uptime,
             workers: around.workers,
@@ -155,6 +158,7 @@ impl Engine {
             bound: self.frontends.follow(),
             clock: self.clock.clone(),
             recent: self.recent.clone(),
+            searcher: self.searcher.clone(),
             lately: self.lately.clone(),
         }
     }

@@ -4,6 +4,7 @@
 //! slow, whole buffers are dropped and their lines counted. Only the writing task touches the file; it keeps the last lines in [`recent`] for
 //! operators who ask.
 
+pub mod line;
 pub mod recent;
 
 use std::{

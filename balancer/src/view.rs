@@ -8,6 +8,7 @@ pub mod explain;
 use std::{net::SocketAddr, sync::Arc};
 
 use cluster::recent::Traffic;
+use dataplane::search::aside::Searcher;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -31,6 +32,8 @@ pub struct View {
     pub clock: chassis::Clock,
     /// The last access records.
     pub recent: Recent,
+    /// Older ones, in the files.
+    pub searcher: Searcher,
     /// What the frontends' clients got lately.
     pub lately: Lately,
 }

@@ -100,6 +100,36 @@ async fn records_are_found_by_client_status_and_domain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_memory_has_forgotten_is_found_in_the_files() {
+    let cluster = Cluster::start(1).await;
+    let face = cluster.face("");
+    let answer = cluster.get("GET", b"").await;
+    let record = record_of(&face, &answer).await;
+    let log = cluster.directory.path().join("access.log");
+    let line = std::fs::read_to_string(&log).expect("the log");
+    // What the process before this one wrote, and moved aside.
+    let (id, then) = ("018bcfe5-687b-7000-8000-000000000000", "2023-11-14T22:13:21.5Z");
+    let value: serde_json::Value = serde_json::from_str(line.trim()).expect("JSON");
+    let time = value["time"].as_str().expect("a time").to_owned();
+    let older = line.replace(&record.request_id, id).replace(&time, then);
+    std::fs::write(cluster.directory.path().join("access.log.1"), older).expect("written");
+    std::fs::write(cluster.directory.path().join("access.log.2.zst"), "x").expect("written");
+
+    let by_id = TailAccessRequest { last: 9, request_id: id.to_owned(), ..Default::default() };
+    assert_eq!(told(&face, by_id.clone()).await, [], "only memory");
+    let stream = face.tail_access(Request::new(TailAccessRequest { search_files: true, ..by_id })).await.expect("records").into_inner();
+    let messages: Vec<_> = stream.map(|message| message.expect("a message")).collect().await;
+    let found: Vec<_> = messages.iter().flat_map(|message| &message.records).collect();
+    assert!(matches!(found[..], [found] if found.request_id == id && found.target == record.target), "{found:?}");
+    let searched = messages.last().and_then(|message| message.searched.clone()).expect("how far");
+    assert_eq!((searched.files, searched.stopped, searched.under_way), (2, 0, false));
+    assert_eq!(searched.skipped, ["access.log.2.zst (compressed)"]);
+    let all = TailAccessRequest { last: 9, status: "200".into(), search_files: true, ..Default::default() };
+    let ids: Vec<_> = told(&face, all).await.into_iter().map(|record| record.request_id).collect();
+    assert_eq!(ids, [record.request_id.as_str(), id], "each once, memory first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_records_are_told_as_they_come() {
     let cluster = Cluster::start(1).await;
     let face = cluster.face("");

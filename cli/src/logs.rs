@@ -2,7 +2,9 @@
 
 mod ask;
 mod line;
+mod searched;
 mod tail;
+mod times;
 mod top;
 
 use std::time::Duration;
@@ -11,9 +13,13 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use cluster::{InstanceStatus, Service};
 use dataplane::filter::Filter;
+use jiff::{Timestamp, tz::TimeZone};
 use proto::proxy::AccessKey;
 
-use self::ask::Question;
+use self::{
+    ask::Question,
+    times::{Moment, Times},
+};
 use crate::{
     cluster::{Cluster, one_of},
     context::Target,
@@ -22,6 +28,8 @@ use crate::{
 
 /// Longest wait for one node's answer: a node that is frozen does not hold the others up for long.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How far counts go back where nobody says it.
+const COUNTED: Duration = Duration::from_secs(300);
 
 /// See what clients ask for: the last access records, where one request went, or who and what is asked most
 #[derive(Args)]
@@ -31,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(5);
   shoal logs --request ID                      where one request was, balancers and nodes (Shoal-Request-Id of its answer)
   shoal logs --client 10.0.0.0/8 --status 5xx  what went wrong for these clients
   shoal logs --domain .example.com             requests for example.com and all below it
+  shoal logs --status 504 --since 2d           also out of the log files of two days
+  shoal logs --since 10:30 --until 10:35       what happened then
   shoal logs -f --node proxy-node-1 -o json    one JSON object a line
   shoal logs --top client --since 5m           who asks most
   shoal logs --top url -n 50
@@ -38,17 +48,21 @@ const ANSWER: Duration = Duration::from_secs(5);
   shoal logs --top status --since 1m
 
 Without a condition every request is shown once: as its node tells it, or the balancer that answered it itself. With one, everybody who had it.
-What is kept is bounded: the last 2048 records of every node, the last 4 MiB of every balancer, and an hour of counts. A count with ≤ is an
-upper bound. The whole access log is access.log in the data dir of each.")]
+What everybody keeps in memory is bounded: the last 2048 records of a node, the last 4 MiB of a balancer. With a condition or a time, what is
+older is looked for in the log files (access.log in the data dir of each, and those it was moved aside to, but for compressed ones): the newest
+first, as many as -n says, 4 GiB or 10 seconds of each process at most. Counts (--top) are of the last hour; one with ≤ is an upper bound.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
     /// Count instead of listing: by whom or what
     #[arg(long, value_enum, value_name = "KEY")]
     top: Option<Key>,
-    /// How far back counts go, at most 1h
-    #[arg(long, value_name = "TIME", value_parser = chassis::options::duration, default_value = "5m", requires = "top")]
-    since: Duration,
+    /// Only since then: 5m, 2d, 10:30, "2026-11-29 10:30"; how far counts go back [default for --top: 5m, at most 1h]
+    #[arg(long, value_name = "TIME", value_parser = times::moment, conflicts_with = "follow")]
+    since: Option<Moment>,
+    /// Only until then
+    #[arg(long, value_name = "TIME", value_parser = times::moment, conflicts_with_all = ["follow", "top"])]
+    until: Option<Moment>,
     /// Only this proxy-node or balancer
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -127,12 +141,18 @@ pub async fn run(options: Options) -> Result<()> {
     let filter = options.wanted.filter()?;
     let cluster = Cluster::open(&options.target)?;
     let count = usize::try_from(options.lines).unwrap_or(usize::MAX);
-    if let Some(key) = options.top {
-        let nodes = keepers(&cluster, &[Service::ProxyNode], options.node.as_deref()).await?;
-        return top::run(&cluster, &nodes, key, options.since, count, options.format).await;
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let when = |moment: Option<Moment>| moment.map(|moment| moment.of(now, &zone)).transpose();
+    let times = Times { since: when(options.since)?, until: when(options.until)? };
+    if times.since.zip(times.until).is_some_and(|(since, until)| since > until) {
+        bail!("--since is later than --until: nothing can be between them");
     }
     let keepers = keepers(&cluster, &KEEPERS, options.node.as_deref()).await?;
-    let question = Question::new(&options.wanted, filter, count);
+    if let Some(key) = options.top {
+        let since = times.since.map_or(COUNTED, |since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
+        return top::run(&cluster, &keepers, key, since, count, options.format).await;
+    }
+    let question = Question::new(&options.wanted, filter, times, count);
     if options.follow {
         tail::follow(&cluster, options.node.as_deref(), keepers, question, options.format).await
     } else {

@@ -72,6 +72,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let matches = examples::dress(Cli::command()).get_matches();
+    output::heed(&matches);
     let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match command {
         Command::Lab(options) => output::conclude(lab::run(options)),

@@ -3,21 +3,22 @@
 //! Much of it was written by others: messages of revisions, reasons of operators, URLs of clients. Whatever goes out for people passes [`tame`],
 //! here and nowhere else, so that nobody paints somebody else's terminal.
 
-mod table;
+pub mod table;
 
 use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{ErrorKind, IsTerminal, Write},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, ValueEnum};
 use cluster::text::{self, is_hidden};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
-pub use table::{Cell, Column, Tone, column, sentences, wrap};
+pub use table::{Cell, Column, Tone, column, long, sentences, wrap};
 
 use crate::context::About;
 
@@ -39,9 +40,11 @@ impl Format {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// For people
+    /// For people, fit for their terminal
     #[default]
     Table,
+    /// The same with all columns, however wide
+    Wide,
     /// For programs: one JSON document
     Json,
 }
@@ -58,7 +61,7 @@ pub trait View: Serialize {
 /// stdout cannot be written.
 pub fn show(view: &impl View, format: Format) -> Result<()> {
     match format.output {
-        Kind::Table => print(&view.text()),
+        Kind::Table | Kind::Wide => print(&view.text()),
         Kind::Json => print(&escaped(&serde_json::to_string_pretty(view)?)),
     }
 }
@@ -93,7 +96,7 @@ impl Head {
 /// stdout cannot be written.
 pub fn show_of(head: &Head, view: &impl View, format: Format) -> Result<()> {
     match format.output {
-        Kind::Table => print(&format!("{}\n\n{}", fitted(&head.text(), ""), view.text())),
+        Kind::Table | Kind::Wide => print(&format!("{}\n\n{}", fitted(&head.text(), ""), view.text())),
         Kind::Json => print(&escaped(&serde_json::to_string_pretty(&Headed { head, view })?)),
     }
 }
@@ -266,10 +269,24 @@ pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Cell>>) -> S
     table::render(columns, &rows, width(), colours_wanted() && std::io::stdout().is_terminal())
 }
 
-/// How many columns there is room for: what COLUMNS says, else as wide as the terminal is; none where nobody looks.
+/// Somebody wants all columns.
+static WIDE: AtomicBool = AtomicBool::new(false);
+
+/// Takes note of `-o wide`, wherever it was given: once, before anything is shown.
+pub fn heed(matches: &ArgMatches) {
+    let wide = matches.try_get_one::<Kind>("output").ok().flatten() == Some(&Kind::Wide);
+    if wide {
+        WIDE.store(true, Ordering::Relaxed);
+    }
+    if let Some((_, matches)) = matches.subcommand() {
+        heed(matches);
+    }
+}
+
+/// How many columns there is room for: what COLUMNS says, else as wide as the terminal is; none where nobody looks, or who does wants everything.
 #[must_use]
 pub fn width() -> Option<usize> {
-    if cfg!(test) {
+    if cfg!(test) || WIDE.load(Ordering::Relaxed) {
         // Whatever terminal the tests run in.
         return None;
     }

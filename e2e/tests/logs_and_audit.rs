@@ -151,6 +151,39 @@ async fn one_request_is_found_wherever_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_from_before_a_crash_is_found_in_the_files() {
+    let lab = Lab::start(Options::default()).await;
+    let origin = Origin::start().await;
+    let answer = client::once(lab.frontend(), "GET", &origin.url("/bytes/10"), &[], b"").await.expect("an answer");
+    let id = answer.head.field("shoal-request-id").expect("an id").to_owned();
+    let found = || async { lab.json(&["logs", "--request", &id]).await };
+    let told = |answer: &Value| answer["records"].as_array().expect("records").clone();
+    let before = wait::until("balancer and node tell of it", || async { Some(told(&found().await)).filter(|it| it.len() == 2) }).await;
+    let names: Vec<_> = before.iter().map(|record| record["node"].as_str().expect("a name").to_owned()).collect();
+    // What both of them remember is gone with them.
+    for name in &names {
+        lab.signal(name, nix::sys::signal::Signal::SIGKILL);
+    }
+    let after = wait::until("both are back and have searched their files", || async {
+        let answer = found().await;
+        let searched = answer["searched"].as_object()?;
+        (names.iter().all(|name| searched.contains_key(name)) && told(&answer).len() == 2).then_some(answer)
+    })
+    .await;
+    assert_eq!(told(&after), before, "a file tells what memory told");
+    for name in &names {
+        let searched = &after["searched"][name];
+        assert!(searched["stopped"].is_null() && searched["files"].as_u64() >= Some(1), "{after:#}");
+    }
+    let output = lab.shoal(&["logs", "--request", &id]).await;
+    let (text, remarks) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.matches(&id).count() == 2 && remarks.contains("The log files of"), "{text}{remarks}");
+    // And what they do not know of is said to be in neither place.
+    let nothing = lab.ok(&["logs", "--domain", "never.example", "--since", "1h"]).await;
+    assert!(nothing.contains("No such request") && nothing.contains("in the log files"), "{nothing}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audit_tells_who_did_what_when_and_with_which_result() {
     let lab = Lab::start(Options::default()).await;
     lab.ok(&["node", "drain", "proxy-node-2", "--reason", "a new disk"]).await;

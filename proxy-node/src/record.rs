@@ -5,6 +5,8 @@
 
 pub mod heavy;
 pub mod lately;
+mod parse;
+pub mod search;
 pub mod squid;
 
 use std::{
@@ -14,13 +16,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
 };
 
-use cluster_config::document::proxy::Rotate;
+use cluster_config::document::proxy::{AccessLog, Rotate};
+use dataplane::search::aside::Searcher;
 use lately::Lately;
 pub use squid::{Hierarchy, Outcome, Record};
 
@@ -40,28 +43,31 @@ pub struct Recorder {
     queue: SyncSender<Record>,
     dropped: Arc<AtomicU64>,
     recent: Recent,
-    rotation: Arc<Rotation>,
+    searcher: Searcher,
+    form: Arc<Form>,
 }
 
-/// When the file is moved aside, as the configuration in force has it.
+/// What the configuration in force says of the file: when it is moved aside, and whether lines have the request's id.
 #[derive(Debug)]
-struct Rotation {
+struct Form {
     size: AtomicU64,
     keep: AtomicU32,
+    ids: AtomicBool,
 }
 
-impl Default for Rotation {
+impl Default for Form {
     fn default() -> Self {
         let Rotate { size, keep } = Rotate::default();
-        Self { size: AtomicU64::new(size), keep: AtomicU32::new(keep) }
+        Self { size: AtomicU64::new(size), keep: AtomicU32::new(keep), ids: AtomicBool::new(true) }
     }
 }
 
 impl Recorder {
-    /// The file is moved aside at another size from now on.
-    pub fn rotate(&self, Rotate { size, keep }: Rotate) {
-        self.rotation.size.store(size, Ordering::Relaxed);
-        self.rotation.keep.store(keep, Ordering::Relaxed);
+    /// The file is moved aside at another size, and its lines look otherwise, from now on.
+    pub fn configure(&self, AccessLog { rotate: Rotate { size, keep }, request_id, .. }: &AccessLog) {
+        self.form.size.store(*size, Ordering::Relaxed);
+        self.form.keep.store(*keep, Ordering::Relaxed);
+        self.form.ids.store(*request_id, Ordering::Relaxed);
     }
 
     /// Hands a record over. Never waits.
@@ -81,6 +87,12 @@ impl Recorder {
     #[must_use]
     pub const fn recent(&self) -> &Recent {
         &self.recent
+    }
+
+    /// Looks into the file and those it was moved aside to.
+    #[must_use]
+    pub const fn searcher(&self) -> &Searcher {
+        &self.searcher
     }
 }
 
@@ -119,8 +131,9 @@ impl Recent {
 /// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything is written.
 pub fn start(path: PathBuf) -> io::Result<(Recorder, std::thread::JoinHandle<()>)> {
     let (queue, records) = sync_channel(QUEUE);
-    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), rotation: Arc::default() };
-    let log = Log::open(path, recorder.rotation.clone())?;
+    let searcher = Searcher::of(path.clone());
+    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), searcher, form: Arc::default() };
+    let log = Log::open(path, recorder.form.clone())?;
     let (lost, recent) = (recorder.dropped.clone(), recorder.recent.clone());
     let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(log, &records, &lost, &recent))?;
     Ok((recorder, thread))
@@ -136,12 +149,13 @@ fn write_all(mut log: Log, records: &Receiver<Record>, dropped: &AtomicU64, rece
             if !behind {
                 std::thread::park_timeout(JOIN);
             }
-            first.write(&mut lines);
+            let ids = log.form.ids.load(Ordering::Relaxed);
+            first.write(&mut lines, ids);
             batch.push(first);
             while lines.len() < GATHER
                 && let Ok(next) = records.try_recv()
             {
-                next.write(&mut lines);
+                next.write(&mut lines, ids);
                 batch.push(next);
             }
         }
@@ -165,21 +179,21 @@ struct Log {
     file: File,
     inode: u64,
     failing: bool,
-    rotation: Arc<Rotation>,
+    form: Arc<Form>,
 }
 
 impl Log {
-    fn open(path: PathBuf, rotation: Arc<Rotation>) -> io::Result<Self> {
+    fn open(path: PathBuf, form: Arc<Form>) -> io::Result<Self> {
         let (file, inode) = open(&path)?;
-        Ok(Self { path, file, inode, failing: false, rotation })
+        Ok(Self { path, file, inode, failing: false, form })
     }
 
     /// Moves the file aside when it is large. Opens the path anew when it no longer is our file, also because logrotate moved it away: no signal
     /// is needed.
     fn follow_rotation(&mut self) {
         let found = std::fs::metadata(&self.path).ok().filter(|found| found.ino() == self.inode);
-        let full = found.as_ref().is_some_and(|found| found.len() >= self.rotation.size.load(Ordering::Relaxed));
-        if full && let Err(error) = move_aside(&self.path, self.rotation.keep.load(Ordering::Relaxed)) {
+        let full = found.as_ref().is_some_and(|found| found.len() >= self.form.size.load(Ordering::Relaxed));
+        if full && let Err(error) = move_aside(&self.path, self.form.keep.load(Ordering::Relaxed)) {
             return self.complain(&error);
         }
         if full || found.is_none() {
@@ -237,6 +251,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use cluster_config::document::proxy::AccessLogFormat;
+
     use super::*;
 
     #[test]
@@ -277,7 +293,7 @@ mod tests {
             names.sort();
             names
         };
-        recorder.rotate(Rotate { size: 1, keep: 2 });
+        recorder.configure(&AccessLog { format: AccessLogFormat::Squid, rotate: Rotate { size: 1, keep: 2 }, request_id: true });
         for status in 201..=205 {
             recorder.record(Record { status, ..Record::default() });
             let line = format!("/{status} ");
@@ -303,7 +319,8 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts() {
         let (queue, _kept) = sync_channel(1);
-        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), rotation: Arc::default() };
+        let searcher = Searcher::of(PathBuf::new());
+        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), searcher, form: Arc::default() };
         for _ in 0..3 {
             recorder.record(Record::default());
         }

@@ -177,7 +177,7 @@ fn applier(
 
 fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<Generation>) {
     node.store.set_capacity(generation.document.cache.memory);
-    node.recorder.rotate(generation.document.access_log.rotate);
+    node.recorder.configure(&generation.document.access_log);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
     refresh_ports(process, node, doors);
@@ -210,7 +210,7 @@ fn node(
     let Published::First(generation) = &*published else {
         return Err(Failure::new("there is no configuration although one was applied").remedy("this is a defect: please report it"));
     };
-    recorder.rotate(generation.document.access_log.rotate);
+    recorder.configure(&generation.document.access_log);
     let node = Arc::new(Node {
         name: process.name().to_owned(),
         cache_name: structured(process.name()),

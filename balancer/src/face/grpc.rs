@@ -137,6 +137,6 @@ impl Balancer for Face {
     type TailAccessStream = Pin<Box<dyn Stream<Item = Result<pb::TailAccessResponse, Status>> + Send>>;
 
     async fn tail_access(&self, request: Request<pb::TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
-        Ok(Response::new(access::tail(self.view.recent.clone(), request.get_ref(), self.closing.clone()).await?))
+        Ok(Response::new(access::tail(&self.view, request.get_ref(), self.closing.clone()).await?))
     }
 }

@@ -4,78 +4,22 @@
 
 use std::{
     collections::VecDeque,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use dataplane::filter::{Facts, Filter};
+use dataplane::search::Record as _;
 use jiff::Timestamp;
-use serde::Deserialize;
-use uuid::Uuid;
 
-use super::Lines;
+use super::{
+    Lines,
+    line::{Line, Wanted},
+};
 
 /// Bytes kept: some ten thousand records.
 const BYTES: usize = 4 << 20;
 /// Pieces kept, however small: some minutes of an idle balancer's.
 const PIECES: usize = 8192;
-
-/// A line, read.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Line {
-    /// When it ended, exact to 50 ms.
-    pub time: Timestamp,
-    /// Its request's id.
-    pub id: Uuid,
-    /// Who asked.
-    pub client: String,
-    /// Where.
-    pub frontend: String,
-    /// Empty: none could be read.
-    pub method: String,
-    /// Empty: none could be read.
-    pub target: String,
-    /// What the client got; 0: nothing.
-    pub status: u16,
-    /// Bytes to the client.
-    pub bytes: u64,
-    /// How long it took, in milliseconds.
-    pub ms: u64,
-    /// Who answered; empty: the balancer itself.
-    pub server: String,
-    /// How many servers were asked.
-    pub attempts: u32,
-    /// What went wrong, if anything.
-    pub error: String,
-}
-
-impl Line {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        // Lines of our own: one that cannot be read is none.
-        serde_json::from_slice(bytes).ok()
-    }
-
-    fn facts(&self) -> Facts<'_> {
-        Facts { request: self.id, client: self.client.parse::<IpAddr>().ok(), status: self.status, target: &self.target }
-    }
-}
-
-/// Which lines are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// By what they say.
-    pub filter: Filter,
-    /// Only those of which no server has a whole record.
-    pub own: bool,
-}
-
-impl Wanted {
-    fn takes(&self, line: &Line) -> bool {
-        let own = line.server.is_empty() || !line.error.is_empty();
-        (own || !self.own) && self.filter.matches(&line.facts())
-    }
-}
 
 /// Some of the lines that are kept.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -167,6 +111,9 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use dataplane::filter::Filter;
+    use uuid::Uuid;
 
     use super::{super::Record, *};
 

@@ -43,12 +43,12 @@ impl Shown {
         match step.state() {
             StepState::Done => {
                 let detail = if step.detail.is_empty() { String::new() } else { format!(": {}", step.detail) };
-                self.bar.suspend(|| (self.print)(&format!("  {}. {}{detail}", step.number, step.title)))?;
+                self.bar.suspend(|| (self.print)(&line(step, &detail)))?;
                 self.bar.set_message("");
             }
             StepState::Failed => {
                 self.bar.finish_and_clear();
-                (self.print)(&format!("  {}. {}: failed", step.number, step.title))?;
+                (self.print)(&line(step, ": failed"))?;
             }
             StepState::Running | StepState::Unspecified => {
                 let far = match (step.done, step.total) {
@@ -61,6 +61,11 @@ impl Shown {
         }
         Ok(())
     }
+}
+
+/// As wide as there is room for; what does not fit goes on below the title.
+fn line(step: &Step, detail: &str) -> String {
+    output::fitted(&format!("  {}. {}{detail}", step.number, step.title), "     ")
 }
 
 impl Drop for Shown {

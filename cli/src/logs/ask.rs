@@ -1,6 +1,9 @@
 //! Asking a node or a balancer for its records: the same question, two services.
 
-use cluster::{InstanceStatus, Service, wire::from_timestamp};
+use cluster::{
+    InstanceStatus, Service,
+    wire::{from_timestamp, timestamp},
+};
 use dataplane::filter::Filter;
 use jiff::Timestamp;
 use proto::{
@@ -9,7 +12,10 @@ use proto::{
 };
 use tonic::{Response, Status, Streaming};
 
-use super::{Wanted, line::Line};
+use super::{Wanted, line::Line, searched::Searched, times::Times};
+
+/// Records that a balancer tells at most.
+pub const OWN: usize = 10_000;
 
 /// What is asked of everybody.
 #[derive(Clone, Debug)]
@@ -18,18 +24,37 @@ pub struct Question {
     pub count: usize,
     /// Which ones.
     pub filter: Filter,
+    /// Between these times.
+    pub times: Times,
     given: Wanted,
+    /// Of a balancer, only what it answered itself.
+    own: bool,
 }
 
 impl Question {
     /// The last `count` that are wanted.
-    pub fn new(given: &Wanted, filter: Filter, count: usize) -> Self {
-        Self { count, filter, given: given.clone() }
+    pub fn new(given: &Wanted, filter: Filter, times: Times, count: usize) -> Self {
+        // Of what a node has a record of, a balancer's is wanted only when somebody looks for something.
+        Self { count, times, given: given.clone(), own: filter.is_empty(), filter }
+    }
+
+    /// What balancers answered themselves since then, as many as they tell.
+    pub fn own(since: Timestamp) -> Self {
+        let times = Times { since: Some(since), until: None };
+        Self { own: true, ..Self::new(&Wanted::default(), Filter::default(), times, OWN) }
+    }
+
+    /// Whether the files are worth a look: who only wants to see what happens is told from memory.
+    pub fn searches(&self) -> bool {
+        !self.filter.is_empty() || self.times != Times::default()
     }
 
     fn of_node(&self, last: u32, follow: bool) -> proxy::TailAccessRequest {
         let Wanted { request, client, status, domain } = self.given.clone();
         proxy::TailAccessRequest {
+            since: self.times.since.map(timestamp),
+            until: self.times.until.map(timestamp),
+            search_files: !follow && self.searches(),
             last,
             follow,
             request_id: request.unwrap_or_default(),
@@ -39,10 +64,10 @@ impl Question {
         }
     }
 
-    /// Of what a node has a record of, a balancer's is wanted only when somebody looks for something.
     fn of_balancer(&self, last: u32, follow: bool) -> balancer::TailAccessRequest {
-        let proxy::TailAccessRequest { last, follow, request_id, client, status, domain } = self.of_node(last, follow);
-        balancer::TailAccessRequest { last, follow, request_id, client, status, domain, own: self.filter.is_empty() }
+        let proxy::TailAccessRequest { last, follow, request_id, client, status, domain, since, until, search_files } =
+            self.of_node(last, follow);
+        balancer::TailAccessRequest { last, follow, request_id, client, status, domain, own: self.own, since, until, search_files }
     }
 }
 
@@ -88,6 +113,8 @@ pub struct Told {
     pub off: bool,
     /// When the oldest that is kept ended; in the first message only.
     pub since: Option<Timestamp>,
+    /// How far its files were searched, where they were.
+    pub searched: Option<Searched>,
 }
 
 impl Telling {
@@ -99,12 +126,14 @@ impl Telling {
                 missed: it.missed,
                 off: it.off,
                 since: from_timestamp(it.kept_since),
+                searched: it.searched.map(Searched::from),
             }),
             Self::Balancer(stream) => stream.message().await?.map(|it| Told {
                 lines: it.records.into_iter().map(|record| Line::of_balancer(name, record)).collect(),
                 missed: it.missed,
                 off: false,
                 since: from_timestamp(it.kept_since),
+                searched: it.searched.map(Searched::from),
             }),
         })
     }

@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::IsTerminal,
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use cluster::InstanceStatus;
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -14,10 +16,11 @@ use tokio::sync::mpsc;
 use super::{
     ANSWER, KEEPERS,
     ask::{Keeper, Question, Told},
-    line::{Line, newest},
+    line::{self, Line, newest},
+    searched::{Searched, remarks},
 };
 use crate::{
-    cluster::{Cluster, ask_together, call},
+    cluster::{Cluster, ask_together, call, failed},
     output::{self, Format, View},
 };
 
@@ -27,6 +30,8 @@ const WAITING: usize = 64;
 const TOGETHER: Duration = Duration::from_secs(2);
 /// New nodes are looked for, and lost ones asked again, so often.
 const LOOK: Duration = Duration::from_secs(5);
+/// Longest wait for everything that one of them tells: a search takes ten seconds, and may wait for another one.
+const ALL: Duration = Duration::from_secs(30);
 /// One message of a node carries at most so many.
 const FIRST: usize = 256;
 
@@ -37,8 +42,10 @@ struct Lines {
     missing: Vec<String>,
     /// Nodes whose access log is switched off.
     off: Vec<String>,
-    /// How far back everybody's records go who keeps any.
+    /// How far back everybody's records go who keeps any in memory.
     kept_since: BTreeMap<String, Timestamp>,
+    /// How far the files were searched of those where memory did not reach back far enough.
+    searched: BTreeMap<String, Searched>,
     #[serde(skip)]
     question: Question,
 }
@@ -48,28 +55,18 @@ struct Lines {
 /// # Errors
 /// Nobody answered.
 pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Question, format: Format) -> Result<()> {
-    let ask = async |status: &InstanceStatus| {
-        let name = &status.instance.name;
-        let mut telling = match Keeper::of(status, cluster.channel(status)?).ask(&question, question.count, false).await {
-            Ok(telling) => telling.into_inner(),
-            Err(status) => return Ok(Err(status)),
-        };
-        let mut all = Told::default();
-        while let Some(told) = telling.message(name).await? {
-            all.off |= told.off;
-            all.since = all.since.or(told.since);
-            all.lines.extend(told.lines);
-        }
-        Ok(Ok(tonic::Response::new(all)))
-    };
-    let answers = ask_together(keepers, ANSWER, ask).await;
+    let far = Far::new(format);
+    let ask = async |status: &InstanceStatus| Ok(Ok(tonic::Response::new(all(cluster, status, &question, &far).await?)));
+    let answers = ask_together(keepers, ALL, ask).await;
+    drop(far);
     let (records, missing, off) = (Vec::new(), Vec::new(), Vec::new());
-    let mut lines = Lines { records, missing, off, kept_since: BTreeMap::new(), question };
+    let mut lines = Lines { records, missing, off, kept_since: BTreeMap::new(), searched: BTreeMap::new(), question };
     for (name, answer) in answers {
         match answer {
             Ok(told) => {
                 lines.records.extend(told.lines);
                 lines.kept_since.extend(told.since.map(|since| (name.clone(), since)));
+                lines.searched.extend(told.searched.map(|searched| (name.clone(), searched)));
                 lines.off.extend(told.off.then_some(name));
             }
             Err(error) => lines.missing.push(format!("{error:#}")),
@@ -80,33 +77,91 @@ pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Quest
     }
     lines.records = newest(lines.records, lines.question.count);
     cluster.show(&lines, format)?;
+    if !format.is_json() {
+        remarks(&lines.searched, &TimeZone::system()).iter().for_each(|remark| output::remark(&output::fitted(remark, "")));
+    }
     for why in &lines.missing {
         output::remark(&format!("without a node: {why}"));
     }
     Ok(())
 }
 
+/// All that one of them tells.
+async fn all(cluster: &Cluster, status: &InstanceStatus, question: &Question, far: &Far) -> Result<Told> {
+    let name = &status.instance.name;
+    let silent = |_| anyhow!("{name} did not answer within {} s: see `shoal status` and its log", ANSWER.as_secs());
+    let asking = Keeper::of(status, cluster.channel(status)?);
+    let asking = tokio::time::timeout(ANSWER, asking.ask(question, question.count, false)).await.map_err(silent)?;
+    let mut telling = asking.map_err(|status| failed(name, &status))?.into_inner();
+    let mut all = Told::default();
+    // Who searches says how far it is all the time.
+    while let Some(told) =
+        tokio::time::timeout(ANSWER, telling.message(name)).await.map_err(silent)?.map_err(|status| failed(name, &status))?
+    {
+        all.off |= told.off;
+        all.since = all.since.or(told.since);
+        far.show(name, told.searched.as_ref());
+        all.searched = told.searched.or(all.searched);
+        all.lines.extend(told.lines);
+    }
+    Ok(all)
+}
+
+/// How far searches are, on a terminal.
+struct Far(Option<ProgressBar>);
+
+impl Far {
+    fn new(format: Format) -> Self {
+        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let shown = !format.is_json() && std::io::stderr().is_terminal();
+        Self(shown.then(|| ProgressBar::new_spinner().with_style(style)))
+    }
+
+    fn show(&self, name: &str, searched: Option<&Searched>) {
+        let (Some(bar), Some(searched)) = (&self.0, searched.filter(|searched| searched.under_way)) else { return };
+        let back = searched.back_to.map_or_else(String::new, |at| at.to_zoned(TimeZone::system()).strftime(", back to %F %T").to_string());
+        bar.set_message(format!("searching the log files of {name}: {}{back}", output::bytes(searched.bytes)));
+        bar.tick();
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl View for Lines {
     fn text(&self) -> String {
         let zone = TimeZone::system();
-        let mut lines: Vec<_> = self.records.iter().map(|line| line.text(&zone)).collect();
-        if lines.is_empty() {
-            lines.push(nothing(&self.question, &self.kept_since, &zone));
+        let mut parts = Vec::new();
+        if self.records.is_empty() {
+            parts.push(output::fitted(&nothing(&self.question, &self.kept_since, &self.searched, &zone), ""));
+        } else {
+            parts.push(line::lines(&self.records, &zone, output::width()));
         }
-        lines.extend(self.off.iter().map(|name| off(name)));
-        lines.join("\n")
+        parts.extend(self.off.iter().map(|name| output::fitted(&off(name), "")));
+        parts.join("\n")
     }
 }
 
 /// Why there may be nothing. Pure.
-fn nothing(question: &Question, kept_since: &BTreeMap<String, Timestamp>, zone: &TimeZone) -> String {
-    if question.filter.is_empty() {
+fn nothing(
+    question: &Question,
+    kept_since: &BTreeMap<String, Timestamp>,
+    searched: &BTreeMap<String, Searched>,
+    zone: &TimeZone,
+) -> String {
+    if !question.searches() {
         return "No requests yet.".to_owned();
     }
     let time = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
     let kept: Vec<_> = kept_since.iter().map(|(name, since)| format!("{name} since {}", time(*since))).collect();
-    let kept = if kept.is_empty() { "nobody keeps any yet".to_owned() } else { kept.join(", ") };
-    let text = format!("No such request among the records that are kept: {kept}. What is older is in access.log in the data dir of each.");
+    let kept = if kept.is_empty() { "nobody has any yet".to_owned() } else { kept.join(", ") };
+    let files = if searched.is_empty() { "" } else { ", and in the log files" };
+    let text = format!("No such request among the records in memory ({kept}){files}.");
     // The first 48 bits of an id say when its request came (RFC 9562 §5.7).
     let began = question.filter.request().and_then(|id| id.get_timestamp()).map(|at| at.to_unix());
     let began = began.and_then(|(seconds, nanos)| Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok());
@@ -245,7 +300,7 @@ impl Printer {
 
     fn print(&self, lines: &[Line]) -> Result<bool> {
         for line in lines {
-            let text = if self.json { output::line_of(line)? } else { line.text(&self.zone) };
+            let text = if self.json { output::line_of(line)? } else { line::followed(line, &self.zone, output::width()) };
             if !output::print_to_reader(&text)? {
                 return Ok(false);
             }
@@ -256,19 +311,25 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Wanted, *};
+    use super::{
+        super::{Wanted, times::Times},
+        *,
+    };
 
     #[test]
     fn what_is_not_found_may_be_older_than_what_is_kept() {
         let question = |request: &str| {
             let wanted = Wanted { request: (!request.is_empty()).then(|| request.to_owned()), ..Wanted::default() };
             let filter = wanted.filter().unwrap();
-            Question::new(&wanted, filter, 20)
+            Question::new(&wanted, filter, Times::default(), 20)
         };
         let kept = BTreeMap::from([("balancer-1".to_owned(), Timestamp::UNIX_EPOCH)]);
-        assert_eq!(nothing(&question(""), &kept, &TimeZone::UTC), "No requests yet.");
-        let text = nothing(&question("018bcfe5-687b-7000-8000-000000000000"), &kept, &TimeZone::UTC);
+        assert_eq!(nothing(&question(""), &kept, &BTreeMap::new(), &TimeZone::UTC), "No requests yet.");
+        let text = nothing(&question("018bcfe5-687b-7000-8000-000000000000"), &kept, &BTreeMap::new(), &TimeZone::UTC);
         assert!(text.contains("balancer-1 since 1970-01-01 00:00:00") && text.contains("came at 2023-11-14 22:13:20"), "{text}");
-        assert!(nothing(&question("00000000-0000-4000-8000-000000000000"), &BTreeMap::new(), &TimeZone::UTC).contains("nobody keeps any"));
+        assert!(
+            nothing(&question("00000000-0000-4000-8000-000000000000"), &BTreeMap::new(), &BTreeMap::new(), &TimeZone::UTC)
+                .contains("nobody has any")
+        );
     }
 }

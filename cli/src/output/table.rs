@@ -55,26 +55,42 @@ pub struct Column {
     title: &'static str,
     /// Columns with higher ranks go first when there is no room; 0 stays.
     rank: u8,
-    /// Sentences: wrapped between words, below the row where there is no room beside it.
-    text: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Wrapped between words, below the row where there is no room beside it.
+    Sentences,
+    /// One long word, of which the end may be cut: as long as its beginning can be read, it gives room before a column goes.
+    Long,
 }
 
 /// A column that goes when there is no room: those of higher rank first, those of rank 0 never.
 #[must_use]
 pub const fn column(title: &'static str, rank: u8) -> Column {
-    Column { title, rank, text: false }
+    Column { title, rank, kind: Kind::Plain }
 }
 
 /// A column of sentences.
 #[must_use]
 pub const fn sentences(title: &'static str) -> Column {
-    Column { title, rank: 0, text: true }
+    Column { title, rank: 0, kind: Kind::Sentences }
+}
+
+/// A column of addresses and the like, which are cut where there is no room.
+#[must_use]
+pub const fn long(title: &'static str) -> Column {
+    Column { title, rank: 0, kind: Kind::Long }
 }
 
 /// Between two columns.
 const GAP: usize = 2;
 /// Sentences stand beside their rows when they have as much room as this.
 const ROOM: usize = 30;
+/// So much of a long word is kept before a column goes for it.
+const BEGINNING: usize = 20;
 /// How far in they are below them.
 const INDENT: usize = 4;
 
@@ -99,15 +115,18 @@ fn layout(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Layou
     let Some(width) = width else { return Layout { beside, below } };
     let used = |beside: &[(usize, usize)]| (beside.iter().map(|(_, width)| width + GAP).sum::<usize>()).saturating_sub(GAP);
     let surplus = |beside: &[(usize, usize)]| used(beside).saturating_sub(width);
-    // Sentences give room first, as long as what is left of theirs can be read.
+    // Sentences and long words give room first, as long as what is left of theirs can be read.
     for place in (0..beside.len()).rev() {
         let (index, wanted) = beside[place];
-        if columns[index].text && surplus(&beside) > 0 {
-            beside[place].1 = wanted.saturating_sub(surplus(&beside)).max(ROOM.min(wanted));
-        }
+        let least = match columns[index].kind {
+            Kind::Plain => continue,
+            Kind::Sentences => ROOM,
+            Kind::Long => BEGINNING,
+        };
+        beside[place].1 = wanted.saturating_sub(surplus(&beside)).max(least.min(wanted));
     }
     while surplus(&beside) > 0
-        && let Some(place) = (0..beside.len()).rev().find(|&place| columns[beside[place].0].text)
+        && let Some(place) = (0..beside.len()).rev().find(|&place| columns[beside[place].0].kind == Kind::Sentences)
     {
         below.insert(0, beside.remove(place).0);
     }
@@ -116,8 +135,13 @@ fn layout(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Layou
         let Some(place) = (0..beside.len()).filter(|place| columns[beside[*place].0].rank > 0).max_by_key(rank) else { break };
         beside.remove(place);
     }
-    // Nothing may go any more: the widest is cut, and shows that it is.
+    // Nothing may go any more: what is long is cut, then the widest, and shows that it is.
     while surplus(&beside) > 0 {
+        let long = beside.iter_mut().find(|(index, width)| columns[*index].kind == Kind::Long && *width > 12);
+        if let Some((_, width)) = long {
+            *width -= 1;
+            continue;
+        }
         let Some(widest) = beside.iter_mut().max_by_key(|(_, width)| *width).filter(|(_, width)| *width > 8) else { break };
         widest.1 -= 1;
     }
@@ -168,7 +192,7 @@ pub fn render(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>, colo
             .iter()
             .map(|&(index, width)| {
                 let cell = row.get(index).cloned().unwrap_or_default();
-                let wrapped = if columns[index].text {
+                let wrapped = if columns[index].kind == Kind::Sentences {
                     wrap(&cell.text, width)
                 } else {
                     cell.text.split('\n').map(|line| cut(line, width)).collect()
@@ -266,6 +290,20 @@ mod tests {
         let text = shown(&rows(name, reasons), Some(80));
         let expected = format!("NAME{0:48}ADDRESS{0:10}STATE\n{name}  127.0.0.1:34567  usable\n    its lease lapsed at noon;\n", "");
         assert!(text.starts_with(&expected), "{text}");
+    }
+
+    #[test]
+    fn long_words_give_room_before_columns_go() {
+        let columns = [column("A", 2), long("URL"), column("B", 1)];
+        let rows = vec![vec![Cell::new("aaaa"), Cell::new(format!("http://{}", "x".repeat(60))), Cell::new("bbbb")]];
+        let shown = |width| render(&columns, &rows, Some(width), false);
+        assert!(shown(80).contains(&"x".repeat(60)));
+        assert_eq!(shown(40), format!("A     URL{:27}B\naaaa  http://{}…  bbbb", "", "x".repeat(20)));
+        for (width, titles) in [(32, "A URL B"), (31, "URL B"), (25, "URL"), (12, "URL")] {
+            let text = shown(width);
+            assert!(text.lines().all(|line| width_of(line) <= width) && text.contains("http"), "{width}:\n{text}");
+            assert_eq!(text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "), titles, "{width}");
+        }
     }
 
     #[test]

@@ -7,7 +7,13 @@ use std::{net::IpAddr, ops::RangeInclusive};
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::domain::domain;
+use crate::{
+    domain::domain,
+    search::{Bounds, aside::BYTES},
+};
+
+/// The first 48 bits of an id say when its request came, by the clock of whoever gave it: that clock may be as wrong as this, in milliseconds.
+const CLOCKS: u64 = 5 * 60 * 1000;
 
 /// All that is asked for; a record has to meet every condition that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +22,9 @@ pub struct Filter {
     client: Option<IpNet>,
     status: Option<RangeInclusive<u16>>,
     domain: Option<Domain>,
+    /// When it ended, in Unix milliseconds.
+    since: Option<u64>,
+    until: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +63,8 @@ pub struct Facts<'a> {
     pub status: u16,
     /// What was asked for, as sent.
     pub target: &'a str,
+    /// When it ended, in Unix milliseconds.
+    pub ended_at: u64,
 }
 
 impl Filter {
@@ -68,13 +79,34 @@ impl Filter {
             client: given(client).map(|text| network(&text).ok_or(Error::Client(text))).transpose()?,
             status: given(status).map(|text| statuses(&text).ok_or(Error::Status(text))).transpose()?,
             domain: given(domain).map(|text| Domain::parse(&text).ok_or(Error::Domain(text))).transpose()?,
+            since: None,
+            until: None,
         })
     }
 
-    /// Whether there is no condition.
+    /// The same for what ended between these times, in Unix milliseconds, and at them.
+    #[must_use]
+    pub const fn between(self, since: Option<u64>, until: Option<u64>) -> Self {
+        let mut wanted = self;
+        (wanted.since, wanted.until) = (since, until);
+        wanted
+    }
+
+    /// Whether there is no condition but of time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.request.is_none() && self.client.is_none() && self.status.is_none() && self.domain.is_none()
+    }
+
+    /// What is left to be looked for in files, when memory has told of `found` of `count` wanted records and reaches back to `kept_since`: none,
+    /// when nothing can be left there.
+    #[must_use]
+    pub fn beyond(&self, count: usize, found: usize, kept_since: Option<u64>) -> Option<Bounds> {
+        let began = self.request.and_then(|id| id.get_timestamp()).map(|at| at.to_unix());
+        let began = began.map(|(seconds, nanos)| (seconds * 1000 + u64::from(nanos) / 1_000_000).saturating_sub(CLOCKS));
+        let since = self.since.max(began);
+        let all = found >= count || kept_since.zip(since).is_some_and(|(kept, since)| kept < since);
+        (!all).then(|| Bounds { results: count - found, bytes: BYTES, since, until: self.until })
     }
 
     /// The one request that is looked for, if it is one.
@@ -87,6 +119,8 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
         self.request.is_none_or(|id| id == facts.request)
+            && self.since.is_none_or(|since| since <= facts.ended_at)
+            && self.until.is_none_or(|until| facts.ended_at <= until)
             && self.status.as_ref().is_none_or(|statuses| statuses.contains(&facts.status))
             && self.client.is_none_or(|network| facts.client.is_some_and(|client| network.contains(&client.to_canonical())))
             && self.domain.as_ref().is_none_or(|wanted| wanted.matches(&domain(facts.target)))
@@ -133,7 +167,7 @@ mod tests {
     use super::*;
 
     fn facts(client: &str, status: u16, target: &'static str) -> Facts<'static> {
-        Facts { request: Uuid::nil(), client: client.parse().ok(), status, target }
+        Facts { request: Uuid::nil(), client: client.parse().ok(), status, target, ended_at: 5000 }
     }
 
     #[test]
@@ -172,6 +206,30 @@ mod tests {
     }
 
     #[test]
+    fn times_and_what_is_left_to_be_looked_for() {
+        let record = facts("10.0.0.1", 200, "");
+        for (since, until, expected) in
+            [(None, None, true), (Some(5000), Some(5000), true), (Some(5001), None, false), (None, Some(4999), false)]
+        {
+            assert_eq!(Filter::default().between(since, until).matches(&record), expected, "{since:?} {until:?}");
+        }
+        assert!(Filter::default().between(Some(1), Some(2)).is_empty());
+        let bounds =
+            |filter: Filter, found, kept| filter.beyond(20, found, kept).map(|bounds| (bounds.results, bounds.since, bounds.until));
+        let all = Filter::default();
+        assert_eq!(bounds(all.clone(), 3, Some(1000)), Some((17, None, None)));
+        assert_eq!(bounds(all.clone(), 20, Some(1000)), None, "enough was found");
+        let since = all.between(Some(2000), Some(9000));
+        assert_eq!(bounds(since.clone(), 0, Some(1999)), None, "memory reaches back as far as is asked");
+        assert_eq!(bounds(since.clone(), 0, Some(2000)), Some((20, Some(2000), Some(9000))));
+        assert_eq!(bounds(since, 0, None), Some((20, Some(2000), Some(9000))));
+        // 2023-11-14 22:13:20, and no earlier than five minutes before.
+        let one = Filter::parse("018bcfe5-6800-7000-8000-000000000000", "", "", "").expect("an id");
+        assert_eq!(bounds(one.clone(), 0, Some(1_700_000_000_000)), Some((20, Some(1_700_000_000_000 - CLOCKS), None)));
+        assert_eq!(bounds(one, 0, Some(1_699_999_000_000)), None);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_said() {
         for (request, client, status, domain) in [
             ("abc", "", "", ""),
@@ -195,7 +253,7 @@ mod tests {
         #[test]
         fn nothing_that_is_given_panics(text in ".{0,40}", target in ".{0,60}") {
             for filter in [Filter::parse(&text, "", "", ""), Filter::parse("", &text, "", ""), Filter::parse("", "", &text, ""), Filter::parse("", "", "", &text)] {
-                let record = Facts { request: Uuid::nil(), client: None, status: 200, target: &target };
+                let record = Facts { request: Uuid::nil(), client: None, status: 200, target: &target, ended_at: 0 };
                 let _either = filter.is_ok_and(|filter| filter.matches(&record));
             }
         }

@@ -1,4 +1,6 @@
-//! What was asked for lately, as messages: counts and records out of [`crate::record::lately`].
+//! What was asked for, as messages: counts and records out of [`crate::record::lately`], and older records out of the log's files.
+
+mod files;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +16,7 @@ use crate::{
         Record,
         heavy::Summary,
         lately::{RECORDS, Window},
+        search::Older,
     },
 };
 
@@ -84,7 +87,7 @@ fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
     (top.entries.iter().map(total).collect(), top.unlisted)
 }
 
-/// The last records, and new ones until the caller or the process ends it.
+/// The last records, older ones out of the log's files where that is asked for, and new ones until the caller or the process ends it.
 pub fn tail(
     node: Arc<Node>,
     request: &TailAccessRequest,
@@ -92,20 +95,24 @@ pub fn tail(
 ) -> Result<BoxStream<'static, Result<TailAccessResponse, Status>>, Status> {
     let wanted = Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
     let wanted = wanted.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let wanted = wanted.between(files::millis(request.since), files::millis(request.until));
     let off = !node.current.load().logged;
+    let count = usize::try_from(request.last).unwrap_or(RECORDS).min(RECORDS);
     let (last, since) = {
         let lately = node.recorder.recent().look();
-        (lately.last(usize::try_from(request.last).unwrap_or(RECORDS), &wanted), lately.oldest().map(ended_at))
+        (lately.last(count, &wanted), lately.oldest().map(|oldest| oldest.ended_at))
     };
     let next = last.next;
     let mut kept: Vec<_> = last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect();
     if kept.is_empty() {
         kept.push(response(&[], 0, off));
     }
-    kept[0].kept_since = since;
+    kept[0].kept_since = since.map(files::moment);
     let kept = stream::iter(kept.into_iter().map(Ok));
     if !request.follow {
-        return Ok(kept.boxed());
+        let bounds = wanted.beyond(count, last.records.len(), since).filter(|_| request.search_files);
+        let older = bounds.map(|bounds| files::search(&node, Older::new(wanted, &last.records), bounds));
+        return Ok(kept.chain(stream::iter(older).flatten()).take_until(async move { closing.wait().await }).boxed());
     }
     let following = stream::unfold((node, wanted, next), |(node, wanted, mut next)| async move {
         loop {
@@ -122,17 +129,12 @@ pub fn tail(
 }
 
 fn response(records: &[Record], missed: u64, off: bool) -> TailAccessResponse {
-    TailAccessResponse { records: records.iter().map(message).collect(), missed, off, kept_since: None }
-}
-
-fn ended_at(record: &Record) -> prost_types::Timestamp {
-    let millis = i64::try_from(record.ended_at).unwrap_or(i64::MAX);
-    cluster::wire::timestamp(jiff::Timestamp::from_millisecond(millis).unwrap_or_default())
+    TailAccessResponse { records: records.iter().map(message).collect(), missed, off, kept_since: None, searched: None }
 }
 
 fn message(record: &Record) -> AccessRecord {
     AccessRecord {
-        ended_at: Some(ended_at(record)),
+        ended_at: Some(files::moment(record.ended_at)),
         took: prost_types::Duration::try_from(Duration::from_millis(record.elapsed)).ok(),
         client: record.client.map(|client| client.to_string()).unwrap_or_default(),
         outcome: record.outcome.as_str().to_owned(),
@@ -143,6 +145,6 @@ fn message(record: &Record) -> AccessRecord {
         url: record.url.to_string(),
         hierarchy: record.hierarchy.to_string(),
         media_type: record.media_type.split(';').next().unwrap_or_default().trim().to_owned(),
-        request_id: record.id.to_string(),
+        request_id: if record.id.is_nil() { String::new() } else { record.id.to_string() },
     }
 }

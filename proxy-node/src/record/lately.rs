@@ -21,7 +21,7 @@ pub const RECORDS: usize = 2048;
 /// Bytes of text in them; a URL may be long.
 const RECORD_BYTES: usize = 2 << 20;
 /// What is kept of a URL in a record, and of a media type.
-const RECORD_URL: usize = 2048;
+pub const RECORD_URL: usize = 2048;
 const RECORD_MEDIA_TYPE: usize = 256;
 /// Keys of one kind in one window.
 const KEYS: usize = 256;

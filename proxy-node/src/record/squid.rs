@@ -1,4 +1,5 @@
-//! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`.
+//! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`, and behind these ten columns
+//! the request's id: who reads Squid's logs reads the columns that it knows.
 
 use std::{
     fmt,
@@ -46,6 +47,27 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Miss,
+        Self::MemHit,
+        Self::ImsHit,
+        Self::Collapsed,
+        Self::RefreshUnmodified,
+        Self::RefreshModified,
+        Self::RefreshFailOld,
+        Self::ClientRefresh,
+        Self::Tunnel,
+        Self::Denied,
+        Self::None,
+    ];
+
+    /// The one that is written so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+
     /// As Squid writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -77,6 +99,19 @@ pub enum Hierarchy {
     Parent(IpAddr),
 }
 
+impl Hierarchy {
+    /// The one that is written so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once('/')? {
+            ("HIER_NONE", "-") => Some(Self::None),
+            ("HIER_DIRECT", address) => address.parse().ok().map(Self::Direct),
+            ("FIRSTUP_PARENT", address) => address.parse().ok().map(Self::Parent),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Hierarchy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,7 +125,7 @@ impl fmt::Display for Hierarchy {
 /// What is logged of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The request's id. Squid's format has no column for it: it is for those who ask this process.
+    /// The request's id; nil: none is known, because its line has none.
     pub id: Uuid,
     /// When it ended, in Unix milliseconds.
     pub ended_at: u64,
@@ -120,7 +155,7 @@ impl Record {
     /// What it can be found by.
     #[must_use]
     pub fn facts(&self) -> Facts<'_> {
-        Facts { request: self.id, client: self.client, status: self.status, target: &self.url }
+        Facts { request: self.id, client: self.client, status: self.status, target: &self.url, ended_at: self.ended_at }
     }
 
     /// Exports its span, which has ended just now.
@@ -144,8 +179,9 @@ impl Record {
         tracer.end(trace, &request, [outcome].into_iter().chain(upstream));
     }
 
-    /// Appends the line, with its newline. Whatever a client sent stays within its own column.
-    pub fn write(&self, line: &mut Vec<u8>) {
+    /// Appends the line, with its newline, and the request's id behind the ten columns where `ids` are wanted. Whatever a client sent stays within
+    /// its own column.
+    pub fn write(&self, line: &mut Vec<u8>, ids: bool) {
         let (seconds, millis) = (self.ended_at / 1000, self.ended_at % 1000);
         // Writing to a Vec cannot fail.
         drop(write!(line, "{seconds}.{millis:03} {:>6} ", self.elapsed));
@@ -160,6 +196,10 @@ impl Record {
         column(line, &self.url);
         drop(write!(line, " - {} ", self.hierarchy));
         column(line, self.media_type.split(';').next().unwrap_or_default().trim());
+        if ids {
+            line.push(b' ');
+            line.extend_from_slice(self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        }
         line.push(b'\n');
     }
 }
@@ -186,7 +226,7 @@ mod tests {
 
     fn line(record: &Record) -> String {
         let mut line = Vec::new();
-        record.write(&mut line);
+        record.write(&mut line, false);
         String::from_utf8(line).unwrap()
     }
 
@@ -229,6 +269,10 @@ mod tests {
             (Record::default(), "0.000      0 - TCP_MISS/000 0 - - - HIER_NONE/- -\n"),
         ] {
             assert_eq!(line(&record), want);
+            let mut with_id = Vec::new();
+            Record { id: Uuid::from_u128(7), ..record }.write(&mut with_id, true);
+            let with_id = String::from_utf8(with_id).unwrap();
+            assert_eq!(with_id, format!("{} 00000000-0000-0000-0000-000000000007\n", want.trim_end()), "ten columns, and one more");
         }
     }
 

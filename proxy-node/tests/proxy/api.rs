@@ -5,8 +5,8 @@ use std::{io::Write, net::TcpListener};
 use chassis::probe::{self, Signer};
 use futures::StreamExt;
 use proto::proxy::{
-    AccessKey, AccessTotal, ExplainRequestRequest, GetStatsRequest, LookupCacheRequest, PurgeRequest, TailAccessRequest, TopAccessRequest,
-    proxy_node_server::ProxyNode,
+    AccessKey, AccessRecord, AccessTotal, ExplainRequestRequest, GetStatsRequest, LookupCacheRequest, PurgeRequest, Searched,
+    TailAccessRequest, TopAccessRequest, proxy_node_server::ProxyNode,
 };
 use proxy_node::{api::Api, egress::ProbeTargets};
 use relay::proof::Challenge;
@@ -94,6 +94,56 @@ async fn every_answer_is_found_by_its_id() {
     assert!(message.records.len() == 1 && message.kept_since.is_some(), "{message:?}");
     let unreadable = TailAccessRequest { client: "nobody".into(), ..Default::default() };
     assert_eq!(api.tail_access(Request::new(unreadable)).await.map(|_| ()).unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// Everything told in answer to `request`: records, and how far the files were searched.
+async fn told(api: &Api, request: TailAccessRequest) -> (Vec<AccessRecord>, Option<Searched>) {
+    let messages: Vec<_> = api.tail_access(Request::new(request)).await.unwrap().into_inner().collect().await;
+    let (mut records, mut searched) = (Vec::new(), None);
+    for message in messages {
+        let message = message.unwrap();
+        records.extend(message.records);
+        searched = message.searched.or(searched);
+    }
+    (records, searched)
+}
+
+#[tokio::test]
+async fn what_memory_has_forgotten_is_found_in_the_files() {
+    let origin = Origin::answering(response("", "x"), Then::Keep);
+    let proxy = Proxy::start();
+    let api = api(&proxy);
+    let ask = |path: &str| proxy.get(&origin.url(path)).field("Shoal-Request-Id").expect("an id").to_owned();
+    let first = ask("/first");
+    let line = proxy.log_lines(1).remove(0);
+    assert!(line.ends_with(&format!(" text/plain {first}")) || line.ends_with(&format!(" - {first}")), "the eleventh column: {line}");
+    // As logrotate does, and by another process than the one whose memory is asked.
+    let rotated = proxy.log.with_extension("log.1");
+    let older = "1600000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://older.example/ - HIER_NONE/- text/html\n";
+    std::fs::write(&rotated, format!("{older}{line}\n").replace(&first, "018bcfe5-687b-7000-8000-000000000000")).unwrap();
+    std::fs::write(proxy.log.with_extension("log.2.gz"), b"\x1f\x8b").unwrap();
+
+    let by_id = |id: &str, search_files| TailAccessRequest { last: 9, request_id: id.to_owned(), search_files, ..Default::default() };
+    let id = "018bcfe5-687b-7000-8000-000000000000";
+    assert_eq!(told(&api, by_id(id, false)).await, (vec![], None), "only memory");
+    let (records, searched) = told(&api, by_id(id, true)).await;
+    let searched = searched.expect("searched");
+    assert_eq!(records.iter().map(|it| (it.request_id.as_str(), it.status)).collect::<Vec<_>>(), [(id, 200)]);
+    assert!(!searched.under_way && searched.stopped == 0 && searched.files == 2, "{searched:?}");
+    assert_eq!((searched.skipped, searched.without_id), (vec!["access.log.2.gz (compressed)".to_owned()], 1));
+
+    // What is in memory, too, comes once, and with enough of it nobody looks further.
+    let all = TailAccessRequest { last: 9, status: "200".into(), search_files: true, ..Default::default() };
+    until("the record is in memory", || api.node.recorder.recent().look().oldest().map(drop));
+    let (records, _) = told(&api, all.clone()).await;
+    assert_eq!(records.len(), 3, "{records:?}");
+    assert_eq!(records.iter().filter(|it| it.request_id == first).count(), 1);
+    assert_eq!(told(&api, TailAccessRequest { last: 1, ..all.clone() }).await.1, None);
+    let until_then = cluster::wire::timestamp("2021-01-01T00:00:00Z".parse().unwrap());
+    let (old, _) = told(&api, TailAccessRequest { until: Some(until_then), ..all.clone() }).await;
+    assert_eq!(old.iter().map(|it| (it.url.as_str(), it.request_id.as_str())).collect::<Vec<_>>(), [("http://older.example/", "")]);
+    let since = cluster::wire::timestamp("2021-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(told(&api, TailAccessRequest { since: Some(since), ..all }).await.0.len(), 2);
 }
 
 #[test]

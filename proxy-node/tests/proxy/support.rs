@@ -94,7 +94,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             upstream_idle: long,
             tunnel_idle: long,
         },
-        access_log: AccessLog { format: AccessLogFormat::Squid, rotate: Default::default() },
+        access_log: AccessLog { format: AccessLogFormat::Squid, rotate: Default::default(), request_id: true },
     }
 }
 

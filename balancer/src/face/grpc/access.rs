@@ -1,4 +1,6 @@
-//! What was answered lately, as messages: records out of [`crate::record::recent`].
+//! What was answered, as messages: records out of [`crate::record::recent`], and older ones out of the log's files.
+
+mod files;
 
 use std::time::Duration;
 
@@ -9,7 +11,11 @@ use futures::stream::{self, BoxStream, StreamExt};
 use proto::balancer::{AccessRecord, TailAccessRequest, TailAccessResponse};
 use tonic::Status;
 
-use crate::record::recent::{Line, Recent, Tail, Wanted};
+use super::View;
+use crate::record::{
+    line::{Line, Older, Wanted},
+    recent::Tail,
+};
 
 /// Nobody gets more of what is kept than this in one answer.
 const MOST: usize = 10_000;
@@ -18,17 +24,19 @@ const AT_ONCE: usize = 256;
 /// How often a follower is told of new records.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The last records, and new ones until the caller or the process ends it.
+/// The last records, older ones out of the log's files where that is asked for, and new ones until the caller or the process ends it.
 ///
 /// # Errors
 /// A condition cannot be read.
 pub async fn tail(
-    recent: Recent,
+    view: &View,
     request: &TailAccessRequest,
     closing: StopSignal,
 ) -> Result<BoxStream<'static, Result<TailAccessResponse, Status>>, Status> {
     let filter = Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
-    let wanted = Wanted { filter: filter.map_err(|error| Status::invalid_argument(error.to_string()))?, own: request.own };
+    let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let filter = filter.between(files::millis(request.since), files::millis(request.until));
+    let (recent, wanted) = (view.recent.clone(), Wanted { filter, own: request.own });
     let count = usize::try_from(request.last).unwrap_or(MOST).min(MOST);
     let (searched, asked) = (recent.clone(), wanted.clone());
     let looking = tokio::task::spawn_blocking(move || searched.last(count, &asked));
@@ -40,7 +48,10 @@ pub async fn tail(
     kept[0].kept_since = since.map(wire::timestamp);
     let kept = stream::iter(kept.into_iter().map(Ok));
     if !request.follow {
-        return Ok(kept.boxed());
+        let since = since.and_then(|since| u64::try_from(since.as_millisecond()).ok());
+        let bounds = wanted.filter.beyond(count, lines.len(), since).filter(|_| request.search_files);
+        let older = bounds.map(|bounds| files::search(&view.searcher, Older::new(wanted, &lines), bounds));
+        return Ok(kept.chain(stream::iter(older).flatten()).take_until(async move { closing.wait().await }).boxed());
     }
     let following = stream::unfold((recent, wanted, next), |(recent, wanted, mut next)| async move {
         loop {
@@ -56,7 +67,7 @@ pub async fn tail(
 }
 
 fn response(lines: &[Line], missed: u64) -> TailAccessResponse {
-    TailAccessResponse { records: lines.iter().map(message).collect(), missed, kept_since: None }
+    TailAccessResponse { records: lines.iter().map(message).collect(), missed, kept_since: None, searched: None }
 }
 
 fn message(line: &Line) -> AccessRecord {

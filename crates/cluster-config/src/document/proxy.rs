@@ -190,6 +190,14 @@ pub struct AccessLog {
     /// When the file is moved aside.
     #[serde(default)]
     pub rotate: Rotate,
+    /// Lines end with the request's id.
+    #[serde(default = "with_ids")]
+    pub request_id: bool,
+}
+
+/// A document of an older service says nothing of it.
+const fn with_ids() -> bool {
+    true
 }
 
 /// When the file of the access log is moved aside, and how many of those moved aside are kept.

@@ -316,7 +316,7 @@ pub struct Timeouts {
 }
 
 /// The access log.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLog {
     /// Form of a line.
@@ -324,6 +324,15 @@ pub struct AccessLog {
     pub format: AccessLogFormat,
     /// When the file is moved aside to `access.log.1`. A file that logrotate or others move away is opened anew, too.
     pub rotate: Rotate,
+    /// A line ends with the request's id, an eleventh column behind Squid's ten, by which `shoal logs --request ID` finds it. Who reads Squid's logs
+    /// and takes no more than ten columns needs `false`.
+    pub request_id: bool,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { format: AccessLogFormat::default(), rotate: Rotate::default(), request_id: true }
+    }
 }
 
 /// When the access log's file is moved aside.
@@ -465,6 +474,7 @@ impl From<AccessLog> for document::proxy::AccessLog {
             AccessLogFormat::Squid => document::proxy::AccessLogFormat::Squid,
             AccessLogFormat::Off => document::proxy::AccessLogFormat::Off,
         };
-        Self { format, rotate: document::proxy::Rotate { size: written.rotate.size.value, keep: written.rotate.keep } }
+        let rotate = document::proxy::Rotate { size: written.rotate.size.value, keep: written.rotate.keep };
+        Self { format, rotate, request_id: written.request_id }
     }
 }
