@@ -14,10 +14,31 @@ use cluster_config::document::{Egress, egress::EgressDenial};
 
 use crate::request::Destination;
 
+/// A set of port numbers, a bit each. Empty until there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ports(Box<[u64]>);
+
+impl Ports {
+    fn insert(&mut self, port: u16) {
+        if self.0.is_empty() {
+            self.0 = vec![0; 1 << 10].into();
+        }
+        if let Some(word) = self.0.get_mut(usize::from(port >> 6)) {
+            *word |= 1 << (port & 63);
+        }
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0.get(usize::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
+    }
+}
+
 /// The cluster's own ports: endpoints of instances, and this process's listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterPorts {
     exact: HashSet<SocketAddr>,
+    /// Every port of `exact` and `wildcard`: nearly every request goes to another, and nothing more is asked of it.
+    any: Ports,
     /// Ports of listeners on every address of this host.
     wildcard: HashSet<u16>,
     /// This host's addresses.
@@ -36,6 +57,7 @@ impl ClusterPorts {
     ) -> Self {
         let mut ports = Self { own: own.into_iter().map(|address| address.to_canonical()).collect(), ..Self::default() };
         for address in endpoints.into_iter().chain(listeners) {
+            ports.any.insert(address.port());
             if address.ip().is_unspecified() {
                 ports.wildcard.insert(address.port());
             } else {
@@ -61,6 +83,9 @@ impl ClusterPorts {
     /// Whether an address is one of the cluster's own ports.
     #[must_use]
     pub fn contains(&self, address: SocketAddr) -> bool {
+        if !self.any.contains(address.port()) {
+            return false;
+        }
         let address = canonical(address);
         let here = || address.ip().is_loopback() || address.ip().is_unspecified() || self.own.contains(&address.ip());
         if self.exact.contains(&address) || (self.wildcard.contains(&address.port()) && here()) {

@@ -10,7 +10,7 @@ use crate::head::mend::mend;
 use crate::head::{HeaderLine, INLINE_FIELDS, Limits, Lines, MAX_FIELDS, Progress, Version};
 use crate::malformed::Malformed;
 use crate::method::Method;
-use crate::target::{Authority, Target};
+use crate::target::{Authority, Parts, Target};
 
 /// The index of a request's head, reused from request to request. See [`crate::head`].
 #[derive(Debug, Clone)]
@@ -20,7 +20,8 @@ pub struct RequestHead {
     line: RequestLine,
     options: Options,
     framing: BodyFraming,
-    origin_form: bool,
+    /// Its target, taken apart.
+    target: Parts,
     expects_continue: bool,
     /// It asks for another protocol on its connection, in a way that goes on.
     upgrades: bool,
@@ -69,7 +70,7 @@ impl RequestHead {
             },
             options: Options { close: false, keep_alive: false, upgrade: false },
             framing: BodyFraming::Empty,
-            origin_form: false,
+            target: Parts::Asterisk,
             expects_continue: false,
             upgrades: false,
             odd_authority: false,
@@ -165,10 +166,10 @@ impl RequestHead {
     /// The rules that need the whole head: target and method, Host, framing, Connection.
     fn conclude(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
         let head = &bytes[..self.len];
-        let (target, lines) = (self.line.target(head), Lines::new(&self.fields, head));
-        let target = Target::parse(target, self.line.method)?;
+        let (text, lines) = (self.line.target(head), Lines::new(&self.fields, head));
+        let target = Target::parse(text, self.line.method)?;
+        self.target = Parts::of(&target, text);
         self.odd_authority = !check_host(lines, &target, self.line.version)?;
-        self.origin_form = matches!(target, Target::Origin(_));
         if let Some(authority) = target.authority() {
             // Both within the head, whose offsets were seen to fit.
             let at = authority.text.as_ptr() as usize - head.as_ptr() as usize;
@@ -235,7 +236,7 @@ impl RequestHead {
     pub fn persistent(&self) -> bool {
         match self.line.version {
             Version::Http11 => !self.options.close,
-            Version::Http10 => self.options.keep_alive && !self.options.close && self.origin_form,
+            Version::Http10 => self.options.keep_alive && !self.options.close && self.target == Parts::Origin,
         }
     }
 
@@ -345,9 +346,9 @@ impl<'a> Request<'a> {
         Some((target.get(..at)?, target.get(at + usize::from(line.authority_len)..)?))
     }
 
-    /// The target, taken apart. (It was checked when the head was parsed; the fall-back is never taken.)
+    /// The target, taken apart when the head was parsed.
     pub fn target(self) -> Target<'a> {
-        Target::parse(self.target_text(), self.method()).unwrap_or(Target::Asterisk)
+        self.head.target.join(self.target_text())
     }
 
     /// Whom the request is for: the target's authority, or else Host's. `None` for 1.0 without Host, and for `OPTIONS *` with an empty one.
