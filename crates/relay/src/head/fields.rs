@@ -150,6 +150,7 @@ impl Fields {
         }
     }
 
+    #[inline]
     fn line<'a>(&self, head: &'a [u8], at: usize) -> HeaderLine<'a> {
         let slots = self.slots();
         let slot = &slots[at];
@@ -166,10 +167,12 @@ impl Fields {
 }
 
 impl Slot {
+    #[inline]
     fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         slice(head, self.name_at as usize, usize::from(self.name_len))
     }
 
+    #[inline]
     fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         slice(head, self.name_at as usize + usize::from(self.value_off), self.value_len as usize)
     }
