@@ -29,7 +29,7 @@ pub async fn is_dead(desk: &Desk, slot: &Rc<Slot>) -> bool {
         return dead;
     }
     let dead = match Stream::connect(desk.worker(), slot.server.address, CONNECT_WITHIN).await {
-        Ok(stream) => {
+        Ok(mut stream) => {
             desk.worker().wheel().sleep(LASTS).await;
             stream.is_dead()
         }

@@ -87,7 +87,7 @@ impl Loss {
             Fault::Released => Self::Silent,
             Fault::Timeout(_) => Self::Timeout,
             Fault::Malformed(_) => Self::Malformed,
-            Fault::Io(_) => Self::Broken,
+            Fault::Tls(_) | Fault::Io(_) => Self::Broken,
         }
     }
 

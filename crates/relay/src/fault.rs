@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::malformed::Malformed;
+use crate::tls;
 use crate::wheel::{Elapsed, Kind};
 
 /// Why a connection could not be made, read or written. Whose fault that is depends on which side's connection it was.
@@ -32,6 +33,9 @@ pub enum Fault {
     /// What the peer sent has no single meaning.
     #[error("malformed message: {0}")]
     Malformed(#[from] Malformed),
+    /// TLS did not come to be, or did not go on.
+    #[error("{0}")]
+    Tls(#[from] tls::Error),
     /// The wait was called off by the caller.
     #[error("released")]
     Released,
@@ -67,8 +71,9 @@ impl From<io::Error> for Fault {
             ConnectionReset | ConnectionAborted | BrokenPipe => Self::Reset,
             // The kernel gave up on the peer's acknowledgements.
             TimedOut => Self::Timeout(Kind::Other),
+            // A TLS peer closed without close_notify.
             UnexpectedEof => Self::Closed,
-            kind => Self::Io(kind),
+            kind => tls::Error::of(&error).map_or(Self::Io(kind), Self::Tls),
         }
     }
 }

@@ -80,14 +80,14 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
         let mut inner = self.0.borrow_mut();
         let inner = &mut *inner;
         let idle = inner.idle.get_mut(key)?;
-        while let Some(candidate) = idle.last() {
+        while let Some(candidate) = idle.last_mut() {
             let age = candidate.since.elapsed();
             match reuse {
                 // Those below have been idle for longer still, and are good for others.
                 Reuse::Fresh(limit) if age > limit => return None,
                 Reuse::Fresh(_) | Reuse::Replayable => {}
             }
-            let usable = candidate.generation >= generation && age < inner.limits.idle && !dead(&candidate.stream, reuse);
+            let usable = candidate.generation >= generation && age < inner.limits.idle && !dead(&mut candidate.stream, reuse);
             let popped = idle.pop();
             inner.total -= 1;
             if usable {
@@ -146,16 +146,16 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
 }
 
 impl<K: Hash + Eq> Inner<K> {
-    fn retain(&mut self, mut keep: impl FnMut(&K, &Idle) -> bool) {
+    fn retain(&mut self, mut keep: impl FnMut(&K, &mut Idle) -> bool) {
         self.idle.retain(|key, idle| {
-            idle.retain(|one| keep(key, one));
+            idle.retain_mut(|one| keep(key, one));
             !idle.is_empty()
         });
         self.total = self.idle.values().map(Vec::len).sum();
     }
 }
 
-fn dead(stream: &Stream, reuse: Reuse) -> bool {
+fn dead(stream: &mut Stream, reuse: Reuse) -> bool {
     match reuse {
         Reuse::Replayable => stream.looks_dead(),
         Reuse::Fresh(_) => stream.is_dead(),

@@ -1,11 +1,15 @@
-//! One TCP connection of a worker: bytes in with a buffer only while there are any, vectored writes out, a deadline on both.
+//! One connection of a worker: bytes in with a buffer only while there are any, vectored writes out, a deadline on both.
 //!
 //! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one task; the `async` methods on top
-//! are for everybody who does one thing at a time. `heads` reads message heads, `end` says how a connection ends, `watch` notices that it has.
+//! are for everybody who does one thing at a time. `transport` is what carries the bytes (TCP, TLS after `secure`, memory: `duplex`), `heads` reads
+//! message heads, `end` says how a connection ends, `watch` notices that it has.
 
+mod duplex;
 mod end;
 mod heads;
 mod io;
+mod secure;
+mod transport;
 mod unsent;
 mod watch;
 
@@ -18,7 +22,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+pub use self::duplex::Duplex;
 pub use self::heads::Patience;
+pub(crate) use self::transport::Io;
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Source};
@@ -34,7 +40,7 @@ const KEPT_FREELY: usize = 4 * 1024;
 pub struct Stream(Box<Inner>);
 
 struct Inner {
-    tcp: TcpStream,
+    io: Io,
     worker: Worker,
     /// What has been received and not been consumed: the beginning of the next message.
     input: BytesMut,
@@ -44,6 +50,8 @@ struct Inner {
     writing: Deadline,
     /// The peer has sent its last byte.
     ended: bool,
+    /// The peer has gone without saying, as it would have had to, that it had sent its last byte.
+    truncated: bool,
     /// When it has, it has left.
     whole: bool,
     /// Bytes of the next answer's beginning that have been sent.
@@ -98,14 +106,24 @@ impl Deadline {
 impl Stream {
     /// Wraps a connection of this worker's runtime.
     pub fn new(worker: &Worker, tcp: TcpStream) -> Self {
+        Self::over(worker, Io::Tcp(tcp))
+    }
+
+    /// Wraps one end of a connection in memory.
+    pub fn in_memory(worker: &Worker, end: Duplex) -> Self {
+        Self::over(worker, Io::Duplex(Box::new(end)))
+    }
+
+    fn over(worker: &Worker, io: Io) -> Self {
         Self(Box::new(Inner {
-            tcp,
+            io,
             worker: worker.clone(),
             input: BytesMut::new(),
             preamble: Bytes::new(),
             reading: Deadline::new(worker),
             writing: Deadline::new(worker),
             ended: false,
+            truncated: false,
             whole: false,
             ahead: 0,
             received: 0,
@@ -251,21 +269,26 @@ impl Stream {
     /// The peer's address.
     ///
     /// # Errors
-    /// When the connection is gone already.
+    /// When the connection is gone already, or is one in memory.
     pub fn peer_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.tcp.peer_addr()
+        self.socket()?.peer_addr()
     }
 
     /// The local address.
     ///
     /// # Errors
-    /// When the connection is gone already.
+    /// When the connection is gone already, or is one in memory.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.tcp.local_addr()
+        self.socket()?.local_addr()
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.0.tcp
+    fn socket(&self) -> std::io::Result<&TcpStream> {
+        self.0.io.socket().ok_or_else(|| std::io::ErrorKind::NotConnected.into())
+    }
+
+    /// The socket that splice(2) may move this connection's bytes from and to; none where they have to be copied.
+    pub(crate) fn spliceable(&self) -> Option<&TcpStream> {
+        self.0.io.spliceable()
     }
 
     /// Bytes were moved past this type; none means that the peer has sent its last one.
@@ -296,17 +319,14 @@ impl Stream {
 
     /// Whether an idle connection has been closed by the peer, or has said something unasked, as far as the event loop knows:
     /// no system call unless there is something to read.
-    pub fn looks_dead(&self) -> bool {
-        let mut byte = [0];
+    pub fn looks_dead(&mut self) -> bool {
         // Without readiness this is answered from memory.
-        self.0.ended || self.0.sloppy || !self.0.input.is_empty() || !is_would_block(&self.0.tcp.try_read(&mut byte))
+        self.0.ended || self.0.truncated || self.0.sloppy || !self.0.input.is_empty() || self.0.io.has_spoken()
     }
 
     /// As [`looks_dead`](Self::looks_dead), asking the kernel: for what cannot be sent twice.
-    pub fn is_dead(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let socket = socket2::SockRef::from(&self.0.tcp);
-        self.0.ended || !self.0.input.is_empty() || !is_would_block(&socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT))
+    pub fn is_dead(&mut self) -> bool {
+        self.0.ended || self.0.truncated || !self.0.input.is_empty() || self.0.io.has_spoken_to_the_kernel()
     }
 }
 
@@ -315,17 +335,14 @@ impl Drop for Stream {
         self.exempt();
         if std::thread::panicking() || self.0.worker.phase() == Phase::Aborting {
             // It is cut: half an answer must not look like a whole one.
-            drop(self.0.tcp.set_zero_linger());
+            self.0.io.cut();
         }
+        self.0.io.say_last();
         let input = std::mem::take(&mut self.0.input);
         if input.capacity() > 0 {
             self.0.worker.buffers().give(input);
         }
     }
-}
-
-fn is_would_block<T>(result: &std::io::Result<T>) -> bool {
-    matches!(result, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Exchange<'_> {
                 Poll::Pending => return self.poll_watch(cx, Ahead::Nothing).map(Err),
             }
             if download.transfer.is_done() {
-                return Poll::Ready(Ok(()));
+                return self.client.poll_flush(cx, self.deadlines.write).map_err(|fault| self.client_failed(fault));
             }
             match self.upstream.poll_fill(cx, download.transfer.room(), Kind::Body, self.deadlines.body) {
                 Poll::Ready(Ok(0)) => {

@@ -1,6 +1,6 @@
 //! A long body on its way to the client through a pipe: its bytes are handed from socket to socket within the kernel.
 //!
-//! Only a body of a known length that goes on as it came. What was received together with its head has been sent by then.
+//! Only a body of a known length that goes on as it came, between two sockets whose bytes are its own. What was received together with its head has been sent by then.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -62,7 +62,8 @@ impl Exchange<'_> {
             return Poll::Ready(Ok(false));
         }
         if !begun {
-            download.splicing.pipe = download.splicing.pipes.take();
+            let can = self.upstream.spliceable().is_some() && self.client.spliceable().is_some();
+            download.splicing.pipe = if can { download.splicing.pipes.take() } else { None };
             download.splicing.off = download.splicing.pipe.is_none();
             return Poll::Ready(Ok(true));
         }
@@ -70,8 +71,10 @@ impl Exchange<'_> {
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>, left: u64) -> Poll<Result<bool, Failure>> {
-        let Some(pipe) = download.splicing.pipe.as_mut() else { return Poll::Ready(Ok(false)) };
-        let readable = match self.upstream.tcp().poll_read_ready(cx) {
+        let (Some(pipe), Some(socket)) = (download.splicing.pipe.as_mut(), self.upstream.spliceable()) else {
+            return Poll::Ready(Ok(false));
+        };
+        let readable = match socket.poll_read_ready(cx) {
             Poll::Ready(readable) => readable,
             Poll::Pending => {
                 let late = ready!(self.upstream.poll_reading_deadline(cx, Kind::Body, self.deadlines.body));
@@ -81,7 +84,7 @@ impl Exchange<'_> {
         if let Err(error) = readable {
             return Poll::Ready(Err(self.upstream_failed(error)));
         }
-        match self.upstream.tcp().try_io(Interest::READABLE, || pipe.fill(self.upstream.tcp(), left)) {
+        match socket.try_io(Interest::READABLE, || pipe.fill(socket, left)) {
             Ok(0) => Poll::Ready(Err(self.upstream_failed(Fault::Closed))),
             Ok(n) => {
                 self.upstream.expect_nothing();
@@ -101,8 +104,8 @@ impl Exchange<'_> {
 
     /// Sends what is in the pipe.
     fn poll_empty(&mut self, cx: &mut Context<'_>, splicing: &mut Splicing) -> Poll<Result<(), Failure>> {
-        let Some(pipe) = splicing.pipe.as_mut() else { return Poll::Ready(Ok(())) };
-        match self.client.tcp().poll_write_ready(cx) {
+        let (Some(pipe), Some(socket)) = (splicing.pipe.as_mut(), self.client.spliceable()) else { return Poll::Ready(Ok(())) };
+        match socket.poll_write_ready(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.client_failed(error))),
             Poll::Pending => {
@@ -110,7 +113,7 @@ impl Exchange<'_> {
                 return Poll::Ready(Err(self.client_failed(late)));
             }
         }
-        match self.client.tcp().try_io(Interest::WRITABLE, || pipe.empty(self.client.tcp())) {
+        match socket.try_io(Interest::WRITABLE, || pipe.empty(socket)) {
             Ok(n) => {
                 self.client.count_sent(n);
                 splicing.moved += n as u64;

@@ -1,4 +1,4 @@
-//! Whole exchanges between scripted peers, well-behaved and not.
+//! Whole exchanges between scripted peers, well-behaved and not, over everything that can carry them.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -6,15 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::{Deadlines, Exchange, Failure, Phase, REPLAY_LIMIT, Side, Upload};
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::head::{Limits, RequestHead, ResponseHead};
-use crate::stream::{Patience, Stream};
+use crate::media::{Medium, from_client, over_every_medium, to_server};
+use crate::stream::{Io, Patience, Stream};
 use crate::wheel::Kind;
-use crate::worker::{Worker, block_on};
+use crate::worker::block_on;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
@@ -28,20 +28,14 @@ fn patient() -> Deadlines {
 struct Scene {
     client: Stream,
     upstream: Stream,
-    browser: TcpStream,
-    server: TcpStream,
+    browser: Io,
+    server: Io,
 }
 
-async fn pair(worker: &Worker) -> (Stream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(Stream::connect(worker, listener.local_addr().unwrap(), LONG), listener.accept());
-    (ours.unwrap(), theirs.unwrap().0)
-}
-
-fn with_scene<F: Future<Output = ()>>(body: impl FnOnce(Scene) -> F) {
+fn with_scene<F: Future<Output = ()>>(medium: Medium, body: impl FnOnce(Scene) -> F) {
     block_on(|worker| async move {
-        let (client, browser) = pair(&worker).await;
-        let (upstream, server) = pair(&worker).await;
+        let (client, browser) = from_client(&worker, medium).await;
+        let (upstream, server) = to_server(&worker, medium).await;
         tokio::time::timeout(2 * LONG, body(Scene { client, upstream, browser, server })).await.expect("the exchange hangs");
     });
 }
@@ -82,17 +76,44 @@ async fn play<T>(client: Stream, upstream: Stream, deadlines: Deadlines, script:
     tokio::join!(relay(client, upstream, deadlines), script)
 }
 
-async fn expect(stream: &mut TcpStream, expected: &[u8]) {
+async fn expect(stream: &mut Io, expected: &[u8]) {
     let mut read = vec![0; expected.len()];
     stream.read_exact(&mut read).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&read), String::from_utf8_lossy(expected));
 }
 
+over_every_medium! {
+    a_client_that_takes_nothing_has_little_waiting_for_it
+    an_upstream_that_takes_nothing_has_little_waiting_for_it
+    keep_alive_and_pipelined_requests_are_answered_in_order
+    every_framing_survives_dripping_peers
+    a_response_without_length_ends_with_its_connection_or_in_chunks
+    an_upstream_that_goes_is_told_by_how_far_things_had_come
+    malformed_responses_are_the_upstreams_fault
+    the_body_is_sent_again_while_it_is_small
+    a_100_is_relayed_and_ends_the_possibility_of_another_attempt
+    an_early_answer_is_relayed_although_the_body_is_not_wanted
+    a_half_closed_client_gets_its_answer
+    a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault
+    a_client_that_resets_while_a_slow_upstream_works_is_noticed
+    a_silent_upstream_is_late_then_released_or_timed_out
+    an_upstream_owes_nothing_before_it_has_the_whole_request
+    a_slow_small_body_is_streamed_when_it_was_held_long_enough
+    more_than_was_announced_is_not_relayed_and_spoils_the_connection
+    a_long_body_is_handed_on_whole_and_nothing_behind_it
+    a_long_body_that_breaks_off_is_cut
+    a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline
+    a_preamble_goes_out_with_the_first_write
+    a_client_that_leaves_while_it_waits_is_noticed
+    a_client_that_resets_while_its_answer_pauses_is_noticed
+    a_client_that_has_only_finished_sending_gets_its_answer_whole
+    a_peer_that_only_closes_as_a_whole_has_left_when_it_closes
+}
+
 const GET: &[u8] = b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
 
-#[test]
-fn keep_alive_and_pipelined_requests_are_answered_in_order() {
-    with_scene(|mut scene| async move {
+fn keep_alive_and_pipelined_requests_are_answered_in_order(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(&[GET, GET, GET].concat()).await.unwrap();
         let (mut client, mut upstream) = (scene.client, scene.upstream);
         for body in ["one", "two", "three"] {
@@ -111,8 +132,7 @@ fn keep_alive_and_pipelined_requests_are_answered_in_order() {
     });
 }
 
-#[test]
-fn every_framing_survives_dripping_peers() {
+fn every_framing_survives_dripping_peers(medium: Medium) {
     let long = "x".repeat(70_000);
     let bodies = [
         "Content-Length: 5\r\n\r\nhello".to_owned(),
@@ -124,10 +144,10 @@ fn every_framing_survives_dripping_peers() {
         let request = format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{body}");
         let response = format!("HTTP/1.1 200 OK\r\n{body}");
         let drip = request.len().div_ceil(300);
-        with_scene(|mut scene| async move {
-            let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
-                let (mut browser_in, mut browser_out) = scene.browser.split();
-                let (mut server_in, mut server_out) = scene.server.split();
+        with_scene(medium, |mut scene| async move {
+            let (mut outcome, ()) = play(scene.client, scene.upstream, patient(), async {
+                let (mut browser_in, mut browser_out) = tokio::io::split(&mut scene.browser);
+                let (mut server_in, mut server_out) = tokio::io::split(&mut scene.server);
                 let speak = async {
                     for piece in request.as_bytes().chunks(drip) {
                         browser_out.write_all(piece).await.unwrap();
@@ -157,10 +177,9 @@ fn every_framing_survives_dripping_peers() {
     }
 }
 
-#[test]
-fn a_response_without_length_ends_with_its_connection_or_in_chunks() {
+fn a_response_without_length_ends_with_its_connection_or_in_chunks(medium: Medium) {
     for chunked in [false, true] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let (mut client, mut upstream) = (scene.client, scene.upstream);
             let deadlines = patient();
             let mut upload = Upload::new(BodyFraming::Empty, false);
@@ -185,8 +204,7 @@ fn a_response_without_length_ends_with_its_connection_or_in_chunks() {
     }
 }
 
-#[test]
-fn an_upstream_that_goes_is_told_by_how_far_things_had_come() {
+fn an_upstream_that_goes_is_told_by_how_far_things_had_come(medium: Medium) {
     let short = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     let long = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhalf";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf";
@@ -199,7 +217,7 @@ fn an_upstream_that_goes_is_told_by_how_far_things_had_come() {
     ];
     for (sent, phase) in cases {
         for reset in [false, true] {
-            with_scene(|mut scene| async move {
+            with_scene(medium, |mut scene| async move {
                 scene.browser.write_all(GET).await.unwrap();
                 let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
                     expect(&mut scene.server, GET).await;
@@ -208,9 +226,8 @@ fn an_upstream_that_goes_is_told_by_how_far_things_had_come() {
                         expect(&mut scene.browser, sent.as_bytes()).await;
                     }
                     if reset {
-                        scene.server.set_zero_linger().unwrap();
+                        scene.server.reset();
                     }
-                    drop(scene.server);
                 })
                 .await;
                 let failure = outcome.result.unwrap_err();
@@ -219,17 +236,16 @@ fn an_upstream_that_goes_is_told_by_how_far_things_had_come() {
                 let mut upload = outcome.upload;
                 assert!(upload.rewind());
                 if phase == Phase::Written {
-                    assert!(matches!(scene.browser.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+                    assert!(!scene.browser.has_spoken());
                 }
             });
         }
     }
 }
 
-#[test]
-fn malformed_responses_are_the_upstreams_fault() {
+fn malformed_responses_are_the_upstreams_fault(medium: Medium) {
     for sent in ["HTTP/9.9 200 OK\r\n\r\n", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             scene.server.write_all(sent.as_bytes()).await.unwrap();
             let failure = relay(scene.client, scene.upstream, patient()).await.result.unwrap_err();
@@ -239,10 +255,9 @@ fn malformed_responses_are_the_upstreams_fault() {
     }
 }
 
-#[test]
-fn the_body_is_sent_again_while_it_is_small() {
+fn the_body_is_sent_again_while_it_is_small(medium: Medium) {
     for (length, replayable) in [(10, true), (REPLAY_LIMIT, true), (REPLAY_LIMIT + 1, false), (1 << 20, false)] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let body = vec![b'b'; length];
             let head = format!("PUT http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
             let message = [head.as_bytes(), &body].concat();
@@ -259,7 +274,7 @@ fn the_body_is_sent_again_while_it_is_small() {
             if !replayable {
                 return;
             }
-            let (mut upstream, mut server) = pair(&worker).await;
+            let (mut upstream, mut server) = to_server(&worker, medium).await;
             let deadlines = patient();
             let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
             let mut response = ResponseHead::new();
@@ -276,9 +291,8 @@ fn the_body_is_sent_again_while_it_is_small() {
     }
 }
 
-#[test]
-fn a_100_is_relayed_and_ends_the_possibility_of_another_attempt() {
-    with_scene(|mut scene| async move {
+fn a_100_is_relayed_and_ends_the_possibility_of_another_attempt(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         let head = b"PUT http://a/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
         scene.browser.write_all(head).await.unwrap();
         // A client that waits for the 100 owes nothing, however short the deadline for bodies is.
@@ -298,10 +312,9 @@ fn a_100_is_relayed_and_ends_the_possibility_of_another_attempt() {
     });
 }
 
-#[test]
-fn an_early_answer_is_relayed_although_the_body_is_not_wanted() {
+fn an_early_answer_is_relayed_although_the_body_is_not_wanted(medium: Medium) {
     for reset in [false, true] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
             scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst").await.unwrap();
             let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
@@ -325,9 +338,8 @@ fn an_early_answer_is_relayed_although_the_body_is_not_wanted() {
     }
 }
 
-#[test]
-fn a_half_closed_client_gets_its_answer() {
-    with_scene(|mut scene| async move {
+fn a_half_closed_client_gets_its_answer(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
         scene.browser.shutdown().await.unwrap();
         let deadlines = Deadlines { late: SHORT, ..patient() };
@@ -342,10 +354,9 @@ fn a_half_closed_client_gets_its_answer() {
     });
 }
 
-#[test]
-fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault() {
+fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault(medium: Medium) {
     for (deadline, leaves, fault) in [(LONG, true, Fault::Closed), (SHORT, false, Fault::Timeout(Kind::Body))] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
             if leaves {
                 scene.browser.shutdown().await.unwrap();
@@ -357,25 +368,22 @@ fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault() {
     }
 }
 
-#[test]
-fn a_client_that_resets_while_a_slow_upstream_works_is_noticed() {
-    with_scene(|mut scene| async move {
+fn a_client_that_resets_while_a_slow_upstream_works_is_noticed(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
         let deadlines = Deadlines { late: SHORT, ..patient() };
         let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
             expect(&mut scene.server, GET).await;
-            scene.browser.set_zero_linger().unwrap();
-            drop(scene.browser);
+            scene.browser.reset();
         })
         .await;
         assert_eq!(outcome.result, Err(Failure { side: Side::Client, fault: Fault::Reset, phase: Phase::Written }));
     });
 }
 
-#[test]
-fn a_silent_upstream_is_late_then_released_or_timed_out() {
+fn a_silent_upstream_is_late_then_released_or_timed_out(medium: Medium) {
     for release in [true, false] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let (mut client, mut upstream) = (scene.client, scene.upstream);
             let deadlines = Deadlines { late: SHORT, first_byte: 3 * SHORT, ..patient() };
             let mut upload = Upload::new(BodyFraming::Length(4), false);
@@ -402,9 +410,8 @@ fn a_silent_upstream_is_late_then_released_or_timed_out() {
     }
 }
 
-#[test]
-fn an_upstream_owes_nothing_before_it_has_the_whole_request() {
-    with_scene(|mut scene| async move {
+fn an_upstream_owes_nothing_before_it_has_the_whole_request(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha").await.unwrap();
         let deadlines = Deadlines { late: Duration::ZERO, first_byte: Duration::from_millis(1), ..patient() };
         let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
@@ -417,9 +424,8 @@ fn an_upstream_owes_nothing_before_it_has_the_whole_request() {
     });
 }
 
-#[test]
-fn a_slow_small_body_is_streamed_when_it_was_held_long_enough() {
-    with_scene(|mut scene| async move {
+fn a_slow_small_body_is_streamed_when_it_was_held_long_enough(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
         let deadlines = Deadlines { hold: SHORT, ..patient() };
         let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
@@ -433,27 +439,25 @@ fn a_slow_small_body_is_streamed_when_it_was_held_long_enough() {
     });
 }
 
-#[test]
-fn more_than_was_announced_is_not_relayed_and_spoils_the_connection() {
-    with_scene(|mut scene| async move {
+fn more_than_was_announced_is_not_relayed_and_spoils_the_connection(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
         scene.server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        let outcome = relay(scene.client, scene.upstream, patient()).await;
+        let mut outcome = relay(scene.client, scene.upstream, patient()).await;
         assert_eq!(outcome.result, Ok(true));
         expect(&mut scene.browser, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody").await;
         assert!(outcome.upstream.looks_dead());
     });
 }
 
-#[test]
-fn a_long_body_is_handed_on_whole_and_nothing_behind_it() {
+fn a_long_body_is_handed_on_whole_and_nothing_behind_it(medium: Medium) {
     for (length, excess) in [(40_000, ""), (70_000, "HTTP/1.1 200 OK\r\n\r\n"), (3_000_000, ""), (3_000_001, "x")] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
             let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             let answer = [head.as_bytes(), &body, excess.as_bytes()].concat();
             scene.browser.write_all(GET).await.unwrap();
-            let (outcome, received) = play(scene.client, scene.upstream, patient(), async {
+            let (mut outcome, received) = play(scene.client, scene.upstream, patient(), async {
                 expect(&mut scene.server, GET).await;
                 let send = async {
                     // In two pieces, so that the connection runs dry once.
@@ -476,7 +480,7 @@ fn a_long_body_is_handed_on_whole_and_nothing_behind_it() {
             .await;
             assert_eq!(outcome.result, Ok(true));
             assert!(received[head.len()..] == body, "{length}");
-            assert!(matches!(scene.browser.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+            assert!(!scene.browser.has_spoken());
             // What was sent unasked is never the answer to somebody else's request.
             assert_eq!(outcome.upstream.is_dead(), !excess.is_empty());
             assert_eq!(outcome.client.sent(), (head.len() + length) as u64);
@@ -484,9 +488,8 @@ fn a_long_body_is_handed_on_whole_and_nothing_behind_it() {
     }
 }
 
-#[test]
-fn a_long_body_that_breaks_off_is_cut() {
-    with_scene(|mut scene| async move {
+fn a_long_body_that_breaks_off_is_cut(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
         let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
             expect(&mut scene.server, GET).await;
@@ -505,13 +508,12 @@ fn a_long_body_that_breaks_off_is_cut() {
     });
 }
 
-#[test]
-fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline() {
+fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline(medium: Medium) {
     for (deadlines, side, kind) in [
         (Deadlines { body: SHORT, ..patient() }, Side::Upstream, Kind::Body),
         (Deadlines { write: SHORT, ..patient() }, Side::Client, Kind::Write),
     ] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             let stalls = side == Side::Upstream;
             let script = async {
@@ -540,10 +542,9 @@ fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline() {
 /// So much of a stream may wait in the kernel for a peer that takes nothing: what is bounded, and what such a peer's own buffer takes.
 const WAITING: u64 = 1024 * 1024;
 
-#[test]
-fn a_client_that_takes_nothing_has_little_waiting_for_it() {
+fn a_client_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
     for head in ["Content-Length: 60000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3938700\r\n", "\r\n"] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             let script = async {
                 expect(&mut scene.server, GET).await;
@@ -561,10 +562,9 @@ fn a_client_that_takes_nothing_has_little_waiting_for_it() {
     }
 }
 
-#[test]
-fn an_upstream_that_takes_nothing_has_little_waiting_for_it() {
+fn an_upstream_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
     for (head, chunk) in [("Content-Length: 60000000\r\n\r\n", ""), ("Transfer-Encoding: chunked\r\n\r\n", "3938700\r\n")] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             let script = async {
                 scene.browser.write_all(format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{head}{chunk}").as_bytes()).await.unwrap();
                 drop(scene.browser.write_all(&vec![7; 60_000_000]).await);
@@ -582,9 +582,8 @@ fn an_upstream_that_takes_nothing_has_little_waiting_for_it() {
     }
 }
 
-#[test]
-fn a_preamble_goes_out_with_the_first_write() {
-    with_scene(|mut scene| async move {
+fn a_preamble_goes_out_with_the_first_write(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.upstream.set_preamble(bytes::Bytes::from_static(b"PROXY "));
         scene.browser.write_all(GET).await.unwrap();
         let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
@@ -606,9 +605,9 @@ enum Leaves {
 }
 
 impl Leaves {
-    async fn now(self, mut browser: TcpStream) -> Option<TcpStream> {
+    async fn now(self, mut browser: Io) -> Option<Io> {
         match self {
-            Self::Reset => browser.set_zero_linger().unwrap(),
+            Self::Reset => browser.reset(),
             Self::Close => {}
             Self::HalfClose => {
                 browser.shutdown().await.unwrap();
@@ -619,12 +618,11 @@ impl Leaves {
     }
 }
 
-#[test]
-fn a_client_that_leaves_while_it_waits_is_noticed() {
+fn a_client_that_leaves_while_it_waits_is_noticed(medium: Medium) {
     // With and without a part of the head being there.
     for begun in ["", "HTTP/1.1 200 OK\r\nConte"] {
         for leaves in [Leaves::Reset, Leaves::Close] {
-            with_scene(|mut scene| async move {
+            with_scene(medium, |mut scene| async move {
                 scene.browser.write_all(GET).await.unwrap();
                 let browser = scene.browser;
                 let (outcome, _) = play(scene.client, scene.upstream, patient(), async {
@@ -640,10 +638,9 @@ fn a_client_that_leaves_while_it_waits_is_noticed() {
     }
 }
 
-#[test]
-fn a_client_that_resets_while_its_answer_pauses_is_noticed() {
+fn a_client_that_resets_while_its_answer_pauses_is_noticed(medium: Medium) {
     for length in [30, 3_000_000] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nbegun");
             let deadlines = Deadlines { hold: SHORT, ..patient() };
@@ -660,10 +657,9 @@ fn a_client_that_resets_while_its_answer_pauses_is_noticed() {
     }
 }
 
-#[test]
-fn a_client_that_has_only_finished_sending_gets_its_answer_whole() {
+fn a_client_that_has_only_finished_sending_gets_its_answer_whole(medium: Medium) {
     for interim in ["", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] {
-        with_scene(|mut scene| async move {
+        with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             let browser = Leaves::HalfClose.now(scene.browser).await.unwrap();
             let answer = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody");
@@ -682,9 +678,8 @@ fn a_client_that_has_only_finished_sending_gets_its_answer_whole() {
     }
 }
 
-#[test]
-fn a_peer_that_only_closes_as_a_whole_has_left_when_it_closes() {
-    with_scene(|mut scene| async move {
+fn a_peer_that_only_closes_as_a_whole_has_left_when_it_closes(medium: Medium) {
+    with_scene(medium, |mut scene| async move {
         scene.client.set_whole();
         scene.browser.write_all(GET).await.unwrap();
         let browser = scene.browser;
@@ -696,4 +691,32 @@ fn a_peer_that_only_closes_as_a_whole_has_left_when_it_closes() {
         assert_eq!(outcome.result.unwrap_err().side, Side::Client);
         drop((browser, outcome.client));
     });
+}
+
+#[test]
+fn an_answer_up_to_the_end_of_tls_is_whole_if_that_was_announced() {
+    for announced in [true, false] {
+        with_scene(Medium::Tls, |mut scene| async move {
+            let (mut client, mut upstream) = (scene.client, scene.upstream);
+            let deadlines = patient();
+            let mut upload = Upload::new(BodyFraming::Empty, false);
+            let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
+            scene.server.write_all(b"HTTP/1.1 200 OK\r\n\r\nbody").await.unwrap();
+            if announced {
+                scene.server.shutdown().await.unwrap();
+            }
+            drop(scene.server);
+            exchange.send(GET).await.ok();
+            exchange.response(&mut ResponseHead::new(), &Limits::default(), pending::<()>).await.unwrap();
+            let finished = exchange.finish(b"HEAD", BodyFraming::UntilClose, BodyFraming::UntilClose).await;
+            expect(&mut scene.browser, b"HEADbody").await;
+            match announced {
+                true => assert!(finished.is_ok()),
+                false => {
+                    let failure = finished.unwrap_err();
+                    assert_eq!((failure.side, failure.fault, failure.phase), (Side::Upstream, Fault::Closed, Phase::ResponseRelayed));
+                }
+            }
+        });
+    }
 }

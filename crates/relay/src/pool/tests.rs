@@ -78,7 +78,7 @@ fn a_connection_that_the_peer_closed_or_spoke_on_is_not_handed_out() {
                     drop(theirs);
                 }
                 // The event loop sees it before it is asked.
-                while pool.0.borrow().idle["a"].first().is_some_and(|idle| !idle.stream.is_dead()) {
+                while pool.0.borrow_mut().idle.get_mut("a").and_then(|idle| idle.first_mut()).is_some_and(|idle| !idle.stream.is_dead()) {
                     tokio::task::yield_now().await;
                 }
                 tokio::time::sleep(Duration::ZERO).await;

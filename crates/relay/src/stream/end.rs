@@ -1,5 +1,6 @@
 //! How a connection ends: at once, in order, or, where a message broke off, once everything that was sent has arrived.
 
+use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -14,15 +15,14 @@ const LOOK: Duration = Duration::from_millis(20);
 
 impl Stream {
     /// Closes with a reset, so that the peer cannot take what it got for a complete message. What it has not received yet is lost.
-    pub fn abort(self) {
-        // The connection is dropped either way; without the option it ends in an orderly close.
-        drop(self.0.tcp.set_zero_linger());
+    pub fn abort(mut self) {
+        self.0.io.cut();
     }
 
     /// Closes after an early or refusing answer: says that no more will be sent, then reads and drops what the peer still sends (at most
     /// `most` bytes or until `deadline`), so that the answer is not destroyed by a reset (RFC 9112 §9.6).
     pub async fn close(mut self, most: u64, deadline: Duration) {
-        if self.0.tcp.shutdown().await.is_err() {
+        if self.0.io.shutdown().await.is_err() {
             return;
         }
         let timer = Timer::new(self.0.worker.wheel());
@@ -53,7 +53,10 @@ impl Stream {
     }
 
     /// Resets the connection once the peer has acknowledged everything, or nothing for `patience`.
-    pub async fn reset_when_delivered(self, patience: Duration) {
+    pub async fn reset_when_delivered(mut self, patience: Duration) {
+        if poll_fn(|cx| self.poll_flush(cx, patience)).await.is_err() {
+            return self.abort();
+        }
         let wheel = self.0.worker.wheel().clone();
         let (mut left, mut waited) = (self.unacknowledged(), Duration::ZERO);
         while left > 0 && waited < patience {
@@ -65,11 +68,12 @@ impl Stream {
         self.abort();
     }
 
-    /// Bytes that the peer's kernel has not acknowledged; none where that cannot be said, as of a connection that is gone.
+    /// Bytes that the peer's kernel has not acknowledged; none where that cannot be said, as of a connection that is gone or in memory.
     fn unacknowledged(&self) -> u32 {
+        let Some(socket) = self.0.io.socket() else { return 0 };
         let mut bytes: libc::c_int = 0;
         // SAFETY: SIOCOUTQ, which is TIOCOUTQ on a socket, writes one int, and `bytes` is valid for that write.
-        let answer = unsafe { libc::ioctl(self.0.tcp.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         if answer == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
     }
 }

@@ -43,7 +43,7 @@ impl Stream {
             match self.fill(patience.idle_kind, patience.idle).await {
                 Ok(0) | Err(Fault::Timeout(_)) => return Ok(None),
                 // Clients leave idle connections in every way there is.
-                Err(Fault::Reset) if self.0.received == 0 || self.0.uses > 0 => return Ok(None),
+                Err(Fault::Closed | Fault::Reset) if self.0.received == 0 || self.0.uses > 0 => return Ok(None),
                 Ok(_) => {}
                 Err(fault) => return Err(fault),
             }

@@ -29,10 +29,11 @@ const FIRST: Duration = Duration::from_secs(2);
 pub(crate) const MAX_PARTS: usize = 7;
 
 impl Stream {
-    /// Reads once into [`input`](Self::input), without a deadline. `Ok(0)`: the peer has sent its last byte.
+    /// Reads once into [`input`](Self::input), without a deadline. `Ok(0)`: the peer has sent its last byte. `Closed`: it has gone without saying
+    /// that it had, where it would have had to ([`announces_its_end`](Self::announces_its_end)).
     pub fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Fault>> {
-        if self.0.ended {
-            return Poll::Ready(Ok(0));
+        if self.0.ended || self.0.truncated {
+            return Poll::Ready(if self.0.truncated { Err(Fault::Closed) } else { Ok(0) });
         }
         if self.0.input.capacity() == 0 {
             self.0.input = self.0.worker.buffers().take();
@@ -43,7 +44,7 @@ impl Stream {
 
     /// Reads into what room there is in [`input`](Self::input).
     pub(crate) fn poll_read_into_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
-        let read = pin!(self.0.tcp.read_buf(&mut self.0.input)).poll(cx);
+        let read = pin!(self.0.io.read_buf(&mut self.0.input)).poll(cx);
         match read {
             Poll::Ready(Ok(n)) => {
                 self.0.ended = n == 0;
@@ -52,7 +53,13 @@ impl Stream {
                 self.settle();
                 Poll::Ready(Ok(n))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Err(error)) => {
+                let fault = Fault::from(error);
+                // It says so only once.
+                self.0.truncated = fault == Fault::Closed;
+                self.settle();
+                Poll::Ready(Err(fault))
+            }
             Poll::Pending => {
                 self.settle();
                 Poll::Pending
@@ -125,14 +132,14 @@ impl Stream {
             }
             let written = match &slices[..count] {
                 [] => return Poll::Ready(Ok(0)),
-                [one] => Pin::new(&mut self.0.tcp).poll_write(cx, one),
+                [one] => Pin::new(&mut self.0.io).poll_write(cx, one),
                 many if many.iter().map(|part| part.len()).sum::<usize>() <= GATHERED => {
                     let mut gathered = self.0.worker.gathered().borrow_mut();
                     gathered.clear();
                     many.iter().for_each(|part| gathered.extend_from_slice(part));
-                    Pin::new(&mut self.0.tcp).poll_write(cx, &gathered)
+                    Pin::new(&mut self.0.io).poll_write(cx, &gathered)
                 }
-                many => Pin::new(&mut self.0.tcp).poll_write_vectored(cx, many),
+                many => Pin::new(&mut self.0.io).poll_write_vectored(cx, many),
             };
             let n = ready!(written)?;
             if n == 0 {
@@ -161,7 +168,7 @@ impl Stream {
                     offset -= rest[0].len();
                     rest = &rest[1..];
                 }
-                let Some((first, others)) = rest.split_first() else { return Poll::Ready(Ok(())) };
+                let Some((first, others)) = rest.split_first() else { return self.poll_flush(cx, deadline) };
                 let mut window: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
                 window[0] = &first[offset..];
                 for (slot, part) in window[1..].iter_mut().zip(others) {
@@ -173,7 +180,26 @@ impl Stream {
         .await
     }
 
-    /// Says that nothing more will be sent; the other direction stays open.
+    /// Ready when nothing of what was written waits in this process, as it may with TLS. Whoever reads the connection next need not ask: a read
+    /// sees to it as well.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, deadline: Duration) -> Poll<Result<(), Fault>> {
+        match self.poll_flush_once(cx) {
+            Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
+            ready => ready,
+        }
+    }
+
+    /// As [`poll_flush`](Self::poll_flush), without a deadline.
+    pub(crate) fn poll_flush_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if !self.0.io.holds_back() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(Pin::new(&mut self.0.io).poll_flush(cx));
+        self.0.writing.progressed();
+        Poll::Ready(flushed.map_err(Fault::from))
+    }
+
+    /// Says that nothing more will be sent, with TLS by close_notify; the other direction stays open.
     ///
     /// # Errors
     /// `Reset`, `Io`.
@@ -182,7 +208,7 @@ impl Stream {
     }
 
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        match ready!(Pin::new(&mut self.0.tcp).poll_shutdown(cx)) {
+        match ready!(Pin::new(&mut self.0.io).poll_shutdown(cx)) {
             // The peer has gone already, which whoever reads will find out.
             Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             other => Poll::Ready(other.map_err(Fault::from)),

@@ -8,8 +8,11 @@
 //! Our own balancers never half-close before an answer. On a connection of which that is known ([`Stream::set_whole`]) a close is a close.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use tokio::io::AsyncWrite;
 
 use super::Stream;
 use crate::buffer;
@@ -44,7 +47,7 @@ impl Watch {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, peer: &mut Stream, ahead: Ahead) -> Poll<Fault> {
         while !peer.0.ended && peer.0.input.len() < buffer::SIZE {
             // Answered from memory while there is nothing to read, and no buffer is taken for it.
-            ready!(peer.0.tcp.poll_read_ready(cx)).ok();
+            ready!(peer.0.io.poll_readable(cx));
             if let Err(fault) = ready!(peer.poll_read(cx, 0)) {
                 return Poll::Ready(fault);
             }
@@ -66,12 +69,12 @@ impl Watch {
             ready!(timer.poll(cx));
             timer.arm(Kind::Other, LOOK);
             *looks += 1;
-            if let Ok(Some(error)) = peer.0.tcp.take_error() {
+            if let Some(error) = peer.0.io.take_error() {
                 return Poll::Ready(error.into());
             }
             if ahead == Ahead::OfAnswer
                 && BYTES_AT.contains(looks)
-                && let Err(fault) = peer.send_ahead()
+                && let Err(fault) = peer.send_ahead(cx)
             {
                 return Poll::Ready(fault);
             }
@@ -91,18 +94,14 @@ impl Stream {
         poll_fn(|cx| watch.poll(cx, self, ahead)).await
     }
 
-    /// Sends the next byte of the answer's beginning.
-    fn send_ahead(&mut self) -> Result<(), Fault> {
+    /// Sends the next byte of the answer's beginning, if the connection takes it now.
+    fn send_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(byte) = BEGINNING.get(usize::from(self.0.ahead)) else { return Ok(()) };
-        match self.0.tcp.try_write(std::slice::from_ref(byte)) {
-            Ok(n) => {
-                self.0.ahead += u8::from(n > 0);
-                self.0.sent += n as u64;
-                Ok(())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let Poll::Ready(written) = Pin::new(&mut self.0.io).poll_write(cx, std::slice::from_ref(byte)) else { return Ok(()) };
+        let n = written?;
+        self.0.ahead += u8::from(n > 0);
+        self.0.sent += n as u64;
+        Ok(())
     }
 
     /// How much of the parts that are to be sent has gone ahead.

@@ -75,7 +75,7 @@ impl<'a> Flow<'a> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match self.poll_take(cx, from) {
+            match self.poll_take(cx, from, to) {
                 Poll::Ready(result) => result.map_err(Failed::From)?,
                 Poll::Pending => {
                     self.release();
@@ -99,8 +99,9 @@ impl<'a> Flow<'a> {
         }
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
             to.bound_unsent();
-            ready!(to.tcp().poll_write_ready(cx))?;
-            match to.tcp().try_io(Interest::WRITABLE, || pipe.empty(to.tcp())) {
+            let Some(socket) = to.spliceable() else { return Poll::Ready(Err(Fault::Io(io::ErrorKind::Unsupported))) };
+            ready!(socket.poll_write_ready(cx))?;
+            match socket.try_io(Interest::WRITABLE, || pipe.empty(socket)) {
                 Ok(n) => {
                     to.count_sent(n);
                     self.moved += n as u64;
@@ -109,12 +110,15 @@ impl<'a> Flow<'a> {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-        Poll::Ready(Ok(()))
+        // Nobody may be reading from it who would see to what TLS holds back.
+        to.poll_flush_once(cx)
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<Result<(), Fault>> {
-        if self.way == Way::Splice {
-            ready!(from.tcp().poll_read_ready(cx))?;
+    fn poll_take(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &Stream) -> Poll<Result<(), Fault>> {
+        if self.way == Way::Splice
+            && let Some(socket) = from.spliceable()
+        {
+            ready!(socket.poll_read_ready(cx))?;
             if self.pipe.is_none() {
                 self.pipe = self.pipes.take();
             }
@@ -126,7 +130,8 @@ impl<'a> Flow<'a> {
         }
         let n = ready!(from.poll_read(cx, buffer::SIZE))?;
         if n >= STREAM && self.way == Way::Copy {
-            self.way = Way::Splice;
+            let can = from.spliceable().is_some() && to.spliceable().is_some();
+            self.way = if can { Way::Splice } else { Way::OnlyCopy };
         }
         Poll::Ready(Ok(()))
     }
@@ -134,8 +139,8 @@ impl<'a> Flow<'a> {
 
 impl Flow<'_> {
     fn splice_in(&mut self, from: &mut Stream) -> Result<(), Fault> {
-        let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
-        match from.tcp().try_io(Interest::READABLE, || pipe.fill(from.tcp(), u64::MAX)) {
+        let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.spliceable()) else { return Ok(()) };
+        match socket.try_io(Interest::READABLE, || pipe.fill(socket, u64::MAX)) {
             Ok(n) => {
                 if n < STREAM {
                     self.way = Way::Copy;

@@ -1,28 +1,31 @@
-//! Tunnels between real sockets: integrity, half-closing, failures, idling.
+//! Tunnels between everything that can carry a connection: integrity, half-closing, failures, idling.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::{End, Options, Report, run};
 use crate::fault::Fault;
-use crate::stream::Stream;
+use crate::media::{Medium, TRUST, from_client, name, over_every_medium, sockets, to_server};
+use crate::stream::Io;
 use crate::wheel::Kind;
-use crate::worker::{Worker, block_on};
+use crate::worker::block_on;
 
 const LONG: Duration = Duration::from_secs(20);
 
-async fn pair(worker: &Worker) -> (Stream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(Stream::connect(worker, listener.local_addr().unwrap(), LONG), listener.accept());
-    (ours.unwrap(), theirs.unwrap().0)
+over_every_medium! {
+    an_end_that_takes_nothing_has_little_waiting_for_it
+    megabytes_arrive_whole_both_ways_at_once
+    what_was_received_before_the_tunnel_goes_first
+    a_reset_ends_the_tunnel_and_names_the_side
+    an_idle_tunnel_ends
+    a_slow_reader_holds_the_sender_back_and_loses_nothing
 }
 
 /// Runs a tunnel beside what its two ends do.
-fn tunnel<F: Future<Output = ()>>(idle: Duration, ends: impl FnOnce(TcpStream, TcpStream) -> F) -> Report {
+fn tunnel<F: Future<Output = ()>>(media: (Medium, Medium), idle: Duration, ends: impl FnOnce(Io, Io) -> F) -> Report {
     block_on(|worker| async move {
-        let ((mut a, left), (mut b, right)) = (pair(&worker).await, pair(&worker).await);
+        let ((mut a, left), (mut b, right)) = (from_client(&worker, media.0).await, to_server(&worker, media.1).await);
         let options = Options { idle };
         let run = async move {
             let report = run(&mut a, &mut b, &options).await;
@@ -57,24 +60,24 @@ async fn receive(mut input: impl AsyncReadExt + Unpin) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn megabytes_arrive_whole_both_ways_at_once() {
-    for (there, back, piece) in [(5_000_000, 3_000_001, 100_000), (300_000, 7, 1000), (0, 4_000_000, 1 << 20), (9000, 20_000, 10_000)] {
+fn megabytes_arrive_whole_both_ways_at_once(medium: Medium) {
+    let lengths = [(5_000_000, 3_000_001, 100_000), (300_000, 7, 1000), (0, 4_000_000, 1 << 20), (9000, 20_000, 10_000)];
+    let media = [(medium, medium), (medium, Medium::Tcp), (Medium::Tcp, medium)];
+    for ((there, back, piece), media) in lengths.into_iter().flat_map(|lengths| media.map(|media| (lengths, media))) {
         let (one, two) = (noise(there, 1), noise(back, 2));
-        let report = tunnel(LONG, |mut left, mut right| async move {
-            let ((left_in, left_out), (right_in, right_out)) = (left.split(), right.split());
+        let report = tunnel(media, LONG, |left, right| async move {
+            let ((left_in, left_out), (right_in, right_out)) = (tokio::io::split(left), tokio::io::split(right));
             let (_, _, got_two, got_one) =
                 tokio::join!(send(left_out, &one, piece), send(right_out, &two, piece), receive(left_in), receive(right_in));
             assert!(got_one == one && got_two == two);
         });
-        assert_eq!(report, Report { a_to_b: there as u64, b_to_a: back as u64, end: End::Finished });
+        assert_eq!(report, Report { a_to_b: there as u64, b_to_a: back as u64, end: End::Finished }, "{media:?}");
     }
 }
 
-#[test]
-fn what_was_received_before_the_tunnel_goes_first() {
+fn what_was_received_before_the_tunnel_goes_first(medium: Medium) {
     block_on(|worker| async move {
-        let ((mut a, mut left), (mut b, mut right)) = (pair(&worker).await, pair(&worker).await);
+        let ((mut a, mut left), (mut b, mut right)) = (from_client(&worker, medium).await, to_server(&worker, medium).await);
         left.write_all(b"early ").await.unwrap();
         a.fill(Kind::Other, LONG).await.unwrap();
         left.write_all(b"late").await.unwrap();
@@ -83,7 +86,7 @@ fn what_was_received_before_the_tunnel_goes_first() {
             left.shutdown().await.unwrap();
             assert_eq!(receive(&mut right).await, b"early late");
             right.write_all(b"answer after the half-close").await.unwrap();
-            drop(right);
+            right.shutdown().await.unwrap();
             assert_eq!(receive(&mut left).await, b"answer after the half-close");
         });
         assert_eq!(report.end, End::Finished);
@@ -91,23 +94,20 @@ fn what_was_received_before_the_tunnel_goes_first() {
     });
 }
 
-#[test]
-fn a_reset_ends_the_tunnel_and_names_the_side() {
-    let report = tunnel(LONG, |mut left, right| async move {
+fn a_reset_ends_the_tunnel_and_names_the_side(medium: Medium) {
+    let report = tunnel((medium, medium), LONG, |mut left, mut right| async move {
         left.write_all(b"x").await.unwrap();
-        right.readable().await.unwrap();
-        right.set_zero_linger().unwrap();
-        drop(right);
+        right.read_exact(&mut [0]).await.unwrap();
+        right.reset();
         assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
     });
     assert_eq!(report.end, End::B(Fault::Reset));
 }
 
-#[test]
-fn an_idle_tunnel_ends() {
-    let report = tunnel(Duration::from_millis(30), |mut left, right| async move {
+fn an_idle_tunnel_ends(medium: Medium) {
+    let report = tunnel((medium, medium), Duration::from_millis(30), |mut left, mut right| async move {
         left.write_all(b"x").await.unwrap();
-        right.readable().await.unwrap();
+        right.read_exact(&mut [0]).await.unwrap();
         assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
         drop(right);
     });
@@ -115,8 +115,8 @@ fn an_idle_tunnel_ends() {
 }
 
 /// Sends without end in pieces to an end that takes nothing, until the tunnel is idle. Returns what the tunnel has put into the kernel for it.
-fn taken_for_nobody(piece: usize) -> u64 {
-    let report = tunnel(Duration::from_millis(300), |mut left, right| async move {
+fn taken_for_nobody(medium: Medium, piece: usize) -> u64 {
+    let report = tunnel((medium, medium), Duration::from_millis(300), |mut left, right| async move {
         let piece = vec![7; piece];
         while left.write_all(&piece).await.is_ok() {
             tokio::task::yield_now().await;
@@ -127,19 +127,17 @@ fn taken_for_nobody(piece: usize) -> u64 {
     report.a_to_b
 }
 
-#[test]
-fn an_end_that_takes_nothing_has_little_waiting_for_it() {
+fn an_end_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
     // Spliced, and copied.
     for piece in [1 << 20, 2_000] {
-        let taken = taken_for_nobody(piece);
+        let taken = taken_for_nobody(medium, piece);
         assert!(taken < 1024 * 1024, "{taken} bytes wait, in pieces of {piece}");
     }
 }
 
-#[test]
-fn a_slow_reader_holds_the_sender_back_and_loses_nothing() {
+fn a_slow_reader_holds_the_sender_back_and_loses_nothing(medium: Medium) {
     let bytes = noise(3_000_000, 3);
-    let report = tunnel(LONG, |left, mut right| async move {
+    let report = tunnel((medium, medium), LONG, |left, mut right| async move {
         let sender = tokio::task::spawn_local({
             let (mut left, bytes) = (left, bytes.clone());
             async move { send(&mut left, &bytes, 1 << 20).await }
@@ -158,4 +156,54 @@ fn a_slow_reader_holds_the_sender_back_and_loses_nothing() {
         sender.await.unwrap();
     });
     assert_eq!(report.a_to_b, 3_000_000);
+}
+
+#[test]
+fn a_tls_peer_that_is_cut_does_not_end_the_tunnel_in_order() {
+    let report = tunnel((Medium::Tcp, Medium::Tls), LONG, |mut left, mut right| async move {
+        right.write_all(b"half of it").await.unwrap();
+        right.flush().await.unwrap();
+        let mut read = [0; 10];
+        left.read_exact(&mut read).await.unwrap();
+        // The socket closes in order, and the session did not.
+        drop(right);
+        assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
+    });
+    assert_eq!(report, Report { a_to_b: 0, b_to_a: 10, end: End::B(Fault::Closed) });
+}
+
+#[test]
+fn what_waits_behind_a_full_socket_is_sent_although_nobody_reads_from_that_side() {
+    block_on(|worker| async move {
+        let (mut a, mut left) = from_client(&worker, Medium::Tcp).await;
+        let (b, right) = sockets(&worker).await;
+        // So little that the end of what is sent does not fit.
+        socket2::SockRef::from(b.spliceable().unwrap()).set_send_buffer_size(4096).unwrap();
+        socket2::SockRef::from(&right).set_recv_buffer_size(4096).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(TRUST.server.clone());
+        let (b, right) = tokio::join!(b.start_tls(TRUST.client.clone(), name(), LONG), acceptor.accept(right));
+        let (mut b, mut right) = (b.unwrap(), right.unwrap());
+        let bytes = noise(600_000, 4);
+        let both = async {
+            tokio::join!(run(&mut a, &mut b, &Options { idle: LONG }), async {
+                // Its direction has ended, and the relay reads nothing more from it.
+                right.shutdown().await.unwrap();
+                assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
+                let sending = async { left.write_all(&bytes).await.unwrap() };
+                let receiving = async {
+                    let mut received = vec![0; bytes.len()];
+                    for piece in received.chunks_mut(5000) {
+                        right.read_exact(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                    assert!(received == bytes);
+                };
+                // The sender does not close before everything has arrived: nothing else would wake the tunnel.
+                tokio::join!(sending, receiving);
+                drop((left, right));
+            })
+        };
+        let (report, ()) = tokio::time::timeout(2 * LONG, both).await.expect("the tunnel hangs");
+        assert_eq!(report.a_to_b, 600_000);
+    });
 }

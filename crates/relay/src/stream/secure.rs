@@ -1,0 +1,59 @@
+//! From a connection to the same one with TLS.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::Stream;
+use super::transport::Io;
+use crate::fault::Fault;
+use crate::tls::{ClientConfig, Error, ServerConfig, ServerName};
+use crate::wheel::{Kind, Timer};
+
+impl Stream {
+    /// Speaks TLS from here on, with the server of this name. What `config` says decides whether it is believed.
+    ///
+    /// # Errors
+    /// `Tls`, `Timeout(Connect)` when the handshake has not ended after `deadline`, `Closed`, `Reset`, `Io`.
+    pub async fn start_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>, deadline: Duration) -> Result<Self, Fault> {
+        let begin = |tcp| async { TlsConnector::from(config).connect(name, tcp).await.map(TlsStream::from) };
+        self.shake_hands(begin, deadline).await
+    }
+
+    /// As [`start_tls`](Self::start_tls), with a client: this side is the server.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn accept_tls(self, config: Arc<ServerConfig>, deadline: Duration) -> Result<Self, Fault> {
+        let begin = |tcp| async { TlsAcceptor::from(config).accept(tcp).await.map(TlsStream::from) };
+        self.shake_hands(begin, deadline).await
+    }
+
+    async fn shake_hands<F>(mut self, begin: impl FnOnce(TcpStream) -> F, deadline: Duration) -> Result<Self, Fault>
+    where
+        F: Future<Output = io::Result<TlsStream<TcpStream>>>,
+    {
+        if !self.0.preamble.is_empty() {
+            poll_fn(|cx| self.poll_send(cx, &[], deadline)).await?;
+        }
+        // What came before is not protected: whoever could write it would speak for the peer.
+        if !self.0.input.is_empty() {
+            return Err(Fault::Tls(Error::Protocol));
+        }
+        let Io::Tcp(tcp) = std::mem::replace(&mut self.0.io, Io::Gone) else { return Err(Fault::Tls(Error::Protocol)) };
+        let timer = Timer::new(self.0.worker.wheel());
+        // On the heap: a handshake takes room that a connection without TLS has no use for.
+        let session = timer.within(Kind::Connect, deadline, Box::pin(begin(tcp))).await??;
+        self.0.io = Io::Tls(Box::new(session));
+        Ok(self)
+    }
+
+    /// The peer says when it ends: an end that it did not say is a cut one. So of TLS, not of TCP alone (RFC 9112 §9.8).
+    pub fn announces_its_end(&self) -> bool {
+        matches!(self.0.io, Io::Tls(_))
+    }
+}
