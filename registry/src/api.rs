@@ -7,6 +7,7 @@ pub mod refuse;
 mod register;
 mod transfer;
 mod watch;
+mod watches;
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,13 +53,14 @@ pub struct Api {
     default_ttl: Duration,
     trusted: Arc<Trusted>,
     encoded: Arc<watch::Encoded>,
+    watches: Arc<watches::Watches>,
 }
 
 impl Api {
     /// Answers from what `handle` owns; streams end when `closing` is raised.
     #[must_use]
     pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration, trusted: Trusted) -> Self {
-        Self { handle, closing, default_ttl, trusted: Arc::new(trusted), encoded: Arc::default() }
+        Self { handle, closing, default_ttl, trusted: Arc::new(trusted), encoded: Arc::default(), watches: Arc::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who may have how many names looked up at a time, and whose question is next. Pure.
 //!
 //! A look-up takes as long as a server that nobody here knows likes to take. So that nobody takes all of them, each client has a share, and so has
-//! each registrable domain, whose names one server answers for; within a client's share so has each top-level domain. What is beyond a share
+//! each network of clients, and each registrable domain, whose names one server answers for; within a client's share so has each top-level domain. What is beyond a share
 //! waits, the clients taking turns, and what is beyond the shares of those who wait is refused: it harms whoever asks, and no one else.
 
 use std::{
@@ -9,14 +9,16 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use relay::clients::{Lengths, Prefix};
 use tokio::sync::oneshot;
 
 use super::{DnsProblem, Resolved};
 
 /// Look-ups under way at a time.
 const CONCURRENT: usize = 256;
-/// Of these, one client's; one registrable domain's; one client's below one top-level domain.
+/// Of these, one client's; one network's; one registrable domain's; one client's below one top-level domain.
 const OF_CLIENT: Limits = Limits { running: 128, waiting: 512 };
+const OF_NETWORK: Limits = Limits { running: 192, waiting: 4096 };
 const OF_DOMAIN: Limits = Limits { running: 32, waiting: 128 };
 const OF_CLIENT_BELOW: Limits = Limits { running: 64, waiting: 256 };
 /// Questions that wait, of all clients.
@@ -71,6 +73,7 @@ struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Client(IpAddr),
+    Network(Prefix),
     Domain(Box<str>),
     ClientBelow(IpAddr, Box<str>),
 }
@@ -79,6 +82,7 @@ impl Key {
     const fn limits(&self) -> Limits {
         match self {
             Self::Client(_) => OF_CLIENT,
+            Self::Network(_) => OF_NETWORK,
             Self::Domain(_) => OF_DOMAIN,
             Self::ClientBelow(..) => OF_CLIENT_BELOW,
         }
@@ -216,7 +220,8 @@ impl Shares {
 
 fn keys(client: IpAddr, host: &str) -> Vec<Key> {
     let top = host.rsplit_once('.').map_or("", |(_, top)| top);
-    vec![Key::Client(client), Key::Domain(registrable(host).into()), Key::ClientBelow(client, top.into())]
+    let network = Prefix::of(client).network(Lengths::default());
+    vec![Key::Client(client), Key::Network(network), Key::Domain(registrable(host).into()), Key::ClientBelow(client, top.into())]
 }
 
 /// What somebody has registered, as a rule: two labels, or three below such a second level as `co.uk` and `com.cn`. The list of public suffixes is
@@ -294,6 +299,30 @@ mod tests {
         let (answer, _answered) = oneshot::channel();
         let own = Question { host: "parent.example".into(), asker: Asker::Node, whole: false, answer };
         assert!(shares.take(own).is_some(), "the node itself does not wait");
+    }
+
+    #[test]
+    fn many_clients_of_one_network_leave_look_ups_for_others() {
+        let mut shares = Shares::default();
+        let (mut running, mut asking) = (Vec::new(), Vec::new());
+        // Every name is below a zone of its own, and every client has only a few: nobody is near another share.
+        for number in 0..8000_u32 {
+            let client = [192, 0, 2, (number % 250) as u8];
+            let (question, answered) = question(client, &format!("r{number}.zone{number}.t{number}"));
+            running.extend(shares.take(question).map(|(_, share)| share));
+            asking.push(answered);
+        }
+        assert_eq!((running.len(), shares.waiting), (OF_NETWORK.running, OF_NETWORK.waiting));
+        for (client, runs) in [([192, 0, 2, 251], false), ([192, 0, 3, 1], true), ([198, 51, 100, 1], true)] {
+            assert_eq!(shares.take(question(client, "www.lively.test").0).is_some(), runs, "{client:?}");
+        }
+        // What is given back goes on, and nothing is left in the end.
+        drop(asking);
+        for share in running {
+            shares.give_back(share);
+            assert!(shares.turn().is_none(), "all have gone");
+        }
+        assert_eq!(shares.waiting, 0);
     }
 
     #[test]

@@ -43,6 +43,13 @@ pub fn denied(reason: &'static str, message: String) -> Status {
     reasoned(Code::PermissionDenied, reason, message)
 }
 
+/// Its certificate has so many watches open already.
+#[must_use]
+pub fn too_many(watches: usize) -> Status {
+    let message = format!("this certificate has {watches} watches open; a process needs one: close those that nobody reads");
+    reasoned(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
+}
+
 fn reasoned(code: Code, reason: &'static str, message: String) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes};
-use chassis::StopSignal;
+use chassis::{Peer, StopSignal};
 use cluster::Service;
 use futures::{
     StreamExt,
@@ -27,7 +27,10 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
-use super::{Api, refuse};
+use super::{
+    Api, refuse,
+    watches::{OF_ONE, Watch},
+};
 use crate::{
     feed::{Event, Reader, Step, StepKey},
     metrics,
@@ -56,9 +59,11 @@ pub(super) async fn list(api: &Api, request: Request<pb::ListInstancesRequest>) 
 
 /// A stream of what a watcher has to hear.
 pub(super) fn watch(api: &Api, request: Request<pb::WatchRequest>) -> Result<BoxStream<'static, Result<Step, Status>>, Status> {
+    let counted = api.watches.open(&Peer::of(&request)).ok_or_else(|| refuse::too_many(OF_ONE))?;
     let pb::WatchRequest { services: wanted, resume_token } = request.into_inner();
     let reader = api.handle.feed().reader(Filter::of(&services(&wanted)?), &resume_token);
-    let watcher = Watcher { reader, closing: api.closing.clone(), spoke: false, _open: metrics::Open::stream(metrics::WATCHERS) };
+    let watcher =
+        Watcher { reader, closing: api.closing.clone(), spoke: false, _open: metrics::Open::stream(metrics::WATCHERS), _counted: counted };
     let stream = stream::unfold(Some(watcher), |watcher| async {
         let mut watcher = watcher?;
         match watcher.next().await {
@@ -119,6 +124,7 @@ struct Watcher {
     closing: StopSignal,
     spoke: bool,
     _open: metrics::Open,
+    _counted: Watch,
 }
 
 impl Watcher {

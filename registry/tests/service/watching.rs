@@ -75,3 +75,28 @@ async fn a_thousand_watchers_hear_of_a_change() {
     println!("1000 watchers heard of it within {:?}", begun.elapsed());
     assert!(heard.iter().all(|weight| *weight == 9));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_certificate_has_a_share_of_the_watchers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Running::start(dir.path(), &clock()).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        assert!(open.len() < 10_000, "whoever asks gets one");
+        // A connection has so many streams at a time.
+        let mut node = server.client("proxy-node/a").await;
+        let mut refused = None;
+        for _ in 0..200 {
+            match node.watch(&["proxy-node"], "").await {
+                Ok(stream) => open.push(stream),
+                Err(status) => refused = Some(status),
+            }
+        }
+        if let Some(refused) = refused {
+            break refused;
+        }
+    };
+    assert_eq!((refused.code(), open.len()), (Code::ResourceExhausted, 2048), "{refused}");
+    let mut another = server.client("proxy-node/b").await.watch(&["proxy-node"], "").await.expect("has its own share");
+    assert!(matches!(next(&mut another).await, (Event::Snapshot(_), _)));
+}
