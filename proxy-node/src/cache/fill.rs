@@ -126,11 +126,13 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
     let worker = order.local.worker.clone();
     let working = order.local.node.store.budget().work(FILL);
     let steps = Steps::current();
+    // On its way into the runtime a task is copied several times: a pointer is, and not kilobytes of room.
+    let fill = Box::pin(run(order, ticket, answer));
     worker.spawn(async move {
         let _working = working;
         match steps {
-            None => run(order, ticket, answer).await,
-            Some(steps) => Box::pin(steps.during(run(order, ticket, answer))).await,
+            None => fill.await,
+            Some(steps) => steps.during(fill).await,
         }
     });
     leader
