@@ -32,6 +32,44 @@ pub fn read_head(head: &[u8]) -> (Vec<u8>, Vec<Field>) {
     (first.to_vec(), fields)
 }
 
+/// Reads the fields of a response's head as it was received, lines that go on with the one before included (RFC 9112 §5.2), and its other oddities.
+///
+/// # Panics
+/// Where a recipient that does not know folded lines could see another message: a fold before the first field, one that is blank or a field of its
+/// own, one of a field that says where the message or the connection ends.
+#[must_use]
+pub fn read_folded(head: &[u8]) -> Vec<Field> {
+    let shown = String::from_utf8_lossy(head);
+    let mut fields: Vec<Field> = Vec::new();
+    for line in head.split(|byte| *byte == b'\n').skip(1) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            let (name, value) = fields.last_mut().unwrap_or_else(|| panic!("nothing to go on with: {shown:?}"));
+            let of_the_end = ["content-length", "transfer-encoding", "connection", "trailer", "upgrade"];
+            assert!(!of_the_end.contains(&name.as_str()), "{name} on two lines: {shown:?}");
+            let text = plain_value(line);
+            let before_colon = text.split(|byte| *byte == b':').next().filter(|before| before.len() < text.len());
+            let is_field = before_colon.is_some_and(|name| name.trim_ascii_end().iter().all(|byte| is_token_character(*byte)));
+            assert!(!text.is_empty() && !is_field, "a line that goes on is nothing else: {shown:?}");
+            *value = plain_value(&[value, &b" "[..], &text].concat());
+            continue;
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or_else(|| panic!("a field has a colon: {shown:?}"));
+        fields.push((String::from_utf8_lossy(line[..colon].trim_ascii_end()).to_ascii_lowercase(), plain_value(&line[colon + 1..])));
+    }
+    fields
+}
+
+/// A value with a space for what no value may hold, without blanks around it.
+#[must_use]
+pub fn plain_value(value: &[u8]) -> Vec<u8> {
+    let shown: Vec<u8> = value.iter().map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte }).collect();
+    shown.trim_ascii().to_vec()
+}
+
 fn framing(fields: &[Field], shown: &str) {
     let of = |wanted: &str| -> Vec<&[u8]> { fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_slice()).collect() };
     let (lengths, codings) = (of("content-length"), of("transfer-encoding"));
@@ -136,6 +174,15 @@ mod tests {
             "GET / HTTP/1.1\r\na: b\r\n",
         ] {
             std::panic::catch_unwind(|| drop(read_head(head.as_bytes()))).expect_err(head);
+        }
+    }
+
+    #[test]
+    fn folded_lines() {
+        let fields = read_folded(b"HTTP/1.1 200 OK\r\nX: a\0 \r\n\t b\r\nY :c\r\n\r\n z");
+        assert_eq!(fields, [("x".to_owned(), b"a b".to_vec()), ("y".to_owned(), b"c".to_vec())]);
+        for head in [" X: a\r\n", "X: a\r\n \t\r\n", "X: a\r\n Y: b\r\n", "X: a\r\n :b\r\n", "Content-Length:\r\n 5\r\n"] {
+            std::panic::catch_unwind(|| drop(read_folded(format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes()))).expect_err(head);
         }
     }
 

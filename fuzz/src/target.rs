@@ -27,6 +27,8 @@ const HEAD_WORDS: &[&[u8]] = &[
     b"\n",
     b"\r",
     b"\r\n ",
+    b"\r\n\tb",
+    b"\r\n x: y",
     b"\r\n\r\n",
     b"\0",
     b": ",

@@ -133,11 +133,26 @@ pub const ANSWERS: &[Odd] = &[
     odd("control characters in values", "HTTP/1.1 200 OK\r\nX-A: b\x01c\x1b[0m\r\nX-B: \0\x7f.\r\nContent-Length: 2\r\n\r\nok", 200, "ok")
         .with(&[("x-a", "b c [0m"), ("x-b", ".")])
         .relaxed(),
+    odd("a folded line", "HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\nok", 200, "ok").with(&[("x-a", "b c")]).relaxed(),
+    odd(
+        "a policy on several lines",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Security-Policy: default-src 'self';\r\n   script-src https://a.example\r\n\t'unsafe-inline';\r\n\r\nok",
+        200,
+        "ok",
+    )
+    .with(&[("content-security-policy", "default-src 'self'; script-src https://a.example 'unsafe-inline';")])
+    .relaxed()
+    .to("POST"),
+    odd("a line that is nothing but folded", "HTTP/1.1 200 OK\nContent-Length: 2\nX-A:\n\tb\n\nok", 200, "ok").with(&[("x-a", "b")]).relaxed(),
     // What two readers could read as two messages.
     odd("one LF among CRLFs", "HTTP/1.1 200 OK\r\nLocation: /\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nok", 502, ""),
     odd("a CR in a value", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok", 502, ""),
     odd("a garbled length", "HTTP/1.1 200 OK\r\nContent-Length: 2\x0b\r\n\r\nok", 502, ""),
-    odd("a folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", 502, ""),
+    odd("a folded field", "HTTP/1.1 200 OK\r\nX: a\r\n Set-Cookie: b=c\r\nContent-Length: 2\r\n\r\nok", 502, ""),
+    odd("a folded length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n 0\r\n\r\nok", 502, ""),
+    odd("a folded coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 502, "").to("POST"),
+    odd("a fold before the first field", "HTTP/1.1 200 OK\r\n X: a\r\nContent-Length: 2\r\n\r\nok", 502, ""),
+    odd("a fold of blanks", "HTTP/1.1 200 OK\r\nX: a\r\n \t\r\nContent-Length: 2\r\n\r\nok", 502, ""),
     odd("a coding twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 502, ""),
     odd("a protocol that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", 502, ""),
 ];

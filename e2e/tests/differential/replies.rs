@@ -53,7 +53,22 @@ fn refused() -> Vec<Reply> {
     ] {
         add("response framing", ok(fields, body).as_bytes(), Then::Keep);
     }
-    for fields in ["X: a\r\n b\r\n", " X: a\r\n", "X Y: a\r\n", "X\r\n", ": a\r\n", "X(: a\r\n", "X\0: a\r\n", "X\u{1}: a\r\n"] {
+    for fields in [
+        "X: a\r\n Set-Cookie: b=c\r\n",
+        "X: a\r\n \r\n",
+        "X: a\r\n\t\r\nY: b\r\n",
+        "X: a\r\n :\r\n",
+        "X: a\r\n b\r\n Content-Length: 6\r\n",
+        "Connection:\r\n close\r\n",
+        "Trailer: a,\r\n b\r\n",
+        "Upgrade: a,\r\n b\r\n",
+    ] {
+        add("folded", ok(&format!("Content-Length: 5\r\n{fields}"), "hello").as_bytes(), Then::Keep);
+    }
+    for fields in [" Content-Length: 5\r\n", " x\r\nContent-Length: 5\r\n", "Content-Length: 5\r\n 0\r\n", "Content-Length:\r\n 5\r\n"] {
+        add("folded", format!("HTTP/1.1 200 OK\r\n{fields}\r\nhello").as_bytes(), Then::Keep);
+    }
+    for fields in [" X: a\r\n", "X Y: a\r\n", "X\r\n", ": a\r\n", "X(: a\r\n", "X\0: a\r\n", "X\u{1}: a\r\n"] {
         add("response lines", ok(&format!("Content-Length: 5\r\n{fields}"), "hello").as_bytes(), Then::Keep);
     }
     // Splitting: one field that would be two to somebody.
@@ -213,6 +228,8 @@ fn framed() -> Vec<Reply> {
         ),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\nContent-Length: 15\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ("Content-Length: 5\r\nX-A: a\r\n b\r\n\t c\r\n", "hello"),
+        ("X-A:\r\n a\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         ("Content-Length: 5\r\nX-A: a\0b\u{1}\x7f\x1b[0m\r\n", "hello"),
     ] {
         add("response framing", ok(fields, body), Then::Keep, hello());
@@ -363,6 +380,8 @@ fn fields() -> Vec<Reply> {
     add(200, "TE: trailers\r\nHTTP2-Settings: x\r\n", hello());
     add(200, "Location: /%0d%0aSet-Cookie:%20a=b\r\n", hello().has("location", "/%0d%0aSet-Cookie:%20a=b").lacks("set-cookie"));
     add(200, "X-A: \u{e9}\r\n", hello());
+    add(200, "X-A: a\r\n b\r\n\tc d: e\r\nX-B: f\r\n", hello().has("x-a", "a b c d: e").has("x-b", "f"));
+    add(200, "Set-Cookie: a=b;\r\n Path=/\r\n", hello().has("set-cookie", "a=b; Path=/"));
     // An origin that speaks in a node's name could have it ejected, or the request repeated elsewhere.
     for error in ["proxy_internal_error", "connection_limit_reached", "proxy_configuration_error", "destination_unavailable"] {
         for status in [500, 502, 503] {

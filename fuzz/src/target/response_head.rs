@@ -2,7 +2,7 @@
 
 use relay::{
     field::Field,
-    head::{Limits, Progress, ResponseHead},
+    head::{HeaderLine, Limits, Progress, ResponseHead},
     hygiene,
     method::Method,
     proxy_status,
@@ -40,6 +40,8 @@ fn check_as(bytes: &[u8], limits: &Limits) {
     let mut out = Vec::new();
     HeadWriter::response(&mut out, view, hygiene::NODE_RESPONSE, BodyFields::AsReceived).finish();
     let (_, fields) = oracle::read_head(&out);
+    let plain = |line: HeaderLine<'_>| (String::from_utf8_lossy(line.name).to_ascii_lowercase(), oracle::plain_value(line.value));
+    assert!(oracle::read_folded(&bytes[..head.len()]).into_iter().eq(view.fields().map(plain)), "folded lines are one value each");
     let nominated = oracle::nominated(view.bytes());
     for (name, _) in &fields {
         let field = Field::classify(name.as_bytes());

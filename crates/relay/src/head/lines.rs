@@ -1,7 +1,7 @@
 //! The slow way through a head: line by line, each looked at once, when it is there in full. It never accepts a head by itself (the
 //! tokeniser does that); it finds the end of a head that comes in pieces, and the first line that is wrong, by name.
 
-use crate::field::Field;
+use crate::field::{Field, FieldSet};
 use crate::head::Limits;
 use crate::malformed::Malformed;
 
@@ -30,11 +30,13 @@ pub(crate) struct Scan {
     skipped_empty: bool,
     /// The lines behind the first end with LF alone; unknown before there is one.
     bare_lf: Option<bool>,
+    /// The last line is of a field that may go on in the next one.
+    foldable: bool,
 }
 
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, bare_lf: None }
+        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, bare_lf: None, foldable: false }
     }
 
     /// Whether nothing has been looked at.
@@ -93,12 +95,14 @@ impl Scan {
         Ok(line)
     }
 
-    fn check(&self, line: &[u8], limits: &Limits, kind: Kind) -> Result<(), Malformed> {
+    fn check(&mut self, line: &[u8], limits: &Limits, kind: Kind) -> Result<(), Malformed> {
         match (self.lines, kind) {
             (0, Kind::Request) => request_line(line, limits),
             (0, Kind::Response { .. }) => status_line(line),
             (lines, _) => {
-                field_line(line, lines == 1, kind)?;
+                if !(self.foldable && is_continuation(line)) {
+                    self.foldable = field_line(line, lines == 1, kind)? && kind.is_relaxed();
+                }
                 if lines > limits.fields.min(super::MAX_FIELDS) { Err(Malformed::TooManyFields) } else { Ok(()) }
             }
         }
@@ -157,15 +161,15 @@ fn version(text: &[u8]) -> Result<(), Malformed> {
 }
 
 /// One field line, without its end: `token ":" value`. RFC 9112 §5.1: a blank before the colon is refused in a request and removed from a response.
-fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<(), Malformed> {
+/// Answers whether the field may go on in the next line.
+fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<bool, Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(if first { Malformed::LeadingWhitespace } else { Malformed::ObsFold });
     }
     let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed::NoColon)?;
     let (mut name, value) = (&line[..colon], &line[colon + 1..]);
     if kind != Kind::Request {
-        let blanks = name.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        name = &name[..name.len() - blanks];
+        name = without_blanks_behind(name);
     }
     match name.last() {
         None => return Err(Malformed::EmptyFieldName),
@@ -175,8 +179,29 @@ fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<(), Malformed> {
         Some(_) => {}
     }
     // Where a message ends is not guessed from what somebody garbled.
-    let frames = matches!(Field::classify(name), Field::ContentLength | Field::TransferEncoding | Field::Connection);
-    if kind.is_relaxed() && !frames { Ok(()) } else { visible(value) }
+    let field = Field::classify(name);
+    let frames = matches!(field, Field::ContentLength | Field::TransferEncoding | Field::Connection);
+    if frames || !kind.is_relaxed() {
+        visible(value)?;
+    }
+    Ok(!frames && !OF_THE_CONNECTION.contains(field))
+}
+
+/// What is said of this connection, beside what frames: a reader that takes a folded line otherwise would treat the connection otherwise.
+const OF_THE_CONNECTION: FieldSet = FieldSet::of(&[Field::Trailer, Field::Upgrade, Field::KeepAlive, Field::ProxyConnection, Field::Te]);
+
+/// A line that goes on with the value of the one before (RFC 9112 §5.2), and that nobody takes for anything else: not for the empty line behind
+/// the fields, nor for a field of its own.
+fn is_continuation(line: &[u8]) -> bool {
+    let text = line.trim_ascii_start();
+    let looks_like_a_field =
+        text.iter().position(|byte| *byte == b':').is_some_and(|colon| is_token(without_blanks_behind(&text[..colon])));
+    matches!(line.first(), Some(b' ' | b'\t')) && !matches!(text.first(), None | Some(b':')) && !looks_like_a_field && visible(text).is_ok()
+}
+
+fn without_blanks_behind(name: &[u8]) -> &[u8] {
+    let blanks = name.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &name[..name.len() - blanks]
 }
 
 /// Field values and reason phrases: visible ASCII, space, tab, and obs-text (RFC 9110 §5.5).

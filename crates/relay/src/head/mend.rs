@@ -13,6 +13,7 @@ pub(super) fn mend(head: &[u8], kind: Kind) -> Vec<u8> {
             (true, true) => continue,
             (true, false) => {}
             (false, true) => first_line(line, kind, &mut out),
+            (false, false) if matches!(line.first(), Some(b' ' | b'\t')) => continuation(line, &mut out),
             (false, false) => field_line(line, &mut out),
         }
         out.extend_from_slice(b"\r\n");
@@ -46,8 +47,20 @@ pub(crate) fn field_line(line: &[u8], out: &mut Vec<u8>) {
     let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
     out.extend_from_slice(name.trim_ascii_end());
     out.extend_from_slice(b": ");
+    text(value.get(1..).unwrap_or_default(), out);
+}
+
+/// RFC 9112 §5.2: a fold becomes a space.
+fn continuation(line: &[u8], out: &mut Vec<u8>) {
+    let end = out.strip_suffix(b"\r\n").map_or(out.len(), |lines| lines.trim_ascii_end().len());
+    out.truncate(end);
+    out.push(b' ');
+    text(line, out);
+}
+
+fn text(value: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
-    out.extend_from_slice(value.get(1..).unwrap_or_default().trim_ascii());
+    out.extend_from_slice(value.trim_ascii());
     for byte in &mut out[begin..] {
         *byte = if is_text(*byte) { *byte } else { b' ' };
     }
@@ -65,6 +78,7 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Kind::Request, "GET / HTTP/1.0\r\n\r\n"),
             ("HTTP/1.9 200 OK\r\nX \t: a\r\n\r\n", response, "HTTP/1.1 200 OK\r\nX: a\r\n\r\n"),
             ("HTTP/1.1 200 OK\nX: a\0b\x7f\nY:\n\n", response, "HTTP/1.1 200 OK\r\nX: a b \r\nY: \r\n\r\n"),
+            ("HTTP/1.1 200 OK\r\nX: a\0\r\n\t b \r\n  c\r\nY:\r\n d\r\n\r\n", response, "HTTP/1.1 200 OK\r\nX: a b c\r\nY: d\r\n\r\n"),
         ] {
             assert_eq!(String::from_utf8(mend(head.as_bytes(), kind)).expect("ASCII"), plain, "{head:?}");
         }

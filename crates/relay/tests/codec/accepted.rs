@@ -141,6 +141,13 @@ fn relaxed_responses() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: x\r\n\r\n", Chunked, "Transfer-Encoding: chunked\r\n"),
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Chunked, "Transfer-Encoding: chunked\r\n"),
         ("HTTP/1.1 200 OK\r\nX: a\0b\x01\x7f\x1b[0m\r\nContent-Length: 5\r\n\r\n", Length(5), "X: a b   [0m\r\nContent-Length: 5\r\n"),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 5\r\n\r\n", Length(5), "X: a b\r\nContent-Length: 5\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX:\r\n\t a; b=\"c:d\" \r\n  e f: g\r\n\r\n",
+            Length(5),
+            "Content-Length: 5\r\nX: a; b=\"c:d\" e f: g\r\n",
+        ),
+        ("HTTP/1.1 200 OK\nX: a\x01\n b\nTransfer-Encoding: chunked\n\n", Chunked, "X: a b\r\nTransfer-Encoding: chunked\r\n"),
     ];
     for (bytes, framing, fields) in cases {
         assert!(response(bytes.as_bytes()).0.is_err(), "{bytes:?}, strictly");

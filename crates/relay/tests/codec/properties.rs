@@ -30,6 +30,8 @@ fn field_line() -> impl Strategy<Value = String> {
     let made = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}:[ \t]{0,2}[ -~\t\u{80}-\u{ff}]{0,80}";
     let broken = prop_oneof![
         Just(" folded"),
+        Just("\tand folded; as=it-is"),
+        Just(" folded: or not"),
         Just("a : b"),
         Just("Content-Length: 012"),
         Just("Content-Length: 12, 12"),
