@@ -3,13 +3,16 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use chassis::configuration::{Problem, Rendered};
-use cluster_config::{ProxyDocument, document::proxy::AccessLogFormat};
+use cluster_config::{
+    ProxyDocument,
+    document::proxy::{AccessLogFormat, Parents as Written},
+};
 use regex::bytes::Regex;
 
 use crate::{
     admit::{Rules, Unusable, networks::Networks},
     cache::policy::{RefreshPattern, names_query},
-    parent::Parent,
+    parent::{Members, Parents},
 };
 
 /// Everything that a worker needs to know to serve a request.
@@ -20,17 +23,19 @@ pub struct Generation {
     /// What the operator wrote, rendered for this node.
     pub document: ProxyDocument,
     /// The access rules.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// Peers whose X-Forwarded-For is believed.
-    pub trusted_downstreams: Networks,
+    pub trusted_downstreams: Arc<Networks>,
     /// Freshness for responses that say nothing.
-    pub refresh_patterns: Vec<RefreshPattern>,
+    pub refresh_patterns: Arc<[RefreshPattern]>,
     /// Whether requests are logged.
     pub logged: bool,
     /// Whether some clients may reach what others may not.
     pub egress_by_client: bool,
     /// The parent proxies, and what is known of them.
-    pub parents: Vec<Arc<Parent>>,
+    pub parents: Parents,
+    /// The nodes of the cluster, some of which may be parents.
+    members: Members,
 }
 
 impl Generation {
@@ -72,12 +77,13 @@ impl Generation {
         }
         Ok(Self {
             revision,
-            rules,
-            trusted_downstreams: document.trusted_downstreams.iter().copied().collect(),
-            refresh_patterns,
+            rules: Arc::new(rules),
+            trusted_downstreams: Arc::new(document.trusted_downstreams.iter().copied().collect()),
+            refresh_patterns: refresh_patterns.into(),
             logged: document.access_log.format == AccessLogFormat::Squid,
             egress_by_client: document.access.egress.is_by_client(),
-            parents: document.parents.iter().cloned().map(|parent| Arc::new(Parent::new(parent))).collect(),
+            parents: Parents::new(&document.parents, &Members::default(), &Parents::default()),
+            members: Members::default(),
             document,
         })
     }
@@ -85,12 +91,26 @@ impl Generation {
     /// Keeps what is known of the parents that were there before.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
-        for parent in &mut self.parents {
-            if let Some(known) = before.parents.iter().find(|known| **known == *parent) {
-                *parent = Arc::clone(known);
-            }
-        }
+        self.members = before.members.clone();
+        self.parents = Parents::new(&self.document.parents, &self.members, &before.parents);
         self
+    }
+
+    /// The same with other nodes in the cluster; `None`: that makes no difference.
+    #[must_use]
+    pub fn among(&self, members: &Members) -> Option<Self> {
+        let concerned = self.document.parents.iter().any(|written| matches!(written, Written::Nodes(_)));
+        (concerned && self.members != *members).then(|| Self {
+            parents: Parents::new(&self.document.parents, members, &self.parents),
+            members: members.clone(),
+            revision: self.revision.clone(),
+            document: self.document.clone(),
+            rules: self.rules.clone(),
+            trusted_downstreams: self.trusted_downstreams.clone(),
+            refresh_patterns: self.refresh_patterns.clone(),
+            logged: self.logged,
+            egress_by_client: self.egress_by_client,
+        })
     }
 
     /// Addresses of the doors for clients.

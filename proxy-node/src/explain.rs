@@ -98,7 +98,7 @@ pub async fn explain(
         let fields: Vec<(&[u8], &[u8])> = request::sent_fields(request).collect();
         cache(node, &mut told, &destination, path, request.method_text(), &fields, node.steady.seconds());
     }
-    route(node, &generation, &mut told, &destination, client, resolved).await;
+    route(node, &generation, &mut told, &destination, request.target_text(), client, resolved).await;
     Ok(told)
 }
 
@@ -243,11 +243,12 @@ async fn route(
     generation: &Generation,
     told: &mut Explanation,
     destination: &Destination,
+    url: &str,
     client: IpAddr,
     resolved: Option<Arc<[IpAddr]>>,
 ) {
     let route = node.route(generation, destination);
-    told.route = route.to_string();
+    told.route = route.describe(url);
     let ports = node.ports.load();
     let egress = &generation.document.access.egress;
     if let Route::Parents(_, parents) = route {

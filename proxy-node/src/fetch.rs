@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    rc::Rc,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,20 +19,20 @@ use relay::{
     stream::{Ahead, Stream},
     wheel::{Kind, Timer},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::{
     cache::{
         body::Reader,
         facts::RequestFacts,
         fill::{self, How, Lead, Order},
-        hints::Hints,
+        hints,
         key::Key,
         object::Object,
         policy::{self, Bypass, Trouble, Unfit},
         serve::{self, Serving},
         store::Join,
-        ticket::{self, Ticket},
+        ticket::{self, Follower, Ticket},
         vary,
     },
     egress,
@@ -175,7 +175,7 @@ async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, found: Option
     }
     match store.join(&way.key, way.fields(), found.as_ref(), turn.seconds()) {
         Join::Changed(_) => Looked::Again,
-        Join::Follow(outcome) => Looked::Answered(follow(turn, stream, way, outcome, stale, reason).await),
+        Join::Follow(follower) => Looked::Answered(follow(turn, stream, way, follower, stale, reason).await),
         Join::Lead(ticket) => Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await),
     }
 }
@@ -227,10 +227,9 @@ async fn lead(
     reason: &'static str,
 ) -> After {
     let validates = stale.is_some();
-    // RFC 9110 §15.2: no interim response to a client that knows none.
-    let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
-    let order = Order { hints: hints.clone(), ..order(turn, way, stale) };
-    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else { return turn.left() };
+    let hints = ticket.hints();
+    let answer = fill::start(order(turn, way, stale), ticket);
+    let Some(led) = hinted(turn, stream, answer, Some(hints)).await else { return turn.left() };
     match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies }) => {
             let status = filled(turn, how, validates, reason, object.status);
@@ -253,19 +252,16 @@ async fn lead(
     }
 }
 
-/// Waits for a fill to answer its leader, who gets interim responses as they come. `None`: the client takes nothing any more.
-async fn outcome(
-    turn: &Turn,
-    stream: &mut Stream,
-    mut answer: oneshot::Receiver<Lead>,
-    hints: Option<Rc<Hints>>,
-) -> Option<Result<Lead, oneshot::error::RecvError>> {
-    let Some(hints) = hints else { return forward::unless_it_leaves(stream, answer).await };
+/// Waits for a fill to answer. The client gets interim responses as they come. `None`: it takes nothing any more.
+async fn hinted<T>(turn: &Turn, stream: &mut Stream, answer: impl Future<Output = T>, hints: Option<hints::Listener>) -> Option<T> {
+    // RFC 9110 §15.2: no interim response to a client that knows none.
+    let Some(mut hints) = hints.filter(|_| turn.version == Version::Http11) else { return forward::unless_it_leaves(stream, answer).await };
+    let mut answer = pin!(answer);
     loop {
         tokio::select! {
             biased;
             hint = hints.next() => stream.write_all(&[&hint], turn.generation.document.timeouts.write).await.ok()?,
-            led = &mut answer => return Some(led),
+            answered = &mut answer => return Some(answered),
             _ = stream.left(Ahead::OfAnswer) => return None,
         }
     }
@@ -283,7 +279,6 @@ fn order(turn: &Turn, way: &Way<'_>, stale: Option<Arc<Object>>) -> Order {
         client: turn.client.address,
         forwarded: turn.client.forwarded,
         stale,
-        hints: None,
     }
 }
 
@@ -313,13 +308,16 @@ async fn follow(
     turn: &mut Turn,
     stream: &mut Stream,
     way: &Way<'_>,
-    mut outcome: watch::Receiver<ticket::Outcome>,
+    follower: Follower,
     stale: Option<Arc<Object>>,
     reason: &'static str,
 ) -> After {
     let began = Instant::now();
-    let Some(known) = forward::unless_it_leaves(stream, awaited(turn, &mut outcome)).await else { return turn.left() };
     let differs = turn.generation.egress_by_client || way.addresses.is_some();
+    let Follower { mut outcome, hints } = follower;
+    // Hints of where this client may not look are none of its business, and where that is shows with the answer.
+    let hints = (!differs).then_some(hints);
+    let Some(known) = hinted(turn, stream, awaited(turn, &mut outcome), hints).await else { return turn.left() };
     let fit = match &known {
         ticket::Outcome::Stored(object) | ticket::Outcome::StandIn(object) if !may_have(turn, way, object) => {
             return for_itself(turn, stream, way).await;

@@ -34,6 +34,7 @@ use crate::{
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
     metrics::Metrics,
+    parent,
     record::Recorder,
     request::{Destination, Ids},
     room::Rooms,
@@ -207,6 +208,8 @@ pub struct Local {
     pub ids: RefCell<Ids>,
     /// Room for requests.
     pub rooms: Rooms,
+    /// What it keeps of its requests to parents.
+    pub parents: parent::Account,
 }
 
 impl Local {
@@ -218,6 +221,7 @@ impl Local {
             pool: Pool::new(worker, limits),
             ids: RefCell::new(Ids::new(seed)),
             rooms: Rooms::default(),
+            parents: parent::Account::default(),
             node,
             worker: worker.clone(),
         })

@@ -2,10 +2,17 @@
 //!
 //! What is known of a parent is shared by all workers and outlives a revision that keeps it. A dead one is passed over while another lives, and
 //! found alive again by connections that are tried beside the traffic; when all are dead they are asked all the same.
+//!
+//! A parent that answers 502, 503 or 504 says that it could not do what it was asked, and mostly for want of an origin that could: another one
+//! is asked, and what it answers tells whose fault it was. Only a parent that another one does better than, for several destinations in a row,
+//! is dead for its answers.
 
+mod list;
 mod login;
+mod select;
 
 use std::{
+    cell::{Cell, RefCell},
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,7 +27,9 @@ use futures::future::join_all;
 use relay::{
     exchange,
     fault::Fault,
+    head::Response,
     method::Method,
+    proxy_status,
     retry::{self, Budget, Cause, Decision, Phase},
 };
 use tokio::net::TcpStream;
@@ -31,12 +40,18 @@ use crate::{
     respond::{Failure, Unreached},
 };
 
+pub use list::{Member, Members, Parents};
 pub use login::Credentials;
+use select::Seed;
 
 /// So many failures in a row make a parent dead.
 const FAILURES: u32 = 2;
-/// How many parents of one tier are told apart.
+/// How many parents are told apart.
 const MOST: usize = 64;
+/// How long one that is dead for what it answered is left alone: that it takes connections says nothing of what it answers then.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
+/// Of 100 requests to parents so many may go to another one after an answer; those that were worth it do not count.
+const RETRIES: u32 = 20;
 
 /// One of them.
 #[derive(Debug)]
@@ -45,12 +60,18 @@ pub struct Parent {
     pub document: document::Parent,
     /// Where it is.
     pub destination: Destination,
+    /// The same on every node.
+    identity: u64,
     /// What proves this node to it, as it was read last.
     credentials: ArcSwap<Credentials>,
     /// Failures since the last success.
     in_a_row: AtomicU32,
     /// When it was found dead, in Unix milliseconds; 0: it is not.
     dead_since: AtomicU64,
+    /// It is not looked for before that moment, in Unix milliseconds.
+    left_until: AtomicU64,
+    /// For which destination another one did better last; 0: for none since it answered well.
+    outdone_for: AtomicU64,
     /// Requests that were sent to it, and those of them that it failed.
     requests: AtomicU64,
     failures: AtomicU64,
@@ -77,9 +98,10 @@ impl Parent {
     pub fn new(document: document::Parent) -> Self {
         let destination = Destination { host: document.host.as_str().into(), address: document.host.parse().ok(), port: document.port };
         let credentials = ArcSwap::from_pointee(Credentials::read(document.login.as_ref()));
-        let (in_a_row, dead_since, requests, failures) = Default::default();
+        let identity = select::hash(destination.authority().as_bytes());
+        let (in_a_row, dead_since, left_until, outdone_for, requests, failures) = Default::default();
         let last = Mutex::default();
-        Self { document, destination, credentials, in_a_row, dead_since, requests, failures, last }
+        Self { document, destination, identity, credentials, in_a_row, dead_since, left_until, outdone_for, requests, failures, last }
     }
 
     /// Whether requests go to it while others live too.
@@ -128,6 +150,7 @@ impl Parent {
 
     fn revive(&self) {
         self.in_a_row.store(0, Ordering::Relaxed);
+        self.outdone_for.store(0, Ordering::Relaxed);
         if self.dead_since.swap(0, Ordering::Relaxed) > 0 {
             tracing::info!(parent = %self, "the parent proxy is alive again");
         }
@@ -141,14 +164,35 @@ impl Parent {
         if weight == 0 {
             return;
         }
+        self.count(how, weight);
+    }
+
+    /// It says that it could not do what it was asked. Whether that is its doing shows when another one is asked.
+    pub fn answered_in_vain(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another parent could do what this one answered with `status`, for a site.
+    fn outdone(&self, status: u16, site: u64) {
+        // Again for the same one: it may be a way that this parent has not, while it has all others.
+        let again = self.outdone_for.swap(site, Ordering::Relaxed) == site;
+        if self.count(Unreached::Outdone(status), u32::from(!again)) {
+            let until = unix_millis().saturating_add(u64::try_from(LEFT_ALONE.as_millis()).unwrap_or(u64::MAX));
+            self.left_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers whether that made it dead.
+    fn count(&self, how: Unreached, weight: u32) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
         let before = self.in_a_row.fetch_add(weight, Ordering::Relaxed);
-        if before.saturating_add(weight) >= FAILURES
-            && self.dead_since.compare_exchange(0, unix_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            tracing::warn!(parent = %self, "the parent proxy {how}: others are asked first until it takes connections again");
+        let dies = before.saturating_add(weight) >= FAILURES
+            && self.dead_since.compare_exchange(0, unix_millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if dies {
+            tracing::warn!(parent = %self, "the parent proxy {how}: others are asked first until it serves again");
         }
+        dies
     }
 }
 
@@ -156,45 +200,118 @@ impl Parent {
 const fn weight(how: Unreached) -> u32 {
     match how {
         Unreached::Timeout => FAILURES,
-        Unreached::Silent | Unreached::BadResponse(_) | Unreached::Incomplete => 0,
-        Unreached::Dns(_) | Unreached::Refused | Unreached::Unroutable | Unreached::Terminated => 1,
+        Unreached::Silent | Unreached::BadResponse(_) | Unreached::Incomplete | Unreached::Nobody => 0,
+        Unreached::Dns(_) | Unreached::Refused | Unreached::Unroutable | Unreached::Terminated | Unreached::Outdone(_) => 1,
+    }
+}
+
+/// What a worker keeps of its requests to parents.
+#[derive(Debug)]
+pub struct Account {
+    turn: Cell<u32>,
+    retries: RefCell<Budget>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { turn: Cell::default(), retries: RefCell::new(Budget::new(RETRIES)) }
+    }
+}
+
+impl Account {
+    /// A request for a URL (for an authority, of CONNECT) begins, which may go to these; nobody has been asked.
+    pub fn begin(&self, parents: &Parents, url: &str) -> Tried {
+        if parents.is_empty() {
+            return Tried::default();
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        self.retries.borrow_mut().deposit();
+        Tried { seed: Seed { turn, url: select::hash(url.as_bytes()) }, ..Tried::default() }
     }
 }
 
 /// The parents that one request has been to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tried(u64);
+pub struct Tried {
+    seed: Seed,
+    asked: u64,
+    /// Those of them that answered in vain, and the status of the last one.
+    in_vain: u64,
+    status: u16,
+}
 
 impl Tried {
-    /// The parent to ask now: the first that lives, else the first, of those that have not been asked.
-    pub fn next<'a>(&mut self, parents: &'a [Arc<Parent>]) -> Option<(usize, &'a Arc<Parent>)> {
-        let left = || parents.iter().take(MOST).enumerate().filter(|(index, _)| !self.has(*index));
-        let next = left().find(|(_, parent)| parent.is_alive()).or_else(|| left().next())?;
-        self.0 |= 1 << next.0;
-        Some(next)
+    /// The parent to ask now, of those that have not been asked.
+    pub fn next<'a>(&mut self, parents: &'a Parents) -> Option<(usize, &'a Arc<Parent>)> {
+        let place = parents.next(self.seed, |place| !self.has(place))?;
+        self.asked |= 1 << place;
+        Some((place, &parents[place]))
     }
 
     /// It may be asked once more: it was on a connection that was just being closed.
     pub fn forget(&mut self, index: usize) {
-        self.0 &= !(1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0));
+        self.asked &= !bit(index);
     }
 
     /// Whether somebody is left to ask.
     #[must_use]
-    pub fn leaves_any(&self, parents: &[Arc<Parent>]) -> bool {
-        (0..parents.len().min(MOST)).any(|index| !self.has(index))
+    pub fn leaves_any(&self, parents: &Parents) -> bool {
+        (0..parents.len()).any(|index| !self.has(index))
+    }
+
+    /// The parent at a place has answered in vain.
+    pub fn note_in_vain(&mut self, parents: &Parents, index: usize, status: u16) {
+        parents[index].answered_in_vain();
+        self.in_vain |= bit(index);
+        self.status = status;
+    }
+
+    /// A parent has answered, and not in vain: those before it that did are outdone, and to ask another one was worth it.
+    pub fn settle(&mut self, parents: &Parents, destination: &Destination, account: &Account) {
+        if self.in_vain == 0 {
+            return;
+        }
+        // One site, whatever its port.
+        let site = select::hash(destination.host.as_bytes()).max(1);
+        for (_, parent) in parents.iter().enumerate().filter(|(place, _)| self.in_vain & bit(*place) != 0) {
+            parent.outdone(self.status, site);
+            account.retries.borrow_mut().give_back();
+        }
+        self.in_vain = 0;
     }
 
     const fn has(self, index: usize) -> bool {
-        self.0 & (1 << index) != 0
+        self.asked & bit(index) != 0
     }
 }
 
-/// The order in which a request that comes now would ask them.
+/// Of a place among the parents; of one that there cannot be, none.
+const fn bit(place: usize) -> u64 {
+    if place < MOST { 1 << place } else { 0 }
+}
+
+/// The order in which a request for a URL that comes now would ask them, where it is not their turn that decides.
 #[must_use]
-pub fn order(parents: &[Arc<Parent>]) -> Vec<&Arc<Parent>> {
-    let mut tried = Tried::default();
+pub fn order<'a>(parents: &'a Parents, url: &str) -> Vec<&'a Arc<Parent>> {
+    let mut tried = Tried { seed: Seed { turn: 0, url: select::hash(url.as_bytes()) }, ..Tried::default() };
     std::iter::from_fn(|| tried.next(parents).map(|(_, parent)| parent)).collect()
+}
+
+/// Whether the answer of a parent says that it could not do what it was asked (RFC 9110 §15.6.3 to §15.6.5; Squid says 503 where it cannot
+/// connect), and not that the origin said so (RFC 9209 §2.1.4).
+#[must_use]
+pub fn is_in_vain(answer: Response<'_>) -> bool {
+    matches!(answer.status(), 502..=504) && !proxy_status::was_received(answer.lines())
+}
+
+/// Whether a request that a parent answered in vain may go to another one: by the retry table, as far as the worker's budget goes, so that an
+/// origin which is down is not asked by every parent for every request.
+#[must_use]
+pub fn may_ask_another_after_answer(method: Method, replayable: bool, phase: Phase, account: &Account) -> bool {
+    let body = if replayable { retry::Body::Replayable } else { retry::Body::Gone };
+    let attempt = retry::Attempt { phase, method, body, cause: Cause::NodeAnswered, number: 1, of: 2 };
+    retry::decide(&attempt, &mut account.retries.borrow_mut()) == Decision::Retry
 }
 
 /// Whether a request that a parent failed may go to another one: the retry table, where parents are the nodes.
@@ -207,7 +324,7 @@ pub fn may_ask_another(method: Method, replayable: bool, failure: &exchange::Fai
     };
     let body = if replayable { retry::Body::Replayable } else { retry::Body::Gone };
     let attempt = retry::Attempt { phase: failure.phase, method, body, cause, number: 1, of: 2 };
-    // Without a budget: what a live parent has answered is an answer.
+    // Without a budget: what cannot be understood may be the origin's, and would be understood no better.
     failure.side == exchange::Side::Upstream && retry::decide(&attempt, &mut Budget::new(0)) == Decision::Retry
 }
 
@@ -234,7 +351,8 @@ async fn look_at(node: &Node, parent: &Arc<Parent>, within: Duration) {
         // A panic there leaves what was read before.
         drop(tokio::task::spawn_blocking(move || reading.read_again()).await);
     }
-    if !parent.is_alive() && takes_connections(node, &parent.destination, within).await {
+    let is_left_alone = parent.left_until.load(Ordering::Relaxed) > unix_millis();
+    if !parent.is_alive() && !is_left_alone && takes_connections(node, &parent.destination, within).await {
         parent.revive();
     }
 }
@@ -268,12 +386,13 @@ async fn takes_connections(node: &Node, destination: &Destination, within: Durat
 mod tests {
     use super::*;
 
-    fn parents(count: u16) -> Vec<Arc<Parent>> {
-        (0..count).map(|port| Arc::new(Parent::new(document::Parent { host: "192.0.2.1".into(), port, login: None }))).collect()
+    fn parents(count: u16) -> Parents {
+        let document = |port| document::Parent { host: "192.0.2.1".into(), port, login: None, select: document::Select::First }.into();
+        Parents::new(&(0..count).map(document).collect::<Vec<_>>(), &Members::default(), &Parents::default())
     }
 
-    fn ports(parents: &[Arc<Parent>]) -> Vec<u16> {
-        order(parents).iter().map(|parent| parent.document.port).collect()
+    fn ports(parents: &Parents) -> Vec<u16> {
+        order(parents, "").iter().map(|parent| parent.document.port).collect()
     }
 
     #[test]
@@ -304,6 +423,79 @@ mod tests {
             parents[0].answered();
         }
         assert!(parents[0].is_alive(), "only failures in a row count");
+    }
+
+    #[test]
+    fn who_is_outdone_for_several_destinations_in_a_row_is_dead() {
+        let (parents, account) = (parents(3), Account::default());
+        let destination = |host: &str| Destination { host: host.into(), address: None, port: 80 };
+        // Whether another one does better, and the destination; whether the first one is alive then.
+        let request = |better: bool, host: &str| {
+            let mut tried = account.begin(&parents, "");
+            tried.note_in_vain(&parents, 0, 503);
+            if better {
+                parents[1].answered();
+                tried.settle(&parents, &destination(host), &account);
+            } else {
+                tried.note_in_vain(&parents, 1, 503);
+            }
+            parents[0].is_alive()
+        };
+        for host in ["a", "b", "c", "d"] {
+            assert!(request(false, host), "nobody can reach {host}");
+        }
+        for _ in 0..5 {
+            assert!(request(true, "a"), "one destination is no evidence");
+        }
+        parents[0].answered();
+        assert!(request(true, "b"), "it has answered between");
+        assert!(!request(true, "c"));
+        assert_eq!(parents[0].last_failure(), Some(Unreached::Outdone(503)));
+        assert_eq!((parents[0].counts(), parents[1].counts()), ((12, 7), (11, 0)));
+        assert!(parents[0].left_until.load(Ordering::Relaxed) > unix_millis() + 20_000, "and is not asked for a while");
+    }
+
+    #[test]
+    fn an_origin_that_is_down_is_not_asked_by_all_and_a_parent_that_is_broken_is_always_made_up_for() {
+        let (parents, account) = (parents(2), Account::default());
+        let another = || may_ask_another_after_answer(Method::Get, true, Phase::Written, &account);
+        for number in 0..1000 {
+            let mut tried = account.begin(&parents, "");
+            assert!(another(), "request {number}");
+            tried.note_in_vain(&parents, 0, 502);
+            tried.settle(&parents, &parents[1].destination, &account);
+        }
+        let asked = (0..1000).filter(|_| {
+            account.begin(&parents, "");
+            another()
+        });
+        let asked = asked.count();
+        assert!((200..=210).contains(&asked), "{asked}");
+        for (method, replayable, phase) in
+            [(Method::Post, true, Phase::Written), (Method::Put, false, Phase::Written), (Method::Get, true, Phase::ResponseRelayed)]
+        {
+            assert!(!may_ask_another_after_answer(method, replayable, phase, &Account::default()), "{method:?} {phase:?}");
+        }
+    }
+
+    #[test]
+    fn answers_in_vain() {
+        for (head, in_vain) in [
+            ("502 Bad Gateway\r\n", true),
+            ("503 Service Unavailable\r\n", true),
+            ("504 Gateway Timeout\r\nProxy-Status: squid; error=connection_timeout\r\n", true),
+            ("503 Service Unavailable\r\nProxy-Status: squid; received-status=503\r\n", false),
+            ("502 Bad Gateway\r\nProxy-Status: a; error=dns_error, b; received-status=502; next-hop=\"x; y\"\r\n", false),
+            ("503 Service Unavailable\r\nProxy-Status: a; details=\"; received-status=503\"\r\n", true),
+            ("500 Internal Server Error\r\n", false),
+            ("403 Forbidden\r\n", false),
+            ("404 Not Found\r\n", false),
+        ] {
+            let bytes = format!("HTTP/1.1 {head}\r\n");
+            let mut response = relay::head::ResponseHead::new();
+            response.parse(bytes.as_bytes(), &relay::head::Limits::default()).expect("well-formed");
+            assert_eq!(is_in_vain(response.view(bytes.as_bytes())), in_vain, "{head}");
+        }
     }
 
     #[test]

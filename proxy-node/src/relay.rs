@@ -175,7 +175,9 @@ pub async fn run(
     let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
     let deadlines = deadlines(&turn.generation);
     let mut from = reuse(turn.method);
-    let mut tried = Tried::default();
+    let mut tried = turn.local.parents.begin(&turn.generation.parents, asked.view().target_text());
+    // What a parent answered in vain, while another one is asked.
+    let mut held: Option<Received> = None;
     loop {
         let began = Instant::now();
         let generation = turn.generation.clone();
@@ -183,7 +185,10 @@ pub async fn run(
         let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone(), &mut tried);
         let mut hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
-            Some(Err(failure)) => return turn.refuse(stream, asked, failure, None).await,
+            Some(Err(failure)) => match held {
+                Some(answer) => return finish(turn, stream, asked, answer, &mut sent(), cache_status).await,
+                None => return turn.refuse(stream, asked, failure, None).await,
+            },
             None => return turn.left(),
         };
         turn.record.hierarchy = hop.hierarchy();
@@ -198,10 +203,18 @@ pub async fn run(
                 return switch(turn, stream, asked, Received { hop, head, bytes, took: began.elapsed() }).await;
             }
             Ok(bytes) => {
-                if let Some(parent) = hop.parent() {
-                    parent.answered();
-                }
+                let phase = exchange.phase();
                 let answer = Received { hop, head, bytes, took: began.elapsed() };
+                if answer.is_in_vain(&turn.local, &generation, destination, &mut tried) && upload.is_done() {
+                    let another = tried.leaves_any(&generation.parents)
+                        && parent::may_ask_another_after_answer(turn.method, upload.rewind(), phase, &turn.local.parents);
+                    if another {
+                        held = Some(answer);
+                        from = reuse(turn.method);
+                        continue;
+                    }
+                    upload = sent();
+                }
                 if policy::invalidates(turn.method_text(asked), answer.head.status()) {
                     invalidate(&turn.local, key, answer.head.view(&answer.bytes));
                 }
@@ -223,10 +236,18 @@ pub async fn run(
                         continue;
                     }
                 }
+                if let Some(answer) = held {
+                    return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
+                }
                 return failed(turn, stream, asked, failure, Progress { answered: None, parent: hop.parent.is_some() }).await;
             }
         }
     }
+}
+
+/// Of a body that has been sent as a whole there is nothing to do.
+fn sent() -> Upload {
+    Upload::new(BodyFraming::Empty, false)
 }
 
 /// What is done for a client, unless it leaves before that is done.
@@ -248,6 +269,21 @@ pub struct Received {
     pub bytes: Bytes,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Received {
+    /// Whether it comes from a parent that could not do what it was asked. Where it is an answer, it is noted how the parents have done.
+    pub fn is_in_vain(&self, local: &Local, generation: &Generation, destination: &Destination, tried: &mut Tried) -> bool {
+        let Some(chosen) = &self.hop.parent else { return false };
+        let in_vain = parent::is_in_vain(self.head.view(&self.bytes));
+        if in_vain {
+            tried.note_in_vain(&generation.parents, chosen.index, self.head.status());
+        } else {
+            chosen.parent.answered();
+            tried.settle(&generation.parents, destination, &local.parents);
+        }
+        in_vain
+    }
 }
 
 async fn head_of_answer(

@@ -118,6 +118,12 @@ pub enum Unreached {
     /// Its answer stopped in the middle.
     #[error("gave an answer that is incomplete")]
     Incomplete,
+    /// Another one could do what it answered with this status.
+    #[error("answered {0} to what another parent could do")]
+    Outdone(u16),
+    /// It is a service of the cluster without an instance.
+    #[error("is any of several nodes, none of which may serve or is known")]
+    Nobody,
 }
 
 impl Failure {
@@ -186,7 +192,9 @@ impl Failure {
             Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => "http_protocol_error",
             Self::ResponseTimeout | Self::Parent(Unreached::Silent) => "http_response_timeout",
             Self::Incomplete | Self::Parent(Unreached::Incomplete) => "http_response_incomplete",
-            Self::ParentRefused(_) | Self::ParentAuthentication => "destination_unavailable",
+            Self::ParentRefused(_) | Self::ParentAuthentication | Self::Parent(Unreached::Outdone(_) | Unreached::Nobody) => {
+                "destination_unavailable"
+            }
             Self::Loop => "proxy_loop_detected",
             Self::Limit => "connection_limit_reached",
             Self::Internal => "proxy_internal_error",

@@ -1,12 +1,10 @@
 //! Where a request goes: to the origin, or through a parent proxy. Pure.
 
-use std::{fmt, sync::Arc};
-
 use cluster_config::document::proxy::Direct;
 
 use crate::{
     dns::is_localhost,
-    parent::{self, Parent},
+    parent::{self, Parents},
     request::Destination,
 };
 
@@ -16,14 +14,14 @@ pub enum Route<'a> {
     /// Straight to the origin.
     Direct(&'a Destination),
     /// Through a parent; another one is tried when it fails.
-    Parents(&'a Destination, &'a [Arc<Parent>]),
+    Parents(&'a Destination, &'a Parents),
 }
 
 /// Chooses. With parents configured everything goes through them: a node behind a corporate proxy has no other way out. Loopback is the
 /// exception, since it means this host, and a parent would connect to itself; and what the operator calls direct.
 #[must_use]
-pub fn choose<'a>(destination: &'a Destination, parents: &'a [Arc<Parent>], direct: &Direct) -> Route<'a> {
-    if parents.is_empty() || is_loopback(destination) || is_direct(destination, direct) {
+pub fn choose<'a>(destination: &'a Destination, parents: &'a Parents, direct: &Direct) -> Route<'a> {
+    if parents.is_unused() || is_loopback(destination) || is_direct(destination, direct) {
         Route::Direct(destination)
     } else {
         Route::Parents(destination, parents)
@@ -40,13 +38,16 @@ fn is_direct(destination: &Destination, direct: &Direct) -> bool {
         || address.is_some_and(|address| direct.dst.iter().any(|network| network.contains(&address)))
 }
 
-impl fmt::Display for Route<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Route<'_> {
+    /// For people: the way of a request for a URL.
+    #[must_use]
+    pub fn describe(&self, url: &str) -> String {
         match self {
-            Self::Direct(destination) => write!(formatter, "origin {}", destination.authority()),
+            Self::Direct(destination) => format!("origin {}", destination.authority()),
+            Self::Parents(_, parents) if parents.is_empty() => "parent: none is known".to_owned(),
             Self::Parents(_, parents) => {
-                let names: Vec<String> = parent::order(parents).into_iter().map(ToString::to_string).collect();
-                write!(formatter, "parent {}", names.join(", else "))
+                let names: Vec<String> = parent::order(parents, url).into_iter().map(ToString::to_string).collect();
+                format!("parent {}", names.join(", else "))
             }
         }
     }
@@ -56,13 +57,14 @@ impl fmt::Display for Route<'_> {
 mod tests {
     use super::*;
 
-    fn document(host: &str) -> cluster_config::document::proxy::Parent {
-        cluster_config::document::proxy::Parent { host: host.into(), port: 3128, login: None }
+    fn parents(host: &str) -> Parents {
+        let document = cluster_config::document::proxy::Parent { host: host.into(), port: 3128, login: None, select: Default::default() };
+        Parents::new(&[document.into()], &Default::default(), &Parents::default())
     }
 
     #[test]
     fn everything_but_this_host_goes_through_the_parents() {
-        let parents = [Arc::new(Parent::new(document("proxy.example")))];
+        let parents = parents("proxy.example");
         for (host, direct) in [
             ("origin.example", false),
             ("192.0.2.1", false),
@@ -76,13 +78,13 @@ mod tests {
         ] {
             let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80 };
             assert_eq!(choose(&destination, &parents, &Direct::default()) == Route::Direct(&destination), direct, "{host}");
-            assert_eq!(choose(&destination, &[], &Direct::default()), Route::Direct(&destination), "{host}");
+            assert_eq!(choose(&destination, &Parents::default(), &Direct::default()), Route::Direct(&destination), "{host}");
         }
     }
 
     #[test]
     fn what_is_called_direct_goes_past_the_parents() {
-        let parents = [Arc::new(Parent::new(document("proxy.example")))];
+        let parents = parents("proxy.example");
         let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains, only_below: false };
         let direct = Direct {
             dstdomain: vec![domain("corp.example", true), domain("one.example", false)],

@@ -13,6 +13,7 @@ use chassis::{
     Fail, Failure, Problem, Process, Rendered,
     membership::{self, ControlEndpoints},
 };
+use cluster::Service;
 use dataplane::{count::PerWorker, trace::span::Tracer};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
@@ -34,7 +35,7 @@ use crate::{
     memory,
     metrics::{self, Metrics},
     node::{Local, Node, Seldom, Steady, structured, unix_millis},
-    parent,
+    parent::{self, Member, Members},
     record::{self, Recorder},
 };
 
@@ -252,6 +253,9 @@ fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
     let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
     let listeners = process.listeners().into_values().chain(doors.addresses());
+    let others = membership.of(Service::ProxyNode).filter(|status| status.instance.name != process.name());
+    let members = Members { own: process.options().tags.clone(), others: others.filter_map(Member::of).collect() };
+    node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
     node.ports.store(Arc::new(ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names)));
 }
 

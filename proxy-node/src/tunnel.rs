@@ -26,7 +26,7 @@ use relay::{
 use crate::{
     connection::{LINGER, LINGER_BYTES},
     node::Local,
-    parent::{self, Parent, Tried},
+    parent::{self, Parent},
     relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,
@@ -69,7 +69,7 @@ pub async fn open(
     let began = Instant::now();
     let generation = turn.generation.clone();
     let route = turn.local.node.route(&generation, destination);
-    let mut tried = Tried::default();
+    let mut tried = turn.local.parents.begin(&generation.parents, asked.view().target_text());
     let hop = loop {
         let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, From::New, addresses.clone(), &mut tried);
         let hop = match unless_it_leaves(stream, connecting).await {
@@ -77,7 +77,11 @@ pub async fn open(
             Some(Err(failure)) => return Err(turn.refuse(stream, asked, failure, None).await),
             None => return Err(turn.left()),
         };
+        let place = hop.parent.as_ref().map(|chosen| chosen.index);
         let Some(opened) = unless_it_leaves(stream, through(turn, asked, hop)).await else { return Err(turn.left()) };
+        if let (Some(place), Err(Refused { failure: Failure::ParentRefused(status), elsewhere: true, .. })) = (place, &opened) {
+            tried.note_in_vain(&generation.parents, place, *status);
+        }
         match opened {
             Ok(hop) => break hop,
             Err(Refused { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {}
@@ -85,6 +89,7 @@ pub async fn open(
             Err(Refused { failure, .. }) => return Err(turn.refuse(stream, asked, failure, None).await),
         }
     };
+    tried.settle(&generation.parents, destination, &turn.local.parents);
     turn.record.hierarchy = hop.hierarchy();
     turn.record.status = 200;
     let mut out = std::mem::take(&mut turn.out);
@@ -164,8 +169,10 @@ async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Re
         if head.is_interim() {
             continue;
         }
-        parent.answered();
         let status = head.status();
+        if status < 500 {
+            parent.answered();
+        }
         if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
             return Ok(hop);
         }

@@ -26,7 +26,7 @@ use crate::{
     parent::{Parent, Tried},
     record::Hierarchy,
     request::Destination,
-    respond::Failure,
+    respond::{Failure, Unreached},
     route::Route,
     steps::Step,
 };
@@ -121,7 +121,7 @@ pub async fn connect(
         Route::Parents(asked, parents) => {
             let ports = local.node.ports.load();
             egress::check_unresolved(&generation.document.access.egress, &ports, client, asked).map_err(Failure::Egress)?;
-            let mut failure = Failure::Unroutable;
+            let mut failure = Failure::Parent(Unreached::Nobody);
             while let Some((index, parent)) = tried.next(parents) {
                 let destination = &parent.destination;
                 // The parents themselves are the operator's word: the egress policy is for what clients name.

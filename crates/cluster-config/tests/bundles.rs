@@ -260,12 +260,23 @@ const BAD: &[(&str, &[&str])] = &[
         "version: 1\nproxy:\n  hierarchy: {direct: {dst: [10.0.0.0/8]}}\n",
         &["cluster.yaml:3:23: warning: without parents everything goes straight to its origin; remove it, or add parents"],
     ),
+    (
+        "version: 1\nproxy:\n  hierarchy:\n    parents:\n      - {address: \"p:1\", tags: [a]}\n      - {service: balancer, tags: [a]}\n      - {address: \"q:1\", service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a], select: carp}\n      - {address: \"r:1\", select: random}\n",
+        &[
+            "cluster.yaml:5:32: error: `tags` go with `service`, and a parent by address has none; remove them",
+            "cluster.yaml:6:19: error: `balancer` is no service that requests could go through; write proxy-node, or name each parent by `address`",
+            "cluster.yaml:7:9: error: a parent has an `address` or a `service`, not both; make two of it",
+            "cluster.yaml:8:9: error: parent `proxy-node a` is there twice; first in line 6; give each its own name",
+            "cluster.yaml:9:9: error: parent `proxy-node a` is there twice; first in line 6; give each its own name",
+            "cluster.yaml:10:34: error: `random` is not a value of proxy.hierarchy.parents[5].select; one of: first, round_robin, carp",
+        ],
+    ),
     // Things that belong to later versions, and things that may not be ignored.
     (
-        "version: 1\nproxy:\n  hierarchy: {parents: [{service: proxy-node}, {}, {address: \"p:3128\"}]}\nbalancer:\n  vrrp: [{name: V, interface: eth0, virtual_router_id: 300, priority: {}, addresses: [], auth_pass: hunter2}]\n",
+        "version: 1\nproxy:\n  hierarchy: {parents: [{service: proxy-node}, {}, {address: \"p:3128\", select: carp}]}\nbalancer:\n  vrrp: [{name: V, interface: eth0, virtual_router_id: 300, priority: {}, addresses: [], auth_pass: hunter2}]\n",
         &[
-            "cluster.yaml:3:26: error: `service` is not supported in this version, and ignoring it would not be safe; requests would go past the parent tier; name each parent by `address`",
-            "cluster.yaml:3:48: error: a parent without an address; write {address: \"host:port\"}",
+            "cluster.yaml:3:25: error: every node would be a parent of itself; add the `tags` that the parents have and the others have not, as in tags: [parent]",
+            "cluster.yaml:3:48: error: a parent without an address; write {address: \"host:port\"}, or {service: proxy-node, tags: [parent]}",
             "cluster.yaml:5:3: warning: `vrrp` has no effect in this version; keep it for a later version, or remove it",
             "cluster.yaml:5:56: error: balancer.vrrp[0].virtual_router_id cannot be 300; write a number from 1 to 255",
             "cluster.yaml:5:101: error: a secret may not be written into a bundle; write a reference, as in secret:vrrp_auth",

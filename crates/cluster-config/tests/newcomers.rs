@@ -319,7 +319,7 @@ const CASES: &[(&str, &[&str])] = &[
         "version: 1\nproxy:\n  hierarchy: {parents: [{address: 10.0.0.1}, {host: a, port: 3128}]}\n",
         &[
             "cluster.yaml:3:35: error: `10.0.0.1` is not an address with a port; write host:port, as in 192.168.1.11:3128 or [2001:db8::1]:3128",
-            r#"cluster.yaml:3:46: error: a parent without an address; write {address: "host:port"}"#,
+            r#"cluster.yaml:3:46: error: a parent without an address; write {address: "host:port"}, or {service: proxy-node, tags: [parent]}"#,
             "cluster.yaml:3:47: error: unknown key `host` in proxy.hierarchy.parents[1]; known here: address, login, select, service, tags",
             "cluster.yaml:3:56: error: unknown key `port` in proxy.hierarchy.parents[1]; known here: address, login, select, service, tags",
         ],

@@ -38,6 +38,15 @@ pub fn error_of<'a>(lines: Lines<'a>, who: &str) -> Option<&'a str> {
     )
 }
 
+/// Whether somebody on the way says that it received the status, and did not make it (RFC 9209 §2.1.4).
+pub fn was_received(lines: Lines<'_>) -> bool {
+    lines
+        .all(Field::ProxyStatus)
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .flat_map(|value| split(value, b','))
+        .any(|member| split(member, b';').skip(1).any(|parameter| parameter.starts_with("received-status=")))
+}
+
 /// Whether an error type is about the intermediary itself: an internal error or a limit.
 pub fn is_own_failure(error: &str) -> bool {
     OWN_FAILURES.contains(&error)

@@ -171,6 +171,11 @@ impl Budget {
         }
     }
 
+    /// One that was taken has turned out not to be governed.
+    pub fn give_back(&mut self) {
+        self.hundredths = self.hundredths.saturating_add(100).min(Self::BURST * 100);
+    }
+
     /// Retries left.
     pub const fn left(&self) -> u32 {
         self.hundredths / 100

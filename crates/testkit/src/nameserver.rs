@@ -1,6 +1,7 @@
 //! A name server, by UDP and TCP, that misbehaves by name.
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -62,6 +63,12 @@ impl NameServer {
             }
         });
         Ok(Self { address, asked })
+    }
+
+    /// The names that it was asked for, each once.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// The line of a resolv.conf that names it.

@@ -19,6 +19,7 @@ use relay::{
     head::ResponseHead,
     interims::Interims,
     method::Method,
+    retry::Phase,
     rewrite::BodyFields,
     stream::Stream,
     wheel::{Kind, Timer},
@@ -29,7 +30,6 @@ use crate::{
     cache::{
         body::{Body, Reader},
         facts::{RequestFacts, ResponseFacts, Vary},
-        hints::Hints,
         object::{self, Object},
         policy::{self, Freshness, NotStored, RefreshPattern, Trouble},
         ticket::Ticket,
@@ -37,14 +37,14 @@ use crate::{
     },
     config::Generation,
     node::{Local, unix_millis},
-    parent::{self, Tried},
+    parent,
     record::Hierarchy,
     relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits, reuse, write_request},
     request::{Destination, Forwarded},
     respond::Failure,
     steps::Steps,
     turn::Asked,
-    upstream::{self, From, Hop},
+    upstream::{self, From},
 };
 
 /// How long a fill goes on that nobody reads any more.
@@ -82,8 +82,6 @@ pub struct Order {
     pub forwarded: Forwarded,
     /// What is stored already, is not fit, and can be validated.
     pub stale: Option<Arc<Object>>,
-    /// Where interim responses go; none to a client that knows none.
-    pub hints: Option<Rc<Hints>>,
 }
 
 /// How the leader is answered.
@@ -145,12 +143,12 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
     let asked_at = order.local.node.steady.seconds();
     let exchanged = tokio::select! {
         biased;
-        exchanged = exchange(&order) => exchanged,
+        exchanged = exchange(&order, &ticket) => exchanged,
         // Dropping the ticket sends on their own who came at this very moment.
         () = unwanted(&order, &ticket, &mut leader) => return,
     };
     let mut received = match exchanged {
-        Ok((hop, head, bytes)) => Received { hop, head, bytes, took: began.elapsed() },
+        Ok(received) => received,
         Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
     };
     // A small answer is not begun before it is whole: one that breaks off is a failure to tell of then, and not half an answer that a balancer
@@ -180,7 +178,7 @@ async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<L
 }
 
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out to be closed.
-async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Failure> {
+async fn exchange(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
     let deadlines = deadlines(&order.generation);
     let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = reuse(Method::Get);
@@ -189,23 +187,35 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
     let conditions =
         order.stale.as_ref().map(|stale| Conditions { etag: stale.etag.as_deref(), last_modified: stale.last_modified_text.as_deref() });
     let mut out = Vec::with_capacity(1024);
-    let mut tried = Tried::default();
+    let (began, parents) = (Instant::now(), &order.generation.parents);
+    let mut tried = order.local.parents.begin(parents, order.asked.view().target_text());
+    // What a parent answered in vain, while another one is asked.
+    let mut held: Option<Received> = None;
     loop {
         let connecting = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone(), &mut tried);
-        let mut hop = connecting.await?;
+        let mut hop = match connecting.await {
+            Ok(hop) => hop,
+            Err(failure) => return held.ok_or(failure),
+        };
         write_request(&mut out, &outgoing, hop.parent(), conditions);
         let mut head = Box::new(ResponseHead::new());
         let mut interims = Interims::new(deadlines.first_byte);
         let answer = async {
             hop.stream.write_all(&[&out], deadlines.write).await?;
-            final_head(order, &mut hop.stream, &mut head, &mut interims).await
+            final_head(order, ticket, &mut hop.stream, &mut head, &mut interims).await
         };
         match answer.await {
             Ok(bytes) => {
-                if let Some(parent) = hop.parent() {
-                    parent.answered();
+                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                let phase = if interims.any() { Phase::ResponseRelayed } else { Phase::Written };
+                let another = answer.is_in_vain(&order.local, &order.generation, &order.destination, &mut tried)
+                    && tried.leaves_any(parents)
+                    && parent::may_ask_another_after_answer(Method::Get, true, phase, &order.local.parents);
+                if !another {
+                    return Ok(answer);
                 }
-                return Ok((hop, head, bytes));
+                held = Some(answer);
+                from = reuse(Method::Get);
             }
             Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => {
                 if let Some(chosen) = &hop.parent {
@@ -218,8 +228,8 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
                 let Some(parent) = hop.parent() else { return Err(failure) };
                 parent.failed(failure);
                 let another = !interims.any() && parent::may_ask_another_for(Method::Get, fault);
-                if !another || !tried.leaves_any(&order.generation.parents) {
-                    return Err(failure.of_parent());
+                if !another || !tried.leaves_any(parents) {
+                    return held.ok_or(failure.of_parent());
                 }
                 from = reuse(Method::Get);
             }
@@ -227,8 +237,14 @@ async fn exchange(order: &Order) -> Result<(Hop, Box<ResponseHead>, Bytes), Fail
     }
 }
 
-/// Interim responses before it are for whoever led the fill.
-async fn final_head(order: &Order, stream: &mut Stream, head: &mut ResponseHead, interims: &mut Interims) -> Result<Bytes, Fault> {
+/// Interim responses before it are for whoever waits.
+async fn final_head(
+    order: &Order,
+    ticket: &Ticket,
+    stream: &mut Stream,
+    head: &mut ResponseHead,
+    interims: &mut Interims,
+) -> Result<Bytes, Fault> {
     let deadlines = deadlines(&order.generation);
     loop {
         let bytes = stream.read_response(head, &reply_limits(&order.generation), deadlines.first_byte, deadlines.head).await?;
@@ -236,12 +252,10 @@ async fn final_head(order: &Order, stream: &mut Stream, head: &mut ResponseHead,
             return Ok(bytes);
         }
         interims.admit(bytes.len(), Instant::now())?;
-        if let Some(hints) = &order.hints {
-            let mut hint = Vec::with_capacity(bytes.len() + 64);
-            let pseudonym = order.local.node.pseudonym.load();
-            begin_response(&mut hint, head.view(&bytes), BodyFields::AsReceived, &pseudonym).finish();
-            hints.put(hint);
-        }
+        let mut hint = Vec::with_capacity(bytes.len() + 64);
+        let pseudonym = order.local.node.pseudonym.load();
+        begin_response(&mut hint, head.view(&bytes), BodyFields::AsReceived, &pseudonym).finish();
+        ticket.hint(hint);
     }
 }
 

@@ -1,30 +1,58 @@
-//! Interim responses on their way from a fill to the client whose request led it. Both are tasks of one worker.
+//! Interim responses on their way from a fill to the clients that wait for it: to the one whose request led it, and to those who came after it, on
+//! whatever worker. Who comes late gets at once what there was before.
 
-use std::{cell::RefCell, collections::VecDeque};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
+
+use crate::cache::ticket::Pending;
 
 /// Heads of interim responses, ready to be sent. Whoever puts them in bounds them ([`relay::interims`]).
 #[derive(Debug, Default)]
 pub struct Hints {
-    heads: RefCell<VecDeque<Vec<u8>>>,
+    heads: Mutex<Vec<Bytes>>,
     more: Notify,
 }
 
 impl Hints {
     /// One more.
     pub fn put(&self, head: Vec<u8>) {
-        self.heads.borrow_mut().push_back(head);
-        self.more.notify_one();
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).push(head.into());
+        self.more.notify_waiters();
+    }
+
+    fn get(&self, at: usize) -> Option<Bytes> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
+    }
+}
+
+/// Somebody who gets them all.
+#[derive(Debug)]
+pub struct Listener {
+    fill: Arc<Pending>,
+    at: usize,
+}
+
+impl Listener {
+    pub(super) const fn new(fill: Arc<Pending>) -> Self {
+        Self { fill, at: 0 }
     }
 
     /// The next one, when there is one.
-    pub async fn next(&self) -> Vec<u8> {
+    pub async fn next(&mut self) -> Bytes {
         loop {
-            if let Some(head) = self.heads.borrow_mut().pop_front() {
+            // Whatever is put in from here on wakes it up.
+            let mut more = pin!(self.fill.hints.more.notified());
+            more.as_mut().enable();
+            if let Some(head) = self.fill.hints.get(self.at) {
+                self.at += 1;
                 return head;
             }
-            self.more.notified().await;
+            more.await;
         }
     }
 }
@@ -34,17 +62,21 @@ mod tests {
     use std::{future::poll_fn, task::Poll};
 
     use super::*;
+    use crate::cache::vary::Selection;
 
     #[tokio::test]
-    async fn in_order_and_as_they_come() {
-        let hints = Hints::default();
-        hints.put(vec![1]);
-        hints.put(vec![2]);
-        assert_eq!((hints.next().await, hints.next().await), (vec![1], vec![2]));
-        let mut next = Box::pin(hints.next());
-        let waits = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
-        assert!(waits);
-        hints.put(vec![3]);
-        assert_eq!(next.await, [3]);
+    async fn to_everybody_in_order_as_they_come_and_to_who_is_late_as_well() {
+        let fill = Arc::new(Pending::new(Selection::default()));
+        let mut first = Listener::new(fill.clone());
+        fill.hints.put(vec![1]);
+        fill.hints.put(vec![2]);
+        assert_eq!((first.next().await, first.next().await), (vec![1].into(), vec![2].into()));
+        let mut late = Listener::new(fill.clone());
+        assert_eq!((late.next().await, late.next().await), (vec![1].into(), vec![2].into()));
+        let (mut one, mut other) = (Box::pin(first.next()), Box::pin(late.next()));
+        let wait = poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending() && other.as_mut().poll(cx).is_pending())).await;
+        assert!(wait);
+        fill.hints.put(vec![3]);
+        assert_eq!((one.await, other.await), (Bytes::from(vec![3]), Bytes::from(vec![3])));
     }
 }

@@ -11,14 +11,12 @@ use std::{
     },
 };
 
-use tokio::sync::watch;
-
 use crate::cache::{
     budget::{Budget, Charge},
     eviction::Queues,
     key::Key,
     object::Object,
-    ticket::{Outcome, Pending, Ticket},
+    ticket::{Follower, Pending, Ticket},
     unshared::Unshared,
     vary::{self, Names, Selection},
 };
@@ -110,7 +108,7 @@ pub enum Join {
     /// It fills.
     Lead(Ticket),
     /// Somebody fills already.
-    Follow(watch::Receiver<Outcome>),
+    Follow(Follower),
     /// Somebody has just filled: look again.
     Changed(Arc<Object>),
 }
@@ -173,7 +171,7 @@ impl Store {
         }
         let others = slot.fills.iter().find(|pending| !pending.alone && digests.contains(pending.selection.digest()));
         if !alone && let Some(pending) = others {
-            return Join::Follow(pending.outcome.subscribe());
+            return Join::Follow(Follower::new(pending));
         }
         let pending = Arc::new(Pending { alone, ..Pending::new(selection) });
         slot.fills.push(pending.clone());

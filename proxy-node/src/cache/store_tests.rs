@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::*;
+use crate::cache::ticket::Outcome;
 use crate::cache::{
     body::{Body, Reader},
     directives::ResponseDirectives,
@@ -142,10 +143,10 @@ fn one_leads_and_the_others_follow() {
     let ticket = lead(&store, "/a");
     let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
     assert!(matches!(store.join(&key("/b"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
-    assert!(matches!(&*follower.borrow(), Outcome::Waiting));
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::Waiting));
     let stored = object("/a", filled(&store, 10), Selection::default());
     assert!(ticket.store(&stored));
-    assert!(matches!(&*follower.borrow(), Outcome::Stored(found) if Arc::ptr_eq(found, &stored)));
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::Stored(found) if Arc::ptr_eq(found, &stored)));
     let Join::Changed(found) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("is there") };
     assert!(Arc::ptr_eq(&found, &stored));
     assert!(
@@ -160,7 +161,7 @@ fn a_dropped_fill_sends_followers_on_their_own() {
     let ticket = lead(&store, "/a");
     let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
     drop(ticket);
-    assert!(matches!(&*follower.borrow(), Outcome::OnYourOwn));
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::OnYourOwn));
     assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
 }
 

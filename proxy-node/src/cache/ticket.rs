@@ -8,7 +8,13 @@ use std::sync::{
 use tokio::sync::watch;
 
 use crate::{
-    cache::{key::Key, object::Object, store::Store, vary::Selection},
+    cache::{
+        hints::{self, Hints},
+        key::Key,
+        object::Object,
+        store::Store,
+        vary::Selection,
+    },
     respond::Failure,
 };
 
@@ -17,6 +23,7 @@ use crate::{
 pub(super) struct Pending {
     pub(super) selection: Selection,
     pub(super) outcome: watch::Sender<Outcome>,
+    pub(super) hints: Hints,
     /// Nobody else waits for it.
     pub(super) alone: bool,
     /// Somebody changed or purged the URL meanwhile: what comes is not kept.
@@ -25,7 +32,28 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn new(selection: Selection) -> Self {
-        Self { selection, outcome: watch::Sender::new(Outcome::Waiting), alone: false, void: AtomicBool::new(false) }
+        Self {
+            selection,
+            outcome: watch::Sender::new(Outcome::Waiting),
+            hints: Hints::default(),
+            alone: false,
+            void: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Somebody's part in a fill that another leads.
+#[derive(Debug)]
+pub struct Follower {
+    /// What becomes of it.
+    pub outcome: watch::Receiver<Outcome>,
+    /// What comes before.
+    pub hints: hints::Listener,
+}
+
+impl Follower {
+    pub(super) fn new(fill: &Arc<Pending>) -> Self {
+        Self { outcome: fill.outcome.subscribe(), hints: hints::Listener::new(fill.clone()) }
     }
 }
 
@@ -74,6 +102,17 @@ impl Ticket {
     pub fn stand_in(&self, object: &Arc<Object>) {
         self.leave();
         self.tell(Outcome::StandIn(object.clone()));
+    }
+
+    /// An interim response has come, for all who wait.
+    pub fn hint(&self, head: Vec<u8>) {
+        self.pending.hints.put(head);
+    }
+
+    /// All that have come and will come.
+    #[must_use]
+    pub fn hints(&self) -> hints::Listener {
+        hints::Listener::new(self.pending.clone())
     }
 
     /// Whether somebody who came after its leader waits for it.

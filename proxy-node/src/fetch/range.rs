@@ -1,7 +1,7 @@
 //! Requests for a part of what is not stored: the whole is fetched and kept, and the part is sent from it as it comes, as long as the part begins
 //! near enough to the beginning that nobody waits for long or fetches much in vain. All others go to the origin as they are.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use relay::{
@@ -10,12 +10,11 @@ use relay::{
     stream::Stream,
 };
 
-use super::{Looked, Source, Way, awaited, deliver, filled, fits, may_have, order, outcome, past, why};
+use super::{Looked, Source, Way, awaited, deliver, filled, fits, hinted, may_have, order, past, why};
 use crate::{
     cache::{
         body::Reader,
         fill::{self, Lead, Order},
-        hints::Hints,
         object::Object,
         policy::Unfit,
         serve,
@@ -56,8 +55,8 @@ pub(super) async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, fo
     match store.join(&way.key, way.fields(), found, turn.seconds()) {
         Join::Changed(_) => Looked::Again,
         Join::Lead(ticket) => lead(turn, stream, way, ticket, stale, reason).await,
-        Join::Follow(mut outcome) => {
-            if let ticket::Outcome::Stored(object) = awaited(turn, &mut outcome).await
+        Join::Follow(mut follower) => {
+            if let ticket::Outcome::Stored(object) = awaited(turn, &mut follower.outcome).await
                 && may_have(turn, way, &object)
                 && fits(way, &object, turn.seconds(), false)
                 && is_near(turn, way, &object)
@@ -85,12 +84,11 @@ async fn lead(
     reason: &'static str,
 ) -> Looked {
     let validates = stale.is_some();
-    // RFC 9110 §15.2: no interim response to a client that knows none.
-    let hints = (turn.version == Version::Http11).then(Rc::<Hints>::default);
-    let Some(order) = whole_order(Order { hints: hints.clone(), ..order(turn, way, stale) }) else {
+    let Some(order) = whole_order(order(turn, way, stale)) else {
         return Looked::Answered(past(turn, stream, way, reason).await);
     };
-    let Some(led) = outcome(turn, stream, fill::start(order, ticket), hints).await else {
+    let hints = ticket.hints();
+    let Some(led) = hinted(turn, stream, fill::start(order, ticket), Some(hints)).await else {
         turn.record.aborted = true;
         return Looked::Answered(After::Abort);
     };

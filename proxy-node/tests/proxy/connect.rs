@@ -122,11 +122,15 @@ fn parent(target: std::net::SocketAddr) -> Origin {
 #[test]
 fn everything_goes_through_the_parent_when_there_is_one() {
     let parent = parent(echo());
-    let at = Parent { host: "127.0.0.1".into(), port: parent.address.port(), login: None };
+    let at = Parent { host: "127.0.0.1".into(), port: parent.address.port(), login: None, select: Default::default() };
     // A dead one before it is passed over.
-    let dead =
-        Parent { host: "127.0.0.1".into(), port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(), login: None };
-    let proxy = Proxy::with(|document| document.parents = vec![dead.clone(), at]);
+    let dead = Parent {
+        host: "127.0.0.1".into(),
+        port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+        login: None,
+        select: Default::default(),
+    };
+    let proxy = Proxy::with(|document| document.parents = vec![dead.clone().into(), at.into()]);
     assert_eq!(proxy.get("http://inside.example/x").text(), "by the parent");
     let asked = parent.requests().remove(0);
     assert!(asked.starts_with("GET http://inside.example/x HTTP/1.1\r\nHost: inside.example\r\n"), "{asked}");
@@ -137,7 +141,7 @@ fn everything_goes_through_the_parent_when_there_is_one() {
     assert_eq!(all, "early  goodbye");
     let lines = proxy.log_lines(2);
     assert!(lines.iter().all(|line| line.contains(" FIRSTUP_PARENT/127.0.0.1")), "{lines:?}");
-    let proxy = Proxy::with(|document| document.parents = vec![dead]);
+    let proxy = Proxy::with(|document| document.parents = vec![dead.into()]);
     let reply = proxy.get("http://inside.example/x");
     assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
 }

@@ -7,13 +7,19 @@ use std::{
     time::Duration,
 };
 
-use cluster_config::document::proxy::{Login, Parent};
-use proxy_node::parent;
+use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
+use cluster_config::document::proxy::{Login, Parent, ParentNodes, Parents, Select};
+use jiff::Timestamp;
+use proxy_node::parent::{self, Member, Members};
 
 use crate::support::{Origin, Proxy, Then, connect, read_head, read_reply, response, until};
 
-fn at(address: SocketAddr, login: Option<Login>) -> Parent {
-    Parent { host: address.ip().to_string(), port: address.port(), login }
+fn at(address: SocketAddr, login: Option<Login>) -> Parents {
+    picked(address, login, Select::First)
+}
+
+fn picked(address: SocketAddr, login: Option<Login>, select: Select) -> Parents {
+    Parent { host: address.ip().to_string(), port: address.port(), login, select }.into()
 }
 
 /// A parent that answers everything itself, tunnels too.
@@ -85,7 +91,7 @@ fn all_dead_ones_are_asked_all_the_same() {
         let reply = proxy.get("http://inside.example/x");
         assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
     }
-    for parent in &proxy.node.current.load().parents {
+    for parent in proxy.node.current.load().parents.iter() {
         assert_eq!((parent.is_alive(), parent.counts()), (false, (4, 4)));
     }
 }
@@ -101,6 +107,175 @@ fn a_tunnel_that_a_parent_cannot_open_is_asked_of_another_and_one_that_it_forbid
     assert_eq!(reply.status, 502);
     assert!(reply.text().contains("the parent proxy refused the tunnel with status 403"), "{}", reply.text());
     assert_eq!(second.requests().len(), 1);
+}
+
+/// A parent that answers so to what is not CONNECT, and refuses tunnels with the same status.
+fn in_vain(status: &'static str, fields: &'static str) -> Origin {
+    Origin::answering(format!("HTTP/1.1 {status}\r\n{fields}Content-Length: 4\r\n\r\nvain"), Then::Keep)
+}
+
+#[test]
+fn what_one_parent_cannot_do_is_asked_of_another() {
+    for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let (first, second) = (in_vain(status, ""), good());
+        let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+        assert_eq!(proxy.get("http://inside.example/x").text(), "by the second", "{status}");
+        let past = proxy.ask("GET", "http://inside.example/y", "Authorization: Basic bWluZQ==\r\n");
+        assert_eq!(past.text(), "by the second", "{status}, past the cache");
+        assert_eq!(proxy.ask("HEAD", "http://inside.example/x", "").status, 200, "{status}");
+        let put = |method| proxy.ask(method, "http://inside.example/x", "Content-Length: 0\r\n");
+        assert_eq!(put("PUT").text(), "by the second", "{status}");
+        assert_eq!(connect_through(&proxy, "").status, 200, "{status}");
+        // What may have had its effect is not repeated.
+        let post = put("POST");
+        assert_eq!((post.status.to_string(), post.text()), (status[..3].to_owned(), "vain".to_owned()));
+        assert!(proxy.node.current.load().parents[0].is_alive(), "{status}: one destination says nothing of the parent");
+        assert_eq!((first.requests().len(), second.requests().len()), (6, 5), "{status}");
+    }
+}
+
+#[test]
+fn what_none_can_do_is_answered_by_the_last_and_what_the_origin_said_by_the_first() {
+    let (first, last) = (in_vain("503 Service Unavailable", ""), in_vain("502 Bad Gateway", ""));
+    let parents = vec![at(first.address, None), at(dead(), None), at(last.address, None), at(dead(), None)];
+    let proxy = Proxy::with(|document| document.parents = parents);
+    for _ in 0..2 {
+        for fields in ["", "Authorization: Basic bWluZQ==\r\n"] {
+            let reply = proxy.ask("GET", "http://inside.example/x", fields);
+            assert_eq!((reply.status, reply.text()), (502, "vain".to_owned()));
+        }
+    }
+    let known = proxy.node.current.load();
+    let alive: Vec<bool> = known.parents.iter().map(|parent| parent.is_alive()).collect();
+    assert_eq!(alive, [true, false, true, false], "nobody did better than the two that answered");
+    for (status, fields, parents) in [
+        ("503 Service Unavailable", "Proxy-Status: squid; received-status=503\r\n", 503),
+        ("500 Internal Server Error", "", 500),
+        ("403 Forbidden", "", 403),
+        ("404 Not Found", "", 404),
+    ] {
+        let (first, second) = (in_vain(status, fields), good());
+        let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+        assert_eq!((proxy.get("http://inside.example/x").status, second.requests().len()), (parents, 0), "{status}");
+    }
+}
+
+#[test]
+fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one_destination_is_not() {
+    let first = Origin::start(|stream, head| {
+        let answer = if head.contains("//lacking.example/") {
+            response("", "by the first")
+        } else {
+            "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".to_owned()
+        };
+        drop(stream.write_all(answer.as_bytes()));
+        Then::Keep
+    });
+    let second = good();
+    let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+    let fetch = |host: &str, number: u32| proxy.get(&format!("http://{host}/{number}")).text();
+    for number in 0..5 {
+        assert_eq!(fetch("one.example", number), "by the second");
+        assert_eq!(fetch("lacking.example", number), "by the first");
+        assert_eq!(fetch("two.example", number), "by the second");
+        assert_eq!(fetch("lacking.example", 100 + number), "by the first");
+    }
+    assert!(proxy.node.current.load().parents[0].is_alive());
+    for (number, host) in ["one.example", "two.example", "lacking.example"].into_iter().enumerate() {
+        assert_eq!(fetch(host, 200 + number as u32), "by the second", "{host}");
+    }
+    let known = proxy.node.current.load();
+    assert!(!known.parents[0].is_alive());
+    assert!(known.parents[0].last_failure().is_some_and(|how| how.to_string().contains("answered 503")));
+}
+
+#[test]
+fn parents_take_turns_or_have_urls_of_their_own() {
+    let parents: Vec<Origin> = (0..3).map(|_| good()).collect();
+    let counts = || parents.iter().map(|parent| parent.requests().len()).collect::<Vec<_>>();
+    let all = |select| parents.iter().map(|parent| picked(parent.address, None, select)).collect::<Vec<_>>();
+    let mut proxy = Proxy::with(|document| document.parents = all(Select::RoundRobin));
+    let mut stream = connect(proxy.address);
+    let mut fetch = |number: u32| {
+        let url = format!("http://inside.example/{number}");
+        stream.write_all(format!("GET {url} HTTP/1.1\r\nHost: inside.example\r\nCache-Control: no-store\r\n\r\n").as_bytes()).unwrap();
+        read_reply(&mut stream, "GET").status
+    };
+    // One connection is one worker's, whose turns they are.
+    assert!((0..30).all(|number| fetch(number) == 200));
+    assert_eq!(counts(), [10, 10, 10]);
+    proxy.change(|document| document.parents = all(Select::Carp));
+    assert!((0..300).all(|number| fetch(number) == 200));
+    let once = counts();
+    assert!(once.iter().all(|count| *count > 60), "{once:?}");
+    assert!((0..300).all(|number| fetch(number) == 200));
+    let twice: Vec<_> = once.iter().map(|count| 2 * count - 10).collect();
+    assert_eq!(counts(), twice, "each URL has one parent");
+}
+
+#[test]
+fn nodes_of_the_cluster_are_parents_of_those_that_are_none() {
+    let (one, two) = (good(), good());
+    let nodes = || vec![Parents::Nodes(ParentNodes { tags: vec!["parent".into()], login: None, select: Select::RoundRobin })];
+    let proxy = Proxy::with(|document| document.parents = nodes());
+    let reply = proxy.get("http://inside.example/x");
+    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=destination_unavailable")));
+    assert!(reply.text().contains("the parent proxy of this node is any of several nodes"), "{}", reply.text());
+    let members = |addresses: &[SocketAddr], own: &[&str]| {
+        let member =
+            |(number, address): (usize, &SocketAddr)| Member::of(&node_at(&format!("proxy-node-{}", number + 2), *address)).unwrap();
+        Members { own: own.iter().map(ToString::to_string).collect(), others: addresses.iter().enumerate().map(member).collect() }
+    };
+    let tell = |members: &Members| {
+        let current = proxy.node.current.load_full();
+        proxy.node.current.store(Arc::new(current.among(members).expect("it makes a difference")));
+    };
+    tell(&members(&[one.address, two.address], &[]));
+    for number in 0..8 {
+        assert_eq!(proxy.get(&format!("http://inside.example/{number}")).text(), "by the second");
+    }
+    let counts = (one.requests().len(), two.requests().len());
+    assert!(counts.0 >= 3 && counts.1 >= 3 && counts.0 + counts.1 == 8, "{counts:?}");
+    // What does not concern it is no new generation; what leaves is asked no more.
+    assert!(proxy.node.current.load().among(&members(&[one.address, two.address], &[])).is_none());
+    tell(&members(&[two.address], &[]));
+    for number in 10..14 {
+        assert_eq!(proxy.get(&format!("http://inside.example/{number}")).text(), "by the second");
+    }
+    assert_eq!(two.requests().len(), counts.1 + 4);
+    // One of them goes to origins itself.
+    tell(&members(&[two.address], &["parent"]));
+    assert_eq!(proxy.get(&one.url("/own")).text(), "by the second");
+    assert!(one.requests().last().is_some_and(|head| head.starts_with("GET /own ")));
+}
+
+fn node_at(name: &str, address: SocketAddr) -> InstanceStatus {
+    let instance = Instance {
+        service: Service::ProxyNode,
+        name: name.into(),
+        id: InstanceId(uuid::Uuid::nil()),
+        generation: 1,
+        endpoints: [("proxy".to_owned(), address.to_string())].into(),
+        datacenter: String::new(),
+        zone: String::new(),
+        tags: vec!["parent".into()],
+        weight: 1,
+        version: String::new(),
+        applied_revision: String::new(),
+        applied_hash: String::new(),
+    };
+    InstanceStatus {
+        instance,
+        admin_state: AdminState::Ready,
+        state: State::Usable,
+        reasons: vec![],
+        registered_at: Timestamp::UNIX_EPOCH,
+        changed_at: Timestamp::UNIX_EPOCH,
+        lease_expires_at: Timestamp::UNIX_EPOCH,
+        effective_weight: 1,
+        opinions: vec![],
+        withheld_state: None,
+    }
 }
 
 #[test]

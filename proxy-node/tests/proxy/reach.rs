@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -14,11 +14,11 @@ use cluster_config::document::{
     egress::{EgressAllow, EgressTarget},
 };
 use proto::proxy::{ExplainRequestRequest, proxy_node_server::ProxyNode};
-use proxy_node::dns::DnsProblem;
+use proxy_node::dns::{DnsProblem, files::Hosts};
 
 use crate::{
     api::api,
-    support::{Gate, Origin, Proxy, Reply, Then, response, until},
+    support::{Gate, Origin, Proxy, Reply, Then, connect, read_head, response, until},
 };
 
 const FIRST: [u8; 4] = [127, 0, 0, 1];
@@ -91,6 +91,14 @@ fn as_client(proxy: &Proxy, client: &str, url: &str) -> Reply {
     proxy.ask("GET", url, &format!("X-Forwarded-For: {client}\r\n"))
 }
 
+/// The first head that it gets, be it an interim one.
+fn first_head(proxy: &Proxy, client: &str, url: &str) -> String {
+    let mut stream = connect(proxy.address);
+    let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    read_head(&mut stream).unwrap()
+}
+
 #[test]
 fn what_one_client_may_not_reach_it_does_not_get_from_the_cache() {
     let origin = Origin::answering(response("Cache-Control: max-age=60\r\nETag: \"1\"\r\n", "inner"), Then::Keep);
@@ -113,6 +121,7 @@ fn nor_from_a_fill_that_it_waits_for() {
     let (held, entered) = (gate.clone(), Gate::default());
     let arrived = entered.clone();
     let origin = Origin::start(move |stream, _| {
+        drop(std::io::Write::write_all(stream, b"HTTP/1.1 103 Early Hints\r\nLink: </inner.css>\r\n\r\n"));
         arrived.open();
         held.wait();
         drop(std::io::Write::write_all(stream, response("Cache-Control: max-age=60\r\n", "inner").as_bytes()));
@@ -123,13 +132,15 @@ fn nor_from_a_fill_that_it_waits_for() {
     std::thread::scope(|scope| {
         let leader = scope.spawn(|| as_client(&proxy, "192.0.2.1", &url));
         entered.wait();
-        let followers: Vec<_> = ["192.0.2.1", "192.0.2.2"].map(|client| (client, scope.spawn(|| as_client(&proxy, client, &url)))).into();
+        let followers: Vec<_> = ["192.0.2.1", "192.0.2.2"].map(|client| (client, scope.spawn(|| first_head(&proxy, client, &url)))).into();
         until("both follow", || (proxy.node.metrics.misses.get() >= 3).then_some(()));
         gate.open();
         assert_eq!(leader.join().unwrap().text(), "inner");
-        for (client, reply) in followers {
-            let reply = reply.join().unwrap();
-            assert_eq!(reply.status, if client == "192.0.2.1" { 200 } else { 403 }, "{client}");
+        for (client, head) in followers {
+            let head = head.join().unwrap();
+            // Nor hints of where it may not look.
+            let wanted = if client == "192.0.2.1" { "HTTP/1.1 200 " } else { "HTTP/1.1 403 " };
+            assert!(head.starts_with(wanted), "{client}: {head}");
         }
     });
     assert_eq!(origin.requests().len(), 1);
@@ -145,8 +156,16 @@ fn a_rule_about_addresses_is_asked_of_what_is_stored_too() {
         document.access.acls.insert("boss".into(), Acl::Src(vec!["192.0.2.1/32".parse().unwrap()]));
         document.access.rules = vec![rule(Verdict::Deny, &["first", "!boss"]), rule(Verdict::Allow, &["all"])];
     };
-    // What it is for everybody after the boss has fetched it.
-    let proxy = Proxy::with_lookup(change, |host| Ok(if host == "moves.test" { [FIRST.into()].into() } else { [SECOND.into()].into() }));
+    let moved = Arc::new(AtomicBool::new(false));
+    let now = moved.clone();
+    let proxy = Proxy::with_lookup(change, move |_| Ok([IpAddr::from(if now.load(Ordering::SeqCst) { SECOND } else { FIRST })].into()));
     assert_eq!(as_client(&proxy, "192.0.2.1", &url).text(), "inner");
     assert_eq!(as_client(&proxy, "192.0.2.2", &url).status, 403);
+    // By its name everybody may go where it is now; what is stored came from where it was. Nobody listens there now: 502.
+    moved.store(true, Ordering::SeqCst);
+    proxy.node.resolver.renew(Hosts::default());
+    let other = as_client(&proxy, "192.0.2.2", &url);
+    assert_eq!((other.status, other.text().contains("inner")), (502, false), "{}", other.text());
+    assert_eq!(as_client(&proxy, "192.0.2.1", &url).text(), "inner", "and is still there for who may have it");
+    assert_eq!(origin.requests().len(), 1);
 }

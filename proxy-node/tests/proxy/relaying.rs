@@ -310,8 +310,8 @@ fn interim_responses_come_to_an_end() {
 /// Parents could not reach it, or would tell of themselves instead of this node.
 #[test]
 fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
-    let parent = cluster_config::document::proxy::Parent { host: "192.0.2.1".into(), port: 3128, login: None };
-    let proxy = Proxy::with(|document| document.parents = vec![parent]);
+    let parent = cluster_config::document::proxy::Parent { host: "192.0.2.1".into(), port: 3128, login: None, select: Default::default() };
+    let proxy = Proxy::with(|document| document.parents = vec![parent.into()]);
     let target: std::net::SocketAddr = "192.0.2.7:7409".parse().unwrap();
     proxy.node.probe_targets.store(std::sync::Arc::new(proxy_node::egress::ProbeTargets::new([(target, None)].into())));
     let generation = proxy.node.current.load_full();

@@ -43,6 +43,7 @@ fn nothing_follows_an_odd_answer_on_its_connection() {
         "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
         "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nX: y\r\n z\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -186,6 +187,47 @@ fn hints_come_before_the_answer_to_what_may_be_kept() {
     stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
     assert!(read_head(&mut stream).unwrap().contains("; hit;"));
     assert_eq!(origin.requests().len(), 2);
+}
+
+/// Whoever waits for another's fetch gets them too, also those that came before it.
+#[test]
+fn hints_reach_those_who_follow_a_fill() {
+    let (first, second) = (crate::support::Gate::default(), crate::support::Gate::default());
+    let gates = (first.clone(), second.clone());
+    let origin = Origin::start(move |stream, _| {
+        drop(stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"));
+        gates.0.wait();
+        drop(stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\n"));
+        gates.1.wait();
+        drop(stream.write_all(response("Cache-Control: max-age=60\r\n", "ok").as_bytes()));
+        Then::Keep
+    });
+    let proxy = Proxy::start();
+    let ask = |version: &str| {
+        let mut stream = connect(proxy.address);
+        stream.write_all(format!("GET {} HTTP/{version}\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
+        stream
+    };
+    let hint =
+        |stream: &mut std::net::TcpStream| read_head(stream).unwrap().lines().find(|line| line.starts_with("Link: ")).map(str::to_owned);
+    let mut leader = ask("1.1");
+    assert_eq!(hint(&mut leader).as_deref(), Some("Link: </a.css>"));
+    // More than one worker has some of them.
+    let mut followers: Vec<_> = (0..8).map(|_| ask("1.1")).collect();
+    let mut old = ask("1.0");
+    for follower in &mut followers {
+        assert_eq!(hint(follower).as_deref(), Some("Link: </a.css>"));
+    }
+    first.open();
+    for waiting in followers.iter_mut().chain([&mut leader]) {
+        assert_eq!(hint(waiting).as_deref(), Some("Link: </b.css>"));
+    }
+    second.open();
+    for waiting in followers.iter_mut().chain([&mut leader, &mut old]) {
+        let reply = read_reply(waiting, "GET");
+        assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    }
+    assert_eq!(origin.requests().len(), 1);
 }
 
 #[test]

@@ -96,26 +96,51 @@ fn own_door(context: &mut Context) -> Option<std::net::SocketAddr> {
     }
 }
 
-fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document::Parent> {
-    let mut parents = Vec::new();
+fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document::Parents> {
+    let (mut parents, mut names, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     for (index, parent) in written.into_iter().enumerate() {
-        match parent.address {
-            Some(address) => {
+        let path = format!("hierarchy/parents/{index}");
+        let (login, select) = (parent.login.map(|login| login.value), parent.select.into());
+        match (parent.address, parent.service) {
+            (Some(address), None) => {
+                if parent.tags.is_some() {
+                    context.error(&format!("{path}/tags"), "`tags` go with `service`, and a parent by address has none", "remove them");
+                }
                 let (host, port) = address.value;
-                parents.push(document::Parent { host, port, login: parent.login.map(|login| login.value) });
+                names.push(format!("{host}:{port}"));
+                paths.push(path);
+                parents.push(document::Parent { host, port, login, select }.into());
             }
-            None => {
-                // Without its address because that, or another of its keys, was refused: said already.
-                let path = format!("hierarchy/parents/{index}");
+            (None, Some(service)) => {
+                let tags: Vec<String> = parent.tags.into_iter().flatten().map(|tag| tag.value).collect();
+                if service.value != "proxy-node" {
+                    let message = format!("`{}` is no service that requests could go through", service.value);
+                    context.error(&format!("{path}/service"), message, "write proxy-node, or name each parent by `address`");
+                } else if tags.is_empty() {
+                    let message = "every node would be a parent of itself";
+                    context.error(&path, message, "add the `tags` that the parents have and the others have not, as in tags: [parent]");
+                }
+                names.push(format!("proxy-node {}", tags.join(" ")));
+                paths.push(path);
+                parents.push(document::Parents::Nodes(document::ParentNodes { tags, login, select }));
+            }
+            (Some(_), Some(_)) => {
+                context.error(&path, "a parent has an `address` or a `service`, not both", "make two of it");
+            }
+            (None, None) => {
+                // Without its address because that, or its service, was refused: said already.
                 let place = context.place(&path);
-                if !context.written.place_keys(&place).iter().any(|key| ["address", "service", "tags"].contains(&key.as_str())) {
-                    context.error(&path, "a parent without an address", "write {address: \"host:port\"}");
+                if !context.written.place_keys(&place).iter().any(|key| ["address", "service"].contains(&key.as_str())) {
+                    context.error(
+                        &path,
+                        "a parent without an address",
+                        "write {address: \"host:port\"}, or {service: proxy-node, tags: [parent]}",
+                    );
                 }
             }
         }
     }
-    let names: Vec<String> = parents.iter().map(|parent| format!("{}:{}", parent.host, parent.port)).collect();
-    context.unique("parent", names.iter().map(String::as_str), |index| format!("hierarchy/parents/{index}"));
+    context.unique("parent", names.iter().map(String::as_str), |index| paths[index].clone());
     parents
 }
 

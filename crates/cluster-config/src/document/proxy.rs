@@ -29,7 +29,7 @@ pub struct ProxyDocument {
     /// The memory cache.
     pub cache: Cache,
     /// Parent proxies, in order of preference; empty: straight to the origin.
-    pub parents: Vec<Parent>,
+    pub parents: Vec<Parents>,
     /// What goes straight to its origin although there are parents.
     #[serde(default)]
     pub direct: Direct,
@@ -117,6 +117,48 @@ pub struct RefreshPattern {
     pub max: Duration,
 }
 
+/// One or more parent proxies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Parents {
+    /// One, by its address.
+    At(Parent),
+    /// The proxy-nodes of the cluster that have these tags. A node that has them itself is one of them, and asks none of them.
+    Nodes(ParentNodes),
+}
+
+impl From<Parent> for Parents {
+    fn from(parent: Parent) -> Self {
+        Self::At(parent)
+    }
+}
+
+/// The proxy-nodes of the cluster that are parents of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentNodes {
+    /// Tags that all of them have, at least one.
+    pub tags: Vec<String>,
+    /// What proves this node to them.
+    #[serde(default)]
+    pub login: Option<Login>,
+    /// How one of them is picked.
+    #[serde(default)]
+    pub select: Select,
+}
+
+/// How one of several parents is picked that follow each other with the same `select`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// The first that lives.
+    #[default]
+    First,
+    /// In turn.
+    RoundRobin,
+    /// By a hash of the URL, so that each URL has one parent.
+    Carp,
+}
+
 /// A parent proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
@@ -127,6 +169,9 @@ pub struct Parent {
     /// What proves this node to it; none: nothing does.
     #[serde(default)]
     pub login: Option<Login>,
+    /// How it is picked among those beside it.
+    #[serde(default)]
+    pub select: Select,
 }
 
 /// Where the credentials for a parent come from; never the credentials.

@@ -30,18 +30,6 @@ pub enum SiblingProtocol {
     Icp,
 }
 
-/// How a parent is picked.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Select {
-    /// By a hash of the URL.
-    Carp,
-    /// In turn.
-    RoundRobin,
-    /// The first that is well.
-    First,
-}
-
 /// One VRRP instance.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

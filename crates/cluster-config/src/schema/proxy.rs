@@ -25,7 +25,7 @@ pub struct Proxy {
     /// Bytes of the head of an answer; a larger one is refused (502). 4KiB to 96KiB.
     pub reply_header_max_size: Size,
     /// What origins write against the rules and means one thing all the same is accepted, and sent on in plain form: lines that end with LF alone,
-    /// Content-Length beside Transfer-Encoding, chunks with HTTP/1.0, control characters in values. Requests are always read strictly.
+    /// Content-Length beside Transfer-Encoding, chunks with HTTP/1.0, control characters in values, folded lines. Requests are always read strictly.
     pub relaxed_header_parser: bool,
     /// The cache.
     pub cache: Cache,
@@ -137,7 +137,7 @@ pub struct Direct {
     pub dst: Vec<Network>,
 }
 
-/// A parent proxy.
+/// A parent proxy, by `address`, or several by `service` and `tags`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
@@ -149,18 +149,40 @@ pub struct Parent {
     /// for credentials gets none, and the client a 502 that says so.
     #[serde(default)]
     pub login: Option<Login>,
-    /// A service of the cluster.
+    /// `proxy-node`: the nodes of this cluster that have `tags` are parents of all others, as the membership lists them. They need a rule that
+    /// lets those others in, and count them as clients unless they are among their `trusted_downstreams`.
     #[serde(default)]
-    #[schemars(extend("x-refused" = "requests would go past the parent tier; name each parent by `address`"))]
     pub service: Option<Name>,
-    /// Tags that the service's instances must have.
+    /// Tags that the nodes have (`--tags` at their start).
     #[serde(default)]
-    #[schemars(extend("x-refused" = "requests would go past the parent tier; name each parent by `address`"))]
     pub tags: Option<Vec<Name>>,
-    /// How a parent is picked.
+    /// How one is picked of parents that follow each other with the same `select`. Whatever it says, the living come first, and a parent that
+    /// fails, refuses a tunnel, or answers 502, 503 or 504 is followed by the next one where a request may be repeated.
     #[serde(default)]
-    #[schemars(extend("x-no-effect" = true))]
-    pub select: Option<super::later::Select>,
+    pub select: Select,
+}
+
+/// How a parent is picked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// The first that lives (`default` in Squid).
+    #[default]
+    First,
+    /// In turn.
+    RoundRobin,
+    /// By a hash of the URL: each URL has one parent, and loses it only with that parent.
+    Carp,
+}
+
+impl From<Select> for document::proxy::Select {
+    fn from(select: Select) -> Self {
+        match select {
+            Select::First => Self::First,
+            Select::RoundRobin => Self::RoundRobin,
+            Select::Carp => Self::Carp,
+        }
+    }
 }
 
 /// Who may ask for what.
