@@ -157,6 +157,34 @@ pub struct NodeStats {
     pub log_records_dropped: u64,
     pub revision: String,
     pub last_minute: Traffic,
+    pub parents: Vec<Parent>,
+}
+
+/// A parent proxy as one node knows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parent {
+    /// host:port.
+    pub address: String,
+    /// Requests go to it while others live too.
+    pub alive: bool,
+    /// Since when it is dead.
+    pub dead_since: Option<Timestamp>,
+    /// Requests that were sent to it.
+    pub requests: u64,
+    /// Those of them that it failed.
+    pub failures: u64,
+    /// How it failed last; empty: it never has.
+    pub last_failure: String,
+}
+
+impl NodeStats {
+    /// The parents that do not answer; whether they are all that there are.
+    #[must_use]
+    pub fn dead_parents(&self) -> (Vec<&Parent>, bool) {
+        let dead: Vec<&Parent> = self.parents.iter().filter(|parent| !parent.alive).collect();
+        let all = !dead.is_empty() && dead.len() == self.parents.len();
+        (dead, all)
+    }
 }
 
 /// One check on one target, as one checker sees it.

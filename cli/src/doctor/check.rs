@@ -6,6 +6,7 @@ mod clock;
 mod configuration;
 mod health;
 mod logs;
+mod parents;
 mod performance;
 mod process;
 mod protection;
@@ -18,7 +19,7 @@ use super::{facts::Facts, finding::Finding};
 type Check = fn(&Facts) -> Vec<Finding>;
 
 /// All parts, in the order in which somebody would go through them.
-pub const LIST: [(&str, Check); 13] = [
+pub const LIST: [(&str, Check); 14] = [
     ("clients", clients::check),
     ("processes", process::processes),
     ("ports", process::ports),
@@ -29,6 +30,7 @@ pub const LIST: [(&str, Check); 13] = [
     ("clocks", clock::check),
     ("synchronisation", relation::synchronisation),
     ("relations", relation::balancers),
+    ("parents", parents::check),
     ("health checks", health::check),
     ("certificates", certificate::check),
     ("backups", protection::check),

@@ -9,7 +9,7 @@ use proto::{balancer as pb, config, health, proxy};
 
 use crate::{
     configuration::{Answer, AnswerState, FileDifference, Follower, Revision, Rollout, RolloutState},
-    traffic::{Backend, BalancerStats, Finding, Frontend, NodeStats, Server, ServerCounts, Standing},
+    traffic::{Backend, BalancerStats, Finding, Frontend, NodeStats, Parent, Server, ServerCounts, Standing},
 };
 
 /// What a balancer counts.
@@ -120,6 +120,18 @@ pub fn node(stats: proxy::GetStatsResponse) -> NodeStats {
             .last_minute
             .map(|it| Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors })
             .unwrap_or_default(),
+        parents: stats.parents.into_iter().map(parent).collect(),
+    }
+}
+
+fn parent(stats: proxy::ParentStats) -> Parent {
+    Parent {
+        address: stats.address,
+        alive: stats.alive,
+        dead_since: stats.dead_since.and_then(|since| jiff::Timestamp::from_second(since.seconds).ok()),
+        requests: stats.requests,
+        failures: stats.failures,
+        last_failure: stats.last_failure,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Region, Visitor, backends, overview, parts, shell};
 use crate::{
     history::{Measure, Meter},
     look,
-    traffic::NodeStats,
+    traffic::{NodeStats, Parent},
     view::View,
     words,
 };
@@ -118,7 +118,18 @@ fn node(view: &View, name: &str, stats: &NodeStats) -> Markup {
             dt { "Cache" } dd { (words::bytes(stats.cache_bytes)) " of " (words::bytes(stats.cache_capacity)) }
             dt { "To clients" } dd { (words::bytes(stats.bytes_to_clients)) }
             dt { "From origins" } dd { (words::bytes(stats.bytes_from_origins)) }
+            @for parent in &stats.parents { dt { "Parent " span class="mono" { (parent.address) } } dd { (parent_state(parent)) } }
         }
+    }
+}
+
+fn parent_state(parent: &Parent) -> Markup {
+    html! {
+        @match parent.dead_since {
+            Some(since) => { strong { "dead" } " " (parts::lasting(since)) ": " (parent.last_failure) },
+            None => { @if parent.alive { "alive" } @else { strong { "dead" } ": " (parent.last_failure) } },
+        }
+        " " span class="quiet" { (words::count(parent.failures)) " of " (words::count(parent.requests)) " requests failed" }
     }
 }
 
@@ -150,5 +161,26 @@ mod tests {
             assert!(text.contains(name.as_str()) && text.contains("usable"), "{name}");
         }
         assert_eq!(regions(&view, "proxy-node-9"), None);
+    }
+
+    #[test]
+    fn a_node_shows_its_parents() {
+        let mut view = sample::view();
+        let stats = std::sync::Arc::make_mut(view.nodes.get_mut("proxy-node-1").unwrap());
+        let dead = Parent {
+            address: "10.0.0.9:3128".into(),
+            dead_since: Some(jiff::Timestamp::UNIX_EPOCH),
+            last_failure: "it refused the <connection>".into(),
+            ..Parent::default()
+        };
+        stats.parents = vec![dead, Parent { address: "10.0.0.8:3128".into(), alive: true, requests: 7, failures: 1, ..Parent::default() }];
+        let text = |name: &str| regions(&view, name).unwrap().into_iter().find(|region| region.id == "traffic").unwrap().html;
+        let html = text("proxy-node-1");
+        assert!(
+            html.contains("10.0.0.9:3128") && html.contains("<strong>dead</strong>") && html.contains("refused the &lt;connection&gt;"),
+            "{html}"
+        );
+        assert!(html.contains("alive <span class=\"quiet\">1 of 7 requests failed</span>"), "{html}");
+        assert!(!text("proxy-node-2").contains("Parent"));
     }
 }

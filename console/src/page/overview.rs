@@ -7,6 +7,7 @@ use super::{Region, Visitor, backends, checks, configuration, explain, instances
 use crate::{
     history::{Measure, Meter, Point},
     picture,
+    traffic::NodeStats,
     view::View,
     words,
 };
@@ -70,10 +71,27 @@ pub fn banner(view: &View) -> Markup {
                 @if let Some(failure) = &source.failure { " " span class="quiet" { (failure) } }
             }
         }
+        @for (name, stats) in &view.nodes { (dead_parents(name, stats)) }
         @for guard in view.guards.iter().filter(|guard| guard.holding) {
             p class="banner warn" role="alert" data-key=(guard.service.as_str()) {
                 strong { "Losses of " (guard.service.as_str()) " are held back" } ": " (guard.well) " of " (guard.members) " are well, held are "
                 (guard.held.join(", ")) ". " (guard.explanation)
+            }
+        }
+    }
+}
+
+/// Without any of its parents a node fetches nothing.
+fn dead_parents(name: &str, stats: &NodeStats) -> Markup {
+    let (dead, all) = stats.dead_parents();
+    html! {
+        @if !dead.is_empty() {
+            p class={ "banner " (if all { "bad" } else { "warn" }) } role="alert" data-key={ "parents of " (name) } {
+                strong { (name) ": " (if all { "every parent proxy is dead" } else { "a parent proxy is dead" }) } ". "
+                @for parent in dead {
+                    (parent.address) @if let Some(since) = parent.dead_since { " " (parts::lasting(since)) } ": " (parent.last_failure) ". "
+                }
+                span class="quiet" { (if all { "What it has not stored, it cannot fetch." } else { "Its other parents are asked instead." }) }
             }
         }
     }
@@ -183,7 +201,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sample;
+    use crate::{sample, traffic::Parent};
 
     fn text(view: &View) -> String {
         page(&Visitor::default(), &regions(view)).into_string()
@@ -205,6 +223,24 @@ mod tests {
         }
         assert!(!text.contains("style=\"") && !text.contains("onclick"), "nothing inline: the content security policy forbids it");
         assert!(!text.contains("http://www") && !text.contains("src=\"http"), "nothing from elsewhere");
+    }
+
+    #[test]
+    fn dead_parents_are_in_the_banner() {
+        let mut view = sample::view();
+        assert!(!banner(&view).into_string().contains("parent proxy"));
+        let dead = Parent { address: "10.0.0.9:3128".into(), last_failure: "it refused <us>".into(), ..Parent::default() };
+        let stats = Arc::make_mut(view.nodes.get_mut("proxy-node-2").unwrap());
+        stats.parents = vec![dead, Parent { address: "10.0.0.8:3128".into(), alive: true, ..Parent::default() }];
+        let html = banner(&view).into_string();
+        assert!(
+            html.contains("banner warn") && html.contains("proxy-node-2: a parent proxy is dead") && html.contains("it refused &lt;us&gt;"),
+            "{html}"
+        );
+        let stats = Arc::make_mut(view.nodes.get_mut("proxy-node-2").unwrap());
+        stats.parents.truncate(1);
+        let html = banner(&view).into_string();
+        assert!(html.contains("banner bad") && html.contains("every parent proxy is dead"), "{html}");
     }
 
     #[test]
