@@ -5,6 +5,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,13 +27,12 @@ use crate::{
     config::Generation,
     id::Ids,
     listen::Frontend,
-    pick::Picker,
+    pick,
     record::{self, Journal, Record},
     roster,
     route::{Destination, Route},
     server::Server,
     snapshot::{self, Snapshot},
-    standing::Standing,
     stats::{ServerCounts, Uptime},
     suspect::Watch,
 };
@@ -167,8 +167,8 @@ impl Drop for Owing {
 pub struct Backend {
     /// The snapshot's view of it.
     pub pool: Arc<snapshot::Pool>,
-    /// Whose turn it is.
-    pub picker: RefCell<Picker>,
+    /// What picking remembers.
+    picked: RefCell<pick::State>,
     /// By the same index as the pool's servers.
     pub slots: Vec<Rc<Slot>>,
     /// Retries that are not caused by a loss.
@@ -179,20 +179,20 @@ impl Backend {
     /// Whether somebody better than unwell is not among the servers with these keys.
     #[must_use]
     pub fn has_others(&self, tried: &[u64]) -> bool {
-        let untried = |slot: &Slot| !tried.contains(&slot.server.key);
-        self.pool.candidates.iter().zip(&self.slots).any(|(it, slot)| it.standing < Standing::Unwell && untried(slot))
-    }
-
-    /// Whether there is a server that may get a request, if only as the last resort.
-    #[must_use]
-    pub fn has_servers(&self) -> bool {
-        self.pool.candidates.iter().any(|it| it.standing < Standing::Excluded)
+        self.pool.plan.has_others(|index| tried.contains(&self.slots[index].server.key))
     }
 
     /// Picks a server whose key is not among these, and takes its turn.
     #[must_use]
-    pub fn pick(&self, tried: &[u64]) -> Option<&Rc<Slot>> {
-        let index = self.picker.borrow_mut().pick(&self.pool.candidates, |index| tried.contains(&self.slots[index].server.key))?;
+    pub fn pick(&self, head: Request<'_>, client: IpAddr, tried: &[u64]) -> Option<&Rc<Slot>> {
+        let server = |index: usize| &self.slots[index].server;
+        let request = pick::Request {
+            head: Some(head),
+            client: Some(client),
+            load: &|index| server(index).tally.counts.sum(|it| &it.active_requests),
+            tried: &|index| tried.contains(&server(index).key),
+        };
+        let index = pick::pick(&self.pool.plan, &mut self.picked.borrow_mut(), &request)?;
         Some(&self.slots[index])
     }
 }
@@ -412,16 +412,13 @@ impl Desk {
                 known.unwrap_or_else(|| Rc::new(Slot::new(Arc::clone(&listed.server), worker, now)))
             };
             let before = old.backends.iter().find(|it| it.pool.settings.name == pool.settings.name);
-            let mut picker = before.map_or_else(Picker::default, |before| before.carry_over(pool));
-            if before.is_none_or(|before| before.slots.is_empty()) {
-                // Workers that begin with the same server would send it the first request of each.
-                for _ in 0..worker {
-                    let _first_turn = picker.pick(&pool.candidates, |_| false);
-                }
-            }
+            let picked = match before {
+                Some(before) if !before.slots.is_empty() => before.picked.borrow().carried_over(&before.pool.plan, &pool.plan),
+                _ => pick::begin(&pool.plan, worker),
+            };
             Rc::new(Backend {
                 pool: Arc::clone(pool),
-                picker: RefCell::new(picker),
+                picked: RefCell::new(picked),
                 slots: pool.servers.iter().map(slot).collect(),
                 budget: before
                     .map_or_else(|| Rc::new(RefCell::new(Budget::new(u32::from(pool.settings.retry.budget)))), |it| Rc::clone(&it.budget)),
@@ -475,12 +472,4 @@ fn pool_limits(snapshot: &Snapshot) -> relay::pool::Limits {
 /// Differs between workers and between starts.
 fn seed() -> u64 {
     uuid::Uuid::now_v7().as_u128() as u64
-}
-
-impl Backend {
-    fn carry_over(&self, pool: &snapshot::Pool) -> Picker {
-        let old = |listed: &snapshot::Listed| self.pool.servers.iter().position(|it| it.server.name == listed.server.name);
-        let kept: Vec<_> = pool.servers.iter().map(old).collect();
-        self.picker.borrow().carried_over(&kept)
-    }
 }

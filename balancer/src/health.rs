@@ -23,7 +23,7 @@ pub fn verdict(leaving: bool, has_servers: bool) -> (u16, &'static [u8]) {
 /// Answers.
 pub async fn answer(desk: &Desk, backend: &Backend, head: &RequestHead, client: &mut Stream, within: Duration, out: &mut Vec<u8>) -> Next {
     let leaving = desk.worker().leaving();
-    let (status, body) = verdict(leaving, backend.has_servers());
+    let (status, body) = verdict(leaving, backend.pool.plan.has_servers());
     // A body is not read, and would be taken for the next request.
     let stays = head.persistent() && head.framing().is_empty() && !leaving;
     let canned = Canned {

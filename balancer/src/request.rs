@@ -295,7 +295,7 @@ impl Passage<'_> {
         {
             self.backend = now;
         }
-        let (slot, afresh) = match self.backend.pick(self.tried.as_slice()) {
+        let (slot, afresh) = match self.backend.pick(self.asked.view(), self.asked.peer.ip(), self.tried.as_slice()) {
             Some(slot) => (Rc::clone(slot), false),
             None => {
                 let key = self.again.take()?;

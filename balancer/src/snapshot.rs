@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     config::Generation,
-    pick::Candidate,
+    pick::plan::{Candidate, Plan},
     server::Server,
     standing::{Cause, Judgement, Standing},
 };
@@ -39,18 +39,34 @@ impl Snapshot {
 }
 
 /// One backend's servers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// What the bundle says about it.
     pub settings: Arc<Backend>,
     /// By name.
     pub servers: Vec<Listed>,
     /// For picking: the same indexes as `servers`.
-    pub candidates: Vec<Candidate>,
+    pub plan: Plan,
     /// See [`crate::standing::settle`].
     pub panic: bool,
     /// Members that cannot be servers yet, and why.
     pub missing: Vec<String>,
+}
+
+impl Pool {
+    /// With a plan for picking among these servers.
+    #[must_use]
+    pub fn new(settings: Arc<Backend>, servers: Vec<Listed>, panic: bool, missing: Vec<String>) -> Self {
+        let candidate = |it: &Listed| Candidate { name: it.server.name.clone(), standing: it.judgement.standing, weight: it.weight };
+        let plan = Plan::build(settings.balance, servers.iter().map(candidate).collect());
+        Self { settings, servers, plan, panic, missing }
+    }
+
+    /// Whether readers see this in it already.
+    #[must_use]
+    pub fn shows(&self, settings: &Backend, servers: &[Listed], panic: bool, missing: &[String]) -> bool {
+        *self.settings == *settings && self.servers == servers && self.panic == panic && self.missing == missing
+    }
 }
 
 /// A server with what is thought of it.

@@ -11,7 +11,7 @@ use std::{
 use balancer::{
     config::Generation,
     evidence::{Change, Fault, Seen},
-    pick::Picker,
+    pick,
     roster::book::{Book, Setting},
     server::Server,
     snapshot::Snapshot,
@@ -63,7 +63,7 @@ struct Simulation {
     book: Book,
     uptime: Uptime,
     snapshot: Arc<Snapshot>,
-    picker: Picker,
+    picked: pick::State,
     nodes: Vec<Node>,
     requests: Vec<Request>,
     answered: usize,
@@ -126,8 +126,19 @@ impl Simulation {
         };
         let nodes = (0..rng.random_range(2..6)).map(node).collect();
         let snapshot = Arc::new(Snapshot::empty());
-        let mut this =
-            Self { seed, rng, start, now: start, book, uptime, snapshot, picker: Picker::default(), nodes, requests: vec![], answered: 0 };
+        let mut this = Self {
+            seed,
+            rng,
+            start,
+            now: start,
+            book,
+            uptime,
+            snapshot,
+            picked: pick::State::default(),
+            nodes,
+            requests: vec![],
+            answered: 0,
+        };
         this.reconcile();
         this
     }
@@ -238,7 +249,8 @@ impl Simulation {
         loop {
             let pool = Arc::clone(&self.snapshot.pools[0]);
             let tried = |index: usize| request.tried.contains(&pool.servers[index].server.key);
-            let Some(index) = self.picker.pick(&pool.candidates, tried) else {
+            let wanted = pick::Request { head: None, client: None, load: &|_| 0, tried: &tried };
+            let Some(index) = pick::pick(&pool.plan, &mut self.picked, &wanted) else {
                 let answering = self.nodes.iter().any(|node| node.up_since.is_some_and(|since| since <= request.began));
                 assert!(
                     !answering,

@@ -128,8 +128,9 @@ impl Balancer for Face {
 
     async fn explain_pick(&self, request: Request<pb::ExplainPickRequest>) -> Result<Response<pb::ExplainPickResponse>, Status> {
         let snapshot = self.view.snapshot();
-        let pb::ExplainPickRequest { frontend, method, target, client_address: _ } = request.into_inner();
-        let explanation = explain::explain(&snapshot, &Question { frontend, method, target })?;
+        let pb::ExplainPickRequest { frontend, method, target, client_address } = request.into_inner();
+        let question = Question { frontend, method, target, client: client_address.parse().ok() };
+        let explanation = explain::explain(&snapshot, &question)?;
         let revision = self.status.borrow().called_now(&snapshot.generation.revision);
         Ok(Response::new(explanation::message(&explanation, &revision)))
     }

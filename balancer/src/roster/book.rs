@@ -16,7 +16,6 @@ use crate::{
     config::{self, Generation},
     evidence::{Change, Evidence, Fault, Rules, Seen},
     membership::{self, Desired, Member},
-    pick::Candidate,
     server::{Door, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
     standing::{Inputs, Judgement, Standing, judge, settle},
@@ -205,9 +204,10 @@ impl Book {
 
     /// Judges everybody. Returns a new snapshot when anything that anybody can see has changed.
     pub fn judge(&mut self, now: Instant, wall: Timestamp) -> Option<Snapshot> {
-        let uptime = self.setting.uptime;
-        let pools: Vec<_> = self.pages.iter_mut().map(|page| Arc::new(page.judge(uptime, now, wall))).collect();
-        if self.published > 0 && pools == self.last && Arc::ptr_eq(&self.generation, &self.last_generation) {
+        let (uptime, last) = (self.setting.uptime, &self.last);
+        let pools: Vec<_> = self.pages.iter_mut().enumerate().map(|(index, page)| page.judge(uptime, now, wall, last.get(index))).collect();
+        let same = pools.len() == last.len() && pools.iter().zip(last).all(|(pool, last)| Arc::ptr_eq(pool, last));
+        if self.published > 0 && same && Arc::ptr_eq(&self.generation, &self.last_generation) {
             return None;
         }
         self.published += 1;
@@ -218,13 +218,16 @@ impl Book {
 }
 
 impl Page {
-    fn judge(&mut self, uptime: Uptime, now: Instant, wall: Timestamp) -> Pool {
+    /// Judges everybody. The pool is the last one while nothing in it has changed, so that a plan is built only when there is something to plan.
+    fn judge(&mut self, uptime: Uptime, now: Instant, wall: Timestamp, last: Option<&Arc<Pool>>) -> Arc<Pool> {
         let rules = config::rules(&self.settings);
         let mut judgements: Vec<Judgement> = self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
         let servers: Vec<_> = self.entries.iter_mut().zip(judgements).map(|(entry, judgement)| entry.listed(judgement, wall)).collect();
-        let candidates = servers.iter().map(|it| Candidate { standing: it.judgement.standing, weight: it.weight }).collect();
-        Pool { settings: Arc::clone(&self.settings), servers, candidates, panic, missing: self.missing.clone() }
+        match last.filter(|last| last.shows(&self.settings, &servers, panic, &self.missing)) {
+            Some(last) => Arc::clone(last),
+            None => Arc::new(Pool::new(Arc::clone(&self.settings), servers, panic, self.missing.clone())),
+        }
     }
 }
 

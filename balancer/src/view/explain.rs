@@ -1,14 +1,14 @@
 //! Which server a request would get now, and which after it. What decides for live requests decides here too ([`crate::route`],
 //! [`crate::pick`]), from a state of its own, so that asking takes nobody's turn.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use relay::head::{Limits, Progress, RequestHead};
 
 use crate::{
     config::Generation,
-    pick::Picker,
-    route::{Destination, Route},
+    pick,
+    route::Destination,
     snapshot::{Pool, Snapshot},
     standing::Standing,
 };
@@ -33,6 +33,16 @@ pub struct Question {
     pub method: String,
     /// Its target; empty: any.
     pub target: String,
+    /// Who asks; none: anybody.
+    pub client: Option<IpAddr>,
+}
+
+impl Question {
+    /// The head that a client would send, so that it is read as one.
+    fn head(&self) -> String {
+        let method = if self.method.is_empty() { "GET" } else { &self.method };
+        format!("{method} {} HTTP/1.0\r\n\r\n", self.target)
+    }
 }
 
 /// What would happen to a request.
@@ -67,22 +77,18 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let index = index.ok_or_else(|| Error::NoFrontend(asked.clone()))?;
     let (route, frontend) = (&routes[index], document.frontends[index].name.clone());
     let pool = |index: usize| snapshot.pools.get(index).cloned().ok_or(Error::NotYet);
-    match destination(route, question) {
+    let (text, mut parsed) = (question.head(), RequestHead::new());
+    let known = matches!(parsed.parse(text.as_bytes(), &Limits::default()), Ok(Progress::Complete(_)));
+    let head = known.then(|| parsed.view(text.as_bytes()));
+    // What is no request goes where most requests go.
+    match head.map_or(Destination::Backend(route.backend), |head| route.choose(head)) {
         Destination::Health => Ok(Explanation { frontend, for_health: true, pool: pool(route.backend)?, order: Vec::new() }),
         Destination::Backend(backend) => {
             let pool = pool(backend)?;
-            let order = Picker::default().order(&pool.candidates);
+            let load = |index: usize| pool.servers[index].server.tally.counts.sum(|it| &it.active_requests);
+            let request = pick::Request { head, client: question.client, load: &load, tried: &|_| false };
+            let order = pick::order(&pool.plan, &pick::State::default(), &request);
             Ok(Explanation { frontend, for_health: false, pool, order })
         }
-    }
-}
-
-/// The question becomes the head that a client would send, so that it is read as one. What is no request goes where most requests go.
-fn destination(route: &Route, Question { method, target, .. }: &Question) -> Destination {
-    let head = format!("{} {target} HTTP/1.0\r\n\r\n", if method.is_empty() { "GET" } else { method });
-    let mut parsed = RequestHead::new();
-    match parsed.parse(head.as_bytes(), &Limits::default()) {
-        Ok(Progress::Complete(_)) => route.choose(parsed.view(head.as_bytes())),
-        _ => Destination::Backend(route.backend),
     }
 }

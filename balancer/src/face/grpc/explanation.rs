@@ -1,5 +1,6 @@
 //! An explanation in words for people, a line a step.
 
+use cluster_config::document::balancer::Balance;
 use proto::balancer as pb;
 
 use super::message;
@@ -39,14 +40,18 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     lines
 }
 
-/// Among whom, and with which shares.
-fn turn(Explanation { pool, order, .. }: &Explanation) -> String {
-    let Some(best) = order.first().map(|&index| pool.candidates[index].standing) else {
+/// Among whom the plan that live requests use picks, and with which shares.
+fn turn(Explanation { pool, .. }: &Explanation) -> String {
+    let Some(tier) = pool.plan.tiers().first() else {
         return "nobody can take it: the client gets 503".to_owned();
     };
-    let tier: Vec<_> = order.iter().filter(|&&index| pool.candidates[index].standing == best).collect();
-    let sum: u32 = tier.iter().map(|&&index| pool.candidates[index].weight).sum();
-    let share = |&&index: &&usize| format!("{} {}/{sum}", pool.servers[index].server.name, pool.candidates[index].weight);
-    let shares: Vec<_> = tier.iter().map(share).collect();
-    format!("round robin by weight among the {} servers, each worker in its own turn: {}", best.as_str(), shares.join(", "))
+    let sum: u32 = tier.members.iter().map(|(_, weight)| weight).sum();
+    let shares: Vec<_> = tier.members.iter().map(|&(index, weight)| format!("{} {weight}/{sum}", pool.plan.names()[index])).collect();
+    match pool.plan.balance() {
+        Balance::RoundRobin => format!(
+            "round robin by weight among the {} servers, by the plan that live requests are picked with, each worker in its own turn: {}",
+            tier.standing.as_str(),
+            shares.join(", ")
+        ),
+    }
 }
