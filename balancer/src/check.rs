@@ -17,10 +17,9 @@ use tokio::{
 };
 
 use crate::{
-    door,
     evidence::{Fault, Seen},
-    roster,
-    server::{Door, Server},
+    handshake, roster,
+    server::{Protocol, Server},
     stats::Uptime,
 };
 
@@ -33,7 +32,7 @@ const SWITCHED_OFF: Duration = Duration::from_secs(1);
 
 /// Why a server did not pass.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum Error {
     /// The connection was not made.
     #[error("connect to {address}: {error}")]
     Connect {
@@ -86,7 +85,7 @@ async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
         let began = tokio::time::Instant::now();
         let seen = match check_once(server, check.timeout).await {
             Ok(()) => Seen::Passed,
-            Err(failed) => Seen::Failed(Fault::Check(failed.to_string())),
+            Err(error) => Seen::Failed(Fault::Check(error.to_string())),
         };
         let failed = seen != Seen::Passed;
         roster.observe(server.key, seen);
@@ -96,31 +95,31 @@ async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
     }
 }
 
-async fn check_once(server: &Server, within: Duration) -> Result<(), Failed> {
+async fn check_once(server: &Server, within: Duration) -> Result<(), Error> {
     let asked = async {
-        if !server.door.is_relay() {
+        if !server.protocol.is_relay() {
             connect(server).await?;
             return Ok(());
         }
         match ask(server).await? {
             200..=299 => Ok(()),
-            status => Err(Failed::Status(status)),
+            status => Err(Error::Status(status)),
         }
     };
-    tokio::time::timeout(within, asked).await.unwrap_or(Err(Failed::Timeout(within)))
+    tokio::time::timeout(within, asked).await.unwrap_or(Err(Error::Timeout(within)))
 }
 
-async fn connect(server: &Server) -> Result<TcpStream, Failed> {
+async fn connect(server: &Server) -> Result<TcpStream, Error> {
     let address = server.address;
-    TcpStream::connect(address).await.map_err(|error| Failed::Connect { address, error })
+    TcpStream::connect(address).await.map_err(|error| Error::Connect { address, error })
 }
 
 /// Asks a node's data path for a sign of life; the status of its answer.
-async fn ask(server: &Server) -> Result<u16, Failed> {
+async fn ask(server: &Server) -> Result<u16, Error> {
     let mut stream = connect(server).await?;
-    let mut request = match &server.door {
-        Door::Relay { key } => door::begin(&mut stream, key, &server.name).await?.ok_or(Failed::Unproven)?,
-        Door::Plain => Vec::new(),
+    let mut request = match &server.protocol {
+        Protocol::Relay { key } => handshake::begin(&mut stream, key, &server.name).await?.ok_or(Error::Unproven)?,
+        Protocol::Plain => Vec::new(),
     };
     request.extend_from_slice(b"OPTIONS * HTTP/1.1\r\nHost: ");
     request.extend_from_slice(server.address.to_string().as_bytes());
@@ -129,7 +128,7 @@ async fn ask(server: &Server) -> Result<u16, Failed> {
     let (mut head, mut bytes, limits) = (ResponseHead::new(), Vec::with_capacity(512), Limits::default());
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(Failed::Closed);
+            return Err(Error::Closed);
         }
         if let Progress::Complete(_) = head.parse(&bytes, &limits)? {
             return Ok(head.status());

@@ -22,14 +22,15 @@ use relay::{
 use tokio::sync::oneshot;
 
 use crate::{
-    desk::{Backend, Desk, Routed, Table},
+    end::ConnectionEnd,
     health,
     listen::{Frontend, Socket},
+    local::{Backend, Local, Routed, Table},
     record::Record,
-    request::{self, Asked, Next},
-    respond::Refusal,
-    stats::Count,
-    tunnel,
+    request::Request,
+    respond::Error,
+    stats::Raised,
+    transaction, tunnel,
 };
 
 /// Before anything is configured for a frontend.
@@ -38,27 +39,18 @@ const UNCONFIGURED: ClientTimeouts =
 /// What a refused client still sends is read, up to this much and for this long, so that it reads the answer (RFC 9112 §9.6).
 const LINGER: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
 
-struct Active<'a>(&'a Count);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.down();
-    }
-}
-
 /// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when the connection idles, so that an idle one is
 /// small.
-pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: SocketAddr) {
+pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: SocketAddr) {
     let mut frontend = socket.frontend.load_full();
     let opened = Arc::clone(&frontend);
-    let counts = opened.counts.of(desk.worker().index());
+    let counts = opened.counts.of(local.worker().index());
     counts.connections.up();
-    counts.active_connections.up();
-    let _active = Active(&counts.active_connections);
+    let _active = Raised::new(&counts.active_connections);
     let name = Text::of(peer.ip().to_canonical());
     loop {
         if client.input().is_empty() {
-            let idle = timeouts(&desk.table(), &frontend).client_idle;
+            let idle = timeouts(&local.table(), &frontend).client_idle;
             match client.fill(Kind::Idle, idle).await {
                 Ok(1..) => {}
                 // Clients leave idle connections in every way there is.
@@ -69,22 +61,22 @@ pub async fn serve(desk: Desk, socket: Arc<Socket>, mut client: Stream, peer: So
         if !Arc::ptr_eq(&socket.frontend.load(), &frontend) {
             frontend = socket.frontend.load_full();
         }
-        match Box::pin(turn(&desk, &frontend, &mut client, (peer, &name))).await {
-            Next::Stay => {}
-            Next::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
-            Next::Abort => return client.abort(),
-            Next::Cut(framing) => return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await,
-            Next::Over => return,
-            Next::Tunnel(open) => return Box::pin(tunnel::run(&desk, &frontend, client, peer, open)).await,
+        match Box::pin(transaction(&local, &frontend, &mut client, (peer, &name))).await {
+            ConnectionEnd::Stays => {}
+            ConnectionEnd::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
+            ConnectionEnd::Abort => return client.abort(),
+            ConnectionEnd::Cut(framing) => return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await,
+            ConnectionEnd::Over => return,
+            ConnectionEnd::Tunnel(open) => return Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await,
         }
     }
 }
 
 /// One request, whose first byte is there.
-async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> Next {
-    let mut head = desk.head();
+async fn transaction(local: &Local, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> ConnectionEnd {
+    let mut head = local.head();
     let (patience, limits) = {
-        let table = desk.table();
+        let table = local.table();
         // At most 96 KiB, by the schema.
         let limits = table.served(frontend).map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
         let timeouts = timeouts(&table, frontend);
@@ -94,28 +86,28 @@ async fn turn(desk: &Desk, frontend: &Frontend, client: &mut Stream, (peer, name
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
-            let table = desk.table();
+            let table = local.table();
             let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
             drop(table);
-            let next = match routed {
+            let end = match routed {
                 Some(Routed::Health(backend)) => {
-                    health::answer(desk, &backend, &head, client, timeouts.client, &mut Vec::with_capacity(256)).await
+                    health::answer(local, &backend, &head, client, timeouts.client, &mut Vec::with_capacity(256)).await
                 }
                 other => {
                     let backend = if let Some(Routed::Backend(backend)) = other { Some(backend) } else { None };
-                    let asked = asked(desk, frontend, (&head, &bytes), client, (peer, name.as_str()), timeouts, backend.as_deref());
-                    request::serve(desk, &asked, backend, client).await
+                    let request = request(local, frontend, (&head, &bytes), client, (peer, name.as_str()), timeouts, backend.as_deref());
+                    transaction::serve(local, &request, backend, client).await
                 }
             };
-            desk.give_head(head);
-            next
+            local.give_head(head);
+            end
         }
-        Ok(None) => Next::Over,
-        Err(Fault::Malformed(malformed)) => refuse(desk, frontend, client, name.as_str(), &Refusal::Malformed(malformed)).await,
+        Ok(None) => ConnectionEnd::Over,
+        Err(Fault::Malformed(malformed)) => refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await,
         // Its client has its share.
-        Err(Fault::Timeout(Kind::Crowded)) => Next::Abort,
-        Err(Fault::Timeout(_)) => refuse(desk, frontend, client, name.as_str(), &Refusal::HeadTimeout).await,
-        Err(_) => Next::Over,
+        Err(Fault::Timeout(Kind::Crowded)) => ConnectionEnd::Abort,
+        Err(Fault::Timeout(_)) => refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await,
+        Err(_) => ConnectionEnd::Over,
     }
 }
 
@@ -144,22 +136,22 @@ fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
     table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
 }
 
-fn asked<'a>(
-    desk: &Desk,
+fn request<'a>(
+    local: &Local,
     frontend: &'a Frontend,
     (head, bytes): (&'a RequestHead, &'a bytes::Bytes),
     client: &Stream,
     (peer, name): (SocketAddr, &'a str),
     timeouts: ClientTimeouts,
     backend: Option<&Backend>,
-) -> Asked<'a> {
-    let id = desk.ids().next(clock::wall());
-    let trace = desk.shared().tracer.as_ref().and_then(|tracer| {
+) -> Request<'a> {
+    let id = local.ids().next(clock::wall());
+    let trace = local.shared().tracer.as_ref().and_then(|tracer| {
         let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
-        tracer.begin(id, carried, false, || desk.ids().span())
+        tracer.begin(id, carried, false, || local.ids().span())
     });
     let forwards = matches!(head.method(), Method::Options | Method::Trace).then(|| head.view(bytes).max_forwards()).flatten();
-    Asked {
+    Request {
         frontend,
         frontend_address: frontend.address(),
         head,
@@ -178,13 +170,13 @@ fn asked<'a>(
 }
 
 /// Answers what is no request, and writes down what can be seen of it.
-async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, name: &str, refusal: &Refusal) -> Next {
-    let counts = frontend.counts.of(desk.worker().index());
+async fn refuse(local: &Local, frontend: &Frontend, client: &mut Stream, name: &str, error: &Error) -> ConnectionEnd {
+    let counts = frontend.counts.of(local.worker().index());
     counts.refused.up();
-    counts.answers.note(refusal.status(), None);
-    let (id, sent) = (desk.ids().next(SystemTime::now()), client.sent());
+    counts.answers.note(error.status(), None);
+    let (id, sent) = (local.ids().next(SystemTime::now()), client.sent());
     let mut out = Vec::with_capacity(512);
-    refusal.write(&mut out, &desk.shared().name, id, Method::Get, SystemTime::now());
+    error.write(&mut out, &local.shared().name, id, Method::Get, SystemTime::now());
     let written = client.write_all(&[&out], UNCONFIGURED.client).await;
     let took = client.opened().elapsed();
     let bytes = client.sent() - sent;
@@ -195,30 +187,30 @@ async fn refuse(desk: &Desk, frontend: &Frontend, client: &mut Stream, name: &st
         frontend: &frontend.name,
         method: &method,
         target: &target,
-        status: refusal.status(),
+        status: error.status(),
         bytes,
         // Of a connection's first request; when a later one began is not known.
         took: if sent == 0 { took } else { Duration::ZERO },
         server: "",
         attempts: 0,
-        error: refusal.error(),
+        error: Some(error.kind()),
     };
-    let trace = desk.shared().tracer.as_ref().and_then(|tracer| tracer.begin(id, None, false, || desk.ids().span()));
-    desk.record(&record, trace.as_ref());
-    if written.is_ok() { Next::Close } else { Next::Abort }
+    let trace = local.shared().tracer.as_ref().and_then(|tracer| tracer.begin(id, None, false, || local.ids().span()));
+    local.record(&record, trace.as_ref());
+    if written.is_ok() { ConnectionEnd::Close } else { ConnectionEnd::Abort }
 }
 
 /// Accepts what comes to a listener of this worker, until the drain or until nobody is wanted there any more.
-pub async fn accept(desk: Desk, socket: Arc<Socket>, listener: Listener, unwanted: oneshot::Receiver<()>) {
-    let (worker, shared) = (desk.worker().clone(), Rc::new((desk, socket)));
+pub async fn accept(local: Local, socket: Arc<Socket>, listener: Listener, unwanted: oneshot::Receiver<()>) {
+    let (worker, shared) = (local.worker().clone(), Rc::new((local, socket)));
     let unwanted = async {
         // Sent, or the worker's loop has gone: both mean the same.
         drop(unwanted.await);
     };
     worker
         .serve_until(listener, unwanted, move |_, client, peer| {
-            let (desk, socket) = (shared.0.clone(), Arc::clone(&shared.1));
-            serve(desk, socket, client, peer)
+            let (local, socket) = (shared.0.clone(), Arc::clone(&shared.1));
+            serve(local, socket, client, peer)
         })
         .await;
 }

@@ -18,9 +18,9 @@ use crate::{
     check,
     config::Generation,
     connection,
-    desk::{Desk, Shared},
     lately::Lately,
     listen::{Announce, Bound, Frontends, Socket},
+    local::{Local, Shared},
     record,
     roster::{
         self, Roster, Sources,
@@ -48,7 +48,7 @@ pub struct Surroundings {
     pub workers: usize,
     /// Name of this balancer.
     pub name: String,
-    /// What opens nodes' relay doors.
+    /// What opens nodes' relay ports.
     pub cluster_key: [u8; 32],
     /// The registry's list.
     pub membership: chassis::membership::Watch,
@@ -91,7 +91,12 @@ impl Engine {
         let uptime = Uptime::starting(Instant::now());
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
         let book = Book::new(Setting { workers: around.workers, uptime, key: Key::new(&around.cluster_key) });
-        let sources = Sources { generations: followed, membership: around.membership, clock: around.clock.clone() };
+        let sources = Sources {
+            generations: followed,
+            membership: around.membership,
+            clock: around.clock.clone(),
+            checker: |backend, server, roster| Box::pin(check::follow(backend, server, roster)),
+        };
         let roster = Roster::new(book, sources);
         let handle = roster.handle();
         let (suspects, suspected) = mpsc::channel(SUSPECTS);
@@ -220,17 +225,17 @@ async fn open_frontends(due: &mut watch::Receiver<Option<(Arc<Generation>, Bound
 
 /// One worker's whole life.
 async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bound>) {
-    let desk = Desk::new(&worker, &shared);
-    let followed = desk.clone();
+    let local = Local::new(&worker, &shared);
+    let followed = local.clone();
     worker.background(move || followed.clone().follow_roster());
-    let watched = desk.clone();
+    let watched = local.clone();
     worker.background(move || watched.clone().watch());
     let mut open: Vec<Accepting> = Vec::new();
     loop {
         let wanted: Vec<_> = bound.borrow_and_update().values().map(|it| Arc::clone(&it.socket)).collect();
         for socket in &wanted {
             if !open.iter().any(|it| Arc::ptr_eq(&it.socket, socket)) {
-                open.extend(accept(&desk, socket));
+                open.extend(accept(&local, socket));
             }
         }
         // Last, so that no port is closed in between; each empties its backlog, and its connections go on.
@@ -254,13 +259,13 @@ struct Accepting {
 }
 
 /// Listens from now on.
-fn accept(desk: &Desk, socket: &Arc<Socket>) -> Option<Accepting> {
-    let listener = socket.listeners.take(desk.worker());
+fn accept(local: &Local, socket: &Arc<Socket>) -> Option<Accepting> {
+    let listener = socket.listeners.take(local.worker());
     let listener = listener.inspect_err(|error| {
         tracing::error!(frontend = socket.frontend.load().name, "this worker cannot listen: {error}");
     });
     let (wanted, unwanted) = oneshot::channel();
-    let task = tokio::task::spawn_local(connection::accept(desk.clone(), Arc::clone(socket), listener.ok()?, unwanted));
+    let task = tokio::task::spawn_local(connection::accept(local.clone(), Arc::clone(socket), listener.ok()?, unwanted));
     Some(Accepting { socket: Arc::clone(socket), task, _wanted: wanted })
 }
 

@@ -25,6 +25,8 @@ pub enum Fault {
     Reset,
     /// A 5xx whose Proxy-Status names this server and an error of its own.
     OwnError(String),
+    /// It answered 502, 503 or 504; counts only against servers that are not Shoal's, if the bundle says so.
+    Gateway(u16),
     /// It answered with bytes that are no HTTP.
     Malformed,
     /// It did not answer in time; counts only against servers that are not Shoal's, if the bundle says so.
@@ -43,6 +45,7 @@ impl fmt::Display for Fault {
             Self::ConnectTimeout => formatter.write_str("connecting took too long"),
             Self::Reset => formatter.write_str("it closed a connection while it owed an answer"),
             Self::OwnError(error) => write!(formatter, "it reported an error of its own: {error}"),
+            Self::Gateway(status) => write!(formatter, "it answered {status}"),
             Self::Malformed => formatter.write_str("its answer was malformed"),
             Self::Late => formatter.write_str("it did not answer in time"),
             Self::Check(words) => write!(formatter, "check failed: {words}"),

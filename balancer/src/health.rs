@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use relay::{head::RequestHead, method::Method, respond::Canned, rewrite::Persistence, stream::Stream};
 
 use crate::{
-    desk::{Backend, Desk},
-    request::Next,
+    end::ConnectionEnd,
+    local::{Backend, Local},
 };
 
 /// What is said of a balancer that is leaving, or has nobody to ask.
@@ -21,8 +21,15 @@ pub fn verdict(leaving: bool, has_servers: bool) -> (u16, &'static [u8]) {
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, backend: &Backend, head: &RequestHead, client: &mut Stream, within: Duration, out: &mut Vec<u8>) -> Next {
-    let leaving = desk.worker().leaving();
+pub async fn answer(
+    local: &Local,
+    backend: &Backend,
+    head: &RequestHead,
+    client: &mut Stream,
+    within: Duration,
+    out: &mut Vec<u8>,
+) -> ConnectionEnd {
+    let leaving = local.worker().leaving();
     let (status, body) = verdict(leaving, backend.pool.plan.has_servers());
     // A body is not read, and would be taken for the next request.
     let stays = head.persistent() && head.framing().is_empty() && !leaving;
@@ -45,10 +52,10 @@ pub async fn answer(desk: &Desk, backend: &Backend, head: &RequestHead, client: 
         canned.write(out);
     }
     match client.write_all(&[out], within).await {
-        Ok(()) if stays => Next::Stay,
-        Ok(()) if head.is_last() && client.input().is_empty() => Next::Over,
-        Ok(()) => Next::Close,
-        Err(_) => Next::Abort,
+        Ok(()) if stays => ConnectionEnd::Stays,
+        Ok(()) if head.is_last() && client.input().is_empty() => ConnectionEnd::Over,
+        Ok(()) => ConnectionEnd::Close,
+        Err(_) => ConnectionEnd::Abort,
     }
 }
 

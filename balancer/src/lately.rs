@@ -8,10 +8,7 @@ use std::{
 
 use cluster::recent::{LastMinute, Traffic};
 
-use crate::{
-    stats::{FrontendCounts, PerWorker, Uptime},
-    view::View,
-};
+use crate::stats::{FrontendCounts, PerWorker, Uptime};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -70,13 +67,13 @@ impl Lately {
     }
 }
 
-/// Looks for ever.
-pub async fn follow(view: View) {
+/// Looks at these frontends for ever.
+pub async fn follow(lately: Lately, frontends: impl Fn() -> Vec<(String, Arc<PerWorker<FrontendCounts>>)>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        view.lately.look(&view.frontends());
+        lately.look(&frontends());
     }
 }
 

@@ -7,25 +7,27 @@
 //! **What it is not.** No HTTP codec and no socket handling: that is `relay`. No cache, no access rules: those are the nodes'. Nothing here needs
 //! the control plane to go on serving (invariant 1).
 //!
-//! **Reading order.** A request: [`listen`] → [`connection`] → [`route`] (or [`health`]) → [`request`] → [`pick`] → [`attempt`] (with [`door`]) → [`tunnel`] →
-//! [`respond`] → [`record`]; a worker's things are at its [`desk`]. Who may get it: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in
-//! [`roster`] and published as [`snapshot`]; [`check`] and [`look`] ask the servers. What can be seen: [`view`]; what operators want:
-//! [`operate`]; both behind [`face`]. Put together in [`engine`]; around it: [`config`], [`metrics`], [`stats`], [`lately`].
+//! **Reading order.** A request: [`listen`] → [`connection`] (until its [`end`]) → [`route`] (or [`health`]) → [`request`], whose [`transaction`] goes from
+//! server to server: [`pick`] → [`attempt`] (a node first proves itself: [`handshake`]) → [`tunnel`] → [`respond`] → [`record`]. What a worker has for all
+//! of that is [`local`] to it. Who may get a request: [`membership`] → [`evidence`] and [`suspect`] → [`standing`], kept in [`roster`] and published as
+//! [`snapshot`] of [`server`]s; [`check`] and [`liveness`] ask the servers. What can be seen: [`view`]; what operators want: [`operate`]; both behind
+//! [`face`]. Put together in [`engine`]; around it: [`config`], [`id`], [`metrics`], [`stats`], [`lately`].
 
 pub mod attempt;
 pub mod check;
 pub mod config;
 pub mod connection;
-pub mod desk;
-pub mod door;
+pub mod end;
 pub mod engine;
 pub mod evidence;
 pub mod face;
+pub mod handshake;
 pub mod health;
 pub mod id;
 pub mod lately;
 pub mod listen;
-pub mod look;
+pub mod liveness;
+pub mod local;
 pub mod membership;
 pub mod metrics;
 pub mod operate;
@@ -41,6 +43,7 @@ pub mod snapshot;
 pub mod standing;
 pub mod stats;
 pub mod suspect;
+pub mod transaction;
 pub mod tunnel;
 pub mod view;
 

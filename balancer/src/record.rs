@@ -57,7 +57,45 @@ pub struct Record<'a> {
     /// How many servers were asked.
     pub attempts: u32,
     /// What went wrong, if anything.
-    pub error: &'a str,
+    pub error: Option<Error>,
+}
+
+/// What went wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The balancer has answered itself, with this error type of Proxy-Status (RFC 9209).
+    Answered(&'static str),
+    /// The client sent or took nothing for too long.
+    ClientTimeout,
+    /// The client went away, or sent something malformed.
+    ClientAborted,
+    /// The response broke off because its server died.
+    ResponseCut,
+    /// The response broke off, and its server lives.
+    ResponseIncomplete,
+    /// Nothing moved in the tunnel for too long.
+    TunnelIdle,
+    /// The tunnel broke off because its server died.
+    TunnelCut,
+    /// The tunnel broke off, and its server lives.
+    TunnelBroken,
+}
+
+impl Error {
+    /// The word that the record has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered(kind) => kind,
+            Self::ClientTimeout => "client_timeout",
+            Self::ClientAborted => "client_aborted",
+            Self::ResponseCut => "response_cut",
+            Self::ResponseIncomplete => "response_incomplete",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::TunnelCut => "tunnel_cut",
+            Self::TunnelBroken => "tunnel_broken",
+        }
+    }
 }
 
 impl Record<'_> {
@@ -69,7 +107,7 @@ impl Record<'_> {
             target: self.target,
             client: self.client.parse().ok(),
             status: self.status,
-            error: self.error,
+            error: self.error.map_or("", Error::as_str),
             bytes: self.bytes,
             ended: SystemTime::now(),
             took: self.took,
@@ -94,7 +132,7 @@ impl Record<'_> {
         number(out, br#","ms":"#, u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX));
         text(out, br#","server":""#, self.server);
         number(out, br#"","attempts":"#, u64::from(self.attempts));
-        text(out, br#","error":""#, self.error);
+        text(out, br#","error":""#, self.error.map_or("", Error::as_str));
         out.extend_from_slice(b"\"}\n");
     }
 }
@@ -221,7 +259,7 @@ mod tests {
             took: Duration::from_millis(7),
             server: "node-1",
             attempts: 2,
-            error: "",
+            error: None,
         };
         let mut line = Vec::new();
         record.write(&mut line, "1970-01-01T00:00:00Z");

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use relay::{malformed::Malformed, method::Method, proxy_status, respond::Canned, rewrite::Persistence};
 use uuid::Uuid;
 
-use crate::attempt::Loss;
+use crate::{attempt::Kind, record};
 
 /// Why the balancer answers itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Error {
     /// The request has no single meaning, or is too large.
     Malformed(Malformed),
     /// Its head did not come in time.
@@ -21,9 +21,9 @@ pub enum Refusal {
     /// The backend has nobody who may get a request.
     NoServer,
     /// Everybody who could be tried failed; the last one like this.
-    Failed {
+    Servers {
         /// How the last attempt ended.
-        loss: Loss,
+        last: Kind,
         /// Who that was.
         server: String,
         /// How many were tried.
@@ -36,17 +36,17 @@ pub enum Refusal {
 /// Status, Proxy-Status error, text.
 struct Row(u16, &'static str, String);
 
-impl Refusal {
+impl Error {
     /// The status that the client gets.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.row().0
     }
 
-    /// The word for the access log.
+    /// For the access log.
     #[must_use]
-    pub fn error(&self) -> &'static str {
-        self.row().1
+    pub fn kind(&self) -> record::Error {
+        record::Error::Answered(self.row().1)
     }
 
     fn row(&self) -> Row {
@@ -60,7 +60,7 @@ impl Refusal {
             }
             Self::NoBackend => Row(503, "destination_not_found", "This frontend has no backend at the moment.".to_owned()),
             Self::NoServer => Row(503, "destination_unavailable", "No server of the backend may take requests at the moment.".to_owned()),
-            Self::Failed { loss, server, attempts, uncertain } => failed(*loss, server, *attempts, *uncertain),
+            Self::Servers { last, server, attempts, uncertain } => failed(*last, server, *attempts, *uncertain),
         }
     }
 
@@ -88,32 +88,26 @@ impl Refusal {
     }
 }
 
-/// The word for how an attempt was lost.
-#[must_use]
-pub fn error_of(loss: Loss) -> &'static str {
-    failed(loss, "", 0, false).1
-}
-
-fn failed(loss: Loss, server: &str, attempts: u32, uncertain: bool) -> Row {
-    let (status, error, what) = match loss {
-        Loss::Refused => (502, "connection_refused", "did not take the connection"),
-        Loss::ConnectTimeout => (504, "connection_timeout", "did not take the connection in time"),
-        Loss::Unreachable => (502, "destination_ip_unroutable", "cannot be reached"),
-        Loss::Unproven => (502, "connection_refused", "did not prove that it belongs to this cluster"),
-        Loss::Exhausted => (503, "proxy_internal_limit", "could not be asked, as this balancer is out of resources"),
-        Loss::Closed => (502, "connection_terminated", "closed the connection before it had answered"),
-        Loss::Silent => (504, "connection_timeout", "stopped answering"),
-        Loss::Timeout => (504, "http_response_timeout", "did not answer in time"),
-        Loss::Malformed => (502, "http_protocol_error", "gave an answer that cannot be understood"),
-        Loss::AnswerCut => (502, "http_response_incomplete", "is well, and the origin's answer that it was passing on broke off"),
-        Loss::Broken => (502, "connection_terminated", "broke the connection"),
+fn failed(last: Kind, server: &str, attempts: u32, uncertain: bool) -> Row {
+    let (status, what) = match last {
+        Kind::Refused => (502, "did not take the connection"),
+        Kind::ConnectTimeout => (504, "did not take the connection in time"),
+        Kind::Unreachable => (502, "cannot be reached"),
+        Kind::Unproven => (502, "did not prove that it belongs to this cluster"),
+        Kind::Exhausted => (503, "could not be asked, as this balancer is out of resources"),
+        Kind::Closed => (502, "closed the connection before it had answered"),
+        Kind::Silent => (504, "stopped answering"),
+        Kind::Timeout => (504, "did not answer in time"),
+        Kind::Malformed => (502, "gave an answer that cannot be understood"),
+        Kind::AnswerCut => (502, "is well, and the origin's answer that it was passing on broke off"),
+        Kind::Broken => (502, "broke the connection"),
     };
     let tried = match attempts {
         0 | 1 => "One server was tried".to_owned(),
         many => format!("{many} servers were tried"),
     };
     let doubt = if uncertain { " Whether the request was carried out is not known, so it was not sent again." } else { "" };
-    Row(status, error, format!("{tried}; {server} {what}.{doubt}"))
+    Row(status, last.error_type(), format!("{tried}; {server} {what}.{doubt}"))
 }
 
 #[cfg(test)]
@@ -122,26 +116,26 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let failed = |loss| Refusal::Failed { loss, server: "node-1".to_owned(), attempts: 3, uncertain: false };
-        for (refusal, status) in [
-            (Refusal::HeadTimeout, 408),
-            (Refusal::NoServer, 503),
-            (Refusal::Loop, 502),
-            (failed(Loss::Refused), 502),
-            (failed(Loss::Silent), 504),
-            (failed(Loss::Timeout), 504),
-            (failed(Loss::Exhausted), 503),
-            (failed(Loss::AnswerCut), 502),
+        let failed = |last| Error::Servers { last, server: "node-1".to_owned(), attempts: 3, uncertain: false };
+        for (error, status) in [
+            (Error::HeadTimeout, 408),
+            (Error::NoServer, 503),
+            (Error::Loop, 502),
+            (failed(Kind::Refused), 502),
+            (failed(Kind::Silent), 504),
+            (failed(Kind::Timeout), 504),
+            (failed(Kind::Exhausted), 503),
+            (failed(Kind::AnswerCut), 502),
         ] {
-            assert_eq!(refusal.status(), status, "{refusal:?}");
+            assert_eq!(error.status(), status, "{error:?}");
         }
     }
 
     #[test]
     fn an_answer_is_whole_and_says_who_and_why() {
         let mut out = Vec::new();
-        let refusal = Refusal::Failed { loss: Loss::Silent, server: "node-2".to_owned(), attempts: 2, uncertain: true };
-        refusal.write(&mut out, "balancer-1", Uuid::nil(), Method::Post, SystemTime::UNIX_EPOCH);
+        let error = Error::Servers { last: Kind::Silent, server: "node-2".to_owned(), attempts: 2, uncertain: true };
+        error.write(&mut out, "balancer-1", Uuid::nil(), Method::Post, SystemTime::UNIX_EPOCH);
         let text = String::from_utf8(out).expect("ASCII");
         for part in [
             "HTTP/1.1 504 ",
@@ -153,7 +147,7 @@ mod tests {
             assert!(text.contains(part), "{part:?} in {text}");
         }
         let mut head = Vec::new();
-        refusal.write(&mut head, "balancer-1", Uuid::nil(), Method::Head, SystemTime::UNIX_EPOCH);
+        error.write(&mut head, "balancer-1", Uuid::nil(), Method::Head, SystemTime::UNIX_EPOCH);
         assert!(head.ends_with(b"\r\n\r\n"));
     }
 }

@@ -14,7 +14,7 @@ use proto::balancer::balancer_server::BalancerServer;
 
 use crate::{
     engine::{Engine, Running, Surroundings},
-    face::grpc,
+    face::{grpc, prometheus},
     lately, metrics,
     operate::{Operator, registry::Registry},
 };
@@ -55,7 +55,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let face = grpc::Face::new(engine.view(), operator.clone(), process.status(), process.closing());
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(face)), &grpc::POLICY)?;
     let told = Arc::clone(&view);
-    process.add_metrics(move |out| metrics::write(&told, out));
+    process.add_metrics(move |out| prometheus::write(&told, out));
     process.serve_admin(axum::Router::new())?;
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
@@ -65,10 +65,13 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     follower.first().await?;
     let running =
         Arc::new(engine.start(&process.cluster_id()).fail("start the workers", "raise the limits on threads and files of this user")?);
-    let lately = engine.view();
-    process.spawn("lately", move || lately::follow(lately.clone()));
+    let seen = engine.view();
+    process.spawn("lately", move || {
+        let (lately, seen) = (seen.lately.clone(), seen.clone());
+        lately::follow(lately, move || seen.frontends())
+    });
     let clients = running.clients();
-    process.spawn("metrics", move || metrics::follow(Arc::clone(&view), clients.clone()));
+    process.spawn("metrics", move || prometheus::follow(Arc::clone(&view), clients.clone()));
     process.spawn("drift", move || operator.clone().offer_drift());
     process.register();
     process.set_ready(true);

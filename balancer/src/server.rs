@@ -15,7 +15,7 @@ use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
 
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
-pub enum Door {
+pub enum Protocol {
     /// A Shoal node's relay door: every connection begins with a proof of both sides (see [`relay::proof`]).
     Relay {
         /// The cluster key.
@@ -25,8 +25,8 @@ pub enum Door {
     Plain,
 }
 
-impl Door {
-    /// Whether a Shoal node is behind it.
+impl Protocol {
+    /// Whether a Shoal node speaks it.
     #[must_use]
     pub const fn is_relay(&self) -> bool {
         matches!(self, Self::Relay { .. })
@@ -60,7 +60,7 @@ pub struct Server {
     /// Where requests go.
     pub address: SocketAddr,
     /// How it is spoken to.
-    pub door: Door,
+    pub protocol: Protocol,
     /// From the registry, or else named in the bundle.
     pub discovered: bool,
     /// Named as backup.

@@ -5,6 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use dataplane::answers::Answers;
 pub use dataplane::count::{Count, PerWorker};
 
+/// A gauge that is one higher until this is dropped, however what it counts ends.
+pub struct Raised<'a>(&'a Count);
+
+impl<'a> Raised<'a> {
+    /// Raises it.
+    #[must_use]
+    pub fn new(gauge: &'a Count) -> Self {
+        gauge.up();
+        Self(gauge)
+    }
+}
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
 /// One worker's counters of one server. Aligned so that two workers never share a cache line (nor an adjacent pair of them).
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -15,21 +15,11 @@ use dataplane::trace::Trace;
 use uuid::Uuid;
 
 use crate::{
-    desk::{Desk, Slot},
     listen::Frontend,
-    look,
-    record::Record,
-    stats::Count,
+    local::{Local, Slot},
+    record::{Error, Record},
+    stats::Raised,
 };
-
-/// A gauge that goes down again however the tunnel ends.
-struct Active<'a>(&'a Count);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.down();
-    }
-}
 
 /// A tunnel that a 2xx or a 101 has opened, with what its record will say.
 pub struct Open {
@@ -59,27 +49,26 @@ pub struct Open {
 const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
-pub async fn run(desk: &Desk, frontend: &Frontend, mut client: Stream, peer: SocketAddr, mut open: Box<Open>) {
-    frontend.counts.of(desk.worker().index()).tunnels.up();
-    frontend.counts.of(desk.worker().index()).answers.note(open.status, None);
+pub async fn run(local: &Local, frontend: &Frontend, mut client: Stream, peer: SocketAddr, mut open: Box<Open>) {
+    frontend.counts.of(local.worker().index()).tunnels.up();
+    frontend.counts.of(local.worker().index()).answers.note(open.status, None);
     let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
-    counts.active_tunnels.up();
-    let active = Active(&counts.active_tunnels);
+    let active = Raised::new(&counts.active_tunnels);
     let report = relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
     drop(active);
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
     let error = match report.end {
-        End::Idle => "tunnel_idle",
-        End::A(_) => "client_aborted",
-        // The kernel closes a killed process's connections in order: only a look tells an end from a death.
-        End::Finished | End::B(_) if look::is_dead(desk, &slot).await => {
-            frontend.counts.of(desk.worker().index()).cut_tunnels.up();
-            "tunnel_cut"
+        End::Idle => Some(Error::TunnelIdle),
+        End::A(_) => Some(Error::ClientAborted),
+        // The kernel closes a killed process's connections in order: only a new connection tells an end from a death.
+        End::Finished | End::B(_) if local.is_dead(&slot).await => {
+            frontend.counts.of(local.worker().index()).cut_tunnels.up();
+            Some(Error::TunnelCut)
         }
-        End::Finished => "",
-        End::B(_) => "tunnel_broken",
+        End::Finished => None,
+        End::B(_) => Some(Error::TunnelBroken),
     };
     let record = Record {
         id: open.id,
@@ -94,7 +83,7 @@ pub async fn run(desk: &Desk, frontend: &Frontend, mut client: Stream, peer: Soc
         attempts: open.attempts,
         error,
     };
-    desk.record(&record, open.trace.as_ref());
+    local.record(&record, open.trace.as_ref());
     // A reset goes on as a reset, behind everything that came before it: neither side may take what it got for everything.
     match report.end {
         End::Finished | End::Idle => {}

@@ -152,7 +152,7 @@ async fn answers_are_counted_by_class_and_duration() {
     assert_eq!(cluster.open().await.connect("o.example:443", &[]).await.expect("a head").status(), Some(200));
     let text = until("all three are counted", || async {
         let mut text = String::new();
-        balancer::metrics::write(&cluster.view, &mut text);
+        balancer::face::prometheus::write(&cluster.view, &mut text);
         text.contains("shoal_balancer_answers_total{frontend=\"proxy_frontend\",class=\"2xx\"} 2\n").then_some(text)
     })
     .await;

@@ -81,7 +81,7 @@ fn kind(source: &str, rust: &str, name: &str) -> &'static str {
         calls.iter().any(|call| source.contains(call.as_str()))
     };
     match name {
-        _ if described("histogram") || described("durations") => "histogram",
+        _ if described("histogram") || described("durations") || name.ends_with("_duration_seconds") => "histogram",
         _ if described("gauge") => "gauge",
         _ if described("counter") || described("classes") || name.ends_with("_total") => "counter",
         _ => "gauge",

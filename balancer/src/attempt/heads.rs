@@ -10,7 +10,8 @@ use relay::{
     rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
 };
 
-use super::{Attempt, Scratch};
+use super::Attempt;
+use crate::local::Scratch;
 
 /// What the balancer itself says in a request, and therefore does not copy.
 const REPLACED: FieldSet = hygiene::BALANCER_REQUEST.union(hygiene::CLAIMS);
@@ -20,36 +21,36 @@ pub(super) const ANSWERED: FieldSet = hygiene::BALANCER_RESPONSE.with(Field::Sho
 impl Attempt<'_> {
     pub(super) fn write_request(&self, out: &mut Vec<u8>) {
         out.clear();
-        let asked = self.asked;
-        let mut replaced = if asked.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
+        let request = self.request;
+        let mut replaced = if request.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
         if self.trace.is_some() {
             replaced = replaced.with(Field::Traceparent);
         }
-        let mut head = HeadWriter::request(out, asked.view(), LineForm::AsReceived, replaced, BodyFields::AsReceived);
-        if let Some(forwards) = asked.max_forwards {
+        let mut head = HeadWriter::request(out, request.view(), LineForm::AsReceived, replaced, BodyFields::AsReceived);
+        if let Some(forwards) = request.max_forwards {
             head.number(Field::MaxForwards.name(), forwards);
         }
         // A connection that belongs to one client says so in its PROXY header.
-        if asked.method() != Method::Connect || !self.slot.server.door.is_relay() {
-            let said = (asked.forwarded_for == ForwardedFor::Append).then(|| asked.view().lines());
-            head.forwarded_for(said, asked.client);
+        if request.method() != Method::Connect || !self.slot.server.protocol.is_relay() {
+            let said = (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
+            head.forwarded_for(said, request.client);
             if let Some(said) = said {
-                head.forwarded(said, asked.peer.ip().to_canonical());
+                head.forwarded(said, request.peer.ip().to_canonical());
             }
         }
-        head.via(asked.head.version(), &self.desk.shared().pseudonym);
-        asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        head.via(request.head.version(), &self.local.shared().pseudonym);
+        request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
         if let Some(trace) = &self.trace {
             head.field(Field::Traceparent.name(), &trace.value());
         }
-        if let Some(protocol) = asked.view().upgrade() {
+        if let Some(protocol) = request.view().upgrade() {
             head.upgrade(protocol);
         }
         head.finish();
     }
 
     pub(super) fn outgoing(&self, incoming: BodyFraming) -> BodyFraming {
-        match (incoming, self.asked.head.version()) {
+        match (incoming, self.request.head.version()) {
             (BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
             (BodyFraming::Chunked, Version::Http10) => BodyFraming::UntilClose,
             (same, _) => same,
@@ -66,20 +67,20 @@ impl Attempt<'_> {
     ) {
         let Scratch { out, response } = scratch;
         out.clear();
-        let old_client = self.asked.head.version() == Version::Http10;
+        let old_client = self.request.head.version() == Version::Http10;
         let body = match incoming == outgoing {
             true if old_client && response.has(Field::TransferEncoding) => BodyFields::Set(outgoing),
             // What follows a 2xx to CONNECT is the tunnel, whatever the server announces (RFC 9110 §9.3.6).
-            true if self.asked.method() == Method::Connect && (200..=299).contains(&response.status()) => {
+            true if self.request.method() == Method::Connect && (200..=299).contains(&response.status()) => {
                 BodyFields::Set(BodyFraming::Empty)
             }
             true => BodyFields::AsReceived,
             false => BodyFields::Set(outgoing),
         };
         let mut head = HeadWriter::response(out, response.view(bytes), ANSWERED, body);
-        head.via(response.version(), &self.desk.shared().pseudonym);
-        self.asked.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
-        match self.asked.view().upgrade() {
+        head.via(response.version(), &self.local.shared().pseudonym);
+        self.request.with_id(|id| head.field(Field::ShoalRequestId.name(), id));
+        match self.request.view().upgrade() {
             Some(protocol) if response.status() == 101 => head.upgrade(protocol),
             _ => head.connection(persistence),
         }
@@ -87,7 +88,7 @@ impl Attempt<'_> {
     }
 
     pub(super) fn persistence(&self, stays: bool) -> Persistence {
-        match (stays, self.asked.head.version()) {
+        match (stays, self.request.head.version()) {
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::KeepAlive,
             (true, Version::Http11) => Persistence::Implied,

@@ -9,7 +9,7 @@ use dataplane::trace::{
 use opentelemetry::{KeyValue, trace::SpanKind};
 
 use super::{Attempt, Outcome};
-use crate::{desk::Desk, request::Asked, respond};
+use crate::{local::Local, request::Request};
 
 /// An attempt whose request is sampled.
 pub struct Span {
@@ -20,9 +20,9 @@ pub struct Span {
 impl Span {
     /// Begins, if the request is sampled.
     #[must_use]
-    pub fn begin(desk: &Desk, asked: &Asked<'_>) -> Option<Self> {
-        let trace = asked.trace?;
-        Some(Self { trace: trace.part(desk.ids().span()), began: Instant::now() })
+    pub fn begin(local: &Local, request: &Request<'_>) -> Option<Self> {
+        let trace = request.trace?;
+        Some(Self { trace: trace.part(local.ids().span()), began: Instant::now() })
     }
 
     /// What the server hears.
@@ -34,8 +34,7 @@ impl Span {
     /// The attempt has ended; `reason` is why it was made where there was one before. Returns what went wrong: the reason for the next one.
     pub fn end(self, attempt: &Attempt<'_>, outcome: &Outcome, reason: &'static str) -> &'static str {
         let Told { outcome, status, error } = told(outcome);
-        let (asked, server) = (attempt.asked, &attempt.slot.server);
-        let method = asked.view();
+        let (method, server) = (attempt.request.view(), &attempt.slot.server);
         let mut said = vec![
             KeyValue::new("http.request.method", span::name(method.method_text())),
             KeyValue::new("network.peer.address", server.address.ip().to_string()),
@@ -50,7 +49,7 @@ impl Span {
             said.push(KeyValue::new("shoal.retry.reason", reason));
         }
         let part = Part { name: span::name(method.method_text()), kind: SpanKind::Client, error, took: self.began.elapsed() };
-        if let Some(tracer) = &attempt.desk.shared().tracer {
+        if let Some(tracer) = &attempt.local.shared().tracer {
             tracer.end_part(&self.trace, &part, said);
         }
         error
@@ -69,9 +68,9 @@ fn told(outcome: &Outcome) -> Told {
     let (outcome, status, error) = match outcome {
         Outcome::Relayed { status, .. } => ("relayed", Some(*status), ""),
         Outcome::Tunnel { status, .. } => ("tunnel", Some(*status), ""),
-        Outcome::Cut { status, loss, .. } => ("cut", Some(*status), respond::error_of(*loss)),
+        Outcome::Cut { status, kind, .. } => ("cut", Some(*status), kind.error_type()),
         Outcome::ClientFailed(_) => ("client_failed", None, "client_aborted"),
-        Outcome::Failed(failed) => ("failed", None, respond::error_of(failed.loss)),
+        Outcome::Failed(error) => ("failed", None, error.kind.error_type()),
         Outcome::OwnFailure => ("own_failure", None, "proxy_internal_error"),
     };
     Told { outcome, status, error }

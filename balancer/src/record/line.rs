@@ -135,7 +135,7 @@ mod tests {
             took: Duration::from_millis(ms),
             server,
             attempts: 1,
-            error: "",
+            error: None,
         };
         let mut line = Vec::new();
         record.write(&mut line, "2026-01-02T03:04:05.5Z");

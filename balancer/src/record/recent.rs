@@ -115,9 +115,12 @@ mod tests {
     use dataplane::filter::Filter;
     use uuid::Uuid;
 
-    use super::{super::Record, *};
+    use super::{
+        super::{Error, Record},
+        *,
+    };
 
-    fn lines(records: &[(u128, u16, &str, &str)]) -> Lines {
+    fn lines(records: &[(u128, u16, &str, Option<Error>)]) -> Lines {
         let mut bytes = Vec::new();
         for (id, status, server, error) in records {
             let record = Record {
@@ -131,7 +134,7 @@ mod tests {
                 took: Duration::from_millis(1),
                 server,
                 attempts: 1,
-                error,
+                error: *error,
             };
             record.write(&mut bytes, "2026-01-02T03:04:05.5Z");
         }
@@ -146,8 +149,8 @@ mod tests {
     fn what_is_kept_is_found_by_what_it_says() {
         let recent = Recent::default();
         assert_eq!(recent.last(9, &Wanted::default()), (Tail::default(), None));
-        recent.keep(lines(&[(1, 200, "n", ""), (2, 400, "", "http_request_error")]));
-        recent.keep(lines(&[(3, 502, "n", "response_cut"), (4, 200, "n", "")]));
+        recent.keep(lines(&[(1, 200, "n", None), (2, 400, "", Some(Error::Answered("http_request_error")))]));
+        recent.keep(lines(&[(3, 502, "n", Some(Error::ResponseCut)), (4, 200, "n", None)]));
         let filtered = |request: &str, status: &str| Wanted { filter: Filter::parse(request, "", status, "").expect("good"), own: false };
         let (tail, since) = recent.last(3, &Wanted::default());
         assert_eq!((ids(&tail), tail.next), (vec![2, 3, 4], 4));
@@ -162,8 +165,8 @@ mod tests {
     #[test]
     fn a_reader_goes_on_where_it_was_and_hears_what_it_missed() {
         let recent = Recent::default();
-        recent.keep(lines(&[(0, 200, "n", ""), (1, 404, "n", "")]));
-        recent.keep(lines(&[(2, 200, "n", "")]));
+        recent.keep(lines(&[(0, 200, "n", None), (1, 404, "n", None)]));
+        recent.keep(lines(&[(2, 200, "n", None)]));
         let all = Wanted::default();
         let some = recent.after(1, 1, &all);
         assert_eq!((ids(&some), some.missed, some.next), (vec![1], 0, 2));
@@ -173,7 +176,7 @@ mod tests {
         let unwanted = Wanted { filter: Filter::parse("", "", "500", "").expect("good"), own: false };
         assert_eq!(recent.after(0, 9, &unwanted), Tail { next: 3, ..Tail::default() }, "what is not wanted is not looked at again");
         for _ in 0..2 * PIECES {
-            recent.keep(lines(&[(9, 200, "n", "")]));
+            recent.keep(lines(&[(9, 200, "n", None)]));
         }
         let late = recent.after(3, 1, &all);
         assert_eq!((late.missed, late.next), (PIECES as u64, PIECES as u64 + 4));
@@ -183,7 +186,7 @@ mod tests {
     fn memory_is_bounded() {
         let recent = Recent::default();
         let mut bytes = Vec::with_capacity(1 << 20);
-        bytes.extend_from_slice(&lines(&[(1, 200, "n", "")]).bytes);
+        bytes.extend_from_slice(&lines(&[(1, 200, "n", None)]).bytes);
         recent.keep(Lines { bytes, count: 1 });
         assert!(recent.0.lock().expect("kept").held < 1000, "a large buffer is not kept for one line");
         for _ in 0..200 {

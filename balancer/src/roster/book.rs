@@ -16,7 +16,7 @@ use crate::{
     config::{self, Generation},
     evidence::{Change, Evidence, Fault, Rules, Seen},
     membership::{self, Desired, Member},
-    server::{Door, Server, Signs, Tally},
+    server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
     standing::{Inputs, Judgement, Standing, judge, settle},
     stats::Uptime,
@@ -29,12 +29,12 @@ pub struct Setting {
     pub workers: usize,
     /// For times in atomics.
     pub uptime: Uptime,
-    /// The cluster key, which opens relay doors.
+    /// The cluster key, which opens nodes' relay ports.
     pub key: Key,
 }
 
 /// One line: a server and what is known of it.
-struct Entry {
+struct Known {
     server: Arc<Server>,
     id: Option<InstanceId>,
     member: Member,
@@ -45,7 +45,7 @@ struct Entry {
 
 struct Page {
     settings: Arc<Backend>,
-    entries: Vec<Entry>,
+    entries: Vec<Known>,
     missing: Vec<String>,
 }
 
@@ -94,16 +94,16 @@ impl Book {
         let mut old: HashMap<String, Page> = self.pages.drain(..).map(|page| (page.settings.name.clone(), page)).collect();
         for backend in &generation.document.backends {
             let known = old.remove(&backend.name).map(|page| page.entries).unwrap_or_default();
-            let mut known: HashMap<String, Entry> = known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
+            let mut known: HashMap<String, Known> = known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
             let mut page = Page { settings: Arc::new(backend.clone()), entries: Vec::new(), missing: Vec::new() };
             for member in membership::members(backend, instances.clone(), &self.overrides) {
                 let Some(address) = self.address_of(&member.address) else {
                     page.missing.push(format!("{}: the address of {} is not known (yet)", member.name, member.address));
                     continue;
                 };
-                let same = |entry: &Entry| entry.server.address == address && entry.id == member.id && entry.server.backup == member.backup;
+                let same = |entry: &Known| entry.server.address == address && entry.id == member.id && entry.server.backup == member.backup;
                 let entry = match known.remove(&member.name).filter(same) {
-                    Some(entry) => Entry { member, ..entry },
+                    Some(entry) => Known { member, ..entry },
                     None => self.enter(&backend.name, member, address, now),
                 };
                 page.entries.push(entry);
@@ -112,23 +112,23 @@ impl Book {
         }
     }
 
-    fn enter(&mut self, backend: &str, member: Member, address: SocketAddr, now: Instant) -> Entry {
+    fn enter(&mut self, backend: &str, member: Member, address: SocketAddr, now: Instant) -> Known {
         let key = self.next_key;
         self.next_key += 1;
         let workers = self.setting.workers;
         let tally = self.tallies.entry((backend.to_owned(), member.name.clone())).or_insert_with(|| Arc::new(Tally::new(workers)));
-        let door = if member.id.is_some() { Door::Relay { key: self.setting.key.clone() } } else { Door::Plain };
+        let protocol = if member.id.is_some() { Protocol::Relay { key: self.setting.key.clone() } } else { Protocol::Plain };
         let server = Server {
             key,
             name: member.name.clone(),
             address,
-            door,
+            protocol,
             discovered: member.id.is_some(),
             backup: member.backup,
             tally: Arc::clone(tally),
             signs: Signs::default(),
         };
-        Entry { server: Arc::new(server), id: member.id, member, evidence: Evidence::default(), created_at: now, standing: None }
+        Known { server: Arc::new(server), id: member.id, member, evidence: Evidence::default(), created_at: now, standing: None }
     }
 
     fn address_of(&self, text: &str) -> Option<SocketAddr> {
@@ -174,7 +174,7 @@ impl Book {
         self.pages.iter().flat_map(|page| page.entries.iter().map(|entry| (&page.settings, &entry.server)))
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
+    fn entries(&self) -> impl Iterator<Item = &Known> {
         self.pages.iter().flat_map(|page| &page.entries)
     }
 
@@ -231,7 +231,7 @@ impl Page {
     }
 }
 
-impl Entry {
+impl Known {
     fn judge(&mut self, rules: &Rules, uptime: Uptime, now: Instant) -> Judgement {
         let answered = uptime.instant(self.server.tally.counts.max(|it| &it.answered_at));
         if let Some(at) = answered.filter(|&at| at > self.created_at) {

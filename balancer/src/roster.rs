@@ -1,6 +1,6 @@
 //! The roster: the one owner of who the servers are and what is thought of them.
 //!
-//! Workers, checks, prober and API send it what they see; configuration and membership reach it as they change. After each it judges everybody
+//! Workers, checks, prober and operators send it what they see; configuration and membership reach it as they change. After each it judges everybody
 //! ([`book`], pure) and publishes a [`Snapshot`] if anything changed. It runs on the control runtime and never on a worker.
 
 pub mod book;
@@ -8,6 +8,7 @@ pub mod book;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,10 +20,10 @@ use tokio::{
 };
 
 use crate::{
-    check,
     config::Generation,
     evidence::{Change, Seen},
     membership::{Desired, Memory},
+    server::Server,
     snapshot::Snapshot,
 };
 use book::Book;
@@ -104,6 +105,9 @@ impl Handle {
     }
 }
 
+/// Checks a server of the backend of this name for as long as it is in the roster, and tells the roster what it sees.
+pub type Checker = fn(String, Arc<Server>, Handle) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the roster follows.
 pub struct Sources {
     /// Configuration in force.
@@ -112,6 +116,8 @@ pub struct Sources {
     pub membership: chassis::membership::Watch,
     /// The wall clock.
     pub clock: chassis::Clock,
+    /// Checks the servers.
+    pub checker: Checker,
 }
 
 /// The roster before it runs.
@@ -209,12 +215,12 @@ impl Roster {
 
     /// Every server has one checking task, which ends with it. Settings of a check are read anew for each.
     fn follow_checks(&mut self) {
-        let mut wanted = HashSet::new();
+        let (mut wanted, checker) = (HashSet::new(), self.sources.checker);
         for (settings, server) in self.book.servers() {
             wanted.insert(server.key);
             self.checks.entry(server.key).or_insert_with(|| {
                 let (settings, server, handle) = (settings.name.clone(), Arc::clone(server), self.handle.clone());
-                tokio::spawn(check::follow(settings, server, handle)).abort_handle()
+                tokio::spawn(checker(settings, server, handle)).abort_handle()
             });
         }
         self.checks.retain(|key, task| {

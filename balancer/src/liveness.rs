@@ -2,15 +2,16 @@
 //! and they are counted apart (invariant 3).
 
 use std::{
-    rc::Rc,
+    cell::Cell,
     time::{Duration, Instant},
 };
 
-use relay::{fault::Fault, stream::Stream};
+use relay::{fault::Fault, stream::Stream, worker::Worker};
 
 use crate::{
-    desk::{Desk, Slot},
     evidence::{self, Seen},
+    roster,
+    server::Server,
 };
 
 /// How long what was seen is believed.
@@ -20,26 +21,35 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(250);
 /// A process that is being killed may close its listener last: a connection has to last this long.
 const LASTS: Duration = Duration::from_millis(30);
 
-/// Looks. Many may ask at once: one connection answers all of them.
-pub async fn is_dead(desk: &Desk, slot: &Rc<Slot>) -> bool {
-    let _turn = slot.looking.lock().await;
-    if let Some((at, dead)) = slot.last_look.get()
+/// What was last found out about a server, by one worker.
+#[derive(Default)]
+pub struct Last {
+    /// When, and whether it was dead.
+    found: Cell<Option<(Instant, bool)>>,
+    /// Taken while somebody finds out.
+    asking: tokio::sync::Mutex<()>,
+}
+
+/// Finds out. Many may ask at once: one connection answers all of them.
+pub async fn is_dead(worker: &Worker, server: &Server, last: &Last, roster: &roster::Handle) -> bool {
+    let _turn = last.asking.lock().await;
+    if let Some((at, dead)) = last.found.get()
         && at.elapsed() < BELIEVED_FOR
     {
         return dead;
     }
-    let dead = match Stream::connect(desk.worker(), slot.server.address, CONNECT_WITHIN).await {
+    let dead = match Stream::connect(worker, server.address, CONNECT_WITHIN).await {
         Ok(mut stream) => {
-            desk.worker().wheel().sleep(LASTS).await;
+            worker.wheel().sleep(LASTS).await;
             stream.is_dead()
         }
         // Nobody's fault but this process's.
         Err(Fault::Exhausted) => false,
         Err(_) => true,
     };
-    slot.last_look.set(Some((Instant::now(), dead)));
+    last.found.set(Some((Instant::now(), dead)));
     if dead {
-        desk.shared().roster.observe(slot.server.key, Seen::Failed(evidence::Fault::Refused));
+        roster.observe(server.key, Seen::Failed(evidence::Fault::Refused));
     }
     dead
 }

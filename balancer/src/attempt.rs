@@ -1,0 +1,108 @@
+//! One attempt at one server: connect or take a pooled connection, send, wait for the head, relay the rest.
+
+mod blame;
+mod connect;
+mod exchange;
+mod heads;
+pub mod outcome;
+mod span;
+
+use std::{cell::Cell, rc::Rc, time::Instant};
+
+use dataplane::trace::Context;
+use relay::{
+    exchange::{Side, Upload},
+    retry::{self, Cause, Decision, Phase},
+    stream::Stream,
+};
+
+use crate::{
+    local::{Backend, Local, Scratch, Slot},
+    request::Request,
+};
+use connect::Unconnected;
+use exchange::{Answer, Broken, Exchanged};
+pub use outcome::{Error, Kind, Outcome};
+pub use span::Span;
+
+/// One attempt.
+pub struct Attempt<'a> {
+    /// What its worker has.
+    pub local: &'a Local,
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// Its backend.
+    pub backend: &'a Backend,
+    /// The server.
+    pub slot: &'a Rc<Slot>,
+    /// Keys of the servers that were tried, this one included.
+    pub tried: &'a [u64],
+    /// Which attempt it is, from 1.
+    pub number: u32,
+    /// Never on a pooled connection: the last attempt at this server failed on one.
+    pub afresh: bool,
+    /// What the server hears of the trace, if the request is sampled.
+    pub trace: Option<Context>,
+    /// The connection had been used before.
+    pub reused: Cell<bool>,
+}
+
+impl Attempt<'_> {
+    /// Makes it.
+    pub async fn run(&self, client: &mut Stream, upload: &mut Upload, scratch: &mut Scratch) -> Outcome {
+        let releases = self.slot.server.signs.releases();
+        // The first one begins when the request's head is complete: the clock need not be asked again.
+        let now = if self.number == 1 { self.request.began } else { Instant::now() };
+        let owing = self.slot.owing(now);
+        let counts = self.slot.counts();
+        counts.requests.up();
+        let (mut upstream, pooled) = match self.connection(client, releases).await {
+            Ok(connection) => connection,
+            Err(Unconnected::ClientLeft(fault)) => return Outcome::ClientFailed(fault),
+            Err(Unconnected::Server(fault)) => return self.failed(fault, Phase::NothingWritten, false),
+        };
+        self.reused.set(pooled);
+        let (received, sent) = (upstream.received(), upstream.sent());
+        let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
+        counts.bytes_in.add(upstream.received() - received);
+        counts.bytes_out.add(upstream.sent() - sent);
+        match outcome {
+            Ok(Exchanged::Tunnel { status }) => Outcome::Tunnel { upstream: Box::new(upstream), status },
+            Ok(Exchanged::Done { status, keep, reusable }) => {
+                // Not to a server that has left, drains or failed meanwhile.
+                if keep && self.local.may_be_pooled(self.slot.server.key) {
+                    self.local.idle().put(self.slot.server.key, 0, upstream);
+                }
+                Outcome::Relayed { status, reusable }
+            }
+            Ok(Exchanged::OwnFailure) => Outcome::OwnFailure,
+            Err(Broken { failure, .. }) if failure.side == Side::Client => Outcome::ClientFailed(failure.fault),
+            Err(Broken { failure, answer: Some(Answer { status, framing }) }) if failure.phase == Phase::ResponseRelayed => {
+                Outcome::Cut { status, kind: Kind::from(failure.fault), framing }
+            }
+            Err(Broken { failure, answer: Some(_) }) => {
+                Outcome::Failed(Error { kind: self.broke_off(failure.fault).await, phase: failure.phase, pooled })
+            }
+            Err(Broken { failure, answer: None }) => self.failed(failure.fault, failure.phase, pooled),
+        }
+    }
+
+    /// Whether somebody else is asked instead of sending this failure on.
+    fn may_ask_another(&self, phase: Phase) -> bool {
+        let attempt = retry::Attempt {
+            phase,
+            method: self.request.method(),
+            // What a failing server may have taken of a body is not sought out here.
+            body: if self.request.head.framing().is_empty() { retry::Body::Replayable } else { retry::Body::Gone },
+            cause: Cause::NodeAnswered,
+            number: self.number,
+            of: self.backend.pool.settings.retry.attempts,
+        };
+        self.has_others() && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
+    }
+
+    /// Whether somebody else is there to ask, as things are now.
+    fn has_others(&self) -> bool {
+        self.local.backend(self.request.frontend, self.request.view()).is_some_and(|backend| backend.has_others(self.tried))
+    }
+}

@@ -1,0 +1,175 @@
+//! The request over a connection, and its response.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use relay::{
+    exchange::{Deadlines, Exchange, Failure, Side, Upload},
+    field::Field,
+    framing::BodyFraming,
+    head::{Limits, ResponseHead, Version},
+    interims::Interims,
+    malformed::Malformed,
+    method::Method,
+    retry::Phase,
+    rewrite::{BodyFields, HeadWriter, Persistence},
+    stream::Stream,
+};
+
+use super::{Attempt, heads::ANSWERED};
+use crate::local::{Owing, Scratch};
+
+/// A request is in doubt only after this part of the time that makes a server late: until then nobody waits for a release.
+const HEED_AFTER: u32 = 5;
+/// A small response is held for so long, at most, until it is complete: a node's death in the middle can then be retried.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// How an exchange over a connection ended well.
+pub(super) enum Exchanged {
+    Tunnel { status: u16 },
+    Done { status: u16, keep: bool, reusable: bool },
+    OwnFailure,
+}
+
+/// A broken exchange, and the response if its head had come.
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    pub(super) answer: Option<Answer>,
+}
+
+/// A response whose head has come: its status, and how its body goes to the client.
+#[derive(Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) framing: BodyFraming,
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self { failure, answer: None }
+    }
+}
+
+impl Attempt<'_> {
+    /// Sends the request, and the response to the client.
+    pub(super) async fn exchange(
+        &self,
+        client: &mut Stream,
+        upstream: &mut Stream,
+        upload: &mut Upload,
+        scratch: &mut Scratch,
+        releases: u64,
+        owing: &Owing,
+    ) -> Result<Exchanged, Broken> {
+        let deadlines = self.deadlines();
+        self.write_request(&mut scratch.out);
+        let mut exchange = Exchange::new(client, upstream, upload, &deadlines);
+        exchange.send(&scratch.out).await?;
+        let bytes = self.response(&mut exchange, scratch, releases).await?;
+        self.check_switch(&scratch.response, &bytes, exchange.phase())?;
+        let now = Instant::now();
+        self.count_time(owing.answered(now), &scratch.response, &bytes);
+        let (method, status) = (self.request.method(), scratch.response.status());
+        if let Some(fault) = self.own_failure(&scratch.response, &bytes) {
+            self.blame(fault);
+            if self.may_ask_another(exchange.phase()) {
+                return Ok(Exchanged::OwnFailure);
+            }
+        } else {
+            self.slot.counts().answered_at.set(self.local.shared().uptime.millis(now));
+        }
+        let tunnel = (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
+        let incoming = scratch.response.framing(method);
+        let outgoing = self.outgoing(incoming);
+        let stays = method != Method::Connect
+            && self.request.head.persistent()
+            && outgoing != BodyFraming::UntilClose
+            // An answer that overtakes the request's body says so now: what is left of the body may never be read.
+            && exchange.upload_done()
+            && !self.local.worker().leaving();
+        self.write_response(scratch, &bytes, incoming, outgoing, if tunnel { Persistence::Implied } else { self.persistence(stays) });
+        let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
+        let done = finished.map_err(|failure| Broken { failure, answer: Some(Answer { status, framing: outgoing }) })?;
+        if tunnel {
+            return Ok(Exchanged::Tunnel { status });
+        }
+        let keep = done.upload_done && method != Method::Connect && scratch.response.persistent(method);
+        Ok(Exchanged::Done { status, keep, reusable: stays && done.upload_done })
+    }
+
+    /// The final response's head. Interim ones are sent on.
+    async fn response(&self, exchange: &mut Exchange<'_>, scratch: &mut Scratch, releases: u64) -> Result<Bytes, Failure> {
+        let limits = self.reply_limits();
+        let mut interims = Interims::new(self.backend.pool.settings.timeouts.server);
+        if self.slot.server.protocol.is_relay() {
+            interims = interims.with_room();
+        }
+        scratch.response.set_may_switch(self.request.head.upgrades());
+        loop {
+            let late = || self.slot.until_released(releases, || self.has_others());
+            let bytes = exchange.response(&mut scratch.response, &limits, late).await?;
+            if !scratch.response.is_interim() {
+                return Ok(bytes);
+            }
+            if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
+                return Err(Failure { side: Side::Upstream, fault: malformed.into(), phase: exchange.phase() });
+            }
+            // RFC 9110 §15.2: a 1.0 client knows no interim responses.
+            if self.request.head.version() == Version::Http11 {
+                scratch.out.clear();
+                HeadWriter::response(&mut scratch.out, scratch.response.view(&bytes), ANSWERED, BodyFields::AsReceived).finish();
+                exchange.interim(&scratch.out).await?;
+            }
+        }
+    }
+
+    /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to us.
+    fn reply_limits(&self) -> Limits {
+        if self.slot.server.protocol.is_relay() {
+            return Limits::most();
+        }
+        let replies = &self.backend.pool.settings.replies;
+        // At most 96 KiB, by the schema.
+        Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
+    }
+
+    /// 101 is an answer only to who asked for that protocol.
+    fn check_switch(&self, response: &ResponseHead, bytes: &[u8], phase: Phase) -> Result<(), Failure> {
+        let asked = self.request.view().upgrade();
+        if response.status() != 101 || asked.is_some_and(|protocol| response.view(bytes).switches_to(protocol)) {
+            return Ok(());
+        }
+        Err(Failure { side: Side::Upstream, fault: Malformed::SwitchingProtocols.into(), phase })
+    }
+
+    /// How long the server itself took, for whoever compares servers: what a node says it waited for an origin is not its own time, and how
+    /// long a client needs to send a body is nobody's.
+    fn count_time(&self, took: Duration, response: &ResponseHead, bytes: &[u8]) {
+        let timed = self.request.head.framing().is_empty();
+        self.slot.counts().heads.note(response.status(), timed.then_some(took));
+        if !timed {
+            return;
+        }
+        let origin = Some(&self.slot.server).filter(|server| server.protocol.is_relay()).and_then(|_| {
+            let told = response.view(bytes).value(Field::ShoalOriginTime)?;
+            std::str::from_utf8(told).ok()?.parse().ok().map(Duration::from_millis)
+        });
+        let own = took.saturating_sub(origin.unwrap_or_default());
+        let counts = self.slot.counts();
+        counts.answers.up();
+        counts.own_microseconds.add(u64::try_from(own.as_micros()).unwrap_or(0));
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let settings = &self.backend.pool.settings;
+        let (server, client) = (settings.timeouts.server, self.request.timeouts.client);
+        Deadlines {
+            late: settings.suspicion.after / HEED_AFTER,
+            first_byte: server,
+            head: server,
+            body: server.max(client),
+            write: client.max(server),
+            hold: HOLD,
+        }
+    }
+}

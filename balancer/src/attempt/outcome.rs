@@ -1,0 +1,125 @@
+//! How an attempt ends.
+
+use relay::{
+    fault::Fault,
+    framing::BodyFraming,
+    retry::{Cause, Phase},
+    stream::Stream,
+    wheel,
+};
+
+/// How a server failed an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It refused the connection.
+    Refused,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// There is no way to it.
+    Unreachable,
+    /// It is not the node that is meant, as far as it proved.
+    Unproven,
+    /// This process is out of descriptors or ports: nobody else's fault.
+    Exhausted,
+    /// It closed or reset the connection before it had answered.
+    Closed,
+    /// It was ejected while the request waited for it.
+    Silent,
+    /// It is alive and took too long.
+    Timeout,
+    /// Its answer was malformed.
+    Malformed,
+    /// Its answer broke off before anything of it was sent on, and it is well itself: what is behind it cut the answer.
+    AnswerCut,
+    /// Any other error of the connection.
+    Broken,
+}
+
+impl From<Fault> for Kind {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused => Self::Refused,
+            Fault::Timeout(wheel::Kind::Connect) => Self::ConnectTimeout,
+            Fault::Unreachable => Self::Unreachable,
+            Fault::Unproven => Self::Unproven,
+            Fault::Exhausted => Self::Exhausted,
+            Fault::Closed | Fault::Reset => Self::Closed,
+            Fault::Released => Self::Silent,
+            Fault::Timeout(_) => Self::Timeout,
+            Fault::Malformed(_) => Self::Malformed,
+            Fault::Tls(_) | Fault::Io(_) => Self::Broken,
+        }
+    }
+}
+
+impl Kind {
+    /// The error type of Proxy-Status for it (RFC 9209).
+    #[must_use]
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Self::Refused | Self::Unproven => "connection_refused",
+            Self::ConnectTimeout | Self::Silent => "connection_timeout",
+            Self::Unreachable => "destination_ip_unroutable",
+            Self::Exhausted => "proxy_internal_limit",
+            Self::Closed | Self::Broken => "connection_terminated",
+            Self::Timeout => "http_response_timeout",
+            Self::Malformed => "http_protocol_error",
+            Self::AnswerCut => "http_response_incomplete",
+        }
+    }
+
+    /// For the retry table.
+    #[must_use]
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::Timeout => Cause::Timeout,
+            Self::Malformed => Cause::NodeAnswered,
+            Self::AnswerCut => Cause::AnswerCut,
+            _ => Cause::NodeLost,
+        }
+    }
+}
+
+/// An attempt failed without harm to the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Error {
+    /// How.
+    pub kind: Kind,
+    /// How far it had come.
+    pub phase: Phase,
+    /// On a pooled connection, which the server may have been closing just then.
+    pub pooled: bool,
+}
+
+/// How an attempt ended.
+pub enum Outcome {
+    /// The response went to the client as a whole.
+    Relayed {
+        /// Its status.
+        status: u16,
+        /// Whether another request may come on the client's connection.
+        reusable: bool,
+    },
+    /// A 2xx to CONNECT, or a 101, went to the client: this is the other end of the tunnel.
+    Tunnel {
+        /// To the server.
+        upstream: Box<Stream>,
+        /// The status.
+        status: u16,
+    },
+    /// The response broke off after its first byte.
+    Cut {
+        /// Its status.
+        status: u16,
+        /// The server's doing.
+        kind: Kind,
+        /// How its body was framed for the client.
+        framing: BodyFraming,
+    },
+    /// The client went away, or sent a malformed body.
+    ClientFailed(Fault),
+    /// It may be tried again, as far as the retry table allows.
+    Failed(Error),
+    /// The server answered with a failure of its own, and somebody else may be asked.
+    OwnFailure,
+}

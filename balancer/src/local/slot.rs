@@ -1,0 +1,118 @@
+//! One server on one worker.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    liveness,
+    server::Server,
+    stats::{ServerCounts, Uptime},
+    suspect::Watch,
+};
+
+/// See the module.
+pub struct Slot {
+    /// Who it is.
+    pub server: Arc<Server>,
+    /// What is known of whether it is alive.
+    pub liveness: liveness::Last,
+    watch: Cell<Watch>,
+    released: Notify,
+    worker: usize,
+}
+
+impl Slot {
+    pub(super) fn new(server: Arc<Server>, worker: usize, now: Instant) -> Self {
+        Self { server, liveness: liveness::Last::default(), watch: Cell::new(Watch::new(now)), released: Notify::new(), worker }
+    }
+
+    /// This worker's counters of it.
+    #[must_use]
+    pub fn counts(&self) -> &ServerCounts {
+        self.server.tally.counts.of(self.worker)
+    }
+
+    /// It owes an answer until what this returns is dropped.
+    #[must_use]
+    pub fn owing(self: &Rc<Self>, now: Instant) -> Owing {
+        self.update(|watch| watch.owes(now));
+        self.counts().active_requests.up();
+        Owing { slot: Rc::clone(self), since: now, settled: Cell::new(false) }
+    }
+
+    /// Bytes came from it.
+    pub fn heard(&self, at: Instant) {
+        self.update(|watch| watch.heard(at));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Watch)) {
+        let mut watch = self.watch.get();
+        change(&mut watch);
+        self.watch.set(watch);
+    }
+
+    /// Whether it owes answers on this worker.
+    pub(super) fn owes(&self) -> bool {
+        self.watch.get().owed() > 0
+    }
+
+    /// Whether it is a node that owes answers and has been silent for too long, probes included.
+    pub(super) fn is_suspect(&self, uptime: Uptime, now: Instant, after: Duration) -> bool {
+        if let Some(at) = self.server.signs.last_probe_answer(uptime) {
+            self.heard(at);
+        }
+        self.server.protocol.is_relay() && self.watch.get().is_late(now, after)
+    }
+
+    /// Returns once the requests that waited for it at `releases` shall go elsewhere, and there is somewhere to go.
+    pub async fn until_released(&self, releases: u64, elsewhere: impl Fn() -> bool) {
+        loop {
+            // Registered before looking, so that nothing is missed in between.
+            let notified = self.released.notified();
+            if self.server.signs.releases() != releases && elsewhere() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Requests that wait for it look again whether they are released.
+    pub(super) fn notify(&self) {
+        self.released.notify_waiters();
+    }
+}
+
+/// A request that a server owes an answer to.
+pub struct Owing {
+    slot: Rc<Slot>,
+    since: Instant,
+    settled: Cell<bool>,
+}
+
+impl Owing {
+    /// The answer has begun; answers after how long.
+    pub fn answered(&self, at: Instant) -> Duration {
+        self.slot.heard(at);
+        self.settle();
+        at.saturating_duration_since(self.since)
+    }
+
+    fn settle(&self) {
+        if !self.settled.replace(true) {
+            self.slot.update(Watch::settled);
+        }
+    }
+}
+
+impl Drop for Owing {
+    fn drop(&mut self) {
+        self.settle();
+        self.slot.counts().active_requests.down();
+    }
+}

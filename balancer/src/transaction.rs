@@ -1,0 +1,247 @@
+//! One request from its head to its end: who may get it, attempt after attempt, and what the client hears.
+
+mod own;
+mod tried;
+
+use std::{cell::Cell, rc::Rc};
+
+use relay::{
+    exchange::Upload,
+    fault::Fault,
+    framing::BodyFraming,
+    method::Method,
+    retry::{self, Decision, Phase},
+    stream::Stream,
+    via,
+};
+
+use crate::{
+    attempt::{Attempt, Error, Kind, Outcome, Span},
+    end::ConnectionEnd,
+    local::{Backend, Local, Scratch, Slot},
+    record::{self, Record},
+    request::Request,
+    respond,
+    tunnel::Open,
+};
+use tried::Tried;
+
+/// How a transaction ended.
+struct Ending {
+    connection: ConnectionEnd,
+    status: u16,
+    server: Option<Rc<Slot>>,
+    attempts: u32,
+    error: Option<record::Error>,
+}
+
+/// A request on its way through the servers of its backend.
+struct Transaction<'a> {
+    local: &'a Local,
+    request: &'a Request<'a>,
+    /// As things are now: read anew for each attempt.
+    backend: Rc<Backend>,
+    tried: Tried,
+    number: u32,
+    /// A server that failed on a pooled connection, which may only have been a closing one: asked once more when nobody else is left.
+    again: Option<u64>,
+}
+
+/// Serves one request. `backend` is where it goes now.
+pub async fn serve(local: &Local, request: &Request<'_>, backend: Option<Rc<Backend>>, client: &mut Stream) -> ConnectionEnd {
+    let sent = client.sent();
+    let mut scratch = local.scratch();
+    request.counts(local).requests.up();
+    let ending = answer(local, request, backend, client, &mut scratch).await;
+    local.give(scratch);
+    // Its record is written when it ends.
+    if let ConnectionEnd::Tunnel(_) = ending.connection {
+        return ending.connection;
+    }
+    let (view, took) = (request.view(), request.began.elapsed());
+    request.counts(local).answers.note(ending.status, Some(took));
+    let record = Record {
+        id: request.id,
+        client: request.client,
+        frontend: &request.frontend.name,
+        method: view.method_text(),
+        target: view.target_text(),
+        status: ending.status,
+        bytes: client.sent() - sent,
+        took,
+        server: ending.server.as_ref().map_or("", |slot| &slot.server.name),
+        attempts: ending.attempts,
+        error: ending.error,
+    };
+    local.record(&record, request.trace.as_ref());
+    ending.connection
+}
+
+async fn answer(local: &Local, request: &Request<'_>, backend: Option<Rc<Backend>>, client: &mut Stream, scratch: &mut Scratch) -> Ending {
+    if via::passed_through(request.view().lines(), &local.shared().pseudonym) {
+        return own::refuse(local, request, client, scratch, &respond::Error::Loop, 0).await;
+    }
+    if request.ends_here {
+        return own::answer_options(local, request, client, scratch).await;
+    }
+    let Some(backend) = backend else {
+        request.counts(local).failed.up();
+        return own::refuse(local, request, client, scratch, &respond::Error::NoBackend, 0).await;
+    };
+    backend.budget.borrow_mut().deposit();
+    let transaction = Transaction { local, request, backend, tried: Tried::none(), number: 0, again: None };
+    transaction.run(client, scratch).await
+}
+
+impl Transaction<'_> {
+    async fn run(mut self, client: &mut Stream, scratch: &mut Scratch) -> Ending {
+        let mut upload = Upload::new(self.request.head.framing(), self.request.head.expects_continue());
+        let mut last: Option<(Error, Rc<Slot>)> = None;
+        // Why it is tried again, for the trace.
+        let mut reason = "";
+        loop {
+            let Some((slot, afresh)) = self.next() else {
+                return self.give_up(client, scratch, last).await;
+            };
+            self.number += 1;
+            let span = Span::begin(self.local, self.request);
+            let attempt = self.attempt(&slot, afresh, span.as_ref());
+            let outcome = attempt.run(client, &mut upload, scratch).await;
+            if let Some(span) = span {
+                reason = span.end(&attempt, &outcome, reason);
+            }
+            match outcome {
+                Outcome::Relayed { status, reusable } => {
+                    let connection = if reusable {
+                        ConnectionEnd::Stays
+                    } else if self.request.head.is_last() && client.input().is_empty() {
+                        ConnectionEnd::Over
+                    } else {
+                        ConnectionEnd::Close
+                    };
+                    return self.end(connection, status, &slot, None);
+                }
+                Outcome::Tunnel { upstream, status } => return self.tunnel(upstream, status, &slot),
+                Outcome::Cut { status, kind, framing } => return self.cut(status, &slot, kind, framing).await,
+                Outcome::ClientFailed(fault) => return self.client_failed(client, scratch, &slot, fault).await,
+                Outcome::OwnFailure => slot.counts().retries_away.up(),
+                Outcome::Failed(error) => {
+                    if error.pooled {
+                        self.again = Some(slot.server.key);
+                    }
+                    let retry = self.decide(&error, upload.rewind()) == Decision::Retry;
+                    if retry {
+                        slot.counts().retries_away.up();
+                    }
+                    // After interim responses alone, a refusal is still an answer.
+                    last = Some((error, slot));
+                    if !retry {
+                        return self.give_up(client, scratch, last).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn attempt<'a>(&'a self, slot: &'a Rc<Slot>, afresh: bool, span: Option<&Span>) -> Attempt<'a> {
+        let Self { local, request, backend, tried, number, .. } = self;
+        let trace = span.map(Span::context);
+        Attempt { local, request, backend, slot, tried: tried.as_slice(), number: *number, afresh, trace, reused: Cell::default() }
+    }
+
+    /// The server to ask now, and whether only a new connection to it will do.
+    fn next(&mut self) -> Option<(Rc<Slot>, bool)> {
+        if self.tried.is_full() {
+            return None;
+        }
+        if self.number > 0
+            && let Some(now) = self.local.backend(self.request.frontend, self.request.view())
+        {
+            self.backend = now;
+        }
+        let (slot, afresh) = match self.backend.pick(self.request.view(), self.request.peer.ip(), self.tried.as_slice()) {
+            Some(slot) => (Rc::clone(slot), false),
+            None => {
+                let key = self.again.take()?;
+                let slot = self.backend.slots.iter().find(|slot| slot.server.key == key)?;
+                self.tried.forget(key);
+                (Rc::clone(slot), true)
+            }
+        };
+        self.tried.add(slot.server.key);
+        Some((slot, afresh))
+    }
+
+    fn decide(&self, error: &Error, replayable: bool) -> Decision {
+        let attempt = retry::Attempt {
+            phase: error.phase,
+            method: self.request.method(),
+            body: if replayable { retry::Body::Replayable } else { retry::Body::Gone },
+            cause: error.kind.cause(),
+            number: self.number,
+            of: self.backend.pool.settings.retry.attempts,
+        };
+        retry::decide(&attempt, &mut self.backend.budget.borrow_mut())
+    }
+
+    fn end(&self, connection: ConnectionEnd, status: u16, slot: &Rc<Slot>, error: Option<record::Error>) -> Ending {
+        Ending { connection, status, server: Some(Rc::clone(slot)), attempts: self.number, error }
+    }
+
+    fn tunnel(&self, upstream: Box<Stream>, status: u16, slot: &Rc<Slot>) -> Ending {
+        let request = self.request;
+        let open = Open {
+            upstream,
+            slot: Rc::clone(slot),
+            idle: self.backend.pool.settings.timeouts.tunnel_idle,
+            id: request.id,
+            began: request.began,
+            target: request.view().target_text().into(),
+            status,
+            attempts: self.number,
+            trace: request.trace,
+            method: request.view().method_text().into(),
+        };
+        self.end(ConnectionEnd::Tunnel(Box::new(open)), status, slot, None)
+    }
+
+    async fn give_up(&self, client: &mut Stream, scratch: &mut Scratch, last: Option<(Error, Rc<Slot>)>) -> Ending {
+        let method = self.request.method();
+        let error = match &last {
+            None => respond::Error::NoServer,
+            Some((error, slot)) => respond::Error::Servers {
+                last: error.kind,
+                server: slot.server.name.clone(),
+                attempts: self.number,
+                uncertain: error.phase == Phase::Written && !method.is_idempotent() && method != Method::Connect,
+            },
+        };
+        // What an origin did is no failure of the backend.
+        if !matches!(error, respond::Error::Servers { last: Kind::AnswerCut, .. }) {
+            self.request.counts(self.local).failed.up();
+        }
+        own::refuse(self.local, self.request, client, scratch, &error, self.number).await
+    }
+
+    /// A response that broke off. Whether the server died or its origin did is worth finding out, as they are counted apart.
+    async fn cut(&self, status: u16, slot: &Rc<Slot>, kind: Kind, framing: BodyFraming) -> Ending {
+        let died = kind != Kind::Timeout && self.local.is_dead(slot).await;
+        if died {
+            self.request.counts(self.local).cut_responses.up();
+        }
+        let error = if died { record::Error::ResponseCut } else { record::Error::ResponseIncomplete };
+        self.end(ConnectionEnd::Cut(framing), status, slot, Some(error))
+    }
+
+    async fn client_failed(&self, client: &mut Stream, scratch: &mut Scratch, slot: &Rc<Slot>, fault: Fault) -> Ending {
+        match fault {
+            // A malformed body: what follows on this connection has no meaning any more.
+            Fault::Malformed(malformed) if client.sent() == self.request.sent_before => {
+                self.request.counts(self.local).refused.up();
+                own::refuse(self.local, self.request, client, scratch, &respond::Error::Malformed(malformed), self.number).await
+            }
+            Fault::Timeout(_) => self.end(ConnectionEnd::Abort, 0, slot, Some(record::Error::ClientTimeout)),
+            _ => self.end(ConnectionEnd::Abort, 0, slot, Some(record::Error::ClientAborted)),
+        }
+    }
+}
