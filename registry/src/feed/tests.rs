@@ -150,6 +150,7 @@ fn a_step_outlives_its_log() {
     feed.publish(vec![status(Service::ProxyNode, "b", 3)], &[], vec![]);
     let Event::Delta(told) = step.event() else { panic!("a snapshot") };
     assert_eq!((told.upserted.len(), told.upserted[0].effective_weight), (1, 2), "what came later is the next step's");
+    assert!(told.removed.is_empty(), "{:?}", told.removed);
     assert_eq!(delta(&mut reader), (vec![("b".to_owned(), 3)], vec![]));
     let late = feed.reader(Filter::of(&[]), &step.resume_token()).read();
     feed.reset(vec![], vec![]);
