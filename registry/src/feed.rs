@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cluster::{InstanceStatus, PoolGuard, Service};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
@@ -141,15 +142,13 @@ impl Feed {
         self.show(next);
     }
 
-    /// Brings up to date what watchers need not hear of: when leases end, and how old opinions are.
-    pub fn refresh(&self, statuses: Vec<InstanceStatus>) {
-        if statuses.is_empty() {
-            return;
-        }
+    /// Brings up to date what watchers need not hear of: how old opinions are, and when leases end; `leases` are by name.
+    pub fn refresh<'n>(&self, statuses: Vec<InstanceStatus>, leases: impl Iterator<Item = (&'n str, Timestamp)>) {
         let mut next = Snapshot::clone(&self.snapshot.load());
         for status in statuses {
             next.put(status);
         }
+        next.renew(leases);
         self.snapshot.store(Arc::new(next));
     }
 
@@ -276,8 +275,8 @@ impl Step {
             Delta { guards: guards.iter().filter_map(|service| self.to.guards.get(service).cloned()).collect(), ..Delta::default() };
         for name in names {
             // A name that another service took over is gone for who does not want to hear of that service.
-            match self.to.members.get(name).filter(|status| self.filter.lets(status.instance.service)) {
-                Some(status) => delta.upserted.push(Arc::clone(status)),
+            match self.to.members.get(name).filter(|listed| self.filter.lets(listed.status.instance.service)) {
+                Some(listed) => delta.upserted.push(Arc::clone(&listed.status)),
                 None => delta.removed.push(name.to_owned()),
             }
         }

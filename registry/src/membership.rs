@@ -68,8 +68,8 @@ pub struct Membership {
     /// Pools whose losses have to be weighed again.
     pub(crate) unbalanced: BTreeSet<Service>,
     pub(crate) writes: Writes,
-    /// Members of whom something changed that watchers need not hear of: when the lease ends, how old opinions are.
-    pub(crate) renewed: BTreeSet<String>,
+    /// Members of whom something changed that watchers need not hear of, such as how old opinions are.
+    pub(crate) refreshed: BTreeSet<String>,
     /// Members that operators took off the list, of whom watchers have not heard yet.
     pub(crate) removed: Vec<(Service, String)>,
 }
@@ -212,8 +212,6 @@ impl Membership {
         }
         if !same || member.loss.is_some() {
             self.touched.insert(renewal.name);
-        } else {
-            self.renewed.insert(renewal.name);
         }
         Ok(Outcome::Renewed { ttl: member.ttl })
     }
@@ -336,9 +334,15 @@ impl Membership {
         std::mem::take(&mut self.writes)
     }
 
-    /// Members of whom something changed that watchers need not hear of, since the last time that somebody asked.
-    pub fn take_renewed(&mut self) -> BTreeSet<String> {
-        std::mem::take(&mut self.renewed)
+    /// Members of whom something changed that watchers need not hear of, since the last time that somebody asked. Their leases are
+    /// [`Membership::leases`].
+    pub fn take_refreshed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.refreshed)
+    }
+
+    /// When leases end, by name.
+    pub fn leases(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.members.iter().map(|(name, member)| (name.as_str(), member.lease_expires_at))
     }
 
     /// One member as others see it.

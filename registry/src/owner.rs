@@ -33,9 +33,9 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 1024;
 /// How many messages wait.
 const QUEUE: usize = 16_384;
-/// How often the gauges are set, and how old a lease or an opinion in a list may be. Every member renews its lease within that time: a
+/// How often the gauges are set, and how old a lease or an opinion in a list may be: every member renews its lease all the time, and a
 /// snapshot for each of them would cost more than all the rest.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(2);
 
 /// What survives a panic of the owner. What was not written then was not acknowledged either.
 #[derive(Debug)]
@@ -315,8 +315,9 @@ impl Owned<'_> {
             return;
         }
         self.refreshed_at = Some(Instant::now());
-        let renewed = self.membership.take_renewed();
-        self.feed.refresh(renewed.iter().filter_map(|name| self.membership.status(name)).collect());
+        let refreshed = self.membership.take_refreshed();
+        let statuses = refreshed.iter().filter_map(|name| self.membership.status(name)).collect();
+        self.feed.refresh(statuses, self.membership.leases());
         let mut counts: BTreeMap<(Service, &'static str), u32> = BTreeMap::new();
         for (service, state) in self.membership.states() {
             *counts.entry((service, metrics::state(state))).or_default() += 1;

@@ -139,10 +139,10 @@ impl Membership {
         member.standing = standing;
         member.schedule(now);
         if news {
-            self.renewed.remove(name);
+            self.refreshed.remove(name);
             changes.upserted.insert(name.to_owned());
         } else {
-            self.renewed.insert(name.to_owned());
+            self.refreshed.insert(name.to_owned());
         }
         let (loss, case) = (member.loss_record(), member.case());
         if loss != member.stored_loss {

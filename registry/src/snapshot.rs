@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cluster::{InstanceStatus, PoolGuard, Service};
+use jiff::Timestamp;
 
 use crate::store::Identity;
 
@@ -37,8 +38,17 @@ pub struct Snapshot {
     pub identity: Identity,
     /// Counts up with everything that watchers have to hear; 0: nothing is known yet.
     pub version: u64,
-    pub(crate) members: BTreeMap<Arc<str>, Arc<InstanceStatus>>,
+    pub(crate) members: BTreeMap<Arc<str>, Listed>,
     pub(crate) guards: BTreeMap<Service, Arc<PoolGuard>>,
+}
+
+/// A member.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// As watchers were told of it; its lease is older than [`Listed::lease_expires_at`].
+    pub status: Arc<InstanceStatus>,
+    /// Apart, because every member renews its lease all the time, and watchers need not hear of it.
+    pub lease_expires_at: Timestamp,
 }
 
 impl Snapshot {
@@ -49,8 +59,8 @@ impl Snapshot {
     }
 
     /// Whoever is there, by name.
-    pub fn members(&self, filter: Filter) -> impl Iterator<Item = &Arc<InstanceStatus>> {
-        self.members.values().filter(move |status| filter.lets(status.instance.service))
+    pub fn members(&self, filter: Filter) -> impl Iterator<Item = &Listed> {
+        self.members.values().filter(move |listed| filter.lets(listed.status.instance.service))
     }
 
     /// The guards of the pools that are or were there.
@@ -60,14 +70,26 @@ impl Snapshot {
 
     /// One member.
     #[must_use]
-    pub fn member(&self, name: &str) -> Option<&Arc<InstanceStatus>> {
+    pub fn member(&self, name: &str) -> Option<&Listed> {
         self.members.get(name)
     }
 
     /// Takes one in; the service that the name belonged to before, if that was another.
     pub(crate) fn put(&mut self, status: InstanceStatus) -> Option<Service> {
         let service = status.instance.service;
-        let before = self.members.insert(status.instance.name.as_str().into(), Arc::new(status));
-        before.map(|before| before.instance.service).filter(|before| *before != service)
+        let (name, lease_expires_at) = (status.instance.name.as_str().into(), status.lease_expires_at);
+        let before = self.members.insert(name, Listed { status: Arc::new(status), lease_expires_at });
+        before.map(|before| before.status.instance.service).filter(|before| *before != service)
+    }
+
+    /// Takes in when leases end; `leases` are by name.
+    pub(crate) fn renew<'n>(&mut self, leases: impl Iterator<Item = (&'n str, Timestamp)>) {
+        let mut leases = leases.peekable();
+        for (name, listed) in &mut self.members {
+            while leases.next_if(|(other, _)| **other < **name).is_some() {}
+            if let Some((_, at)) = leases.next_if(|(other, _)| **other == **name) {
+                listed.lease_expires_at = at;
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{BufMut, Bytes};
 use chassis::{Peer, StopSignal};
-use cluster::Service;
+use cluster::{Service, wire};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     feed::{Event, Reader, Step, StepKey},
     metrics,
-    snapshot::Filter,
+    snapshot::{Filter, Listed},
 };
 
 /// A watcher hears something at least this often; ten seconds are promised.
@@ -50,11 +50,15 @@ pub(super) async fn list(api: &Api, request: Request<pb::ListInstancesRequest>) 
     let filter = Filter::of(&services(&request.get_ref().services)?);
     let snapshot = api.handle.snapshot().await.map_err(|error| refuse::failed(&error))?;
     Ok(pb::ListInstancesResponse {
-        instances: snapshot.members(filter).map(|status| (&**status).into()).collect(),
+        instances: snapshot.members(filter).map(listed).collect(),
         guards: snapshot.guards(filter).map(|guard| (&**guard).into()).collect(),
         cluster_id: snapshot.identity.cluster_id.to_string(),
         epoch: snapshot.identity.epoch,
     })
+}
+
+fn listed(listed: &Listed) -> pb::InstanceStatus {
+    pb::InstanceStatus { lease_expires_at: Some(wire::timestamp(listed.lease_expires_at)), ..(&*listed.status).into() }
 }
 
 /// A stream of what a watcher has to hear.
@@ -85,7 +89,7 @@ pub(super) fn response(step: &Step) -> pb::WatchResponse {
         Event::Snapshot(snapshot) => {
             metrics::snapshot_sent();
             pb::watch_response::Event::Snapshot(pb::Snapshot {
-                instances: snapshot.members(step.filter()).map(|status| (&**status).into()).collect(),
+                instances: snapshot.members(step.filter()).map(listed).collect(),
                 guards: snapshot.guards(step.filter()).map(|guard| (&**guard).into()).collect(),
                 cluster_id: snapshot.identity.cluster_id.to_string(),
                 epoch: snapshot.identity.epoch,

@@ -99,7 +99,7 @@ fn who_falls_behind_is_resynchronised_and_the_log_stays_bounded() {
     }
     assert!(feed.log().changes.len() <= LOGGED);
     let (Event::Snapshot(snapshot), _) = hear(&mut slow) else { panic!("no snapshot") };
-    assert_eq!(snapshot.member("a").expect("is there").effective_weight, 2);
+    assert_eq!(snapshot.member("a").expect("is there").status.effective_weight, 2);
     feed.reset(vec![], vec![]);
     assert!(matches!(hear(&mut slow).0, Event::Snapshot(_)), "and after a reset");
 }
@@ -132,8 +132,11 @@ fn a_refresh_is_read_and_not_told() {
     let mut reader = feed.reader(Filter::of(&[]), "");
     hear(&mut reader);
     let expires = Timestamp::from_second(9).expect("in range");
-    feed.refresh(vec![InstanceStatus { lease_expires_at: expires, ..status(Service::ProxyNode, "a", 1) }]);
-    assert_eq!(feed.snapshot().member("a").expect("is there").lease_expires_at, expires);
+    let unknown = |name| (name, Timestamp::MAX);
+    feed.refresh(vec![status(Service::ProxyNode, "a", 2)], [unknown("0"), ("a", expires), unknown("b")].into_iter());
+    let snapshot = feed.snapshot();
+    let listed = snapshot.member("a").expect("is there");
+    assert_eq!((listed.lease_expires_at, listed.status.effective_weight), (expires, 2));
     assert!(!reader.version.has_changed().expect("it lives"));
     assert_eq!(delta(&mut reader), (vec![], vec![]));
 }
@@ -185,7 +188,7 @@ fn every_watcher_converges() {
                 token = next;
                 let (upserted, removed) = match event {
                     Event::Snapshot(snapshot) => {
-                        let all = snapshot.members(Filter::of(&[])).cloned().collect();
+                        let all = snapshot.members(Filter::of(&[])).map(|listed| Arc::clone(&listed.status)).collect();
                         (all, std::mem::take(&mut known).into_keys().collect())
                     }
                     Event::Delta(delta) => (delta.upserted, delta.removed),
