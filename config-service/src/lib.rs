@@ -1,7 +1,7 @@
 //! The config-service: versioned bundles and their rollout.
 //!
-//! It keeps every revision, checks a bundle before any node sees it, renders it for each node, and rolls it out: one node of each service
-//! first, then the rest, everything back at the first refusal. It does not know what a bundle means (that is `cluster-config`), and no
+//! It keeps every revision, checks a bundle before any node sees it, renders it for each node, and rolls it out: a canary of each service,
+//! and once those have soaked everybody; everything back at the first refusal. It does not know what a bundle means (that is `cluster-config`), and no
 //! request of a client ever waits for it: nodes keep on disk what they were given.
 //!
 //! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] → [`diff`] → [`rollout`] (who gets what when,
@@ -50,7 +50,7 @@ pub struct Options {
     /// A node that does not acknowledge within this ends a rollout
     #[arg(long, env = "SHOAL_ACK_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub ack_timeout: Duration,
-    /// The nodes that have a revision first must stay connected this long before the rest get it
+    /// The canaries of a rollout, the first node of each service, must run a revision this long before the others get it
     #[arg(long, env = "SHOAL_ROLLOUT_SOAK", default_value = "1s", value_parser = duration, value_name = "DURATION")]
     pub rollout_soak: Duration,
 }

@@ -17,6 +17,7 @@ use proto::config::{self as pb, NodeRolloutState, RevisionOutcome as Outcome, Ro
 use proto::state::state_transfer_client::StateTransferClient;
 use proto::state::state_transfer_server::StateTransferServer;
 use proto::state::{self as state, export_response, import_request};
+use sqlx::{Connection, Executor, SqliteConnection};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -399,6 +400,42 @@ async fn a_silent_node_ends_a_rollout_and_a_restart_does_not() {
     let last = states.collect::<Vec<_>>().await.pop().unwrap();
     assert_eq!((last.state(), last.explanation.as_str()), (RolloutState::Done, "the one connected node has it"));
     assert_eq!(service.released().await, Ok(second.id));
+    service.stop().await;
+}
+
+/// A node that has the revision and is not on record would be taken, after kill -9, for one that cannot be harmed by it.
+#[tokio::test]
+async fn nobody_new_gets_what_cannot_be_written_down() {
+    let directory = TempDir::new().unwrap();
+    let database = directory.path().join("config.db");
+    let mut service = Running::start(&database).await;
+    let mut canary = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    let mut other = FakeNode::connect(&service.client, "proxy-node", "p2", &[]).await;
+    let first = service.commit("", &example_bundle(), "first").await.unwrap();
+    assert_eq!(service.roll_out(&first.id).await.state(), RolloutState::Done);
+    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    canary.answer.send_replace(Answer::Silence);
+    let running = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap().into_inner();
+
+    let mut disk = SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
+    disk.execute("CREATE TRIGGER fails BEFORE UPDATE ON rollouts BEGIN SELECT RAISE(ABORT, 'the disk fails'); END").await.unwrap();
+    // The canary comes back with an answer, and soaks.
+    canary = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
+    canary.runs(&second.id).await;
+    let assigned = async {
+        while service.drift().await["p2"].assigned_revision != second.id {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), assigned).await.expect("the canary has soaked, and everybody is to have it");
+    assert_eq!(*other.applied.borrow(), first.id, "it was sent what is not written down");
+    let id = running.rollout.unwrap().id;
+    let pause = pb::ControlRolloutRequest { rollout_id: id, action: pb::RolloutAction::Pause.into() };
+    let refused = service.client.control_rollout(pause).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal, "what is not written down is not acknowledged: {refused}");
+
+    disk.execute("DROP TRIGGER fails").await.unwrap();
+    other.runs(&second.id).await;
     service.stop().await;
 }
 
