@@ -97,21 +97,58 @@ pub struct Judgement {
     /// What decided.
     pub cause: Cause,
     /// In words for people.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
+}
+
+/// One of the reasons for a standing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Who says it.
+    pub source: Source,
+    /// In words for people.
+    pub text: String,
+}
+
+/// Who says a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This balancer.
+    Balancer,
+    /// The registry.
+    Registry,
+}
+
+impl Reason {
+    fn own(text: impl Into<String>) -> Self {
+        Self { source: Source::Balancer, text: text.into() }
+    }
+
+    fn of_registry(text: impl Into<String>) -> Self {
+        Self { source: Source::Registry, text: text.into() }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.source {
+            Source::Balancer => formatter.write_str(&self.text),
+            Source::Registry => write!(formatter, "registry: {}", self.text),
+        }
+    }
 }
 
 /// Judges one server.
 #[must_use]
 pub fn judge(inputs: &Inputs) -> Judgement {
     if let Some(reason) = asked(inputs) {
-        return Judgement { standing: Standing::Excluded, cause: Cause::Asked, reasons: with_registry(vec![reason], inputs) };
+        return Judgement { standing: Standing::Excluded, cause: Cause::Asked, reasons: with_registry(vec![Reason::own(reason)], inputs) };
     }
     if let Opinion::Bad(words) = &inputs.own {
-        let reasons = with_registry(vec![format!("own evidence: {words}")], inputs);
+        let reasons = with_registry(vec![Reason::own(format!("own evidence: {words}"))], inputs);
         return Judgement { standing: Standing::Unwell, cause: Cause::OwnEvidence, reasons };
     }
     let answers = inputs.own == Opinion::Good;
-    let own = if answers { "own evidence: it answers" } else { "own evidence: none yet" }.to_owned();
+    let own = Reason::own(if answers { "own evidence: it answers" } else { "own evidence: none yet" });
     let (standing, cause) = match inputs.verdict.as_ref().map(|verdict| verdict.state) {
         Some(State::Critical) => (if answers { Standing::Last } else { Standing::Unwell }, Cause::Loss),
         Some(State::Lost) => (if answers { Standing::Usable } else { Standing::Unwell }, if answers { Cause::Fine } else { Cause::Loss }),
@@ -123,7 +160,7 @@ pub fn judge(inputs: &Inputs) -> Judgement {
     };
     let reasons = if cause == Cause::Fine { with_registry(vec![own], inputs) } else { verdict_first(own, inputs) };
     if inputs.backup && standing < Standing::Backup {
-        let mut named = vec!["named as backup".to_owned()];
+        let mut named = vec![Reason::own("named as backup")];
         named.extend(reasons);
         return Judgement { standing: Standing::Backup, cause, reasons: named };
     }
@@ -145,21 +182,21 @@ fn asked(inputs: &Inputs) -> Option<String> {
     (inputs.weight == 0).then(|| "its weight is 0".to_owned())
 }
 
-fn with_registry(mut reasons: Vec<String>, inputs: &Inputs) -> Vec<String> {
+fn with_registry(mut reasons: Vec<Reason>, inputs: &Inputs) -> Vec<Reason> {
     reasons.extend(registry_words(inputs));
     reasons
 }
 
-fn verdict_first(own: String, inputs: &Inputs) -> Vec<String> {
-    let mut reasons: Vec<String> = registry_words(inputs).collect();
+fn verdict_first(own: Reason, inputs: &Inputs) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = registry_words(inputs).collect();
     reasons.push(own);
     reasons
 }
 
-fn registry_words(inputs: &Inputs) -> impl Iterator<Item = String> {
+fn registry_words(inputs: &Inputs) -> impl Iterator<Item = Reason> {
     let verdict = inputs.verdict.as_ref();
-    let head = verdict.map(|verdict| format!("registry: {}", state_word(verdict.state)));
-    let details = verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().map(|reason| format!("registry: {reason}")));
+    let head = verdict.map(|verdict| Reason::of_registry(state_word(verdict.state)));
+    let details = verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().map(Reason::of_registry));
     head.into_iter().chain(details)
 }
 
@@ -189,7 +226,8 @@ pub fn settle(judgements: &mut [Judgement], threshold: u32) -> bool {
     }
     for judgement in judgements.iter_mut().filter(|it| it.cause == Cause::Loss && it.standing != Standing::Backup) {
         judgement.standing = Standing::Usable;
-        judgement.reasons.insert(0, format!("panic: only {well} of {members} are well, so the registry's word against it is not acted on"));
+        let text = format!("panic: only {well} of {members} are well, so the registry's word against it is not acted on");
+        judgement.reasons.insert(0, Reason::own(text));
     }
     true
 }

@@ -104,7 +104,7 @@ async fn ask_node(cluster: &Cluster, node: &InstanceStatus, request: &Request, c
         Err(error) => Err(error),
     };
     match answer {
-        Ok(ExplainRequestResponse { allowed, rule, revision, cache, route, explanation }) => {
+        Ok(ExplainRequestResponse { allowed, rule, revision, cache, route, explanation, .. }) => {
             Node { name, allowed, rule, revision, cache, route, steps: explanation, failure: None }
         }
         Err(error) => Node { name, failure: Some(format!("{error:#}")), ..Node::default() },

@@ -11,7 +11,7 @@ use chassis::{
 use futures::stream::BoxStream;
 use proto::proxy::{
     CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LastMinute, LookupCacheRequest,
-    LookupCacheResponse, ParentStats, PurgeRequest, PurgeResponse, TailAccessRequest, TailAccessResponse, TopAccessRequest,
+    LookupCacheResponse, ParentStats, PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse, TopAccessRequest,
     TopAccessResponse, proxy_node_server::ProxyNode,
 };
 use tokio::sync::watch;
@@ -173,6 +173,12 @@ impl ProxyNode for Api {
             cache: told.cache.to_owned(),
             route: told.route,
             explanation: told.steps,
+            route_kind: match told.route_kind {
+                Some(explain::RouteKind::Origin) => RouteKind::Origin,
+                Some(explain::RouteKind::Parent) => RouteKind::Parent,
+                None => RouteKind::Unspecified,
+            }
+            .into(),
         }))
     }
 }

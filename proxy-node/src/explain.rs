@@ -39,16 +39,36 @@ pub struct Explanation {
     pub cache: &'static str,
     /// Where it would be sent; empty when nowhere: it is denied, or its host has no address.
     pub route: String,
+    /// What kind of route that is.
+    pub route_kind: Option<RouteKind>,
     /// A line a step.
     pub steps: Vec<String>,
 }
 
+/// What kind of route there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// To the origin.
+    Origin,
+    /// To a parent.
+    Parent,
+}
+
 impl Explanation {
+    fn goes(&mut self, kind: RouteKind, route: String) {
+        (self.route, self.route_kind) = (route, Some(kind));
+    }
+
+    fn goes_nowhere(&mut self) {
+        self.route.clear();
+        self.route_kind = None;
+    }
+
     /// The egress policy denies what the rules allowed.
     fn deny(&mut self, denial: EgressDenial) {
         self.allowed = false;
         self.rule = format!("proxy.access.egress ({denial})");
-        self.route.clear();
+        self.goes_nowhere();
     }
 }
 
@@ -248,7 +268,7 @@ async fn route(
     resolved: Option<Arc<[IpAddr]>>,
 ) {
     let route = node.route(generation, destination);
-    told.route = route.describe(url);
+    told.goes(if matches!(route, Route::Parents(..)) { RouteKind::Parent } else { RouteKind::Origin }, route.describe(url));
     let ports = node.ports.load();
     let egress = &generation.document.access.egress;
     if let Route::Parents(_, parents) = route {
@@ -270,7 +290,7 @@ async fn route(
         Ok(addresses) => addresses,
         Err(problem) => {
             told.steps.push(format!("route: {} cannot be resolved: {problem}", destination.host));
-            told.route.clear();
+            told.goes_nowhere();
             return;
         }
     };
@@ -313,8 +333,8 @@ fn connect(
         }
     }
     match (usable, denied) {
-        (Some(target), _) => told.route = format!("origin {target}"),
+        (Some(target), _) => told.goes(RouteKind::Origin, format!("origin {target}")),
         (None, Some(denial)) => told.deny(denial),
-        (None, None) => told.route.clear(),
+        (None, None) => told.goes_nowhere(),
     }
 }

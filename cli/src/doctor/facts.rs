@@ -5,7 +5,10 @@ use std::time::Duration;
 use chassis::{certificate::Certificate, silence::Silence};
 use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
-use proto::{balancer::Stats, proxy::GetStatsResponse};
+use proto::{
+    balancer::Stats,
+    proxy::{GetStatsResponse, RouteKind},
+};
 
 use crate::exposition::Exposition;
 
@@ -138,7 +141,7 @@ pub struct Process {
     /// Errors that it has logged in the last hour, newest first: how long ago, and the line. None: it does not tell.
     pub complaints: Option<Complaints>,
     /// Of a node: where the last of them that failed was to go, as the node explains it: `parent 10.0.0.9:3128`.
-    pub failed_on: Option<String>,
+    pub failed_on: Option<(RouteKind, String)>,
 }
 
 /// What a process complains about in its log.

@@ -174,6 +174,9 @@ pub struct ExplainRequestResponse {
     /// A line a step.
     #[prost(string, repeated, tag = "6")]
     pub explanation: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What kind of route that is; unspecified when it would be sent nowhere.
+    #[prost(enumeration = "RouteKind", tag = "7")]
+    pub route_kind: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopAccessRequest {
@@ -335,6 +338,38 @@ pub struct AccessRecord {
     /// UUID of the request, as the answer carries it in Shoal-Request-Id.
     #[prost(string, tag = "12")]
     pub request_id: ::prost::alloc::string::String,
+}
+/// Where a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteKind {
+    Unspecified = 0,
+    /// To its origin.
+    Origin = 1,
+    /// To a parent proxy.
+    Parent = 2,
+}
+impl RouteKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROUTE_KIND_UNSPECIFIED",
+            Self::Origin => "ROUTE_KIND_ORIGIN",
+            Self::Parent => "ROUTE_KIND_PARENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROUTE_KIND_ORIGIN" => Some(Self::Origin),
+            "ROUTE_KIND_PARENT" => Some(Self::Parent),
+            _ => None,
+        }
+    }
 }
 /// By what access records are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -31,7 +31,8 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
         ));
     }
     for listed in &pool.servers {
-        let (standing, reasons) = (listed.judgement.standing.as_str(), listed.judgement.reasons.join("; "));
+        let reasons: Vec<_> = listed.judgement.reasons.iter().map(ToString::to_string).collect();
+        let (standing, reasons) = (listed.judgement.standing.as_str(), reasons.join("; "));
         lines.push(format!("{} is {standing}: {reasons}", listed.server.name));
     }
     lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));

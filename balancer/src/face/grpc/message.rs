@@ -8,7 +8,7 @@ use tonic::Status;
 use crate::{
     server::Server,
     snapshot::{Listed, Pool},
-    standing::Standing,
+    standing::{Reason, Source, Standing},
     stats::{FrontendTotals, ServerTotals},
     view::{Frontend, Stats},
 };
@@ -65,7 +65,7 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         name: listed.server.name.clone(),
         address: listed.server.address.to_string(),
         standing: standing(listed.judgement.standing).into(),
-        reasons: listed.judgement.reasons.clone(),
+        reasons: listed.judgement.reasons.iter().map(ToString::to_string).collect(),
         admin_state: state(listed.admin).into(),
         weight: listed.weight,
         backup: listed.server.backup,
@@ -73,7 +73,16 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         drift: listed.drift,
         counters: Some(counters(&listed.server)),
         changed_at: Some(wire::timestamp(listed.changed_at)),
+        explained: listed.judgement.reasons.iter().map(reason).collect(),
     }
+}
+
+fn reason(reason: &Reason) -> pb::Reason {
+    let source = match reason.source {
+        Source::Balancer => pb::ReasonSource::Balancer,
+        Source::Registry => pb::ReasonSource::Registry,
+    };
+    pb::Reason { source: source.into(), text: reason.text.clone() }
 }
 
 const fn standing(standing: Standing) -> pb::Standing {

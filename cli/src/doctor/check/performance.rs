@@ -8,6 +8,7 @@ use cluster::{
     text::quoted,
 };
 use jiff::SignedDuration;
+use proto::proxy::RouteKind;
 
 use crate::{
     doctor::{
@@ -58,20 +59,20 @@ pub fn failing(facts: &Facts) -> Option<Finding> {
     }
     let last = failed.iter().max_by_key(|request| request.at)?;
     let at: Vec<_> = nodes.iter().filter(|(_, requests)| requests.iter().any(Answered::has_failed)).map(|(node, _)| *node).collect();
-    let route = at.iter().find_map(|node| node.failed_on.as_deref()).unwrap_or_default();
+    let route = at.iter().find_map(|node| node.failed_on.as_ref());
     let statuses: BTreeSet<_> = failed.iter().map(|request| request.status.to_string()).collect();
     let statuses = statuses.into_iter().collect::<Vec<_>>().join(", ");
     // Every client feels it, whatever the cause.
     let nodes_alone = Served { nodes: super::clients::of(facts).nodes, ..Served::default() };
     let felt = alarms(&nodes_alone).first().is_some_and(|alarm| alarm.severity == cluster::alarm::Severity::Critical);
-    let (severity, where_to, remedy) = match route.strip_prefix("parent ") {
+    let (severity, where_to, remedy) = match route {
         // Everything goes that way.
-        Some(parents) => (
+        Some((RouteKind::Parent, route)) => (
             Critical,
-            format!("; they go to parent {parents}"),
+            format!("; they go to {route}"),
             format!("see whether the parent runs and is reached from the nodes; {}", explain(last)),
         ),
-        None => (
+        _ => (
             if felt { Critical } else { Warning },
             String::new(),
             format!("{}; `shoal logs --top domain --since 5m`: is it one origin, or all?", explain(last)),
@@ -138,7 +139,7 @@ mod tests {
     }
 
     /// A node that gave these answers: status, how many, seconds ago.
-    fn answering(answers: &[(u32, usize, i64)], route: Option<&str>) -> Process {
+    fn answering(answers: &[(u32, usize, i64)], route: Option<(RouteKind, &str)>) -> Process {
         let mut node = process(Service::ProxyNode, "n-1");
         let answer = |&(status, count, ago): &(u32, usize, i64)| {
             let at = now() - SignedDuration::from_secs(ago);
@@ -146,13 +147,13 @@ mod tests {
             std::iter::repeat_n(Answered { at, method: "GET".into(), url, status }, count)
         };
         node.answered = answers.iter().flat_map(answer).collect();
-        node.failed_on = route.map(str::to_owned);
+        node.failed_on = route.map(|(kind, route)| (kind, route.to_owned()));
         node
     }
 
     #[test]
     fn what_clients_get_now() {
-        let origin = Some("origin x:80");
+        let origin = Some((RouteKind::Origin, "origin x:80"));
         for (answers, route, expected) in [
             (&[(200, 100, 1)][..], None, None),
             (&[(502, 9, 1)], origin, None),
@@ -162,7 +163,7 @@ mod tests {
             (&[(502, 20, 9), (504, 1, 1), (200, 20, 1)], origin, Some((Warning, "21 of the last 41 requests failed (502, 504)"))),
             (
                 &[(502, 30, 1)],
-                Some("parent 127.0.0.1:9"),
+                Some((RouteKind::Parent, "parent 127.0.0.1:9")),
                 Some((Critical, "30 of the last 30 requests failed (502); they go to parent 127.0.0.1:9")),
             ),
         ] {

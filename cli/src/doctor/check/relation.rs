@@ -1,7 +1,7 @@
 //! Do the processes hear one another, and do they see the nodes alike?
 
 use cluster::{Service, State};
-use proto::balancer::{Server, Standing, Stats};
+use proto::balancer::{ReasonSource, Server, Standing, Stats};
 
 use crate::doctor::{
     facts::{Facts, Process},
@@ -135,8 +135,8 @@ fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
         (false, some) => (Warning, format!("{} finds it unwell, others do not", some.join(", "))),
     };
     // A balancer tells the registry's view beside its own; that one is known here.
-    let own: Vec<_> =
-        server.reasons.iter().flat_map(|reasons| reasons.split("; ")).filter(|reason| !reason.starts_with("registry:")).collect();
+    let own = server.explained.iter().filter(|reason| reason.source() != ReasonSource::Registry).map(|reason| reason.text.as_str());
+    let own: Vec<_> = own.collect();
     let refused = node.metrics.as_ref().ok().and_then(|metrics| metrics.count(proxy_node::metrics::WRONG_PROOFS)).unwrap_or(0);
     if refused == 0 {
         let text = format!("{who}, although the registry finds it usable ({})", own.join("; "));
@@ -156,7 +156,7 @@ fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use cluster::PoolGuard;
-    use proto::balancer::{Backend, Stats};
+    use proto::balancer::{Backend, Reason, Stats};
 
     use super::*;
     use crate::{
@@ -206,8 +206,11 @@ mod tests {
         let mut node = process(Service::ProxyNode, "n-1");
         node.metrics = Ok(Exposition::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
         let stats = |standing: Standing| {
-            let reasons = vec!["own evidence: check failed: closed without an answer; registry: usable".to_owned()];
-            let servers = vec![Server { reasons, ..server("n-1", standing) }];
+            let says = |source: ReasonSource, text: &str| Reason { source: source.into(), text: text.to_owned() };
+            let own = "own evidence: check failed: closed without an answer";
+            let explained = vec![says(ReasonSource::Balancer, own), says(ReasonSource::Registry, "usable")];
+            let reasons = vec![own.to_owned(), "registry: usable".to_owned()];
+            let servers = vec![Server { reasons, explained, ..server("n-1", standing) }];
             Stats { backends: vec![Backend { name: "back".into(), servers, ..Backend::default() }], ..Stats::default() }
         };
         let [one, other] = standings.map(stats);
@@ -220,7 +223,11 @@ mod tests {
         assert!(seen_by_two([Usable, Usable], 9).is_empty(), "refused once, and all is well now");
         let found = seen_by_two([Unwell, Unwell], 0);
         assert_eq!((found.len(), found[0].severity, found[0].subjects.as_slice()), (1, Critical, &["n-1".to_owned()][..]));
-        assert!(found[0].finding.contains("every balancer finds it unwell") && !found[0].finding.contains("registry: usable"), "{found:?}");
+        assert!(
+            found[0].finding.contains("every balancer finds it unwell")
+                && found[0].finding.ends_with("(own evidence: check failed: closed without an answer)"),
+            "{found:?}"
+        );
         assert_eq!(findings(State::Usable, vec![server("n-1", Unwell)], false)[0].severity, Critical, "nor does the only one");
         let found = seen_by_two([Unwell, Usable], 0);
         assert!(found[0].severity == Warning && found[0].finding.starts_with("b-1 finds it unwell, others do not"), "{found:?}");

@@ -14,7 +14,7 @@ use cluster::{
 use jiff::Timestamp;
 use proto::{
     log::{ListErrorsRequest, LoggedError, log_client::LogClient},
-    proxy::{ExplainRequestRequest, TailAccessRequest, proxy_node_client::ProxyNodeClient},
+    proxy::{ExplainRequestRequest, RouteKind, TailAccessRequest, proxy_node_client::ProxyNodeClient},
 };
 use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
@@ -97,7 +97,7 @@ async fn complaints(operator: &Operator, person: &Person) -> Option<Complaints> 
 }
 
 /// The last requests of a node, and where the last of them that failed was to go. What cannot be had is no finding of its own.
-async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>, Option<String>)> {
+async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>, Option<(RouteKind, String)>)> {
     if person.service != Service::ProxyNode {
         return None;
     }
@@ -121,7 +121,7 @@ async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>
     let answered: Vec<_> = answered.collect();
     let Some(failed) = answered.iter().rev().find(|request| request.has_failed()) else { return Some((answered, None)) };
     let question = ExplainRequestRequest { url: failed.url.clone(), method: failed.method.clone(), ..Default::default() };
-    let route = ask(node.explain_request(question)).await.ok().map(|answer| answer.route).filter(|route| !route.is_empty());
+    let route = ask(node.explain_request(question)).await.ok().map(|answer| (answer.route_kind(), answer.route));
     Some((answered, route))
 }
 
