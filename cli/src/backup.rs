@@ -91,7 +91,7 @@ struct TakenOut {
 
 impl View for TakenOut {
     fn text(&self) -> String {
-        format!("{} files are in {}: {}", self.files.len(), self.directory.display(), self.files.join(", "))
+        output::fitted(&format!("{} files are in {}: {}", self.files.len(), self.directory.display(), self.files.join(", ")), "  ")
     }
 }
 
@@ -104,7 +104,7 @@ struct Made {
 impl View for Made {
     fn text(&self) -> String {
         let list::Backup { id, size, stores, .. } = &self.backup;
-        format!("backup {id} is made and verified: {} in {}", list::size(*size), stores.join(", "))
+        output::fitted(&format!("backup {id} is made and verified: {} in {}", list::size(*size), stores.join(", ")), "  ")
     }
 }
 

@@ -62,7 +62,12 @@ compdef _shoal_with_names shoal
 "#;
 
 const FISH: &str = r#"
-complete -c shoal -f -a '(shoal complete-names -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+function __shoal_names
+    shoal complete-names -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null
+end
+complete -c shoal -f -a '(__shoal_names)'
+complete -c shoal -l node -x -a '(__shoal_names)'
+complete -c shoal -l on -x -a '(__shoal_names)'
 "#;
 
 /// List the names that would complete a command, for the scripts of `shoal completions`
@@ -78,6 +83,8 @@ pub struct Names {
 enum Kind {
     /// Of this service; of any.
     Instance(Option<Service>),
+    /// Whoever keeps access records.
+    Recorder,
     Revision,
     Check,
     Backup,
@@ -114,6 +121,7 @@ async fn known(target: &Target, kind: Kind) -> Result<Vec<String>> {
             let wanted = listing.instances.iter().filter(|status| service.is_none_or(|service| status.instance.service == service));
             Ok(wanted.map(|status| status.instance.name.clone()).collect())
         }
+        Kind::Recorder => Ok(of(Service::ProxyNode).chain(of(Service::Balancer)).map(|status| status.instance.name.clone()).collect()),
         Kind::Revision => {
             let request = ListRevisionsRequest { page_size: REVISIONS, page_token: String::new() };
             let answer =
@@ -164,6 +172,9 @@ fn wanted(shoal: &Command, words: &[String]) -> Option<Kind> {
         }
     }
     if let Some(option) = due {
+        if option == "node" && path == ["logs"] {
+            return Some(Kind::Recorder);
+        }
         return (option == "node")
             .then_some(Kind::Instance(Some(Service::ProxyNode)))
             .or((option == "on").then_some(Kind::Instance(Some(Service::BackupService))));
@@ -204,7 +215,8 @@ mod tests {
             ("check run through-proxy |", Some(Kind::Instance(None))),
             ("backup restore |", Some(Kind::Backup)),
             ("cache stats --node |", node),
-            ("logs --node |", node),
+            ("logs --node |", Some(Kind::Recorder)),
+            ("logs -f --node prox|", Some(Kind::Recorder)),
             ("backup --on |", Some(Kind::Instance(Some(Service::BackupService)))),
             ("|", None),
             ("", None),

@@ -69,6 +69,8 @@ enum Action {
         /// Which one
         #[arg(long, default_value = "released")]
         revision: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// List revisions and what became of each, newest first
     History {
@@ -171,14 +173,18 @@ pub async fn run(options: Options) -> Result<()> {
         Action::Schema => output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?),
         Action::Apply { directory, how } => {
             let files = bundle::checked(&directory)?;
-            if how.dry_run { diff::dry_run(&open()?, &files).await } else { apply::apply(&change()?, files, how).await }
+            if how.dry_run {
+                diff::dry_run(&open()?, &files, how.patience.format).await
+            } else {
+                apply::apply(&change()?, files, how).await
+            }
         }
         Action::Rollback { revision, words, patience } => apply::rollback(&change()?, revision, words, patience).await,
         Action::History { limit, format } => revisions::history(&open()?, limit, format).await,
         Action::Show { revision, file: None, format } => revisions::show(&open()?, revision, format).await,
         Action::Show { revision, file: Some(path), .. } => revisions::print_file(&open()?, revision, &path).await,
         Action::Diff { from, to, format } => diff::diff(&open()?, from, to, format).await,
-        Action::Export { directory, revision } => export::export(&open()?, revision, &directory).await,
+        Action::Export { directory, revision, format } => export::export(&open()?, revision, &directory, format).await,
         Action::Drift { format } => revisions::drift(&open()?, format).await,
         Action::Retry(retry) => retry::run(&change()?, retry).await,
         Action::Rollout(rollout) if rollout.only_looks() => rollout::run(&open()?, rollout).await,

@@ -224,7 +224,7 @@ fn decision(node: &Node) -> String {
 
 impl View for Explanation {
     fn text(&self) -> String {
-        let mut lines = vec![self.request.clone()];
+        let mut lines = vec![output::fitted(&self.request, "    ")];
         // What becomes of it comes first, why it does after it.
         lines.extend(verdicts(&self.balancers, &self.nodes));
         if !self.disagreement.is_empty() {

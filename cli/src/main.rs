@@ -100,6 +100,29 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
 
+    /// Leaves of the tree of commands, with their paths.
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, bool)>) {
+        let subs: Vec<_> = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help").collect();
+        if subs.is_empty() || command.get_name() == "lab" {
+            found.push((path.to_owned(), command.get_arguments().any(|arg| arg.get_id() == "output")));
+        }
+        for sub in subs {
+            leaves(sub, format!("{path} {}", sub.get_name()).trim(), found);
+        }
+    }
+
+    #[test]
+    fn every_command_answers_programs_too() {
+        // What runs until it is stopped, what prints a document of its own, and what only has an exit code.
+        const OTHERS: [&str; 4] = ["lab", "config schema", "completions", "ready"];
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 40, "{found:?}");
+        let without: Vec<_> =
+            found.iter().filter(|(path, json)| !json && !path.starts_with("serve ")).map(|(path, _)| path.as_str()).collect();
+        assert!(without.iter().all(|path| OTHERS.contains(path)), "without -o json: {without:?}");
+    }
+
     #[test]
     fn every_command_is_well_formed_and_shows_examples() {
         Cli::command().debug_assert();

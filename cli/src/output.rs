@@ -244,7 +244,7 @@ pub fn bytes(count: u64) -> String {
 /// Prints a remark on stderr, where it does not mix with an answer.
 pub fn remark(text: &str) {
     // Nothing is left to be done about a stderr that cannot be written.
-    writeln!(std::io::stderr().lock(), "{}", tame(text)).ok();
+    writeln!(std::io::stderr().lock(), "{}", tame(&fitted(text, ""))).ok();
 }
 
 /// Turns a command's result into the process's exit code, with the reason on stderr.

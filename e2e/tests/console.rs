@@ -231,6 +231,58 @@ async fn the_keyboard_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_usable_node_is_drained_by_nobody_by_chance() {
+    let lab = Lab::start(small()).await;
+    let browser = Browser::start(&address(&lab)).await;
+    log_in(&browser, &lab).await;
+    lab.ok(&["node", "drain", "proxy-node-1"]).await;
+    lab.until_state("proxy-node-1", "draining").await;
+    let drain = "button[data-act=drain][data-name=proxy-node-2]";
+    let left = format!("return document.querySelector(\"{drain}\")?.dataset.left ?? ''");
+    wait::until("the page knows that nobody else is left", || async { (browser.js(&left, vec![]).await == "0").then_some(()) }).await;
+
+    browser.click(drain).await;
+    until_text(&browser, "#confirm", "It is the last usable node").await;
+    browser.screenshot("console-last-node").await;
+    let disabled = "return document.querySelector('#confirm-yes').disabled";
+    assert_eq!(browser.js(disabled, vec![]).await, true, "a click is not enough");
+    // Neither is Enter, in the reason or with another's name.
+    browser.find("#confirm-reason").await.send_keys("a slip").await.expect("type a reason");
+    browser.press(Key::Enter).await;
+    browser.find("#confirm-name").await.send_keys("proxy-node-1").await.expect("type a name");
+    browser.press(Key::Enter).await;
+    let open = "return document.querySelector('#confirm').open";
+    assert_eq!((browser.js(open, vec![]).await, browser.js(disabled, vec![]).await), (true.into(), true.into()));
+    browser.click("#confirm button[value=no]").await;
+    assert_eq!(lab.state("proxy-node-2").await.as_deref(), Some("usable"), "it was cancelled");
+
+    // Whoever goes around the dialog is refused, too.
+    let around = "fetch('/instances/proxy-node-2/admin-state', { method: 'POST', headers: { 'content-type': 'application/json', 'x-shoal-console': '1', 'x-shoal-token': document.querySelector('meta[name=shoal-token]')?.content ?? '' }, body: JSON.stringify({ state: 'drain', reason: '' }) }).then((answer) => { window.around = answer.status; }); return 0";
+    browser.js(around, vec![]).await;
+    let status =
+        wait::until("an answer", || async { browser.js("return window.around ?? 0", vec![]).await.as_u64().filter(|status| *status > 0) })
+            .await;
+    assert_eq!(status, 409);
+    assert_eq!(lab.state("proxy-node-2").await.as_deref(), Some("usable"));
+
+    browser.click(drain).await;
+    browser.find("#confirm-name").await.send_keys("proxy-node-2").await.expect("type its name");
+    assert_eq!(browser.js(disabled, vec![]).await, false);
+    browser.click("#confirm-yes").await;
+    lab.until_state("proxy-node-2", "draining").await;
+    until_text(&browser, "#region-banner", "squid_servers").await;
+    browser.screenshot("console-nobody-left").await;
+    // The way back asks nothing of the kind.
+    browser.click("button[data-act=ready][data-name=proxy-node-2]").await;
+    until_text(&browser, "#confirm", "proxy-node-2?").await;
+    assert_eq!(browser.js(disabled, vec![]).await, false);
+    browser.click("#confirm-yes").await;
+    lab.until_state("proxy-node-2", "usable").await;
+    wait::until("the banner goes", || async { browser.text("#region-banner").await.is_empty().then_some(()) }).await;
+    browser.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_registry_is_told_and_the_rest_goes_on() {
     let mut options = small();
     options.arguments.push("--no-restart".into());

@@ -48,6 +48,8 @@ const NAMES: Duration = Duration::from_secs(30);
 /// How long one of them may take, and how many are asked for at once.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 const RESOLVE_AT_ONCE: usize = 16;
+/// What a node takes beside its cache, at most.
+const BESIDE: u64 = 64 << 20;
 /// How long the crash of the test hook waits for its acknowledgement to leave.
 const CRASH_AFTER: Duration = Duration::from_millis(500);
 
@@ -177,11 +179,32 @@ fn applier(
 }
 
 fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<Generation>) {
+    doubt_memory(&generation);
     node.store.set_capacity(generation.document.cache.memory);
     node.recorder.configure(&generation.document.access_log);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
     refresh_ports(process, node, doors);
+}
+
+/// Says so where the cache may grow larger than what there is: the process would be killed when it has.
+fn doubt_memory(generation: &Generation) {
+    let memory = generation.document.cache.memory;
+    if let Some(limit) = chassis::memory::limit()
+        && memory.saturating_add(BESIDE) > limit.bytes
+    {
+        let mebibytes = |bytes: u64| bytes >> 20;
+        tracing::error!(
+            revision = %generation.revision,
+            "proxy.cache.memory ({} MiB) and the {} MiB that a node needs beside it are more than the {} MiB that {} has for it: it may be killed when \
+             the cache fills. Lower proxy.cache.memory to {} MiB, or give it more memory",
+            mebibytes(memory),
+            mebibytes(BESIDE),
+            mebibytes(limit.bytes),
+            limit.of,
+            mebibytes(limit.bytes.saturating_sub(BESIDE)),
+        );
+    }
 }
 
 /// For tests only: a revision that applies, is acknowledged, and then takes the process down.
@@ -212,6 +235,7 @@ fn node(
         return Err(Failure::new("there is no configuration although one was applied").remedy("this is a defect: please report it"));
     };
     recorder.configure(&generation.document.access_log);
+    doubt_memory(generation);
     let node = Arc::new(Node {
         name: process.name().to_owned(),
         cache_name: structured(process.name()),

@@ -183,7 +183,7 @@ impl View for Backup {
         for part in &self.parts {
             text.push_str(&format!("\n  {}", part.line()));
         }
-        text
+        output::fitted(&text, "    ")
     }
 }
 

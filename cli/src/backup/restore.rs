@@ -66,14 +66,15 @@ impl View for Plan {
         let Backup { id, created_by, reason, .. } = &self.backup;
         let made = self.backup.created_at.clone().unwrap_or_default();
         let age = list::age(&made, Timestamp::now());
-        let mut lines = vec![format!("backup {id}, made {made}{age} by {created_by} ({reason})"), String::new()];
+        let about = format!("backup {id}, made {made}{age} by {created_by} ({reason})");
+        let mut lines = vec![output::fitted(&about, "  "), String::new()];
         lines.push(output::table(
             &[column("SERVICE", 0), column("WHAT", 0), sentences("IN THE BACKUP"), sentences("NOW")],
             self.rows().into_iter().map(|row| row.map(Cell::new).into()),
         ));
         for (heading, said) in [("What changes:", &self.changes), ("What is not restored:", &self.left_out)] {
             lines.extend([String::new(), heading.to_owned()]);
-            lines.extend(said.iter().map(|said| format!("  - {said}")));
+            lines.extend(said.iter().map(|said| output::fitted(&format!("  - {said}"), "    ")));
         }
         lines.join("\n")
     }
@@ -115,10 +116,11 @@ struct Restored {
 
 impl View for Restored {
     fn text(&self) -> String {
-        format!(
+        let text = format!(
             "backup {} is restored, in {:.1} s; what was there before is backup {2} (`shoal backup restore {2}` goes back)",
             self.plan.backup.id, self.took_seconds, self.before
-        )
+        );
+        output::fitted(&text, "  ")
     }
 }
 

@@ -135,11 +135,13 @@ fn shown(difference: &compare::Difference, from: &[u8], to: &[u8]) -> Difference
 
 impl View for Differences {
     fn text(&self) -> String {
-        if self.files.is_empty() {
-            return "The two are the same.".to_owned();
-        }
-        self.files.iter().map(Difference::text).collect::<Vec<_>>().join("\n")
+        if self.files.is_empty() { "The two are the same.".to_owned() } else { told(&self.files) }
     }
+}
+
+/// A patch of texts, counts of lists. Lines of a patch are as long as they are.
+fn told(files: &[Difference]) -> String {
+    files.iter().map(Difference::text).collect::<Vec<_>>().join("\n")
 }
 
 impl Difference {
@@ -181,24 +183,55 @@ impl List {
 ///
 /// # Errors
 /// The bundle has errors, or the config-service does not answer.
-pub async fn dry_run(cluster: &Cluster, files: &Files) -> Result<()> {
+pub async fn dry_run(cluster: &Cluster, files: &Files, format: Format) -> Result<()> {
     apply::validated(cluster, files).await?;
-    cluster.announce(Format::default())?;
     let nodes = call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes.len();
-    let Some(released) = apply::find(cluster, "released").await? else {
-        return output::print(&format!(
-            "Nothing is released yet: this would be the first configuration, for {nodes} processes. Nothing was changed."
-        ));
+    let released = apply::find(cluster, "released").await?;
+    let found = match &released {
+        Some(released) => Some(against(cluster, released.id.clone(), files, Direction::ToFiles).await?),
+        None => None,
     };
-    let found = against(cluster, released.id, files, Direction::ToFiles).await?;
-    output::print(&found.text())?;
-    output::print(&match found.files.len() {
-        0 => format!("This is what revision {} has, which is released. Nothing was changed.", released.number),
-        count => {
-            let files = if count == 1 { "1 file differs".to_owned() } else { format!("{count} files differ") };
-            format!("{files} from revision {}, which is released; {nodes} processes would get it. Nothing was changed.", released.number)
-        }
-    })
+    let released = released.map(|released| Released { revision: released.id, number: released.number });
+    cluster.show(&Dry { dry_run: true, processes: nodes, released, files: found.map(|found| found.files) }, format)
+}
+
+/// What `config apply` would do.
+#[derive(Serialize)]
+struct Dry {
+    dry_run: bool,
+    /// So many would get it.
+    processes: usize,
+    /// What it is compared with; null: nothing is released yet.
+    released: Option<Released>,
+    /// What differs; null: there is nothing to compare it with.
+    files: Option<Vec<Difference>>,
+}
+
+#[derive(Serialize)]
+struct Released {
+    revision: String,
+    number: u64,
+}
+
+impl View for Dry {
+    fn text(&self) -> String {
+        let nodes = self.processes;
+        let (Some(released), Some(files)) = (&self.released, &self.files) else {
+            let text =
+                format!("Nothing is released yet: this would be the first configuration, for {nodes} processes. Nothing was changed.");
+            return output::fitted(&text, "");
+        };
+        let number = released.number;
+        let verdict = match files.len() {
+            0 => format!("This is what revision {number} has, which is released. Nothing was changed."),
+            count => {
+                let files = if count == 1 { "1 file differs".to_owned() } else { format!("{count} files differ") };
+                format!("{files} from revision {number}, which is released; {nodes} processes would get it. Nothing was changed.")
+            }
+        };
+        let files = if files.is_empty() { String::new() } else { told(files) + "\n" };
+        files + &output::fitted(&verdict, "")
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
 use super::revisions::{fetch, get};
 use crate::{
     cluster::Cluster,
-    output::{self, Format},
+    output::{self, Format, View},
 };
 
 /// Hashes of passwords are for nobody else.
@@ -22,7 +23,7 @@ const USERS: &str = "users/";
 ///
 /// # Errors
 /// There is no such revision, or the directory holds something.
-pub async fn export(cluster: &Cluster, revision: String, directory: &Path) -> Result<()> {
+pub async fn export(cluster: &Cluster, revision: String, directory: &Path, format: Format) -> Result<()> {
     if fs::read_dir(directory).is_ok_and(|mut found| found.next().is_some()) || directory.is_file() {
         bail!("{} holds something already: give a directory that is empty or does not exist", directory.display());
     }
@@ -35,9 +36,25 @@ pub async fn export(cluster: &Cluster, revision: String, directory: &Path) -> Re
         write(directory, &file.path, &content)?;
     }
     let revision = answer.revision.unwrap_or_default();
-    let (count, shown) = (answer.files.len(), directory.display());
-    cluster.announce(Format::default())?;
-    output::print(&format!("{count} files of revision {} are in {shown}; edit them, then: shoal config diff {shown}", revision.number))
+    let files = answer.files.into_iter().map(|file| file.path).collect();
+    cluster.show(&Exported { revision: revision.id, number: revision.number, directory: directory.display().to_string(), files }, format)
+}
+
+/// What was written where.
+#[derive(Serialize)]
+struct Exported {
+    revision: String,
+    number: u64,
+    directory: String,
+    files: Vec<String>,
+}
+
+impl View for Exported {
+    fn text(&self) -> String {
+        let Self { number, directory, files, .. } = self;
+        let text = format!("{} files of revision {number} are in {directory}; edit them, then: shoal config diff {directory}", files.len());
+        output::fitted(&text, "")
+    }
 }
 
 /// The config-service has checked it; whoever writes files checks it again.

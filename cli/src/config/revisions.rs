@@ -137,7 +137,8 @@ impl View for Shown {
         let rows = self.files.iter().map(|file| vec![Cell::new(&file.path), Cell::new(file.size), Cell::new(&file.sha256)]);
         let files = output::table(&[column("FILE", 0), column("BYTES", 0), column("SHA-256", 1)], rows);
         let why = if outcome_reason.is_empty() { String::new() } else { format!("\nOutcome    {outcome}: {outcome_reason}") };
-        format!("{heading}\nCommitted  {committed_at}\nMessage    {message}{why}\n\n{files}")
+        let about = format!("{heading}\nCommitted  {committed_at}\nMessage    {message}{why}");
+        format!("{}\n\n{files}", output::fitted(&about, "           "))
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Quest
     lines.records = newest(lines.records, lines.question.count);
     cluster.show(&lines, format)?;
     if !format.is_json() {
-        remarks(&lines.searched, &TimeZone::system()).iter().for_each(|remark| output::remark(&output::fitted(remark, "")));
+        remarks(&lines.searched, &TimeZone::system()).iter().for_each(|remark| output::remark(remark));
     }
     for why in &lines.missing {
         output::remark(&format!("without a node: {why}"));

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::{
     cluster::{ANSWER, Cluster, call, failed, silent, unknown},
-    output::{Format, View},
+    output::{self, Format, View},
     status::{balancers, shunned, state_name},
 };
 
@@ -120,10 +120,11 @@ struct Removed {
 impl View for Removed {
     fn text(&self) -> String {
         let name = &self.name;
-        match self.was_listed {
+        let text = match self.was_listed {
             true => format!("{name} is off the list, and nothing is wanted of it any more"),
             false => format!("{name} was not listed; what was wanted of its name is forgotten"),
-        }
+        };
+        output::fitted(&text, "  ")
     }
 }
 
@@ -149,7 +150,7 @@ struct Changed {
 impl View for Changed {
     fn text(&self) -> String {
         let reasons = if self.reasons.is_empty() { String::new() } else { format!(" ({})", self.reasons.join("; ")) };
-        format!("{} is {}{reasons}, weight {}", self.name, self.state, self.weight)
+        output::fitted(&format!("{} is {}{reasons}, weight {}", self.name, self.state, self.weight), "  ")
     }
 }
 

@@ -32,6 +32,7 @@ mod guard;
 mod health;
 mod inherited;
 pub mod membership;
+pub mod memory;
 pub mod metrics;
 pub mod operator;
 pub mod options;

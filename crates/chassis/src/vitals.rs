@@ -71,10 +71,7 @@ fn of_process(out: &mut Text) {
 fn of_machine(out: &mut Text) {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |name: &str| field(&memory, name).map(|kibibytes| kibibytes * 1024);
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    let limit = bytes("MemTotal:").into_iter().chain(group).min();
+    let limit = crate::memory::limit().map(|limit| limit.bytes);
     out.gauge(MEMORY_LIMIT, "Memory that this process and its neighbours may have", limit);
     out.gauge(MEMORY_AVAILABLE, "Memory of the machine that can still be had", bytes("MemAvailable:"));
 }

@@ -3,6 +3,7 @@
 //!
 //! It knows the part of JSON Schema that schemars writes for [`crate::schema`], and the extensions described there.
 
+mod elsewhere;
 pub mod places;
 
 use crate::problem::{Place, Problem, nearest};
@@ -112,9 +113,10 @@ impl<'a> Walk<'a> {
         let names: Vec<&str> = known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
         let remedy = slip(&entry.key, &names).unwrap_or_else(|| match nearest(&entry.key, names.iter().copied()) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => match places::of(self.root, &entry.key, path) {
-                Some(place) => format!("it belongs into {place}: look at the indentation; known here: {}", names.join(", ")),
-                None => format!("known here: {}", names.join(", ")),
+            None => match (elsewhere::word(&entry.key, &names), places::of(self.root, &entry.key, path)) {
+                (Some(ours), _) => format!("what others call `{}` is `{ours}` here", entry.key),
+                (None, Some(place)) => format!("it belongs into {place}: look at the indentation; known here: {}", names.join(", ")),
+                (None, None) => format!("known here: {}", names.join(", ")),
             },
         });
         let within = if path.is_empty() { "at the top".to_owned() } else { format!("in {path}") };
@@ -231,7 +233,7 @@ impl<'a> Walk<'a> {
 
     fn mismatch(&mut self, node: &Node, schema: &Json, types: &[&str], path: &str) -> Option<Node> {
         let expected = types.iter().find(|kind| **kind != "null").copied().unwrap_or("string");
-        let (expected, remedy) = expectation(expected, node, schema);
+        let (expected, remedy) = expectation(expected, node, schema, self.root);
         let found = match &node.value {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
@@ -253,7 +255,7 @@ impl<'a> Walk<'a> {
 }
 
 /// What a type is called, and how the value is written as one.
-fn expectation(expected: &str, node: &Node, schema: &Json) -> (&'static str, String) {
+fn expectation(expected: &str, node: &Node, schema: &Json, root: &Json) -> (&'static str, String) {
     let scalar = if let Value::Scalar(scalar) = &node.value { Some(scalar) } else { None };
     let text = scalar.map(|scalar| scalar.text.as_str()).unwrap_or_default();
     match expected {
@@ -265,6 +267,9 @@ fn expectation(expected: &str, node: &Node, schema: &Json) -> (&'static str, Str
         }
         "array" => {
             let remedy = match &node.value {
+                Value::Scalar(scalar) if scalar.kind != Kind::Null && holds_maps(schema, root) => {
+                    "write a list of maps, as in [{key: value}]; the schema (`shoal config schema`) says which keys".to_owned()
+                }
                 Value::Scalar(scalar) if scalar.kind != Kind::Null => format!("write [{}]", shorten(text)),
                 Value::Map(_) => "put brackets around it, as in [{…}], or begin it with `- `".to_owned(),
                 _ => "write it in brackets, as in [a, b], or as lines that begin with `- `".to_owned(),
@@ -281,7 +286,8 @@ fn expectation(expected: &str, node: &Node, schema: &Json) -> (&'static str, Str
         }
         "integer" | "number" => {
             let whole = if expected == "integer" { "a whole number" } else { "a number" };
-            let meant: Option<f64> = text.parse().ok().filter(|number: &f64| number.fract() == 0.0 && number.abs() < 1e15);
+            let meant: Option<f64> =
+                text.trim_end_matches('%').trim_end().parse().ok().filter(|number: &f64| number.fract() == 0.0 && number.abs() < 1e15);
             (
                 whole,
                 meant.map_or_else(
@@ -294,6 +300,14 @@ fn expectation(expected: &str, node: &Node, schema: &Json) -> (&'static str, Str
         _ if scalar.is_some_and(|scalar| scalar.kind == Kind::Null) => ("text", "write a value, or remove it".to_owned()),
         _ => ("text", format!("put it in quotes, as in \"{}\"", shorten(text))),
     }
+}
+
+/// Whether the items of a list are maps.
+fn holds_maps(schema: &Json, root: &Json) -> bool {
+    let items = schema.get("items");
+    let described =
+        items.and_then(|items| items.get("$ref")).and_then(Json::as_str).and_then(|path| root.pointer(path.trim_start_matches('#')));
+    described.or(items).is_some_and(|items| items.get("properties").is_some())
 }
 
 /// What a key is that lacks a blank or a colon.

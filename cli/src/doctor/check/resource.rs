@@ -25,6 +25,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         Some([
             descriptors(metrics, &process.name),
             memory(metrics, &process.name),
+            promised(metrics, &process.name),
             machine(metrics, &process.name),
             disk(metrics, &process.name),
         ])
@@ -73,6 +74,29 @@ fn memory(metrics: &Exposition, name: &str) -> Option<Finding> {
     Some(Finding::new(severity, CHECK, name, text, "lower proxy.cache.memory in the bundle, or give it more memory"))
 }
 
+/// What a node needs beside its cache, in bytes.
+const BESIDE: u64 = 64 * MIB;
+
+/// A cache that may grow larger than what there is: the node is killed when it has, and nothing tells of it before.
+fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
+    let (cache, limit) = (metrics.count("shoal_proxy_cache_capacity_bytes")?, metrics.count(names::MEMORY_LIMIT)?);
+    (cache.saturating_add(BESIDE) > limit).then(|| {
+        let text = format!(
+            "proxy.cache.memory ({}) and the {} that it needs beside that are more than the {} of memory that it may have",
+            bytes(cache),
+            bytes(BESIDE),
+            bytes(limit)
+        );
+        let remedy = match limit.saturating_sub(BESIDE) / MIB {
+            0 => "give it more memory".to_owned(),
+            most => {
+                format!("write proxy: {{cache: {{memory: {most}MiB}}}} or less in the bundle (or in its override), or give it more memory")
+            }
+        };
+        Finding::new(Warning, CHECK, name, text, remedy)
+    })
+}
+
 fn machine(metrics: &Exposition, name: &str) -> Option<Finding> {
     let (left, limit) = (metrics.count(names::MEMORY_AVAILABLE)?, metrics.count(names::MEMORY_LIMIT)?);
     let share = percent(left, limit);
@@ -117,6 +141,11 @@ mod tests {
             ("process_open_fds 9\n", None),
             ("process_resident_memory_bytes 860\nshoal_memory_limit_bytes 1000\n", Some((Warning, "(86 %)"))),
             ("process_resident_memory_bytes 960\nshoal_memory_limit_bytes 1000\n", Some((Critical, "(96 %)"))),
+            ("shoal_proxy_cache_capacity_bytes 1006632960\nshoal_memory_limit_bytes 1073741824\n", None),
+            (
+                "shoal_proxy_cache_capacity_bytes 1006632961\nshoal_memory_limit_bytes 1073741824\n",
+                Some((Warning, "the 1.0 GiB of memory")),
+            ),
             ("process_resident_memory_bytes 100\nshoal_memory_limit_bytes 1000\nshoal_memory_available_bytes 500\n", None),
             ("shoal_memory_available_bytes 100000000\nshoal_memory_limit_bytes 16000000000\n", Some((Warning, "64 MiB of memory left"))),
             ("shoal_data_dir_free_bytes 100e9\nshoal_data_dir_size_bytes 1000e9\n", None),

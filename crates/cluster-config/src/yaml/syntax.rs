@@ -150,7 +150,12 @@ impl<'a> Source<'a> {
 
     fn bare_key(&self) -> Explained {
         let word = self.line(self.line).trim();
-        (self.here(), format!("`{word}` is neither a key nor the value of one"), format!("write `{word}:` for a key"))
+        // A line of squid.conf or haproxy.cfg: a word, and what it sets.
+        let remedy = match word.split_once(char::is_whitespace) {
+            Some((key, value)) => format!("a colon parts a key from its value: `{key}: {}`", value.trim_start()),
+            None => format!("write `{word}:` for a key"),
+        };
+        (self.here(), format!("`{word}` is neither a key nor the value of one"), remedy)
     }
 
     fn indentation(&self) -> Explained {

@@ -1,0 +1,47 @@
+//! Words of Squid and HAProxy for what has another name here, where a likeness of letters does not tell.
+
+/// Theirs, and ours.
+const WORDS: [(&str, &str); 36] = [
+    ("source", "src"),
+    ("src_ip", "src"),
+    ("ip", "src"),
+    ("destination", "dst"),
+    ("dest", "dst"),
+    ("domain", "dstdomain"),
+    ("domains", "dstdomain"),
+    ("dstdom_regex", "url_regex"),
+    ("urlpath_regex", "url_regex"),
+    ("regex", "url_regex"),
+    ("ports", "port"),
+    ("hours", "time"),
+    ("cache_mem", "memory"),
+    ("cache_dir", "disk"),
+    ("maximum_object_size", "max_object_size"),
+    ("maximum_object_size_in_memory", "max_object_size"),
+    ("http_access", "rules"),
+    ("cache_peer", "parents"),
+    ("cache_peers", "parents"),
+    ("http_port", "listen"),
+    ("bind", "listen"),
+    ("default_backend", "backend"),
+    ("use_backend", "backend"),
+    ("server", "servers"),
+    ("address", "bind"),
+    ("addr", "bind"),
+    ("maxconn", "limits"),
+    ("connect_timeout", "timeouts"),
+    ("read_timeout", "timeouts"),
+    ("timeout", "timeouts"),
+    ("option", "check"),
+    ("httpchk", "check"),
+    ("redispatch", "retry"),
+    ("retries", "retry"),
+    ("logformat", "format"),
+    ("deny_info", "page"),
+];
+
+/// What `key` is called here, if there is such a key in this place.
+pub fn word(key: &str, known: &[&str]) -> Option<&'static str> {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    WORDS.iter().find(|(theirs, ours)| *theirs == key && known.contains(ours)).map(|(_, ours)| *ours)
+}
