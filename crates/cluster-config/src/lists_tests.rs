@@ -34,6 +34,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("bad.test.\nWORSE.test#why\n", &["bad.test", "worse.test"]),
     ("; heading\n! heading\n10.0.0.1\n[2001:DB8::1]\n", &["10.0.0.1", "2001:db8::1"]),
     ("bad.test ; why\n\tworse.test\t# why", &["bad.test", "worse.test"]),
+    ("bad.test ## why\nworse.test\t#@# why\n", &["bad.test", "worse.test"]),
     // Hosts files.
     (
         "# hosts\n0.0.0.0 bad.test\n127.0.0.1\tworse.test  # why\n\n::1 localhost ip6-localhost\n127.0.0.1 localhost\n",
@@ -42,6 +43,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("0.0.0.0 0.0.0.0\n:: bad.test worse.test. BAD2.test\n", &["bad.test", "worse.test", "bad2.test"]),
     ("255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\nff02::2 ip6-allrouters\n::1 bad.test\n", &["bad.test"]),
     ("  127.0.0.1 bad.test#why\r\n", &["bad.test"]),
+    ("127.0.0.1 LocalHost\nff02::3 ip6-allhosts\n::ffff:0.0.0.0 bad.test\n255.255.255.255 worse.test\n", &["bad.test", "worse.test"]),
     // Ad blockers.
     ("[Adblock Plus 2.0]\n! title\n||bad.test^\n||worse.test^$important\n", &[".bad.test", ".worse.test"]),
     ("||BAD.test^|\n||10.0.0.1^\n||worse.test^$all,important # why\n", &[".bad.test", "10.0.0.1", ".worse.test"]),
@@ -59,6 +61,17 @@ const NAMED: &[(&str, &[&str])] = &[
         &["*.bad.test", "worse.test", "worse.test"],
     ),
     ("$ORIGIN rpz.\n$ORIGIN test.rpz.\nbad CNAME .\n$ORIGIN rpz.\nworse.test CNAME .\n", &["bad.test", "worse.test"]),
+    ("@ SOA a. b. (\n1\nserial\n)\nbad.test CNAME .;why\n\tAAAA ::\n", &["bad.test", "bad.test"]),
+    ("@ SOA a. b. ( 1 1 1 1 1 )\nbad.test CNAME .\n", &["bad.test"]),
+    // The zone's name in any spelling, and names relative to where one is.
+    (
+        "$ttl 60\nRPZ.Local. SOA a. b. 1 1 1 1 1\nbad.test.rpz.local. CNAME RPZ-DROP.\nWORSE.test.RPZ.local. CNAME .\n",
+        &["bad.test", "worse.test"],
+    ),
+    ("$ORIGIN RPZ.Test.\nbad.test.rpz.test. CNAME .\nworse.test A 127.0.0.1\n", &["bad.test", "worse.test"]),
+    ("$ORIGIN rpz.\n$ORIGIN test\n$ORIGIN sub\nbad CNAME .\n", &["bad.sub.test"]),
+    ("$ORIGIN sub\nrpz. SOA a. b. 1 1 1 1 1\nbad.test CNAME .\n", &["bad.test"]),
+    ("$ORIGIN .\nbad.test. CNAME .\n", &["bad.test"]),
     // Several at once.
     ("bad.test\n0.0.0.0 worse.test\n||bad2.test^\nbad3.test CNAME .\n", &["bad.test", "worse.test", ".bad2.test", "bad3.test"]),
     ("", &[]),
@@ -90,6 +103,7 @@ const REFUSED: &[(&str, u32, &str)] = &[
     ("||bad.test\n", 1, "whole domains"),
     ("||bad.test/path^\n", 1, "whole domains"),
     ("||*.bad.test^\n", 1, "whole domains"),
+    ("||.bad.test^\n", 1, "whole domains"),
     ("|http://bad.test^\n", 1, "whole domains"),
     ("/banner/\n", 1, "URL or a path"),
     ("[bad.test]\n", 1, "is not a domain"),
@@ -100,6 +114,10 @@ const REFUSED: &[(&str, u32, &str)] = &[
     ("* CNAME .\n", 1, "every domain"),
     ("@ CNAME .\n", 1, "every domain"),
     ("bad.test. CNAME .\n", 1, "not below the zone's own name"),
+    ("rpz.test. SOA a. b. 1 1 1 1 1\nbadrpz.test. CNAME .\n", 2, "not below the zone's own name"),
+    ("rpz. SOA a. b. 1 1 1 1 1\nrpz. CNAME .\n", 2, "every domain"),
+    ("bad.test A 0.0.0.0 extra\n", 1, "led elsewhere"),
+    ("bad.test s CNAME .\n", 1, "not an entry"),
     ("bad.test TXT why\n", 1, "not an entry"),
     ("$INCLUDE other\n", 1, "cannot be read"),
     ("$TTL\n", 1, "cannot be read"),

@@ -186,6 +186,7 @@ mod tests {
             (1000, 9, None, None),
             (1000, 10, Some(Warning), None),
             (1001, 10, None, None),
+            (1000, 99, Some(Warning), None),
             (1000, 100, Some(Critical), Some(Warning)),
             (1000, 499, Some(Critical), Some(Warning)),
             (1000, 500, Some(Critical), Some(Critical)),
@@ -200,5 +201,27 @@ mod tests {
         let found = alarms(&Served { balancers, ..Served::default() });
         assert_eq!((found[0].severity, found[0].subjects.as_slice()), (Critical, &["b-2".to_owned()][..]));
         assert!(found[0].text.starts_with("20 of 100020 requests of the last minute"), "{found:?}");
+        // What is little for each is enough of all together; the worst of them counts; and who fails most is named first.
+        let few = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), traffic(10, 6))).collect::<Vec<_>>();
+        assert_eq!(worst(&Served { balancers: few(&["b-1"]), ..Served::default() }), None);
+        assert_eq!(worst(&Served { balancers: few(&["b-1", "b-2"]), ..Served::default() }), Some(Critical));
+        let balancers = vec![("b-1".to_owned(), traffic(100_000, 1000)), ("b-2".to_owned(), traffic(20, 20))];
+        assert_eq!(worst(&Served { balancers, ..Served::default() }), Some(Critical));
+        let nodes =
+            ["n-1", "n-2", "n-3"].into_iter().zip([20, 0, 30]).map(|(name, failed)| (name.to_owned(), traffic(40, failed))).collect();
+        assert_eq!(alarms(&Served { nodes, ..Served::default() })[0].subjects, ["n-3", "n-1"]);
+    }
+
+    #[test]
+    fn different_things_are_different_alarms_and_the_worst_comes_first() {
+        let traffic = |requests, failed| Traffic { seconds: 60, requests, failed };
+        let backends = vec![backend("b-1", 0, 0, 1), Backend { name: "others".into(), ..backend("b-1", 0, 0, 1) }];
+        let balancers = vec![("b-1".to_owned(), traffic(1000, 10))];
+        let nodes = vec![("n-1".to_owned(), traffic(1000, 500))];
+        let found = alarms(&Served { backends, balancers, nodes });
+        let told: Vec<_> = found.iter().map(|alarm| (alarm.severity, alarm.text.split_whitespace().nth(1).unwrap_or_default())).collect();
+        let (worst, rest) = told.split_at(3);
+        assert_eq!(worst, [(Severity::Critical, "squid"), (Severity::Critical, "others"), (Severity::Critical, "of")]);
+        assert_eq!((rest, found[2].subjects.as_slice()), (&[(Severity::Warning, "of")][..], &["n-1".to_owned()][..]));
     }
 }

@@ -94,10 +94,22 @@ mod tests {
         assert_eq!(last.until(300, 2000, 200), Traffic { seconds: 60, requests: 600, failed: 60 });
         assert_eq!(last.until(301, 2000, 200), Traffic { seconds: 60, requests: 590, failed: 59 });
         assert_eq!(last.until(500, 2000, 200), Traffic { seconds: 60, requests: 0, failed: 0 }, "nobody looked, and nothing came");
+        let looks = last.0.len();
         last.look(300, 9999, 9999);
+        assert_eq!(last.0.len(), looks, "one look a second");
         assert_eq!(last.until(300, 2000, 200).requests, 600, "not twice in a second");
         last.look(302, 5, 0);
         assert_eq!(last.until(303, 9, 2), Traffic { seconds: 1, requests: 4, failed: 2 }, "the counters began anew");
+    }
+
+    #[test]
+    fn one_counter_that_began_anew_is_enough() {
+        for (requests, failed) in [(40, 60), (110, 3)] {
+            let mut last = LastMinute::starting(0);
+            last.look(1, 100, 50);
+            last.look(2, requests, failed);
+            assert_eq!(last.until(3, requests + 5, failed + 1), Traffic { seconds: 1, requests: 5, failed: 1 }, "{requests} {failed}");
+        }
     }
 
     #[test]

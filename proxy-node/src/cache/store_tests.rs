@@ -11,6 +11,7 @@ use crate::cache::{
     facts::ResponseFacts,
     policy::{Freshness, Source},
 };
+use crate::respond::Failure;
 
 const NOTHING: [(&[u8], &[u8]); 0] = [];
 
@@ -162,6 +163,26 @@ fn a_dropped_fill_sends_followers_on_their_own() {
     let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
     drop(ticket);
     assert!(matches!(&*follower.outcome.borrow(), Outcome::OnYourOwn));
+    assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
+}
+
+#[test]
+fn followers_hear_what_became_of_the_fill_and_nobody_waits_for_it_any_more() {
+    let store = Store::new(100_000);
+    let follow = || {
+        let ticket = lead(&store, "/a");
+        let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
+        (ticket, follower)
+    };
+    let (ticket, follower) = follow();
+    ticket.fail(Failure::Refused);
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::Failed(Failure::Refused)));
+    drop(ticket);
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::Failed(_)), "the first word counts");
+    let (ticket, follower) = follow();
+    let stale = object("/a", filled(&store, 10), Selection::default());
+    ticket.stand_in(&stale);
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::StandIn(found) if Arc::ptr_eq(found, &stale)));
     assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
 }
 

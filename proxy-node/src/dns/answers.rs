@@ -139,6 +139,12 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    impl Answers {
+        fn is_first(&self, host: &str) -> bool {
+            std::ptr::eq(self.shard(host), &raw const self.shards[0])
+        }
+    }
+
     fn found(last: u8) -> Resolved {
         Ok([IpAddr::from([192, 0, 2, last])].into())
     }
@@ -163,6 +169,51 @@ mod tests {
         answers.put("c", &found(3), MINUTE, start);
         answers.expire(start);
         assert_eq!((answers.get("c", start), answers.expired("c", start)), (None, found(3).ok()));
+    }
+
+    #[test]
+    fn what_serves_for_want_of_better_serves_no_longer_than_it_may() {
+        let (answers, start) = (Answers::default(), Instant::now());
+        let failed = Err(DnsProblem::Timeout);
+        // What counts for long is not cut short by a failure.
+        answers.put("long", &found(1), 60 * MINUTE, start);
+        assert!(answers.postpone("long", start));
+        assert_eq!(answers.get("long", start + MINUTE), Some(found(1)));
+        // At the end of its day it serves only until then, and afterwards a failure is a failure.
+        let end = start + 60 * MINUTE + KEPT;
+        assert!(answers.postpone("long", end - RETRY / 3));
+        assert_eq!((answers.get("long", end - RETRY / 6), answers.get("long", end)), (Some(found(1)), None));
+        assert!(!answers.postpone("long", end));
+        answers.put("long", &failed, MINUTE, end);
+        assert_eq!(answers.get("long", end), Some(failed.clone()));
+        // A failure serves for no other: the newest is what counts.
+        answers.put("never", &Err(DnsProblem::NotFound), MINUTE, start);
+        answers.put("never", &failed, MINUTE, start + MINUTE / 2);
+        assert_eq!(answers.get("never", start + MINUTE), Some(failed));
+        let known = answers.shard("never").load().get("never").cloned().unwrap();
+        assert_eq!(known.kept_until, known.until, "nothing of it is kept");
+    }
+
+    #[test]
+    fn a_full_shard_forgets_what_can_serve_nobody_and_else_an_eighth() {
+        let (answers, start) = (Answers::default(), Instant::now());
+        let names: Vec<String> =
+            (0..).map(|number| format!("x{number}.test")).filter(|name| answers.is_first(name)).take(MOST_NAMES + 2).collect();
+        let count = || answers.shards[0].load().len();
+        for (place, name) in names[..MOST_NAMES].iter().enumerate() {
+            answers.put(name, &found(1), MINUTE + Duration::from_secs(place as u64), start);
+        }
+        answers.put(&names[0], &found(2), MINUTE, start);
+        assert_eq!(count(), MOST_NAMES, "a name that is there needs no room");
+        answers.put(&names[MOST_NAMES], &found(1), 10 * MINUTE, start);
+        assert_eq!(count(), MOST_NAMES - MOST_NAMES / 8, "an eighth has gone, and one has come");
+        // A day later only the last of them can serve: it stays, and all the others go at once.
+        let later = start + 10 * MINUTE + KEPT - RETRY;
+        let more = (0..).map(|number| format!("y{number}.test")).filter(|name| answers.is_first(name));
+        for name in more.take(MOST_NAMES / 8 + 1) {
+            answers.put(&name, &found(3), MINUTE, later);
+        }
+        assert_eq!((count(), answers.expired(&names[MOST_NAMES], later)), (MOST_NAMES / 8 + 2, found(1).ok()));
     }
 
     #[test]

@@ -101,6 +101,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_other_family_is_not_waited_for_without_end() {
+        let found = both(pending(), async { found(&["2001:db8::1"], 30) }, |_, _| Some(()));
+        let (resolved, _) = timeout(10 * LATER, found).await.expect("it ends");
+        assert_eq!(texts(&resolved), strings(&["2001:db8::1"]));
+    }
+
+    #[tokio::test]
     async fn each_family_has_its_own_clock() {
         use Answer::{Failed, NoRecords, NoSuchName};
         let (a, b) = (found(&["192.0.2.1"], 60), found(&["2001:db8::1"], 30));
@@ -137,5 +144,7 @@ mod tests {
         }
         let (alone, ttl) = both(async { a.clone() }, pending(), |_, _| None::<()>).await;
         assert_eq!((texts(&alone), ttl), (vec!["192.0.2.1".to_owned()], Duration::from_secs(60)), "nobody has to wait for the other");
+        let (_, ttl) = both(async { NoRecords }, async { NoRecords }, |_, _| None::<()>).await;
+        assert_eq!(ttl, NEGATIVE, "what is not there may come");
     }
 }

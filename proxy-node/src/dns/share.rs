@@ -270,6 +270,7 @@ mod tests {
             ("x.y.com.cn", "y.com.cn"),
             ("a.example.de", "example.de"),
             ("x.silent.test", "silent.test"),
+            ("x.y.com.info", "com.info"),
         ] {
             assert_eq!(registrable(host), want, "{host}");
         }
@@ -323,6 +324,47 @@ mod tests {
             assert!(shares.turn().is_none(), "all have gone");
         }
         assert_eq!(shares.waiting, 0);
+    }
+
+    #[test]
+    fn all_of_them_together_are_bounded() {
+        let mut shares = Shares::default();
+        let (mut running, mut asking) = (0, Vec::new());
+        for number in 0..20_000_u32 {
+            let (question, answered) =
+                question([192, 0, (number % 5) as u8, (number % 250) as u8], &format!("r{number}.zone{number}.t{number}"));
+            running += usize::from(shares.take(question).is_some());
+            asking.push(answered);
+        }
+        assert_eq!((running, shares.waiting), (CONCURRENT, MOST_WAITING));
+    }
+
+    #[test]
+    fn what_waits_counts_until_its_turn() {
+        let mut shares = Shares::default();
+        let names = |of: &str, count: usize| (0..count).map(|number| format!("{of}{number}.{of}.test")).collect::<Vec<_>>().into_iter();
+        let (slow, mut first) = flood(&mut shares, CLIENT, names("slow", 33));
+        let (mut quick, _second) = flood(&mut shares, CLIENT, names("quick", 33));
+        assert_eq!((slow.len(), quick.len(), shares.waiting), (32, 32, 2));
+        // Who waits behind a zone that answers nobody does not wait for it.
+        shares.give_back(quick.pop().unwrap());
+        let (question, share) = shares.turn().expect("one may run");
+        assert_eq!((&*question.host, shares.waiting), ("quick32.quick.test", 1));
+        shares.give_back(share);
+        // Nothing of a zone runs, and much waits for it: that still counts.
+        let (_none, mut many) = flood(&mut shares, CLIENT, names("slow", 500));
+        let busy = many.iter_mut().filter_map(|answered| answered.try_recv().ok()).count();
+        assert_eq!((busy, shares.waiting), (500 - 127, OF_DOMAIN.waiting));
+        for share in slow {
+            shares.give_back(share);
+        }
+        let (running, mut more) = flood(&mut shares, CLIENT, names("slow", 33));
+        assert_eq!((running.len(), more.pop().unwrap().try_recv().ok()), (32, Some(Err(DnsProblem::Busy))));
+        // Who has gone makes room, and its client has one turn all the same.
+        drop(many);
+        assert!(first.pop().unwrap().try_recv().is_err());
+        let (_none, _last) = flood(&mut shares, CLIENT, names("slow", 1));
+        assert_eq!((shares.waiting, shares.turns.len()), (1, 1));
     }
 
     #[test]

@@ -205,6 +205,9 @@ mod tests {
         let waiting = vec![it(1, Kind::Idle, 30), it(2, Kind::Head, 10), it(3, Kind::Idle, 20), it(4, Kind::Body, 5), it(5, Kind::Head, 9)];
         assert_eq!(timers(waiting.clone(), Closing::Any), [3]);
         assert_eq!(timers(waiting, Closing::Unfinished), [5]);
+        // By how long they have waited, not by when they came.
+        let waiting = vec![it(1, Kind::Idle, 10), it(2, Kind::Idle, 30), it(3, Kind::Idle, 20)];
+        assert_eq!(timers(waiting, Closing::Any), [1]);
         assert_eq!(timers(vec![it(4, Kind::Body, 5)], Closing::Any), []);
         assert_eq!(timers(vec![it(2, Kind::Idle, 7), it(1, Kind::Idle, 7)], Closing::Any), [1], "the one that came first");
         let many: Vec<_> = (0..256).map(|timer| it(timer, Kind::Head, 1000 - u64::from(timer))).collect();
