@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::standing::Opinion;
-
 /// A failure that is the server's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -63,6 +61,18 @@ pub enum Seen {
     Failed(Fault),
 }
 
+/// What this balancer itself has seen of a server lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Opinion {
+    /// It failed, last like this.
+    Bad(Fault),
+    /// It answered.
+    Good,
+    /// Nothing within 2 × inter.
+    #[default]
+    Unknown,
+}
+
 /// How observations count; from the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -98,7 +108,7 @@ pub enum Change {
 /// Out of turn.
 #[derive(Clone, Debug)]
 struct Out {
-    words: String,
+    fault: Fault,
     since: Instant,
 }
 
@@ -141,8 +151,8 @@ impl Evidence {
     pub fn opinion(&self, rules: &Rules, now: Instant) -> Opinion {
         let within = |at: Option<Instant>, limit: Duration| at.is_some_and(|at| now.saturating_duration_since(at) <= limit);
         match &self.out {
-            Some(out) if rules.checked && within(self.last_seen, rules.inter * 2) => Opinion::Bad(out.words.clone()),
-            Some(out) if !rules.checked && within(Some(out.since), rules.fail_timeout) => Opinion::Bad(out.words.clone()),
+            Some(out) if rules.checked && within(self.last_seen, rules.inter * 2) => Opinion::Bad(out.fault.clone()),
+            Some(out) if !rules.checked && within(Some(out.since), rules.fail_timeout) => Opinion::Bad(out.fault.clone()),
             None if within(self.last_good, rules.inter * 2) => Opinion::Good,
             _ => Opinion::Unknown,
         }
@@ -183,7 +193,7 @@ impl Evidence {
     fn eject(&mut self, now: Instant, fault: &Fault) -> Option<Change> {
         self.passes = 0;
         let change = self.out.is_none().then_some(Change::Ejected);
-        self.out = Some(Out { words: fault.to_string(), since: now });
+        self.out = Some(Out { fault: fault.clone(), since: now });
         change
     }
 }

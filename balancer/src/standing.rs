@@ -4,7 +4,11 @@
 //! Own evidence that is bad takes a server out of turn whatever the registry says. Own evidence that is good keeps it in use whatever the
 //! registry says: a verdict against it may then only put it behind the others, and a lapsed lease says nothing about it at all.
 
+use std::{borrow::Cow, fmt};
+
 use cluster::{AdminState, State};
+
+use crate::evidence::{Fault, Opinion};
 
 /// The best a server may be used for, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,18 +40,6 @@ impl Standing {
             Self::Excluded => "excluded",
         }
     }
-}
-
-/// What this balancer itself has seen of a server lately.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Opinion {
-    /// It failed, in these words.
-    Bad(String),
-    /// It answered.
-    Good,
-    /// Nothing within 2 × inter.
-    #[default]
-    Unknown,
 }
 
 /// What the registry says of a discovered server.
@@ -96,17 +88,40 @@ pub struct Judgement {
     pub standing: Standing,
     /// What decided.
     pub cause: Cause,
-    /// In words for people.
+    /// Why.
     pub reasons: Vec<Reason>,
 }
 
-/// One of the reasons for a standing.
+/// What counts for a standing, or against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// Who says it.
-    pub source: Source,
-    /// In words for people.
-    pub text: String,
+pub enum Reason {
+    /// Too few are well for the registry's word against it to be believed.
+    Panic {
+        /// How many are well.
+        well: usize,
+        /// Of how many.
+        members: usize,
+    },
+    /// The bundle names it as backup.
+    Backup,
+    /// Operators took it out.
+    Maintenance,
+    /// Operators drain it.
+    Drain,
+    /// It is stopping itself.
+    Stopping,
+    /// Its weight is 0.
+    Weightless,
+    /// This balancer saw it fail.
+    Failed(Fault),
+    /// This balancer saw it answer.
+    Answers,
+    /// This balancer has seen nothing of it lately.
+    Unseen,
+    /// The state that the registry derived.
+    Registry(State),
+    /// The registry's own words for that.
+    Told(String),
 }
 
 /// Who says a reason.
@@ -119,20 +134,41 @@ pub enum Source {
 }
 
 impl Reason {
-    fn own(text: impl Into<String>) -> Self {
-        Self { source: Source::Balancer, text: text.into() }
+    /// Who says it.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        match self {
+            Self::Registry(_) | Self::Told(_) => Source::Registry,
+            _ => Source::Balancer,
+        }
     }
 
-    fn of_registry(text: impl Into<String>) -> Self {
-        Self { source: Source::Registry, text: text.into() }
+    /// In words for people, without who says it.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Panic { well, members } => {
+                format!("panic: only {well} of {members} are well, so the registry's word against it is not acted on").into()
+            }
+            Self::Backup => "named as backup".into(),
+            Self::Maintenance => "operators took it out (maintenance)".into(),
+            Self::Drain => "operators drain it".into(),
+            Self::Stopping => "it is stopping (draining)".into(),
+            Self::Weightless => "its weight is 0".into(),
+            Self::Failed(fault) => format!("own evidence: {fault}").into(),
+            Self::Answers => "own evidence: it answers".into(),
+            Self::Unseen => "own evidence: none yet".into(),
+            Self::Registry(state) => state_word(*state).into(),
+            Self::Told(words) => words.into(),
+        }
     }
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.source {
-            Source::Balancer => formatter.write_str(&self.text),
-            Source::Registry => write!(formatter, "registry: {}", self.text),
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source() {
+            Source::Balancer => formatter.write_str(&self.text()),
+            Source::Registry => write!(formatter, "registry: {}", self.text()),
         }
     }
 }
@@ -141,14 +177,14 @@ impl std::fmt::Display for Reason {
 #[must_use]
 pub fn judge(inputs: &Inputs) -> Judgement {
     if let Some(reason) = asked(inputs) {
-        return Judgement { standing: Standing::Excluded, cause: Cause::Asked, reasons: with_registry(vec![Reason::own(reason)], inputs) };
+        return Judgement { standing: Standing::Excluded, cause: Cause::Asked, reasons: with_registry(vec![reason], inputs) };
     }
-    if let Opinion::Bad(words) = &inputs.own {
-        let reasons = with_registry(vec![Reason::own(format!("own evidence: {words}"))], inputs);
+    if let Opinion::Bad(fault) = &inputs.own {
+        let reasons = with_registry(vec![Reason::Failed(fault.clone())], inputs);
         return Judgement { standing: Standing::Unwell, cause: Cause::OwnEvidence, reasons };
     }
     let answers = inputs.own == Opinion::Good;
-    let own = Reason::own(if answers { "own evidence: it answers" } else { "own evidence: none yet" });
+    let own = if answers { Reason::Answers } else { Reason::Unseen };
     let (standing, cause) = match inputs.verdict.as_ref().map(|verdict| verdict.state) {
         Some(State::Critical) => (if answers { Standing::Last } else { Standing::Unwell }, Cause::Loss),
         Some(State::Lost) => (if answers { Standing::Usable } else { Standing::Unwell }, if answers { Cause::Fine } else { Cause::Loss }),
@@ -160,7 +196,7 @@ pub fn judge(inputs: &Inputs) -> Judgement {
     };
     let reasons = if cause == Cause::Fine { with_registry(vec![own], inputs) } else { verdict_first(own, inputs) };
     if inputs.backup && standing < Standing::Backup {
-        let mut named = vec![Reason::own("named as backup")];
+        let mut named = vec![Reason::Backup];
         named.extend(reasons);
         return Judgement { standing: Standing::Backup, cause, reasons: named };
     }
@@ -168,36 +204,33 @@ pub fn judge(inputs: &Inputs) -> Judgement {
 }
 
 /// Why it gets nothing because somebody asked for that, if so.
-fn asked(inputs: &Inputs) -> Option<String> {
+fn asked(inputs: &Inputs) -> Option<Reason> {
     match inputs.admin {
-        AdminState::Maintenance => return Some("operators took it out (maintenance)".to_owned()),
-        AdminState::Drain => return Some("operators drain it".to_owned()),
+        AdminState::Maintenance => return Some(Reason::Maintenance),
+        AdminState::Drain => return Some(Reason::Drain),
         AdminState::Ready => {}
     }
     match inputs.verdict.as_ref().map(|verdict| verdict.state) {
-        Some(State::Draining) => return Some("it is stopping (draining)".to_owned()),
-        Some(State::Maintenance) => return Some("operators took it out (maintenance)".to_owned()),
+        Some(State::Draining) => return Some(Reason::Stopping),
+        Some(State::Maintenance) => return Some(Reason::Maintenance),
         _ => {}
     }
-    (inputs.weight == 0).then(|| "its weight is 0".to_owned())
+    (inputs.weight == 0).then_some(Reason::Weightless)
 }
 
 fn with_registry(mut reasons: Vec<Reason>, inputs: &Inputs) -> Vec<Reason> {
-    reasons.extend(registry_words(inputs));
+    reasons.extend(of_registry(inputs));
     reasons
 }
 
 fn verdict_first(own: Reason, inputs: &Inputs) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = registry_words(inputs).collect();
-    reasons.push(own);
-    reasons
+    of_registry(inputs).chain([own]).collect()
 }
 
-fn registry_words(inputs: &Inputs) -> impl Iterator<Item = Reason> {
+fn of_registry(inputs: &Inputs) -> impl Iterator<Item = Reason> {
     let verdict = inputs.verdict.as_ref();
-    let head = verdict.map(|verdict| Reason::of_registry(state_word(verdict.state)));
-    let details = verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().map(Reason::of_registry));
-    head.into_iter().chain(details)
+    let head = verdict.map(|verdict| Reason::Registry(verdict.state));
+    head.into_iter().chain(verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().cloned().map(Reason::Told)))
 }
 
 const fn state_word(state: State) -> &'static str {
@@ -226,8 +259,7 @@ pub fn settle(judgements: &mut [Judgement], threshold: u32) -> bool {
     }
     for judgement in judgements.iter_mut().filter(|it| it.cause == Cause::Loss && it.standing != Standing::Backup) {
         judgement.standing = Standing::Usable;
-        let text = format!("panic: only {well} of {members} are well, so the registry's word against it is not acted on");
-        judgement.reasons.insert(0, Reason::own(text));
+        judgement.reasons.insert(0, Reason::Panic { well, members });
     }
     true
 }
@@ -241,7 +273,7 @@ mod tests {
     }
 
     fn bad() -> Opinion {
-        Opinion::Bad("connection refused".to_owned())
+        Opinion::Bad(Fault::Refused)
     }
 
     #[test]
@@ -276,6 +308,21 @@ mod tests {
         ] {
             assert_eq!(judge(&inputs).standing, standing, "{inputs:?}");
         }
+    }
+
+    #[test]
+    fn reasons_in_words_and_in_order() {
+        let verdict = Verdict { state: State::Lost, reasons: vec!["no heartbeat".to_owned()] };
+        let words = |inputs: &Inputs| judge(inputs).reasons.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lost = Inputs { verdict: Some(verdict), ..inputs(AdminState::Ready, Opinion::Unknown, None) };
+        let registry = ["registry: lost (its lease lapsed)", "registry: no heartbeat"];
+        assert_eq!(words(&lost), [registry[0], registry[1], "own evidence: none yet"]);
+        assert_eq!(words(&Inputs { own: bad(), ..lost.clone() }), ["own evidence: connection refused", registry[0], registry[1]]);
+        assert_eq!(words(&Inputs { own: Opinion::Good, ..lost.clone() }), ["own evidence: it answers", registry[0], registry[1]]);
+        assert_eq!(words(&Inputs { admin: AdminState::Drain, ..lost }), ["operators drain it", registry[0], registry[1]]);
+        let backup = Inputs { backup: true, ..inputs(AdminState::Ready, Opinion::Good, None) };
+        assert_eq!(words(&backup), ["named as backup", "own evidence: it answers"]);
+        assert_eq!(words(&Inputs { weight: 0, ..backup }), ["its weight is 0"]);
     }
 
     #[test]

@@ -78,11 +78,11 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
 }
 
 fn reason(reason: &Reason) -> pb::Reason {
-    let source = match reason.source {
+    let source = match reason.source() {
         Source::Balancer => pb::ReasonSource::Balancer,
         Source::Registry => pb::ReasonSource::Registry,
     };
-    pb::Reason { source: source.into(), text: reason.text.clone() }
+    pb::Reason { source: source.into(), text: reason.text().into_owned() }
 }
 
 const fn standing(standing: Standing) -> pb::Standing {
