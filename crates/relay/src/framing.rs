@@ -64,24 +64,27 @@ pub(crate) struct Stated {
 /// Reads the framing fields of a response (RFC 9112 §6.3): where it ends is never in doubt, or it is an error. `relaxed` lets pass what a
 /// server should not have written and everybody reads alike, as the coding overrides the length.
 pub(crate) fn declared_by_response(lines: Lines<'_>, version: Version, status: u16, relaxed: bool) -> Result<Stated, Malformed> {
-    let (has_length, has_coding) = (lines.has(Field::ContentLength), lines.has(Field::TransferEncoding));
+    let (has_length, coding) = (lines.has(Field::ContentLength), lines.has(Field::TransferEncoding));
+    // RFC 2616 §3.6.2 had a coding that does nothing, and some servers still say so.
+    let says_nothing = coding && relaxed && lines.all(Field::TransferEncoding).all(|it| it.eq_ignore_ascii_case(b"identity"));
+    let has_coding = coding && !says_nothing;
     if !has_length && !has_coding {
-        return Ok(Stated { declared: Declared::Nothing, plainly: true });
+        return Ok(Stated { declared: Declared::Nothing, plainly: !coding });
     }
     // These end with the head, whatever they announce. What their sender thinks that follows is nobody's next response.
     match status {
         100..=199 | 204 => {
-            let plainly = !has_coding && lengths(lines) == Ok(0);
+            let plainly = !coding && lengths(lines) == Ok(0);
             return Ok(Stated { declared: Declared::Nothing, plainly });
         }
         304 => {
-            let length = lengths(lines).ok().filter(|_| has_length && !has_coding);
+            let length = lengths(lines).ok().filter(|_| has_length && !coding);
             return Ok(Stated { declared: length.map_or(Declared::Nothing, Declared::Length), plainly: length.is_some() });
         }
         _ => {}
     }
     if !has_coding {
-        return Ok(Stated { declared: Declared::Length(lengths(lines)?), plainly: true });
+        return Ok(Stated { declared: Declared::Length(lengths(lines)?), plainly: !coding });
     }
     if has_length && !relaxed {
         return Err(Malformed::LengthAndCoding);

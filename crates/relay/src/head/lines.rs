@@ -28,15 +28,46 @@ pub(crate) struct Scan {
     /// Lines seen, the first line included, a skipped empty one not.
     lines: usize,
     skipped_empty: bool,
-    /// The lines behind the first end with LF alone; unknown before there is one.
-    bare_lf: Option<bool>,
+    /// How the lines behind the first end.
+    ends: Ends,
+    /// The line before ended with LF alone.
+    behind_bare: bool,
     /// The last line is of a field that may go on in the next one.
     foldable: bool,
 }
 
+/// How lines ended.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    /// Some with LF alone.
+    bare: bool,
+    /// Some with CRLF.
+    whole: bool,
+    /// The last one with LF alone.
+    last_bare: bool,
+    /// A line that says where the message or the connection ends begins behind an LF alone.
+    splits: bool,
+}
+
+impl Ends {
+    const NONE: Self = Self { bare: false, whole: false, last_bare: false, splits: false };
+
+    fn note(&mut self, bare: bool) {
+        self.bare |= bare;
+        self.whole |= !bare;
+        self.last_bare = bare;
+    }
+
+    /// Whether who takes only CRLF for an end could see another message: fields that it would take for a part of the one before, or a head that
+    /// does not end here.
+    fn are_in_doubt(&self) -> bool {
+        self.bare && self.whole && (self.splits || self.last_bare)
+    }
+}
+
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, bare_lf: None, foldable: false }
+        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, ends: Ends::NONE, behind_bare: false, foldable: false }
     }
 
     /// Whether nothing has been looked at.
@@ -46,7 +77,7 @@ impl Scan {
 
     /// Whether the lines of a complete head end with LF alone.
     pub(crate) fn has_bare_lf(&self) -> bool {
-        self.bare_lf == Some(true)
+        self.ends.bare && !self.ends.whole
     }
 
     /// Goes on where it stopped. The head's length when its empty line is there.
@@ -61,7 +92,7 @@ impl Scan {
                 self.check(line, limits, kind)?;
                 self.lines += 1;
             } else if self.lines > 0 {
-                return Ok(Some(line_end));
+                return if self.ends.are_in_doubt() { Err(Malformed::BareLf) } else { Ok(Some(line_end)) };
             } else if self.skipped_empty || kind != Kind::Request {
                 return Err(Malformed::EmptyLine);
             } else {
@@ -75,22 +106,22 @@ impl Scan {
         Err(if self.lines == 0 && kind == Kind::Request { Malformed::TargetTooLong } else { Malformed::HeadTooLarge })
     }
 
-    /// Strips its end from a line, and refuses what no line may contain. A server that ends lines with LF alone ends all fields so: a single LF
-    /// among CRLFs is a field to one reader and a part of the one before to another.
+    /// Strips its end from a line, and refuses what no line may contain.
     fn complete_line<'a>(&mut self, line: &'a [u8], kind: Kind) -> Result<&'a [u8], Malformed> {
         let (line, bare) = match line.strip_suffix(b"\r\n") {
             Some(line) => (line, false),
             None if kind.is_relaxed() => (&line[..line.len() - 1], true),
             None => return Err(Malformed::BareLf),
         };
-        if self.lines > 0 && *self.bare_lf.get_or_insert(bare) != bare {
-            return Err(Malformed::BareLf);
-        }
         if line.contains(&b'\r') {
             return Err(Malformed::BareCr);
         }
         if line.contains(&0) && (self.lines == 0 || !kind.is_relaxed()) {
             return Err(Malformed::Nul);
+        }
+        self.behind_bare = self.ends.last_bare;
+        if self.lines > 0 {
+            self.ends.note(bare);
         }
         Ok(line)
     }
@@ -101,7 +132,9 @@ impl Scan {
             (0, Kind::Response { .. }) => status_line(line),
             (lines, _) => {
                 if !(self.foldable && is_continuation(line)) {
-                    self.foldable = field_line(line, lines == 1, kind)? && kind.is_relaxed();
+                    let carries = field_line(line, lines == 1, kind)?;
+                    self.foldable = carries && kind.is_relaxed();
+                    self.ends.splits |= self.behind_bare && !carries;
                 }
                 if lines > limits.fields.min(super::MAX_FIELDS) { Err(Malformed::TooManyFields) } else { Ok(()) }
             }
@@ -161,7 +194,7 @@ fn version(text: &[u8]) -> Result<(), Malformed> {
 }
 
 /// One field line, without its end: `token ":" value`. RFC 9112 §5.1: a blank before the colon is refused in a request and removed from a response.
-/// Answers whether the field may go on in the next line.
+/// Answers whether the field is about the content alone: not about where the message or its connection ends.
 fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<bool, Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(if first { Malformed::LeadingWhitespace } else { Malformed::ObsFold });

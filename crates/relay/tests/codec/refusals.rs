@@ -296,6 +296,7 @@ fn responses() {
         (b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", M::BareCr),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", M::LengthAndCoding),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", M::TransferCoding),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", M::TransferCoding),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
         (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", M::CodingOnOldVersion),
     ];
@@ -310,11 +311,14 @@ fn responses() {
 #[test]
 fn relaxed_responses() {
     let cases: &[(&[u8], M)] = &[
-        // One LF among CRLFs, and the other way round, wherever it is.
-        (b"HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", M::BareLf),
+        // Among lines that end with CRLF, an LF that decides where the message ends: to who takes only CRLF for an end it does not.
         (b"HTTP/1.1 200 OK\nX: a\nY: b\r\n\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\r\n\n", M::BareLf),
-        (b"HTTP/1.1 200 OK\nX: a\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\nContent-Length: 5\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\ntransfer-encoding : chunked\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\nConnection: x\r\nContent-Length: 5\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\nUpgrade: x\r\nContent-Length: 5\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\nb\r\n\r\n", M::NoColon),
         (b"HTTP/1.1 200 OK\nX: a\r\r\n\n", M::BareCr),
         (b"HTTP/1.1 200 OK\r\nX: a\r\r\n\r\n", M::BareCr),
         (b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", M::BareCr),
@@ -342,13 +346,16 @@ fn relaxed_responses() {
         (b"HTTP/1.1 200 OK\r\nUpgrade: a,\r\n b\r\n\r\n", M::ObsFold),
         (b"HTTP/1.1 200 OK\r\nTrailer: a,\r\n b\r\n\r\n", M::ObsFold),
         (b"HTTP/1.1 200 OK\r\nKeep-Alive: a,\r\n b\r\n\r\n", M::ObsFold),
-        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\nY: c\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nX: a\r\n b\nContent-Length: 5\r\n\r\n", M::BareLf),
         (b"\nHTTP/1.1 200 OK\n\n", M::EmptyLine),
         // Where a message ends is not guessed.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\x0b\r\n\r\n", M::ControlCharacter),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \0chunked\r\n\r\n", M::ControlCharacter),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", M::SeveralContentLengths),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: identity\r\n\r\n", M::TransferCoding),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\n", M::TransferCoding),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: identity, chunked\r\n\r\n", M::TransferCoding),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\nTransfer-Encoding: identity\r\n\r\n", M::SeveralContentLengths),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", M::SwitchingProtocols),
     ];
