@@ -76,3 +76,49 @@ async fn a_black_hole_origin_ejects_nobody_and_is_asked_once() {
     assert_eq!(outcome.failed, 0, "{:#?}", outcome.failures);
     assert_nobody_ejected(&lab).await;
 }
+
+/// The lab's bundle, with this certificate as an authority for origins.
+fn trusting(lab: &Lab, certificate: &str) -> std::path::PathBuf {
+    let bundle = lab.data_dir().join("bundle");
+    std::fs::create_dir(bundle.join("authorities")).expect("a directory");
+    std::fs::write(bundle.join("authorities/test.pem"), certificate).expect("the authority");
+    let main = bundle.join("cluster.yaml");
+    let before = std::fs::read_to_string(&main).expect("cluster.yaml");
+    let after = before.replace("\n  hierarchy:\n", "\n  origin_tls: {ca_file: test, system_ca: false}\n  hierarchy:\n");
+    assert_ne!(before, after, "the edit changes nothing");
+    std::fs::write(main, after).expect("write cluster.yaml");
+    bundle
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_in_absolute_form_goes_through_both_hops_and_is_verified() {
+    let lab = Lab::start(Options::default()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("page"), "over TLS").expect("a page");
+    let origin = Origin::with_tls(directory.path()).await;
+    let url = |path: &str| origin.url(path).replace("http://", "https://");
+    let page = url("/file/page");
+    // Nobody whom the nodes trust vouches for it. That is no node's fault, so no other node is asked.
+    let refused = client::once(lab.frontend(), "GET", &page, &[("x-test-id", "refused")], b"").await.expect("an answer");
+    let status = refused.head.field("proxy-status").unwrap_or_default().to_owned();
+    assert!(refused.status() == 502 && status.contains("error=tls_certificate_error"), "{status}");
+    let said = lab.json(&["logs", "--status", "502"]).await.to_string();
+    assert!(said.contains(&page) && origin.arrivals("refused") == 0, "{said}");
+    let bundle = trusting(&lab, origin.certificate().expect("TLS"));
+    lab.ok(&["config", "apply", bundle.to_str().expect("UTF-8")]).await;
+    let mut client = client::Connection::open(lab.frontend()).await.expect("a connection");
+    let page = client.request("GET", &page, &[], b"").await.expect("an answer");
+    assert_eq!((page.status(), page.body.as_slice()), (200, &b"over TLS"[..]));
+    for _ in 0..9 {
+        let kept = client.request("GET", &url("/cacheable/1000"), &[("x-test-id", "kept")], b"").await.expect("an answer");
+        assert_eq!((kept.status(), kept.body.len()), (200, 1000));
+    }
+    assert!(origin.arrivals("kept") <= 3, "each node keeps it: {}", origin.arrivals("kept"));
+    let posted = client.request("POST", &url("/echo"), &[("x-test-id", "post")], b"body").await.expect("an answer");
+    assert_eq!((posted.status(), origin.arrivals("post")), (200, 1));
+    let head = client.request("HEAD", &url("/bytes/1000"), &[], b"").await.expect("an answer");
+    assert_eq!((head.status(), head.head.field("content-length")), (200, Some("1000")));
+    let told = lab.ok(&["explain", &url("/echo"), "--method", "GET", "--client", "127.0.0.1"]).await;
+    assert!(told.contains("certificate for 127.0.0.1 by one of 1 authorities"), "{told}");
+    assert_nobody_ejected(&lab).await;
+}

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use chassis::configuration::{Problem, Rendered};
 use cluster_config::{
-    ProxyDocument,
-    document::proxy::{AccessLogFormat, Parents as Written},
+    ProxyDocument, authorities,
+    document::proxy::{self as document, AccessLogFormat, Parents as Written},
 };
 use regex::bytes::Regex;
 
@@ -13,6 +13,7 @@ use crate::{
     admit::{Rules, Unusable, networks::Networks},
     cache::policy::{RefreshPattern, names_query},
     parent::{Members, Parents},
+    upstream::secure::OriginTls,
 };
 
 /// Everything that a worker needs to know to serve a request.
@@ -36,6 +37,8 @@ pub struct Generation {
     pub parents: Parents,
     /// The nodes of the cluster, some of which may be parents.
     members: Members,
+    /// Whom this node believes that it speaks TLS with.
+    pub origin_tls: Arc<OriginTls>,
 }
 
 impl Generation {
@@ -69,6 +72,10 @@ impl Generation {
             problems.extend(unusable.into_iter().map(problem));
             Rules::default()
         });
+        let origin_tls = origin_tls(&document.origin_tls, &read).unwrap_or_else(|problem| {
+            problems.push(problem);
+            OriginTls::none()
+        });
         if document.listen.is_empty() {
             problems.push(Problem::new("proxy.listen is empty: no client could reach this node"));
         }
@@ -84,13 +91,15 @@ impl Generation {
             egress_by_client: document.access.egress.is_by_client(),
             parents: Parents::new(&document.parents, &Members::default(), &Parents::default()),
             members: Members::default(),
+            origin_tls: Arc::new(origin_tls),
             document,
         })
     }
 
-    /// Keeps what is known of the parents that were there before.
+    /// Keeps what is known of the parents that were there before, and the sessions with those who are believed as before.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
+        self.origin_tls = OriginTls::after(self.origin_tls, &before.origin_tls);
         self.members = before.members.clone();
         self.parents = Parents::new(&self.document.parents, &self.members, &before.parents);
         self
@@ -110,6 +119,7 @@ impl Generation {
             refresh_patterns: self.refresh_patterns.clone(),
             logged: self.logged,
             egress_by_client: self.egress_by_client,
+            origin_tls: Arc::clone(&self.origin_tls),
         })
     }
 
@@ -117,6 +127,14 @@ impl Generation {
     pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
         self.document.listen.iter().map(|listen| listen.bind)
     }
+}
+
+fn origin_tls(document: &document::OriginTls, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<OriginTls, Problem> {
+    let Some(file) = &document.ca_file else { return Ok(OriginTls::new(document, Vec::new())) };
+    let problem = |message: String| Problem { file: file.path.clone(), message, ..Problem::default() };
+    let content = read(&file.path).map_err(|cause| problem(format!("cannot be read: {cause}")))?;
+    let trusted = authorities::read(&content).map_err(|unreadable| problem(unreadable.to_string()))?;
+    Ok(OriginTls::new(document, trusted))
 }
 
 fn problem(unusable: Unusable) -> Problem {

@@ -142,7 +142,7 @@ pub fn check(egress: &Egress, ports: &ClusterPorts, client: IpAddr, host: &str, 
 
 /// The same for a destination that is not resolved here, because a parent proxy does that: what its name or literal address alone tell.
 pub fn check_unresolved(egress: &Egress, ports: &ClusterPorts, client: IpAddr, destination: &Destination) -> Result<(), EgressDenial> {
-    let Destination { host, address, port } = destination;
+    let Destination { host, address, port, .. } = destination;
     match address {
         Some(address) => check(egress, ports, client, host, SocketAddr::new(*address, *port)),
         None if ports.contains_name(host, *port) => egress.decide(client, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), |_| true),
@@ -270,7 +270,7 @@ mod tests {
         }
 
         let unresolved = |host: &str, port| {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port };
+            let destination = Destination { host: host.into(), address: host.parse().ok(), port, tls: false };
             check_unresolved(&Egress::default(), &ports(&known), address(9), &destination)
         };
         assert_eq!(unresolved("registry.example", 7001), Err(EgressDenial::ClusterPort));

@@ -119,6 +119,9 @@ pub async fn explain(
         cache(node, &mut told, &destination, path, request.method_text(), &fields, node.steady.seconds());
     }
     route(node, &generation, &mut told, &destination, request.target_text(), client, resolved).await;
+    if destination.tls && told.allowed && !told.route.is_empty() {
+        told.steps.push(tls(&generation, &destination));
+    }
     Ok(told)
 }
 
@@ -212,7 +215,7 @@ fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &
         told.steps.push(format!("cache: bypassed, {bypass}"));
         return;
     }
-    let key = Key::new(&destination.host, destination.port, path.as_bytes());
+    let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
     let variants = node.store.variants(&key);
     let found = variants.iter().find(|object| crate::cache::vary::selects(&object.selection, fields.iter().copied()));
     let Some(object) = found else {
@@ -300,6 +303,15 @@ async fn route(
         Ok(()) if targets.contains(target) => Err(EgressDenial::ClusterPort),
         verdict => verdict,
     });
+}
+
+/// Whom the node believes that it speaks TLS with.
+fn tls(generation: &Generation, destination: &Destination) -> String {
+    let (host, authorities) = (&destination.host, generation.origin_tls.authorities());
+    let way = if generation.parents.is_empty() { "" } else { ", through a tunnel where a parent is asked" };
+    format!(
+        "tls: this node speaks TLS with the destination itself{way}; it has to show a certificate for {host} by one of {authorities} authorities"
+    )
 }
 
 /// What keeps a parent from being asked first, or from answering.

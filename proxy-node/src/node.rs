@@ -39,6 +39,7 @@ use crate::{
     request::{Destination, Ids},
     room::Rooms,
     route::{self, Route},
+    upstream::Endpoint,
 };
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
@@ -202,8 +203,8 @@ pub struct Local {
     pub node: Arc<Node>,
     /// The worker.
     pub worker: Worker,
-    /// Idle connections to origins and parents, by address.
-    pub pool: Pool<SocketAddr>,
+    /// Idle connections to origins and parents.
+    pub pool: Pool<Endpoint>,
     /// Makes request ids.
     pub ids: RefCell<Ids>,
     /// Room for requests.

@@ -96,7 +96,8 @@ impl Parent {
     /// A parent of which nothing is known yet. Reads its credentials, which may take as long as a disk takes.
     #[must_use]
     pub fn new(document: document::Parent) -> Self {
-        let destination = Destination { host: document.host.as_str().into(), address: document.host.parse().ok(), port: document.port };
+        let destination =
+            Destination { host: document.host.as_str().into(), address: document.host.parse().ok(), port: document.port, tls: false };
         let credentials = ArcSwap::from_pointee(Credentials::read(document.login.as_ref()));
         let identity = select::hash(destination.authority().as_bytes());
         let (in_a_row, dead_since, left_until, outdone_for, requests, failures) = Default::default();
@@ -428,7 +429,7 @@ mod tests {
     #[test]
     fn who_is_outdone_for_several_destinations_in_a_row_is_dead() {
         let (parents, account) = (parents(3), Account::default());
-        let destination = |host: &str| Destination { host: host.into(), address: None, port: 80 };
+        let destination = |host: &str| Destination { host: host.into(), address: None, port: 80, tls: false };
         // Whether another one does better, and the destination; whether the first one is alive then.
         let request = |better: bool, host: &str| {
             let mut tried = account.begin(&parents, "");

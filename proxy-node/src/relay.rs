@@ -239,7 +239,7 @@ pub async fn run(
                 if let Some(answer) = held {
                     return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
                 }
-                return failed(turn, stream, asked, failure, Progress { answered: None, parent: hop.parent.is_some() }).await;
+                return failed(turn, stream, asked, failure, Progress { answered: None, parent: hop.parent().is_some() }).await;
             }
         }
     }
@@ -275,7 +275,8 @@ impl Received {
     /// Whether it comes from a parent that could not do what it was asked. Where it is an answer, it is noted how the parents have done.
     pub fn is_in_vain(&self, local: &Local, generation: &Generation, destination: &Destination, tried: &mut Tried) -> bool {
         let Some(chosen) = &self.hop.parent else { return false };
-        let in_vain = parent::is_in_vain(self.head.view(&self.bytes));
+        // In a tunnel through it the destination answers for itself.
+        let in_vain = self.hop.parent().is_some() && parent::is_in_vain(self.head.view(&self.bytes));
         if in_vain {
             tried.note_in_vain(&generation.parents, chosen.index, self.head.status());
         } else {
@@ -361,7 +362,7 @@ pub async fn finish(
 ) -> After {
     let Received { mut hop, head, bytes, took } = answer;
     let passes = hop.parent().is_some_and(Parent::passes_credentials);
-    if head.status() == 407 && hop.parent.is_some() && !passes {
+    if head.status() == 407 && hop.parent().is_some() && !passes {
         // The client has not been asked by this proxy, and cannot answer its parent.
         return turn.refuse(stream, asked, Failure::ParentAuthentication, None).await;
     }
@@ -393,11 +394,11 @@ pub async fn finish(
     match done {
         Ok(done) => {
             if done.upload_done && head.persistent(turn.method) && !bound_to_client(asked) {
-                turn.local.pool.put(hop.address, 0, hop.stream);
+                hop.keep(&turn.local);
             }
             if keep && done.upload_done { After::Keep } else { After::Close }
         }
-        Err(failure) => failed(turn, stream, asked, failure, Progress { answered: Some(outgoing), parent: hop.parent.is_some() }).await,
+        Err(failure) => failed(turn, stream, asked, failure, Progress { answered: Some(outgoing), parent: hop.parent().is_some() }).await,
     }
 }
 

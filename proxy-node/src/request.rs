@@ -34,17 +34,26 @@ pub struct Destination {
     pub address: Option<IpAddr>,
     /// Port.
     pub port: u16,
+    /// This node itself speaks TLS there. Not so for a tunnel, in which the client does.
+    pub tls: bool,
 }
 
 impl Destination {
-    fn new(authority: &Authority<'_>, default_port: u16) -> Self {
+    fn new(authority: &Authority<'_>, default_port: u16, tls: bool) -> Self {
         let host = match authority.host {
             Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into(),
             // An address that was read is in its only spelling.
             Host::V4(_) => authority.text.split(':').next().unwrap_or_default().into(),
             Host::V6(address) => address.to_canonical().to_string().into(),
         };
-        Self { host, address: authority.host.address().map(|address| address.to_canonical()), port: authority.port.unwrap_or(default_port) }
+        let address = authority.host.address().map(|address| address.to_canonical());
+        Self { host, address, port: authority.port.unwrap_or(default_port), tls }
+    }
+
+    /// How it is spoken to.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        if self.tls { Scheme::Https } else { Scheme::Http }
     }
 
     /// `host:port`, with brackets where they belong.
@@ -86,15 +95,14 @@ pub fn ask_for<'a>(request: Request<'a>, target: Target<'a>, door: Door, health_
         return Err(Failure::Trace);
     }
     match target {
-        Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443))),
+        Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443, false))),
         // What balancers ask has to be a sign of life, not of readiness: a node that drains is alive.
         Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => Ok(Ask::Probe),
         Target::Asterisk => Ok(Ask::Health),
-        Target::Absolute { scheme: Scheme::Https, .. } => Err(Failure::HttpsWithoutConnect),
         // RFC 9110 §7.6.2: at zero it is answered by whoever has it.
         Target::Absolute { .. } if request.method() == Method::Options && request.max_forwards() == Some(0) => Ok(Ask::Probe),
         Target::Absolute { scheme, authority, path } => {
-            Ok(Ask::Fetch { destination: Destination::new(&authority, scheme.default_port()), path })
+            Ok(Ask::Fetch { destination: Destination::new(&authority, scheme.default_port(), scheme == Scheme::Https), path })
         }
         Target::Origin(path) => {
             let asked = path.split('?').next().unwrap_or_default();

@@ -12,13 +12,17 @@ fn with<T>(text: &str, use_it: impl FnOnce(Request<'_>) -> T) -> T {
 
 #[test]
 fn what_is_asked() {
-    let fetch =
-        |host: &str, port, path| Ok(Ask::Fetch { destination: Destination { host: host.into(), address: host.parse().ok(), port }, path });
+    let ask_for = |host: &str, port, path, tls| {
+        Ok(Ask::Fetch { destination: Destination { host: host.into(), address: host.parse().ok(), port, tls }, path })
+    };
+    let fetch = |host: &str, port, path| ask_for(host, port, path, false);
+    let secure = |host: &str, port, path| ask_for(host, port, path, true);
     for (line, door, want) in [
         ("GET http://Example.COM./a?b", Door::Proxy, fetch("example.com", 80, "/a?b")),
         ("GET http://example.com:81", Door::RelayPooled, fetch("example.com", 81, "")),
         ("GET http://[2001:DB8::1]/", Door::Proxy, fetch("2001:db8::1", 80, "/")),
-        ("GET https://example.com/", Door::Proxy, Err(Failure::HttpsWithoutConnect)),
+        ("GET https://example.com/", Door::Proxy, secure("example.com", 443, "/")),
+        ("GET https://example.com:80/", Door::Proxy, secure("example.com", 80, "/")),
         ("GET /", Door::Proxy, Ok(Ask::Health)),
         ("HEAD /?x", Door::Proxy, Ok(Ask::Health)),
         ("OPTIONS /", Door::Proxy, Ok(Ask::Health)),
@@ -30,7 +34,11 @@ fn what_is_asked() {
         ("GET /", Door::RelayPooled, Err(Failure::NotForAProxy)),
         ("OPTIONS *", Door::RelayPooled, Ok(Ask::Probe)),
         ("TRACE http://example.com/", Door::Proxy, Err(Failure::Trace)),
-        ("CONNECT example.com:8443", Door::Proxy, Ok(Ask::Tunnel(Destination { host: "example.com".into(), address: None, port: 8443 }))),
+        (
+            "CONNECT example.com:8443",
+            Door::Proxy,
+            Ok(Ask::Tunnel(Destination { host: "example.com".into(), address: None, port: 8443, tls: false })),
+        ),
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
         with(&text, |request| assert_eq!(ask(request, door, Some("/")), want, "{line}"));

@@ -13,6 +13,7 @@ use relay::{
     proxy_status,
     respond::{Canned, reason},
     rewrite::Persistence,
+    tls,
 };
 
 use crate::dns::DnsProblem;
@@ -26,9 +27,6 @@ pub enum Failure {
     /// Origin-form: somebody takes the proxy for a web server.
     #[error("this port is an HTTP proxy, not a web server")]
     NotForAProxy,
-    /// `https://` in absolute form.
-    #[error("this proxy does not speak TLS on behalf of clients: for https URLs a client opens a tunnel with CONNECT")]
-    HttpsWithoutConnect,
     /// TRACE shows request fields to whoever asks.
     #[error("TRACE is not offered here")]
     Trace,
@@ -56,6 +54,15 @@ pub enum Failure {
     /// No way there.
     #[error("there is no route to the destination")]
     Unroutable,
+    /// TLS did not come to be, or broke.
+    #[error("the destination could not be spoken to with TLS: {0}")]
+    Tls(tls::Error),
+    /// The TLS handshake did not end.
+    #[error("the destination took the connection and did not complete the TLS handshake in time")]
+    HandshakeTimeout,
+    /// The connection ended during the TLS handshake.
+    #[error("the destination closed the connection during the TLS handshake")]
+    HandshakeCut,
     /// The connection ended before an answer.
     #[error("the destination closed the connection without an answer")]
     Terminated,
@@ -152,11 +159,12 @@ impl Failure {
             Self::RequestTimeout => 408,
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
-            Self::HttpsWithoutConnect | Self::Trace => 501,
+            Self::Trace => 501,
             Self::Dns(DnsProblem::Busy) | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
             Self::Dns(DnsProblem::Timeout)
             | Self::Parent(Unreached::Timeout | Unreached::Silent | Unreached::Dns(DnsProblem::Timeout))
             | Self::ConnectTimeout
+            | Self::HandshakeTimeout
             | Self::ResponseTimeout
             | Self::OnlyIfCached => 504,
             Self::Dns(_)
@@ -164,6 +172,8 @@ impl Failure {
             | Self::Parent(_)
             | Self::Refused
             | Self::Unroutable
+            | Self::Tls(_)
+            | Self::HandshakeCut
             | Self::Terminated
             | Self::BadResponse(_)
             | Self::Incomplete
@@ -179,16 +189,19 @@ impl Failure {
     pub const fn error_type(self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
-            Self::HttpsWithoutConnect | Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
+            Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
             Self::Egress(_) => "destination_ip_prohibited",
             Self::Dns(DnsProblem::Timeout) | Self::Undecided(DnsProblem::Timeout) | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => {
                 "dns_timeout"
             }
             Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
             Self::Refused | Self::Parent(Unreached::Refused) => "connection_refused",
-            Self::ConnectTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
+            Self::ConnectTimeout | Self::HandshakeTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
             Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
-            Self::Terminated | Self::Parent(Unreached::Terminated) => "connection_terminated",
+            Self::Tls(error) if error.is_certificate() => "tls_certificate_error",
+            Self::Tls(tls::Error::Alert(_)) => "tls_alert_received",
+            Self::Tls(_) => "tls_protocol_error",
+            Self::Terminated | Self::HandshakeCut | Self::Parent(Unreached::Terminated) => "connection_terminated",
             Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => "http_protocol_error",
             Self::ResponseTimeout | Self::Parent(Unreached::Silent) => "http_response_timeout",
             Self::Incomplete | Self::Parent(Unreached::Incomplete) => "http_response_incomplete",
@@ -221,8 +234,18 @@ impl Failure {
             Self::NotForAProxy => {
                 "To use it, set it as the proxy of your client: for example `http_proxy=http://HOST:PORT` and `https_proxy=http://HOST:PORT` in the environment, or `curl -x http://HOST:PORT URL`."
             }
-            Self::HttpsWithoutConnect => {
-                "Set the proxy for https as well (`https_proxy=http://HOST:PORT`): the client then sends CONNECT host:443."
+            Self::Tls(tls::Error::Untrusted) => {
+                "Nothing was sent to it. Where the authority is one to be trusted, whoever looks after this proxy adds its certificate (`ca_file` of proxy.origin_tls). A client that opens a tunnel (`https_proxy`, CONNECT) decides for itself whom it trusts."
+            }
+            Self::Tls(error) if error.is_certificate() => {
+                "Nothing was sent to it. Check the name in the URL; where it is right, whoever looks after the destination has to mend its certificate."
+            }
+            Self::Tls(tls::Error::NotTls) => "Check the port, or ask with http:// if the destination is meant to be spoken to without TLS.",
+            Self::Tls(tls::Error::Alert(120)) => {
+                "The destination speaks no HTTP/1.1 with TLS, and this proxy no other version: use a tunnel (`https_proxy`, CONNECT)."
+            }
+            Self::Tls(_) => {
+                "A client that opens a tunnel (`https_proxy`, CONNECT) speaks TLS itself, and may have more in common with the destination."
             }
             Self::Dns(DnsProblem::Busy) => {
                 "Try again in a moment: many names are being looked up for this client, or below this domain, and none of them is answered quickly."
@@ -251,6 +274,7 @@ impl Failure {
             Fault::Refused => Self::Refused,
             Fault::Timeout(_) => Self::ConnectTimeout,
             Fault::Exhausted => Self::Limit,
+            Fault::Tls(error) => Self::Tls(*error),
             Fault::Unreachable => Self::Unroutable,
             _ => Self::Terminated,
         }
@@ -262,6 +286,7 @@ impl Failure {
         match fault {
             Fault::Timeout(_) => Self::ResponseTimeout,
             Fault::Malformed(malformed) => Self::BadResponse(*malformed),
+            Fault::Tls(error) => Self::Tls(*error),
             Fault::Exhausted => Self::Limit,
             _ => Self::Terminated,
         }
@@ -294,7 +319,8 @@ pub struct Circumstances<'a> {
 /// Appends the whole answer to `out`. `head_only` for HEAD; `close`: the connection ends with it.
 pub fn write(out: &mut Vec<u8>, failure: Failure, circumstances: &Circumstances<'_>, now: SystemTime, head_only: bool, close: bool) {
     let body = page(failure, circumstances);
-    let status = proxy_status::entry(circumstances.node, failure.error_type(), "");
+    let details = if let Failure::Tls(error) = failure { error.to_string() } else { String::new() };
+    let status = proxy_status::entry(circumstances.node, failure.error_type(), &details);
     let mut fields = vec![("Cache-Control", "no-store"), ("Proxy-Status", status.as_str())];
     if !circumstances.request_id.is_empty() {
         fields.push(("Shoal-Request-Id", circumstances.request_id));
@@ -392,7 +418,14 @@ mod tests {
             (Failure::Malformed(Malformed::HeadTooLarge), 431, "http_request_error"),
             (Failure::Malformed(Malformed::Scheme), 501, "http_request_error"),
             (Failure::NotForAProxy, 400, "http_request_error"),
-            (Failure::HttpsWithoutConnect, 501, "http_request_denied"),
+            (Failure::Trace, 501, "http_request_denied"),
+            (Failure::Tls(tls::Error::Expired), 502, "tls_certificate_error"),
+            (Failure::Tls(tls::Error::Untrusted), 502, "tls_certificate_error"),
+            (Failure::Tls(tls::Error::WrongName), 502, "tls_certificate_error"),
+            (Failure::Tls(tls::Error::Alert(40)), 502, "tls_alert_received"),
+            (Failure::Tls(tls::Error::NotTls), 502, "tls_protocol_error"),
+            (Failure::HandshakeTimeout, 504, "connection_timeout"),
+            (Failure::HandshakeCut, 502, "connection_terminated"),
             (Failure::RequestTimeout, 408, "http_request_error"),
             (Failure::Denied, 403, "http_request_denied"),
             (Failure::Egress(EgressDenial::Metadata), 403, "destination_ip_prohibited"),

@@ -76,7 +76,7 @@ mod tests {
             ("a.localhost", true),
             ("notlocalhost", false),
         ] {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80 };
+            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
             assert_eq!(choose(&destination, &parents, &Direct::default()) == Route::Direct(&destination), direct, "{host}");
             assert_eq!(choose(&destination, &Parents::default(), &Direct::default()), Route::Direct(&destination), "{host}");
         }
@@ -102,7 +102,7 @@ mod tests {
             ("2001:db8::7", true),
             ("2001:db8::8", false),
         ] {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80 };
+            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
             assert_eq!(choose(&destination, &parents, &direct) == Route::Direct(&destination), goes_direct, "{host}");
         }
     }

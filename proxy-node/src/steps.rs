@@ -1,4 +1,5 @@
-//! Spans of what a sampled request waits for on its way to the next hop: a name that is looked up, a connection that is made.
+//! Spans of what a sampled request waits for on its way to the next hop: a name that is looked up, a connection that is made,
+//! TLS that is begun.
 //!
 //! Whose they are goes with the task, since what waits is deep below what knows the request, and hardly any request is sampled. Of one that is
 //! not, a look-up or a new connection costs a look at a variable of its task; a request that needs neither pays nothing.
@@ -83,6 +84,12 @@ impl Step {
             KeyValue::new("network.type", family),
         ];
         self.end("tcp connect", made.as_ref().err().map_or("", |fault| Failure::connecting(fault).error_type()), said);
+    }
+
+    /// TLS was begun with a host, or was not.
+    pub fn secured(self, host: &str, begun: &Result<Stream, Failure>) {
+        let said = vec![KeyValue::new("server.address", host.to_owned())];
+        self.end("tls handshake", begun.as_ref().err().map_or("", |failure| failure.error_type()), said);
     }
 
     fn end(self, name: &'static str, error: &str, said: Vec<KeyValue>) {

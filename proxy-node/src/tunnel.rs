@@ -24,6 +24,7 @@ use relay::{
 };
 
 use crate::{
+    config::Generation,
     connection::{LINGER, LINGER_BYTES},
     node::Local,
     parent::{self, Parent},
@@ -138,10 +139,11 @@ impl Drop for Active<'_> {
 }
 
 /// How a parent failed to open a tunnel.
-struct Refused {
-    failure: Failure,
+pub struct Refused {
+    /// What the client is told.
+    pub failure: Failure,
     /// Whether another parent may do better: this one is broken, or says that it cannot just now. What it does not allow is not asked of others.
-    elsewhere: bool,
+    pub elsewhere: bool,
     /// Its challenge, where clients are to answer it themselves.
     answer: Option<Box<(ResponseHead, Bytes)>>,
 }
@@ -160,12 +162,21 @@ async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Re
     let pseudonym = turn.local.node.pseudonym.load_full();
     let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
     write_request(&mut turn.out, &outgoing, Some(&parent), None);
-    let deadlines = deadlines(&turn.generation);
-    hop.stream.write_all(&[&turn.out], deadlines.write).await.map_err(|fault| Refused::broken(&parent, fault))?;
+    ask_parent(&mut hop.stream, &parent, &turn.generation, &turn.out).await?;
+    Ok(hop)
+}
+
+/// Asks a parent for a tunnel by this head.
+///
+/// # Errors
+/// It opens none.
+pub async fn ask_parent(stream: &mut Stream, parent: &Parent, generation: &Generation, request: &[u8]) -> Result<(), Refused> {
+    let deadlines = deadlines(generation);
+    stream.write_all(&[request], deadlines.write).await.map_err(|fault| Refused::broken(parent, fault))?;
     let mut head = ResponseHead::new();
     for _ in 0..MOST_INTERIMS {
-        let read = hop.stream.read_response(&mut head, &reply_limits(&turn.generation), deadlines.first_byte, deadlines.head).await;
-        let bytes = read.map_err(|fault| Refused::broken(&parent, fault))?;
+        let read = stream.read_response(&mut head, &reply_limits(generation), deadlines.first_byte, deadlines.head).await;
+        let bytes = read.map_err(|fault| Refused::broken(parent, fault))?;
         if head.is_interim() {
             continue;
         }
@@ -174,14 +185,14 @@ async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Re
             parent.answered();
         }
         if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
-            return Ok(hop);
+            return Ok(());
         }
         tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
         let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
         let failure = if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
         return Err(Refused { failure, elsewhere: status >= 500, answer });
     }
-    Err(Refused::broken(&parent, Fault::Malformed(Malformed::TooManyInterims)))
+    Err(Refused::broken(parent, Fault::Malformed(Malformed::TooManyInterims)))
 }
 
 /// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the connection to the parent ends here.

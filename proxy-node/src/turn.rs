@@ -315,7 +315,7 @@ impl Turn {
             Ok(addresses) => addresses,
             Err((failure, decision)) => return self.refuse(stream, asked, failure, decision).await,
         };
-        let key = Key::new(&destination.host, destination.port, path.as_bytes());
+        let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
         fetch::run(self, stream, asked, destination, key, addresses).await
     }
 
@@ -389,7 +389,7 @@ impl Turn {
         }
         self.record.outcome = match failure {
             Failure::Denied | Failure::Egress(_) | Failure::Loop => Outcome::Denied,
-            Failure::Malformed(_) | Failure::NotForAProxy | Failure::HttpsWithoutConnect | Failure::Trace => Outcome::None,
+            Failure::Malformed(_) | Failure::NotForAProxy | Failure::Trace => Outcome::None,
             _ => self.record.outcome,
         };
         self.record.status = failure.status();

@@ -1,12 +1,15 @@
-//! A connection to the next hop: from the pool, or a new one to the first address that answers.
+//! A connection to the next hop: from the pool, or a new one to the first address that answers; with TLS where the request leaves that to us.
 //!
 //! Every address is checked against the egress policy before it is used, pooled or not: what one client may reach another may not.
+
+pub mod secure;
+mod through;
 
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cluster_config::document::egress::EgressDenial;
@@ -43,12 +46,31 @@ pub enum From {
     New,
 }
 
+/// What an idle connection leads to. None of them is ever used for another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Without TLS, to this address.
+    Plain(SocketAddr),
+    /// TLS to this address, with somebody who has shown to be the host of this name when those were trusted who belong to the mark.
+    Tls(SocketAddr, Box<str>, u64),
+    /// TLS with a host and port, as before, in a tunnel through the parent at this address.
+    Tunnelled(SocketAddr, Box<str>, u16, u64),
+}
+
+impl Endpoint {
+    const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Plain(address) | Self::Tls(address, ..) | Self::Tunnelled(address, ..) => *address,
+        }
+    }
+}
+
 /// A connection to the next hop.
 pub struct Hop {
     /// The connection.
     pub stream: Stream,
     /// Where it leads.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// Whether it had been used before.
     pub reused: bool,
     /// The parent proxy that it leads to.
@@ -67,25 +89,31 @@ impl Hop {
     /// The origin's address; `None`: through a parent, which alone knows.
     #[must_use]
     pub fn origin(&self) -> Option<SocketAddr> {
-        self.parent.is_none().then_some(self.address)
+        self.parent.is_none().then_some(self.endpoint.address())
     }
 
     /// For the log.
     #[must_use]
     pub const fn hierarchy(&self) -> Hierarchy {
-        if self.parent.is_some() { Hierarchy::Parent(self.address.ip()) } else { Hierarchy::Direct(self.address.ip()) }
+        let address = self.endpoint.address().ip();
+        if self.parent.is_some() { Hierarchy::Parent(address) } else { Hierarchy::Direct(address) }
     }
 
-    /// The parent proxy that it leads to.
+    /// The parent proxy that is spoken to. In a tunnel through it that is the destination.
     #[must_use]
     pub fn parent(&self) -> Option<&Parent> {
-        self.parent.as_ref().map(|chosen| &*chosen.parent)
+        self.parent.as_ref().filter(|_| !matches!(self.endpoint, Endpoint::Tunnelled(..))).map(|chosen| &*chosen.parent)
     }
 
     /// A failure on this connection: a parent is not called the destination.
     #[must_use]
-    pub const fn blames(&self, failure: Failure) -> Failure {
-        if self.parent.is_some() { failure.of_parent() } else { failure }
+    pub fn blames(&self, failure: Failure) -> Failure {
+        if self.parent().is_some() { failure.of_parent() } else { failure }
+    }
+
+    /// The exchange on it has ended in order: the next one may use it.
+    pub fn keep(self, local: &Local) {
+        local.pool.put(self.endpoint, 0, self.stream);
     }
 }
 
@@ -126,7 +154,22 @@ pub async fn connect(
                 let destination = &parent.destination;
                 // The parents themselves are the operator's word: the egress policy is for what clients name.
                 let found = match candidates(local, generation, destination, Asker::Node, None).await {
-                    Ok(candidates) => open(local, generation, &candidates, from).await,
+                    Ok(candidates) if asked.tls => match through::open(local, generation, parent, &candidates, asked, from).await {
+                        Ok(hop) => Ok(hop),
+                        Err(through::Failed::Parent(failure)) => Err(failure),
+                        Err(through::Failed::Refused(refused)) => {
+                            failure = refused.failure;
+                            if !refused.elsewhere {
+                                return Err(failure);
+                            }
+                            if let Failure::ParentRefused(status) = failure {
+                                tried.note_in_vain(parents, index, status);
+                            }
+                            continue;
+                        }
+                        Err(through::Failed::Destination(failure)) => return Err(failure),
+                    },
+                    Ok(candidates) => open(local, generation, &candidates, destination, from).await,
                     Err(failure) => Err(failure),
                 };
                 match found {
@@ -155,7 +198,7 @@ async fn direct(
     let may_ask_more = destination.address.is_none() && addresses.is_none();
     let found = candidates(local, generation, destination, asker, addresses).await?;
     let failure = match open_permitted(local, generation, client, destination, from, found.clone()).await {
-        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit) => failure,
+        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit | Failure::Tls(_)) => failure,
         done => return done,
     };
     // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is answered at once.
@@ -179,7 +222,7 @@ async fn open_permitted(
     // Whoever comes here with a checker's target by its address is that checker, and its target is where it is: at a loopback address on a host
     // that has everything.
     if destination.address.is_some_and(|address| targets.key(SocketAddr::new(address, destination.port)).is_some()) {
-        return open(local, generation, &candidates, from).await;
+        return open(local, generation, &candidates, destination, from).await;
     }
     let mut denied = None;
     candidates.retain(|address| match egress::check(&generation.document.access.egress, &ports, client, &destination.host, *address) {
@@ -195,7 +238,7 @@ async fn open_permitted(
     });
     match (candidates.is_empty(), denied) {
         (true, Some(denial)) => Err(Failure::Egress(denial)),
-        _ => open(local, generation, &candidates, from).await,
+        _ => open(local, generation, &candidates, destination, from).await,
     }
 }
 
@@ -235,20 +278,48 @@ fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
     order
 }
 
-async fn open(local: &Rc<Local>, generation: &Generation, candidates: &[SocketAddr], from: From) -> Result<Hop, Failure> {
-    let metrics = &local.node.metrics;
-    if let From::Pool(reuse) = from {
-        for address in candidates {
-            if let Some(stream) = local.pool.take(address, 0, reuse) {
-                metrics.upstream_reused.add(1);
-                return Ok(Hop { stream, address: *address, reused: true, parent: None });
-            }
-        }
+/// Opens a connection to `destination` at one of these addresses, with TLS where it is asked for with it.
+async fn open(
+    local: &Rc<Local>,
+    generation: &Generation,
+    candidates: &[SocketAddr],
+    destination: &Destination,
+    from: From,
+) -> Result<Hop, Failure> {
+    let tls = destination.tls.then_some(&generation.origin_tls);
+    let endpoint = |address| match tls {
+        None => Endpoint::Plain(address),
+        Some(tls) => Endpoint::Tls(address, destination.host.clone(), tls.mark()),
+    };
+    if let Some(hop) = pooled(local, candidates, endpoint, from) {
+        return Ok(hop);
     }
-    let (stream, address) =
-        race(local, candidates, generation.document.timeouts.connect).await.map_err(|fault| Failure::connecting(&fault))?;
-    metrics.upstream_connections.add(1);
-    Ok(Hop { stream, address, reused: false, parent: None })
+    let until = Instant::now() + generation.document.timeouts.connect;
+    let (stream, address) = new(local, generation, candidates).await?;
+    let stream = match tls {
+        None => stream,
+        Some(tls) => tls.start(stream, destination, until).await?,
+    };
+    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
+}
+
+/// An idle connection to one of these addresses.
+fn pooled(local: &Local, candidates: &[SocketAddr], endpoint: impl Fn(SocketAddr) -> Endpoint, from: From) -> Option<Hop> {
+    let From::Pool(reuse) = from else { return None };
+    candidates.iter().find_map(|address| {
+        let endpoint = endpoint(*address);
+        let stream = local.pool.take(&endpoint, 0, reuse)?;
+        local.node.metrics.upstream_reused.add(1);
+        Some(Hop { stream, endpoint, reused: true, parent: None })
+    })
+}
+
+/// A new connection to the first of these addresses that takes one.
+async fn new(local: &Local, generation: &Generation, candidates: &[SocketAddr]) -> Result<(Stream, SocketAddr), Failure> {
+    let connected = race(local, candidates, generation.document.timeouts.connect).await;
+    let connected = connected.map_err(|fault| Failure::connecting(&fault))?;
+    local.node.metrics.upstream_connections.add(1);
+    Ok(connected)
 }
 
 /// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too long; the first connection wins.

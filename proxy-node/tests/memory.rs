@@ -79,7 +79,7 @@ fn small_objects_cost_what_they_count_for() {
     let mut number = 0u64;
     // Until it has been full for a while.
     while number < 40_000 {
-        let key = Key::new("host.example", 80, format!("/small/object/{number}").as_bytes());
+        let key = Key::new(relay::target::Scheme::Http, "host.example", 80, format!("/small/object/{number}").as_bytes());
         let head = format!("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"{number}\"\r\nContent-Type: text/plain\r\n");
         let fields: Vec<(&[u8], &[u8])> = proxy_node::cache::object::fields(head.as_bytes()).collect();
         let facts = ResponseFacts::new(200, fields.iter().copied());

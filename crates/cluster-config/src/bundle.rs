@@ -1,5 +1,6 @@
 //! A bundle: the files of one directory, checked as a whole. What is found here is found before any node sees it.
 
+use crate::authorities;
 use crate::compile::ListKind;
 use crate::document::FileReference;
 use crate::lists::{self, BadLine};
@@ -234,6 +235,12 @@ fn contents<B: AsRef<[u8]>>(files: &BTreeMap<String, B>, read: &BTreeSet<(String
         match kind {
             ListKind::Domains => bad_lines(path, lists::domains(content.as_ref()).filter_map(Result::err), &mut problems),
             ListKind::Networks => bad_lines(path, lists::networks(content.as_ref()).filter_map(Result::err), &mut problems),
+            ListKind::Authorities => {
+                if let Err(unreadable) = authorities::read(content.as_ref()) {
+                    let remedy = "put the certificates of authorities there, in PEM: blocks that begin with -----BEGIN CERTIFICATE-----";
+                    problems.push(Problem::error(Place::file(path), unreadable.to_string(), remedy));
+                }
+            }
         }
     }
     for (path, content) in files.iter().filter(|(path, _)| path.starts_with("pages/")) {

@@ -23,6 +23,8 @@ pub enum ListKind {
     Domains,
     /// [`crate::lists::networks`]
     Networks,
+    /// [`crate::authorities::read`]
+    Authorities,
 }
 
 /// What compiling one section works with.

@@ -3,10 +3,11 @@
 //!
 //! Pure: bytes in, values out. Not here: storing revisions, handing them out (config-service), following them (chassis).
 //!
-//! Reading order: [`document`] is what nodes get; [`schema`] is what people write, in the notations of [`units`], [`terms`], [`lists`] and
-//! [`pages`]; a [`bundle`] goes through [`yaml`] (a tree with places), [`overrides`], [`variables`], [`walk`] (form) and [`compile`] (meaning)
+//! Reading order: [`document`] is what nodes get; [`schema`] is what people write, in the notations of [`units`], [`terms`], [`lists`],
+//! [`authorities`] and [`pages`]; a [`bundle`] goes through [`yaml`] (a tree with places), [`overrides`], [`variables`], [`walk`] (form) and [`compile`] (meaning)
 //! into [`render`]'s answer, with every [`problem`] on the way. [`templates`] are bundles to begin with.
 
+pub mod authorities;
 pub mod bundle;
 pub mod compile;
 pub mod document;

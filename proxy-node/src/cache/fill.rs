@@ -301,7 +301,7 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
         ticket.stand_in(&new);
     }
     if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
-        order.local.pool.put(hop.address, 0, hop.stream);
+        hop.keep(&order.local);
     }
     if let Some(reader) = Reader::new(&new.body) {
         drop(leader.send(Lead::Object { object: new, reader, how: How::Unmodified, hierarchy, took, cookies }));
@@ -350,6 +350,8 @@ fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) 
         BodyFraming::Empty => Some(0),
         BodyFraming::Length(length) => Some(length),
         BodyFraming::Chunked => None,
+        // RFC 9112 §9.8: where TLS says that it ends, the answer is whole; where it does not, the fill fails.
+        BodyFraming::UntilClose if received.hop.stream.announces_its_end() => None,
         BodyFraming::UntilClose if order.generation.document.cache.store_until_close => None,
         BodyFraming::UntilClose => return Err(NotStored::Unframed),
     };
@@ -484,7 +486,7 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
         body.complete();
         store.settle(&filling.object);
         if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
-            order.local.pool.put(hop.address, 0, hop.stream);
+            hop.keep(&order.local);
         }
     }
 }

@@ -9,20 +9,21 @@ use std::{
     sync::Arc,
 };
 
-use relay::normal;
+use relay::{normal, target::Scheme};
 
 /// A cache key: a normalised absolute URL. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Arc<[u8]>);
 
 impl Key {
-    /// The key of `http://host:port` + `path`: path and query of a request in its normal form, empty for the root.
+    /// The key of `scheme://host:port` + `path`: path and query of a request in its normal form, empty for the root.
     #[must_use]
-    pub fn new(host: &str, port: u16, path: &[u8]) -> Self {
+    pub fn new(scheme: Scheme, host: &str, port: u16, path: &[u8]) -> Self {
         let mut url = Vec::with_capacity(16 + host.len() + path.len());
-        url.extend_from_slice(b"http://");
+        url.extend_from_slice(scheme.as_str().as_bytes());
+        url.extend_from_slice(b"://");
         push_host(&mut url, host);
-        if port != 80 {
+        if port != scheme.default_port() {
             // Writing to a Vec cannot fail.
             drop(write!(url, ":{port}"));
         }
@@ -51,11 +52,11 @@ impl Key {
         same.then_some(other)
     }
 
-    /// The key of an absolute http URL, as an operator writes it.
+    /// The key of an absolute http or https URL, as an operator writes it.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         let url = normal::url(url.split('#').next().unwrap_or_default())?;
-        url.starts_with("http://").then(|| Self(url.into_bytes().into()))
+        ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)).then(|| Self(url.into_bytes().into()))
     }
 
     /// The beginning of keys that an operator means by the beginning of a URL: as [`Self::parse`] has it, where it names an origin and a path.
@@ -71,7 +72,8 @@ impl Key {
     /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share it.
     #[must_use]
     pub fn origin(&self) -> &[u8] {
-        let end = self.0.iter().skip(7).position(|byte| *byte == b'/').map_or(self.0.len(), |at| at + 7);
+        let scheme = if self.0.starts_with(b"https://") { 8 } else { 7 };
+        let end = self.0.iter().skip(scheme).position(|byte| *byte == b'/').map_or(self.0.len(), |at| at + scheme);
         self.0.get(..end).unwrap_or(&self.0)
     }
 }
@@ -123,15 +125,18 @@ mod tests {
             ("[2001:DB8:0::1]", 80, "/", "http://[2001:db8::1]/"),
             ("2001:db8::1", 81, "/", "http://[2001:db8::1]:81/"),
         ] {
-            let key = Key::new(host, port, path.as_bytes());
+            let key = Key::new(Scheme::Http, host, port, path.as_bytes());
             assert_eq!(key.to_string(), want);
         }
-        assert_eq!(Key::new("a.b", 81, b"/x/y").origin(), b"http://a.b:81");
+        assert_eq!(Key::new(Scheme::Http, "a.b", 81, b"/x/y").origin(), b"http://a.b:81");
+        assert_eq!(Key::new(Scheme::Https, "a.b", 443, b"/x/y").to_string(), "https://a.b/x/y");
+        assert_eq!(Key::new(Scheme::Https, "a.b", 80, b"/x/y").origin(), b"https://a.b:80");
+        assert_ne!(Key::new(Scheme::Https, "a.b", 81, b"/"), Key::new(Scheme::Http, "a.b", 81, b"/"));
     }
 
     #[test]
     fn siblings_are_of_the_same_origin() {
-        let key = Key::new("h.example", 8080, b"/a");
+        let key = Key::new(Scheme::Http, "h.example", 8080, b"/a");
         for (location, want) in [
             ("/b?c#d", Some("http://h.example:8080/b?c")),
             ("/x/../%62", Some("http://h.example:8080/b")),
@@ -146,19 +151,25 @@ mod tests {
         ] {
             assert_eq!(key.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(), want, "{location}");
         }
+        let secure = Key::new(Scheme::Https, "h.example", 443, b"/a");
+        for (location, want) in
+            [("/b", Some("https://h.example/b")), ("https://h.example:443/c", Some("https://h.example/c")), ("http://h.example/b", None)]
+        {
+            assert_eq!(secure.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(), want, "{location}");
+        }
     }
 
     proptest! {
         #[test]
         fn different_paths_never_share_a_key(a in "/[ -~&&[^#]]{0,20}", b in "/[ -~&&[^#]]{0,20}", port in 1u16..) {
-            let same = Key::new("h", port, a.as_bytes()) == Key::new("H", port, b.as_bytes());
+            let same = Key::new(Scheme::Http, "h", port, a.as_bytes()) == Key::new(Scheme::Http, "H", port, b.as_bytes());
             prop_assert_eq!(same, a == b);
         }
 
         #[test]
         fn a_key_stays_inside_its_origin(host in "[a-z0-9.-]{1,20}", port in 1u16.., path in proptest::collection::vec(any::<u8>(), 0..30)) {
-            let key = Key::new(&host, port, &path);
-            let root = Key::new(&host, port, b"/");
+            let key = Key::new(Scheme::Http, &host, port, &path);
+            let root = Key::new(Scheme::Http, &host, port, b"/");
             prop_assert_eq!(key.origin(), root.origin());
         }
     }

@@ -127,7 +127,15 @@ mod tests {
         let facts = ResponseFacts::new(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let freshness =
             Freshness { lifetime: 60, source: Source::MaxAge, initial_age: 0, received_at: 0, directives: ResponseDirectives::default() };
-        Object::new(Key::new("h", 80, b"/"), Bytes::new(), &facts, Selection::default(), freshness, None, Arc::clone(&body))
+        Object::new(
+            Key::new(relay::target::Scheme::Http, "h", 80, b"/"),
+            Bytes::new(),
+            &facts,
+            Selection::default(),
+            freshness,
+            None,
+            Arc::clone(&body),
+        )
     }
 
     fn facts(fields: &[(&str, &str)]) -> RequestFacts {

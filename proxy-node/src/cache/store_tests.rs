@@ -23,7 +23,7 @@ fn object(path: &str, body: Arc<Body>, selection: Selection) -> Arc<Object> {
 }
 
 fn key(path: &str) -> Key {
-    Key::new("h", 80, path.as_bytes())
+    Key::new(relay::target::Scheme::Http, "h", 80, path.as_bytes())
 }
 
 fn filled(store: &Store, bytes: usize) -> Arc<Body> {

@@ -315,7 +315,7 @@ fn the_target_of_a_health_checker_is_never_asked_of_a_parent() {
     let target: std::net::SocketAddr = "192.0.2.7:7409".parse().unwrap();
     proxy.node.probe_targets.store(std::sync::Arc::new(proxy_node::egress::ProbeTargets::new([(target, None)].into())));
     let generation = proxy.node.current.load_full();
-    let at = |port| proxy_node::request::Destination { host: "192.0.2.7".into(), address: Some(target.ip()), port };
+    let at = |port| proxy_node::request::Destination { host: "192.0.2.7".into(), address: Some(target.ip()), port, tls: false };
     for (port, direct) in [(7409, true), (80, false)] {
         let destination = at(port);
         assert_eq!(matches!(proxy.node.route(&generation, &destination), proxy_node::route::Route::Direct(_)), direct, "{port}");

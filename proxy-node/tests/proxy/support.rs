@@ -1,7 +1,7 @@
 //! A node in this process, origins that do as they are told, and a client that hides nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -16,7 +16,7 @@ use cluster_config::document::{
     Access, Acl, Egress, Limits, ProxyDocument, Rule, Term, Verdict,
     egress::{EgressAllow, EgressTarget},
     heads::Replies,
-    proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, Timeouts},
+    proxy::{AccessLog, AccessLogFormat, Cache, Direct, ForwardedFor, Listen, OriginTls, Timeouts},
 };
 use dataplane::trace::span::Tracer;
 use proxy_node::{
@@ -41,6 +41,18 @@ use tokio::sync::mpsc;
 
 pub const KEY: [u8; 32] = [7; 32];
 pub const NAME: &str = "proxy-node-1";
+
+/// The files of every bundle here.
+static FILES: Mutex<BTreeMap<&'static str, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
+fn file(path: &str) -> std::io::Result<Vec<u8>> {
+    FILES.lock().unwrap().get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+/// Puts a file into every bundle.
+pub fn add_file(path: &'static str, content: Vec<u8>) {
+    FILES.lock().unwrap().insert(path, content);
+}
 
 /// A node with both doors on loopback. Loopback origins are allowed; the node's own ports are not.
 pub struct Proxy {
@@ -83,6 +95,7 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             rules: vec![Rule { verdict: Verdict::Allow, terms: vec![Term { acl: "all".into(), negated: false }], page: None }],
             egress: Egress { allow: vec![EgressAllow { to: vec![EgressTarget::Loopback], ports: vec![], clients: vec![] }], deny: vec![] },
         },
+        origin_tls: OriginTls { ca_file: None, system_ca: false },
         timeouts: Timeouts {
             connect: long,
             dns: long,
@@ -176,7 +189,7 @@ impl Proxy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(dns(answering, questions));
         });
-        let generation = Generation::from_document("r1".into(), document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let generation = Generation::from_document("r1".into(), document.clone(), file).unwrap();
         let node = Arc::new(Node {
             name: NAME.into(),
             cache_name: NAME.into(),
@@ -208,8 +221,7 @@ impl Proxy {
     /// Puts another configuration in force.
     pub fn change(&mut self, change: impl FnOnce(&mut ProxyDocument)) {
         change(&mut self.document);
-        let generation =
-            Generation::from_document("r2".into(), self.document.clone(), |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        let generation = Generation::from_document("r2".into(), self.document.clone(), file).unwrap();
         let generation = generation.after(&self.node.current.load());
         self.node.current.store(Arc::new(generation));
     }

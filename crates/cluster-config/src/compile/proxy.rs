@@ -1,6 +1,6 @@
 //! Section `proxy` into the document of a proxy-node.
 
-use super::{Context, access, distinct_addresses, heads};
+use super::{Context, ListKind, access, distinct_addresses, heads};
 use crate::document::{Limits, ProxyDocument, heads::Replies, proxy as document};
 use crate::schema::{notation::Bind, proxy as schema};
 
@@ -19,6 +19,7 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let parents = parents(context, section.hierarchy.parents);
     let cache = cache(context, section.cache);
     let access = access::compile(context, section.access);
+    let origin_tls = origin_tls(context, section.origin_tls);
     let request_header_max_size = heads::size(context, section.request_header_max_size, "request_header_max_size");
     let reply_header_max_size = heads::size(context, section.reply_header_max_size, "reply_header_max_size");
     timeouts(context, &section.timeouts);
@@ -36,9 +37,23 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
         parents,
         direct,
         access,
+        origin_tls,
         timeouts: section.timeouts.into(),
         access_log: section.access_log.into(),
     })
+}
+
+fn origin_tls(context: &mut Context, written: schema::OriginTls) -> document::OriginTls {
+    let named = written.ca_file.is_some();
+    let ca_file = written.ca_file.and_then(|name| context.file("origin_tls/ca_file", "authorities", &name.value, "pem"));
+    if let Some(file) = &ca_file {
+        context.lists.insert((file.path.clone(), ListKind::Authorities));
+    }
+    if !named && !written.system_ca {
+        let message = "without any authority no origin is believed, and every https:// in absolute form fails";
+        context.warning("origin_tls/system_ca", message, "name a ca_file, or trust the system's authorities");
+    }
+    document::OriginTls { ca_file, system_ca: written.system_ca }
 }
 
 /// Every deadline is one; none of them is off at zero.

@@ -1,7 +1,7 @@
 //! The document of a proxy-node.
 
 use super::{
-    Access, DomainPattern, Limits, Unreadable,
+    Access, DomainPattern, FileReference, Limits, Unreadable,
     heads::{self, Replies},
 };
 use crate::units;
@@ -35,6 +35,9 @@ pub struct ProxyDocument {
     pub direct: Direct,
     /// Who may ask for what, and what the node may connect to.
     pub access: Access,
+    /// Whom the node believes that it speaks TLS with.
+    #[serde(default)]
+    pub origin_tls: OriginTls,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// The access log.
@@ -186,6 +189,21 @@ pub enum Login {
     Env(String),
 }
 
+/// Whom the node believes that it speaks TLS with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginTls {
+    /// Certificates of authorities, as PEM.
+    pub ca_file: Option<FileReference>,
+    /// And those that the node's system trusts.
+    pub system_ca: bool,
+}
+
+impl Default for OriginTls {
+    fn default() -> Self {
+        Self { ca_file: None, system_ca: true }
+    }
+}
+
 /// Destinations that no parent is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Direct {
@@ -198,7 +216,7 @@ pub struct Direct {
 /// Deadlines of a proxy-node; every one is on progress, not on the whole exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// TCP connection to origin or parent, all addresses together.
+    /// Connection to origin or parent, all addresses together, TLS included.
     #[serde(with = "units::duration")]
     pub connect: Duration,
     /// Name resolution.

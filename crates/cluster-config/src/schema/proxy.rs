@@ -36,10 +36,29 @@ pub struct Proxy {
     /// Who must prove who they are.
     #[schemars(extend("x-refused" = "without it the proxy would serve clients that never authenticated; restrict access by address instead"))]
     pub auth: Option<Auth>,
+    /// What TLS connections to origins are verified with, where the node makes them itself: for `https://` in absolute form.
+    pub origin_tls: OriginTls,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// The access log.
     pub access_log: AccessLog,
+}
+
+/// Whom a node believes that it speaks TLS with. There is no way to believe everybody.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OriginTls {
+    /// A file in authorities/, without `.pem`: certificates of authorities that are trusted, too.
+    pub ca_file: Option<Name>,
+    /// Trust the authorities that the node's system trusts: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or else what its distribution keeps. They are read when
+    /// a revision is applied.
+    pub system_ca: bool,
+}
+
+impl Default for OriginTls {
+    fn default() -> Self {
+        Self { ca_file: None, system_ca: true }
+    }
 }
 
 /// One door for clients.
@@ -317,7 +336,7 @@ pub struct Basic {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// TCP connection to origin or parent.
+    /// Connection to origin or parent, TLS included.
     pub connect: Duration,
     /// Name resolution.
     pub dns: Duration,
@@ -422,6 +441,7 @@ impl Default for Proxy {
             hierarchy: Hierarchy::default(),
             access: Access::default(),
             auth: None,
+            origin_tls: OriginTls::default(),
             timeouts: Timeouts::default(),
             access_log: AccessLog::default(),
         }
