@@ -30,7 +30,7 @@ fn too_long(text: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_line_fits_and_no_word_is_broken() {
-    const FRONTEND: &str = "proxy_frontend_of_the_whole_company_in_frankfurt_and_in_london";
+    const FRONTEND: &str = "proxy-frontend-of-the-whole-company-in-frankfurt-and-in-london";
     const CHECK: &str = "through-proxy-as-every-client-of-the-company-in-frankfurt-does";
     let long = "much has to be said about this, and so what is said is longer than a line of a terminal that nobody has made wider";
     let lab = Lab::start(Options::default()).await;
@@ -38,7 +38,7 @@ async fn every_line_fits_and_no_word_is_broken() {
     let bundle = lab.data_dir().join("bundle");
     let path = bundle.join("cluster.yaml");
     let text = std::fs::read_to_string(&path).expect("the bundle");
-    let text = text.replace("proxy_frontend", FRONTEND).replace("squid_servers", "squid_servers_of_the_whole_company_in_frankfurt");
+    let text = text.replace("proxy_frontend", FRONTEND).replace("squid_servers", "squid-servers-of-the-whole-company-in-frankfurt");
     std::fs::write(&path, text.replace("name: through-proxy", &format!("name: {CHECK}"))).expect("written");
     let bundle = bundle.display().to_string();
     let url = origin.url(&format!("/bytes/10?{}", "a=b&".repeat(60)));
