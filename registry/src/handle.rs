@@ -36,6 +36,14 @@ pub enum Error {
     Busy,
 }
 
+impl Error {
+    /// Of what could not be written, with what to do about it.
+    pub(crate) fn of_store(error: &database::Error) -> Self {
+        let remedy = error.remedy().map_or_else(String::new, |remedy| format!(": {remedy}"));
+        Self::Store(format!("{error}{remedy}"))
+    }
+}
+
 /// A change of what operators want: what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {

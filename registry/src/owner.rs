@@ -182,7 +182,7 @@ impl Owned<'_> {
         let identity = restored.identity(&self.feed.identity());
         if let Err(error) = store.restore(&after.take_writes(), &identity).await {
             metrics::store_failed();
-            return Err(handle::Error::Store(error.to_string()));
+            return Err(handle::Error::of_store(&error));
         }
         tracing::warn!(cluster_id = %identity.cluster_id, epoch = identity.epoch, "restored from a backup: everybody hears everything anew");
         self.membership = after;
@@ -238,7 +238,7 @@ impl Owned<'_> {
             Err(error) => {
                 metrics::store_failed();
                 tracing::error!("the database cannot be written, nothing is acknowledged meanwhile: {error}");
-                Err(handle::Error::Store(error.to_string()))
+                Err(handle::Error::of_store(&error))
             }
         }
     }

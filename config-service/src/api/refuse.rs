@@ -26,8 +26,10 @@ fn database(error: &database::Error) -> Status {
     tracing::error!("the database: {error}");
     match error {
         Full(_) => {
-            let remedy = "nothing was stored and nothing is lost: free some space there, then try again";
-            Status::resource_exhausted(format!("the config-service cannot store it, because {error}; {remedy}"))
+            let remedy = error.remedy().unwrap_or_default();
+            Status::resource_exhausted(format!(
+                "the config-service cannot store it, because {error}; nothing was stored and nothing is lost: {remedy}"
+            ))
         }
         // It may do in a moment.
         Busy => Status::unavailable(format!("the config-service's database: {error}")),

@@ -143,7 +143,9 @@ impl Bundle {
     fn unused_acls(&self) -> Vec<Problem> {
         fn named<'n>(node: &'n Node, names: &mut BTreeSet<&'n str>) {
             match &node.value {
-                Value::Scalar(scalar) => drop(names.insert(scalar.text.trim_start_matches('!').trim())),
+                Value::Scalar(scalar) => {
+                    names.insert(scalar.text.trim_start_matches('!').trim());
+                }
                 Value::List(items) => items.iter().for_each(|item| named(item, names)),
                 Value::Map(entries) => entries.iter().filter(|entry| entry.key != "acls").for_each(|entry| named(&entry.node, names)),
             }

@@ -37,6 +37,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What people can do about it, where that can be told.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Full(_) => Some("free some space there, then try again"),
+            _ => None,
+        }
+    }
+
     /// The same, of the database at `place`: where a disk is full, people need to know which.
     #[must_use]
     pub fn at(self, place: &Path) -> Self {
