@@ -25,7 +25,8 @@ use crate::{
     steps::{QUEUE, Step, Steps},
 };
 
-/// Who may call what. A backup holds everything that operators may read; only they may make one, look into it, or put it back.
+/// Who may call what. A backup holds everything that operators may read; only they may make one,
+/// look into it, or put it back.
 pub static POLICY: Policy = Policy::new(&[
     Rule::write("/shoal.backup.v1.BackupService/CreateBackup", OPERATORS),
     Rule::read("/shoal.backup.v1.BackupService/ListBackups", PEOPLE),
@@ -49,7 +50,8 @@ pub struct Api {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 type Working<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// Begins something that goes on to its end even when nobody listens any more, and tells of it: every step, then what came of it.
+/// Begins something that goes on to its end even when nobody listens any more, and tells of it:
+/// every step, then what came of it.
 fn begin<T: Send + 'static, M: Send + 'static>(
     work: impl FnOnce(Steps) -> Working<T>,
     step: fn(Step) -> M,
@@ -64,12 +66,15 @@ fn begin<T: Send + 'static, M: Send + 'static>(
         // Who has gone is not told.
         drop(answer.send(came));
     });
-    let steps = stream::unfold(steps, |mut steps| async { steps.recv().await.map(|step| (step, steps)) });
+    let steps =
+        stream::unfold(steps, |mut steps| async { steps.recv().await.map(|step| (step, steps)) });
     let last = stream::once(async move {
         match answered.await {
             Ok(Ok(came)) => Ok(result(came)),
             Ok(Err(failed)) => Err(refuse::failed(&failed)),
-            Err(_) => Err(Status::internal("this is a defect, please report it: it ended without an answer; see the log")),
+            Err(_) => Err(Status::internal(
+                "this is a defect, please report it: it ended without an answer; see the log",
+            )),
         }
     });
     steps.map(move |told| Ok(step(told))).chain(last).boxed()
@@ -82,7 +87,11 @@ impl Api {
 }
 
 fn meant(id: &str) -> Result<String, Status> {
-    if id.len() > LONGEST { Err(Status::invalid_argument("this is too long for the id of a backup")) } else { Ok(id.to_owned()) }
+    if id.len() > LONGEST {
+        Err(Status::invalid_argument("this is too long for the id of a backup"))
+    } else {
+        Ok(id.to_owned())
+    }
 }
 
 /// Tells of the failure as the last step, too.
@@ -100,8 +109,12 @@ impl BackupService for Api {
     type PlanRestoreStream = Answers<pb::PlanRestoreResponse>;
     type RestoreStream = Answers<pb::RestoreResponse>;
 
-    async fn create_backup(&self, request: Request<pb::CreateBackupRequest>) -> Result<Response<Self::CreateBackupStream>, Status> {
-        let (backups, permit, by) = (self.backups.clone(), self.try_permit()?, Peer::of(&request).to_string());
+    async fn create_backup(
+        &self,
+        request: Request<pb::CreateBackupRequest>,
+    ) -> Result<Response<Self::CreateBackupStream>, Status> {
+        let (backups, permit, by) =
+            (self.backups.clone(), self.try_permit()?, Peer::of(&request).to_string());
         audit::note(&request, "what came of it is in the list of backups");
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
@@ -110,11 +123,15 @@ impl BackupService for Api {
             })
         };
         let step = |step| pb::CreateBackupResponse { step: Some(wire::step(step)), backup: None };
-        let result = |backup| pb::CreateBackupResponse { step: None, backup: Some(wire::backup(&backup)) };
+        let result =
+            |backup| pb::CreateBackupResponse { step: None, backup: Some(wire::backup(&backup)) };
         Ok(Response::new(begin(work, step, result)))
     }
 
-    async fn list_backups(&self, _: Request<pb::ListBackupsRequest>) -> Result<Response<pb::ListBackupsResponse>, Status> {
+    async fn list_backups(
+        &self,
+        _: Request<pb::ListBackupsRequest>,
+    ) -> Result<Response<pb::ListBackupsResponse>, Status> {
         let list = self.backups.list().await.map_err(|failed| refuse::failed(&failed))?;
         Ok(Response::new(pb::ListBackupsResponse {
             backups: list.backups.iter().map(wire::backup).collect(),
@@ -124,8 +141,12 @@ impl BackupService for Api {
         }))
     }
 
-    async fn verify_backup(&self, request: Request<pb::VerifyBackupRequest>) -> Result<Response<Self::VerifyBackupStream>, Status> {
-        let (backups, permit, meant) = (self.backups.clone(), self.try_permit()?, meant(&request.get_ref().backup)?);
+    async fn verify_backup(
+        &self,
+        request: Request<pb::VerifyBackupRequest>,
+    ) -> Result<Response<Self::VerifyBackupStream>, Status> {
+        let (backups, permit, meant) =
+            (self.backups.clone(), self.try_permit()?, meant(&request.get_ref().backup)?);
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
                 let came = backups.verify(&permit, &meant, &mut steps).await;
@@ -133,11 +154,15 @@ impl BackupService for Api {
             })
         };
         let step = |step| pb::VerifyBackupResponse { step: Some(wire::step(step)), backup: None };
-        let result = |backup| pb::VerifyBackupResponse { step: None, backup: Some(wire::backup(&backup)) };
+        let result =
+            |backup| pb::VerifyBackupResponse { step: None, backup: Some(wire::backup(&backup)) };
         Ok(Response::new(begin(work, step, result)))
     }
 
-    async fn plan_restore(&self, request: Request<pb::PlanRestoreRequest>) -> Result<Response<Self::PlanRestoreStream>, Status> {
+    async fn plan_restore(
+        &self,
+        request: Request<pb::PlanRestoreRequest>,
+    ) -> Result<Response<Self::PlanRestoreStream>, Status> {
         let pb::PlanRestoreRequest { backup, adopt } = request.into_inner();
         let (backups, permit, meant) = (self.backups.clone(), self.try_permit()?, meant(&backup)?);
         let work = |mut steps: Steps| -> Working<_> {
@@ -151,19 +176,29 @@ impl BackupService for Api {
         Ok(Response::new(begin(work, step, result)))
     }
 
-    async fn restore(&self, request: Request<pb::RestoreRequest>) -> Result<Response<Self::RestoreStream>, Status> {
+    async fn restore(
+        &self,
+        request: Request<pb::RestoreRequest>,
+    ) -> Result<Response<Self::RestoreStream>, Status> {
         let by = Peer::of(&request).to_string();
         let pb::RestoreRequest { backup, sha256, adopt } = request.get_ref().clone();
-        audit::note(&request, format!("backup {backup}{}", if adopt { ", adopting another cluster's" } else { "" }));
-        let (backups, permit, meant, members) = (self.backups.clone(), self.try_permit()?, meant(&backup)?, Arc::clone(&self.members));
+        audit::note(
+            &request,
+            format!("backup {backup}{}", if adopt { ", adopting another cluster's" } else { "" }),
+        );
+        let (backups, permit, meant, members) =
+            (self.backups.clone(), self.try_permit()?, meant(&backup)?, Arc::clone(&self.members));
         let work = |mut steps: Steps| -> Working<_> {
             Box::pin(async move {
-                let came = backups.restore(&permit, (&meant, &sha256, adopt), &by, &*members, &mut steps).await;
+                let came = backups
+                    .restore(&permit, (&meant, &sha256, adopt), &by, &*members, &mut steps)
+                    .await;
                 concluded(&steps, came).await
             })
         };
         let step = |step| pb::RestoreResponse { step: Some(wire::step(step)), before: None };
-        let result = |before| pb::RestoreResponse { step: None, before: Some(wire::backup(&before)) };
+        let result =
+            |before| pb::RestoreResponse { step: None, before: Some(wire::backup(&before)) };
         Ok(Response::new(begin(work, step, result)))
     }
 }

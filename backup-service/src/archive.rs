@@ -1,7 +1,8 @@
 //! A backup as one file: tar in zstd, with a manifest first and a digest of everything last.
 //!
-//! Any tool reads it (`tar --zstd -tf FILE`): the digest stands in a skippable frame (RFC 8878 §3.1.2), which decompressors pass over. Reading
-//! order: [`manifest`] (what is said of the content), [`write`], [`read`].
+//! Any tool reads it (`tar --zstd -tf FILE`): the digest stands in a skippable frame (RFC 8878
+//! §3.1.2), which decompressors pass over. Reading order: [`manifest`] (what is said of the
+//! content), [`write`], [`read`].
 
 pub mod manifest;
 pub mod read;

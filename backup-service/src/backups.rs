@@ -1,5 +1,5 @@
-//! What is done to backups, one thing at a time. Here: what there is, and looking at it. Making one is in [`crate::make`], the way back in
-//! [`crate::restore`].
+//! What is done to backups, one thing at a time. Here: what there is, and looking at it. Making one
+//! is in [`crate::make`], the way back in [`crate::restore`].
 
 use std::{
     path::PathBuf,
@@ -74,7 +74,11 @@ impl Backups {
     #[must_use]
     pub fn new(tools: Tools) -> Self {
         let catalog = Catalog::load(&tools.notes);
-        Self { tools: Arc::new(tools), catalog: Arc::new(Mutex::new(catalog)), busy: Arc::default() }
+        Self {
+            tools: Arc::new(tools),
+            catalog: Arc::new(Mutex::new(catalog)),
+            busy: Arc::default(),
+        }
     }
 
     pub(crate) fn tools(&self) -> &Tools {
@@ -127,9 +131,13 @@ impl Backups {
 
     /// When the next is due; a time that has passed was missed.
     pub(crate) fn due(&self, schedule: &Schedule, backups: &[Listed]) -> Option<Timestamp> {
-        let made = backups.iter().find(|backup| backup.is_scheduled() && backup.problem().is_none());
-        let made = made.and_then(|backup| backup.manifest.as_ref().ok()).map(|manifest| manifest.created_at);
-        let since = made.or(self.catalog().followed_since).unwrap_or_else(|| self.tools.clock.now());
+        let made =
+            backups.iter().find(|backup| backup.is_scheduled() && backup.problem().is_none());
+        let made = made
+            .and_then(|backup| backup.manifest.as_ref().ok())
+            .map(|manifest| manifest.created_at);
+        let since =
+            made.or(self.catalog().followed_since).unwrap_or_else(|| self.tools.clock.now());
         schedule.due(since)
     }
 
@@ -145,38 +153,70 @@ impl Backups {
     ///
     /// # Errors
     /// There is none, or it is damaged.
-    pub async fn verify(&self, _: &Permit, meant: &str, steps: &mut Steps) -> Result<Listed, Error> {
+    pub async fn verify(
+        &self,
+        _: &Permit,
+        meant: &str,
+        steps: &mut Steps,
+    ) -> Result<Listed, Error> {
         let list = self.list().await?;
         let id = find(&list.backups, meant)?.id.clone();
         self.check_everywhere(&id, steps).await
     }
 
-    pub(crate) async fn check_everywhere(&self, id: &str, steps: &mut Steps) -> Result<Listed, Error> {
+    pub(crate) async fn check_everywhere(
+        &self,
+        id: &str,
+        steps: &mut Steps,
+    ) -> Result<Listed, Error> {
         let listed = self.listed(id).await?;
         for (store, _) in &listed.places {
             steps.begin(format!("verify it in {}", store.url)).await;
             let opened = self.open(&listed, store, false, steps).await?;
-            steps.done(format!("{} bytes are what they were, sha256 {}", opened.size, &opened.sha256[..16])).await;
+            steps
+                .done(format!(
+                    "{} bytes are what they were, sha256 {}",
+                    opened.size,
+                    &opened.sha256[..16]
+                ))
+                .await;
         }
         self.listed(id).await
     }
 
     pub(crate) async fn listed(&self, id: &str) -> Result<Listed, Error> {
         let list = self.list().await?;
-        list.backups.into_iter().find(|backup| backup.id == id).ok_or_else(|| NotFound::Unknown(id.to_owned()).into())
+        list.backups
+            .into_iter()
+            .find(|backup| backup.id == id)
+            .ok_or_else(|| NotFound::Unknown(id.to_owned()).into())
     }
 
     /// Reads an archive from beginning to end and writes down what came of it.
-    pub(crate) async fn open(&self, listed: &Listed, store: &Store, unpack: bool, steps: &Steps) -> Result<Opened, Error> {
+    pub(crate) async fn open(
+        &self,
+        listed: &Listed,
+        store: &Store,
+        unpack: bool,
+        steps: &Steps,
+    ) -> Result<Opened, Error> {
         let (path, told) = (store.path(&listed.id), steps.clone());
         let scratch = unpack.then(|| self.tools.scratch.clone());
-        let opened = blocking(move || archive::read::read(&path, scratch.as_deref(), |done, total| told.progress(done, total))).await?;
+        let opened = blocking(move || {
+            archive::read::read(&path, scratch.as_deref(), |done, total| told.progress(done, total))
+        })
+        .await?;
         let opened = opened.and_then(|opened| {
             let same = opened.manifest.id == listed.id;
             let other = format!("it is the backup {} under another name", opened.manifest.id);
             if same { Ok(opened) } else { Err(archive::Error::Damaged(other)) }
         });
-        let note = |sha256: String, problem| Note { sha256, size: listed.size, verified_at: self.tools.clock.now(), problem };
+        let note = |sha256: String, problem| Note {
+            sha256,
+            size: listed.size,
+            verified_at: self.tools.clock.now(),
+            problem,
+        };
         let note = match &opened {
             Ok(opened) => Some(note(opened.sha256.clone(), None)),
             // A disk that cannot be read now says nothing of the archive.
@@ -197,6 +237,8 @@ pub(crate) fn counted(state: &State) -> String {
 }
 
 /// Disks and digests are not for the threads that serve.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Defect(error.to_string()))
 }

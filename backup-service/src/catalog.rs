@@ -1,5 +1,6 @@
-//! Which backups there are. The archives in the stores are the truth; what is written down beside them is only what cannot be seen in them:
-//! whether somebody looked at every byte, and what came of it.
+//! Which backups there are. The archives in the stores are the truth; what is written down beside
+//! them is only what cannot be seen in them: whether somebody looked at every byte, and what came
+//! of it.
 
 use std::{
     collections::BTreeMap,
@@ -88,7 +89,9 @@ impl Catalog {
     pub fn load(path: &Path) -> Self {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .inspect_err(|error| tracing::warn!("{} is unreadable and begun anew: {error}", path.display()))
+                .inspect_err(|error| {
+                    tracing::warn!("{} is unreadable and begun anew: {error}", path.display())
+                })
                 .unwrap_or_default(),
             Err(_) => Self::default(),
         }
@@ -118,15 +121,26 @@ impl Catalog {
                     continue;
                 }
                 let manifest = match peek(&archive.path) {
-                    Ok(manifest) if manifest.id != archive.id => Err(format!("it is the backup {} under another name", manifest.id)),
+                    Ok(manifest) if manifest.id != archive.id => {
+                        Err(format!("it is the backup {} under another name", manifest.id))
+                    }
                     Ok(manifest) => Ok(manifest),
                     // Another backup-service let go of it a moment ago.
-                    Err(archive::Error::Disk(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(archive::Error::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
+                        continue;
+                    }
                     Err(refused) => Err(refused.to_string()),
                 };
                 // One that is not as long as it was is not the one that was looked at.
-                let note = self.notes.get(&archive.id).filter(|note| note.size == archive.size).cloned();
-                let listed = Listed { id: archive.id.clone(), manifest, size: archive.size, note, places: vec![place] };
+                let note =
+                    self.notes.get(&archive.id).filter(|note| note.size == archive.size).cloned();
+                let listed = Listed {
+                    id: archive.id.clone(),
+                    manifest,
+                    size: archive.size,
+                    note,
+                    places: vec![place],
+                };
                 found.insert(archive.id, listed);
             }
         }
@@ -150,19 +164,23 @@ pub enum NotFound {
     Ambiguous(String),
 }
 
-/// The backup that somebody means by `latest`, an id, or a unique beginning of one. `listed` is newest first.
+/// The backup that somebody means by `latest`, an id, or a unique beginning of one. `listed` is
+/// newest first.
 ///
 /// # Errors
 /// None is meant.
 pub fn find<'l>(listed: &'l [Listed], meant: &str) -> Result<&'l Listed, NotFound> {
     if meant == "latest" {
-        let worth = |backup: &&Listed| backup.problem().is_none() && backup.reason() != Some(Reason::BeforeRestore);
+        let worth = |backup: &&Listed| {
+            backup.problem().is_none() && backup.reason() != Some(Reason::BeforeRestore)
+        };
         return listed.iter().find(worth).ok_or(NotFound::Empty);
     }
     if let Some(exact) = listed.iter().find(|backup| backup.id == meant) {
         return Ok(exact);
     }
-    let mut beginning = listed.iter().filter(|backup| !meant.is_empty() && backup.id.starts_with(meant));
+    let mut beginning =
+        listed.iter().filter(|backup| !meant.is_empty() && backup.id.starts_with(meant));
     match (beginning.next(), beginning.next()) {
         (Some(one), None) => Ok(one),
         (None, _) => Err(NotFound::Unknown(meant.to_owned())),
@@ -197,10 +215,19 @@ mod tests {
     #[test]
     fn of_one_second_the_later_comes_last() {
         let at = |id: &str, nanoseconds| {
-            let made = manifest(id, Reason::AskedFor).map(|made| Manifest { created_at: Timestamp::new(7, nanoseconds).unwrap(), ..made });
+            let made = manifest(id, Reason::AskedFor).map(|made| Manifest {
+                created_at: Timestamp::new(7, nanoseconds).unwrap(),
+                ..made
+            });
             listed(id, made)
         };
-        let mut all = [at("7-a", 3), at("8-a", 0), at("7-c", 2), at("7-b", 1), listed("6-x", Err("damaged".to_owned()))];
+        let mut all = [
+            at("7-a", 3),
+            at("8-a", 0),
+            at("7-c", 2),
+            at("7-b", 1),
+            listed("6-x", Err("damaged".to_owned())),
+        ];
         all.sort_by(|one, other| one.order().cmp(&other.order()));
         assert_eq!(all.map(|backup| backup.id), ["6-x", "7-b", "7-c", "7-a", "8-a"]);
     }
@@ -216,9 +243,17 @@ mod tests {
             listed("20261121T02-a2", manifest("a2", asked)),
         ];
         let meant = |text: &str| find(&all, text).map(|backup| backup.id.as_str());
-        assert_eq!(meant("latest"), Ok("20261122T02-b"), "neither a damaged one nor one made before a restore");
+        assert_eq!(
+            meant("latest"),
+            Ok("20261122T02-b"),
+            "neither a damaged one nor one made before a restore"
+        );
         assert_eq!(meant("20261122T03"), Ok("20261122T03-c"), "by name, any of them");
-        assert_eq!(meant("20261121T02-a"), Ok("20261121T02-a"), "exactly, though another begins so");
+        assert_eq!(
+            meant("20261121T02-a"),
+            Ok("20261121T02-a"),
+            "exactly, though another begins so"
+        );
         assert_eq!(meant("20261121"), Err(NotFound::Ambiguous("20261121".to_owned())));
         for unknown in ["2020", "", "LATEST"] {
             assert_eq!(meant(unknown), Err(NotFound::Unknown(unknown.to_owned())));

@@ -22,10 +22,16 @@ pub enum Error {
     #[error(transparent)]
     Transfer(#[from] transfer::Error),
     /// Another process writes to a store.
-    #[error("another backup-service is writing to the store {0}: try again when it is done; nothing was changed")]
+    #[error(
+        "another backup-service is writing to the store {0}: try again when it is done; nothing \
+         was changed"
+    )]
     InUse(String),
     /// A store.
-    #[error("the store {url} cannot be written: {}; nothing of this backup is left in it", disk(directory, source))]
+    #[error(
+        "the store {url} cannot be written: {}; nothing of this backup is left in it",
+        disk(directory, source)
+    )]
     Store {
         /// As configured.
         url: String,
@@ -41,7 +47,10 @@ pub enum Error {
     #[error(transparent)]
     Pki(#[from] pki::Error),
     /// The archive is not the one that was planned with.
-    #[error("backup {0} is not what it was when the restore was planned: plan it again (`shoal backup restore {0}`)")]
+    #[error(
+        "backup {0} is not what it was when the restore was planned: plan it again (`shoal backup \
+         restore {0}`)"
+    )]
     Changed(String),
     /// Another cluster's.
     #[error(transparent)]
@@ -51,7 +60,8 @@ pub enum Error {
     First(transfer::Error),
     /// A restore that ended in the middle.
     #[error(
-        "{done} is restored and the {service} is not: {source}; {fate}. Run the same restore again to end it, or go back to what was there with `shoal backup restore {before}`",
+        "{done} is restored and the {service} is not: {source}; {fate}. Run the same restore again \
+         to end it, or go back to what was there with `shoal backup restore {before}`",
         fate = source.fate()
     )]
     Half {

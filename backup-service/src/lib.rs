@@ -1,12 +1,15 @@
-//! The backup-service: takes the state of registry and config-service, keeps it in archives, proves that they are whole, and puts it back.
+//! The backup-service: takes the state of registry and config-service, keeps it in archives, proves
+//! that they are whole, and puts it back.
 //!
-//! It knows nothing of what is in a state: services give it as named entries and check themselves what they are sent. It keeps no state that
-//! an archive does not hold, and no request of a client ever waits for it.
+//! It knows nothing of what is in a state: services give it as named entries and check themselves
+//! what they are sent. It keeps no state that an archive does not hold, and no request of a client
+//! ever waits for it.
 //!
-//! Reading order, the way of a backup: [`settings`] (what is wanted) → [`schedule`] (when; pure) with [`timer`] → [`transfer`] (out of a
-//! service) and [`pki`] → [`archive`] → [`store`] → [`catalog`] → [`backups`] (what there is, and looking at it) → [`make`] (which takes it through)
-//! → [`retain`] (what is let go; pure). [`restore`] is the way back; [`api`] who asks for what, [`steps`] what they are told, [`error`] why
-//! something was not done, [`metrics`] what is counted.
+//! Reading order, the way of a backup: [`settings`] (what is wanted) → [`schedule`] (when; pure)
+//! with [`timer`] → [`transfer`] (out of a service) and [`pki`] → [`archive`] → [`store`] →
+//! [`catalog`] → [`backups`] (what there is, and looking at it) → [`make`] (which takes it through)
+//! → [`retain`] (what is let go; pure). [`restore`] is the way back; [`api`] who asks for what,
+//! [`steps`] what they are told, [`error`] why something was not done, [`metrics`] what is counted.
 
 pub mod api;
 pub mod archive;
@@ -45,10 +48,12 @@ pub struct Options {
     /// What every service takes
     #[command(flatten)]
     pub chassis: chassis::Options,
-    /// Directory of the PKI (as `shoal pki init` made it) that every backup keeps, encrypted for --age-recipient
+    /// Directory of the PKI (as `shoal pki init` made it) that every backup keeps, encrypted for
+    /// --age-recipient
     #[arg(long, env = "SHOAL_PKI_DIR", value_name = "DIR", requires = "age_recipient")]
     pub pki_dir: Option<PathBuf>,
-    /// Public key (age1…) of who can open the PKI in a backup; `age-keygen` makes a pair. May be repeated
+    /// Public key (age1…) of who can open the PKI in a backup; `age-keygen` makes a pair. May be
+    /// repeated
     #[arg(long, env = "SHOAL_AGE_RECIPIENT", value_name = "KEY", value_delimiter = ',', value_parser = pki::recipient, requires = "pki_dir")]
     pub age_recipient: Vec<Recipient>,
 }
@@ -58,7 +63,9 @@ pub struct Options {
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
 pub fn run(options: Options) -> Result<(), Failure> {
-    chassis::run("backup-service", &options.chassis.clone(), move |process| async move { serve(process, options).await })
+    chassis::run("backup-service", &options.chassis.clone(), move |process| async move {
+        serve(process, options).await
+    })
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
@@ -67,14 +74,25 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let (publish, settings) = watch::channel(Arc::new(Settings::unconfigured(&root)));
     let (directory, clock) = (root.clone(), process.clock());
     let follower = process.configuration(BTreeMap::new(), move |rendered| {
-        let problem = |error: &dyn std::fmt::Display| vec![chassis::configuration::Problem::new(error.to_string())];
-        let document = BackupDocument::from_json(&rendered.document).map_err(|error| problem(&error))?;
-        let settings = Settings::new(&document, &directory, clock.now()).map_err(|error| problem(&error))?;
+        let problem = |error: &dyn std::fmt::Display| {
+            vec![chassis::configuration::Problem::new(error.to_string())]
+        };
+        let document =
+            BackupDocument::from_json(&rendered.document).map_err(|error| problem(&error))?;
+        let settings =
+            Settings::new(&document, &directory, clock.now()).map_err(|error| problem(&error))?;
         for store in &settings.stores {
             let remedy = "make it writable for the backup-service, or name another store";
             let usable = store.prepare();
-            usable
-                .map_err(|error| vec![chassis::configuration::Problem::new(format!("the store {}: {error}", store.url)).remedy(remedy)])?;
+            usable.map_err(|error| {
+                vec![
+                    chassis::configuration::Problem::new(format!(
+                        "the store {}: {error}",
+                        store.url
+                    ))
+                    .remedy(remedy),
+                ]
+            })?;
         }
         publish.send_replace(Arc::new(settings));
         Ok(())
@@ -97,12 +115,21 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.drain(std::future::ready(())).await
 }
 
-fn tools(process: &Process, options: &Options, settings: watch::Receiver<Arc<Settings>>) -> Result<Tools, Failure> {
+fn tools(
+    process: &Process,
+    options: &Options,
+    settings: watch::Receiver<Arc<Settings>>,
+) -> Result<Tools, Failure> {
     let service = |service| transfer::StatefulService::new(service, process.channel(service));
-    let pki = options.pki_dir.clone().map(|directory| pki::Source { directory, recipients: options.age_recipient.clone() });
+    let pki = options
+        .pki_dir
+        .clone()
+        .map(|directory| pki::Source { directory, recipients: options.age_recipient.clone() });
     if let Some(source) = &pki {
-        let remedy = "name the directory that `shoal pki init` made, readable for the backup-service";
-        std::fs::read_dir(&source.directory).fail(format!("read --pki-dir {}", source.directory.display()), remedy)?;
+        let remedy =
+            "name the directory that `shoal pki init` made, readable for the backup-service";
+        std::fs::read_dir(&source.directory)
+            .fail(format!("read --pki-dir {}", source.directory.display()), remedy)?;
     }
     Ok(Tools {
         name: format!("{} {}", process.service(), process.name()),
@@ -122,5 +149,7 @@ fn authorities(options: &Options) -> Result<Vec<String>, Failure> {
     let what = format!("read the certificates of the cluster's authority in {}", path.display());
     let remedy = "give --ca the ca.crt that `shoal pki init` made";
     let certificates = CertificateDer::pem_file_iter(path).fail(&what, remedy)?;
-    certificates.map(|der| der.fail(&what, remedy).map(|der| archive::hex(&Sha256::digest(&der)))).collect()
+    certificates
+        .map(|der| der.fail(&what, remedy).map(|der| archive::hex(&Sha256::digest(&der))))
+        .collect()
 }

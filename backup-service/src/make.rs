@@ -1,4 +1,5 @@
-//! Making a backup: the state is taken, written to every store, looked at once more, and what has had its time is let go.
+//! Making a backup: the state is taken, written to every store, looked at once more, and what has
+//! had its time is let go.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -28,16 +29,27 @@ impl Backups {
     ///
     /// # Errors
     /// A service, the PKI, a store; nothing is left then but what is whole.
-    pub async fn create(&self, _: &Permit, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Error> {
+    pub async fn create(
+        &self,
+        _: &Permit,
+        reason: Reason,
+        by: &str,
+        steps: &mut Steps,
+    ) -> Result<Listed, Error> {
         let holds = self.hold().await?;
         self.count(holds, reason, by, steps).await
     }
 
-    /// Makes the backup that the schedule wants; none when another backup-service has made it in one of the stores, or is about to.
+    /// Makes the backup that the schedule wants; none when another backup-service has made it in
+    /// one of the stores, or is about to.
     ///
     /// # Errors
     /// As for [`Backups::create`].
-    pub async fn create_if_due(&self, _: &Permit, schedule: &Schedule) -> Result<Option<Listed>, Error> {
+    pub async fn create_if_due(
+        &self,
+        _: &Permit,
+        schedule: &Schedule,
+    ) -> Result<Option<Listed>, Error> {
         let holds = match self.hold().await {
             Err(Error::InUse(_)) => return Ok(None),
             holds => holds?,
@@ -47,7 +59,9 @@ impl Backups {
         if due.is_none_or(|due| due > self.tools().clock.now()) {
             return Ok(None);
         }
-        self.count(holds, Reason::Scheduled, &self.tools().name, &mut Steps::unheard()).await.map(Some)
+        self.count(holds, Reason::Scheduled, &self.tools().name, &mut Steps::unheard())
+            .await
+            .map(Some)
     }
 
     /// Keeps other backup-services from writing to our stores.
@@ -64,7 +78,13 @@ impl Backups {
         blocking(hold).await?
     }
 
-    async fn count(&self, holds: Vec<Hold>, reason: Reason, by: &str, steps: &mut Steps) -> Result<Listed, Error> {
+    async fn count(
+        &self,
+        holds: Vec<Hold>,
+        reason: Reason,
+        by: &str,
+        steps: &mut Steps,
+    ) -> Result<Listed, Error> {
         let made = self.make(reason, by, steps).await;
         drop(holds);
         let label = match reason {
@@ -74,7 +94,9 @@ impl Backups {
         };
         metrics::run(label, made.is_ok());
         match &made {
-            Ok(backup) => tracing::info!(id = backup.id, size = backup.size, "backup made and verified"),
+            Ok(backup) => {
+                tracing::info!(id = backup.id, size = backup.size, "backup made and verified")
+            }
             Err(failed) => tracing::error!("no backup was made: {failed}"),
         }
         made
@@ -89,7 +111,8 @@ impl Backups {
         let mut first: Option<Store> = None;
         for store in &stores {
             steps.begin(format!("write the archive to {}", store.url)).await;
-            let (to, from, manifest, parcels) = (store.clone(), first.clone(), Arc::clone(&manifest), Arc::clone(&parcels));
+            let (to, from, manifest, parcels) =
+                (store.clone(), first.clone(), Arc::clone(&manifest), Arc::clone(&parcels));
             let written = blocking(move || put(&to, from.as_ref(), &manifest, &parcels)).await?;
             let size = written.map_err(|error| unwritten(store, error))?;
             steps.done(format!("{id}, {size} bytes")).await;
@@ -105,7 +128,8 @@ impl Backups {
         let mut taken = Taken::default();
         for stateful in &self.tools().services {
             steps.begin(format!("take the state of {}", stateful.service())).await;
-            let (state, parcel) = stateful.export(&self.tools().scratch, |come| steps.progress(come, 0)).await?;
+            let (state, parcel) =
+                stateful.export(&self.tools().scratch, |come| steps.progress(come, 0)).await?;
             steps.done(counted(&state)).await;
             taken.parcels.push((stateful.service().to_string(), parcel));
             taken.states.push(state);
@@ -113,11 +137,16 @@ impl Backups {
         if let Some(source) = self.tools().pki.clone() {
             steps.begin("encrypt the PKI").await;
             let sealed = blocking(move || pki::seal(&source)).await??;
-            let mut spool = Spool::create(&self.tools().scratch, sealed.len() as u64).map_err(Error::Scratch)?;
+            let mut spool = Spool::create(&self.tools().scratch, sealed.len() as u64)
+                .map_err(Error::Scratch)?;
             spool.begin(pki::ENTRY).and_then(|()| spool.write(&sealed)).map_err(Error::Scratch)?;
             taken.parcels.push((PKI.to_owned(), spool.close()));
             steps
-                .done(format!("{} bytes, for {} recipients", sealed.len(), self.tools().pki.as_ref().map_or(0, |pki| pki.recipients.len())))
+                .done(format!(
+                    "{} bytes, for {} recipients",
+                    sealed.len(),
+                    self.tools().pki.as_ref().map_or(0, |pki| pki.recipients.len())
+                ))
                 .await;
         }
         Ok(taken)
@@ -126,7 +155,11 @@ impl Backups {
     fn manifest(&self, taken: &Taken, reason: Reason, by: &str) -> Manifest {
         let now = self.tools().clock.now();
         let part = |state: &State| {
-            let taken_at = state.taken_at.as_ref().and_then(|at| Timestamp::new(at.seconds, at.nanos).ok()).unwrap_or(now);
+            let taken_at = state
+                .taken_at
+                .as_ref()
+                .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
+                .unwrap_or(now);
             let (counts, facts) = (state.counts.clone(), state.facts.clone());
             (state.service.clone(), Part { format: state.format, taken_at, counts, facts })
         };
@@ -167,7 +200,11 @@ impl Backups {
         steps.begin("let go of what has had its time").await;
         let (stores, gone) = (settings.stores.clone(), expired.clone());
         let removed = blocking(move || {
-            let remove = |store: &Store| gone.iter().try_for_each(|id| store.remove(id)).map_err(|error| unwritten(store, error));
+            let remove = |store: &Store| {
+                gone.iter()
+                    .try_for_each(|id| store.remove(id))
+                    .map_err(|error| unwritten(store, error))
+            };
             stores.iter().try_for_each(remove)
         });
         removed.await??;
@@ -195,7 +232,12 @@ fn unwritten(store: &Store, source: io::Error) -> Error {
 }
 
 /// Puts the archive into a store: copied from the first that has it.
-fn put(to: &Store, from: Option<&Store>, manifest: &Manifest, parcels: &[(String, Parcel)]) -> io::Result<u64> {
+fn put(
+    to: &Store,
+    from: Option<&Store>,
+    manifest: &Manifest,
+    parcels: &[(String, Parcel)],
+) -> io::Result<u64> {
     to.put(&manifest.id, |file| {
         if let Some(from) = from {
             return io::copy(&mut std::fs::File::open(from.path(&manifest.id))?, file);

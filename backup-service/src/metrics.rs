@@ -3,11 +3,13 @@
 use ::metrics::{counter, describe_counter, describe_gauge, gauge};
 use jiff::Timestamp;
 
-/// When the newest good backup that the schedule made was made, in seconds since 1970. 0: there is none.
+/// When the newest good backup that the schedule made was made, in seconds since 1970. 0: there is
+/// none.
 pub const LAST_SCHEDULED: &str = "shoal_backup_last_scheduled_success_timestamp_seconds";
 /// When the newest good backup of any kind was made, in seconds since 1970. 0: there is none.
 pub const LAST: &str = "shoal_backup_last_success_timestamp_seconds";
-/// Backups that were tried. Labels `reason` (scheduled, asked-for, before-restore) and `result` (ok, failed).
+/// Backups that were tried. Labels `reason` (scheduled, asked-for, before-restore) and `result`
+/// (ok, failed).
 pub const RUNS: &str = "shoal_backup_runs_total";
 /// Restores that were tried. Label `result` (ok, failed).
 pub const RESTORES: &str = "shoal_backup_restores_total";
@@ -20,7 +22,10 @@ pub const SIZE: &str = "shoal_backup_last_size_bytes";
 
 /// Describes them to the recorder.
 pub fn describe() {
-    describe_gauge!(LAST_SCHEDULED, "When the schedule last made a good backup, in seconds since 1970");
+    describe_gauge!(
+        LAST_SCHEDULED,
+        "When the schedule last made a good backup, in seconds since 1970"
+    );
     describe_gauge!(LAST, "When the newest good backup was made, in seconds since 1970");
     describe_counter!(RUNS, "Backups that were tried, by reason and result");
     describe_counter!(RESTORES, "Restores that were tried, by result");
@@ -44,7 +49,9 @@ pub(crate) fn kept(backups: &[crate::catalog::Listed]) {
     gauge!(KEPT).set(count(backups.len()));
     gauge!(DAMAGED).set(count(backups.iter().filter(|backup| backup.problem().is_some()).count()));
     let good = || backups.iter().filter(|backup| backup.problem().is_none());
-    let at = |backup: Option<&crate::catalog::Listed>| backup.and_then(|backup| backup.manifest.as_ref().ok()).map(|made| made.created_at);
+    let at = |backup: Option<&crate::catalog::Listed>| {
+        backup.and_then(|backup| backup.manifest.as_ref().ok()).map(|made| made.created_at)
+    };
     let seconds = |at: Option<Timestamp>| at.map_or(0, Timestamp::as_second);
     // Seconds since 1970 are exact in a double for longer than this lasts.
     let set = |name: &'static str, at: Option<Timestamp>| gauge!(name).set(seconds(at) as f64);

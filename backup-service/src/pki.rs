@@ -1,7 +1,9 @@
-//! The PKI in a backup: only when a directory is named for it, and only encrypted for people who are named too (age, X25519).
+//! The PKI in a backup: only when a directory is named for it, and only encrypted for people who
+//! are named too (age, X25519).
 //!
-//! Whoever has the CA's key is the cluster. The service that makes backups can therefore put it into an archive and never take it out again:
-//! opening needs a private key that is nowhere in the cluster. Nothing runs without a PKI, so it is opened from the file alone.
+//! Whoever has the CA's key is the cluster. The service that makes backups can therefore put it
+//! into an archive and never take it out again: opening needs a private key that is nowhere in the
+//! cluster. Nothing runs without a PKI, so it is opened from the file alone.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -42,14 +44,18 @@ pub enum Error {
     #[error(transparent)]
     Archive(#[from] crate::archive::Error),
     /// It has none.
-    #[error("this backup holds no PKI: only a backup-service with --pki-dir and --age-recipient keeps one")]
+    #[error(
+        "this backup holds no PKI: only a backup-service with --pki-dir and --age-recipient keeps \
+         one"
+    )]
     None,
     /// The private key.
     #[error("the identity file {0} cannot be used: {1}; `age-keygen -o FILE` makes one")]
     Identity(PathBuf, String),
     /// Not for this key.
     #[error(
-        "the PKI cannot be opened with this identity ({0}): use the one whose public key the backup-service was given as --age-recipient"
+        "the PKI cannot be opened with this identity ({0}): use the one whose public key the \
+         backup-service was given as --age-recipient"
     )]
     Decrypt(#[source] age::DecryptError),
     /// Where it goes.
@@ -68,7 +74,12 @@ pub enum Error {
 /// # Errors
 /// What it should have been.
 pub fn recipient(text: &str) -> Result<Recipient, String> {
-    text.parse().map_err(|reason| format!("{text:?} is no public key of age ({reason}); `age-keygen` prints one that begins with age1"))
+    text.parse().map_err(|reason| {
+        format!(
+            "{text:?} is no public key of age ({reason}); \
+        `age-keygen` prints one that begins with age1"
+        )
+    })
 }
 
 /// Everything in the directory, encrypted.
@@ -76,7 +87,8 @@ pub fn recipient(text: &str) -> Result<Recipient, String> {
 /// # Errors
 /// It cannot be read, or is much too large for a PKI.
 pub fn seal(source: &Source) -> Result<Vec<u8>, Error> {
-    let plain = pack(&source.directory).map_err(|error| Error::Read(source.directory.clone(), error))?;
+    let plain =
+        pack(&source.directory).map_err(|error| Error::Read(source.directory.clone(), error))?;
     let recipients = source.recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = Encryptor::with_recipients(recipients).map_err(Error::Encrypt)?;
     let mut sealed = Vec::with_capacity(plain.len() + 1024);
@@ -117,7 +129,8 @@ fn pack(directory: &Path) -> io::Result<Vec<u8>> {
     tar.into_inner()
 }
 
-/// Takes the PKI out of an archive and writes it to a directory that is not there yet; answers the names of its files. All of it or nothing.
+/// Takes the PKI out of an archive and writes it to a directory that is not there yet; answers the
+/// names of its files. All of it or nothing.
 ///
 /// # Errors
 /// The archive is not whole, has none, is for somebody else, or the directory cannot be written.
@@ -130,7 +143,8 @@ pub fn open(archive: &Path, identity: &Path, to: &Path) -> Result<Vec<String>, E
         .map_err(|error| refused(error.to_string()))?
         .into_identities()
         .map_err(|error| refused(error.to_string()))?;
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let disk = |error: io::Error| Error::Write(to.to_owned(), error);
     let opened = read::read(archive, Some(parent), |_, _| {})?;
     let part = opened.parts.get(PKI).ok_or(Error::None)?;
@@ -142,14 +156,17 @@ pub fn open(archive: &Path, identity: &Path, to: &Path) -> Result<Vec<String>, E
     let staged = scratch.path().join("pki");
     DirBuilder::new().mode(0o700).create(&staged).map_err(disk)?;
     for (name, content) in &files {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged.join(name));
-        file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all())).map_err(disk)?;
+        let file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged.join(name));
+        file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+            .map_err(disk)?;
     }
     fs::rename(&staged, to).map_err(disk)?;
     Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Anybody can encrypt for a public key: what comes out is looked at like everything else that is untrusted.
+/// Anybody can encrypt for a public key: what comes out is looked at like everything else that is
+/// untrusted.
 fn unpack(plain: impl Read) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let said = |error: io::Error| Error::Content(error.to_string());
     let mut tar = tar::Archive::new(plain.take(LARGEST * 2));
@@ -157,7 +174,11 @@ fn unpack(plain: impl Read) -> Result<Vec<(String, Vec<u8>)>, Error> {
     for entry in tar.entries().map_err(said)? {
         let mut entry = entry.map_err(said)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() || !is_name(&name) || name.contains('/') || entry.size() > LARGEST {
+        if !entry.header().entry_type().is_file()
+            || !is_name(&name)
+            || name.contains('/')
+            || entry.size() > LARGEST
+        {
             return Err(Error::Content(format!("{name:?} is no file of a PKI")));
         }
         let mut content = Vec::new();

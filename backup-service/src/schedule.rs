@@ -26,7 +26,10 @@ pub enum Bad {
     #[error("the schedule {0:?} cannot be read: {1}")]
     Cron(String, String),
     /// Unknown here.
-    #[error("this machine does not know the time zone {0:?}; install its time zone database (Debian: tzdata), or write UTC")]
+    #[error(
+        "this machine does not know the time zone {0:?}; install its time zone database (Debian: \
+         tzdata), or write UTC"
+    )]
     Zone(String),
     /// February 30th.
     #[error("the schedule {0:?} never comes round")]
@@ -34,13 +37,17 @@ pub enum Bad {
 }
 
 impl Schedule {
-    /// Reads five fields of cron, and finds the zone by its name in the IANA database. `now` is any time: a schedule that never comes is refused.
+    /// Reads five fields of cron, and finds the zone by its name in the IANA database. `now` is any
+    /// time: a schedule that never comes is refused.
     ///
     /// # Errors
     /// One of them cannot be read, or it never comes round.
     pub fn new(written: &str, zone: &str, now: Timestamp) -> Result<Self, Bad> {
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(written).map_err(|error| Bad::Cron(written.to_owned(), error.to_string()))?;
+        let parser =
+            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser
+            .parse(written)
+            .map_err(|error| Bad::Cron(written.to_owned(), error.to_string()))?;
         let schedule = Self { cron, zone: self::zone(zone)?, written: written.to_owned() };
         if schedule.next(now).is_none() {
             return Err(Bad::Never(written.to_owned()));
@@ -67,8 +74,9 @@ impl Schedule {
         self.cron.find_next_occurrence(&after, false).ok().map(|next| next.timestamp())
     }
 
-    /// When the next is due, given when the last one was made (or, without one, since when the schedule is followed). A time that was missed,
-    /// because nobody was there, is one that has passed: it is due at once, and only once.
+    /// When the next is due, given when the last one was made (or, without one, since when the
+    /// schedule is followed). A time that was missed, because nobody was there, is one that has
+    /// passed: it is due at once, and only once.
     #[must_use]
     pub fn due(&self, last: Timestamp) -> Option<Timestamp> {
         self.next(last)
@@ -80,7 +88,11 @@ impl Schedule {
 /// # Errors
 /// It is not known here.
 pub fn zone(name: &str) -> Result<TimeZone, Bad> {
-    if name == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(name).map_err(|_| Bad::Zone(name.to_owned())) }
+    if name == "UTC" {
+        Ok(TimeZone::UTC)
+    } else {
+        TimeZone::get(name).map_err(|_| Bad::Zone(name.to_owned()))
+    }
 }
 
 /// How long to wait after so many failures in a row.
@@ -110,7 +122,8 @@ mod tests {
             ("0 3 * * *", "Asia/Shanghai", "2026-11-22T00:00:00Z", "2026-11-22T19:00:00Z"),
             ("0 3 * * *", "Europe/Berlin", "2026-07-01T00:00:00Z", "2026-07-01T01:00:00Z"),
             ("0 3 * * *", "Europe/Berlin", "2026-12-01T00:00:00Z", "2026-12-01T02:00:00Z"),
-            // Clocks go forward on 2026-03-29: 02:30 does not exist, and the backup of that night is made all the same.
+            // Clocks go forward on 2026-03-29: 02:30 does not exist, and the backup of that night
+            // is made all the same.
             ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
             ("30 2 * * *", "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-30T00:30:00Z"),
             // Clocks go back on 2026-10-25: 02:30 comes twice, and the backup is made once.
@@ -120,7 +133,11 @@ mod tests {
             ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z"),
         ] {
             let schedule = Schedule::new(written, zone, at(after)).unwrap();
-            assert_eq!(schedule.next(at(after)), Some(at(next)), "{written} in {zone} after {after}");
+            assert_eq!(
+                schedule.next(at(after)),
+                Some(at(next)),
+                "{written} in {zone} after {after}"
+            );
         }
     }
 
@@ -129,7 +146,11 @@ mod tests {
         let schedule = Schedule::new("0 3 * * *", "UTC", at("2026-01-01T00:00:00Z")).unwrap();
         let (last, now) = (at("2026-11-01T03:00:05Z"), at("2026-11-22T12:00:00Z"));
         assert!(schedule.due(last).unwrap() <= now, "three weeks were missed");
-        assert_eq!(schedule.due(now), Some(at("2026-11-23T03:00:00Z")), "one backup makes up for them");
+        assert_eq!(
+            schedule.due(now),
+            Some(at("2026-11-23T03:00:00Z")),
+            "one backup makes up for them"
+        );
     }
 
     #[test]
@@ -144,7 +165,8 @@ mod tests {
 
     #[test]
     fn failures_are_tried_again_ever_more_rarely() {
-        let waits: Vec<_> = [1, 2, 3, 4, 5, 6, 100].map(|failures| retry_after(failures).as_secs()).into();
+        let waits: Vec<_> =
+            [1, 2, 3, 4, 5, 6, 100].map(|failures| retry_after(failures).as_secs()).into();
         assert_eq!(waits, [60, 120, 240, 480, 900, 900, 900]);
     }
 }

@@ -1,4 +1,5 @@
-//! The document that the config-service rendered, as this process understands it. Published whole; a bad one leaves the old in force.
+//! The document that the config-service rendered, as this process understands it. Published whole;
+//! a bad one leaves the old in force.
 
 use std::path::Path;
 
@@ -33,15 +34,26 @@ impl Settings {
     /// While nothing was ever configured.
     #[must_use]
     pub fn unconfigured(data_dir: &Path) -> Self {
-        Self { schedule: None, keep: None, zone: TimeZone::UTC, stores: Store::new(DEFAULT_STORE, data_dir).into_iter().collect() }
+        Self {
+            schedule: None,
+            keep: None,
+            zone: TimeZone::UTC,
+            stores: Store::new(DEFAULT_STORE, data_dir).into_iter().collect(),
+        }
     }
 
     /// Reads a document.
     ///
     /// # Errors
     /// This machine cannot do what it says.
-    pub fn new(document: &BackupDocument, data_dir: &Path, now: Timestamp) -> Result<Self, schedule::Bad> {
-        let Some(Plan { schedule, time_zone, keep, stores }) = &document.plan else { return Ok(Self::unconfigured(data_dir)) };
+    pub fn new(
+        document: &BackupDocument,
+        data_dir: &Path,
+        now: Timestamp,
+    ) -> Result<Self, schedule::Bad> {
+        let Some(Plan { schedule, time_zone, keep, stores }) = &document.plan else {
+            return Ok(Self::unconfigured(data_dir));
+        };
         let schedule = Schedule::new(schedule, time_zone, now)?;
         let stores = stores.iter().filter_map(|url| Store::new(url, data_dir)).collect();
         Ok(Self { zone: schedule.zone().clone(), schedule: Some(schedule), keep: *keep, stores })

@@ -1,4 +1,5 @@
-//! What is done, step by step, for whoever wants to watch. Nobody has to: what was begun goes on without a listener.
+//! What is done, step by step, for whoever wants to watch. Nobody has to: what was begun goes on
+//! without a listener.
 
 use std::time::Duration;
 
@@ -59,7 +60,14 @@ impl Steps {
     }
 
     fn step(&self, state: State, detail: &str, (done, total): (u64, u64)) -> Step {
-        Step { number: self.number, title: self.title.clone(), state, detail: detail.to_owned(), done, total }
+        Step {
+            number: self.number,
+            title: self.title.clone(),
+            state,
+            detail: detail.to_owned(),
+            done,
+            total,
+        }
     }
 
     async fn tell(&self, step: Step) {

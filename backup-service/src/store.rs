@@ -24,7 +24,8 @@ pub struct Store {
     directory: PathBuf,
 }
 
-/// The right to write to a store, which one process has at a time. It ends with the process, however that ends.
+/// The right to write to a store, which one process has at a time. It ends with the process,
+/// however that ends.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "held for its lock")] File);
 
@@ -40,7 +41,8 @@ pub struct Stored {
 }
 
 impl Store {
-    /// The store of a `file:` URL; a path that does not begin with `/` is below `data_dir`. None for other URLs.
+    /// The store of a `file:` URL; a path that does not begin with `/` is below `data_dir`. None
+    /// for other URLs.
     #[must_use]
     pub fn new(url: &str, data_dir: &Path) -> Option<Self> {
         let path = url.strip_prefix("file:")?;
@@ -54,7 +56,8 @@ impl Store {
         &self.directory
     }
 
-    /// Makes the directory where it is missing, readable for nobody else, and removes what was never finished, unless somebody writes to it.
+    /// Makes the directory where it is missing, readable for nobody else, and removes what was
+    /// never finished, unless somebody writes to it.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -62,17 +65,23 @@ impl Store {
         self.hold().map(drop)
     }
 
-    /// Keeps every other process from writing to it, and removes what was never finished; none when another has it already. The same directory
-    /// may be the store of several backup-services.
+    /// Keeps every other process from writing to it, and removes what was never finished; none when
+    /// another has it already. The same directory may be the store of several backup-services.
     ///
     /// # Errors
     /// Whatever the file system says.
     pub fn hold(&self) -> io::Result<Option<Hold>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.directory.join(LOCK))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.directory.join(LOCK))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some file systems of a network cannot lock: there, one backup-service alone must use it.
+            // Some file systems of a network cannot lock: there, one backup-service alone must use
+            // it.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!("{} cannot be locked: let no other backup-service use it", self.url);
             }
@@ -107,7 +116,10 @@ impl Store {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let id = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(ENDING)).filter(|id| is_id(id));
+            let id = name
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.strip_suffix(ENDING))
+                .filter(|id| is_id(id));
             if let Some(id) = id
                 && let Ok(metadata) = entry.metadata()
                 && metadata.is_file()
@@ -125,17 +137,26 @@ impl Store {
         self.directory.join(format!("{PREFIX}{id}{ENDING}"))
     }
 
-    /// Puts an archive here that `write` writes. When this returns, it survives a crash of the machine; when it fails, nothing is left.
+    /// Puts an archive here that `write` writes. When this returns, it survives a crash of the
+    /// machine; when it fails, nothing is left.
     ///
     /// # Errors
     /// Whatever `write` or the file system says.
-    pub fn put<T>(&self, id: &str, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+    pub fn put<T>(
+        &self,
+        id: &str,
+        write: impl FnOnce(&mut File) -> io::Result<T>,
+    ) -> io::Result<T> {
         let path = self.path(id);
         if path.exists() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already", path.display()),
+            ));
         }
         let partial = self.directory.join(format!("{PREFIX}{id}{PARTIAL}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
         let written = write(&mut file).and_then(|written| {
             file.flush()?;
             file.sync_all()?;
@@ -186,21 +207,36 @@ mod tests {
             file.write_all(b"whole")?;
             store.list().map(|listed| listed.len())
         };
-        assert_eq!(store.put("20260101T000000Z-000001", seen).unwrap(), 0, "nobody sees it before it is whole");
+        assert_eq!(
+            store.put("20260101T000000Z-000001", seen).unwrap(),
+            0,
+            "nobody sees it before it is whole"
+        );
         let full = store.put("20260101T000000Z-000002", |file| {
             file.write_all(b"half")?;
             Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
         });
         assert!(full.is_err());
-        let listed: Vec<_> = store.list().unwrap().into_iter().map(|stored| (stored.id, stored.size)).collect();
+        let listed: Vec<_> =
+            store.list().unwrap().into_iter().map(|stored| (stored.id, stored.size)).collect();
         assert_eq!(listed, [("20260101T000000Z-000001".to_owned(), 5)]);
-        assert_eq!(fs::read_dir(store.directory()).unwrap().count(), 2, "nothing is left of the other beside the lock");
-        store.put("20260101T000000Z-000001", |file| file.write_all(b"another")).expect_err("one of that name is there");
+        assert_eq!(
+            fs::read_dir(store.directory()).unwrap().count(),
+            2,
+            "nothing is left of the other beside the lock"
+        );
+        store
+            .put("20260101T000000Z-000001", |file| file.write_all(b"another"))
+            .expect_err("one of that name is there");
         // Killed in the middle.
-        fs::write(store.directory().join("shoal-20260101T000000Z-000003.partial"), b"half").unwrap();
+        fs::write(store.directory().join("shoal-20260101T000000Z-000003.partial"), b"half")
+            .unwrap();
         fs::write(store.directory().join("somebody-else.txt"), b"not ours").unwrap();
         store.prepare().unwrap();
-        assert_eq!((store.list().unwrap().len(), fs::read_dir(store.directory()).unwrap().count()), (1, 3));
+        assert_eq!(
+            (store.list().unwrap().len(), fs::read_dir(store.directory()).unwrap().count()),
+            (1, 3)
+        );
         store.remove("20260101T000000Z-000001").unwrap();
         store.remove("20260101T000000Z-000001").unwrap();
         assert_eq!(store.list().unwrap(), []);
@@ -209,7 +245,8 @@ mod tests {
     #[test]
     fn one_writes_at_a_time_and_nobody_removes_what_another_writes() {
         let scratch = tempfile::tempdir().unwrap();
-        let [store, other] = ["file:a", "file:./a"].map(|url| Store::new(url, scratch.path()).unwrap());
+        let [store, other] =
+            ["file:a", "file:./a"].map(|url| Store::new(url, scratch.path()).unwrap());
         let hold = store.hold().unwrap().expect("nobody has it");
         assert!(other.hold().unwrap().is_none());
         store

@@ -30,7 +30,8 @@ pub async fn run(backups: Backups, stop: StopSignal) {
             not_before = Instant::now()
                 + match made {
                     Ok(Some(_)) => Duration::ZERO,
-                    // Another backup-service writes to the same store: what it makes is looked at then.
+                    // Another backup-service writes to the same store: what it makes is looked at
+                    // then.
                     Ok(None) => AFTER_ANOTHER,
                     Err(_) => retry_after(failures),
                 };
@@ -47,7 +48,11 @@ pub async fn run(backups: Backups, stop: StopSignal) {
 /// Until the next one is due; none without a schedule.
 async fn remaining(backups: &Backups, settings: &Settings) -> Option<Duration> {
     // Also without a schedule: what there is is counted with it.
-    let list = backups.list().await.inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}")).ok()?;
+    let list = backups
+        .list()
+        .await
+        .inspect_err(|failed| tracing::error!("the schedule cannot be followed: {failed}"))
+        .ok()?;
     let schedule = settings.schedule.as_ref()?;
     backups.followed();
     let due = backups.due(schedule, &list.backups)?;

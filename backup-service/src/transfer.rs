@@ -10,14 +10,15 @@ use chassis::{
 use cluster::Service;
 use futures::StreamExt;
 use proto::state::{
-    DescribeRequest, ExportRequest, ImportHeader, ImportRequest, ImportResponse, State, export_response::Part, import_request,
-    state_transfer_client::StateTransferClient,
+    DescribeRequest, ExportRequest, ImportHeader, ImportRequest, ImportResponse, State,
+    export_response::Part, import_request, state_transfer_client::StateTransferClient,
 };
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-/// The services that keep state, in the order in which it is put back: first what can be refused for more reasons.
+/// The services that keep state, in the order in which it is put back: first what can be refused
+/// for more reasons.
 pub const STATEFUL: [Service; 2] = [Service::ConfigService, Service::Registry];
 /// What one service may have.
 const LARGEST: u64 = 8 << 30;
@@ -54,16 +55,25 @@ impl Error {
 
 /// Whether there was no answer, as far as can be told: who sends details was there.
 fn is_silence(status: &Status) -> bool {
-    let silent = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+    let silent = matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled
+    );
     silent && status.details().is_empty()
 }
 
 fn said(service: &Service, status: &Status) -> String {
     match status.code() {
         _ if is_silence(status) => {
-            format!("the {service} cannot be reached ({}): see whether it runs (`shoal status`, its log)", explain(status))
+            format!(
+                "the {service} cannot be reached ({}): see whether it runs (`shoal status`, its log)",
+                explain(status)
+            )
         }
-        Code::PermissionDenied => format!("the {service} refuses this certificate ({}): it has to be a backup-service's", status.message()),
+        Code::PermissionDenied => format!(
+            "the {service} refuses this certificate ({}): it has to be a backup-service's",
+            status.message()
+        ),
         _ => format!("the {service} refuses: {}", status.message().trim_end_matches('.')),
     }
 }
@@ -79,7 +89,10 @@ impl StatefulService {
     /// Through this channel.
     #[must_use]
     pub fn new(service: Service, channel: ServiceChannel) -> Self {
-        Self { service, client: StateTransferClient::new(channel).max_decoding_message_size(MESSAGE) }
+        Self {
+            service,
+            client: StateTransferClient::new(channel).max_decoding_message_size(MESSAGE),
+        }
     }
 
     /// Which.
@@ -93,7 +106,11 @@ impl StatefulService {
     }
 
     fn malformed(&self, problem: Malformed) -> Error {
-        if matches!(problem, Malformed::Disk { .. }) { Error::Disk(self.service, problem) } else { Error::Malformed(self.service, problem) }
+        if matches!(problem, Malformed::Disk { .. }) {
+            Error::Disk(self.service, problem)
+        } else {
+            Error::Malformed(self.service, problem)
+        }
     }
 
     fn late(&self) -> Error {
@@ -106,7 +123,9 @@ impl StatefulService {
     /// It does not answer.
     pub async fn describe(&self) -> Result<State, Error> {
         let mut client = self.client.clone();
-        let answer = timeout(ANSWER_WITHIN, client.describe(DescribeRequest {})).await.map_err(|_| self.late())?;
+        let answer = timeout(ANSWER_WITHIN, client.describe(DescribeRequest {}))
+            .await
+            .map_err(|_| self.late())?;
         Ok(answer.map_err(|status| self.failed(status))?.into_inner().state.unwrap_or_default())
     }
 
@@ -114,10 +133,16 @@ impl StatefulService {
     ///
     /// # Errors
     /// It does not answer, or what comes is not whole.
-    pub async fn export(&self, directory: &Path, progress: impl Fn(u64)) -> Result<(State, Parcel), Error> {
+    pub async fn export(
+        &self,
+        directory: &Path,
+        progress: impl Fn(u64),
+    ) -> Result<(State, Parcel), Error> {
         let mut client = self.client.clone();
         let malformed = |problem: Malformed| self.malformed(problem);
-        let answer = timeout(ANSWER_WITHIN, client.export(ExportRequest {})).await.map_err(|_| self.late())?;
+        let answer = timeout(ANSWER_WITHIN, client.export(ExportRequest {}))
+            .await
+            .map_err(|_| self.late())?;
         let mut stream = answer.map_err(|status| self.failed(status))?.into_inner();
         let mut spool = Spool::create(directory, LARGEST).map_err(malformed)?;
         let (mut state, mut come) = (None, 0);
@@ -131,10 +156,16 @@ impl StatefulService {
                     progress(come);
                 }
                 Some(Part::End(end)) => {
-                    let state = state.ok_or_else(|| malformed(Malformed::OutOfPlace("an export without its beginning")))?;
+                    let state = state.ok_or_else(|| {
+                        malformed(Malformed::OutOfPlace("an export without its beginning"))
+                    })?;
                     return Ok((state, spool.finish(&end).map_err(malformed)?));
                 }
-                None => return Err(malformed(Malformed::OutOfPlace("the export ended before its end was sent"))),
+                None => {
+                    return Err(malformed(Malformed::OutOfPlace(
+                        "the export ended before its end was sent",
+                    )));
+                }
             }
         }
     }
@@ -143,15 +174,21 @@ impl StatefulService {
     ///
     /// # Errors
     /// It refuses or does not answer; then nothing is touched either, unless the answer was lost.
-    pub async fn import(&self, header: ImportHeader, parcel: &Parcel) -> Result<ImportResponse, Error> {
+    pub async fn import(
+        &self,
+        header: ImportHeader,
+        parcel: &Parcel,
+    ) -> Result<ImportResponse, Error> {
         let mut client = self.client.clone();
         let (sender, receiver) = Sender::new(transfer::imported);
-        let requests = ReceiverStream::new(receiver).filter_map(|message| std::future::ready(message.ok()));
+        let requests =
+            ReceiverStream::new(receiver).filter_map(|message| std::future::ready(message.ok()));
         let answering = async {
             let mut stream = client.import(requests).await?.into_inner();
             stream.message().await?.ok_or_else(|| Status::unknown("it ended without an answer"))
         };
-        let (sent, answer) = tokio::join!(send(sender, header, parcel), timeout(RESTORED_WITHIN, answering));
+        let (sent, answer) =
+            tokio::join!(send(sender, header, parcel), timeout(RESTORED_WITHIN, answering));
         let answer = answer.map_err(|_| self.late())?.map_err(|status| self.failed(status));
         // Who refuses stops listening: its reason is the better one.
         match (sent, answer) {
@@ -162,15 +199,23 @@ impl StatefulService {
     }
 }
 
-async fn send(mut sender: Sender<ImportRequest>, header: ImportHeader, parcel: &Parcel) -> Result<(), Status> {
+async fn send(
+    mut sender: Sender<ImportRequest>,
+    header: ImportHeader,
+    parcel: &Parcel,
+) -> Result<(), Status> {
     let gone = |gone: transfer::Gone| Status::unavailable(gone.to_string());
-    sender.send(ImportRequest { part: Some(import_request::Part::Header(header)) }).await.map_err(gone)?;
+    sender
+        .send(ImportRequest { part: Some(import_request::Part::Header(header)) })
+        .await
+        .map_err(gone)?;
     let mut buffer = vec![0; PIECE];
     for entry in parcel.entries() {
         sender.begin(&entry.name).await.map_err(gone)?;
         let Some(mut content) = parcel.open(&entry.name) else { continue };
         loop {
-            let read = content.read(&mut buffer).map_err(|error| Status::data_loss(error.to_string()))?;
+            let read =
+                content.read(&mut buffer).map_err(|error| Status::data_loss(error.to_string()))?;
             if read == 0 {
                 break;
             }

@@ -1,4 +1,5 @@
-//! Archives: what is written is read, and nothing else ever is. Any cut and any flipped bit is refused, for every archive there can be.
+//! Archives: what is written is read, and nothing else ever is. Any cut and any flipped bit is
+//! refused, for every archive there can be.
 
 use std::{collections::BTreeMap, io::Cursor, path::Path};
 
@@ -15,7 +16,12 @@ use sha2::{Digest, Sha256};
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn manifest(files: &Files) -> Manifest {
-    let part = Part { format: 1, taken_at: Timestamp::UNIX_EPOCH, counts: BTreeMap::new(), facts: BTreeMap::new() };
+    let part = Part {
+        format: 1,
+        taken_at: Timestamp::UNIX_EPOCH,
+        counts: BTreeMap::new(),
+        facts: BTreeMap::new(),
+    };
     let entry = |(name, content): (&String, &Vec<u8>)| Entry {
         name: name.clone(),
         size: content.len() as u64,
@@ -55,7 +61,8 @@ fn example() -> Files {
     .into()
 }
 
-/// As [`archive`], of an archive that is made by hand: a manifest of this text, under this kind of entry.
+/// As [`archive`], of an archive that is made by hand: a manifest of this text, under this kind of
+/// entry.
 fn forged(text: &[u8], kind: tar::EntryType, window: u32) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 19).unwrap();
     encoder.window_log(window).unwrap();
@@ -69,7 +76,9 @@ fn forged(text: &[u8], kind: tar::EntryType, window: u32) -> Vec<u8> {
     tar.append(&header, text).unwrap();
     let mut bytes = tar.into_inner().unwrap().finish().unwrap();
     let digest = Sha256::digest(&bytes);
-    bytes.extend_from_slice(&[&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest[..]].concat());
+    bytes.extend_from_slice(
+        &[&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest[..]].concat(),
+    );
     bytes
 }
 
@@ -85,7 +94,11 @@ fn a_small_archive_takes_little_memory() {
     };
     let large = text(400_000);
     let cases = [
-        ("many entries", forged(&large, tar::EntryType::Regular, 21), "its manifest is said to have"),
+        (
+            "many entries",
+            forged(&large, tar::EntryType::Regular, 21),
+            "its manifest is said to have",
+        ),
         ("a long name", forged(&large, tar::EntryType::GNULongName, 21), "no backup of Shoal"),
         ("a large window", forged(&large, tar::EntryType::Regular, 27), "damaged"),
     ];
@@ -100,8 +113,14 @@ fn a_small_archive_takes_little_memory() {
     }
     // Content that is larger than any archive of that size can hold.
     let mut lying = honest;
-    lying.entries = vec![Entry { name: "registry/a".into(), size: 2 << 30, sha256: "0".repeat(64) }];
-    let refused = read_back(scratch.path(), &forged(&serde_json::to_vec(&lying).unwrap(), tar::EntryType::Regular, 21), false).unwrap_err();
+    lying.entries =
+        vec![Entry { name: "registry/a".into(), size: 2 << 30, sha256: "0".repeat(64) }];
+    let refused = read_back(
+        scratch.path(),
+        &forged(&serde_json::to_vec(&lying).unwrap(), tar::EntryType::Regular, 21),
+        false,
+    )
+    .unwrap_err();
     assert!(refused.to_string().contains("more than 1000 times its size"), "{refused}");
 }
 
@@ -113,7 +132,10 @@ fn read_back(directory: &Path, bytes: &[u8], unpack: bool) -> Result<(Manifest, 
     let mut files = Files::new();
     for (part, parcel) in &opened.parts {
         for entry in parcel.entries() {
-            files.insert(format!("{part}/{}", entry.name), parcel.read(&entry.name).unwrap().unwrap());
+            files.insert(
+                format!("{part}/{}", entry.name),
+                parcel.read(&entry.name).unwrap().unwrap(),
+            );
         }
     }
     Ok((opened.manifest, files))
@@ -125,7 +147,11 @@ fn what_is_written_is_read() {
     let manifest = manifest(&files);
     let bytes = archive(&manifest, &files);
     assert_eq!(read_back(scratch.path(), &bytes, true).unwrap(), (manifest.clone(), files));
-    assert_eq!(read_back(scratch.path(), &bytes, false).unwrap(), (manifest.clone(), Files::new()), "only looked at");
+    assert_eq!(
+        read_back(scratch.path(), &bytes, false).unwrap(),
+        (manifest.clone(), Files::new()),
+        "only looked at"
+    );
     assert_eq!(peek(&scratch.path().join("archive")).unwrap(), manifest);
 }
 
@@ -135,16 +161,25 @@ fn every_cut_and_every_flipped_bit_is_refused() {
     let bytes = archive(&manifest(&files), &files);
     for end in 0..bytes.len() {
         let refused = read_back(scratch.path(), &bytes[..end], false);
-        assert!(matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)), "cut at {end}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)),
+            "cut at {end}: {refused:?}"
+        );
     }
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let refused = read_back(scratch.path(), &flipped, false);
-        assert!(matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)), "bit {bit}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Damaged(_) | Error::NotOurs)),
+            "bit {bit}: {refused:?}"
+        );
     }
     for extra in [&b"\0"[..], b"more", &bytes] {
-        assert!(read_back(scratch.path(), &[&bytes, extra].concat(), false).is_err(), "something follows");
+        assert!(
+            read_back(scratch.path(), &[&bytes, extra].concat(), false).is_err(),
+            "something follows"
+        );
     }
 }
 
@@ -155,13 +190,20 @@ fn a_newer_format_is_refused_in_one_sentence() {
     let refused = read_back(scratch.path(), &archive(&newer, &files), false).unwrap_err();
     let text = refused.to_string();
     assert!(matches!(refused, Error::Newer { .. }), "{text}");
-    assert!(text.contains("format 2, made by Shoal 9.0.0") && text.ends_with("restore it with that version"), "{text}");
+    assert!(
+        text.contains("format 2, made by Shoal 9.0.0")
+            && text.ends_with("restore it with that version"),
+        "{text}"
+    );
 }
 
 #[test]
 fn what_is_no_backup_is_called_so() {
     let scratch = tempfile::tempdir().unwrap();
-    for bytes in [&b"PK\x03\x04 something else, long enough to be looked at, and then some more of it"[..], b"x"] {
+    for bytes in [
+        &b"PK\x03\x04 something else, long enough to be looked at, and then some more of it"[..],
+        b"x",
+    ] {
         assert!(matches!(read_back(scratch.path(), bytes, false), Err(Error::NotOurs)));
     }
     assert!(matches!(read_back(scratch.path(), b"", false), Err(Error::Damaged(_))));
@@ -177,7 +219,9 @@ fn an_archive_that_lies_about_itself_is_refused() {
         ("files/00ff is missing", |manifest| manifest.entries.push(manifest.entries[0].clone())),
         ("more than 16 GiB", |manifest| manifest.entries[0].size = u64::MAX),
         // No part of it is any service's.
-        ("registry/admin-states.jsonl is missing", |manifest| drop(manifest.parts.remove("registry"))),
+        ("registry/admin-states.jsonl is missing", |manifest| {
+            drop(manifest.parts.remove("registry"))
+        }),
     ];
     for (says, lie) in lies {
         let honest = manifest(&files);
@@ -186,7 +230,10 @@ fn an_archive_that_lies_about_itself_is_refused() {
         // The entries as they are, behind a manifest that says something else.
         let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
         let text = serde_json::to_vec(&lying).unwrap();
-        for (name, content) in [("manifest.json", &text)].into_iter().chain(files.iter().map(|(name, content)| (name.as_str(), content))) {
+        for (name, content) in [("manifest.json", &text)]
+            .into_iter()
+            .chain(files.iter().map(|(name, content)| (name.as_str(), content)))
+        {
             let mut header = tar::Header::new_ustar();
             header.set_size(content.len() as u64);
             header.set_mode(0o600);
@@ -196,7 +243,10 @@ fn an_archive_that_lies_about_itself_is_refused() {
         let digest = Sha256::digest(&bytes);
         bytes.extend([&0x184D_2A5E_u32.to_le_bytes()[..], &32_u32.to_le_bytes(), &digest].concat());
         let refused = read_back(scratch.path(), &bytes, true);
-        assert!(matches!(&refused, Err(Error::Damaged(why)) if why.contains(says)), "{says}: {refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Damaged(why)) if why.contains(says)),
+            "{says}: {refused:?}"
+        );
     }
 }
 
@@ -212,7 +262,10 @@ fn nothing_stands_between_the_content_and_the_digest() {
     assert_eq!(sealed(frame), bytes);
     for extra in [&b"\0"[..], b"more", frame] {
         let refused = read_back(scratch.path(), &sealed(&[frame, extra].concat()), false);
-        assert!(matches!(&refused, Err(Error::Damaged(why)) if why.contains("something follows its end")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Damaged(why)) if why.contains("something follows its end")),
+            "{refused:?}"
+        );
     }
 }
 
@@ -239,7 +292,11 @@ fn anybody_can_read_it_with_common_tools() {
     // As `zstd -d` does: frames one after another, skippable ones passed over.
     let plain = zstd::decode_all(bytes.as_slice()).unwrap();
     let mut tar = tar::Archive::new(plain.as_slice());
-    let names: Vec<_> = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+    let names: Vec<_> = tar
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
     assert_eq!(names[0], "manifest.json");
     assert_eq!(names[1..], *files.keys().cloned().collect::<Vec<_>>());
     drop(scratch);

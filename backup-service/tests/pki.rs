@@ -20,7 +20,11 @@ fn pki(directory: &Path) {
 }
 
 fn archive(path: &Path, sealed: Option<Vec<u8>>) {
-    let entry = |sealed: &Vec<u8>| Entry { name: format!("pki/{ENTRY}"), size: sealed.len() as u64, sha256: hex(&Sha256::digest(sealed)) };
+    let entry = |sealed: &Vec<u8>| Entry {
+        name: format!("pki/{ENTRY}"),
+        size: sealed.len() as u64,
+        sha256: hex(&Sha256::digest(sealed)),
+    };
     let manifest = Manifest {
         format: FORMAT,
         id: "20261122T030000Z-00002a".to_owned(),
@@ -58,7 +62,10 @@ fn only_the_right_key_opens_it_and_nothing_is_overwritten() {
 
     assert!(matches!(open(&at("archive"), &at("theirs.txt"), &at("out")), Err(Error::Decrypt(_))));
     fs::write(at("nonsense.txt"), "AGE-SECRET-KEY-NONSENSE").unwrap();
-    assert!(matches!(open(&at("archive"), &at("nonsense.txt"), &at("out")), Err(Error::Identity(..))));
+    assert!(matches!(
+        open(&at("archive"), &at("nonsense.txt"), &at("out")),
+        Err(Error::Identity(..))
+    ));
     assert!(!at("out").exists());
     let mut files = open(&at("archive"), &at("ours.txt"), &at("out")).unwrap();
     files.sort();
@@ -82,7 +89,9 @@ fn what_is_encrypted_is_looked_at_like_everything_else() {
     let ours = Identity::generate();
     identity(&scratch.path().join("key"), &ours);
     // Anybody can encrypt for a public key.
-    for (name, link) in [("up/../../etc/cron.d/x", false), ("/etc/x", false), (".ssh", false), ("link", true)] {
+    for (name, link) in
+        [("up/../../etc/cron.d/x", false), ("/etc/x", false), (".ssh", false), ("link", true)]
+    {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());

@@ -1,4 +1,5 @@
-//! The service over real sockets, between services of state that are doubles: making, listing, verifying, letting go, and the way back.
+//! The service over real sockets, between services of state that are doubles: making, listing,
+//! verifying, letting go, and the way back.
 
 #[path = "service/double.rs"]
 mod double;

@@ -1,4 +1,5 @@
-//! One attempt at one server: connect or take a pooled connection, send, wait for the head, relay the rest.
+//! One attempt at one server: connect or take a pooled connection, send, wait for the head, relay
+//! the rest.
 
 mod blame;
 mod connect;
@@ -49,9 +50,15 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Makes it.
-    pub async fn run(&self, client: &mut Stream, upload: &mut Upload, scratch: &mut Scratch) -> Outcome {
+    pub async fn run(
+        &self,
+        client: &mut Stream,
+        upload: &mut Upload,
+        scratch: &mut Scratch,
+    ) -> Outcome {
         let releases = self.slot.server.signs.releases();
-        // The first one begins when the request's head is complete: the clock need not be asked again.
+        // The first one begins when the request's head is complete: the clock need not be asked
+        // again.
         let now = if self.number == 1 { self.request.began } else { Instant::now() };
         let owing = self.slot.owing(now);
         let counts = self.slot.counts();
@@ -59,7 +66,9 @@ impl Attempt<'_> {
         let (mut upstream, pooled) = match self.connection(client, releases).await {
             Ok(connection) => connection,
             Err(Unconnected::ClientLeft(fault)) => return Outcome::ClientFailed(fault),
-            Err(Unconnected::Server(fault)) => return self.failed(fault, Phase::NothingWritten, false),
+            Err(Unconnected::Server(fault)) => {
+                return self.failed(fault, Phase::NothingWritten, false);
+            }
         };
         self.reused.set(pooled);
         let (received, sent) = (upstream.received(), upstream.sent());
@@ -67,7 +76,9 @@ impl Attempt<'_> {
         counts.bytes_in.add(upstream.received() - received);
         counts.bytes_out.add(upstream.sent() - sent);
         match outcome {
-            Ok(Exchanged::Tunnel { status }) => Outcome::Tunnel { upstream: Box::new(upstream), status },
+            Ok(Exchanged::Tunnel { status }) => {
+                Outcome::Tunnel { upstream: Box::new(upstream), status }
+            }
             Ok(Exchanged::Done { status, keep, reusable }) => {
                 // Not to a server that has left, drains or failed meanwhile.
                 if keep && self.local.may_be_pooled(self.slot.server.key) {
@@ -76,14 +87,22 @@ impl Attempt<'_> {
                 Outcome::Relayed { status, reusable }
             }
             Ok(Exchanged::OwnFailure) => Outcome::OwnFailure,
-            Err(Broken { failure, .. }) if failure.side == Side::Client => Outcome::ClientFailed(failure.fault),
-            Err(Broken { failure, answer: Some(Answer { status, framing }) }) if failure.phase == Phase::ResponseRelayed => {
+            Err(Broken { failure, .. }) if failure.side == Side::Client => {
+                Outcome::ClientFailed(failure.fault)
+            }
+            Err(Broken { failure, answer: Some(Answer { status, framing }) })
+                if failure.phase == Phase::ResponseRelayed =>
+            {
                 Outcome::Cut { status, kind: Kind::from(failure.fault), framing }
             }
-            Err(Broken { failure, answer: Some(_) }) => {
-                Outcome::Failed(Error { kind: self.broke_off(failure.fault).await, phase: failure.phase, pooled })
+            Err(Broken { failure, answer: Some(_) }) => Outcome::Failed(Error {
+                kind: self.broke_off(failure.fault).await,
+                phase: failure.phase,
+                pooled,
+            }),
+            Err(Broken { failure, answer: None }) => {
+                self.failed(failure.fault, failure.phase, pooled)
             }
-            Err(Broken { failure, answer: None }) => self.failed(failure.fault, failure.phase, pooled),
         }
     }
 
@@ -93,16 +112,23 @@ impl Attempt<'_> {
             phase,
             method: self.request.method(),
             // What a failing server may have taken of a body is not sought out here.
-            body: if self.request.head.framing().is_empty() { retry::Body::Replayable } else { retry::Body::Gone },
+            body: if self.request.head.framing().is_empty() {
+                retry::Body::Replayable
+            } else {
+                retry::Body::Gone
+            },
             cause: Cause::NodeAnswered,
             number: self.number,
             of: self.backend.pool.settings.retry.attempts,
         };
-        self.has_others() && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
+        self.has_others()
+            && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
     }
 
     /// Whether somebody else is there to ask, as things are now.
     fn has_others(&self) -> bool {
-        self.local.backend(self.request.frontend, self.request.view()).is_some_and(|backend| backend.has_others(self.tried))
+        self.local
+            .backend(self.request.frontend, self.request.view())
+            .is_some_and(|backend| backend.has_others(self.tried))
     }
 }

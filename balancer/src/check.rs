@@ -1,7 +1,9 @@
-//! The balancer's own checks and its probes of suspects, on the control runtime: never on a worker, which a slow check could stall.
+//! The balancer's own checks and its probes of suspects, on the control runtime: never on a worker,
+//! which a slow check could stall.
 //!
-//! A Shoal node is asked `OPTIONS *` with `Max-Forwards: 0` through its relay door, which its data path itself answers; another server has to
-//! accept a TCP connection. A probe asks the same on a fresh connection when a node that owes answers is silent.
+//! A Shoal node is asked `OPTIONS *` with `Max-Forwards: 0` through its relay door, which its data
+//! path itself answers; another server has to accept a TCP connection. A probe asks the same on a
+//! fresh connection when a node that owes answers is silent.
 
 use std::{
     sync::Arc,
@@ -45,7 +47,10 @@ pub enum Error {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// It did not prove that it holds the cluster key.
-    #[error("it did not prove that it is this node: it has another cluster key, another name, or another version")]
+    #[error(
+        "it did not prove that it is this node: it has another cluster key, another name, or \
+         another version"
+    )]
     Unproven,
     /// It closed before it had answered.
     #[error("closed without an answer")]
@@ -74,7 +79,8 @@ async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
     loop {
         // Read anew each time: the settings change under a server that stays.
         let settings = roster.snapshot().pool(backend).map(|pool| Arc::clone(&pool.settings));
-        let Some(check) = settings.as_ref().map(|it| &it.check).filter(|check| check.enabled) else {
+        let Some(check) = settings.as_ref().map(|it| &it.check).filter(|check| check.enabled)
+        else {
             // Not yet published, or switched off.
             let number = roster.snapshot().number;
             if tokio::time::timeout(SWITCHED_OFF, roster.newer_than(number)).await == Ok(false) {
@@ -118,14 +124,17 @@ async fn connect(server: &Server) -> Result<TcpStream, Error> {
 async fn ask(server: &Server) -> Result<u16, Error> {
     let mut stream = connect(server).await?;
     let mut request = match &server.protocol {
-        Protocol::Relay { key } => handshake::begin(&mut stream, key, &server.name).await?.ok_or(Error::Unproven)?,
+        Protocol::Relay { key } => {
+            handshake::begin(&mut stream, key, &server.name).await?.ok_or(Error::Unproven)?
+        }
         Protocol::Plain => Vec::new(),
     };
     request.extend_from_slice(b"OPTIONS * HTTP/1.1\r\nHost: ");
     request.extend_from_slice(server.address.to_string().as_bytes());
     request.extend_from_slice(b"\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(&request).await?;
-    let (mut head, mut bytes, limits) = (ResponseHead::new(), Vec::with_capacity(512), Limits::default());
+    let (mut head, mut bytes, limits) =
+        (ResponseHead::new(), Vec::with_capacity(512), Limits::default());
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(Error::Closed);
@@ -145,8 +154,13 @@ pub struct Suspect {
     pub settings: Arc<Backend>,
 }
 
-/// Probes suspects until nobody can name one any more. Whoever sends one has taken [`crate::server::Signs::begin_probe`].
-pub async fn probe_suspects(suspects: &mut mpsc::Receiver<Suspect>, roster: &roster::Handle, uptime: Uptime) {
+/// Probes suspects until nobody can name one any more. Whoever sends one has taken
+/// [`crate::server::Signs::begin_probe`].
+pub async fn probe_suspects(
+    suspects: &mut mpsc::Receiver<Suspect>,
+    roster: &roster::Handle,
+    uptime: Uptime,
+) {
     while let Some(suspect) = suspects.recv().await {
         let roster = roster.clone();
         tokio::spawn(async move {
@@ -171,7 +185,10 @@ async fn probe(suspect: &Suspect, roster: &roster::Handle, uptime: Uptime) {
         // Any answer is a sign of life: the data path works, whatever it thinks of its own health.
         let answered = tokio::time::timeout(settings.probe_timeout, ask(server)).await;
         if matches!(answered, Ok(Ok(_))) {
-            tracing::debug!(server = server.name, "late, but it answers a probe: its origins are slow");
+            tracing::debug!(
+                server = server.name,
+                "late, but it answers a probe: its origins are slow"
+            );
             server.signs.probe_answered(uptime, Instant::now());
             return;
         }

@@ -1,5 +1,6 @@
-//! The configuration in force: an immutable generation, built whole and published whole. Everything in the document was validated by the
-//! config-service; what is left to check here is what only this process can know.
+//! The configuration in force: an immutable generation, built whole and published whole. Everything
+//! in the document was validated by the config-service; what is left to check here is what only
+//! this process can know.
 
 use std::{collections::HashSet, net::SocketAddr};
 
@@ -15,7 +16,8 @@ pub struct Generation {
     pub revision: String,
     /// What it says.
     pub document: BalancerDocument,
-    /// Where requests go, by the frontend's index in the document. The index of a backend there is that of its pool in a snapshot.
+    /// Where requests go, by the frontend's index in the document. The index of a backend there is
+    /// that of its pool in a snapshot.
     pub routes: Vec<Route>,
 }
 
@@ -23,7 +25,11 @@ impl Generation {
     /// The generation before any: it listens nowhere.
     #[must_use]
     pub const fn none() -> Self {
-        Self { revision: String::new(), document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() }, routes: Vec::new() }
+        Self {
+            revision: String::new(),
+            document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() },
+            routes: Vec::new(),
+        }
     }
 
     /// Reads and checks a rendered document.
@@ -31,16 +37,24 @@ impl Generation {
     /// # Errors
     /// Every problem, in words for people.
     pub fn build(revision: &str, json: &[u8]) -> Result<Self, Vec<String>> {
-        let document = BalancerDocument::from_json(json).map_err(|error| vec![error.to_string()])?;
+        let document =
+            BalancerDocument::from_json(json).map_err(|error| vec![error.to_string()])?;
         let mut problems = problems(&document);
         let mut routes = Vec::with_capacity(document.frontends.len());
         for frontend in &document.frontends {
             match Route::build(frontend, &document.backends) {
                 Some(route) => routes.push(route),
-                None => problems.push(format!("frontend {}: there is no backend {:?}", frontend.name, frontend.backend)),
+                None => problems.push(format!(
+                    "frontend {}: there is no backend {:?}",
+                    frontend.name, frontend.backend
+                )),
             }
         }
-        if problems.is_empty() { Ok(Self { revision: revision.to_owned(), document, routes }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { revision: revision.to_owned(), document, routes })
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -56,10 +70,16 @@ fn problems(document: &BalancerDocument) -> Vec<String> {
         if let Some(discover) = &backend.discover
             && discover.service.parse::<Service>() != Ok(Service::ProxyNode)
         {
-            problems.push(format!("backend {}: instances of {:?} cannot be servers; proxy-node can", backend.name, discover.service));
+            problems.push(format!(
+                "backend {}: instances of {:?} cannot be servers; proxy-node can",
+                backend.name, discover.service
+            ));
         }
         if backend.retry.attempts == 0 {
-            problems.push(format!("backend {}: retry.attempts is 0; at least 1 is needed", backend.name));
+            problems.push(format!(
+                "backend {}: retry.attempts is 0; at least 1 is needed",
+                backend.name
+            ));
         }
     }
     problems

@@ -34,13 +34,17 @@ use crate::{
 };
 
 /// Before anything is configured for a frontend.
-const UNCONFIGURED: ClientTimeouts =
-    ClientTimeouts { client: Duration::from_secs(10), client_idle: Duration::from_secs(10), request_head: Duration::from_secs(10) };
-/// What a refused client still sends is read, up to this much and for this long, so that it reads the answer (RFC 9112 §9.6).
+const UNCONFIGURED: ClientTimeouts = ClientTimeouts {
+    client: Duration::from_secs(10),
+    client_idle: Duration::from_secs(10),
+    request_head: Duration::from_secs(10),
+};
+/// What a refused client still sends is read, up to this much and for this long, so that it reads
+/// the answer (RFC 9112 §9.6).
 const LINGER: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
 
-/// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when the connection idles, so that an idle one is
-/// small.
+/// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when
+/// the connection idles, so that an idle one is small.
 pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: SocketAddr) {
     let mut frontend = socket.frontend.load_full();
     let opened = Arc::clone(&frontend);
@@ -65,37 +69,76 @@ pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: 
             ConnectionEnd::Stays => {}
             ConnectionEnd::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
             ConnectionEnd::Abort => return client.abort(),
-            ConnectionEnd::Cut(framing) => return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await,
+            ConnectionEnd::Cut(framing) => {
+                return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await;
+            }
             ConnectionEnd::Over => return,
-            ConnectionEnd::Tunnel(open) => return Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await,
+            ConnectionEnd::Tunnel(open) => {
+                return Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await;
+            }
         }
     }
 }
 
 /// One request, whose first byte is there.
-async fn transaction(local: &Local, frontend: &Frontend, client: &mut Stream, (peer, name): (SocketAddr, &Text)) -> ConnectionEnd {
+async fn transaction(
+    local: &Local,
+    frontend: &Frontend,
+    client: &mut Stream,
+    (peer, name): (SocketAddr, &Text),
+) -> ConnectionEnd {
     let mut head = local.head();
     let (patience, limits) = {
         let table = local.table();
         // At most 96 KiB, by the schema.
-        let limits = table.served(frontend).map_or_else(Limits::default, |it| Limits::of(it.settings.request_header_max_size as usize));
+        let limits = table.served(frontend).map_or_else(Limits::default, |it| {
+            Limits::of(it.settings.request_header_max_size as usize)
+        });
         let timeouts = timeouts(&table, frontend);
-        (Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head }, limits)
+        (
+            Patience {
+                idle_kind: Kind::Idle,
+                idle: timeouts.client_idle,
+                head: timeouts.request_head,
+            },
+            limits,
+        )
     };
     match client.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => {
             #[cfg(test)]
             crate::panic_tests::when_asked(&bytes);
             let table = local.table();
-            let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
+            let (timeouts, routed) =
+                (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
             drop(table);
             let end = match routed {
                 Some(Routed::Health(backend)) => {
-                    health::answer(local, &backend, &head, client, timeouts.client, &mut Vec::with_capacity(256)).await
+                    health::answer(
+                        local,
+                        &backend,
+                        &head,
+                        client,
+                        timeouts.client,
+                        &mut Vec::with_capacity(256),
+                    )
+                    .await
                 }
                 other => {
-                    let backend = if let Some(Routed::Backend(backend)) = other { Some(backend) } else { None };
-                    let request = request(local, frontend, (&head, &bytes), client, (peer, name.as_str()), timeouts, backend.as_deref());
+                    let backend = if let Some(Routed::Backend(backend)) = other {
+                        Some(backend)
+                    } else {
+                        None
+                    };
+                    let request = request(
+                        local,
+                        frontend,
+                        (&head, &bytes),
+                        client,
+                        (peer, name.as_str()),
+                        timeouts,
+                        backend.as_deref(),
+                    );
                     transaction::serve(local, &request, backend, client).await
                 }
             };
@@ -103,10 +146,14 @@ async fn transaction(local: &Local, frontend: &Frontend, client: &mut Stream, (p
             end
         }
         Ok(None) => ConnectionEnd::Over,
-        Err(Fault::Malformed(malformed)) => refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await,
+        Err(Fault::Malformed(malformed)) => {
+            refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await
+        }
         // Its client has its share.
         Err(Fault::Timeout(Kind::Crowded)) => ConnectionEnd::Abort,
-        Err(Fault::Timeout(_)) => refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await,
+        Err(Fault::Timeout(_)) => {
+            refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await
+        }
         Err(_) => ConnectionEnd::Over,
     }
 }
@@ -150,7 +197,9 @@ fn request<'a>(
         let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
         tracer.begin(id, carried, false, || local.ids().span())
     });
-    let forwards = matches!(head.method(), Method::Options | Method::Trace).then(|| head.view(bytes).max_forwards()).flatten();
+    let forwards = matches!(head.method(), Method::Options | Method::Trace)
+        .then(|| head.view(bytes).max_forwards())
+        .flatten();
     Request {
         frontend,
         frontend_address: frontend.address(),
@@ -164,13 +213,20 @@ fn request<'a>(
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
         timeouts,
-        forwarded_for: backend.map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
+        forwarded_for: backend
+            .map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
         trace,
     }
 }
 
 /// Answers what is no request, and writes down what can be seen of it.
-async fn refuse(local: &Local, frontend: &Frontend, client: &mut Stream, name: &str, error: &Error) -> ConnectionEnd {
+async fn refuse(
+    local: &Local,
+    frontend: &Frontend,
+    client: &mut Stream,
+    name: &str,
+    error: &Error,
+) -> ConnectionEnd {
     let counts = frontend.counts.of(local.worker().index());
     counts.refused.up();
     counts.answers.note(error.status(), None);
@@ -195,13 +251,23 @@ async fn refuse(local: &Local, frontend: &Frontend, client: &mut Stream, name: &
         attempts: 0,
         error: Some(error.kind()),
     };
-    let trace = local.shared().tracer.as_ref().and_then(|tracer| tracer.begin(id, None, false, || local.ids().span()));
+    let trace = local
+        .shared()
+        .tracer
+        .as_ref()
+        .and_then(|tracer| tracer.begin(id, None, false, || local.ids().span()));
     local.record(&record, trace.as_ref());
     if written.is_ok() { ConnectionEnd::Close } else { ConnectionEnd::Abort }
 }
 
-/// Accepts what comes to a listener of this worker, until the drain or until nobody is wanted there any more.
-pub async fn accept(local: Local, socket: Arc<Socket>, listener: Listener, unwanted: oneshot::Receiver<()>) {
+/// Accepts what comes to a listener of this worker, until the drain or until nobody is wanted there
+/// any more.
+pub async fn accept(
+    local: Local,
+    socket: Arc<Socket>,
+    listener: Listener,
+    unwanted: oneshot::Receiver<()>,
+) {
     let (worker, shared) = (local.worker().clone(), Rc::new((local, socket)));
     let unwanted = async {
         // Sent, or the worker's loop has gone: both mean the same.

@@ -12,7 +12,8 @@ pub enum ConnectionEnd {
     Close,
     /// It is reset: nobody is there to read on.
     Abort,
-    /// What the client got, framed like this, is not whole: it gets all that was sent, and can tell.
+    /// What the client got, framed like this, is not whole: it gets all that was sent, and can
+    /// tell.
     Cut(BodyFraming),
     /// It has ended.
     Over,

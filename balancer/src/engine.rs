@@ -1,4 +1,5 @@
-//! The data path as a whole: roster, prober, frontends and workers, put together without the process around them.
+//! The data path as a whole: roster, prober, frontends and workers, put together without the
+//! process around them.
 
 use std::{
     path::PathBuf,
@@ -90,7 +91,11 @@ impl Engine {
     pub fn new(around: Surroundings) -> Self {
         let uptime = Uptime::starting(Instant::now());
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
-        let book = Book::new(Setting { workers: around.workers, uptime, key: Key::new(&around.cluster_key) });
+        let book = Book::new(Setting {
+            workers: around.workers,
+            uptime,
+            key: Key::new(&around.cluster_key),
+        });
         let sources = Sources {
             generations: followed,
             membership: around.membership,
@@ -104,7 +109,9 @@ impl Engine {
         let (pending, due) = watch::channel(None);
         let frontends = Arc::new(Frontends::new(around.workers, around.announce, around.inherited));
         let spawn = &around.spawn;
-        supervise(spawn, "roster", roster, |roster| Box::pin(async move { roster.lock().await.run().await }));
+        supervise(spawn, "roster", roster, |roster| {
+            Box::pin(async move { roster.lock().await.run().await })
+        });
         supervise(spawn, "prober", (suspected, handle.clone(), uptime), |prober| {
             Box::pin(async move {
                 let (suspects, roster, uptime) = &mut *prober.lock().await;
@@ -173,7 +180,11 @@ impl Engine {
     /// # Errors
     /// Threads cannot be made.
     pub fn start(&self, cluster_id: &str) -> std::io::Result<Running> {
-        let pseudonym = if cluster_id.is_empty() { self.name.clone() } else { format!("{}.{cluster_id}", self.name) };
+        let pseudonym = if cluster_id.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}.{cluster_id}", self.name)
+        };
         let shared = Arc::new(Shared {
             roster: self.roster.clone(),
             suspects: self.suspects.clone(),
@@ -186,14 +197,20 @@ impl Engine {
         });
         let bound = self.frontends.follow();
         let settings = Settings { name: "balancer", workers: self.workers };
-        let workers = Workers::start(settings, move |worker| work(worker, Arc::clone(&shared), bound.clone()))?;
+        let workers = Workers::start(settings, move |worker| {
+            work(worker, Arc::clone(&shared), bound.clone())
+        })?;
         Ok(Running(std::sync::Mutex::new(Some(workers))))
     }
 }
 
 /// Runs something that owns state across runs: a panic loses what was under way, not the state.
-fn supervise<S: Send + 'static>(spawn: &Spawn, name: &'static str, state: S, run: fn(Arc<Mutex<S>>) -> Task)
-where
+fn supervise<S: Send + 'static>(
+    spawn: &Spawn,
+    name: &'static str,
+    state: S,
+    run: fn(Arc<Mutex<S>>) -> Task,
+) where
     Mutex<S>: Send + Sync,
 {
     let state = Arc::new(Mutex::new(state));
@@ -201,7 +218,11 @@ where
 }
 
 /// Opens frontends once the roster knows their servers, so that the first request finds somebody.
-async fn open_frontends(due: &mut watch::Receiver<Option<(Arc<Generation>, Bound)>>, roster: &roster::Handle, frontends: &Frontends) {
+async fn open_frontends(
+    due: &mut watch::Receiver<Option<(Arc<Generation>, Bound)>>,
+    roster: &roster::Handle,
+    frontends: &Frontends,
+) {
     loop {
         let opening = due.borrow_and_update().clone();
         if let Some((generation, bound)) = opening {
@@ -213,7 +234,10 @@ async fn open_frontends(due: &mut watch::Receiver<Option<(Arc<Generation>, Bound
                 }
             };
             if tokio::time::timeout(KNOWN_WITHIN, known).await.is_err() {
-                tracing::warn!("the roster has not taken up the configuration yet; the frontends open all the same");
+                tracing::warn!(
+                    "the roster has not taken up the configuration yet; the frontends open all the \
+                     same"
+                );
             }
             frontends.publish(bound);
         }
@@ -232,13 +256,15 @@ async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bo
     worker.background(move || watched.clone().watch());
     let mut open: Vec<Accepting> = Vec::new();
     loop {
-        let wanted: Vec<_> = bound.borrow_and_update().values().map(|it| Arc::clone(&it.socket)).collect();
+        let wanted: Vec<_> =
+            bound.borrow_and_update().values().map(|it| Arc::clone(&it.socket)).collect();
         for socket in &wanted {
             if !open.iter().any(|it| Arc::ptr_eq(&it.socket, socket)) {
                 open.extend(accept(&local, socket));
             }
         }
-        // Last, so that no port is closed in between; each empties its backlog, and its connections go on.
+        // Last, so that no port is closed in between; each empties its backlog, and its connections
+        // go on.
         open.retain(|it| wanted.iter().any(|socket| Arc::ptr_eq(socket, &it.socket)));
         tokio::select! {
             changed = bound.changed() => if changed.is_err() { break },
@@ -262,10 +288,18 @@ struct Accepting {
 fn accept(local: &Local, socket: &Arc<Socket>) -> Option<Accepting> {
     let listener = socket.listeners.take(local.worker());
     let listener = listener.inspect_err(|error| {
-        tracing::error!(frontend = socket.frontend.load().name, "this worker cannot listen: {error}");
+        tracing::error!(
+            frontend = socket.frontend.load().name,
+            "this worker cannot listen: {error}"
+        );
     });
     let (wanted, unwanted) = oneshot::channel();
-    let task = tokio::task::spawn_local(connection::accept(local.clone(), Arc::clone(socket), listener.ok()?, unwanted));
+    let task = tokio::task::spawn_local(connection::accept(
+        local.clone(),
+        Arc::clone(socket),
+        listener.ok()?,
+        unwanted,
+    ));
     Some(Accepting { socket: Arc::clone(socket), task, _wanted: wanted })
 }
 

@@ -1,9 +1,11 @@
-//! What this balancer itself has seen of one server, folded into an [`Opinion`]. Pure: `now` comes in.
+//! What this balancer itself has seen of one server, folded into an [`Opinion`]. Pure: `now` comes
+//! in.
 //!
-//! Only a server's own failures are told to this fold, never an origin's: see [`Fault`]. A server goes out of turn after `fall` checks in a row,
-//! after `max_fails` faults under traffic within `fail_timeout`, or at once when a probe of a silent server stays unanswered; it comes back
-//! after `rise` checks in a row. Evidence older than 2 × `inter` says nothing any more. Where own checks are switched off, a server that went out
-//! of turn stays so for `fail_timeout`.
+//! Only a server's own failures are told to this fold, never an origin's: see [`Fault`]. A server
+//! goes out of turn after `fall` checks in a row, after `max_fails` faults under traffic within
+//! `fail_timeout`, or at once when a probe of a silent server stays unanswered; it comes back after
+//! `rise` checks in a row. Evidence older than 2 × `inter` says nothing any more. Where own checks
+//! are switched off, a server that went out of turn stays so for `fail_timeout`.
 
 use std::{
     fmt,
@@ -23,11 +25,13 @@ pub enum Fault {
     Reset,
     /// A 5xx whose Proxy-Status names this server and an error of its own.
     OwnError(String),
-    /// It answered 502, 503 or 504; counts only against servers that are not Shoal's, if the bundle says so.
+    /// It answered 502, 503 or 504; counts only against servers that are not Shoal's, if the bundle
+    /// says so.
     Gateway(u16),
     /// It answered with bytes that are no HTTP.
     Malformed,
-    /// It did not answer in time; counts only against servers that are not Shoal's, if the bundle says so.
+    /// It did not answer in time; counts only against servers that are not Shoal's, if the bundle
+    /// says so.
     Late,
     /// A check of ours failed, in these words.
     Check(String),
@@ -92,7 +96,14 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { checked: true, inter: Duration::from_secs(5), rise: 2, fall: 3, max_fails: 2, fail_timeout: Duration::from_secs(30) }
+        Self {
+            checked: true,
+            inter: Duration::from_secs(5),
+            rise: 2,
+            fall: 3,
+            max_fails: 2,
+            fail_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -140,7 +151,8 @@ impl Evidence {
         }
     }
 
-    /// It answered a request at that time. Told in hindsight, from counters: does not bring an ejected server back, and does not forgive faults.
+    /// It answered a request at that time. Told in hindsight, from counters: does not bring an
+    /// ejected server back, and does not forgive faults.
     pub fn answered(&mut self, at: Instant) {
         self.last_seen = self.last_seen.max(Some(at));
         self.last_good = self.last_good.max(Some(at));
@@ -149,10 +161,16 @@ impl Evidence {
     /// What follows now.
     #[must_use]
     pub fn opinion(&self, rules: &Rules, now: Instant) -> Opinion {
-        let within = |at: Option<Instant>, limit: Duration| at.is_some_and(|at| now.saturating_duration_since(at) <= limit);
+        let within = |at: Option<Instant>, limit: Duration| {
+            at.is_some_and(|at| now.saturating_duration_since(at) <= limit)
+        };
         match &self.out {
-            Some(out) if rules.checked && within(self.last_seen, rules.inter * 2) => Opinion::Bad(out.fault.clone()),
-            Some(out) if !rules.checked && within(Some(out.since), rules.fail_timeout) => Opinion::Bad(out.fault.clone()),
+            Some(out) if rules.checked && within(self.last_seen, rules.inter * 2) => {
+                Opinion::Bad(out.fault.clone())
+            }
+            Some(out) if !rules.checked && within(Some(out.since), rules.fail_timeout) => {
+                Opinion::Bad(out.fault.clone())
+            }
             None if within(self.last_good, rules.inter * 2) => Opinion::Good,
             _ => Opinion::Unknown,
         }
@@ -202,8 +220,14 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    const RULES: Rules =
-        Rules { checked: true, inter: Duration::from_secs(5), rise: 2, fall: 3, max_fails: 2, fail_timeout: Duration::from_secs(30) };
+    const RULES: Rules = Rules {
+        checked: true,
+        inter: Duration::from_secs(5),
+        rise: 2,
+        fall: 3,
+        max_fails: 2,
+        fail_timeout: Duration::from_secs(30),
+    };
 
     fn check_failed() -> Seen {
         Seen::Failed(Fault::Check("no answer".to_owned()))
@@ -276,7 +300,11 @@ mod tests {
     #[test]
     fn old_evidence_says_nothing() {
         play(&[(0, Some(Seen::Passed), "good"), (10, None, "good"), (11, None, "unknown")]);
-        play(&[(0, Some(Seen::Failed(Fault::Silent)), "bad"), (10, None, "bad"), (11, None, "unknown")]);
+        play(&[
+            (0, Some(Seen::Failed(Fault::Silent)), "bad"),
+            (10, None, "bad"),
+            (11, None, "unknown"),
+        ]);
     }
 
     #[test]
@@ -285,7 +313,10 @@ mod tests {
         let mut evidence = Evidence::default();
         evidence.answered(start);
         assert_eq!(evidence.opinion(&RULES, start), Opinion::Good);
-        assert_eq!(evidence.observe(&RULES, start, Seen::Failed(Fault::Silent)), Some(Change::Ejected));
+        assert_eq!(
+            evidence.observe(&RULES, start, Seen::Failed(Fault::Silent)),
+            Some(Change::Ejected)
+        );
         evidence.answered(start + Duration::from_secs(1));
         assert_eq!(kind(&evidence.opinion(&RULES, start + Duration::from_secs(1))), "bad");
         assert_eq!(evidence.observe(&RULES, start, Seen::Failed(Fault::Silent)), None, "told once");

@@ -1,4 +1,5 @@
-//! How a connection to a server begins: at a relay door, both sides prove that they hold the cluster key before a byte of a request is sent.
+//! How a connection to a server begins: at a relay door, both sides prove that they hold the
+//! cluster key before a byte of a request is sent.
 
 use std::{io, net::SocketAddr};
 
@@ -11,7 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Of a connection of our own: pooled, which many clients share and whose requests' X-Forwarded-For the node believes, or a check's.
+/// Of a connection of our own: pooled, which many clients share and whose requests' X-Forwarded-For
+/// the node believes, or a check's.
 ///
 /// # Errors
 /// The kernel has no randomness.
@@ -27,7 +29,8 @@ pub fn of_client(client: SocketAddr, frontend: SocketAddr) -> io::Result<Challen
     Ok(Challenge::of_client(&Addresses { source: client, destination: frontend }, &nonce()?))
 }
 
-/// Begins a check's connection to the node called `name`. Returns what goes in front of the first request; none: it is not that node.
+/// Begins a check's connection to the node called `name`. Returns what goes in front of the first
+/// request; none: it is not that node.
 ///
 /// # Errors
 /// The connection broke.

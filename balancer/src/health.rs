@@ -1,9 +1,12 @@
-//! Whether this balancer serves, for whoever asks a frontend itself: a load balancer in front (HAProxy asks `OPTIONS /` or `OPTIONS *` by default), a
-//! name server with checks, a person. Which requests these are is in [`crate::route`]. Nothing of it is counted as a request.
+//! Whether this balancer serves, for whoever asks a frontend itself: a load balancer in front
+//! (HAProxy asks `OPTIONS /` or `OPTIONS *` by default), a name server with checks, a person. Which
+//! requests these are is in [`crate::route`]. Nothing of it is counted as a request.
 
 use std::time::{Duration, SystemTime};
 
-use relay::{head::RequestHead, method::Method, respond::Canned, rewrite::Persistence, stream::Stream};
+use relay::{
+    head::RequestHead, method::Method, respond::Canned, rewrite::Persistence, stream::Stream,
+};
 
 use crate::{
     end::ConnectionEnd,
@@ -37,7 +40,10 @@ pub async fn answer(
         status,
         now: SystemTime::now(),
         content_type: "text/plain",
-        fields: &[("Cache-Control", "no-store"), ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT")],
+        fields: &[
+            ("Cache-Control", "no-store"),
+            ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT"),
+        ],
         body,
         persistence: match (stays, head.version()) {
             (false, _) => Persistence::Close,
@@ -65,6 +71,9 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        assert_eq!([verdict(false, true).0, verdict(false, false).0, verdict(true, true).0], [200, 503, 503]);
+        assert_eq!(
+            [verdict(false, true).0, verdict(false, false).0, verdict(true, true).0],
+            [200, 503, 503]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Request ids: UUID v7 without a system call each. A worker seeds its own generator once from the kernel.
+//! Request ids: UUID v7 without a system call each. A worker seeds its own generator once from the
+//! kernel.
 //!
 //! Ids name requests in logs; they are no secrets.
 
@@ -22,7 +23,9 @@ impl Ids {
     /// The next id, for a request that began now.
     #[must_use]
     pub fn next(&self, now: SystemTime) -> Uuid {
-        let millis = now.duration_since(UNIX_EPOCH).map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let millis = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let (high, low) = (self.random().to_le_bytes(), self.random().to_le_bytes());
         let mut bits = [0; 10];
         bits[..8].copy_from_slice(&high);

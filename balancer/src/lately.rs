@@ -1,4 +1,5 @@
-//! What the clients of each frontend got in the last minute: a task looks at the counters once a second, so that the data path only counts.
+//! What the clients of each frontend got in the last minute: a task looks at the counters once a
+//! second, so that the data path only counts.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -17,7 +18,8 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Lately {
     uptime: Uptime,
-    /// By name of the frontend, with the counters that were looked at: another listener of the name has others.
+    /// By name of the frontend, with the counters that were looked at: another listener of the name
+    /// has others.
     seen: Arc<Mutex<BTreeMap<String, Seen>>>,
 }
 
@@ -41,7 +43,8 @@ impl Lately {
     /// What came to one frontend.
     #[must_use]
     pub fn of(&self, name: &str, counts: &Arc<PerWorker<FrontendCounts>>) -> Traffic {
-        let (second, requests, failed) = (self.second(), counts.sum(|it| &it.requests), counts.sum(|it| &it.failed));
+        let (second, requests, failed) =
+            (self.second(), counts.sum(|it| &it.requests), counts.sum(|it| &it.failed));
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match seen.get(name).filter(|seen| Arc::ptr_eq(&seen.counts, counts)) {
             Some(seen) => seen.minute.until(second, requests, failed),
@@ -54,12 +57,21 @@ impl Lately {
     fn look(&self, frontends: &[(String, Arc<PerWorker<FrontendCounts>>)]) {
         let second = self.second();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|name, seen| frontends.iter().any(|(known, counts)| known == name && Arc::ptr_eq(counts, &seen.counts)));
+        seen.retain(|name, seen| {
+            frontends
+                .iter()
+                .any(|(known, counts)| known == name && Arc::ptr_eq(counts, &seen.counts))
+        });
         for (name, counts) in frontends {
             let minute = match seen.entry(name.clone()) {
                 Entry::Occupied(known) => &mut known.into_mut().minute,
                 Entry::Vacant(new) => {
-                    &mut new.insert(Seen { counts: Arc::clone(counts), minute: LastMinute::starting(second.saturating_sub(1)) }).minute
+                    &mut new
+                        .insert(Seen {
+                            counts: Arc::clone(counts),
+                            minute: LastMinute::starting(second.saturating_sub(1)),
+                        })
+                        .minute
                 }
             };
             minute.look(second, counts.sum(|it| &it.requests), counts.sum(|it| &it.failed));
@@ -68,7 +80,10 @@ impl Lately {
 }
 
 /// Looks at these frontends for ever.
-pub async fn follow(lately: Lately, frontends: impl Fn() -> Vec<(String, Arc<PerWorker<FrontendCounts>>)>) {
+pub async fn follow(
+    lately: Lately,
+    frontends: impl Fn() -> Vec<(String, Arc<PerWorker<FrontendCounts>>)>,
+) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -88,7 +103,9 @@ mod tests {
         let (old, new) = (counts(), counts());
         old.of(0).requests.add(7);
         old.of(0).failed.add(3);
-        let told = |it: &Arc<PerWorker<FrontendCounts>>| (lately.of("web", it).requests, lately.of("web", it).failed);
+        let told = |it: &Arc<PerWorker<FrontendCounts>>| {
+            (lately.of("web", it).requests, lately.of("web", it).failed)
+        };
         assert_eq!(told(&old), (7, 3), "before the first look");
         lately.look(&[("web".to_owned(), Arc::clone(&old))]);
         assert_eq!(told(&old), (7, 3));

@@ -1,5 +1,6 @@
-//! Where clients come in. A socket belongs to its address: what is served there may change, and then it goes on with another frontend.
-//! [`relay::listen::plan`] says what becomes of each; what is bound anew is bound before anything is closed.
+//! Where clients come in. A socket belongs to its address: what is served there may change, and
+//! then it goes on with another frontend. [`relay::listen::plan`] says what becomes of each; what
+//! is bound anew is bound before anything is closed.
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +76,13 @@ impl Frontends {
     /// None yet. `announce` is told every address that is bound.
     #[must_use]
     pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
-        Self { workers, announce, inherited, counts: Mutex::default(), bound: watch::Sender::new(Bound::new()) }
+        Self {
+            workers,
+            announce,
+            inherited,
+            counts: Mutex::default(),
+            bound: watch::Sender::new(Bound::new()),
+        }
     }
 
     /// What is bound, for the workers to follow.
@@ -84,19 +91,24 @@ impl Frontends {
         self.bound.subscribe()
     }
 
-    /// Binds what is new. Returns a change that takes effect with [`Frontends::publish`]; dropping it leaves everything as it was.
+    /// Binds what is new. Returns a change that takes effect with [`Frontends::publish`]; dropping
+    /// it leaves everything as it was.
     ///
     /// # Errors
     /// Every address that cannot be bound, with the remedy.
     pub fn prepare(&self, wanted: &[Settings]) -> Result<Bound, Vec<String>> {
         let before: Vec<Opened> = self.bound.borrow().values().cloned().collect();
-        let open: Vec<_> = before.iter().map(|it| (it.frontend.name.as_str(), it.frontend.asked)).collect();
-        let steps = plan(&open, &wanted.iter().map(|it| (it.name.as_str(), it.bind)).collect::<Vec<_>>());
+        let open: Vec<_> =
+            before.iter().map(|it| (it.frontend.name.as_str(), it.frontend.asked)).collect();
+        let steps =
+            plan(&open, &wanted.iter().map(|it| (it.name.as_str(), it.bind)).collect::<Vec<_>>());
         let (mut after, mut problems) = (Bound::new(), Vec::new());
         for (settings, step) in wanted.iter().zip(steps) {
             let opened = match step {
                 Step::Keep(index) => Ok(self.moved(&before[index], settings)),
-                Step::Bind => self.listeners(settings.bind).map(|listeners| self.opened(settings, listeners)),
+                Step::Bind => {
+                    self.listeners(settings.bind).map(|listeners| self.opened(settings, listeners))
+                }
             };
             match opened {
                 Ok(opened) => drop(after.insert(settings.name.clone(), opened)),
@@ -115,18 +127,31 @@ impl Frontends {
 
     fn frontend(&self, settings: &Settings, address: SocketAddr) -> Arc<Frontend> {
         let counts = self.counts_of(&settings.name);
-        Arc::new(Frontend { name: settings.name.clone(), asked: settings.bind, address, limits: settings.limits, counts })
+        Arc::new(Frontend {
+            name: settings.name.clone(),
+            asked: settings.bind,
+            address,
+            limits: settings.limits,
+            counts,
+        })
     }
 
     fn opened(&self, settings: &Settings, listeners: Listeners) -> Opened {
         let frontend = self.frontend(settings, listeners.local_addr());
-        Opened { socket: Arc::new(Socket { listeners, frontend: ArcSwap::new(Arc::clone(&frontend)) }), frontend }
+        Opened {
+            socket: Arc::new(Socket { listeners, frontend: ArcSwap::new(Arc::clone(&frontend)) }),
+            frontend,
+        }
     }
 
     /// What shall be served on a socket that is open.
     fn moved(&self, from: &Opened, settings: &Settings) -> Opened {
         let same = from.frontend.name == settings.name && from.frontend.limits == settings.limits;
-        let frontend = if same { Arc::clone(&from.frontend) } else { self.frontend(settings, from.frontend.address) };
+        let frontend = if same {
+            Arc::clone(&from.frontend)
+        } else {
+            self.frontend(settings, from.frontend.address)
+        };
         Opened { frontend, socket: Arc::clone(&from.socket) }
     }
 
@@ -142,7 +167,9 @@ impl Frontends {
 
     fn counts_of(&self, name: &str) -> Arc<PerWorker<FrontendCounts>> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(counts.entry(name.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))))
+        Arc::clone(
+            counts.entry(name.to_owned()).or_insert_with(|| Arc::new(PerWorker::new(self.workers))),
+        )
     }
 }
 
@@ -162,7 +189,11 @@ mod tests {
             health_path: None,
             request_header_max_size: 65_536,
             limits: Limits::default(),
-            timeouts: ClientTimeouts { client: Duration::ZERO, client_idle: Duration::ZERO, request_head: Duration::ZERO },
+            timeouts: ClientTimeouts {
+                client: Duration::ZERO,
+                client_idle: Duration::ZERO,
+                request_head: Duration::ZERO,
+            },
         }
     }
 
@@ -181,9 +212,17 @@ mod tests {
         assert_ne!(both["b"].frontend.address(), first);
         let stranger = std::net::TcpListener::bind(any).expect("a port");
         let taken = stranger.local_addr().expect("bound");
-        let problems = frontends.prepare(&[wanted("moved", any), wanted("c", taken)]).map(|_| ()).expect_err("in use");
-        assert!(problems[0].contains("frontend c") && problems[0].contains("in use"), "{problems:?}");
-        assert!(frontends.follow().borrow().contains_key("a") && frontends.follow().borrow().len() == 1);
+        let problems = frontends
+            .prepare(&[wanted("moved", any), wanted("c", taken)])
+            .map(|_| ())
+            .expect_err("in use");
+        assert!(
+            problems[0].contains("frontend c") && problems[0].contains("in use"),
+            "{problems:?}"
+        );
+        assert!(
+            frontends.follow().borrow().contains_key("a") && frontends.follow().borrow().len() == 1
+        );
         assert_eq!(frontends.follow().borrow()["a"].socket.frontend.load().name, "a");
     }
 
@@ -200,10 +239,19 @@ mod tests {
         };
         let first = step(&[wanted("a", one), wanted("b", two)]);
         let renamed = step(&[wanted("c", one), wanted("b", two)]);
-        assert!(Arc::ptr_eq(&first["a"].socket, &renamed["c"].socket) && renamed["c"].socket.frontend.load().name == "c");
+        assert!(
+            Arc::ptr_eq(&first["a"].socket, &renamed["c"].socket)
+                && renamed["c"].socket.frontend.load().name == "c"
+        );
         let swapped = step(&[wanted("c", two), wanted("b", one)]);
-        assert!(Arc::ptr_eq(&first["a"].socket, &swapped["b"].socket) && Arc::ptr_eq(&first["b"].socket, &swapped["c"].socket));
-        assert_eq!((swapped["b"].frontend.address(), swapped["b"].socket.frontend.load().name.as_str()), (one, "b"));
+        assert!(
+            Arc::ptr_eq(&first["a"].socket, &swapped["b"].socket)
+                && Arc::ptr_eq(&first["b"].socket, &swapped["c"].socket)
+        );
+        assert_eq!(
+            (swapped["b"].frontend.address(), swapped["b"].socket.frontend.load().name.as_str()),
+            (one, "b")
+        );
         let wide = SocketAddr::from(([0, 0, 0, 0], one.port()));
         let widened = step(&[wanted("c", two), wanted("b", wide)]);
         assert_eq!(widened["b"].frontend.address(), wide);

@@ -1,5 +1,5 @@
-//! Whether a server has just died: asked when a tunnel or a response broke off, because a dead server and a dead origin look the same then,
-//! and they are counted apart (invariant 3).
+//! Whether a server has just died: asked when a tunnel or a response broke off, because a dead
+//! server and a dead origin look the same then, and they are counted apart (invariant 3).
 
 use std::{
     cell::Cell,
@@ -31,7 +31,12 @@ pub struct Last {
 }
 
 /// Finds out. Many may ask at once: one connection answers all of them.
-pub async fn is_dead(worker: &Worker, server: &Server, last: &Last, roster: &roster::Handle) -> bool {
+pub async fn is_dead(
+    worker: &Worker,
+    server: &Server,
+    last: &Last,
+    roster: &roster::Handle,
+) -> bool {
     let _turn = last.asking.lock().await;
     if let Some((at, dead)) = last.found.get()
         && at.elapsed() < BELIEVED_FOR

@@ -1,7 +1,8 @@
-//! What one worker has for itself: the newest snapshot as a [`table`] of backends and servers, one pool of idle connections, its access records, and
-//! memory that is used again.
+//! What one worker has for itself: the newest snapshot as a [`table`] of backends and servers, one
+//! pool of idle connections, its access records, and memory that is used again.
 //!
-//! Everything here belongs to one thread. It follows the roster's snapshots, and looks for late servers every 50 ms.
+//! Everything here belongs to one thread. It follows the roster's snapshots, and looks for late
+//! servers every 50 ms.
 
 pub mod backend;
 pub mod scratch;
@@ -142,8 +143,9 @@ impl Local {
         self.0.pools.give(scratch);
     }
 
-    /// Everything of the newest snapshot: the worker takes it up before it decides anything, because whoever was told of a change (by a statistic,
-    /// an answered command, an opened frontend) may already act on it.
+    /// Everything of the newest snapshot: the worker takes it up before it decides anything,
+    /// because whoever was told of a change (by a statistic, an answered command, an opened
+    /// frontend) may already act on it.
     #[must_use]
     pub fn table(&self) -> Rc<Table> {
         self.catch_up();
@@ -170,7 +172,8 @@ impl Local {
         liveness::is_dead(&self.0.worker, &slot.server, &slot.liveness, &self.0.shared.roster).await
     }
 
-    /// Follows the roster for as long as the worker lives, so that idle connections and waiting requests hear of a change without a request.
+    /// Follows the roster for as long as the worker lives, so that idle connections and waiting
+    /// requests hear of a change without a request.
     pub async fn follow_roster(self) {
         while self.0.shared.roster.newer_than(self.number()).await {
             self.catch_up();
@@ -187,10 +190,15 @@ impl Local {
         }
     }
 
-    /// What belongs to servers that stay is kept; connections to those that left, drain or failed are closed when idle.
+    /// What belongs to servers that stay is kept; connections to those that left, drain or failed
+    /// are closed when idle.
     fn take_up_newest(&self) {
         let old = Rc::clone(&self.0.table.borrow());
-        let table = Rc::new(old.next(self.0.shared.roster.snapshot(), self.0.worker.index(), Instant::now()));
+        let table = Rc::new(old.next(
+            self.0.shared.roster.snapshot(),
+            self.0.worker.index(),
+            Instant::now(),
+        ));
         self.0.idle.retain(|key, _| table.may_be_pooled(*key));
         self.0.idle.set_limits(table.pool_limits());
         *self.0.table.borrow_mut() = table;
@@ -211,7 +219,8 @@ impl Local {
         for backend in &table.backends {
             for slot in backend.slots.iter().filter(|slot| slot.owes()) {
                 slot.notify();
-                if slot.is_suspect(self.0.shared.uptime, now, backend.pool.settings.suspicion.after) {
+                if slot.is_suspect(self.0.shared.uptime, now, backend.pool.settings.suspicion.after)
+                {
                     self.suspect(backend, slot);
                 }
             }
@@ -223,7 +232,10 @@ impl Local {
         if !slot.server.signs.begin_probe() {
             return;
         }
-        let suspect = Suspect { server: Arc::clone(&slot.server), settings: Arc::clone(&backend.pool.settings) };
+        let suspect = Suspect {
+            server: Arc::clone(&slot.server),
+            settings: Arc::clone(&backend.pool.settings),
+        };
         if self.0.shared.suspects.try_send(suspect).is_err() {
             slot.server.signs.end_probe();
         }

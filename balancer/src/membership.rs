@@ -1,4 +1,5 @@
-//! Who the servers of a backend are: named in the bundle, or found in the registry. Pure: documents and membership in, members out.
+//! Who the servers of a backend are: named in the bundle, or found in the registry. Pure: documents
+//! and membership in, members out.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,8 @@ pub struct Desired {
     pub weight: Option<u32>,
 }
 
-/// Under which key what is wanted of a server is kept: an instance is the same in every backend, a server in the bundle is its backend's.
+/// Under which key what is wanted of a server is kept: an instance is the same in every backend, a
+/// server in the bundle is its backend's.
 #[must_use]
 pub fn desired_key(backend: &str, server: &str, discovered: bool) -> String {
     if discovered { server.to_owned() } else { format!("{backend}/{server}") }
@@ -55,7 +57,11 @@ pub fn members<'a>(
 ) -> Vec<Member> {
     let mut members = BTreeMap::new();
     if let Some(discover) = &backend.discover {
-        members.extend(instances.filter_map(|status| discovered(discover, status)).map(|member| (member.name.clone(), member)));
+        members.extend(
+            instances
+                .filter_map(|status| discovered(discover, status))
+                .map(|member| (member.name.clone(), member)),
+        );
     }
     for server in &backend.servers {
         let member = Member {
@@ -71,20 +77,24 @@ pub fn members<'a>(
         members.insert(server.name.clone(), member);
     }
     for member in members.values_mut() {
-        if let Some(set) = overrides.get(&desired_key(&backend.name, &member.name, member.id.is_some())) {
+        if let Some(set) =
+            overrides.get(&desired_key(&backend.name, &member.name, member.id.is_some()))
+        {
             apply(member, *set);
         }
     }
     members.into_values().collect()
 }
 
-/// How long an instance that vanished without having said that it stops is still listed as lost (invariant 4).
+/// How long an instance that vanished without having said that it stops is still listed as lost
+/// (invariant 4).
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
 const VANISHED: &str = "the registry does not list it any more, and it did not say that it stops";
 
-/// The registry's list, with a memory: an instance that vanishes from it without having been draining was not deregistered by anybody who asked
-/// for that. Then it is the registry that lost something, and the instance stays listed as lost.
+/// The registry's list, with a memory: an instance that vanishes from it without having been
+/// draining was not deregistered by anybody who asked for that. Then it is the registry that lost
+/// something, and the instance stays listed as lost.
 #[derive(Debug, Default)]
 pub struct Memory {
     known: BTreeMap<String, Known>,
@@ -100,7 +110,8 @@ struct Known {
 impl Memory {
     /// Takes the list as it is now.
     pub fn update(&mut self, listed: impl Iterator<Item = InstanceStatus>, now: Instant) {
-        let listed = listed.map(|status| (status.instance.name.clone(), Known { status, vanished: None }));
+        let listed =
+            listed.map(|status| (status.instance.name.clone(), Known { status, vanished: None }));
         let listed: BTreeMap<String, Known> = listed.collect();
         self.known.retain(|name, known| listed.contains_key(name) || known.unlisted(now));
         self.known.extend(listed);
@@ -150,8 +161,13 @@ fn apply(member: &mut Member, set: Desired) {
     if let Some(admin) = set.admin {
         member.drift |= member.id.is_some() && member.admin != admin;
         member.admin = admin;
-        // The registry derived its state from another admin state: `ready` set here takes back the maintenance that it reports.
-        if let Some(verdict) = member.verdict.as_mut().filter(|it| admin == AdminState::Ready && it.state == State::Maintenance) {
+        // The registry derived its state from another admin state: `ready` set here takes back the
+        // maintenance that it reports.
+        if let Some(verdict) = member
+            .verdict
+            .as_mut()
+            .filter(|it| admin == AdminState::Ready && it.state == State::Maintenance)
+        {
             verdict.state = State::Usable;
         }
     }
@@ -175,7 +191,8 @@ pub(crate) mod tests {
 
     /// A discovered node for tests.
     pub(crate) fn node(name: &str, relay: Option<&str>, state: State) -> InstanceStatus {
-        let endpoints = relay.map(|address| ("relay".to_owned(), address.to_owned())).into_iter().collect();
+        let endpoints =
+            relay.map(|address| ("relay".to_owned(), address.to_owned())).into_iter().collect();
         InstanceStatus {
             instance: Instance {
                 service: Service::ProxyNode,
@@ -224,11 +241,24 @@ pub(crate) mod tests {
         let backend = backend(
             r#"{"servers":[{"name":"old-squid","host":"::1","port":3128,"weight":1,"backup":true},{"name":"b","host":"x","port":1,"weight":2,"backup":false}]}"#,
         );
-        let instances =
-            [node("a", Some("127.0.0.1:1"), State::Usable), node("b", Some("127.0.0.1:2"), State::Usable), node("c", None, State::Usable)];
+        let instances = [
+            node("a", Some("127.0.0.1:1"), State::Usable),
+            node("b", Some("127.0.0.1:2"), State::Usable),
+            node("c", None, State::Usable),
+        ];
         let members = members(&backend, instances.iter(), &BTreeMap::new());
-        let found: Vec<_> = members.iter().map(|it| (it.name.as_str(), it.address.as_str(), it.weight, it.id.is_some())).collect();
-        assert_eq!(found, [("a", "127.0.0.1:1", 3, true), ("b", "x:1", 2, false), ("old-squid", "[::1]:3128", 1, false)]);
+        let found: Vec<_> = members
+            .iter()
+            .map(|it| (it.name.as_str(), it.address.as_str(), it.weight, it.id.is_some()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a", "127.0.0.1:1", 3, true),
+                ("b", "x:1", 2, false),
+                ("old-squid", "[::1]:3128", 1, false)
+            ]
+        );
     }
 
     #[test]
@@ -240,7 +270,11 @@ pub(crate) mod tests {
         ] {
             let backend = backend(&format!(r#"{{"discover":{discover}}}"#));
             let instances = [node("a", Some("127.0.0.1:1"), State::Usable)];
-            assert_eq!(members(&backend, instances.iter(), &BTreeMap::new()).len(), count, "{discover}");
+            assert_eq!(
+                members(&backend, instances.iter(), &BTreeMap::new()).len(),
+                count,
+                "{discover}"
+            );
         }
     }
 
@@ -248,7 +282,10 @@ pub(crate) mod tests {
     fn what_is_set_here_is_drift_until_the_registry_says_the_same() {
         let backend = backend("{}");
         let mut instances = [node("a", Some("127.0.0.1:1"), State::Usable)];
-        let overrides = BTreeMap::from([("a".to_owned(), Desired { admin: Some(AdminState::Drain), weight: None })]);
+        let overrides = BTreeMap::from([(
+            "a".to_owned(),
+            Desired { admin: Some(AdminState::Drain), weight: None },
+        )]);
         let member = members(&backend, instances.iter(), &overrides).remove(0);
         assert_eq!((member.admin, member.drift), (AdminState::Drain, true));
         instances[0].admin_state = AdminState::Drain;
@@ -258,11 +295,15 @@ pub(crate) mod tests {
     #[test]
     fn vanishing_is_not_leaving() {
         let now = Instant::now();
-        let (a, b) = (node("a", Some("127.0.0.1:1"), State::Usable), node("b", Some("127.0.0.1:2"), State::Draining));
+        let (a, b) = (
+            node("a", Some("127.0.0.1:1"), State::Usable),
+            node("b", Some("127.0.0.1:2"), State::Draining),
+        );
         let mut memory = Memory::default();
         memory.update([a.clone(), b].into_iter(), now);
         memory.update(std::iter::empty(), now);
-        let listed: Vec<_> = memory.instances().map(|it| (it.instance.name.as_str(), it.state)).collect();
+        let listed: Vec<_> =
+            memory.instances().map(|it| (it.instance.name.as_str(), it.state)).collect();
         assert_eq!(listed, [("a", State::Lost)], "b had said that it stops");
         memory.update([a].into_iter(), now);
         assert_eq!(memory.instances().next().map(|it| it.state), Some(State::Usable));

@@ -1,4 +1,5 @@
-//! Every metric name of this crate, and what it means. [`crate::face::prometheus`] fills most of them with what the workers count.
+//! Every metric name of this crate, and what it means. [`crate::face::prometheus`] fills most of
+//! them with what the workers count.
 
 use metrics::{describe_counter, describe_gauge};
 
@@ -40,8 +41,8 @@ pub const SERVER_ACTIVE: &str = "shoal_balancer_server_active_requests";
 pub const SERVER_USABLE: &str = "shoal_balancer_server_usable";
 /// How often the server went out of turn, by `backend` and `server`.
 pub const SERVER_EJECTIONS: &str = "shoal_balancer_server_ejections_total";
-/// Clients' connections that were closed because their client has its share, by `what`: `refused` when they came, `idle` for newer ones,
-/// `unfinished` with half a request.
+/// Clients' connections that were closed because their client has its share, by `what`: `refused`
+/// when they came, `idle` for newer ones, `unfinished` with half a request.
 pub const CROWDED: &str = "shoal_balancer_client_connections_closed_total";
 /// Answers by `frontend` and status `class` (1xx to 5xx; none: the client got no answer).
 pub const ANSWERS: &str = "shoal_balancer_answers_total";
@@ -49,7 +50,8 @@ pub const ANSWERS: &str = "shoal_balancer_answers_total";
 pub const DURATION: &str = "shoal_balancer_request_duration_seconds";
 /// Answers of a server by `backend`, `server` and status `class`.
 pub const SERVER_ANSWERS: &str = "shoal_balancer_server_answers_total";
-/// From sending a request to the head of its answer, by `backend` and `server`; requests with a body not counted.
+/// From sending a request to the head of its answer, by `backend` and `server`; requests with a
+/// body not counted.
 pub const SERVER_HEAD: &str = "shoal_balancer_server_head_duration_seconds";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
@@ -72,7 +74,11 @@ pub fn describe() {
         (SERVER_RETRIES, "Attempts continued on another server"),
         (SERVER_OPENED, "Connections opened for requests"),
         (SERVER_REUSED, "Requests sent on pooled connections"),
-        (CROWDED, "Connections closed because their client has its share, by what they were: refused, idle, unfinished"),
+        (
+            CROWDED,
+            "Connections closed because their client has its share, by what they were: refused, \
+             idle, unfinished",
+        ),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
     ] {
         describe_counter!(name, help);

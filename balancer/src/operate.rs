@@ -1,5 +1,5 @@
-//! What operators want of servers: written through to the registry, kept here as drift when that is out of reach and offered to it again, and
-//! shown as soon as the roster has it.
+//! What operators want of servers: written through to the registry, kept here as drift when that is
+//! out of reach and offered to it again, and shown as soon as the roster has it.
 
 pub mod registry;
 
@@ -15,7 +15,8 @@ use crate::{
 };
 use registry::{Refused, Registry};
 
-/// A change that the registry took shows here within this time, or is answered as far as it is known.
+/// A change that the registry took shows here within this time, or is answered as far as it is
+/// known.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// How often a change that the registry does not know yet is offered to it.
 const OFFER_EVERY: Duration = Duration::from_secs(3);
@@ -120,16 +121,19 @@ impl Operator {
             asked: backend.to_owned(),
             known: snapshot.pools.iter().map(|pool| pool.settings.name.clone()).collect(),
         })?;
-        let index = pool.servers.iter().position(|it| it.server.name == server).ok_or_else(|| Error::NoServer {
-            backend: pool.settings.name.clone(),
-            asked: server.to_owned(),
-            known: pool.servers.iter().map(|it| it.server.name.clone()).collect(),
-        })?;
+        let index =
+            pool.servers.iter().position(|it| it.server.name == server).ok_or_else(|| {
+                Error::NoServer {
+                    backend: pool.settings.name.clone(),
+                    asked: server.to_owned(),
+                    known: pool.servers.iter().map(|it| it.server.name.clone()).collect(),
+                }
+            })?;
         Ok(Shown { pool: Arc::clone(pool), index })
     }
 
-    /// Makes a change: in the registry if the server is from there and the registry can be asked, here otherwise. Returns the server as it is
-    /// shown then.
+    /// Makes a change: in the registry if the server is from there and the registry can be asked,
+    /// here otherwise. Returns the server as it is shown then.
     ///
     /// # Errors
     /// There is no such server, or the registry refuses.
@@ -142,10 +146,17 @@ impl Operator {
         let key = desired_key(backend, &change.server, discovered);
         let number = self.view.snapshot().number;
         if discovered {
-            match self.registry.write(&change.server, change.desired, &change.reason(), change.force).await {
+            match self
+                .registry
+                .write(&change.server, change.desired, &change.reason(), change.force)
+                .await
+            {
                 Ok(()) => self.view.roster.written(&key).await,
                 Err(registry::Error::OutOfReach(why)) => {
-                    tracing::warn!(server = change.server, "kept here, as the registry is out of reach: {why}");
+                    tracing::warn!(
+                        server = change.server,
+                        "kept here, as the registry is out of reach: {why}"
+                    );
                     self.view.roster.set(&key, change.desired).await;
                 }
                 Err(registry::Error::Refused(refused)) => return Err(refused.into()),
@@ -157,11 +168,22 @@ impl Operator {
     }
 
     /// Waits until the roster shows what was set.
-    async fn shown(&self, backend: &str, server: &str, desired: Desired, mut number: u64) -> Result<Shown, Error> {
+    async fn shown(
+        &self,
+        backend: &str,
+        server: &str,
+        desired: Desired,
+        mut number: u64,
+    ) -> Result<Shown, Error> {
         let deadline = Instant::now() + SHOWN_WITHIN;
         loop {
             let now = self.find(backend, server)?;
-            if now.is_as(desired) || !matches!(tokio::time::timeout_at(deadline, self.view.roster.newer_than(number)).await, Ok(true)) {
+            if now.is_as(desired)
+                || !matches!(
+                    tokio::time::timeout_at(deadline, self.view.roster.newer_than(number)).await,
+                    Ok(true)
+                )
+            {
                 return Ok(now);
             }
             number = self.view.snapshot().number;
@@ -176,7 +198,13 @@ impl Operator {
             for (server, desired) in &kept {
                 self.offer(server, *desired).await;
             }
-            let pause = async { if kept.is_empty() { std::future::pending().await } else { tokio::time::sleep(OFFER_EVERY).await } };
+            let pause = async {
+                if kept.is_empty() {
+                    std::future::pending().await
+                } else {
+                    tokio::time::sleep(OFFER_EVERY).await
+                }
+            };
             tokio::select! {
                 changed = drift.changed() => if changed.is_err() { return },
                 () = pause => {}
@@ -185,11 +213,18 @@ impl Operator {
     }
 
     async fn offer(&self, server: &str, desired: Desired) {
-        match self.registry.write(server, desired, "set on a balancer while the registry was out of reach", true).await {
+        match self
+            .registry
+            .write(server, desired, "set on a balancer while the registry was out of reach", true)
+            .await
+        {
             Ok(()) => self.view.roster.written(server).await,
             Err(registry::Error::OutOfReach(_)) => {}
             Err(registry::Error::Refused(why)) => {
-                tracing::warn!(server, "the registry refuses what was set here, so it is dropped: {why}");
+                tracing::warn!(
+                    server,
+                    "the registry refuses what was set here, so it is dropped: {why}"
+                );
                 self.view.roster.written(server).await;
             }
         }
@@ -209,9 +244,18 @@ mod tests {
 
     #[test]
     fn a_change_says_what_it_is() {
-        let change = |desired| Change { backend: String::new(), server: "node-1".to_owned(), desired, force: false }.reason();
+        let change = |desired| {
+            Change { backend: String::new(), server: "node-1".to_owned(), desired, force: false }
+                .reason()
+        };
         assert_eq!(change(AdminState::Drain.into()), "node-1: Drain, by a balancer");
-        assert_eq!(change(Desired { admin: None, weight: Some(7) }), "node-1: weight 7, by a balancer");
-        assert_eq!(change(Desired { admin: Some(AdminState::Ready), weight: Some(7) }), "node-1: Ready, weight 7, by a balancer");
+        assert_eq!(
+            change(Desired { admin: None, weight: Some(7) }),
+            "node-1: weight 7, by a balancer"
+        );
+        assert_eq!(
+            change(Desired { admin: Some(AdminState::Ready), weight: Some(7) }),
+            "node-1: Ready, weight 7, by a balancer"
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Choosing a server: from the tiers of standing, best first, by the backend's policy within a tier.
+//! Choosing a server: from the tiers of standing, best first, by the backend's policy within a
+//! tier.
 //!
-//! A [`Plan`] is built once when the roster publishes, is immutable and belongs to the snapshot: who is in which tier with which weight, and whatever
-//! else a policy can work out beforehand. A [`State`] is what a policy remembers between two picks; each worker has its own, so that picking takes no
-//! lock, and it is carried over to the next plan by the servers' names. A [`Request`] is what a policy may look at. So each policy is three answers:
+//! A [`Plan`] is built once when the roster publishes, is immutable and belongs to the snapshot:
+//! who is in which tier with which weight, and whatever else a policy can work out beforehand. A
+//! [`State`] is what a policy remembers between two picks; each worker has its own, so that picking
+//! takes no lock, and it is carried over to the next plan by the servers' names. A [`Request`] is
+//! what a policy may look at. So each policy is three answers:
 //!
 //! | policy | in the plan | in the state | of the request |
 //! |---|---|---|---|
@@ -14,7 +17,8 @@
 //! | `uri_hash`, `host_hash` with bounded load, `header_hash` | a ring for each tier | | head, load |
 //! | `cookie` | names by cookie | as the policy for who has none | head |
 //!
-//! The first is there. The others cost a variant of `Balance`, an arm in [`pick`] and a module like [`round_robin`].
+//! The first is there. The others cost a variant of `Balance`, an arm in [`pick`] and a module like
+//! [`round_robin`].
 
 pub mod plan;
 pub mod round_robin;
@@ -28,7 +32,8 @@ use relay::head;
 pub use plan::Plan;
 pub use state::State;
 
-/// What a policy may look at. Nothing is worked out before it asks. Servers are known by their index in the plan.
+/// What a policy may look at. Nothing is worked out before it asks. Servers are known by their
+/// index in the plan.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The request's head, as far as it is known: what is hashed is in it.
@@ -44,23 +49,29 @@ pub struct Request<'a> {
 /// The server for the next attempt: from the best tier that has one which was not tried yet.
 pub fn pick(plan: &Plan, state: &mut State, request: &Request<'_>) -> Option<usize> {
     plan.tiers().iter().find_map(|tier| match plan.balance() {
-        Balance::RoundRobin => state.turn.pick(tier.members.iter().copied().filter(|(index, _)| !(request.tried)(*index))),
+        Balance::RoundRobin => state
+            .turn
+            .pick(tier.members.iter().copied().filter(|(index, _)| !(request.tried)(*index))),
     })
 }
 
-/// Every server that may be tried, in the order in which one request would try them, without taking anybody's turn.
+/// Every server that may be tried, in the order in which one request would try them, without taking
+/// anybody's turn.
 #[must_use]
 pub fn order(plan: &Plan, state: &State, request: &Request<'_>) -> Vec<usize> {
     let mut ahead = state.clone();
     let mut order = Vec::new();
     loop {
         let tried = |index: usize| order.contains(&index) || (request.tried)(index);
-        let Some(index) = pick(plan, &mut ahead, &Request { tried: &tried, ..*request }) else { return order };
+        let Some(index) = pick(plan, &mut ahead, &Request { tried: &tried, ..*request }) else {
+            return order;
+        };
         order.push(index);
     }
 }
 
-/// The state of the worker with this number before its first pick. Workers that begin with the same server would send it the first request of each.
+/// The state of the worker with this number before its first pick. Workers that begin with the same
+/// server would send it the first request of each.
 #[must_use]
 pub fn begin(plan: &Plan, worker: usize) -> State {
     let mut state = State::default();
@@ -78,10 +89,15 @@ mod tests {
     use super::{plan::Candidate, *};
     use crate::standing::Standing;
 
-    const ANY: Request<'static> = Request { head: None, client: None, load: &|_| 0, tried: &|_| false };
+    const ANY: Request<'static> =
+        Request { head: None, client: None, load: &|_| 0, tried: &|_| false };
 
     fn plan(rows: &[(Standing, u32)]) -> Plan {
-        let candidate = |(index, &(standing, weight)): (usize, &(Standing, u32))| Candidate { name: index.to_string(), standing, weight };
+        let candidate = |(index, &(standing, weight)): (usize, &(Standing, u32))| Candidate {
+            name: index.to_string(),
+            standing,
+            weight,
+        };
         Plan::build(Balance::RoundRobin, rows.iter().enumerate().map(candidate).collect())
     }
 
@@ -106,12 +122,14 @@ mod tests {
     #[test]
     fn workers_begin_with_different_servers() {
         let plan = plan(&[(Standing::Usable, 1); 3]);
-        let firsts: Vec<_> = (0..4).filter_map(|worker| pick(&plan, &mut begin(&plan, worker), &ANY)).collect();
+        let firsts: Vec<_> =
+            (0..4).filter_map(|worker| pick(&plan, &mut begin(&plan, worker), &ANY)).collect();
         assert_eq!(firsts, [0, 1, 2, 0]);
     }
 
     proptest! {
-        /// A server that answers is always reached: the order holds every server that is not excluded exactly once, better tiers first.
+        /// A server that answers is always reached: the order holds every server that is not
+        /// excluded exactly once, better tiers first.
         #[test]
         fn nobody_is_forgotten(rows in prop::collection::vec((0_usize..5, 1_u32..=256), 0..12), turns in 0_usize..40) {
             let all = [Standing::Usable, Standing::Last, Standing::Backup, Standing::Unwell, Standing::Excluded];

@@ -1,7 +1,8 @@
 //! Access records: one JSON object a line in `DATA_DIR/access.log`.
 //!
-//! A worker appends lines to a buffer of its own and hands it on, through a bounded queue, when it is full or 50 ms old. When the disk is too
-//! slow, whole buffers are dropped and their lines counted. Only the writing task touches the file; it keeps the last lines in [`recent`] for
+//! A worker appends lines to a buffer of its own and hands it on, through a bounded queue, when it
+//! is full or 50 ms old. When the disk is too slow, whole buffers are dropped and their lines
+//! counted. Only the writing task touches the file; it keeps the last lines in [`recent`] for
 //! operators who ask.
 
 pub mod line;
@@ -24,7 +25,8 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use recent::Recent;
 
-/// A buffer is handed on when it is this full: some 400 records, so that the threads which write it wake up for many at a time.
+/// A buffer is handed on when it is this full: some 400 records, so that the threads which write it
+/// wake up for many at a time.
 const FULL: usize = 128 * 1024;
 /// Buffers that may wait for the disk.
 pub const QUEUE: usize = 32;
@@ -114,11 +116,13 @@ impl Record<'_> {
         };
         let frontend = KeyValue::new("shoal.frontend", self.frontend.to_owned());
         let attempts = KeyValue::new("shoal.attempts", i64::from(self.attempts));
-        let server = (!self.server.is_empty()).then(|| KeyValue::new("shoal.server", self.server.to_owned()));
+        let server = (!self.server.is_empty())
+            .then(|| KeyValue::new("shoal.server", self.server.to_owned()));
         tracer.end(trace, &request, [frontend, attempts].into_iter().chain(server));
     }
 
-    /// Appends the line. By hand, as a formatter takes longer over it than the relay does over both heads.
+    /// Appends the line. By hand, as a formatter takes longer over it than the relay does over both
+    /// heads.
     fn write(&self, out: &mut Vec<u8>, time: &str) {
         let mut id = uuid::Uuid::encode_buffer();
         text(out, br#"{"time":""#, time);
@@ -152,7 +156,14 @@ fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
-            byte => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            byte => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
         rest = &rest[at + 1..];
     }
@@ -173,7 +184,8 @@ pub struct Journal {
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
     queue: mpsc::Sender<Lines>,
-    /// The time as text. The clock is asked once a flush, not once a request: the file's times are exact to 50 ms.
+    /// The time as text. The clock is asked once a flush, not once a request: the file's times are
+    /// exact to 50 ms.
     now: RefCell<String>,
 }
 
@@ -181,7 +193,12 @@ impl Journal {
     /// An empty one.
     #[must_use]
     pub fn new(queue: mpsc::Sender<Lines>) -> Self {
-        Self { lines: RefCell::default(), count: Cell::new(0), queue, now: RefCell::new(Timestamp::now().to_string()) }
+        Self {
+            lines: RefCell::default(),
+            count: Cell::new(0),
+            queue,
+            now: RefCell::new(Timestamp::now().to_string()),
+        }
     }
 
     /// Adds a record.
@@ -205,7 +222,8 @@ impl Journal {
             return;
         }
         let count = self.count.replace(0);
-        // The next one will be as large: growing to that size again would copy every line several times.
+        // The next one will be as large: growing to that size again would copy every line several
+        // times.
         let room = lines.capacity().min(FULL + FULL / 4);
         let bytes = std::mem::replace(&mut *lines, Vec::with_capacity(room));
         if self.queue.try_send(Lines { bytes, count }).is_err() {

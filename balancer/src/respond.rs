@@ -1,8 +1,11 @@
-//! Answers of the balancer's own: the only table from what went wrong to a status, a Proxy-Status error (RFC 9209) and a text for people.
+//! Answers of the balancer's own: the only table from what went wrong to a status, a Proxy-Status
+//! error (RFC 9209) and a text for people.
 
 use std::time::SystemTime;
 
-use relay::{malformed::Malformed, method::Method, proxy_status, respond::Canned, rewrite::Persistence};
+use relay::{
+    malformed::Malformed, method::Method, proxy_status, respond::Canned, rewrite::Persistence,
+};
 use uuid::Uuid;
 
 use crate::{attempt::Kind, record};
@@ -51,22 +54,47 @@ impl Error {
 
     fn row(&self) -> Row {
         match self {
-            Self::Malformed(malformed) => {
-                Row(malformed.request_status(), "http_request_error", format!("The request cannot be understood: {malformed}."))
+            Self::Malformed(malformed) => Row(
+                malformed.request_status(),
+                "http_request_error",
+                format!("The request cannot be understood: {malformed}."),
+            ),
+            Self::HeadTimeout => Row(
+                408,
+                "http_request_error",
+                "The request's head did not arrive in time.".to_owned(),
+            ),
+            Self::Loop => Row(
+                502,
+                "proxy_loop_detected",
+                "The request has passed this balancer before: the proxies form a loop.".to_owned(),
+            ),
+            Self::NoBackend => Row(
+                503,
+                "destination_not_found",
+                "This frontend has no backend at the moment.".to_owned(),
+            ),
+            Self::NoServer => Row(
+                503,
+                "destination_unavailable",
+                "No server of the backend may take requests at the moment.".to_owned(),
+            ),
+            Self::Servers { last, server, attempts, uncertain } => {
+                failed(*last, server, *attempts, *uncertain)
             }
-            Self::HeadTimeout => Row(408, "http_request_error", "The request's head did not arrive in time.".to_owned()),
-            Self::Loop => {
-                Row(502, "proxy_loop_detected", "The request has passed this balancer before: the proxies form a loop.".to_owned())
-            }
-            Self::NoBackend => Row(503, "destination_not_found", "This frontend has no backend at the moment.".to_owned()),
-            Self::NoServer => Row(503, "destination_unavailable", "No server of the backend may take requests at the moment.".to_owned()),
-            Self::Servers { last, server, attempts, uncertain } => failed(*last, server, *attempts, *uncertain),
         }
     }
 
-    /// Appends the answer, which closes the connection: what follows a refused request cannot be trusted, and a client that tries again
-    /// had better come anew.
-    pub fn write(&self, out: &mut Vec<u8>, balancer: &str, id: Uuid, method: Method, now: SystemTime) {
+    /// Appends the answer, which closes the connection: what follows a refused request cannot be
+    /// trusted, and a client that tries again had better come anew.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        balancer: &str,
+        id: Uuid,
+        method: Method,
+        now: SystemTime,
+    ) {
         let Row(status, error, text) = self.row();
         let proxy_status = proxy_status::entry(balancer, error, "");
         let mut buffer = Uuid::encode_buffer();
@@ -76,7 +104,11 @@ impl Error {
             status,
             now,
             content_type: "text/plain; charset=utf-8",
-            fields: &[("Proxy-Status", &proxy_status), ("Shoal-Request-Id", id), ("Cache-Control", "no-store")],
+            fields: &[
+                ("Proxy-Status", &proxy_status),
+                ("Shoal-Request-Id", id),
+                ("Cache-Control", "no-store"),
+            ],
             body: body.as_bytes(),
             persistence: Persistence::Close,
         };
@@ -99,14 +131,20 @@ fn failed(last: Kind, server: &str, attempts: u32, uncertain: bool) -> Row {
         Kind::Silent => (504, "stopped answering"),
         Kind::Timeout => (504, "did not answer in time"),
         Kind::Malformed => (502, "gave an answer that cannot be understood"),
-        Kind::AnswerCut => (502, "is well, and the origin's answer that it was passing on broke off"),
+        Kind::AnswerCut => {
+            (502, "is well, and the origin's answer that it was passing on broke off")
+        }
         Kind::Broken => (502, "broke the connection"),
     };
     let tried = match attempts {
         0 | 1 => "One server was tried".to_owned(),
         many => format!("{many} servers were tried"),
     };
-    let doubt = if uncertain { " Whether the request was carried out is not known, so it was not sent again." } else { "" };
+    let doubt = if uncertain {
+        " Whether the request was carried out is not known, so it was not sent again."
+    } else {
+        ""
+    };
     Row(status, last.error_type(), format!("{tried}; {server} {what}.{doubt}"))
 }
 
@@ -116,7 +154,12 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let failed = |last| Error::Servers { last, server: "node-1".to_owned(), attempts: 3, uncertain: false };
+        let failed = |last| Error::Servers {
+            last,
+            server: "node-1".to_owned(),
+            attempts: 3,
+            uncertain: false,
+        };
         for (error, status) in [
             (Error::HeadTimeout, 408),
             (Error::NoServer, 503),
@@ -134,7 +177,12 @@ mod tests {
     #[test]
     fn an_answer_is_whole_and_says_who_and_why() {
         let mut out = Vec::new();
-        let error = Error::Servers { last: Kind::Silent, server: "node-2".to_owned(), attempts: 2, uncertain: true };
+        let error = Error::Servers {
+            last: Kind::Silent,
+            server: "node-2".to_owned(),
+            attempts: 2,
+            uncertain: true,
+        };
         error.write(&mut out, "balancer-1", Uuid::nil(), Method::Post, SystemTime::UNIX_EPOCH);
         let text = String::from_utf8(out).expect("ASCII");
         for part in [

@@ -1,7 +1,8 @@
 //! The roster: the one owner of who the servers are and what is thought of them.
 //!
-//! Workers, checks, prober and operators send it what they see; configuration and membership reach it as they change. After each it judges everybody
-//! ([`book`], pure) and publishes a [`Snapshot`] if anything changed. It runs on the control runtime and never on a worker.
+//! Workers, checks, prober and operators send it what they see; configuration and membership reach
+//! it as they change. After each it judges everybody ([`book`], pure) and publishes a [`Snapshot`]
+//! if anything changed. It runs on the control runtime and never on a worker.
 
 pub mod book;
 
@@ -62,7 +63,8 @@ impl Handle {
         self.snapshot.load_full()
     }
 
-    /// The number of the snapshot now. Asked for each request: it costs no lock and no count of references.
+    /// The number of the snapshot now. Asked for each request: it costs no lock and no count of
+    /// references.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.snapshot.load().number
@@ -74,9 +76,12 @@ impl Handle {
         published.wait_for(|&it| it > number).await.is_ok()
     }
 
-    /// Tells what was seen of a server. Never waits: when the roster is behind by thousands of observations, one more changes nothing.
+    /// Tells what was seen of a server. Never waits: when the roster is behind by thousands of
+    /// observations, one more changes nothing.
     pub fn observe(&self, key: u64, seen: Seen) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.told.try_send(Told::Observed { key, seen }) {
+        if let Err(mpsc::error::TrySendError::Full(_)) =
+            self.told.try_send(Told::Observed { key, seen })
+        {
             metrics::counter!(crate::metrics::OBSERVATIONS_DROPPED).increment(1);
         }
     }
@@ -105,7 +110,8 @@ impl Handle {
     }
 }
 
-/// Checks a server of the backend of this name for as long as it is in the roster, and tells the roster what it sees.
+/// Checks a server of the backend of this name for as long as it is in the roster, and tells the
+/// roster what it sees.
 pub type Checker = fn(String, Arc<Server>, Handle) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the roster follows.
@@ -140,8 +146,23 @@ impl Roster {
         let (tell, told) = mpsc::channel(QUEUE);
         let (published, seen) = watch::channel(0);
         let (drift, drifted) = watch::channel(Vec::new());
-        let handle = Handle { told: tell, snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())), published: seen, drift: drifted };
-        Self { book, memory: Memory::default(), sources, told, handle, published, drift, checks: HashMap::new(), looked_up: HashMap::new() }
+        let handle = Handle {
+            told: tell,
+            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
+            published: seen,
+            drift: drifted,
+        };
+        Self {
+            book,
+            memory: Memory::default(),
+            sources,
+            told,
+            handle,
+            published,
+            drift,
+            checks: HashMap::new(),
+            looked_up: HashMap::new(),
+        }
     }
 
     /// For everybody else.
@@ -175,8 +196,12 @@ impl Roster {
                     Seen::Failed(fault) => fault.to_string(),
                 };
                 match self.book.observe(key, seen, Instant::now()) {
-                    Some((Change::Ejected, server)) => tracing::warn!(server, "out of turn: {words}"),
-                    Some((Change::Returned, server)) => tracing::info!(server, "back in turn: its checks pass"),
+                    Some((Change::Ejected, server)) => {
+                        tracing::warn!(server, "out of turn: {words}")
+                    }
+                    Some((Change::Returned, server)) => {
+                        tracing::info!(server, "back in turn: its checks pass")
+                    }
                     None => {}
                 }
             }
@@ -213,13 +238,15 @@ impl Roster {
         self.publish();
     }
 
-    /// Every server has one checking task, which ends with it. Settings of a check are read anew for each.
+    /// Every server has one checking task, which ends with it. Settings of a check are read anew
+    /// for each.
     fn follow_checks(&mut self) {
         let (mut wanted, checker) = (HashSet::new(), self.sources.checker);
         for (settings, server) in self.book.servers() {
             wanted.insert(server.key);
             self.checks.entry(server.key).or_insert_with(|| {
-                let (settings, server, handle) = (settings.name.clone(), Arc::clone(server), self.handle.clone());
+                let (settings, server, handle) =
+                    (settings.name.clone(), Arc::clone(server), self.handle.clone());
                 tokio::spawn(checker(settings, server, handle)).abort_handle()
             });
         }
@@ -236,22 +263,31 @@ impl Roster {
     fn look_up(&mut self) {
         let now = Instant::now();
         for name in self.book.names_to_look_up(self.memory.instances()) {
-            let due = self.looked_up.get(&name).is_none_or(|&at| now.saturating_duration_since(at) >= LOOK_UP_EVERY);
+            let due = self
+                .looked_up
+                .get(&name)
+                .is_none_or(|&at| now.saturating_duration_since(at) >= LOOK_UP_EVERY);
             if !due {
                 continue;
             }
             self.looked_up.insert(name.clone(), now);
             let handle = self.handle.clone();
             tokio::spawn(async move {
-                match tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host(name.as_str())).await {
+                match tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host(name.as_str()))
+                    .await
+                {
                     Ok(Ok(found)) => {
                         let first = found.into_iter().next();
                         if let Some(address) = first {
                             handle.tell(Told::LookedUp { name: name.clone(), address }).await;
                         }
                     }
-                    Ok(Err(error)) => tracing::warn!(name, "cannot look up the address of a server: {error}"),
-                    Err(_) => tracing::warn!(name, "looking up the address of a server takes too long"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(name, "cannot look up the address of a server: {error}")
+                    }
+                    Err(_) => {
+                        tracing::warn!(name, "looking up the address of a server takes too long")
+                    }
                 }
             });
         }

@@ -1,8 +1,9 @@
-//! Where a request goes: to a backend, or to the balancer itself. Decided by what the bundle says of its frontend and by its head, and by nothing
-//! else; live requests and explanations ask the same function.
+//! Where a request goes: to a backend, or to the balancer itself. Decided by what the bundle says
+//! of its frontend and by its head, and by nothing else; live requests and explanations ask the
+//! same function.
 //!
-//! Built once with the generation. Rules that send some requests elsewhere (by source, host, path, header) will be read here, before
-//! [`Route::backend`] is what is left.
+//! Built once with the generation. Rules that send some requests elsewhere (by source, host, path,
+//! header) will be read here, before [`Route::backend`] is what is left.
 
 use cluster_config::document::balancer::{Backend, Frontend};
 use relay::{head::Request, method::Method, target::Target};
@@ -42,10 +43,15 @@ impl Route {
         Destination::Backend(self.backend)
     }
 
-    /// `OPTIONS *`, or the frontend's health path. Where there is none, everything is for the servers.
+    /// `OPTIONS *`, or the frontend's health path. Where there is none, everything is for the
+    /// servers.
     fn asks_for_health(&self, request: Request<'_>) -> bool {
         // Nearly every request names a host, and goes on.
-        let (false, Some(health_path)) = (request.head().names_authority(), self.health_path.as_deref()) else { return false };
+        let (false, Some(health_path)) =
+            (request.head().names_authority(), self.health_path.as_deref())
+        else {
+            return false;
+        };
         let method = request.method();
         match request.target_text().as_bytes() {
             b"*" => true,

@@ -26,7 +26,12 @@ pub struct Options {
     #[command(flatten)]
     pub chassis: chassis::Options,
     /// Address for clients: what the bundle calls `${node.listen.frontend}`
-    #[arg(long, env = "SHOAL_FRONTEND", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "SHOAL_FRONTEND",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS:PORT"
+    )]
     pub frontend: SocketAddr,
     /// Threads that carry traffic [default: one per core]
     #[arg(long, env = "SHOAL_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -46,13 +51,16 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
-    let workers = options.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
+    let workers = options
+        .workers
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
     let frontend = free(&process, options.frontend)?;
     metrics::describe();
     let engine = Arc::new(Engine::new(surroundings(&process, workers, options.traces)?));
     let view = Arc::new(engine.view());
     let operator = Operator::new(engine.view(), Registry::new(process.channel(Service::Registry)));
-    let face = grpc::Face::new(engine.view(), operator.clone(), process.status(), process.closing());
+    let face =
+        grpc::Face::new(engine.view(), operator.clone(), process.status(), process.closing());
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(face)), &grpc::POLICY)?;
     let told = Arc::clone(&view);
     process.add_metrics(move |out| prometheus::write(&told, out));
@@ -60,11 +68,16 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
     let follower = process.configuration(variables, move |rendered| {
-        applying.apply(&rendered.revision, &rendered.document).map_err(|problems| problems.into_iter().map(Problem::new).collect())
+        applying
+            .apply(&rendered.revision, &rendered.document)
+            .map_err(|problems| problems.into_iter().map(Problem::new).collect())
     })?;
     follower.first().await?;
-    let running =
-        Arc::new(engine.start(&process.cluster_id()).fail("start the workers", "raise the limits on threads and files of this user")?);
+    let running = Arc::new(
+        engine
+            .start(&process.cluster_id())
+            .fail("start the workers", "raise the limits on threads and files of this user")?,
+    );
     let seen = engine.view();
     process.spawn("lately", move || {
         let (lately, seen) = (seen.lately.clone(), seen.clone());
@@ -87,7 +100,11 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.drain(drained).await
 }
 
-fn surroundings(process: &Process, workers: usize, traces: span::Options) -> Result<Surroundings, Failure> {
+fn surroundings(
+    process: &Process,
+    workers: usize,
+    traces: span::Options,
+) -> Result<Surroundings, Failure> {
     let announced = process.clone();
     let spawning = process.clone();
     Ok(Surroundings {
@@ -104,16 +121,26 @@ fn surroundings(process: &Process, workers: usize, traces: span::Options) -> Res
     })
 }
 
-/// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound when the configuration names them.
-/// Port 0 becomes a real one. An inherited socket says itself where it listens.
+/// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound
+/// when the configuration names them. Port 0 becomes a real one. An inherited socket says itself
+/// where it listens.
 fn free(process: &Process, address: SocketAddr) -> Result<SocketAddr, Failure> {
     let inherited = process.inherited().lend("frontend", address).map(Ok);
-    inherited.unwrap_or_else(|| TcpListener::bind(address)).and_then(|listener| listener.local_addr()).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Failure::new(format!("the frontend address {address} is in use"))
+    inherited
+        .unwrap_or_else(|| TcpListener::bind(address))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => Failure::new(format!(
+                "the frontend address {address} is \
+            in use"
+            ))
             .remedy("stop what listens there, or choose another address with --frontend"),
-        _ => Failure::new(format!("cannot listen on the frontend address {address}: {error}"))
-            .remedy("give --frontend an address of this machine, with a port above 1023 unless privileged"),
-    })
+            _ => Failure::new(format!("cannot listen on the frontend address {address}: {error}"))
+                .remedy(
+                    "give --frontend an address of this machine, with a port above 1023 unless \
+                privileged",
+                ),
+        })
 }
 
 /// From the first signal on, answers ask clients to come anew, and so to find another balancer.

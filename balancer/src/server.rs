@@ -1,4 +1,5 @@
-//! One server as everybody in the process sees it: an identity that lives as long as name, address and process stay the same.
+//! One server as everybody in the process sees it: an identity that lives as long as name, address
+//! and process stay the same.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +17,8 @@ use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// A Shoal node's relay door: every connection begins with a proof of both sides (see [`relay::proof`]).
+    /// A Shoal node's relay door: every connection begins with a proof of both sides (see
+    /// [`relay::proof`]).
     Relay {
         /// The cluster key.
         key: Key,
@@ -81,7 +83,8 @@ pub struct Signs {
 }
 
 impl Signs {
-    /// Takes the right to probe it; false when somebody has it. One probe at a time, whatever the number of workers that suspect it.
+    /// Takes the right to probe it; false when somebody has it. One probe at a time, whatever the
+    /// number of workers that suspect it.
     #[must_use]
     pub fn begin_probe(&self) -> bool {
         !self.probing.swap(true, Ordering::AcqRel)

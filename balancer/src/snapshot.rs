@@ -1,4 +1,5 @@
-//! What the roster publishes and the workers read: every backend's servers with their standing, immutable.
+//! What the roster publishes and the workers read: every backend's servers with their standing,
+//! immutable.
 
 use std::sync::Arc;
 
@@ -56,16 +57,34 @@ pub struct Pool {
 impl Pool {
     /// With a plan for picking among these servers.
     #[must_use]
-    pub fn new(settings: Arc<Backend>, servers: Vec<Listed>, panic: bool, missing: Vec<String>) -> Self {
-        let candidate = |it: &Listed| Candidate { name: it.server.name.clone(), standing: it.judgement.standing, weight: it.weight };
+    pub fn new(
+        settings: Arc<Backend>,
+        servers: Vec<Listed>,
+        panic: bool,
+        missing: Vec<String>,
+    ) -> Self {
+        let candidate = |it: &Listed| Candidate {
+            name: it.server.name.clone(),
+            standing: it.judgement.standing,
+            weight: it.weight,
+        };
         let plan = Plan::build(settings.balance, servers.iter().map(candidate).collect());
         Self { settings, servers, plan, panic, missing }
     }
 
     /// Whether readers see this in it already.
     #[must_use]
-    pub fn shows(&self, settings: &Backend, servers: &[Listed], panic: bool, missing: &[String]) -> bool {
-        *self.settings == *settings && self.servers == servers && self.panic == panic && self.missing == missing
+    pub fn shows(
+        &self,
+        settings: &Backend,
+        servers: &[Listed],
+        panic: bool,
+        missing: &[String],
+    ) -> bool {
+        *self.settings == *settings
+            && self.servers == servers
+            && self.panic == panic
+            && self.missing == missing
     }
 }
 

@@ -1,8 +1,11 @@
-//! Who may get a request: one pure function over everything that is known about a server, and one over a whole backend.
+//! Who may get a request: one pure function over everything that is known about a server, and one
+//! over a whole backend.
 //!
-//! The order of authority: what operators asked for, over this balancer's own evidence, over the registry's verdict, over the lease.
-//! Own evidence that is bad takes a server out of turn whatever the registry says. Own evidence that is good keeps it in use whatever the
-//! registry says: a verdict against it may then only put it behind the others, and a lapsed lease says nothing about it at all.
+//! The order of authority: what operators asked for, over this balancer's own evidence, over the
+//! registry's verdict, over the lease. Own evidence that is bad takes a server out of turn whatever
+//! the registry says. Own evidence that is good keeps it in use whatever the registry says: a
+//! verdict against it may then only put it behind the others, and a lapsed lease says nothing about
+//! it at all.
 
 use std::{borrow::Cow, fmt};
 
@@ -147,9 +150,11 @@ impl Reason {
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Panic { well, members } => {
-                format!("panic: only {well} of {members} are well, so the registry's word against it is not acted on").into()
-            }
+            Self::Panic { well, members } => format!(
+                "panic: only {well} of {members} are well, so the registry's word against \
+                    it is not acted on"
+            )
+            .into(),
             Self::Backup => "named as backup".into(),
             Self::Maintenance => "operators took it out (maintenance)".into(),
             Self::Drain => "operators drain it".into(),
@@ -177,7 +182,11 @@ impl fmt::Display for Reason {
 #[must_use]
 pub fn judge(inputs: &Inputs) -> Judgement {
     if let Some(reason) = asked(inputs) {
-        return Judgement { standing: Standing::Excluded, cause: Cause::Asked, reasons: with_registry(vec![reason], inputs) };
+        return Judgement {
+            standing: Standing::Excluded,
+            cause: Cause::Asked,
+            reasons: with_registry(vec![reason], inputs),
+        };
     }
     if let Opinion::Bad(fault) = &inputs.own {
         let reasons = with_registry(vec![Reason::Failed(fault.clone())], inputs);
@@ -186,15 +195,25 @@ pub fn judge(inputs: &Inputs) -> Judgement {
     let answers = inputs.own == Opinion::Good;
     let own = if answers { Reason::Answers } else { Reason::Unseen };
     let (standing, cause) = match inputs.verdict.as_ref().map(|verdict| verdict.state) {
-        Some(State::Critical) => (if answers { Standing::Last } else { Standing::Unwell }, Cause::Loss),
-        Some(State::Lost) => (if answers { Standing::Usable } else { Standing::Unwell }, if answers { Cause::Fine } else { Cause::Loss }),
-        Some(State::Starting) => {
-            (if answers { Standing::Usable } else { Standing::Unwell }, if answers { Cause::Fine } else { Cause::Doubt })
+        Some(State::Critical) => {
+            (if answers { Standing::Last } else { Standing::Unwell }, Cause::Loss)
         }
+        Some(State::Lost) => (
+            if answers { Standing::Usable } else { Standing::Unwell },
+            if answers { Cause::Fine } else { Cause::Loss },
+        ),
+        Some(State::Starting) => (
+            if answers { Standing::Usable } else { Standing::Unwell },
+            if answers { Cause::Fine } else { Cause::Doubt },
+        ),
         Some(State::Suspect) => (Standing::Last, Cause::Doubt),
         _ => (Standing::Usable, Cause::Fine),
     };
-    let reasons = if cause == Cause::Fine { with_registry(vec![own], inputs) } else { verdict_first(own, inputs) };
+    let reasons = if cause == Cause::Fine {
+        with_registry(vec![own], inputs)
+    } else {
+        verdict_first(own, inputs)
+    };
     if inputs.backup && standing < Standing::Backup {
         let mut named = vec![Reason::Backup];
         named.extend(reasons);
@@ -230,7 +249,9 @@ fn verdict_first(own: Reason, inputs: &Inputs) -> Vec<Reason> {
 fn of_registry(inputs: &Inputs) -> impl Iterator<Item = Reason> {
     let verdict = inputs.verdict.as_ref();
     let head = verdict.map(|verdict| Reason::Registry(verdict.state));
-    head.into_iter().chain(verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().cloned().map(Reason::Told)))
+    head.into_iter().chain(
+        verdict.into_iter().flat_map(|verdict| verdict.reasons.iter().cloned().map(Reason::Told)),
+    )
 }
 
 const fn state_word(state: State) -> &'static str {
@@ -245,19 +266,29 @@ const fn state_word(state: State) -> &'static str {
     }
 }
 
-/// Looks at a whole backend: losses by the registry's word that would leave less than `threshold` percent of the members standing are not
-/// believed (invariant 4). Returns whether that is so ("panic"). Servers that this balancer itself saw failing stay where they are, because a
-/// request sent to them is an attempt wasted; they are the last resort anyway.
+/// Looks at a whole backend: losses by the registry's word that would leave less than `threshold`
+/// percent of the members standing are not believed (invariant 4). Returns whether that is so
+/// ("panic"). Servers that this balancer itself saw failing stay where they are, because a request
+/// sent to them is an attempt wasted; they are the last resort anyway.
 pub fn settle(judgements: &mut [Judgement], threshold: u32) -> bool {
-    let members = judgements.iter().filter(|it| it.cause != Cause::Asked && it.standing != Standing::Backup).count();
+    let members = judgements
+        .iter()
+        .filter(|it| it.cause != Cause::Asked && it.standing != Standing::Backup)
+        .count();
     let well = judgements
         .iter()
-        .filter(|it| it.standing != Standing::Backup && !matches!(it.cause, Cause::Asked | Cause::OwnEvidence | Cause::Loss))
+        .filter(|it| {
+            it.standing != Standing::Backup
+                && !matches!(it.cause, Cause::Asked | Cause::OwnEvidence | Cause::Loss)
+        })
         .count();
     if members == 0 || well as u64 * 100 >= members as u64 * u64::from(threshold) {
         return false;
     }
-    for judgement in judgements.iter_mut().filter(|it| it.cause == Cause::Loss && it.standing != Standing::Backup) {
+    for judgement in judgements
+        .iter_mut()
+        .filter(|it| it.cause == Cause::Loss && it.standing != Standing::Backup)
+    {
         judgement.standing = Standing::Usable;
         judgement.reasons.insert(0, Reason::Panic { well, members });
     }
@@ -269,7 +300,13 @@ mod tests {
     use super::*;
 
     fn inputs(admin: AdminState, own: Opinion, state: Option<State>) -> Inputs {
-        Inputs { admin, weight: 1, backup: false, own, verdict: state.map(|state| Verdict { state, reasons: vec![] }) }
+        Inputs {
+            admin,
+            weight: 1,
+            backup: false,
+            own,
+            verdict: state.map(|state| Verdict { state, reasons: vec![] }),
+        }
     }
 
     fn bad() -> Opinion {
@@ -313,13 +350,25 @@ mod tests {
     #[test]
     fn reasons_in_words_and_in_order() {
         let verdict = Verdict { state: State::Lost, reasons: vec!["no heartbeat".to_owned()] };
-        let words = |inputs: &Inputs| judge(inputs).reasons.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let lost = Inputs { verdict: Some(verdict), ..inputs(AdminState::Ready, Opinion::Unknown, None) };
+        let words = |inputs: &Inputs| {
+            judge(inputs).reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let lost =
+            Inputs { verdict: Some(verdict), ..inputs(AdminState::Ready, Opinion::Unknown, None) };
         let registry = ["registry: lost (its lease lapsed)", "registry: no heartbeat"];
         assert_eq!(words(&lost), [registry[0], registry[1], "own evidence: none yet"]);
-        assert_eq!(words(&Inputs { own: bad(), ..lost.clone() }), ["own evidence: connection refused", registry[0], registry[1]]);
-        assert_eq!(words(&Inputs { own: Opinion::Good, ..lost.clone() }), ["own evidence: it answers", registry[0], registry[1]]);
-        assert_eq!(words(&Inputs { admin: AdminState::Drain, ..lost }), ["operators drain it", registry[0], registry[1]]);
+        assert_eq!(
+            words(&Inputs { own: bad(), ..lost.clone() }),
+            ["own evidence: connection refused", registry[0], registry[1]]
+        );
+        assert_eq!(
+            words(&Inputs { own: Opinion::Good, ..lost.clone() }),
+            ["own evidence: it answers", registry[0], registry[1]]
+        );
+        assert_eq!(
+            words(&Inputs { admin: AdminState::Drain, ..lost }),
+            ["operators drain it", registry[0], registry[1]]
+        );
         let backup = Inputs { backup: true, ..inputs(AdminState::Ready, Opinion::Good, None) };
         assert_eq!(words(&backup), ["named as backup", "own evidence: it answers"]);
         assert_eq!(words(&Inputs { weight: 0, ..backup }), ["its weight is 0"]);
@@ -330,11 +379,15 @@ mod tests {
         for admin in [AdminState::Drain, AdminState::Maintenance] {
             for own in [Opinion::Good, Opinion::Unknown, bad()] {
                 for state in [None, Some(State::Usable), Some(State::Lost), Some(State::Critical)] {
-                    assert_eq!(judge(&inputs(admin, own.clone(), state)).standing, Standing::Excluded);
+                    assert_eq!(
+                        judge(&inputs(admin, own.clone(), state)).standing,
+                        Standing::Excluded
+                    );
                 }
             }
         }
-        let weightless = Inputs { weight: 0, ..inputs(AdminState::Ready, Opinion::Good, Some(State::Usable)) };
+        let weightless =
+            Inputs { weight: 0, ..inputs(AdminState::Ready, Opinion::Good, Some(State::Usable)) };
         assert_eq!(judge(&weightless).standing, Standing::Excluded);
     }
 
@@ -349,14 +402,22 @@ mod tests {
     #[test]
     fn every_judgement_has_a_reason() {
         for own in [Opinion::Good, Opinion::Unknown, bad()] {
-            for state in [None, Some(State::Usable), Some(State::Lost), Some(State::Critical), Some(State::Draining)] {
+            for state in [
+                None,
+                Some(State::Usable),
+                Some(State::Lost),
+                Some(State::Critical),
+                Some(State::Draining),
+            ] {
                 assert!(!judge(&inputs(AdminState::Ready, own.clone(), state)).reasons.is_empty());
             }
         }
     }
 
     fn pool(rows: &[(Opinion, Option<State>)]) -> Vec<Judgement> {
-        rows.iter().map(|(own, state)| judge(&inputs(AdminState::Ready, own.clone(), *state))).collect()
+        rows.iter()
+            .map(|(own, state)| judge(&inputs(AdminState::Ready, own.clone(), *state)))
+            .collect()
     }
 
     #[test]
@@ -378,7 +439,10 @@ mod tests {
     fn panic_does_not_send_requests_to_servers_seen_failing() {
         let mut three = pool(&[(Opinion::Good, None), (bad(), None), (bad(), None)]);
         assert!(settle(&mut three, 50));
-        assert_eq!(three.iter().map(|it| it.standing).collect::<Vec<_>>(), [Standing::Usable, Standing::Unwell, Standing::Unwell]);
+        assert_eq!(
+            three.iter().map(|it| it.standing).collect::<Vec<_>>(),
+            [Standing::Usable, Standing::Unwell, Standing::Unwell]
+        );
     }
 
     #[test]

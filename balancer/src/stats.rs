@@ -1,4 +1,5 @@
-//! What the data path counts of servers and frontends: each worker has its own counters, and reading adds them up ([`dataplane::count`]).
+//! What the data path counts of servers and frontends: each worker has its own counters, and
+//! reading adds them up ([`dataplane::count`]).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -23,7 +24,8 @@ impl Drop for Raised<'_> {
     }
 }
 
-/// One worker's counters of one server. Aligned so that two workers never share a cache line (nor an adjacent pair of them).
+/// One worker's counters of one server. Aligned so that two workers never share a cache line (nor
+/// an adjacent pair of them).
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ServerCounts {
@@ -171,7 +173,11 @@ impl CheckCounts {
     /// The numbers now.
     #[must_use]
     pub fn totals(&self) -> CheckTotals {
-        CheckTotals { passed: self.passed.load(Relaxed), failed: self.failed.load(Relaxed), ejections: self.ejections.load(Relaxed) }
+        CheckTotals {
+            passed: self.passed.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            ejections: self.ejections.load(Relaxed),
+        }
     }
 }
 
@@ -189,7 +195,9 @@ impl Uptime {
     /// An instant as a number.
     #[must_use]
     pub fn millis(self, at: std::time::Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.0).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(at.saturating_duration_since(self.0).as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     /// And back; none for 0.

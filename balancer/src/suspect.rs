@@ -1,8 +1,9 @@
 //! Suspicion: when a server that owes answers has been silent for too long. Pure: `now` comes in.
 //!
-//! One [`Watch`] per server and worker, not per request: what a server sends for anybody is a sign of life for everybody on that worker. A late
-//! server is only probed. That it answers the probe, on a fresh connection and from its data path, is a sign of life too: then an origin is slow,
-//! and nobody is ejected. What probing and ejecting do is in [`crate::check`] and [`crate::roster`].
+//! One [`Watch`] per server and worker, not per request: what a server sends for anybody is a sign
+//! of life for everybody on that worker. A late server is only probed. That it answers the probe,
+//! on a fresh connection and from its data path, is a sign of life too: then an origin is slow, and
+//! nobody is ejected. What probing and ejecting do is in [`crate::check`] and [`crate::roster`].
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ impl Watch {
         Self { owed: 0, silent_since: now }
     }
 
-    /// A request has been sent to it. Its silence counts from the first request that it owes, not from the last.
+    /// A request has been sent to it. Its silence counts from the first request that it owes, not
+    /// from the last.
     pub fn owes(&mut self, now: Instant) {
         if self.owed == 0 {
             self.silent_since = now;
@@ -45,10 +47,12 @@ impl Watch {
         self.owed
     }
 
-    /// Whether it is late, and how long until it will be, if it stays silent. None: it owes nothing.
+    /// Whether it is late, and how long until it will be, if it stays silent. None: it owes
+    /// nothing.
     #[must_use]
     pub fn late_in(&self, now: Instant, after: Duration) -> Option<Duration> {
-        (self.owed > 0).then(|| after.saturating_sub(now.saturating_duration_since(self.silent_since)))
+        (self.owed > 0)
+            .then(|| after.saturating_sub(now.saturating_duration_since(self.silent_since)))
     }
 
     /// Whether it is late: a probe is due.
@@ -72,7 +76,8 @@ mod tests {
     #[test]
     fn lateness() {
         use Step::{Heard, Owes, Settled};
-        /// What is tested, what happens at which millisecond, when it is asked, whether it is late then.
+        /// What is tested, what happens at which millisecond, when it is asked, whether it is late
+        /// then.
         type Case = (&'static str, &'static [(u64, Step)], u64, bool);
         let cases: &[Case] = &[
             ("idle for ever", &[], 100_000, false),
@@ -80,7 +85,12 @@ mod tests {
             ("silent", &[(0, Owes)], 500, true),
             ("idle before is no silence", &[(10_000, Owes)], 10_400, false),
             ("a second request does not excuse the first", &[(0, Owes), (400, Owes)], 500, true),
-            ("signs of life of one answer count for all", &[(0, Owes), (0, Owes), (400, Heard), (400, Settled)], 800, false),
+            (
+                "signs of life of one answer count for all",
+                &[(0, Owes), (0, Owes), (400, Heard), (400, Settled)],
+                800,
+                false,
+            ),
             ("… for so long", &[(0, Owes), (0, Owes), (400, Heard), (400, Settled)], 900, true),
             ("answered", &[(0, Owes), (400, Heard), (400, Settled)], 5_000, false),
             ("given up", &[(0, Owes), (600, Settled)], 5_000, false),
@@ -98,7 +108,11 @@ mod tests {
                     Heard => watch.heard(now),
                 }
             }
-            assert_eq!(watch.is_late(start + Duration::from_millis(*at), Duration::from_millis(500)), *late, "{name}");
+            assert_eq!(
+                watch.is_late(start + Duration::from_millis(*at), Duration::from_millis(500)),
+                *late,
+                "{name}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! One request from its head to its end: who may get it, attempt after attempt, and what the client hears.
+//! One request from its head to its end: who may get it, attempt after attempt, and what the client
+//! hears.
 
 mod own;
 mod tried;
@@ -43,12 +44,18 @@ struct Transaction<'a> {
     backend: Rc<Backend>,
     tried: Tried,
     number: u32,
-    /// A server that failed on a pooled connection, which may only have been a closing one: asked once more when nobody else is left.
+    /// A server that failed on a pooled connection, which may only have been a closing one: asked
+    /// once more when nobody else is left.
     again: Option<u64>,
 }
 
 /// Serves one request. `backend` is where it goes now.
-pub async fn serve(local: &Local, request: &Request<'_>, backend: Option<Rc<Backend>>, client: &mut Stream) -> ConnectionEnd {
+pub async fn serve(
+    local: &Local,
+    request: &Request<'_>,
+    backend: Option<Rc<Backend>>,
+    client: &mut Stream,
+) -> ConnectionEnd {
     let sent = client.sent();
     let mut scratch = local.scratch();
     request.counts(local).requests.up();
@@ -77,7 +84,13 @@ pub async fn serve(local: &Local, request: &Request<'_>, backend: Option<Rc<Back
     ending.connection
 }
 
-async fn answer(local: &Local, request: &Request<'_>, backend: Option<Rc<Backend>>, client: &mut Stream, scratch: &mut Scratch) -> Ending {
+async fn answer(
+    local: &Local,
+    request: &Request<'_>,
+    backend: Option<Rc<Backend>>,
+    client: &mut Stream,
+    scratch: &mut Scratch,
+) -> Ending {
     if via::passed_through(request.view().lines(), &local.shared().pseudonym) {
         return own::refuse(local, request, client, scratch, &respond::Error::Loop, 0).await;
     }
@@ -89,13 +102,15 @@ async fn answer(local: &Local, request: &Request<'_>, backend: Option<Rc<Backend
         return own::refuse(local, request, client, scratch, &respond::Error::NoBackend, 0).await;
     };
     backend.budget.borrow_mut().deposit();
-    let transaction = Transaction { local, request, backend, tried: Tried::none(), number: 0, again: None };
+    let transaction =
+        Transaction { local, request, backend, tried: Tried::none(), number: 0, again: None };
     transaction.run(client, scratch).await
 }
 
 impl Transaction<'_> {
     async fn run(mut self, client: &mut Stream, scratch: &mut Scratch) -> Ending {
-        let mut upload = Upload::new(self.request.head.framing(), self.request.head.expects_continue());
+        let mut upload =
+            Upload::new(self.request.head.framing(), self.request.head.expects_continue());
         let mut last: Option<(Error, Rc<Slot>)> = None;
         // Why it is tried again, for the trace.
         let mut reason = "";
@@ -121,9 +136,15 @@ impl Transaction<'_> {
                     };
                     return self.end(connection, status, &slot, None);
                 }
-                Outcome::Tunnel { upstream, status } => return self.tunnel(upstream, status, &slot),
-                Outcome::Cut { status, kind, framing } => return self.cut(status, &slot, kind, framing).await,
-                Outcome::ClientFailed(fault) => return self.client_failed(client, scratch, &slot, fault).await,
+                Outcome::Tunnel { upstream, status } => {
+                    return self.tunnel(upstream, status, &slot);
+                }
+                Outcome::Cut { status, kind, framing } => {
+                    return self.cut(status, &slot, kind, framing).await;
+                }
+                Outcome::ClientFailed(fault) => {
+                    return self.client_failed(client, scratch, &slot, fault).await;
+                }
                 Outcome::OwnFailure => slot.counts().retries_away.up(),
                 Outcome::Failed(error) => {
                     if error.pooled {
@@ -146,7 +167,17 @@ impl Transaction<'_> {
     fn attempt<'a>(&'a self, slot: &'a Rc<Slot>, afresh: bool, span: Option<&Span>) -> Attempt<'a> {
         let Self { local, request, backend, tried, number, .. } = self;
         let trace = span.map(Span::context);
-        Attempt { local, request, backend, slot, tried: tried.as_slice(), number: *number, afresh, trace, reused: Cell::default() }
+        Attempt {
+            local,
+            request,
+            backend,
+            slot,
+            tried: tried.as_slice(),
+            number: *number,
+            afresh,
+            trace,
+            reused: Cell::default(),
+        }
     }
 
     /// The server to ask now, and whether only a new connection to it will do.
@@ -159,7 +190,11 @@ impl Transaction<'_> {
         {
             self.backend = now;
         }
-        let (slot, afresh) = match self.backend.pick(self.request.view(), self.request.peer.ip(), self.tried.as_slice()) {
+        let (slot, afresh) = match self.backend.pick(
+            self.request.view(),
+            self.request.peer.ip(),
+            self.tried.as_slice(),
+        ) {
             Some(slot) => (Rc::clone(slot), false),
             None => {
                 let key = self.again.take()?;
@@ -184,7 +219,13 @@ impl Transaction<'_> {
         retry::decide(&attempt, &mut self.backend.budget.borrow_mut())
     }
 
-    fn end(&self, connection: ConnectionEnd, status: u16, slot: &Rc<Slot>, error: Option<record::Error>) -> Ending {
+    fn end(
+        &self,
+        connection: ConnectionEnd,
+        status: u16,
+        slot: &Rc<Slot>,
+        error: Option<record::Error>,
+    ) -> Ending {
         Ending { connection, status, server: Some(Rc::clone(slot)), attempts: self.number, error }
     }
 
@@ -205,7 +246,12 @@ impl Transaction<'_> {
         self.end(ConnectionEnd::Tunnel(Box::new(open)), status, slot, None)
     }
 
-    async fn give_up(&self, client: &mut Stream, scratch: &mut Scratch, last: Option<(Error, Rc<Slot>)>) -> Ending {
+    async fn give_up(
+        &self,
+        client: &mut Stream,
+        scratch: &mut Scratch,
+        last: Option<(Error, Rc<Slot>)>,
+    ) -> Ending {
         let method = self.request.method();
         let error = match &last {
             None => respond::Error::NoServer,
@@ -213,7 +259,9 @@ impl Transaction<'_> {
                 last: error.kind,
                 server: slot.server.name.clone(),
                 attempts: self.number,
-                uncertain: error.phase == Phase::Written && !method.is_idempotent() && method != Method::Connect,
+                uncertain: error.phase == Phase::Written
+                    && !method.is_idempotent()
+                    && method != Method::Connect,
             },
         };
         // What an origin did is no failure of the backend.
@@ -223,24 +271,42 @@ impl Transaction<'_> {
         own::refuse(self.local, self.request, client, scratch, &error, self.number).await
     }
 
-    /// A response that broke off. Whether the server died or its origin did is worth finding out, as they are counted apart.
+    /// A response that broke off. Whether the server died or its origin did is worth finding out,
+    /// as they are counted apart.
     async fn cut(&self, status: u16, slot: &Rc<Slot>, kind: Kind, framing: BodyFraming) -> Ending {
         let died = kind != Kind::Timeout && self.local.is_dead(slot).await;
         if died {
             self.request.counts(self.local).cut_responses.up();
         }
-        let error = if died { record::Error::ResponseCut } else { record::Error::ResponseIncomplete };
+        let error =
+            if died { record::Error::ResponseCut } else { record::Error::ResponseIncomplete };
         self.end(ConnectionEnd::Cut(framing), status, slot, Some(error))
     }
 
-    async fn client_failed(&self, client: &mut Stream, scratch: &mut Scratch, slot: &Rc<Slot>, fault: Fault) -> Ending {
+    async fn client_failed(
+        &self,
+        client: &mut Stream,
+        scratch: &mut Scratch,
+        slot: &Rc<Slot>,
+        fault: Fault,
+    ) -> Ending {
         match fault {
             // A malformed body: what follows on this connection has no meaning any more.
             Fault::Malformed(malformed) if client.sent() == self.request.sent_before => {
                 self.request.counts(self.local).refused.up();
-                own::refuse(self.local, self.request, client, scratch, &respond::Error::Malformed(malformed), self.number).await
+                own::refuse(
+                    self.local,
+                    self.request,
+                    client,
+                    scratch,
+                    &respond::Error::Malformed(malformed),
+                    self.number,
+                )
+                .await
             }
-            Fault::Timeout(_) => self.end(ConnectionEnd::Abort, 0, slot, Some(record::Error::ClientTimeout)),
+            Fault::Timeout(_) => {
+                self.end(ConnectionEnd::Abort, 0, slot, Some(record::Error::ClientTimeout))
+            }
             _ => self.end(ConnectionEnd::Abort, 0, slot, Some(record::Error::ClientAborted)),
         }
     }

@@ -1,4 +1,5 @@
-//! CONNECT after its 2xx, and a connection that has switched to another protocol: bytes both ways until both ends have closed, nothing moves for too long, or one side fails.
+//! CONNECT after its 2xx, and a connection that has switched to another protocol: bytes both ways
+//! until both ends have closed, nothing moves for too long, or one side fails.
 
 use std::{
     net::SocketAddr,
@@ -49,20 +50,28 @@ pub struct Open {
 const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
-pub async fn run(local: &Local, frontend: &Frontend, mut client: Stream, peer: SocketAddr, mut open: Box<Open>) {
+pub async fn run(
+    local: &Local,
+    frontend: &Frontend,
+    mut client: Stream,
+    peer: SocketAddr,
+    mut open: Box<Open>,
+) {
     frontend.counts.of(local.worker().index()).tunnels.up();
     frontend.counts.of(local.worker().index()).answers.note(open.status, None);
     let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
     let active = Raised::new(&counts.active_tunnels);
-    let report = relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
+    let report =
+        relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
     drop(active);
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
     let error = match report.end {
         End::Idle => Some(Error::TunnelIdle),
         End::A(_) => Some(Error::ClientAborted),
-        // The kernel closes a killed process's connections in order: only a new connection tells an end from a death.
+        // The kernel closes a killed process's connections in order: only a new connection tells an
+        // end from a death.
         End::Finished | End::B(_) if local.is_dead(&slot).await => {
             frontend.counts.of(local.worker().index()).cut_tunnels.up();
             Some(Error::TunnelCut)
@@ -84,7 +93,8 @@ pub async fn run(local: &Local, frontend: &Frontend, mut client: Stream, peer: S
         error,
     };
     local.record(&record, open.trace.as_ref());
-    // A reset goes on as a reset, behind everything that came before it: neither side may take what it got for everything.
+    // A reset goes on as a reset, behind everything that came before it: neither side may take what
+    // it got for everything.
     match report.end {
         End::Finished | End::Idle => {}
         End::A(_) => Box::pin(open.upstream.reset_when_delivered(DELIVERED_WITHIN)).await,

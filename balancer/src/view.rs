@@ -1,7 +1,9 @@
-//! What can be seen of this process from outside its data path, in the balancer's own types: frontends with their counters, servers with their
-//! standing, the last access records, and why a request would get a server ([`explain`]).
+//! What can be seen of this process from outside its data path, in the balancer's own types:
+//! frontends with their counters, servers with their standing, the last access records, and why a
+//! request would get a server ([`explain`]).
 //!
-//! [`crate::face`] shows it. What operators want of servers goes the other way, through [`crate::operate`].
+//! [`crate::face`] shows it. What operators want of servers goes the other way, through
+//! [`crate::operate`].
 
 pub mod explain;
 
@@ -44,7 +46,8 @@ pub struct Stats {
     pub taken_at: Timestamp,
     /// What is bound, by name.
     pub frontends: Vec<Frontend>,
-    /// Backends and their servers, with the revision that they follow. Totals of a server are in its [`crate::server::Tally`].
+    /// Backends and their servers, with the revision that they follow. Totals of a server are in
+    /// its [`crate::server::Tally`].
     pub snapshot: Arc<Snapshot>,
 }
 
@@ -72,7 +75,11 @@ impl View {
     /// Frontends now with their counters.
     #[must_use]
     pub fn frontends(&self) -> Vec<(String, Arc<PerWorker<FrontendCounts>>)> {
-        self.bound.borrow().values().map(|it| (it.frontend.name.clone(), Arc::clone(&it.frontend.counts))).collect()
+        self.bound
+            .borrow()
+            .values()
+            .map(|it| (it.frontend.name.clone(), Arc::clone(&it.frontend.counts)))
+            .collect()
     }
 
     /// Everything now.
@@ -85,7 +92,8 @@ impl View {
     }
 
     fn frontend(&self, it: &listen::Frontend, snapshot: &Snapshot) -> Frontend {
-        let settings = snapshot.generation.document.frontends.iter().find(|settings| settings.name == it.name);
+        let settings =
+            snapshot.generation.document.frontends.iter().find(|settings| settings.name == it.name);
         Frontend {
             name: it.name.clone(),
             address: it.address(),

@@ -1,10 +1,12 @@
-//! Who gets requests: what operators, registry and bundle ask for, and what the balancer makes of it.
+//! Who gets requests: what operators, registry and bundle ask for, and what the balancer makes of
+//! it.
 
 mod support;
 
 use cluster::{AdminState, State};
 use proto::balancer::{
-    ExplainPickRequest, ServerState, SetServerStateRequest, SetServerWeightRequest, Standing, balancer_server::Balancer as _,
+    ExplainPickRequest, ServerState, SetServerStateRequest, SetServerWeightRequest, Standing,
+    balancer_server::Balancer as _,
 };
 use support::{Cluster, Mode, Node, by, status};
 use testkit::wait::until;
@@ -14,7 +16,10 @@ async fn counts(cluster: &Cluster, requests: usize) -> Vec<usize> {
     let before: Vec<_> = cluster.nodes.iter().map(|node| node.arrivals().len()).collect();
     let mut client = cluster.open().await;
     for _ in 0..requests {
-        assert_eq!(client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(), 200);
+        assert_eq!(
+            client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(),
+            200
+        );
     }
     cluster.nodes.iter().zip(before).map(|(node, before)| node.arrivals().len() - before).collect()
 }
@@ -29,7 +34,10 @@ async fn a_draining_node_finishes_what_it_has_and_gets_nothing_new() {
         let cluster = std::sync::Arc::clone(&cluster);
         running.spawn(async move { cluster.get("GET", b"").await.status() });
     }
-    until("both nodes have one", || async { cluster.nodes.iter().all(|node| node.arrivals().len() == 5).then_some(()) }).await;
+    until("both nodes have one", || async {
+        cluster.nodes.iter().all(|node| node.arrivals().len() == 5).then_some(())
+    })
+    .await;
     let mut statuses: Vec<_> = cluster.nodes.iter().map(status).collect();
     statuses[0].admin_state = AdminState::Drain;
     cluster.list(&statuses);
@@ -62,13 +70,20 @@ async fn losses_that_own_evidence_contradicts_are_not_believed() {
     let mut statuses: Vec<_> = cluster.nodes.iter().map(status).collect();
     statuses.iter_mut().for_each(|status| status.state = State::Lost);
     cluster.list(&statuses);
-    until("the registry was heard", || async { cluster.server("node-1")?.reasons.iter().any(|it| it.contains("lost")).then_some(()) })
-        .await;
+    until("the registry was heard", || async {
+        cluster.server("node-1")?.reasons.iter().any(|it| it.contains("lost")).then_some(())
+    })
+    .await;
     assert_eq!(counts(&cluster, 9).await, [3, 3, 3]);
     // Membership wiped: nobody said that it stops.
     cluster.list(&[]);
     until("the registry was heard", || async {
-        cluster.server("node-1")?.reasons.iter().any(|it| it.contains("does not list it any more")).then_some(())
+        cluster
+            .server("node-1")?
+            .reasons
+            .iter()
+            .any(|it| it.contains("does not list it any more"))
+            .then_some(())
     })
     .await;
     assert_eq!(counts(&cluster, 9).await, [3, 3, 3]);
@@ -99,8 +114,14 @@ async fn plain_proxy() -> std::net::SocketAddr {
                 while let Ok(read @ 1..) = stream.read(&mut bytes).await {
                     let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
                     assert!(text.starts_with("GET http://"), "{text:?}");
-                    let body = if text.contains("X-Forwarded-For: 127.0.0.1\r\n") { "plain" } else { "lacks" };
-                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Node: plain\r\n\r\n{body}");
+                    let body = if text.contains("X-Forwarded-For: 127.0.0.1\r\n") {
+                        "plain"
+                    } else {
+                        "lacks"
+                    };
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Node: plain\r\n\r\n{body}"
+                    );
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
@@ -129,15 +150,25 @@ async fn a_backup_that_is_not_shoals_serves_when_nobody_else_is_left() {
 async fn a_new_configuration_keeps_the_frontend_and_a_bad_one_changes_nothing() {
     let mut cluster = Cluster::start(2).await;
     let mut client = cluster.open().await;
-    assert_eq!(client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(), 200);
+    assert_eq!(
+        client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(),
+        200
+    );
     cluster.apply(serde_json::json!({"keepalive": 0})).expect("applied");
     cluster.until_applied().await;
-    assert_eq!(client.request("GET", "http://o/", &[], b"").await.expect("the same connection").status(), 200);
-    let problems = cluster.apply(serde_json::json!({"name": "another"})).expect_err("no such backend");
+    assert_eq!(
+        client.request("GET", "http://o/", &[], b"").await.expect("the same connection").status(),
+        200
+    );
+    let problems =
+        cluster.apply(serde_json::json!({"name": "another"})).expect_err("no such backend");
     assert!(problems[0].contains("squid_servers"), "{problems:?}");
     assert!(cluster.apply(serde_json::json!({"timeouts": 1})).is_err());
     assert_eq!(cluster.stats().revision, "r2");
-    assert_eq!(client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(), 200);
+    assert_eq!(
+        client.request("GET", "http://o/", &[], b"").await.expect("an answer").status(),
+        200
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +197,10 @@ async fn a_drain_asks_clients_to_come_anew_and_ends() {
     cluster.nodes[0].set(Mode::SlowOrigin);
     let mut last = cluster.open().await;
     last.send(b"GET http://o/last HTTP/1.1\r\nHost: o\r\n\r\n").await.expect("sent");
-    until("the node has it", || async { cluster.arrivals().iter().any(|it| it.head.line.contains("/last")).then_some(()) }).await;
+    until("the node has it", || async {
+        cluster.arrivals().iter().any(|it| it.head.line.contains("/last")).then_some(())
+    })
+    .await;
     let drained = tokio::join!(cluster.running.drain(std::time::Duration::from_secs(30)), async {
         assert!(client.head().await.is_err(), "an idle connection ends");
         cluster.nodes[0].open_gate();
@@ -175,23 +209,51 @@ async fn a_drain_asks_clients_to_come_anew_and_ends() {
     .0
     .expect("drained once");
     assert_eq!(drained.aborted, 0);
-    assert!(tokio::net::TcpStream::connect(cluster.frontend).await.is_err(), "nobody listens any more");
+    assert!(
+        tokio::net::TcpStream::connect(cluster.frontend).await.is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_operators_set_is_kept_here_while_the_registry_is_out_of_reach() {
     let cluster = Cluster::start(2).await;
     let face = cluster.face("");
-    let request =
-        SetServerStateRequest { backend: String::new(), server: "node-1".to_owned(), state: ServerState::Drain.into(), force: false };
-    let server = face.set_server_state(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
+    let request = SetServerStateRequest {
+        backend: String::new(),
+        server: "node-1".to_owned(),
+        state: ServerState::Drain.into(),
+        force: false,
+    };
+    let server = face
+        .set_server_state(tonic::Request::new(request))
+        .await
+        .expect("kept")
+        .into_inner()
+        .server
+        .expect("a server");
     assert_eq!((server.admin_state, server.drift), (ServerState::Drain.into(), true));
     assert_eq!(counts(&cluster, 4).await, [0, 4]);
-    let request = SetServerWeightRequest { backend: String::new(), server: "node-2".to_owned(), weight: 7, force: false };
-    let server = face.set_server_weight(tonic::Request::new(request)).await.expect("kept").into_inner().server.expect("a server");
+    let request = SetServerWeightRequest {
+        backend: String::new(),
+        server: "node-2".to_owned(),
+        weight: 7,
+        force: false,
+    };
+    let server = face
+        .set_server_weight(tonic::Request::new(request))
+        .await
+        .expect("kept")
+        .into_inner()
+        .server
+        .expect("a server");
     assert_eq!((server.weight, server.drift), (7, true));
-    let unknown =
-        SetServerStateRequest { backend: String::new(), server: "node-9".to_owned(), state: ServerState::Drain.into(), force: false };
+    let unknown = SetServerStateRequest {
+        backend: String::new(),
+        server: "node-9".to_owned(),
+        state: ServerState::Drain.into(),
+        force: false,
+    };
     let refused = face.set_server_state(tonic::Request::new(unknown)).await.expect_err("unknown");
     assert_eq!(refused.code(), tonic::Code::NotFound);
     assert!(refused.message().contains("node-1, node-2"), "{}", refused.message());
@@ -205,27 +267,52 @@ async fn a_pick_is_explained_and_counts_nothing() {
     statuses[1].admin_state = AdminState::Maintenance;
     cluster.list(&statuses);
     cluster.until_standing("node-1", Standing::Last).await;
-    let request = tonic::Request::new(ExplainPickRequest { target: "http://o/".to_owned(), ..ExplainPickRequest::default() });
+    let request = tonic::Request::new(ExplainPickRequest {
+        target: "http://o/".to_owned(),
+        ..ExplainPickRequest::default()
+    });
     let answer = cluster.face("").explain_pick(request).await.expect("explained").into_inner();
     assert_eq!((answer.server.as_str(), answer.backend.as_str()), ("node-3", "squid_servers"));
     let order: Vec<_> = answer.candidates.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(order, ["node-3", "node-1", "node-2"]);
     let text = answer.explanation.join("\n");
-    for part in ["node-1 is last", "node-2 is excluded: operators took it out", "revision r1", "node-3 1/1"] {
+    for part in
+        ["node-1 is last", "node-2 is excluded: operators took it out", "revision r1", "node-3 1/1"]
+    {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     assert_eq!(cluster.counters("node-3").requests, 0);
 
     // What is for the balancer itself goes nowhere.
-    let health = ExplainPickRequest { method: "OPTIONS".to_owned(), target: "*".to_owned(), ..ExplainPickRequest::default() };
-    let answer = cluster.face("").explain_pick(tonic::Request::new(health)).await.expect("explained").into_inner();
-    assert!(answer.server.is_empty() && answer.explanation[0].contains("answers it itself"), "{answer:?}");
+    let health = ExplainPickRequest {
+        method: "OPTIONS".to_owned(),
+        target: "*".to_owned(),
+        ..ExplainPickRequest::default()
+    };
+    let answer = cluster
+        .face("")
+        .explain_pick(tonic::Request::new(health))
+        .await
+        .expect("explained")
+        .into_inner();
+    assert!(
+        answer.server.is_empty() && answer.explanation[0].contains("answers it itself"),
+        "{answer:?}"
+    );
 
     // A revision that changes nothing here gives what is in force its name.
     let renamed = cluster.face("r7");
-    let answer = renamed.explain_pick(tonic::Request::new(ExplainPickRequest::default())).await.expect("explained").into_inner();
+    let answer = renamed
+        .explain_pick(tonic::Request::new(ExplainPickRequest::default()))
+        .await
+        .expect("explained")
+        .into_inner();
     assert!(answer.explanation[0].contains("revision r7"), "{:?}", answer.explanation);
-    let stats = renamed.get_stats(tonic::Request::new(proto::balancer::GetStatsRequest {})).await.expect("stats").into_inner();
+    let stats = renamed
+        .get_stats(tonic::Request::new(proto::balancer::GetStatsRequest {}))
+        .await
+        .expect("stats")
+        .into_inner();
     assert_eq!(stats.stats.expect("stats").revision, "r7");
 }
 
@@ -241,8 +328,12 @@ async fn who_does_not_prove_to_be_a_node_is_told_nothing() {
     assert!(why.contains("did not prove"), "{why}");
     cluster.nodes[0].set(Mode::Impostor);
     let mut client = cluster.open().await;
-    // Pooled connections were proved when they were made; a new one is not, and then there is nobody.
-    client.send(b"CONNECT origin.example:443 HTTP/1.1\r\nHost: origin.example:443\r\n\r\n").await.expect("sent");
+    // Pooled connections were proved when they were made; a new one is not, and then there is
+    // nobody.
+    client
+        .send(b"CONNECT origin.example:443 HTTP/1.1\r\nHost: origin.example:443\r\n\r\n")
+        .await
+        .expect("sent");
     assert_eq!(client.answer("CONNECT").await.expect("an answer").status(), 502);
     assert!(cluster.arrivals().iter().all(|arrival| !arrival.head.line.starts_with("CONNECT ")));
 }

@@ -1,6 +1,8 @@
-//! Servers that die, stall and recover, against the pure parts alone: roster's book, picking, suspicion. Thousands of simulated seconds.
+//! Servers that die, stall and recover, against the pure parts alone: roster's book, picking,
+//! suspicion. Thousands of simulated seconds.
 //!
-//! What has to hold: no request is refused while a server answers; a server that never fails is never ejected, however slow its origins are.
+//! What has to hold: no request is refused while a server answers; a server that never fails is
+//! never ejected, however slow its origins are.
 
 use std::{
     collections::BTreeMap,
@@ -87,7 +89,10 @@ fn status(index: usize, state: State) -> InstanceStatus {
             name: format!("node-{index}"),
             id: InstanceId(uuid::Uuid::from_u128(1)),
             generation: 1,
-            endpoints: BTreeMap::from([("relay".to_owned(), format!("127.0.0.1:{}", 1000 + index))]),
+            endpoints: BTreeMap::from([(
+                "relay".to_owned(),
+                format!("127.0.0.1:{}", 1000 + index),
+            )]),
             datacenter: String::new(),
             zone: String::new(),
             tags: vec![],
@@ -117,7 +122,8 @@ impl Simulation {
         let node = |index: usize| Node {
             health: Health::Up,
             up_since: Some(start),
-            // In every other run somebody never fails; in the others all may be ejected at once, and the last resort is needed.
+            // In every other run somebody never fails; in the others all may be ejected at once,
+            // and the last resort is needed.
             never_fails: index == 0 && seed.is_multiple_of(2),
             state: State::Usable,
             watch: Watch::new(start),
@@ -145,7 +151,8 @@ impl Simulation {
 
     fn reconcile(&mut self) {
         let generation = Arc::new(Generation::build("r1", &document()).expect("a good document"));
-        let statuses: Vec<_> = self.nodes.iter().enumerate().map(|(index, node)| status(index, node.state)).collect();
+        let statuses: Vec<_> =
+            self.nodes.iter().enumerate().map(|(index, node)| status(index, node.state)).collect();
         self.book.reconcile(&generation, statuses.iter(), self.now);
         self.judge();
     }
@@ -163,7 +170,11 @@ impl Simulation {
     fn observe(&mut self, index: usize, seen: Seen) {
         let change = self.book.observe(self.server(index).key, seen.clone(), self.now);
         if let Some((Change::Ejected, name)) = change {
-            assert!(!self.nodes[index].never_fails, "seed {}: {name} never failed and was ejected: {seen:?}", self.seed);
+            assert!(
+                !self.nodes[index].never_fails,
+                "seed {}: {name} never failed and was ejected: {seen:?}",
+                self.seed
+            );
         }
         self.judge();
     }
@@ -189,14 +200,16 @@ impl Simulation {
     fn live(&mut self) {
         for index in 0..self.nodes.len() {
             if !self.nodes[index].never_fails && self.rng.random_bool(0.01) {
-                let health = [Health::Up, Health::Up, Health::Dead, Health::Stalled][self.rng.random_range(0..4)];
+                let health = [Health::Up, Health::Up, Health::Dead, Health::Stalled]
+                    [self.rng.random_range(0..4)];
                 let node = &mut self.nodes[index];
                 node.up_since = (health == Health::Up).then(|| node.up_since.unwrap_or(self.now));
                 node.health = health;
             }
         }
         if self.rng.random_bool(0.005) {
-            let states = [State::Usable, State::Usable, State::Suspect, State::Critical, State::Lost];
+            let states =
+                [State::Usable, State::Usable, State::Suspect, State::Critical, State::Lost];
             for index in 0..self.nodes.len() {
                 self.nodes[index].state = states[self.rng.random_range(0..states.len())];
             }
@@ -209,14 +222,20 @@ impl Simulation {
             return;
         }
         let passed = self.nodes[index].health == Health::Up;
-        self.observe(index, if passed { Seen::Passed } else { Seen::Failed(Fault::Check("no answer".to_owned())) });
+        self.observe(
+            index,
+            if passed { Seen::Passed } else { Seen::Failed(Fault::Check("no answer".to_owned())) },
+        );
         let hurry = !passed || self.server(index).signs.is_in_transition();
-        self.nodes[index].next_check = self.now + Duration::from_millis(if hurry { 200 } else { 1000 });
+        self.nodes[index].next_check =
+            self.now + Duration::from_millis(if hurry { 200 } else { 1000 });
     }
 
     fn suspect(&mut self, index: usize) {
         let server = self.server(index);
-        if let Some(since) = self.nodes[index].probe.filter(|since| self.now - *since >= PROBES_TAKE) {
+        if let Some(since) =
+            self.nodes[index].probe.filter(|since| self.now - *since >= PROBES_TAKE)
+        {
             self.nodes[index].probe = None;
             assert!(since >= self.start);
             if self.nodes[index].health == Health::Up {
@@ -237,8 +256,18 @@ impl Simulation {
 
     fn arrive(&mut self) {
         // Some origins take half a minute.
-        let takes = if self.rng.random_bool(0.2) { self.rng.random_range(1_000..30_000) } else { self.rng.random_range(1..300) };
-        let mut request = Request { began: self.now, tried: vec![], at: 0, releases: 0, due: self.now + Duration::from_millis(takes) };
+        let takes = if self.rng.random_bool(0.2) {
+            self.rng.random_range(1_000..30_000)
+        } else {
+            self.rng.random_range(1..300)
+        };
+        let mut request = Request {
+            began: self.now,
+            tried: vec![],
+            at: 0,
+            releases: 0,
+            due: self.now + Duration::from_millis(takes),
+        };
         if self.asks(&mut request) {
             self.requests.push(request);
         }
@@ -251,7 +280,10 @@ impl Simulation {
             let tried = |index: usize| request.tried.contains(&pool.servers[index].server.key);
             let wanted = pick::Request { head: None, client: None, load: &|_| 0, tried: &tried };
             let Some(index) = pick::pick(&pool.plan, &mut self.picked, &wanted) else {
-                let answering = self.nodes.iter().any(|node| node.up_since.is_some_and(|since| since <= request.began));
+                let answering = self
+                    .nodes
+                    .iter()
+                    .any(|node| node.up_since.is_some_and(|since| since <= request.began));
                 assert!(
                     !answering,
                     "seed {}: refused after {:?} although a server answered all the time",
@@ -278,7 +310,9 @@ impl Simulation {
         let server = self.server(index);
         let others = || {
             let pool = &self.snapshot.pools[0];
-            pool.servers.iter().any(|it| it.judgement.standing < Standing::Unwell && !request.tried.contains(&it.server.key))
+            pool.servers.iter().any(|it| {
+                it.judgement.standing < Standing::Unwell && !request.tried.contains(&it.server.key)
+            })
         };
         match self.nodes[index].health {
             Health::Up if self.now >= request.due => {
@@ -293,7 +327,9 @@ impl Simulation {
                 self.observe(index, Seen::Failed(Fault::Reset));
                 self.asks(request)
             }
-            Health::Up | Health::Stalled if server.signs.releases() != request.releases && others() => {
+            Health::Up | Health::Stalled
+                if server.signs.releases() != request.releases && others() =>
+            {
                 self.nodes[index].watch.settled();
                 self.asks(request)
             }
@@ -311,8 +347,16 @@ fn nobody_is_refused_while_a_server_answers_and_no_slow_origin_ejects_one() {
             simulation.step();
         }
         answered += simulation.answered;
-        let oldest = simulation.requests.iter().map(|it| simulation.now - it.began).max().unwrap_or_default();
-        assert!(!seed.is_multiple_of(2) || oldest < Duration::from_secs(40), "seed {seed}: a request waits since {oldest:?}");
+        let oldest = simulation
+            .requests
+            .iter()
+            .map(|it| simulation.now - it.began)
+            .max()
+            .unwrap_or_default();
+        assert!(
+            !seed.is_multiple_of(2) || oldest < Duration::from_secs(40),
+            "seed {seed}: a request waits since {oldest:?}"
+        );
     }
     assert!(answered > 50_000, "{answered}");
 }

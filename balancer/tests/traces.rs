@@ -21,18 +21,28 @@ type Spans = Arc<Mutex<Vec<SpanData>>>;
 async fn traced(ratio: &str, clients: Clients) -> (Cluster, Spans) {
     let spans = Spans::default();
     let kept = Arc::clone(&spans);
-    let options = Options { trace_ratio: ratio.parse().expect("a share"), trace_clients: clients, trace_queries: false };
+    let options = Options {
+        trace_ratio: ratio.parse().expect("a share"),
+        trace_clients: clients,
+        trace_queries: false,
+    };
     let tracer = Tracer::new(options, Arc::new(move |span| kept.lock().expect("spans").push(span)));
     (Cluster::traced(2, serde_json::json!({}), Some(tracer)).await, spans)
 }
 
 async fn get(cluster: &Cluster, fields: &[(&str, &str)]) -> testkit::client::Answer {
-    cluster.open().await.request("GET", "http://origin.example/x?secret", fields, b"").await.expect("an answer")
+    cluster
+        .open()
+        .await
+        .request("GET", "http://origin.example/x?secret", fields, b"")
+        .await
+        .expect("an answer")
 }
 
 /// The span of the only request, and those of its attempts, once it is there.
 async fn of_request(spans: &Spans) -> (SpanData, Vec<SpanData>) {
-    let ended = || async { spans.lock().expect("spans").pop_if(|span| span.span_kind == SpanKind::Server) };
+    let ended =
+        || async { spans.lock().expect("spans").pop_if(|span| span.span_kind == SpanKind::Server) };
     let span = until("the request's span", ended).await;
     let attempts: Vec<_> = spans.lock().expect("spans").drain(..).collect();
     for attempt in &attempts {
@@ -63,7 +73,12 @@ async fn a_client_s_trace_goes_on_through_the_balancer_s_span() {
     let arrival = cluster.arrivals().remove(0);
     assert_eq!(attempts.len(), 1);
     let told = told_of(&attempts[0]);
-    let fields: Vec<_> = arrival.head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("traceparent")).collect();
+    let fields: Vec<_> = arrival
+        .head
+        .fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("traceparent"))
+        .collect();
     assert_eq!(fields.len(), 1, "{:?}", arrival.head);
     assert_eq!(arrival.head.field("traceparent"), Some(told.as_str()));
     assert_eq!(arrival.head.field("tracestate"), Some("vendor=kept"));
@@ -78,7 +93,10 @@ async fn a_client_s_trace_goes_on_through_the_balancer_s_span() {
     ] {
         assert_eq!(attribute(&span, key).as_deref(), Some(value), "{key}");
     }
-    assert_eq!(attribute(&span, "shoal.request_id").as_deref(), answer.head.field("shoal-request-id"));
+    assert_eq!(
+        attribute(&span, "shoal.request_id").as_deref(),
+        answer.head.field("shoal-request-id")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +105,8 @@ async fn what_is_not_sampled_goes_on_as_it_came() {
     for field in [Some(UNSAMPLED), Some("nonsense"), None] {
         let fields: Vec<_> = field.iter().map(|value| ("traceparent", *value)).collect();
         assert_eq!(get(&cluster, &fields).await.status(), 200);
-        let arrival = cluster.arrivals().into_iter().find(|it| it.head.field("traceparent") == field);
+        let arrival =
+            cluster.arrivals().into_iter().find(|it| it.head.field("traceparent") == field);
         assert!(arrival.is_some(), "{field:?}");
     }
     assert!(spans.lock().expect("spans").is_empty());
@@ -102,7 +121,10 @@ async fn a_trace_that_begins_here_has_the_request_s_id() {
     assert_eq!(first.span_context.trace_id().to_string(), id);
     assert_eq!(first.parent_span_id, opentelemetry::trace::SpanId::INVALID);
     assert_eq!(attempts.len(), 1);
-    assert_eq!(cluster.arrivals()[0].head.field("traceparent"), Some(told_of(&attempts[0]).as_str()));
+    assert_eq!(
+        cluster.arrivals()[0].head.field("traceparent"),
+        Some(told_of(&attempts[0]).as_str())
+    );
 
     // A failure is said.
     for node in &cluster.nodes {
@@ -119,7 +141,10 @@ async fn a_trace_that_begins_here_has_the_request_s_id() {
     let refused = client.answer("GET").await.expect("an answer");
     let (third, attempts) = of_request(&spans).await;
     assert!(attempts.is_empty());
-    assert_eq!(attribute(&third, "shoal.request_id").as_deref(), refused.head.field("shoal-request-id"));
+    assert_eq!(
+        attribute(&third, "shoal.request_id").as_deref(),
+        refused.head.field("shoal-request-id")
+    );
     assert_eq!(attribute(&third, "http.response.status_code").as_deref(), Some("400"));
 }
 
@@ -131,14 +156,21 @@ async fn a_tunnel_s_span_ends_with_it() {
     assert!(spans.lock().expect("spans").iter().all(|span| span.span_kind == SpanKind::Client));
     drop(client);
     let (span, attempts) = of_request(&spans).await;
-    assert_eq!((span.name.as_ref(), attribute(&span, "url.full").as_deref()), ("CONNECT", Some("o.example:443")));
-    assert_eq!((attempts[0].name.as_ref(), attribute(&attempts[0], "shoal.attempt.outcome").as_deref()), ("CONNECT", Some("tunnel")));
+    assert_eq!(
+        (span.name.as_ref(), attribute(&span, "url.full").as_deref()),
+        ("CONNECT", Some("o.example:443"))
+    );
+    assert_eq!(
+        (attempts[0].name.as_ref(), attribute(&attempts[0], "shoal.attempt.outcome").as_deref()),
+        ("CONNECT", Some("tunnel"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_has_a_span_that_says_whom_it_asked_and_why_another_was() {
     let (cluster, spans) = traced("1", Clients::Follow).await;
-    // The first request leaves connections behind; the second finds one node dead, and is answered by the other.
+    // The first request leaves connections behind; the second finds one node dead, and is answered
+    // by the other.
     assert_eq!(get(&cluster, &[]).await.status(), 200);
     of_request(&spans).await;
     assert_eq!(get(&cluster, &[]).await.status(), 200);
@@ -179,6 +211,10 @@ async fn every_attempt_has_a_span_that_says_whom_it_asked_and_why_another_was() 
         assert_eq!(attribute(span, "network.peer.port"), Some(node.address.port().to_string()));
     }
     // Each was told of its own span.
-    let told: Vec<_> = cluster.arrivals().iter().filter_map(|it| it.head.field("traceparent").map(str::to_owned)).collect();
+    let told: Vec<_> = cluster
+        .arrivals()
+        .iter()
+        .filter_map(|it| it.head.field("traceparent").map(str::to_owned))
+        .collect();
     assert!(told.contains(&told_of(failed)) && told.contains(&told_of(answered)));
 }

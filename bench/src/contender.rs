@@ -1,4 +1,5 @@
-//! Who is measured: real processes, with access log and statistics on; of those whose CPU time counts, each on one core with one worker.
+//! Who is measured: real processes, with access log and statistics on; of those whose CPU time
+//! counts, each on one core with one worker.
 
 pub mod cluster;
 mod haproxy;
@@ -70,9 +71,12 @@ impl Who {
     /// The programs that have to be installed, as `--require` calls them; none: ours.
     pub const fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::ShoalBalancer | Self::ShoalNode | Self::ShoalNodeListed | Self::ShoalCluster | Self::ConfigService | Self::Registry => {
-                &[]
-            }
+            Self::ShoalBalancer
+            | Self::ShoalNode
+            | Self::ShoalNodeListed
+            | Self::ShoalCluster
+            | Self::ConfigService
+            | Self::Registry => &[],
             Self::Haproxy | Self::HaproxyTcp | Self::HaproxyTcpSplice => &["haproxy"],
             Self::Nginx | Self::NginxCache => &["nginx"],
             Self::Squid | Self::SquidListed => &["squid"],
@@ -114,7 +118,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts whoever is named, each in front of the origin, and keeps each on the contenders' core.
+    /// Starts whoever is named, each in front of the origin, and keeps each on the contenders'
+    /// core.
     pub async fn start(who: &[Who], origin: &Origin) -> Result<Self> {
         let mut fleet = Self { running: BTreeMap::new(), _processes: Vec::new(), _shoal: None };
         for who in who {
@@ -137,7 +142,9 @@ impl Fleet {
                 other => anyhow::bail!("{} does not run alone", other.name()),
             };
             let listen = free_address()?;
-            let process = process::Process::start(listen, |directory| configuration(directory, listen, origin.address));
+            let process = process::Process::start(listen, |directory| {
+                configuration(directory, listen, origin.address)
+            });
             let process = process.await.with_context(|| format!("start {}", who.name()))?;
             fleet.running.insert(*who, Contender { address: listen, pid: process.pid() });
             fleet._processes.push(process);

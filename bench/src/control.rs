@@ -1,5 +1,5 @@
-//! One service of the control plane alone, as a real process, and the many who talk to it, simulated in this process over the real protocol:
-//! mutual TLS, a connection each.
+//! One service of the control plane alone, as a real process, and the many who talk to it,
+//! simulated in this process over the real protocol: mutual TLS, a connection each.
 
 pub mod fleet;
 pub mod instances;
@@ -39,7 +39,8 @@ impl Alone {
         let directory = tempfile::Builder::new().prefix("shoal-bench-").tempdir()?;
         let papers = directory.path().join("pki");
         let now = Clock::system().now();
-        let names = [service, Service::Balancer].map(|service| (Role::Service(service), service.to_string()));
+        let names = [service, Service::Balancer]
+            .map(|service| (Role::Service(service), service.to_string()));
         pki::init(&papers, &names, now, pki::VALIDITY)?;
         let nodes = Identity::new(Role::Service(Service::ProxyNode), Service::ProxyNode.as_str());
         pki::issue_to(&papers, &Identity { replicas: u32::MAX, ..nodes }, &[], now, pki::VALIDITY)?;
@@ -47,11 +48,29 @@ impl Alone {
         let admin = free_address()?;
         let process = Process::start(address, |data| {
             let mut command = Command::new(testkit::lab::binary());
-            command.args(["serve", service.as_str(), "--name", service.as_str(), "--log-format", "pretty", "--advertise", "127.0.0.1"]);
-            command.arg("--data-dir").arg(data.join("data")).args(["--grpc", &address.to_string(), "--admin", &admin.to_string()]);
+            command.args([
+                "serve",
+                service.as_str(),
+                "--name",
+                service.as_str(),
+                "--log-format",
+                "pretty",
+                "--advertise",
+                "127.0.0.1",
+            ]);
+            command.arg("--data-dir").arg(data.join("data")).args([
+                "--grpc",
+                &address.to_string(),
+                "--admin",
+                &admin.to_string(),
+            ]);
             // Its own address stands for a registry: nobody else is there.
             command.args(["--registry", &address.to_string()]);
-            for (flag, file) in [("--ca", "ca.crt".to_owned()), ("--cert", format!("{service}.crt")), ("--key", format!("{service}.key"))] {
+            for (flag, file) in [
+                ("--ca", "ca.crt".to_owned()),
+                ("--cert", format!("{service}.crt")),
+                ("--key", format!("{service}.key")),
+            ] {
                 command.arg(flag).arg(papers.join(file));
             }
             command.arg("--cluster-key").arg(papers.join("cluster.key")).args(arguments);
@@ -72,7 +91,11 @@ impl Alone {
         let file = |extension: &str| self.papers.join(format!("{certificate}.{extension}"));
         let files = Files { ca: self.papers.join("ca.crt"), cert: file("crt"), key: file("key") };
         let credentials = Credentials::load(files, Clock::system())?;
-        Ok(Caller { transport: Transport::Mutual(credentials), service: self.service, address: self.address.to_string() })
+        Ok(Caller {
+            transport: Transport::Mutual(credentials),
+            service: self.service,
+            address: self.address.to_string(),
+        })
     }
 }
 
@@ -87,8 +110,10 @@ pub struct Caller {
 impl Caller {
     /// A connection of its own.
     pub async fn connect(&self) -> Result<ServiceChannel> {
-        let (expected, address) = (Expected { service: self.service, name: None }, self.address.clone());
-        let connector = Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into());
+        let (expected, address) =
+            (Expected { service: self.service, name: None }, self.address.clone());
+        let connector =
+            Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into());
         Ok(connector.connected().await?)
     }
 }

@@ -24,7 +24,8 @@ pub fn pin_myself(core: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set(core)?).with_context(|| format!("pin to core {core}"))
 }
 
-/// Lets this thread, and what it will start, run on both cores: for whole clusters, whose times count and not their CPU time.
+/// Lets this thread, and what it will start, run on both cores: for whole clusters, whose times
+/// count and not their CPU time.
 pub fn unpin_myself() -> Result<()> {
     let mut both = set(CONTENDER)?;
     both.set(LOAD)?;
@@ -37,7 +38,8 @@ pub fn pin(root: i32, core: usize) -> Result<()> {
     for pid in tree(root) {
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
             let thread = thread?.file_name().to_string_lossy().parse()?;
-            sched_setaffinity(Pid::from_raw(thread), &set).with_context(|| format!("pin {pid} to core {core}"))?;
+            sched_setaffinity(Pid::from_raw(thread), &set)
+                .with_context(|| format!("pin {pid} to core {core}"))?;
         }
     }
     Ok(())
@@ -47,7 +49,9 @@ pub fn pin(root: i32, core: usize) -> Result<()> {
 pub fn tree(root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         // A process that ends meanwhile has no parent any more.
         if let Ok(fields) = stat(pid)
             && let Some(parent) = fields.get(1).and_then(|field| field.parse().ok())
@@ -64,9 +68,11 @@ pub fn tree(root: i32) -> Vec<i32> {
     found
 }
 
-/// The fields of /proc/PID/stat from the third (state) on. The name in parentheses may hold anything; what follows the last one does not.
+/// The fields of /proc/PID/stat from the third (state) on. The name in parentheses may hold
+/// anything; what follows the last one does not.
 fn stat(pid: i32) -> Result<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
     let after = stat.rsplit_once(')').context("an unreadable stat")?.1;
     Ok(after.split_whitespace().map(str::to_owned).collect())
 }
@@ -88,11 +94,15 @@ impl Time {
 
     /// What was used since `before`.
     pub fn since(self, before: Self) -> Self {
-        Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
+        Self {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+        }
     }
 }
 
-/// User and system time so far: fields 14 to 17 of proc(5), so that children which have ended count too.
+/// User and system time so far: fields 14 to 17 of proc(5), so that children which have ended count
+/// too.
 pub fn time(root: i32) -> Result<Time> {
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
     let mut ticks = [0; 2];
@@ -101,7 +111,8 @@ pub fn time(root: i32) -> Result<Time> {
             ticks[index % 2] += field.parse::<u64>().context("an unreadable stat")?;
         }
     }
-    let [user, system] = ticks.map(|ticks| Duration::from_secs_f64(ticks as f64 / per_second as f64));
+    let [user, system] =
+        ticks.map(|ticks| Duration::from_secs_f64(ticks as f64 / per_second as f64));
     Ok(Time { user, system })
 }
 

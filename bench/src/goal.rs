@@ -65,12 +65,17 @@ impl Goal {
         let rounds = |who| results.values(trial.name, who, |sample| self.what.of(sample));
         let ours = rounds(self.who);
         let (measured, limit) = match self.bound {
-            Bound::Times(limit, than) => (paired(&ours, &rounds(than), |ours, theirs| ours / theirs), limit),
-            Bound::Above(limit, than) => (paired(&ours, &rounds(than), |ours, theirs| ours - theirs), limit),
+            Bound::Times(limit, than) => {
+                (paired(&ours, &rounds(than), |ours, theirs| ours / theirs), limit)
+            }
+            Bound::Above(limit, than) => {
+                (paired(&ours, &rounds(than), |ours, theirs| ours - theirs), limit)
+            }
             Bound::Most(limit) | Bound::Never(limit) => (crate::statistics::spread(ours), limit),
         };
         let measured = measured?;
-        let judged = if matches!(self.bound, Bound::Never(_)) { measured.greatest } else { measured.median };
+        let judged =
+            if matches!(self.bound, Bound::Never(_)) { measured.greatest } else { measured.median };
         Some(Verdict { measured, reached: judged <= limit })
     }
 
@@ -98,7 +103,9 @@ mod tests {
     fn results(rounds: &[(Who, f64, u64)]) -> Results {
         let mut results = Results::default();
         for (who, cost, failed) in rounds {
-            results.samples.push(Sample { failed: Some(*failed), ..Sample::new("kill-get", *who, *cost) });
+            results
+                .samples
+                .push(Sample { failed: Some(*failed), ..Sample::new("kill-get", *who, *cost) });
         }
         results
     }
@@ -110,11 +117,19 @@ mod tests {
 
     #[test]
     fn one_bad_round_of_several_counts_where_it_must_never_happen() {
-        let results = results(&[(Who::ShoalCluster, 10.0, 0), (Who::ShoalCluster, 11.0, 0), (Who::ShoalCluster, 300.0, 1)]);
+        let results = results(&[
+            (Who::ShoalCluster, 10.0, 0),
+            (Who::ShoalCluster, 11.0, 0),
+            (Who::ShoalCluster, 300.0, 1),
+        ]);
         assert_eq!(reached(What::Cost, Bound::Most(200.0), &results), Some(true));
         assert_eq!(reached(What::Cost, Bound::Never(200.0), &results), Some(false));
         assert_eq!(reached(What::Failed, Bound::Never(0.0), &results), Some(false));
-        assert_eq!(reached(What::Cost, Bound::Times(0.5, Who::Reference), &results), None, "nobody to compare with");
+        assert_eq!(
+            reached(What::Cost, Bound::Times(0.5, Who::Reference), &results),
+            None,
+            "nobody to compare with"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What contenders are measured with. Every answer is verified: status, length and content; nothing is measured that does not work.
+//! What contenders are measured with. Every answer is verified: status, length and content; nothing
+//! is measured that does not work.
 
 pub mod client;
 pub mod idle;

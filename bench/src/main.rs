@@ -1,15 +1,17 @@
-//! Side-by-side measurements: CPU time and memory of whole contenders, interleaved in one run, as ratios; what clients notice of faults;
-//! what the control plane takes.
+//! Side-by-side measurements: CPU time and memory of whole contenders, interleaved in one run, as
+//! ratios; what clients notice of faults; what the control plane takes.
 //!
 //! `cargo run --profile dist -p bench -- --json out.json --require haproxy,nginx,squid`, then
 //! `cargo run --profile dist -p bench -- report out.json --chart out.svg`
 //!
-//! Contender on one core, load and origin on the other. Absolute numbers are this machine's; the ratios are what counts. A contender that is
-//! not installed is left out and named, unless `--require` names it. It says what was reached and fails nothing: tests assert counts, people
+//! Contender on one core, load and origin on the other. Absolute numbers are this machine's; the
+//! ratios are what counts. A contender that is not installed is left out and named, unless
+//! `--require` names it. It says what was reached and fails nothing: tests assert counts, people
 //! judge times.
 //!
-//! Reading order: [`trial`] (what is measured) and [`goal`] (what is wanted of it), [`contender`] and [`control`] (who), [`origin`] and
-//! [`load`] (against what, with what), [`measure`] and [`cpu`] (how), [`results`], [`statistics`] and [`report`] (what comes out).
+//! Reading order: [`trial`] (what is measured) and [`goal`] (what is wanted of it), [`contender`]
+//! and [`control`] (who), [`origin`] and [`load`] (against what, with what), [`measure`] and
+//! [`cpu`] (how), [`results`], [`statistics`] and [`report`] (what comes out).
 
 mod contender;
 mod control;
@@ -94,7 +96,9 @@ fn main() -> Result<()> {
     if let Some(Reporting::Report { results, chart, write }) = arguments.command {
         return report(&results, chart.as_deref(), write.as_deref());
     }
-    let wanted = |trial: &&Trial| arguments.only.is_empty() || arguments.only.iter().any(|text| trial.name.contains(text));
+    let wanted = |trial: &&Trial| {
+        arguments.only.is_empty() || arguments.only.iter().any(|text| trial.name.contains(text))
+    };
     let trials: Vec<&Trial> = trial::TRIALS.iter().filter(wanted).collect();
     if arguments.list {
         trials.iter().for_each(|trial| println!("{:<24} {}", trial.name, trial.title));
@@ -120,32 +124,50 @@ fn main() -> Result<()> {
 }
 
 fn report(results: &Path, chart: Option<&Path>, write: Option<&Path>) -> Result<()> {
-    let results: Results = serde_json::from_slice(&fs::read(results).with_context(|| format!("read {}", results.display()))?)?;
+    let results: Results = serde_json::from_slice(
+        &fs::read(results).with_context(|| format!("read {}", results.display()))?,
+    )?;
     if let Some(root) = write {
         return report::pages::write(&results, root);
     }
     println!("{}\n{}", report::markdown::goals(&results), report::markdown::trials(&results));
     match chart {
-        Some(file) => fs::write(file, report::chart::render(&results)).with_context(|| format!("write {}", file.display())),
+        Some(file) => fs::write(file, report::chart::render(&results))
+            .with_context(|| format!("write {}", file.display())),
         None => Ok(()),
     }
 }
 
-async fn measure(arguments: &Arguments, trials: &[&Trial], mut results: Results) -> Result<Results> {
+async fn measure(
+    arguments: &Arguments,
+    trials: &[&Trial],
+    mut results: Results,
+) -> Result<Results> {
     let origin = Origin::start().context("start the origin")?;
-    let extent = Extent { rounds: arguments.rounds.max(1), scale: arguments.scale, connections: arguments.connections.max(1) };
+    let extent = Extent {
+        rounds: arguments.rounds.max(1),
+        scale: arguments.scale,
+        connections: arguments.connections.max(1),
+    };
     let works = measure::works(trials);
     let progress = Progress::new(works.iter().map(|work| measure::expected(*work, extent)).sum());
     let bench = Bench { origin: &origin, extent, progress: &progress };
     for work in works {
-        let named = trials.iter().filter(|trial| trial.work == work).map(|trial| trial.name).collect::<Vec<_>>();
+        let named = trials
+            .iter()
+            .filter(|trial| trial.work == work)
+            .map(|trial| trial.name)
+            .collect::<Vec<_>>();
         progress.doing(&named.join(", "));
         let samples = measure::run(bench, work).await?;
-        results.samples.extend(samples.into_iter().filter(|sample| named.contains(&sample.trial.as_str())));
+        results
+            .samples
+            .extend(samples.into_iter().filter(|sample| named.contains(&sample.trial.as_str())));
         progress.done(measure::expected(work, extent));
         // After every piece of work, so that an interrupted run has something to show.
         if let Some(file) = &arguments.json {
-            fs::write(file, serde_json::to_vec_pretty(&results)?).with_context(|| format!("write {}", file.display()))?;
+            fs::write(file, serde_json::to_vec_pretty(&results)?)
+                .with_context(|| format!("write {}", file.display()))?;
         }
     }
     Ok(results)

@@ -1,4 +1,5 @@
-//! Runs the trials: rounds in which everybody has a turn, so that what changes on the machine changes for all.
+//! Runs the trials: rounds in which everybody has a turn, so that what changes on the machine
+//! changes for all.
 
 mod deaf_origin;
 mod faults;
@@ -33,7 +34,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Rounds of what takes long: most of each is starting anew, waiting for a fault to be over, or opening thousands of connections.
+    /// Rounds of what takes long: most of each is starting anew, waiting for a fault to be over, or
+    /// opening thousands of connections.
     const fn few(self) -> usize {
         if self.rounds < 3 { self.rounds } else { 3 }
     }
@@ -63,8 +65,13 @@ pub fn works(trials: &[&Trial]) -> Vec<Work> {
 
 /// Those who take part in it and are installed.
 fn who(work: Work) -> Vec<Who> {
-    let mut who: Vec<Who> =
-        TRIALS.iter().filter(|trial| trial.work == work).flat_map(|trial| trial.who).copied().filter(|who| who.installed()).collect();
+    let mut who: Vec<Who> = TRIALS
+        .iter()
+        .filter(|trial| trial.work == work)
+        .flat_map(|trial| trial.who)
+        .copied()
+        .filter(|who| who.installed())
+        .collect();
     who.sort();
     who.dedup();
     who
@@ -79,7 +86,9 @@ fn trial(work: Work) -> Result<&'static Trial> {
 pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
     let who = who(work);
     match work {
-        Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => traffic::run(bench, trial(work)?, &who).await,
+        Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => {
+            traffic::run(bench, trial(work)?, &who).await
+        }
         Work::Fault(fault) => anywhere(faults::run(bench, fault, &who)).await,
         Work::SlowOrigin => anywhere(slow_origin::run(bench, &who)).await,
         Work::DeafOrigin => anywhere(deaf_origin::run(bench)).await,
@@ -134,7 +143,8 @@ mod tests {
 
     #[test]
     fn work_that_brings_several_trials_is_done_once() {
-        let trials = [names::KILL_GET, names::KILL_CONNECT, names::FREEZE_GET].map(|name| find(name).unwrap());
+        let trials = [names::KILL_GET, names::KILL_CONNECT, names::FREEZE_GET]
+            .map(|name| find(name).unwrap());
         assert_eq!(works(&trials), [Work::Fault(Fault::Kill), Work::Fault(Fault::Freeze)]);
     }
 }

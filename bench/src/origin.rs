@@ -1,7 +1,10 @@
-//! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared answers, one read and one write a request.
+//! An origin that is faster than everybody it is used to measure: one thread, bare epoll, prepared
+//! answers, one read and one write a request.
 //!
-//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, and `/u/N` takes N bytes before it answers. CONNECT is answered with 200 and what follows in the
-//! tunnel is served as everything else, so that the origin can be the end of a tunnel, or the next hop that opens one.
+//! `/b/N` is N bytes that nobody may store, `/c/N` are N bytes that everybody may, and `/u/N` takes
+//! N bytes before it answers. CONNECT is answered with 200 and what follows in the tunnel is served
+//! as everything else, so that the origin can be the end of a tunnel, or the next hop that opens
+//! one.
 
 use std::{
     collections::HashMap,
@@ -40,7 +43,9 @@ impl Origin {
         let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
         let origin = Self { address: listener.local_addr()?, cacheable: Arc::default() };
         let cacheable = Arc::clone(&origin.cacheable);
-        std::thread::Builder::new().name("origin".into()).spawn(move || run(listener, &cacheable))?;
+        std::thread::Builder::new()
+            .name("origin".into())
+            .spawn(move || run(listener, &cacheable))?;
         Ok(origin)
     }
 
@@ -67,7 +72,11 @@ fn run(mut listener: TcpListener, cacheable: &AtomicU64) -> io::Result<()> {
                 while let Ok((mut stream, _)) = listener.accept() {
                     next += 1;
                     stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
+                    poll.registry().register(
+                        &mut stream,
+                        Token(next),
+                        Interest::READABLE | Interest::WRITABLE,
+                    )?;
                     peers.insert(Token(next), Peer::new(stream));
                 }
             } else if let Some(peer) = peers.get_mut(&event.token())
@@ -120,10 +129,13 @@ impl Peer {
                 Ok(0) => return Ok(false),
                 Ok(read) => {
                     self.input.extend_from_slice(&buffer[..read]);
-                    // A short read has emptied the socket: what comes later is a new event. Only an end that came with it is none.
+                    // A short read has emptied the socket: what comes later is a new event. Only an
+                    // end that came with it is none.
                     drained = read < buffer.len() && !closed;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(self.input.len() < MOST_HEAD),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(self.input.len() < MOST_HEAD);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -143,9 +155,17 @@ impl Peer {
         let store = kind == Kind::Cacheable;
         cacheable.fetch_add(u64::from(store), Ordering::Relaxed);
         // Squid keeps nothing whose age it would have to guess.
-        let control =
-            if store { format!("max-age=86400\r\nDate: {}", httpdate::fmt_http_date(SystemTime::now())) } else { "no-store".into() };
-        self.head.extend_from_slice(format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\r\n").as_bytes());
+        let control = if store {
+            format!("max-age=86400\r\nDate: {}", httpdate::fmt_http_date(SystemTime::now()))
+        } else {
+            "no-store".into()
+        };
+        self.head.extend_from_slice(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nCache-Control: {control}\r\n\r\n"
+            )
+            .as_bytes(),
+        );
         self.body = body;
     }
 
@@ -212,7 +232,10 @@ mod tests {
     #[test]
     fn reads_the_path_of_every_form() {
         assert_eq!(asked(b"GET /b/1024 HTTP/1.1"), Some((Kind::Bytes, 1024)));
-        assert_eq!(asked(b"GET http://127.0.0.1:80/c/65536 HTTP/1.1"), Some((Kind::Cacheable, 65536)));
+        assert_eq!(
+            asked(b"GET http://127.0.0.1:80/c/65536 HTTP/1.1"),
+            Some((Kind::Cacheable, 65536))
+        );
         assert_eq!(asked(b"POST /u/7 HTTP/1.1"), Some((Kind::Upload, 7)));
         assert_eq!(asked(b"OPTIONS * HTTP/1.1"), None);
     }

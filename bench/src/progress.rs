@@ -1,4 +1,5 @@
-//! How far a run is: a bar with the time that is left on a terminal, a line for each sample anywhere.
+//! How far a run is: a bar with the time that is left on a terminal, a line for each sample
+//! anywhere.
 
 use std::time::Duration;
 
@@ -16,8 +17,11 @@ impl Progress {
     /// A run that is expected to take so long.
     pub fn new(expected: Duration) -> Self {
         let bar = ProgressBar::new(millis(expected));
-        // Positions are milliseconds of expected work, so that what is left scales with how fast this machine has been so far.
-        let style = ProgressStyle::with_template("{wide_bar} {percent}% {elapsed} of about {duration}, {msg}");
+        // Positions are milliseconds of expected work, so that what is left scales with how fast
+        // this machine has been so far.
+        let style = ProgressStyle::with_template(
+            "{wide_bar} {percent}% {elapsed} of about {duration}, {msg}",
+        );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(250));
         Self { bar }
@@ -36,8 +40,15 @@ impl Progress {
     /// Shows a sample.
     pub fn sample(&self, sample: &Sample) {
         let unit = find(&sample.trial).map_or("", |trial| trial.unit.name());
-        let failed = sample.failed.map_or_else(String::new, |failed| format!(", {failed} of {} failed", sample.sent.unwrap_or_default()));
-        self.say(&format!("{:<24} {:<34} {:>10.3} {unit}{failed}", sample.trial, sample.who.name(), sample.cost));
+        let failed = sample.failed.map_or_else(String::new, |failed| {
+            format!(", {failed} of {} failed", sample.sent.unwrap_or_default())
+        });
+        self.say(&format!(
+            "{:<24} {:<34} {:>10.3} {unit}{failed}",
+            sample.trial,
+            sample.who.name(),
+            sample.cost
+        ));
     }
 
     /// Shows a line.

@@ -39,7 +39,8 @@ pub struct Sample {
     /// Requests sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<u64>,
-    /// Requests that failed. Where failures are not what is measured, the first one ends the run instead.
+    /// Requests that failed. Where failures are not what is measured, the first one ends the run
+    /// instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
     /// Tunnels that stood and were cut: they cannot move.
@@ -88,12 +89,16 @@ impl Results {
     /// Results without samples, of this machine.
     pub fn here() -> Self {
         let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model =
-            model.lines().find_map(|line| line.strip_prefix("model name")).map_or("?", |rest| rest.trim_start_matches([' ', '\t', ':']));
+        let model = model
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"))
+            .map_or("?", |rest| rest.trim_start_matches([' ', '\t', ':']));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let programs = [("haproxy", "-v"), ("nginx", "-v"), ("squid", "-v")];
-        let versions = programs.into_iter().filter_map(|(program, flag)| Some((program.to_owned(), version(program, flag)?)));
+        let versions = programs
+            .into_iter()
+            .filter_map(|(program, flag)| Some((program.to_owned(), version(program, flag)?)));
         Self {
             machine: format!("{model}, {cores} cores, Linux {}", kernel.trim()),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
@@ -115,12 +120,26 @@ impl Results {
     }
 
     /// What `value` takes from a contender's samples, in the order of the rounds.
-    pub fn values(&self, trial: &str, who: Who, value: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
-        self.samples.iter().filter(|sample| sample.trial == trial && sample.who == who).filter_map(value).collect()
+    pub fn values(
+        &self,
+        trial: &str,
+        who: Who,
+        value: impl Fn(&Sample) -> Option<f64>,
+    ) -> Vec<f64> {
+        self.samples
+            .iter()
+            .filter(|sample| sample.trial == trial && sample.who == who)
+            .filter_map(value)
+            .collect()
     }
 
     /// The spread of that; none when there are no such samples.
-    pub fn spread(&self, trial: &str, who: Who, value: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
+    pub fn spread(
+        &self,
+        trial: &str,
+        who: Who,
+        value: impl Fn(&Sample) -> Option<f64>,
+    ) -> Option<Spread> {
         spread(self.values(trial, who, value))
     }
 }
@@ -130,7 +149,8 @@ fn version(program: &str, flag: &str) -> Option<String> {
     let output = Command::new(format!("/usr/sbin/{program}")).arg(flag).output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let mut words =
-        text.split([' ', '/', '\n']).filter(|word| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.'));
+    let mut words = text.split([' ', '/', '\n']).filter(|word| {
+        word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.')
+    });
     words.next().map(str::to_owned)
 }

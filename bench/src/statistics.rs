@@ -18,11 +18,16 @@ pub fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
-    let median = if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], upper) } else { upper };
+    let median = if values.len().is_multiple_of(2) {
+        f64::midpoint(values[middle - 1], upper)
+    } else {
+        upper
+    };
     Some(Spread { median, least: values[0], greatest: values[values.len() - 1] })
 }
 
-/// The spread of what `of` makes of two contenders' values of the same round: what slowed the machine down in one round slowed both.
+/// The spread of what `of` makes of two contenders' values of the same round: what slowed the
+/// machine down in one round slowed both.
 pub fn paired(ours: &[f64], theirs: &[f64], of: impl Fn(f64, f64) -> f64) -> Option<Spread> {
     spread(ours.iter().zip(theirs).map(|(ours, theirs)| of(*ours, *theirs)).collect())
 }
@@ -39,8 +44,14 @@ mod tests {
 
     #[test]
     fn medians_of_odd_even_and_no_samples() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, greatest: 3.0 }));
-        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, least: 1.0, greatest: 4.0 }));
+        assert_eq!(
+            spread(vec![3.0, 1.0, 2.0]),
+            Some(Spread { median: 2.0, least: 1.0, greatest: 3.0 })
+        );
+        assert_eq!(
+            spread(vec![4.0, 1.0, 2.0, 3.0]),
+            Some(Spread { median: 2.5, least: 1.0, greatest: 4.0 })
+        );
         assert_eq!(spread(Vec::new()), None);
     }
 

@@ -137,7 +137,8 @@ pub mod names {
 
 const BALANCERS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Nginx];
 const CACHES: &[Who] = &[Who::ShoalNode, Who::NginxCache, Who::Squid];
-const TUNNELS: &[Who] = &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
+const TUNNELS: &[Who] =
+    &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
 const CLUSTERS: &[Who] = &[Who::ShoalCluster, Who::Reference, Who::Tuned];
 const LISTED: &[Who] = &[Who::ShoalNode, Who::ShoalNodeListed, Who::Squid, Who::SquidListed];
 
@@ -161,19 +162,40 @@ const fn above(who: Who, limit: f64, than: Who) -> Goal {
     Goal { who, what: What::Cost, bound: Bound::Above(limit, than) }
 }
 
-const fn requests(name: &'static str, title: &'static str, work: Work, who: &'static [Who], goals: &'static [Goal]) -> Trial {
+const fn requests(
+    name: &'static str,
+    title: &'static str,
+    work: Work,
+    who: &'static [Who],
+    goals: &'static [Goal],
+) -> Trial {
     Trial { name, title, unit: Unit::CpuMsPer1000, work, who, goals }
 }
 
-const fn fault(name: &'static str, title: &'static str, fault: Fault, goals: &'static [Goal]) -> Trial {
+const fn fault(
+    name: &'static str,
+    title: &'static str,
+    fault: Fault,
+    goals: &'static [Goal],
+) -> Trial {
     Trial { name, title, unit: Unit::GapMs, work: Work::Fault(fault), who: CLUSTERS, goals }
 }
 
 const fn tunnel(name: &'static str, title: &'static str, direction: Direction) -> Trial {
-    Trial { name, title, unit: Unit::CpuSecondsPerGib, work: Work::Tunnels(direction), who: TUNNELS, goals: TUNNEL_GOALS }
+    Trial {
+        name,
+        title,
+        unit: Unit::CpuSecondsPerGib,
+        work: Work::Tunnels(direction),
+        who: TUNNELS,
+        goals: TUNNEL_GOALS,
+    }
 }
 
-const TUNNEL_GOALS: &[Goal] = &[times(Who::ShoalBalancer, 0.75, Who::HaproxyTcp), times(Who::ShoalNode, 0.75, Who::HaproxyTcp)];
+const TUNNEL_GOALS: &[Goal] = &[
+    times(Who::ShoalBalancer, 0.75, Who::HaproxyTcp),
+    times(Who::ShoalNode, 0.75, Who::HaproxyTcp),
+];
 const KILL_GOALS: &[Goal] = &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 200.0)];
 const FREEZE_GOALS: &[Goal] = &[none_fails(Who::ShoalCluster), never(Who::ShoalCluster, 1500.0)];
 
@@ -189,14 +211,20 @@ pub const TRIALS: &[Trial] = &[
         "Balancing, keep-alive, 1 KiB",
         Work::Requests { body: 1024, fresh: false, hits: false, requests: 60_000 },
         BALANCERS,
-        &[times(Who::ShoalBalancer, 0.75, Who::Haproxy), times(Who::ShoalBalancer, 1.0, Who::Nginx)],
+        &[
+            times(Who::ShoalBalancer, 0.75, Who::Haproxy),
+            times(Who::ShoalBalancer, 1.0, Who::Nginx),
+        ],
     ),
     requests(
         "balance-keepalive-64k",
         "Balancing, keep-alive, 64 KiB",
         Work::Requests { body: 65_536, fresh: false, hits: false, requests: 15_000 },
         BALANCERS,
-        &[times(Who::ShoalBalancer, 0.75, Who::Haproxy), times(Who::ShoalBalancer, 1.0, Who::Nginx)],
+        &[
+            times(Who::ShoalBalancer, 0.75, Who::Haproxy),
+            times(Who::ShoalBalancer, 1.0, Who::Nginx),
+        ],
     ),
     requests(
         "balance-new-1k",
@@ -245,9 +273,24 @@ pub const TRIALS: &[Trial] = &[
         goals: &[most(Who::ShoalBalancer, 4.0), most(Who::ShoalNode, 4.0)],
     },
     fault(names::KILL_GET, "A node of three killed with -9: GET", Fault::Kill, KILL_GOALS),
-    fault(names::KILL_CONNECT, "A node of three killed with -9: new CONNECT", Fault::Kill, KILL_GOALS),
-    fault(names::FREEZE_GET, "A node of three stopped with SIGSTOP: GET", Fault::Freeze, FREEZE_GOALS),
-    fault(names::FREEZE_CONNECT, "A node of three stopped with SIGSTOP: new CONNECT", Fault::Freeze, FREEZE_GOALS),
+    fault(
+        names::KILL_CONNECT,
+        "A node of three killed with -9: new CONNECT",
+        Fault::Kill,
+        KILL_GOALS,
+    ),
+    fault(
+        names::FREEZE_GET,
+        "A node of three stopped with SIGSTOP: GET",
+        Fault::Freeze,
+        FREEZE_GOALS,
+    ),
+    fault(
+        names::FREEZE_CONNECT,
+        "A node of three stopped with SIGSTOP: new CONNECT",
+        Fault::Freeze,
+        FREEZE_GOALS,
+    ),
     Trial {
         name: names::SLOW_ORIGIN,
         title: "An origin that answers after 20 s: how often each request reaches it",
@@ -266,7 +309,8 @@ pub const TRIALS: &[Trial] = &[
     },
     Trial {
         name: names::DEAF_ORIGIN,
-        title: "An origin that never accepts, answered for with 504: how often each request reaches it",
+        title: "An origin that never accepts, answered for with 504: how often each request \
+            reaches it",
         unit: Unit::TimesAsked,
         work: Work::DeafOrigin,
         who: &[Who::ShoalCluster],
@@ -282,7 +326,8 @@ pub const TRIALS: &[Trial] = &[
     },
     Trial {
         name: names::RELEASE_LAB,
-        title: "`shoal config apply` to a lab of 3 nodes and 2 balancers: the whole command, 1 s of watching the first nodes included",
+        title: "`shoal config apply` to a lab of 3 nodes and 2 balancers: the whole command, 1 s \
+            of watching the first nodes included",
         unit: Unit::Seconds,
         work: Work::LabRelease,
         who: &[Who::ConfigService],
@@ -290,7 +335,8 @@ pub const TRIALS: &[Trial] = &[
     },
     Trial {
         name: names::RELEASE_FLEET,
-        title: "A released revision applied on 1,000 nodes, without the 1 s in which the first one is watched",
+        title: "A released revision applied on 1,000 nodes, without the 1 s in which the first one \
+            is watched",
         unit: Unit::Seconds,
         work: Work::FleetRelease,
         who: &[Who::ConfigService],

@@ -1,4 +1,5 @@
-//! What balancers and nodes tell, as the rule about alarms takes it (`cluster::alarm`): the same for status, top and doctor. Pure.
+//! What balancers and nodes tell, as the rule about alarms takes it (`cluster::alarm`): the same
+//! for status, top and doctor. Pure.
 
 use cluster::{
     alarm::{Alarm, Backend, Served, Severity},
@@ -31,7 +32,12 @@ pub struct Told {
 
 impl From<Alarm> for Told {
     fn from(alarm: Alarm) -> Self {
-        Self { severity: word(alarm.severity), subjects: alarm.subjects, text: alarm.text, remedy: alarm.remedy }
+        Self {
+            severity: word(alarm.severity),
+            subjects: alarm.subjects,
+            text: alarm.text,
+            remedy: alarm.remedy,
+        }
     }
 }
 
@@ -42,23 +48,38 @@ pub fn served<'a>(
 ) -> Served {
     let mut served = Served::default();
     for (name, stats) in balancers {
-        let used = |backend: &&proto::balancer::Backend| stats.frontends.iter().any(|frontend| frontend.backend == backend.name);
-        served.backends.extend(stats.backends.iter().filter(used).map(|backend| of_backend(name, backend)));
-        let traffic =
-            stats.frontends.iter().filter_map(|frontend| frontend.last_minute).fold(Traffic::default(), |sum, it| {
-                sum.plus(Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.failed })
-            });
+        let used = |backend: &&proto::balancer::Backend| {
+            stats.frontends.iter().any(|frontend| frontend.backend == backend.name)
+        };
+        served
+            .backends
+            .extend(stats.backends.iter().filter(used).map(|backend| of_backend(name, backend)));
+        let traffic = stats.frontends.iter().filter_map(|frontend| frontend.last_minute).fold(
+            Traffic::default(),
+            |sum, it| {
+                sum.plus(Traffic {
+                    seconds: it.seconds.into(),
+                    requests: it.requests,
+                    failed: it.failed,
+                })
+            },
+        );
         served.balancers.push((name.to_owned(), traffic));
     }
     for (name, stats) in nodes {
         let it = stats.last_minute.unwrap_or_default();
-        served.nodes.push((name.to_owned(), Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors }));
+        served.nodes.push((
+            name.to_owned(),
+            Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors },
+        ));
     }
     served
 }
 
 fn of_backend(balancer: &str, backend: &proto::balancer::Backend) -> Backend {
-    let count = |wanted: &[Standing]| backend.servers.iter().filter(|server| wanted.contains(&server.standing())).count();
+    let count = |wanted: &[Standing]| {
+        backend.servers.iter().filter(|server| wanted.contains(&server.standing())).count()
+    };
     Backend {
         name: backend.name.clone(),
         balancer: balancer.to_owned(),
@@ -83,19 +104,44 @@ mod tests {
             ..Wire::default()
         };
         let last = |requests, failed| Some(LastMinute { seconds: 60, requests, failed });
-        let frontend = |backend: &str, last_minute| Frontend { backend: backend.into(), last_minute, ..Frontend::default() };
+        let frontend = |backend: &str, last_minute| Frontend {
+            backend: backend.into(),
+            last_minute,
+            ..Frontend::default()
+        };
         let stats = Stats {
-            frontends: vec![frontend("squid", last(20, 20)), frontend("squid", last(10, 0)), frontend("other", None)],
-            backends: vec![pool("squid", &[Standing::Excluded, Standing::Unwell]), pool("other", &[Standing::Last]), pool("unused", &[])],
+            frontends: vec![
+                frontend("squid", last(20, 20)),
+                frontend("squid", last(10, 0)),
+                frontend("other", None),
+            ],
+            backends: vec![
+                pool("squid", &[Standing::Excluded, Standing::Unwell]),
+                pool("other", &[Standing::Last]),
+                pool("unused", &[]),
+            ],
             ..Stats::default()
         };
-        let node =
-            GetStatsResponse { last_minute: Some(proto::proxy::LastMinute { seconds: 60, requests: 9, errors: 2 }), ..Default::default() };
+        let node = GetStatsResponse {
+            last_minute: Some(proto::proxy::LastMinute { seconds: 60, requests: 9, errors: 2 }),
+            ..Default::default()
+        };
         let served = served([("b-1", &stats)], [("n-1", &node)]);
-        let backend =
-            |name: &str, usable, unwell, excluded| Backend { name: name.into(), balancer: "b-1".into(), usable, unwell, excluded };
+        let backend = |name: &str, usable, unwell, excluded| Backend {
+            name: name.into(),
+            balancer: "b-1".into(),
+            usable,
+            unwell,
+            excluded,
+        };
         assert_eq!(served.backends, [backend("squid", 0, 1, 1), backend("other", 1, 0, 0)]);
-        assert_eq!(served.balancers, [("b-1".to_owned(), Traffic { seconds: 60, requests: 30, failed: 20 })]);
-        assert_eq!(served.nodes, [("n-1".to_owned(), Traffic { seconds: 60, requests: 9, failed: 2 })]);
+        assert_eq!(
+            served.balancers,
+            [("b-1".to_owned(), Traffic { seconds: 60, requests: 30, failed: 20 })]
+        );
+        assert_eq!(
+            served.nodes,
+            [("n-1".to_owned(), Traffic { seconds: 60, requests: 9, failed: 2 })]
+        );
     }
 }

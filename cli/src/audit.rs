@@ -50,21 +50,39 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::open(&options.target)?;
     let mut instances = cluster.last_listing().await?.instances;
-    instances.retain(|status| options.service.is_none_or(|service| status.instance.service == service));
+    instances
+        .retain(|status| options.service.is_none_or(|service| status.instance.service == service));
     if instances.is_empty() {
         bail!("the registry lists no process to ask: see `shoal status`");
     }
-    let since =
-        options.since.and_then(|since| SignedDuration::try_from(since).ok()).and_then(|since| Timestamp::now().checked_sub(since).ok());
-    let request = ListRecordsRequest { since: since.map(wire::timestamp), who: options.who, limit: options.lines };
-    let ask = async |status: &InstanceStatus| Ok(cluster.audit(status)?.list_records(request.clone()).await);
+    let since = options
+        .since
+        .and_then(|since| SignedDuration::try_from(since).ok())
+        .and_then(|since| Timestamp::now().checked_sub(since).ok());
+    let request = ListRecordsRequest {
+        since: since.map(wire::timestamp),
+        who: options.who,
+        limit: options.lines,
+    };
+    let ask = async |status: &InstanceStatus| {
+        Ok(cluster.audit(status)?.list_records(request.clone()).await)
+    };
     let answers = ask_together(&instances, ANSWER, ask).await;
     if answers.iter().all(|(_, answer)| answer.is_err()) {
-        let failures: Vec<_> = answers.iter().filter_map(|(_, answer)| Some(format!("{:#}", answer.as_ref().err()?))).collect();
+        let failures: Vec<_> = answers
+            .iter()
+            .filter_map(|(_, answer)| Some(format!("{:#}", answer.as_ref().err()?)))
+            .collect();
         bail!("{}", failures.join("; "));
     }
-    let answers = answers.into_iter().map(|(name, answer)| (name, answer.map_err(|error| format!("{error:#}")))).collect();
-    cluster.show(&merged(answers, since, usize::try_from(options.lines).unwrap_or(usize::MAX)), options.format)
+    let answers = answers
+        .into_iter()
+        .map(|(name, answer)| (name, answer.map_err(|error| format!("{error:#}"))))
+        .collect();
+    cluster.show(
+        &merged(answers, since, usize::try_from(options.lines).unwrap_or(usize::MAX)),
+        options.format,
+    )
 }
 
 /// Records of all processes, in the order of time.
@@ -107,8 +125,18 @@ struct Shortened {
 }
 
 /// Puts the answers together. Pure.
-fn merged(answers: Vec<(String, Result<ListRecordsResponse, String>)>, since: Option<Timestamp>, limit: usize) -> Trail {
-    let mut trail = Trail { records: Vec::new(), more: false, missing: Vec::new(), shortened: Vec::new(), unreadable: 0 };
+fn merged(
+    answers: Vec<(String, Result<ListRecordsResponse, String>)>,
+    since: Option<Timestamp>,
+    limit: usize,
+) -> Trail {
+    let mut trail = Trail {
+        records: Vec::new(),
+        more: false,
+        missing: Vec::new(),
+        shortened: Vec::new(),
+        unreadable: 0,
+    };
     for (instance, answer) in answers {
         let answer = match answer {
             Ok(answer) => answer,
@@ -149,8 +177,14 @@ fn short(what: &str) -> &str {
     what.rsplit_once('.').map_or(what, |(_, name)| name)
 }
 
-const COLUMNS: &[Column] =
-    &[column("WHEN", 0), column("AT", 2), column("WHO", 0), column("WHAT", 1), column("RESULT", 0), sentences("ABOUT")];
+const COLUMNS: &[Column] = &[
+    column("WHEN", 0),
+    column("AT", 2),
+    column("WHO", 0),
+    column("WHAT", 1),
+    column("RESULT", 0),
+    sentences("ABOUT"),
+];
 
 impl View for Trail {
     fn text(&self) -> String {
@@ -160,16 +194,28 @@ impl View for Trail {
             parts.push("No records match.".to_owned());
         } else {
             let rows = self.records.iter().map(|entry| {
-                let when = entry.when.map_or_else(|| "-".to_owned(), |at| at.to_zoned(zone.clone()).strftime("%F %T").to_string());
+                let when = entry.when.map_or_else(
+                    || "-".to_owned(),
+                    |at| at.to_zoned(zone.clone()).strftime("%F %T").to_string(),
+                );
                 // A refusal's code is what one looks for; what it says comes with what it is about.
                 let (word, said) = match entry.result.split_once(':') {
                     _ if entry.result == "ok" => ("ok", entry.detail.clone()),
                     Some((code, _)) => (code, [entry.detail.as_str(), &entry.result].join("; ")),
                     None => (entry.result.as_str(), entry.detail.clone()),
                 };
-                let result = if word == "ok" { output::coloured("ok") } else { Cell::new(printable(word)).toned(Tone::Bad) };
-                let [instance, who, what, detail] =
-                    [&*entry.instance, &*entry.who, short(&entry.what), said.trim_start_matches("; ")].map(|it| Cell::new(printable(it)));
+                let result = if word == "ok" {
+                    output::coloured("ok")
+                } else {
+                    Cell::new(printable(word)).toned(Tone::Bad)
+                };
+                let [instance, who, what, detail] = [
+                    &*entry.instance,
+                    &*entry.who,
+                    short(&entry.what),
+                    said.trim_start_matches("; "),
+                ]
+                .map(|it| Cell::new(printable(it)));
                 vec![Cell::new(when), instance, who, what, result, detail]
             });
             parts.push(output::table(COLUMNS, rows));
@@ -177,11 +223,20 @@ impl View for Trail {
         if self.more {
             parts.push("There are older records that match: ask for more with -n.".to_owned());
         }
-        parts.extend(self.missing.iter().map(|it| format!("Without the records of {}: {}", it.instance, it.error)));
-        let shortened = |it: &Shortened| format!("{} keeps none from before {}: they were rotated away.", it.instance, it.oldest);
+        parts.extend(
+            self.missing
+                .iter()
+                .map(|it| format!("Without the records of {}: {}", it.instance, it.error)),
+        );
+        let shortened = |it: &Shortened| {
+            format!("{} keeps none from before {}: they were rotated away.", it.instance, it.oldest)
+        };
         parts.extend(self.shortened.iter().map(shortened));
         if self.unreadable > 0 {
-            parts.push(format!("{} line(s) could not be read: written by half, or changed by hand.", self.unreadable));
+            parts.push(format!(
+                "{} line(s) could not be read: written by half, or changed by hand.",
+                self.unreadable
+            ));
         }
         parts.join("\n")
     }
@@ -197,7 +252,11 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn answer(records: &[(i64, &str)], more: bool, oldest: Option<i64>) -> Result<ListRecordsResponse, String> {
+    fn answer(
+        records: &[(i64, &str)],
+        more: bool,
+        oldest: Option<i64>,
+    ) -> Result<ListRecordsResponse, String> {
         let record = |(second, detail): &(i64, &str)| Record {
             when: Some(wire::timestamp(at(*second))),
             who: "operator ann".into(),
@@ -207,7 +266,13 @@ mod tests {
             ..Record::default()
         };
         let oldest = oldest.map(|second| wire::timestamp(at(second)));
-        Ok(ListRecordsResponse { records: records.iter().map(record).collect(), more, oldest, rotated: true, unreadable: 1 })
+        Ok(ListRecordsResponse {
+            records: records.iter().map(record).collect(),
+            more,
+            oldest,
+            rotated: true,
+            unreadable: 1,
+        })
     }
 
     fn details(trail: &Trail) -> Vec<&str> {
@@ -237,10 +302,20 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let trail =
-            merged(vec![("a".into(), Err("a cannot be reached".into())), ("b".into(), answer(&[(1, "x\u{1b}")], true, None))], None, 9);
+        let trail = merged(
+            vec![
+                ("a".into(), Err("a cannot be reached".into())),
+                ("b".into(), answer(&[(1, "x\u{1b}")], true, None)),
+            ],
+            None,
+            9,
+        );
         let text = trail.text();
-        assert!(text.contains("Without the records of a: a cannot be reached") && text.contains("ask for more"), "{text}");
+        assert!(
+            text.contains("Without the records of a: a cannot be reached")
+                && text.contains("ask for more"),
+            "{text}"
+        );
         assert!(text.contains("Registry/SetAdminState") && text.contains("x%1B"), "{text}");
     }
 }

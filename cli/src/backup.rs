@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service, State};
-use proto::backup::{CreateBackupRequest, ListBackupsRequest, VerifyBackupRequest, backup_service_client::BackupServiceClient};
+use proto::backup::{
+    CreateBackupRequest, ListBackupsRequest, VerifyBackupRequest,
+    backup_service_client::BackupServiceClient,
+};
 use serde::Serialize;
 
 use crate::{
@@ -91,7 +94,15 @@ struct TakenOut {
 
 impl View for TakenOut {
     fn text(&self) -> String {
-        output::fitted(&format!("{} files are in {}: {}", self.files.len(), self.directory.display(), self.files.join(", ")), "  ")
+        output::fitted(
+            &format!(
+                "{} files are in {}: {}",
+                self.files.len(),
+                self.directory.display(),
+                self.files.join(", ")
+            ),
+            "  ",
+        )
     }
 }
 
@@ -104,7 +115,14 @@ struct Made {
 impl View for Made {
     fn text(&self) -> String {
         let list::Backup { id, size, stores, .. } = &self.backup;
-        output::fitted(&format!("backup {id} is made and verified: {} in {}", list::size(*size), stores.join(", ")), "  ")
+        output::fitted(
+            &format!(
+                "backup {id} is made and verified: {} in {}",
+                list::size(*size),
+                stores.join(", ")
+            ),
+            "  ",
+        )
     }
 }
 
@@ -121,19 +139,44 @@ pub async fn run(options: Options) -> Result<()> {
         }
         Action::List { format } => {
             let cluster = Cluster::open(target)?;
-            list(&cluster, client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?, format).await
+            list(
+                &cluster,
+                client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?,
+                format,
+            )
+            .await
         }
         Action::Verify { backup, format } => {
             let cluster = Cluster::open(target)?;
-            verify(&cluster, client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?, backup, format).await
+            verify(
+                &cluster,
+                client(&cluster, cluster.last_instances(Service::BackupService).await?, on)?,
+                backup,
+                format,
+            )
+            .await
         }
         Action::Create { format } => {
             let cluster = Cluster::open_to_change(target)?;
-            create(&cluster, client(&cluster, cluster.instances(Service::BackupService).await?, on)?, format).await
+            create(
+                &cluster,
+                client(&cluster, cluster.instances(Service::BackupService).await?, on)?,
+                format,
+            )
+            .await
         }
         Action::Restore(wanted) => {
-            let cluster = if wanted.only_looks() { Cluster::open(target)? } else { Cluster::open_to_change(target)? };
-            restore::run(&cluster, client(&cluster, cluster.instances(Service::BackupService).await?, on)?, wanted).await
+            let cluster = if wanted.only_looks() {
+                Cluster::open(target)?
+            } else {
+                Cluster::open_to_change(target)?
+            };
+            restore::run(
+                &cluster,
+                client(&cluster, cluster.instances(Service::BackupService).await?, on)?,
+                wanted,
+            )
+            .await
         }
     }
 }
@@ -141,19 +184,33 @@ pub async fn run(options: Options) -> Result<()> {
 type Client = BackupServiceClient<ServiceChannel>;
 
 /// The one that is asked: by name, or else the first that is well.
-fn client(cluster: &Cluster, mut instances: Vec<InstanceStatus>, on: Option<&str>) -> Result<Client> {
+fn client(
+    cluster: &Cluster,
+    mut instances: Vec<InstanceStatus>,
+    on: Option<&str>,
+) -> Result<Client> {
     if let Some(name) = on {
         return cluster.backup(&one_of(instances, Service::BackupService, name)?);
     }
     // One that is lost stays listed for a while.
     instances.sort_by_key(|status| status.state != State::Usable);
-    let none = || anyhow!("no backup-service is registered: start one with `shoal serve backup-service`, see `shoal status`");
+    let none = || {
+        anyhow!(
+            "no backup-service is registered: start one with `shoal serve backup-service`, see \
+             `shoal status`"
+        )
+    };
     let first = instances.first().ok_or_else(none)?;
-    let others: Vec<_> =
-        instances[1..].iter().filter(|status| status.state == State::Usable).map(|status| status.instance.name.as_str()).collect();
+    let others: Vec<_> = instances[1..]
+        .iter()
+        .filter(|status| status.state == State::Usable)
+        .map(|status| status.instance.name.as_str())
+        .collect();
     if !others.is_empty() {
         let (name, others) = (&first.instance.name, others.join(", "));
-        output::remark(&format!("{name} is asked, which has what is in its own stores; --on asks another ({others})"));
+        output::remark(&format!(
+            "{name} is asked, which has what is in its own stores; --on asks another ({others})"
+        ));
     }
     cluster.backup(first)
 }
@@ -163,8 +220,10 @@ async fn create(cluster: &Cluster, mut client: Client, format: Format) -> Result
     cluster.announce(format)?;
     let mut shown = Shown::beside(format);
     loop {
-        let (lost, left) =
-            ("what was not finished counts for nothing: make another", "what was not finished counts for nothing; see `shoal backup list`");
+        let (lost, left) = (
+            "what was not finished counts for nothing: make another",
+            "what was not finished counts for nothing; see `shoal backup list`",
+        );
         let message = steps::next_or_interrupted(&mut stream, lost, left).await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
@@ -181,11 +240,18 @@ async fn list(cluster: &Cluster, mut client: Client, format: Format) -> Result<(
     cluster.show(&list::Backups::from(answer), format)
 }
 
-async fn verify(cluster: &Cluster, mut client: Client, backup: String, format: Format) -> Result<()> {
+async fn verify(
+    cluster: &Cluster,
+    mut client: Client,
+    backup: String,
+    format: Format,
+) -> Result<()> {
     let mut stream = call(SERVICE, client.verify_backup(VerifyBackupRequest { backup })).await?;
     let mut shown = Shown::on_stderr();
     loop {
-        let message = steps::next_or_interrupted(&mut stream, "verify it again", "nothing was changed").await?;
+        let message =
+            steps::next_or_interrupted(&mut stream, "verify it again", "nothing was changed")
+                .await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use cluster::{InstanceStatus, Service};
-use proto::proxy::{CachedVariant, GetStatsRequest, GetStatsResponse, LookupCacheRequest, LookupCacheResponse, ParentStats, PurgeRequest};
+use proto::proxy::{
+    CachedVariant, GetStatsRequest, GetStatsResponse, LookupCacheRequest, LookupCacheResponse,
+    ParentStats, PurgeRequest,
+};
 use serde::Serialize;
 
 use crate::{
@@ -62,7 +65,9 @@ pub async fn run(options: Options) -> Result<()> {
     };
     // To purge at nodes that were known once would leave out those that have come since.
     let known = match options.action {
-        Action::Purge { .. } => cluster.instances(Service::ProxyNode).await.context("nothing was purged")?,
+        Action::Purge { .. } => {
+            cluster.instances(Service::ProxyNode).await.context("nothing was purged")?
+        }
         _ => cluster.last_instances(Service::ProxyNode).await?,
     };
     let nodes = match &options.node {
@@ -75,7 +80,9 @@ pub async fn run(options: Options) -> Result<()> {
     match options.action {
         Action::Stats { format } => stats(&cluster, &nodes, format).await,
         Action::Lookup { url, format } => lookup(&cluster, &nodes, &url, format).await,
-        Action::Purge { url, prefix, format } => purge(&cluster, &nodes, PurgeRequest { url, prefix }, format).await,
+        Action::Purge { url, prefix, format } => {
+            purge(&cluster, &nodes, PurgeRequest { url, prefix }, format).await
+        }
     }
 }
 
@@ -95,7 +102,8 @@ struct NodeStats {
     denied: u64,
     errors: u64,
     tunnels: u64,
-    /// Hits, revalidated ones included, among what the cache was asked for; absent before the first.
+    /// Hits, revalidated ones included, among what the cache was asked for; absent before the
+    /// first.
     hit_ratio: Option<f64>,
     cache_objects: u64,
     cache_bytes: u64,
@@ -120,8 +128,12 @@ impl Parent {
         if !self.alive {
             return Some(format!("parent {} is dead: {}", self.address, self.last_failure));
         }
-        (!self.credentials_problem.is_empty())
-            .then(|| format!("parent {} is asked without credentials: {}", self.address, self.credentials_problem))
+        (!self.credentials_problem.is_empty()).then(|| {
+            format!(
+                "parent {} is asked without credentials: {}",
+                self.address, self.credentials_problem
+            )
+        })
     }
 }
 
@@ -139,9 +151,20 @@ impl From<&ParentStats> for Parent {
 }
 
 async fn stats(cluster: &Cluster, nodes: &[InstanceStatus], format: Format) -> Result<()> {
-    let ask = async |node: &InstanceStatus| call(&node.instance.name, cluster.proxy_node(node)?.get_stats(GetStatsRequest {})).await;
+    let ask = async |node: &InstanceStatus| {
+        call(&node.instance.name, cluster.proxy_node(node)?.get_stats(GetStatsRequest {})).await
+    };
     let answers = ask_all(nodes, ask).await?;
-    cluster.show(&Stats { nodes: answers.given.into_iter().map(|(name, stats)| NodeStats::new(name, &stats)).collect() }, format)?;
+    cluster.show(
+        &Stats {
+            nodes: answers
+                .given
+                .into_iter()
+                .map(|(name, stats)| NodeStats::new(name, &stats))
+                .collect(),
+        },
+        format,
+    )?;
     answers.verdict
 }
 
@@ -187,11 +210,20 @@ const STATS: &[Column] = &[
 impl View for Stats {
     fn text(&self) -> String {
         let rows = self.nodes.iter().map(|node| {
-            let ratio = node.hit_ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
+            let ratio =
+                node.hit_ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
             let hits = node.hits + node.revalidated + node.collapsed;
-            let mut row = vec![Cell::new(&node.name), Cell::new(node.requests), Cell::new(hits), Cell::new(node.misses), Cell::new(ratio)];
+            let mut row = vec![
+                Cell::new(&node.name),
+                Cell::new(node.requests),
+                Cell::new(hits),
+                Cell::new(node.misses),
+                Cell::new(ratio),
+            ];
             row.extend([node.denied, node.errors, node.tunnels, node.cache_objects].map(Cell::new));
-            row.extend([node.cache_bytes, node.cache_capacity_bytes].map(|bytes| Cell::new(size(bytes))));
+            row.extend(
+                [node.cache_bytes, node.cache_capacity_bytes].map(|bytes| Cell::new(size(bytes))),
+            );
             row
         });
         let mut text = output::table(STATS, rows);
@@ -253,15 +285,25 @@ impl From<CachedVariant> for Variant {
     }
 }
 
-async fn lookup(cluster: &Cluster, nodes: &[InstanceStatus], url: &str, format: Format) -> Result<()> {
+async fn lookup(
+    cluster: &Cluster,
+    nodes: &[InstanceStatus],
+    url: &str,
+    format: Format,
+) -> Result<()> {
     let request = || LookupCacheRequest { url: url.to_owned() };
-    let ask = async |node: &InstanceStatus| call(&node.instance.name, cluster.proxy_node(node)?.lookup_cache(request())).await;
+    let ask = async |node: &InstanceStatus| {
+        call(&node.instance.name, cluster.proxy_node(node)?.lookup_cache(request())).await
+    };
     let answers = ask_all(nodes, ask).await?;
     let held = |(name, answer): (String, LookupCacheResponse)| NodeVariants {
         name,
         variants: answer.variants.into_iter().map(Variant::from).collect(),
     };
-    cluster.show(&Lookup { url: url.to_owned(), nodes: answers.given.into_iter().map(held).collect() }, format)?;
+    cluster.show(
+        &Lookup { url: url.to_owned(), nodes: answers.given.into_iter().map(held).collect() },
+        format,
+    )?;
     answers.verdict
 }
 
@@ -283,9 +325,20 @@ impl View for Lookup {
                 rows.push(vec![Cell::new(&node.name), Cell::new("not held")]);
             }
             for held in &node.variants {
-                let vary: Vec<_> = held.vary.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-                let mut row = vec![Cell::new(&node.name), Cell::new(held.status), Cell::new(size(held.bytes))];
-                row.extend([format!("{} s", held.age_seconds), format!("{} s", held.freshness_lifetime_seconds)].map(Cell::new));
+                let vary: Vec<_> =
+                    held.vary.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                let mut row = vec![
+                    Cell::new(&node.name),
+                    Cell::new(held.status),
+                    Cell::new(size(held.bytes)),
+                ];
+                row.extend(
+                    [
+                        format!("{} s", held.age_seconds),
+                        format!("{} s", held.freshness_lifetime_seconds),
+                    ]
+                    .map(Cell::new),
+                );
                 row.extend([vary.join(", "), held.explanation.clone()].map(Cell::new));
                 rows.push(row);
             }
@@ -305,10 +358,21 @@ struct NodePurged {
     removed: u64,
 }
 
-async fn purge(cluster: &Cluster, nodes: &[InstanceStatus], request: PurgeRequest, format: Format) -> Result<()> {
-    let ask = async |node: &InstanceStatus| call(&node.instance.name, cluster.proxy_node(node)?.purge(request.clone())).await;
+async fn purge(
+    cluster: &Cluster,
+    nodes: &[InstanceStatus],
+    request: PurgeRequest,
+    format: Format,
+) -> Result<()> {
+    let ask = async |node: &InstanceStatus| {
+        call(&node.instance.name, cluster.proxy_node(node)?.purge(request.clone())).await
+    };
     let answers = ask_all(nodes, ask).await?;
-    let nodes = answers.given.into_iter().map(|(name, answer)| NodePurged { name, removed: answer.removed }).collect();
+    let nodes = answers
+        .given
+        .into_iter()
+        .map(|(name, answer)| NodePurged { name, removed: answer.removed })
+        .collect();
     cluster.show(&Purged { nodes }, format)?;
     answers.verdict
 }
@@ -328,7 +392,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in [(0, "0 B"), (10_239, "10239 B"), (10_240, "10 KiB"), (256 << 20, "256 MiB"), (u64::MAX, "16777215 TiB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10 KiB"),
+            (256 << 20, "256 MiB"),
+            (u64::MAX, "16777215 TiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

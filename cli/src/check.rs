@@ -91,21 +91,36 @@ impl Finding {
             Outcome::Unspecified => "not yet",
         };
         let CheckResult { check, target_name, address, detail, .. } = result;
-        Self { checker: checker.to_owned(), check, target: target_name, address, outcome, detail, took_ms, streak: None }
+        Self {
+            checker: checker.to_owned(),
+            check,
+            target: target_name,
+            address,
+            outcome,
+            detail,
+            took_ms,
+            streak: None,
+        }
     }
 }
 
 async fn list(cluster: &Cluster, checkers: &[InstanceStatus], format: Format) -> Result<()> {
-    let ask =
-        async |checker: &InstanceStatus| call(&checker.instance.name, cluster.checker(checker)?.list_checks(ListChecksRequest {})).await;
+    let ask = async |checker: &InstanceStatus| {
+        call(&checker.instance.name, cluster.checker(checker)?.list_checks(ListChecksRequest {}))
+            .await
+    };
     let answers = ask_all(checkers, ask).await?;
     let mut findings = Vec::new();
     for (name, answer) in answers.given {
         for check in answer.checks {
             for target in check.targets {
                 let (standing, streak) = (target.standing(), target.streak);
-                let result = CheckResult { check: check.name.clone(), ..target.last.unwrap_or_default() };
-                findings.push(Finding { streak: Some(streak), ..Finding::new(&name, result, standing) });
+                let result =
+                    CheckResult { check: check.name.clone(), ..target.last.unwrap_or_default() };
+                findings.push(Finding {
+                    streak: Some(streak),
+                    ..Finding::new(&name, result, standing)
+                });
             }
         }
     }
@@ -113,11 +128,22 @@ async fn list(cluster: &Cluster, checkers: &[InstanceStatus], format: Format) ->
     answers.verdict
 }
 
-async fn run_now(cluster: &Cluster, checkers: &[InstanceStatus], request: RunCheckRequest, format: Format) -> Result<()> {
-    let ask = async |checker: &InstanceStatus| call(&checker.instance.name, cluster.checker(checker)?.run_check(request.clone())).await;
+async fn run_now(
+    cluster: &Cluster,
+    checkers: &[InstanceStatus],
+    request: RunCheckRequest,
+    format: Format,
+) -> Result<()> {
+    let ask = async |checker: &InstanceStatus| {
+        call(&checker.instance.name, cluster.checker(checker)?.run_check(request.clone())).await
+    };
     let answers = ask_all(checkers, ask).await?;
-    let results = answers.given.into_iter().flat_map(|(name, answer)| answer.results.into_iter().map(move |result| (name.clone(), result)));
-    let finding = |(name, result): (String, CheckResult)| Finding::new(&name, result.clone(), result.outcome());
+    let results = answers.given.into_iter().flat_map(|(name, answer)| {
+        answer.results.into_iter().map(move |result| (name.clone(), result))
+    });
+    let finding = |(name, result): (String, CheckResult)| {
+        Finding::new(&name, result.clone(), result.outcome())
+    };
     cluster.show(&Findings { findings: results.map(finding).collect() }, format)?;
     answers.verdict
 }
@@ -135,7 +161,8 @@ const COLUMNS: &[Column] = &[
 impl View for Findings {
     fn text(&self) -> String {
         let rows = self.findings.iter().map(|found| {
-            let [check, target, checker, detail] = [&found.check, &found.target, &found.checker, &found.detail].map(Cell::new);
+            let [check, target, checker, detail] =
+                [&found.check, &found.target, &found.checker, &found.detail].map(Cell::new);
             let streak = found.streak.map_or(String::new(), |streak| streak.to_string());
             vec![
                 check,

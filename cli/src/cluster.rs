@@ -1,4 +1,5 @@
-//! Talking to a cluster as its operator: who is there, and a deadline and a readable failure for every rpc.
+//! Talking to a cluster as its operator: who is there, and a deadline and a readable failure for
+//! every rpc.
 
 use std::{
     future::Future,
@@ -15,10 +16,10 @@ use cluster::{InstanceStatus, Service};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use proto::{
-    audit::audit_client::AuditClient, backup::backup_service_client::BackupServiceClient, balancer::balancer_client::BalancerClient,
-    config::config_service_client::ConfigServiceClient, follower::follower_client::FollowerClient,
-    health::health_checker_client::HealthCheckerClient, proxy::proxy_node_client::ProxyNodeClient,
-    registry::registry_client::RegistryClient,
+    audit::audit_client::AuditClient, backup::backup_service_client::BackupServiceClient,
+    balancer::balancer_client::BalancerClient, config::config_service_client::ConfigServiceClient,
+    follower::follower_client::FollowerClient, health::health_checker_client::HealthCheckerClient,
+    proxy::proxy_node_client::ProxyNodeClient, registry::registry_client::RegistryClient,
 };
 use tonic::{Code, Response, Status};
 
@@ -82,7 +83,12 @@ impl Cluster {
     /// # Errors
     /// They cannot be read or do not fit together.
     pub fn with(context: &Context) -> Result<Self> {
-        Ok(Self { operator: context.connect()?, memory: Memory::default(), about: About::default(), heard: Mutex::default() })
+        Ok(Self {
+            operator: context.connect()?,
+            memory: Memory::default(),
+            about: About::default(),
+            heard: Mutex::default(),
+        })
     }
 
     fn heard(&self) -> Heard {
@@ -113,7 +119,11 @@ impl Cluster {
     /// # Errors
     /// stdout cannot be written.
     pub fn announce(&self, format: Format) -> Result<()> {
-        if format.is_json() { Ok(()) } else { output::print(&output::fitted(&self.head().text(), "")) }
+        if format.is_json() {
+            Ok(())
+        } else {
+            output::print(&output::fitted(&self.head().text(), ""))
+        }
     }
 
     /// The registry.
@@ -121,7 +131,8 @@ impl Cluster {
         RegistryClient::new(self.operator.registry())
     }
 
-    /// The config-service, which decides for itself: it is found without the registry, where it was last.
+    /// The config-service, which decides for itself: it is found without the registry, where it was
+    /// last.
     ///
     /// # Errors
     /// The registry lists none, or does not answer and nothing is remembered.
@@ -165,7 +176,8 @@ impl Cluster {
 
     /// One backup-service.
     pub fn backup(&self, service: &InstanceStatus) -> Result<BackupServiceClient<ServiceChannel>> {
-        Ok(BackupServiceClient::new(self.operator.channel_to(service)?).max_decoding_message_size(16 << 20))
+        Ok(BackupServiceClient::new(self.operator.channel_to(service)?)
+            .max_decoding_message_size(16 << 20))
     }
 
     /// Everything the registry lists.
@@ -175,12 +187,16 @@ impl Cluster {
     pub async fn listing(&self) -> Result<Listing> {
         let (listing, now) = (self.operator.list().await?, Timestamp::now());
         self.memory.keep(&listing, now);
-        self.hear(Heard { cluster_id: Some(listing.cluster_id.clone()), as_of: Some(now), recalled: false });
+        self.hear(Heard {
+            cluster_id: Some(listing.cluster_id.clone()),
+            as_of: Some(now),
+            recalled: false,
+        });
         Ok(listing)
     }
 
-    /// The same, or what it listed last when it does not answer: for commands that only look, or ask somebody who decides. How old that is
-    /// goes to stderr.
+    /// The same, or what it listed last when it does not answer: for commands that only look, or
+    /// ask somebody who decides. How old that is goes to stderr.
     ///
     /// # Errors
     /// It does not answer, and nothing is remembered.
@@ -192,7 +208,8 @@ impl Cluster {
         let Some((listing, at)) = self.recall() else { return Err(error) };
         let age = age(Timestamp::now().duration_since(at));
         output::remark(&format!(
-            "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: it may have changed since"
+            "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: \
+             it may have changed since"
         ));
         Ok(listing)
     }
@@ -201,7 +218,11 @@ impl Cluster {
     pub fn recall(&self) -> Option<(Listing, Timestamp)> {
         let (listing, at) = self.memory.recall().ok()?;
         self.operator.suppose(&listing);
-        self.hear(Heard { cluster_id: Some(listing.cluster_id.clone()), as_of: Some(at), recalled: true });
+        self.hear(Heard {
+            cluster_id: Some(listing.cluster_id.clone()),
+            as_of: Some(at),
+            recalled: true,
+        });
         Some((listing, at))
     }
 
@@ -236,7 +257,11 @@ impl Cluster {
 ///
 /// # Errors
 /// There is none; the text lists those that there are.
-pub fn one_of(mut instances: Vec<InstanceStatus>, service: Service, name: &str) -> Result<InstanceStatus> {
+pub fn one_of(
+    mut instances: Vec<InstanceStatus>,
+    service: Service,
+    name: &str,
+) -> Result<InstanceStatus> {
     let Some(place) = instances.iter().position(|status| status.instance.name == name) else {
         let known: Vec<_> = instances.iter().map(|status| status.instance.name.as_str()).collect();
         return Err(unknown(service.as_str(), name, &known));
@@ -256,8 +281,11 @@ pub fn age(age: SignedDuration) -> String {
 
 /// The failure for a name that nobody has.
 pub fn unknown(kind: &str, name: &str, known: &[&str]) -> anyhow::Error {
-    let remedy =
-        if known.is_empty() { "there are none yet, see `shoal status`".to_owned() } else { format!("choose one of {}", known.join(", ")) };
+    let remedy = if known.is_empty() {
+        "there are none yet, see `shoal status`".to_owned()
+    } else {
+        format!("choose one of {}", known.join(", "))
+    };
     anyhow!("there is no {kind} named {name:?}: {remedy}")
 }
 
@@ -273,7 +301,10 @@ pub struct Answers<T> {
 ///
 /// # Errors
 /// None of them answered.
-pub async fn ask_all<T>(instances: &[InstanceStatus], ask: impl AsyncFn(&InstanceStatus) -> Result<T>) -> Result<Answers<T>> {
+pub async fn ask_all<T>(
+    instances: &[InstanceStatus],
+    ask: impl AsyncFn(&InstanceStatus) -> Result<T>,
+) -> Result<Answers<T>> {
     let (mut given, mut failures) = (Vec::new(), Vec::new());
     for status in instances {
         match ask(status).await {
@@ -287,15 +318,20 @@ pub async fn ask_all<T>(instances: &[InstanceStatus], ask: impl AsyncFn(&Instanc
     match failed {
         0 => Ok(Answers { given, verdict: Ok(()) }),
         _ if given.is_empty() => Err(failure()),
-        _ => Ok(Answers { given, verdict: Err(failure().context(format!("{failed} of {} did not answer", instances.len()))) }),
+        _ => Ok(Answers {
+            given,
+            verdict: Err(
+                failure().context(format!("{failed} of {} did not answer", instances.len()))
+            ),
+        }),
     }
 }
 
 /// Instances asked at the same time.
 const AT_ONCE: usize = 64;
 
-/// Asks every one of `instances` at the same time, each for at most `within`, so that one that is frozen holds nobody up. The answers come by
-/// name.
+/// Asks every one of `instances` at the same time, each for at most `within`, so that one that is
+/// frozen holds nobody up. The answers come by name.
 pub async fn ask_together<T>(
     instances: &[InstanceStatus],
     within: Duration,
@@ -308,11 +344,15 @@ pub async fn ask_together<T>(
             Ok(Ok(Ok(response))) => Ok(response.into_inner()),
             Ok(Ok(Err(status))) => Err(failed(whom, &status)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(anyhow!("{whom} did not answer within {} s: see `shoal status` and its log", within.as_secs())),
+            Err(_) => Err(anyhow!(
+                "{whom} did not answer within {} s: see `shoal status` and its log",
+                within.as_secs()
+            )),
         };
         (whom.clone(), answer)
     });
-    let mut answers: Vec<_> = futures::stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
+    let mut answers: Vec<_> =
+        futures::stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
     answers.sort_by(|(one, _), (other, _)| one.cmp(other));
     answers
 }
@@ -321,7 +361,10 @@ pub async fn ask_together<T>(
 ///
 /// # Errors
 /// `whom` refused or did not answer, in words for people.
-pub async fn call<T>(whom: &str, answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+pub async fn call<T>(
+    whom: &str,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T> {
     match tokio::time::timeout(ANSWER, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(failed(whom, &status)),
@@ -341,13 +384,21 @@ pub fn failed(whom: &str, status: &Status) -> anyhow::Error {
         // Who sends details was reached, and says itself what is wrong.
         Code::Unavailable if !status.details().is_empty() => anyhow!("{said}"),
         Code::Unavailable | Code::Unknown => {
-            anyhow!("{whom} cannot be reached ({}): see whether it runs (`shoal status`, its log)", explain(status))
+            anyhow!(
+                "{whom} cannot be reached ({}): see whether it runs (`shoal status`, its log)",
+                explain(status)
+            )
         }
         Code::DeadlineExceeded | Code::Cancelled => silent(whom),
         Code::PermissionDenied | Code::Unauthenticated => {
-            anyhow!("{whom} refuses this ({said}): use an operator's certificate (`shoal pki issue operator NAME`)")
+            anyhow!(
+                "{whom} refuses this ({said}): use an operator's certificate (`shoal pki issue \
+                 operator NAME`)"
+            )
         }
-        Code::Unimplemented => anyhow!("{whom} does not know this command: it runs another version of Shoal"),
+        Code::Unimplemented => {
+            anyhow!("{whom} does not know this command: it runs another version of Shoal")
+        }
         _ => anyhow!("{said}"),
     }
 }

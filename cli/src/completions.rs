@@ -1,7 +1,9 @@
-//! `shoal completions`: what a shell needs to complete commands, and the names that it completes them with.
+//! `shoal completions`: what a shell needs to complete commands, and the names that it completes
+//! them with.
 //!
-//! The commands and their options are in the script. Names of instances, revisions and the like are asked for at the moment: the script runs
-//! `shoal complete-names` with the words so far, which finds out what is wanted (pure) and lists what is remembered of the cluster.
+//! The commands and their options are in the script. Names of instances, revisions and the like are
+//! asked for at the moment: the script runs `shoal complete-names` with the words so far, which
+//! finds out what is wanted (pure) and lists what is remembered of the cluster.
 
 use std::time::Duration;
 
@@ -102,7 +104,11 @@ const REVISIONS: u32 = 20;
 pub async fn names<Cli: CommandFactory>(names: &Names) -> Result<()> {
     let Some(kind) = wanted(&Cli::command(), &names.words) else { return Ok(()) };
     let target = Target::among(&names.words);
-    let found = tokio::time::timeout(2 * SOON, known(&target, kind)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let found = tokio::time::timeout(2 * SOON, known(&target, kind))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_default();
     let written = names.words.last().map_or("", String::as_str);
     let lines: Vec<_> = found.into_iter().filter(|name| name.starts_with(written)).collect();
     if lines.is_empty() { Ok(()) } else { output::print(&lines.join("\n")) }
@@ -115,31 +121,52 @@ async fn known(target: &Target, kind: Kind) -> Result<Vec<String>> {
         Some((listing, _)) => listing,
         None => tokio::time::timeout(SOON, cluster.listing()).await??,
     };
-    let of = |service| listing.instances.iter().filter(move |status| status.instance.service == service);
+    let of =
+        |service| listing.instances.iter().filter(move |status| status.instance.service == service);
     match kind {
         Kind::Instance(service) => {
-            let wanted = listing.instances.iter().filter(|status| service.is_none_or(|service| status.instance.service == service));
+            let wanted = listing
+                .instances
+                .iter()
+                .filter(|status| service.is_none_or(|service| status.instance.service == service));
             Ok(wanted.map(|status| status.instance.name.clone()).collect())
         }
-        Kind::Recorder => Ok(of(Service::ProxyNode).chain(of(Service::Balancer)).map(|status| status.instance.name.clone()).collect()),
+        Kind::Recorder => Ok(of(Service::ProxyNode)
+            .chain(of(Service::Balancer))
+            .map(|status| status.instance.name.clone())
+            .collect()),
         Kind::Revision => {
             let request = ListRevisionsRequest { page_size: REVISIONS, page_token: String::new() };
-            let answer =
-                tokio::time::timeout(SOON, async { cluster.config().await?.list_revisions(request).await.map_err(anyhow::Error::from) });
-            let numbers = answer.await??.into_inner().revisions.into_iter().map(|revision| revision.number.to_string());
+            let answer = tokio::time::timeout(SOON, async {
+                cluster.config().await?.list_revisions(request).await.map_err(anyhow::Error::from)
+            });
+            let numbers = answer
+                .await??
+                .into_inner()
+                .revisions
+                .into_iter()
+                .map(|revision| revision.number.to_string());
             Ok(["newest", "released"].into_iter().map(str::to_owned).chain(numbers).collect())
         }
         Kind::Check => {
             let Some(checker) = of(Service::HealthChecker).next() else { return Ok(Vec::new()) };
             let mut client = cluster.checker(checker)?;
-            let answer = tokio::time::timeout(SOON, client.list_checks(ListChecksRequest {})).await??.into_inner();
+            let answer = tokio::time::timeout(SOON, client.list_checks(ListChecksRequest {}))
+                .await??
+                .into_inner();
             Ok(answer.checks.into_iter().map(|check| check.name).collect())
         }
         Kind::Backup => {
-            let Some(service) = of(Service::BackupService).next() else { return Ok(vec!["latest".to_owned()]) };
+            let Some(service) = of(Service::BackupService).next() else {
+                return Ok(vec!["latest".to_owned()]);
+            };
             let mut client = cluster.backup(service)?;
-            let answer = tokio::time::timeout(SOON, client.list_backups(ListBackupsRequest {})).await??.into_inner();
-            Ok(std::iter::once("latest".to_owned()).chain(answer.backups.into_iter().map(|backup| backup.id)).collect())
+            let answer = tokio::time::timeout(SOON, client.list_backups(ListBackupsRequest {}))
+                .await??
+                .into_inner();
+            Ok(std::iter::once("latest".to_owned())
+                .chain(answer.backups.into_iter().map(|backup| backup.id))
+                .collect())
         }
     }
 }
@@ -159,10 +186,15 @@ fn wanted(shoal: &Command, words: &[String]) -> Option<Kind> {
         }
         if let Some(option) = word.strip_prefix('-') {
             let option = option.trim_start_matches('-');
-            let known =
-                |arg: &&clap::Arg| arg.get_long() == Some(option) || (option.len() == 1 && arg.get_short() == option.chars().next());
-            let found = command.get_arguments().find(known).or_else(|| globals.iter().copied().find(known));
-            due = found.filter(|arg| arg.get_action().takes_values()).map(|arg| arg.get_id().as_str());
+            let known = |arg: &&clap::Arg| {
+                arg.get_long() == Some(option)
+                    || (option.len() == 1 && arg.get_short() == option.chars().next())
+            };
+            let found =
+                command.get_arguments().find(known).or_else(|| globals.iter().copied().find(known));
+            due = found
+                .filter(|arg| arg.get_action().takes_values())
+                .map(|arg| arg.get_id().as_str());
         } else if let Some(sub) = command.find_subcommand(word).filter(|_| positions == 0) {
             globals.extend(command.get_arguments().filter(|arg| arg.is_global_set()));
             path.push(sub.get_name());
@@ -180,8 +212,10 @@ fn wanted(shoal: &Command, words: &[String]) -> Option<Kind> {
             .or((option == "on").then_some(Kind::Instance(Some(Service::BackupService))));
     }
     match (path.as_slice(), positions) {
-        (["node", "drain" | "enable" | "disable" | "weight" | "remove"], 0) | (["config", "retry"], 0) => Some(Kind::Instance(None)),
-        (["config", "show" | "rollback"] | ["config", "rollout", "start"], 0) | (["config", "diff"], 0 | 1) => Some(Kind::Revision),
+        (["node", "drain" | "enable" | "disable" | "weight" | "remove"], 0)
+        | (["config", "retry"], 0) => Some(Kind::Instance(None)),
+        (["config", "show" | "rollback"] | ["config", "rollout", "start"], 0)
+        | (["config", "diff"], 0 | 1) => Some(Kind::Revision),
         (["check", "run"], 0) => Some(Kind::Check),
         (["check", "run"], 1) => Some(Kind::Instance(None)),
         (["backup", "verify" | "restore"], 0) => Some(Kind::Backup),
@@ -221,8 +255,11 @@ mod tests {
             ("|", None),
             ("", None),
         ] {
-            let words: Vec<_> =
-                if line.is_empty() { Vec::new() } else { line.trim_end_matches('|').split(' ').map(str::to_owned).collect() };
+            let words: Vec<_> = if line.is_empty() {
+                Vec::new()
+            } else {
+                line.trim_end_matches('|').split(' ').map(str::to_owned).collect()
+            };
             assert_eq!(wanted(&shoal, &words), expected, "{line}");
         }
     }
@@ -232,7 +269,8 @@ mod tests {
         for (shell, script) in [("bash", BASH), ("zsh", ZSH), ("fish", FISH)] {
             assert!(script.contains("shoal complete-names -- "), "{shell}");
         }
-        let checked = std::process::Command::new("bash").args(["-n", "-c", BASH]).output().expect("bash");
+        let checked =
+            std::process::Command::new("bash").args(["-n", "-c", BASH]).output().expect("bash");
         assert!(checked.status.success(), "{checked:?}");
     }
 }

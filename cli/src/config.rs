@@ -1,6 +1,7 @@
 //! `shoal config`: the bundle that describes the cluster, its revisions and their rollout.
 //!
-//! Reading order: [`bundle`] (a directory becomes a bundle, problems become lines), [`apply`], [`rollout`], [`revisions`], [`diff`], [`export`].
+//! Reading order: [`bundle`] (a directory becomes a bundle, problems become lines), [`apply`],
+//! [`rollout`], [`revisions`], [`diff`], [`export`].
 
 pub mod apply;
 pub mod bundle;
@@ -93,7 +94,8 @@ enum Action {
     },
     /// Show what differs between two revisions, or a revision and a directory
     Diff {
-        /// The revision to compare with, or a directory, which alone is compared with what is released
+        /// The revision to compare with, or a directory, which alone is compared with what is
+        /// released
         from: String,
         /// The revision or directory whose changes are shown [default: newest]
         to: Option<String>,
@@ -129,7 +131,13 @@ pub struct Words {
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
     /// Who wrote it
-    #[arg(long, env = "USER", default_value = "", hide_default_value = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "USER",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
     author: String,
 }
 
@@ -170,7 +178,9 @@ pub async fn run(options: Options) -> Result<()> {
     let change = || Cluster::open_to_change(&options.target);
     match options.action {
         Action::Validate { directory, format } => bundle::validate(&directory, format),
-        Action::Schema => output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?),
+        Action::Schema => {
+            output::print(&serde_json::to_string_pretty(&cluster_config::schema::json_schema())?)
+        }
         Action::Apply { directory, how } => {
             let files = bundle::checked(&directory)?;
             if how.dry_run {
@@ -179,12 +189,20 @@ pub async fn run(options: Options) -> Result<()> {
                 apply::apply(&change()?, files, how).await
             }
         }
-        Action::Rollback { revision, words, patience } => apply::rollback(&change()?, revision, words, patience).await,
+        Action::Rollback { revision, words, patience } => {
+            apply::rollback(&change()?, revision, words, patience).await
+        }
         Action::History { limit, format } => revisions::history(&open()?, limit, format).await,
-        Action::Show { revision, file: None, format } => revisions::show(&open()?, revision, format).await,
-        Action::Show { revision, file: Some(path), .. } => revisions::print_file(&open()?, revision, &path).await,
+        Action::Show { revision, file: None, format } => {
+            revisions::show(&open()?, revision, format).await
+        }
+        Action::Show { revision, file: Some(path), .. } => {
+            revisions::print_file(&open()?, revision, &path).await
+        }
         Action::Diff { from, to, format } => diff::diff(&open()?, from, to, format).await,
-        Action::Export { directory, revision, format } => export::export(&open()?, revision, &directory, format).await,
+        Action::Export { directory, revision, format } => {
+            export::export(&open()?, revision, &directory, format).await
+        }
         Action::Drift { format } => revisions::drift(&open()?, format).await,
         Action::Retry(retry) => retry::run(&change()?, retry).await,
         Action::Rollout(rollout) if rollout.only_looks() => rollout::run(&open()?, rollout).await,

@@ -27,7 +27,8 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Add somebody, or change their password: asked for on a terminal, else the first line of standard input
+    /// Add somebody, or change their password: asked for on a terminal, else the first line of
+    /// standard input
     Passwd {
         /// Their name, as audit records will tell it
         name: String,
@@ -67,12 +68,16 @@ pub fn run(options: Options) -> Result<()> {
 fn first_line() -> Result<String> {
     let mut line = String::new();
     let most = u64::try_from(users::LONGEST + 2)?;
-    std::io::Read::take(std::io::stdin().lock(), most).read_line(&mut line).context("cannot read the password from standard input")?;
+    std::io::Read::take(std::io::stdin().lock(), most)
+        .read_line(&mut line)
+        .context("cannot read the password from standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn ask_twice() -> Result<String> {
-    let silence = Silence::begin().context("cannot switch off the terminal's echo; give the password on standard input instead")?;
+    let silence = Silence::begin().context(
+        "cannot switch off the terminal's echo; give the password on standard input instead",
+    )?;
     let ask = |prompt: &str| {
         eprint!("{prompt}: ");
         std::io::stderr().flush()?;
@@ -115,7 +120,8 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        // SAFETY: the pointer is to a termios that lives through the call. A terminal that is gone needs no echo.
+        // SAFETY: the pointer is to a termios that lives through the call. A terminal that is gone
+        // needs no echo.
         unsafe {
             libc::tcsetattr(std::io::stdin().as_raw_fd(), libc::TCSANOW, &raw const self.before);
         }

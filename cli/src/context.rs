@@ -1,6 +1,8 @@
-//! Which cluster a command means, and with whose credentials it speaks: flags, `SHOAL_CONTEXT`, or else a running lab.
+//! Which cluster a command means, and with whose credentials it speaks: flags, `SHOAL_CONTEXT`, or
+//! else a running lab.
 //!
-//! Where several labs run and none is named, what looks takes the newest and says so; what changes something refuses.
+//! Where several labs run and none is named, what looks takes the newest and says so; what changes
+//! something refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,10 @@ use crate::lab::{self, description::Description};
 
 /// Which cluster is meant
 #[derive(Args, Clone, Default)]
-#[command(next_help_heading = "Which cluster (default: the running lab; of several, the newest, and only to look)")]
+#[command(
+    next_help_heading = "Which cluster (default: the running lab; of several, the newest, and only \
+        to look)"
+)]
 pub struct Target {
     /// Data directory of a lab [env: SHOAL_CONTEXT]
     #[arg(long, global = true, value_name = "DIR")]
@@ -82,10 +87,15 @@ impl Target {
             let place = words.iter().position(|word| word == flag)?;
             words.get(place + 1).cloned()
         };
-        let from = |flag: &str, variable: &str| after(flag).or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()));
-        let registry = from("--registry", "SHOAL_REGISTRY").map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
-        let [ca, cert, key] = [("--ca", "SHOAL_CA"), ("--cert", "SHOAL_CERT"), ("--key", "SHOAL_KEY")]
-            .map(|(flag, name)| from(flag, name).map(PathBuf::from));
+        let from = |flag: &str, variable: &str| {
+            after(flag).or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+        };
+        let registry = from("--registry", "SHOAL_REGISTRY")
+            .map(|list| list.split(',').map(str::to_owned).collect())
+            .unwrap_or_default();
+        let [ca, cert, key] =
+            [("--ca", "SHOAL_CA"), ("--cert", "SHOAL_CERT"), ("--key", "SHOAL_KEY")]
+                .map(|(flag, name)| from(flag, name).map(PathBuf::from));
         Self { data_dir: after("--data-dir").map(PathBuf::from), registry, ca, cert, key }
     }
 
@@ -93,7 +103,11 @@ impl Target {
     #[must_use]
     pub fn lab(&self) -> Option<(PathBuf, Description)> {
         let named = self.named_lab().or_else(|| self.running_lab(&lab::directory::running()))?;
-        let directory = if named.directory.file_name().is_some_and(|name| name == lab::directory::DESCRIPTION) {
+        let directory = if named
+            .directory
+            .file_name()
+            .is_some_and(|name| name == lab::directory::DESCRIPTION)
+        {
             named.directory.parent()?.to_owned()
         } else {
             named.directory
@@ -107,7 +121,8 @@ impl Target {
         if let Some(directory) = &self.data_dir {
             return Some(Lab { directory: directory.clone(), context: NAMED });
         }
-        let context = std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty() && self.registry.is_empty())?;
+        let context = std::env::var_os("SHOAL_CONTEXT")
+            .filter(|context| !context.is_empty() && self.registry.is_empty())?;
         Some(Lab { directory: PathBuf::from(context), context: ENVIRONMENT })
     }
 
@@ -121,10 +136,23 @@ impl Target {
     /// # Errors
     /// There is none, or several and none is named where that matters; the text says what to do.
     pub fn find(&self, intent: Intent) -> Result<(Context, About)> {
-        if let (None, false, Some(ca), Some(cert), Some(key)) = (&self.data_dir, self.registry.is_empty(), &self.ca, &self.cert, &self.key)
+        if let (None, false, Some(ca), Some(cert), Some(key)) =
+            (&self.data_dir, self.registry.is_empty(), &self.ca, &self.cert, &self.key)
         {
-            let context = Context { registry: self.registry.clone(), ca: ca.clone(), cert: cert.clone(), key: key.clone() };
-            return Ok((context, About { id: None, name: format!("registry {}", self.registry.join(", ")), context: ADDRESS }));
+            let context = Context {
+                registry: self.registry.clone(),
+                ca: ca.clone(),
+                cert: cert.clone(),
+                key: key.clone(),
+            };
+            return Ok((
+                context,
+                About {
+                    id: None,
+                    name: format!("registry {}", self.registry.join(", ")),
+                    context: ADDRESS,
+                },
+            ));
         }
         let named = match self.named_lab() {
             Some(named) => named,
@@ -132,12 +160,22 @@ impl Target {
                 let running = lab::directory::running();
                 certain(&running, intent)?;
                 self.running_lab(&running).ok_or_else(|| {
-                    anyhow!("no lab is running: start one with `shoal lab`, or name a cluster with --registry, --ca, --cert and --key")
+                    anyhow!(
+                        "no lab is running: start one with `shoal lab`, or name a cluster with \
+                        --registry, --ca, --cert and --key"
+                    )
                 })?
             }
         };
         let context = of_lab(&named.directory)?;
-        Ok((context, About { id: None, name: format!("lab in {}", named.directory.display()), context: named.context }))
+        Ok((
+            context,
+            About {
+                id: None,
+                name: format!("lab in {}", named.directory.display()),
+                context: named.context,
+            },
+        ))
     }
 }
 
@@ -149,9 +187,13 @@ pub fn certain(running: &[PathBuf], intent: Intent) -> Result<()> {
     if intent == Intent::Look || running.len() < 2 {
         return Ok(());
     }
-    let commands: Vec<_> = running.iter().map(|directory| format!("  --data-dir {}", quoted(&directory.to_string_lossy()))).collect();
+    let commands: Vec<_> = running
+        .iter()
+        .map(|directory| format!("  --data-dir {}", quoted(&directory.to_string_lossy())))
+        .collect();
     bail!(
-        "{} labs are running and none is named: nothing was changed. Say which one is meant, or set SHOAL_CONTEXT to its directory:\n{}",
+        "{} labs are running and none is named: nothing was changed. Say which one is meant, or \
+         set SHOAL_CONTEXT to its directory:\n{}",
         running.len(),
         commands.join("\n")
     )
@@ -159,25 +201,49 @@ pub fn certain(running: &[PathBuf], intent: Intent) -> Result<()> {
 
 /// `path` is a lab's data directory or its `lab.json`.
 fn of_lab(path: &Path) -> Result<Context> {
-    let directory =
-        if path.file_name().is_some_and(|name| name == lab::directory::DESCRIPTION) { path.parent().unwrap_or(path) } else { path };
+    let directory = if path.file_name().is_some_and(|name| name == lab::directory::DESCRIPTION) {
+        path.parent().unwrap_or(path)
+    } else {
+        path
+    };
     if !lab::directory::is_lab(directory) {
-        bail!("{} is not a lab's data directory: give the one that `shoal lab --data-dir` got, or start a lab there", directory.display());
+        bail!(
+            "{} is not a lab's data directory: give the one that `shoal lab --data-dir` got, or \
+             start a lab there",
+            directory.display()
+        );
     }
     if !lab::directory::is_running(directory) {
-        bail!("the lab in {0} is not running: start it with `shoal lab --data-dir {0}`", directory.display());
+        bail!(
+            "the lab in {0} is not running: start it with `shoal lab --data-dir {0}`",
+            directory.display()
+        );
     }
-    let description = Description::read(directory)
-        .map_err(|error| anyhow!("the lab in {} is not ready yet ({error:#}): wait until `shoal lab` says so", directory.display()))?;
-    of_description(&description)
-        .ok_or_else(|| anyhow!("{}/lab.json names no registry: run `shoal lab stop` and `shoal lab`", directory.display()))
+    let description = Description::read(directory).map_err(|error| {
+        anyhow!(
+            "the lab in {} is not ready yet ({error:#}): wait until `shoal lab` says so",
+            directory.display()
+        )
+    })?;
+    of_description(&description).ok_or_else(|| {
+        anyhow!(
+            "{}/lab.json names no registry: run `shoal lab stop` and `shoal lab`",
+            directory.display()
+        )
+    })
 }
 
 fn of_description(description: &Description) -> Option<Context> {
     let registries = description.processes.iter().filter(|process| process.service == "registry");
-    let registry: Vec<_> = registries.filter_map(|process| process.endpoints.get("grpc").cloned()).collect();
+    let registry: Vec<_> =
+        registries.filter_map(|process| process.endpoints.get("grpc").cloned()).collect();
     let operator = description.operator.clone();
-    (!registry.is_empty()).then_some(Context { registry, ca: operator.ca, cert: operator.cert, key: operator.key })
+    (!registry.is_empty()).then_some(Context {
+        registry,
+        ca: operator.ca,
+        cert: operator.cert,
+        key: operator.key,
+    })
 }
 
 #[cfg(test)]
@@ -196,14 +262,22 @@ mod tests {
             let said = certain(&running, intent).err().map(|error| error.to_string());
             assert_eq!(said.is_some(), refused, "{running:?} {intent:?}");
             if let Some(said) = said {
-                assert!(said.contains("2 labs are running") && said.contains("SHOAL_CONTEXT"), "{said}");
-                assert!(said.contains("--data-dir /tmp/a\n") && said.contains("--data-dir '/tmp/b c'"), "{said}");
+                assert!(
+                    said.contains("2 labs are running") && said.contains("SHOAL_CONTEXT"),
+                    "{said}"
+                );
+                assert!(
+                    said.contains("--data-dir /tmp/a\n") && said.contains("--data-dir '/tmp/b c'"),
+                    "{said}"
+                );
             }
         }
         let target = Target::default();
         assert_eq!(target.running_lab(&labs(&["/tmp/a"])).map(|lab| lab.context), Some(ONLY));
         assert_eq!(
-            target.running_lab(&labs(&["/tmp/a", "/tmp/b"])).map(|lab| (lab.directory, lab.context)),
+            target
+                .running_lab(&labs(&["/tmp/a", "/tmp/b"]))
+                .map(|lab| (lab.directory, lab.context)),
             Some(("/tmp/a".into(), NEWEST))
         );
         let elsewhere = Target { registry: vec!["10.0.0.5:7001".into()], ..Target::default() };

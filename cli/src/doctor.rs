@@ -1,4 +1,5 @@
-//! `shoal doctor`: the troubleshooting list, gone through by itself. [`gather`] collects facts, `check` judges them (pure), `finding` shows.
+//! `shoal doctor`: the troubleshooting list, gone through by itself. [`gather`] collects facts,
+//! `check` judges them (pure), `finding` shows.
 
 mod check;
 pub mod facts;

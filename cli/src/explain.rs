@@ -49,7 +49,10 @@ pub async fn run(options: Options) -> Result<()> {
     let request = Request::new(&options.url, options.method.as_deref())?;
     let cluster = Cluster::open(&options.target)?;
     let client = options.client.to_string();
-    let mut explanation = Explanation { request: format!("{} {}", request.method, request.target), ..Explanation::default() };
+    let mut explanation = Explanation {
+        request: format!("{} {}", request.method, request.target),
+        ..Explanation::default()
+    };
     let everybody = cluster.last_listing().await?.instances;
     let of = |service| everybody.iter().filter(move |status| status.instance.service == service);
     for balancer in of(Service::Balancer) {
@@ -58,9 +61,14 @@ pub async fn run(options: Options) -> Result<()> {
     for node in of(Service::ProxyNode) {
         explanation.nodes.push(ask_node(&cluster, node, &request, &client).await);
     }
-    if explanation.nodes.iter().all(|node| node.failure.is_some()) && explanation.balancers.iter().all(|one| one.failure.is_some()) {
-        let reason =
-            explanation.nodes.iter().find_map(|node| node.failure.clone()).unwrap_or_else(|| "no proxy-node is registered".to_owned());
+    if explanation.nodes.iter().all(|node| node.failure.is_some())
+        && explanation.balancers.iter().all(|one| one.failure.is_some())
+    {
+        let reason = explanation
+            .nodes
+            .iter()
+            .find_map(|node| node.failure.clone())
+            .unwrap_or_else(|| "no proxy-node is registered".to_owned());
         bail!("nobody could explain this request: {reason}; see `shoal status`");
     }
     explanation.disagreement = disagreement(&explanation.nodes);
@@ -72,17 +80,24 @@ impl Request {
     /// `url` is neither an absolute URL nor host:port.
     fn new(url: &str, method: Option<&str>) -> Result<Self> {
         let secure = url.strip_prefix("https://");
-        let method = method.map_or_else(|| if secure.is_some() { "CONNECT" } else { "GET" }.to_owned(), str::to_ascii_uppercase);
+        let method = method.map_or_else(
+            || if secure.is_some() { "CONNECT" } else { "GET" }.to_owned(),
+            str::to_ascii_uppercase,
+        );
         if method != "CONNECT" {
             if !url.contains("://") {
-                bail!("{url:?} is not an absolute URL: write for example http://{url}, or add --method CONNECT");
+                bail!(
+                    "{url:?} is not an absolute URL: write for example http://{url}, or add \
+                     --method CONNECT"
+                );
             }
             return Ok(Self { method, target: url.to_owned() });
         }
         let default = if secure.is_some() { ":443" } else { ":80" };
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        let ported = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let ported =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         match (ported, url.contains("://")) {
             (true, _) => Ok(Self { method, target: authority.to_owned() }),
             (false, true) => Ok(Self { method, target: format!("{authority}{default}") }),
@@ -91,7 +106,12 @@ impl Request {
     }
 }
 
-async fn ask_node(cluster: &Cluster, node: &InstanceStatus, request: &Request, client: &str) -> Node {
+async fn ask_node(
+    cluster: &Cluster,
+    node: &InstanceStatus,
+    request: &Request,
+    client: &str,
+) -> Node {
     let name = node.instance.name.clone();
     let question = ExplainRequestRequest {
         url: request.target.clone(),
@@ -104,14 +124,21 @@ async fn ask_node(cluster: &Cluster, node: &InstanceStatus, request: &Request, c
         Err(error) => Err(error),
     };
     match answer {
-        Ok(ExplainRequestResponse { allowed, rule, revision, cache, route, explanation, .. }) => {
+        Ok(ExplainRequestResponse {
+            allowed, rule, revision, cache, route, explanation, ..
+        }) => {
             Node { name, allowed, rule, revision, cache, route, steps: explanation, failure: None }
         }
         Err(error) => Node { name, failure: Some(format!("{error:#}")), ..Node::default() },
     }
 }
 
-async fn ask_balancer(cluster: &Cluster, balancer: &InstanceStatus, request: &Request, client: &str) -> Pick {
+async fn ask_balancer(
+    cluster: &Cluster,
+    balancer: &InstanceStatus,
+    request: &Request,
+    client: &str,
+) -> Pick {
     let name = balancer.instance.name.clone();
     let question = ExplainPickRequest {
         frontend: String::new(),
@@ -206,12 +233,22 @@ pub fn standing_name(standing: Standing) -> &'static str {
 fn disagreement(nodes: &[Node]) -> String {
     let mut answers = nodes.iter().filter(|node| node.failure.is_none());
     let Some(first) = answers.next() else { return String::new() };
-    let differs = |node: &&Node| (node.allowed, &node.rule, &node.revision) != (first.allowed, &first.rule, &first.revision);
-    let others: Vec<_> = answers.filter(differs).map(|node| format!("{} says {}", node.name, decision(node))).collect();
+    let differs = |node: &&Node| {
+        (node.allowed, &node.rule, &node.revision) != (first.allowed, &first.rule, &first.revision)
+    };
+    let others: Vec<_> = answers
+        .filter(differs)
+        .map(|node| format!("{} says {}", node.name, decision(node)))
+        .collect();
     if others.is_empty() {
         return String::new();
     }
-    format!("{} says {}, but {}: see `shoal config drift`", first.name, decision(first), others.join(", "))
+    format!(
+        "{} says {}, but {}: see `shoal config drift`",
+        first.name,
+        decision(first),
+        others.join(", ")
+    )
 }
 
 fn decision(node: &Node) -> String {
@@ -236,18 +273,26 @@ impl View for Explanation {
     }
 }
 
-/// What becomes of the request, in a line for all who say the same: the nodes first, as they decide.
+/// What becomes of the request, in a line for all who say the same: the nodes first, as they
+/// decide.
 fn verdicts(balancers: &[Pick], nodes: &[Node]) -> Vec<String> {
     let mut found: Vec<(String, Vec<&str>)> = Vec::new();
     let told = nodes.iter().map(|node| (node.name.as_str(), node.verdict()));
-    for (name, verdict) in told.chain(balancers.iter().map(|pick| (pick.name.as_str(), pick.verdict()))) {
+    for (name, verdict) in
+        told.chain(balancers.iter().map(|pick| (pick.name.as_str(), pick.verdict())))
+    {
         let Some(verdict) = verdict else { continue };
         match found.iter_mut().find(|(known, _)| *known == verdict) {
             Some((_, names)) => names.push(name),
             None => found.push((verdict, vec![name])),
         }
     }
-    found.into_iter().map(|(verdict, names)| output::fitted(&format!("  => {verdict} ({})", names.join(", ")), "     ")).collect()
+    found
+        .into_iter()
+        .map(|(verdict, names)| {
+            output::fitted(&format!("  => {verdict} ({})", names.join(", ")), "     ")
+        })
+        .collect()
 }
 
 /// Those who say the same say it once.
@@ -259,10 +304,18 @@ fn alike<'a>(sayings: impl Iterator<Item = (&'a str, Vec<String>)>) -> Vec<Strin
             None => groups.push((vec![name], lines)),
         }
     }
-    groups.into_iter().flat_map(|(names, lines)| [format!("\n{}:", names.join(", "))].into_iter().chain(lines)).collect()
+    groups
+        .into_iter()
+        .flat_map(|(names, lines)| [format!("\n{}:", names.join(", "))].into_iter().chain(lines))
+        .collect()
 }
 
-const CANDIDATES: &[Column] = &[column("     IN THIS ORDER", 0), column("ADDRESS", 1), column("STANDING", 0), sentences("REASONS")];
+const CANDIDATES: &[Column] = &[
+    column("     IN THIS ORDER", 0),
+    column("ADDRESS", 1),
+    column("STANDING", 0),
+    sentences("REASONS"),
+];
 
 impl Pick {
     fn lines(&self) -> Vec<String> {
@@ -271,7 +324,8 @@ impl Pick {
         }
         let mut lines: Vec<_> = steps(&self.steps).collect();
         let rows = self.candidates.iter().map(|one| {
-            let mut row = [format!("     {}", one.name), one.address.clone()].map(Cell::new).to_vec();
+            let mut row =
+                [format!("     {}", one.name), one.address.clone()].map(Cell::new).to_vec();
             row.extend([output::coloured(one.standing), Cell::new(one.reasons.join("; "))]);
             row
         });
@@ -285,7 +339,9 @@ impl Pick {
         let Self { server, backend, .. } = self;
         match &self.failure {
             Some(_) => None,
-            None if server.is_empty() => Some(format!("nobody would get it: backend {backend} has no server left, the client gets 503")),
+            None if server.is_empty() => Some(format!(
+                "nobody would get it: backend {backend} has no server left, the client gets 503"
+            )),
             None => Some(format!("would be sent to {server} of backend {backend}")),
         }
     }
@@ -306,7 +362,9 @@ impl Node {
         let route = match (self.allowed, self.cache.as_str()) {
             (false, _) => String::new(),
             (true, "hit") => ", would be answered from the cache".to_owned(),
-            (true, _) if self.route.is_empty() => ", would fail: there is nowhere to send it".to_owned(),
+            (true, _) if self.route.is_empty() => {
+                ", would fail: there is nowhere to send it".to_owned()
+            }
             (true, _) => format!(", would go to {}", self.route),
         };
         Some(format!("{}{route}", decision(self)))
@@ -314,7 +372,10 @@ impl Node {
 }
 
 fn steps(steps: &[String]) -> impl Iterator<Item = String> {
-    steps.iter().enumerate().map(|(number, step)| output::fitted(&format!("  {}. {step}", number + 1), "     "))
+    steps
+        .iter()
+        .enumerate()
+        .map(|(number, step)| output::fitted(&format!("  {}. {step}", number + 1), "     "))
 }
 
 #[cfg(test)]
@@ -334,7 +395,9 @@ mod tests {
             ("a.test", Some("CONNECT"), None),
             ("a.test/x", None, None),
         ] {
-            let request = Request::new(url, method).ok().map(|request| format!("{} {}", request.method, request.target));
+            let request = Request::new(url, method)
+                .ok()
+                .map(|request| format!("{} {}", request.method, request.target));
             assert_eq!(request.as_deref(), expected, "{url} {method:?}");
         }
     }
@@ -350,9 +413,21 @@ mod tests {
             steps: vec!["a step".into()],
             ..Node::default()
         };
-        let pick = |name: &str, server: &str| Pick { name: name.into(), server: server.into(), backend: "squid".into(), ..Pick::default() };
-        let text =
-            |balancers, nodes| Explanation { request: "GET http://a.test/".into(), balancers, nodes, ..Explanation::default() }.text();
+        let pick = |name: &str, server: &str| Pick {
+            name: name.into(),
+            server: server.into(),
+            backend: "squid".into(),
+            ..Pick::default()
+        };
+        let text = |balancers, nodes| {
+            Explanation {
+                request: "GET http://a.test/".into(),
+                balancers,
+                nodes,
+                ..Explanation::default()
+            }
+            .text()
+        };
         let said = text(vec![pick("b-1", "n-1")], vec![node("n-1", true), node("n-2", true)]);
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(
@@ -373,7 +448,8 @@ mod tests {
             lines[1..3],
             [
                 "  => denied by deny blocked of revision r1 (n-1)",
-                "  => nobody would get it: backend squid has no server left, the client gets 503 (b-1, b-2)"
+                "  => nobody would get it: backend squid has no server left, the client gets 503 \
+                 (b-1, b-2)"
             ]
         );
         assert!(said.contains("n-2:\n  down"), "{said}");
@@ -382,7 +458,9 @@ mod tests {
     #[test]
     fn the_same_is_said_once() {
         let said = |line: &str| vec![line.to_owned()];
-        let lines = alike([("node-1", said("yes")), ("node-2", said("no")), ("node-3", said("yes"))].into_iter());
+        let lines = alike(
+            [("node-1", said("yes")), ("node-2", said("no")), ("node-3", said("yes"))].into_iter(),
+        );
         assert_eq!(lines, ["\nnode-1, node-3:", "yes", "\nnode-2:", "no"]);
     }
 
@@ -395,9 +473,25 @@ mod tests {
             revision: "r1".into(),
             ..Node::default()
         };
-        let broken = Node { name: "node-3".into(), failure: Some("down".into()), ..Node::default() };
-        assert_eq!(disagreement(&[node("node-1", true, "allow all"), node("node-2", true, "allow all"), broken.clone()]), "");
-        let told = disagreement(&[node("node-1", true, "allow all"), node("node-2", false, "deny blocked"), broken]);
-        assert!(told.contains("node-1 says allowed") && told.contains("node-2 says denied by deny blocked"), "{told}");
+        let broken =
+            Node { name: "node-3".into(), failure: Some("down".into()), ..Node::default() };
+        assert_eq!(
+            disagreement(&[
+                node("node-1", true, "allow all"),
+                node("node-2", true, "allow all"),
+                broken.clone()
+            ]),
+            ""
+        );
+        let told = disagreement(&[
+            node("node-1", true, "allow all"),
+            node("node-2", false, "deny blocked"),
+            broken,
+        ]);
+        assert!(
+            told.contains("node-1 says allowed")
+                && told.contains("node-2 says denied by deny blocked"),
+            "{told}"
+        );
     }
 }

@@ -21,7 +21,11 @@ impl Exposition {
     /// The value of a metric without regard to labels, when there is one: their sum.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().filter(|sample| sample.name == name).map(|sample| sample.value).reduce(|one, other| one + other)
+        self.0
+            .iter()
+            .filter(|sample| sample.name == name)
+            .map(|sample| sample.value)
+            .reduce(|one, other| one + other)
     }
 
     /// The same as a count.
@@ -33,8 +37,16 @@ impl Exposition {
     /// The sum of a metric where a label has this value.
     #[must_use]
     pub fn with(&self, name: &str, label: &str, wanted: &str) -> Option<u64> {
-        let has = |sample: &&Sample| sample.name == name && sample.labels.iter().any(|(key, value)| key == label && value == wanted);
-        self.0.iter().filter(has).map(|sample| sample.value).reduce(|one, other| one + other).map(whole)
+        let has = |sample: &&Sample| {
+            sample.name == name
+                && sample.labels.iter().any(|(key, value)| key == label && value == wanted)
+        };
+        self.0
+            .iter()
+            .filter(has)
+            .map(|sample| sample.value)
+            .reduce(|one, other| one + other)
+            .map(whole)
     }
 }
 
@@ -49,7 +61,11 @@ fn sample(line: &str) -> Option<Sample> {
         Some(open) => (&line[..open], &line[open + 1..]),
         None => {
             let (name, value) = line.split_once(' ')?;
-            return number(value).map(|value| Sample { name: name.to_owned(), labels: Vec::new(), value });
+            return number(value).map(|value| Sample {
+                name: name.to_owned(),
+                labels: Vec::new(),
+                value,
+            });
         }
     };
     let mut labels = Vec::new();
@@ -93,17 +109,32 @@ mod tests {
 
     #[test]
     fn numbers_and_labels() {
-        let text = "# HELP a b\n# TYPE a counter\na 3\nb{x=\"1\",y=\"say \\\"}\\\" \\\\\"} 2.5\nb{x=\"2\"} 1 1700000000\nc NaN\nd{broken 1\n\ne\nf{x=\"1\n";
+        let text = "# HELP a b\n# TYPE a counter\na 3\nb{x=\"1\",y=\"say \\\"}\\\" \\\\\"} \
+            2.5\nb{x=\"2\"} 1 1700000000\nc NaN\nd{broken 1\n\ne\nf{x=\"1\n";
         let found = Exposition::parse(text);
         assert_eq!(found.0.len(), 3, "{found:?}");
         assert_eq!((found.get("a"), found.get("b"), found.get("c")), (Some(3.0), Some(3.5), None));
-        assert_eq!((found.count("a"), found.with("b", "x", "2"), found.with("b", "x", "9")), (Some(3), Some(1), None));
+        assert_eq!(
+            (found.count("a"), found.with("b", "x", "2"), found.with("b", "x", "9")),
+            (Some(3), Some(1), None)
+        );
         assert_eq!(found.with("b", "y", "say \"}\" \\"), Some(3));
     }
 
     #[test]
     fn nothing_makes_it_stumble() {
-        for text in ["{", "}", "a{", "a{b=\"", "a{b=\"\\", "a{}", "a{} x", "a{b=\"c\"}1", "\u{0}{\u{ff}=\"", " "] {
+        for text in [
+            "{",
+            "}",
+            "a{",
+            "a{b=\"",
+            "a{b=\"\\",
+            "a{}",
+            "a{} x",
+            "a{b=\"c\"}1",
+            "\u{0}{\u{ff}=\"",
+            " ",
+        ] {
             assert!(Exposition::parse(text).0.len() <= 1, "{text}");
         }
     }

@@ -1,7 +1,8 @@
 //! `shoal lab`: a whole cluster of real processes on this machine.
 //!
-//! Reading order: [`up`] is the flow; it takes [`directory`], [`ports`], [`material`] (certificates and bundle) and [`plan`], starts a
-//! [`keeper`] for every child, waits with [`readiness`], writes the [`description`], prints the [`announcement`], and ends them all in order.
+//! Reading order: [`up`] is the flow; it takes [`directory`], [`ports`], [`material`] (certificates
+//! and bundle) and [`plan`], starts a [`keeper`] for every child, waits with [`readiness`], writes
+//! the [`description`], prints the [`announcement`], and ends them all in order.
 
 mod announcement;
 pub mod description;
@@ -24,8 +25,9 @@ use crate::output::Format;
 
 /// Run a whole cluster on this machine
 ///
-/// Every process is real: a registry, a config-service, health-checkers, proxy-nodes and balancers, with their own data directories,
-/// certificates and logs. Loopback clients may reach any origin except the cluster's own ports. Ctrl-C drains and ends everything.
+/// Every process is real: a registry, a config-service, health-checkers, proxy-nodes and balancers,
+/// with their own data directories, certificates and logs. Loopback clients may reach any origin
+/// except the cluster's own ports. Ctrl-C drains and ends everything.
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -89,7 +91,8 @@ struct Up {
     /// Leave dead processes dead
     #[arg(long)]
     no_restart: bool,
-    /// Where all processes send traces (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT says]
+    /// Where all processes send traces (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT
+    /// says]
     #[arg(long, env = plan::OTLP_ENDPOINT, value_name = "URL")]
     otlp_endpoint: Option<String>,
     /// Share of requests that are traced, 0 to 1 [default: all, since a lab is for looking]

@@ -1,4 +1,5 @@
-//! `shoal logs`: what clients ask for: the last access records of all nodes and balancers, one request wherever it went, or who asks most.
+//! `shoal logs`: what clients ask for: the last access records of all nodes and balancers, one
+//! request wherever it went, or who asks most.
 
 mod ask;
 mod line;
@@ -31,7 +32,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How far counts go back where nobody says it.
 const COUNTED: Duration = Duration::from_secs(300);
 
-/// See what clients ask for: the last access records, where one request went, or who and what is asked most
+/// See what clients ask for: the last access records, where one request went, or who and what is
+/// asked most
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal logs                                   the last 20 requests
@@ -57,7 +59,8 @@ pub struct Options {
     /// Count instead of listing: by whom or what
     #[arg(long, value_enum, value_name = "KEY")]
     top: Option<Key>,
-    /// Only since then: 5m, 2d, 10:30, "2026-11-29 10:30"; how far counts go back [default for --top: 5m, at most 1h]
+    /// Only since then: 5m, 2d, 10:30, "2026-11-29 10:30"; how far counts go back [default for
+    /// --top: 5m, at most 1h]
     #[arg(long, value_name = "TIME", value_parser = times::moment, conflicts_with = "follow")]
     since: Option<Moment>,
     /// Only until then
@@ -99,7 +102,12 @@ impl Wanted {
     /// The same as those who keep records will read it.
     fn filter(&self) -> Result<Filter, dataplane::filter::Error> {
         let text = |given: &Option<String>| given.clone().unwrap_or_default();
-        Filter::parse(&text(&self.request), &text(&self.client), &text(&self.status), &text(&self.domain))
+        Filter::parse(
+            &text(&self.request),
+            &text(&self.client),
+            &text(&self.status),
+            &text(&self.domain),
+        )
     }
 }
 
@@ -149,7 +157,9 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let keepers = keepers(&cluster, &KEEPERS, options.node.as_deref()).await?;
     if let Some(key) = options.top {
-        let since = times.since.map_or(COUNTED, |since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
+        let since = times.since.map_or(COUNTED, |since| {
+            Duration::try_from(now.duration_since(since)).unwrap_or_default()
+        });
         return top::run(&cluster, &keepers, key, since, count, options.format).await;
     }
     let question = Question::new(&options.wanted, filter, times, count);
@@ -163,7 +173,11 @@ pub async fn run(options: Options) -> Result<()> {
 /// Who keeps access records.
 const KEEPERS: [Service; 2] = [Service::ProxyNode, Service::Balancer];
 
-async fn keepers(cluster: &Cluster, services: &[Service], name: Option<&str>) -> Result<Vec<InstanceStatus>> {
+async fn keepers(
+    cluster: &Cluster,
+    services: &[Service],
+    name: Option<&str>,
+) -> Result<Vec<InstanceStatus>> {
     let mut keepers = Vec::new();
     for service in services {
         keepers.extend(cluster.last_instances(*service).await?);

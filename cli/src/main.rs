@@ -1,9 +1,12 @@
-//! `shoal`: the operators' command, a whole cluster on one machine, and every service as a subcommand.
+//! `shoal`: the operators' command, a whole cluster on one machine, and every service as a
+//! subcommand.
 //!
-//! It holds no state of its own and has no private API: what it shows and does goes through the services' gRPC.
+//! It holds no state of its own and has no private API: what it shows and does goes through the
+//! services' gRPC.
 //!
-//! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`] (talking to it), [`alarm`] (what no command keeps quiet about), then one module per
-//! command; [`lab`] is the largest.
+//! Reading order: [`output`] (tables and JSON), [`context`] (which cluster is meant), [`cluster`]
+//! (talking to it), [`alarm`] (what no command keeps quiet about), then one module per command;
+//! [`lab`] is the largest.
 
 mod alarm;
 mod audit;
@@ -91,7 +94,9 @@ fn main() -> ExitCode {
         Command::Console(options) => output::conclude(console::run(options)),
         Command::Ready(options) => output::conclude(cluster::block_on(ready::run(options))),
         Command::Completions(options) => output::conclude(completions::run::<Cli>(&options)),
-        Command::CompleteNames(names) => output::conclude(cluster::block_on(completions::names::<Cli>(&names))),
+        Command::CompleteNames(names) => {
+            output::conclude(cluster::block_on(completions::names::<Cli>(&names)))
+        }
         Command::Serve(options) => serve::run(options),
     }
 }
@@ -102,9 +107,15 @@ mod tests {
 
     /// Leaves of the tree of commands, with their paths.
     fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, bool)>) {
-        let subs: Vec<_> = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help").collect();
+        let subs: Vec<_> = command
+            .get_subcommands()
+            .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+            .collect();
         if subs.is_empty() || command.get_name() == "lab" {
-            found.push((path.to_owned(), command.get_arguments().any(|arg| arg.get_id() == "output")));
+            found.push((
+                path.to_owned(),
+                command.get_arguments().any(|arg| arg.get_id() == "output"),
+            ));
         }
         for sub in subs {
             leaves(sub, format!("{path} {}", sub.get_name()).trim(), found);
@@ -113,13 +124,17 @@ mod tests {
 
     #[test]
     fn every_command_answers_programs_too() {
-        // What runs until it is stopped, what prints a document of its own, and what only has an exit code.
+        // What runs until it is stopped, what prints a document of its own, and what only has an
+        // exit code.
         const OTHERS: [&str; 4] = ["lab", "config schema", "completions", "ready"];
         let mut found = Vec::new();
         leaves(&Cli::command(), "", &mut found);
         assert!(found.len() > 40, "{found:?}");
-        let without: Vec<_> =
-            found.iter().filter(|(path, json)| !json && !path.starts_with("serve ")).map(|(path, _)| path.as_str()).collect();
+        let without: Vec<_> = found
+            .iter()
+            .filter(|(path, json)| !json && !path.starts_with("serve "))
+            .map(|(path, _)| path.as_str())
+            .collect();
         assert!(without.iter().all(|path| OTHERS.contains(path)), "without -o json: {without:?}");
     }
 
@@ -127,16 +142,31 @@ mod tests {
     fn every_command_is_well_formed_and_shows_examples() {
         Cli::command().debug_assert();
         let shoal = examples::dress(Cli::command());
-        let shown = |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let shown = |command: &clap::Command| {
+            command.get_after_help().map(ToString::to_string).unwrap_or_default()
+        };
         for command in shoal.get_subcommands().filter(|command| !command.is_hide_set()) {
             let (name, examples) = (command.get_name(), shown(command));
-            assert!(examples.contains("Examples:") && examples.contains("  shoal "), "{name} shows no examples");
+            assert!(
+                examples.contains("Examples:") && examples.contains("  shoal "),
+                "{name} shows no examples"
+            );
             // Only what is quoted cannot be continued on another line.
-            let long = examples.lines().find(|line| line.starts_with("  ") && line.chars().count() > 80 && !line.contains('\''));
-            assert_eq!(long, None, "{name}: nothing that can be pasted from a terminal of 80 columns");
-            for sub in command.get_subcommands().filter(|sub| name != "serve" && sub.get_name() != "help") {
+            let long = examples.lines().find(|line| {
+                line.starts_with("  ") && line.chars().count() > 80 && !line.contains('\'')
+            });
+            assert_eq!(
+                long, None,
+                "{name}: nothing that can be pasted from a terminal of 80 columns"
+            );
+            for sub in
+                command.get_subcommands().filter(|sub| name != "serve" && sub.get_name() != "help")
+            {
                 let (sub, examples) = (sub.get_name(), shown(sub));
-                assert!(examples.contains(&format!("  shoal {name} {sub}")), "shoal {name} {sub} shows no example");
+                assert!(
+                    examples.contains(&format!("  shoal {name} {sub}")),
+                    "shoal {name} {sub} shows no example"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What the registry listed last, on disk: whoever only looks goes on while the registry is away, from what was known then, and says so.
+//! What the registry listed last, on disk: whoever only looks goes on while the registry is away,
+//! from what was known then, and says so.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -45,8 +46,17 @@ struct Remembered {
 impl Memory {
     /// Of the cluster that is meant.
     pub fn of(target: &Target, context: &Context) -> Self {
-        let elsewhere = || Some(lab::directory::state_home()?.join(ELSEWHERE).join(format!("{}.json", called(context))));
-        Self { path: target.lab().map(|(directory, _)| directory.join(IN_A_LAB)).or_else(elsewhere), kept: AtomicI64::new(0) }
+        let elsewhere = || {
+            Some(
+                lab::directory::state_home()?
+                    .join(ELSEWHERE)
+                    .join(format!("{}.json", called(context))),
+            )
+        };
+        Self {
+            path: target.lab().map(|(directory, _)| directory.join(IN_A_LAB)).or_else(elsewhere),
+            kept: AtomicI64::new(0),
+        }
     }
 
     /// Keeps a listing. Best effort: who cannot write there looks at what is there now.
@@ -70,8 +80,10 @@ impl Memory {
     /// # Errors
     /// Nothing was, or it cannot be read.
     pub fn recall(&self) -> Result<(Listing, Timestamp)> {
-        let path: &Path = self.path.as_deref().ok_or_else(|| anyhow!("there is no place to remember"))?;
-        let Remembered { at, cluster_id, instances, guards } = serde_json::from_slice(&std::fs::read(path)?)?;
+        let path: &Path =
+            self.path.as_deref().ok_or_else(|| anyhow!("there is no place to remember"))?;
+        let Remembered { at, cluster_id, instances, guards } =
+            serde_json::from_slice(&std::fs::read(path)?)?;
         Ok((Listing { instances, guards, cluster_id }, at))
     }
 }
@@ -91,7 +103,8 @@ mod tests {
     #[test]
     fn what_is_kept_is_recalled_and_nothing_else() {
         let scratch = tempfile::tempdir().unwrap();
-        let memory = Memory { path: Some(scratch.path().join("listings/x.json")), ..Memory::default() };
+        let memory =
+            Memory { path: Some(scratch.path().join("listings/x.json")), ..Memory::default() };
         let at = |second| Timestamp::from_second(second).unwrap();
         assert!(memory.recall().is_err() && Memory::default().recall().is_err());
         let listing = Listing { cluster_id: "c-1".into(), ..Listing::default() };
@@ -111,9 +124,15 @@ mod tests {
         let context = |ca: &str, registry: &str| {
             let path = scratch.path().join(ca);
             std::fs::write(&path, ca).unwrap();
-            Context { ca: path, cert: "c".into(), key: "k".into(), registry: vec![registry.to_owned()] }
+            Context {
+                ca: path,
+                cert: "c".into(),
+                key: "k".into(),
+                registry: vec![registry.to_owned()],
+            }
         };
-        let names = [("a", "10.0.0.5:7001"), ("b", "10.0.0.5:7001"), ("a", "10.0.0.6:7001")].map(|(ca, at)| called(&context(ca, at)));
+        let names = [("a", "10.0.0.5:7001"), ("b", "10.0.0.5:7001"), ("a", "10.0.0.6:7001")]
+            .map(|(ca, at)| called(&context(ca, at)));
         assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2]);
         assert_eq!(called(&context("a", "10.0.0.5:7001")), names[0]);
     }

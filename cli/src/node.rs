@@ -70,7 +70,8 @@ enum Action {
     },
     /// Take an instance that is gone for good off the list, and forget what was wanted of its name
     Remove(change::Named),
-    /// Make everything that a bare host needs to join: a certificate and settings, as an archive to unpack there
+    /// Make everything that a bare host needs to join: a certificate and settings, as an archive to
+    /// unpack there
     Enrol(Box<enrol::Enrol>),
 }
 
@@ -84,7 +85,9 @@ pub async fn run(options: Options) -> Result<()> {
         Action::Disable(leaving) => change::disable(&changing()?, leaving).await,
         Action::Enable(named) => change::enable(&changing()?, named).await,
         Action::Weight { leaving, value } => change::weigh(&changing()?, leaving, value).await,
-        Action::AcceptLosses { service, format } => change::accept_losses(&changing()?, service, format).await,
+        Action::AcceptLosses { service, format } => {
+            change::accept_losses(&changing()?, service, format).await
+        }
         Action::Remove(named) => change::remove(&changing()?, named).await,
         Action::Enrol(enrol) => enrol::run(&enrol, target),
     }
@@ -104,14 +107,28 @@ async fn list(cluster: &Cluster, service: Service, format: Format) -> Result<()>
     cluster.show(&Nodes { instances: overview.instances }, format)
 }
 
-const COLUMNS: &[Column] =
-    &[column("NAME", 0), column("ADDRESS", 2), column("STATE", 0), column("WEIGHT", 3), column("VERSION", 4), sentences("REASONS")];
+const COLUMNS: &[Column] = &[
+    column("NAME", 0),
+    column("ADDRESS", 2),
+    column("STATE", 0),
+    column("WEIGHT", 3),
+    column("VERSION", 4),
+    sentences("REASONS"),
+];
 
 impl View for Nodes {
     fn text(&self) -> String {
         let rows = self.instances.iter().map(|node| {
-            let [name, address, version] = [&node.name, &node.address, &node.version].map(Cell::new);
-            vec![name, address, node.state_cell(false), Cell::new(node.weight), version, Cell::new(node.reasons.join("; "))]
+            let [name, address, version] =
+                [&node.name, &node.address, &node.version].map(Cell::new);
+            vec![
+                name,
+                address,
+                node.state_cell(false),
+                Cell::new(node.weight),
+                version,
+                Cell::new(node.reasons.join("; ")),
+            ]
         });
         output::table(COLUMNS, rows)
     }

@@ -1,7 +1,8 @@
 //! What people and programs see: tables or JSON on stdout, one sentence per failure on stderr.
 //!
-//! Much of it was written by others: messages of revisions, reasons of operators, URLs of clients. Whatever goes out for people passes [`tame`],
-//! here and nowhere else, so that nobody paints somebody else's terminal.
+//! Much of it was written by others: messages of revisions, reasons of operators, URLs of clients.
+//! Whatever goes out for people passes [`tame`], here and nowhere else, so that nobody paints
+//! somebody else's terminal.
 
 pub mod table;
 
@@ -49,7 +50,8 @@ enum Kind {
     Json,
 }
 
-/// Something that a reading command shows: its fields are the JSON, [`View::text`] is what people read.
+/// Something that a reading command shows: its fields are the JSON, [`View::text`] is what people
+/// read.
 pub trait View: Serialize {
     /// The same for people, without a final newline.
     fn text(&self) -> String;
@@ -83,7 +85,11 @@ impl Head {
         match (self.stale, self.as_of) {
             (true, Some(at)) => {
                 let at = at.to_zoned(TimeZone::system()).strftime("%F %T %Z").to_string();
-                format!("{}\nAs of {at}: the registry does not answer, and states are what it listed last.", self.cluster.text())
+                format!(
+                    "{}\nAs of {at}: the registry does not answer, and states are what it listed \
+                     last.",
+                    self.cluster.text()
+                )
             }
             _ => self.cluster.text(),
         }
@@ -96,7 +102,9 @@ impl Head {
 /// stdout cannot be written.
 pub fn show_of(head: &Head, view: &impl View, format: Format) -> Result<()> {
     match format.output {
-        Kind::Table | Kind::Wide => print(&format!("{}\n\n{}", fitted(&head.text(), ""), view.text())),
+        Kind::Table | Kind::Wide => {
+            print(&format!("{}\n\n{}", fitted(&head.text(), ""), view.text()))
+        }
         Kind::Json => print(&escaped(&serde_json::to_string_pretty(&Headed { head, view })?)),
     }
 }
@@ -107,7 +115,10 @@ pub fn fitted(text: &str, indent: &str) -> String {
     let room = width().map_or(usize::MAX, |width| width.saturating_sub(indent.len()).max(20));
     let fit = |line: &str| {
         let (begin, rest) = line.split_at(line.len() - line.trim_start().len());
-        format!("{begin}{}", wrap(rest, room.saturating_sub(begin.len())).join(&format!("\n{indent}")))
+        format!(
+            "{begin}{}",
+            wrap(rest, room.saturating_sub(begin.len())).join(&format!("\n{indent}"))
+        )
     };
     text.split('\n').map(fit).collect::<Vec<_>>().join("\n")
 }
@@ -117,7 +128,11 @@ pub fn fitted(text: &str, indent: &str) -> String {
 /// # Errors
 /// stdout cannot be written.
 pub fn show_after(head: &Head, view: &impl View, format: Format) -> Result<()> {
-    if format.is_json() { show_of(head, view, format) } else { print(&format!("\n{}", view.text())) }
+    if format.is_json() {
+        show_of(head, view, format)
+    } else {
+        print(&format!("\n{}", view.text()))
+    }
 }
 
 /// The head's fields, then the view's.
@@ -129,7 +144,8 @@ struct Headed<'a, V: Serialize> {
     view: &'a V,
 }
 
-/// Prints a line on the way to an answer: for people part of it, for programs a remark beside the one document.
+/// Prints a line on the way to an answer: for people part of it, for programs a remark beside the
+/// one document.
 ///
 /// # Errors
 /// stdout cannot be written.
@@ -149,13 +165,16 @@ pub fn line_of(view: &impl Serialize) -> Result<String> {
     Ok(escaped(&serde_json::to_string(view)?))
 }
 
-/// JSON escapes the controls of ASCII by itself; what else a terminal obeys or hides stays the same document when it is escaped.
+/// JSON escapes the controls of ASCII by itself; what else a terminal obeys or hides stays the same
+/// document when it is escaped.
 fn escaped(json: &str) -> String {
     let hidden = |c: char| is_hidden(c) && c != '\n';
     if !json.chars().any(hidden) {
         return json.to_owned();
     }
-    let escape = |c: char| -> String { c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect() };
+    let escape = |c: char| -> String {
+        c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+    };
     json.chars().map(|c| if hidden(c) { escape(c) } else { c.to_string() }).collect()
 }
 
@@ -190,8 +209,8 @@ pub fn printable(text: &str) -> String {
     text::shown(text).into_owned()
 }
 
-/// Text as it may go to a terminal: lines, tabs and the colours that this module itself gives pass, everything else that a terminal would obey or
-/// hide is percent-encoded.
+/// Text as it may go to a terminal: lines, tabs and the colours that this module itself gives pass,
+/// everything else that a terminal would obey or hide is percent-encoded.
 fn tame(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|character| is_hidden(character) && character != '\n') {
         return Cow::Borrowed(text);
@@ -202,7 +221,8 @@ fn tame(text: &str) -> Cow<'_, str> {
         let (plain, from) = rest.split_at(place);
         out.push_str(plain);
         let colour = colour(from);
-        let length = if colour > 0 { colour } else { from.chars().next().map_or(1, char::len_utf8) };
+        let length =
+            if colour > 0 { colour } else { from.chars().next().map_or(1, char::len_utf8) };
         let (control, after) = from.split_at(length);
         if colour > 0 || matches!(control, "\n" | "\t") {
             out.push_str(control);
@@ -219,7 +239,8 @@ fn tame(text: &str) -> Cow<'_, str> {
 fn colour(text: &str) -> usize {
     // Of tables: `38;5;` and 9 to 11; of words beside them, the rest.
     const OURS: [&str; 13] = [
-        "0m", "39m", "34m", "33;1m", "31;1m", "38;5;8m", "38;5;9m", "38;5;10m", "38;5;11m", "38;5;12m", "38;5;13m", "38;5;14m", "38;5;15m",
+        "0m", "39m", "34m", "33;1m", "31;1m", "38;5;8m", "38;5;9m", "38;5;10m", "38;5;11m",
+        "38;5;12m", "38;5;13m", "38;5;14m", "38;5;15m",
     ];
     let Some(code) = text.strip_prefix("\u{1b}[") else { return 0 };
     OURS.iter().find(|ours| code.starts_with(**ours)).map_or(0, |ours| 2 + ours.len())
@@ -238,7 +259,11 @@ pub fn bytes(count: u64) -> String {
     while value >= 999.5 && unit + 1 < UNITS.len() {
         (value, unit) = (value / 1024.0, unit + 1);
     }
-    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    if value < 9.95 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
 }
 
 /// Prints a remark on stderr, where it does not mix with an answer.
@@ -257,7 +282,11 @@ pub fn conclude(result: Result<()>) -> ExitCode {
             write!(message, ": {cause}").ok();
         }
     }
-    let (colour, plain) = if std::io::stderr().is_terminal() && colours_wanted() { ("\u{1b}[31;1m", "\u{1b}[0m") } else { ("", "") };
+    let (colour, plain) = if std::io::stderr().is_terminal() && colours_wanted() {
+        ("\u{1b}[31;1m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
     remark(&format!("{colour}error:{plain} {}", uncoloured(&message)));
     ExitCode::FAILURE
 }
@@ -283,22 +312,34 @@ pub fn heed(matches: &ArgMatches) {
     }
 }
 
-/// How many columns there is room for: what COLUMNS says, else as wide as the terminal is; none where nobody looks, or who does wants everything.
+/// How many columns there is room for: what COLUMNS says, else as wide as the terminal is; none
+/// where nobody looks, or who does wants everything.
 #[must_use]
 pub fn width() -> Option<usize> {
     if cfg!(test) || WIDE.load(Ordering::Relaxed) {
         // Whatever terminal the tests run in.
         return None;
     }
-    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok()).filter(|columns| *columns > 0);
-    let terminal =
-        || std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok().map(|(columns, _)| usize::from(columns));
+    let said = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse::<usize>().ok())
+        .filter(|columns| *columns > 0);
+    let terminal = || {
+        std::io::stdout()
+            .is_terminal()
+            .then(ratatui::crossterm::terminal::size)?
+            .ok()
+            .map(|(columns, _)| usize::from(columns))
+    };
     said.or_else(terminal).map(|columns| columns.max(20))
 }
 
 /// Text that somebody else wrote, lines apart: not even a colour of ours passes.
 fn uncoloured(text: &str) -> String {
-    text.split('\n').map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A cell whose colour says how well the thing it names is.
@@ -306,8 +347,11 @@ fn uncoloured(text: &str) -> String {
 pub fn coloured(text: &str) -> Cell {
     let tone = match text {
         "usable" | "applied" | "done" | "passed" | "verified" | "in step" | "ok" => Tone::Good,
-        "starting" | "suspect" | "draining" | "maintenance" | "last" | "excluded" | "waiting" | "assigned" | "reverted" => Tone::Doubtful,
-        "critical" | "lost" | "damaged" | "unwell" | "rejected" | "failed" | "drift" | "silent" => Tone::Bad,
+        "starting" | "suspect" | "draining" | "maintenance" | "last" | "excluded" | "waiting"
+        | "assigned" | "reverted" => Tone::Doubtful,
+        "critical" | "lost" | "damaged" | "unwell" | "rejected" | "failed" | "drift" | "silent" => {
+            Tone::Bad
+        }
         _ => Tone::Plain,
     };
     Cell::new(text).toned(tone)
@@ -334,16 +378,27 @@ mod tests {
             ("\u{1b}[38;5;10mgood\u{1b}[39m", "\u{1b}[38;5;10mgood\u{1b}[39m"),
             ("\u{1b}[8mhidden", "%1B[8mhidden"),
             ("the end\u{1b}", "the end%1B"),
-            ("http://a/\u{202e}fdp.exe\u{2066}\u{e0041}", "http://a/%E2%80%AEfdp.exe%E2%81%A6%F3%A0%81%81"),
+            (
+                "http://a/\u{202e}fdp.exe\u{2066}\u{e0041}",
+                "http://a/%E2%80%AEfdp.exe%E2%81%A6%F3%A0%81%81",
+            ),
         ] {
             assert_eq!(tame(text), shown, "{text:?}");
         }
         let json = serde_json::to_string("\u{9b}2J\u{7f}ü\n").unwrap();
         assert!(json.contains('\u{9b}') && !escaped(&json).contains('\u{9b}'), "{json:?}");
-        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "\u{9b}2J\u{7f}ü\n", "the same document");
+        assert_eq!(
+            serde_json::from_str::<String>(&escaped(&json)).unwrap(),
+            "\u{9b}2J\u{7f}ü\n",
+            "the same document"
+        );
         let json = serde_json::to_string("\u{202e}\u{e0041}ü").unwrap();
         assert_eq!(escaped(&json), r#""\u202e\udb40\udc41ü""#);
-        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "\u{202e}\u{e0041}ü", "the same document");
+        assert_eq!(
+            serde_json::from_str::<String>(&escaped(&json)).unwrap(),
+            "\u{202e}\u{e0041}ü",
+            "the same document"
+        );
         assert_eq!(uncoloured("\u{1b}[31;1merror:\u{1b}[0m x\ny"), "%1B[31;1merror:%1B[0m x\ny");
     }
 
@@ -353,27 +408,40 @@ mod tests {
         struct Nodes {
             nodes: Vec<u8>,
         }
-        let cluster = About { id: Some("c-1".into()), name: "lab in /tmp/x".into(), context: "newest lab" };
+        let cluster =
+            About { id: Some("c-1".into()), name: "lab in /tmp/x".into(), context: "newest lab" };
         let at = Timestamp::from_second(1000).unwrap();
         let head = Head { cluster, as_of: Some(at), stale: true };
-        let json = serde_json::to_value(Headed { head: &head, view: &Nodes { nodes: vec![1] } }).unwrap();
+        let json =
+            serde_json::to_value(Headed { head: &head, view: &Nodes { nodes: vec![1] } }).unwrap();
         assert_eq!(json["nodes"], serde_json::json!([1]));
         assert_eq!(
             (&json["cluster"]["id"], &json["cluster"]["name"], &json["cluster"]["context"]),
             (&"c-1".into(), &"lab in /tmp/x".into(), &"newest lab".into())
         );
-        assert_eq!((&json["as_of"], &json["stale"]), (&"1970-01-01T00:16:40Z".into(), &true.into()));
-        assert!(head.text().starts_with("Cluster: lab in /tmp/x") && head.text().contains("\nAs of 1970-01-01"), "{}", head.text());
+        assert_eq!(
+            (&json["as_of"], &json["stale"]),
+            (&"1970-01-01T00:16:40Z".into(), &true.into())
+        );
+        assert!(
+            head.text().starts_with("Cluster: lab in /tmp/x")
+                && head.text().contains("\nAs of 1970-01-01"),
+            "{}",
+            head.text()
+        );
         assert_eq!(Head { stale: false, ..head }.text().lines().count(), 1);
     }
 
     #[test]
     fn cells_and_colours() {
-        let text =
-            table(&[column("NAME", 0), sentences("REASON")], [vec![coloured("usable"), Cell::new("new\u{1b}[2J\r\u{1b}[38;5;10mdisk")]]);
+        let text = table(
+            &[column("NAME", 0), sentences("REASON")],
+            [vec![coloured("usable"), Cell::new("new\u{1b}[2J\r\u{1b}[38;5;10mdisk")]],
+        );
         assert!(text.contains("new%1B[2J%0D%1B[38;5;10mdisk"), "{text:?}");
         let rows = [vec![coloured("usable"), coloured("suspect"), coloured("lost")]];
-        let colours = table::render(&[column("A", 0), column("B", 0), column("C", 0)], &rows, None, true);
+        let colours =
+            table::render(&[column("A", 0), column("B", 0), column("C", 0)], &rows, None, true);
         assert!(colours.contains('\u{1b}'), "{colours:?}");
         assert_eq!(tame(&colours), colours, "the colours of tables pass");
     }

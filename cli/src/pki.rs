@@ -48,7 +48,8 @@ enum Action {
         role: Role,
         /// Its name: the process registers under it
         name: String,
-        /// So many processes may share it and register under its name, or that followed by `-` and more [default: 1; 64 if it is named as its service]
+        /// So many processes may share it and register under its name, or that followed by `-` and
+        /// more [default: 1; 64 if it is named as its service]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         replicas: Option<u32>,
         /// Where the authority is
@@ -60,8 +61,8 @@ enum Action {
         #[command(flatten)]
         validity: Validity,
     },
-    /// Make other certificates for who has one, with new keys: in place where the key is here, else an archive for the host that holds it.
-    /// Processes take them up without a restart
+    /// Make other certificates for who has one, with new keys: in place where the key is here, else
+    /// an archive for the host that holds it. Processes take them up without a restart
     Renew {
         /// Names of processes or operators
         #[arg(required = true, value_name = "NAME")]
@@ -75,8 +76,9 @@ enum Action {
         #[command(flatten)]
         validity: Validity,
     },
-    /// Fill directories with what the processes they are named after need: ca.crt, tls.crt, tls.key, cluster.key. Run it before every start:
-    /// what is there and good is kept, what is missing or in its second half of life is issued anew
+    /// Fill directories with what the processes they are named after need: ca.crt, tls.crt,
+    /// tls.key, cluster.key. Run it before every start: what is there and good is kept, what is
+    /// missing or in its second half of life is issued anew
     Provision {
         /// Directory of each process, which has to be there, such as run/registry or run/balancer-1
         #[arg(required = true, value_name = "DIR")]
@@ -110,16 +112,18 @@ pub fn run(options: Options) -> Result<()> {
         Action::Issue { role, name, replicas, dir, hosts, validity } => {
             let identity = Identity::new(role, name);
             let identity = Identity { replicas: replicas.unwrap_or(identity.replicas), ..identity };
-            let issued = pki::issue_to(&dir, &identity, &hosts, now, validity.validity).map_err(Failure::from)?;
+            let issued = pki::issue_to(&dir, &identity, &hosts, now, validity.validity)
+                .map_err(Failure::from)?;
             report([&issued.cert, &issued.key], validity.format)
         }
         Action::Renew { names, dir, archives, validity } => {
             let lines = renew::run(&dir, &names, &archives, now, validity.validity)?;
             output::show(&Done { done: lines }, validity.format)
         }
-        Action::Provision { directories, dir, validity } => {
-            output::show(&Done { done: provision::run(&dir, &directories, now, validity.validity)? }, validity.format)
-        }
+        Action::Provision { directories, dir, validity } => output::show(
+            &Done { done: provision::run(&dir, &directories, now, validity.validity)? },
+            validity.format,
+        ),
     }
 }
 
@@ -148,5 +152,8 @@ impl View for Done {
 }
 
 fn report<'a>(files: impl IntoIterator<Item = &'a PathBuf>, format: Format) -> Result<()> {
-    output::show(&Made { files: files.into_iter().map(|file| file.display().to_string()).collect() }, format)
+    output::show(
+        &Made { files: files.into_iter().map(|file| file.display().to_string()).collect() },
+        format,
+    )
 }

@@ -64,9 +64,17 @@ pub fn run(options: Options) -> ExitCode {
 
 /// What all balancers tell of themselves, of those who answer soon.
 pub async fn balancers(cluster: &Cluster, listed: &[InstanceStatus]) -> Vec<(String, Stats)> {
-    let balancers: Vec<_> = listed.iter().filter(|status| status.instance.service == Service::Balancer).cloned().collect();
+    let balancers: Vec<_> = listed
+        .iter()
+        .filter(|status| status.instance.service == Service::Balancer)
+        .cloned()
+        .collect();
     let told = ask_together(&balancers, ADDED, async |balancer| {
-        Ok(cluster.balancer(balancer)?.max_decoding_message_size(64 << 20).get_stats(GetStatsRequest {}).await)
+        Ok(cluster
+            .balancer(balancer)?
+            .max_decoding_message_size(64 << 20)
+            .get_stats(GetStatsRequest {})
+            .await)
     });
     // Who does not answer adds nothing: what the registry makes of it stands in its own row.
     told.await.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?.stats?))).collect()
@@ -75,17 +83,28 @@ pub async fn balancers(cluster: &Cluster, listed: &[InstanceStatus]) -> Vec<(Str
 async fn look(options: Options) -> Result<Option<Severity>> {
     let cluster = Cluster::open(&options.target)?;
     let listing = cluster.last_listing().await?;
-    let nodes: Vec<_> = listing.instances.iter().filter(|status| status.instance.service == Service::ProxyNode).cloned().collect();
+    let nodes: Vec<_> = listing
+        .instances
+        .iter()
+        .filter(|status| status.instance.service == Service::ProxyNode)
+        .cloned()
+        .collect();
     let (balancers, nodes) = tokio::join!(
         balancers(&cluster, &listing.instances),
-        ask_together(&nodes, ADDED, async |node| Ok(cluster.proxy_node(node)?.get_stats(proto::proxy::GetStatsRequest {}).await)),
+        ask_together(&nodes, ADDED, async |node| Ok(cluster
+            .proxy_node(node)?
+            .get_stats(proto::proxy::GetStatsRequest {})
+            .await)),
     );
-    let nodes: Vec<(String, GetStatsResponse)> = nodes.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
+    let nodes: Vec<(String, GetStatsResponse)> =
+        nodes.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
     let served = alarm::served(
         balancers.iter().map(|(name, stats)| (name.as_str(), stats)),
         nodes.iter().map(|(name, stats)| (name.as_str(), stats)),
     );
-    let mut overview = Overview::from(listing).seen_by(balancers.iter().map(|(_, stats)| stats)).with_alarms(&served);
+    let mut overview = Overview::from(listing)
+        .seen_by(balancers.iter().map(|(_, stats)| stats))
+        .with_alarms(&served);
     if cluster.head().stale {
         overview = overview.remembered();
     }
@@ -93,8 +112,8 @@ async fn look(options: Options) -> Result<Option<Severity>> {
     Ok(overview.worst())
 }
 
-/// What a balancer says of a node that all balancers find unwell, so that it gets no request; none when one of them uses it, or nobody
-/// knows it.
+/// What a balancer says of a node that all balancers find unwell, so that it gets no request; none
+/// when one of them uses it, or nobody knows it.
 pub fn shunned<'a>(balancers: impl Iterator<Item = &'a Stats>, node: &str) -> Option<&'a Server> {
     let seen = balancers.flat_map(|stats| &stats.backends).flat_map(|backend| &backend.servers);
     let mut seen = seen.filter(|server| server.discovered && server.name == node).peekable();
@@ -109,7 +128,8 @@ pub struct Overview {
     pub instances: Vec<Row>,
     /// Pools whose losses are held back.
     pub guards: Vec<PoolGuard>,
-    /// Names of nodes that every balancer finds unwell: they get no request, whatever the registry makes of them.
+    /// Names of nodes that every balancer finds unwell: they get no request, whatever the registry
+    /// makes of them.
     pub shunned: BTreeSet<String>,
     /// Clients that are not served, and clients that will not be.
     pub alarms: Vec<alarm::Told>,
@@ -144,37 +164,70 @@ pub struct Row {
 impl From<Listing> for Overview {
     fn from(listing: Listing) -> Self {
         let mut instances: Vec<_> = listing.instances.into_iter().map(Row::from).collect();
-        instances.sort_by(|one, other| (place(one.service), &one.name).cmp(&(place(other.service), &other.name)));
-        Self { instances, guards: listing.guards, shunned: BTreeSet::new(), alarms: Vec::new(), stale: false }
+        instances.sort_by(|one, other| {
+            (place(one.service), &one.name).cmp(&(place(other.service), &other.name))
+        });
+        Self {
+            instances,
+            guards: listing.guards,
+            shunned: BTreeSet::new(),
+            alarms: Vec::new(),
+            stale: false,
+        }
     }
 }
 
 impl Overview {
-    /// Adds what the balancers see: a node that the registry finds usable and that gets no request must not look well.
+    /// Adds what the balancers see: a node that the registry finds usable and that gets no request
+    /// must not look well.
     fn seen_by<'a>(mut self, balancers: impl Iterator<Item = &'a Stats> + Clone) -> Self {
-        for row in self.instances.iter_mut().filter(|row| matches!(row.known, State::Usable | State::Suspect)) {
+        for row in self
+            .instances
+            .iter_mut()
+            .filter(|row| matches!(row.known, State::Usable | State::Suspect))
+        {
             let Some(server) = shunned(balancers.clone(), &row.name) else { continue };
             self.shunned.insert(row.name.clone());
-            row.reasons.insert(0, format!("every balancer finds it unwell: {}", server.reasons.join("; ")));
+            row.reasons.insert(
+                0,
+                format!("every balancer finds it unwell: {}", server.reasons.join("; ")),
+            );
         }
         self
     }
 
-    /// Adds what nobody may keep quiet about. Where balancers are listed and none answers, that is one of the alarms.
+    /// Adds what nobody may keep quiet about. Where balancers are listed and none answers, that is
+    /// one of the alarms.
     fn with_alarms(mut self, served: &Served) -> Self {
         self.alarms = alarms(served).into_iter().map(alarm::Told::from).collect();
-        let listed: Vec<_> = self.instances.iter().filter(|row| row.service == Service::Balancer).map(|row| row.name.clone()).collect();
+        let listed: Vec<_> = self
+            .instances
+            .iter()
+            .filter(|row| row.service == Service::Balancer)
+            .map(|row| row.name.clone())
+            .collect();
         if served.balancers.is_empty() {
-            let text =
-                if listed.is_empty() { "no balancer is registered: clients cannot come in" } else { "no balancer answers from here" };
+            let text = if listed.is_empty() {
+                "no balancer is registered: clients cannot come in"
+            } else {
+                "no balancer answers from here"
+            };
             let remedy = "see whether they run, and their logs: `shoal doctor`".to_owned();
-            self.alarms
-                .insert(0, alarm::Told { severity: alarm::word(Severity::Critical), subjects: listed, text: text.to_owned(), remedy });
+            self.alarms.insert(
+                0,
+                alarm::Told {
+                    severity: alarm::word(Severity::Critical),
+                    subjects: listed,
+                    text: text.to_owned(),
+                    remedy,
+                },
+            );
         }
         self
     }
 
-    /// What the registry listed before it fell silent: nothing of it is as sure as it looks, and least of all the registry itself.
+    /// What the registry listed before it fell silent: nothing of it is as sure as it looks, and
+    /// least of all the registry itself.
     #[must_use]
     pub fn remembered(mut self) -> Self {
         self.stale = true;
@@ -191,7 +244,8 @@ impl Overview {
     /// The worst of everything that is to be seen here; what an operator asked for is none of it.
     fn worst(&self) -> Option<Severity> {
         let critical = self.stale || self.guards.iter().any(|guard| guard.holding);
-        let critical = critical || self.alarms.iter().any(|told| told.severity == alarm::word(Severity::Critical));
+        let critical = critical
+            || self.alarms.iter().any(|told| told.severity == alarm::word(Severity::Critical));
         let unwell = |row: &Row| match row.known {
             State::Usable => self.shunned.contains(&row.name),
             State::Starting | State::Suspect | State::Critical | State::Lost => true,
@@ -201,7 +255,8 @@ impl Overview {
         };
         match critical {
             true => Some(Severity::Critical),
-            false => (!self.alarms.is_empty() || self.instances.iter().any(unwell)).then_some(Severity::Warning),
+            false => (!self.alarms.is_empty() || self.instances.iter().any(unwell))
+                .then_some(Severity::Warning),
         }
     }
 }
@@ -223,7 +278,13 @@ impl Row {
 
 /// The data plane comes first, in the order in which a request passes it.
 fn place(service: Service) -> usize {
-    const FIRST: [Service; 5] = [Service::Balancer, Service::ProxyNode, Service::Registry, Service::ConfigService, Service::HealthChecker];
+    const FIRST: [Service; 5] = [
+        Service::Balancer,
+        Service::ProxyNode,
+        Service::Registry,
+        Service::ConfigService,
+        Service::HealthChecker,
+    ];
     FIRST.iter().position(|first| *first == service).unwrap_or(FIRST.len())
 }
 
@@ -247,11 +308,20 @@ impl From<InstanceStatus> for Row {
     }
 }
 
-/// Where an instance's users find it: clients of the data plane before callers of the control plane.
+/// Where an instance's users find it: clients of the data plane before callers of the control
+/// plane.
 fn main_address(endpoints: &Endpoints) -> String {
-    let frontend = || endpoints.iter().find(|(name, _)| !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp" | "target"));
+    let frontend = || {
+        endpoints.iter().find(|(name, _)| {
+            !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp" | "target")
+        })
+    };
     let known = ["proxy", "frontend", "console"].iter().find_map(|name| endpoints.get(*name));
-    known.or_else(|| frontend().map(|(_, address)| address)).or_else(|| endpoints.get("grpc")).cloned().unwrap_or_default()
+    known
+        .or_else(|| frontend().map(|(_, address)| address))
+        .or_else(|| endpoints.get("grpc"))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The name of a state, as every page and message has it.
@@ -287,7 +357,8 @@ impl View for Overview {
             return format!("{text}The registry lists nobody yet.");
         }
         let rows = self.instances.iter().map(|row| {
-            let [name, service, address] = [row.name.as_str(), row.service.as_str(), &row.address].map(Cell::new);
+            let [name, service, address] =
+                [row.name.as_str(), row.service.as_str(), &row.address].map(Cell::new);
             let revision = if row.revision.is_empty() { "-" } else { &row.revision };
             vec![
                 name,
@@ -309,7 +380,10 @@ impl View for Overview {
                 guard.held.join(", "),
                 guard.explanation
             ));
-            text.push_str(&format!("\nIf they are real: shoal node accept-losses {}", guard.service));
+            text.push_str(&format!(
+                "\nIf they are real: shoal node accept-losses {}",
+                guard.service
+            ));
         }
         text
     }
@@ -318,8 +392,13 @@ impl View for Overview {
 /// An alarm in lines as wide as whoever looks has room for.
 pub fn alarm_text(told: &alarm::Told) -> String {
     let room = output::width().unwrap_or(usize::MAX);
-    let subjects = if told.subjects.is_empty() { String::new() } else { format!(" ({})", told.subjects.join(", ")) };
-    let lines = output::wrap(&format!("{}: {}{subjects}", told.severity.to_uppercase(), told.text), room);
+    let subjects = if told.subjects.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", told.subjects.join(", "))
+    };
+    let lines =
+        output::wrap(&format!("{}: {}{subjects}", told.severity.to_uppercase(), told.text), room);
     let remedy = output::wrap(&told.remedy, room.saturating_sub(4)).join("\n    ");
     format!("{}\n => {remedy}", lines.join("\n"))
 }
@@ -336,7 +415,11 @@ mod tests {
             service: service.into(),
             name: name.into(),
             id: "019d0000-0000-7000-8000-000000000001".into(),
-            endpoints: [(endpoint.0.into(), endpoint.1.into()), ("grpc".into(), "127.0.0.1:1".into())].into(),
+            endpoints: [
+                (endpoint.0.into(), endpoint.1.into()),
+                ("grpc".into(), "127.0.0.1:1".into()),
+            ]
+            .into(),
             applied_revision: "4f2a".into(),
             ..Instance::default()
         };
@@ -377,8 +460,14 @@ mod tests {
     fn json_has_the_contract_s_fields() {
         let value = serde_json::to_value(overview()).unwrap();
         let first = &value["instances"][0];
-        assert_eq!((first["name"].as_str(), first["address"].as_str()), (Some("balancer-1"), Some("127.0.0.1:8080")));
-        assert_eq!((first["state"].as_str(), first["revision"].as_str()), (Some("usable"), Some("4f2a")));
+        assert_eq!(
+            (first["name"].as_str(), first["address"].as_str()),
+            (Some("balancer-1"), Some("127.0.0.1:8080"))
+        );
+        assert_eq!(
+            (first["state"].as_str(), first["revision"].as_str()),
+            (Some("usable"), Some("4f2a"))
+        );
         assert_eq!(first["service"], "balancer");
         assert!(first["reasons"].is_array());
         assert_eq!(value["instances"][1]["address"], "127.0.0.1:3128");
@@ -396,7 +485,10 @@ mod tests {
         };
         let stats = |standings: &[Standing]| {
             let servers = standings.iter().map(|standing| server(*standing)).collect();
-            Stats { backends: vec![proto::balancer::Backend { servers, ..Default::default() }], ..Stats::default() }
+            Stats {
+                backends: vec![proto::balancer::Backend { servers, ..Default::default() }],
+                ..Stats::default()
+            }
         };
         let unwell = || stats(&[Standing::Unwell]);
         for (balancers, shunned) in [
@@ -408,9 +500,17 @@ mod tests {
         ] {
             let overview = overview().seen_by(balancers.iter());
             let row = overview.instances.iter().find(|row| row.name == "proxy-node-1").unwrap();
-            assert_eq!((overview.shunned.contains(&row.name), row.state), (shunned, "usable"), "{balancers:?}");
+            assert_eq!(
+                (overview.shunned.contains(&row.name), row.state),
+                (shunned, "usable"),
+                "{balancers:?}"
+            );
             let text = overview.text();
-            assert_eq!(text.contains("every balancer finds it unwell: check failed"), shunned, "{text}");
+            assert_eq!(
+                text.contains("every balancer finds it unwell: check failed"),
+                shunned,
+                "{text}"
+            );
             assert_eq!(text.contains("  unwell  "), shunned, "{text}");
         }
     }
@@ -422,10 +522,21 @@ mod tests {
         let text = overview.text();
         assert!(text.contains("was usable") && !text.contains("  usable"), "{text}");
         let registry = text.lines().find(|line| line.starts_with("registry-1")).unwrap();
-        assert!(registry.contains("silent") && registry.contains("it does not answer") && !registry.contains("usable"), "{registry}");
+        assert!(
+            registry.contains("silent")
+                && registry.contains("it does not answer")
+                && !registry.contains("usable"),
+            "{registry}"
+        );
         let json = serde_json::to_value(&overview).unwrap();
         let states: Vec<_> = (0..3)
-            .map(|row| (&json["instances"][row]["name"], &json["instances"][row]["state"], &json["instances"][row]["stale"]))
+            .map(|row| {
+                (
+                    &json["instances"][row]["name"],
+                    &json["instances"][row]["state"],
+                    &json["instances"][row]["stale"],
+                )
+            })
             .collect();
         assert_eq!(states[2], (&"registry-1".into(), &"silent".into(), &true.into()));
         assert_eq!(states[0], (&"balancer-1".into(), &"usable".into(), &true.into()));
@@ -440,7 +551,13 @@ mod tests {
             calm
         };
         let served = |usable, requests, failed| Served {
-            backends: vec![Backend { name: "squid".into(), balancer: "balancer-1".into(), usable, unwell: 0, excluded: 1 }],
+            backends: vec![Backend {
+                name: "squid".into(),
+                balancer: "balancer-1".into(),
+                usable,
+                unwell: 0,
+                excluded: 1,
+            }],
             balancers: vec![("balancer-1".into(), Traffic { seconds: 60, requests, failed })],
             nodes: vec![],
         };
@@ -455,7 +572,8 @@ mod tests {
         }
         let text = calm().with_alarms(&served(0, 0, 0)).text();
         assert!(
-            text.starts_with("CRITICAL: backend squid has no usable server, 1 drained") && text.contains("\n => bring one back"),
+            text.starts_with("CRITICAL: backend squid has no usable server, 1 drained")
+                && text.contains("\n => bring one back"),
             "{text}"
         );
         let in_state = |known, admin_state| {
@@ -464,7 +582,11 @@ mod tests {
             overview.worst()
         };
         assert_eq!(in_state(State::Lost, AdminState::Ready), Some(Severity::Warning));
-        assert_eq!(in_state(State::Draining, AdminState::Ready), Some(Severity::Warning), "it stops by itself");
+        assert_eq!(
+            in_state(State::Draining, AdminState::Ready),
+            Some(Severity::Warning),
+            "it stops by itself"
+        );
         assert_eq!(in_state(State::Draining, AdminState::Drain), None, "as was asked for");
         assert_eq!(in_state(State::Maintenance, AdminState::Maintenance), None);
     }
@@ -472,6 +594,9 @@ mod tests {
     #[test]
     fn text_shows_guards_with_their_remedy() {
         let text = overview().text();
-        assert!(text.contains("balancer-1") && text.contains("shoal node accept-losses proxy-node"), "{text}");
+        assert!(
+            text.contains("balancer-1") && text.contains("shoal node accept-losses proxy-node"),
+            "{text}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! `shoal top`: the whole cluster, live. [`gather`] asks, `sample` remembers, `model`, `table` and `notes` say what is shown (pure), `app` takes
-//! keys (pure), `draw` draws.
+//! `shoal top`: the whole cluster, live. [`gather`] asks, `sample` remembers, `model`, `table` and
+//! `notes` say what is shown (pure), `app` takes keys (pure), `draw` draws.
 
 mod app;
 mod draw;
@@ -76,8 +76,9 @@ pub async fn run(options: Options) -> Result<()> {
         bail!("this is no terminal: `shoal top --once` prints one picture");
     }
     let (sender, known) = watch::channel(Snapshot::default());
-    let mut terminal =
-        ratatui::try_init().map_err(|error| anyhow!("cannot use this terminal: {error}; `shoal top --once` prints one picture"))?;
+    let mut terminal = ratatui::try_init().map_err(|error| {
+        anyhow!("cannot use this terminal: {error}; `shoal top --once` prints one picture")
+    })?;
     let look = Look { colours: colours_wanted() };
     let name = Head::text(&cluster.head());
     let ended = tokio::select! {
@@ -89,12 +90,24 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 /// Two looks, so that there are rates, and one picture.
-async fn once(cluster: &Cluster, mut collector: Collector, interval: Duration, format: Format) -> Result<()> {
+async fn once(
+    cluster: &Cluster,
+    mut collector: Collector,
+    interval: Duration,
+    format: Format,
+) -> Result<()> {
     collector.round().await;
     tokio::time::sleep(interval).await;
     let snapshot = collector.round().await;
     if snapshot.registry.value().is_none() {
-        bail!("{}", snapshot.registry.silent.clone().unwrap_or_else(|| "the registry does not answer".to_owned()));
+        bail!(
+            "{}",
+            snapshot
+                .registry
+                .silent
+                .clone()
+                .unwrap_or_else(|| "the registry does not answer".to_owned())
+        );
     }
     let picture = Picture(model::model(snapshot));
     cluster.show(&picture, format)
@@ -107,7 +120,9 @@ struct Picture(Model);
 impl View for Picture {
     fn text(&self) -> String {
         let total = &self.0.total;
-        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+        let number = |value: Option<f64>| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
+        };
         let mut parts: Vec<_> = self.0.alarms.iter().map(alarm_text).collect();
         parts.push(format!(
             "{} requests/s, {} failed/s, {} of {} nodes usable, {} connections, {} tunnels",
@@ -118,13 +133,25 @@ impl View for Picture {
             total.connections,
             total.tunnels
         ));
-        parts.extend(self.0.silent.iter().map(|silent| format!("{} does not answer: {}", silent.name, silent.why)));
-        let shown = tables(&self.0).into_iter().filter(|table| !table.rows.is_empty()).map(|table| {
-            let of = |it: &table::Column| if it.title == table::WHY { sentences(it.title) } else { column(it.title, it.rank) };
-            let columns: Vec<_> = table.columns.iter().map(of).collect();
-            let rows = table.rows.iter().map(|row| row.cells.iter().map(cell).collect());
-            output::table(&columns, rows)
-        });
+        parts.extend(
+            self.0
+                .silent
+                .iter()
+                .map(|silent| format!("{} does not answer: {}", silent.name, silent.why)),
+        );
+        let shown =
+            tables(&self.0).into_iter().filter(|table| !table.rows.is_empty()).map(|table| {
+                let of = |it: &table::Column| {
+                    if it.title == table::WHY {
+                        sentences(it.title)
+                    } else {
+                        column(it.title, it.rank)
+                    }
+                };
+                let columns: Vec<_> = table.columns.iter().map(of).collect();
+                let rows = table.rows.iter().map(|row| row.cells.iter().map(cell).collect());
+                output::table(&columns, rows)
+            });
         parts.extend(shown.collect::<Vec<_>>());
         parts.join("\n\n")
     }
@@ -148,7 +175,8 @@ async fn watch_and_act(
     name: String,
 ) -> Result<()> {
     let (mut keys, mut app) = (read_keys(), App::of(name));
-    let (mut terminated, mut hung_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let (mut terminated, mut hung_up) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let (done, mut results) = mpsc::channel::<String>(KEYS);
     let acts = tokio::task::LocalSet::new();
     let watching = async {
@@ -167,7 +195,8 @@ async fn watch_and_act(
                         Wish::Do { act, name, force } => {
                             let (cluster, done) = (Rc::clone(cluster), done.clone());
                             tokio::task::spawn_local(async move {
-                                // Nobody is there to be told any more: it has been done all the same.
+                                // Nobody is there to be told any more: it has been done all the
+                                // same.
                                 done.send(carry_out(&cluster, act, &name, force).await).await.ok();
                             });
                         }
@@ -199,7 +228,9 @@ async fn carry_out(cluster: &Cluster, act: Act, name: &str, force: bool) -> Stri
     };
     match call("the registry", cluster.registry().set_admin_state(request)).await {
         Ok(_) => format!("{name}: {} is recorded", act.verb()),
-        Err(error) => format!("{name} could not be {}ed: {error:#}", act.verb().trim_end_matches('e')),
+        Err(error) => {
+            format!("{name} could not be {}ed: {error:#}", act.verb().trim_end_matches('e'))
+        }
     }
 }
 

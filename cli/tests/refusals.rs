@@ -1,4 +1,5 @@
-//! Bad input: one clear sentence with the remedy, a non-zero exit code, and nothing changed. Runs the real binary.
+//! Bad input: one clear sentence with the remedy, a non-zero exit code, and nothing changed. Runs
+//! the real binary.
 
 use std::{
     collections::BTreeMap,
@@ -31,9 +32,18 @@ impl Scene {
         fs::write(place("foreign/thesis.tex"), "years of work").expect("a file");
         fs::write(place("running/lab.lock"), "4711\n").expect("a file");
         fs::write(place("stopped/lab.lock"), "").expect("a file");
-        fs::write(place("bad-bundle/cluster.yaml"), "version: 1\nproxy:\n  cashe: {memory: 256 bananas}\n").expect("a bundle");
-        fs::write(place("garbage.pem"), "-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----\n").expect("a file");
-        let locks = [place("running/lab.lock"), place("busy")].map(|path| File::open(path).expect("something to lock"));
+        fs::write(
+            place("bad-bundle/cluster.yaml"),
+            "version: 1\nproxy:\n  cashe: {memory: 256 bananas}\n",
+        )
+        .expect("a bundle");
+        fs::write(
+            place("garbage.pem"),
+            "-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----\n",
+        )
+        .expect("a file");
+        let locks = [place("running/lab.lock"), place("busy")]
+            .map(|path| File::open(path).expect("something to lock"));
         locks.iter().for_each(|lock| lock.try_lock().expect("nobody else has the lock"));
         let (day, now) = (Duration::from_secs(24 * 3600), Timestamp::now());
         let registry = (Role::Service(Service::Registry), "registry-1".to_owned());
@@ -53,16 +63,23 @@ impl Scene {
         content
     }
 
-    /// Runs `shoal` with the arguments, in which `@/` stands for the scene and `{port}` for a port in use.
+    /// Runs `shoal` with the arguments, in which `@/` stands for the scene and `{port}` for a port
+    /// in use.
     fn shoal(&self, arguments: &str) -> Output {
         let port = self.taken.local_addr().expect("an address").port().to_string();
         let root = self.root.path().display().to_string();
-        let arguments = arguments.split_whitespace().map(|argument| argument.replace("{port}", &port).replace("@/", &format!("{root}/")));
+        let arguments = arguments
+            .split_whitespace()
+            .map(|argument| argument.replace("{port}", &port).replace("@/", &format!("{root}/")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHOAL_")) {
             command.env_remove(name);
         }
-        command.args(arguments).env("XDG_STATE_HOME", self.path("empty")).output().expect("run shoal")
+        command
+            .args(arguments)
+            .env("XDG_STATE_HOME", self.path("empty"))
+            .output()
+            .expect("run shoal")
     }
 }
 
@@ -96,7 +113,11 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("completions tcsh", 2, &["tcsh", "bash"]),
     ("explain example.com/x", 1, &["not an absolute URL", "http://example.com/x"]),
     ("explain http://a.test/ --client nowhere", 2, &["nowhere"]),
-    ("lab --data-dir @/new --parent https://proxy.test:3128", 1, &["plain http", "http://proxy.corp.example:3128"]),
+    (
+        "lab --data-dir @/new --parent https://proxy.test:3128",
+        1,
+        &["plain http", "http://proxy.corp.example:3128"],
+    ),
     ("lab --data-dir @/new --parent proxy.test", 1, &["no port"]),
     ("ready ftp://127.0.0.1:7002", 1, &["http://127.0.0.1:7102"]),
     ("ready http://127.0.0.1:1", 1, &["does not answer"]),
@@ -123,17 +144,37 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("config apply @/bad-bundle", 1, &["cluster.yaml:3:", "cashe"]),
     ("lab --data-dir @/new --config @/bad-bundle", 1, &["cluster.yaml:3:", "cashe"]),
     // Certificates.
-    ("status --registry 127.0.0.1:1 --ca @/nowhere.pem --cert @/garbage.pem --key @/garbage.pem", 1, &["nowhere.pem"]),
-    ("status --registry 127.0.0.1:1 --ca @/garbage.pem --cert @/garbage.pem --key @/garbage.pem", 1, &["garbage.pem"]),
     (
-        "status --registry 127.0.0.1:1 --ca @/expired/ca.crt --cert @/expired/operator.crt --key @/expired/operator.key",
+        "status --registry 127.0.0.1:1 --ca @/nowhere.pem --cert @/garbage.pem --key @/garbage.pem",
+        1,
+        &["nowhere.pem"],
+    ),
+    (
+        "status --registry 127.0.0.1:1 --ca @/garbage.pem --cert @/garbage.pem --key @/garbage.pem",
+        1,
+        &["garbage.pem"],
+    ),
+    (
+        "status --registry 127.0.0.1:1 --ca @/expired/ca.crt --cert @/expired/operator.crt --key \
+         @/expired/operator.key",
         1,
         &["expired at", "shoal pki issue"],
     ),
-    ("status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/expired/operator.crt --key @/expired/operator.key", 1, &["operator.crt"]),
-    ("status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/good/operator.crt --key @/good/registry-1.key", 1, &["does not belong"]),
     (
-        "status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/good/operator.crt --key @/good/operator.key",
+        "status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/expired/operator.crt --key \
+         @/expired/operator.key",
+        1,
+        &["operator.crt"],
+    ),
+    (
+        "status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/good/operator.crt --key \
+         @/good/registry-1.key",
+        1,
+        &["does not belong"],
+    ),
+    (
+        "status --registry 127.0.0.1:1 --ca @/good/ca.crt --cert @/good/operator.crt --key \
+         @/good/operator.key",
         1,
         &["127.0.0.1:1", "check that it runs"],
     ),
@@ -143,56 +184,88 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("pki issue proxy-node node-1 --dir @/empty", 1, &["ca.crt", "shoal pki init"]),
     ("pki renew node-9 --dir @/good", 1, &["node-9.crt is not there", "--dir"]),
     ("pki provision --dir @/new @/empty", 1, &["not named after a service", "such as registry"]),
-    ("pki provision --dir @/good @/nowhere/registry", 1, &["nowhere/registry", "make the directory"]),
-    // Hosts that are to join.
-    ("node enrol squid node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/node.tar", 2, &["squid", "proxy-node"]),
     (
-        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/empty --archive @/node.tar",
+        "pki provision --dir @/good @/nowhere/registry",
+        1,
+        &["nowhere/registry", "make the directory"],
+    ),
+    // Hosts that are to join.
+    (
+        "node enrol squid node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive \
+         @/node.tar",
+        2,
+        &["squid", "proxy-node"],
+    ),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/empty \
+         --archive @/node.tar",
         1,
         &["no authority", "--pki"],
     ),
     (
-        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/file",
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good \
+         --archive @/file",
         1,
         &["exists already", "--archive"],
     ),
     (
-        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/nowhere/node.tar",
+        "node enrol proxy-node node-4 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good \
+         --archive @/nowhere/node.tar",
         1,
         &["nowhere/node.tar"],
     ),
     (
-        "node enrol proxy-node registry-1 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good --archive @/node.tar",
+        "node enrol proxy-node registry-1 --address 10.0.0.17 --registry 10.0.0.5 --pki @/good \
+         --archive @/node.tar",
         1,
         &["registry-1 is taken already", "another name", "shoal pki renew registry-1"],
     ),
-    ("node enrol proxy-node node-4 --address 10.0.0.17:3128 --registry 10.0.0.5 --pki @/good --archive @/node.tar", 2, &["without a port"]),
-    ("node enrol proxy-node node-4 --address 10.0.0.17 --pki @/good --archive @/node.tar", 1, &["where the registry is", "--registry"]),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17:3128 --registry 10.0.0.5 --pki @/good \
+         --archive @/node.tar",
+        2,
+        &["without a port"],
+    ),
+    (
+        "node enrol proxy-node node-4 --address 10.0.0.17 --pki @/good --archive @/node.tar",
+        1,
+        &["where the registry is", "--registry"],
+    ),
     // Services.
     ("serve registry --data-dir @/new", 2, &["--ca, --cert, --key", "shoal pki"]),
     (
-        "serve registry --data-dir @/foreign --ca @/good/ca.crt --cert @/good/registry-1.crt --key @/good/registry-1.key",
+        "serve registry --data-dir @/foreign --ca @/good/ca.crt --cert @/good/registry-1.crt --key \
+         @/good/registry-1.key",
         1,
         &["holds other files", "--data-dir"],
     ),
     (
-        "serve registry --data-dir @/new --ca @/good/ca.crt --cert @/good/operator.crt --key @/good/operator.key",
+        "serve registry --data-dir @/new --ca @/good/ca.crt --cert @/good/operator.crt --key \
+         @/good/operator.key",
         1,
         &["operator", "registry"],
     ),
     (
-        "serve registry --data-dir @/new --ca @/expired/ca.crt --cert @/expired/registry-1.crt --key @/expired/registry-1.key",
+        "serve registry --data-dir @/new --ca @/expired/ca.crt --cert @/expired/registry-1.crt \
+         --key @/expired/registry-1.key",
         1,
         &["expired at"],
     ),
-    ("serve registry --data-dir @/new --ca @/good/ca.crt --cert @/garbage.pem --key @/good/registry-1.key", 1, &["garbage.pem"]),
     (
-        "serve registry --data-dir @/new --ca @/good/ca.crt --cert @/good/registry-1.crt --key @/good/registry-1.key --grpc 127.0.0.1:{port}",
+        "serve registry --data-dir @/new --ca @/good/ca.crt --cert @/garbage.pem --key \
+         @/good/registry-1.key",
+        1,
+        &["garbage.pem"],
+    ),
+    (
+        "serve registry --data-dir @/new --ca @/good/ca.crt --cert @/good/registry-1.crt --key \
+         @/good/registry-1.key --grpc 127.0.0.1:{port}",
         1,
         &["in use", "--grpc"],
     ),
     (
-        "serve registry --data-dir @/busy --ca @/good/ca.crt --cert @/good/registry-1.crt --key @/good/registry-1.key",
+        "serve registry --data-dir @/busy --ca @/good/ca.crt --cert @/good/registry-1.crt --key \
+         @/good/registry-1.key",
         1,
         &["in use by another process", "--data-dir"],
     ),
@@ -207,8 +280,12 @@ fn bad_input_is_refused_and_changes_nothing() {
         let output = scene.shoal(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         let missing: Vec<_> = parts.iter().filter(|part| !stderr.contains(**part)).collect();
-        if output.status.code() != Some(*code) || !missing.is_empty() || stderr.contains("panicked") {
-            wrong.push(format!("shoal {arguments}\n  ended with {}, lacks {missing:?}: {stderr}", output.status));
+        if output.status.code() != Some(*code) || !missing.is_empty() || stderr.contains("panicked")
+        {
+            wrong.push(format!(
+                "shoal {arguments}\n  ended with {}, lacks {missing:?}: {stderr}",
+                output.status
+            ));
         }
         assert!(scene.content() == before, "shoal {arguments} changed something");
     }

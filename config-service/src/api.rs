@@ -19,7 +19,11 @@ use proto::config as pb;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
-const FOLLOWERS: &[Role] = &[Role::Service(Service::ProxyNode), Role::Service(Service::Balancer), Role::Service(Service::HealthChecker)];
+const FOLLOWERS: &[Role] = &[
+    Role::Service(Service::ProxyNode),
+    Role::Service(Service::Balancer),
+    Role::Service(Service::HealthChecker),
+];
 
 /// Who may call what.
 pub static POLICY: Policy = Policy::new(&[
@@ -44,7 +48,8 @@ pub static POLICY: Policy = Policy::new(&[
 const BACKUP: &[Role] = &[Role::Operator, Role::Service(Service::BackupService)];
 
 /// Nodes fetch what they were assigned; people what they look at.
-const FETCHERS: &[Role] = &[FOLLOWERS[0], FOLLOWERS[1], FOLLOWERS[2], Role::Operator, Role::Service(Service::Console)];
+const FETCHERS: &[Role] =
+    &[FOLLOWERS[0], FOLLOWERS[1], FOLLOWERS[2], Role::Operator, Role::Service(Service::Console)];
 
 /// A node as the registry knows it.
 #[derive(Clone, Debug)]
@@ -81,19 +86,31 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl pb::config_service_server::ConfigService for Api {
-    async fn validate(&self, request: Request<Streaming<pb::ValidateRequest>>) -> Answer<pb::ValidateResponse> {
+    async fn validate(
+        &self,
+        request: Request<Streaming<pb::ValidateRequest>>,
+    ) -> Answer<pb::ValidateResponse> {
         bundles::validate(request).await.map(Response::new)
     }
 
-    async fn commit(&self, request: Request<Streaming<pb::CommitRequest>>) -> Answer<pb::CommitResponse> {
+    async fn commit(
+        &self,
+        request: Request<Streaming<pb::CommitRequest>>,
+    ) -> Answer<pb::CommitResponse> {
         bundles::commit(self, request).await.map(Response::new)
     }
 
-    async fn get_revision(&self, request: Request<pb::GetRevisionRequest>) -> Answer<pb::GetRevisionResponse> {
+    async fn get_revision(
+        &self,
+        request: Request<pb::GetRevisionRequest>,
+    ) -> Answer<pb::GetRevisionResponse> {
         revisions::get(self, request.into_inner()).await.map(Response::new)
     }
 
-    async fn list_revisions(&self, request: Request<pb::ListRevisionsRequest>) -> Answer<pb::ListRevisionsResponse> {
+    async fn list_revisions(
+        &self,
+        request: Request<pb::ListRevisionsRequest>,
+    ) -> Answer<pb::ListRevisionsResponse> {
         revisions::list(self, request.into_inner()).await.map(Response::new)
     }
 
@@ -101,21 +118,33 @@ impl pb::config_service_server::ConfigService for Api {
         revisions::diff(self, &Peer::of(&request), request.into_inner()).await.map(Response::new)
     }
 
-    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackRequest>,
+    ) -> Answer<pb::RollbackResponse> {
         bundles::rollback(self, request).await.map(Response::new)
     }
 
-    async fn start_rollout(&self, request: Request<pb::StartRolloutRequest>) -> Answer<pb::StartRolloutResponse> {
+    async fn start_rollout(
+        &self,
+        request: Request<pb::StartRolloutRequest>,
+    ) -> Answer<pb::StartRolloutResponse> {
         rollouts::start(self, request).await.map(Response::new)
     }
 
-    async fn control_rollout(&self, request: Request<pb::ControlRolloutRequest>) -> Answer<pb::ControlRolloutResponse> {
+    async fn control_rollout(
+        &self,
+        request: Request<pb::ControlRolloutRequest>,
+    ) -> Answer<pb::ControlRolloutResponse> {
         rollouts::control(self, request).await.map(Response::new)
     }
 
     type WatchRolloutStream = BoxStream<'static, Result<pb::WatchRolloutResponse, Status>>;
 
-    async fn watch_rollout(&self, request: Request<pb::WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
+    async fn watch_rollout(
+        &self,
+        request: Request<pb::WatchRolloutRequest>,
+    ) -> Answer<Self::WatchRolloutStream> {
         rollouts::watch(self, request.into_inner()).await.map(Response::new)
     }
 
@@ -125,13 +154,19 @@ impl pb::config_service_server::ConfigService for Api {
 
     type SubscribeStream = BoxStream<'static, Result<pb::SubscribeResponse, Status>>;
 
-    async fn subscribe(&self, request: Request<Streaming<pb::SubscribeRequest>>) -> Answer<Self::SubscribeStream> {
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<pb::SubscribeRequest>>,
+    ) -> Answer<Self::SubscribeStream> {
         subscribe::subscribe(self, request).await.map(Response::new)
     }
 
     type FetchFileStream = BoxStream<'static, Result<pb::FetchFileResponse, Status>>;
 
-    async fn fetch_file(&self, request: Request<pb::FetchFileRequest>) -> Answer<Self::FetchFileStream> {
+    async fn fetch_file(
+        &self,
+        request: Request<pb::FetchFileRequest>,
+    ) -> Answer<Self::FetchFileStream> {
         revisions::fetch(self, &Peer::of(&request), request.into_inner()).await.map(Response::new)
     }
 }

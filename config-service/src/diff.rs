@@ -23,15 +23,24 @@ pub struct Difference {
 
 /// Files that differ, sorted by path.
 pub fn files(from: &[FileReference], to: &[FileReference]) -> Vec<Difference> {
-    let mut pairs: BTreeMap<&str, (Option<&FileReference>, Option<&FileReference>)> = BTreeMap::new();
+    let mut pairs: BTreeMap<&str, (Option<&FileReference>, Option<&FileReference>)> =
+        BTreeMap::new();
     for file in from {
         pairs.entry(&file.path).or_default().0 = Some(file);
     }
     for file in to {
         pairs.entry(&file.path).or_default().1 = Some(file);
     }
-    let differs = pairs.into_iter().filter(|(_, (from, to))| from.map(|file| &file.sha256) != to.map(|file| &file.sha256));
-    differs.map(|(path, (from, to))| Difference { path: path.to_owned(), from: from.cloned(), to: to.cloned() }).collect()
+    let differs = pairs
+        .into_iter()
+        .filter(|(_, (from, to))| from.map(|file| &file.sha256) != to.map(|file| &file.sha256));
+    differs
+        .map(|(path, (from, to))| Difference {
+            path: path.to_owned(),
+            from: from.cloned(),
+            to: to.cloned(),
+        })
+        .collect()
 }
 
 /// Where a bundle keeps lists.
@@ -70,14 +79,18 @@ pub fn is_list(path: &str) -> bool {
     path.starts_with(LISTS)
 }
 
-/// What differs between the two contents of a file: lists as numbers and examples, for they may have millions of lines.
+/// What differs between the two contents of a file: lists as numbers and examples, for they may
+/// have millions of lines.
 pub fn content(difference: &Difference, from: &[u8], to: &[u8]) -> Content {
     if !is_list(&difference.path) {
         return Content { unified: unified(difference, from, to), list: None };
     }
     let list = lists(from, to);
     let short = list.added + list.removed <= SHORT;
-    Content { unified: if short { unified(difference, from, to) } else { String::new() }, list: Some(list) }
+    Content {
+        unified: if short { unified(difference, from, to) } else { String::new() },
+        list: Some(list),
+    }
 }
 
 /// Compares two lists entry by entry. Order, comments and blank lines do not count.
@@ -116,21 +129,28 @@ fn lists(from: &[u8], to: &[u8]) -> ListDifference {
 
 fn sorted_entries(content: &[u8]) -> Vec<&[u8]> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    let entry = |line| -> &[u8] { <[u8]>::split(line, |byte| *byte == b'#').next().unwrap_or_default().trim_ascii() };
-    let mut entries: Vec<&[u8]> = content.split(|byte| *byte == b'\n').map(entry).filter(|entry| !entry.is_empty()).collect();
+    let entry = |line| -> &[u8] {
+        <[u8]>::split(line, |byte| *byte == b'#').next().unwrap_or_default().trim_ascii()
+    };
+    let mut entries: Vec<&[u8]> =
+        content.split(|byte| *byte == b'\n').map(entry).filter(|entry| !entry.is_empty()).collect();
     entries.sort_unstable();
     entries.dedup();
     entries
 }
 
-/// The unified diff of one file's two contents; empty when one of them is not text or too large. A side that is not there is empty.
+/// The unified diff of one file's two contents; empty when one of them is not text or too large. A
+/// side that is not there is empty.
 pub fn unified(difference: &Difference, from: &[u8], to: &[u8]) -> String {
     if from.len() as u64 > LARGEST || to.len() as u64 > LARGEST {
         return String::new();
     }
-    let (Ok(from), Ok(to)) = (std::str::from_utf8(from), std::str::from_utf8(to)) else { return String::new() };
-    let name =
-        |side: &str, file: &Option<FileReference>| file.as_ref().map_or("/dev/null".to_owned(), |file| format!("{side}/{}", file.path));
+    let (Ok(from), Ok(to)) = (std::str::from_utf8(from), std::str::from_utf8(to)) else {
+        return String::new();
+    };
+    let name = |side: &str, file: &Option<FileReference>| {
+        file.as_ref().map_or("/dev/null".to_owned(), |file| format!("{side}/{}", file.path))
+    };
     TextDiff::configure()
         .timeout(PATIENCE)
         .diff_lines(from, to)
@@ -150,25 +170,48 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_listed() {
-        let found = files(&[file("a", "1"), file("b", "1"), file("c", "1")], &[file("a", "1"), file("b", "2"), file("d", "1")]);
-        assert_eq!(found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["b", "c", "d"]);
+        let found = files(
+            &[file("a", "1"), file("b", "1"), file("c", "1")],
+            &[file("a", "1"), file("b", "2"), file("d", "1")],
+        );
+        assert_eq!(
+            found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["b", "c", "d"]
+        );
         assert!(found[1].to.is_none() && found[2].from.is_none());
     }
 
     #[test]
     fn lists_are_compared_by_what_they_hold() {
-        let list = Difference { path: "lists/a.txt".into(), from: Some(file("lists/a.txt", "1")), to: Some(file("lists/a.txt", "2")) };
-        let lines = |numbers: std::ops::Range<usize>| numbers.map(|number| format!("{number:07}.test\n")).collect::<String>();
-        let found = content(&list, lines(0..300_000).as_bytes(), format!("# heading\n\n{}", lines(100..300_050)).as_bytes());
+        let list = Difference {
+            path: "lists/a.txt".into(),
+            from: Some(file("lists/a.txt", "1")),
+            to: Some(file("lists/a.txt", "2")),
+        };
+        let lines = |numbers: std::ops::Range<usize>| {
+            numbers.map(|number| format!("{number:07}.test\n")).collect::<String>()
+        };
+        let found = content(
+            &list,
+            lines(0..300_000).as_bytes(),
+            format!("# heading\n\n{}", lines(100..300_050)).as_bytes(),
+        );
         assert_eq!(found.unified, "", "not a line for each");
         let counted = found.list.unwrap();
         assert_eq!((counted.added, counted.removed, counted.entries), (50, 100, 299_950));
         assert_eq!(counted.added_examples[0], "0300000.test");
-        assert_eq!((counted.added_examples.len(), counted.removed_examples.len()), (EXAMPLES, EXAMPLES));
+        assert_eq!(
+            (counted.added_examples.len(), counted.removed_examples.len()),
+            (EXAMPLES, EXAMPLES)
+        );
         let found = content(&list, b"b.test # why\na.test\r\n", b"a.test\nb.test\nc.test\n");
-        assert_eq!((found.list.as_ref().unwrap().added, found.list.as_ref().unwrap().removed), (1, 0));
+        assert_eq!(
+            (found.list.as_ref().unwrap().added, found.list.as_ref().unwrap().removed),
+            (1, 0)
+        );
         assert!(found.unified.contains("+c.test"), "few lines are shown: {}", found.unified);
-        let whole = content(&Difference { from: None, ..list.clone() }, b"", lines(0..30).as_bytes());
+        let whole =
+            content(&Difference { from: None, ..list.clone() }, b"", lines(0..30).as_bytes());
         assert_eq!((whole.unified.as_str(), whole.list.unwrap().added), ("", 30));
         let other = Difference { path: "cluster.yaml".into(), ..list };
         assert!(content(&other, b"a\n", b"b\n").list.is_none());
@@ -176,8 +219,12 @@ mod tests {
 
     #[test]
     fn text_is_compared_line_by_line() {
-        let both = Difference { path: "x".into(), from: Some(file("x", "1")), to: Some(file("x", "2")) };
-        assert_eq!(unified(&both, b"a\nb\n", b"a\nc\n"), "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
+        let both =
+            Difference { path: "x".into(), from: Some(file("x", "1")), to: Some(file("x", "2")) };
+        assert_eq!(
+            unified(&both, b"a\nb\n", b"a\nc\n"),
+            "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+        );
         let new = Difference { from: None, ..both.clone() };
         assert!(unified(&new, b"", b"a\n").starts_with("--- /dev/null\n+++ b/x\n"));
         assert_eq!(unified(&both, b"\xff", b"a"), "");

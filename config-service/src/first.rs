@@ -6,7 +6,8 @@ use cluster_config::{Bundle, problem::any_error};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-/// Reads the files of a bundle: everything below a directory but what begins with a dot or ends with `~`.
+/// Reads the files of a bundle: everything below a directory but what begins with a dot or ends
+/// with `~`.
 ///
 /// # Errors
 /// Whatever the file system says.
@@ -16,7 +17,11 @@ pub fn read_directory(directory: &Path) -> io::Result<BTreeMap<String, Vec<u8>>>
     Ok(files)
 }
 
-fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+fn collect(
+    directory: &Path,
+    prefix: &str,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -38,13 +43,21 @@ fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>
 ///
 /// # Errors
 /// When the directory cannot be read, or the bundle has errors: all of them are in the log.
-pub async fn commit(store: &Store, directory: &Path, committer: &str, at: Timestamp) -> Result<(), Failure> {
+pub async fn commit(
+    store: &Store,
+    directory: &Path,
+    committer: &str,
+    at: Timestamp,
+) -> Result<(), Failure> {
     let check_disk = "check the disk that holds the config-service's database";
     if !store.list(None, 1).await.fail("read the revisions", check_disk)?.is_empty() {
         return Ok(());
     }
     let shown = directory.display();
-    let files = read_directory(directory).fail(format!("read the bundle {shown}"), "give --bundle a directory with a cluster.yaml")?;
+    let files = read_directory(directory).fail(
+        format!("read the bundle {shown}"),
+        "give --bundle a directory with a cluster.yaml",
+    )?;
     let (_, problems) = Bundle::from_files(&files);
     for problem in &problems {
         if problem.is_error() {
@@ -54,7 +67,11 @@ pub async fn commit(store: &Store, directory: &Path, committer: &str, at: Timest
         }
     }
     if any_error(&problems) {
-        let first = problems.iter().find(|problem| problem.is_error()).map(ToString::to_string).unwrap_or_default();
+        let first = problems
+            .iter()
+            .find(|problem| problem.is_error())
+            .map(ToString::to_string)
+            .unwrap_or_default();
         return Err(Failure::new(format!("the bundle {shown} has errors: {first}"))
             .remedy("correct it; `shoal config validate` shows every problem"));
     }
@@ -66,7 +83,8 @@ pub async fn commit(store: &Store, directory: &Path, committer: &str, at: Timest
         message: format!("First revision, from {shown}"),
         unchanged: Unchanged::Nothing,
     };
-    let revision = store.commit(&draft, &files).await.fail("store the first revision", check_disk)?.revision();
+    let revision =
+        store.commit(&draft, &files).await.fail("store the first revision", check_disk)?.revision();
     store.save(None, Some(&revision.id)).await.fail("release the first revision", check_disk)?;
     tracing::info!(revision = revision.id, "first revision committed and released from {shown}");
     Ok(())

@@ -1,7 +1,7 @@
 //! Everything that the config-service keeps, as a backup takes it and a restore puts it back. Pure.
 //!
-//! Nothing of what is read is believed: every revision's id is the hash of what it says, each is the child of the one before, and what is
-//! released is a revision that is there.
+//! Nothing of what is read is believed: every revision's id is the hash of what it says, each is
+//! the child of the one before, and what is released is a revision that is there.
 
 use crate::revision::{Revision, address};
 use crate::store::Record;
@@ -117,27 +117,39 @@ impl History {
 
     /// SHA-256 and size of every file of every revision, each once.
     pub fn files(&self) -> BTreeMap<&str, u64> {
-        self.revisions.iter().flat_map(|revision| &revision.files).map(|file| (file.sha256.as_str(), file.size)).collect()
+        self.revisions
+            .iter()
+            .flat_map(|revision| &revision.files)
+            .map(|file| (file.sha256.as_str(), file.size))
+            .collect()
     }
 
     /// Reads a history; `entries` are all that came, `content` answers what is in one.
     ///
     /// # Errors
     /// It is incomplete or makes no sense.
-    pub fn read<'e>(entries: impl IntoIterator<Item = &'e Entry>, content: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Unreadable> {
-        let bytes = |entry: &'static str| content(entry).ok_or_else(|| Unreadable::Missing(entry.to_owned()));
+    pub fn read<'e>(
+        entries: impl IntoIterator<Item = &'e Entry>,
+        content: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, Unreadable> {
+        let bytes = |entry: &'static str| {
+            content(entry).ok_or_else(|| Unreadable::Missing(entry.to_owned()))
+        };
         let history = Self {
             revisions: read_lines(REVISIONS, &bytes(REVISIONS)?)?,
             rollouts: read_lines(ROLLOUTS, &bytes(ROLLOUTS)?)?,
             released: read_line::<Released>(RELEASED, 1, &bytes(RELEASED)?)?.revision,
         };
         history.check()?;
-        let entries: BTreeMap<&str, &Entry> = entries.into_iter().map(|entry| (entry.name.as_str(), entry)).collect();
+        let entries: BTreeMap<&str, &Entry> =
+            entries.into_iter().map(|entry| (entry.name.as_str(), entry)).collect();
         for (sha256, size) in history.files() {
             let name = file(sha256);
             match entries.get(name.as_str()) {
                 None => return Err(Unreadable::Missing(name)),
-                Some(entry) if entry.sha256 != sha256 || entry.size != size => return Err(Unreadable::Content(name)),
+                Some(entry) if entry.sha256 != sha256 || entry.size != size => {
+                    return Err(Unreadable::Content(name));
+                }
                 Some(_) => {}
             }
         }
@@ -145,26 +157,44 @@ impl History {
     }
 
     fn check(&self) -> Result<(), Unreadable> {
-        let line = |entry, index: usize, problem: String| Err(Unreadable::Line { entry, line: index + 1, problem });
+        let line = |entry, index: usize, problem: String| {
+            Err(Unreadable::Line { entry, line: index + 1, problem })
+        };
         let (mut parent, mut ids) = ("", BTreeSet::new());
         for (index, revision) in self.revisions.iter().enumerate() {
             let Kept { id, author, committed_at, message, files, .. } = revision;
             if revision.number != index as u64 + 1 || revision.parent != parent {
-                return line(REVISIONS, index, format!("revision {} does not follow the one before", revision.called()));
+                return line(
+                    REVISIONS,
+                    index,
+                    format!("revision {} does not follow the one before", revision.called()),
+                );
             }
-            if *id != address(parent, author, *committed_at, message, files) || !files.is_sorted_by(|one, other| one.path < other.path) {
-                return line(REVISIONS, index, format!("revision {} is not what its id says", revision.called()));
+            if *id != address(parent, author, *committed_at, message, files)
+                || !files.is_sorted_by(|one, other| one.path < other.path)
+            {
+                return line(
+                    REVISIONS,
+                    index,
+                    format!("revision {} is not what its id says", revision.called()),
+                );
             }
             parent = id;
             ids.insert(id.as_str());
         }
         for (index, rollout) in self.rollouts.iter().enumerate() {
             if !ids.contains(rollout.revision.as_str()) {
-                return line(ROLLOUTS, index, format!("a rollout of {}, which is no revision", rollout.revision));
+                return line(
+                    ROLLOUTS,
+                    index,
+                    format!("a rollout of {}, which is no revision", rollout.revision),
+                );
             }
         }
         match &self.released {
-            Some(released) if !ids.contains(released.as_str()) => line(RELEASED, 0, format!("{released} is no revision")),
+            Some(released) if !ids.contains(released.as_str()) => {
+                line(RELEASED, 0, format!("{released} is no revision"))
+            }
             _ => Ok(()),
         }
     }
@@ -176,34 +206,54 @@ impl History {
 
     /// What there is, counted.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        [("revisions", self.revisions.len()), ("files", self.files().len()), ("rollouts", self.rollouts.len())]
-            .map(|(what, count)| (what.to_owned(), count as u64))
-            .into()
+        [
+            ("revisions", self.revisions.len()),
+            ("files", self.files().len()),
+            ("rollouts", self.rollouts.len()),
+        ]
+        .map(|(what, count)| (what.to_owned(), count as u64))
+        .into()
     }
 
     /// What there is, for people.
     pub fn facts(&self) -> BTreeMap<String, String> {
-        let called = |revision: Option<&Kept>| revision.map_or_else(|| "none".to_owned(), Kept::called);
-        [("released revision", called(self.released())), ("newest revision", called(self.revisions.last()))]
-            .map(|(what, said)| (what.to_owned(), said))
-            .into()
+        let called =
+            |revision: Option<&Kept>| revision.map_or_else(|| "none".to_owned(), Kept::called);
+        [
+            ("released revision", called(self.released())),
+            ("newest revision", called(self.revisions.last())),
+        ]
+        .map(|(what, said)| (what.to_owned(), said))
+        .into()
     }
 
     /// What differs from what there is, for people.
     pub fn changes(&self, present: &Self) -> Vec<String> {
         let missing = |from: &Self, other: &Self| -> Vec<String> {
-            let known: BTreeSet<&str> = other.revisions.iter().map(|revision| revision.id.as_str()).collect();
-            from.revisions.iter().filter(|revision| !known.contains(revision.id.as_str())).map(Kept::called).collect()
+            let known: BTreeSet<&str> =
+                other.revisions.iter().map(|revision| revision.id.as_str()).collect();
+            from.revisions
+                .iter()
+                .filter(|revision| !known.contains(revision.id.as_str()))
+                .map(Kept::called)
+                .collect()
         };
         let mut changes = Vec::new();
-        for (what, revisions) in [("come back", missing(self, present)), ("are not in the backup and go away", missing(present, self))] {
+        for (what, revisions) in [
+            ("come back", missing(self, present)),
+            ("are not in the backup and go away", missing(present, self)),
+        ] {
             if !revisions.is_empty() {
                 changes.push(format!("revisions that {what}: {}", shorten(&revisions)));
             }
         }
         if self.released != present.released {
-            let [after, before] = [self, present].map(|history| history.released().map_or_else(|| "none".to_owned(), Kept::called));
-            changes.push(format!("the released revision becomes {after} (now {before}), and every process is given it"));
+            let [after, before] = [self, present]
+                .map(|history| history.released().map_or_else(|| "none".to_owned(), Kept::called));
+            changes.push(format!(
+                "the released revision becomes {after} (now {before}), and every \
+                process is given it"
+            ));
         }
         changes
     }
@@ -230,13 +280,24 @@ fn write_lines(values: &[impl Serialize]) -> Result<Vec<u8>, serde_json::Error> 
     Ok(bytes)
 }
 
-fn read_lines<T: DeserializeOwned>(entry: &'static str, bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
+fn read_lines<T: DeserializeOwned>(
+    entry: &'static str,
+    bytes: &[u8],
+) -> Result<Vec<T>, Unreadable> {
     let lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines.map(|(index, line)| read_line(entry, index + 1, line)).collect()
 }
 
-fn read_line<T: DeserializeOwned>(entry: &'static str, line: usize, bytes: &[u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(bytes).map_err(|error| Unreadable::Line { entry, line, problem: error.to_string() })
+fn read_line<T: DeserializeOwned>(
+    entry: &'static str,
+    line: usize,
+    bytes: &[u8],
+) -> Result<T, Unreadable> {
+    serde_json::from_slice(bytes).map_err(|error| Unreadable::Line {
+        entry,
+        line,
+        problem: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -246,16 +307,30 @@ mod tests {
 
     fn revision(number: u64, parent: &str, message: &str) -> Kept {
         let at = Timestamp::from_millisecond(1_700_000_000_000 + number.cast_signed()).unwrap();
-        let files = vec![FileReference { path: "cluster.yaml".into(), sha256: format!("{number:064x}"), size: number }];
+        let files = vec![FileReference {
+            path: "cluster.yaml".into(),
+            sha256: format!("{number:064x}"),
+            size: number,
+        }];
         let id = address(parent, "ann", at, message, &files);
         let (author, committer) = ("ann".to_owned(), "operator".to_owned());
-        Kept { id, number, parent: parent.to_owned(), author, committer, committed_at: at, message: message.to_owned(), files }
+        Kept {
+            id,
+            number,
+            parent: parent.to_owned(),
+            author,
+            committer,
+            committed_at: at,
+            message: message.to_owned(),
+            files,
+        }
     }
 
     fn history(messages: &[&str]) -> History {
         let mut history = History::default();
         for (index, message) in messages.iter().enumerate() {
-            let parent = history.revisions.last().map(|revision| revision.id.clone()).unwrap_or_default();
+            let parent =
+                history.revisions.last().map(|revision| revision.id.clone()).unwrap_or_default();
             history.revisions.push(revision(index as u64 + 1, &parent, message));
         }
         history.released = history.revisions.first().map(|revision| revision.id.clone());
@@ -263,7 +338,11 @@ mod tests {
     }
 
     fn entries(history: &History) -> Vec<Entry> {
-        history.files().into_iter().map(|(sha256, size)| Entry { name: file(sha256), size, sha256: sha256.to_owned() }).collect()
+        history
+            .files()
+            .into_iter()
+            .map(|(sha256, size)| Entry { name: file(sha256), size, sha256: sha256.to_owned() })
+            .collect()
     }
 
     fn read(history: &History, entries: &[Entry]) -> Result<History, Unreadable> {
@@ -285,13 +364,22 @@ mod tests {
     fn a_history_that_lies_is_refused() {
         type Lie = fn(&mut History);
         let lies: [(Lie, &str); 7] = [
-            (|history| history.revisions[1].message = "other".into(), "line 2 of revisions.jsonl: revision 2"),
+            (
+                |history| history.revisions[1].message = "other".into(),
+                "line 2 of revisions.jsonl: revision 2",
+            ),
             (|history| history.revisions[1].author = "bob".into(), "is not what its id says"),
-            (|history| history.revisions[0].files[0].sha256 = "0".repeat(64), "is not what its id says"),
+            (
+                |history| history.revisions[0].files[0].sha256 = "0".repeat(64),
+                "is not what its id says",
+            ),
             (|history| drop(history.revisions.remove(0)), "line 1 of revisions.jsonl: revision 2"),
             (|history| history.revisions.swap(0, 1), "does not follow the one before"),
             (|history| history.revisions[1].number = 7, "does not follow the one before"),
-            (|history| history.released = Some("beef".into()), "line 1 of released.json: beef is no revision"),
+            (
+                |history| history.released = Some("beef".into()),
+                "line 1 of released.json: beef is no revision",
+            ),
         ];
         for (lie, says) in lies {
             let mut history = history(&["one", "two"]);
@@ -313,9 +401,14 @@ mod tests {
         now.released = now.revisions.last().map(|revision| revision.id.clone());
         let said = backup.changes(&now);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("revisions that are not in the backup and go away: 3 ("), "{said:?}");
+        assert!(
+            said[0].starts_with("revisions that are not in the backup and go away: 3 ("),
+            "{said:?}"
+        );
         assert!(said[1].starts_with("the released revision becomes 1 ("), "{said:?}");
-        assert!(backup.changes(&History::default())[0].starts_with("revisions that come back: 1 ("));
+        assert!(
+            backup.changes(&History::default())[0].starts_with("revisions that come back: 1 (")
+        );
         assert!(backup.changes(&backup).is_empty());
     }
 }

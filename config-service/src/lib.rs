@@ -1,12 +1,14 @@
 //! The config-service: versioned bundles and their rollout.
 //!
-//! It keeps every revision, checks a bundle before any node sees it, renders it for each node, and rolls it out: a canary of each service,
-//! and once those have soaked everybody; everything back at the first refusal. It does not know what a bundle means (that is `cluster-config`), and no
+//! It keeps every revision, checks a bundle before any node sees it, renders it for each node, and
+//! rolls it out: a canary of each service, and once those have soaked everybody; everything back at
+//! the first refusal. It does not know what a bundle means (that is `cluster-config`), and no
 //! request of a client ever waits for it: nodes keep on disk what they were given.
 //!
-//! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] → [`diff`] → [`rollout`] (who gets what when,
-//! pure) → [`publish`] (the task that acts on it) → [`outcome`] (what became of it). [`first`] is the very first revision, [`history`] what
-//! a backup takes and a restore puts back; [`metrics`] what is counted.
+//! Reading order, the way of a revision: [`api`] (who asks, what) → [`revision`] → [`store`] →
+//! [`diff`] → [`rollout`] (who gets what when, pure) → [`publish`] (the task that acts on it) →
+//! [`outcome`] (what became of it). [`first`] is the very first revision, [`history`] what a backup
+//! takes and a restore puts back; [`metrics`] what is counted.
 
 pub mod api;
 pub mod diff;
@@ -44,19 +46,22 @@ pub struct Options {
     /// Where revisions are kept [default: config.db in the data dir]
     #[arg(long, env = "SHOAL_DATABASE", value_name = "sqlite:PATH")]
     pub database: Option<String>,
-    /// Directory of the bundle that becomes the first revision, released at once, when there is none yet
+    /// Directory of the bundle that becomes the first revision, released at once, when there is
+    /// none yet
     #[arg(long, env = "SHOAL_BUNDLE", value_name = "DIR")]
     pub bundle: Option<PathBuf>,
     /// A node that does not acknowledge within this ends a rollout
     #[arg(long, env = "SHOAL_ACK_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "DURATION")]
     pub ack_timeout: Duration,
-    /// The canaries of a rollout, the first node of each service, must run a revision this long before the others get it
+    /// The canaries of a rollout, the first node of each service, must run a revision this long
+    /// before the others get it
     #[arg(long, env = "SHOAL_ROLLOUT_SOAK", default_value = "1s", value_parser = duration, value_name = "DURATION")]
     pub rollout_soak: Duration,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    cluster_config::units::parse_duration(text).map_err(|invalid| format!("{}; {}", invalid.message, invalid.remedy))
+    cluster_config::units::parse_duration(text)
+        .map_err(|invalid| format!("{}; {}", invalid.message, invalid.remedy))
 }
 
 /// Runs the config-service until it is drained.
@@ -65,23 +70,38 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Whatever keeps it from starting, before anything was changed.
 pub fn run(options: Options) -> Result<(), Failure> {
     let chassis = options.chassis.clone();
-    chassis::run("config-service", &chassis, move |process| async move { serve(process, options).await })
+    chassis::run(
+        "config-service",
+        &chassis,
+        move |process| async move { serve(process, options).await },
+    )
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let path = database(&process, options.database.as_deref())?;
-    let remedy = "check that the file is the config-service's and that its disk can be written; or name another with --database";
-    let store = Store::open(&path).await.fail(format!("open the database {}", path.display()), remedy)?;
+    let remedy = "check that the file is the config-service's and that its disk can be written; or \
+        name another with --database";
+    let store =
+        Store::open(&path).await.fail(format!("open the database {}", path.display()), remedy)?;
     if let Some(directory) = &options.bundle {
         first::commit(&store, directory, process.name(), process.clock().now()).await?;
     }
     let times = Times { acknowledge: options.ack_timeout, soak: options.rollout_soak };
     let owner = owner(&process, store.clone(), times);
     let transfer = transfer(&process, store.clone(), owner.clone());
-    let api = Api { store, owner, clock: process.clock(), stop: process.closing(), roster: roster(&process) };
-    let transfer = StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE);
-    process.serve_grpc(Routes::new(ConfigServiceServer::new(api)).add_service(transfer), &POLICY)?;
+    let api = Api {
+        store,
+        owner,
+        clock: process.clock(),
+        stop: process.closing(),
+        roster: roster(&process),
+    };
+    let transfer = StateTransferServer::new(transfer)
+        .max_decoding_message_size(MESSAGE)
+        .max_encoding_message_size(MESSAGE);
+    process
+        .serve_grpc(Routes::new(ConfigServiceServer::new(api)).add_service(transfer), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
     process.set_ready(true);
@@ -90,8 +110,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
 
 fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Failure> {
     let remedy = "write sqlite:PATH, or leave it out to keep revisions in the data dir";
-    let refused = |bad: BadLocation| Failure::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
-    let Location::Sqlite(path) = Location::parse(written, &process.data_dir().path("config.db")).map_err(refused)?;
+    let refused =
+        |bad: BadLocation| Failure::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
+    let Location::Sqlite(path) =
+        Location::parse(written, &process.data_dir().path("config.db")).map_err(refused)?;
     Ok(path)
 }
 
@@ -112,7 +134,10 @@ fn owner(process: &Process, store: Store, times: Times) -> Handle {
         async move {
             if let Err(error) = owner.run().await {
                 let remedy = "check the disk that holds the config-service's database";
-                stopping.request_stop(Failure::new(format!("the config-service's database cannot be used: {error}")).remedy(remedy));
+                stopping.request_stop(
+                    Failure::new(format!("the config-service's database cannot be used: {error}"))
+                        .remedy(remedy),
+                );
             }
         }
     });
@@ -131,7 +156,9 @@ fn roster(process: &Process) -> Roster {
     let membership = process.membership();
     Arc::new(move || {
         let members = membership.borrow();
-        let seen = FOLLOWERS.into_iter().flat_map(|service| members.of(service).map(move |status| (service, status.clone())));
+        let seen = FOLLOWERS
+            .into_iter()
+            .flat_map(|service| members.of(service).map(move |status| (service, status.clone())));
         seen.map(|(service, status)| Seen {
             service: service.as_str().to_owned(),
             name: status.instance.name.clone(),

@@ -32,15 +32,22 @@ pub struct Successor {
     pub is_earlier_content: bool,
 }
 
-/// What became of a revision, and the same in words. `rollouts` are its own, oldest first; `successor` is what took its place, if it ever was
-/// released.
-pub fn judge(is_released: bool, rollouts: &[Record], successor: Option<Successor>) -> (Outcome, String) {
+/// What became of a revision, and the same in words. `rollouts` are its own, oldest first;
+/// `successor` is what took its place, if it ever was released.
+pub fn judge(
+    is_released: bool,
+    rollouts: &[Record],
+    successor: Option<Successor>,
+) -> (Outcome, String) {
     if is_released {
         return (Outcome::Released, String::new());
     }
     let last = rollouts.last();
     if last.is_some_and(|last| last.state.is_under_way()) {
-        return (Outcome::RollingOut, last.map(|last| last.explanation.clone()).unwrap_or_default());
+        return (
+            Outcome::RollingOut,
+            last.map(|last| last.explanation.clone()).unwrap_or_default(),
+        );
     }
     if let Some(Successor { number, is_earlier_content }) = successor {
         return if is_earlier_content {
@@ -61,7 +68,12 @@ pub fn judge(is_released: bool, rollouts: &[Record], successor: Option<Successor
 /// Who refused it, and why.
 fn reason(rollout: &Record) -> String {
     let refused = rollout.nodes.iter().find(|node| node.state == NodeState::Rejected);
-    let problem = refused.and_then(|node| Some((node, node.problems.iter().find(|problem| problem.is_error()).or(node.problems.first())?)));
+    let problem = refused.and_then(|node| {
+        Some((
+            node,
+            node.problems.iter().find(|problem| problem.is_error()).or(node.problems.first())?,
+        ))
+    });
     match problem {
         Some((node, problem)) => format!("rejected by {}: {}", node.name, problem.reason()),
         None => rollout.explanation.clone(),
@@ -111,16 +123,38 @@ mod tests {
             (true, vec![State::Failed, State::Done], None, Outcome::Released, ""),
             (false, vec![], None, Outcome::Committed, ""),
             (false, vec![State::Paused], None, Outcome::RollingOut, "why"),
-            (false, vec![State::Failed], None, Outcome::Rejected, "rejected by proxy-node-2: port 80 is taken; choose another"),
+            (
+                false,
+                vec![State::Failed],
+                None,
+                Outcome::Rejected,
+                "rejected by proxy-node-2: port 80 is taken; choose another",
+            ),
             (false, vec![State::Aborted], None, Outcome::Aborted, "why"),
-            (false, vec![State::Done], by(7, false), Outcome::Superseded, "revision 7 took its place"),
-            (false, vec![State::Done], by(7, true), Outcome::RolledBack, "rolled back by revision 7"),
+            (
+                false,
+                vec![State::Done],
+                by(7, false),
+                Outcome::Superseded,
+                "revision 7 took its place",
+            ),
+            (
+                false,
+                vec![State::Done],
+                by(7, true),
+                Outcome::RolledBack,
+                "rolled back by revision 7",
+            ),
             // The first revision is released without a rollout.
             (false, vec![], by(2, false), Outcome::Superseded, "revision 2 took its place"),
             (false, vec![State::Done], None, Outcome::Superseded, ""),
         ] {
             let rollouts: Vec<_> = states.iter().copied().map(rollout).collect();
-            assert_eq!(judge(is_released, &rollouts, successor), (outcome, reason.to_owned()), "{is_released} {states:?} {successor:?}");
+            assert_eq!(
+                judge(is_released, &rollouts, successor),
+                (outcome, reason.to_owned()),
+                "{is_released} {states:?} {successor:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The one owner of the fleet: a task that takes what nodes and operators say through [`crate::rollout`], keeps what follows, and sends
-//! assignments. Others have a [`Handle`].
+//! The one owner of the fleet: a task that takes what nodes and operators say through
+//! [`crate::rollout`], keeps what follows, and sends assignments. Others have a [`Handle`].
 
 mod connections;
 pub mod drift;
@@ -136,7 +136,10 @@ impl Handle {
     }
 
     /// Says something and waits for the answer.
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         self.tell(command(sender)).await?;
         receiver.await.map_err(|_| Error::Stopping)

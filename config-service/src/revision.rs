@@ -24,9 +24,16 @@ pub struct Revision {
     pub message: String,
 }
 
-/// The first 12 hex digits of the SHA-256 over parent, author, time, message and files (path and hash each, sorted by path). Every part is
-/// preceded by its length, so that no two different revisions are written the same.
-pub fn address<'a>(parent: &str, author: &str, at: Timestamp, message: &str, files: impl IntoIterator<Item = &'a FileReference>) -> String {
+/// The first 12 hex digits of the SHA-256 over parent, author, time, message and files (path and
+/// hash each, sorted by path). Every part is preceded by its length, so that no two different
+/// revisions are written the same.
+pub fn address<'a>(
+    parent: &str,
+    author: &str,
+    at: Timestamp,
+    message: &str,
+    files: impl IntoIterator<Item = &'a FileReference>,
+) -> String {
     let mut digest = Sha256::new();
     let mut part = |bytes: &[u8]| {
         digest.update((bytes.len() as u64).to_be_bytes());
@@ -62,7 +69,9 @@ impl Name {
         match text {
             "newest" => Some(Self::Newest),
             "released" => Some(Self::Released),
-            _ if (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) => Some(Self::Id(text.to_ascii_lowercase())),
+            _ if (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Some(Self::Id(text.to_ascii_lowercase()))
+            }
             _ => None,
         }
     }
@@ -95,6 +104,10 @@ mod tests {
         assert_eq!(Name::parse("newest"), Some(Name::Newest));
         assert_eq!(Name::parse("12"), Some(Name::Id("12".into())));
         assert_eq!(Name::parse("ABC123"), Some(Name::Id("abc123".into())));
-        assert!(Name::parse("").is_none() && Name::parse("latest").is_none() && Name::parse("0123456789abc").is_none());
+        assert!(
+            Name::parse("").is_none()
+                && Name::parse("latest").is_none()
+                && Name::parse("0123456789abc").is_none()
+        );
     }
 }

@@ -1,15 +1,19 @@
-//! Who runs what, and how a revision gets to the nodes: a bad one never takes a node down. Pure: events and `now` in, actions out.
+//! Who runs what, and how a revision gets to the nodes: a bad one never takes a node down. Pure:
+//! events and `now` in, actions out.
 //!
-//! A rollout follows a [`plan`] of stages. In the first, one node of each service that would run something different (a *canary*) gets the
-//! revision alone. A [`gate`] leads to the next: once every canary has acknowledged it and has run it for the soak time (it has *soaked*), the
-//! rest get it. A rejection, or no answer in time, stops it, and every node is given back what it had. A canary that goes away before that is
-//! waited for, never replaced: it may have gone because of what it was given.
+//! A rollout follows a [`plan`] of stages. In the first, one node of each service that would run
+//! something different (a *canary*) gets the revision alone. A [`gate`] leads to the next: once
+//! every canary has acknowledged it and has run it for the soak time (it has *soaked*), the rest
+//! get it. A rejection, or no answer in time, stops it, and every node is given back what it had. A
+//! canary that goes away before that is waited for, never replaced: it may have gone because of
+//! what it was given.
 //!
-//! What is known of nodes is in [`fleet`], how far the rollout is in [`progress`], and `advance` draws the conclusions. All that decides is
-//! kept on disk with each step, before the step is acted on: after a restart, [`Fleet::resume`] goes on where it was.
+//! What is known of nodes is in [`fleet`], how far the rollout is in [`progress`], and `advance`
+//! draws the conclusions. All that decides is kept on disk with each step, before the step is acted
+//! on: after a restart, [`Fleet::resume`] goes on where it was.
 //!
-//! `now` is wall-clock time that does not go backwards while the process lives. Rendering happens outside: whoever reports a hello brings what
-//! the node would get.
+//! `now` is wall-clock time that does not go backwards while the process lives. Rendering happens
+//! outside: whoever reports a hello brings what the node would get.
 
 mod advance;
 pub mod fleet;
@@ -109,7 +113,8 @@ pub enum Action {
 pub enum Error {
     /// One at a time.
     #[error(
-        "rollout {id} of revision {revision} is running: wait for it (`shoal config rollout`), or abort it (`shoal config rollout abort`)"
+        "rollout {id} of revision {revision} is running: wait for it (`shoal config rollout`), or \
+         abort it (`shoal config rollout abort`)"
     )]
     Running {
         /// Its id.

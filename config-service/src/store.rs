@@ -16,7 +16,8 @@ use sqlx::{Row, Sqlite, Transaction};
 use std::{path::Path, sync::Arc};
 
 /// "SHCF", as in `migrations/0001_identity.sql`.
-static SCHEMA: Schema = Schema { application_id: 1_397_244_742, migrations: sqlx::migrate!("./migrations") };
+static SCHEMA: Schema =
+    Schema { application_id: 1_397_244_742, migrations: sqlx::migrate!("./migrations") };
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -82,18 +83,31 @@ impl Store {
     pub async fn find(&self, name: &Name) -> Result<Revision> {
         let mut connection = self.pool.acquire().await?;
         let rows = match name {
-            Name::Newest => sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1").fetch_all(&mut *connection).await?,
-            Name::Released => {
-                sqlx::query("SELECT revisions.* FROM revisions JOIN released ON released.revision = revisions.id")
+            Name::Newest => {
+                sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1")
                     .fetch_all(&mut *connection)
                     .await?
             }
+            Name::Released => {
+                sqlx::query(
+                    "SELECT revisions.* FROM revisions JOIN released ON released.revision \
+                    = revisions.id",
+                )
+                .fetch_all(&mut *connection)
+                .await?
+            }
             Name::Id(id) => {
-                let exact = sqlx::query("SELECT * FROM revisions WHERE id = ?1 OR CAST(number AS TEXT) = ?1 ORDER BY id = ?1 DESC LIMIT 1");
+                let exact = sqlx::query(
+                    "SELECT * FROM revisions WHERE id = ?1 OR CAST(number AS \
+                    TEXT) = ?1 ORDER BY id = ?1 DESC LIMIT 1",
+                );
                 let exact = exact.bind(id).fetch_all(&mut *connection).await?;
                 if exact.is_empty() && id.len() >= 4 {
                     // Hex digits only: nothing in it has a meaning for GLOB.
-                    sqlx::query("SELECT * FROM revisions WHERE id GLOB ? || '*' LIMIT 2").bind(id).fetch_all(&mut *connection).await?
+                    sqlx::query("SELECT * FROM revisions WHERE id GLOB ? || '*' LIMIT 2")
+                        .bind(id)
+                        .fetch_all(&mut *connection)
+                        .await?
                 } else {
                     exact
                 }
@@ -114,7 +128,10 @@ impl Store {
     /// Revisions before a number (`None`: all), newest first.
     pub async fn list(&self, before: Option<u64>, most: u32) -> Result<Vec<Revision>> {
         let before = before.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
-        let rows = sqlx::query("SELECT * FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?").bind(before).bind(most);
+        let rows =
+            sqlx::query("SELECT * FROM revisions WHERE number < ? ORDER BY number DESC LIMIT ?")
+                .bind(before)
+                .bind(most);
         rows.fetch_all(&self.pool).await?.iter().map(read_revision).collect()
     }
 
@@ -126,13 +143,19 @@ impl Store {
 
     /// The content of a file.
     pub async fn blob(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT content FROM blobs WHERE sha256 = ?").bind(sha256).fetch_optional(&self.pool).await?;
+        let row = sqlx::query("SELECT content FROM blobs WHERE sha256 = ?")
+            .bind(sha256)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// The places in bundles where a content is.
     pub async fn paths(&self, sha256: &str) -> Result<Vec<String>> {
-        let rows = sqlx::query("SELECT DISTINCT path FROM revision_files WHERE sha256 = ?").bind(sha256).fetch_all(&self.pool).await?;
+        let rows = sqlx::query("SELECT DISTINCT path FROM revision_files WHERE sha256 = ?")
+            .bind(sha256)
+            .fetch_all(&self.pool)
+            .await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?)
     }
 
@@ -162,7 +185,10 @@ impl Store {
             rollout.write(&mut transaction).await?;
         }
         if let Some(revision) = released {
-            sqlx::query("INSERT OR REPLACE INTO released (one, revision) VALUES (1, ?)").bind(revision).execute(&mut *transaction).await?;
+            sqlx::query("INSERT OR REPLACE INTO released (one, revision) VALUES (1, ?)")
+                .bind(revision)
+                .execute(&mut *transaction)
+                .await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -170,18 +196,37 @@ impl Store {
     /// The rollout of that id; `None`: the newest.
     pub async fn rollout(&self, id: Option<&str>) -> Result<Option<Record>> {
         let row = match id {
-            Some(id) => sqlx::query("SELECT * FROM rollouts WHERE id = ?").bind(id).fetch_optional(&self.pool).await?,
-            None => sqlx::query("SELECT * FROM rollouts ORDER BY number DESC LIMIT 1").fetch_optional(&self.pool).await?,
+            Some(id) => {
+                sqlx::query("SELECT * FROM rollouts WHERE id = ?")
+                    .bind(id)
+                    .fetch_optional(&self.pool)
+                    .await?
+            }
+            None => {
+                sqlx::query("SELECT * FROM rollouts ORDER BY number DESC LIMIT 1")
+                    .fetch_optional(&self.pool)
+                    .await?
+            }
         };
         row.map(|row| Record::read(&row)).transpose()
     }
 }
 
-async fn files_of(transaction: &mut Transaction<'_, Sqlite>, number: u64) -> Result<Vec<FileReference>> {
-    let rows = sqlx::query("SELECT path, sha256, size FROM revision_files WHERE revision = ? ORDER BY path").bind(number.cast_signed());
+async fn files_of(
+    transaction: &mut Transaction<'_, Sqlite>,
+    number: u64,
+) -> Result<Vec<FileReference>> {
+    let rows = sqlx::query(
+        "SELECT path, sha256, size FROM revision_files WHERE revision = ? ORDER BY path",
+    )
+    .bind(number.cast_signed());
     let read = |row: SqliteRow| {
         let size: i64 = row.try_get(2)?;
-        Ok(FileReference { path: row.try_get(0)?, sha256: row.try_get(1)?, size: size.cast_unsigned() })
+        Ok(FileReference {
+            path: row.try_get(0)?,
+            sha256: row.try_get(1)?,
+            size: size.cast_unsigned(),
+        })
     };
     rows.fetch_all(&mut **transaction).await?.into_iter().map(read).collect()
 }
@@ -194,7 +239,8 @@ fn read_revision(row: &SqliteRow) -> Result<Revision> {
         parent: row.try_get("parent")?,
         author: row.try_get("author")?,
         committer: row.try_get("committer")?,
-        committed_at: Timestamp::from_millisecond(at).map_err(|_| unreadable(format!("time {at}")))?,
+        committed_at: Timestamp::from_millisecond(at)
+            .map_err(|_| unreadable(format!("time {at}")))?,
         message: row.try_get("message")?,
     })
 }

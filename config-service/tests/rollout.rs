@@ -1,8 +1,12 @@
-//! The rollout's rules: a table of courses, and a seeded simulation of nodes that answer, refuse, crash, vanish and come back, of operators,
-//! and of a service that is killed between any two events.
+//! The rollout's rules: a table of courses, and a seeded simulation of nodes that answer, refuse,
+//! crash, vanish and come back, of operators, and of a service that is killed between any two
+//! events.
 
 use cluster_config::{Place, Problem};
-use config_service::rollout::{Action, Control, Error, Fleet, Hello, Key, NodeState, Plan, Progress, Start, State, Target, Times};
+use config_service::rollout::{
+    Action, Control, Error, Fleet, Hello, Key, NodeState, Plan, Progress, Start, State, Target,
+    Times,
+};
 use config_service::store::Record;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +33,9 @@ fn kept(rollout: &Progress) -> Progress {
 
 /// What is read from the disk after a restart: everything that is not in the record is lost.
 fn from_disk(rollout: &Progress) -> Progress {
-    let written = serde_json::to_string(&Record::new(rollout, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)).unwrap();
+    let written =
+        serde_json::to_string(&Record::new(rollout, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH))
+            .unwrap();
     serde_json::from_str::<Record>(&written).unwrap().progress()
 }
 
@@ -49,7 +55,8 @@ struct Table {
 
 impl Table {
     fn new(nodes: u64) -> Self {
-        let mut table = Self { fleet: Fleet::new(Some("r1".into())), now: Timestamp::UNIX_EPOCH + seconds(1) };
+        let mut table =
+            Self { fleet: Fleet::new(Some("r1".into())), now: Timestamp::UNIX_EPOCH + seconds(1) };
         for number in 1..=nodes {
             assert_eq!(table.hello(number, Some("r1"), &[]), Vec::<String>::new());
         }
@@ -65,14 +72,23 @@ impl Table {
     }
 
     /// Of a process that is known.
-    fn hello_of(&mut self, process: &str, number: u64, applied: Option<&str>, rejected: &[&str]) -> Vec<String> {
+    fn hello_of(
+        &mut self,
+        process: &str,
+        number: u64,
+        applied: Option<&str>,
+        rejected: &[&str],
+    ) -> Vec<String> {
         let of = |revision: &str| Ok(target(revision, revision));
         let hello = Hello {
             key: Self::name(number),
             session: number,
             process: process.to_owned(),
             applied: applied.map(|revision| target(revision, revision)),
-            rejected: rejected.iter().map(|hash| ((*hash).to_owned(), "it crashed".to_owned())).collect(),
+            rejected: rejected
+                .iter()
+                .map(|hash| ((*hash).to_owned(), "it crashed".to_owned()))
+                .collect(),
             released: self.fleet.released().map(of),
             candidate: self.fleet.candidate().map(of),
         };
@@ -81,12 +97,29 @@ impl Table {
     }
 
     fn start(&mut self, revision: &str) -> Vec<String> {
-        let renderings = self.fleet.connected().map(|key| (key.clone(), Ok(target(revision, revision)))).collect();
-        assigned(self.fleet.start(Start { id: "x".into(), revision: revision.into(), plan: plan(), renderings }, self.now).unwrap())
+        let renderings = self
+            .fleet
+            .connected()
+            .map(|key| (key.clone(), Ok(target(revision, revision))))
+            .collect();
+        assigned(
+            self.fleet
+                .start(
+                    Start { id: "x".into(), revision: revision.into(), plan: plan(), renderings },
+                    self.now,
+                )
+                .unwrap(),
+        )
     }
 
     fn ack(&mut self, number: u64, revision: &str, problems: Vec<Problem>) -> Vec<String> {
-        assigned(self.fleet.acknowledged(&Self::name(number), number, &target(revision, revision), problems, self.now))
+        assigned(self.fleet.acknowledged(
+            &Self::name(number),
+            number,
+            &target(revision, revision),
+            problems,
+            self.now,
+        ))
     }
 
     fn gone(&mut self, number: u64) -> Vec<String> {
@@ -110,7 +143,8 @@ impl Table {
     /// The service is killed and started again.
     fn restart(&mut self) {
         let rollout = self.fleet.rollout().map(from_disk);
-        let (fleet, actions) = Fleet::resume(self.fleet.released().map(str::to_owned), rollout, self.now);
+        let (fleet, actions) =
+            Fleet::resume(self.fleet.released().map(str::to_owned), rollout, self.now);
         self.fleet = fleet;
         assert_eq!(assigned(actions), Vec::<String>::new(), "nobody is connected yet");
     }
@@ -157,12 +191,23 @@ fn answers_that_come_together_are_as_good_as_one_after_the_other() {
         for number in 2..=9 {
             let problems = if refuses == Some(number) { refusal() } else { Vec::new() };
             table.ack(number, "r2", problems.clone());
-            answered |= together.answered(&Table::name(number), number, &target("r2", "r2"), problems, table.now);
+            answered |= together.answered(
+                &Table::name(number),
+                number,
+                &target("r2", "r2"),
+                problems,
+                table.now,
+            );
         }
         assert!(answered && together.conclude(table.now).contains(&Action::Changed));
         let known = |fleet: &Fleet| {
-            let assigned: Vec<_> = fleet.nodes().values().map(|node| node.assigned.clone()).collect();
-            (fleet.released().map(str::to_owned), fleet.rollout().map(|rollout| (rollout.state, rollout.explanation.clone())), assigned)
+            let assigned: Vec<_> =
+                fleet.nodes().values().map(|node| node.assigned.clone()).collect();
+            (
+                fleet.released().map(str::to_owned),
+                fleet.rollout().map(|rollout| (rollout.state, rollout.explanation.clone())),
+                assigned,
+            )
         };
         assert_eq!(known(&together), known(&table.fleet), "{refuses:?}");
         assert_eq!(together.released(), if refuses.is_none() { Some("r2") } else { Some("r1") });
@@ -173,16 +218,30 @@ fn answers_that_come_together_are_as_good_as_one_after_the_other() {
 fn a_refusal_stops_it_and_gives_back_what_was_there() {
     let mut table = Table::new(3);
     table.start("r2");
-    assert_eq!(table.ack(1, "r2", refusal()), Vec::<String>::new(), "who refused kept what it had, and nobody else got anything");
-    assert_eq!((table.state(), table.node(1), table.node(2)), (State::Failed, NodeState::Rejected, NodeState::Waiting));
-    assert!(table.explanation().starts_with("proxy-node n1 refused it: port in use"), "{}", table.explanation());
+    assert_eq!(
+        table.ack(1, "r2", refusal()),
+        Vec::<String>::new(),
+        "who refused kept what it had, and nobody else got anything"
+    );
+    assert_eq!(
+        (table.state(), table.node(1), table.node(2)),
+        (State::Failed, NodeState::Rejected, NodeState::Waiting)
+    );
+    assert!(
+        table.explanation().starts_with("proxy-node n1 refused it: port in use"),
+        "{}",
+        table.explanation()
+    );
 
     let mut table = Table::new(3);
     table.start("r2");
     table.ack(1, "r2", vec![]);
     table.later(1);
     assert_eq!(table.ack(3, "r2", refusal()), ["n1 r1", "n2 r1"]);
-    assert_eq!((table.state(), table.node(1), table.node(3)), (State::Failed, NodeState::Reverted, NodeState::Rejected));
+    assert_eq!(
+        (table.state(), table.node(1), table.node(3)),
+        (State::Failed, NodeState::Reverted, NodeState::Rejected)
+    );
     assert_eq!(table.fleet.released(), Some("r1"));
 }
 
@@ -191,9 +250,15 @@ fn silence_ends_it() {
     let mut table = Table::new(2);
     table.start("r2");
     table.later(14);
-    assert_eq!((table.state(), table.fleet.deadline()), (State::Running, Some(table.now + seconds(1))));
+    assert_eq!(
+        (table.state(), table.fleet.deadline()),
+        (State::Running, Some(table.now + seconds(1)))
+    );
     assert_eq!(table.later(1), ["n1 r1"]);
-    assert_eq!((table.state(), table.explanation()), (State::Failed, "proxy-node n1 did not answer within 15s"));
+    assert_eq!(
+        (table.state(), table.explanation()),
+        (State::Failed, "proxy-node n1 did not answer within 15s")
+    );
 }
 
 #[test]
@@ -243,7 +308,11 @@ fn a_node_that_leaves_while_it_spreads_does_not_hold_it_up() {
     table.ack(3, "r2", vec![]);
     assert_eq!((table.state(), table.node(2)), (State::Done, NodeState::Gone));
     assert_eq!(table.hello(2, Some("r1"), &[]), ["n2 r2"]);
-    assert_eq!(table.hello(3, Some("r1"), &["r2"]), Vec::<String>::new(), "what crashed it is not given to it again");
+    assert_eq!(
+        table.hello(3, Some("r1"), &["r2"]),
+        Vec::<String>::new(),
+        "what crashed it is not given to it again"
+    );
 }
 
 #[test]
@@ -256,9 +325,15 @@ fn pausing_stops_time_and_aborting_gives_back() {
     assert_eq!(table.later(100), Vec::<String>::new());
     table.fleet.control("x", Control::Resume, table.now).unwrap();
     assert_eq!(table.later(1), ["n2 r2"]);
-    assert_eq!(assigned(table.fleet.control("x", Control::Abort, table.now).unwrap()), ["n1 r1", "n2 r1"]);
+    assert_eq!(
+        assigned(table.fleet.control("x", Control::Abort, table.now).unwrap()),
+        ["n1 r1", "n2 r1"]
+    );
     assert_eq!(table.state(), State::Aborted);
-    assert_eq!(table.fleet.control("x", Control::Abort, table.now), Err(Error::NotRunning("x".into())));
+    assert_eq!(
+        table.fleet.control("x", Control::Abort, table.now),
+        Err(Error::NotRunning("x".into()))
+    );
 }
 
 #[test]
@@ -266,7 +341,8 @@ fn one_at_a_time_and_again_is_the_same() {
     let mut table = Table::new(1);
     table.start("r2");
     assert_eq!(table.start("r2"), Vec::<String>::new());
-    let other = Start { id: "y".into(), revision: "r3".into(), plan: plan(), renderings: BTreeMap::new() };
+    let other =
+        Start { id: "y".into(), revision: "r3".into(), plan: plan(), renderings: BTreeMap::new() };
     assert!(matches!(table.fleet.start(other, table.now), Err(Error::Running { .. })));
 }
 
@@ -277,8 +353,12 @@ fn nobody_connected_is_done_at_once_and_nothing_differing_needs_no_canary() {
     assert_eq!((table.state(), table.fleet.released()), (State::Done, Some("r2")));
     // The same hash under another name: told, not waited for.
     let mut table = Table::new(2);
-    let renderings = table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r1")))).collect();
-    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now).unwrap();
+    let renderings =
+        table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r1")))).collect();
+    let actions = table
+        .fleet
+        .start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now)
+        .unwrap();
     assert_eq!(assigned(actions), ["n1 r2", "n2 r2"]);
     assert_eq!(table.state(), State::Done);
 }
@@ -286,8 +366,14 @@ fn nobody_connected_is_done_at_once_and_nothing_differing_needs_no_canary() {
 #[test]
 fn what_cannot_be_rendered_for_one_is_given_to_nobody() {
     let mut table = Table::new(2);
-    let renderings = BTreeMap::from([(Table::name(1), Ok(target("r2", "r2"))), (Table::name(2), Err(refusal()))]);
-    let actions = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now).unwrap();
+    let renderings = BTreeMap::from([
+        (Table::name(1), Ok(target("r2", "r2"))),
+        (Table::name(2), Err(refusal())),
+    ]);
+    let actions = table
+        .fleet
+        .start(Start { id: "x".into(), revision: "r2".into(), plan: plan(), renderings }, table.now)
+        .unwrap();
     assert_eq!(assigned(actions), Vec::<String>::new());
     assert_eq!((table.state(), table.node(2)), (State::Failed, NodeState::Rejected));
 }
@@ -299,7 +385,11 @@ fn a_restart_goes_on_where_it_was() {
     table.start("r2");
     table.restart();
     assert_eq!((table.state(), table.stage()), (State::Running, "canary"));
-    assert_eq!(table.hello(2, Some("r1"), &[]), Vec::<String>::new(), "another does not become the canary");
+    assert_eq!(
+        table.hello(2, Some("r1"), &[]),
+        Vec::<String>::new(),
+        "another does not become the canary"
+    );
     assert_eq!(table.hello(1, Some("r1"), &[]), ["n1 r2"]);
     table.ack(1, "r2", vec![]);
     assert_eq!(table.later(1), ["n2 r2"]);
@@ -307,7 +397,10 @@ fn a_restart_goes_on_where_it_was() {
     assert_eq!(table.state(), State::Running, "n3 may come back");
     // n3 does not: it gets the revision when it is back.
     table.later(15);
-    assert_eq!((table.state(), table.node(3), table.fleet.released()), (State::Done, NodeState::Gone, Some("r2")));
+    assert_eq!(
+        (table.state(), table.node(3), table.fleet.released()),
+        (State::Done, NodeState::Gone, Some("r2"))
+    );
 
     // Everybody has it, and one has answered.
     let mut table = Table::new(3);
@@ -316,7 +409,10 @@ fn a_restart_goes_on_where_it_was() {
     table.later(1);
     table.ack(2, "r2", vec![]);
     table.restart();
-    assert_eq!((table.stage(), table.node(2), table.node(3)), ("everybody", NodeState::Applied, NodeState::Assigned));
+    assert_eq!(
+        (table.stage(), table.node(2), table.node(3)),
+        ("everybody", NodeState::Applied, NodeState::Assigned)
+    );
     assert_eq!(table.hello(3, Some("r2"), &[]), Vec::<String>::new(), "it had taken it");
     assert_eq!((table.state(), table.fleet.released()), (State::Done, Some("r2")));
 }
@@ -336,7 +432,11 @@ fn a_soak_outlasts_a_restart_and_is_not_cut_short_by_one() {
         table.restart();
         table.hello_of("a", 2, Some("r1"), &[]);
         table.now += SignedDuration::from_millis(200);
-        assert_eq!(table.hello_of(process, 1, Some("r2"), &[]), Vec::<String>::new(), "800 of 1000 ms");
+        assert_eq!(
+            table.hello_of(process, 1, Some("r2"), &[]),
+            Vec::<String>::new(),
+            "800 of 1000 ms"
+        );
         table
     };
     let mut table = soaking("a");
@@ -358,7 +458,10 @@ fn a_soak_outlasts_a_restart_and_is_not_cut_short_by_one() {
     assert_eq!((table.later(14), table.state()), (vec![], State::Running));
     table.later(1);
     assert_eq!((table.state(), table.node(1)), (State::Failed, NodeState::Reverted));
-    assert_eq!(table.explanation(), "proxy-node n1 went away after it got it, and was not back within 15s");
+    assert_eq!(
+        table.explanation(),
+        "proxy-node n1 went away after it got it, and was not back within 15s"
+    );
     assert_eq!(table.hello(1, Some("r2"), &[]), ["n1 r1"]);
     // The clock was set back meanwhile.
     let mut table = Table::new(2);
@@ -379,10 +482,16 @@ fn what_cannot_go_on_has_failed_and_nodes_go_back() {
     let rollout = table.fleet.rollout().cloned();
     // Begun by a version without plans.
     let without = rollout.clone().map(|rollout| Progress { plan: Plan::default(), ..rollout });
-    for (fleet, actions) in [Fleet::resume(Some("r1".into()), without, table.now), Fleet::restored(Some("r1".into()), rollout)] {
+    for (fleet, actions) in [
+        Fleet::resume(Some("r1".into()), without, table.now),
+        Fleet::restored(Some("r1".into()), rollout),
+    ] {
         assert_eq!(actions, [Action::Changed]);
         table.fleet = fleet;
-        assert_eq!((table.state(), table.node(1), table.node(2)), (State::Failed, NodeState::Reverted, NodeState::Waiting));
+        assert_eq!(
+            (table.state(), table.node(1), table.node(2)),
+            (State::Failed, NodeState::Reverted, NodeState::Waiting)
+        );
         assert_eq!(table.hello(1, Some("r2"), &[]), ["n1 r1"]);
     }
 }
@@ -394,7 +503,10 @@ fn an_earlier_record_is_read() {
         "started_at":"2026-01-01T00:00:00Z","changed_at":"2026-01-01T00:00:00Z",
         "nodes":[{"service":"proxy-node","name":"n1","state":"applied","exposed":true}]}"#;
     let record: Record = serde_json::from_str(written).unwrap();
-    assert_eq!((record.state, record.plan, record.position), (State::Running, Plan::default(), None));
+    assert_eq!(
+        (record.state, record.plan, record.position),
+        (State::Running, Plan::default(), None)
+    );
 }
 
 #[test]
@@ -403,8 +515,12 @@ fn a_third_stage_is_a_line_in_the_plan() {
     let mut plan = plan();
     plan.stages.insert(1, plan.stages[0].clone());
     let mut table = Table::new(4);
-    let renderings = table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r2")))).collect();
-    let started = table.fleet.start(Start { id: "x".into(), revision: "r2".into(), plan, renderings }, table.now).unwrap();
+    let renderings =
+        table.fleet.connected().map(|key| (key.clone(), Ok(target("r2", "r2")))).collect();
+    let started = table
+        .fleet
+        .start(Start { id: "x".into(), revision: "r2".into(), plan, renderings }, table.now)
+        .unwrap();
     assert_eq!(assigned(started), ["n1 r2"]);
     table.ack(1, "r2", vec![]);
     assert_eq!(table.later(1), ["n2 r2"]);
@@ -474,7 +590,8 @@ struct World {
 /// Two revisions in three differ for a service.
 fn hash(revision: &str, service: &str) -> String {
     let number: u64 = revision[1..].parse().unwrap();
-    let content = if (number + service.len() as u64).is_multiple_of(3) { number - 1 } else { number };
+    let content =
+        if (number + service.len() as u64).is_multiple_of(3) { number - 1 } else { number };
     format!("{service}-{content}")
 }
 
@@ -485,7 +602,9 @@ fn bad(hash: &str) -> bool {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let nodes = (1..=4).map(|n| key("proxy-node", &format!("p{n}"))).chain((1..=3).map(|n| key("balancer", &format!("b{n}"))));
+        let nodes = (1..=4)
+            .map(|n| key("proxy-node", &format!("p{n}")))
+            .chain((1..=3).map(|n| key("balancer", &format!("b{n}"))));
         Self {
             random: Random(seed),
             fleet: Fleet::new(None),
@@ -506,7 +625,8 @@ impl World {
         Ok(target(revision, &hash(revision, service)))
     }
 
-    /// As the owner does it: first on the disk, then to the nodes. It may be killed anywhere; whether it was not.
+    /// As the owner does it: first on the disk, then to the nodes. It may be killed anywhere;
+    /// whether it was not.
     fn act(&mut self, actions: Vec<Action>) -> bool {
         let killed = match self.random.below(40) {
             _ if self.calm => None,
@@ -525,7 +645,11 @@ impl World {
             return false;
         }
         if !actions.contains(&Action::Changed) {
-            assert_eq!(self.fleet.rollout().map(kept), self.disk.rollout, "a change that nobody is told to write");
+            assert_eq!(
+                self.fleet.rollout().map(kept),
+                self.disk.rollout,
+                "a change that nobody is told to write"
+            );
         }
         self.write(&actions);
         if killed == Some(Killed::AfterWriting) {
@@ -547,7 +671,9 @@ impl World {
 
     fn write(&mut self, actions: &[Action]) {
         self.disk.rollout = self.fleet.rollout().map(kept);
-        if let Some(Action::Released(revision)) = actions.iter().find(|action| matches!(action, Action::Released(_))) {
+        if let Some(Action::Released(revision)) =
+            actions.iter().find(|action| matches!(action, Action::Released(_)))
+        {
             self.disk.released = Some(revision.clone());
         }
         assert_eq!(self.fleet.released(), self.disk.released.as_deref());
@@ -567,7 +693,10 @@ impl World {
     fn observe(&mut self) {
         let Some(candidate) = self.fleet.candidate() else { return };
         for (key, peer) in &self.peers {
-            let runs_it = peer.applied.as_ref().is_some_and(|applied| applied.hash == hash(candidate, &key.service));
+            let runs_it = peer
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.hash == hash(candidate, &key.service));
             if runs_it && peer.since + TIMES.soak <= self.now {
                 self.soaked.insert(key.service.clone());
             }
@@ -581,7 +710,10 @@ impl World {
         }
         let exposed = self.exposed.entry(key.service.clone()).or_default();
         exposed.insert(key.name.clone());
-        assert!(exposed.len() == 1 || self.soaked.contains(&key.service), "{target:?} went to {exposed:?} before anybody had soaked");
+        assert!(
+            exposed.len() == 1 || self.soaked.contains(&key.service),
+            "{target:?} went to {exposed:?} before anybody had soaked"
+        );
     }
 
     fn step(&mut self) {
@@ -591,7 +723,9 @@ impl World {
             0..=2 => self.connect(&key),
             3 => self.disconnect(&key),
             4..=11 => self.answer(&key),
-            12..=14 => self.wait(SignedDuration::from_millis(200 + (self.random.0 % 800).cast_signed())),
+            12..=14 => {
+                self.wait(SignedDuration::from_millis(200 + (self.random.0 % 800).cast_signed()))
+            }
             15 => self.wait(seconds(6)),
             16 | 17 => self.start(),
             18 => self.control(),
@@ -647,13 +781,19 @@ impl World {
             }
             peer.applied = Some(target.clone());
         }
-        let waited = self.fleet.candidate() == Some(target.revision.as_str()) && problems.is_empty();
+        let waited =
+            self.fleet.candidate() == Some(target.revision.as_str()) && problems.is_empty();
         let actions = self.fleet.acknowledged(key, session, &target, problems, self.now);
         let written = self.act(actions);
-        // What was written of an acknowledgement is still there when the service has been killed after it.
+        // What was written of an acknowledgement is still there when the service has been killed
+        // after it.
         let kept = self.disk.rollout.as_ref().and_then(|rollout| rollout.nodes.get(key));
         if waited && written && kept.is_some_and(|node| node.candidate == target) {
-            assert_ne!(kept.map(|node| node.state), Some(NodeState::Waiting), "the answer of {key:?} is lost");
+            assert_ne!(
+                kept.map(|node| node.state),
+                Some(NodeState::Waiting),
+                "the answer of {key:?} is lost"
+            );
         }
     }
 
@@ -666,22 +806,32 @@ impl World {
     fn start(&mut self) {
         self.revisions += 1;
         let revision = format!("r{}", self.revisions);
-        let renderings = self.fleet.connected().map(|key| (key.clone(), Self::rendering(&revision, &key.service))).collect();
+        let renderings = self
+            .fleet
+            .connected()
+            .map(|key| (key.clone(), Self::rendering(&revision, &key.service)))
+            .collect();
         if self.fleet.candidate().is_none() {
             self.exposed.clear();
             self.soaked.clear();
         }
-        if let Ok(actions) =
-            self.fleet.start(Start { id: revision.clone(), revision: revision.clone(), plan: plan(), renderings }, self.now)
-            && self.act(actions)
+        if let Ok(actions) = self.fleet.start(
+            Start { id: revision.clone(), revision: revision.clone(), plan: plan(), renderings },
+            self.now,
+        ) && self.act(actions)
         {
-            assert_eq!(self.disk.rollout.as_ref().map(|rollout| &rollout.id), Some(&revision), "a rollout that was begun is lost");
+            assert_eq!(
+                self.disk.rollout.as_ref().map(|rollout| &rollout.id),
+                Some(&revision),
+                "a rollout that was begun is lost"
+            );
         }
     }
 
     fn control(&mut self) {
         let Some(id) = self.fleet.rollout().map(|rollout| rollout.id.clone()) else { return };
-        let control = [Control::Pause, Control::Resume, Control::Resume, Control::Abort][self.random.below(4) as usize];
+        let control = [Control::Pause, Control::Resume, Control::Resume, Control::Abort]
+            [self.random.below(4) as usize];
         if let Ok(actions) = self.fleet.control(&id, control, self.now)
             && self.act(actions)
         {
@@ -699,7 +849,11 @@ impl World {
         self.kills += 1;
         // Nobody waits for it meanwhile.
         self.now += SignedDuration::from_millis((self.random.below(3) * 700).cast_signed());
-        let (fleet, actions) = Fleet::resume(self.disk.released.clone(), self.disk.rollout.as_ref().map(from_disk), self.now);
+        let (fleet, actions) = Fleet::resume(
+            self.disk.released.clone(),
+            self.disk.rollout.as_ref().map(from_disk),
+            self.now,
+        );
         self.fleet = fleet;
         self.peers.values_mut().for_each(|peer| peer.session = None);
         if let Some(rollout) = self.fleet.rollout().filter(|rollout| rollout.state.is_under_way()) {
@@ -727,12 +881,20 @@ impl World {
             }
             self.wait(seconds(1));
         }
-        assert!(self.fleet.candidate().is_none(), "a rollout that never ends: {:?}", self.fleet.rollout());
+        assert!(
+            self.fleet.candidate().is_none(),
+            "a rollout that never ends: {:?}",
+            self.fleet.rollout()
+        );
         let Some(released) = self.disk.released.clone() else { return };
         for (key, peer) in &self.peers {
             let wanted = target(&released, &hash(&released, &key.service));
             let never = peer.rejected.contains_key(&wanted.hash) || bad(&wanted.hash);
-            assert!(never || peer.applied.as_ref() == Some(&wanted), "{key:?} runs {:?}, not {wanted:?}", peer.applied);
+            assert!(
+                never || peer.applied.as_ref() == Some(&wanted),
+                "{key:?} runs {:?}, not {wanted:?}",
+                peer.applied
+            );
         }
     }
 }

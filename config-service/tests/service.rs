@@ -1,4 +1,5 @@
-//! The service over real sockets: bundles, revisions, rollouts with nodes that acknowledge, refuse and keep silent, and reopening the store.
+//! The service over real sockets: bundles, revisions, rollouts with nodes that acknowledge, refuse
+//! and keep silent, and reopening the store.
 
 use chassis::authorize::{Identity, Peer, Role};
 use chassis::{Clock, StopSignal};
@@ -13,7 +14,9 @@ use futures::{StreamExt, stream};
 use proto::config::config_service_client::ConfigServiceClient;
 use proto::config::config_service_server::ConfigServiceServer;
 use proto::config::subscribe_request::Message;
-use proto::config::{self as pb, NodeRolloutState, RevisionOutcome as Outcome, RolloutState, commit_request::Part};
+use proto::config::{
+    self as pb, NodeRolloutState, RevisionOutcome as Outcome, RolloutState, commit_request::Part,
+};
 use proto::state::state_transfer_client::StateTransferClient;
 use proto::state::state_transfer_server::StateTransferServer;
 use proto::state::{self as state, export_response, import_request};
@@ -50,12 +53,31 @@ impl Running {
         let (stop, clock) = (StopSignal::default(), Clock::system());
         let times = Times { acknowledge, soak: Duration::from_millis(20) };
         let commands = Arc::new(Mutex::new(commands));
-        let owner = Owner { handle: handle.clone(), commands, store: store.clone(), times, clock: clock.clone(), stop: stop.clone() };
+        let owner = Owner {
+            handle: handle.clone(),
+            commands,
+            store: store.clone(),
+            times,
+            clock: clock.clone(),
+            stop: stop.clone(),
+        };
         let owner = tokio::spawn(owner.run());
-        let seen = Seen { service: "balancer".into(), name: "elsewhere".into(), revision: String::new(), hash: String::new() };
+        let seen = Seen {
+            service: "balancer".into(),
+            name: "elsewhere".into(),
+            revision: String::new(),
+            hash: String::new(),
+        };
         let roster = Arc::new(move || vec![seen.clone()]);
-        let (cluster, directory) = (Arc::new(|| ("a-cluster".to_owned(), 3)), database.parent().unwrap().to_owned());
-        let transfer = Transfer { store: store.clone(), owner: handle.clone(), clock: clock.clone(), cluster, directory };
+        let (cluster, directory) =
+            (Arc::new(|| ("a-cluster".to_owned(), 3)), database.parent().unwrap().to_owned());
+        let transfer = Transfer {
+            store: store.clone(),
+            owner: handle.clone(),
+            clock: clock.clone(),
+            cluster,
+            directory,
+        };
         let api = Api { store, owner: handle, clock, stop: stop.clone(), roster };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -87,29 +109,54 @@ impl Running {
         self.server.await.unwrap();
     }
 
-    async fn commit(&mut self, parent: &str, files: &Files, message: &str) -> Result<pb::Revision, tonic::Status> {
-        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: message.into(), ..Default::default() };
+    async fn commit(
+        &mut self,
+        parent: &str,
+        files: &Files,
+        message: &str,
+    ) -> Result<pb::Revision, tonic::Status> {
+        let header = pb::CommitHeader {
+            parent: parent.into(),
+            author: "ann".into(),
+            message: message.into(),
+            ..Default::default()
+        };
         let mut parts = vec![Part::Header(header)];
         parts.extend(chunks(files).into_iter().map(Part::Chunk));
         let requests = parts.into_iter().map(|part| pb::CommitRequest { part: Some(part) });
-        self.client.commit(stream::iter(requests.collect::<Vec<_>>())).await.map(|answer| answer.into_inner().revision.unwrap())
+        self.client
+            .commit(stream::iter(requests.collect::<Vec<_>>()))
+            .await
+            .map(|answer| answer.into_inner().revision.unwrap())
     }
 
     async fn roll_out(&mut self, revision: &str) -> pb::Rollout {
-        self.client.start_rollout(pb::StartRolloutRequest { revision: revision.into() }).await.unwrap();
+        self.client
+            .start_rollout(pb::StartRolloutRequest { revision: revision.into() })
+            .await
+            .unwrap();
         self.ended().await
     }
 
     /// The newest rollout once it has ended.
     async fn ended(&mut self) -> pb::Rollout {
-        let watching = self.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
-        let states: Vec<_> = watching.map(|answer| answer.unwrap().rollout.unwrap()).collect().await;
+        let watching = self
+            .client
+            .watch_rollout(pb::WatchRolloutRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
+        let states: Vec<_> =
+            watching.map(|answer| answer.unwrap().rollout.unwrap()).collect().await;
         states.last().unwrap().clone()
     }
 
     async fn released(&mut self) -> Result<String, Code> {
-        let answer = self.client.get_revision(pb::GetRevisionRequest { revision: "released".into() }).await;
-        answer.map(|answer| answer.into_inner().revision.unwrap().id).map_err(|status| status.code())
+        let answer =
+            self.client.get_revision(pb::GetRevisionRequest { revision: "released".into() }).await;
+        answer
+            .map(|answer| answer.into_inner().revision.unwrap().id)
+            .map_err(|status| status.code())
     }
 
     async fn drift(&mut self) -> HashMap<String, pb::Drift> {
@@ -123,7 +170,11 @@ fn chunks(files: &Files) -> Vec<pb::FileChunk> {
     let mut chunks = Vec::new();
     for (path, content) in files {
         chunks.push(pb::FileChunk { path: path.clone(), data: Vec::new() });
-        chunks.extend(content.chunks(100).map(|data| pb::FileChunk { path: String::new(), data: data.to_vec() }));
+        chunks.extend(
+            content
+                .chunks(100)
+                .map(|data| pb::FileChunk { path: String::new(), data: data.to_vec() }),
+        );
     }
     chunks
 }
@@ -140,15 +191,28 @@ async fn a_console_does_not_learn_the_hashes_of_passwords() {
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
     service.commit(&first.id, &files, "with people").await.unwrap();
     service.stop().await;
-    for (role, told) in [(Role::Operator, true), (Role::Service(cluster::Service::Console), false)] {
+    for (role, told) in [(Role::Operator, true), (Role::Service(cluster::Service::Console), false)]
+    {
         let identity = Identity::new(role, "somebody");
-        let mut service = Running::start_for(&database, Some(identity), Duration::from_secs(15)).await;
-        let diff = service.client.diff(pb::DiffRequest { from: "1".into(), to: "2".into() }).await.unwrap().into_inner();
+        let mut service =
+            Running::start_for(&database, Some(identity), Duration::from_secs(15)).await;
+        let diff = service
+            .client
+            .diff(pb::DiffRequest { from: "1".into(), to: "2".into() })
+            .await
+            .unwrap()
+            .into_inner();
         let of = |path: &str| diff.files.iter().find(|file| file.path == path).unwrap();
         assert!(of("cluster.yaml").unified.contains("memory: 512MiB"), "{diff:?}");
         assert_eq!(of("users/staff").unified.contains("ann:$2y$05$"), told, "{diff:?}");
-        let fetched = service.client.fetch_file(pb::FetchFileRequest { sha256: of("users/staff").to_sha256.to_uppercase() }).await;
-        assert_eq!(fetched.map(|_| true).map_err(|status| status.code()), if told { Ok(true) } else { Err(Code::PermissionDenied) });
+        let fetched = service
+            .client
+            .fetch_file(pb::FetchFileRequest { sha256: of("users/staff").to_sha256.to_uppercase() })
+            .await;
+        assert_eq!(
+            fetched.map(|_| true).map_err(|status| status.code()),
+            if told { Ok(true) } else { Err(Code::PermissionDenied) }
+        );
         let main = pb::FetchFileRequest { sha256: of("cluster.yaml").to_sha256.clone() };
         assert!(service.client.fetch_file(main).await.is_ok(), "{role:?}");
         service.stop().await;
@@ -180,17 +244,25 @@ struct FakeNode {
 impl FakeNode {
     async fn connect(client: &Client, service: &str, name: &str, rejected: &[&str]) -> Self {
         let (up, requests) = mpsc::channel(8);
-        let variables = [("name", name), ("listen.proxy", "127.0.0.1:3128"), ("listen.frontend", "127.0.0.1:8080")];
+        let variables = [
+            ("name", name),
+            ("listen.proxy", "127.0.0.1:3128"),
+            ("listen.frontend", "127.0.0.1:8080"),
+        ];
         let hello = pb::Hello {
             service: service.into(),
             name: name.into(),
             id: String::new(),
             variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             applied: None,
-            rejected_hashes: rejected.iter().map(|hash| ((*hash).to_owned(), "crashed".to_owned())).collect(),
+            rejected_hashes: rejected
+                .iter()
+                .map(|hash| ((*hash).to_owned(), "crashed".to_owned()))
+                .collect(),
         };
         up.send(pb::SubscribeRequest { message: Some(Message::Hello(hello)) }).await.unwrap();
-        let mut down = client.clone().subscribe(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let mut down =
+            client.clone().subscribe(ReceiverStream::new(requests)).await.unwrap().into_inner();
         let (applied, applying) = watch::channel(String::new());
         let (answer, answering) = watch::channel(Answer::Acknowledge);
         let answers = up.clone();
@@ -198,16 +270,28 @@ impl FakeNode {
             while let Ok(Some(message)) = down.message().await {
                 let assignment = message.assignment.unwrap();
                 let mode = *answering.borrow();
-                let refusal = pb::Problem { message: "no such interface".into(), ..Default::default() };
-                let problems = if mode == Answer::Refuse && *applied.borrow() != assignment.revision { vec![refusal] } else { Vec::new() };
+                let refusal =
+                    pb::Problem { message: "no such interface".into(), ..Default::default() };
+                let problems = if mode == Answer::Refuse && *applied.borrow() != assignment.revision
+                {
+                    vec![refusal]
+                } else {
+                    Vec::new()
+                };
                 if mode == Answer::Silence {
                     continue;
                 }
                 if problems.is_empty() {
                     applied.send_replace(assignment.revision.clone());
                 }
-                let acknowledgement = pb::Acknowledgement { revision: assignment.revision, hash: assignment.hash, problems };
-                let message = pb::SubscribeRequest { message: Some(Message::Acknowledgement(acknowledgement)) };
+                let acknowledgement = pb::Acknowledgement {
+                    revision: assignment.revision,
+                    hash: assignment.hash,
+                    problems,
+                };
+                let message = pb::SubscribeRequest {
+                    message: Some(Message::Acknowledgement(acknowledgement)),
+                };
                 if answers.send(message).await.is_err() {
                     return;
                 }
@@ -217,7 +301,11 @@ impl FakeNode {
     }
 
     async fn runs(&mut self, revision: &str) {
-        let waited = tokio::time::timeout(Duration::from_secs(20), self.applied.wait_for(|applied| applied == revision)).await;
+        let waited = tokio::time::timeout(
+            Duration::from_secs(20),
+            self.applied.wait_for(|applied| applied == revision),
+        )
+        .await;
         waited.unwrap_or_else(|_| panic!("never ran {revision}")).unwrap();
     }
 }
@@ -230,8 +318,15 @@ async fn revisions_are_kept_compared_and_found() {
     assert_eq!(service.released().await, Err(Code::NotFound));
 
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
-    assert_eq!((first.number, first.id.len(), first.committer.as_str(), first.released), (1, 12, "anonymous", false));
-    assert_eq!(service.commit("", &example_bundle(), "first").await.unwrap(), first, "safe to retry");
+    assert_eq!(
+        (first.number, first.id.len(), first.committer.as_str(), first.released),
+        (1, 12, "anonymous", false)
+    );
+    assert_eq!(
+        service.commit("", &example_bundle(), "first").await.unwrap(),
+        first,
+        "safe to retry"
+    );
     let conflict = service.commit("", &example_bundle(), "other").await.unwrap_err();
     assert_eq!(conflict.code(), Code::Aborted);
     assert!(conflict.message().contains(&first.id), "{conflict}");
@@ -239,18 +334,43 @@ async fn revisions_are_kept_compared_and_found() {
     let changed = with("memory: 256MiB", "memory: 512MiB");
     let second = service.commit(&first.id, &changed, "more memory").await.unwrap();
     assert_eq!((second.number, second.parent.as_str()), (2, first.id.as_str()));
-    assert_eq!(service.commit("", &example_bundle(), "first").await.unwrap(), first, "safe to retry later, too");
+    assert_eq!(
+        service.commit("", &example_bundle(), "first").await.unwrap(),
+        first,
+        "safe to retry later, too"
+    );
 
     for name in ["newest", "2", &second.id[..5], &second.id] {
-        let found = service.client.get_revision(pb::GetRevisionRequest { revision: name.into() }).await.unwrap().into_inner();
-        assert_eq!((found.revision.unwrap().id, found.files.len()), (second.id.clone(), 3), "{name}");
+        let found = service
+            .client
+            .get_revision(pb::GetRevisionRequest { revision: name.into() })
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            (found.revision.unwrap().id, found.files.len()),
+            (second.id.clone(), 3),
+            "{name}"
+        );
     }
-    let unknown = service.client.get_revision(pb::GetRevisionRequest { revision: "77".into() }).await.unwrap_err();
+    let unknown = service
+        .client
+        .get_revision(pb::GetRevisionRequest { revision: "77".into() })
+        .await
+        .unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 
-    let diff = service.client.diff(pb::DiffRequest { from: "1".into(), to: "newest".into() }).await.unwrap().into_inner();
+    let diff = service
+        .client
+        .diff(pb::DiffRequest { from: "1".into(), to: "newest".into() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(diff.files.len(), 1);
-    assert!(diff.files[0].unified.contains("\n-  cache: {memory: 256MiB") && diff.files[0].unified.contains("\n+  cache: {memory: 512MiB"));
+    assert!(
+        diff.files[0].unified.contains("\n-  cache: {memory: 256MiB")
+            && diff.files[0].unified.contains("\n+  cache: {memory: 512MiB")
+    );
     let content: Vec<u8> = {
         let request = pb::FetchFileRequest { sha256: diff.files[0].to_sha256.clone() };
         let pieces = service.client.fetch_file(request).await.unwrap().into_inner();
@@ -258,24 +378,48 @@ async fn revisions_are_kept_compared_and_found() {
     };
     assert_eq!(content, changed["cluster.yaml"]);
 
-    let request = pb::RollbackRequest { revision: "1".into(), author: "bob".into(), message: String::new() };
+    let request =
+        pb::RollbackRequest { revision: "1".into(), author: "bob".into(), message: String::new() };
     let third = service.client.rollback(request).await.unwrap().into_inner().revision.unwrap();
-    assert_eq!((third.number, third.message.as_str()), (3, format!("Roll back to {}: first", first.id).as_str()));
-    let page =
-        service.client.list_revisions(pb::ListRevisionsRequest { page_size: 2, page_token: String::new() }).await.unwrap().into_inner();
+    assert_eq!(
+        (third.number, third.message.as_str()),
+        (3, format!("Roll back to {}: first", first.id).as_str())
+    );
+    let page = service
+        .client
+        .list_revisions(pb::ListRevisionsRequest { page_size: 2, page_token: String::new() })
+        .await
+        .unwrap()
+        .into_inner();
     let rest = pb::ListRevisionsRequest { page_size: 2, page_token: page.next_page_token.clone() };
     let rest = service.client.list_revisions(rest).await.unwrap().into_inner();
-    let numbers: Vec<u64> = page.revisions.iter().chain(&rest.revisions).map(|revision| revision.number).collect();
+    let numbers: Vec<u64> =
+        page.revisions.iter().chain(&rest.revisions).map(|revision| revision.number).collect();
     assert_eq!((numbers, rest.next_page_token.as_str()), (vec![3, 2, 1], ""));
 
     service.roll_out("2").await;
     service.stop().await;
     let mut service = Running::start(&database).await;
     assert_eq!(service.released().await, Ok(second.id.clone()));
-    let all = service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions;
-    assert_eq!(all.iter().map(|revision| revision.released).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(all.iter().map(pb::Revision::outcome).collect::<Vec<_>>(), [Outcome::Committed, Outcome::Released, Outcome::Committed]);
-    assert_eq!(pb::Revision { released: false, outcome: Outcome::Unspecified.into(), ..all[1].clone() }, second);
+    let all = service
+        .client
+        .list_revisions(pb::ListRevisionsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .revisions;
+    assert_eq!(
+        all.iter().map(|revision| revision.released).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+    assert_eq!(
+        all.iter().map(pb::Revision::outcome).collect::<Vec<_>>(),
+        [Outcome::Committed, Outcome::Released, Outcome::Committed]
+    );
+    assert_eq!(
+        pb::Revision { released: false, outcome: Outcome::Unspecified.into(), ..all[1].clone() },
+        second
+    );
     assert_eq!(service.ended().await.state(), RolloutState::Done);
     service.stop().await;
 }
@@ -289,14 +433,27 @@ async fn a_bad_bundle_is_refused_with_every_problem() {
     let refused = service.commit("", &files, "bad").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let details = refused.get_details_bad_request().unwrap();
-    let fields: Vec<&str> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
+    let fields: Vec<&str> =
+        details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["cluster.yaml:8:11", "lists/blocked_sites.txt:2"]);
-    let requests: Vec<_> = chunks(&files).into_iter().map(|chunk| pb::ValidateRequest { chunk: Some(chunk) }).collect();
-    let problems = service.client.validate(stream::iter(requests)).await.unwrap().into_inner().problems;
-    assert_eq!((problems.len(), problems[0].line, problems[0].remedy.as_str()), (2, 8, "did you mean `memory`?"));
-    let none = service.client.get_revision(pb::GetRevisionRequest { revision: "newest".into() }).await.unwrap_err();
+    let requests: Vec<_> = chunks(&files)
+        .into_iter()
+        .map(|chunk| pb::ValidateRequest { chunk: Some(chunk) })
+        .collect();
+    let problems =
+        service.client.validate(stream::iter(requests)).await.unwrap().into_inner().problems;
+    assert_eq!(
+        (problems.len(), problems[0].line, problems[0].remedy.as_str()),
+        (2, 8, "did you mean `memory`?")
+    );
+    let none = service
+        .client
+        .get_revision(pb::GetRevisionRequest { revision: "newest".into() })
+        .await
+        .unwrap_err();
     assert_eq!(none.code(), Code::NotFound, "nothing was stored");
-    let headless = service.client.commit(stream::iter([pb::CommitRequest { part: None }])).await.unwrap_err();
+    let headless =
+        service.client.commit(stream::iter([pb::CommitRequest { part: None }])).await.unwrap_err();
     assert_eq!(headless.code(), Code::InvalidArgument);
     service.stop().await;
 }
@@ -307,13 +464,24 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
     let database = directory.path().join("config.db");
     let mut service = Running::start(&database).await;
     let mut nodes = Vec::new();
-    for (kind, name) in [("proxy-node", "p1"), ("proxy-node", "p2"), ("proxy-node", "p3"), ("balancer", "b1"), ("health-checker", "h1")] {
+    for (kind, name) in [
+        ("proxy-node", "p1"),
+        ("proxy-node", "p2"),
+        ("proxy-node", "p3"),
+        ("balancer", "b1"),
+        ("health-checker", "h1"),
+    ] {
         nodes.push(FakeNode::connect(&service.client, kind, name, &[]).await);
     }
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
     assert_eq!(service.drift().await["p1"].explanation, "nothing is released yet: start a rollout");
     let rollout = service.roll_out("newest").await;
-    assert_eq!((rollout.state(), rollout.nodes.len()), (RolloutState::Done, 5), "{}", rollout.explanation);
+    assert_eq!(
+        (rollout.state(), rollout.nodes.len()),
+        (RolloutState::Done, 5),
+        "{}",
+        rollout.explanation
+    );
     for node in &mut nodes {
         node.runs(&first.id).await;
     }
@@ -322,22 +490,39 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
     assert!(drift["elsewhere"].explanation.starts_with("registered, but not subscribed"));
 
     // Only the proxy's section differs; p2, which is not the first, refuses.
-    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more memory").await.unwrap();
+    let second = service
+        .commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more memory")
+        .await
+        .unwrap();
     nodes[1].answer.send_replace(Answer::Refuse);
     let rollout = service.roll_out(&second.id).await;
     assert_eq!(rollout.state(), RolloutState::Failed);
-    assert!(rollout.explanation.contains("p2") && rollout.explanation.contains("no such interface"), "{}", rollout.explanation);
+    assert!(
+        rollout.explanation.contains("p2") && rollout.explanation.contains("no such interface"),
+        "{}",
+        rollout.explanation
+    );
     let of = |name: &str| rollout.nodes.iter().find(|node| node.name == name).unwrap();
-    assert_eq!((of("p2").state(), of("p1").state()), (NodeRolloutState::Rejected, NodeRolloutState::Reverted));
+    assert_eq!(
+        (of("p2").state(), of("p1").state()),
+        (NodeRolloutState::Rejected, NodeRolloutState::Reverted)
+    );
     assert_eq!(of("p2").problems[0].message, "no such interface");
     for node in &mut nodes {
         node.runs(&first.id).await;
     }
     assert_eq!(service.released().await, Ok(first.id.clone()));
     let told = outcomes(&mut service).await;
-    assert_eq!(told, [(Outcome::Rejected, "rejected by p2: no such interface".to_owned()), (Outcome::Released, String::new())]);
+    assert_eq!(
+        told,
+        [
+            (Outcome::Rejected, "rejected by p2: no such interface".to_owned()),
+            (Outcome::Released, String::new())
+        ]
+    );
 
-    // Once it does not refuse any more, the same revision goes through; a node that joins gets it at once.
+    // Once it does not refuse any more, the same revision goes through; a node that joins gets it
+    // at once.
     nodes[1].answer.send_replace(Answer::Acknowledge);
     assert_eq!(service.roll_out(&second.id).await.state(), RolloutState::Done);
     let mut late = FakeNode::connect(&service.client, "proxy-node", "p4", &[]).await;
@@ -345,9 +530,16 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
     assert_eq!(service.released().await, Ok(second.id.clone()));
 
     // What takes the place of a revision is a later one, or an earlier one again.
-    let third = service.commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less memory").await.unwrap();
+    let third = service
+        .commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less memory")
+        .await
+        .unwrap();
     assert_eq!(service.roll_out(&third.id).await.state(), RolloutState::Done);
-    let request = pb::RollbackRequest { revision: "1".into(), author: String::new(), message: "as it was".into() };
+    let request = pb::RollbackRequest {
+        revision: "1".into(),
+        author: String::new(),
+        message: "as it was".into(),
+    };
     let fourth = service.client.rollback(request).await.unwrap().into_inner().revision.unwrap();
     assert_eq!(service.roll_out(&fourth.id).await.state(), RolloutState::Done);
     let told = outcomes(&mut service).await;
@@ -363,7 +555,11 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
 
 /// What became of every revision, newest first.
 async fn outcomes(service: &mut Running) -> Vec<(Outcome, String)> {
-    history(service).await.into_iter().map(|revision| (revision.outcome(), revision.outcome_reason)).collect()
+    history(service)
+        .await
+        .into_iter()
+        .map(|revision| (revision.outcome(), revision.outcome_reason))
+        .collect()
 }
 
 #[tokio::test]
@@ -376,34 +572,60 @@ async fn a_silent_node_ends_a_rollout_and_a_restart_does_not() {
     assert_eq!(service.roll_out(&first.id).await.state(), RolloutState::Done);
     node.runs(&first.id).await;
     node.answer.send_replace(Answer::Silence);
-    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let second =
+        service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
     let rollout = service.roll_out(&second.id).await;
-    assert_eq!((rollout.state(), rollout.explanation.as_str()), (RolloutState::Failed, "proxy-node p1 did not answer within 300ms"));
+    assert_eq!(
+        (rollout.state(), rollout.explanation.as_str()),
+        (RolloutState::Failed, "proxy-node p1 did not answer within 300ms")
+    );
     service.stop().await;
 
     let mut service = Running::start(&database).await;
     let node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
     node.answer.send_replace(Answer::Silence);
-    let running = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap().into_inner();
+    let running = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: second.id.clone() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(running.rollout.unwrap().state(), RolloutState::Trying);
-    let busy = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap_err();
+    let busy = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: "1".into() })
+        .await
+        .unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition);
     service.stop().await;
     let mut service = Running::start(&database).await;
-    let watching = service.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
+    let watching = service
+        .client
+        .watch_rollout(pb::WatchRolloutRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     let mut states = watching.map(|answer| answer.unwrap().rollout.unwrap());
     assert_eq!(states.next().await.unwrap().state(), RolloutState::Trying, "it goes on");
-    let busy = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap_err();
+    let busy = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: "1".into() })
+        .await
+        .unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition);
     let mut node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
     node.runs(&second.id).await;
     let last = states.collect::<Vec<_>>().await.pop().unwrap();
-    assert_eq!((last.state(), last.explanation.as_str()), (RolloutState::Done, "the one connected node has it"));
+    assert_eq!(
+        (last.state(), last.explanation.as_str()),
+        (RolloutState::Done, "the one connected node has it")
+    );
     assert_eq!(service.released().await, Ok(second.id));
     service.stop().await;
 }
 
-/// A node that has the revision and is not on record would be taken, after kill -9, for one that cannot be harmed by it.
+/// A node that has the revision and is not on record would be taken, after kill -9, for one that
+/// cannot be harmed by it.
 #[tokio::test]
 async fn nobody_new_gets_what_cannot_be_written_down() {
     let directory = TempDir::new().unwrap();
@@ -413,12 +635,24 @@ async fn nobody_new_gets_what_cannot_be_written_down() {
     let mut other = FakeNode::connect(&service.client, "proxy-node", "p2", &[]).await;
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
     assert_eq!(service.roll_out(&first.id).await.state(), RolloutState::Done);
-    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let second =
+        service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
     canary.answer.send_replace(Answer::Silence);
-    let running = service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap().into_inner();
+    let running = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: second.id.clone() })
+        .await
+        .unwrap()
+        .into_inner();
 
-    let mut disk = SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
-    disk.execute("CREATE TRIGGER fails BEFORE UPDATE ON rollouts BEGIN SELECT RAISE(ABORT, 'the disk fails'); END").await.unwrap();
+    let mut disk =
+        SqliteConnection::connect(&format!("sqlite://{}", database.display())).await.unwrap();
+    disk.execute(
+        "CREATE TRIGGER fails BEFORE UPDATE ON rollouts BEGIN SELECT RAISE(ABORT, 'the \
+        disk fails'); END",
+    )
+    .await
+    .unwrap();
     // The canary comes back with an answer, and soaks.
     canary = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
     canary.runs(&second.id).await;
@@ -427,12 +661,19 @@ async fn nobody_new_gets_what_cannot_be_written_down() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), assigned).await.expect("the canary has soaked, and everybody is to have it");
+    tokio::time::timeout(Duration::from_secs(20), assigned)
+        .await
+        .expect("the canary has soaked, and everybody is to have it");
     assert_eq!(*other.applied.borrow(), first.id, "it was sent what is not written down");
     let id = running.rollout.unwrap().id;
-    let pause = pb::ControlRolloutRequest { rollout_id: id, action: pb::RolloutAction::Pause.into() };
+    let pause =
+        pb::ControlRolloutRequest { rollout_id: id, action: pb::RolloutAction::Pause.into() };
     let refused = service.client.control_rollout(pause).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Internal, "what is not written down is not acknowledged: {refused}");
+    assert_eq!(
+        refused.code(),
+        Code::Internal,
+        "what is not written down is not acknowledged: {refused}"
+    );
 
     disk.execute("DROP TRIGGER fails").await.unwrap();
     other.runs(&second.id).await;
@@ -446,16 +687,34 @@ async fn a_rollout_is_paused_resumed_and_aborted() {
     let node = FakeNode::connect(&service.client, "balancer", "b1", &[]).await;
     node.answer.send_replace(Answer::Silence);
     service.commit("", &example_bundle(), "first").await.unwrap();
-    let started =
-        service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap().into_inner().rollout.unwrap();
+    let started = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: "1".into() })
+        .await
+        .unwrap()
+        .into_inner()
+        .rollout
+        .unwrap();
     for (action, state) in [
         (pb::RolloutAction::Pause, RolloutState::Paused),
         (pb::RolloutAction::Resume, RolloutState::Trying),
         (pb::RolloutAction::Abort, RolloutState::Aborted),
         (pb::RolloutAction::Abort, RolloutState::Aborted),
     ] {
-        let request = pb::ControlRolloutRequest { rollout_id: started.id.clone(), action: action.into() };
-        assert_eq!(service.client.control_rollout(request).await.unwrap().into_inner().rollout.unwrap().state(), state);
+        let request =
+            pb::ControlRolloutRequest { rollout_id: started.id.clone(), action: action.into() };
+        assert_eq!(
+            service
+                .client
+                .control_rollout(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .rollout
+                .unwrap()
+                .state(),
+            state
+        );
     }
     assert_eq!(service.released().await, Err(Code::NotFound));
     service.stop().await;
@@ -468,16 +727,31 @@ async fn whoever_watches_is_told_at_once_how_a_rollout_stands() {
     let node = FakeNode::connect(&service.client, "balancer", "b1", &[]).await;
     node.answer.send_replace(Answer::Silence);
     service.commit("", &example_bundle(), "first").await.unwrap();
-    let started = service.client.start_rollout(pb::StartRolloutRequest { revision: "1".into() }).await.unwrap().into_inner();
-    let mut watching = service.client.watch_rollout(pb::WatchRolloutRequest::default()).await.unwrap().into_inner();
+    let started = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: "1".into() })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut watching = service
+        .client
+        .watch_rollout(pb::WatchRolloutRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     // Nothing changes meanwhile: the node keeps silent for longer than anybody waits here.
     let mut next = async || {
-        let message = tokio::time::timeout(Duration::from_secs(10), watching.message()).await.expect("told at once");
+        let message = tokio::time::timeout(Duration::from_secs(10), watching.message())
+            .await
+            .expect("told at once");
         message.unwrap().map(|answer| answer.rollout.unwrap().state())
     };
     assert_eq!(next().await, Some(RolloutState::Trying));
     let id = started.rollout.unwrap().id;
-    for (action, state) in [(pb::RolloutAction::Pause, RolloutState::Paused), (pb::RolloutAction::Abort, RolloutState::Aborted)] {
+    for (action, state) in [
+        (pb::RolloutAction::Pause, RolloutState::Paused),
+        (pb::RolloutAction::Abort, RolloutState::Aborted),
+    ] {
         let request = pb::ControlRolloutRequest { rollout_id: id.clone(), action: action.into() };
         service.client.control_rollout(request).await.unwrap();
         assert_eq!(next().await, Some(state));
@@ -489,16 +763,31 @@ async fn whoever_watches_is_told_at_once_how_a_rollout_stands() {
 #[tokio::test]
 async fn nobody_subscribes_in_anothers_name() {
     let directory = TempDir::new().unwrap();
-    let identity = Identity { replicas: 2, ..Identity::new(Role::Service(Service::ProxyNode), "p1") };
-    let service = Running::start_for(&directory.path().join("config.db"), Some(identity), Duration::from_secs(15)).await;
-    for (kind, name, allowed) in
-        [("proxy-node", "p1", true), ("proxy-node", "p1-b", true), ("proxy-node", "p2", false), ("balancer", "p1", false)]
-    {
+    let identity =
+        Identity { replicas: 2, ..Identity::new(Role::Service(Service::ProxyNode), "p1") };
+    let service = Running::start_for(
+        &directory.path().join("config.db"),
+        Some(identity),
+        Duration::from_secs(15),
+    )
+    .await;
+    for (kind, name, allowed) in [
+        ("proxy-node", "p1", true),
+        ("proxy-node", "p1-b", true),
+        ("proxy-node", "p2", false),
+        ("balancer", "p1", false),
+    ] {
         let hello = pb::Hello { service: kind.into(), name: name.into(), ..Default::default() };
         // The request stays open: an answer comes as soon as the hello is read.
-        let requests = stream::iter([pb::SubscribeRequest { message: Some(Message::Hello(hello)) }]).chain(stream::pending());
+        let requests =
+            stream::iter([pb::SubscribeRequest { message: Some(Message::Hello(hello)) }])
+                .chain(stream::pending());
         let answer = service.client.clone().subscribe(requests).await;
-        assert_eq!(answer.err().map(|status| status.code()), (!allowed).then_some(Code::PermissionDenied), "{kind} {name}");
+        assert_eq!(
+            answer.err().map(|status| status.code()),
+            (!allowed).then_some(Code::PermissionDenied),
+            "{kind} {name}"
+        );
     }
     service.stop().await;
 }
@@ -519,11 +808,18 @@ async fn the_first_start_takes_a_directory() {
     let released = store.released().await.unwrap().unwrap();
     std::fs::write(bundle.join("cluster.yaml"), "version: 2\n").unwrap();
     config_service::first::commit(&store, &bundle, "config-1", now).await.unwrap();
-    assert_eq!((store.released().await.unwrap(), store.list(None, 9).await.unwrap().len()), (Some(released), 1));
+    assert_eq!(
+        (store.released().await.unwrap(), store.list(None, 9).await.unwrap().len()),
+        (Some(released), 1)
+    );
 
     let empty = Store::open(&directory.path().join("other.db")).await.unwrap();
-    let failure = config_service::first::commit(&empty, &bundle, "config-1", now).await.unwrap_err();
-    assert!(failure.to_string().contains("cluster.yaml:1:10: error: version cannot be 2"), "{failure}");
+    let failure =
+        config_service::first::commit(&empty, &bundle, "config-1", now).await.unwrap_err();
+    assert!(
+        failure.to_string().contains("cluster.yaml:1:10: error: version cannot be 2"),
+        "{failure}"
+    );
     assert!(empty.list(None, 9).await.unwrap().is_empty());
 }
 
@@ -531,9 +827,16 @@ async fn the_first_start_takes_a_directory() {
 async fn a_foreign_file_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("notes.txt");
-    std::fs::write(&path, "not a database, and rather longer than a header of one would be: ".repeat(9)).unwrap();
+    std::fs::write(
+        &path,
+        "not a database, and rather longer than a header of one would be: ".repeat(9),
+    )
+    .unwrap();
     let before = std::fs::read(&path).unwrap();
-    assert!(matches!(Store::open(&path).await, Err(config_service::store::Error::Database(database::Error::Foreign))));
+    assert!(matches!(
+        Store::open(&path).await,
+        Err(config_service::store::Error::Database(database::Error::Foreign))
+    ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -544,7 +847,10 @@ async fn export(service: &mut Running) -> Vec<import_request::Part> {
     while let Some(message) = stream.message().await.unwrap() {
         parts.push(match message.part.unwrap() {
             export_response::Part::State(state) => {
-                import_request::Part::Header(state::ImportHeader { state: Some(state), ..Default::default() })
+                import_request::Part::Header(state::ImportHeader {
+                    state: Some(state),
+                    ..Default::default()
+                })
             }
             export_response::Part::Chunk(chunk) => import_request::Part::Chunk(chunk),
             export_response::Part::End(end) => import_request::Part::End(end),
@@ -553,14 +859,21 @@ async fn export(service: &mut Running) -> Vec<import_request::Part> {
     parts
 }
 
-async fn import(service: &mut Running, parts: &[import_request::Part]) -> Result<state::ImportResponse, tonic::Status> {
-    let messages: Vec<_> = parts.iter().cloned().map(|part| state::ImportRequest { part: Some(part) }).collect();
+async fn import(
+    service: &mut Running,
+    parts: &[import_request::Part],
+) -> Result<state::ImportResponse, tonic::Status> {
+    let messages: Vec<_> =
+        parts.iter().cloned().map(|part| state::ImportRequest { part: Some(part) }).collect();
     let mut stream = service.transfer.import(stream::iter(messages)).await?.into_inner();
     Ok(stream.message().await?.unwrap())
 }
 
 /// The same import with something else in its header.
-fn saying(parts: &[import_request::Part], say: impl Fn(&mut state::ImportHeader)) -> Vec<import_request::Part> {
+fn saying(
+    parts: &[import_request::Part],
+    say: impl Fn(&mut state::ImportHeader),
+) -> Vec<import_request::Part> {
     let mut parts = parts.to_vec();
     let import_request::Part::Header(header) = &mut parts[0] else { panic!("no header") };
     say(header);
@@ -568,7 +881,13 @@ fn saying(parts: &[import_request::Part], say: impl Fn(&mut state::ImportHeader)
 }
 
 async fn history(service: &mut Running) -> Vec<pb::Revision> {
-    service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions
+    service
+        .client
+        .list_revisions(pb::ListRevisionsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .revisions
 }
 
 #[tokio::test]
@@ -581,21 +900,38 @@ async fn a_wiped_store_gets_its_history_back_and_nodes_what_was_released() {
     let second = service.commit(&first.id, &changed, "more memory").await.unwrap();
     let (before, backup) = (history(&mut service).await, export(&mut service).await);
     // What comes after the backup is gone with the restore.
-    let third = service.commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less").await.unwrap();
+    let third = service
+        .commit(&second.id, &with("memory: 256MiB", "memory: 128MiB"), "less")
+        .await
+        .unwrap();
     let mut node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
     service.roll_out(&third.id).await;
     node.runs(&third.id).await;
     drop(node);
 
-    let checked = import(&mut service, &saying(&backup, |header| header.check_only = true)).await.unwrap();
-    assert!(checked.changes[0].contains(&format!("go away: 3 ({})", third.id)), "{:?}", checked.changes);
+    let checked =
+        import(&mut service, &saying(&backup, |header| header.check_only = true)).await.unwrap();
+    assert!(
+        checked.changes[0].contains(&format!("go away: 3 ({})", third.id)),
+        "{:?}",
+        checked.changes
+    );
     assert_eq!(history(&mut service).await.len(), 3, "a check touches nothing");
     assert_eq!(import(&mut service, &backup).await.unwrap().changes, checked.changes);
     assert_eq!(history(&mut service).await, before);
     assert_eq!(service.released().await.unwrap(), first.id);
     let mut node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
     node.runs(&first.id).await;
-    assert_eq!(service.client.list_revisions(pb::ListRevisionsRequest::default()).await.unwrap().into_inner().revisions, before);
+    assert_eq!(
+        service
+            .client
+            .list_revisions(pb::ListRevisionsRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .revisions,
+        before
+    );
     service.stop().await;
 
     let mut wiped = Running::start(&directory.path().join("new.db")).await;
@@ -604,7 +940,11 @@ async fn a_wiped_store_gets_its_history_back_and_nodes_what_was_released() {
     assert_eq!(export(&mut wiped).await[1..], backup[1..], "the same, byte for byte");
     wiped.stop().await;
     let mut again = Running::start(&directory.path().join("new.db")).await;
-    assert_eq!((history(&mut again).await, again.released().await.unwrap()), (before, first.id), "it is on the disk");
+    assert_eq!(
+        (history(&mut again).await, again.released().await.unwrap()),
+        (before, first.id),
+        "it is on the disk"
+    );
     again.stop().await;
 }
 
@@ -617,15 +957,32 @@ async fn a_restore_ends_the_connections_of_nodes_and_waits_for_rollouts() {
     let backup = export(&mut service).await;
     let node = FakeNode::connect(&service.client, "proxy-node", "proxy-node-1", &[]).await;
     node.answer.send_replace(Answer::Silence);
-    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
-    let rollout =
-        service.client.start_rollout(pb::StartRolloutRequest { revision: second.id }).await.unwrap().into_inner().rollout.unwrap();
+    let second =
+        service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    let rollout = service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: second.id })
+        .await
+        .unwrap()
+        .into_inner()
+        .rollout
+        .unwrap();
     for check_only in [true, false] {
-        let refused = import(&mut service, &saying(&backup, |header| header.check_only = check_only)).await.unwrap_err();
-        assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("is running: wait for it"), "{refused:?}");
+        let refused =
+            import(&mut service, &saying(&backup, |header| header.check_only = check_only))
+                .await
+                .unwrap_err();
+        assert!(
+            refused.code() == Code::FailedPrecondition
+                && refused.message().contains("is running: wait for it"),
+            "{refused:?}"
+        );
     }
     assert_eq!(history(&mut service).await.len(), 2);
-    let abort = pb::ControlRolloutRequest { rollout_id: rollout.id, action: pb::RolloutAction::Abort.into() };
+    let abort = pb::ControlRolloutRequest {
+        rollout_id: rollout.id,
+        action: pb::RolloutAction::Abort.into(),
+    };
     service.client.control_rollout(abort).await.unwrap();
     import(&mut service, &backup).await.unwrap();
     let drift = service.drift().await;
@@ -639,13 +996,23 @@ async fn only_what_was_looked_at_is_replaced() {
     let mut service = Running::start(&directory.path().join("config.db")).await;
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
     let backup = export(&mut service).await;
-    let described = service.transfer.describe(state::DescribeRequest {}).await.unwrap().into_inner().state.unwrap();
+    let described = service
+        .transfer
+        .describe(state::DescribeRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .state
+        .unwrap();
     let expecting = saying(&backup, |header| header.expected.clone_from(&described.fingerprint));
     import(&mut service, &expecting).await.unwrap();
     // Somebody commits after everybody looked.
     service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
     let refused = import(&mut service, &expecting).await.unwrap_err();
-    assert!(refused.code() == Code::Aborted && refused.message().contains("nothing was replaced"), "{refused:?}");
+    assert!(
+        refused.code() == Code::Aborted && refused.message().contains("nothing was replaced"),
+        "{refused:?}"
+    );
     assert_eq!(history(&mut service).await.len(), 2);
     service.stop().await;
 }
@@ -658,8 +1025,13 @@ async fn a_backup_made_in_the_middle_of_a_rollout_ends_it() {
     service.roll_out(&first.id).await;
     let node = FakeNode::connect(&service.client, "proxy-node", "p1", &[]).await;
     node.answer.send_replace(Answer::Silence);
-    let second = service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
-    service.client.start_rollout(pb::StartRolloutRequest { revision: second.id.clone() }).await.unwrap();
+    let second =
+        service.commit(&first.id, &with("memory: 256MiB", "memory: 512MiB"), "more").await.unwrap();
+    service
+        .client
+        .start_rollout(pb::StartRolloutRequest { revision: second.id.clone() })
+        .await
+        .unwrap();
     let backup = export(&mut service).await;
     drop(node);
     service.stop().await;
@@ -668,7 +1040,11 @@ async fn a_backup_made_in_the_middle_of_a_rollout_ends_it() {
     import(&mut wiped, &backup).await.unwrap();
     let rollout = wiped.ended().await;
     assert_eq!((rollout.state(), rollout.revision.unwrap().id), (RolloutState::Failed, second.id));
-    assert!(rollout.explanation.contains("restored from a backup that was made then"), "{}", rollout.explanation);
+    assert!(
+        rollout.explanation.contains("restored from a backup that was made then"),
+        "{}",
+        rollout.explanation
+    );
     assert_eq!(wiped.released().await, Ok(first.id.clone()));
     let mut node = FakeNode::connect(&wiped.client, "proxy-node", "p1", &[]).await;
     node.runs(&first.id).await;
@@ -680,15 +1056,29 @@ async fn content_that_is_there_makes_no_revision_unless_somebody_asks() {
     let directory = TempDir::new().unwrap();
     let mut service = Running::start(&directory.path().join("config.db")).await;
     let commit = async |service: &mut Running, parent: &str, again| {
-        let header = pb::CommitHeader { parent: parent.into(), author: "ann".into(), message: "the same".into(), again };
+        let header = pb::CommitHeader {
+            parent: parent.into(),
+            author: "ann".into(),
+            message: "the same".into(),
+            again,
+        };
         let mut parts = vec![Part::Header(header)];
         parts.extend(chunks(&example_bundle()).into_iter().map(Part::Chunk));
         let requests = parts.into_iter().map(|part| pb::CommitRequest { part: Some(part) });
-        service.client.commit(stream::iter(requests.collect::<Vec<_>>())).await.unwrap().into_inner()
+        service
+            .client
+            .commit(stream::iter(requests.collect::<Vec<_>>()))
+            .await
+            .unwrap()
+            .into_inner()
     };
     let first = service.commit("", &example_bundle(), "first").await.unwrap();
     let unchanged = commit(&mut service, &first.id, false).await;
-    assert_eq!((unchanged.revision, unchanged.unchanged), (Some(first.clone()), true), "not released yet, which the answer says");
+    assert_eq!(
+        (unchanged.revision, unchanged.unchanged),
+        (Some(first.clone()), true),
+        "not released yet, which the answer says"
+    );
     service.roll_out(&first.id).await;
     let unchanged = commit(&mut service, &first.id, false).await;
     assert!(unchanged.unchanged && unchanged.revision.unwrap().released);

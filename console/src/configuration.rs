@@ -126,13 +126,19 @@ pub struct FileDifference {
     pub removed: bool,
 }
 
-/// Parent proxies that a bundle's main file names. A file that cannot be read names none: the config-service has checked it.
+/// Parent proxies that a bundle's main file names. A file that cannot be read names none: the
+/// config-service has checked it.
 #[must_use]
 pub fn parents(cluster_yaml: &[u8]) -> Vec<String> {
     let (tree, _) = cluster_config::yaml::parse("cluster.yaml", cluster_yaml);
     let Some(tree) = tree else { return Vec::new() };
-    let parents = tree.get("proxy").and_then(|proxy| proxy.get("hierarchy")).and_then(|hierarchy| hierarchy.get("parents"));
-    let address = |parent: &cluster_config::yaml::Node| parent.get("address").and_then(|address| address.text()).map(str::to_owned);
+    let parents = tree
+        .get("proxy")
+        .and_then(|proxy| proxy.get("hierarchy"))
+        .and_then(|hierarchy| hierarchy.get("parents"));
+    let address = |parent: &cluster_config::yaml::Node| {
+        parent.get("address").and_then(|address| address.text()).map(str::to_owned)
+    };
     parents.map(|list| list.items().iter().filter_map(address).collect()).unwrap_or_default()
 }
 
@@ -143,7 +149,11 @@ mod tests {
     #[test]
     fn parents_are_read_from_the_bundle() {
         for (text, expected) in [
-            ("proxy:\n  hierarchy:\n    parents: [{address: \"proxy.test:3128\"}, {address: \"10.0.0.1:8080\"}]\n", 2),
+            (
+                "proxy:\n  hierarchy:\n    parents: [{address: \"proxy.test:3128\"}, {address: \
+                 \"10.0.0.1:8080\"}]\n",
+                2,
+            ),
             ("proxy:\n  hierarchy: {parents: []}\n", 0),
             ("version: 1\n", 0),
             ("proxy: [", 0),

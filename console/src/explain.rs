@@ -1,4 +1,5 @@
-//! What would happen to a request, and why: the balancers say whom they would pick, the nodes what they would do. Nothing is sent.
+//! What would happen to a request, and why: the balancers say whom they would pick, the nodes what
+//! they would do. Nothing is sent.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -82,21 +83,28 @@ pub struct Verdict {
 }
 
 impl Question {
-    /// Reads what somebody typed. An empty method is GET, and CONNECT for https URLs, as clients do; an empty client is this machine.
+    /// Reads what somebody typed. An empty method is GET, and CONNECT for https URLs, as clients
+    /// do; an empty client is this machine.
     ///
     /// # Errors
     /// One clear sentence.
     pub fn read(url: &str, method: &str, client: &str) -> Result<Self, String> {
         let (url, method, client) = (url.trim(), method.trim(), client.trim());
         if url.is_empty() || url.len() > LONGEST {
-            return Err(format!("write a URL of 1 to {LONGEST} characters, for example http://example.com/"));
+            return Err(format!(
+                "write a URL of 1 to {LONGEST} characters, for example http://example.com/"
+            ));
         }
-        if method.len() > 32 || !method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-') {
+        if method.len() > 32
+            || !method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
+        {
             return Err(format!("{method:?} is no method: write for example GET or CONNECT"));
         }
         let client = match client {
             "" => IpAddr::from([127, 0, 0, 1]),
-            text => text.parse().map_err(|_| format!("{text:?} is no IP address: write the client's, for example 192.168.1.7"))?,
+            text => text.parse().map_err(|_| {
+                format!("{text:?} is no IP address: write the client's, for example 192.168.1.7")
+            })?,
         };
         let secure = url.starts_with("https://");
         let method = match method {
@@ -110,7 +118,11 @@ impl Question {
 }
 
 fn absolute(url: &str) -> Result<String, String> {
-    if url.contains("://") { Ok(url.to_owned()) } else { Err(format!("{url:?} is not an absolute URL: write for example http://{url}")) }
+    if url.contains("://") {
+        Ok(url.to_owned())
+    } else {
+        Err(format!("{url:?} is not an absolute URL: write for example http://{url}"))
+    }
 }
 
 /// `host:port` of a URL, or as it is.
@@ -127,7 +139,8 @@ fn authority(url: &str, secure: bool) -> Result<String, String> {
 
 /// Asks every balancer, and then the nodes: those that would be picked first.
 pub async fn ask(others: &Others, view: &View, question: &Question) -> Explanation {
-    let names = |service| view.of(service).map(|status| status.instance.name.clone()).collect::<Vec<_>>();
+    let names =
+        |service| view.of(service).map(|status| status.instance.name.clone()).collect::<Vec<_>>();
     let (mut balancers, mut nodes) = (names(Service::Balancer), names(Service::ProxyNode));
     let mut left_out = balancers.len().saturating_sub(MOST);
     balancers.truncate(MOST);
@@ -139,7 +152,8 @@ pub async fn ask(others: &Others, view: &View, question: &Question) -> Explanati
         .buffered(MOST)
         .collect()
         .await;
-    let picked: BTreeSet<_> = picks.iter().filter_map(|(_, pick)| Some(pick.as_ref().ok()?.server.clone())).collect();
+    let picked: BTreeSet<_> =
+        picks.iter().filter_map(|(_, pick)| Some(pick.as_ref().ok()?.server.clone())).collect();
     nodes.sort_by_key(|name| !picked.contains(name));
     left_out += nodes.len().saturating_sub(MOST);
     nodes.truncate(MOST);
@@ -163,7 +177,12 @@ async fn pick(others: &Others, name: &str, question: &Question) -> Result<Pick, 
     };
     let answer = call(name, PATIENTLY, others.balancer_client(name).explain_pick(request)).await?;
     let candidates = answer.candidates.into_iter().map(wire::server).collect();
-    Ok(Pick { server: answer.server, backend: answer.backend, candidates, steps: answer.explanation })
+    Ok(Pick {
+        server: answer.server,
+        backend: answer.backend,
+        candidates,
+        steps: answer.explanation,
+    })
 }
 
 async fn verdict(others: &Others, name: &str, question: &Question) -> Result<Verdict, Refused> {
@@ -191,8 +210,14 @@ trait Comparable {
 
 impl Comparable for Pick {
     fn agrees(&self, other: &Self) -> bool {
-        let names = |pick: &Self| pick.candidates.iter().map(|server| (server.name.clone(), server.standing)).collect::<Vec<_>>();
-        (&self.server, &self.backend, &self.steps) == (&other.server, &other.backend, &other.steps) && names(self) == names(other)
+        let names = |pick: &Self| {
+            pick.candidates
+                .iter()
+                .map(|server| (server.name.clone(), server.standing))
+                .collect::<Vec<_>>()
+        };
+        (&self.server, &self.backend, &self.steps) == (&other.server, &other.backend, &other.steps)
+            && names(self) == names(other)
     }
 }
 
@@ -238,7 +263,9 @@ mod tests {
             ("http://a.test/", "", "localhost", None),
         ] {
             let read = Question::read(url, method, client).ok();
-            let told = read.map(|question| format!("{} {} from {}", question.method, question.target, question.client));
+            let told = read.map(|question| {
+                format!("{} {} from {}", question.method, question.target, question.client)
+            });
             assert_eq!(told.as_deref(), expected, "{url:?} {method:?} {client:?}");
         }
     }
@@ -246,8 +273,12 @@ mod tests {
     #[test]
     fn the_same_is_said_once() {
         let said = |rule: &str| Ok(Verdict { rule: rule.into(), ..Verdict::default() });
-        let groups =
-            alike(vec![("a".into(), said("x")), ("b".into(), said("y")), ("c".into(), said("x")), ("d".into(), Err("down".into()))]);
+        let groups = alike(vec![
+            ("a".into(), said("x")),
+            ("b".into(), said("y")),
+            ("c".into(), said("x")),
+            ("d".into(), Err("down".into())),
+        ]);
         let names: Vec<_> = groups.iter().map(|said| said.names.join("+")).collect();
         assert_eq!(names, ["a+c", "b", "d"]);
     }

@@ -79,7 +79,8 @@ pub struct History {
 }
 
 impl History {
-    /// Begins a round of measurements: what is older than the window, and meters that nobody reads any more, go.
+    /// Begins a round of measurements: what is older than the window, and meters that nobody reads
+    /// any more, go.
     pub fn begin(&mut self, now: f64) {
         self.now = now;
         self.series.retain(|_, series| {
@@ -88,7 +89,8 @@ impl History {
         });
     }
 
-    /// Takes a counter's value in this round. One that went backwards belongs to a new process and begins anew.
+    /// Takes a counter's value in this round. One that went backwards belongs to a new process and
+    /// begins anew.
     #[allow(clippy::cast_precision_loss, reason = "rates for people")]
     pub fn take(&mut self, meter: Meter, counter: u64) {
         let now = self.now;
@@ -120,14 +122,19 @@ impl History {
     pub fn sum<'a>(&self, meters: impl IntoIterator<Item = &'a Meter>) -> Vec<Point> {
         let mut sums: BTreeMap<u64, Point> = BTreeMap::new();
         for point in meters.into_iter().flat_map(|meter| self.points(meter)) {
-            // Times of one round are the same number, so its bits are a key; for positive numbers they sort as the numbers do.
-            sums.entry(point.at.to_bits()).or_insert(Point { at: point.at, rate: 0.0 }).rate += point.rate;
+            // Times of one round are the same number, so its bits are a key; for positive numbers
+            // they sort as the numbers do.
+            sums.entry(point.at.to_bits()).or_insert(Point { at: point.at, rate: 0.0 }).rate +=
+                point.rate;
         }
         sums.into_values().collect()
     }
 
     /// All meters that a filter wants.
-    pub fn meters<'a>(&'a self, wanted: impl Fn(&Meter) -> bool + 'a) -> impl Iterator<Item = &'a Meter> {
+    pub fn meters<'a>(
+        &'a self,
+        wanted: impl Fn(&Meter) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Meter> {
         self.series.keys().filter(move |meter| wanted(meter))
     }
 

@@ -1,11 +1,14 @@
 //! The console: the cluster on a web page, for people who look rather than type.
 //!
-//! It holds no state of the cluster's and has no API of its own: it asks the other services over gRPC, as any other process, and what it may
-//! change (admin states, for people who have logged in) goes to the registry, whose audit record names the person.
+//! It holds no state of the cluster's and has no API of its own: it asks the other services over
+//! gRPC, as any other process, and what it may change (admin states, for people who have logged in)
+//! goes to the registry, whose audit record names the person.
 //!
-//! Reading order. What is known: [`gather`] asks everybody and publishes a [`view`] made of [`traffic`], [`configuration`] and [`history`]; what
-//! happened between two of them are [`events`]. How it looks: [`picture`] and [`page`], with [`look`] and [`words`]; all of it pure. How it gets to
-//! people: [`door`] is the HTTP port, [`auth`] says who may do more than look, [`explain`] answers what would happen to a request.
+//! Reading order. What is known: [`gather`] asks everybody and publishes a [`view`] made of
+//! [`traffic`], [`configuration`] and [`history`]; what happened between two of them are
+//! [`events`]. How it looks: [`picture`] and [`page`], with [`look`] and [`words`]; all of it pure.
+//! How it gets to people: [`door`] is the HTTP port, [`auth`] says who may do more than look,
+//! [`explain`] answers what would happen to a request.
 
 pub mod auth;
 pub mod configuration;
@@ -39,7 +42,9 @@ pub static POLICY: Policy = Policy::new(&[]);
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
 pub fn run(options: Options) -> Result<(), Failure> {
-    chassis::run("console", &options.chassis.clone(), move |process| async move { serve(process, options).await })
+    chassis::run("console", &options.chassis.clone(), move |process| async move {
+        serve(process, options).await
+    })
 }
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
@@ -47,25 +52,40 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let tls = door::tls::Certificate::read(&options)?;
     let users = auth::users::Users::open(options.users.clone())?;
     let listener = process.bind("console", options.console)?;
-    let rules = options.rules(listener.local_addr().map_or(options.console, |address| address), tls.is_some());
+    let rules = options
+        .rules(listener.local_addr().map_or(options.console, |address| address), tls.is_some());
     if let Some(warning) = rules.warning() {
         tracing::warn!("{warning}");
     } else if users.is_empty() {
-        tracing::info!("nobody can log in yet: `shoal console passwd NAME` makes a password, in the file that --users names");
+        tracing::info!(
+            "nobody can log in yet: `shoal console passwd NAME` makes a password, in the file that \
+             --users names"
+        );
     }
     let board = gather::Board::default();
     let others = Arc::new(gather::ask::Others::new(process.clone()));
     let (clock, closing) = (process.clock(), process.closing());
     let (asked, membership, published) = (Arc::clone(&others), process.membership(), board.clone());
     let (time, stop) = (clock.clone(), closing.clone());
-    process.spawn("gather", move || gather::run(Arc::clone(&asked), membership.clone(), published.clone(), time.clone(), stop.clone()));
+    process.spawn("gather", move || {
+        gather::run(
+            Arc::clone(&asked),
+            membership.clone(),
+            published.clone(),
+            time.clone(),
+            stop.clone(),
+        )
+    });
     if let Some(certificate) = &tls {
         let certificate = certificate.clone();
-        process.spawn("console-certificate", move || certificate.clone().follow(door::tls::LOOK_EVERY));
+        process.spawn("console-certificate", move || {
+            certificate.clone().follow(door::tls::LOOK_EVERY)
+        });
     }
     let console = Arc::new(door::Console::new(board, others, users, rules, clock, closing.clone()));
     let patience = door::listen::Patience::default();
-    let serving = door::listen::serve(listener, tls, door::router(console, patience), closing, patience)?;
+    let serving =
+        door::listen::serve(listener, tls, door::router(console, patience), closing, patience)?;
     process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();

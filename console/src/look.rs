@@ -118,7 +118,15 @@ mod tests {
 
     #[test]
     fn states_differ_without_their_colours() {
-        let all = [State::Starting, State::Usable, State::Suspect, State::Critical, State::Lost, State::Draining, State::Maintenance];
+        let all = [
+            State::Starting,
+            State::Usable,
+            State::Suspect,
+            State::Critical,
+            State::Lost,
+            State::Draining,
+            State::Maintenance,
+        ];
         let looks: Vec<_> = all.into_iter().map(state).collect();
         assert_eq!(looks.iter().map(|look| look.shape).collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(looks.iter().map(|look| look.word).collect::<BTreeSet<_>>().len(), all.len());

@@ -11,7 +11,8 @@ pub struct Options {
     /// What every service takes
     #[command(flatten)]
     pub chassis: chassis::Options,
-    /// Address of the web page. On a loopback address whoever reaches it may look without a password
+    /// Address of the web page. On a loopback address whoever reaches it may look without a
+    /// password
     #[arg(long, env = "SHOAL_CONSOLE", default_value_t = DEFAULT, value_name = "ADDRESS:PORT")]
     pub console: SocketAddr,
     /// Who may log in, made by `shoal console passwd`; nobody as long as it is not there
@@ -23,16 +24,19 @@ pub struct Options {
     /// The certificate's private key (PEM)
     #[arg(long, env = "SHOAL_CONSOLE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Host name under which browsers reach the page, beside addresses and localhost; may be repeated
+    /// Host name under which browsers reach the page, beside addresses and localhost; may be
+    /// repeated
     #[arg(long = "host", env = "SHOAL_CONSOLE_HOST", value_delimiter = ',', value_name = "NAME")]
     pub hosts: Vec<String>,
     /// Let everybody look without a password, also on an address that others reach
     #[arg(long, env = "SHOAL_CONSOLE_ANONYMOUS_READING")]
     pub anonymous_reading: bool,
-    /// Beside https, show the page over plain http on the same port, to look only; otherwise http leads to https
+    /// Beside https, show the page over plain http on the same port, to look only; otherwise http
+    /// leads to https
     #[arg(long, env = "SHOAL_CONSOLE_PLAINTEXT_READING", requires = "tls_cert")]
     pub plaintext_reading: bool,
-    /// Take passwords without TLS, also on an address that others reach: for a network, or a proxy with TLS, that you trust
+    /// Take passwords without TLS, also on an address that others reach: for a network, or a proxy
+    /// with TLS, that you trust
     #[arg(long, env = "SHOAL_CONSOLE_PLAINTEXT_PASSWORDS")]
     pub plaintext_passwords: bool,
 }
@@ -52,7 +56,8 @@ pub struct Rules {
     pub plain: bool,
     /// Host names, in lower case, that are ours beside addresses and localhost.
     pub hosts: Vec<String>,
-    /// Name of the cookie: cookies do not know ports, and there may be several consoles on one machine.
+    /// Name of the cookie: cookies do not know ports, and there may be several consoles on one
+    /// machine.
     pub cookie: String,
 }
 
@@ -81,9 +86,10 @@ impl Rules {
                 "nobody can use the web page: it takes no passwords without TLS on this address, and shows nothing without one; give it \
                  --tls-cert and --tls-key, or bind --console to a loopback address",
             ),
-            (false, true) => {
-                Some("nobody can log in: passwords are not taken without TLS on this address; give it --tls-cert and --tls-key")
-            }
+            (false, true) => Some(
+                "nobody can log in: passwords are not taken without TLS on this address; give it \
+                 --tls-cert and --tls-key",
+            ),
             _ => None,
         }
     }
@@ -111,12 +117,17 @@ mod tests {
             (vec!["--console", "0.0.0.0:0", "--anonymous-reading"], false, false, true),
             (vec!["--console", "10.0.0.1:0", "--plaintext-passwords"], false, true, false),
         ] {
-            let options = Line::try_parse_from(["console"].iter().chain(&arguments)).unwrap_or_else(|error| panic!("{error}")).options;
+            let options = Line::try_parse_from(["console"].iter().chain(&arguments))
+                .unwrap_or_else(|error| panic!("{error}"))
+                .options;
             let rules = options.rules(options.console, tls);
             assert_eq!((rules.passwords, rules.open), (passwords, open), "{arguments:?}");
             assert_eq!(rules.warning().is_some(), !passwords, "{arguments:?}");
         }
-        assert!(Line::try_parse_from(["console", "--tls-cert", "x"]).is_err(), "a certificate needs its key");
+        assert!(
+            Line::try_parse_from(["console", "--tls-cert", "x"]).is_err(),
+            "a certificate needs its key"
+        );
         assert!(Line::try_parse_from(["console", "--plaintext-reading"]).is_err(), "beside https");
     }
 }

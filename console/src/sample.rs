@@ -6,9 +6,13 @@ use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
 use jiff::Timestamp;
 
 use crate::{
-    configuration::{Answer, AnswerState, Configuration, Follower, Revision, Rollout, RolloutState},
+    configuration::{
+        Answer, AnswerState, Configuration, Follower, Revision, Rollout, RolloutState,
+    },
     history::{History, Measure, Meter},
-    traffic::{Backend, BalancerStats, Finding, Frontend, NodeStats, Server, ServerCounts, Standing},
+    traffic::{
+        Backend, BalancerStats, Finding, Frontend, NodeStats, Server, ServerCounts, Standing,
+    },
     view::{Source, View},
 };
 
@@ -56,7 +60,12 @@ fn balancer(nodes: &[String]) -> BalancerStats {
     };
     BalancerStats {
         revision: "4f2a".into(),
-        frontends: vec![Frontend { name: "proxy_frontend".into(), backend: "squid_servers".into(), requests: 300, ..Frontend::default() }],
+        frontends: vec![Frontend {
+            name: "proxy_frontend".into(),
+            backend: "squid_servers".into(),
+            requests: 300,
+            ..Frontend::default()
+        }],
         backends: vec![Backend {
             name: "squid_servers".into(),
             balance: "round_robin".into(),
@@ -70,7 +79,8 @@ fn balancer(nodes: &[String]) -> BalancerStats {
 pub fn cluster(nodes: usize) -> View {
     let names: Vec<_> = (1..=nodes).map(|number| format!("proxy-node-{number}")).collect();
     let balancers = ["balancer-1", "balancer-2"].map(str::to_owned);
-    let mut instances: Vec<_> = balancers.iter().map(|name| instance(Service::Balancer, name)).collect();
+    let mut instances: Vec<_> =
+        balancers.iter().map(|name| instance(Service::Balancer, name)).collect();
     instances.extend(names.iter().map(|name| instance(Service::ProxyNode, name)));
     instances.push(instance(Service::Registry, "registry-1"));
     instances.push(instance(Service::ConfigService, "config-service-1"));
@@ -79,15 +89,25 @@ pub fn cluster(nodes: usize) -> View {
     for round in 0..2_u32 {
         history.begin(f64::from(round));
         for balancer in &balancers {
-            let meter = Meter::Frontend { balancer: balancer.clone(), frontend: "proxy_frontend".into() };
+            let meter =
+                Meter::Frontend { balancer: balancer.clone(), frontend: "proxy_frontend".into() };
             history.take(meter, u64::from(round) * 10 * nodes as u64);
             for server in &names {
-                let meter = Meter::Server { balancer: balancer.clone(), backend: "squid_servers".into(), server: server.clone() };
+                let meter = Meter::Server {
+                    balancer: balancer.clone(),
+                    backend: "squid_servers".into(),
+                    server: server.clone(),
+                };
                 history.take(meter, u64::from(round) * 10);
             }
         }
         for node in &names {
-            for (measure, each) in [(Measure::Requests, 20), (Measure::Hits, 15), (Measure::Lookups, 20), (Measure::Onward, 5)] {
+            for (measure, each) in [
+                (Measure::Requests, 20),
+                (Measure::Hits, 15),
+                (Measure::Lookups, 20),
+                (Measure::Onward, 5),
+            ] {
                 history.take(Meter::Node { node: node.clone(), measure }, u64::from(round) * each);
             }
         }
@@ -110,10 +130,24 @@ pub fn cluster(nodes: usize) -> View {
         instances: instances.into_iter().map(Arc::new).collect(),
         guards: Vec::new(),
         balancers: balancers.iter().map(|name| (name.clone(), Arc::clone(&stats))).collect(),
-        nodes: names.iter().map(|name| (name.clone(), Arc::new(NodeStats { requests: 200, hits: 150, ..NodeStats::default() }))).collect(),
-        checks: BTreeMap::from([("health-checker-1".to_owned(), Arc::new(names.iter().map(finding).collect()))]),
+        nodes: names
+            .iter()
+            .map(|name| {
+                (
+                    name.clone(),
+                    Arc::new(NodeStats { requests: 200, hits: 150, ..NodeStats::default() }),
+                )
+            })
+            .collect(),
+        checks: BTreeMap::from([(
+            "health-checker-1".to_owned(),
+            Arc::new(names.iter().map(finding).collect()),
+        )]),
         configuration: Arc::new(configuration(&names)),
-        sources: BTreeMap::from([("registry".to_owned(), source(Service::Registry)), ("balancer-1".to_owned(), source(Service::Balancer))]),
+        sources: BTreeMap::from([
+            ("registry".to_owned(), source(Service::Registry)),
+            ("balancer-1".to_owned(), source(Service::Balancer)),
+        ]),
         history: Arc::new(history),
         events: Vec::new(),
     }
@@ -130,8 +164,12 @@ fn configuration(nodes: &[String]) -> Configuration {
         message: "block a domain".into(),
         released: true,
     };
-    let answer =
-        |name: &String| Answer { service: "proxy-node".into(), name: name.clone(), state: AnswerState::Applied, problems: Vec::new() };
+    let answer = |name: &String| Answer {
+        service: "proxy-node".into(),
+        name: name.clone(),
+        state: AnswerState::Applied,
+        problems: Vec::new(),
+    };
     let follower = |name: &String| Follower {
         service: "proxy-node".into(),
         name: name.clone(),

@@ -1,4 +1,5 @@
-//! Everything the page is made of, at one moment: what the gatherer publishes and the pages read. Plain values.
+//! Everything the page is made of, at one moment: what the gatherer publishes and the pages read.
+//! Plain values.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -79,22 +80,35 @@ impl View {
 
     /// The instances of one service.
     pub fn of(&self, service: Service) -> impl Iterator<Item = &InstanceStatus> {
-        self.instances.iter().map(AsRef::as_ref).filter(move |status| status.instance.service == service)
+        self.instances
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(move |status| status.instance.service == service)
     }
 
     /// Who has not answered for a while, control plane first.
     #[must_use]
     pub fn silent(&self) -> Vec<(&str, &Source, Timestamp)> {
-        let mut found: Vec<_> =
-            self.sources.iter().filter_map(|(name, source)| Some((name.as_str(), source, source.silent_since(self.at)?))).collect();
-        found.sort_by_key(|(name, source, _)| (place(source.service) < 2, place(source.service), *name));
+        let mut found: Vec<_> = self
+            .sources
+            .iter()
+            .filter_map(|(name, source)| {
+                Some((name.as_str(), source, source.silent_since(self.at)?))
+            })
+            .collect();
+        found.sort_by_key(|(name, source, _)| {
+            (place(source.service) < 2, place(source.service), *name)
+        });
         found
     }
 
     /// Since when the registry has been silent, so that what it listed is only remembered.
     #[must_use]
     pub fn stale_since(&self) -> Option<Timestamp> {
-        self.sources.values().filter(|source| source.service == Service::Registry).find_map(|source| source.silent_since(self.at))
+        self.sources
+            .values()
+            .filter(|source| source.service == Service::Registry)
+            .find_map(|source| source.silent_since(self.at))
     }
 
     /// How an instance looks: as the registry says, or as it said last.
@@ -107,31 +121,54 @@ impl View {
         }
     }
 
-    /// Clients that are not served, worst first: by the rule that `shoal doctor`, `top` and `status` go by, too. What somebody said who does not
-    /// answer any more is not of now.
+    /// Clients that are not served, worst first: by the rule that `shoal doctor`, `top` and
+    /// `status` go by, too. What somebody said who does not answer any more is not of now.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
-        let heard = |name: &str| self.sources.get(name).is_none_or(|source| source.failure.is_none());
+        let heard =
+            |name: &str| self.sources.get(name).is_none_or(|source| source.failure.is_none());
         let mut served = Served::default();
         for (name, stats) in self.balancers.iter().filter(|(name, _)| heard(name)) {
-            let used = |pool: &&traffic::Backend| stats.frontends.iter().any(|frontend| frontend.backend == pool.name);
-            served.backends.extend(stats.backends.iter().filter(used).map(|pool| of_backend(name, pool)));
-            let sum = stats.frontends.iter().fold(Traffic::default(), |sum, frontend| sum.plus(frontend.last_minute));
+            let used = |pool: &&traffic::Backend| {
+                stats.frontends.iter().any(|frontend| frontend.backend == pool.name)
+            };
+            served
+                .backends
+                .extend(stats.backends.iter().filter(used).map(|pool| of_backend(name, pool)));
+            let sum = stats
+                .frontends
+                .iter()
+                .fold(Traffic::default(), |sum, frontend| sum.plus(frontend.last_minute));
             served.balancers.push((name.clone(), sum));
         }
-        served.nodes = self.nodes.iter().filter(|(name, _)| heard(name)).map(|(name, stats)| (name.clone(), stats.last_minute)).collect();
+        served.nodes = self
+            .nodes
+            .iter()
+            .filter(|(name, _)| heard(name))
+            .map(|(name, stats)| (name.clone(), stats.last_minute))
+            .collect();
         alarm::alarms(&served)
     }
 
-    /// Whether clients would not be served any more without this instance. A node that every balancer finds unwell serves nobody.
+    /// Whether clients would not be served any more without this instance. A node that every
+    /// balancer finds unwell serves nobody.
     #[must_use]
     pub fn is_last(&self, name: &str) -> bool {
-        leaving::is_last(self.instances.iter().map(AsRef::as_ref).filter(|status| !self.is_shunned(&status.instance.name)), name)
+        leaving::is_last(
+            self.instances
+                .iter()
+                .map(AsRef::as_ref)
+                .filter(|status| !self.is_shunned(&status.instance.name)),
+            name,
+        )
     }
 
     fn is_shunned(&self, name: &str) -> bool {
         let pools = self.balancers.values().flat_map(|stats| &stats.backends);
-        let mut seen = pools.flat_map(|pool| &pool.servers).filter(|server| server.discovered && server.name == name).peekable();
+        let mut seen = pools
+            .flat_map(|pool| &pool.servers)
+            .filter(|server| server.discovered && server.name == name)
+            .peekable();
         seen.peek().is_some() && seen.all(|server| server.standing == Standing::Unwell)
     }
 
@@ -143,7 +180,9 @@ impl View {
 }
 
 fn of_backend(balancer: &str, pool: &traffic::Backend) -> Backend {
-    let count = |wanted: &[Standing]| pool.servers.iter().filter(|server| wanted.contains(&server.standing)).count();
+    let count = |wanted: &[Standing]| {
+        pool.servers.iter().filter(|server| wanted.contains(&server.standing)).count()
+    };
     Backend {
         name: pool.name.clone(),
         balancer: balancer.to_owned(),
@@ -177,13 +216,25 @@ mod tests {
         assert_eq!(view.alarms(), []);
         for stats in view.balancers.values_mut() {
             let stats = Arc::make_mut(stats);
-            stats.backends[0].servers.iter_mut().for_each(|server| server.standing = Standing::Excluded);
+            stats.backends[0]
+                .servers
+                .iter_mut()
+                .for_each(|server| server.standing = Standing::Excluded);
             stats.frontends[0].last_minute = Traffic { seconds: 60, requests: 30, failed: 30 };
         }
         let alarms = view.alarms();
-        let said: Vec<_> = alarms.iter().map(|alarm| (alarm.severity, alarm.text.as_str())).collect();
-        assert!(said.len() == 2 && said.iter().all(|(severity, _)| *severity == alarm::Severity::Critical), "{said:?}");
-        assert!(said[0].1.contains("no usable server, 3 drained") && said[1].1.starts_with("60 of 60 requests"), "{said:?}");
+        let said: Vec<_> =
+            alarms.iter().map(|alarm| (alarm.severity, alarm.text.as_str())).collect();
+        assert!(
+            said.len() == 2
+                && said.iter().all(|(severity, _)| *severity == alarm::Severity::Critical),
+            "{said:?}"
+        );
+        assert!(
+            said[0].1.contains("no usable server, 3 drained")
+                && said[1].1.starts_with("60 of 60 requests"),
+            "{said:?}"
+        );
         view.balancers.remove("balancer-2");
         view.sources.get_mut("balancer-1").unwrap().failure = Some("refused".into());
         assert_eq!(view.alarms(), []);
@@ -195,9 +246,14 @@ mod tests {
         assert!(!view.is_last("proxy-node-1"));
         for stats in view.balancers.values_mut() {
             let stats = Arc::make_mut(stats);
-            stats.backends[0].servers[1..].iter_mut().for_each(|server| server.standing = Standing::Unwell);
+            stats.backends[0].servers[1..]
+                .iter_mut()
+                .for_each(|server| server.standing = Standing::Unwell);
         }
-        assert!(view.is_last("proxy-node-1") && !view.is_last("proxy-node-2"), "balancers know that the others are unwell");
+        assert!(
+            view.is_last("proxy-node-1") && !view.is_last("proxy-node-2"),
+            "balancers know that the others are unwell"
+        );
     }
 
     #[test]

@@ -57,7 +57,11 @@ pub fn bytes_of(number: f64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 || value >= 99.5 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value >= 99.5 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `87 %`; a dash when there was nothing to divide.
@@ -104,18 +108,27 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0, 1, 2000].map(|number| counted(number, "tunnel")), ["0 tunnels", "1 tunnel", "2,000 tunnels"]);
+        assert_eq!(
+            [0, 1, 2000].map(|number| counted(number, "tunnel")),
+            ["0 tunnels", "1 tunnel", "2,000 tunnels"]
+        );
         assert_eq!(
             [0.01, 0.4, 9.96, 12.4, 999.6, 1_300.0, 25_000.0, 2_500_000.0].map(short),
             ["0", "0.4", "10", "12", "1.0k", "1.3k", "25k", "2.5M"]
         );
-        assert_eq!([0, 999, 1000, 1_440_000, 250_000_000].map(bytes), ["0 B", "999 B", "1.0 kB", "1.4 MB", "250 MB"]);
+        assert_eq!(
+            [0, 999, 1000, 1_440_000, 250_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "1.4 MB", "250 MB"]
+        );
         assert_eq!((percent(1.0, 3.0), percent(1.0, 0.0)), ("33 %".to_owned(), "–".to_owned()));
     }
 
     #[test]
     fn texts() {
-        assert_eq!((cut("proxy-node-1", 12), cut("proxy-node-10", 12)), ("proxy-node-1".to_owned(), "proxy-node-…".to_owned()));
+        assert_eq!(
+            (cut("proxy-node-1", 12), cut("proxy-node-10", 12)),
+            ("proxy-node-1".to_owned(), "proxy-node-…".to_owned())
+        );
         assert_eq!(segment("a b/ü?<"), "a%20b%2F%C3%BC%3F%3C");
     }
 }

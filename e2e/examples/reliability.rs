@@ -14,7 +14,8 @@ fn main() -> ExitCode {
         }
     }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
-    match e2e::report::render(&e2e::report::parse(&output)).map(|text| std::fs::write(&page, text)) {
+    match e2e::report::render(&e2e::report::parse(&output)).map(|text| std::fs::write(&page, text))
+    {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             eprintln!("error: {}: {error}", page.display());

@@ -7,12 +7,17 @@ use crate::promises::{ELSEWHERE, PROMISES};
 /// Counts of one test, as printed.
 pub type Counts = BTreeMap<String, u64>;
 
-/// The lines `e2e NAME: {counts}` of a run, wherever they stand in a line; a later one of the same name counts.
+/// The lines `e2e NAME: {counts}` of a run, wherever they stand in a line; a later one of the same
+/// name counts.
 #[must_use]
 pub fn parse(output: &str) -> BTreeMap<String, Counts> {
     let read = |line: &str| {
         // The differential test counts cases, not requests: its summary is for reading.
-        let (name, counts) = line.split_once("e2e ")?.1.split_once(": ").filter(|(_, counts)| counts.contains("\"sent\":"))?;
+        let (name, counts) = line
+            .split_once("e2e ")?
+            .1
+            .split_once(": ")
+            .filter(|(_, counts)| counts.contains("\"sent\":"))?;
         Some((name.to_owned(), serde_json::from_str(counts).ok()?))
     };
     output.lines().filter_map(read).collect()
@@ -23,10 +28,13 @@ pub fn parse(output: &str) -> BTreeMap<String, Counts> {
 /// # Errors
 /// The names that were printed without a promise, and the promises that were not tried.
 pub fn render(run: &BTreeMap<String, Counts>) -> Result<String, Vec<String>> {
-    let unknown = run.keys().filter(|name| PROMISES.iter().all(|promise| promise.name != name.as_str()));
+    let unknown =
+        run.keys().filter(|name| PROMISES.iter().all(|promise| promise.name != name.as_str()));
     let untried = PROMISES.iter().filter(|promise| !run.contains_key(promise.name));
-    let mut problems: Vec<_> = unknown.map(|name| format!("{name} has no row in e2e/src/promises.rs")).collect();
-    problems.extend(untried.map(|promise| format!("{} printed no counts in this run", promise.name)));
+    let mut problems: Vec<_> =
+        unknown.map(|name| format!("{name} has no row in e2e/src/promises.rs")).collect();
+    problems
+        .extend(untried.map(|promise| format!("{} printed no counts in this run", promise.name)));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -50,7 +58,9 @@ pub fn render(run: &BTreeMap<String, Counts>) -> Result<String, Vec<String>> {
         ));
     }
     page.push_str(&format!("\n{} requests in all, {} failed.\n", sum["sent"], sum["failed"]));
-    page.push_str("\n## Tried on less than a whole cluster\n\n| fault | promise | where |\n|---|---|---|\n");
+    page.push_str(
+        "\n## Tried on less than a whole cluster\n\n| fault | promise | where |\n|---|---|---|\n",
+    );
     for (fault, promise, place) in ELSEWHERE {
         page.push_str(&format!("| {fault} | {promise} | {place} |\n"));
     }
@@ -90,7 +100,8 @@ mod tests {
     #[test]
     fn counts_are_found_wherever_they_are_printed() {
         let run = parse(
-            "test a_b ... e2e a_b: {\"sent\":5,\"failed\":1}\nok\ne2e posts on the node when it died: 3 failed\ne2e differential host: {\"cases\":61}\ne2e c: {\"sent\":1}\n",
+            "test a_b ... e2e a_b: {\"sent\":5,\"failed\":1}\nok\ne2e posts on the node when it \
+             died: 3 failed\ne2e differential host: {\"cases\":61}\ne2e c: {\"sent\":1}\n",
         );
         assert_eq!(run.keys().collect::<Vec<_>>(), ["a_b", "c"]);
         assert_eq!((run["a_b"]["sent"], run["a_b"]["failed"]), (5, 1));
@@ -98,11 +109,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let mut run: BTreeMap<_, _> = PROMISES.iter().map(|promise| (promise.name.to_owned(), Counts::new())).collect();
+        let mut run: BTreeMap<_, _> =
+            PROMISES.iter().map(|promise| (promise.name.to_owned(), Counts::new())).collect();
         assert!(render(&run).is_ok());
         run.remove(PROMISES[0].name);
         run.insert("something_new".to_owned(), Counts::new());
         let problems = render(&run).expect_err("two problems");
-        assert!(problems.len() == 2 && problems[0].contains("something_new") && problems[1].contains(PROMISES[0].name), "{problems:?}");
+        assert!(
+            problems.len() == 2
+                && problems[0].contains("something_new")
+                && problems[1].contains(PROMISES[0].name),
+            "{problems:?}"
+        );
     }
 }

@@ -4,12 +4,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
-const SERVICES: [&str; 7] = ["proxy-node", "balancer", "registry", "health-checker", "config-service", "backup-service", "console"];
-const SHARED: [&str; 8] = ["proto", "chassis", "cluster", "cluster-config", "database", "dataplane", "relay", "testkit"];
+const SERVICES: [&str; 7] = [
+    "proxy-node",
+    "balancer",
+    "registry",
+    "health-checker",
+    "config-service",
+    "backup-service",
+    "console",
+];
+const SHARED: [&str; 8] =
+    ["proto", "chassis", "cluster", "cluster-config", "database", "dataplane", "relay", "testkit"];
 
 /// Crates that cost much to build or hold state that must be one: a second version is a mistake.
-const ONCE: [&str; 14] =
-    ["tokio", "hyper", "h2", "tonic", "prost", "axum", "rustls", "ring", "sqlx", "libsqlite3-sys", "clap", "serde", "reqwest", "regex"];
+const ONCE: [&str; 14] = [
+    "tokio",
+    "hyper",
+    "h2",
+    "tonic",
+    "prost",
+    "axum",
+    "rustls",
+    "ring",
+    "sqlx",
+    "libsqlite3-sys",
+    "clap",
+    "serde",
+    "reqwest",
+    "regex",
+];
 
 const LICENCES: [&str; 13] = [
     "Apache-2.0",
@@ -33,12 +56,22 @@ fn metadata() -> Metadata {
 
 /// What each workspace crate depends on within the workspace, dev-dependencies apart.
 fn inner_dependencies(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let members: BTreeSet<_> = metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
+    let members: BTreeSet<_> =
+        metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
     let dependencies = |package: &cargo_metadata::Package| {
-        let kept = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
-        kept.map(|dependency| dependency.name.clone()).filter(|name| members.contains(name)).collect()
+        let kept = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind != DependencyKind::Development);
+        kept.map(|dependency| dependency.name.clone())
+            .filter(|name| members.contains(name))
+            .collect()
     };
-    metadata.workspace_packages().iter().map(|package| (package.name.to_string(), dependencies(package))).collect()
+    metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| (package.name.to_string(), dependencies(package)))
+        .collect()
 }
 
 #[test]
@@ -46,18 +79,30 @@ fn services_never_depend_on_each_other() {
     let dependencies = inner_dependencies(&metadata());
     for service in SERVICES {
         for dependency in &dependencies[service] {
-            assert!(SHARED.contains(&dependency.as_str()) && dependency != "testkit", "{service} must not depend on {dependency}");
+            assert!(
+                SHARED.contains(&dependency.as_str()) && dependency != "testkit",
+                "{service} must not depend on {dependency}"
+            );
         }
     }
     for shared in SHARED {
         for dependency in &dependencies[shared] {
-            assert!(SHARED.contains(&dependency.as_str()), "the shared crate {shared} must not depend on {dependency}");
+            assert!(
+                SHARED.contains(&dependency.as_str()),
+                "the shared crate {shared} must not depend on {dependency}"
+            );
         }
     }
     for (name, inner) in &dependencies {
         let uses_services = inner.iter().any(|dependency| SERVICES.contains(&dependency.as_str()));
-        assert!(!uses_services || matches!(name.as_str(), "cli" | "fuzz"), "only cli, e2e and fuzz may depend on services, not {name}");
-        assert!(!inner.contains("testkit") || matches!(name.as_str(), "bench" | "e2e"), "testkit is a dev-dependency, not for {name}");
+        assert!(
+            !uses_services || matches!(name.as_str(), "cli" | "fuzz"),
+            "only cli, e2e and fuzz may depend on services, not {name}"
+        );
+        assert!(
+            !inner.contains("testkit") || matches!(name.as_str(), "bench" | "e2e"),
+            "testkit is a dev-dependency, not for {name}"
+        );
     }
 }
 
@@ -65,9 +110,18 @@ fn services_never_depend_on_each_other() {
 fn pure_crates_do_no_io() {
     let metadata = metadata();
     for pure in ["cluster", "cluster-config"] {
-        let package = metadata.workspace_packages().into_iter().find(|package| package.name == pure).expect("the crate");
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal) {
-            let io = ["tokio", "reqwest", "sqlx", "socket2", "nix", "libc", "hyper"].contains(&dependency.name.as_str());
+        let package = metadata
+            .workspace_packages()
+            .into_iter()
+            .find(|package| package.name == pure)
+            .expect("the crate");
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::Normal)
+        {
+            let io = ["tokio", "reqwest", "sqlx", "socket2", "nix", "libc", "hyper"]
+                .contains(&dependency.name.as_str());
             assert!(!io, "{pure} is pure and must not depend on {}", dependency.name);
         }
     }
@@ -79,10 +133,18 @@ fn every_licence_is_permissive() {
         let licence = package.license.clone().unwrap_or_default().replace('/', " OR ");
         // An expression is fine when each of its AND parts offers one licence that is on the list.
         let parts = licence.split(" AND ").map(|part| part.trim_matches(['(', ')']).to_owned());
-        let fine = parts.into_iter().all(|part| part.split(" OR ").any(|one| LICENCES.contains(&one.trim_matches(['(', ')', ' ']))));
-        // Mozilla's, which is open about changes to its own files only; it drives the browser in tests and is in no program of ours.
+        let fine = parts.into_iter().all(|part| {
+            part.split(" OR ").any(|one| LICENCES.contains(&one.trim_matches(['(', ')', ' '])))
+        });
+        // Mozilla's, which is open about changes to its own files only; it drives the browser in
+        // tests and is in no program of ours.
         let for_tests = package.name == "webdriver" && licence == "MPL-2.0";
-        assert!(fine || for_tests, "{} {} has the licence {licence:?}", package.name, package.version);
+        assert!(
+            fine || for_tests,
+            "{} {} has the licence {licence:?}",
+            package.name,
+            package.version
+        );
     }
 }
 
@@ -90,12 +152,20 @@ fn every_licence_is_permissive() {
 fn heavy_crates_come_once() {
     let metadata = metadata();
     for heavy in ONCE {
-        let versions: BTreeSet<_> =
-            metadata.packages.iter().filter(|package| package.name == heavy).map(|package| package.version.to_string()).collect();
+        let versions: BTreeSet<_> = metadata
+            .packages
+            .iter()
+            .filter(|package| package.name == heavy)
+            .map(|package| package.version.to_string())
+            .collect();
         assert!(versions.len() <= 1, "{heavy} comes in several versions: {versions:?}");
     }
     let banned = ["openssl-sys", "native-tls", "aws-lc-sys"];
     for package in &metadata.packages {
-        assert!(!banned.contains(&package.name.as_str()), "{} is a second TLS provider", package.name);
+        assert!(
+            !banned.contains(&package.name.as_str()),
+            "{} is a second TLS provider",
+            package.name
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A backup, a disaster, and the way back: registry and config-service lose everything while requests flow.
+//! A backup, a disaster, and the way back: registry and config-service lose everything while
+//! requests flow.
 
 #[path = "backup/full_disk.rs"]
 mod full_disk;
@@ -36,7 +37,12 @@ fn load(lab: &Lab, origin: &Origin) -> Load {
 fn edited(lab: &Lab, from: &str, to: &str) -> tempfile::TempDir {
     let scratch = tempfile::tempdir().expect("a directory");
     let bundle = scratch.path().join("bundle");
-    let copied = std::process::Command::new("cp").arg("-r").arg(lab.data_dir().join("bundle")).arg(&bundle).status().expect("cp");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(lab.data_dir().join("bundle"))
+        .arg(&bundle)
+        .status()
+        .expect("cp");
     assert!(copied.success());
     let path = bundle.join("cluster.yaml");
     let text = std::fs::read_to_string(&path).expect("the bundle");
@@ -48,7 +54,14 @@ fn edited(lab: &Lab, from: &str, to: &str) -> tempfile::TempDir {
 /// Applies the lab's bundle with another size of the nodes' caches.
 async fn apply(lab: &Lab, memory: &str, message: &str) {
     let scratch = edited(lab, "memory: 64MiB", &format!("memory: {memory}"));
-    lab.ok(&["config", "apply", scratch.path().join("bundle").to_str().expect("UTF-8"), "-m", message]).await;
+    lab.ok(&[
+        "config",
+        "apply",
+        scratch.path().join("bundle").to_str().expect("UTF-8"),
+        "-m",
+        message,
+    ])
+    .await;
 }
 
 /// Every revision with what is said of it, and what operators want of everybody.
@@ -70,30 +83,45 @@ fn text(value: &Value) -> String {
 /// Cluster id and epoch as every process remembers them on its disk, by name.
 fn remembered(lab: &Lab) -> BTreeMap<String, (String, u64)> {
     let read = |name: &str| -> Option<(String, u64)> {
-        let membership: Value = serde_json::from_slice(&std::fs::read(lab.data_dir().join(name).join("membership.json")).ok()?).ok()?;
+        let membership: Value = serde_json::from_slice(
+            &std::fs::read(lab.data_dir().join(name).join("membership.json")).ok()?,
+        )
+        .ok()?;
         Some((text(&membership["cluster_id"]), membership["epoch"].as_u64()?))
     };
-    lab.now().processes.into_iter().filter_map(|process| Some((process.name.clone(), read(&process.name)?))).collect()
+    lab.now()
+        .processes
+        .into_iter()
+        .filter_map(|process| Some((process.name.clone(), read(&process.name)?)))
+        .collect()
 }
 
 /// The same once every process does: the registry alone follows nobody.
 async fn all_remembered(lab: &Lab) -> BTreeMap<String, (String, u64)> {
     let followers = lab.now().processes.len() - 1;
-    wait::until("everybody remembers who is there", || async { Some(remembered(lab)).filter(|all| all.len() == followers) }).await
+    wait::until("everybody remembers who is there", || async {
+        Some(remembered(lab)).filter(|all| all.len() == followers)
+    })
+    .await
 }
 
 /// Every revision that some process runs.
 async fn running(lab: &Lab) -> BTreeSet<String> {
     let status = lab.json(&["status"]).await;
     let instances = status["instances"].as_array().expect("instances").clone();
-    instances.iter().map(|instance| text(&instance["revision"])).filter(|revision| !revision.is_empty()).collect()
+    instances
+        .iter()
+        .map(|instance| text(&instance["revision"]))
+        .filter(|revision| !revision.is_empty())
+        .collect()
 }
 
 /// Stops a process, removes everything it kept, and starts it again.
 fn lose(lab: &Lab, name: &str) -> tokio::process::Child {
     lab.signal(name, Signal::SIGKILL);
     let directory = lab.data_dir().join(name);
-    std::fs::remove_dir_all(&directory).unwrap_or_else(|error| panic!("remove {}: {error}", directory.display()));
+    std::fs::remove_dir_all(&directory)
+        .unwrap_or_else(|error| panic!("remove {}: {error}", directory.display()));
     lab.restart(name)
 }
 
@@ -106,12 +134,16 @@ async fn refused(lab: &Lab, arguments: &[&str]) -> String {
     let output = lab.shoal(&[&["backup", "restore"], arguments].concat()).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "restored: {said}");
-    said.lines().find(|line| line.starts_with("error:")).unwrap_or_else(|| panic!("no error in {said}")).to_owned()
+    said.lines()
+        .find(|line| line.starts_with("error:"))
+        .unwrap_or_else(|| panic!("no error in {said}"))
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_control_plane_comes_back_from_a_backup() {
-    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
     let origin = Origin::start().await;
     let load = load(&lab, &origin);
     load.reach(500).await;
@@ -122,7 +154,11 @@ async fn a_lost_control_plane_comes_back_from_a_backup() {
     lab.ok(&["backup", "create"]).await;
     let listed = lab.json(&["backup", "list"]).await;
     let backup = &listed["backups"][0];
-    assert_eq!((text(&backup["condition"]), text(&backup["reason"])), ("verified".to_owned(), "asked for".to_owned()), "{listed}");
+    assert_eq!(
+        (text(&backup["condition"]), text(&backup["reason"])),
+        ("verified".to_owned(), "asked for".to_owned()),
+        "{listed}"
+    );
     let id = text(&backup["id"]);
 
     // Life goes on after the backup.
@@ -149,12 +185,21 @@ async fn a_lost_control_plane_comes_back_from_a_backup() {
 
     let said = lab.ok(&["backup", "restore", "latest", "--yes"]).await;
     println!("{said}");
-    assert!(said.contains("restore config-service") && said.contains("restore registry") && said.contains("is restored"), "{said}");
-    wait::until("the same state item by item", || async { (state(&lab).await == kept).then_some(()) }).await;
+    assert!(
+        said.contains("restore config-service")
+            && said.contains("restore registry")
+            && said.contains("is restored"),
+        "{said}"
+    );
+    wait::until("the same state item by item", || async {
+        (state(&lab).await == kept).then_some(())
+    })
+    .await;
     let epoch = wait::until("everybody hears everything anew, in a later epoch", || async {
         let now = remembered(&lab);
         let epochs: BTreeSet<_> = now.values().cloned().collect();
-        let [(cluster_id, epoch)] = <[_; 1]>::try_from(epochs.into_iter().collect::<Vec<_>>()).ok()?;
+        let [(cluster_id, epoch)] =
+            <[_; 1]>::try_from(epochs.into_iter().collect::<Vec<_>>()).ok()?;
         let same = before.iter().all(|(_, (id, earlier))| *id == cluster_id && *earlier < epoch);
         (same && now.len() == before.len()).then_some(epoch)
     })
@@ -177,7 +222,10 @@ async fn whole_or_not(lab: &Lab, id: &str, whole: &[u8]) -> usize {
     for bytes in [&whole[..whole.len() - 100], &flipped] {
         std::fs::write(archive(lab, id), bytes).expect("damage the archive");
         let said = refused(lab, &[id, "--yes"]).await;
-        assert!(said.contains("the archive is damaged") && said.contains("restore another backup"), "{said}");
+        assert!(
+            said.contains("the archive is damaged") && said.contains("restore another backup"),
+            "{said}"
+        );
         refusals += 1;
     }
     std::fs::write(archive(lab, id), whole).expect("mend the archive");
@@ -188,20 +236,33 @@ async fn whole_or_not(lab: &Lab, id: &str, whole: &[u8]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_backups_and_wrong_certificates_are_refused() {
     let lab = Lab::start(Options::default()).await;
-    let other =
-        Lab::start(Options { arguments: ["--nodes", "1", "--balancers", "1"].map(str::to_owned).into(), ..Options::default() }).await;
+    let other = Lab::start(Options {
+        arguments: ["--nodes", "1", "--balancers", "1"].map(str::to_owned).into(),
+        ..Options::default()
+    })
+    .await;
     other.ok(&["backup", "create"]).await;
     let foreign = text(&other.json(&["backup", "list"]).await["backups"][0]["id"]);
     let here = all_remembered(&lab).await;
-    std::fs::create_dir_all(archive(&lab, &foreign).parent().expect("a directory")).expect("make the store");
+    std::fs::create_dir_all(archive(&lab, &foreign).parent().expect("a directory"))
+        .expect("make the store");
     std::fs::copy(archive(&other, &foreign), archive(&lab, &foreign)).expect("bring the archive");
-    assert!(refused(&lab, &["--on", "backup-service-9"]).await.contains("choose one of backup-service-1"));
+    assert!(
+        refused(&lab, &["--on", "backup-service-9"])
+            .await
+            .contains("choose one of backup-service-1")
+    );
     let said = refused(&lab, &["latest", "--yes"]).await;
     assert!(said.contains("and this is cluster") && said.contains("--adopt"), "{said}");
     assert!(refused(&lab, &["20200101", "--yes"]).await.contains("there is no backup 20200101"));
-    assert!(refused(&lab, &["latest"]).await.contains("and this is cluster"), "refused before anybody is asked");
+    assert!(
+        refused(&lab, &["latest"]).await.contains("and this is cluster"),
+        "refused before anybody is asked"
+    );
     std::fs::remove_file(archive(&lab, &foreign)).expect("remove the archive");
-    assert!(refused(&lab, &["latest", "--yes"]).await.contains("make one with `shoal backup create`"));
+    assert!(
+        refused(&lab, &["latest", "--yes"]).await.contains("make one with `shoal backup create`")
+    );
     lab.ok(&["backup", "create"]).await;
     assert!(refused(&lab, &["latest"]).await.contains("there is nobody to ask here"));
 
@@ -214,7 +275,10 @@ async fn bad_backups_and_wrong_certificates_are_refused() {
         let identity = ["--registry", &registry, "--ca", &ca, "--cert", &cert, "--key", &key];
         let output = lab.shoal(&[&["backup"], action, &identity].concat()).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains("use an operator's certificate"), "{action:?}: {said}");
+        assert!(
+            !output.status.success() && said.contains("use an operator's certificate"),
+            "{action:?}: {said}"
+        );
     }
     assert_eq!(lab.json(&["backup", "list"]).await["backups"].as_array().map(Vec::len), Some(1));
     assert_eq!(remembered(&lab), here, "nothing has changed");

@@ -27,14 +27,23 @@ async fn run(program: &str, arguments: &[String]) -> Output {
         command.env_remove(name);
     }
     let started = command.args(arguments).env("LC_ALL", "C").kill_on_drop(true).output().await;
-    started.unwrap_or_else(|error| panic!("{program}: {error}: run the test command of README.md, which installs what is missing"))
+    started.unwrap_or_else(|error| {
+        panic!(
+            "{program}: {error}: run the test command of README.md, which installs what is missing"
+        )
+    })
 }
 
 async fn ok(program: &str, arguments: &[&str]) -> String {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let output = run(program, &arguments).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
@@ -49,7 +58,9 @@ async fn access_log(lab: &Lab, address: &str) -> Vec<String> {
         for node in ["proxy-node-1", "proxy-node-2", "proxy-node-3"] {
             let process = lab.process(node);
             let place = process.argv.iter().position(|argument| argument == "--data-dir")?;
-            let log = std::fs::read_to_string(Path::new(&process.argv[place + 1]).join("access.log")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(Path::new(&process.argv[place + 1]).join("access.log"))
+                    .unwrap_or_default();
             lines.extend(log.lines().filter(|line| line.contains(address)).map(str::to_owned));
         }
         (!lines.is_empty()).then_some(lines)
@@ -62,7 +73,8 @@ async fn curl_reaches_http_and_https_origins() {
     let lab = Lab::start(Options::default()).await;
     let files = tempfile::tempdir().expect("a directory");
     std::fs::write(files.path().join("hello.txt"), "hello from the origin\n").expect("a file");
-    let (plain, secure) = (Origin::with_files(files.path()).await, Origin::with_tls(files.path()).await);
+    let (plain, secure) =
+        (Origin::with_files(files.path()).await, Origin::with_tls(files.path()).await);
     let ca = files.path().join("origin.pem");
     std::fs::write(&ca, secure.certificate().expect("a certificate")).expect("a file");
     let proxy = format!("http://{}", lab.frontend());
@@ -74,11 +86,16 @@ async fn curl_reaches_http_and_https_origins() {
 
     let lines = access_log(&lab, &plain.address().to_string()).await;
     assert!(
-        lines.iter().any(|line| line.contains("TCP_MISS/200") && line.contains(" GET ") && line.contains("HIER_DIRECT/127.0.0.1")),
+        lines.iter().any(|line| line.contains("TCP_MISS/200")
+            && line.contains(" GET ")
+            && line.contains("HIER_DIRECT/127.0.0.1")),
         "{lines:?}"
     );
     let lines = access_log(&lab, &format!("localhost:{}", secure.address().port())).await;
-    assert!(lines.iter().any(|line| line.contains("TCP_TUNNEL/200") && line.contains(" CONNECT ")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("TCP_TUNNEL/200") && line.contains(" CONNECT ")),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,11 +106,17 @@ async fn apt_updates_and_downloads_over_http() {
     build_package(home.path(), &repository).await;
     let origin = Origin::with_files(&repository).await;
     let state = home.path().join("apt");
-    for directory in ["lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/trusted.gpg.d"] {
+    for directory in
+        ["lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/trusted.gpg.d"]
+    {
         std::fs::create_dir_all(state.join(directory)).expect("a directory");
     }
     std::fs::write(state.join("status"), "").expect("a file");
-    std::fs::write(state.join("sources.list"), format!("deb [trusted=yes] {} ./\n", origin.url("/file"))).expect("a file");
+    std::fs::write(
+        state.join("sources.list"),
+        format!("deb [trusted=yes] {} ./\n", origin.url("/file")),
+    )
+    .expect("a file");
     let set = |name: &str, value: &str| format!("{name}={value}");
     let place = |name: &str| text(&state.join(name)).to_owned();
     let options = [
@@ -115,12 +138,16 @@ async fn apt_updates_and_downloads_over_http() {
     };
     for words in [vec!["update"], vec!["install", "--download-only", "-y", "shoal-demo"]] {
         let output = run("apt-get", &arguments(&words)).await;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "apt-get {words:?}: {printed}");
     }
     let archives = std::fs::read_dir(state.join("cache/archives")).expect("archives");
-    let downloaded =
-        archives.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".deb"))).count();
+    let downloaded = archives
+        .filter(|entry| {
+            entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".deb"))
+        })
+        .count();
     assert_eq!(downloaded, 1);
     assert!(origin.last().expect("requests").field("via").is_some(), "apt went around the proxy");
 }
@@ -131,7 +158,8 @@ async fn build_package(home: &Path, repository: &Path) {
     std::fs::create_dir_all(tree.join("DEBIAN")).expect("a directory");
     std::fs::create_dir_all(tree.join("usr/share/shoal-demo")).expect("a directory");
     std::fs::create_dir_all(repository).expect("a directory");
-    let control = "Package: shoal-demo\nVersion: 1.0\nArchitecture: all\nMaintainer: Shoal <shoal@example.org>\nDescription: a test\n";
+    let control = "Package: shoal-demo\nVersion: 1.0\nArchitecture: all\nMaintainer: Shoal \
+        <shoal@example.org>\nDescription: a test\n";
     std::fs::write(tree.join("DEBIAN/control"), control).expect("a file");
     std::fs::write(tree.join("usr/share/shoal-demo/data"), vec![b'd'; 200_000]).expect("a file");
     let package = repository.join("shoal-demo_1.0_all.deb");
@@ -139,7 +167,8 @@ async fn build_package(home: &Path, repository: &Path) {
     let sum = ok("sha256sum", &[text(&package)]).await;
     let sum = sum.split_whitespace().next().expect("a sum");
     let size = std::fs::metadata(&package).expect("the package").len();
-    let index = format!("{control}Filename: ./shoal-demo_1.0_all.deb\nSize: {size}\nSHA256: {sum}\n\n");
+    let index =
+        format!("{control}Filename: ./shoal-demo_1.0_all.deb\nSize: {size}\nSHA256: {sum}\n\n");
     std::fs::write(repository.join("Packages"), index).expect("a file");
 }
 
@@ -157,16 +186,40 @@ async fn pip_downloads_through_a_tunnel() {
         \x20   wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
         \x20   wheel.writestr(info + 'RECORD', '')\n";
     ok("python3", &["-c", make, text(&index.join("shoal_demo-1.0-py3-none-any.whl"))]).await;
-    let page = "<!DOCTYPE html><html><body><a href=\"shoal_demo-1.0-py3-none-any.whl\">shoal_demo-1.0-py3-none-any.whl</a></body></html>";
+    let page = "<!DOCTYPE html><html><body><a \
+        href=\"shoal_demo-1.0-py3-none-any.whl\">shoal_demo-1.0-py3-none-any.whl</a></body></html>";
     std::fs::write(index.join("index.html"), page).expect("a file");
     let origin = Origin::with_tls(&home.path().join("site")).await;
     let ca = home.path().join("origin.pem");
     std::fs::write(&ca, origin.certificate().expect("a certificate")).expect("a file");
-    let (proxy, url) = (format!("http://{}", lab.frontend()), format!("https://localhost:{}/file/simple/", origin.address().port()));
+    let (proxy, url) = (
+        format!("http://{}", lab.frontend()),
+        format!("https://localhost:{}/file/simple/", origin.address().port()),
+    );
     let target = home.path().join("downloaded");
     let python = python();
-    let arguments = ["-m", "pip", "--isolated", "download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--retries", "0"];
-    let wanted = ["--proxy", &proxy, "--cert", text(&ca), "--index-url", &url, "-d", text(&target), "shoal-demo"];
+    let arguments = [
+        "-m",
+        "pip",
+        "--isolated",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--retries",
+        "0",
+    ];
+    let wanted = [
+        "--proxy",
+        &proxy,
+        "--cert",
+        text(&ca),
+        "--index-url",
+        &url,
+        "-d",
+        text(&target),
+        "shoal-demo",
+    ];
     ok(text(&python), &[&arguments[..], &wanted[..]].concat()).await;
     assert!(target.join("shoal_demo-1.0-py3-none-any.whl").exists());
     access_log(&lab, &format!("localhost:{}", origin.address().port())).await;
@@ -174,8 +227,16 @@ async fn pip_downloads_through_a_tunnel() {
 
 /// The Python that the test command set up.
 fn python() -> PathBuf {
-    let python = testkit::lab::binary().parent().and_then(Path::parent).expect("a target directory").join("e2e-python/bin/python");
-    assert!(python.exists(), "{} is missing: run the test command of README.md, which sets it up", python.display());
+    let python = testkit::lab::binary()
+        .parent()
+        .and_then(Path::parent)
+        .expect("a target directory")
+        .join("e2e-python/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run the test command of README.md, which sets it up",
+        python.display()
+    );
     python
 }
 
@@ -185,7 +246,11 @@ async fn a_python_client_speaks_to_the_registry() {
     let registry = lab.process("registry-1");
     let node = lab.process("proxy-node-1");
     let file = |flag: &str| {
-        let place = node.argv.iter().position(|argument| argument == flag).unwrap_or_else(|| panic!("no {flag} in {node:?}"));
+        let place = node
+            .argv
+            .iter()
+            .position(|argument| argument == flag)
+            .unwrap_or_else(|| panic!("no {flag} in {node:?}"));
         node.argv[place + 1].clone()
     };
     let operator = &lab.description.operator;
@@ -209,7 +274,8 @@ async fn a_python_client_speaks_to_the_registry() {
         assert!(services.iter().any(|found| found == service), "{service} is not in {found}");
     }
     let instances = found["instances"].as_array().expect("instances");
-    for name in ["registry-1", "config-service-1", "balancer-2", "proxy-node-3", "health-checker-3"] {
+    for name in ["registry-1", "config-service-1", "balancer-2", "proxy-node-3", "health-checker-3"]
+    {
         assert!(instances.iter().any(|found| found == name), "{name} is not in {found}");
     }
     assert_eq!((&found["drained"], &found["ready"]), (&2.into(), &1.into()), "{found}");

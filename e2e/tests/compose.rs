@@ -1,4 +1,5 @@
-//! `docker-compose.yml` and its image: a cluster of containers from up to down, with its faults, through the real `docker-compose`.
+//! `docker-compose.yml` and its image: a cluster of containers from up to down, with its faults,
+//! through the real `docker-compose`.
 
 #[path = "compose/bad_volumes.rs"]
 mod bad_volumes;
@@ -27,8 +28,15 @@ use testkit::{
 };
 
 const NODES: &[&str] = &["proxy-node-1", "proxy-node-2", "proxy-node-3"];
-const CONTROL_PLANE: &[&str] =
-    &["registry", "config-service", "health-checker-1", "health-checker-2", "health-checker-3", "backup-service", "console"];
+const CONTROL_PLANE: &[&str] = &[
+    "registry",
+    "config-service",
+    "health-checker-1",
+    "health-checker-2",
+    "health-checker-3",
+    "backup-service",
+    "console",
+];
 const BALANCERS: &[&str] = &["balancer-1", "balancer-2"];
 /// What a load sends at least; it goes on until the fault is over.
 const REQUESTS: u64 = 2_000;
@@ -43,7 +51,8 @@ fn load(kind: Kind, path: &str, requests: u64, project: &Project, origin: &Origi
     Load::open_ended(Plan { frontends, origin, path: path.into(), kind, clients: 4, requests })
 }
 
-/// Sends requests through both frontends from before `case` until some time after it; none may fail.
+/// Sends requests through both frontends from before `case` until some time after it; none may
+/// fail.
 async fn under_load(name: &str, project: &Project, origin: &Origin, case: impl AsyncFnOnce(&Load)) {
     let load = load(Kind::Get, "/bytes/1024", REQUESTS, project, origin);
     load.reach(REQUESTS / 4).await;
@@ -67,14 +76,28 @@ async fn a_cluster_of_containers() {
     page::an_operator_logs_in_and_drains_a_node(&project).await;
 
     let (p, origin) = (&project, &Origin::on(project.gateway()).await);
-    under_load("a_killed_process_of_a_container_fails_nothing", p, origin, async |_| faults::a_process_is_killed(p).await).await;
-    under_load("a_node_cut_off_the_network_fails_nothing", p, origin, async |_| faults::a_node_is_cut_off(p).await).await;
+    under_load("a_killed_process_of_a_container_fails_nothing", p, origin, async |_| {
+        faults::a_process_is_killed(p).await
+    })
+    .await;
+    under_load("a_node_cut_off_the_network_fails_nothing", p, origin, async |_| {
+        faults::a_node_is_cut_off(p).await
+    })
+    .await;
     let cut_off = async |load: &Load| faults::the_control_plane_is_cut_off(p, load).await;
     under_load("a_control_plane_cut_off_the_network_fails_nothing", p, origin, cut_off).await;
-    under_load("five_containers_where_three_were_fail_nothing", p, origin, async |_| changes::two_nodes_join(p, origin).await).await;
-    under_load("a_changed_compose_file_fails_nothing", p, origin, async |_| changes::the_file_changes(p).await).await;
-    under_load("replaced_nodes_and_balancers_fail_nothing", p, origin, async |_| changes::the_data_plane_is_replaced(p, origin).await)
-        .await;
+    under_load("five_containers_where_three_were_fail_nothing", p, origin, async |_| {
+        changes::two_nodes_join(p, origin).await
+    })
+    .await;
+    under_load("a_changed_compose_file_fails_nothing", p, origin, async |_| {
+        changes::the_file_changes(p).await
+    })
+    .await;
+    under_load("replaced_nodes_and_balancers_fail_nothing", p, origin, async |_| {
+        changes::the_data_plane_is_replaced(p, origin).await
+    })
+    .await;
     an_operator_applies_a_bundle_and_makes_a_backup(p);
     it_stops_by_draining(p);
 
@@ -87,26 +110,36 @@ async fn a_cluster_of_containers() {
     assert_eq!(p.remains(), [] as [String; 0], "down -v leaves nothing");
 }
 
-/// A client and an origin in containers of their own, found by name; the cluster's own ports are no origins.
+/// A client and an origin in containers of their own, found by name; the cluster's own ports are no
+/// origins.
 async fn names_resolve_across_containers(project: &Project) {
     let page = "echo by name > /tmp/index.html; exec busybox httpd -f -p 8000 -h /tmp";
     let origin = project.peer(&["--detach", "--network-alias", "origin"], page);
     let fetch = "http_proxy=http://balancer-2:8080 busybox wget -q -O - http://origin:8000/";
-    wait::until("a page by name", || async { (project.peer(&["--rm"], &format!("{fetch} || true")) == "by name").then_some(()) }).await;
+    wait::until("a page by name", || async {
+        (project.peer(&["--rm"], &format!("{fetch} || true")) == "by name").then_some(())
+    })
+    .await;
     docker::docker(&["rm", "--force", &origin]);
-    let registry = "http_proxy=http://balancer-1:8080 busybox wget -O - http://registry:7002/metrics 2>&1 || true";
+    let registry = "http_proxy=http://balancer-1:8080 busybox wget -O - \
+        http://registry:7002/metrics 2>&1 || true";
     let denied = project.peer(&["--rm"], registry);
     assert!(denied.contains("403 Forbidden"), "{denied}");
 }
 
 /// The console, where only this host reaches it.
 async fn the_page_shows_the_cluster(project: &Project) {
-    let address: std::net::SocketAddr = project.compose(&["port", "console", "7000"]).parse().expect("an address");
+    let address: std::net::SocketAddr =
+        project.compose(&["port", "console", "7000"]).parse().expect("an address");
     assert!(address.ip().is_loopback(), "{address}");
     wait::until("the page shows every node", || async {
-        let page = client::once(address, "GET", &format!("http://{address}/"), &[], b"").await.ok()?;
+        let page =
+            client::once(address, "GET", &format!("http://{address}/"), &[], b"").await.ok()?;
         let text = String::from_utf8_lossy(&page.body).into_owned();
-        ["proxy-node-1", "proxy-node-2", "proxy-node-3", "balancer-2"].iter().all(|name| text.contains(name)).then_some(())
+        ["proxy-node-1", "proxy-node-2", "proxy-node-3", "balancer-2"]
+            .iter()
+            .all(|name| text.contains(name))
+            .then_some(())
     })
     .await;
 }
@@ -120,11 +153,13 @@ fn an_operator_applies_a_bundle_and_makes_a_backup(project: &Project) {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let explained = ask(&["explain", "http://later.example/", "--client", &project.gateway().to_string()]);
+    let explained =
+        ask(&["explain", "http://later.example/", "--client", &project.gateway().to_string()]);
     assert!(explained.contains("blocked"), "{explained}");
     ask(&["backup", "create"]);
     let verified = ask(&["backup", "verify", "latest", "-o", "json"]);
-    serde_json::from_str::<serde_json::Value>(&verified).unwrap_or_else(|error| panic!("{error}: {verified}"));
+    serde_json::from_str::<serde_json::Value>(&verified)
+        .unwrap_or_else(|error| panic!("{error}: {verified}"));
     // As README.md shows it.
     let status = project.cli(&["status"]);
     assert!(everybody(&[]).iter().all(|name| status.contains(name)), "{status}");
@@ -148,16 +183,27 @@ async fn bad_volumes_are_one_sentence_each() {
 #[test]
 fn the_bundle_is_valid_and_lets_the_network_in() {
     let root = repository();
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let read = |path: &str| {
+        std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
     let (file, bundle) = (read("docker-compose.yml"), read("deploy/docker/bundle/cluster.yaml"));
-    let subnet = file.split("SHOAL_SUBNET:-").nth(1).and_then(|rest| rest.split('}').next()).expect("a subnet in docker-compose.yml");
+    let subnet = file
+        .split("SHOAL_SUBNET:-")
+        .nth(1)
+        .and_then(|rest| rest.split('}').next())
+        .expect("a subnet in docker-compose.yml");
     assert!(bundle.contains(&format!("src: [{subnet}]")), "cluster.yaml lets {subnet} in");
     let mut validate = Command::new(testkit::lab::binary());
     docker::ok(validate.args(["config", "validate"]).arg(root.join("deploy/docker/bundle")));
     // What the image prepares for volumes is what the file mounts.
     let prepared = read("deploy/docker/Dockerfile");
-    let prepared = prepared.split("ARG PROCESSES=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("ARG PROCESSES");
+    let prepared = prepared
+        .split("ARG PROCESSES=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("ARG PROCESSES");
     let prepared: BTreeSet<_> = prepared.split(' ').collect();
-    let mounted: BTreeSet<_> = file.lines().filter_map(|line| line.trim().strip_prefix("- /pki/")).collect();
+    let mounted: BTreeSet<_> =
+        file.lines().filter_map(|line| line.trim().strip_prefix("- /pki/")).collect();
     assert_eq!(prepared, mounted);
 }

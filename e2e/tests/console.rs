@@ -1,4 +1,5 @@
-//! The web page in a real browser: headless Chromium, driven as a person would use it, against a lab of real processes.
+//! The web page in a real browser: headless Chromium, driven as a person would use it, against a
+//! lab of real processes.
 
 #[path = "console/browser.rs"]
 mod browser;
@@ -18,7 +19,10 @@ fn address(lab: &Lab) -> String {
 }
 
 fn password(lab: &Lab) -> String {
-    std::fs::read_to_string(lab.data_dir().join("console.password")).expect("the console's password").trim().to_owned()
+    std::fs::read_to_string(lab.data_dir().join("console.password"))
+        .expect("the console's password")
+        .trim()
+        .to_owned()
 }
 
 /// Fewer processes, for what does not need many.
@@ -38,10 +42,14 @@ fn load(lab: &Lab, origin: &Origin) -> Load {
     })
 }
 
-const REQUESTS: &str = "return [...document.querySelectorAll('.tile')].find(tile => tile.querySelector('dt').textContent === 'requests').querySelector('.value').textContent";
+const REQUESTS: &str = "return [...document.querySelectorAll('.tile')].find(tile => \
+    tile.querySelector('dt').textContent === 'requests').querySelector('.value').textContent";
 
 async fn until_text(browser: &Browser, selector: &str, text: &str) {
-    wait::until(format!("{selector} says {text:?}"), || async { browser.text(selector).await.contains(text).then_some(()) }).await;
+    wait::until(format!("{selector} says {text:?}"), || async {
+        browser.text(selector).await.contains(text).then_some(())
+    })
+    .await;
 }
 
 async fn log_in(browser: &Browser, lab: &Lab) {
@@ -49,17 +57,25 @@ async fn log_in(browser: &Browser, lab: &Lab) {
     browser.find("#login-name").await.send_keys("operator").await.expect("type a name");
     browser.find("#login-password").await.send_keys(&password(lab)).await.expect("type a password");
     browser.click("#login button").await;
-    wait::until("logged in", || async { (browser.js("return document.body.dataset.operator", vec![]).await == "operator").then_some(()) })
-        .await;
+    wait::until("logged in", || async {
+        (browser.js("return document.body.dataset.operator", vec![]).await == "operator")
+            .then_some(())
+    })
+    .await;
     until_text(browser, "#liveness", "live").await;
 }
 
 /// The class of a node in the picture, and what its row in the table of instances says.
 async fn shown(browser: &Browser, name: &str) -> (String, String) {
-    let class = "return document.querySelector(`.picture.across [data-key=\"${arguments[0]}\"]`)?.getAttribute('class') ?? ''";
-    let row = "return document.querySelector(`.instances tr[data-key=\"${arguments[0]}\"]`)?.innerText ?? ''";
+    let class = "return document.querySelector(`.picture.across \
+        [data-key=\"${arguments[0]}\"]`)?.getAttribute('class') ?? ''";
+    let row = "return document.querySelector(`.instances \
+        tr[data-key=\"${arguments[0]}\"]`)?.innerText ?? ''";
     let text = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    (text(browser.js(class, vec![name.into()]).await), text(browser.js(row, vec![name.into()]).await))
+    (
+        text(browser.js(class, vec![name.into()]).await),
+        text(browser.js(row, vec![name.into()]).await),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,18 +108,35 @@ async fn the_page_shows_the_cluster_as_it_is_and_changes_it() {
 }
 
 async fn rates_follow_the_load(browser: &Browser, lab: &Lab, origin: &Origin) {
-    wait::until("no requests", || async { (browser.js(REQUESTS, vec![]).await == "0/s").then_some(()) }).await;
+    wait::until("no requests", || async {
+        (browser.js(REQUESTS, vec![]).await == "0/s").then_some(())
+    })
+    .await;
     let load = load(lab, origin);
-    wait::until("requests", || async { (browser.js(REQUESTS, vec![]).await != "0/s").then_some(()) }).await;
+    wait::until("requests", || async {
+        (browser.js(REQUESTS, vec![]).await != "0/s").then_some(())
+    })
+    .await;
     let busy = "return document.querySelectorAll('.picture.across .flow.busy').length";
-    wait::until("requests on every line of the picture", || async { (browser.js(busy, vec![]).await == 11).then_some(()) }).await;
+    wait::until("requests on every line of the picture", || async {
+        (browser.js(busy, vec![]).await == 11).then_some(())
+    })
+    .await;
     let outcome = load.enough().await;
     assert_eq!(outcome.failed, 0, "{:#?}", outcome.failures);
-    wait::until("no requests again", || async { (browser.js(REQUESTS, vec![]).await == "0/s").then_some(()) }).await;
+    wait::until("no requests again", || async {
+        (browser.js(REQUESTS, vec![]).await == "0/s").then_some(())
+    })
+    .await;
 }
 
 async fn a_request_is_explained(browser: &Browser, origin: &Origin) {
-    browser.find("#explain-url").await.send_keys(&origin.url("/bytes/10")).await.expect("type a URL");
+    browser
+        .find("#explain-url")
+        .await
+        .send_keys(&origin.url("/bytes/10"))
+        .await
+        .expect("type a URL");
     browser.click("#explain-form button").await;
     until_text(browser, "#explained", "would send it to").await;
     until_text(browser, "#explained", "allowed by").await;
@@ -130,19 +163,29 @@ async fn a_node_is_drained_and_enabled(browser: &Browser, lab: &Lab) {
         (class.contains("asked") && row.contains("draining")).then_some(())
     })
     .await;
-    let excluded = "return [...document.querySelectorAll('.servers tr[data-key=proxy-node-2]')].filter(row => row.innerText.includes('excluded')).length";
-    wait::until("both balancers show it", || async { (browser.js(excluded, vec![]).await == 2).then_some(()) }).await;
+    let excluded = "return [...document.querySelectorAll('.servers \
+        tr[data-key=proxy-node-2]')].filter(row => row.innerText.includes('excluded')).length";
+    wait::until("both balancers show it", || async {
+        (browser.js(excluded, vec![]).await == 2).then_some(())
+    })
+    .await;
     until_text(browser, "#events", "was asked to drain").await;
     browser.screenshot("console-light").await;
-    let audit = std::fs::read_to_string(lab.data_dir().join("registry-1/audit.jsonl")).expect("the registry's audit records");
-    let record =
-        audit.lines().find(|line| line.contains("operator operator via console console-1")).expect("a record with the operator's name");
+    let audit = std::fs::read_to_string(lab.data_dir().join("registry-1/audit.jsonl"))
+        .expect("the registry's audit records");
+    let record = audit
+        .lines()
+        .find(|line| line.contains("operator operator via console console-1"))
+        .expect("a record with the operator's name");
     assert!(record.contains("proxy-node-2, drain, because a new disk"), "{record}");
 
     browser.click("button[data-act=ready][data-name=proxy-node-2]").await;
     browser.click("#confirm-yes").await;
     lab.until_state("proxy-node-2", "usable").await;
-    wait::until("the page shows it", || async { shown(browser, "proxy-node-2").await.0.contains("good").then_some(()) }).await;
+    wait::until("the page shows it", || async {
+        shown(browser, "proxy-node-2").await.0.contains("good").then_some(())
+    })
+    .await;
     assert_eq!(browser.js("return window.marker", vec![]).await, "the same page");
 }
 
@@ -154,8 +197,11 @@ async fn every_screen(browser: &Browser) {
     let dark = browser.js(background, vec![]).await;
     assert_ne!(light, dark, "the system's choice counts");
     browser.screenshot("console-dark").await;
-    browser.emulate(&[("prefers-color-scheme", "light"), ("prefers-reduced-motion", "reduce")]).await;
-    let still = "return getComputedStyle(document.querySelector('.picture.across .flow')).animationName";
+    browser
+        .emulate(&[("prefers-color-scheme", "light"), ("prefers-reduced-motion", "reduce")])
+        .await;
+    let still =
+        "return getComputedStyle(document.querySelector('.picture.across .flow')).animationName";
     assert_eq!(browser.js(still, vec![]).await, "none");
     browser.click("#theme").await;
     assert_eq!(browser.js(background, vec![]).await, dark, "the button counts more");
@@ -166,8 +212,14 @@ async fn every_screen(browser: &Browser) {
 
     browser.resize(390, 844, true).await;
     until_text(browser, "#liveness", "live").await;
-    let shape = "return [getComputedStyle(document.querySelector('.picture.across')).display, getComputedStyle(document.querySelector('.picture.down')).display, document.documentElement.scrollWidth]";
-    assert_eq!(browser.js(shape, vec![]).await, serde_json::json!(["none", "block", 390]), "nothing is wider than the phone");
+    let shape = "return [getComputedStyle(document.querySelector('.picture.across')).display, \
+        getComputedStyle(document.querySelector('.picture.down')).display, \
+        document.documentElement.scrollWidth]";
+    assert_eq!(
+        browser.js(shape, vec![]).await,
+        serde_json::json!(["none", "block", 390]),
+        "nothing is wider than the phone"
+    );
     browser.resize(390, 2600, true).await;
     browser.screenshot("console-phone").await;
     browser.resize(1440, 2400, false).await;
@@ -183,8 +235,11 @@ async fn the_keyboard_is_enough() {
     browser.press(Key::Tab).await;
     browser.type_text(&password(&lab)).await;
     browser.press(Key::Enter).await;
-    wait::until("logged in", || async { (browser.js("return document.body.dataset.operator", vec![]).await == "operator").then_some(()) })
-        .await;
+    wait::until("logged in", || async {
+        (browser.js("return document.body.dataset.operator", vec![]).await == "operator")
+            .then_some(())
+    })
+    .await;
     until_text(&browser, "#liveness", "live").await;
 
     browser.press(Key::Tab).await;
@@ -221,7 +276,10 @@ async fn the_keyboard_is_enough() {
 
     browser.tab_to("nav a[href='/#explain']").await;
     browser.press(Key::Enter).await;
-    wait::until("the overview", || async { (!browser.text("#explain-form").await.is_empty()).then_some(()) }).await;
+    wait::until("the overview", || async {
+        (!browser.text("#explain-form").await.is_empty()).then_some(())
+    })
+    .await;
     browser.tab_to("#explain-url").await;
     browser.type_text(&origin.url("/")).await;
     browser.press(Key::Enter).await;
@@ -239,7 +297,10 @@ async fn the_last_usable_node_is_drained_by_nobody_by_chance() {
     lab.until_state("proxy-node-1", "draining").await;
     let drain = "button[data-act=drain][data-name=proxy-node-2]";
     let left = format!("return document.querySelector(\"{drain}\")?.dataset.left ?? ''");
-    wait::until("the page knows that nobody else is left", || async { (browser.js(&left, vec![]).await == "0").then_some(()) }).await;
+    wait::until("the page knows that nobody else is left", || async {
+        (browser.js(&left, vec![]).await == "0").then_some(())
+    })
+    .await;
 
     browser.click(drain).await;
     until_text(&browser, "#confirm", "It is the last usable node").await;
@@ -252,16 +313,24 @@ async fn the_last_usable_node_is_drained_by_nobody_by_chance() {
     browser.find("#confirm-name").await.send_keys("proxy-node-1").await.expect("type a name");
     browser.press(Key::Enter).await;
     let open = "return document.querySelector('#confirm').open";
-    assert_eq!((browser.js(open, vec![]).await, browser.js(disabled, vec![]).await), (true.into(), true.into()));
+    assert_eq!(
+        (browser.js(open, vec![]).await, browser.js(disabled, vec![]).await),
+        (true.into(), true.into())
+    );
     browser.click("#confirm button[value=no]").await;
     assert_eq!(lab.state("proxy-node-2").await.as_deref(), Some("usable"), "it was cancelled");
 
     // Whoever goes around the dialog is refused, too.
-    let around = "fetch('/instances/proxy-node-2/admin-state', { method: 'POST', headers: { 'content-type': 'application/json', 'x-shoal-console': '1', 'x-shoal-token': document.querySelector('meta[name=shoal-token]')?.content ?? '' }, body: JSON.stringify({ state: 'drain', reason: '' }) }).then((answer) => { window.around = answer.status; }); return 0";
+    let around = "fetch('/instances/proxy-node-2/admin-state', { method: 'POST', headers: { \
+        'content-type': 'application/json', 'x-shoal-console': '1', 'x-shoal-token': \
+        document.querySelector('meta[name=shoal-token]')?.content ?? '' }, body: JSON.stringify({ \
+        state: 'drain', reason: '' }) }).then((answer) => { window.around = answer.status; }); \
+        return 0";
     browser.js(around, vec![]).await;
-    let status =
-        wait::until("an answer", || async { browser.js("return window.around ?? 0", vec![]).await.as_u64().filter(|status| *status > 0) })
-            .await;
+    let status = wait::until("an answer", || async {
+        browser.js("return window.around ?? 0", vec![]).await.as_u64().filter(|status| *status > 0)
+    })
+    .await;
     assert_eq!(status, 409);
     assert_eq!(lab.state("proxy-node-2").await.as_deref(), Some("usable"));
 
@@ -278,7 +347,10 @@ async fn the_last_usable_node_is_drained_by_nobody_by_chance() {
     assert_eq!(browser.js(disabled, vec![]).await, false);
     browser.click("#confirm-yes").await;
     lab.until_state("proxy-node-2", "usable").await;
-    wait::until("the banner goes", || async { browser.text("#region-banner").await.is_empty().then_some(()) }).await;
+    wait::until("the banner goes", || async {
+        browser.text("#region-banner").await.is_empty().then_some(())
+    })
+    .await;
     browser.end().await;
 }
 
@@ -291,17 +363,26 @@ async fn a_dead_registry_is_told_and_the_rest_goes_on() {
     browser.open("/").await;
     until_text(&browser, "#liveness", "live").await;
     // Until the console has met everybody for the first time it says whom it misses.
-    wait::until("no banner", || async { browser.text("#region-banner").await.is_empty().then_some(()) }).await;
+    wait::until("no banner", || async {
+        browser.text("#region-banner").await.is_empty().then_some(())
+    })
+    .await;
     lab.signal("registry-1", Signal::SIGKILL);
     until_text(&browser, "#region-banner", "The registry has not answered for").await;
     browser.screenshot("console-registry-dead").await;
     assert!(shown(&browser, "proxy-node-2").await.1.contains("usable"), "what was known is shown");
     let load = load(&lab, &origin);
-    wait::until("requests", || async { (browser.js(REQUESTS, vec![]).await != "0/s").then_some(()) }).await;
+    wait::until("requests", || async {
+        (browser.js(REQUESTS, vec![]).await != "0/s").then_some(())
+    })
+    .await;
     let outcome = load.enough().await;
     assert_eq!(outcome.failed, 0, "{:#?}", outcome.failures);
     let _registry = lab.restart("registry-1");
-    wait::until("the banner goes", || async { browser.text("#region-banner").await.is_empty().then_some(()) }).await;
+    wait::until("the banner goes", || async {
+        browser.text("#region-banner").await.is_empty().then_some(())
+    })
+    .await;
     until_text(&browser, "#events", "answers the console again").await;
     assert!(browser.client.find(Locator::Css("#events")).await.is_ok());
     browser.end().await;

@@ -1,4 +1,5 @@
-//! Invariant 1: the data plane never needs the control plane to keep serving. Invariant 4: an implausible loss is not believed.
+//! Invariant 1: the data plane never needs the control plane to keep serving. Invariant 4: an
+//! implausible loss is not believed.
 
 use nix::sys::signal::Signal;
 use testkit::{
@@ -25,14 +26,19 @@ fn plan(lab: &Lab, origin: &Origin) -> Plan {
 async fn until_serves(frontend: std::net::SocketAddr, origin: &Origin) {
     let url = origin.url("/");
     wait::until(format!("{frontend} serves"), || async {
-        client::once(frontend, "GET", &url, &[], b"").await.ok().filter(|answer| answer.status() == 200).map(drop)
+        client::once(frontend, "GET", &url, &[], b"")
+            .await
+            .ok()
+            .filter(|answer| answer.status() == 200)
+            .map(drop)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_flows_with_the_control_plane_dead() {
-    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
     let origin = Origin::start().await;
     let load = Load::start(plan(&lab, &origin));
     load.reach(1_000).await;
@@ -61,7 +67,8 @@ async fn traffic_flows_with_the_control_plane_dead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_registry_loses_no_traffic() {
-    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
     let origin = Origin::start().await;
     let load = Load::start(plan(&lab, &origin));
     load.reach(1_000).await;
@@ -80,7 +87,11 @@ async fn a_wiped_registry_loses_no_traffic() {
 /// Removes every database file of the registry.
 fn wipe(lab: &Lab) {
     let process = lab.process("registry-1");
-    let place = process.argv.iter().position(|argument| argument == "--data-dir").expect("the registry has a data dir");
+    let place = process
+        .argv
+        .iter()
+        .position(|argument| argument == "--data-dir")
+        .expect("the registry has a data dir");
     let removed = std::fs::read_dir(&process.argv[place + 1])
         .expect("the registry's data dir")
         .map(|entry| entry.expect("an entry").path())

@@ -1,6 +1,6 @@
-//! Several hundred malformed and borderline messages through a balancer and a node, and to a node alone: each is refused and leaves nothing
-//! behind, or arrives as exactly one message with exactly one meaning. What the proxies make of them is read by a strict reader of this
-//! test's own.
+//! Several hundred malformed and borderline messages through a balancer and a node, and to a node
+//! alone: each is refused and leaves nothing behind, or arrives as exactly one message with exactly
+//! one meaning. What the proxies make of them is read by a strict reader of this test's own.
 
 #[path = "differential/case.rs"]
 mod case;
@@ -81,7 +81,9 @@ impl Report {
         for (name, origin, count) in std::mem::take(&mut self.origins) {
             let requests = origin.record().requests.len();
             if requests != count {
-                self.wrong.push(format!("late: {name}\n      {requests} requests in the end instead of {count}"));
+                self.wrong.push(format!(
+                    "late: {name}\n      {requests} requests in the end instead of {count}"
+                ));
             }
         }
     }
@@ -191,41 +193,63 @@ async fn pseudonym(address: SocketAddr) -> String {
     let origin = origin::Origin::start(Arc::new(|_, _| None)).await;
     let mut client = talk::Talk::open(address).await;
     client.send(&case::fill(&case::get(""), &origin.address.to_string())).await;
-    assert!(matches!(client.answer("GET").await, talk::Got::Answer(..)), "a plain request goes through");
+    assert!(
+        matches!(client.answer("GET").await, talk::Got::Answer(..)),
+        "a plain request goes through"
+    );
     let request = origin.record().requests.remove(0);
-    request.all("via").last().and_then(|via| via.split(' ').nth(1)).expect("a name in Via").to_owned()
+    request
+        .all("via")
+        .last()
+        .and_then(|via| via.split(' ').nth(1))
+        .expect("a name in Via")
+        .to_owned()
 }
 
 /// The panics that the processes of a lab have counted: lines of their metrics.
 async fn panics(lab: &Lab) -> Vec<String> {
     let mut found = Vec::new();
     for process in lab.now().processes {
-        let Some(admin) = process.endpoints.get("admin").and_then(|admin| admin.parse().ok()) else { continue };
+        let Some(admin) = process.endpoints.get("admin").and_then(|admin| admin.parse().ok())
+        else {
+            continue;
+        };
         let url = format!("http://{admin}/metrics");
         let answer = testkit::client::once(admin, "GET", &url, &[], b"").await.expect("metrics");
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(text.contains("shoal_process_info{"), "{} shows its metrics", process.name);
-        found.extend(text.lines().filter(|line| line.starts_with("shoal_panics_total{")).map(|line| format!("{}: {line}", process.name)));
+        found.extend(
+            text.lines()
+                .filter(|line| line.starts_with("shoal_panics_total{"))
+                .map(|line| format!("{}: {line}", process.name)),
+        );
     }
     found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_meaning_or_none() {
-    let arguments = ["--nodes", "1", "--balancers", "1", "--checkers", "1"].map(str::to_owned).to_vec();
+    let arguments =
+        ["--nodes", "1", "--balancers", "1", "--checkers", "1"].map(str::to_owned).to_vec();
     let lab = Lab::start(Options { arguments, ..Options::default() }).await;
-    let node: SocketAddr = lab.process("proxy-node-1").endpoints["proxy"].parse().expect("an address");
+    let node: SocketAddr =
+        lab.process("proxy-node-1").endpoints["proxy"].parse().expect("an address");
     let doors = [(Door::Balancer, lab.frontend()), (Door::Node, node)];
     let before = lab.now();
     let name = pseudonym(node).await;
     let mut report = Report::default();
-    let cases = [framing::cases(), lines::cases(), targets::cases(), fields::cases(&name)].into_iter().flatten().collect();
+    let cases = [framing::cases(), lines::cases(), targets::cases(), fields::cases(&name)]
+        .into_iter()
+        .flatten()
+        .collect();
     requests(&mut report, doors, cases).await;
     responses(&mut report, doors, replies::cases()).await;
     scenes(&mut report, doors).await;
 
     // Nothing of all this ended a process or spoke against the node.
-    let pids = |description: &testkit::lab::Description| description.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
+    let pids = |description: &testkit::lab::Description| {
+        description.processes.iter().map(|process| process.pid).collect::<Vec<_>>()
+    };
     assert_eq!(pids(&lab.now()), pids(&before), "a process was started again");
     assert_eq!(panics(&lab).await, Vec::<String>::new(), "something panicked");
     for door in doors {
@@ -233,5 +257,10 @@ async fn one_meaning_or_none() {
     }
     report.print();
     let shown: Vec<_> = report.wrong.iter().take(60).map(String::as_str).collect();
-    assert!(report.wrong.is_empty(), "{} of the exchanges went wrong:\n{}", report.wrong.len(), shown.join("\n"));
+    assert!(
+        report.wrong.is_empty(),
+        "{} of the exchanges went wrong:\n{}",
+        report.wrong.len(),
+        shown.join("\n")
+    );
 }

@@ -21,7 +21,14 @@ const NODES: [&str; 3] = ["proxy-node-1", "proxy-node-2", "proxy-node-3"];
 
 fn load(lab: &Lab, origin: &Origin, kind: Kind, clients: usize, requests: u64) -> Load {
     let frontends = lab.description.frontends.clone();
-    Load::open_ended(Plan { frontends, origin: origin.address().to_string(), path: "/bytes/1024".into(), kind, clients, requests })
+    Load::open_ended(Plan {
+        frontends,
+        origin: origin.address().to_string(),
+        path: "/bytes/1024".into(),
+        kind,
+        clients,
+        requests,
+    })
 }
 
 async fn further(load: &Load, requests: u64) {
@@ -38,7 +45,8 @@ fn pids(lab: &Lab) -> BTreeMap<String, i32> {
     lab.now().processes.into_iter().map(|process| (process.name, process.pid)).collect()
 }
 
-/// GETs and new tunnels while a process may open no descriptor but in the place of one that it closed, and after it may again.
+/// GETs and new tunnels while a process may open no descriptor but in the place of one that it
+/// closed, and after it may again.
 async fn without_descriptors(test: &str, name: &str) -> (Lab, Origin) {
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
@@ -64,18 +72,27 @@ async fn without_descriptors(test: &str, name: &str) -> (Lab, Origin) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_descriptors_fails_nothing() {
-    let (lab, origin) = without_descriptors("a_node_without_descriptors_fails_nothing", "proxy-node-2").await;
+    let (lab, origin) =
+        without_descriptors("a_node_without_descriptors_fails_nothing", "proxy-node-2").await;
     let before = origin.requests_via("proxy-node-2");
     let load = load(&lab, &origin, Kind::Get, 4, 0);
-    wait::until("the node takes requests again", || async { (origin.requests_via("proxy-node-2") > before).then_some(()) }).await;
+    wait::until("the node takes requests again", || async {
+        (origin.requests_via("proxy-node-2") > before).then_some(())
+    })
+    .await;
     assert_eq!(load.enough().await.failed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancer_without_descriptors_fails_nothing() {
-    let (lab, origin) = without_descriptors("a_balancer_without_descriptors_fails_nothing", "balancer-1").await;
-    let mut connection = Connection::open(lab.frontend()).await.expect("the balancer accepts again");
-    assert_eq!(connection.request("GET", &origin.url("/"), &[], b"").await.expect("an answer").status(), 200);
+    let (lab, origin) =
+        without_descriptors("a_balancer_without_descriptors_fails_nothing", "balancer-1").await;
+    let mut connection =
+        Connection::open(lab.frontend()).await.expect("the balancer accepts again");
+    assert_eq!(
+        connection.request("GET", &origin.url("/"), &[], b"").await.expect("an answer").status(),
+        200
+    );
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -91,12 +108,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The lab's bundle, with more of a comment than a full disk can take, outside of the lab's directory.
+/// The lab's bundle, with more of a comment than a full disk can take, outside of the lab's
+/// directory.
 fn larger_bundle(lab: &Lab, to: &Path) {
     copy(&lab.data_dir().join("bundle"), to);
     let file = to.join("cluster.yaml");
     let yaml = std::fs::read_to_string(&file).expect("cluster.yaml");
-    std::fs::write(&file, format!("{yaml}\n{}", "# a comment that takes room\n".repeat(8_000))).expect("write cluster.yaml");
+    std::fs::write(&file, format!("{yaml}\n{}", "# a comment that takes room\n".repeat(8_000)))
+        .expect("write cluster.yaml");
 }
 
 async fn newest(lab: &Lab) -> String {
@@ -107,7 +126,8 @@ async fn newest(lab: &Lab) -> String {
 async fn a_full_disk_fails_no_request_and_loses_nothing_acknowledged() {
     let disk = SmallDisk::mount(64);
     let edited = tempfile::tempdir().expect("a directory");
-    let lab = Lab::start(Options { place: Some(disk.path().to_owned()), ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { place: Some(disk.path().to_owned()), ..Options::default() }).await;
     let origin = Origin::start().await;
     larger_bundle(&lab, edited.path());
     let bundle = edited.path().to_str().expect("a path in UTF-8");
@@ -119,7 +139,8 @@ async fn a_full_disk_fails_no_request_and_loses_nothing_acknowledged() {
     // Every data dir and every log is on it.
     further(&load, 3_000).await;
     let output = lab.shoal(&["config", "apply", bundle]).await;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success(), "a revision was acknowledged that no disk can hold: {said}");
     assert!(said.contains("full") || said.contains("space"), "nothing about the disk in: {said}");
     assert_eq!(newest(&lab).await, first);
@@ -130,7 +151,10 @@ async fn a_full_disk_fails_no_request_and_loses_nothing_acknowledged() {
     lab.ok(&["config", "apply", bundle]).await;
     assert_ne!(newest(&lab).await, first);
     further(&load, 1_000).await;
-    assert_none_failed("a_full_disk_fails_no_request_and_loses_nothing_acknowledged", &load.enough().await);
+    assert_none_failed(
+        "a_full_disk_fails_no_request_and_loses_nothing_acknowledged",
+        &load.enough().await,
+    );
     assert_eq!(pids(&lab), before, "a process died of a full disk");
     for node in NODES {
         lab.until_state(node, "usable").await;
@@ -152,9 +176,17 @@ async fn ten_thousand_idle_connections_disturb_nobody() {
             let mut idle = Vec::new();
             for number in 0..IDLE / 20 {
                 let mut connection = Connection::open(frontend).await.expect("a connection");
-                // Half of them have asked for something before they idle, the others never say a word.
+                // Half of them have asked for something before they idle, the others never say a
+                // word.
                 if (share + number) % 2 == 0 {
-                    assert_eq!(connection.request("GET", &url, &[], b"").await.expect("an answer").status(), 200);
+                    assert_eq!(
+                        connection
+                            .request("GET", &url, &[], b"")
+                            .await
+                            .expect("an answer")
+                            .status(),
+                        200
+                    );
                 }
                 idle.push(connection);
             }
@@ -168,7 +200,10 @@ async fn ten_thousand_idle_connections_disturb_nobody() {
     further(&load, 3_000).await;
     // They are all still there: any of them may ask, at any time.
     for connection in idle.iter_mut().step_by(50) {
-        assert_eq!(connection.request("GET", &url, &[], b"").await.expect("an answer").status(), 200);
+        assert_eq!(
+            connection.request("GET", &url, &[], b"").await.expect("an answer").status(),
+            200
+        );
     }
     further(&load, 1_000).await;
     assert_none_failed("ten_thousand_idle_connections_disturb_nobody", &load.enough().await);
@@ -186,7 +221,9 @@ async fn drip(frontend: SocketAddr, origin: String, what: Drip) -> String {
     let mut stream = TcpStream::connect(frontend).await.expect("a connection");
     let head = match what {
         Drip::Head => format!("GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\nX-Slow: "),
-        Drip::Body => format!("POST http://{origin}/echo HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 1000000\r\n\r\n"),
+        Drip::Body => format!(
+            "POST http://{origin}/echo HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 1000000\r\n\r\n"
+        ),
     };
     stream.write_all(head.as_bytes()).await.expect("the begin of a request");
     let (mut reading, mut writing) = stream.into_split();
@@ -209,8 +246,12 @@ async fn slow_clients_disturb_nobody() {
     allow_descriptors(8_192);
     let lab = Lab::start(Options::default()).await;
     let (origin, attacked) = (Origin::start().await, Arc::new(Origin::start().await));
-    let bodies: JoinSet<_> = (0..SLOW).map(|_| drip(lab.frontend(), attacked.address().to_string(), Drip::Body)).collect();
-    let heads: JoinSet<_> = (0..SLOW).map(|_| drip(lab.frontend(), attacked.address().to_string(), Drip::Head)).collect();
+    let bodies: JoinSet<_> = (0..SLOW)
+        .map(|_| drip(lab.frontend(), attacked.address().to_string(), Drip::Body))
+        .collect();
+    let heads: JoinSet<_> = (0..SLOW)
+        .map(|_| drip(lab.frontend(), attacked.address().to_string(), Drip::Head))
+        .collect();
     let load = load(&lab, &origin, Kind::Get, 8, REQUESTS);
     further(&load, 3_000).await;
     // A head has to be whole within 30 s (`request_head`), however busily it drips.
@@ -219,7 +260,11 @@ async fn slow_clients_disturb_nobody() {
     for answer in &answers {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
     }
-    assert_eq!(attacked.requests() as usize, SLOW, "only the dripping bodies have a request of theirs at the origin");
+    assert_eq!(
+        attacked.requests() as usize,
+        SLOW,
+        "only the dripping bodies have a request of theirs at the origin"
+    );
     drop(bodies);
     further(&load, 1_000).await;
     assert_none_failed("slow_clients_disturb_nobody", &load.enough().await);

@@ -1,4 +1,5 @@
-//! `shoal lab` itself: one lab per directory, children that cannot outlive it, ports and state that survive it.
+//! `shoal lab` itself: one lab per directory, children that cannot outlive it, ports and state that
+//! survive it.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,7 +26,12 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        Self { directory: tempfile::Builder::new().prefix("shoal-e2e-").tempdir().expect("a temporary directory") }
+        Self {
+            directory: tempfile::Builder::new()
+                .prefix("shoal-e2e-")
+                .tempdir()
+                .expect("a temporary directory"),
+        }
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -46,12 +52,16 @@ impl Home {
     /// Exit code and everything printed.
     async fn shoal(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = self.command(arguments).output().await.expect("run shoal");
-        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+        )
     }
 
     /// The history of the configuration.
     async fn revisions(&self) -> Value {
-        let output = self.command(&["config", "history", "-o", "json"]).output().await.expect("run shoal");
+        let output =
+            self.command(&["config", "history", "-o", "json"]).output().await.expect("run shoal");
         let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert!(answer["revisions"].is_array(), "{answer:#}");
         answer["revisions"].clone()
@@ -59,13 +69,20 @@ impl Home {
 
     /// Starts a small lab in the usual place and waits until it is ready.
     async fn lab(&self, arguments: &[&str]) -> (Child, Description) {
-        let log = std::fs::File::create(self.directory.path().join("lab.out")).expect("a file for the lab's output");
+        let log = std::fs::File::create(self.directory.path().join("lab.out"))
+            .expect("a file for the lab's output");
         let small = ["lab", "--nodes", "2", "--balancers", "1", "--checkers", "1"];
         let mut command = self.command(&[&small, arguments].concat());
-        let mut child = command.stdout(log.try_clone().expect("a handle")).stderr(log).spawn().expect("start a lab");
+        let mut child = command
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("start a lab");
         let description = wait::until("lab.json", || {
             let ended = child.try_wait().expect("the state of the lab");
-            let printed = || std::fs::read_to_string(self.directory.path().join("lab.out")).unwrap_or_default();
+            let printed = || {
+                std::fs::read_to_string(self.directory.path().join("lab.out")).unwrap_or_default()
+            };
             assert!(ended.is_none(), "the lab ended with {ended:?}:\n{}", printed());
             let found = self.description();
             async { found }
@@ -86,11 +103,16 @@ fn base_port() -> String {
 fn is_alive(pid: i32) -> bool {
     // A zombie that nobody waits for any more is gone soon, and dead already.
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    state.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+    state
+        .rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
 }
 
 async fn serves(description: &Description, origin: &Origin) -> bool {
-    client::once(description.frontends[0], "GET", &origin.url("/bytes/10"), &[], b"").await.is_ok_and(|answer| answer.status() == 200)
+    client::once(description.frontends[0], "GET", &origin.url("/bytes/10"), &[], b"")
+        .await
+        .is_ok_and(|answer| answer.status() == 200)
 }
 
 async fn until_all_are_dead(description: &Description) {
@@ -114,13 +136,24 @@ async fn stopped_and_started_again_it_is_the_same_lab() {
 
     // Another in the same place is refused, and the first does not notice.
     let (code, printed) = home.shoal(&["lab"]).await;
-    assert!(code == Some(1) && printed.contains("already running") && printed.contains("shoal lab stop"), "{code:?} {printed}");
+    assert!(
+        code == Some(1)
+            && printed.contains("already running")
+            && printed.contains("shoal lab stop"),
+        "{code:?} {printed}"
+    );
 
     // Found without being named.
     let (code, printed) = home.shoal(&["status"]).await;
-    assert!(code == Some(0) && printed.contains("proxy-node-2") && printed.contains("usable"), "{code:?} {printed}");
+    assert!(
+        code == Some(0) && printed.contains("proxy-node-2") && printed.contains("usable"),
+        "{code:?} {printed}"
+    );
     let (code, printed) = home.shoal(&["node", "drain", "proxy-node-9"]).await;
-    assert!(code == Some(1) && printed.contains("proxy-node-9") && printed.contains("proxy-node-1"), "{code:?} {printed}");
+    assert!(
+        code == Some(1) && printed.contains("proxy-node-9") && printed.contains("proxy-node-1"),
+        "{code:?} {printed}"
+    );
     let (code, printed) = home.shoal(&["config", "show", "99"]).await;
     assert!(code == Some(1) && printed.contains("99"), "{code:?} {printed}");
 
@@ -135,7 +168,9 @@ async fn stopped_and_started_again_it_is_the_same_lab() {
 
     let (mut second, after) = home.lab(&[]).await;
     assert_eq!(after.frontends, before.frontends);
-    let endpoints = |description: &Description| description.processes.iter().map(|process| process.endpoints.clone()).collect::<Vec<_>>();
+    let endpoints = |description: &Description| {
+        description.processes.iter().map(|process| process.endpoints.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(endpoints(&after), endpoints(&before));
     assert_eq!(home.revisions().await, history);
     assert!(serves(&after, &origin).await);
@@ -155,12 +190,19 @@ async fn a_dead_child_is_started_again_and_none_outlives_the_lab() {
         kill(Pid::from_raw(process.pid), Signal::SIGKILL).expect("kill a child");
     }
     let after = wait::until("lab.json names other processes", || {
-        let now = home.description().filter(|now| now.processes.iter().zip(&before.processes).all(|(new, old)| new.pid != old.pid));
+        let now = home.description().filter(|now| {
+            now.processes.iter().zip(&before.processes).all(|(new, old)| new.pid != old.pid)
+        });
         async { now }
     })
     .await;
-    wait::until("the new processes serve", || async { serves(&after, &origin).await.then_some(()) }).await;
-    let argv = |description: &Description| description.processes.iter().map(|process| process.argv.clone()).collect::<Vec<_>>();
+    wait::until("the new processes serve", || async {
+        serves(&after, &origin).await.then_some(())
+    })
+    .await;
+    let argv = |description: &Description| {
+        description.processes.iter().map(|process| process.argv.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(argv(&after), argv(&before));
 
     kill(pid(&lab), Signal::SIGKILL).expect("kill the lab");
@@ -169,7 +211,9 @@ async fn a_dead_child_is_started_again_and_none_outlives_the_lab() {
     let data_dir = home.data_dir().display().to_string();
     let (code, printed) = home.shoal(&["status", "--data-dir", &data_dir]).await;
     assert!(
-        code == Some(1) && printed.contains("not running") && printed.contains(Path::new(&data_dir).to_str().expect("UTF-8")),
+        code == Some(1)
+            && printed.contains("not running")
+            && printed.contains(Path::new(&data_dir).to_str().expect("UTF-8")),
         "{printed}"
     );
 }
@@ -181,8 +225,15 @@ async fn a_child_that_cannot_start_shows_its_log() {
     let (mut lab, _) = home.lab(&["--base-port", &base_port()]).await;
     kill(pid(&lab), Signal::SIGINT).expect("stop the lab");
     assert!(lab.wait().await.expect("the lab's status").success());
-    std::fs::write(data_dir.join("registry-1/shoal.json"), "{").expect("damage the registry's data dir");
-    let (code, printed) = home.shoal(&["lab", "--nodes", "2", "--balancers", "1", "--checkers", "1"]).await;
-    assert!(code == Some(1) && printed.contains("registry-1 did not start") && printed.contains("unreadable"), "{code:?} {printed}");
+    std::fs::write(data_dir.join("registry-1/shoal.json"), "{")
+        .expect("damage the registry's data dir");
+    let (code, printed) =
+        home.shoal(&["lab", "--nodes", "2", "--balancers", "1", "--checkers", "1"]).await;
+    assert!(
+        code == Some(1)
+            && printed.contains("registry-1 did not start")
+            && printed.contains("unreadable"),
+        "{code:?} {printed}"
+    );
     assert!(home.description().is_none());
 }

@@ -1,4 +1,5 @@
-//! `docs/metrics.md` is what the sources say of their metrics: each `metrics.rs` names them once, for who counts, who reads and the page.
+//! `docs/metrics.md` is what the sources say of their metrics: each `metrics.rs` names them once,
+//! for who counts, who reads and the page.
 //!
 //! `UPDATE=1 cargo test --release -p e2e --test metrics` writes the page anew.
 
@@ -40,7 +41,8 @@ fn literal(text: &str) -> Option<&str> {
     text.split('"').nth(1)
 }
 
-/// `/// meaning` lines above `pub const NAME: &str = "metric";`, and rows of a macro: `counter field = NAME "metric": "meaning";`.
+/// `/// meaning` lines above `pub const NAME: &str = "metric";`, and rows of a macro: `counter
+/// field = NAME "metric": "meaning";`.
 fn metrics(source: &str) -> Vec<Metric> {
     let (mut found, mut docs) = (Vec::new(), String::new());
     let mut lines = source.lines().peekable();
@@ -48,18 +50,25 @@ fn metrics(source: &str) -> Vec<Metric> {
         let line = line.trim();
         if let Some(more) = line.strip_prefix("/// ") {
             docs = format!("{docs} {more}");
-        } else if let Some(constant) = line.strip_prefix("pub const ").filter(|rest| rest.contains(": &str")) {
+        } else if let Some(constant) =
+            line.strip_prefix("pub const ").filter(|rest| rest.contains(": &str"))
+        {
             let mut statement = constant.to_owned();
             while !statement.ends_with(';') {
                 statement.push_str(lines.next().expect("the end of a constant").trim());
             }
             let rust = statement.split(':').next().unwrap_or_default().to_owned();
             if let Some(name) = literal(&statement) {
-                found.push(Metric { name: name.to_owned(), kind: kind(source, &rust, name), meaning: plain(&docs) });
+                found.push(Metric {
+                    name: name.to_owned(),
+                    kind: kind(source, &rust, name),
+                    meaning: plain(&docs),
+                });
             }
             docs.clear();
-        } else if let Some(kind) =
-            ["counter", "gauge"].into_iter().find(|kind| line.starts_with(&format!("{kind} ")) && line.contains(" = "))
+        } else if let Some(kind) = ["counter", "gauge"]
+            .into_iter()
+            .find(|kind| line.starts_with(&format!("{kind} ")) && line.contains(" = "))
         {
             let mut row = line.to_owned();
             while !row.ends_with("\";") {
@@ -81,7 +90,12 @@ fn kind(source: &str, rust: &str, name: &str) -> &'static str {
         calls.iter().any(|call| source.contains(call.as_str()))
     };
     match name {
-        _ if described("histogram") || described("durations") || name.ends_with("_duration_seconds") => "histogram",
+        _ if described("histogram")
+            || described("durations")
+            || name.ends_with("_duration_seconds") =>
+        {
+            "histogram"
+        }
         _ if described("gauge") => "gauge",
         _ if described("counter") || described("classes") || name.ends_with("_total") => "counter",
         _ => "gauge",
@@ -95,13 +109,16 @@ fn page() -> String {
          describe it; [telemetry.md](telemetry.md) says how metrics, logs and traces go together.\n",
     );
     for (heading, path) in SOURCES {
-        let source = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let source =
+            fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         let found = metrics(&source);
         assert!(!found.is_empty(), "{path} names no metric");
-        let _infallible = write!(page, "\n## {heading}\n\n| metric | kind | meaning |\n|---|---|---|\n");
+        let _infallible =
+            write!(page, "\n## {heading}\n\n| metric | kind | meaning |\n|---|---|---|\n");
         for Metric { name, kind, meaning } in found {
             assert!(meaning.len() > 5, "{path}: {name} has no meaning");
-            let _infallible = writeln!(page, "| `{name}` | {kind} | {} |", meaning.replace('|', "\\|"));
+            let _infallible =
+                writeln!(page, "| `{name}` | {kind} | {} |", meaning.replace('|', "\\|"));
         }
     }
     page
@@ -114,5 +131,9 @@ fn the_page_is_what_the_sources_say() {
         return fs::write(&path, page).expect("the page is written");
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == page, "docs/metrics.md is not what the sources say: run this test once with UPDATE=1, and commit it");
+    assert!(
+        there == page,
+        "docs/metrics.md is not what the sources say: run this test once with UPDATE=1, and commit \
+         it"
+    );
 }

@@ -12,7 +12,14 @@ const REQUESTS: u64 = 10_000;
 fn plan(lab: &Lab, origin: &Origin, kind: Kind) -> Plan {
     let path = if kind == Kind::Post { "/echo" } else { "/bytes/1024" };
     let frontends = lab.description.frontends.clone();
-    Plan { frontends, origin: origin.address().to_string(), path: path.into(), kind, clients: 8, requests: REQUESTS }
+    Plan {
+        frontends,
+        origin: origin.address().to_string(),
+        path: path.into(),
+        kind,
+        clients: 8,
+        requests: REQUESTS,
+    }
 }
 
 /// Sends the load, hits a node with `signal` after a third of it, and gives the counts.
@@ -32,13 +39,21 @@ fn assert_none_failed(outcome: &Outcome) {
 fn assert_posts(outcome: &Outcome, origin: &Origin) {
     assert_eq!(outcome.sent, REQUESTS);
     assert_eq!(origin.repeated(), [], "POSTs that reached the origin more than once");
-    // At most one request of each client was on its way when the node died, and one more while the kernel was closing its sockets one by one.
+    // At most one request of each client was on its way when the node died, and one more while the
+    // kernel was closing its sockets one by one.
     assert!(outcome.failed <= 16, "{} POSTs failed: {:#?}", outcome.failed, outcome.failures);
     for failure in &outcome.failures {
-        assert!(failure.contains("proxy-node-2"), "a POST failed that was not on the node: {failure}");
+        assert!(
+            failure.contains("proxy-node-2"),
+            "a POST failed that was not on the node: {failure}"
+        );
     }
     let unsent: Vec<_> = outcome.failed_ids.iter().filter(|id| origin.arrivals(id) == 0).collect();
-    println!("e2e posts on the node when it died: {} failed, {} of them never reached the origin", outcome.failed, unsent.len());
+    println!(
+        "e2e posts on the node when it died: {} failed, {} of them never reached the origin",
+        outcome.failed,
+        unsent.len()
+    );
 }
 
 macro_rules! node_fault {

@@ -1,4 +1,5 @@
-//! The Debian package: built, looked at as lintian would, unpacked, installed below a root of its own, run from there.
+//! The Debian package: built, looked at as lintian would, unpacked, installed below a root of its
+//! own, run from there.
 
 use std::{
     collections::BTreeMap,
@@ -15,21 +16,36 @@ fn repository() -> PathBuf {
 }
 
 async fn output(command: &str, arguments: &[&str]) -> Output {
-    Command::new(command).args(arguments).output().await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    Command::new(command)
+        .args(arguments)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{command}: {error}"))
 }
 
 async fn ok(command: &str, arguments: &[&str]) -> String {
     let output = output(command, arguments).await;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command} {arguments:?}: {}\n{printed}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command} {arguments:?}: {}\n{printed}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     printed
 }
 
-/// Builds the package from the program under test; compression would take longer than everything else.
+/// Builds the package from the program under test; compression would take longer than everything
+/// else.
 async fn build(into: &Path) -> PathBuf {
     let mut command = Command::new(repository().join("deploy/debian/build"));
     command.arg("--binary").arg(testkit::lab::binary()).arg("--output").arg(into);
-    let built = command.env("COMPRESSION", "none").env("SOURCE_DATE_EPOCH", "1700000000").output().await.expect("deploy/debian/build");
+    let built = command
+        .env("COMPRESSION", "none")
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()
+        .await
+        .expect("deploy/debian/build");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     PathBuf::from(String::from_utf8_lossy(&built.stdout).trim().to_owned())
 }
@@ -55,10 +71,18 @@ async fn the_package_is_in_order_and_its_program_runs() {
     let entries = listing(&package).await;
     for (path, (mode, owner)) in &entries {
         assert_eq!(owner, "root/root", "{path}");
-        let expected = if mode.starts_with('d') || path == "/usr/bin/shoal" { "rwxr-xr-x" } else { "rw-r--r--" };
+        let expected = if mode.starts_with('d') || path == "/usr/bin/shoal" {
+            "rwxr-xr-x"
+        } else {
+            "rw-r--r--"
+        };
         assert_eq!(&mode[1..], expected, "{path}");
         let homes = ["/usr/", "/lib/", "/etc/"];
-        assert!(path == "/" || homes.iter().any(|home| path.starts_with(home)) && !path.contains("/local/"), "{path}");
+        assert!(
+            path == "/"
+                || homes.iter().any(|home| path.starts_with(home)) && !path.contains("/local/"),
+            "{path}"
+        );
     }
     for path in [
         "/usr/share/doc/shoal/copyright",
@@ -71,7 +95,8 @@ async fn the_package_is_in_order_and_its_program_runs() {
         assert!(entries.contains_key(path), "no {path}");
     }
     for unit in fs::read_dir(repository().join("deploy/systemd")).expect("the units") {
-        let path = format!("/lib/systemd/system/{}", unit.expect("a unit").file_name().to_string_lossy());
+        let path =
+            format!("/lib/systemd/system/{}", unit.expect("a unit").file_name().to_string_lossy());
         assert!(entries.contains_key(&path), "no {path}");
     }
 
@@ -86,14 +111,23 @@ async fn the_package_is_in_order_and_its_program_runs() {
         .filter(|(path, (mode, _))| path.starts_with("/etc/") && mode.starts_with('-'))
         .map(|(path, _)| path.as_str())
         .collect();
-    assert_eq!(settings.lines().collect::<Vec<_>>(), written, "every file below /etc is one that dpkg asks about");
+    assert_eq!(
+        settings.lines().collect::<Vec<_>>(),
+        written,
+        "every file below /etc is one that dpkg asks about"
+    );
     for script in ["postinst", "prerm", "postrm"] {
         let script = control.join(script);
         assert_eq!(fs::metadata(&script).expect("a script").mode() & 0o777, 0o755);
         ok("sh", &["-n", &script.display().to_string()]).await;
         assert!(fs::read_to_string(&script).expect("a script").starts_with("#!/bin/sh\nset -e\n"));
     }
-    let sums = Command::new("md5sum").args(["--check", "--quiet"]).arg(control.join("md5sums")).current_dir(&root).output().await;
+    let sums = Command::new("md5sum")
+        .args(["--check", "--quiet"])
+        .arg(control.join("md5sums"))
+        .current_dir(&root)
+        .output()
+        .await;
     assert!(sums.expect("md5sum").status.success(), "the sums of the files");
     let version = ok(&root.join("usr/bin/shoal").display().to_string(), &["--version"]).await;
     assert_eq!(version.trim(), concat!("shoal ", env!("CARGO_PKG_VERSION")));
@@ -101,13 +135,15 @@ async fn the_package_is_in_order_and_its_program_runs() {
 
 #[tokio::test]
 async fn the_same_input_makes_the_same_package() {
-    let [first, second] = [tempfile::tempdir(), tempfile::tempdir()].map(|place| place.expect("a temporary directory"));
+    let [first, second] = [tempfile::tempdir(), tempfile::tempdir()]
+        .map(|place| place.expect("a temporary directory"));
     let packages = [build(first.path()).await, build(second.path()).await];
     let [first, second] = packages.map(|package| fs::read(package).expect("a package"));
     assert!(first == second, "two builds of one time differ");
 }
 
-/// As dpkg installs it on a host, but for the root: the user is made, and the places for keys and state are its own.
+/// As dpkg installs it on a host, but for the root: the user is made, and the places for keys and
+/// state are its own.
 #[tokio::test]
 async fn installed_and_purged() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
@@ -119,24 +155,35 @@ async fn installed_and_purged() {
     fs::write(root.join("var/lib/dpkg/status"), "").expect("an empty database");
     let at = format!("--root={}", root.display());
     let dpkg = |action: Vec<String>| {
-        let arguments = [at.clone(), "--force-depends".into(), "--force-script-chrootless".into()].into_iter().chain(action);
-        let command = if nix::unistd::geteuid().is_root() { vec!["dpkg"] } else { vec!["fakeroot", "dpkg"] };
-        let all: Vec<String> = command.iter().skip(1).map(|word| (*word).to_owned()).chain(arguments).collect();
+        let arguments = [at.clone(), "--force-depends".into(), "--force-script-chrootless".into()]
+            .into_iter()
+            .chain(action);
+        let command =
+            if nix::unistd::geteuid().is_root() { vec!["dpkg"] } else { vec!["fakeroot", "dpkg"] };
+        let all: Vec<String> =
+            command.iter().skip(1).map(|word| (*word).to_owned()).chain(arguments).collect();
         let program = command[0].to_owned();
         async move { ok(&program, &all.iter().map(String::as_str).collect::<Vec<_>>()).await }
     };
     dpkg(vec!["--install".into(), package.display().to_string()]).await;
     let users = fs::read_to_string(root.join("etc/passwd")).expect("users");
-    let user = users.lines().find(|line| line.starts_with("shoal:")).expect("the user of the services");
+    let user =
+        users.lines().find(|line| line.starts_with("shoal:")).expect("the user of the services");
     assert!(user.ends_with(":/var/lib/shoal:/usr/sbin/nologin"), "{user}");
     for place in ["etc/shoal", "var/lib/shoal"] {
         assert_eq!(fs::metadata(root.join(place)).expect(place).mode() & 0o777, 0o750, "{place}");
     }
     fs::write(root.join("etc/shoal/key"), "secret").expect("a file of the operator's");
     dpkg(vec!["--remove".into(), "shoal".into()]).await;
-    assert!(root.join("etc/shoal/key").exists() && !root.join("usr/bin/shoal").exists(), "a removal keeps keys");
+    assert!(
+        root.join("etc/shoal/key").exists() && !root.join("usr/bin/shoal").exists(),
+        "a removal keeps keys"
+    );
     dpkg(vec!["--purge".into(), "shoal".into()]).await;
-    assert!(!root.join("etc/shoal").exists() && !root.join("var/lib/shoal").exists(), "a purge leaves nothing secret");
+    assert!(
+        !root.join("etc/shoal").exists() && !root.join("var/lib/shoal").exists(),
+        "a purge leaves nothing secret"
+    );
 }
 
 #[tokio::test]
@@ -150,6 +197,9 @@ async fn what_cannot_be_packaged_is_refused_in_one_sentence() {
     ] {
         let refused = output(&build, &arguments).await;
         let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && text.contains(said) && text.lines().count() == 1, "{arguments:?}: {text}");
+        assert!(
+            !refused.status.success() && text.contains(said) && text.lines().count() == 1,
+            "{arguments:?}: {text}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Invariant 9: a stop is a drain. Every process is stopped and started again in turn, and no client notices.
+//! Invariant 9: a stop is a drain. Every process is stopped and started again in turn, and no
+//! client notices.
 
 use nix::sys::signal::Signal;
 use testkit::{
@@ -13,7 +14,14 @@ const REQUESTS: u64 = 10_000;
 fn load(lab: &Lab, origin: &Origin, kind: Kind, clients: usize, requests: u64) -> Load {
     let frontends = lab.description.frontends.clone();
     let path = if kind == Kind::Post { "/echo" } else { "/bytes/1024" };
-    Load::open_ended(Plan { frontends, origin: origin.address().to_string(), path: path.into(), kind, clients, requests })
+    Load::open_ended(Plan {
+        frontends,
+        origin: origin.address().to_string(),
+        path: path.into(),
+        kind,
+        clients,
+        requests,
+    })
 }
 
 /// What clients do at the same time: most of it GETs; POSTs, which nobody may send twice; tunnels.
@@ -35,14 +43,23 @@ impl Traffic {
     }
 
     async fn assert_none_failed(self, test: &str, origin: &Origin) {
-        let outcomes = [("gets", self.gets.enough().await), ("posts", self.posts.enough().await), ("tunnels", self.tunnels.enough().await)];
+        let outcomes = [
+            ("gets", self.gets.enough().await),
+            ("posts", self.posts.enough().await),
+            ("tunnels", self.tunnels.enough().await),
+        ];
         let mut sum = Outcome::default();
         for (_, outcome) in &outcomes {
             sum.add(outcome);
         }
         sum.print(test);
         for (kind, outcome) in &outcomes {
-            assert_eq!((outcome.failed, outcome.cut_tunnels), (0, 0), "{kind}: {:#?}", outcome.failures);
+            assert_eq!(
+                (outcome.failed, outcome.cut_tunnels),
+                (0, 0),
+                "{kind}: {:#?}",
+                outcome.failures
+            );
         }
         assert_eq!(origin.repeated(), [], "requests that reached the origin more than once");
     }
@@ -52,7 +69,10 @@ impl Traffic {
 async fn restart(lab: &Lab, name: &str) {
     let before = lab.process(name).pid;
     lab.signal(name, Signal::SIGTERM);
-    wait::until(format!("{name} runs again"), || async { (lab.process(name).pid != before).then_some(()) }).await;
+    wait::until(format!("{name} runs again"), || async {
+        (lab.process(name).pid != before).then_some(())
+    })
+    .await;
     lab.until_state(name, "usable").await;
 }
 
@@ -60,11 +80,18 @@ async fn rolling(test: &str, service: impl Fn(&str) -> bool) {
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
     let traffic = Traffic::start(&lab, &origin).await;
-    let names: Vec<_> = lab.now().processes.into_iter().filter(|process| service(&process.service)).map(|process| process.name).collect();
+    let names: Vec<_> = lab
+        .now()
+        .processes
+        .into_iter()
+        .filter(|process| service(&process.service))
+        .map(|process| process.name)
+        .collect();
     assert!(!names.is_empty());
     for name in &names {
         restart(&lab, name).await;
-        // The others have to take it up again before the next one goes, as they would between two steps of an operator's.
+        // The others have to take it up again before the next one goes, as they would between two
+        // steps of an operator's.
         let reached = traffic.gets.succeeded();
         traffic.gets.reach(reached + 500).await;
     }
@@ -73,15 +100,20 @@ async fn rolling(test: &str, service: impl Fn(&str) -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_the_nodes_fails_nothing() {
-    rolling("a_rolling_restart_of_the_nodes_fails_nothing", |service| service == "proxy-node").await;
+    rolling("a_rolling_restart_of_the_nodes_fails_nothing", |service| service == "proxy-node")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_the_balancers_fails_nothing() {
-    rolling("a_rolling_restart_of_the_balancers_fails_nothing", |service| service == "balancer").await;
+    rolling("a_rolling_restart_of_the_balancers_fails_nothing", |service| service == "balancer")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_the_control_plane_fails_nothing() {
-    rolling("a_rolling_restart_of_the_control_plane_fails_nothing", |service| !matches!(service, "proxy-node" | "balancer")).await;
+    rolling("a_rolling_restart_of_the_control_plane_fails_nothing", |service| {
+        !matches!(service, "proxy-node" | "balancer")
+    })
+    .await;
 }

@@ -1,5 +1,5 @@
-//! What people see on a terminal of 80 columns: no line of any command is longer, whatever things are called, and no word is broken; and what their
-//! shells complete.
+//! What people see on a terminal of 80 columns: no line of any command is longer, whatever things
+//! are called, and no word is broken; and what their shells complete.
 
 use std::process::Stdio;
 
@@ -15,9 +15,17 @@ const WIDTH: usize = 80;
 /// Runs a command as on a terminal of that width.
 async fn shown(lab: &Lab, arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(binary());
-    command.args(arguments).env("SHOAL_CONTEXT", lab.data_dir()).env("COLUMNS", WIDTH.to_string()).stdin(Stdio::null());
-    let output = tokio::time::timeout(wait::PATIENCE, command.output()).await.expect("an answer in time").expect("shoal");
-    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    command
+        .args(arguments)
+        .env("SHOAL_CONTEXT", lab.data_dir())
+        .env("COLUMNS", WIDTH.to_string())
+        .stdin(Stdio::null());
+    let output = tokio::time::timeout(wait::PATIENCE, command.output())
+        .await
+        .expect("an answer in time")
+        .expect("shoal");
+    let (text, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!text.trim().is_empty(), "{arguments:?} shows nothing: {errors}");
     assert!(!text.contains('\u{1b}'), "nobody asked for colours: {text:?}");
     format!("{text}{errors}")
@@ -32,14 +40,18 @@ fn too_long(text: &str) -> Vec<&str> {
 async fn every_line_fits_and_no_word_is_broken() {
     const FRONTEND: &str = "proxy-frontend-of-the-whole-company-in-frankfurt-and-in-london";
     const CHECK: &str = "through-proxy-as-every-client-of-the-company-in-frankfurt-does";
-    let long = "much has to be said about this, and so what is said is longer than a line of a terminal that nobody has made wider";
+    let long = "much has to be said about this, and so what is said is longer than a line of a \
+        terminal that nobody has made wider";
     let lab = Lab::start(Options::default()).await;
     let origin = Origin::start().await;
     let bundle = lab.data_dir().join("bundle");
     let path = bundle.join("cluster.yaml");
     let text = std::fs::read_to_string(&path).expect("the bundle");
-    let text = text.replace("proxy_frontend", FRONTEND).replace("squid_servers", "squid-servers-of-the-whole-company-in-frankfurt");
-    std::fs::write(&path, text.replace("name: through-proxy", &format!("name: {CHECK}"))).expect("written");
+    let text = text
+        .replace("proxy_frontend", FRONTEND)
+        .replace("squid_servers", "squid-servers-of-the-whole-company-in-frankfurt");
+    std::fs::write(&path, text.replace("name: through-proxy", &format!("name: {CHECK}")))
+        .expect("written");
     let bundle = bundle.display().to_string();
     let url = origin.url(&format!("/bytes/10?{}", "a=b&".repeat(60)));
 
@@ -59,7 +71,10 @@ async fn every_line_fits_and_no_word_is_broken() {
     for _ in 0..3 {
         client::once(lab.frontend(), "GET", &url, &[], b"").await.expect("an answer");
     }
-    wait::until("the requests are told", || async { lab.ok(&["logs"]).await.contains("a=b&").then_some(()) }).await;
+    wait::until("the requests are told", || async {
+        lab.ok(&["logs"]).await.contains("a=b&").then_some(())
+    })
+    .await;
     for arguments in [
         vec!["status"],
         vec!["node", "list"],
@@ -94,10 +109,14 @@ async fn every_line_fits_and_no_word_is_broken() {
     assert!(lab.ok(&["logs"]).await.contains(&url));
 }
 
-/// What a shell offers for this line, asked as its own completion asks; none: there is no such shell here.
+/// What a shell offers for this line, asked as its own completion asks; none: there is no such
+/// shell here.
 async fn offered(lab: &Lab, shell: &str, line: &str) -> Option<Vec<String>> {
     let here = binary().parent().expect("a directory").to_owned();
-    let path = std::env::join_paths(std::iter::once(here).chain(std::env::split_paths(&std::env::var_os("PATH")?))).expect("a path");
+    let path = std::env::join_paths(
+        std::iter::once(here).chain(std::env::split_paths(&std::env::var_os("PATH")?)),
+    )
+    .expect("a path");
     let script = match shell {
         "bash" => {
             r#"source <(shoal completions bash); read -ra COMP_WORDS <<< "$LINE"; [[ $LINE == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -105,10 +124,19 @@ async fn offered(lab: &Lab, shell: &str, line: &str) -> Option<Vec<String>> {
         }
         _ => r#"shoal completions fish | source; complete -C "$LINE" | string split -f 1 \t"#,
     };
-    let arguments: &[&str] = if shell == "bash" { &["--norc", "-c", script] } else { &["--no-config", "-c", script] };
+    let arguments: &[&str] =
+        if shell == "bash" { &["--norc", "-c", script] } else { &["--no-config", "-c", script] };
     let mut command = tokio::process::Command::new(shell);
-    command.args(arguments).env("PATH", path).env("LINE", line).env("SHOAL_CONTEXT", lab.data_dir()).stdin(Stdio::null());
-    let output = match tokio::time::timeout(wait::PATIENCE, command.output()).await.expect("an answer in time") {
+    command
+        .args(arguments)
+        .env("PATH", path)
+        .env("LINE", line)
+        .env("SHOAL_CONTEXT", lab.data_dir())
+        .stdin(Stdio::null());
+    let output = match tokio::time::timeout(wait::PATIENCE, command.output())
+        .await
+        .expect("an answer in time")
+    {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => panic!("{shell}: {error}"),

@@ -1,4 +1,5 @@
-//! A clock that is set by an hour, there and back: leases, verdicts and caches go by the time that has passed, not by what the wall says.
+//! A clock that is set by an hour, there and back: leases, verdicts and caches go by the time that
+//! has passed, not by what the wall says.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,14 @@ const OBSERVED: Duration = Duration::from_secs(8);
 fn load(lab: &Lab, origin: &Origin) -> Load {
     let frontends = lab.description.frontends.clone();
     let path = "/bytes/1024".into();
-    Load::open_ended(Plan { frontends, origin: origin.address().to_string(), path, kind: Kind::Get, clients: 8, requests: REQUESTS })
+    Load::open_ended(Plan {
+        frontends,
+        origin: origin.address().to_string(),
+        path,
+        kind: Kind::Get,
+        clients: 8,
+        requests: REQUESTS,
+    })
 }
 
 fn assert_none_failed(test: &str, outcome: &Outcome) {
@@ -32,7 +40,12 @@ fn assert_none_failed(test: &str, outcome: &Outcome) {
 async fn states(lab: &Lab) -> Vec<(String, String)> {
     let status = lab.json(&["status"]).await;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    status["instances"].as_array().expect("instances").iter().map(|it| (text(&it["name"]), text(&it["state"]))).collect()
+    status["instances"]
+        .as_array()
+        .expect("instances")
+        .iter()
+        .map(|it| (text(&it["name"]), text(&it["state"])))
+        .collect()
 }
 
 /// Everybody is listed, those that keep the registry waiting too, and well.
@@ -50,7 +63,12 @@ async fn nobody_is_lost(lab: &Lab, clock: &WallClock, load: &Load) {
         clock.set(jump);
         let set = Instant::now();
         while set.elapsed() < OBSERVED {
-            assert_eq!(states(lab).await, before, "{:?} after the clock was set to {jump}", set.elapsed());
+            assert_eq!(
+                states(lab).await,
+                before,
+                "{:?} after the clock was set to {jump}",
+                set.elapsed()
+            );
             load.reach(load.succeeded() + 100).await;
         }
     }
@@ -58,7 +76,8 @@ async fn nobody_is_lost(lab: &Lab, clock: &WallClock, load: &Load) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registry_whose_clock_jumps_loses_nobody() {
-    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
     let (origin, clock) = (Origin::start().await, WallClock::right());
     lab.signal("registry-1", nix::sys::signal::Signal::SIGKILL);
     let _registry = lab.restart_with("registry-1", &clock.environment());
@@ -81,7 +100,8 @@ async fn a_cluster_whose_clock_jumps_loses_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_clock_jumps_serves_nothing_stale() {
-    let lab = Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { arguments: vec!["--no-restart".into()], ..Options::default() }).await;
     let (origin, clock) = (Origin::start().await, WallClock::right());
     lab.signal("proxy-node-2", nix::sys::signal::Signal::SIGKILL);
     let _node = lab.restart_with("proxy-node-2", &clock.environment());
@@ -91,7 +111,10 @@ async fn a_node_whose_clock_jumps_serves_nothing_stale() {
     let kept = Origin::start().await;
     let url = kept.url("/fresh/2");
     // Until its lease lapses, the registry takes the one that was killed for the one that starts.
-    wait::until("the node that was started again answers", || async { client::once(door, "GET", &url, &[], b"").await.ok() }).await;
+    wait::until("the node that was started again answers", || async {
+        client::once(door, "GET", &url, &[], b"").await.ok()
+    })
+    .await;
     for jump in ["+0", "+3600", "+0", "-3600", "+0"] {
         let ask = || async { client::once(door, "GET", &url, &[], b"").await.expect("an answer") };
         assert_eq!(ask().await.status(), 200);

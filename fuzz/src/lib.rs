@@ -1,11 +1,15 @@
-//! What must hold for every sequence of bytes that somebody else may send, as functions of those bytes.
+//! What must hold for every sequence of bytes that somebody else may send, as functions of those
+//! bytes.
 //!
-//! **What it is.** One [`Target`] per place where untrusted bytes are parsed. A target panics when a property is broken. The properties are more than
-//! "does not panic": the verdict is the same however the bytes are cut, what is forwarded means what was received (also to a lenient reader, see
-//! [`oracle`]), what validation accepts can be built, what policy forbids is not stored.
+//! **What it is.** One [`Target`] per place where untrusted bytes are parsed. A target panics when
+//! a property is broken. The properties are more than "does not panic": the verdict is the same
+//! however the bytes are cut, what is forwarded means what was received (also to a lenient reader,
+//! see [`oracle`]), what validation accepts can be built, what policy forbids is not stored.
 //!
-//! **How it is used.** `tests/kept.rs` sends every kept input (`corpus/TARGET`) and a bounded number of seeded mutations of them ([`mutate`]) through
-//! the targets, with the ordinary compiler, in every test run. `./grow` lets libFuzzer look for inputs that reach new code and keeps what it finds.
+//! **How it is used.** `tests/kept.rs` sends every kept input (`corpus/TARGET`) and a bounded
+//! number of seeded mutations of them ([`mutate`]) through the targets, with the ordinary compiler,
+//! in every test run. `./grow` lets libFuzzer look for inputs that reach new code and keeps what it
+//! finds.
 //!
 //! **Reading order:** [`target`], [`oracle`], [`mutate`], `tests/kept.rs`.
 

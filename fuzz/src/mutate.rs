@@ -67,17 +67,33 @@ impl<'c> Mutator<'c> {
 
     fn touch(&mut self, input: &mut [u8], new: impl Fn(u8, u8) -> u8) {
         let random = self.random.random_range(0..8);
-        if let Some(at) = input.len().checked_sub(1).map(|last| self.random.random_range(0..=last)) {
+        if let Some(at) = input.len().checked_sub(1).map(|last| self.random.random_range(0..=last))
+        {
             input[at] = new(input[at], random);
         }
     }
 
     /// Replaces a number in the text by one at an edge.
     fn count(&mut self, input: &mut Vec<u8>) {
-        const EDGES: [&[u8]; 8] = [b"0", b"1", b"-1", b"255", b"65536", b"4294967296", b"9223372036854775808", b"fffffffffffffffff"];
+        const EDGES: [&[u8]; 8] = [
+            b"0",
+            b"1",
+            b"-1",
+            b"255",
+            b"65536",
+            b"4294967296",
+            b"9223372036854775808",
+            b"fffffffffffffffff",
+        ];
         let from = self.place(input);
-        let Some(begin) = input[from..].iter().position(u8::is_ascii_digit).map(|at| from + at) else { return };
-        let end = input[begin..].iter().position(|byte| !byte.is_ascii_digit()).map_or(input.len(), |at| begin + at);
+        let Some(begin) = input[from..].iter().position(u8::is_ascii_digit).map(|at| from + at)
+        else {
+            return;
+        };
+        let end = input[begin..]
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())
+            .map_or(input.len(), |at| begin + at);
         let edge = EDGES.choose(&mut self.random).copied().unwrap_or_default();
         input.splice(begin..end, edge.iter().copied());
     }

@@ -1,5 +1,6 @@
-//! A second opinion on heads and bodies: HTTP/1.1 read as plainly as it can be, written from RFC 9112 and sharing nothing with the codec under test.
-//! It reads what was accepted and what is forwarded: neither may have two meanings.
+//! A second opinion on heads and bodies: HTTP/1.1 read as plainly as it can be, written from RFC
+//! 9112 and sharing nothing with the codec under test. It reads what was accepted and what is
+//! forwarded: neither may have two meanings.
 
 /// A field: name in lower case, value without blanks around it.
 pub type Field = (String, Vec<u8>);
@@ -7,12 +8,15 @@ pub type Field = (String, Vec<u8>);
 /// Reads a whole head: its first line and its fields.
 ///
 /// # Panics
-/// When two recipients, however lenient, could read the head differently: a CR, LF or NUL that is not part of a line's end, a name that is no token,
-/// several lengths, hosts or codings, a length beside a coding, a coding that is not plainly `chunked`, a length that is not plainly a number.
+/// When two recipients, however lenient, could read the head differently: a CR, LF or NUL that is
+/// not part of a line's end, a name that is no token, several lengths, hosts or codings, a length
+/// beside a coding, a coding that is not plainly `chunked`, a length that is not plainly a number.
 #[must_use]
 pub fn read_head(head: &[u8]) -> (Vec<u8>, Vec<Field>) {
     let shown = String::from_utf8_lossy(head);
-    let lines = head.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("a head ends with one empty line: {shown:?}"));
+    let lines = head
+        .strip_suffix(b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("a head ends with one empty line: {shown:?}"));
     let mut lines = split_lines(lines).into_iter();
     let first = lines.next().unwrap_or_default();
     for line in lines.clone().chain([first]) {
@@ -22,9 +26,15 @@ pub fn read_head(head: &[u8]) -> (Vec<u8>, Vec<Field>) {
     }
     let fields: Vec<Field> = lines
         .map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':').unwrap_or_else(|| panic!("a field has a colon: {shown:?}"));
+            let colon = line
+                .iter()
+                .position(|byte| *byte == b':')
+                .unwrap_or_else(|| panic!("a field has a colon: {shown:?}"));
             let (name, value) = (&line[..colon], &line[colon + 1..]);
-            assert!(!name.is_empty() && name.iter().all(|byte| is_token_character(*byte)), "a field's name is a token: {shown:?}");
+            assert!(
+                !name.is_empty() && name.iter().all(|byte| is_token_character(*byte)),
+                "a field's name is a token: {shown:?}"
+            );
             (String::from_utf8_lossy(name).to_ascii_lowercase(), value.trim_ascii().to_vec())
         })
         .collect();
@@ -32,11 +42,13 @@ pub fn read_head(head: &[u8]) -> (Vec<u8>, Vec<Field>) {
     (first.to_vec(), fields)
 }
 
-/// Reads the fields of a response's head as it was received, lines that go on with the one before included (RFC 9112 §5.2), and its other oddities.
+/// Reads the fields of a response's head as it was received, lines that go on with the one before
+/// included (RFC 9112 §5.2), and its other oddities.
 ///
 /// # Panics
-/// Where a recipient that does not know folded lines could see another message: a fold before the first field, one that is blank or a field of its
-/// own, one of a field that says where the message or the connection ends.
+/// Where a recipient that does not know folded lines could see another message: a fold before the
+/// first field, one that is blank or a field of its own, one of a field that says where the message
+/// or the connection ends.
 #[must_use]
 pub fn read_folded(head: &[u8]) -> Vec<Field> {
     let shown = String::from_utf8_lossy(head);
@@ -47,18 +59,32 @@ pub fn read_folded(head: &[u8]) -> Vec<Field> {
             break;
         }
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            let (name, value) = fields.last_mut().unwrap_or_else(|| panic!("nothing to go on with: {shown:?}"));
-            let of_the_end = ["content-length", "transfer-encoding", "connection", "trailer", "upgrade"];
+            let (name, value) =
+                fields.last_mut().unwrap_or_else(|| panic!("nothing to go on with: {shown:?}"));
+            let of_the_end =
+                ["content-length", "transfer-encoding", "connection", "trailer", "upgrade"];
             assert!(!of_the_end.contains(&name.as_str()), "{name} on two lines: {shown:?}");
             let text = plain_value(line);
-            let before_colon = text.split(|byte| *byte == b':').next().filter(|before| before.len() < text.len());
-            let is_field = before_colon.is_some_and(|name| name.trim_ascii_end().iter().all(|byte| is_token_character(*byte)));
-            assert!(!text.is_empty() && !is_field, "a line that goes on is nothing else: {shown:?}");
+            let before_colon =
+                text.split(|byte| *byte == b':').next().filter(|before| before.len() < text.len());
+            let is_field = before_colon.is_some_and(|name| {
+                name.trim_ascii_end().iter().all(|byte| is_token_character(*byte))
+            });
+            assert!(
+                !text.is_empty() && !is_field,
+                "a line that goes on is nothing else: {shown:?}"
+            );
             *value = plain_value(&[value, &b" "[..], &text].concat());
             continue;
         }
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or_else(|| panic!("a field has a colon: {shown:?}"));
-        fields.push((String::from_utf8_lossy(line[..colon].trim_ascii_end()).to_ascii_lowercase(), plain_value(&line[colon + 1..])));
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or_else(|| panic!("a field has a colon: {shown:?}"));
+        fields.push((
+            String::from_utf8_lossy(line[..colon].trim_ascii_end()).to_ascii_lowercase(),
+            plain_value(&line[colon + 1..]),
+        ));
     }
     fields
 }
@@ -66,17 +92,31 @@ pub fn read_folded(head: &[u8]) -> Vec<Field> {
 /// A value with a space for what no value may hold, without blanks around it.
 #[must_use]
 pub fn plain_value(value: &[u8]) -> Vec<u8> {
-    let shown: Vec<u8> = value.iter().map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte }).collect();
+    let shown: Vec<u8> = value
+        .iter()
+        .map(|byte| if byte.is_ascii_control() && *byte != b'\t' { b' ' } else { *byte })
+        .collect();
     shown.trim_ascii().to_vec()
 }
 
 fn framing(fields: &[Field], shown: &str) {
-    let of = |wanted: &str| -> Vec<&[u8]> { fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.as_slice()).collect() };
+    let of = |wanted: &str| -> Vec<&[u8]> {
+        fields
+            .iter()
+            .filter(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_slice())
+            .collect()
+    };
     let (lengths, codings) = (of("content-length"), of("transfer-encoding"));
-    assert!(lengths.len() + codings.len() <= 1, "one statement about the length at most: {shown:?}");
+    assert!(
+        lengths.len() + codings.len() <= 1,
+        "one statement about the length at most: {shown:?}"
+    );
     assert!(of("host").len() <= 1, "one host at most: {shown:?}");
     for length in lengths {
-        let plain = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && (length == b"0" || !length.starts_with(b"0"));
+        let plain = !length.is_empty()
+            && length.iter().all(u8::is_ascii_digit)
+            && (length == b"0" || !length.starts_with(b"0"));
         assert!(plain, "a length is a plain number: {shown:?}");
     }
     for coding in codings {
@@ -84,8 +124,8 @@ fn framing(fields: &[Field], shown: &str) {
     }
 }
 
-/// Every name that Connection lists in a head as it was received, in lower case; read as leniently as possible. `close` is an option and names no field
-/// (RFC 9110 §7.6.1).
+/// Every name that Connection lists in a head as it was received, in lower case; read as leniently
+/// as possible. `close` is an option and names no field (RFC 9110 §7.6.1).
 #[must_use]
 pub fn nominated(received: &[u8]) -> Vec<String> {
     let mut names = Vec::new();
@@ -94,14 +134,18 @@ pub fn nominated(received: &[u8]) -> Vec<String> {
         let (name, value) = line.split_at(colon);
         if name.trim_ascii().eq_ignore_ascii_case(b"connection") {
             let entries = value[1..].split(|byte| *byte == b',');
-            names.extend(entries.map(|entry| String::from_utf8_lossy(entry.trim_ascii()).to_ascii_lowercase()));
+            names.extend(
+                entries
+                    .map(|entry| String::from_utf8_lossy(entry.trim_ascii()).to_ascii_lowercase()),
+            );
         }
     }
     names.retain(|name| name != "close");
     names
 }
 
-/// Decodes a whole chunked body: payload, and how many bytes of `bytes` it took. `None`: it does not end there.
+/// Decodes a whole chunked body: payload, and how many bytes of `bytes` it took. `None`: it does
+/// not end there.
 ///
 /// # Panics
 /// When it is not chunked at all, in the plainest reading.
@@ -113,7 +157,8 @@ pub fn read_chunked(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         at += line.len() + 2;
         let digits: Vec<u8> = line.iter().copied().take_while(u8::is_ascii_hexdigit).collect();
         let text = String::from_utf8_lossy(&digits).into_owned();
-        let size = u128::from_str_radix(&text, 16).unwrap_or_else(|_| panic!("a chunk begins with its size: {line:?}"));
+        let size = u128::from_str_radix(&text, 16)
+            .unwrap_or_else(|_| panic!("a chunk begins with its size: {line:?}"));
         if size == 0 {
             break;
         }
@@ -181,8 +226,17 @@ mod tests {
     fn folded_lines() {
         let fields = read_folded(b"HTTP/1.1 200 OK\r\nX: a\0 \r\n\t b\r\nY :c\r\n\r\n z");
         assert_eq!(fields, [("x".to_owned(), b"a b".to_vec()), ("y".to_owned(), b"c".to_vec())]);
-        for head in [" X: a\r\n", "X: a\r\n \t\r\n", "X: a\r\n Y: b\r\n", "X: a\r\n :b\r\n", "Content-Length:\r\n 5\r\n"] {
-            std::panic::catch_unwind(|| drop(read_folded(format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes()))).expect_err(head);
+        for head in [
+            " X: a\r\n",
+            "X: a\r\n \t\r\n",
+            "X: a\r\n Y: b\r\n",
+            "X: a\r\n :b\r\n",
+            "Content-Length:\r\n 5\r\n",
+        ] {
+            std::panic::catch_unwind(|| {
+                drop(read_folded(format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes()))
+            })
+            .expect_err(head);
         }
     }
 
@@ -192,7 +246,10 @@ mod tests {
         assert_eq!(first, b"GET / HTTP/1.1");
         assert_eq!(fields, [("host".to_owned(), b"a".to_vec()), ("x".to_owned(), b"b".to_vec())]);
         assert_eq!(nominated(b"GET / HTTP/1.1\r\nconnection : A,b\r\n\r\n"), ["a", "b"]);
-        assert_eq!(read_chunked(b"3;x=y\r\nabc\r\n0\r\nt: u\r\n\r\nrest"), Some((b"abc".to_vec(), 23)));
+        assert_eq!(
+            read_chunked(b"3;x=y\r\nabc\r\n0\r\nt: u\r\n\r\nrest"),
+            Some((b"abc".to_vec(), 23))
+        );
         assert_eq!(read_chunked(b"3\r\nab"), None);
     }
 }

@@ -1,4 +1,5 @@
-//! The targets: what comes from clients and origins, then from operators, then from other processes of the cluster.
+//! The targets: what comes from clients and origins, then from operators, then from other processes
+//! of the cluster.
 
 pub mod chunked;
 pub mod forwarded;

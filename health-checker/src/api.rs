@@ -39,36 +39,55 @@ type Results = Pin<Box<dyn Stream<Item = Result<wire::WatchResultsResponse, Stat
 impl wire::health_checker_server::HealthChecker for Api {
     type WatchResultsStream = Results;
 
-    async fn list_checks(&self, _request: Request<wire::ListChecksRequest>) -> Result<Response<wire::ListChecksResponse>, Status> {
+    async fn list_checks(
+        &self,
+        _request: Request<wire::ListChecksRequest>,
+    ) -> Result<Response<wire::ListChecksResponse>, Status> {
         let positions = self.prober.list().await.map_err(unavailable)?;
         let mut checks: BTreeMap<String, wire::Check> = BTreeMap::new();
         for (_, position) in positions {
             let check = Arc::clone(&position.wanted.check);
-            checks.entry(check.name.clone()).or_insert_with(|| describe(&check)).targets.push(standing(position));
+            checks
+                .entry(check.name.clone())
+                .or_insert_with(|| describe(&check))
+                .targets
+                .push(standing(position));
         }
         Ok(Response::new(wire::ListChecksResponse { checks: checks.into_values().collect() }))
     }
 
-    async fn run_check(&self, request: Request<wire::RunCheckRequest>) -> Result<Response<wire::RunCheckResponse>, Status> {
+    async fn run_check(
+        &self,
+        request: Request<wire::RunCheckRequest>,
+    ) -> Result<Response<wire::RunCheckResponse>, Status> {
         let asked = request.into_inner();
         let mut chosen = self.prober.list().await.map_err(unavailable)?;
         chosen.retain(|(_, position)| position.wanted.check.name == asked.check);
         if chosen.is_empty() {
-            return Err(Status::not_found(format!("this checker runs no check named {:?}: see `shoal check list`", asked.check)));
+            return Err(Status::not_found(format!(
+                "this checker runs no check named {:?}: see `shoal check list`",
+                asked.check
+            )));
         }
-        chosen.retain(|(_, position)| asked.target.is_empty() || position.wanted.name == asked.target);
+        chosen.retain(|(_, position)| {
+            asked.target.is_empty() || position.wanted.name == asked.target
+        });
         if chosen.is_empty() {
             return Err(Status::not_found(format!(
                 "check {:?} has no target named {:?}: see `shoal check list`",
                 asked.check, asked.target
             )));
         }
-        let probes = chosen.iter().map(|(key, position)| self.prober.probe(key.clone(), &position.wanted));
+        let probes =
+            chosen.iter().map(|(key, position)| self.prober.probe(key.clone(), &position.wanted));
         let results = join_all(probes).await.iter().map(result).collect();
         Ok(Response::new(wire::RunCheckResponse { results }))
     }
 
-    async fn watch_results(&self, request: Request<wire::WatchResultsRequest>) -> Result<Response<Self::WatchResultsStream>, Status> {
+    async fn watch_results(
+        &self,
+        request: Request<wire::WatchResultsRequest>,
+    ) -> Result<Response<Self::WatchResultsStream>, Status> {
         let check = request.into_inner().check;
         let mut missed = 0;
         let stream = BroadcastStream::new(self.prober.results()).filter_map(move |received| {
@@ -78,7 +97,10 @@ impl wire::health_checker_server::HealthChecker for Api {
                     None
                 }
                 Ok(finding) if check.is_empty() || finding.check == check => {
-                    Some(Ok(wire::WatchResultsResponse { result: Some(result(&finding)), missed: std::mem::take(&mut missed) }))
+                    Some(Ok(wire::WatchResultsResponse {
+                        result: Some(result(&finding)),
+                        missed: std::mem::take(&mut missed),
+                    }))
                 }
                 Ok(_) => None,
             };

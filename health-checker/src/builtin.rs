@@ -1,19 +1,25 @@
-//! The built-in target: a tiny origin that the checker itself serves, so that a probe through a proxy needs nobody else.
+//! The built-in target: a tiny origin that the checker itself serves, so that a probe through a
+//! proxy needs nobody else.
 //!
-//! It is announced as the endpoint `target`, which proxies let nobody reach but the checker itself, who signs what it asks ([`chassis::probe`]).
-//! `GET /shoal-check/NONCE` answers 200 with the nonce, which a cache cannot know; everything else is a 404.
+//! It is announced as the endpoint `target`, which proxies let nobody reach but the checker itself,
+//! who signs what it asks ([`chassis::probe`]). `GET /shoal-check/NONCE` answers 200 with the
+//! nonce, which a cache cannot know; everything else is a 404.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use chassis::places::{Each, Places};
 use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode, body::Bytes, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Bytes, body::Incoming, header,
+    server::conn::http1, service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, time::timeout};
 
 /// Path of the target; the nonce follows.
 pub const PATH: &str = "/shoal-check/";
-/// Connections at once, and of one address: the newest are served, in the place of those that do nothing. A probe is over in a moment.
+/// Connections at once, and of one address: the newest are served, in the place of those that do
+/// nothing. A probe is over in a moment.
 const CONNECTIONS: usize = 256;
 const OF_ONE_ADDRESS: usize = 64;
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,14 +52,23 @@ pub async fn serve(listener: Arc<TcpListener>) {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let nonce = request.uri().path().strip_prefix(PATH).filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
+    let nonce = request
+        .uri()
+        .path()
+        .strip_prefix(PATH)
+        .filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
     let (status, body) = match nonce {
         Some(nonce) => (StatusCode::OK, nonce.to_owned()),
-        None => (StatusCode::NOT_FOUND, "This is the built-in target of a Shoal health checker.\n".to_owned()),
+        None => (
+            StatusCode::NOT_FOUND,
+            "This is the built-in target of a Shoal health checker.\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

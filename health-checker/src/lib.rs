@@ -1,9 +1,12 @@
-//! The health-checker probes instances the way their users would and reports opinions to the registry.
+//! The health-checker probes instances the way their users would and reports opinions to the
+//! registry.
 //!
-//! It decides nobody's fate: every checker is alone in what it sees, and the registry folds what several see. It keeps no state of its own.
+//! It decides nobody's fate: every checker is alone in what it sees, and the registry folds what
+//! several see. It keeps no state of its own.
 //!
-//! Reading order, the way of a probe: [`targets`] (whom), [`assignment`] (is it mine), [`schedule`] (when), [`probe`] (how), [`builtin`] (against
-//! what), [`opinion`] (what follows), [`report`] (to whom). [`prober`] is the task that walks it, [`api`] its face.
+//! Reading order, the way of a probe: [`targets`] (whom), [`assignment`] (is it mine), [`schedule`]
+//! (when), [`probe`] (how), [`builtin`] (against what), [`opinion`] (what follows), [`report`] (to
+//! whom). [`prober`] is the task that walks it, [`api`] its face.
 
 pub mod api;
 pub mod assignment;
@@ -49,15 +52,22 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let signer = Arc::new(Signer::new()?);
     let mut chassis = options.chassis.clone();
     chassis.tags.push(signer.tag());
-    chassis::run("health-checker", &chassis, move |process| async move { serve(process, options, signer).await })
+    chassis::run("health-checker", &chassis, move |process| async move {
+        serve(process, options, signer).await
+    })
 }
 
 async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Result<(), Failure> {
     metrics::describe();
-    // Probes of https URLs use the process's one provider; a second installation in the same process changes nothing.
+    // Probes of https URLs use the process's one provider; a second installation in the same
+    // process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let listener = TcpListener::bind(options.target).await.fail("bind the built-in target", "choose another --target")?;
-    let target = listener.local_addr().fail("read the address of the built-in target", "choose another --target")?;
+    let listener = TcpListener::bind(options.target)
+        .await
+        .fail("bind the built-in target", "choose another --target")?;
+    let target = listener
+        .local_addr()
+        .fail("read the address of the built-in target", "choose another --target")?;
     // So that nodes know their probes from what clients ask for.
     process.endpoint(chassis::membership::PROBE_TARGET, target);
     let port = target.port();
@@ -66,8 +76,8 @@ async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Resul
 
     let (checks, current) = watch::channel(Vec::new());
     let follower = process.configuration(BTreeMap::new(), move |rendered| {
-        let document =
-            ChecksDocument::from_json(&rendered.document).map_err(|error| vec![chassis::configuration::Problem::new(error.to_string())])?;
+        let document = ChecksDocument::from_json(&rendered.document)
+            .map_err(|error| vec![chassis::configuration::Problem::new(error.to_string())])?;
         checks.send_replace(document.checks.into_iter().map(Arc::new).collect());
         Ok(())
     })?;
@@ -75,14 +85,23 @@ async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Resul
     let (opinions, received) = mpsc::channel::<Opinion>(OPINIONS);
     let (handle, inbox) = prober::channel(&process, port, signer);
     let (asked, membership) = (handle.clone(), process.membership());
-    process.spawn("prober", move || prober::Prober::new(&asked, opinions.clone()).run(inbox.clone(), current.clone(), membership.clone()));
+    process.spawn("prober", move || {
+        prober::Prober::new(&asked, opinions.clone()).run(
+            inbox.clone(),
+            current.clone(),
+            membership.clone(),
+        )
+    });
     let (channel, received) = (process.channel(Service::Registry), Arc::new(Mutex::new(received)));
     process.spawn("report", move || {
         let (channel, received) = (channel.clone(), Arc::clone(&received));
         async move { report::run(channel, &mut *received.lock().await).await }
     });
 
-    process.serve_grpc(tonic::service::Routes::new(HealthCheckerServer::new(api::Api::new(handle))), &api::POLICY)?;
+    process.serve_grpc(
+        tonic::service::Routes::new(HealthCheckerServer::new(api::Api::new(handle))),
+        &api::POLICY,
+    )?;
     process.serve_admin(axum::Router::new())?;
     process.register();
     follower.first().await?;

@@ -19,5 +19,8 @@ pub fn describe() {
     describe_histogram!(PROBE_SECONDS, "Seconds that probes took, by check");
     describe_gauge!(TARGETS, "Check and target pairs that this checker probes");
     describe_counter!(FAILED_REPORTS, "Reports to the registry that failed and are repeated");
-    describe_counter!(DROPPED_OPINIONS, "Opinions dropped because the queue to the reporter was full");
+    describe_counter!(
+        DROPPED_OPINIONS,
+        "Opinions dropped because the queue to the reporter was full"
+    );
 }

@@ -13,8 +13,9 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Takes one more result. The verdict turns to passing after `rise` passes in a row and to critical after `fall` failures in a row;
-    /// until one of them is reached for the first time there is none.
+    /// Takes one more result. The verdict turns to passing after `rise` passes in a row and to
+    /// critical after `fall` failures in a row; until one of them is reached for the first time
+    /// there is none.
     pub fn observe(&mut self, result: Verdict, rise: u32, fall: u32) {
         self.streak = if self.last == Some(result) { self.streak.saturating_add(1) } else { 1 };
         self.last = Some(result);
@@ -40,20 +41,25 @@ impl Standing {
     }
 }
 
-/// What an opinion says beside its verdict: what the last probe found. While that is against the verdict, it says how far it has come: the detail
-/// of a passed probe alone would be no reason for a bad verdict.
+/// What an opinion says beside its verdict: what the last probe found. While that is against the
+/// verdict, it says how far it has come: the detail of a passed probe alone would be no reason for
+/// a bad verdict.
 #[must_use]
 pub fn detail(standing: &Standing, found: &Result<String, String>, rise: u32, fall: u32) -> String {
     let (Ok(said) | Err(said)) = found;
     match (standing.verdict, standing.last) {
-        (Some(Verdict::Critical), Some(Verdict::Passing)) => format!("passed {} of {rise} times in a row: {said}", standing.streak),
-        (Some(Verdict::Passing), Some(Verdict::Critical)) => format!("failed {} of {fall} times in a row: {said}", standing.streak),
+        (Some(Verdict::Critical), Some(Verdict::Passing)) => {
+            format!("passed {} of {rise} times in a row: {said}", standing.streak)
+        }
+        (Some(Verdict::Passing), Some(Verdict::Critical)) => {
+            format!("failed {} of {fall} times in a row: {said}", standing.streak)
+        }
         _ => said.clone(),
     }
 }
 
-/// How long an opinion counts: until two more probes have had their chance, so that one slow report does not make a target unknown and a
-/// dead checker is forgotten soon.
+/// How long an opinion counts: until two more probes have had their chance, so that one slow report
+/// does not make a target unknown and a dead checker is forgotten soon.
 #[must_use]
 pub fn ttl(interval: Duration, timeout: Duration) -> Duration {
     interval * 2 + timeout + Duration::from_secs(2)
@@ -75,7 +81,11 @@ mod tests {
             (&[Critical, Critical], None, 2),
             (&[Critical, Critical, Critical], Some(Critical), 3),
             (&[Passing, Passing, Critical, Critical], Some(Passing), 2),
-            (&[Critical, Critical, Critical, Passing, Critical, Passing, Passing], Some(Passing), 2),
+            (
+                &[Critical, Critical, Critical, Passing, Critical, Passing, Passing],
+                Some(Passing),
+                2,
+            ),
         ];
         for (results, verdict, streak) in rows {
             let mut standing = Standing::default();
@@ -96,7 +106,11 @@ mod tests {
         for (results, expected) in rows {
             let mut standing = Standing::default();
             results.iter().for_each(|result| standing.observe(*result, 2, 3));
-            let found = if results.last() == Some(&Passing) { Ok("status 200".to_owned()) } else { Err("refused".to_owned()) };
+            let found = if results.last() == Some(&Passing) {
+                Ok("status 200".to_owned())
+            } else {
+                Err("refused".to_owned())
+            };
             assert_eq!(detail(&standing, &found, 2, 3), expected, "{results:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! The probes themselves: each does to an instance what its users do, on a connection of its own, under one deadline.
+//! The probes themselves: each does to an instance what its users do, on a connection of its own,
+//! under one deadline.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -61,7 +62,9 @@ pub async fn run(check: &Check, target: &Target) -> Result<String, Error> {
         match &check.probe {
             Probe::Tcp => tcp::probe(target).await,
             Probe::Http { path, expect } => http::direct(target, path, expect).await,
-            Probe::Proxy { url, expect } => http::proxied(target, &wanted(url, target), expect).await,
+            Probe::Proxy { url, expect } => {
+                http::proxied(target, &wanted(url, target), expect).await
+            }
             Probe::Connect { url, expect } => {
                 let wanted = wanted(url, target);
                 // An https URL through a proxy is a CONNECT already.
@@ -84,7 +87,10 @@ struct Wanted {
 
 fn wanted(url: &ProbeUrl, target: &Target) -> Wanted {
     match url {
-        ProbeUrl::BuiltIn => Wanted { url: builtin::url(target.builtin, &target.nonce), body: Some(target.nonce.clone()) },
+        ProbeUrl::BuiltIn => Wanted {
+            url: builtin::url(target.builtin, &target.nonce),
+            body: Some(target.nonce.clone()),
+        },
         ProbeUrl::Url(url) => Wanted { url: url.clone(), body: None },
     }
 }
@@ -93,12 +99,17 @@ fn judge(status: u16, expect: &Expect) -> Result<String, Error> {
     if expect.accepts(status) {
         return Ok(format!("status {status}"));
     }
-    let ranges = expect.status.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+    let ranges = expect.status.iter().map(|(first, last)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    });
     Err(Error::Status(status, ranges.collect::<Vec<_>>().join(", ")))
 }
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+    std::iter::once(error.to_string())
+        .chain(causes.map(ToString::to_string))
+        .collect::<Vec<_>>()
+        .join(": ")
 }

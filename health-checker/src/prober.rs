@@ -82,13 +82,18 @@ pub struct Handle {
 #[derive(Clone, Debug)]
 pub struct Inbox(Arc<Mutex<mpsc::Receiver<Command>>>);
 
-/// The way to ask a prober, and where it hears what it is asked. `builtin_port` is where the built-in target listens, `signer` shows proxies that
-/// it is asked for by us.
+/// The way to ask a prober, and where it hears what it is asked. `builtin_port` is where the
+/// built-in target listens, `signer` shows proxies that it is asked for by us.
 #[must_use]
 pub fn channel(process: &Process, builtin_port: u16, signer: Arc<Signer>) -> (Handle, Inbox) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (results, _) = broadcast::channel(RESULTS);
-    let probing = Arc::new(Probing { process: process.clone(), builtin_port, signer, permits: Semaphore::new(PARALLEL) });
+    let probing = Arc::new(Probing {
+        process: process.clone(),
+        builtin_port,
+        signer,
+        permits: Semaphore::new(PARALLEL),
+    });
     (Handle { commands, results, probing }, Inbox(Arc::new(Mutex::new(inbox))))
 }
 
@@ -130,7 +135,8 @@ struct Probing {
 }
 
 impl Probing {
-    /// The built-in target as the instance at `address` reaches it: by the address from which this checker would talk to it.
+    /// The built-in target as the instance at `address` reaches it: by the address from which this
+    /// checker would talk to it.
     async fn builtin(&self, address: &str) -> SocketAddr {
         let seen_by = async {
             let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
@@ -138,7 +144,12 @@ impl Probing {
             socket.connect(address).await?;
             socket.local_addr()
         };
-        let advertised = self.process.options().advertise.as_deref().and_then(|host| host.parse::<IpAddr>().ok());
+        let advertised = self
+            .process
+            .options()
+            .advertise
+            .as_deref()
+            .and_then(|host| host.parse::<IpAddr>().ok());
         let host = match advertised {
             Some(host) => host,
             None => seen_by.await.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip()),
@@ -156,13 +167,24 @@ impl Probing {
             nonce,
             signer: Arc::clone(&self.signer),
         };
-        let result = probe::run(&wanted.check, &target).await.map_err(|failure| failure.to_string());
+        let result =
+            probe::run(&wanted.check, &target).await.map_err(|failure| failure.to_string());
         let took = begun.elapsed();
         let outcome = if result.is_ok() { "passed" } else { "failed" };
-        counter!(names::PROBES, "check" => wanted.check.name.clone(), "outcome" => outcome).increment(1);
-        histogram!(names::PROBE_SECONDS, "check" => wanted.check.name.clone()).record(took.as_secs_f64());
+        counter!(names::PROBES, "check" => wanted.check.name.clone(), "outcome" => outcome)
+            .increment(1);
+        histogram!(names::PROBE_SECONDS, "check" => wanted.check.name.clone())
+            .record(took.as_secs_f64());
         let finished_at = self.process.clock().now();
-        Finding { check: wanted.check.name.clone(), key, name: wanted.name, address: wanted.address, result, took, finished_at }
+        Finding {
+            check: wanted.check.name.clone(),
+            key,
+            name: wanted.name,
+            address: wanted.address,
+            result,
+            took,
+            finished_at,
+        }
     }
 }
 
@@ -194,7 +216,12 @@ impl Prober {
     }
 
     /// Probes until nobody can ask any more.
-    pub async fn run(mut self, inbox: Inbox, mut checks: watch::Receiver<Vec<Arc<Check>>>, mut membership: chassis::membership::Watch) {
+    pub async fn run(
+        mut self,
+        inbox: Inbox,
+        mut checks: watch::Receiver<Vec<Arc<Check>>>,
+        mut membership: chassis::membership::Watch,
+    ) {
         let mut commands = inbox.0.lock().await;
         loop {
             let (current, members) = (checks.borrow_and_update().clone(), membership.borrow());
@@ -215,13 +242,22 @@ impl Prober {
 
     fn reconcile(&mut self, checks: &[Arc<Check>], members: &Membership) {
         let wanted = targets::wanted(&self.name, checks, members.instances.values());
-        self.schedule.reconcile(Instant::now(), &wanted.iter().map(|(key, wanted)| (key.clone(), wanted.pace(&self.name))).collect());
+        self.schedule.reconcile(
+            Instant::now(),
+            &wanted.iter().map(|(key, wanted)| (key.clone(), wanted.pace(&self.name))).collect(),
+        );
         self.positions.retain(|key, _| wanted.contains_key(key));
         for (key, wanted) in wanted {
             match self.positions.get_mut(&key) {
-                // A check that changed begins anew: what the old one found says nothing about the new one.
+                // A check that changed begins anew: what the old one found says nothing about the
+                // new one.
                 Some(position) if position.wanted.check == wanted.check => position.wanted = wanted,
-                _ => drop(self.positions.insert(key, Position { wanted, standing: Standing::default(), last: None })),
+                _ => {
+                    drop(self.positions.insert(
+                        key,
+                        Position { wanted, standing: Standing::default(), last: None },
+                    ))
+                }
             }
         }
         gauge!(names::TARGETS).set(self.positions.len() as f64);
@@ -239,10 +275,14 @@ impl Prober {
         let finding = match ended {
             Ok(finding) => Arc::new(finding),
             Err(error) => {
-                // The schedule would wait for it for ever: begin anew with everything that counts as running.
+                // The schedule would wait for it for ever: begin anew with everything that counts
+                // as running.
                 tracing::error!(%error, "a probe panicked");
                 self.schedule = Schedule::default();
-                let pace = self.positions.iter().map(|(key, position)| (key.clone(), position.wanted.pace(&self.name)));
+                let pace = self
+                    .positions
+                    .iter()
+                    .map(|(key, position)| (key.clone(), position.wanted.pace(&self.name)));
                 return self.schedule.reconcile(Instant::now(), &pace.collect());
             }
         };
@@ -271,7 +311,9 @@ impl Prober {
     fn answer(&self, command: Command) {
         let Command::List(answer) = command;
         // Whoever asked may have gone.
-        drop(answer.send(self.positions.iter().map(|(key, position)| (key.clone(), position.clone())).collect()));
+        drop(answer.send(
+            self.positions.iter().map(|(key, position)| (key.clone(), position.clone())).collect(),
+        ));
     }
 }
 

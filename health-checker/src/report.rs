@@ -1,4 +1,5 @@
-//! Opinions on their way to the registry: collected, sent together, repeated until they arrive or a newer one replaces them.
+//! Opinions on their way to the registry: collected, sent together, repeated until they arrive or a
+//! newer one replaces them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -33,7 +34,9 @@ pub async fn run(channel: ServiceChannel, opinions: &mut mpsc::Receiver<Opinion>
             }
         });
         let ended = gathered.await.is_ok();
-        let mut request = Request::new(ReportOpinionsRequest { opinions: waiting.values().map(Into::into).collect() });
+        let mut request = Request::new(ReportOpinionsRequest {
+            opinions: waiting.values().map(Into::into).collect(),
+        });
         request.set_timeout(DEADLINE);
         pause = match timeout(DEADLINE, client.report_opinions(request)).await {
             Ok(Ok(_)) => {

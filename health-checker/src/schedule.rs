@@ -1,7 +1,7 @@
 //! When which probe runs next.
 //!
-//! Probes of one checker are spread over the interval and checkers are out of step with each other, so that a node is never hit by all at
-//! once. A probe that is still running is not started again.
+//! Probes of one checker are spread over the interval and checkers are out of step with each other,
+//! so that a node is never hit by all at once. A probe that is still running is not started again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,13 +31,18 @@ impl<K: Ord + Clone> Default for Schedule<K> {
 }
 
 impl<K: Ord + Clone> Schedule<K> {
-    /// Keeps exactly the wanted keys. `wanted` gives for each its interval and a phase, 0 to `u64::MAX`, that spreads first probes.
+    /// Keeps exactly the wanted keys. `wanted` gives for each its interval and a phase, 0 to
+    /// `u64::MAX`, that spreads first probes.
     pub fn reconcile(&mut self, now: Instant, wanted: &BTreeMap<K, (Duration, u64)>) {
         self.probes.retain(|key, _| wanted.contains_key(key));
         for (key, (interval, phase)) in wanted {
             let spread = FIRST_WITHIN.min(*interval);
             let first = now + spread.mul_f64(*phase as f64 / u64::MAX as f64);
-            let probe = self.probes.entry(key.clone()).or_insert(Due { interval: *interval, due: first, running: false });
+            let probe = self.probes.entry(key.clone()).or_insert(Due {
+                interval: *interval,
+                due: first,
+                running: false,
+            });
             probe.interval = *interval;
             probe.due = probe.due.min(now + *interval);
         }
@@ -79,7 +84,10 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     fn wanted(keys: &[&'static str]) -> BTreeMap<&'static str, (Duration, u64)> {
-        keys.iter().enumerate().map(|(place, key)| (*key, (INTERVAL, u64::MAX / 4 * place as u64))).collect()
+        keys.iter()
+            .enumerate()
+            .map(|(place, key)| (*key, (INTERVAL, u64::MAX / 4 * place as u64)))
+            .collect()
     }
 
     #[test]

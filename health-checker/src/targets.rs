@@ -27,28 +27,52 @@ impl Wanted {
     /// What the schedule needs to know: the interval, and a phase that is this checker's own.
     #[must_use]
     pub fn pace(&self, checker: &str) -> (Duration, u64) {
-        (self.check.interval, assignment::score(checker, &format!("{}/{}", self.check.name, self.name)))
+        (
+            self.check.interval,
+            assignment::score(checker, &format!("{}/{}", self.check.name, self.name)),
+        )
     }
 }
 
-/// Everything that `checker` has to probe. Instances that are starting, stopping or out of service because somebody asked are left alone:
-/// nothing that a probe could say about them would count.
+/// Everything that `checker` has to probe. Instances that are starting, stopping or out of service
+/// because somebody asked are left alone: nothing that a probe could say about them would count.
 #[must_use]
 pub fn wanted<'a>(
     checker: &str,
     checks: &[Arc<Check>],
     instances: impl Iterator<Item = &'a InstanceStatus> + Clone,
 ) -> BTreeMap<Key, Wanted> {
-    let live = |status: &&InstanceStatus| !matches!(status.state, State::Lost | State::Draining | State::Maintenance);
-    let of = |service: Service| instances.clone().filter(move |status| status.instance.service == service);
-    let checkers: Vec<String> = of(Service::HealthChecker).filter(live).map(|status| status.instance.name.clone()).collect();
-    let probed = |status: &&InstanceStatus| !matches!(status.state, State::Starting | State::Draining | State::Maintenance);
+    let live = |status: &&InstanceStatus| {
+        !matches!(status.state, State::Lost | State::Draining | State::Maintenance)
+    };
+    let of = |service: Service| {
+        instances.clone().filter(move |status| status.instance.service == service)
+    };
+    let checkers: Vec<String> = of(Service::HealthChecker)
+        .filter(live)
+        .map(|status| status.instance.name.clone())
+        .collect();
+    let probed = |status: &&InstanceStatus| {
+        !matches!(status.state, State::Starting | State::Draining | State::Maintenance)
+    };
     let mut wanted = BTreeMap::new();
     for check in checks {
-        for status in instances.clone().filter(|status| status.instance.service.as_str() == check.service).filter(probed) {
+        for status in instances
+            .clone()
+            .filter(|status| status.instance.service.as_str() == check.service)
+            .filter(probed)
+        {
             let (mine, assigned) = assignment::assigned(checker, &checkers, &status.instance.name);
-            let Some(address) = status.instance.endpoints.get(&check.endpoint).filter(|_| mine) else { continue };
-            let entry = Wanted { check: Arc::clone(check), name: status.instance.name.clone(), address: address.clone(), assigned };
+            let Some(address) = status.instance.endpoints.get(&check.endpoint).filter(|_| mine)
+            else {
+                continue;
+            };
+            let entry = Wanted {
+                check: Arc::clone(check),
+                name: status.instance.name.clone(),
+                address: address.clone(),
+                assigned,
+            };
             wanted.insert((check.name.clone(), status.instance.id), entry);
         }
     }
@@ -118,7 +142,8 @@ mod tests {
             (State::Maintenance, false),
         ];
         for (state, probed) in rows {
-            let instances = [status(Service::ProxyNode, 1, state), status(Service::Balancer, 2, State::Usable)];
+            let instances =
+                [status(Service::ProxyNode, 1, state), status(Service::Balancer, 2, State::Usable)];
             let wanted = wanted("health-checker-9", &[check("proxy")], instances.iter());
             assert_eq!(wanted.len(), usize::from(probed), "{state:?}");
         }

@@ -50,16 +50,27 @@ async fn serve(stream: TcpStream, manner: Manner) -> std::io::Result<()> {
             let rest = target.strip_prefix("http://").unwrap_or(target);
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
             let mut origin = TcpStream::connect(authority).await?;
-            origin.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+            origin
+                .write_all(
+                    format!(
+                        "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
+                    )
+                    .as_bytes(),
+                )
+                .await?;
             copy_bidirectional(client.stream(), &mut origin).await.map(drop)
         }
-        Manner::Denies => client.stream().write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await,
+        Manner::Denies => {
+            client.stream().write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await
+        }
         Manner::Lies if method == "CONNECT" => {
             client.stream().write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
             client.head().await?;
             client.stream().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale").await
         }
-        Manner::Lies => client.stream().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale").await,
+        Manner::Lies => {
+            client.stream().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale").await
+        }
         Manner::Resets => client.stream().set_zero_linger(),
         Manner::Stalls => std::future::pending().await,
     }
@@ -119,7 +130,9 @@ async fn through_a_proxy_in_every_manner() {
         );
         for (found, expected) in [(found.0, get), (found.1, connect)] {
             match (&found, expected) {
-                (Ok(detail), Ok(words)) | (Err(detail), Err(words)) => assert!(detail.contains(words), "{words:?} is not in {detail:?}"),
+                (Ok(detail), Ok(words)) | (Err(detail), Err(words)) => {
+                    assert!(detail.contains(words), "{words:?} is not in {detail:?}")
+                }
                 _ => panic!("{found:?} instead of {expected:?}"),
             }
         }
@@ -132,7 +145,11 @@ async fn a_url_of_somebody_else_counts_by_its_status() {
     let url = || ProbeUrl::Url(origin.url("/bytes/100000"));
     let found = run(Probe::Proxy { url: url(), expect: ok() }, address).await;
     assert_eq!(found.as_deref(), Ok("status 200"));
-    let found = run(Probe::Connect { url: url(), expect: Expect { status: vec![(300, 399), (404, 404)] } }, address).await;
+    let found = run(
+        Probe::Connect { url: url(), expect: Expect { status: vec![(300, 399), (404, 404)] } },
+        address,
+    )
+    .await;
     assert_eq!(found.unwrap_err(), "status 200 instead of 300-399, 404");
 }
 
@@ -142,10 +159,18 @@ async fn ports_and_paths_of_the_instance_itself() {
     assert!(run(Probe::Tcp, origin.address()).await.is_ok());
     assert!(run(Probe::Http { path: "/".into(), expect: ok() }, origin.address()).await.is_ok());
     let hole = Blackhole::start();
-    assert!(run(Probe::Tcp, hole.address()).await.is_ok(), "a frozen process still has its backlog: that is what tcp checks see");
+    assert!(
+        run(Probe::Tcp, hole.address()).await.is_ok(),
+        "a frozen process still has its backlog: that is what tcp checks see"
+    );
     assert!(run(Probe::Http { path: "/".into(), expect: ok() }, hole.address()).await.is_err());
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address");
-    for probe in [Probe::Tcp, Probe::Http { path: "/".into(), expect: ok() }, Probe::Proxy { url: ProbeUrl::BuiltIn, expect: ok() }] {
+    let closed =
+        TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address");
+    for probe in [
+        Probe::Tcp,
+        Probe::Http { path: "/".into(), expect: ok() },
+        Probe::Proxy { url: ProbeUrl::BuiltIn, expect: ok() },
+    ] {
         let failure = run(probe, closed).await.unwrap_err();
         assert!(failure.to_lowercase().contains("refused"), "{failure}");
     }

@@ -1,7 +1,9 @@
-//! Shoal's gRPC contracts: the messages, clients and servers generated from the .proto files beside this crate, and nothing else.
+//! Shoal's gRPC contracts: the messages, clients and servers generated from the .proto files beside
+//! this crate, and nothing else.
 //!
-//! It holds no behaviour: conversion into the domain's own types is in `cluster::wire` and at each service's door.
-//! Read the .proto files, not `src/gen`. `tests/generated.rs` writes and checks the generated code.
+//! It holds no behaviour: conversion into the domain's own types is in `cluster::wire` and at each
+//! service's door. Read the .proto files, not `src/gen`. `tests/generated.rs` writes and checks the
+//! generated code.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 

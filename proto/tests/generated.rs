@@ -1,4 +1,5 @@
-//! The committed code is what the .proto files generate. `UPDATE=1 cargo test --release -p proto` writes it anew; no protoc is needed.
+//! The committed code is what the .proto files generate. `UPDATE=1 cargo test --release -p proto`
+//! writes it anew; no protoc is needed.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -28,14 +29,23 @@ fn committed_code_is_what_the_protos_generate() {
         }
     }
     let kept = read(&committed);
-    assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>(), "other files than the protos generate");
+    assert_eq!(
+        fresh.keys().collect::<Vec<_>>(),
+        kept.keys().collect::<Vec<_>>(),
+        "other files than the protos generate"
+    );
     for (name, bytes) in &fresh {
-        assert!(kept[name] == *bytes, "{name} is not what the protos generate: run UPDATE=1 cargo test --release -p proto and commit");
+        assert!(
+            kept[name] == *bytes,
+            "{name} is not what the protos generate: run UPDATE=1 cargo test --release -p proto \
+             and commit"
+        );
     }
 }
 
 fn generate(root: &Path, out: &Path) {
-    let descriptors = protox::compile(FILES.map(|file| root.join(file)), [root]).expect("the protos compile");
+    let descriptors =
+        protox::compile(FILES.map(|file| root.join(file)), [root]).expect("the protos compile");
     tonic_prost_build::configure()
         .out_dir(out)
         .btree_map(".")
@@ -50,6 +60,11 @@ fn read(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(dir)
         .expect("a directory")
         .map(|entry| entry.expect("an entry").path())
-        .map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), fs::read(&path).expect("a file")))
+        .map(|path| {
+            (
+                path.file_name().expect("a name").to_string_lossy().into_owned(),
+                fs::read(&path).expect("a file"),
+            )
+        })
         .collect()
 }

@@ -1,7 +1,9 @@
-//! Whether a client may ask for what it asks for: named ACLs, and rules over them in first-match order. When no rule matches, no.
+//! Whether a client may ask for what it asks for: named ACLs, and rules over them in first-match
+//! order. When no rule matches, no.
 //!
-//! Pure: the same code decides for live requests and for `shoal explain`. Names are never resolved in here: a rule that needs the addresses of
-//! the destination says so, and is asked again with them.
+//! Pure: the same code decides for live requests and for `shoal explain`. Names are never resolved
+//! in here: a rule that needs the addresses of the destination says so, and is asked again with
+//! them.
 
 pub mod domains;
 pub mod networks;
@@ -30,7 +32,8 @@ pub struct Question<'a> {
     pub method: &'a str,
     /// The absolute URL, or `host:port` of a CONNECT, in its normal form.
     pub url: &'a [u8],
-    /// The addresses of the host; `None` until somebody has resolved it. Of more than [`MOST_ADDRESSES`] the others are never used.
+    /// The addresses of the host; `None` until somebody has resolved it. Of more than
+    /// [`MOST_ADDRESSES`] the others are never used.
     pub addresses: Option<&'a [IpAddr]>,
     /// Weekday in the node's time zone; 0 is Monday.
     pub day: u8,
@@ -65,7 +68,8 @@ pub struct Decision {
     pub allowed: bool,
     /// Index of the rule; `None` when none matched.
     pub rule: Option<usize>,
-    /// The addresses for which the rule matched, where it was asked with any: the request may go to these and to no other.
+    /// The addresses for which the rule matched, where it was asked with any: the request may go to
+    /// these and to no other.
     pub among: Among,
 }
 
@@ -73,7 +77,11 @@ impl Decision {
     /// Of the addresses that it was made of, those that the request may go to.
     #[must_use]
     pub fn narrow(self, addresses: Arc<[IpAddr]>) -> Arc<[IpAddr]> {
-        if self.among.is_all(addresses.len()) { addresses } else { self.among.of(&addresses).into() }
+        if self.among.is_all(addresses.len()) {
+            addresses
+        } else {
+            self.among.of(&addresses).into()
+        }
     }
 }
 
@@ -101,7 +109,10 @@ impl Among {
     #[must_use]
     pub fn of(self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let places = addresses.iter().take(MOST_ADDRESSES).enumerate();
-        places.filter(|(place, _)| self.0 & (1 << place) != 0).map(|(_, address)| *address).collect()
+        places
+            .filter(|(place, _)| self.0 & (1 << place) != 0)
+            .map(|(_, address)| *address)
+            .collect()
     }
 
     /// Whether these are all of so many.
@@ -199,10 +210,16 @@ pub enum Unusable {
 }
 
 impl Rules {
-    /// Builds the rules of a document. `read` gives the content of a file of the bundle. Slow with large lists: not for a worker.
-    pub fn build(access: &Access, read: impl Fn(&FileReference) -> io::Result<Vec<u8>>) -> Result<Self, Vec<Unusable>> {
+    /// Builds the rules of a document. `read` gives the content of a file of the bundle. Slow with
+    /// large lists: not for a worker.
+    pub fn build(
+        access: &Access,
+        read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Unusable>> {
         let mut problems = Vec::new();
-        let read = |file: &FileReference| read(file).map_err(|cause| Unusable::File { path: file.path.clone(), cause });
+        let read = |file: &FileReference| {
+            read(file).map_err(|cause| Unusable::File { path: file.path.clone(), cause })
+        };
         let mut acls = Vec::new();
         for (name, document) in &access.acls {
             match build_acl(name, document, &read) {
@@ -231,16 +248,22 @@ impl Rules {
 
     /// Decides, and tells what every rule on the way said.
     ///
-    /// A name may have addresses of which a rule matches some. A rule that denies then denies; one that allows lets the request go to those
-    /// alone ([`Decision::among`]).
+    /// A name may have addresses of which a rule matches some. A rule that denies then denies; one
+    /// that allows lets the request go to those alone ([`Decision::among`]).
     pub fn walk(&self, question: &Question<'_>, mut told: impl FnMut(Step<'_>)) -> Answer {
         for (index, rule) in self.rules.iter().enumerate() {
             match self.ask(rule, question) {
                 Asked::NeedsAddresses => return Answer::NeedsAddresses,
-                Asked::Fails(acl, negated) => told(Step { index, rule, failed: Some((acl, negated)) }),
+                Asked::Fails(acl, negated) => {
+                    told(Step { index, rule, failed: Some((acl, negated)) })
+                }
                 Asked::Matches(among) => {
                     told(Step { index, rule, failed: None });
-                    return Answer::Decided(Decision { allowed: rule.verdict == Verdict::Allow, rule: Some(index), among });
+                    return Answer::Decided(Decision {
+                        allowed: rule.verdict == Verdict::Allow,
+                        rule: Some(index),
+                        among,
+                    });
                 }
             }
         }
@@ -255,13 +278,21 @@ impl Rules {
             let holds = match acl {
                 Acl::Dst(networks) => {
                     let literal = question.host.parse::<IpAddr>().ok();
-                    let Some(addresses) = literal.as_ref().map(std::slice::from_ref).or(question.addresses) else {
+                    let Some(addresses) =
+                        literal.as_ref().map(std::slice::from_ref).or(question.addresses)
+                    else {
                         return Asked::NeedsAddresses;
                     };
-                    // In doubt a rule that denies matches, and one that allows does not: an address may stand for another ([`Faces`]).
+                    // In doubt a rule that denies matches, and one that allows does not: an address
+                    // may stand for another ([`Faces`]).
                     let widely = (rule.verdict == Verdict::Deny) != term.negated;
-                    let within =
-                        |address| if widely { networks.contains_any(Faces::of(address).iter()) } else { networks.contains(address) };
+                    let within = |address| {
+                        if widely {
+                            networks.contains_any(Faces::of(address).iter())
+                        } else {
+                            networks.contains(address)
+                        }
+                    };
                     among = among.filter(addresses, |address| within(address) != term.negated);
                     among.0 != 0
                 }
@@ -336,13 +367,19 @@ impl Acl {
             Self::Dstdomain(domains) => domains.contains(question.host),
             Self::Port(ranges) => ranges.iter().any(|range| range.contains(question.port)),
             Self::Method(methods) => methods.iter().any(|method| method == question.method),
-            Self::Time(windows) => windows.iter().any(|window| window.contains(question.day, question.minute)),
+            Self::Time(windows) => {
+                windows.iter().any(|window| window.contains(question.day, question.minute))
+            }
             Self::Url(patterns) => patterns.is_match(question.url),
         }
     }
 }
 
-fn build_acl(name: &str, document: &AclDocument, read: &impl Fn(&FileReference) -> Result<Vec<u8>, Unusable>) -> Result<Acl, Unusable> {
+fn build_acl(
+    name: &str,
+    document: &AclDocument,
+    read: &impl Fn(&FileReference) -> Result<Vec<u8>, Unusable>,
+) -> Result<Acl, Unusable> {
     Ok(match document {
         AclDocument::All => Acl::All,
         AclDocument::Src(networks) => Acl::Src(networks.iter().copied().collect()),
@@ -352,7 +389,9 @@ fn build_acl(name: &str, document: &AclDocument, read: &impl Fn(&FileReference) 
         AclDocument::Dstdomain(patterns) => {
             let mut domains = Domains::with_capacity(patterns.len(), 0);
             for pattern in patterns {
-                domains.insert(pattern).map_err(|cause| Unusable::List { path: name.to_owned(), cause })?;
+                domains
+                    .insert(pattern)
+                    .map_err(|cause| Unusable::List { path: name.to_owned(), cause })?;
             }
             Acl::Dstdomain(domains)
         }
@@ -365,7 +404,10 @@ fn build_acl(name: &str, document: &AclDocument, read: &impl Fn(&FileReference) 
         AclDocument::Time(windows) => Acl::Time(windows.clone()),
         AclDocument::UrlRegex(patterns) => {
             let set = RegexSetBuilder::new(patterns.iter().map(|pattern| &pattern.regex)).build();
-            Acl::Url(set.map_err(|cause| Unusable::Regex { acl: name.to_owned(), cause: Box::new(cause) })?)
+            Acl::Url(set.map_err(|cause| Unusable::Regex {
+                acl: name.to_owned(),
+                cause: Box::new(cause),
+            })?)
         }
     })
 }
@@ -421,11 +463,18 @@ pub fn load_domains(content: &[u8]) -> Result<Domains, BadDomains> {
 }
 
 fn load_networks(file: &FileReference, content: &[u8]) -> Result<Networks, Unusable> {
-    lists::networks(content).map(|network| network.map_err(|bad| bad_line(&file.path, bad))).collect()
+    lists::networks(content)
+        .map(|network| network.map_err(|bad| bad_line(&file.path, bad)))
+        .collect()
 }
 
 fn bad_line(path: &str, bad: lists::BadLine) -> Unusable {
-    Unusable::Line { path: path.to_owned(), line: bad.line, message: bad.message, remedy: bad.remedy }
+    Unusable::Line {
+        path: path.to_owned(),
+        line: bad.line,
+        message: bad.message,
+        remedy: bad.remedy,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cluster_config::document::{DomainPattern, Egress, Rule as RuleDocument, Term as TermDocument, UrlPattern};
+use cluster_config::document::{
+    DomainPattern, Egress, Rule as RuleDocument, Term as TermDocument, UrlPattern,
+};
 
 use super::*;
 
@@ -11,7 +13,13 @@ const NO_FILES: fn(&FileReference) -> io::Result<Vec<u8>> = |_| Err(io::ErrorKin
 fn access(acls: Vec<(&str, AclDocument)>, rules: &[(Verdict, &[&str])]) -> Access {
     let rules = rules.iter().map(|(verdict, terms)| RuleDocument {
         verdict: *verdict,
-        terms: terms.iter().map(|term| TermDocument { acl: term.trim_start_matches('!').into(), negated: term.starts_with('!') }).collect(),
+        terms: terms
+            .iter()
+            .map(|term| TermDocument {
+                acl: term.trim_start_matches('!').into(),
+                negated: term.starts_with('!'),
+            })
+            .collect(),
         page: None,
     });
     let acls: BTreeMap<_, _> = acls.into_iter().map(|(name, acl)| (name.to_owned(), acl)).collect();
@@ -33,7 +41,8 @@ fn question() -> Question<'static> {
 
 /// Whether a single ACL matches.
 fn holds(acl: AclDocument, question: &Question<'_>) -> Option<bool> {
-    let rules = Rules::build(&access(vec![("x", acl)], &[(Verdict::Allow, &["x"])]), NO_FILES).unwrap();
+    let rules =
+        Rules::build(&access(vec![("x", acl)], &[(Verdict::Allow, &["x"])]), NO_FILES).unwrap();
     match rules.decide(question) {
         Answer::Decided(decision) => Some(decision.allowed),
         Answer::NeedsAddresses => None,
@@ -42,7 +51,8 @@ fn holds(acl: AclDocument, question: &Question<'_>) -> Option<bool> {
 
 #[test]
 fn every_kind_of_acl() {
-    let domain = |name: &str| DomainPattern { name: name.into(), subdomains: true, only_below: false };
+    let domain =
+        |name: &str| DomainPattern { name: name.into(), subdomains: true, only_below: false };
     let window = TimeWindow { days: 0b1, from: 540, until: 1080 };
     let net = |text: &str| text.parse().unwrap();
     let addresses: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
@@ -72,7 +82,11 @@ fn every_kind_of_acl() {
         (AclDocument::Time(vec![window]), Question { day: 1, ..question() }, Some(false)),
         (AclDocument::Time(vec![window]), Question { minute: 1080, ..question() }, Some(false)),
         (AclDocument::UrlRegex(vec![UrlPattern { regex: r"\?b$".into() }]), question(), Some(true)),
-        (AclDocument::UrlRegex(vec![UrlPattern { regex: "^ftp:".into() }]), question(), Some(false)),
+        (
+            AclDocument::UrlRegex(vec![UrlPattern { regex: "^ftp:".into() }]),
+            question(),
+            Some(false),
+        ),
     ] {
         let text = format!("{acl:?} {asked:?}");
         assert_eq!(holds(acl, &asked), want, "{text}");
@@ -90,7 +104,8 @@ fn the_first_match_decides_and_no_match_denies() {
             ("ssl", AclDocument::Port(vec![PortRange { first: 443, last: 443 }])),
         ]
     };
-    let squid: &[(Verdict, &[&str])] = &[(Deny, &["connect", "!ssl"]), (Allow, &["local"]), (Deny, &["all"])];
+    let squid: &[(Verdict, &[&str])] =
+        &[(Deny, &["connect", "!ssl"]), (Allow, &["local"]), (Deny, &["all"])];
     let outside = "203.0.113.9".parse().unwrap();
     for (rules, asked, want) in [
         (squid, question(), (true, Some(1))),
@@ -110,12 +125,22 @@ fn the_first_match_decides_and_no_match_denies() {
 
 #[test]
 fn a_decision_names_its_rule_and_the_way_there() {
-    let rules: &[(Verdict, &[&str])] = &[(Verdict::Deny, &["all", "!all"]), (Verdict::Allow, &["all"])];
+    let rules: &[(Verdict, &[&str])] =
+        &[(Verdict::Deny, &["all", "!all"]), (Verdict::Allow, &["all"])];
     let built = Rules::build(&access(vec![("all", AclDocument::All)], rules), NO_FILES).unwrap();
     let mut steps = Vec::new();
-    let Answer::Decided(decision) = built.walk(&question(), |step| steps.push(step.to_string())) else { panic!() };
+    let Answer::Decided(decision) = built.walk(&question(), |step| steps.push(step.to_string()))
+    else {
+        panic!()
+    };
     assert_eq!(built.describe(decision), "allow: [all] (rule 2)");
-    assert_eq!(steps, ["rule 1, deny: [all, \"!all\"]: does not match, all holds", "rule 2, allow: [all]: matches"]);
+    assert_eq!(
+        steps,
+        [
+            "rule 1, deny: [all, \"!all\"]: does not match, all holds",
+            "rule 2, allow: [all]: matches"
+        ]
+    );
 }
 
 #[test]
@@ -126,7 +151,9 @@ fn addresses_are_asked_for_only_when_a_rule_needs_them() {
         ("inner", AclDocument::Dst(vec!["10.0.0.0/8".parse().unwrap()])),
         ("p", AclDocument::Port(vec![PortRange { first: 9, last: 9 }])),
     ];
-    let built = Rules::build(&access(acls, &[(Deny, &["p", "inner"]), (Allow, &["all"])]), NO_FILES).unwrap();
+    let built =
+        Rules::build(&access(acls, &[(Deny, &["p", "inner"]), (Allow, &["all"])]), NO_FILES)
+            .unwrap();
     assert!(matches!(built.decide(&question()), Answer::Decided(Decision { allowed: true, .. })));
     assert_eq!(built.decide(&Question { port: 9, ..question() }), Answer::NeedsAddresses);
 }
@@ -156,15 +183,28 @@ fn of_several_addresses_those_count_that_the_rule_matches() {
         (deny_not_inner, &[nat64], None),
         (&[(Allow, &["all"])], &[inner, outer], Some(&[inner, outer])),
     ] {
-        let acls = vec![("all", AclDocument::All), ("inner", AclDocument::Dst(vec!["10.0.0.0/8".parse().unwrap()]))];
+        let acls = vec![
+            ("all", AclDocument::All),
+            ("inner", AclDocument::Dst(vec!["10.0.0.0/8".parse().unwrap()])),
+        ];
         let built = Rules::build(&access(acls, rules), NO_FILES).unwrap();
-        let Answer::Decided(decision) = built.decide(&Question { addresses: Some(addresses), ..question() }) else { panic!("{rules:?}") };
+        let Answer::Decided(decision) =
+            built.decide(&Question { addresses: Some(addresses), ..question() })
+        else {
+            panic!("{rules:?}")
+        };
         let used = decision.allowed.then(|| decision.narrow(addresses.into()));
         assert_eq!(used.as_deref(), want, "{rules:?} {addresses:?}");
     }
     let many: Vec<IpAddr> = (0..=200).map(|last| IpAddr::from([192, 0, 2, last])).collect();
-    let built = Rules::build(&access(vec![("all", AclDocument::All)], &[(Allow, &["all"])]), NO_FILES).unwrap();
-    let Answer::Decided(decision) = built.decide(&Question { addresses: Some(&many), ..question() }) else { panic!() };
+    let built =
+        Rules::build(&access(vec![("all", AclDocument::All)], &[(Allow, &["all"])]), NO_FILES)
+            .unwrap();
+    let Answer::Decided(decision) =
+        built.decide(&Question { addresses: Some(&many), ..question() })
+    else {
+        panic!()
+    };
     assert_eq!(decision.narrow(many.clone().into())[..], many[..MOST_ADDRESSES]);
 }
 
@@ -177,45 +217,68 @@ fn every_problem_is_reported() {
         ("regex", AclDocument::UrlRegex(vec![UrlPattern { regex: "(".into() }])),
     ];
     let read = |file: &FileReference| {
-        if file.path.contains("bad") { Ok(b"ok.example\nnot a domain\n".to_vec()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if file.path.contains("bad") {
+            Ok(b"ok.example\nnot a domain\n".to_vec())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     };
-    let problems = Rules::build(&access(acls, &[(Verdict::Deny, &["lost"]), (Verdict::Allow, &["nobody"])]), read).unwrap_err();
+    let problems = Rules::build(
+        &access(acls, &[(Verdict::Deny, &["lost"]), (Verdict::Allow, &["nobody"])]),
+        read,
+    )
+    .unwrap_err();
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts.iter().any(|text| text.starts_with("lists/bad.txt, line 2:")), "{texts:?}");
     assert!(texts.iter().any(|text| text.contains("names the acl nobody")), "{texts:?}");
 }
 
-/// From the bundle as it is written to the decision: a list of patterns is its patterns, and not one class of their characters.
+/// From the bundle as it is written to the decision: a list of patterns is its patterns, and not
+/// one class of their characters.
 #[test]
 fn a_list_in_the_bundle_decides_as_its_values() {
     let decide = |values: &str, verdicts: [&str; 2], url: &'static str| {
         let [matches, otherwise] = verdicts;
         let main = format!(
-            "version: 1\nproxy: {{access: {{acls: {{x: {{{values}}}}}, rules: [{{{matches}: [x]}}, {{{otherwise}: [all]}}]}}}}\nbalancer: {{}}\n"
+            "version: 1\nproxy: {{access: {{acls: {{x: {{{values}}}}}, rules: [{{{matches}: [x]}}, \
+             {{{otherwise}: [all]}}]}}}}\nbalancer: {{}}\n"
         );
         let mut files = cluster_config::example_bundle();
         files.insert("cluster.yaml".into(), main.into_bytes());
         let (bundle, problems) = cluster_config::Bundle::from_files(&files);
         let bundle = bundle.unwrap_or_else(|| panic!("{problems:?}"));
         let variables = cluster_config::bundle::sample(cluster::Service::ProxyNode);
-        let rendered = cluster_config::render(&bundle, cluster::Service::ProxyNode, &variables).unwrap();
+        let rendered =
+            cluster_config::render(&bundle, cluster::Service::ProxyNode, &variables).unwrap();
         let access = cluster_config::ProxyDocument::from_json(&rendered.document).unwrap().access;
         let host = url.trim_start_matches("http://").split('/').next().unwrap();
-        match Rules::build(&access, NO_FILES).unwrap().decide(&Question { host, url: url.as_bytes(), ..question() }) {
+        match Rules::build(&access, NO_FILES).unwrap().decide(&Question {
+            host,
+            url: url.as_bytes(),
+            ..question()
+        }) {
             Answer::Decided(decision) => decision.allowed,
             Answer::NeedsAddresses => panic!("needs no addresses"),
         }
     };
     let two = r"url_regex: ['^http://a\.test/', '^http://b\.test/']";
-    for (url, matches) in
-        [("http://a.test/", true), ("http://b.test/x", true), ("http://stranger.example/", false), ("http://c.test/", false)]
-    {
+    for (url, matches) in [
+        ("http://a.test/", true),
+        ("http://b.test/x", true),
+        ("http://stranger.example/", false),
+        ("http://c.test/", false),
+    ] {
         assert_eq!(decide(two, ["deny", "allow"], url), !matches, "deny {url}");
         assert_eq!(decide(two, ["allow", "deny"], url), matches, "allow {url}");
     }
     for values in ["dstdomain: [a.test, .b.test]", "dstdomain: ['a.test', '.b.test']"] {
-        for (url, matches) in [("http://a.test/", true), ("http://x.b.test/", true), ("http://x.a.test/", false), ("http://t/", false)] {
+        for (url, matches) in [
+            ("http://a.test/", true),
+            ("http://x.b.test/", true),
+            ("http://x.a.test/", false),
+            ("http://t/", false),
+        ] {
             assert_eq!(decide(values, ["deny", "allow"], url), !matches, "{values} {url}");
         }
     }

@@ -10,9 +10,10 @@ use chassis::{
 };
 use futures::stream::BoxStream;
 use proto::proxy::{
-    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest, GetStatsResponse, LastMinute, LookupCacheRequest,
-    LookupCacheResponse, ParentStats, PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse, TopAccessRequest,
-    TopAccessResponse, proxy_node_server::ProxyNode,
+    CachedVariant, ExplainRequestRequest, ExplainRequestResponse, GetStatsRequest,
+    GetStatsResponse, LastMinute, LookupCacheRequest, LookupCacheResponse, ParentStats,
+    PurgeRequest, PurgeResponse, RouteKind, TailAccessRequest, TailAccessResponse,
+    TopAccessRequest, TopAccessResponse, proxy_node_server::ProxyNode,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -53,11 +54,19 @@ impl Api {
 }
 
 fn key(url: &str) -> Result<Key, Status> {
-    Key::parse(url).ok_or_else(|| Status::invalid_argument(format!("{url:?} is not an absolute http URL, and only those are cached")))
+    Key::parse(url).ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "{url:?} is not an absolute http URL, and only those are cached"
+        ))
+    })
 }
 
 fn last_minute(traffic: cluster::recent::Traffic) -> LastMinute {
-    LastMinute { seconds: u32::try_from(traffic.seconds).unwrap_or(u32::MAX), requests: traffic.requests, errors: traffic.failed }
+    LastMinute {
+        seconds: u32::try_from(traffic.seconds).unwrap_or(u32::MAX),
+        requests: traffic.requests,
+        errors: traffic.failed,
+    }
 }
 
 fn timestamp(unix_seconds: u64) -> prost_types::Timestamp {
@@ -70,11 +79,17 @@ fn seconds(seconds: u64) -> prost_types::Duration {
 
 fn variant(object: &Object, now: u64) -> CachedVariant {
     let freshness = &object.freshness;
-    let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+    let text = |value: Option<&[u8]>| {
+        value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+    };
     CachedVariant {
         url: object.key.to_string(),
         status: u32::from(object.status),
-        vary: object.selection.shown().map(|(name, value)| (name.to_owned(), text(value))).collect(),
+        vary: object
+            .selection
+            .shown()
+            .map(|(name, value)| (name.to_owned(), text(value)))
+            .collect(),
         bytes: object.body.len(),
         stored_at: Some(timestamp(freshness.received_at)),
         age: Some(seconds(freshness.age(now))),
@@ -99,7 +114,10 @@ fn parent(known: &Parent) -> ParentStats {
 
 #[tonic::async_trait]
 impl ProxyNode for Api {
-    async fn get_stats(&self, _: Request<GetStatsRequest>) -> Result<Response<GetStatsResponse>, Status> {
+    async fn get_stats(
+        &self,
+        _: Request<GetStatsRequest>,
+    ) -> Result<Response<GetStatsResponse>, Status> {
         let (metrics, store) = (&self.node.metrics, &self.node.store);
         Ok(Response::new(GetStatsResponse {
             requests: metrics.requests.get(),
@@ -126,46 +144,72 @@ impl ProxyNode for Api {
         }))
     }
 
-    async fn top_access(&self, request: Request<TopAccessRequest>) -> Result<Response<TopAccessResponse>, Status> {
+    async fn top_access(
+        &self,
+        request: Request<TopAccessRequest>,
+    ) -> Result<Response<TopAccessResponse>, Status> {
         access::top(&self.node, request.get_ref(), self.clock.now()).map(Response::new)
     }
 
     type TailAccessStream = BoxStream<'static, Result<TailAccessResponse, Status>>;
 
-    async fn tail_access(&self, request: Request<TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
-        access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone()).map(Response::new)
+    async fn tail_access(
+        &self,
+        request: Request<TailAccessRequest>,
+    ) -> Result<Response<Self::TailAccessStream>, Status> {
+        access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone())
+            .map(Response::new)
     }
 
-    async fn lookup_cache(&self, request: Request<LookupCacheRequest>) -> Result<Response<LookupCacheResponse>, Status> {
+    async fn lookup_cache(
+        &self,
+        request: Request<LookupCacheRequest>,
+    ) -> Result<Response<LookupCacheResponse>, Status> {
         let now = self.node.steady.seconds();
         let variants = self.node.store.variants(&key(&request.get_ref().url)?);
-        Ok(Response::new(LookupCacheResponse { variants: variants.iter().map(|object| variant(object, now)).collect() }))
+        Ok(Response::new(LookupCacheResponse {
+            variants: variants.iter().map(|object| variant(object, now)).collect(),
+        }))
     }
 
-    async fn purge(&self, request: Request<PurgeRequest>) -> Result<Response<PurgeResponse>, Status> {
+    async fn purge(
+        &self,
+        request: Request<PurgeRequest>,
+    ) -> Result<Response<PurgeResponse>, Status> {
         let PurgeRequest { url, prefix } = request.get_ref();
         let removed = if *prefix {
             if url.is_empty() {
-                return Err(Status::invalid_argument("an empty prefix would purge everything; to do that, purge http://"));
+                return Err(Status::invalid_argument(
+                    "an empty prefix would purge everything; to do that, purge http://",
+                ));
             }
             self.node.store.purge_prefix(&Key::prefix(url))
         } else {
             self.node.store.invalidate(&key(url)?)
         };
-        audit::note(&request, format!("{url}{}: {removed} removed", if *prefix { "*" } else { "" }));
+        audit::note(
+            &request,
+            format!("{url}{}: {removed} removed", if *prefix { "*" } else { "" }),
+        );
         Ok(Response::new(PurgeResponse { removed }))
     }
 
-    async fn explain_request(&self, request: Request<ExplainRequestRequest>) -> Result<Response<ExplainRequestResponse>, Status> {
+    async fn explain_request(
+        &self,
+        request: Request<ExplainRequestRequest>,
+    ) -> Result<Response<ExplainRequestResponse>, Status> {
         let asked = request.into_inner();
         let client: IpAddr = match asked.client_address.as_str() {
             "" => IpAddr::from([127, 0, 0, 1]),
-            text => text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is not an IP address")))?,
+            text => text
+                .parse()
+                .map_err(|_| Status::invalid_argument(format!("{text:?} is not an IP address")))?,
         };
         let headers = asked.headers.into_iter().collect();
-        let told = explain::explain(&self.node, &asked.url, &asked.method, client, &headers, self.now())
-            .await
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let told =
+            explain::explain(&self.node, &asked.url, &asked.method, client, &headers, self.now())
+                .await
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok(Response::new(ExplainRequestResponse {
             allowed: told.allowed,
             rule: told.rule,

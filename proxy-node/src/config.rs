@@ -1,4 +1,5 @@
-//! Running configuration: one immutable generation, published whole. Building one is slow (lists, regular expressions) and never on a worker.
+//! Running configuration: one immutable generation, published whole. Building one is slow (lists,
+//! regular expressions) and never on a worker.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -44,7 +45,8 @@ pub struct Generation {
 impl Generation {
     /// Builds a generation; every problem at once.
     pub fn build(rendered: &Rendered) -> Result<Self, Vec<Problem>> {
-        let document = ProxyDocument::from_json(&rendered.document).map_err(|error| vec![Problem::new(error.to_string())])?;
+        let document = ProxyDocument::from_json(&rendered.document)
+            .map_err(|error| vec![Problem::new(error.to_string())])?;
         Self::from_document(rendered.revision.clone(), document, |path| rendered.files.read(path))
     }
 
@@ -65,13 +67,16 @@ impl Generation {
                     percent: pattern.percent,
                     max: pattern.max,
                 }),
-                Err(error) => problems.push(Problem::new(format!("cache.refresh_patterns: {error}"))),
+                Err(error) => {
+                    problems.push(Problem::new(format!("cache.refresh_patterns: {error}")))
+                }
             }
         }
-        let rules = Rules::build(&document.access, |file| read(&file.path)).unwrap_or_else(|unusable| {
-            problems.extend(unusable.into_iter().map(problem));
-            Rules::default()
-        });
+        let rules =
+            Rules::build(&document.access, |file| read(&file.path)).unwrap_or_else(|unusable| {
+                problems.extend(unusable.into_iter().map(problem));
+                Rules::default()
+            });
         let origin_tls = origin_tls(&document.origin_tls, &read).unwrap_or_else(|problem| {
             problems.push(problem);
             OriginTls::none()
@@ -96,7 +101,8 @@ impl Generation {
         })
     }
 
-    /// Keeps what is known of the parents that were there before, and the sessions with those who are believed as before.
+    /// Keeps what is known of the parents that were there before, and the sessions with those who
+    /// are believed as before.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         self.origin_tls = OriginTls::after(self.origin_tls, &before.origin_tls);
@@ -108,7 +114,8 @@ impl Generation {
     /// The same with other nodes in the cluster; `None`: that makes no difference.
     #[must_use]
     pub fn among(&self, members: &Members) -> Option<Self> {
-        let concerned = self.document.parents.iter().any(|written| matches!(written, Written::Nodes(_)));
+        let concerned =
+            self.document.parents.iter().any(|written| matches!(written, Written::Nodes(_)));
         (concerned && self.members != *members).then(|| Self {
             parents: Parents::new(&self.document.parents, members, &self.parents),
             members: members.clone(),
@@ -129,18 +136,29 @@ impl Generation {
     }
 }
 
-fn origin_tls(document: &document::OriginTls, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<OriginTls, Problem> {
+fn origin_tls(
+    document: &document::OriginTls,
+    read: impl Fn(&str) -> std::io::Result<Vec<u8>>,
+) -> Result<OriginTls, Problem> {
     let Some(file) = &document.ca_file else { return Ok(OriginTls::new(document, Vec::new())) };
-    let problem = |message: String| Problem { file: file.path.clone(), message, ..Problem::default() };
+    let problem =
+        |message: String| Problem { file: file.path.clone(), message, ..Problem::default() };
     let content = read(&file.path).map_err(|cause| problem(format!("cannot be read: {cause}")))?;
-    let trusted = authorities::read(&content).map_err(|unreadable| problem(unreadable.to_string()))?;
+    let trusted =
+        authorities::read(&content).map_err(|unreadable| problem(unreadable.to_string()))?;
     Ok(OriginTls::new(document, trusted))
 }
 
 fn problem(unusable: Unusable) -> Problem {
     match unusable {
-        Unusable::Line { path, line, message, remedy } => Problem { file: path, line, column: 0, message, remedy },
-        Unusable::File { path, cause } => Problem { file: path, message: format!("cannot be read: {cause}"), ..Problem::default() },
+        Unusable::Line { path, line, message, remedy } => {
+            Problem { file: path, line, column: 0, message, remedy }
+        }
+        Unusable::File { path, cause } => Problem {
+            file: path,
+            message: format!("cannot be read: {cause}"),
+            ..Problem::default()
+        },
         other => Problem::new(other.to_string()),
     }
 }

@@ -27,7 +27,8 @@ use crate::{
 
 /// How long a connection may take to prove itself.
 const PROOF: Duration = Duration::from_secs(5);
-/// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer costs.
+/// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer
+/// costs.
 const POOLED_IDLE: Duration = Duration::from_secs(3600);
 /// After a last answer: what the client still sends is read and dropped, so much at the most.
 pub const LINGER_BYTES: u64 = 1 << 20;
@@ -52,7 +53,9 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
         stream.set_whole();
     }
     // Boxed, as everything that does not last: thousands of idle connections should cost little.
-    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, entrance)).await else { return };
+    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, entrance)).await else {
+        return;
+    };
     loop {
         if stream.input().is_empty() {
             let (kind, idle) = match door {
@@ -69,7 +72,9 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
             After::Over => return,
             After::Close => return Box::pin(stream.close(LINGER_BYTES, LINGER)).await,
             After::Abort => return stream.abort(),
-            After::Cut(framing) => return Box::pin(stream.cut(framing, LINGER_BYTES, LINGER)).await,
+            After::Cut(framing) => {
+                return Box::pin(stream.cut(framing, LINGER_BYTES, LINGER)).await;
+            }
             After::Tunnel(open) => return Box::pin(tunnel::run(&local, stream, open)).await,
             // Has become a tunnel before it comes here.
             After::Switched(_) => return stream.abort(),
@@ -87,10 +92,17 @@ impl Drop for Open {
 }
 
 /// What the door demands. `None`: closed without a word.
-async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: Entrance) -> Option<(Door, IpAddr)> {
+async fn enter(
+    local: &Local,
+    stream: &mut Stream,
+    peer: SocketAddr,
+    entrance: Entrance,
+) -> Option<(Door, IpAddr)> {
     let header = match entrance {
         Entrance::Relay => {
-            let proved = Timer::new(local.worker.wheel()).within(Kind::Head, PROOF, prove(local, stream)).await;
+            let proved = Timer::new(local.worker.wheel())
+                .within(Kind::Head, PROOF, prove(local, stream))
+                .await;
             let header = proved.unwrap_or(Err(Stranger::NoProof));
             if let Err(stranger) = header {
                 refused(&local.node, peer, stranger);
@@ -113,10 +125,16 @@ async fn enter(local: &Local, stream: &mut Stream, peer: SocketAddr, entrance: E
             if !trusted {
                 return None;
             }
-            Timer::new(local.worker.wheel()).within(Kind::Head, PROOF, read_header(stream)).await.ok().flatten()?.0
+            Timer::new(local.worker.wheel())
+                .within(Kind::Head, PROOF, read_header(stream))
+                .await
+                .ok()
+                .flatten()?
+                .0
         }
     };
-    let source = header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
+    let source =
+        header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
     let door = match (entrance, header.command) {
         (Entrance::Proxy(_), _) => Door::Proxy,
         (Entrance::Relay, Command::Local) => Door::RelayPooled,
@@ -134,7 +152,8 @@ enum Stranger {
     WrongProof,
 }
 
-/// Both sides prove that they hold the cluster key: ours is sent first, so that a balancer sends nothing to somebody who has it not.
+/// Both sides prove that they hold the cluster key: ours is sent first, so that a balancer sends
+/// nothing to somebody who has it not.
 async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
     let (header, bytes) = read_header(stream).await.ok_or(Stranger::NoProof)?;
     if header.nonce.is_none() {
@@ -142,7 +161,10 @@ async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
     }
     let nonce = proof::nonce().map_err(|_| Stranger::NoProof)?;
     let (key, name) = (&local.node.cluster_key, &local.node.name);
-    stream.write_all(&[&proof::answer(key, name, &nonce, &bytes)], PROOF).await.map_err(|_| Stranger::NoProof)?;
+    stream
+        .write_all(&[&proof::answer(key, name, &nonce, &bytes)], PROOF)
+        .await
+        .map_err(|_| Stranger::NoProof)?;
     while stream.input().len() < size_of::<Confirmation>() {
         if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
             // It has seen our proof and says no more: it is of another key, or we are.
@@ -151,7 +173,11 @@ async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
     }
     let mut confirmation = Confirmation::default();
     stream.input().copy_to_slice(&mut confirmation);
-    if proof::confirms(key, name, &nonce, &bytes, &confirmation) { Ok(header) } else { Err(Stranger::WrongProof) }
+    if proof::confirms(key, name, &nonce, &bytes, &confirmation) {
+        Ok(header)
+    } else {
+        Err(Stranger::WrongProof)
+    }
 }
 
 /// Counts and says who was turned away at the relay door.
@@ -163,7 +189,9 @@ fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
     node.metrics.wrong_proofs.add(1);
     if node.refusals.is_due(node.steady.seconds()) {
         let so_far = node.metrics.wrong_proofs.get();
-        tracing::warn!(%peer, so_far, "refused at the relay door: the peer has another cluster key than this node, or means a node of another name; a balancer that is refused sends nothing here");
+        tracing::warn!(%peer, so_far, "refused at the relay door: the peer has another cluster key \
+            than this node, or means a node of another name; a balancer that is refused sends \
+            nothing here");
     }
 }
 
@@ -172,7 +200,9 @@ async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
     loop {
         if !stream.input().is_empty() {
             match proxy_protocol::parse(stream.input()) {
-                Ok(Some((header, length))) => return Some((header, stream.input().split_to(length).freeze())),
+                Ok(Some((header, length))) => {
+                    return Some((header, stream.input().split_to(length).freeze()));
+                }
                 Ok(None) => {}
                 Err(_) => return None,
             }
@@ -183,11 +213,18 @@ async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
     }
 }
 
-async fn request(local: &Rc<Local>, stream: &mut Stream, door: Door, source: IpAddr, entrance: Entrance) -> After {
+async fn request(
+    local: &Rc<Local>,
+    stream: &mut Stream,
+    door: Door,
+    source: IpAddr,
+    entrance: Entrance,
+) -> After {
     let generation = local.node.current.load_full();
     let timeouts = &generation.document.timeouts;
     let mut head = local.rooms.head();
-    let patience = Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
+    let patience =
+        Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
     // At most 96 KiB, by the schema. What a balancer has read is larger by what it adds.
     let limits = Limits::of(generation.document.request_header_max_size as usize);
     let limits = if door == Door::Proxy { limits } else { limits.with_room() };
@@ -234,7 +271,14 @@ async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: F
         page: None,
     };
     let mut out = Vec::new();
-    respond::write(&mut out, failure, &circumstances, std::time::UNIX_EPOCH + Duration::from_millis(now), false, true);
+    respond::write(
+        &mut out,
+        failure,
+        &circumstances,
+        std::time::UNIX_EPOCH + Duration::from_millis(now),
+        false,
+        true,
+    );
     let written = stream.write_all(&[&out], generation.document.timeouts.write).await;
     if generation.logged {
         let (method, url) = dataplane::unreadable::request_line(stream.input());

@@ -1,13 +1,17 @@
 //! Names to addresses, with a cache of its own.
 //!
-//! Workers look into the cache themselves ([`answers`]); what is not there is asked for on the control runtime, once for all who wait ([`serve`]), so
-//! that no worker ever waits for a resolver's sockets or timers. Literal addresses never come here. `/etc/hosts` and `localhost` are honoured.
+//! Workers look into the cache themselves ([`answers`]); what is not there is asked for on the
+//! control runtime, once for all who wait ([`serve`]), so that no worker ever waits for a
+//! resolver's sockets or timers. Literal addresses never come here. `/etc/hosts` and `localhost`
+//! are honoured.
 //!
-//! **Reading order**: [`Resolver`] (what a request asks) → [`share`] (whose question is next) → [`serve`] → [`families`] (A and AAAA, each on its own
-//! clock) → [`client`] (servers, retries) → [`message`] (octets). Beside it [`files`] (resolv.conf and hosts, and when they change).
+//! **Reading order**: [`Resolver`] (what a request asks) → [`share`] (whose question is next) →
+//! [`serve`] → [`families`] (A and AAAA, each on its own clock) → [`client`] (servers, retries) →
+//! [`message`] (octets). Beside it [`files`] (resolv.conf and hosts, and when they change).
 //!
-//! The client is our own, as the codec of HTTP is: a library that takes names to be host names refuses those that real hosts have (RFC 2181 §11), and
-//! what a look-up may cost others has to be known here.
+//! The client is our own, as the codec of HTTP is: a library that takes names to be host names
+//! refuses those that real hosts have (RFC 2181 §11), and what a look-up may cost others has to be
+//! known here.
 
 pub mod answers;
 pub mod client;
@@ -98,7 +102,8 @@ impl Resolver {
         self.known.answers.get(host, Instant::now())
     }
 
-    /// The addresses of a name (lower case, no dot at the end), on this node's own account. The caller sets the deadline.
+    /// The addresses of a name (lower case, no dot at the end), on this node's own account. The
+    /// caller sets the deadline.
     pub async fn resolve(&self, host: &str) -> Resolved {
         self.resolve_for(host, Asker::Node).await
     }
@@ -111,7 +116,8 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a name once both families have answered or are late: more than an answer of a moment ago may have had.
+    /// The addresses of a name once both families have answered or are late: more than an answer of
+    /// a moment ago may have had.
     pub async fn whole(&self, host: &str, asker: Asker) -> Resolved {
         if localhost(host).is_some() || self.known.hosts.load().get(host).is_some() {
             return self.resolve_for(host, asker).await;
@@ -122,18 +128,27 @@ impl Resolver {
     async fn ask(&self, host: &str, asker: Asker, whole: bool) -> Resolved {
         let (answer, answered) = oneshot::channel();
         // A full queue means that the control runtime is stuck.
-        self.questions.try_send(Question { host: host.into(), asker, whole, answer }).map_err(|_| DnsProblem::Failed)?;
+        self.questions
+            .try_send(Question { host: host.into(), asker, whole, answer })
+            .map_err(|_| DnsProblem::Failed)?;
         answered.await.unwrap_or(Err(DnsProblem::Failed))
     }
 
-    /// Addresses that have expired: who has them waits for no more than [`PATIENCE`], and goes on with them ([`Self::or_expired`]).
+    /// Addresses that have expired: who has them waits for no more than [`PATIENCE`], and goes on
+    /// with them ([`Self::or_expired`]).
     #[must_use]
     pub fn expired(&self, host: &str) -> Option<Arc<[IpAddr]>> {
         self.known.answers.expired(host, Instant::now())
     }
 
-    /// The answer, or what has expired where there is none (RFC 8767); then nobody waits for that name again for a while.
-    pub fn or_expired(&self, host: &str, answer: Resolved, expired: Option<Arc<[IpAddr]>>) -> Resolved {
+    /// The answer, or what has expired where there is none (RFC 8767); then nobody waits for that
+    /// name again for a while.
+    pub fn or_expired(
+        &self,
+        host: &str,
+        answer: Resolved,
+        expired: Option<Arc<[IpAddr]>>,
+    ) -> Resolved {
         match (answer, expired) {
             (Err(problem), Some(addresses)) if problem != DnsProblem::NotFound => {
                 self.known.answers.postpone(host, Instant::now());
@@ -172,7 +187,8 @@ pub struct Early {
 }
 
 impl Early {
-    /// Tells it to those who wait, who go on with it. While the permit is held the look-up goes on, in nobody's share; `None`: it is not worth it.
+    /// Tells it to those who wait, who go on with it. While the permit is held the look-up goes on,
+    /// in nobody's share; `None`: it is not worth it.
     pub fn tell(self, resolved: Resolved, ttl: Duration) -> Option<OwnedSemaphorePermit> {
         let permit = self.late.try_acquire_owned().ok()?;
         self.told.try_send((self.host, resolved, ttl)).ok()?;
@@ -191,18 +207,26 @@ struct Waiting {
     share: Option<Share>,
 }
 
-/// Answers questions until all [`Resolver`]s are gone. `lookup` resolves one name and tells how long the answer counts.
-pub async fn serve<F>(resolver: Resolver, questions: &mut mpsc::Receiver<Question>, lookup: impl Fn(Box<str>, Early) -> F)
-where
+/// Answers questions until all [`Resolver`]s are gone. `lookup` resolves one name and tells how
+/// long the answer counts.
+pub async fn serve<F>(
+    resolver: Resolver,
+    questions: &mut mpsc::Receiver<Question>,
+    lookup: impl Fn(Box<str>, Early) -> F,
+) where
     F: Future<Output = (Resolved, Duration)>,
 {
     let (told, mut early) = mpsc::channel(LATE);
     let late = Arc::new(Semaphore::new(LATE));
     let mut under_way = FuturesUnordered::new();
-    let mut owner = Owner { resolver, shares: Shares::default(), waiting: HashMap::new(), due: Vec::new() };
+    let mut owner =
+        Owner { resolver, shares: Shares::default(), waiting: HashMap::new(), due: Vec::new() };
     loop {
         for host in owner.due.drain(..) {
-            let found = lookup(host.clone(), Early { host: host.clone(), told: told.clone(), late: late.clone() });
+            let found = lookup(
+                host.clone(),
+                Early { host: host.clone(), told: told.clone(), late: late.clone() },
+            );
             under_way.push(async move {
                 let (resolved, ttl) = found.await;
                 (host, resolved, ttl)
@@ -239,7 +263,8 @@ impl Owner {
         }
     }
 
-    /// Answers a question that needs no look-up, or adds it to one that is under way. Gives it back if neither is.
+    /// Answers a question that needs no look-up, or adds it to one that is under way. Gives it back
+    /// if neither is.
     fn settle(&mut self, question: Question) -> Option<Question> {
         let waiting = self.waiting.get_mut(&question.host);
         match (waiting, self.resolver.cached(&question.host)) {
@@ -255,7 +280,11 @@ impl Owner {
         // It may have been answered, or asked by somebody else, while it waited for its turn.
         let Some(question) = self.settle(question) else { return self.shares.give_back(share) };
         let host = question.host.clone();
-        let (first, whole) = if question.whole { (Vec::new(), vec![question]) } else { (vec![question], Vec::new()) };
+        let (first, whole) = if question.whole {
+            (Vec::new(), vec![question])
+        } else {
+            (vec![question], Vec::new())
+        };
         self.waiting.insert(host.clone(), Waiting { first, whole, share: Some(share) });
         self.due.push(host);
     }
@@ -271,7 +300,11 @@ impl Owner {
     fn tell(&mut self, host: &str, resolved: &Resolved, ttl: Duration) {
         self.resolver.remember(host, resolved, ttl);
         let Some(waiting) = self.waiting.remove(host) else { return };
-        waiting.first.into_iter().chain(waiting.whole).for_each(|question| question.tell(resolved.clone()));
+        waiting
+            .first
+            .into_iter()
+            .chain(waiting.whole)
+            .for_each(|question| question.tell(resolved.clone()));
         self.free(waiting.share);
     }
 
@@ -288,7 +321,10 @@ impl Owner {
 /// One look-up with the servers of this host.
 pub async fn look_up(system: Arc<System>, host: Box<str>, early: Early) -> (Resolved, Duration) {
     let servers = system.servers.load_full();
-    let (v4, v6) = (system.client.ask(&servers, &host, Family::V4), system.client.ask(&servers, &host, Family::V6));
+    let (v4, v6) = (
+        system.client.ask(&servers, &host, Family::V4),
+        system.client.ask(&servers, &host, Family::V6),
+    );
     families::both(v4, v6, |resolved, ttl| early.tell(resolved, ttl)).await
 }
 

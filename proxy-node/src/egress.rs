@@ -1,8 +1,10 @@
-//! Which addresses this node connects to. The decision itself is `cluster_config`'s ([`Egress::decide`]); here is what it needs to know of the
-//! cluster: which ports are the cluster's own.
+//! Which addresses this node connects to. The decision itself is `cluster_config`'s
+//! ([`Egress::decide`]); here is what it needs to know of the cluster: which ports are the
+//! cluster's own.
 //!
-//! Checked for every address that is about to be connected to, after name resolution: a name that points to 127.0.0.1 fools nobody. Instances
-//! that advertise a host name are known by that name, and by what it resolves to here ([`ClusterNames`]).
+//! Checked for every address that is about to be connected to, after name resolution: a name that
+//! points to 127.0.0.1 fools nobody. Instances that advertise a host name are known by that name,
+//! and by what it resolves to here ([`ClusterNames`]).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -37,7 +39,8 @@ impl Ports {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterPorts {
     exact: HashSet<SocketAddr>,
-    /// Every port of `exact` and `wildcard`: nearly every request goes to another, and nothing more is asked of it.
+    /// Every port of `exact` and `wildcard`: nearly every request goes to another, and nothing more
+    /// is asked of it.
     any: Ports,
     /// Ports of listeners on every address of this host.
     wildcard: HashSet<u16>,
@@ -55,7 +58,10 @@ impl ClusterPorts {
         listeners: impl IntoIterator<Item = SocketAddr>,
         own: impl IntoIterator<Item = IpAddr>,
     ) -> Self {
-        let mut ports = Self { own: own.into_iter().map(|address| address.to_canonical()).collect(), ..Self::default() };
+        let mut ports = Self {
+            own: own.into_iter().map(|address| address.to_canonical()).collect(),
+            ..Self::default()
+        };
         for address in endpoints.into_iter().chain(listeners) {
             ports.any.insert(address.port());
             if address.ip().is_unspecified() {
@@ -67,13 +73,15 @@ impl ClusterPorts {
         ports
     }
 
-    /// The same, and the endpoints that are advertised by host name: the names in lower case, without a dot at the end.
+    /// The same, and the endpoints that are advertised by host name: the names in lower case,
+    /// without a dot at the end.
     #[must_use]
     pub fn with_names(self, names: HashSet<(String, u16)>) -> Self {
         Self { names, ..self }
     }
 
-    /// Whether a destination as the client names it is one of the cluster's own ports, wherever the name points. `host`: in lower case, no dot at the end.
+    /// Whether a destination as the client names it is one of the cluster's own ports, wherever the
+    /// name points. `host`: in lower case, no dot at the end.
     #[must_use]
     pub fn contains_name(&self, host: &str, port: u16) -> bool {
         // The usual case, no names at all, allocates nothing.
@@ -87,17 +95,26 @@ impl ClusterPorts {
             return false;
         }
         let address = canonical(address);
-        let here = || address.ip().is_loopback() || address.ip().is_unspecified() || self.own.contains(&address.ip());
+        let here = || {
+            address.ip().is_loopback()
+                || address.ip().is_unspecified()
+                || self.own.contains(&address.ip())
+        };
         if self.exact.contains(&address) || (self.wildcard.contains(&address.port()) && here()) {
             return true;
         }
         // Linux connects the unspecified address to loopback; 127.0.0.0/8 is all one host.
         let elsewhere_on_loopback = address.ip().is_unspecified() || address.ip().is_loopback();
-        elsewhere_on_loopback && self.exact.iter().any(|exact| exact.port() == address.port() && exact.ip().is_loopback())
+        elsewhere_on_loopback
+            && self
+                .exact
+                .iter()
+                .any(|exact| exact.port() == address.port() && exact.ip().is_loopback())
     }
 }
 
-/// Built-in targets of the health-checkers: nobody reaches them through this node but the checker itself, who signs what it asks.
+/// Built-in targets of the health-checkers: nobody reaches them through this node but the checker
+/// itself, who signs what it asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProbeTargets {
     keys: HashMap<SocketAddr, Option<probe::Key>>,
@@ -117,13 +134,15 @@ impl ProbeTargets {
         !self.keys.is_empty() && self.ports.contains(address)
     }
 
-    /// The checker's key, where the address is that of a target; none where it is of a version that signs nothing.
+    /// The checker's key, where the address is that of a target; none where it is of a version that
+    /// signs nothing.
     #[must_use]
     pub fn key(&self, address: SocketAddr) -> Option<Option<&probe::Key>> {
         self.keys.get(&canonical(address)).map(Option::as_ref)
     }
 
-    /// Whether an address is kept from whoever asks for `destination`. One that is named by its address was judged with the request: it is a probe.
+    /// Whether an address is kept from whoever asks for `destination`. One that is named by its
+    /// address was judged with the request: it is a probe.
     #[must_use]
     pub fn hides(&self, destination: &Destination, address: SocketAddr) -> bool {
         destination.address.is_none() && self.contains(address)
@@ -135,28 +154,43 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Whether the node may connect to `target` for `client`, who asked for `host`.
-pub fn check(egress: &Egress, ports: &ClusterPorts, client: IpAddr, host: &str, target: SocketAddr) -> Result<(), EgressDenial> {
+pub fn check(
+    egress: &Egress,
+    ports: &ClusterPorts,
+    client: IpAddr,
+    host: &str,
+    target: SocketAddr,
+) -> Result<(), EgressDenial> {
     let named = ports.contains_name(host, target.port());
     egress.decide(client, target, |face| named || ports.contains(face))
 }
 
-/// The same for a destination that is not resolved here, because a parent proxy does that: what its name or literal address alone tell.
-pub fn check_unresolved(egress: &Egress, ports: &ClusterPorts, client: IpAddr, destination: &Destination) -> Result<(), EgressDenial> {
+/// The same for a destination that is not resolved here, because a parent proxy does that: what its
+/// name or literal address alone tell.
+pub fn check_unresolved(
+    egress: &Egress,
+    ports: &ClusterPorts,
+    client: IpAddr,
+    destination: &Destination,
+) -> Result<(), EgressDenial> {
     let Destination { host, address, port, .. } = destination;
     match address {
         Some(address) => check(egress, ports, client, host, SocketAddr::new(*address, *port)),
-        None if ports.contains_name(host, *port) => egress.decide(client, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), |_| true),
+        None if ports.contains_name(host, *port) => {
+            egress.decide(client, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port), |_| true)
+        }
         None => Ok(()),
     }
 }
 
-/// The addresses of the host names under which instances are advertised, as last resolved. A name that cannot be resolved now keeps the
-/// addresses that it had: the instance is still there.
+/// The addresses of the host names under which instances are advertised, as last resolved. A name
+/// that cannot be resolved now keeps the addresses that it had: the instance is still there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterNames(BTreeMap<String, Vec<IpAddr>>);
 
 impl ClusterNames {
-    /// Takes what the names resolve to now, `None` where that is not known; names that are not advertised any more are forgotten.
+    /// Takes what the names resolve to now, `None` where that is not known; names that are not
+    /// advertised any more are forgotten.
     #[must_use]
     pub fn resolved(mut self, answers: Vec<(String, Option<Vec<IpAddr>>)>) -> Self {
         let known = answers.into_iter().filter_map(|(name, addresses)| {
@@ -169,7 +203,12 @@ impl ClusterNames {
     /// What endpoints advertised by name are at.
     pub fn endpoints(&self, names: &HashSet<(String, u16)>) -> Vec<SocketAddr> {
         let at = |(name, port): &(String, u16)| -> Vec<SocketAddr> {
-            self.0.get(name).into_iter().flatten().map(|address| SocketAddr::new(*address, *port)).collect()
+            self.0
+                .get(name)
+                .into_iter()
+                .flatten()
+                .map(|address| SocketAddr::new(*address, *port))
+                .collect()
         };
         names.iter().flat_map(at).collect()
     }
@@ -203,7 +242,14 @@ mod tests {
             ["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         );
         let strict = Egress::default();
-        let lab = Egress { allow: vec![EgressAllow { to: vec![EgressTarget::Loopback], ports: vec![], clients: vec![] }], deny: vec![] };
+        let lab = Egress {
+            allow: vec![EgressAllow {
+                to: vec![EgressTarget::Loopback],
+                ports: vec![],
+                clients: vec![],
+            }],
+            deny: vec![],
+        };
         use EgressDenial::{ClusterPort, LinkLocal, Loopback, Metadata, NotUnicast};
         for (target, under_strict, under_lab) in [
             ("192.0.2.1:80", Ok(()), Ok(())),
@@ -242,20 +288,41 @@ mod tests {
             ("[ff02::1]:80", Err(NotUnicast), Err(NotUnicast)),
         ] {
             let client = "127.0.0.1".parse().unwrap();
-            assert_eq!(check(&strict, &ports, client, "name.example", socket(target)), under_strict, "{target}, strict");
-            assert_eq!(check(&lab, &ports, client, "name.example", socket(target)), under_lab, "{target}, lab");
+            assert_eq!(
+                check(&strict, &ports, client, "name.example", socket(target)),
+                under_strict,
+                "{target}, strict"
+            );
+            assert_eq!(
+                check(&lab, &ports, client, "name.example", socket(target)),
+                under_lab,
+                "{target}, lab"
+            );
         }
     }
 
     #[test]
     fn ports_advertised_by_name_are_known_by_name_and_by_address() {
-        let names: HashSet<_> = [("registry.example".to_owned(), 7001), ("node-1.example".to_owned(), 3128)].into();
+        let names: HashSet<_> =
+            [("registry.example".to_owned(), 7001), ("node-1.example".to_owned(), 3128)].into();
         let address = |last| IpAddr::from([192, 0, 2, last]);
-        let answers = vec![("registry.example".to_owned(), Some(vec![address(1)])), ("node-1.example".to_owned(), None)];
+        let answers = vec![
+            ("registry.example".to_owned(), Some(vec![address(1)])),
+            ("node-1.example".to_owned(), None),
+        ];
         let known = ClusterNames::default().resolved(answers);
-        let ports = |known: &ClusterNames| ClusterPorts::new(known.endpoints(&names), [], []).with_names(names.clone());
+        let ports = |known: &ClusterNames| {
+            ClusterPorts::new(known.endpoints(&names), [], []).with_names(names.clone())
+        };
         let verdict = |known: &ClusterNames, host: &str, last, port| {
-            check(&Egress::default(), &ports(known), address(9), host, SocketAddr::new(address(last), port)).is_ok()
+            check(
+                &Egress::default(),
+                &ports(known),
+                address(9),
+                host,
+                SocketAddr::new(address(last), port),
+            )
+            .is_ok()
         };
         for (host, last, port, allowed) in [
             ("registry.example", 7, 7001, false), // by its name, whatever that says today
@@ -270,7 +337,8 @@ mod tests {
         }
 
         let unresolved = |host: &str, port| {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port, tls: false };
+            let destination =
+                Destination { host: host.into(), address: host.parse().ok(), port, tls: false };
             check_unresolved(&Egress::default(), &ports(&known), address(9), &destination)
         };
         assert_eq!(unresolved("registry.example", 7001), Err(EgressDenial::ClusterPort));
@@ -279,9 +347,14 @@ mod tests {
         assert_eq!(unresolved("registry.example", 80), Ok(()));
         assert_eq!(unresolved("elsewhere.example", 7001), Ok(()));
 
-        let later =
-            known.clone().resolved(vec![("registry.example".to_owned(), None), ("node-1.example".to_owned(), Some(vec![address(5)]))]);
-        assert!(!verdict(&later, "192.0.2.1", 1, 7001), "what cannot be resolved now keeps its addresses");
+        let later = known.clone().resolved(vec![
+            ("registry.example".to_owned(), None),
+            ("node-1.example".to_owned(), Some(vec![address(5)])),
+        ]);
+        assert!(
+            !verdict(&later, "192.0.2.1", 1, 7001),
+            "what cannot be resolved now keeps its addresses"
+        );
         assert!(!verdict(&later, "192.0.2.5", 5, 3128));
         assert_eq!(later.resolved(Vec::new()), ClusterNames::default());
     }

@@ -1,4 +1,5 @@
-//! What would happen to a request, and why: the same code that decides for live ones, asked without sending anything but a DNS question.
+//! What would happen to a request, and why: the same code that decides for live ones, asked without
+//! sending anything but a DNS question.
 
 use std::{
     collections::BTreeMap,
@@ -87,7 +88,9 @@ pub async fn explain(
     now_millis: u64,
 ) -> Result<Explanation, Meaningless> {
     let asked = spell(url, method, headers)?;
-    let normal = asked.normal(&asked.view().target()).map_err(|malformed| Meaningless(malformed.to_string()))?;
+    let normal = asked
+        .normal(&asked.view().target())
+        .map_err(|malformed| Meaningless(malformed.to_string()))?;
     let request = normal.as_ref().unwrap_or(&asked).view();
     let generation = node.current.load_full();
     let mut told = Explanation { revision: generation.revision.clone(), ..Explanation::default() };
@@ -97,7 +100,8 @@ pub async fn explain(
     let ask = match request::ask(request, Door::Proxy, None) {
         Ok(ask) => ask,
         Err(failure) => {
-            told.steps.push(format!("answered with {} by the proxy itself: {failure}", failure.status()));
+            told.steps
+                .push(format!("answered with {} by the proxy itself: {failure}", failure.status()));
             return Ok(told);
         }
     };
@@ -109,23 +113,34 @@ pub async fn explain(
             return Ok(told);
         }
     };
-    let resolved = rules(node, &generation, &mut told, &destination, request, client, now_millis).await;
+    let resolved =
+        rules(node, &generation, &mut told, &destination, request, client, now_millis).await;
     if !told.allowed {
         told.steps.push(format!("denied: {}", told.rule));
         return Ok(told);
     }
     if let Some(path) = path {
         let fields: Vec<(&[u8], &[u8])> = request::sent_fields(request).collect();
-        cache(node, &mut told, &destination, path, request.method_text(), &fields, node.steady.seconds());
+        cache(
+            node,
+            &mut told,
+            &destination,
+            path,
+            request.method_text(),
+            &fields,
+            node.steady.seconds(),
+        );
     }
-    route(node, &generation, &mut told, &destination, request.target_text(), client, resolved).await;
+    route(node, &generation, &mut told, &destination, request.target_text(), client, resolved)
+        .await;
     if destination.tls && told.allowed && !told.route.is_empty() {
         told.steps.push(tls(&generation, &destination));
     }
     Ok(told)
 }
 
-/// Walks through the rules; answers the addresses where one of them wanted those: the ones that the request may go to.
+/// Walks through the rules; answers the addresses where one of them wanted those: the ones that the
+/// request may go to.
 async fn rules(
     node: &Node,
     generation: &Generation,
@@ -160,7 +175,11 @@ async fn rules(
                     && some.len() < all.len()
                 {
                     let listed: Vec<String> = some.iter().map(ToString::to_string).collect();
-                    told.steps.push(format!("of {} addresses only those that this rule allows are used: {}", all.len(), listed.join(", ")));
+                    told.steps.push(format!(
+                        "of {} addresses only those that this rule allows are used: {}",
+                        all.len(),
+                        listed.join(", ")
+                    ));
                 }
                 return narrowed;
             }
@@ -168,7 +187,8 @@ async fn rules(
                 Ok(found) => resolved = Some(found),
                 Err(problem) => {
                     let failure = Failure::Undecided(problem);
-                    told.rule = format!("none can be found, {failure}: answered with {}", failure.status());
+                    told.rule =
+                        format!("none can be found, {failure}: answered with {}", failure.status());
                     return None;
                 }
             },
@@ -177,7 +197,11 @@ async fn rules(
 }
 
 /// The request as a client would send it.
-fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<Asked, Meaningless> {
+fn spell(
+    url: &str,
+    method: &str,
+    headers: &BTreeMap<String, String>,
+) -> Result<Asked, Meaningless> {
     let method = if method.is_empty() { "GET" } else { method };
     let authority = match url.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
@@ -203,7 +227,15 @@ fn spell(url: &str, method: &str, headers: &BTreeMap<String, String>) -> Result<
     }
 }
 
-fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &str, method: &str, fields: &[(&[u8], &[u8])], now: u64) {
+fn cache(
+    node: &Node,
+    told: &mut Explanation,
+    destination: &Destination,
+    path: &str,
+    method: &str,
+    fields: &[(&[u8], &[u8])],
+    now: u64,
+) {
     if node.store.capacity() == 0 {
         told.cache = "bypass";
         told.steps.push("cache: switched off".to_owned());
@@ -217,12 +249,16 @@ fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &
     }
     let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
     let variants = node.store.variants(&key);
-    let found = variants.iter().find(|object| crate::cache::vary::selects(&object.selection, fields.iter().copied()));
+    let found = variants
+        .iter()
+        .find(|object| crate::cache::vary::selects(&object.selection, fields.iter().copied()));
     let Some(object) = found else {
         told.cache = "miss";
         told.steps.push(match variants.len() {
             0 => format!("cache: nothing is stored for {key}"),
-            others => format!("cache: none of the {others} variants stored for {key} is for these request fields"),
+            others => format!(
+                "cache: none of the {others} variants stored for {key} is for these request fields"
+            ),
         });
         return;
     };
@@ -234,8 +270,11 @@ fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &
         }
         Err(unfit) => {
             told.cache = "stale";
-            let validator =
-                if object.has_validator() { "would be validated with the origin" } else { "would be fetched anew: it has no validator" };
+            let validator = if object.has_validator() {
+                "would be validated with the origin"
+            } else {
+                "would be fetched anew: it has no validator"
+            };
             told.steps.push(format!("cache: {unfit}, {described}; {validator}"));
         }
     }
@@ -245,7 +284,11 @@ fn cache(node: &Node, told: &mut Explanation, destination: &Destination, path: &
 #[must_use]
 pub fn describe(freshness: &policy::Freshness, now: u64) -> String {
     let (age, lifetime) = (freshness.age(now), freshness.lifetime);
-    let state = if age < lifetime { format!("fresh for another {} s", lifetime - age) } else { format!("stale for {} s", age - lifetime) };
+    let state = if age < lifetime {
+        format!("fresh for another {} s", lifetime - age)
+    } else {
+        format!("stale for {} s", age - lifetime)
+    };
     format!("age {age} s, lifetime {lifetime} s by {}: {state}", freshness.source)
 }
 
@@ -271,15 +314,24 @@ async fn route(
     resolved: Option<Arc<[IpAddr]>>,
 ) {
     let route = node.route(generation, destination);
-    told.goes(if matches!(route, Route::Parents(..)) { RouteKind::Parent } else { RouteKind::Origin }, route.describe(url));
+    told.goes(
+        if matches!(route, Route::Parents(..)) { RouteKind::Parent } else { RouteKind::Origin },
+        route.describe(url),
+    );
     let ports = node.ports.load();
     let egress = &generation.document.access.egress;
     if let Route::Parents(_, parents) = route {
         told.steps.extend(parents.iter().filter_map(|parent| passed_over(parent)));
         match egress::check_unresolved(egress, &ports, client, destination) {
-            Ok(()) => told.steps.push(format!("route: {}, as neither this host nor proxy.hierarchy.direct is meant", told.route)),
+            Ok(()) => told.steps.push(format!(
+                "route: {}, as neither this host nor proxy.hierarchy.direct is meant",
+                told.route
+            )),
             Err(denial) => {
-                told.steps.push(format!("route: {} is {denial}, and is not asked for", destination.authority()));
+                told.steps.push(format!(
+                    "route: {} is {denial}, and is not asked for",
+                    destination.authority()
+                ));
                 told.deny(denial);
             }
         }
@@ -298,19 +350,26 @@ async fn route(
         }
     };
     let targets = node.probe_targets.load();
-    connect(told, destination, &addresses, |target| match egress::check(egress, &ports, client, &destination.host, target) {
-        // A client is no health-checker.
-        Ok(()) if targets.contains(target) => Err(EgressDenial::ClusterPort),
-        verdict => verdict,
+    connect(told, destination, &addresses, |target| {
+        match egress::check(egress, &ports, client, &destination.host, target) {
+            // A client is no health-checker.
+            Ok(()) if targets.contains(target) => Err(EgressDenial::ClusterPort),
+            verdict => verdict,
+        }
     });
 }
 
 /// Whom the node believes that it speaks TLS with.
 fn tls(generation: &Generation, destination: &Destination) -> String {
     let (host, authorities) = (&destination.host, generation.origin_tls.authorities());
-    let way = if generation.parents.is_empty() { "" } else { ", through a tunnel where a parent is asked" };
+    let way = if generation.parents.is_empty() {
+        ""
+    } else {
+        ", through a tunnel where a parent is asked"
+    };
     format!(
-        "tls: this node speaks TLS with the destination itself{way}; it has to show a certificate for {host} by one of {authorities} authorities"
+        "tls: this node speaks TLS with the destination itself{way}; it has to show a certificate \
+         for {host} by one of {authorities} authorities"
     )
 }
 

@@ -1,4 +1,5 @@
-//! Which way a fetch takes: from memory, behind somebody else's fill, with a fill of its own, or past the cache.
+//! Which way a fetch takes: from memory, behind somebody else's fill, with a fill of its own, or
+//! past the cache.
 
 use std::{
     net::IpAddr,
@@ -48,7 +49,8 @@ mod range;
 
 use body::Sent;
 
-/// What a request that is not answered from memory counts for while it is under way: its future, buffers of two connections, a piece of a body.
+/// What a request that is not answered from memory counts for while it is under way: its future,
+/// buffers of two connections, a piece of a body.
 const TRANSACTION: u64 = 32 * 1024;
 /// How often a request looks again when what it waited for has changed meanwhile.
 const MOST_LOOKS: usize = 4;
@@ -63,8 +65,9 @@ struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    /// Name and value of every field that goes on to the origin, for Vary. What Connection nominates does not: an answer stored as if the origin had
-    /// seen it would be another request's.
+    /// Name and value of every field that goes on to the origin, for Vary. What Connection
+    /// nominates does not: an answer stored as if the origin had seen it would be another
+    /// request's.
     fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         request::sent_fields(self.asked.view())
     }
@@ -80,13 +83,21 @@ pub async fn run(
     addresses: Option<Arc<[IpAddr]>>,
 ) -> After {
     let request = asked.view();
-    let facts = RequestFacts::new(request.method_text().as_bytes(), !request.framing().is_empty(), asked.fields());
+    let facts = RequestFacts::new(
+        request.method_text().as_bytes(),
+        !request.framing().is_empty(),
+        asked.fields(),
+    );
     let way = Way { asked, destination, key, addresses, facts };
     // What may become a tunnel is nobody else's, and is no answer to keep.
     if asked.head.upgrades() {
         return Box::pin(past(turn, stream, &way, "fwd=bypass")).await;
     }
-    let eligible = if turn.local.node.store.capacity() == 0 { Err(Bypass::Off) } else { policy::eligible(&way.facts) };
+    let eligible = if turn.local.node.store.capacity() == 0 {
+        Err(Bypass::Off)
+    } else {
+        policy::eligible(&way.facts)
+    };
     if let Err(bypass) = eligible {
         let detail = if bypass == Bypass::Method { "fwd=method" } else { "fwd=bypass" };
         return Box::pin(uncached(turn, stream, &way, detail)).await;
@@ -118,23 +129,37 @@ enum Looked {
 
 async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
     let (stale, unfit) = match turn.local.node.store.find(&way.key, way.fields()) {
-        Some(object) if !may_have(turn, way, &object) => return Looked::Answered(Box::pin(for_itself(turn, stream, way)).await),
-        Some(object) => match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
-            // One that has come to a halt is nothing to wait for.
-            Ok(_) if has_halted(turn, &object) => (Some(object), None),
-            Ok(_) if way.facts.range && !range::is_near(turn, way, &object) => {
-                turn.count(|metrics| &metrics.misses);
-                return Looked::Answered(Box::pin(uncached(turn, stream, way, "fwd=partial")).await);
+        Some(object) if !may_have(turn, way, &object) => {
+            return Looked::Answered(Box::pin(for_itself(turn, stream, way)).await);
+        }
+        Some(object) => {
+            match policy::usable(&object.freshness, &way.facts.directives, turn.seconds()) {
+                // One that has come to a halt is nothing to wait for.
+                Ok(_) if has_halted(turn, &object) => (Some(object), None),
+                Ok(_) if way.facts.range && !range::is_near(turn, way, &object) => {
+                    turn.count(|metrics| &metrics.misses);
+                    return Looked::Answered(
+                        Box::pin(uncached(turn, stream, way, "fwd=partial")).await,
+                    );
+                }
+                Ok(age) => {
+                    let Some(reader) = Reader::new(&object.body) else { return Looked::Again };
+                    turn.count(|metrics| &metrics.hits);
+                    turn.record.outcome = Outcome::MemHit;
+                    let source = Source {
+                        object,
+                        reader,
+                        status: None,
+                        took: Duration::ZERO,
+                        age,
+                        leads: false,
+                        cookies: Bytes::new(),
+                    };
+                    return Looked::Answered(deliver(turn, stream, way, source).await);
+                }
+                Err(unfit) => (Some(object), Some(unfit)),
             }
-            Ok(age) => {
-                let Some(reader) = Reader::new(&object.body) else { return Looked::Again };
-                turn.count(|metrics| &metrics.hits);
-                turn.record.outcome = Outcome::MemHit;
-                let source = Source { object, reader, status: None, took: Duration::ZERO, age, leads: false, cookies: Bytes::new() };
-                return Looked::Answered(deliver(turn, stream, way, source).await);
-            }
-            Err(unfit) => (Some(object), Some(unfit)),
-        },
+        }
         None => (None, None),
     };
     // On the heap, so that a hit costs no room for it.
@@ -144,44 +169,61 @@ async fn look(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> Looked {
 /// Whether nothing has come of a body for so long that nobody who comes now begins to wait for it.
 fn has_halted(turn: &Turn, object: &Object) -> bool {
     object.body.whole().is_none()
-        && u128::from(object.body.silent_for(turn.local.node.steady.millis())) > turn.generation.document.cache.follow_timeout.as_millis()
+        && u128::from(object.body.silent_for(turn.local.node.steady.millis()))
+            > turn.generation.document.cache.follow_timeout.as_millis()
 }
 
 /// Nothing that was found is fit.
-async fn miss(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, found: Option<Arc<Object>>, unfit: Option<Unfit>) -> Looked {
+async fn miss(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    way: &Way<'_>,
+    found: Option<Arc<Object>>,
+    unfit: Option<Unfit>,
+) -> Looked {
     let store = turn.local.node.store.clone();
     if way.facts.directives.only_if_cached {
         return Looked::Answered(turn.refuse(stream, way.asked, Failure::OnlyIfCached, None).await);
     }
     turn.count(|metrics| &metrics.misses);
-    turn.record.outcome = if unfit == Some(Unfit::Reload) { Outcome::ClientRefresh } else { Outcome::Miss };
+    turn.record.outcome =
+        if unfit == Some(Unfit::Reload) { Outcome::ClientRefresh } else { Outcome::Miss };
     if !store.has_room_for_work() {
         return Looked::Answered(turn.refuse(stream, way.asked, Failure::Limit, None).await);
     }
     let _working = store.budget().work(TRANSACTION);
     let reason = why(unfit);
-    // Something that is validated is asked for with our conditions; on a plain miss the client's own go through, and its answer is its own.
-    let stale = found.clone().filter(|object| object.has_validator() && object.status == 200 && object.body.whole().is_some());
+    // Something that is validated is asked for with our conditions; on a plain miss the client's
+    // own go through, and its answer is its own.
+    let stale = found.clone().filter(|object| {
+        object.has_validator() && object.status == 200 && object.body.whole().is_some()
+    });
     if way.facts.head {
         return Looked::Answered(past(turn, stream, way, reason).await);
     }
     if way.facts.range {
         return range::miss(turn, stream, way, found.as_ref(), unfit).await;
     }
-    let alone = way.facts.authorization || way.facts.directives.no_cache || (way.facts.conditional() && stale.is_none());
+    let alone = way.facts.authorization
+        || way.facts.directives.no_cache
+        || (way.facts.conditional() && stale.is_none());
     if alone || !turn.generation.document.cache.collapsed_forwarding {
         let ticket = store.lead(&way.key);
         return Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await);
     }
     match store.join(&way.key, way.fields(), found.as_ref(), turn.seconds()) {
         Join::Changed(_) => Looked::Again,
-        Join::Follow(follower) => Looked::Answered(follow(turn, stream, way, follower, stale, reason).await),
-        Join::Lead(ticket) => Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await),
+        Join::Follow(follower) => {
+            Looked::Answered(follow(turn, stream, way, follower, stale, reason).await)
+        }
+        Join::Lead(ticket) => {
+            Looked::Answered(lead(turn, stream, way, ticket, stale, reason).await)
+        }
     }
 }
 
-/// Whether this client may have what is stored: rules and egress policy would let it go where that came from. Costs nothing where neither makes
-/// a difference between clients or addresses.
+/// Whether this client may have what is stored: rules and egress policy would let it go where that
+/// came from. Costs nothing where neither makes a difference between clients or addresses.
 fn may_have(turn: &Turn, way: &Way<'_>, object: &Object) -> bool {
     let generation = &turn.generation;
     if let (Some(_), Some(from)) = (&way.addresses, object.from)
@@ -192,7 +234,8 @@ fn may_have(turn: &Turn, way: &Way<'_>, object: &Object) -> bool {
     if !generation.egress_by_client {
         return true;
     }
-    let (egress, ports, client) = (&generation.document.access.egress, turn.local.node.ports.load(), turn.client.address);
+    let (egress, ports, client) =
+        (&generation.document.access.egress, turn.local.node.ports.load(), turn.client.address);
     let verdict = match object.from {
         Some(from) => egress::check(egress, &ports, client, &way.destination.host, from),
         None => egress::check_unresolved(egress, &ports, client, way.destination),
@@ -235,7 +278,13 @@ async fn lead(
             let status = filled(turn, how, validates, reason, object.status);
             turn.record.hierarchy = hierarchy;
             let age = object.freshness.age(turn.seconds());
-            deliver(turn, stream, way, Source { object, reader, status: Some(status), took, age, leads: true, cookies }).await
+            deliver(
+                turn,
+                stream,
+                way,
+                Source { object, reader, status: Some(status), took, age, leads: true, cookies },
+            )
+            .await
         }
         Ok(Lead::Response(received, not_stored)) => {
             tracing::trace!(request_id = %turn.id, reason = %not_stored, "not stored");
@@ -252,10 +301,18 @@ async fn lead(
     }
 }
 
-/// Waits for a fill to answer. The client gets interim responses as they come. `None`: it takes nothing any more.
-async fn hinted<T>(turn: &Turn, stream: &mut Stream, answer: impl Future<Output = T>, hints: Option<hints::Listener>) -> Option<T> {
+/// Waits for a fill to answer. The client gets interim responses as they come. `None`: it takes
+/// nothing any more.
+async fn hinted<T>(
+    turn: &Turn,
+    stream: &mut Stream,
+    answer: impl Future<Output = T>,
+    hints: Option<hints::Listener>,
+) -> Option<T> {
     // RFC 9110 §15.2: no interim response to a client that knows none.
-    let Some(mut hints) = hints.filter(|_| turn.version == Version::Http11) else { return forward::unless_it_leaves(stream, answer).await };
+    let Some(mut hints) = hints.filter(|_| turn.version == Version::Http11) else {
+        return forward::unless_it_leaves(stream, answer).await;
+    };
     let mut answer = pin!(answer);
     loop {
         tokio::select! {
@@ -303,7 +360,8 @@ fn filled(turn: &mut Turn, how: How, validates: bool, reason: &str, status: u16)
     }
 }
 
-/// Waits for the fill of another. A stalled one does not hold anybody for long; one whose answer is not for this request sends it on its own.
+/// Waits for the fill of another. A stalled one does not hold anybody for long; one whose answer is
+/// not for this request sends it on its own.
 async fn follow(
     turn: &mut Turn,
     stream: &mut Stream,
@@ -315,19 +373,30 @@ async fn follow(
     let began = Instant::now();
     let differs = turn.generation.egress_by_client || way.addresses.is_some();
     let Follower { mut outcome, hints } = follower;
-    // Hints of where this client may not look are none of its business, and where that is shows with the answer.
+    // Hints of where this client may not look are none of its business, and where that is shows
+    // with the answer.
     let hints = (!differs).then_some(hints);
-    let Some(known) = hinted(turn, stream, awaited(turn, &mut outcome), hints).await else { return turn.left() };
+    let Some(known) = hinted(turn, stream, awaited(turn, &mut outcome), hints).await else {
+        return turn.left();
+    };
     let fit = match &known {
-        ticket::Outcome::Stored(object) | ticket::Outcome::StandIn(object) if !may_have(turn, way, object) => {
+        ticket::Outcome::Stored(object) | ticket::Outcome::StandIn(object)
+            if !may_have(turn, way, object) =>
+        {
             return for_itself(turn, stream, way).await;
         }
         // What another client could not reach says something of where this one may not look.
         ticket::Outcome::Failed(_) if differs => return for_itself(turn, stream, way).await,
-        ticket::Outcome::Failed(failure) => return turn.refuse(stream, way.asked, *failure, None).await,
+        ticket::Outcome::Failed(failure) => {
+            return turn.refuse(stream, way.asked, *failure, None).await;
+        }
         ticket::Outcome::Waiting | ticket::Outcome::OnYourOwn => None,
-        ticket::Outcome::Stored(object) => fits(way, object, turn.seconds(), false).then_some(object),
-        ticket::Outcome::StandIn(object) => fits(way, object, turn.seconds(), true).then_some(object),
+        ticket::Outcome::Stored(object) => {
+            fits(way, object, turn.seconds(), false).then_some(object)
+        }
+        ticket::Outcome::StandIn(object) => {
+            fits(way, object, turn.seconds(), true).then_some(object)
+        }
     };
     if let Some(object) = fit
         && let Some(reader) = Reader::new(&object.body)
@@ -337,14 +406,23 @@ async fn follow(
         let status = Some(format!("{reason}; collapsed"));
         let age = object.freshness.age(turn.seconds());
         let took = began.elapsed();
-        let source = Source { object: object.clone(), reader, status, took, age, leads: false, cookies: Bytes::new() };
+        let source = Source {
+            object: object.clone(),
+            reader,
+            status,
+            took,
+            age,
+            leads: false,
+            cookies: Bytes::new(),
+        };
         return deliver(turn, stream, way, source).await;
     }
     let ticket = turn.local.node.store.lead(&way.key);
     lead(turn, stream, way, ticket, stale, reason).await
 }
 
-/// What becomes of a fill that is waited for, but not for long. One that has not even begun may be as slow for everybody.
+/// What becomes of a fill that is waited for, but not for long. One that has not even begun may be
+/// as slow for everybody.
 async fn awaited(turn: &Turn, outcome: &mut watch::Receiver<ticket::Outcome>) -> ticket::Outcome {
     let timer = Timer::new(turn.local.worker.wheel());
     let known = timer
@@ -360,18 +438,21 @@ async fn awaited(turn: &Turn, outcome: &mut watch::Receiver<ticket::Outcome>) ->
     }
 }
 
-/// Whether what somebody else fetched answers this request too (RFC 9111 §4: as if it had been stored before).
+/// Whether what somebody else fetched answers this request too (RFC 9111 §4: as if it had been
+/// stored before).
 fn fits(way: &Way<'_>, object: &Object, now: u64, stand_in: bool) -> bool {
     let directives = &way.facts.directives;
     vary::selects(&object.selection, way.fields())
         && (policy::usable(&object.freshness, directives, now).is_ok()
-            || (stand_in && policy::may_stand_in(&object.freshness, directives, now, Trouble::Unreachable)))
+            || (stand_in
+                && policy::may_stand_in(&object.freshness, directives, now, Trouble::Unreachable)))
 }
 
 /// Past the cache.
 async fn past(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &str) -> After {
     let status = cache_status(turn, reason);
-    forward::run(turn, stream, way.asked, way.destination, &way.key, way.addresses.clone(), &status).await
+    forward::run(turn, stream, way.asked, way.destination, &way.key, way.addresses.clone(), &status)
+        .await
 }
 
 /// A value of Cache-Status (RFC 9211).
@@ -425,7 +506,9 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source
             let end = length.unwrap_or(u64::MAX);
             Box::pin(body::send(turn, stream, way, &mut writer, &mut source, 0..end)).await
         }
-        (Serving::Part(part, _), _) => Box::pin(body::send(turn, stream, way, &mut writer, &mut source, part.clone())).await,
+        (Serving::Part(part, _), _) => {
+            Box::pin(body::send(turn, stream, way, &mut writer, &mut source, part.clone())).await
+        }
         _ => stream.write_all(&[&turn.out], deadline).await.into(),
     };
     let after = match sent {
@@ -444,7 +527,13 @@ fn whole_framing(length: Option<u64>, client: Version) -> BodyFraming {
 }
 
 /// Writes the head of a stored response into the turn's scratch.
-fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: BodyFraming, keep: bool) {
+fn write_head(
+    turn: &mut Turn,
+    source: &Source,
+    serving: &Serving,
+    framing: BodyFraming,
+    keep: bool,
+) {
     let (object, age) = (&*source.object, source.age);
     let mut out = std::mem::take(&mut turn.out);
     out.clear();
@@ -452,9 +541,14 @@ fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: Body
     let mut head = HeadWriter::resume(&mut out);
     match serving {
         Serving::Part(part, length) => {
-            head.field("Content-Range", format!("bytes {}-{}/{length}", part.start, part.end - 1).as_bytes());
+            head.field(
+                "Content-Range",
+                format!("bytes {}-{}/{length}", part.start, part.end - 1).as_bytes(),
+            );
         }
-        Serving::Unsatisfiable(length) => head.field("Content-Range", format!("bytes */{length}").as_bytes()),
+        Serving::Unsatisfiable(length) => {
+            head.field("Content-Range", format!("bytes */{length}").as_bytes())
+        }
         Serving::Whole | Serving::NotModified => {}
     }
     // RFC 9111 §5.1: its presence says that the answer was not made for this request.
@@ -462,7 +556,9 @@ fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: Body
         head.number("Age", age);
     }
     match framing {
-        BodyFraming::Length(length) if !matches!(object.status, 204 | 304) => head.number("Content-Length", length),
+        BodyFraming::Length(length) if !matches!(object.status, 204 | 304) => {
+            head.number("Content-Length", length)
+        }
         BodyFraming::Chunked => head.field("Transfer-Encoding", b"chunked"),
         _ => {}
     }
@@ -471,7 +567,9 @@ fn write_head(turn: &mut Turn, source: &Source, serving: &Serving, framing: Body
     }
     let name = Piece::Text(turn.local.node.cache_name.as_bytes());
     match &source.status {
-        Some(detail) => head.pieces("Cache-Status", &[name, Piece::Text(b"; "), Piece::Text(detail.as_bytes())]),
+        Some(detail) => {
+            head.pieces("Cache-Status", &[name, Piece::Text(b"; "), Piece::Text(detail.as_bytes())])
+        }
         None => {
             let seconds = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             let left = seconds(object.freshness.lifetime).saturating_sub(seconds(age));
@@ -496,7 +594,9 @@ fn begin_head(out: &mut Vec<u8>, object: &Object, serving: &Serving) {
         Serving::Whole => return out.extend_from_slice(&object.head),
         Serving::NotModified => (b"HTTP/1.1 304 Not Modified\r\n", serve::goes_with_304),
         Serving::Part(..) => (b"HTTP/1.1 206 Partial Content\r\n", |_| true),
-        Serving::Unsatisfiable(_) => (b"HTTP/1.1 416 Range Not Satisfiable\r\n", serve::goes_with_416),
+        Serving::Unsatisfiable(_) => {
+            (b"HTTP/1.1 416 Range Not Satisfiable\r\n", serve::goes_with_416)
+        }
     };
     out.extend_from_slice(line);
     for (name, value) in object.fields().filter(|(name, _)| keeps(name)) {

@@ -1,16 +1,22 @@
-//! The caching forward proxy: what a client's `http_proxy` points to, and what balancers send requests to.
+//! The caching forward proxy: what a client's `http_proxy` points to, and what balancers send
+//! requests to.
 //!
-//! **What it is.** Two doors (clients; balancers and other nodes), access rules, an RFC 9111 memory cache, DNS with its own cache, pooled
-//! connections to origins or to a parent proxy, CONNECT tunnels, an access log in Squid's format, and a gRPC face that tells what it holds and
-//! explains every decision. It serves from what it has on disk when nothing else of the cluster is alive.
+//! **What it is.** Two doors (clients; balancers and other nodes), access rules, an RFC 9111 memory
+//! cache, DNS with its own cache, pooled connections to origins or to a parent proxy, CONNECT
+//! tunnels, an access log in Squid's format, and a gRPC face that tells what it holds and explains
+//! every decision. It serves from what it has on disk when nothing else of the cluster is alive.
 //!
-//! **What it is not.** It does not choose among nodes, retry on another one, or judge anybody's health (balancer); it does not speak TLS for
-//! clients; it does not decide what its configuration is (config-service).
+//! **What it is not.** It does not choose among nodes, retry on another one, or judge anybody's
+//! health (balancer); it does not speak TLS for clients; it does not decide what its configuration
+//! is (config-service).
 //!
-//! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one request) → [`request`] (what it asks, and for whom) →
-//! [`admit`] → [`fetch`] with [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] (with [`steps`] of its traces) → [`relay`] → [`respond`] (the
-//! only table from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what they keep), [`config`], [`dns`], [`egress`],
-//! [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
+//! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one
+//! request) → [`request`] (what it asks, and for whom) → [`admit`] → [`fetch`] with [`cache`] (from
+//! memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] (with
+//! [`steps`] of its traces) → [`relay`] → [`respond`] (the only table from error to status) →
+//! [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what
+//! they keep), [`config`], [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what
+//! the process takes).
 
 pub mod admit;
 pub mod api;
@@ -40,7 +46,8 @@ pub mod upstream;
 
 #[cfg(test)]
 mod panic_tests;
-// Under this name the integration tests' support, which the tests of panics share, knows this crate.
+// Under this name the integration tests' support, which the tests of panics share, knows this
+// crate.
 #[cfg(test)]
 extern crate self as proxy_node;
 
@@ -69,7 +76,8 @@ pub struct Options {
     /// Tell origins of every trace; without it only of those that a client began
     #[arg(long, env = "SHOAL_TRACE_ORIGINS")]
     pub trace_origins: bool,
-    /// For tests of the rollout only: abort the process shortly after a configuration with this visible_hostname was applied
+    /// For tests of the rollout only: abort the process shortly after a configuration with this
+    /// visible_hostname was applied
     #[arg(long, env = "SHOAL_TEST_CRASH_ON_VISIBLE_HOSTNAME", hide = true)]
     pub test_crash_on_visible_hostname: Option<String>,
 }
@@ -77,7 +85,10 @@ pub struct Options {
 /// Runs a proxy-node until it is told to stop and has drained.
 ///
 /// # Errors
-/// One sentence and its remedy: an address in use, no cluster key, an unusable data dir, a stop before the first configuration.
+/// One sentence and its remedy: an address in use, no cluster key, an unusable data dir, a stop
+/// before the first configuration.
 pub fn run(options: Options) -> Result<(), chassis::Failure> {
-    chassis::run("proxy-node", &options.chassis.clone(), move |process| start::serve(process, options))
+    chassis::run("proxy-node", &options.chassis.clone(), move |process| {
+        start::serve(process, options)
+    })
 }

@@ -1,4 +1,5 @@
-//! The doors: bound once for the process, served by every worker, opened and closed as the configuration says.
+//! The doors: bound once for the process, served by every worker, opened and closed as the
+//! configuration says.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -53,19 +54,30 @@ pub struct Doors {
 
 impl Doors {
     /// The relay door, and the proxy door that the flags name, both bound already.
-    pub fn new(relay: TcpListener, proxy: TcpListener, workers: usize, inherited: Inherited) -> Result<Self, BindError> {
-        let listeners = match relay.local_addr().ok().and_then(|address| inherited.lend_at(address)) {
+    pub fn new(
+        relay: TcpListener,
+        proxy: TcpListener,
+        workers: usize,
+        inherited: Inherited,
+    ) -> Result<Self, BindError> {
+        let listeners = match relay.local_addr().ok().and_then(|address| inherited.lend_at(address))
+        {
             Some(lent) => Listeners::adopt(lent, workers)?,
             None => Listeners::share(relay, workers, &Options::default())?,
         };
         // A client at the address of a balancer must not take the balancer's connections.
         listeners.allowance().set_apart();
         let relay = Door { entrance: Entrance::Relay, listeners };
-        Ok(Self { workers, inherited, open: watch::Sender::new(Arc::new(vec![Arc::new(relay)])), held: Mutex::new(Some(proxy)) })
+        Ok(Self {
+            workers,
+            inherited,
+            open: watch::Sender::new(Arc::new(vec![Arc::new(relay)])),
+            held: Mutex::new(Some(proxy)),
+        })
     }
 
-    /// Makes the proxy doors those that are `wanted`. What cannot be bound is an error, and then nothing changes. What is bound anew listens
-    /// before anything is closed: workers see to it.
+    /// Makes the proxy doors those that are `wanted`. What cannot be bound is an error, and then
+    /// nothing changes. What is bound anew listens before anything is closed: workers see to it.
     pub fn reconcile(&self, wanted: &[Listen]) -> Result<(), Vec<BindError>> {
         let now = self.open.borrow().clone();
         let (mut next, before): (Vec<Arc<Door>>, Vec<Arc<Door>>) =
@@ -82,7 +94,12 @@ impl Doors {
             let opened = match step {
                 Step::Keep(index) => Ok(before[index].clone()),
                 // The door for balancers is no part of this, and stays what it is.
-                Step::Bind if next.iter().any(|door| door.entrance == Entrance::Relay && overlap(door.listeners.local_addr(), *bind)) => {
+                Step::Bind
+                    if next.iter().any(|door| {
+                        door.entrance == Entrance::Relay
+                            && overlap(door.listeners.local_addr(), *bind)
+                    }) =>
+                {
                     Err(BindError::InUse(*bind))
                 }
                 Step::Bind => self.bind(*bind, held).map(|listeners| Door::proxy(*bind, listeners)),
@@ -96,7 +113,10 @@ impl Doors {
             return Err(problems);
         }
         for door in &next {
-            let limits = wanted.iter().find(|listen| door.entrance == Entrance::Proxy(listen.bind)).map(|listen| listen.limits);
+            let limits = wanted
+                .iter()
+                .find(|listen| door.entrance == Entrance::Proxy(listen.bind))
+                .map(|listen| listen.limits);
             let limits = limits.unwrap_or_default();
             door.listeners.allowance().set(&dataplane::limits::bounds(&limits));
         }
@@ -133,7 +153,11 @@ struct Serving {
 }
 
 /// A worker's part: serves every door until the drain closes them.
-pub async fn serve(worker: Worker, local: Rc<Local>, mut doors: watch::Receiver<Arc<Vec<Arc<Door>>>>) {
+pub async fn serve(
+    worker: Worker,
+    local: Rc<Local>,
+    mut doors: watch::Receiver<Arc<Vec<Arc<Door>>>>,
+) {
     let mut serving: Vec<Serving> = Vec::new();
     loop {
         let open = doors.borrow_and_update().clone();
@@ -172,7 +196,11 @@ fn accept(worker: &Worker, local: &Rc<Local>, door: &Arc<Door>) -> Option<Servin
     };
     let (serving, local) = (worker.clone(), local.clone());
     let task = tokio::task::spawn_local(async move {
-        serving.serve_until(listener, unwanted, move |_, stream, peer| connection::serve(local.clone(), stream, peer, entrance)).await;
+        serving
+            .serve_until(listener, unwanted, move |_, stream, peer| {
+                connection::serve(local.clone(), stream, peer, entrance)
+            })
+            .await;
     });
     Some(Serving { door: door.clone(), task, _wanted: wanted })
 }

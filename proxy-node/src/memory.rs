@@ -1,5 +1,6 @@
-//! Memory that the allocator keeps after it has been freed goes back to the system before it becomes much: each thread's heap has holes of its own
-//! once what it allocated has been evicted, and another thread's objects do not fill them.
+//! Memory that the allocator keeps after it has been freed goes back to the system before it
+//! becomes much: each thread's heap has holes of its own once what it allocated has been evicted,
+//! and another thread's objects do not fill them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +8,8 @@ use crate::node::Node;
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(1);
-/// Resident bytes beyond what is accounted for which nobody asks: the process itself, idle connections, freed memory that will be used again.
+/// Resident bytes beyond what is accounted for which nobody asks: the process itself, idle
+/// connections, freed memory that will be used again.
 const USUAL: u64 = 36 << 20;
 /// Looks that are left out after one that gave memory back: it is not free of cost.
 const REST: u32 = 10;
@@ -33,7 +35,8 @@ pub async fn watch(node: Arc<Node>) {
 /// Resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    let kilobytes =
+        text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
     kilobytes.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 

@@ -1,5 +1,6 @@
-//! Counters of one node: names and meanings live here only. Handles are registered once; the hot path touches atomics.
-//! Statuses and durations are counted by each worker for itself ([`dataplane::answers`]) and written when `/metrics` is asked for.
+//! Counters of one node: names and meanings live here only. Handles are registered once; the hot
+//! path touches atomics. Statuses and durations are counted by each worker for itself
+//! ([`dataplane::answers`]) and written when `/metrics` is asked for.
 
 use std::{
     sync::{
@@ -89,11 +90,19 @@ impl Lately {
 
     /// The counters now.
     fn look(&self, requests: u64, errors: u64) {
-        self.minute.lock().unwrap_or_else(PoisonError::into_inner).look(self.started.elapsed().as_secs(), requests, errors);
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).look(
+            self.started.elapsed().as_secs(),
+            requests,
+            errors,
+        );
     }
 
     fn until(&self, requests: u64, errors: u64) -> Traffic {
-        self.minute.lock().unwrap_or_else(PoisonError::into_inner).until(self.started.elapsed().as_secs(), requests, errors)
+        self.minute.lock().unwrap_or_else(PoisonError::into_inner).until(
+            self.started.elapsed().as_secs(),
+            requests,
+            errors,
+        )
     }
 }
 
@@ -116,7 +125,8 @@ macro_rules! metrics {
                 Self { $($field: Tally::$kind($name, $meaning),)* lately: Lately::new() }
             }
 
-            /// Hands the values to the recorder: called once a second, so that a request costs one atomic each and not two.
+            /// Hands the values to the recorder: called once a second, so that a request costs one
+            /// atomic each and not two.
             pub fn export(&self) {
                 $(self.$field.export();)*
                 self.lately.look(self.requests.get(), self.errors.get());
@@ -132,33 +142,47 @@ macro_rules! metrics {
 }
 
 metrics! {
-    counter requests = REQUESTS "shoal_proxy_requests_total": "Requests from clients, probes and health checks not counted.";
-    counter probes = PROBES "shoal_proxy_probes_total": "Requests of the health-checkers for their built-in target, which count nowhere else.";
-    counter hits = HITS "shoal_proxy_cache_hits_total": "Requests answered from memory without asking the origin.";
-    counter revalidated = REVALIDATED "shoal_proxy_cache_revalidated_total": "Requests answered from memory after the origin said that it is still good.";
-    counter misses = MISSES "shoal_proxy_cache_misses_total": "Requests that the cache could have answered and did not.";
-    counter collapsed = COLLAPSED "shoal_proxy_cache_collapsed_total": "Requests that waited for the fill of another.";
-    counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served because the origin could not be asked.";
-    counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the egress policy.";
-    counter errors = ERRORS "shoal_proxy_errors_total": "Requests answered with an error of the proxy's own, denials not counted.";
+    counter requests = REQUESTS "shoal_proxy_requests_total": "Requests from clients, probes and \
+        health checks not counted.";
+    counter probes = PROBES "shoal_proxy_probes_total": "Requests of the health-checkers for their \
+        built-in target, which count nowhere else.";
+    counter hits = HITS "shoal_proxy_cache_hits_total": "Requests answered from memory without \
+        asking the origin.";
+    counter revalidated = REVALIDATED "shoal_proxy_cache_revalidated_total": "Requests answered \
+        from memory after the origin said that it is still good.";
+    counter misses = MISSES "shoal_proxy_cache_misses_total": "Requests that the cache could have \
+        answered and did not.";
+    counter collapsed = COLLAPSED "shoal_proxy_cache_collapsed_total": "Requests that waited for \
+        the fill of another.";
+    counter stale = STALE "shoal_proxy_cache_stale_total": "Stale responses served because the \
+        origin could not be asked.";
+    counter denied = DENIED "shoal_proxy_denied_total": "Requests refused by a rule or by the \
+        egress policy.";
+    counter errors = ERRORS "shoal_proxy_errors_total": "Requests answered with an error of the \
+        proxy's own, denials not counted.";
     counter tunnels = TUNNELS "shoal_proxy_tunnels_total": "Tunnels opened.";
     gauge active_tunnels = ACTIVE_TUNNELS "shoal_proxy_active_tunnels": "Tunnels open now.";
     gauge active_connections = ACTIVE_CONNECTIONS "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
     counter crowded_refused = CROWDED_REFUSED "shoal_proxy_client_connections_refused_total": "Connections closed as they came because their client has its share.";
     counter crowded_idle = CROWDED_IDLE "shoal_proxy_client_connections_displaced_total": "Idle connections closed for newer ones of a client that has its share.";
     counter crowded_unfinished = CROWDED_UNFINISHED "shoal_proxy_client_unfinished_closed_total": "Connections with half a request closed because their client has its share.";
-    counter refused_doors = REFUSED_DOORS "shoal_proxy_relay_refused_total": "Connections to the relay door without a valid token.";
+    counter refused_doors = REFUSED_DOORS "shoal_proxy_relay_refused_total": "Connections to the \
+        relay door without a valid token.";
     counter wrong_proofs = WRONG_PROOFS "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
     counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total": "Bytes sent to clients, tunnels included.";
     counter bytes_from_origins = BYTES_FROM_ORIGINS "shoal_proxy_upstream_received_bytes_total": "Bytes received from origins and parents, tunnels included.";
     counter upstream_connections = UPSTREAM_CONNECTIONS "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";
     counter upstream_reused = UPSTREAM_REUSED "shoal_proxy_upstream_reused_total": "Requests sent on a pooled connection.";
-    gauge dead_parents = DEAD_PARENTS "shoal_proxy_dead_parents": "Parent proxies that do not answer, and are passed over while another one does.";
+    gauge dead_parents = DEAD_PARENTS "shoal_proxy_dead_parents": "Parent proxies that do not \
+        answer, and are passed over while another one does.";
     gauge cache_objects = CACHE_OBJECTS "shoal_proxy_cache_objects": "Objects in memory.";
-    gauge cache_bytes = CACHE_BYTES "shoal_proxy_cache_bytes": "Bytes that the objects in memory count for.";
-    gauge cache_capacity = CACHE_CAPACITY "shoal_proxy_cache_capacity_bytes": "Bytes that they may count for.";
+    gauge cache_bytes = CACHE_BYTES "shoal_proxy_cache_bytes": "Bytes that the objects in memory \
+        count for.";
+    gauge cache_capacity = CACHE_CAPACITY "shoal_proxy_cache_capacity_bytes": "Bytes that they may \
+        count for.";
     gauge cache_in_flight = CACHE_IN_FLIGHT "shoal_proxy_cache_in_flight_bytes": "Bytes of bodies that are being filled, or are held by nobody but those who still read them.";
-    gauge working = WORKING "shoal_proxy_working_bytes": "Bytes that requests count for which the cache does not answer, while they are under way.";
+    gauge working = WORKING "shoal_proxy_working_bytes": "Bytes that requests count for which the \
+        cache does not answer, while they are under way.";
     counter log_dropped = LOG_DROPPED "shoal_proxy_access_records_dropped_total": "Access records dropped because the log could not keep up.";
 }
 
@@ -171,7 +195,12 @@ pub const DURATION: &str = "shoal_proxy_request_duration_seconds";
 pub fn write(answers: &PerWorker<Answers>, out: &mut String) {
     let series: [Series<'_>; 1] = [(String::new(), of_workers(answers, |it| it))];
     write_classes(out, ANSWERS, "Answers by status class; none: the client got no answer", &series);
-    write_durations(out, DURATION, "From the head of a request to the end of its answer, tunnels not counted", &series);
+    write_durations(
+        out,
+        DURATION,
+        "From the head of a request to the end of its answer, tunnels not counted",
+        &series,
+    );
 }
 
 impl Default for Metrics {

@@ -42,13 +42,14 @@ use crate::{
     upstream::Endpoint,
 };
 
-/// Everything that the workers of this process share. Snapshots are published whole; nothing here is locked on the way of a request, except a
-/// shard of the cache.
+/// Everything that the workers of this process share. Snapshots are published whole; nothing here
+/// is locked on the way of a request, except a shard of the cache.
 #[derive(Debug)]
 pub struct Node {
     /// The instance's name.
     pub name: String,
-    /// The name as a member of Cache-Status: a token where it is one, a string otherwise (RFC 9211 §2).
+    /// The name as a member of Cache-Status: a token where it is one, a string otherwise (RFC 9211
+    /// §2).
     pub cache_name: String,
     /// What this node calls itself in Via: name + cluster id, so that no request passes it twice.
     pub pseudonym: ArcSwap<String>,
@@ -62,7 +63,8 @@ pub struct Node {
     pub cluster_names: ArcSwap<ClusterNames>,
     /// The memory cache.
     pub store: Arc<Store>,
-    /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else gets there.
+    /// Built-in targets of the health-checkers: who proves to be one is probing, and nobody else
+    /// gets there.
     pub probe_targets: ArcSwap<ProbeTargets>,
     /// Names to addresses.
     pub resolver: Resolver,
@@ -99,8 +101,9 @@ pub enum Asker {
     Stranger,
 }
 
-/// Time that nobody can set: the wall clock as it was when the process started, and what has passed since. Ages reckoned by the wall clock
-/// itself would be wrong by as much as it is set: after an hour back, everything stored would be fresh for an hour more.
+/// Time that nobody can set: the wall clock as it was when the process started, and what has passed
+/// since. Ages reckoned by the wall clock itself would be wrong by as much as it is set: after an
+/// hour back, everything stored would be fresh for an hour more.
 #[derive(Clone, Copy, Debug)]
 pub struct Steady {
     started: Instant,
@@ -135,11 +138,15 @@ impl Seldom {
     /// In seconds.
     const EVERY: u64 = 60;
 
-    /// Whether it may be said at this moment, in seconds of [`Steady`]; then not again for a minute.
+    /// Whether it may be said at this moment, in seconds of [`Steady`]; then not again for a
+    /// minute.
     pub fn is_due(&self, now: u64) -> bool {
         let last = self.0.load(Ordering::Relaxed);
         let due = last == 0 || now >= last.saturating_add(Self::EVERY);
-        due && self.0.compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        due && self
+            .0
+            .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -151,30 +158,43 @@ impl Seldom {
 }
 
 impl Node {
-    /// Whose probe a request may be: where it asks for the target of a health-checker, whether it proves to come from that checker. A checker of
-    /// an earlier version proves nothing, and is known by asking for its own address.
+    /// Whose probe a request may be: where it asks for the target of a health-checker, whether it
+    /// proves to come from that checker. A checker of an earlier version proves nothing, and is
+    /// known by asking for its own address.
     #[must_use]
     pub fn probe(&self, client: IpAddr, destination: &Destination, request: Request<'_>) -> Asker {
-        let Some(address) = destination.address.map(|ip| SocketAddr::new(ip, destination.port)) else { return Asker::Client };
+        let Some(address) = destination.address.map(|ip| SocketAddr::new(ip, destination.port))
+        else {
+            return Asker::Client;
+        };
         let targets = self.probe_targets.load();
         if !targets.contains(address) {
             return Asker::Client;
         }
-        let proof = || request.fields().find(|line| line.name.eq_ignore_ascii_case(probe::FIELD.as_bytes())).map(|line| line.value);
+        let proof = || {
+            request
+                .fields()
+                .find(|line| line.name.eq_ignore_ascii_case(probe::FIELD.as_bytes()))
+                .map(|line| line.value)
+        };
         let proven = match targets.key(address) {
-            Some(Some(key)) => proof().is_some_and(|proof| probe::verifies(key, request.method_text(), request.target_text(), proof)),
+            Some(Some(key)) => proof().is_some_and(|proof| {
+                probe::verifies(key, request.method_text(), request.target_text(), proof)
+            }),
             Some(None) => destination.address == Some(client),
             None => false,
         };
         if proven { Asker::Checker } else { Asker::Stranger }
     }
 
-    /// Where a request goes next. The targets of health-checkers are the cluster's own: a parent could not reach them, or would tell of itself
-    /// instead of this node.
+    /// Where a request goes next. The targets of health-checkers are the cluster's own: a parent
+    /// could not reach them, or would tell of itself instead of this node.
     #[must_use]
     pub fn route<'a>(&self, generation: &'a Generation, destination: &'a Destination) -> Route<'a> {
         let document = &generation.document;
-        let is_target = |address| self.probe_targets.load().key(SocketAddr::new(address, destination.port)).is_some();
+        let is_target = |address| {
+            self.probe_targets.load().key(SocketAddr::new(address, destination.port)).is_some()
+        };
         if !document.parents.is_empty() && destination.address.is_some_and(is_target) {
             return Route::Direct(destination);
         }
@@ -190,7 +210,8 @@ impl Node {
     /// Weekday (0 is Monday) and minute of the day at a moment, in this node's time zone.
     #[must_use]
     pub fn civil(&self, unix_millis: u64) -> (u8, u16) {
-        let moment = Timestamp::from_millisecond(i64::try_from(unix_millis).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH);
+        let moment = Timestamp::from_millisecond(i64::try_from(unix_millis).unwrap_or(0))
+            .unwrap_or(Timestamp::UNIX_EPOCH);
         let here = moment.to_zoned(self.zone.clone());
         let day = u8::try_from(here.weekday().to_monday_zero_offset()).unwrap_or(0);
         (day, u16::try_from(i32::from(here.hour()) * 60 + i32::from(here.minute())).unwrap_or(0))
@@ -217,7 +238,10 @@ impl Local {
     /// A worker's own.
     #[must_use]
     pub fn new(node: Arc<Node>, worker: &Worker, seed: u64) -> Rc<Self> {
-        let limits = pool::Limits { idle: node.current.load().document.timeouts.upstream_idle, ..pool::Limits::default() };
+        let limits = pool::Limits {
+            idle: node.current.load().document.timeouts.upstream_idle,
+            ..pool::Limits::default()
+        };
         Rc::new(Self {
             pool: Pool::new(worker, limits),
             ids: RefCell::new(Ids::new(seed)),
@@ -230,7 +254,8 @@ impl Local {
 }
 
 impl Local {
-    /// The span of a request, if it is sampled, and what the next hop hears of it. `trusted`: it came from one of us.
+    /// The span of a request, if it is sampled, and what the next hop hears of it. `trusted`: it
+    /// came from one of us.
     #[must_use]
     pub fn traced(&self, request: Request<'_>, id: Uuid, trusted: bool) -> (Option<Trace>, Onward) {
         let tracer = self.node.tracer.as_ref();
@@ -238,15 +263,21 @@ impl Local {
             return (None, Onward::AsReceived);
         }
         let carried = Context::carried(request.values(Field::Traceparent));
-        let trace = tracer.and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.borrow_mut().span()));
+        let trace = tracer
+            .and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.borrow_mut().span()));
         (trace, trace::to_origin(trace, carried, id, self.node.trace_origins))
     }
 }
 
-/// A name as a member of a structured field. Instance names hold letters, digits, dots, dashes and underscores only.
+/// A name as a member of a structured field. Instance names hold letters, digits, dots, dashes and
+/// underscores only.
 #[must_use]
 pub fn structured(name: &str) -> String {
-    if name.starts_with(|first: char| first.is_ascii_alphabetic()) { name.to_owned() } else { format!("\"{name}\"") }
+    if name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        name.to_owned()
+    } else {
+        format!("\"{name}\"")
+    }
 }
 
 /// Now, in Unix milliseconds.
@@ -263,7 +294,10 @@ mod tests {
     #[test]
     fn what_is_seldom_said_is_said_once_a_minute() {
         let refusals = Seldom::default();
-        let said: Vec<u64> = [0, 0, 5, 60, 61, 62, 120, 121, 500].into_iter().filter(|now| refusals.is_due(*now)).collect();
+        let said: Vec<u64> = [0, 0, 5, 60, 61, 62, 120, 121, 500]
+            .into_iter()
+            .filter(|now| refusals.is_due(*now))
+            .collect();
         assert_eq!(said, [0, 61, 121, 500]);
     }
 }

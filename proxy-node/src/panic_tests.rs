@@ -1,4 +1,5 @@
-//! Handlers and fills that panic, in a whole node with real sockets. The places that panic are compiled into the tests only.
+//! Handlers and fills that panic, in a whole node with real sockets. The places that panic are
+//! compiled into the tests only.
 
 use std::{
     io::{Read, Write},
@@ -35,7 +36,8 @@ fn ends_without_a_byte(mut stream: std::net::TcpStream) {
 
 fn drain(mut proxy: Proxy) {
     let workers = proxy.workers.take().expect("running");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     assert_eq!(runtime.block_on(workers.drain(Duration::from_secs(20))).aborted, 0);
 }
 
@@ -51,7 +53,8 @@ fn a_panicking_handler_loses_its_own_connection_and_no_other() {
         Then::Keep
     });
     let proxy = Proxy::start();
-    let mut others: Vec<_> = (0..8).map(|number| send(&proxy, origin.address, &format!("slow{number}"))).collect();
+    let mut others: Vec<_> =
+        (0..8).map(|number| send(&proxy, origin.address, &format!("slow{number}"))).collect();
     until("all of them are under way", || (origin.requests().len() == 8).then_some(()));
     for _ in 0..4 {
         ends_without_a_byte(send(&proxy, origin.address, "a-handler-panics"));
@@ -64,11 +67,14 @@ fn a_panicking_handler_loses_its_own_connection_and_no_other() {
     }
     assert_eq!(proxy.get(&origin.url("/after")).status, 200);
     drop(others);
-    until("no connection is counted as open", || (proxy.node.metrics.active_connections.get() == 0).then_some(()));
+    until("no connection is counted as open", || {
+        (proxy.node.metrics.active_connections.get() == 0).then_some(())
+    });
     drain(proxy);
 }
 
-/// The fill is a task of its own: who leads it gets an error, who waits for it asks for itself, and the key can be filled afterwards.
+/// The fill is a task of its own: who leads it gets an error, who waits for it asks for itself, and
+/// the key can be filled afterwards.
 #[test]
 fn a_panicking_fill_leaves_nobody_waiting() {
     let origin = Origin::answering(response("Cache-Control: max-age=60\r\n", "here"), Then::Keep);

@@ -1,7 +1,8 @@
-//! What is written down of every request. Records leave a worker through a bounded queue; a thread of its own writes them.
+//! What is written down of every request. Records leave a worker through a bounded queue; a thread
+//! of its own writes them.
 //!
-//! A full queue drops and counts: a slow disk costs lines, never requests. The same thread keeps [`lately`], from which operators are told who asks
-//! for what.
+//! A full queue drops and counts: a slow disk costs lines, never requests. The same thread keeps
+//! [`lately`], from which operators are told who asks for what.
 
 pub mod heavy;
 pub mod lately;
@@ -33,8 +34,9 @@ const QUEUE: usize = 16_384;
 const GATHER: usize = 64 * 1024;
 /// How often the file is looked after while nothing happens.
 const CHECK: Duration = Duration::from_millis(250);
-/// How long the first record of a batch is kept for others to join it. A thread that sleeps in the queue is woken by every record, which costs
-/// the worker a system call and both two context switches and a write: more than a hit out of memory.
+/// How long the first record of a batch is kept for others to join it. A thread that sleeps in the
+/// queue is woken by every record, which costs the worker a system call and both two context
+/// switches and a write: more than a hit out of memory.
 const JOIN: Duration = Duration::from_millis(10);
 
 /// The workers' end of the log. Cheap to clone.
@@ -47,7 +49,8 @@ pub struct Recorder {
     form: Arc<Form>,
 }
 
-/// What the configuration in force says of the file: when it is moved aside, and whether lines have the request's id.
+/// What the configuration in force says of the file: when it is moved aside, and whether lines have
+/// the request's id.
 #[derive(Debug)]
 struct Form {
     size: AtomicU64,
@@ -64,7 +67,10 @@ impl Default for Form {
 
 impl Recorder {
     /// The file is moved aside at another size, and its lines look otherwise, from now on.
-    pub fn configure(&self, AccessLog { rotate: Rotate { size, keep }, request_id, .. }: &AccessLog) {
+    pub fn configure(
+        &self,
+        AccessLog { rotate: Rotate { size, keep }, request_id, .. }: &AccessLog,
+    ) {
         self.form.size.store(*size, Ordering::Relaxed);
         self.form.keep.store(*keep, Ordering::Relaxed);
         self.form.ids.store(*request_id, Ordering::Relaxed);
@@ -128,14 +134,23 @@ impl Recent {
     }
 }
 
-/// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything is written.
+/// Opens the log and starts its thread, which ends when all [`Recorder`]s are gone and everything
+/// is written.
 pub fn start(path: PathBuf) -> io::Result<(Recorder, std::thread::JoinHandle<()>)> {
     let (queue, records) = sync_channel(QUEUE);
     let searcher = Searcher::of(path.clone());
-    let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), searcher, form: Arc::default() };
+    let recorder = Recorder {
+        queue,
+        dropped: Arc::default(),
+        recent: Recent::default(),
+        searcher,
+        form: Arc::default(),
+    };
     let log = Log::open(path, recorder.form.clone())?;
     let (lost, recent) = (recorder.dropped.clone(), recorder.recent.clone());
-    let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(log, &records, &lost, &recent))?;
+    let thread = std::thread::Builder::new()
+        .name("access-log".to_owned())
+        .spawn(move || write_all(log, &records, &lost, &recent))?;
     Ok((recorder, thread))
 }
 
@@ -188,11 +203,13 @@ impl Log {
         Ok(Self { path, file, inode, failing: false, form })
     }
 
-    /// Moves the file aside when it is large. Opens the path anew when it no longer is our file, also because logrotate moved it away: no signal
-    /// is needed.
+    /// Moves the file aside when it is large. Opens the path anew when it no longer is our file,
+    /// also because logrotate moved it away: no signal is needed.
     fn follow_rotation(&mut self) {
         let found = std::fs::metadata(&self.path).ok().filter(|found| found.ino() == self.inode);
-        let full = found.as_ref().is_some_and(|found| found.len() >= self.form.size.load(Ordering::Relaxed));
+        let full = found
+            .as_ref()
+            .is_some_and(|found| found.len() >= self.form.size.load(Ordering::Relaxed));
         if full && let Err(error) = move_aside(&self.path, self.form.keep.load(Ordering::Relaxed)) {
             return self.complain(&error);
         }
@@ -216,13 +233,15 @@ impl Log {
     /// Once per trouble, not once per line.
     fn complain(&mut self, error: &io::Error) {
         if !self.failing {
-            tracing::error!(path = %self.path.display(), %error, "the access log cannot be written; records are counted as dropped");
+            tracing::error!(path = %self.path.display(), %error, "the access log cannot be \
+                written; records are counted as dropped");
         }
         self.failing = true;
     }
 }
 
-/// `access.log` becomes `access.log.1`, that becomes `access.log.2`, and so on; what would be more than `keep` goes.
+/// `access.log` becomes `access.log.1`, that becomes `access.log.2`, and so on; what would be more
+/// than `keep` goes.
 fn move_aside(path: &Path, keep: u32) -> io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -288,17 +307,25 @@ mod tests {
         let path = dir.path().join("access.log");
         let (recorder, thread) = start(path.clone()).unwrap();
         let names = || {
-            let mut names: Vec<_> =
-                std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            let mut names: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
             names.sort();
             names
         };
-        recorder.configure(&AccessLog { format: AccessLogFormat::Squid, rotate: Rotate { size: 1, keep: 2 }, request_id: true });
+        recorder.configure(&AccessLog {
+            format: AccessLogFormat::Squid,
+            rotate: Rotate { size: 1, keep: 2 },
+            request_id: true,
+        });
         for status in 201..=205 {
             recorder.record(Record { status, ..Record::default() });
             let line = format!("/{status} ");
             while !std::fs::read_to_string(&path).unwrap_or_default().contains(&line)
-                && !std::fs::read_to_string(dir.path().join("access.log.1")).unwrap_or_default().contains(&line)
+                && !std::fs::read_to_string(dir.path().join("access.log.1"))
+                    .unwrap_or_default()
+                    .contains(&line)
             {
                 std::thread::yield_now();
             }
@@ -306,7 +333,10 @@ mod tests {
         drop(recorder);
         thread.join().unwrap();
         assert_eq!(names().len(), 3, "one that is written and two that were: {:?}", names());
-        let all: String = names().iter().map(|name| std::fs::read_to_string(dir.path().join(name)).unwrap()).collect();
+        let all: String = names()
+            .iter()
+            .map(|name| std::fs::read_to_string(dir.path().join(name)).unwrap())
+            .collect();
         assert!(all.contains("/205 ") && !all.contains("/201 "), "the newest are kept: {all}");
         // With fewer, those that are too many go; with none, nothing but what is written stays.
         move_aside(&path, 1).unwrap();
@@ -320,7 +350,13 @@ mod tests {
     fn a_full_queue_drops_and_counts() {
         let (queue, _kept) = sync_channel(1);
         let searcher = Searcher::of(PathBuf::new());
-        let recorder = Recorder { queue, dropped: Arc::default(), recent: Recent::default(), searcher, form: Arc::default() };
+        let recorder = Recorder {
+            queue,
+            dropped: Arc::default(),
+            recent: Recent::default(),
+            searcher,
+            form: Arc::default(),
+        };
         for _ in 0..3 {
             recorder.record(Record::default());
         }

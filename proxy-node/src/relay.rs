@@ -1,4 +1,5 @@
-//! From the client to the next hop and back, past the cache: requests with bodies, what is not for sharing, and answers that a fill handed over.
+//! From the client to the next hop and back, past the cache: requests with bodies, what is not for
+//! sharing, and answers that a fill handed over.
 
 use std::{
     future,
@@ -83,8 +84,14 @@ pub struct Conditions<'a> {
     pub last_modified: Option<&'a [u8]>,
 }
 
-/// Writes the head that the next hop gets, which may be a parent proxy. `conditions`: `None` leaves the client's own.
-pub fn write_request(out: &mut Vec<u8>, turn: &Outgoing<'_>, parent: Option<&Parent>, conditions: Option<Conditions<'_>>) {
+/// Writes the head that the next hop gets, which may be a parent proxy. `conditions`: `None` leaves
+/// the client's own.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    turn: &Outgoing<'_>,
+    parent: Option<&Parent>,
+    conditions: Option<Conditions<'_>>,
+) {
     let request = turn.asked.view();
     let mut drop = match turn.forwarded {
         Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
@@ -152,11 +159,22 @@ pub struct Outgoing<'a> {
 }
 
 /// Begins the head of a response that is sent on: status line and fields, ours not yet.
-pub fn begin_response<'o>(out: &'o mut Vec<u8>, response: Response<'_>, body: BodyFields, pseudonym: &str) -> HeadWriter<'o> {
+pub fn begin_response<'o>(
+    out: &'o mut Vec<u8>,
+    response: Response<'_>,
+    body: BodyFields,
+    pseudonym: &str,
+) -> HeadWriter<'o> {
     begin(out, response, DROP_RESPONSE, body, pseudonym)
 }
 
-fn begin<'o>(out: &'o mut Vec<u8>, response: Response<'_>, drop: FieldSet, body: BodyFields, pseudonym: &str) -> HeadWriter<'o> {
+fn begin<'o>(
+    out: &'o mut Vec<u8>,
+    response: Response<'_>,
+    drop: FieldSet,
+    body: BodyFields,
+    pseudonym: &str,
+) -> HeadWriter<'o> {
     let mut head = HeadWriter::response(out, response, drop, body);
     head.via(response.version(), pseudonym);
     head
@@ -182,11 +200,21 @@ pub async fn run(
         let began = Instant::now();
         let generation = turn.generation.clone();
         let route = turn.local.node.route(&generation, destination);
-        let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, from, addresses.clone(), &mut tried);
+        let connecting = upstream::connect(
+            &turn.local,
+            &generation,
+            turn.client.address,
+            route,
+            from,
+            addresses.clone(),
+            &mut tried,
+        );
         let mut hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
             Some(Err(failure)) => match held {
-                Some(answer) => return finish(turn, stream, asked, answer, &mut sent(), cache_status).await,
+                Some(answer) => {
+                    return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
+                }
                 None => return turn.refuse(stream, asked, failure, None).await,
             },
             None => return turn.left(),
@@ -198,16 +226,38 @@ pub async fn run(
         let mut head = Box::new(ResponseHead::new());
         head.set_may_switch(asked.head.upgrades());
         let mut exchange = Exchange::new(stream, &mut hop.stream, &mut upload, &deadlines);
-        match head_of_answer(&mut exchange, &turn.out, &mut head, &generation, turn.version, &pseudonym).await {
+        match head_of_answer(
+            &mut exchange,
+            &turn.out,
+            &mut head,
+            &generation,
+            turn.version,
+            &pseudonym,
+        )
+        .await
+        {
             Ok(bytes) if head.status() == 101 => {
-                return switch(turn, stream, asked, Received { hop, head, bytes, took: began.elapsed() }).await;
+                return switch(
+                    turn,
+                    stream,
+                    asked,
+                    Received { hop, head, bytes, took: began.elapsed() },
+                )
+                .await;
             }
             Ok(bytes) => {
                 let phase = exchange.phase();
                 let answer = Received { hop, head, bytes, took: began.elapsed() };
-                if answer.is_in_vain(&turn.local, &generation, destination, &mut tried) && upload.is_done() {
+                if answer.is_in_vain(&turn.local, &generation, destination, &mut tried)
+                    && upload.is_done()
+                {
                     let another = tried.leaves_any(&generation.parents)
-                        && parent::may_ask_another_after_answer(turn.method, upload.rewind(), phase, &turn.local.parents);
+                        && parent::may_ask_another_after_answer(
+                            turn.method,
+                            upload.rewind(),
+                            phase,
+                            &turn.local.parents,
+                        );
                     if another {
                         held = Some(answer);
                         from = reuse(turn.method);
@@ -222,7 +272,8 @@ pub async fn run(
             }
             Err(failure) => {
                 let replayable = upload.rewind();
-                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && replayable {
+                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && replayable
+                {
                     if let Some(chosen) = &hop.parent {
                         tried.forget(chosen.index);
                     }
@@ -231,7 +282,9 @@ pub async fn run(
                 }
                 if let Some(parent) = hop.parent().filter(|_| failure.side == Side::Upstream) {
                     parent.failed(Failure::exchanging(&failure.fault));
-                    if tried.leaves_any(&generation.parents) && parent::may_ask_another(turn.method, replayable, &failure) {
+                    if tried.leaves_any(&generation.parents)
+                        && parent::may_ask_another(turn.method, replayable, &failure)
+                    {
                         from = reuse(turn.method);
                         continue;
                     }
@@ -239,7 +292,14 @@ pub async fn run(
                 if let Some(answer) = held {
                     return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
                 }
-                return failed(turn, stream, asked, failure, Progress { answered: None, parent: hop.parent().is_some() }).await;
+                return failed(
+                    turn,
+                    stream,
+                    asked,
+                    failure,
+                    Progress { answered: None, parent: hop.parent().is_some() },
+                )
+                .await;
             }
         }
     }
@@ -272,11 +332,19 @@ pub struct Received {
 }
 
 impl Received {
-    /// Whether it comes from a parent that could not do what it was asked. Where it is an answer, it is noted how the parents have done.
-    pub fn is_in_vain(&self, local: &Local, generation: &Generation, destination: &Destination, tried: &mut Tried) -> bool {
+    /// Whether it comes from a parent that could not do what it was asked. Where it is an answer,
+    /// it is noted how the parents have done.
+    pub fn is_in_vain(
+        &self,
+        local: &Local,
+        generation: &Generation,
+        destination: &Destination,
+        tried: &mut Tried,
+    ) -> bool {
         let Some(chosen) = &self.hop.parent else { return false };
         // In a tunnel through it the destination answers for itself.
-        let in_vain = self.hop.parent().is_some() && parent::is_in_vain(self.head.view(&self.bytes));
+        let in_vain =
+            self.hop.parent().is_some() && parent::is_in_vain(self.head.view(&self.bytes));
         if in_vain {
             tried.note_in_vain(&generation.parents, chosen.index, self.head.status());
         } else {
@@ -298,29 +366,44 @@ async fn head_of_answer(
     exchange.send(request).await?;
     let mut interims = Interims::new(generation.document.timeouts.read);
     loop {
-        let bytes = exchange.response(head, &reply_limits(generation), future::pending::<()>).await?;
+        let bytes =
+            exchange.response(head, &reply_limits(generation), future::pending::<()>).await?;
         if !head.is_interim() {
             return Ok(bytes);
         }
         if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
-            return Err(exchange::Failure { side: Side::Upstream, fault: malformed.into(), phase: exchange.phase() });
+            return Err(exchange::Failure {
+                side: Side::Upstream,
+                fault: malformed.into(),
+                phase: exchange.phase(),
+            });
         }
         // RFC 9110 §15.2: no interim response to a client that knows none.
         if client == Version::Http11 {
             let mut interim = Vec::with_capacity(bytes.len() + 32);
-            begin_response(&mut interim, head.view(&bytes), BodyFields::AsReceived, pseudonym).finish();
+            begin_response(&mut interim, head.view(&bytes), BodyFields::AsReceived, pseudonym)
+                .finish();
             exchange.interim(&interim).await?;
         }
     }
 }
 
-/// The other side speaks another protocol from here on, as the client asked: the connections become a tunnel.
+/// The other side speaks another protocol from here on, as the client asked: the connections become
+/// a tunnel.
 async fn switch(turn: &mut Turn, stream: &mut Stream, asked: &Asked, answer: Received) -> After {
     let Received { hop, head, bytes, took } = answer;
     turn.record.hierarchy = hop.hierarchy();
     let response = head.view(&bytes);
-    let Some(protocol) = asked.view().upgrade().filter(|protocol| response.switches_to(protocol)) else {
-        return turn.refuse(stream, asked, Failure::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)), None).await;
+    let Some(protocol) = asked.view().upgrade().filter(|protocol| response.switches_to(protocol))
+    else {
+        return turn
+            .refuse(
+                stream,
+                asked,
+                Failure::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)),
+                None,
+            )
+            .await;
     };
     turn.record.status = 101;
     turn.record.outcome = Outcome::Tunnel;
@@ -368,13 +451,18 @@ pub async fn finish(
     }
     let incoming = head.framing(turn.method);
     let outgoing = outgoing_framing(incoming, turn.version);
-    // An answer that overtakes the request's body says so now: what is left of the body may never be read, and a balancer that pooled this
-    // connection would find it closed under its next request.
+    // An answer that overtakes the request's body says so now: what is left of the body may never
+    // be read, and a balancer that pooled this connection would find it closed under its next
+    // request.
     let keep = turn.keeps() && outgoing != BodyFraming::UntilClose && upload.is_done();
     turn.record.status = head.status();
     turn.record.hierarchy = hop.hierarchy();
     turn.note_media_type(head.view(&bytes).value(Field::ContentType));
-    let fields = if incoming == BodyFraming::Empty { BodyFields::AsReceived } else { BodyFields::Set(outgoing) };
+    let fields = if incoming == BodyFraming::Empty {
+        BodyFields::AsReceived
+    } else {
+        BodyFields::Set(outgoing)
+    };
     let pseudonym = turn.local.node.pseudonym.load_full();
     let mut out = std::mem::take(&mut turn.out);
     out.clear();
@@ -390,7 +478,11 @@ pub async fn finish(
     let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
     exchange.set_dialect(head.dialect());
     let done = exchange.finish(&turn.out, incoming, outgoing).await;
-    turn.local.node.metrics.bytes_from_origins.add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
+    turn.local
+        .node
+        .metrics
+        .bytes_from_origins
+        .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
     match done {
         Ok(done) => {
             if done.upload_done && head.persistent(turn.method) && !bound_to_client(asked) {
@@ -398,7 +490,16 @@ pub async fn finish(
             }
             if keep && done.upload_done { After::Keep } else { After::Close }
         }
-        Err(failure) => failed(turn, stream, asked, failure, Progress { answered: Some(outgoing), parent: hop.parent().is_some() }).await,
+        Err(failure) => {
+            failed(
+                turn,
+                stream,
+                asked,
+                failure,
+                Progress { answered: Some(outgoing), parent: hop.parent().is_some() },
+            )
+            .await
+        }
     }
 }
 
@@ -407,7 +508,9 @@ pub async fn finish(
 pub fn outgoing_framing(incoming: BodyFraming, client: Version) -> BodyFraming {
     match (incoming, client) {
         (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
-        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10) => BodyFraming::UntilClose,
+        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10) => {
+            BodyFraming::UntilClose
+        }
         (known, _) => known,
     }
 }
@@ -416,9 +519,13 @@ pub fn outgoing_framing(incoming: BodyFraming, client: Version) -> BodyFraming {
 #[must_use]
 pub fn bound_to_client(asked: &Asked) -> bool {
     let scheme = |value: &[u8], name: &[u8]| {
-        value.len() >= name.len() && value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+        value.len() >= name.len()
+            && value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
     };
-    asked.view().values(Field::Authorization).any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
+    asked
+        .view()
+        .values(Field::Authorization)
+        .any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
 }
 
 /// How far an exchange had come, and with whom.
@@ -431,7 +538,13 @@ struct Progress {
 }
 
 /// Ends a turn whose exchange failed.
-async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: exchange::Failure, progress: Progress) -> After {
+async fn failed(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    asked: &Asked,
+    failure: exchange::Failure,
+    progress: Progress,
+) -> After {
     tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
     // After interim responses alone, a refusal is still an answer.
     if progress.answered.is_some() && failure.phase == retry::Phase::ResponseRelayed {
@@ -448,14 +561,18 @@ async fn failed(turn: &mut Turn, stream: &mut Stream, asked: &Asked, failure: ex
             turn.record.aborted = true;
             return After::Abort;
         }
-        (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => Failure::Incomplete,
+        (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => {
+            Failure::Incomplete
+        }
         (Side::Upstream, fault) => Failure::exchanging(&fault),
     };
-    let reason = if progress.parent && failure.side == Side::Upstream { reason.of_parent() } else { reason };
+    let reason =
+        if progress.parent && failure.side == Side::Upstream { reason.of_parent() } else { reason };
     turn.refuse(stream, asked, reason, None).await
 }
 
-/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name on the same origin, is doubtful now.
+/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name on
+/// the same origin, is doubtful now.
 fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
     local.node.store.invalidate(key);
     for field in [Field::Location, Field::ContentLocation] {
@@ -465,8 +582,8 @@ fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
     }
 }
 
-/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that turns out to be closed is the one case in which a
-/// node tries again itself.
+/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that
+/// turns out to be closed is the one case in which a node tries again itself.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,37 +85,67 @@ pub enum Ask<'a> {
 }
 
 /// Reads what a request asks for.
-pub fn ask<'a>(request: Request<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+pub fn ask<'a>(
+    request: Request<'a>,
+    door: Door,
+    health_path: Option<&str>,
+) -> Result<Ask<'a>, Failure> {
     ask_for(request, request.target(), door, health_path)
 }
 
 /// The same for a request whose target has been taken apart.
-pub fn ask_for<'a>(request: Request<'a>, target: Target<'a>, door: Door, health_path: Option<&str>) -> Result<Ask<'a>, Failure> {
+pub fn ask_for<'a>(
+    request: Request<'a>,
+    target: Target<'a>,
+    door: Door,
+    health_path: Option<&str>,
+) -> Result<Ask<'a>, Failure> {
     if request.method() == Method::Trace {
         return Err(Failure::Trace);
     }
     match target {
         Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443, false))),
-        // What balancers ask has to be a sign of life, not of readiness: a node that drains is alive.
-        Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => Ok(Ask::Probe),
+        // What balancers ask has to be a sign of life, not of readiness: a node that drains is
+        // alive.
+        Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => {
+            Ok(Ask::Probe)
+        }
         Target::Asterisk => Ok(Ask::Health),
         // RFC 9110 §7.6.2: at zero it is answered by whoever has it.
-        Target::Absolute { .. } if request.method() == Method::Options && request.max_forwards() == Some(0) => Ok(Ask::Probe),
-        Target::Absolute { scheme, authority, path } => {
-            Ok(Ask::Fetch { destination: Destination::new(&authority, scheme.default_port(), scheme == Scheme::Https), path })
+        Target::Absolute { .. }
+            if request.method() == Method::Options && request.max_forwards() == Some(0) =>
+        {
+            Ok(Ask::Probe)
         }
+        Target::Absolute { scheme, authority, path } => Ok(Ask::Fetch {
+            destination: Destination::new(
+                &authority,
+                scheme.default_port(),
+                scheme == Scheme::Https,
+            ),
+            path,
+        }),
         Target::Origin(path) => {
             let asked = path.split('?').next().unwrap_or_default();
-            let healthy = door == Door::Proxy && matches!(request.method(), Method::Get | Method::Head | Method::Options);
-            if healthy && health_path == Some(asked) { Ok(Ask::Health) } else { Err(Failure::NotForAProxy) }
+            let healthy = door == Door::Proxy
+                && matches!(request.method(), Method::Get | Method::Head | Method::Options);
+            if healthy && health_path == Some(asked) {
+                Ok(Ask::Health)
+            } else {
+                Err(Failure::NotForAProxy)
+            }
         }
     }
 }
 
-/// Name and value of the fields that go to the origin as they came. What stays behind (nominated in Connection, hop-by-hop) or is written anew never
-/// reached the origin, and an answer that is kept for it would be kept for the wrong request.
+/// Name and value of the fields that go to the origin as they came. What stays behind (nominated in
+/// Connection, hop-by-hop) or is written anew never reached the origin, and an answer that is kept
+/// for it would be kept for the wrong request.
 pub fn sent_fields(request: Request<'_>) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-    request.fields().filter(|line| !line.nominated && !NODE_REQUEST.contains(line.field)).map(|line| (line.name, line.value))
+    request
+        .fields()
+        .filter(|line| !line.nominated && !NODE_REQUEST.contains(line.field))
+        .map(|line| (line.name, line.value))
 }
 
 /// Who asks, and what the next hop is told about it.
@@ -178,13 +208,17 @@ pub fn client(request: Request<'_>, door: Door, source: IpAddr, trust: &Trust<'_
     Client { address, forwarded, trusted: true }
 }
 
-/// The last address in X-Forwarded-For, or else in Forwarded (RFC 7239), that is not a trusted downstream itself: everything before it is hearsay.
+/// The last address in X-Forwarded-For, or else in Forwarded (RFC 7239), that is not a trusted
+/// downstream itself: everything before it is hearsay.
 fn nearest(request: Request<'_>, downstreams: &Networks) -> Option<IpAddr> {
     let mut last = None;
     let mut chain: Vec<IpAddr> = Vec::new();
     let listed = request.lines().has(Field::XForwardedFor);
-    let (field, read): (_, fn(&str) -> Option<IpAddr>) =
-        if listed { (Field::XForwardedFor, parse_address) } else { (Field::Forwarded, forwarded_for) };
+    let (field, read): (_, fn(&str) -> Option<IpAddr>) = if listed {
+        (Field::XForwardedFor, parse_address)
+    } else {
+        (Field::Forwarded, forwarded_for)
+    };
     for value in request.values(field) {
         for element in crate::cache::directives::elements(value) {
             match std::str::from_utf8(element).ok().and_then(read) {
@@ -229,8 +263,8 @@ pub fn carried_id(request: Request<'_>, trusted: bool) -> Option<Uuid> {
     Uuid::try_parse_ascii(request.value(Field::ShoalRequestId)?).ok()
 }
 
-/// Makes request ids: UUID v7 from the time and a generator of this worker's own, so that no request costs a system call for randomness.
-/// They are unique, not secret.
+/// Makes request ids: UUID v7 from the time and a generator of this worker's own, so that no
+/// request costs a system call for randomness. They are unique, not secret.
 #[derive(Debug)]
 pub struct Ids {
     state: u64,

@@ -13,7 +13,10 @@ fn with<T>(text: &str, use_it: impl FnOnce(Request<'_>) -> T) -> T {
 #[test]
 fn what_is_asked() {
     let ask_for = |host: &str, port, path, tls| {
-        Ok(Ask::Fetch { destination: Destination { host: host.into(), address: host.parse().ok(), port, tls }, path })
+        Ok(Ask::Fetch {
+            destination: Destination { host: host.into(), address: host.parse().ok(), port, tls },
+            path,
+        })
     };
     let fetch = |host: &str, port, path| ask_for(host, port, path, false);
     let secure = |host: &str, port, path| ask_for(host, port, path, true);
@@ -37,23 +40,40 @@ fn what_is_asked() {
         (
             "CONNECT example.com:8443",
             Door::Proxy,
-            Ok(Ask::Tunnel(Destination { host: "example.com".into(), address: None, port: 8443, tls: false })),
+            Ok(Ask::Tunnel(Destination {
+                host: "example.com".into(),
+                address: None,
+                port: 8443,
+                tls: false,
+            })),
         ),
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
         with(&text, |request| assert_eq!(ask(request, door, Some("/")), want, "{line}"));
     }
-    with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Err(Failure::NotForAProxy)));
+    with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
+        assert_eq!(ask(request, Door::Proxy, None), Err(Failure::NotForAProxy))
+    });
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
         assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
     });
-    with("OPTIONS * HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe)));
-    with("OPTIONS * HTTP/1.0\r\n\r\n", |request| assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Health)));
+    with("OPTIONS * HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
+        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe))
+    });
+    with("OPTIONS * HTTP/1.0\r\n\r\n", |request| {
+        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Health))
+    });
     // RFC 9110 §7.6.2: digits, and nothing else.
     for other in ["1", "+0", "-0", "0x0", "0,0", ""] {
-        with(&format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"), |request| {
-            assert!(matches!(ask(request, Door::Proxy, None), Ok(Ask::Fetch { .. })), "{other}");
-        });
+        with(
+            &format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"),
+            |request| {
+                assert!(
+                    matches!(ask(request, Door::Proxy, None), Ok(Ask::Fetch { .. })),
+                    "{other}"
+                );
+            },
+        );
     }
 }
 
@@ -68,19 +88,55 @@ fn who_asks() {
         (Proxy, "192.0.2.1", "1.1.1.1", Append, "192.0.2.1", Forwarded::Append(ip("192.0.2.1"))),
         (Proxy, "192.0.2.1", "1.1.1.1", Delete, "192.0.2.1", Forwarded::Remove),
         (Proxy, "::ffff:192.0.2.1", "", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
-        (Proxy, "10.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Append(ip("10.0.0.1"))),
-        (Proxy, "10.0.0.1", "1.1.1.1, 2.2.2.2, 10.0.0.9", Replace, "2.2.2.2", Forwarded::Append(ip("10.0.0.1"))),
-        (Proxy, "10.0.0.1", "1.1.1.1, junk", Replace, "10.0.0.1", Forwarded::Append(ip("10.0.0.1"))),
-        (Proxy, "10.0.0.1", "[2001:db8::1]:99", Replace, "2001:db8::1", Forwarded::Append(ip("10.0.0.1"))),
+        (
+            Proxy,
+            "10.0.0.1",
+            "1.1.1.1, 2.2.2.2",
+            Replace,
+            "2.2.2.2",
+            Forwarded::Append(ip("10.0.0.1")),
+        ),
+        (
+            Proxy,
+            "10.0.0.1",
+            "1.1.1.1, 2.2.2.2, 10.0.0.9",
+            Replace,
+            "2.2.2.2",
+            Forwarded::Append(ip("10.0.0.1")),
+        ),
+        (
+            Proxy,
+            "10.0.0.1",
+            "1.1.1.1, junk",
+            Replace,
+            "10.0.0.1",
+            Forwarded::Append(ip("10.0.0.1")),
+        ),
+        (
+            Proxy,
+            "10.0.0.1",
+            "[2001:db8::1]:99",
+            Replace,
+            "2001:db8::1",
+            Forwarded::Append(ip("10.0.0.1")),
+        ),
         (RelayPooled, "127.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Keep),
         (RelayPooled, "127.0.0.1", "", Replace, "127.0.0.1", Forwarded::Keep),
         (RelayClient, "3.3.3.3", "1.1.1.1", Replace, "3.3.3.3", Forwarded::Set(ip("3.3.3.3"))),
     ] {
         let trust = Trust { downstreams: &downstreams, unbelieved };
-        let line = if field.is_empty() { String::new() } else { format!("X-Forwarded-For: {field}\r\nForwarded: for=9.9.9.9\r\n") };
+        let line = if field.is_empty() {
+            String::new()
+        } else {
+            format!("X-Forwarded-For: {field}\r\nForwarded: for=9.9.9.9\r\n")
+        };
         let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{line}\r\n");
         let found = with(&text, |request| client(request, door, ip(source), &trust));
-        assert_eq!((found.address, found.forwarded), (ip(address), forwarded), "{door:?} {source} {field:?} {unbelieved:?}");
+        assert_eq!(
+            (found.address, found.forwarded),
+            (ip(address), forwarded),
+            "{door:?} {source} {field:?} {unbelieved:?}"
+        );
         assert_eq!(found.trusted, door != Proxy || source.starts_with("10."));
     }
 }
@@ -93,7 +149,11 @@ fn forwarded_is_believed_where_x_forwarded_for_would_be() {
     for (source, lines, want) in [
         ("10.0.0.1", "Forwarded: for=192.0.2.1;proto=http;by=10.0.0.1", "192.0.2.1"),
         ("10.0.0.1", "Forwarded: proto=http; For=\"[2001:db8::1]:4711\"", "2001:db8::1"),
-        ("10.0.0.1", "Forwarded: for=192.0.2.1, for=192.0.2.2\r\nForwarded: for=10.0.0.9", "192.0.2.2"),
+        (
+            "10.0.0.1",
+            "Forwarded: for=192.0.2.1, for=192.0.2.2\r\nForwarded: for=10.0.0.9",
+            "192.0.2.2",
+        ),
         ("10.0.0.1", "Forwarded: for=\"::ffff:192.0.2.1\"", "192.0.2.1"),
         ("10.0.0.1", "Forwarded: for=192.0.2.1, for=_hidden", "10.0.0.1"),
         ("10.0.0.1", "Forwarded: for=unknown", "10.0.0.1"),
@@ -101,13 +161,18 @@ fn forwarded_is_believed_where_x_forwarded_for_would_be() {
         ("198.51.100.1", "Forwarded: for=192.0.2.1", "198.51.100.1"),
     ] {
         let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
-        assert_eq!(with(&text, |request| client(request, Door::Proxy, ip(source), &trust)).address, ip(want), "{source} {lines}");
+        assert_eq!(
+            with(&text, |request| client(request, Door::Proxy, ip(source), &trust)).address,
+            ip(want),
+            "{source} {lines}"
+        );
     }
 }
 
 #[test]
 fn only_the_trusted_name_requests() {
-    let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: 01890a5d-ac96-774b-bcce-b302099a8057\r\n\r\n";
+    let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: \
+        01890a5d-ac96-774b-bcce-b302099a8057\r\n\r\n";
     assert!(with(text, |request| carried_id(request, true)).is_some());
     assert!(with(text, |request| carried_id(request, false)).is_none());
     let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: x<y\r\n\r\n";

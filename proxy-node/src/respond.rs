@@ -1,7 +1,9 @@
-//! The only table from error to status: what went wrong, whose fault it is, what the client reads, and whether the connection survives.
+//! The only table from error to status: what went wrong, whose fault it is, what the client reads,
+//! and whether the connection survives.
 //!
-//! Statuses are RFC 9110's, error types RFC 9209's (Proxy-Status). A balancer reads the latter: `proxy_internal_error` and
-//! `connection_limit_reached` speak against this node, everything else against the origin or the request.
+//! Statuses are RFC 9110's, error types RFC 9209's (Proxy-Status). A balancer reads the latter:
+//! `proxy_internal_error` and `connection_limit_reached` speak against this node, everything else
+//! against the origin or the request.
 
 use std::time::SystemTime;
 
@@ -43,7 +45,9 @@ pub enum Failure {
     #[error("the name of the destination cannot be resolved: {0}")]
     Dns(DnsProblem),
     /// A rule looks at the addresses of the destination, and nobody knows them.
-    #[error("an access rule asks for the addresses of the destination, and they cannot be found out: {0}")]
+    #[error(
+        "an access rule asks for the addresses of the destination, and they cannot be found out: {0}"
+    )]
     Undecided(DnsProblem),
     /// Nobody listens there.
     #[error("the destination refused the connection")]
@@ -82,7 +86,10 @@ pub enum Failure {
     #[error("the parent proxy refused the tunnel with status {0}")]
     ParentRefused(u16),
     /// The parent proxy wants a proof that this node has not, or another than it has.
-    #[error("the parent proxy of this node asks for credentials, and does not take what this node sent, if anything")]
+    #[error(
+        "the parent proxy of this node asks for credentials, and does not take what this node \
+         sent, if anything"
+    )]
     ParentAuthentication,
     /// The request has been here before.
     #[error("the request has passed this proxy already: a loop")]
@@ -134,7 +141,8 @@ pub enum Unreached {
 }
 
 impl Failure {
-    /// A failure, when it was a parent proxy that was tried: what its client asked for is not to blame.
+    /// A failure, when it was a parent proxy that was tried: what its client asked for is not to
+    /// blame.
     #[must_use]
     pub const fn of_parent(self) -> Self {
         match self {
@@ -160,9 +168,12 @@ impl Failure {
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
             Self::Trace => 501,
-            Self::Dns(DnsProblem::Busy) | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
+            Self::Dns(DnsProblem::Busy)
+            | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
             Self::Dns(DnsProblem::Timeout)
-            | Self::Parent(Unreached::Timeout | Unreached::Silent | Unreached::Dns(DnsProblem::Timeout))
+            | Self::Parent(
+                Unreached::Timeout | Unreached::Silent | Unreached::Dns(DnsProblem::Timeout),
+            )
             | Self::ConnectTimeout
             | Self::HandshakeTimeout
             | Self::ResponseTimeout
@@ -191,30 +202,35 @@ impl Failure {
             Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
             Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
             Self::Egress(_) => "destination_ip_prohibited",
-            Self::Dns(DnsProblem::Timeout) | Self::Undecided(DnsProblem::Timeout) | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => {
-                "dns_timeout"
-            }
+            Self::Dns(DnsProblem::Timeout)
+            | Self::Undecided(DnsProblem::Timeout)
+            | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => "dns_timeout",
             Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
             Self::Refused | Self::Parent(Unreached::Refused) => "connection_refused",
-            Self::ConnectTimeout | Self::HandshakeTimeout | Self::Parent(Unreached::Timeout) => "connection_timeout",
+            Self::ConnectTimeout | Self::HandshakeTimeout | Self::Parent(Unreached::Timeout) => {
+                "connection_timeout"
+            }
             Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
             Self::Tls(error) if error.is_certificate() => "tls_certificate_error",
             Self::Tls(tls::Error::Alert(_)) => "tls_alert_received",
             Self::Tls(_) => "tls_protocol_error",
-            Self::Terminated | Self::HandshakeCut | Self::Parent(Unreached::Terminated) => "connection_terminated",
+            Self::Terminated | Self::HandshakeCut | Self::Parent(Unreached::Terminated) => {
+                "connection_terminated"
+            }
             Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => "http_protocol_error",
             Self::ResponseTimeout | Self::Parent(Unreached::Silent) => "http_response_timeout",
             Self::Incomplete | Self::Parent(Unreached::Incomplete) => "http_response_incomplete",
-            Self::ParentRefused(_) | Self::ParentAuthentication | Self::Parent(Unreached::Outdone(_) | Unreached::Nobody) => {
-                "destination_unavailable"
-            }
+            Self::ParentRefused(_)
+            | Self::ParentAuthentication
+            | Self::Parent(Unreached::Outdone(_) | Unreached::Nobody) => "destination_unavailable",
             Self::Loop => "proxy_loop_detected",
             Self::Limit => "connection_limit_reached",
             Self::Internal => "proxy_internal_error",
         }
     }
 
-    /// Whether the client's connection must end with the answer whatever the client asked for: nobody knows where its next request begins.
+    /// Whether the client's connection must end with the answer whatever the client asked for:
+    /// nobody knows where its next request begins.
     #[must_use]
     pub const fn closes(self) -> bool {
         matches!(
@@ -232,37 +248,62 @@ impl Failure {
     const fn advice(self) -> &'static str {
         match self {
             Self::NotForAProxy => {
-                "To use it, set it as the proxy of your client: for example `http_proxy=http://HOST:PORT` and `https_proxy=http://HOST:PORT` in the environment, or `curl -x http://HOST:PORT URL`."
+                "To use it, set it as the proxy of your client: for example \
+                 `http_proxy=http://HOST:PORT` and `https_proxy=http://HOST:PORT` in the \
+                 environment, or `curl -x http://HOST:PORT URL`."
             }
             Self::Tls(tls::Error::Untrusted) => {
-                "Nothing was sent to it. Where the authority is one to be trusted, whoever looks after this proxy adds its certificate (`ca_file` of proxy.origin_tls). A client that opens a tunnel (`https_proxy`, CONNECT) decides for itself whom it trusts."
+                "Nothing was sent to it. Where the authority is one to be trusted, whoever looks \
+                 after this proxy adds its certificate (`ca_file` of proxy.origin_tls). A client \
+                 that opens a tunnel (`https_proxy`, CONNECT) decides for itself whom it trusts."
             }
             Self::Tls(error) if error.is_certificate() => {
-                "Nothing was sent to it. Check the name in the URL; where it is right, whoever looks after the destination has to mend its certificate."
+                "Nothing was sent to it. Check the name in the URL; where it is right, whoever \
+                 looks after the destination has to mend its certificate."
             }
-            Self::Tls(tls::Error::NotTls) => "Check the port, or ask with http:// if the destination is meant to be spoken to without TLS.",
+            Self::Tls(tls::Error::NotTls) => {
+                "Check the port, or ask with http:// if the destination is meant to be spoken to \
+                 without TLS."
+            }
             Self::Tls(tls::Error::Alert(120)) => {
-                "The destination speaks no HTTP/1.1 with TLS, and this proxy no other version: use a tunnel (`https_proxy`, CONNECT)."
+                "The destination speaks no HTTP/1.1 with TLS, and this proxy no other version: use \
+                 a tunnel (`https_proxy`, CONNECT)."
             }
             Self::Tls(_) => {
-                "A client that opens a tunnel (`https_proxy`, CONNECT) speaks TLS itself, and may have more in common with the destination."
+                "A client that opens a tunnel (`https_proxy`, CONNECT) speaks TLS itself, and may \
+                 have more in common with the destination."
             }
             Self::Dns(DnsProblem::Busy) => {
-                "Try again in a moment: many names are being looked up for this client, or below this domain, and none of them is answered quickly."
+                "Try again in a moment: many names are being looked up for this client, or below \
+                 this domain, and none of them is answered quickly."
             }
             Self::Undecided(_) => {
-                "The destination was not asked. Try again in a moment; if it lasts, whoever looks after this proxy has to see why its resolver does not answer."
+                "The destination was not asked. Try again in a moment; if it lasts, whoever looks \
+                 after this proxy has to see why its resolver does not answer."
             }
-            Self::Dns(_) => "Check the spelling of the name. Where it is right, this node's resolver does not know it.",
+            Self::Dns(_) => {
+                "Check the spelling of the name. Where it is right, this node's resolver does not \
+                 know it."
+            }
             Self::Parent(Unreached::Silent | Unreached::BadResponse(_) | Unreached::Incomplete) => {
-                "This node asks its parent, and cannot see whether the parent or what the parent asked is at fault."
+                "This node asks its parent, and cannot see whether the parent or what the parent \
+                 asked is at fault."
             }
             Self::ParentAuthentication => {
-                "Whoever looks after this proxy has to give it credentials for its parent (`login` of the parent in proxy.hierarchy.parents)."
+                "Whoever looks after this proxy has to give it credentials for its parent (`login` \
+                 of the parent in proxy.hierarchy.parents)."
             }
-            Self::Parent(Unreached::Terminated) => "Whoever looks after this proxy has to see why its parent closes connections.",
-            Self::Parent(_) => "The destination was not asked. Whoever looks after this proxy has to see why its parent cannot be reached.",
-            Self::Loop => "A proxy on the way names this cluster as its parent, or a name of this proxy resolves to itself.",
+            Self::Parent(Unreached::Terminated) => {
+                "Whoever looks after this proxy has to see why its parent closes connections."
+            }
+            Self::Parent(_) => {
+                "The destination was not asked. Whoever looks after this proxy has to see why its \
+                 parent cannot be reached."
+            }
+            Self::Loop => {
+                "A proxy on the way names this cluster as its parent, or a name of this proxy \
+                 resolves to itself."
+            }
             _ => "",
         }
     }
@@ -317,7 +358,14 @@ pub struct Circumstances<'a> {
 }
 
 /// Appends the whole answer to `out`. `head_only` for HEAD; `close`: the connection ends with it.
-pub fn write(out: &mut Vec<u8>, failure: Failure, circumstances: &Circumstances<'_>, now: SystemTime, head_only: bool, close: bool) {
+pub fn write(
+    out: &mut Vec<u8>,
+    failure: Failure,
+    circumstances: &Circumstances<'_>,
+    now: SystemTime,
+    head_only: bool,
+    close: bool,
+) {
     let body = page(failure, circumstances);
     let details = if let Failure::Tls(error) = failure { error.to_string() } else { String::new() };
     let status = proxy_status::entry(circumstances.node, failure.error_type(), &details);
@@ -377,8 +425,9 @@ fn page(failure: Failure, circumstances: &Circumstances<'_>) -> String {
     pages::fill(&PAGE.replace("{{advice}}", &advice).replace("{{denial}}", denial), value)
 }
 
-/// The command that explains the decision. All of it is quoted for a shell: URL and method are the client's, and a method may hold `$`, `` ` `` and
-/// `&` (RFC 9110 §5.6.2). The URL is always in quotes, so that people keep them when they change it.
+/// The command that explains the decision. All of it is quoted for a shell: URL and method are the
+/// client's, and a method may hold `$`, `` ` `` and `&` (RFC 9110 §5.6.2). The URL is always in
+/// quotes, so that people keep them when they change it.
 fn explain_command(circumstances: &Circumstances<'_>) -> String {
     let quoted = text::quoted(circumstances.url);
     let url = if quoted.starts_with('\'') { quoted } else { format!("'{quoted}'") };
@@ -470,9 +519,20 @@ mod tests {
     fn an_answer_is_whole_and_escaped() {
         let (head, body) = answer(Failure::Refused, &HERE, true);
         assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
-        assert!(head.contains("\r\nProxy-Status: proxy-node-1; error=connection_refused\r\n"), "{head}");
-        assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())) && head.contains("Connection: close"), "{head}");
-        assert!(body.contains("http://x/&lt;script&gt;&#39;") && !body.contains("<script>") && !body.contains("{{"));
+        assert!(
+            head.contains("\r\nProxy-Status: proxy-node-1; error=connection_refused\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains(&format!("\r\nContent-Length: {}", body.len()))
+                && head.contains("Connection: close"),
+            "{head}"
+        );
+        assert!(
+            body.contains("http://x/&lt;script&gt;&#39;")
+                && !body.contains("<script>")
+                && !body.contains("{{")
+        );
     }
 
     #[test]
@@ -488,10 +548,17 @@ mod tests {
             Failure::BadResponse(Malformed::ContentLength),
         ] {
             let said = failure.of_parent().to_string();
-            assert!(said.starts_with("the parent proxy of this node ") && !said.contains("destination"), "{failure:?}: {said}");
+            assert!(
+                said.starts_with("the parent proxy of this node ") && !said.contains("destination"),
+                "{failure:?}: {said}"
+            );
             assert_eq!(failure.of_parent().error_type(), failure.error_type());
         }
-        assert!(answer(Failure::Refused.of_parent(), &HERE, true).1.contains("The destination was not asked."));
+        assert!(
+            answer(Failure::Refused.of_parent(), &HERE, true)
+                .1
+                .contains("The destination was not asked.")
+        );
         assert_eq!(Failure::Internal.of_parent(), Failure::Internal);
     }
 
@@ -499,10 +566,26 @@ mod tests {
     fn the_command_is_harmless_in_a_shell() {
         for (url, method, command) in [
             ("http://x/y", "GET", "shoal explain 'http://x/y' --client 10.0.0.1"),
-            ("http://x/'$(id)'", "GET", r"shoal explain 'http://x/'\''$(id)'\''' --client 10.0.0.1"),
-            ("http://x/`id`;id&|\nid", "POST", "shoal explain 'http://x/`id`;id&|%0Aid' --client 10.0.0.1 --method=POST"),
-            ("-x:443", "A`id`&$b'", r"shoal explain --client 10.0.0.1 --method='A`id`&$b'\''' -- '-x:443'"),
-            ("http://x/\u{202e}\u{1b}[201~", "--x", "shoal explain 'http://x/%E2%80%AE%1B[201~' --client 10.0.0.1 --method=--x"),
+            (
+                "http://x/'$(id)'",
+                "GET",
+                r"shoal explain 'http://x/'\''$(id)'\''' --client 10.0.0.1",
+            ),
+            (
+                "http://x/`id`;id&|\nid",
+                "POST",
+                "shoal explain 'http://x/`id`;id&|%0Aid' --client 10.0.0.1 --method=POST",
+            ),
+            (
+                "-x:443",
+                "A`id`&$b'",
+                r"shoal explain --client 10.0.0.1 --method='A`id`&$b'\''' -- '-x:443'",
+            ),
+            (
+                "http://x/\u{202e}\u{1b}[201~",
+                "--x",
+                "shoal explain 'http://x/%E2%80%AE%1B[201~' --client 10.0.0.1 --method=--x",
+            ),
         ] {
             assert_eq!(explain_command(&Circumstances { url, method, ..HERE }), command);
         }
@@ -512,10 +595,18 @@ mod tests {
     fn a_denial_names_rule_revision_request_and_command() {
         let here = Circumstances { rule: "deny: [blocked] (rule 2)", url: "http://x/y", ..HERE };
         let body = answer(Failure::Denied, &here, false).1;
-        for part in ["deny: [blocked] (rule 2)", "r7", "0190-id", "shoal explain &#39;http://x/y&#39; --client 10.0.0.1"] {
+        for part in [
+            "deny: [blocked] (rule 2)",
+            "r7",
+            "0190-id",
+            "shoal explain &#39;http://x/y&#39; --client 10.0.0.1",
+        ] {
             assert!(body.contains(part), "{part} in {body}");
         }
         let own = Circumstances { page: Some("<b>{{rule}} {{nothing}}</b>"), ..here };
-        assert_eq!(answer(Failure::Denied, &own, false).1, "<b>deny: [blocked] (rule 2) {{nothing}}</b>");
+        assert_eq!(
+            answer(Failure::Denied, &own, false).1,
+            "<b>deny: [blocked] (rule 2) {{nothing}}</b>"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Room that a request needs beside its future, kept by the worker so that a request out of the cache allocates little: large allocations are what
-//! an allocator is slow at.
+//! Room that a request needs beside its future, kept by the worker so that a request out of the
+//! cache allocates little: large allocations are what an allocator is slow at.
 
 use std::cell::RefCell;
 

@@ -17,10 +17,15 @@ pub enum Route<'a> {
     Parents(&'a Destination, &'a Parents),
 }
 
-/// Chooses. With parents configured everything goes through them: a node behind a corporate proxy has no other way out. Loopback is the
-/// exception, since it means this host, and a parent would connect to itself; and what the operator calls direct.
+/// Chooses. With parents configured everything goes through them: a node behind a corporate proxy
+/// has no other way out. Loopback is the exception, since it means this host, and a parent would
+/// connect to itself; and what the operator calls direct.
 #[must_use]
-pub fn choose<'a>(destination: &'a Destination, parents: &'a Parents, direct: &Direct) -> Route<'a> {
+pub fn choose<'a>(
+    destination: &'a Destination,
+    parents: &'a Parents,
+    direct: &Direct,
+) -> Route<'a> {
     if parents.is_unused() || is_loopback(destination) || is_direct(destination, direct) {
         Route::Direct(destination)
     } else {
@@ -29,13 +34,17 @@ pub fn choose<'a>(destination: &'a Destination, parents: &'a Parents, direct: &D
 }
 
 fn is_loopback(destination: &Destination) -> bool {
-    destination.address.map_or_else(|| is_localhost(&destination.host), |address| address.to_canonical().is_loopback())
+    destination.address.map_or_else(
+        || is_localhost(&destination.host),
+        |address| address.to_canonical().is_loopback(),
+    )
 }
 
 fn is_direct(destination: &Destination, direct: &Direct) -> bool {
     let address = destination.address.map(|address| address.to_canonical());
     direct.dstdomain.iter().any(|pattern| pattern.matches(&destination.host))
-        || address.is_some_and(|address| direct.dst.iter().any(|network| network.contains(&address)))
+        || address
+            .is_some_and(|address| direct.dst.iter().any(|network| network.contains(&address)))
 }
 
 impl Route<'_> {
@@ -46,7 +55,8 @@ impl Route<'_> {
             Self::Direct(destination) => format!("origin {}", destination.authority()),
             Self::Parents(_, parents) if parents.is_empty() => "parent: none is known".to_owned(),
             Self::Parents(_, parents) => {
-                let names: Vec<String> = parent::order(parents, url).into_iter().map(ToString::to_string).collect();
+                let names: Vec<String> =
+                    parent::order(parents, url).into_iter().map(ToString::to_string).collect();
                 format!("parent {}", names.join(", else "))
             }
         }
@@ -58,7 +68,12 @@ mod tests {
     use super::*;
 
     fn parents(host: &str) -> Parents {
-        let document = cluster_config::document::proxy::Parent { host: host.into(), port: 3128, login: None, select: Default::default() };
+        let document = cluster_config::document::proxy::Parent {
+            host: host.into(),
+            port: 3128,
+            login: None,
+            select: Default::default(),
+        };
         Parents::new(&[document.into()], &Default::default(), &Parents::default())
     }
 
@@ -76,19 +91,34 @@ mod tests {
             ("a.localhost", true),
             ("notlocalhost", false),
         ] {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
-            assert_eq!(choose(&destination, &parents, &Direct::default()) == Route::Direct(&destination), direct, "{host}");
-            assert_eq!(choose(&destination, &Parents::default(), &Direct::default()), Route::Direct(&destination), "{host}");
+            let destination =
+                Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
+            assert_eq!(
+                choose(&destination, &parents, &Direct::default()) == Route::Direct(&destination),
+                direct,
+                "{host}"
+            );
+            assert_eq!(
+                choose(&destination, &Parents::default(), &Direct::default()),
+                Route::Direct(&destination),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn what_is_called_direct_goes_past_the_parents() {
         let parents = parents("proxy.example");
-        let domain = |name: &str, subdomains| cluster_config::document::DomainPattern { name: name.into(), subdomains, only_below: false };
+        let domain = |name: &str, subdomains| cluster_config::document::DomainPattern {
+            name: name.into(),
+            subdomains,
+            only_below: false,
+        };
         let direct = Direct {
             dstdomain: vec![domain("corp.example", true), domain("one.example", false)],
-            dst: ["10.0.0.0/8", "2001:db8::7/128"].map(|network| network.parse().expect("a network")).into(),
+            dst: ["10.0.0.0/8", "2001:db8::7/128"]
+                .map(|network| network.parse().expect("a network"))
+                .into(),
         };
         for (host, goes_direct) in [
             ("corp.example", true),
@@ -102,8 +132,13 @@ mod tests {
             ("2001:db8::7", true),
             ("2001:db8::8", false),
         ] {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
-            assert_eq!(choose(&destination, &parents, &direct) == Route::Direct(&destination), goes_direct, "{host}");
+            let destination =
+                Destination { host: host.into(), address: host.parse().ok(), port: 80, tls: false };
+            assert_eq!(
+                choose(&destination, &parents, &direct) == Route::Direct(&destination),
+                goes_direct,
+                "{host}"
+            );
         }
     }
 }

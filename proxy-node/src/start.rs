@@ -59,19 +59,27 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let proxy = process.bind("proxy", options.proxy)?;
     let relay = process.bind("relay", options.relay)?;
     let variables = variables(&proxy.local_addr(), &relay.local_addr());
-    let workers = options.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers = options
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let doors = Doors::new(relay, proxy, workers, process.inherited().clone());
     let doors = Arc::new(doors.fail("open the doors", "choose other addresses")?);
     let log = process.data_dir().path("access.log");
-    let (recorder, log_thread) = record::start(log).fail("open access.log in the data dir", "check its permissions and the disk")?;
+    let (recorder, log_thread) = record::start(log)
+        .fail("open access.log in the data dir", "check its permissions and the disk")?;
     let resolver = resolver(&process);
     process.serve_admin(axum::Router::new())?;
 
     let published = Arc::new(Mutex::new(Published::Nothing));
-    let follower =
-        process.configuration(variables, applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()))?;
+    let follower = process.configuration(
+        variables,
+        applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()),
+    )?;
     follower.first().await?;
-    let traces = Traces { tracer: process.spans().map(|spans| Tracer::new(options.traces, spans)), origins: options.trace_origins };
+    let traces = Traces {
+        tracer: process.spans().map(|spans| Tracer::new(options.traces, spans)),
+        origins: options.trace_origins,
+    };
     let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
     let told = node.clone();
     process.add_metrics(move |out| metrics::write(&told.answers, out));
@@ -81,8 +89,16 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let workers = start_workers(&node, &doors, workers)?;
     let (counting, clients) = (node.clone(), workers.clients());
     process.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
-    let api = Api { node: node.clone(), clock: process.clock(), closing: process.closing(), status: process.status() };
-    process.serve_grpc(tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)), &POLICY)?;
+    let api = Api {
+        node: node.clone(),
+        clock: process.clock(),
+        closing: process.closing(),
+        status: process.status(),
+    };
+    process.serve_grpc(
+        tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)),
+        &POLICY,
+    )?;
     refresh_ports(&process, &node, &doors);
     process.register();
     process.set_ready(true);
@@ -105,7 +121,8 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     drained
 }
 
-/// The log's thread ends when the last recorder has gone and everything queued is written; a task that still holds one is not waited for longer.
+/// The log's thread ends when the last recorder has gone and everything queued is written; a task
+/// that still holds one is not waited for longer.
 async fn last_lines(log_thread: &std::thread::JoinHandle<()>) {
     for _ in 0..20 {
         if log_thread.is_finished() {
@@ -115,8 +132,13 @@ async fn last_lines(log_thread: &std::thread::JoinHandle<()>) {
     }
 }
 
-fn variables(proxy: &std::io::Result<SocketAddr>, relay: &std::io::Result<SocketAddr>) -> BTreeMap<String, String> {
-    let text = |address: &std::io::Result<SocketAddr>| address.as_ref().map(ToString::to_string).unwrap_or_default();
+fn variables(
+    proxy: &std::io::Result<SocketAddr>,
+    relay: &std::io::Result<SocketAddr>,
+) -> BTreeMap<String, String> {
+    let text = |address: &std::io::Result<SocketAddr>| {
+        address.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
     [("listen.proxy".to_owned(), text(proxy)), ("listen.relay".to_owned(), text(relay))].into()
 }
 
@@ -133,7 +155,10 @@ fn resolver(process: &Process) -> Resolver {
         let (resolver, questions, system) = (answering.clone(), questions.clone(), system.clone());
         async move {
             let mut questions = questions.lock().await;
-            dns::serve(resolver, &mut questions, |host, early| dns::look_up(system.clone(), host, early)).await;
+            dns::serve(resolver, &mut questions, |host, early| {
+                dns::look_up(system.clone(), host, early)
+            })
+            .await;
         }
     });
     resolver
@@ -161,9 +186,9 @@ fn applier(
             generation = generation.after(&node.current.load());
         }
         let generation = Arc::new(generation);
-        doors
-            .reconcile(&generation.document.listen)
-            .map_err(|errors| errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>())?;
+        doors.reconcile(&generation.document.listen).map_err(|errors| {
+            errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>()
+        })?;
         if let Some(first) = generation.binds().next() {
             process.endpoint("proxy", first);
         }
@@ -187,7 +212,8 @@ fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<G
     refresh_ports(process, node, doors);
 }
 
-/// Says so where the cache may grow larger than what there is: the process would be killed when it has.
+/// Says so where the cache may grow larger than what there is: the process would be killed when it
+/// has.
 fn doubt_memory(generation: &Generation) {
     let memory = generation.document.cache.memory;
     if let Some(limit) = chassis::memory::limit()
@@ -232,7 +258,8 @@ fn node(
 ) -> Result<Arc<Node>, Failure> {
     let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
     let Published::First(generation) = &*published else {
-        return Err(Failure::new("there is no configuration although one was applied").remedy("this is a defect: please report it"));
+        return Err(Failure::new("there is no configuration although one was applied")
+            .remedy("this is a defect: please report it"));
     };
     recorder.configure(&generation.document.access_log);
     doubt_memory(generation);
@@ -277,20 +304,35 @@ fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
     let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
     let listeners = process.listeners().into_values().chain(doors.addresses());
-    let others = membership.of(Service::ProxyNode).filter(|status| status.instance.name != process.name());
-    let members = Members { own: process.options().tags.clone(), others: others.filter_map(Member::of).collect() };
+    let others =
+        membership.of(Service::ProxyNode).filter(|status| status.instance.name != process.name());
+    let members = Members {
+        own: process.options().tags.clone(),
+        others: others.filter_map(Member::of).collect(),
+    };
     node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
-    node.ports.store(Arc::new(ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names)));
+    node.ports.store(Arc::new(
+        ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names),
+    ));
 }
 
 fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
     let resolved = Arc::new(Notify::new());
-    let (watched, following, doors, told) = (process.clone(), node.clone(), doors.clone(), resolved.clone());
+    let (watched, following, doors, told) =
+        (process.clone(), node.clone(), doors.clone(), resolved.clone());
     process.spawn("cluster-ports", move || {
-        follow_membership(watched.clone(), watched.membership(), following.clone(), doors.clone(), told.clone())
+        follow_membership(
+            watched.clone(),
+            watched.membership(),
+            following.clone(),
+            doors.clone(),
+            told.clone(),
+        )
     });
     let (membership, naming) = (process.membership(), node.clone());
-    process.spawn("cluster-names", move || follow_names(membership.clone(), naming.clone(), resolved.clone()));
+    process.spawn("cluster-names", move || {
+        follow_names(membership.clone(), naming.clone(), resolved.clone())
+    });
     let parents = node.clone();
     process.spawn("parents", move || parent::look_after(parents.clone(), PARENTS));
     let exporting = node.clone();
@@ -299,7 +341,13 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
     process.spawn("memory", move || memory::watch(watching.clone()));
 }
 
-async fn follow_membership(process: Process, mut membership: membership::Watch, node: Arc<Node>, doors: Arc<Doors>, resolved: Arc<Notify>) {
+async fn follow_membership(
+    process: Process,
+    mut membership: membership::Watch,
+    node: Arc<Node>,
+    doors: Arc<Doors>,
+    resolved: Arc<Notify>,
+) {
     loop {
         refresh_ports(&process, &node, &doors);
         node.pseudonym.store(Arc::new(pseudonym(&process)));
@@ -310,18 +358,21 @@ async fn follow_membership(process: Process, mut membership: membership::Watch, 
     }
 }
 
-/// Knows endpoints that are advertised by host name by their addresses too. The names themselves are denied without this.
+/// Knows endpoints that are advertised by host name by their addresses too. The names themselves
+/// are denied without this.
 async fn follow_names(mut membership: membership::Watch, node: Arc<Node>, resolved: Arc<Notify>) {
     loop {
         let names = membership.borrow().control_endpoints().names;
         if !names.is_empty() {
             let hosts: BTreeSet<String> = names.iter().map(|(host, _)| host.clone()).collect();
             let asking = hosts.into_iter().map(|host| async {
-                let answer = tokio::time::timeout(RESOLVE_WITHIN, node.resolver.resolve(&host)).await;
+                let answer =
+                    tokio::time::timeout(RESOLVE_WITHIN, node.resolver.resolve(&host)).await;
                 let addresses = answer.ok().and_then(Result::ok).map(|found| found.to_vec());
                 (host, addresses)
             });
-            let answers = futures::stream::iter(asking).buffer_unordered(RESOLVE_AT_ONCE).collect().await;
+            let answers =
+                futures::stream::iter(asking).buffer_unordered(RESOLVE_AT_ONCE).collect().await;
             let known = node.cluster_names.load().as_ref().clone().resolved(answers);
             node.cluster_names.store(Arc::new(known));
             resolved.notify_one();
@@ -353,7 +404,8 @@ async fn export(node: Arc<Node>) {
     }
 }
 
-/// Counts the connections that were closed because their client has its share, and names such a client in the log once a minute.
+/// Counts the connections that were closed because their client has its share, and names such a
+/// client in the log once a minute.
 async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
     let mut tick = tokio::time::interval(EXPORT);
     loop {
@@ -372,7 +424,11 @@ async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
 }
 
 /// One runtime per core.
-pub fn start_workers(node: &Arc<Node>, doors: &Arc<Doors>, workers: usize) -> Result<Workers, Failure> {
+pub fn start_workers(
+    node: &Arc<Node>,
+    doors: &Arc<Doors>,
+    workers: usize,
+) -> Result<Workers, Failure> {
     let (node, doors, seed) = (node.clone(), doors.clone(), RandomState::new());
     Workers::start(Settings { name: "proxy", workers }, move |worker| {
         let local = Local::new(node.clone(), &worker, seed.hash_one(worker.index()));
@@ -381,7 +437,8 @@ pub fn start_workers(node: &Arc<Node>, doors: &Arc<Doors>, workers: usize) -> Re
     .fail("start the workers", "check the limits of this process")
 }
 
-/// The drain begins: the health path says so, answers close their connections, new ones are still accepted.
+/// The drain begins: the health path says so, answers close their connections, new ones are still
+/// accepted.
 async fn leave(process: Process, node: Arc<Node>, workers: Arc<Workers>) {
     process.stop().wait().await;
     node.serving.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -1,8 +1,9 @@
-//! Spans of what a sampled request waits for on its way to the next hop: a name that is looked up, a connection that is made,
-//! TLS that is begun.
+//! Spans of what a sampled request waits for on its way to the next hop: a name that is looked up,
+//! a connection that is made, TLS that is begun.
 //!
-//! Whose they are goes with the task, since what waits is deep below what knows the request, and hardly any request is sampled. Of one that is
-//! not, a look-up or a new connection costs a look at a variable of its task; a request that needs neither pays nothing.
+//! Whose they are goes with the task, since what waits is deep below what knows the request, and
+//! hardly any request is sampled. Of one that is not, a look-up or a new connection costs a look at
+//! a variable of its task; a request that needs neither pays nothing.
 
 use std::{
     future::Future,
@@ -65,7 +66,10 @@ impl Step {
         let mut said = vec![KeyValue::new("dns.question.name", host.to_owned())];
         let error = match found {
             Ok(addresses) => {
-                let addresses = addresses.iter().map(|address| StringValue::from(address.to_string())).collect();
+                let addresses = addresses
+                    .iter()
+                    .map(|address| StringValue::from(address.to_string()))
+                    .collect();
                 said.push(KeyValue::new("dns.answers", Value::Array(Array::String(addresses))));
                 ""
             }
@@ -83,13 +87,21 @@ impl Step {
             KeyValue::new("network.transport", "tcp"),
             KeyValue::new("network.type", family),
         ];
-        self.end("tcp connect", made.as_ref().err().map_or("", |fault| Failure::connecting(fault).error_type()), said);
+        self.end(
+            "tcp connect",
+            made.as_ref().err().map_or("", |fault| Failure::connecting(fault).error_type()),
+            said,
+        );
     }
 
     /// TLS was begun with a host, or was not.
     pub fn secured(self, host: &str, begun: &Result<Stream, Failure>) {
         let said = vec![KeyValue::new("server.address", host.to_owned())];
-        self.end("tls handshake", begun.as_ref().err().map_or("", |failure| failure.error_type()), said);
+        self.end(
+            "tls handshake",
+            begun.as_ref().err().map_or("", |failure| failure.error_type()),
+            said,
+        );
     }
 
     fn end(self, name: &'static str, error: &str, said: Vec<KeyValue>) {

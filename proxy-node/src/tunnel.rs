@@ -1,7 +1,8 @@
-//! CONNECT: a connection to the destination, or through a parent proxy, and then bytes both ways; and what becomes of a connection that
-//! switches to another protocol.
+//! CONNECT: a connection to the destination, or through a parent proxy, and then bytes both ways;
+//! and what becomes of a connection that switches to another protocol.
 //!
-//! A tunnel may last for days: what the request needed goes before it begins, and of the rest only what its record will say is kept.
+//! A tunnel may last for days: what the request needed goes before it begins, and of the rest only
+//! what its record will say is kept.
 
 use std::{
     net::IpAddr,
@@ -52,7 +53,12 @@ impl Open {
     /// What is left of a request that became a tunnel.
     #[must_use]
     pub fn new(turn: Turn, upstream: Stream, sent_before: u64) -> Self {
-        Self { upstream, idle: turn.generation.document.timeouts.tunnel_idle, account: turn.account(), sent_before }
+        Self {
+            upstream,
+            idle: turn.generation.document.timeouts.tunnel_idle,
+            account: turn.account(),
+            sent_before,
+        }
     }
 }
 
@@ -72,22 +78,40 @@ pub async fn open(
     let route = turn.local.node.route(&generation, destination);
     let mut tried = turn.local.parents.begin(&generation.parents, asked.view().target_text());
     let hop = loop {
-        let connecting = upstream::connect(&turn.local, &generation, turn.client.address, route, From::New, addresses.clone(), &mut tried);
+        let connecting = upstream::connect(
+            &turn.local,
+            &generation,
+            turn.client.address,
+            route,
+            From::New,
+            addresses.clone(),
+            &mut tried,
+        );
         let hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
             Some(Err(failure)) => return Err(turn.refuse(stream, asked, failure, None).await),
             None => return Err(turn.left()),
         };
         let place = hop.parent.as_ref().map(|chosen| chosen.index);
-        let Some(opened) = unless_it_leaves(stream, through(turn, asked, hop)).await else { return Err(turn.left()) };
-        if let (Some(place), Err(Refused { failure: Failure::ParentRefused(status), elsewhere: true, .. })) = (place, &opened) {
+        let Some(opened) = unless_it_leaves(stream, through(turn, asked, hop)).await else {
+            return Err(turn.left());
+        };
+        if let (
+            Some(place),
+            Err(Refused { failure: Failure::ParentRefused(status), elsewhere: true, .. }),
+        ) = (place, &opened)
+        {
             tried.note_in_vain(&generation.parents, place, *status);
         }
         match opened {
             Ok(hop) => break hop,
             Err(Refused { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {}
-            Err(Refused { answer: Some(answer), .. }) => return Err(challenge(turn, stream, &answer).await),
-            Err(Refused { failure, .. }) => return Err(turn.refuse(stream, asked, failure, None).await),
+            Err(Refused { answer: Some(answer), .. }) => {
+                return Err(challenge(turn, stream, &answer).await);
+            }
+            Err(Refused { failure, .. }) => {
+                return Err(turn.refuse(stream, asked, failure, None).await);
+            }
         }
     };
     tried.settle(&generation.parents, destination, &turn.local.parents);
@@ -112,7 +136,8 @@ pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
     let metrics = &local.node.metrics;
     metrics.active_tunnels.add(1);
     let active = Active(local);
-    let report = tunnel::run(&mut client, &mut open.upstream, &tunnel::Options { idle: open.idle }).await;
+    let report =
+        tunnel::run(&mut client, &mut open.upstream, &tunnel::Options { idle: open.idle }).await;
     drop(active);
     metrics.bytes_from_origins.add(report.b_to_a);
     let Open { upstream, mut account, sent_before, .. } = *open;
@@ -120,7 +145,8 @@ pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
     account.close(local, client.sent().saturating_sub(sent_before));
     match report.end {
         End::Finished | End::Idle => Box::pin(client.close(LINGER_BYTES, LINGER)).await,
-        // A reset goes on as a reset, behind everything that came before it: neither side may take what it got for everything.
+        // A reset goes on as a reset, behind everything that came before it: neither side may take
+        // what it got for everything.
         End::A(_) => {
             client.abort();
             Box::pin(upstream.reset_when_delivered(LINGER)).await;
@@ -142,7 +168,8 @@ impl Drop for Active<'_> {
 pub struct Refused {
     /// What the client is told.
     pub failure: Failure,
-    /// Whether another parent may do better: this one is broken, or says that it cannot just now. What it does not allow is not asked of others.
+    /// Whether another parent may do better: this one is broken, or says that it cannot just now.
+    /// What it does not allow is not asked of others.
     pub elsewhere: bool,
     /// Its challenge, where clients are to answer it themselves.
     answer: Option<Box<(ResponseHead, Bytes)>>,
@@ -152,13 +179,19 @@ impl Refused {
     fn broken(parent: &Parent, fault: Fault) -> Self {
         let failure = Failure::exchanging(&fault);
         parent.failed(failure);
-        Self { failure: failure.of_parent(), elsewhere: parent::may_ask_another_for(Method::Connect, fault), answer: None }
+        Self {
+            failure: failure.of_parent(),
+            elsewhere: parent::may_ask_another_for(Method::Connect, fault),
+            answer: None,
+        }
     }
 }
 
 /// Through a parent, a tunnel is asked for.
 async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Refused> {
-    let Some(parent) = hop.parent.as_ref().map(|chosen| Arc::clone(&chosen.parent)) else { return Ok(hop) };
+    let Some(parent) = hop.parent.as_ref().map(|chosen| Arc::clone(&chosen.parent)) else {
+        return Ok(hop);
+    };
     let pseudonym = turn.local.node.pseudonym.load_full();
     let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
     write_request(&mut turn.out, &outgoing, Some(&parent), None);
@@ -170,12 +203,27 @@ async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Re
 ///
 /// # Errors
 /// It opens none.
-pub async fn ask_parent(stream: &mut Stream, parent: &Parent, generation: &Generation, request: &[u8]) -> Result<(), Refused> {
+pub async fn ask_parent(
+    stream: &mut Stream,
+    parent: &Parent,
+    generation: &Generation,
+    request: &[u8],
+) -> Result<(), Refused> {
     let deadlines = deadlines(generation);
-    stream.write_all(&[request], deadlines.write).await.map_err(|fault| Refused::broken(parent, fault))?;
+    stream
+        .write_all(&[request], deadlines.write)
+        .await
+        .map_err(|fault| Refused::broken(parent, fault))?;
     let mut head = ResponseHead::new();
     for _ in 0..MOST_INTERIMS {
-        let read = stream.read_response(&mut head, &reply_limits(generation), deadlines.first_byte, deadlines.head).await;
+        let read = stream
+            .read_response(
+                &mut head,
+                &reply_limits(generation),
+                deadlines.first_byte,
+                deadlines.head,
+            )
+            .await;
         let bytes = read.map_err(|fault| Refused::broken(parent, fault))?;
         if head.is_interim() {
             continue;
@@ -188,14 +236,20 @@ pub async fn ask_parent(stream: &mut Stream, parent: &Parent, generation: &Gener
             return Ok(());
         }
         tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
-        let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
-        let failure = if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
+        let answer =
+            (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
+        let failure = if status == 407 {
+            Failure::ParentAuthentication
+        } else {
+            Failure::ParentRefused(status)
+        };
         return Err(Refused { failure, elsewhere: status >= 500, answer });
     }
     Err(Refused::broken(parent, Fault::Malformed(Malformed::TooManyInterims)))
 }
 
-/// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the connection to the parent ends here.
+/// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the
+/// connection to the parent ends here.
 async fn challenge(turn: &mut Turn, stream: &mut Stream, answer: &(ResponseHead, Bytes)) -> After {
     let (head, bytes) = answer;
     turn.record.status = head.status();

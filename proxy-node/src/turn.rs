@@ -1,4 +1,5 @@
-//! One request on a connection, from its head to its record: who asks, what is decided, what is answered, what is written down.
+//! One request on a connection, from its head to its record: who asks, what is decided, what is
+//! answered, what is written down.
 
 use std::{
     net::IpAddr,
@@ -54,11 +55,13 @@ pub enum After {
     Over,
     /// It is reset: nobody is there to read on.
     Abort,
-    /// The answer, framed like this, broke off: the client gets all that came of it, and can tell that more was to come.
+    /// The answer, framed like this, broke off: the client gets all that came of it, and can tell
+    /// that more was to come.
     Cut(BodyFraming),
     /// It is a tunnel from now on.
     Tunnel(Box<tunnel::Open>),
-    /// It switches to another protocol, and this is the other end: [`Turn::run`] makes a tunnel of them.
+    /// It switches to another protocol, and this is the other end: [`Turn::run`] makes a tunnel of
+    /// them.
     Switched(Stream),
 }
 
@@ -115,7 +118,11 @@ impl Account {
         let took = self.started.elapsed();
         if !self.probe {
             let timed = self.record.outcome != Outcome::Tunnel;
-            local.node.answers.of(local.worker.index()).note(self.record.status, timed.then_some(took));
+            local
+                .node
+                .answers
+                .of(local.worker.index())
+                .note(self.record.status, timed.then_some(took));
         }
         if !self.written && self.trace.is_none() {
             return;
@@ -150,13 +157,16 @@ impl Asked {
         self.head.view(&self.bytes)
     }
 
-    /// The same request with its target, which was taken apart, in the normal form; `None`: it is normal as it came.
+    /// The same request with its target, which was taken apart, in the normal form; `None`: it is
+    /// normal as it came.
     ///
     /// # Errors
     /// It does not fit into a head any more.
     pub fn normal(&self, target: &Target<'_>) -> Result<Option<Self>, Malformed> {
         let view = self.view();
-        let Some(target) = normal::of_target(view.target_text(), target, view.method()) else { return Ok(None) };
+        let Some(target) = normal::of_target(view.target_text(), target, view.method()) else {
+            return Ok(None);
+        };
         let bytes = Bytes::from(view.with_target(&target));
         let mut head = Box::new(RequestHead::new());
         // What was accepted is accepted again, though it may have grown by a few bytes.
@@ -176,12 +186,22 @@ impl Asked {
 impl Turn {
     /// Begins. `source` is whoever the connection belongs to.
     #[must_use]
-    pub fn new(local: &Rc<Local>, generation: Arc<Generation>, door: Door, source: IpAddr, asked: &mut Asked) -> Self {
+    pub fn new(
+        local: &Rc<Local>,
+        generation: Arc<Generation>,
+        door: Door,
+        source: IpAddr,
+        asked: &mut Asked,
+    ) -> Self {
         let request = asked.view();
-        let trust = Trust { downstreams: &generation.trusted_downstreams, unbelieved: generation.document.forwarded_for };
+        let trust = Trust {
+            downstreams: &generation.trusted_downstreams,
+            unbelieved: generation.document.forwarded_for,
+        };
         let client = request::client(request, door, source, &trust);
         let now = unix_millis();
-        let id = request::carried_id(request, client.trusted).unwrap_or_else(|| local.ids.borrow_mut().next(now));
+        let id = request::carried_id(request, client.trusted)
+            .unwrap_or_else(|| local.ids.borrow_mut().next(now));
         let (trace, onward) = local.traced(request, id, client.trusted);
         let record = if generation.logged || trace.is_some() {
             Record {
@@ -223,7 +243,8 @@ impl Turn {
     /// Answers the request, to the end, and writes it down.
     pub async fn run(mut self, stream: &mut Stream, asked: &Asked, entrance: Entrance) -> After {
         let sent_before = stream.sent();
-        // One spelling from here on: what is judged is what is fetched and kept. The record has what was sent.
+        // One spelling from here on: what is judged is what is fetched and kept. The record has
+        // what was sent.
         let target = asked.view().target();
         let normal = match asked.normal(&target) {
             Ok(normal) => normal,
@@ -234,44 +255,68 @@ impl Turn {
                 return after;
             }
         };
-        let (asked, target) = normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
-        let after = match request::ask_for(asked.view(), target, self.door, self.health_path(entrance)) {
-            Ok(ask @ (Ask::Health | Ask::Probe)) => {
-                // Their bodies are not read, and would be taken for the next request: on a pooled connection, for another client's.
-                self.persistent &= asked.head.framing().is_empty();
-                return if matches!(ask, Ask::Health) { self.health(stream).await } else { self.probe(stream).await };
-            }
-            Ok(Ask::Fetch { destination, path }) => {
-                if self.begin(&destination, asked) == Asker::Stranger {
-                    self.refuse(stream, asked, Failure::Egress(EgressDenial::ClusterPort), None).await
-                } else {
-                    match self.steps() {
-                        None => self.fetch(stream, asked, &destination, path).await,
-                        Some(steps) => Box::pin(steps.during(self.fetch(stream, asked, &destination, path))).await,
+        let (asked, target) =
+            normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
+        let after =
+            match request::ask_for(asked.view(), target, self.door, self.health_path(entrance)) {
+                Ok(ask @ (Ask::Health | Ask::Probe)) => {
+                    // Their bodies are not read, and would be taken for the next request: on a
+                    // pooled connection, for another client's.
+                    self.persistent &= asked.head.framing().is_empty();
+                    return if matches!(ask, Ask::Health) {
+                        self.health(stream).await
+                    } else {
+                        self.probe(stream).await
+                    };
+                }
+                Ok(Ask::Fetch { destination, path }) => {
+                    if self.begin(&destination, asked) == Asker::Stranger {
+                        self.refuse(stream, asked, Failure::Egress(EgressDenial::ClusterPort), None)
+                            .await
+                    } else {
+                        match self.steps() {
+                            None => self.fetch(stream, asked, &destination, path).await,
+                            Some(steps) => {
+                                Box::pin(steps.during(self.fetch(
+                                    stream,
+                                    asked,
+                                    &destination,
+                                    path,
+                                )))
+                                .await
+                            }
+                        }
                     }
                 }
-            }
-            Ok(Ask::Tunnel(destination)) => {
-                if self.begin(&destination, asked) == Asker::Stranger {
-                    let denied = Failure::Egress(EgressDenial::ClusterPort);
-                    let after = self.refuse(stream, asked, denied, None).await;
-                    self.finish(stream.sent().saturating_sub(sent_before));
-                    return after;
+                Ok(Ask::Tunnel(destination)) => {
+                    if self.begin(&destination, asked) == Asker::Stranger {
+                        let denied = Failure::Egress(EgressDenial::ClusterPort);
+                        let after = self.refuse(stream, asked, denied, None).await;
+                        self.finish(stream.sent().saturating_sub(sent_before));
+                        return after;
+                    }
+                    let opened = match self.steps() {
+                        None => Box::pin(self.tunnel(stream, asked, &destination)).await,
+                        Some(steps) => {
+                            Box::pin(steps.during(self.tunnel(stream, asked, &destination))).await
+                        }
+                    };
+                    match opened {
+                        Ok(upstream) => {
+                            return After::Tunnel(Box::new(tunnel::Open::new(
+                                self,
+                                upstream,
+                                sent_before,
+                            )));
+                        }
+                        Err(after) => after,
+                    }
                 }
-                let opened = match self.steps() {
-                    None => Box::pin(self.tunnel(stream, asked, &destination)).await,
-                    Some(steps) => Box::pin(steps.during(self.tunnel(stream, asked, &destination))).await,
-                };
-                match opened {
-                    Ok(upstream) => return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before))),
-                    Err(after) => after,
+                Err(failure) => {
+                    self.count(|metrics| &metrics.requests);
+                    self.refuse(stream, asked, failure, None).await
                 }
-            }
-            Err(failure) => {
-                self.count(|metrics| &metrics.requests);
-                self.refuse(stream, asked, failure, None).await
-            }
-        };
+            };
         if let After::Switched(upstream) = after {
             return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before)));
         }
@@ -290,7 +335,13 @@ impl Turn {
     /// The path under which the listener of this connection says whether the node serves.
     fn health_path(&self, entrance: Entrance) -> Option<&str> {
         let Entrance::Proxy(bind) = entrance else { return None };
-        self.generation.document.listen.iter().find(|listen| listen.bind == bind)?.health_path.as_deref()
+        self.generation
+            .document
+            .listen
+            .iter()
+            .find(|listen| listen.bind == bind)?
+            .health_path
+            .as_deref()
     }
 
     fn begin(&mut self, destination: &Destination, asked: &Asked) -> Asker {
@@ -303,24 +354,37 @@ impl Turn {
         asker
     }
 
-    /// Counts what a client's request came to. A probe's comes to nothing: it would change what the hit ratio and the error rate say of clients.
+    /// Counts what a client's request came to. A probe's comes to nothing: it would change what the
+    /// hit ratio and the error rate say of clients.
     pub fn count(&self, tally: impl FnOnce(&Metrics) -> &Tally) {
         if !self.probe {
             tally(&self.local.node.metrics).add(1);
         }
     }
 
-    async fn fetch(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination, path: &str) -> After {
+    async fn fetch(
+        &mut self,
+        stream: &mut Stream,
+        asked: &Asked,
+        destination: &Destination,
+        path: &str,
+    ) -> After {
         let addresses = match self.admit(asked, destination).await {
             Ok(addresses) => addresses,
             Err((failure, decision)) => return self.refuse(stream, asked, failure, decision).await,
         };
-        let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
+        let key =
+            Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
         fetch::run(self, stream, asked, destination, key, addresses).await
     }
 
     /// The other end of the tunnel, once the client knows that it is there.
-    async fn tunnel(&mut self, stream: &mut Stream, asked: &Asked, destination: &Destination) -> Result<Stream, After> {
+    async fn tunnel(
+        &mut self,
+        stream: &mut Stream,
+        asked: &Asked,
+        destination: &Destination,
+    ) -> Result<Stream, After> {
         self.record.outcome = Outcome::Tunnel;
         match self.admit(asked, destination).await {
             Ok(addresses) => tunnel::open(self, stream, asked, destination, addresses).await,
@@ -328,20 +392,30 @@ impl Turn {
         }
     }
 
-    /// Asks the rules. Answers the addresses of the destination where a rule wanted them: those that the request may go to.
-    async fn admit(&mut self, asked: &Asked, destination: &Destination) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
+    /// Asks the rules. Answers the addresses of the destination where a rule wanted them: those
+    /// that the request may go to.
+    async fn admit(
+        &mut self,
+        asked: &Asked,
+        destination: &Destination,
+    ) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
         let request = asked.view();
-        if request.lines().has(Field::Via) && via::passed_through(request.lines(), &self.local.node.pseudonym.load()) {
+        if request.lines().has(Field::Via)
+            && via::passed_through(request.lines(), &self.local.node.pseudonym.load())
+        {
             return Err((Failure::Loop, None));
         }
-        // A check tells of the node. What its users may do is for the rules, and must not make it unwell.
+        // A check tells of the node. What its users may do is for the rules, and must not make it
+        // unwell.
         if self.probe {
             return Ok(None);
         }
         let mut addresses: Option<Arc<[IpAddr]>> = None;
         loop {
             match self.decide(asked, destination, addresses.as_deref()) {
-                Answer::Decided(decision) if decision.allowed => return Ok(addresses.map(|all| decision.narrow(all))),
+                Answer::Decided(decision) if decision.allowed => {
+                    return Ok(addresses.map(|all| decision.narrow(all)));
+                }
                 Answer::Decided(decision) => return Err((Failure::Denied, Some(decision))),
                 Answer::NeedsAddresses => {
                     let found = upstream::resolve(
@@ -350,8 +424,10 @@ impl Turn {
                         share::Asker::client(self.client.address),
                         self.generation.document.timeouts.dns,
                     );
-                    // What is not known is neither allowed nor denied, and never asked for again behind the rules' back.
-                    addresses = Some(found.await.map_err(|problem| (Failure::Undecided(problem), None))?);
+                    // What is not known is neither allowed nor denied, and never asked for again
+                    // behind the rules' back.
+                    addresses =
+                        Some(found.await.map_err(|problem| (Failure::Undecided(problem), None))?);
                 }
             }
         }
@@ -359,9 +435,15 @@ impl Turn {
 
     /// What the rules say of this request, if its destination has these addresses.
     #[must_use]
-    pub fn decide(&self, asked: &Asked, destination: &Destination, addresses: Option<&[IpAddr]>) -> Answer {
+    pub fn decide(
+        &self,
+        asked: &Asked,
+        destination: &Destination,
+        addresses: Option<&[IpAddr]>,
+    ) -> Answer {
         let request = asked.view();
-        let (day, minute) = if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
+        let (day, minute) =
+            if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
         self.generation.rules.decide(&Question {
             client: self.client.address,
             host: &destination.host,
@@ -375,13 +457,24 @@ impl Turn {
     }
 
     /// Answers with a failure.
-    pub async fn refuse(&mut self, stream: &mut Stream, asked: &Asked, failure: Failure, decision: Option<Decision>) -> After {
+    pub async fn refuse(
+        &mut self,
+        stream: &mut Stream,
+        asked: &Asked,
+        failure: Failure,
+        decision: Option<Decision>,
+    ) -> After {
         let keep = self.write_refusal(asked, failure, decision);
         self.send(stream, keep).await
     }
 
     /// Writes the answer into the scratch. Whether the connection outlives it.
-    fn write_refusal(&mut self, asked: &Asked, failure: Failure, decision: Option<Decision>) -> bool {
+    fn write_refusal(
+        &mut self,
+        asked: &Asked,
+        failure: Failure,
+        decision: Option<Decision>,
+    ) -> bool {
         let request = asked.view();
         match failure {
             Failure::Denied | Failure::Egress(_) => self.count(|metrics| &metrics.denied),
@@ -397,8 +490,10 @@ impl Turn {
         // A body that was not read would be taken for the next request.
         let unread = !request.framing().is_empty();
         let keep = self.keeps() && !failure.closes() && !unread && self.method != Method::Connect;
-        let rule = decision.map(|decision| self.generation.rules.describe(decision)).unwrap_or_default();
-        let page = decision.and_then(|decision| self.generation.rules.get(decision.rule?)?.page.clone());
+        let rule =
+            decision.map(|decision| self.generation.rules.describe(decision)).unwrap_or_default();
+        let page =
+            decision.and_then(|decision| self.generation.rules.get(decision.rule?)?.page.clone());
         let client = self.client.address.to_string();
         let circumstances = Circumstances {
             node: &self.local.node.name,
@@ -414,7 +509,14 @@ impl Turn {
         tracing::debug!(request_id = %self.id, %failure, status = failure.status(), url = request.target_text(), client, "refused");
         self.out.clear();
         let now = UNIX_EPOCH + Duration::from_millis(self.now);
-        respond::write(&mut self.out, failure, &circumstances, now, self.method == Method::Head, !keep);
+        respond::write(
+            &mut self.out,
+            failure,
+            &circumstances,
+            now,
+            self.method == Method::Head,
+            !keep,
+        );
         keep
     }
 
@@ -450,7 +552,10 @@ impl Turn {
             head.field("Shoal-Request-Id", self.id.hyphenated().encode_lower(&mut text).as_bytes());
         }
         if self.door != Door::Proxy {
-            head.number("Shoal-Origin-Time", u64::try_from(origin_time.as_millis()).unwrap_or(u64::MAX));
+            head.number(
+                "Shoal-Origin-Time",
+                u64::try_from(origin_time.as_millis()).unwrap_or(u64::MAX),
+            );
         }
     }
 
@@ -465,13 +570,15 @@ impl Turn {
         if self.generation.logged
             && let Some(value) = value
         {
-            self.record.media_type = std::str::from_utf8(value).map_or_else(|_| cluster::text::of_bytes(value).into(), Into::into);
+            self.record.media_type = std::str::from_utf8(value)
+                .map_or_else(|_| cluster::text::of_bytes(value).into(), Into::into);
         }
     }
 
     async fn health(&mut self, stream: &mut Stream) -> After {
         let serving = self.local.node.is_serving() && !self.local.worker.leaving();
-        let (status, body): (u16, &[u8]) = if serving { (200, b"ready\n") } else { (503, b"draining\n") };
+        let (status, body): (u16, &[u8]) =
+            if serving { (200, b"ready\n") } else { (503, b"draining\n") };
         self.canned(stream, status, body, &[("Cache-Control", "no-store"), ALLOW]).await
     }
 
@@ -480,11 +587,24 @@ impl Turn {
         self.canned(stream, 200, b"", &[ALLOW]).await
     }
 
-    async fn canned(&mut self, stream: &mut Stream, status: u16, body: &[u8], fields: &[(&str, &str)]) -> After {
+    async fn canned(
+        &mut self,
+        stream: &mut Stream,
+        status: u16,
+        body: &[u8],
+        fields: &[(&str, &str)],
+    ) -> After {
         let keep = self.keeps();
         let persistence = if keep { Persistence::Implied } else { Persistence::Close };
         let now = UNIX_EPOCH + Duration::from_millis(self.now);
-        let canned = Canned { status, now, content_type: if body.is_empty() { "" } else { "text/plain" }, fields, body, persistence };
+        let canned = Canned {
+            status,
+            now,
+            content_type: if body.is_empty() { "" } else { "text/plain" },
+            fields,
+            body,
+            persistence,
+        };
         self.out.clear();
         if self.method == Method::Head {
             canned.write_head(&mut self.out)

@@ -1,6 +1,8 @@
-//! A connection to the next hop: from the pool, or a new one to the first address that answers; with TLS where the request leaves that to us.
+//! A connection to the next hop: from the pool, or a new one to the first address that answers;
+//! with TLS where the request leaves that to us.
 //!
-//! Every address is checked against the egress policy before it is used, pooled or not: what one client may reach another may not.
+//! Every address is checked against the egress policy before it is used, pooled or not: what one
+//! client may reach another may not.
 
 pub mod secure;
 mod through;
@@ -51,7 +53,8 @@ pub enum From {
 pub enum Endpoint {
     /// Without TLS, to this address.
     Plain(SocketAddr),
-    /// TLS to this address, with somebody who has shown to be the host of this name when those were trusted who belong to the mark.
+    /// TLS to this address, with somebody who has shown to be the host of this name when those were
+    /// trusted who belong to the mark.
     Tls(SocketAddr, Box<str>, u64),
     /// TLS with a host and port, as before, in a tunnel through the parent at this address.
     Tunnelled(SocketAddr, Box<str>, u16, u64),
@@ -60,7 +63,9 @@ pub enum Endpoint {
 impl Endpoint {
     const fn address(&self) -> SocketAddr {
         match self {
-            Self::Plain(address) | Self::Tls(address, ..) | Self::Tunnelled(address, ..) => *address,
+            Self::Plain(address) | Self::Tls(address, ..) | Self::Tunnelled(address, ..) => {
+                *address
+            }
         }
     }
 }
@@ -102,7 +107,10 @@ impl Hop {
     /// The parent proxy that is spoken to. In a tunnel through it that is the destination.
     #[must_use]
     pub fn parent(&self) -> Option<&Parent> {
-        self.parent.as_ref().filter(|_| !matches!(self.endpoint, Endpoint::Tunnelled(..))).map(|chosen| &*chosen.parent)
+        self.parent
+            .as_ref()
+            .filter(|_| !matches!(self.endpoint, Endpoint::Tunnelled(..)))
+            .map(|chosen| &*chosen.parent)
     }
 
     /// A failure on this connection: a parent is not called the destination.
@@ -117,7 +125,8 @@ impl Hop {
     }
 }
 
-/// Resolves a name for somebody, within the deadline for it. What has expired serves where there is no new answer.
+/// Resolves a name for somebody, within the deadline for it. What has expired serves where there is
+/// no new answer.
 pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration) -> Resolved {
     let resolver = &local.node.resolver;
     if let Some(known) = resolver.cached(host) {
@@ -126,15 +135,19 @@ pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration
     let expired = resolver.expired(host);
     let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
     let (timer, step) = (Timer::new(local.worker.wheel()), Step::begin());
-    let answer = timer.within(Kind::Other, patience, resolver.resolve_for(host, asker)).await.unwrap_or(Err(DnsProblem::Timeout));
+    let answer = timer
+        .within(Kind::Other, patience, resolver.resolve_for(host, asker))
+        .await
+        .unwrap_or(Err(DnsProblem::Timeout));
     if let Some(step) = step {
         step.looked_up(host, &answer);
     }
     resolver.or_expired(host, answer, expired)
 }
 
-/// Connects to the next hop of a route, for a client. `addresses` are the destination's where somebody has resolved it already; `tried` are the
-/// parents that failed the request already, with those that it finds out of reach.
+/// Connects to the next hop of a route, for a client. `addresses` are the destination's where
+/// somebody has resolved it already; `tried` are the parents that failed the request already, with
+/// those that it finds out of reach.
 pub async fn connect(
     local: &Rc<Local>,
     generation: &Generation,
@@ -145,35 +158,50 @@ pub async fn connect(
     tried: &mut Tried,
 ) -> Result<Hop, Failure> {
     match route {
-        Route::Direct(destination) => direct(local, generation, client, destination, from, addresses).await,
+        Route::Direct(destination) => {
+            direct(local, generation, client, destination, from, addresses).await
+        }
         Route::Parents(asked, parents) => {
             let ports = local.node.ports.load();
-            egress::check_unresolved(&generation.document.access.egress, &ports, client, asked).map_err(Failure::Egress)?;
+            egress::check_unresolved(&generation.document.access.egress, &ports, client, asked)
+                .map_err(Failure::Egress)?;
             let mut failure = Failure::Parent(Unreached::Nobody);
             while let Some((index, parent)) = tried.next(parents) {
                 let destination = &parent.destination;
-                // The parents themselves are the operator's word: the egress policy is for what clients name.
-                let found = match candidates(local, generation, destination, Asker::Node, None).await {
-                    Ok(candidates) if asked.tls => match through::open(local, generation, parent, &candidates, asked, from).await {
-                        Ok(hop) => Ok(hop),
-                        Err(through::Failed::Parent(failure)) => Err(failure),
-                        Err(through::Failed::Refused(refused)) => {
-                            failure = refused.failure;
-                            if !refused.elsewhere {
-                                return Err(failure);
+                // The parents themselves are the operator's word: the egress policy is for what
+                // clients name.
+                let found = match candidates(local, generation, destination, Asker::Node, None)
+                    .await
+                {
+                    Ok(candidates) if asked.tls => {
+                        match through::open(local, generation, parent, &candidates, asked, from)
+                            .await
+                        {
+                            Ok(hop) => Ok(hop),
+                            Err(through::Failed::Parent(failure)) => Err(failure),
+                            Err(through::Failed::Refused(refused)) => {
+                                failure = refused.failure;
+                                if !refused.elsewhere {
+                                    return Err(failure);
+                                }
+                                if let Failure::ParentRefused(status) = failure {
+                                    tried.note_in_vain(parents, index, status);
+                                }
+                                continue;
                             }
-                            if let Failure::ParentRefused(status) = failure {
-                                tried.note_in_vain(parents, index, status);
-                            }
-                            continue;
+                            Err(through::Failed::Destination(failure)) => return Err(failure),
                         }
-                        Err(through::Failed::Destination(failure)) => return Err(failure),
-                    },
+                    }
                     Ok(candidates) => open(local, generation, &candidates, destination, from).await,
                     Err(failure) => Err(failure),
                 };
                 match found {
-                    Ok(hop) => return Ok(Hop { parent: Some(Chosen { index, parent: Arc::clone(parent) }), ..hop }),
+                    Ok(hop) => {
+                        return Ok(Hop {
+                            parent: Some(Chosen { index, parent: Arc::clone(parent) }),
+                            ..hop
+                        });
+                    }
                     Err(reason) => {
                         tracing::debug!(%parent, %reason, "parent proxy out of reach");
                         parent.failed(reason);
@@ -197,16 +225,34 @@ async fn direct(
     let asker = Asker::client(client);
     let may_ask_more = destination.address.is_none() && addresses.is_none();
     let found = candidates(local, generation, destination, asker, addresses).await?;
-    let failure = match open_permitted(local, generation, client, destination, from, found.clone()).await {
-        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit | Failure::Tls(_)) => failure,
+    let failure = match open_permitted(local, generation, client, destination, from, found.clone())
+        .await
+    {
+        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit | Failure::Tls(_)) => {
+            failure
+        }
         done => return done,
     };
-    // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is answered at once.
+    // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is answered
+    // at once.
     let timer = Timer::new(local.worker.wheel());
-    let whole = timer.within(Kind::Other, generation.document.timeouts.dns, local.node.resolver.whole(&destination.host, asker)).await;
-    let mut late = whole.map_or_else(|_| Vec::new(), |whole| whole.map_or_else(|_| Vec::new(), |all| at(&all, destination.port)));
+    let whole = timer
+        .within(
+            Kind::Other,
+            generation.document.timeouts.dns,
+            local.node.resolver.whole(&destination.host, asker),
+        )
+        .await;
+    let mut late = whole.map_or_else(
+        |_| Vec::new(),
+        |whole| whole.map_or_else(|_| Vec::new(), |all| at(&all, destination.port)),
+    );
     late.retain(|address| !found.contains(address));
-    if late.is_empty() { Err(failure) } else { open_permitted(local, generation, client, destination, from, late).await }
+    if late.is_empty() {
+        Err(failure)
+    } else {
+        open_permitted(local, generation, client, destination, from, late).await
+    }
 }
 
 /// Opens a connection to one of the addresses that the client may reach.
@@ -219,21 +265,32 @@ async fn open_permitted(
     mut candidates: Vec<SocketAddr>,
 ) -> Result<Hop, Failure> {
     let (ports, targets) = (local.node.ports.load(), local.node.probe_targets.load());
-    // Whoever comes here with a checker's target by its address is that checker, and its target is where it is: at a loopback address on a host
-    // that has everything.
-    if destination.address.is_some_and(|address| targets.key(SocketAddr::new(address, destination.port)).is_some()) {
+    // Whoever comes here with a checker's target by its address is that checker, and its target is
+    // where it is: at a loopback address on a host that has everything.
+    if destination
+        .address
+        .is_some_and(|address| targets.key(SocketAddr::new(address, destination.port)).is_some())
+    {
         return open(local, generation, &candidates, destination, from).await;
     }
     let mut denied = None;
-    candidates.retain(|address| match egress::check(&generation.document.access.egress, &ports, client, &destination.host, *address) {
-        Ok(()) if targets.hides(destination, *address) => {
-            denied.get_or_insert(EgressDenial::ClusterPort);
-            false
-        }
-        Ok(()) => true,
-        Err(denial) => {
-            denied.get_or_insert(denial);
-            false
+    candidates.retain(|address| {
+        match egress::check(
+            &generation.document.access.egress,
+            &ports,
+            client,
+            &destination.host,
+            *address,
+        ) {
+            Ok(()) if targets.hides(destination, *address) => {
+                denied.get_or_insert(EgressDenial::ClusterPort);
+                false
+            }
+            Ok(()) => true,
+            Err(denial) => {
+                denied.get_or_insert(denial);
+                false
+            }
         }
     });
     match (candidates.is_empty(), denied) {
@@ -255,7 +312,9 @@ async fn candidates(
     }
     let addresses = match addresses {
         Some(known) => known,
-        None => resolve(local, &destination.host, asker, generation.document.timeouts.dns).await.map_err(Failure::Dns)?,
+        None => resolve(local, &destination.host, asker, generation.document.timeouts.dns)
+            .await
+            .map_err(Failure::Dns)?,
     };
     Ok(at(&addresses, destination.port))
 }
@@ -267,7 +326,8 @@ fn at(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
 /// RFC 8305 §4: the families take turns, beginning with that of the first address.
 fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
-    let (mut same, mut other): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|address| address.is_ipv6() == first.is_ipv6());
+    let (mut same, mut other): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().partition(|address| address.is_ipv6() == first.is_ipv6());
     same.reverse();
     other.reverse();
     let mut order = Vec::with_capacity(addresses.len());
@@ -278,7 +338,8 @@ fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
     order
 }
 
-/// Opens a connection to `destination` at one of these addresses, with TLS where it is asked for with it.
+/// Opens a connection to `destination` at one of these addresses, with TLS where it is asked for
+/// with it.
 async fn open(
     local: &Rc<Local>,
     generation: &Generation,
@@ -304,7 +365,12 @@ async fn open(
 }
 
 /// An idle connection to one of these addresses.
-fn pooled(local: &Local, candidates: &[SocketAddr], endpoint: impl Fn(SocketAddr) -> Endpoint, from: From) -> Option<Hop> {
+fn pooled(
+    local: &Local,
+    candidates: &[SocketAddr],
+    endpoint: impl Fn(SocketAddr) -> Endpoint,
+    from: From,
+) -> Option<Hop> {
     let From::Pool(reuse) = from else { return None };
     candidates.iter().find_map(|address| {
         let endpoint = endpoint(*address);
@@ -315,15 +381,24 @@ fn pooled(local: &Local, candidates: &[SocketAddr], endpoint: impl Fn(SocketAddr
 }
 
 /// A new connection to the first of these addresses that takes one.
-async fn new(local: &Local, generation: &Generation, candidates: &[SocketAddr]) -> Result<(Stream, SocketAddr), Failure> {
+async fn new(
+    local: &Local,
+    generation: &Generation,
+    candidates: &[SocketAddr],
+) -> Result<(Stream, SocketAddr), Failure> {
     let connected = race(local, candidates, generation.document.timeouts.connect).await;
     let connected = connected.map_err(|fault| Failure::connecting(&fault))?;
     local.node.metrics.upstream_connections.add(1);
     Ok(connected)
 }
 
-/// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too long; the first connection wins.
-async fn race(local: &Local, candidates: &[SocketAddr], deadline: Duration) -> Result<(Stream, SocketAddr), Fault> {
+/// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too
+/// long; the first connection wins.
+async fn race(
+    local: &Local,
+    candidates: &[SocketAddr],
+    deadline: Duration,
+) -> Result<(Stream, SocketAddr), Fault> {
     let timer = Timer::new(local.worker.wheel());
     let all = async {
         let mut rest = candidates.iter().copied();
@@ -354,7 +429,8 @@ async fn race(local: &Local, candidates: &[SocketAddr], deadline: Duration) -> R
     timer.within(Kind::Connect, deadline, all).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
 }
 
-/// Which of two failures says more: an answer says more than silence, and silence more than no way there.
+/// Which of two failures says more: an answer says more than silence, and silence more than no way
+/// there.
 const fn graver(one: Fault, other: Fault) -> Fault {
     const fn rank(fault: &Fault) -> u8 {
         match fault {
@@ -373,9 +449,13 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let parse = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let parse =
+            |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
         for (found, order) in [
-            (vec!["::1", "::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"], vec!["::1", "1.1.1.1", "::2", "2.2.2.2", "3.3.3.3"]),
+            (
+                vec!["::1", "::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"],
+                vec!["::1", "1.1.1.1", "::2", "2.2.2.2", "3.3.3.3"],
+            ),
             (vec!["1.1.1.1", "::1", "::2"], vec!["1.1.1.1", "::1", "::2"]),
             (vec!["1.1.1.1"], vec!["1.1.1.1"]),
             (vec![], vec![]),

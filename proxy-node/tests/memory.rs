@@ -1,5 +1,5 @@
-//! What a node takes of memory, whatever its clients and origins do: what is configured and 64 MiB. A process of its own, as its memory is measured;
-//! clients and origins are in it too.
+//! What a node takes of memory, whatever its clients and origins do: what is configured and 64 MiB.
+//! A process of its own, as its memory is measured; clients and origins are in it too.
 
 #[path = "proxy/support.rs"]
 #[allow(dead_code)]
@@ -39,10 +39,14 @@ fn resident() -> (u64, u64) {
 fn endless(stream: &mut TcpStream, head: &str) -> Then {
     let (chunk, fields) = match head {
         head if head.starts_with("GET /bytes") => ("1\r\nx\r\n".repeat(4096), ""),
-        head if head.starts_with("GET /vary") => (format!("4000\r\n{}\r\n", "v".repeat(0x4000)), "Vary: Accept, Cookie, X-Variant\r\n"),
+        head if head.starts_with("GET /vary") => {
+            (format!("4000\r\n{}\r\n", "v".repeat(0x4000)), "Vary: Accept, Cookie, X-Variant\r\n")
+        }
         _ => (format!("10000\r\n{}\r\n", "z".repeat(0x10000)), ""),
     };
-    let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n{fields}\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n{fields}\r\n"
+    );
     let mut written = stream.write_all(head.as_bytes());
     while written.is_ok() {
         written = stream.write_all(chunk.as_bytes());
@@ -62,7 +66,12 @@ fn check(proxy: &Proxy, most: &mut u64, doing: &str) {
     let (now, peak) = resident();
     *most = (*most).max(now);
     let store = &proxy.node.store;
-    assert!(store.used() <= store.capacity(), "{doing}: {} held of {}", store.used(), store.capacity());
+    assert!(
+        store.used() <= store.capacity(),
+        "{doing}: {} held of {}",
+        store.used(),
+        store.capacity()
+    );
     assert!(
         peak <= CONFIGURED + BESIDE,
         "{doing}: {} MiB resident, {} MiB held, {} MiB at work",
@@ -79,23 +88,49 @@ fn small_objects_cost_what_they_count_for() {
     let mut number = 0u64;
     // Until it has been full for a while.
     while number < 40_000 {
-        let key = Key::new(relay::target::Scheme::Http, "host.example", 80, format!("/small/object/{number}").as_bytes());
-        let head = format!("HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"{number}\"\r\nContent-Type: text/plain\r\n");
-        let fields: Vec<(&[u8], &[u8])> = proxy_node::cache::object::fields(head.as_bytes()).collect();
+        let key = Key::new(
+            relay::target::Scheme::Http,
+            "host.example",
+            80,
+            format!("/small/object/{number}").as_bytes(),
+        );
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \
+             \"{number}\"\r\nContent-Type: text/plain\r\n"
+        );
+        let fields: Vec<(&[u8], &[u8])> =
+            proxy_node::cache::object::fields(head.as_bytes()).collect();
         let facts = ResponseFacts::new(200, fields.iter().copied());
-        let freshness = Freshness::new(&facts, key.as_bytes(), &[], Times { asked_at: 0, received_at: 0, wall: 0 });
+        let freshness = Freshness::new(
+            &facts,
+            key.as_bytes(),
+            &[],
+            Times { asked_at: 0, received_at: 0, wall: 0 },
+        );
         let body = Body::new(store.budget());
         body.append(b"0123456789", Some(0), |bytes| store.budget().try_hold(bytes));
         body.complete();
         let selection = vary::select(&["accept".into()], fields.iter().copied());
-        let object = Object::new(key.clone(), head.clone().into(), &facts, selection, freshness, Some(10), body);
+        let object = Object::new(
+            key.clone(),
+            head.clone().into(),
+            &facts,
+            selection,
+            freshness,
+            Some(10),
+            body,
+        );
         store.lead(&key).store(&Arc::new(object));
         number += 1;
     }
     assert!(store.objects() < number, "it has been full");
     let taken = resident().0.saturating_sub(before);
     println!("{} objects: {} bytes counted, {taken} taken", store.objects(), store.used());
-    assert!(taken <= store.used() + (store.used() / 8), "{taken} taken for {} that count", store.used());
+    assert!(
+        taken <= store.used() + (store.used() / 8),
+        "{taken} taken for {} that count",
+        store.used()
+    );
 }
 
 #[test]
@@ -112,13 +147,23 @@ fn readers_that_stall_origins_that_drip_and_variants_stay_within_what_is_configu
     });
     let hostile = Origin::start(endless);
     let big = Origin::start(|stream, _| {
-        drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nCache-Control: max-age=60\r\n\r\n"));
+        drop(stream.write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nCache-Control: max-age=60\r\n\r\n",
+        ));
         drop(stream.write_all(&vec![b'b'; 1_000_000]));
         Then::Keep
     });
     let padding = "p".repeat(3000);
     let small = Origin::start(move |stream, _| {
-        drop(stream.write_all(response(&format!("Cache-Control: max-age=60\r\nX-Padding: {padding}\r\n"), "small").as_bytes()));
+        drop(
+            stream.write_all(
+                response(
+                    &format!("Cache-Control: max-age=60\r\nX-Padding: {padding}\r\n"),
+                    "small",
+                )
+                .as_bytes(),
+            ),
+        );
         Then::Keep
     });
     let mut most = 0;
@@ -146,7 +191,8 @@ fn readers_that_stall_origins_that_drip_and_variants_stay_within_what_is_configu
         }
         check(&proxy, &mut most, "others are served");
     }
-    // What was stored before is still a hit, and stalled readers of hits hold no more than one copy.
+    // What was stored before is still a hit, and stalled readers of hits hold no more than one
+    // copy.
     for number in 0..60 {
         clients.push(stalled(&proxy, &big.url(&format!("/{}", 299 - number)), ""));
         check(&proxy, &mut most, "hits stall");

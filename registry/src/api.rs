@@ -34,7 +34,10 @@ pub static POLICY: Policy = Policy::new(&[
         &[Role::Operator, Role::Service(Service::Console), Role::Service(Service::Balancer)],
     ),
     Rule::write("/shoal.registry.v1.Registry/RemoveInstance", &[Role::Operator]),
-    Rule::read("/shoal.registry.v1.Registry/ReportOpinions", &[Role::Service(Service::HealthChecker)]),
+    Rule::read(
+        "/shoal.registry.v1.Registry/ReportOpinions",
+        &[Role::Service(Service::HealthChecker)],
+    ),
     Rule::read("/shoal.registry.v1.Registry/ListInstances", ANYONE),
     Rule::read("/shoal.registry.v1.Registry/Watch", ANYONE),
     Rule::read("/shoal.state.v1.StateTransfer/Describe", BACKUP),
@@ -59,8 +62,20 @@ pub struct Api {
 impl Api {
     /// Answers from what `handle` owns; streams end when `closing` is raised.
     #[must_use]
-    pub fn new(handle: Handle, closing: StopSignal, default_ttl: Duration, trusted: Trusted) -> Self {
-        Self { handle, closing, default_ttl, trusted: Arc::new(trusted), encoded: Arc::default(), watches: Arc::default() }
+    pub fn new(
+        handle: Handle,
+        closing: StopSignal,
+        default_ttl: Duration,
+        trusted: Trusted,
+    ) -> Self {
+        Self {
+            handle,
+            closing,
+            default_ttl,
+            trusted: Arc::new(trusted),
+            encoded: Arc::default(),
+            watches: Arc::default(),
+        }
     }
 }
 
@@ -69,37 +84,63 @@ impl Registry for Api {
     type KeepAliveStream = BoxStream<'static, Result<pb::KeepAliveResponse, Status>>;
     type WatchStream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
 
-    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
         register::register(self, request).await.map(Response::new)
     }
 
-    async fn keep_alive(&self, request: Request<Streaming<pb::KeepAliveRequest>>) -> Result<Response<Self::KeepAliveStream>, Status> {
+    async fn keep_alive(
+        &self,
+        request: Request<Streaming<pb::KeepAliveRequest>>,
+    ) -> Result<Response<Self::KeepAliveStream>, Status> {
         Ok(Response::new(keep_alive::keep_alive(self, request)))
     }
 
-    async fn deregister(&self, request: Request<pb::DeregisterRequest>) -> Result<Response<pb::DeregisterResponse>, Status> {
+    async fn deregister(
+        &self,
+        request: Request<pb::DeregisterRequest>,
+    ) -> Result<Response<pb::DeregisterResponse>, Status> {
         register::deregister(self, request).await.map(Response::new)
     }
 
-    async fn set_admin_state(&self, request: Request<pb::SetAdminStateRequest>) -> Result<Response<pb::SetAdminStateResponse>, Status> {
+    async fn set_admin_state(
+        &self,
+        request: Request<pb::SetAdminStateRequest>,
+    ) -> Result<Response<pb::SetAdminStateResponse>, Status> {
         operate::set_admin_state(self, request).await.map(Response::new)
     }
 
-    async fn remove_instance(&self, request: Request<pb::RemoveInstanceRequest>) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
+    async fn remove_instance(
+        &self,
+        request: Request<pb::RemoveInstanceRequest>,
+    ) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
         operate::remove_instance(self, request).await.map(Response::new)
     }
 
-    async fn report_opinions(&self, request: Request<pb::ReportOpinionsRequest>) -> Result<Response<pb::ReportOpinionsResponse>, Status> {
+    async fn report_opinions(
+        &self,
+        request: Request<pb::ReportOpinionsRequest>,
+    ) -> Result<Response<pb::ReportOpinionsResponse>, Status> {
         opinions::report(self, request).await.map(Response::new)
     }
 
-    async fn list_instances(&self, request: Request<pb::ListInstancesRequest>) -> Result<Response<pb::ListInstancesResponse>, Status> {
+    async fn list_instances(
+        &self,
+        request: Request<pb::ListInstancesRequest>,
+    ) -> Result<Response<pb::ListInstancesResponse>, Status> {
         watch::list(self, request).await.map(Response::new)
     }
 
-    /// [`RegistryServer`] answers Watch with bytes that watchers share; this is the same for whoever calls the trait.
-    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let stream = watch::watch(self, request)?.map(|step| step.map(|step| watch::response(&step)));
+    /// [`RegistryServer`] answers Watch with bytes that watchers share; this is the same for
+    /// whoever calls the trait.
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let stream =
+            watch::watch(self, request)?.map(|step| step.map(|step| watch::response(&step)));
         Ok(Response::new(stream.boxed()))
     }
 }

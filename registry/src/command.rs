@@ -1,4 +1,5 @@
-//! What may happen to the membership. Its state is the fold of these, for live traffic and for replay alike.
+//! What may happen to the membership. Its state is the fold of these, for live traffic and for
+//! replay alike.
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ pub enum Command {
         /// Whose pool.
         service: Service,
     },
-    /// The registry itself was away (restarted, stopped, its clock was set): what was alive then gets one more lease.
+    /// The registry itself was away (restarted, stopped, its clock was set): what was alive then
+    /// gets one more lease.
     Forgive,
 }
 
@@ -122,7 +124,8 @@ pub struct LossRecord {
     pub settled: State,
 }
 
-/// Where the store keeps a command: a later one in the same slot replaces the earlier, so that the store stays as small as the membership.
+/// Where the store keeps a command: a later one in the same slot replaces the earlier, so that the
+/// store stays as small as the membership.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     /// Which kind.
@@ -131,7 +134,8 @@ pub struct Slot {
     pub name: String,
 }
 
-/// The kinds of slots in the order in which they are replayed: an instance is there before anything is said about it.
+/// The kinds of slots in the order in which they are replayed: an instance is there before anything
+/// is said about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// [`Command::Generations`]
@@ -152,13 +156,16 @@ pub enum Kind {
 
 impl Kind {
     /// All that belong to one process and go with it.
-    pub const OF_A_PROCESS: [Self; 5] = [Self::Register, Self::Renew, Self::Deregister, Self::Opinions, Self::Loss];
+    pub const OF_A_PROCESS: [Self; 5] =
+        [Self::Register, Self::Renew, Self::Deregister, Self::Opinions, Self::Loss];
 
     /// The kind that the store writes as `number`.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
         use Kind::{Deregister, Desired, Generations, Loss, Opinions, Register, Renew};
-        [Generations, Desired, Register, Renew, Deregister, Opinions, Loss].into_iter().find(|kind| *kind as i64 == number)
+        [Generations, Desired, Register, Renew, Deregister, Opinions, Loss]
+            .into_iter()
+            .find(|kind| *kind as i64 == number)
     }
 
     /// The slot of this kind for `name`.
@@ -214,7 +221,10 @@ pub enum Outcome {
 pub enum Error {
     /// Register: fenced.
     #[error(
-        "a younger process (id {holder}) holds the name {name:?}: either two processes run under one name (stop this one or give it a name of its own with --name), or this machine's clock was set back after an earlier start (start again once that lease has lapsed, see `shoal status`)"
+        "a younger process (id {holder}) holds the name {name:?}: either two processes run under \
+         one name (stop this one or give it a name of its own with --name), or this machine's \
+         clock was set back after an earlier start (start again once that lease has lapsed, see \
+         `shoal status`)"
     )]
     YoungerHolds {
         /// The name.
@@ -223,7 +233,10 @@ pub enum Error {
         holder: InstanceId,
     },
     /// Register: taken.
-    #[error("the name {name:?} is held by a live {service}; names are unique in the cluster: give this instance another with --name")]
+    #[error(
+        "the name {name:?} is held by a live {service}; names are unique in the cluster: give this \
+         instance another with --name"
+    )]
     OtherService {
         /// The name.
         name: String,
@@ -242,7 +255,10 @@ pub enum Error {
         replicas: u32,
     },
     /// Register: somebody else's name.
-    #[error("the name {name:?} is held by a live process with the certificate {certificate:?}: give this instance another with --name")]
+    #[error(
+        "the name {name:?} is held by a live process with the certificate {certificate:?}: give \
+         this instance another with --name"
+    )]
     OtherCertificate {
         /// The name.
         name: String,
@@ -250,7 +266,10 @@ pub enum Error {
         certificate: String,
     },
     /// Renew: fenced.
-    #[error("a younger process (id {holder}) took over the name {name:?}: stop this one or give it a name of its own with --name")]
+    #[error(
+        "a younger process (id {holder}) took over the name {name:?}: stop this one or give it a \
+         name of its own with --name"
+    )]
     Superseded {
         /// The name.
         name: String,
@@ -273,14 +292,18 @@ pub enum Error {
     },
     /// Operators would remove somebody who would be back at the next heartbeat.
     #[error(
-        "{name:?} still keeps its lease, and would be back at once: stop its process first, then remove it; `shoal node disable` takes it out"
+        "{name:?} still keeps its lease, and would be back at once: stop its process first, then \
+         remove it; `shoal node disable` takes it out"
     )]
     StillThere {
         /// The name.
         name: String,
     },
     /// Operators named somebody who is not there.
-    #[error("there is no instance named {name:?}; ListInstances (`shoal status`) shows those that there are")]
+    #[error(
+        "there is no instance named {name:?}; ListInstances (`shoal status`) shows those that \
+         there are"
+    )]
     Unknown {
         /// The name.
         name: String,
@@ -295,7 +318,11 @@ mod tests {
     #[test]
     fn the_names_in_the_store_stay() {
         let stored = r#"{"wish":{"name":"a","wish":{"admin_state":"drain","weight":3,"reason":"new disk"}}}"#;
-        let desired = Desired { admin_state: AdminState::Drain, weight: Some(3), reason: "new disk".to_owned() };
+        let desired = Desired {
+            admin_state: AdminState::Drain,
+            weight: Some(3),
+            reason: "new disk".to_owned(),
+        };
         let command = Command::Desired { name: "a".to_owned(), desired };
         assert_eq!(serde_json::to_string(&command).ok().as_deref(), Some(stored));
         assert_eq!(serde_json::from_str::<Command>(stored).ok(), Some(command));

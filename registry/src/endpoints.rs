@@ -1,8 +1,9 @@
 //! Which endpoints an instance may have. Pure.
 //!
-//! Every proxy-node refuses to connect its clients to the endpoints of the cluster, and balancers send requests there: whoever has a certificate
-//! must not name an address that is somebody else's. An instance may be at the address that it registers from, at what its certificate was
-//! issued for (`shoal pki issue --host`), and where the registry was told that instances are (`--advertised`).
+//! Every proxy-node refuses to connect its clients to the endpoints of the cluster, and balancers
+//! send requests there: whoever has a certificate must not name an address that is somebody else's.
+//! An instance may be at the address that it registers from, at what its certificate was issued for
+//! (`shoal pki issue --host`), and where the registry was told that instances are (`--advertised`).
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -11,8 +12,10 @@ use ipnet::IpNet;
 
 /// More are nothing that a process of ours has.
 const MOST: usize = 16;
-/// What endpoints are for; a balancer has its frontends beside them, whose names the configuration chooses.
-const PURPOSES: [&str; 10] = ["proxy", "relay", "icp", "grpc", "admin", "dns", "consul", "console", "socket", "target"];
+/// What endpoints are for; a balancer has its frontends beside them, whose names the configuration
+/// chooses.
+const PURPOSES: [&str; 10] =
+    ["proxy", "relay", "icp", "grpc", "admin", "dns", "consul", "console", "socket", "target"];
 
 /// Where instances may be beside where they register from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,9 @@ impl FromStr for Advertised {
             return Ok(Self::Any);
         }
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self::Network).map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8, no address, and not `any`"))
+        network.map(Self::Network).map_err(|_| {
+            format!("{text:?} is no network such as 10.0.0.0/8, no address, and not `any`")
+        })
     }
 }
 
@@ -84,7 +89,9 @@ pub enum Error {
 pub fn check(instance: &mut Instance, from: From<'_>, trusted: &Trusted) -> Result<(), Error> {
     let address = from.address.to_canonical();
     // The loopback address of another host is nothing to anybody.
-    instance.endpoints.retain(|_, endpoint| address.is_loopback() || !literal(host(endpoint)).is_some_and(|ip| ip.is_loopback()));
+    instance.endpoints.retain(|_, endpoint| {
+        address.is_loopback() || !literal(host(endpoint)).is_some_and(|ip| ip.is_loopback())
+    });
     if instance.endpoints.len() > MOST {
         return Err(Error::TooMany(instance.endpoints.len()));
     }
@@ -94,7 +101,11 @@ pub fn check(instance: &mut Instance, from: From<'_>, trusted: &Trusted) -> Resu
         }
         let host = host(endpoint);
         if !is_its_own(host, address, from.hosts, trusted) {
-            return Err(Error::Elsewhere { purpose: purpose.clone(), host: host.to_owned(), from: address });
+            return Err(Error::Elsewhere {
+                purpose: purpose.clone(),
+                host: host.to_owned(),
+                from: address,
+            });
         }
     }
     Ok(())
@@ -108,9 +119,17 @@ fn is_its_own(host: &str, from: IpAddr, hosts: &[String], trusted: &Trusted) -> 
         let local = from.is_loopback() && host.eq_ignore_ascii_case("localhost");
         return local || hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
     };
-    let here = || from.is_loopback() && (ip.is_loopback() || trusted.own.iter().any(|own| own.to_canonical() == ip));
+    let here = || {
+        from.is_loopback()
+            && (ip.is_loopback() || trusted.own.iter().any(|own| own.to_canonical() == ip))
+    };
     let certified = || hosts.iter().any(|known| literal(known) == Some(ip));
-    let told = || trusted.advertised.iter().any(|it| matches!(it, Advertised::Network(network) if network.contains(&ip)));
+    let told = || {
+        trusted
+            .advertised
+            .iter()
+            .any(|it| matches!(it, Advertised::Network(network) if network.contains(&ip)))
+    };
     ip == from || here() || certified() || told()
 }
 
@@ -133,8 +152,10 @@ mod tests {
     use super::*;
 
     fn instance(service: Service, endpoints: &[(&str, &str)]) -> Instance {
-        let endpoints =
-            endpoints.iter().map(|(purpose, address)| ((*purpose).to_owned(), (*address).to_owned())).collect::<BTreeMap<_, _>>();
+        let endpoints = endpoints
+            .iter()
+            .map(|(purpose, address)| ((*purpose).to_owned(), (*address).to_owned()))
+            .collect::<BTreeMap<_, _>>();
         Instance {
             service,
             name: "n".into(),
@@ -155,7 +176,8 @@ mod tests {
     fn an_endpoint_is_where_its_instance_is() {
         let own = vec!["192.0.2.1".parse().unwrap()];
         let trusted = Trusted { own, advertised: vec!["198.51.100.0/24".parse().unwrap()] };
-        let hosts = ["node-7.example".to_owned(), "203.0.113.9".to_owned(), "2001:db8::9".to_owned()];
+        let hosts =
+            ["node-7.example".to_owned(), "203.0.113.9".to_owned(), "2001:db8::9".to_owned()];
         for (from, endpoint, good) in [
             ("192.0.2.7", "192.0.2.7:3129", true),
             ("::ffff:192.0.2.7", "192.0.2.7:3129", true),
@@ -178,24 +200,49 @@ mod tests {
         ] {
             let mut instance = instance(Service::ProxyNode, &[("relay", endpoint)]);
             let from = From { address: from.parse().unwrap(), hosts: &hosts };
-            assert_eq!(check(&mut instance, from, &trusted).is_ok(), good, "{endpoint} from {}", from.address);
+            assert_eq!(
+                check(&mut instance, from, &trusted).is_ok(),
+                good,
+                "{endpoint} from {}",
+                from.address
+            );
         }
         let any = Trusted { advertised: vec![Advertised::Any], ..Trusted::default() };
         let from = From { address: "192.0.2.7".parse().unwrap(), hosts: &[] };
-        assert!(check(&mut instance(Service::ProxyNode, &[("relay", "behind.nat.example:1")]), from, &any).is_ok());
+        assert!(
+            check(
+                &mut instance(Service::ProxyNode, &[("relay", "behind.nat.example:1")]),
+                from,
+                &any
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn few_and_known_ones_and_none_that_lead_nowhere() {
         let from = From { address: "192.0.2.7".parse().unwrap(), hosts: &[] };
-        let mut both = instance(Service::ProxyNode, &[("relay", "192.0.2.7:3129"), ("admin", "127.0.0.1:7102")]);
+        let mut both = instance(
+            Service::ProxyNode,
+            &[("relay", "192.0.2.7:3129"), ("admin", "127.0.0.1:7102")],
+        );
         assert_eq!(check(&mut both, from, &Trusted::default()), Ok(()));
         assert_eq!(both.endpoints.keys().collect::<Vec<_>>(), ["relay"]);
         let mut foreign = instance(Service::ProxyNode, &[("www", "192.0.2.7:80")]);
         assert!(matches!(check(&mut foreign, from, &Trusted::default()), Err(Error::Purpose(..))));
-        assert!(check(&mut instance(Service::Balancer, &[("www", "192.0.2.7:80")]), from, &Trusted::default()).is_ok());
+        assert!(
+            check(
+                &mut instance(Service::Balancer, &[("www", "192.0.2.7:80")]),
+                from,
+                &Trusted::default()
+            )
+            .is_ok()
+        );
         let names: Vec<String> = (0..17).map(|number| format!("f{number}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), "192.0.2.7:80")).collect();
-        assert_eq!(check(&mut instance(Service::Balancer, &many), from, &Trusted::default()), Err(Error::TooMany(17)));
+        assert_eq!(
+            check(&mut instance(Service::Balancer, &many), from, &Trusted::default()),
+            Err(Error::TooMany(17))
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What everybody reads without asking the owner: the newest snapshot, and a bounded log of what changed before it.
+//! What everybody reads without asking the owner: the newest snapshot, and a bounded log of what
+//! changed before it.
 //!
-//! A watcher is a position in the log and nothing more: no queue of its own can grow, and one that falls behind the log's beginning is told
-//! everything. What it is told is a [`Step`], in the domain's types; watchers that stand at the same position make equal steps, so that whoever
+//! A watcher is a position in the log and nothing more: no queue of its own can grow, and one that
+//! falls behind the log's beginning is told everything. What it is told is a [`Step`], in the
+//! domain's types; watchers that stand at the same position make equal steps, so that whoever
 //! encodes them needs to do it once.
 
 use std::{
@@ -100,7 +102,12 @@ impl Feed {
     #[must_use]
     pub fn new(identity: Identity, incarnation: uuid::Uuid) -> Arc<Self> {
         let snapshot = ArcSwap::from_pointee(Snapshot::empty(identity));
-        Arc::new(Self { incarnation, snapshot, log: Mutex::default(), version: watch::Sender::new(0) })
+        Arc::new(Self {
+            incarnation,
+            snapshot,
+            log: Mutex::default(),
+            version: watch::Sender::new(0),
+        })
     }
 
     /// Everything as it is now.
@@ -120,10 +127,16 @@ impl Feed {
     }
 
     /// Tells watchers what changed.
-    pub fn publish(&self, upserted: Vec<InstanceStatus>, removed: &[(Service, String)], guards: Vec<PoolGuard>) {
+    pub fn publish(
+        &self,
+        upserted: Vec<InstanceStatus>,
+        removed: &[(Service, String)],
+        guards: Vec<PoolGuard>,
+    ) {
         let mut next = Snapshot::clone(&self.snapshot.load());
         next.version += 1;
-        let mut change = Change { version: next.version, members: removed.to_vec(), guards: Vec::new() };
+        let mut change =
+            Change { version: next.version, members: removed.to_vec(), guards: Vec::new() };
         for (_, name) in removed {
             next.members.remove(name.as_str());
         }
@@ -142,8 +155,13 @@ impl Feed {
         self.show(next);
     }
 
-    /// Brings up to date what watchers need not hear of: how old opinions are, and when leases end; `leases` are by name.
-    pub fn refresh<'n>(&self, statuses: Vec<InstanceStatus>, leases: impl Iterator<Item = (&'n str, Timestamp)>) {
+    /// Brings up to date what watchers need not hear of: how old opinions are, and when leases end;
+    /// `leases` are by name.
+    pub fn refresh<'n>(
+        &self,
+        statuses: Vec<InstanceStatus>,
+        leases: impl Iterator<Item = (&'n str, Timestamp)>,
+    ) {
         let mut next = Snapshot::clone(&self.snapshot.load());
         for status in statuses {
             next.put(status);
@@ -157,9 +175,16 @@ impl Feed {
         self.reset_as(self.identity(), statuses, guards);
     }
 
-    /// Starts anew as the cluster (or in the epoch) of `identity`: every watcher gets a snapshot, and no token of before is worth anything.
-    pub fn reset_as(&self, identity: Identity, statuses: Vec<InstanceStatus>, guards: Vec<PoolGuard>) {
-        let mut next = Snapshot { version: self.snapshot.load().version + 1, ..Snapshot::empty(identity) };
+    /// Starts anew as the cluster (or in the epoch) of `identity`: every watcher gets a snapshot,
+    /// and no token of before is worth anything.
+    pub fn reset_as(
+        &self,
+        identity: Identity,
+        statuses: Vec<InstanceStatus>,
+        guards: Vec<PoolGuard>,
+    ) {
+        let mut next =
+            Snapshot { version: self.snapshot.load().version + 1, ..Snapshot::empty(identity) };
         for status in statuses {
             next.put(status);
         }
@@ -179,7 +204,9 @@ impl Feed {
     pub fn reader(self: &Arc<Self>, filter: Filter, token: &str) -> Reader {
         let version = self.version.subscribe();
         let snapshot = self.snapshot();
-        let position = self.read_token(&snapshot, filter, token).filter(|position| *position <= snapshot.version);
+        let position = self
+            .read_token(&snapshot, filter, token)
+            .filter(|position| *position <= snapshot.version);
         Reader { feed: Arc::clone(self), filter, position, version }
     }
 
@@ -207,14 +234,25 @@ impl Log {
     }
 
     /// What changed after `from` and up to `to`, by name; `None` when that is forgotten.
-    fn between(&self, from: u64, to: u64, filter: Filter) -> Option<(BTreeSet<&str>, BTreeSet<Service>)> {
+    fn between(
+        &self,
+        from: u64,
+        to: u64,
+        filter: Filter,
+    ) -> Option<(BTreeSet<&str>, BTreeSet<Service>)> {
         if from < self.floor {
             return None;
         }
         let start = self.changes.partition_point(|change| change.version <= from);
         let (mut names, mut guards) = (BTreeSet::new(), BTreeSet::new());
         for change in self.changes.range(start..).take_while(|change| change.version <= to) {
-            names.extend(change.members.iter().filter(|(service, _)| filter.lets(*service)).map(|(_, name)| name.as_str()));
+            names.extend(
+                change
+                    .members
+                    .iter()
+                    .filter(|(service, _)| filter.lets(*service))
+                    .map(|(_, name)| name.as_str()),
+            );
             guards.extend(change.guards.iter().filter(|service| filter.lets(**service)));
         }
         Some((names, guards))
@@ -222,7 +260,8 @@ impl Log {
 }
 
 impl Reader {
-    /// Until the feed knows who is there: before the store is replayed, an empty snapshot would be a lie that empties pools.
+    /// Until the feed knows who is there: before the store is replayed, an empty snapshot would be
+    /// a lie that empties pools.
     pub async fn ready(&mut self) {
         if self.version.wait_for(|version| *version > 0).await.is_err() {
             std::future::pending::<()>().await;
@@ -265,17 +304,29 @@ impl Step {
         self.feed.token(&self.to.identity, self.filter, self.to.version)
     }
 
-    /// What there is to hear. However often something changed in between, it is told once, as it is now.
+    /// What there is to hear. However often something changed in between, it is told once, as it is
+    /// now.
     #[must_use]
     pub fn event(&self) -> Event {
         let log = self.feed.log();
         let changed = self.from.and_then(|from| log.between(from, self.to.version, self.filter));
         let Some((names, guards)) = changed else { return Event::Snapshot(Arc::clone(&self.to)) };
-        let mut delta =
-            Delta { guards: guards.iter().filter_map(|service| self.to.guards.get(service).cloned()).collect(), ..Delta::default() };
+        let mut delta = Delta {
+            guards: guards
+                .iter()
+                .filter_map(|service| self.to.guards.get(service).cloned())
+                .collect(),
+            ..Delta::default()
+        };
         for name in names {
-            // A name that another service took over is gone for who does not want to hear of that service.
-            match self.to.members.get(name).filter(|listed| self.filter.lets(listed.status.instance.service)) {
+            // A name that another service took over is gone for who does not want to hear of that
+            // service.
+            match self
+                .to
+                .members
+                .get(name)
+                .filter(|listed| self.filter.lets(listed.status.instance.service))
+            {
                 Some(listed) => delta.upserted.push(Arc::clone(&listed.status)),
                 None => delta.removed.push(name.to_owned()),
             }

@@ -29,7 +29,10 @@ pub enum Error {
     #[error("the registry cannot write its database: {0}; nothing is acknowledged until it can")]
     Store(String),
     /// A restore of what somebody looked at, over something else.
-    #[error("what the registry has is not what it was when it was looked at: nothing was replaced; look again, then decide anew")]
+    #[error(
+        "what the registry has is not what it was when it was looked at: nothing was replaced; \
+         look again, then decide anew"
+    )]
     Changed,
     /// The same, for another reason.
     #[error("the registry is stopping or overloaded; try again")]
@@ -108,7 +111,8 @@ impl Handle {
         Ok(self.feed.snapshot())
     }
 
-    /// Follows what the process that holds `name` has to know; the channel closes when nobody holds it any more.
+    /// Follows what the process that holds `name` has to know; the channel closes when nobody holds
+    /// it any more.
     ///
     /// # Errors
     /// [`Error::Busy`]
@@ -127,7 +131,8 @@ impl Handle {
     /// Replaces what operators want by what was restored, in a later epoch: all of it or nothing.
     ///
     /// # Errors
-    /// Something else is there than what was looked at, or it cannot be written; nothing has changed then.
+    /// Something else is there than what was looked at, or it cannot be written; nothing has
+    /// changed then.
     pub async fn restore(&self, restored: Restored) -> Result<Recollection, Error> {
         self.ask(|answer| Message::Restore { restored, answer }).await?
     }
@@ -138,7 +143,10 @@ impl Handle {
         &self.feed
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Error> {
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
             self.queue.send(message(answer)).await.map_err(|_| Error::Busy)?;

@@ -26,7 +26,10 @@ pub fn grant(asked: Option<Duration>, default: Duration) -> Duration {
 /// `at` plus `length`, or the end of time.
 #[must_use]
 pub fn after(at: Timestamp, length: Duration) -> Timestamp {
-    SignedDuration::try_from(length).ok().and_then(|length| at.checked_add(length).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(length)
+        .ok()
+        .and_then(|length| at.checked_add(length).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

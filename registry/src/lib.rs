@@ -1,12 +1,15 @@
 //! The registry: who is there, who may serve, and why.
 //!
-//! It keeps the list of all instances of all services, with leases, what operators want, and what checkers find; derives one state for each; and
-//! tells whoever watches. It does not probe anything itself, does not configure anything, and no request of a client ever waits for it.
+//! It keeps the list of all instances of all services, with leases, what operators want, and what
+//! checkers find; derives one state for each; and tells whoever watches. It does not probe anything
+//! itself, does not configure anything, and no request of a client ever waits for it.
 //!
-//! Reading order, the way of a call: [`api`] (who asks, what; [`endpoints`] says where they may be) → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`]
-//! (the conclusions) → [`store`] (what survives) → [`snapshot`] → [`feed`] (who hears of it). [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through, [`handle`] is what
-//! others have of it; [`time`] tells it when, [`metrics`] what is counted. The rules about opinions and implausible losses are
-//! `cluster::health` and `cluster::guard`.
+//! Reading order, the way of a call: [`api`] (who asks, what; [`endpoints`] says where they may be)
+//! → [`command`] → [`membership`] with [`member`] and [`lease`] (the facts) → [`settle`] (the
+//! conclusions) → [`store`] (what survives) → [`snapshot`] → [`feed`] (who hears of it).
+//! [`recollection`] is what a backup keeps of it. [`owner`] is the task that takes them through,
+//! [`handle`] is what others have of it; [`time`] tells it when, [`metrics`] what is counted. The
+//! rules about opinions and implausible losses are `cluster::health` and `cluster::guard`.
 
 pub mod api;
 pub mod command;
@@ -57,10 +60,12 @@ pub struct Options {
     /// Where the membership is kept [default: registry.db in the data dir]
     #[arg(long, env = "SHOAL_DATABASE", value_name = "sqlite:PATH")]
     pub database: Option<String>,
-    /// Involuntary losses that would leave less than this share of a pool (percent) are not acted on until they are confirmed
+    /// Involuntary losses that would leave less than this share of a pool (percent) are not acted
+    /// on until they are confirmed
     #[arg(long, env = "SHOAL_PANIC_THRESHOLD", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub panic_threshold: u8,
-    /// Where instances may be beside the address that they register from and the hosts in their certificates: networks, or `any` (behind NAT)
+    /// Where instances may be beside the address that they register from and the hosts in their
+    /// certificates: networks, or `any` (behind NAT)
     #[arg(long, env = "SHOAL_ADVERTISED", value_delimiter = ',', value_name = "NETWORK")]
     pub advertised: Vec<Advertised>,
 }
@@ -79,13 +84,19 @@ pub fn run(options: Options) -> Result<(), Failure> {
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let threshold = Threshold::percent(options.panic_threshold).unwrap_or_default();
-    let location = Location::parse(options.database.as_deref(), &process.data_dir().path(FILE)).map_err(bad_location)?;
+    let location = Location::parse(options.database.as_deref(), &process.data_dir().path(FILE))
+        .map_err(bad_location)?;
     let handle = own(&process, location, threshold).await?;
     let mut replayed = handle.feed().reader(Filter::of(&[]), "");
-    let api =
-        Api::new(handle.clone(), process.closing(), lease::DEFAULT_TTL, Trusted { own: own_addresses(), advertised: options.advertised });
+    let api = Api::new(
+        handle.clone(),
+        process.closing(),
+        lease::DEFAULT_TTL,
+        Trusted { own: own_addresses(), advertised: options.advertised },
+    );
     let transfer = Transfer::new(handle, process.clock(), process.data_dir().root().to_owned());
-    let routes = Routes::new(RegistryServer::new(api)).add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
+    let routes = Routes::new(RegistryServer::new(api))
+        .add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
     process.serve_grpc(routes, &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
@@ -109,23 +120,30 @@ fn own_addresses() -> Vec<IpAddr> {
 }
 
 /// Opens the store and starts the owner of what it holds.
-async fn own(process: &Process, location: Location, threshold: Threshold) -> Result<Handle, Failure> {
+async fn own(
+    process: &Process,
+    location: Location,
+    threshold: Threshold,
+) -> Result<Handle, Failure> {
     let Location::Sqlite(path) = location;
     let what = format!("open the registry's database {}", path.display());
-    let remedy = "check that the file is the registry's, that no other registry uses it, and that its disk can be written; or name another with --database";
+    let remedy = "check that the file is the registry's, that no other registry uses it, and that \
+        its disk can be written; or name another with --database";
     let mut store = Sqlite::open(&path).await.fail(&what, remedy)?;
     let identity = store.identity(uuid::Uuid::now_v7()).await.fail(&what, remedy)?;
     store.load().await.fail(&what, remedy)?;
     tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
     let feed = Feed::new(identity, process.id().0);
-    let (owner, handle) = Owner::new(Box::new(store), Time::machine(process.clock()), feed, threshold);
+    let (owner, handle) =
+        Owner::new(Box::new(store), Time::machine(process.clock()), feed, threshold);
     let stopping = process.clone();
     process.spawn("owner", move || {
         let (owner, stopping) = (owner.clone(), stopping.clone());
         async move {
             if let Err(error) = owner.run().await {
                 stopping.request_stop(
-                    Failure::new(format!("the registry's database cannot be read: {error}")).remedy("check the disk that holds it"),
+                    Failure::new(format!("the registry's database cannot be read: {error}"))
+                        .remedy("check the disk that holds it"),
                 );
             }
         }
@@ -134,5 +152,6 @@ async fn own(process: &Process, location: Location, threshold: Threshold) -> Res
 }
 
 fn bad_location(problem: BadLocation) -> Failure {
-    Failure::new(format!("--database: {problem}")).remedy("write sqlite:PATH, or leave it out to keep the membership in the data dir")
+    Failure::new(format!("--database: {problem}"))
+        .remedy("write sqlite:PATH, or leave it out to keep the membership in the data dir")
 }

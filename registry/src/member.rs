@@ -13,7 +13,8 @@ use crate::{
     lease::{LISTED_FOR, after},
 };
 
-/// The most opinions kept about one member; more than that many checks times checkers are not listened to.
+/// The most opinions kept about one member; more than that many checks times checkers are not
+/// listened to.
 pub const MAX_OPINIONS: usize = 512;
 
 /// Whose opinion by which check.
@@ -111,13 +112,15 @@ impl Member {
         }
     }
 
-    /// Whether another process may have the name although it is older: this one is not there any more.
+    /// Whether another process may have the name although it is older: this one is not there any
+    /// more.
     #[must_use]
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.drain_until.is_some() || self.lease_expires_at <= now
     }
 
-    /// Whether its loss would be a loss of capacity: it is or was ready, and nobody asked it to leave.
+    /// Whether its loss would be a loss of capacity: it is or was ready, and nobody asked it to
+    /// leave.
     #[must_use]
     pub fn in_pool(&self, desired: &Desired) -> bool {
         self.ready && self.drain_until.is_none() && desired.admin_state == AdminState::Ready
@@ -129,7 +132,8 @@ impl Member {
         (self.in_pool(desired), self.loss.map(|loss| (loss.since, loss.believed_at.is_some())))
     }
 
-    /// Takes an opinion unless a fresher one is there. A checker whose clock is ahead cannot make its opinion last longer.
+    /// Takes an opinion unless a fresher one is there. A checker whose clock is ahead cannot make
+    /// its opinion last longer.
     pub fn hear(&mut self, mut opinion: Opinion, now: Timestamp) {
         opinion.observed_at = opinion.observed_at.min(now);
         opinion.ttl = opinion.ttl.min(crate::lease::MAX_OPINION_TTL);
@@ -149,7 +153,8 @@ impl Member {
         }
     }
 
-    /// Weighs lease and opinions, and keeps the evidence against it up to date. Evidence that changes its kind goes on.
+    /// Weighs lease and opinions, and keeps the evidence against it up to date. Evidence that
+    /// changes its kind goes on.
     pub fn weigh(&mut self, now: Timestamp) -> Finding {
         let before = self.opinions.len();
         self.opinions.retain(|_, opinion| opinion.is_fresh(now));
@@ -160,7 +165,9 @@ impl Member {
             (Some(loss), Some(_), _) => Some(Loss { lapsed_at, ..loss }),
             (Some(loss), None, Health::Critical) => Some(Loss { lapsed_at: None, ..loss }),
             (None, Some(since), _) => Some(Loss { since, lapsed_at, believed_at: None }),
-            (None, None, Health::Critical) => Some(Loss { since: now, lapsed_at: None, believed_at: None }),
+            (None, None, Health::Critical) => {
+                Some(Loss { since: now, lapsed_at: None, believed_at: None })
+            }
             (_, None, Health::Well | Health::Suspect) => None,
         };
         match finding.health {
@@ -182,15 +189,22 @@ impl Member {
     pub fn schedule(&mut self, now: Timestamp) {
         let lapse = (self.lease_expires_at > now).then_some(self.lease_expires_at);
         let opinions = self.opinions.values().map(Opinion::expires_at).min();
-        self.due = [lapse, opinions, self.drain_until, self.forgotten_at()].into_iter().flatten().min().unwrap_or(Timestamp::MAX);
+        self.due = [lapse, opinions, self.drain_until, self.forgotten_at()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Timestamp::MAX);
     }
 
-    /// What follows from everything. What somebody asked for comes first, then the lease, then what it says of itself, then the verdict.
+    /// What follows from everything. What somebody asked for comes first, then the lease, then what
+    /// it says of itself, then the verdict.
     #[must_use]
     pub fn stand(&self, desired: &Desired, finding: &Finding) -> Standing {
         let mut reasons = Vec::new();
         let asked = self.asked_for(desired, &mut reasons);
-        let loss = self.loss.map(|loss| if loss.lapsed_at.is_some() { State::Lost } else { State::Critical });
+        let loss = self
+            .loss
+            .map(|loss| if loss.lapsed_at.is_some() { State::Lost } else { State::Critical });
         let believed = self.loss.is_some_and(|loss| loss.believed_at.is_some());
         let (state, withheld) = match (asked, loss) {
             (Some(state), _) => (state, None),
@@ -201,8 +215,15 @@ impl Member {
             (None, None) => (self.settled, None),
         };
         if let Some(withheld) = withheld {
-            let evidence = if withheld == State::Lost { "its lease lapsed" } else { "its checkers find it unwell" };
-            reasons.push(format!("kept in use although {evidence}: so many losses at once are implausible (panic threshold)"));
+            let evidence = if withheld == State::Lost {
+                "its lease lapsed"
+            } else {
+                "its checkers find it unwell"
+            };
+            reasons.push(format!(
+                "kept in use although {evidence}: so many losses at once are \
+                implausible (panic threshold)"
+            ));
         }
         if self.drain_until.is_some() {
             // Whatever else is against it: it has been stopped, and nobody looks at it any more.
@@ -220,7 +241,9 @@ impl Member {
 
     fn asked_for(&self, desired: &Desired, reasons: &mut Vec<String>) -> Option<State> {
         if let Some(at) = self.drain_until {
-            reasons.push(format!("its process was stopped (deregistered); it is listed until {at:.0} at the latest"));
+            reasons.push(format!(
+                "its process was stopped (deregistered); it is listed until {at:.0} at the latest"
+            ));
             return Some(State::Draining);
         }
         let (state, word) = match desired.admin_state {
@@ -228,12 +251,14 @@ impl Member {
             AdminState::Drain => (State::Draining, "drain"),
             AdminState::Maintenance => (State::Maintenance, "maintenance"),
         };
-        let because = if desired.reason.is_empty() { String::new() } else { format!(": {}", desired.reason) };
+        let because =
+            if desired.reason.is_empty() { String::new() } else { format!(": {}", desired.reason) };
         reasons.push(format!("operators set it to {word}{because}"));
         Some(state)
     }
 
-    /// The case against it, as far as a restart has to find it again: who says what, when anybody is against it.
+    /// The case against it, as far as a restart has to find it again: who says what, when anybody
+    /// is against it.
     #[must_use]
     pub fn case(&self) -> Vec<(Source, Verdict)> {
         if self.opinions.values().all(|opinion| opinion.verdict == Verdict::Passing) {

@@ -1,15 +1,21 @@
-//! The membership: a fold of [`Command`]s. [`Membership::apply`] takes the facts, [`Membership::elapse`] lets time pass, [`Membership::settle`] draws the conclusions.
+//! The membership: a fold of [`Command`]s. [`Membership::apply`] takes the facts,
+//! [`Membership::elapse`] lets time pass, [`Membership::settle`] draws the conclusions.
 //!
-//! `settle` is in [`crate::settle`]. No IO and no clock. The same `apply` serves live traffic, replay at start and restore. It leaves behind what the store has to keep
+//! `settle` is in [`crate::settle`]. No IO and no clock. The same `apply` serves live traffic,
+//! replay at start and restore. It leaves behind what the store has to keep
 //! ([`Membership::take_writes`]); `settle` says what watchers have to hear.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{Instance, InstanceId, InstanceStatus, Opinion, PoolGuard, Service, guard::Threshold};
+use cluster::{
+    Instance, InstanceId, InstanceStatus, Opinion, PoolGuard, Service, guard::Threshold,
+};
 use jiff::Timestamp;
 
 use crate::{
-    command::{self, Certified, Command, Desired, Kind, LossRecord, Outcome, Record, Renewal, Slot},
+    command::{
+        self, Certified, Command, Desired, Kind, LossRecord, Outcome, Record, Renewal, Slot,
+    },
     lease::{MAX_DRAIN, after},
     member::{Loss, Member},
 };
@@ -21,7 +27,8 @@ const RENEWALS_STORED_EVERY: std::time::Duration = std::time::Duration::from_sec
 pub type Writes = BTreeMap<Slot, Option<Record>>;
 
 /// Nobody wants anything.
-pub(crate) static NOTHING_DESIRED: Desired = Desired { admin_state: cluster::AdminState::Ready, weight: None, reason: String::new() };
+pub(crate) static NOTHING_DESIRED: Desired =
+    Desired { admin_state: cluster::AdminState::Ready, weight: None, reason: String::new() };
 
 /// What watchers have to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +75,8 @@ pub struct Membership {
     /// Pools whose losses have to be weighed again.
     pub(crate) unbalanced: BTreeSet<Service>,
     pub(crate) writes: Writes,
-    /// Members of whom something changed that watchers need not hear of, such as how old opinions are.
+    /// Members of whom something changed that watchers need not hear of, such as how old opinions
+    /// are.
     pub(crate) refreshed: BTreeSet<String>,
     /// Members that operators took off the list, of whom watchers have not heard yet.
     pub(crate) removed: Vec<(Service, String)>,
@@ -88,7 +96,8 @@ impl Membership {
         entries.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (slot, entry) in entries {
             if let Err(refusal) = membership.apply(entry.command, entry.at) {
-                tracing::warn!(?slot, %refusal, "the store holds a command that does not apply; it is skipped");
+                tracing::warn!(?slot, %refusal, "the store holds a command that does not apply; it \
+                    is skipped");
             }
         }
         membership.writes.clear();
@@ -105,13 +114,21 @@ impl Membership {
         match command {
             Command::Generations { given } => self.generations_given(given, now),
             Command::Desired { name, desired } => self.desire(name, desired, now),
-            Command::Register { instance, ttl, ready, by } => return self.register(instance, ttl, ready, by, now),
+            Command::Register { instance, ttl, ready, by } => {
+                return self.register(instance, ttl, ready, by, now);
+            }
             Command::Renew(renewal) => return self.renew(renewal, now),
-            Command::Deregister { name, id, drain_for } => self.deregister(name, id, drain_for, now),
+            Command::Deregister { name, id, drain_for } => {
+                self.deregister(name, id, drain_for, now)
+            }
             Command::Remove { name } => return self.remove(name, now),
-            Command::Report { opinions } => return Ok(Outcome::Reported { unknown: self.report(opinions, now) }),
+            Command::Report { opinions } => {
+                return Ok(Outcome::Reported { unknown: self.report(opinions, now) });
+            }
             Command::Loss(record) => self.recall(record),
-            Command::AcceptLosses { service } => return Ok(Outcome::Accepted { names: self.accept_losses(service, now) }),
+            Command::AcceptLosses { service } => {
+                return Ok(Outcome::Accepted { names: self.accept_losses(service, now) });
+            }
             Command::Forgive => self.forgive(now),
         }
         Ok(Outcome::Done)
@@ -123,15 +140,30 @@ impl Membership {
         self.writes.insert(Kind::Generations.of(""), Some(entry));
     }
 
-    /// Nobody takes another's place by a certificate that is not for it, nor more places than its certificate is for.
-    fn may_register(&self, instance: &Instance, by: &Certified, now: Timestamp) -> Result<(), command::Error> {
-        let alive = |member: &&Member| !member.is_gone(now) && member.instance.service == instance.service;
-        let holder = self.members.get(&instance.name).filter(alive).and_then(|member| member.by.as_ref());
+    /// Nobody takes another's place by a certificate that is not for it, nor more places than its
+    /// certificate is for.
+    fn may_register(
+        &self,
+        instance: &Instance,
+        by: &Certified,
+        now: Timestamp,
+    ) -> Result<(), command::Error> {
+        let alive =
+            |member: &&Member| !member.is_gone(now) && member.instance.service == instance.service;
+        let holder =
+            self.members.get(&instance.name).filter(alive).and_then(|member| member.by.as_ref());
         if let Some(other) = holder.filter(|holder| holder.name != by.name) {
-            return Err(command::Error::OtherCertificate { name: instance.name.clone(), certificate: other.name.clone() });
+            return Err(command::Error::OtherCertificate {
+                name: instance.name.clone(),
+                certificate: other.name.clone(),
+            });
         }
-        let same = |member: &&Member| member.by.as_ref().is_some_and(|it| it.name == by.name) && member.instance.name != instance.name;
-        let others = self.members.values().filter(alive).filter(same).take(by.replicas as usize).count();
+        let same = |member: &&Member| {
+            member.by.as_ref().is_some_and(|it| it.name == by.name)
+                && member.instance.name != instance.name
+        };
+        let others =
+            self.members.values().filter(alive).filter(same).take(by.replicas as usize).count();
         if others < by.replicas as usize {
             return Ok(());
         }
@@ -154,7 +186,10 @@ impl Membership {
         let fresh = match self.members.get(&name) {
             Some(holder) if holder.instance.id == instance.id => false,
             Some(holder) if !holder.is_gone(now) && holder.instance.service != instance.service => {
-                return Err(command::Error::OtherService { name, service: holder.instance.service });
+                return Err(command::Error::OtherService {
+                    name,
+                    service: holder.instance.service,
+                });
             }
             Some(holder) if !holder.is_gone(now) && holder.instance.id > instance.id => {
                 return Err(command::Error::YoungerHolds { name, holder: holder.instance.id });
@@ -167,7 +202,8 @@ impl Membership {
             }
             self.generations = self.generations.max(instance.generation);
             self.forget(&name);
-            self.members.insert(name.clone(), Member { by, ..Member::new(instance, ttl, ready, now) });
+            self.members
+                .insert(name.clone(), Member { by, ..Member::new(instance, ttl, ready, now) });
         } else if let Some(member) = self.members.get_mut(&name) {
             instance.generation = member.instance.generation;
             (member.instance, member.ttl, member.ready, member.by) = (instance, ttl, ready, by);
@@ -175,10 +211,17 @@ impl Membership {
             member.drain_until = None;
             member.news = true;
         }
-        let Some(member) = self.members.get(&name) else { return Err(command::Error::NotRegistered { name }) };
+        let Some(member) = self.members.get(&name) else {
+            return Err(command::Error::NotRegistered { name });
+        };
         let entry = Record {
             at: member.registered_at,
-            command: Command::Register { instance: member.instance.clone(), ttl: member.ttl, ready: member.ready, by: member.by.clone() },
+            command: Command::Register {
+                instance: member.instance.clone(),
+                ttl: member.ttl,
+                ready: member.ready,
+                by: member.by.clone(),
+            },
         };
         let generation = member.instance.generation;
         self.writes.insert(Kind::Register.of(&name), Some(entry));
@@ -189,9 +232,14 @@ impl Membership {
     }
 
     fn renew(&mut self, renewal: Renewal, now: Timestamp) -> Result<Outcome, command::Error> {
-        let Some(member) = self.members.get_mut(&renewal.name) else { return Err(command::Error::NotRegistered { name: renewal.name }) };
+        let Some(member) = self.members.get_mut(&renewal.name) else {
+            return Err(command::Error::NotRegistered { name: renewal.name });
+        };
         if member.instance.id > renewal.id {
-            return Err(command::Error::Superseded { name: renewal.name, holder: member.instance.id });
+            return Err(command::Error::Superseded {
+                name: renewal.name,
+                holder: member.instance.id,
+            });
         }
         if member.instance.id != renewal.id || member.instance.generation != renewal.generation {
             return Err(command::Error::NotRegistered { name: renewal.name });
@@ -202,7 +250,10 @@ impl Membership {
             && member.instance.applied_hash == renewal.applied_hash;
         if !same || after(member.stored_renewal_at, RENEWALS_STORED_EVERY) <= now {
             member.stored_renewal_at = now;
-            self.writes.insert(Kind::Renew.of(&renewal.name), Some(Record { at: now, command: Command::Renew(renewal.clone()) }));
+            self.writes.insert(
+                Kind::Renew.of(&renewal.name),
+                Some(Record { at: now, command: Command::Renew(renewal.clone()) }),
+            );
         }
         if !same {
             member.ready = renewal.ready;
@@ -217,15 +268,27 @@ impl Membership {
     }
 
     /// Somebody who is not there, or another process of the name, has nothing to stop.
-    fn deregister(&mut self, name: String, id: InstanceId, drain_for: std::time::Duration, now: Timestamp) {
-        let Some(member) = self.members.get_mut(&name).filter(|member| member.instance.id == id) else { return };
+    fn deregister(
+        &mut self,
+        name: String,
+        id: InstanceId,
+        drain_for: std::time::Duration,
+        now: Timestamp,
+    ) {
+        let Some(member) = self.members.get_mut(&name).filter(|member| member.instance.id == id)
+        else {
+            return;
+        };
         if member.drain_until.is_none() {
             let drain_for = drain_for.min(MAX_DRAIN);
             member.drain_until = Some(after(now, drain_for));
             member.news = true;
             self.writes.insert(
                 Kind::Deregister.of(&name),
-                Some(Record { at: now, command: Command::Deregister { name: name.clone(), id, drain_for } }),
+                Some(Record {
+                    at: now,
+                    command: Command::Deregister { name: name.clone(), id, drain_for },
+                }),
             );
             self.touched.insert(name);
         }
@@ -258,13 +321,17 @@ impl Membership {
         if !leave.takes_out() || !cluster::leaving::serves_clients(service) {
             return None;
         }
-        let listed: Vec<_> = self.statuses().filter(|status| status.instance.service == service).collect();
+        let listed: Vec<_> =
+            self.statuses().filter(|status| status.instance.service == service).collect();
         cluster::leaving::is_last(&listed, name).then_some(service)
     }
 
     fn desire(&mut self, name: String, desired: Desired, now: Timestamp) {
         let forget = desired.weight.is_none() && desired.admin_state == cluster::AdminState::Ready;
-        let entry = (!forget).then(|| Record { at: now, command: Command::Desired { name: name.clone(), desired: desired.clone() } });
+        let entry = (!forget).then(|| Record {
+            at: now,
+            command: Command::Desired { name: name.clone(), desired: desired.clone() },
+        });
         self.writes.insert(Kind::Desired.of(&name), entry);
         if forget {
             self.desired.remove(&name);
@@ -280,7 +347,11 @@ impl Membership {
     fn report(&mut self, opinions: Vec<Opinion>, now: Timestamp) -> Vec<InstanceId> {
         let mut unknown = BTreeSet::new();
         for opinion in opinions {
-            match self.members.get_mut(&opinion.target_name).filter(|member| member.instance.id == opinion.target_id) {
+            match self
+                .members
+                .get_mut(&opinion.target_name)
+                .filter(|member| member.instance.id == opinion.target_id)
+            {
                 Some(member) => {
                     self.touched.insert(opinion.target_name.clone());
                     member.hear(opinion, now);
@@ -295,7 +366,8 @@ impl Membership {
 
     fn recall(&mut self, record: LossRecord) {
         let LossRecord { name, id, since, lapsed_at, believed_at, settled } = record;
-        if let Some(member) = self.members.get_mut(&name).filter(|member| member.instance.id == id) {
+        if let Some(member) = self.members.get_mut(&name).filter(|member| member.instance.id == id)
+        {
             if let Some(at) = lapsed_at {
                 member.lease_expires_at = at;
             }
@@ -306,7 +378,9 @@ impl Membership {
 
     fn accept_losses(&mut self, service: Service, now: Timestamp) -> Vec<String> {
         let mut names = Vec::new();
-        for (name, member) in self.members.iter_mut().filter(|(_, member)| member.instance.service == service) {
+        for (name, member) in
+            self.members.iter_mut().filter(|(_, member)| member.instance.service == service)
+        {
             if let Some(loss) = member.loss.as_mut().filter(|loss| loss.believed_at.is_none()) {
                 loss.believed_at = Some(now);
                 names.push(name.clone());
@@ -334,8 +408,8 @@ impl Membership {
         std::mem::take(&mut self.writes)
     }
 
-    /// Members of whom something changed that watchers need not hear of, since the last time that somebody asked. Their leases are
-    /// [`Membership::leases`].
+    /// Members of whom something changed that watchers need not hear of, since the last time that
+    /// somebody asked. Their leases are [`Membership::leases`].
     pub fn take_refreshed(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.refreshed)
     }

@@ -70,16 +70,23 @@ pub(crate) fn instances(counts: &BTreeMap<(Service, &'static str), u32>) {
 }
 
 pub(crate) fn guard(guard: &PoolGuard) {
-    gauge!(GUARD_HOLDING, "service" => guard.service.as_str()).set(if guard.holding { 1.0 } else { 0.0 });
-    gauge!(GUARD_HELD, "service" => guard.service.as_str()).set(u32::try_from(guard.held.len()).unwrap_or(u32::MAX));
+    gauge!(GUARD_HOLDING, "service" => guard.service.as_str()).set(if guard.holding {
+        1.0
+    } else {
+        0.0
+    });
+    gauge!(GUARD_HELD, "service" => guard.service.as_str())
+        .set(u32::try_from(guard.held.len()).unwrap_or(u32::MAX));
 }
 
 pub(crate) fn transition(instance: &Instance, to: State) {
-    counter!(TRANSITIONS, "service" => instance.service.as_str(), "state" => state(to)).increment(1);
+    counter!(TRANSITIONS, "service" => instance.service.as_str(), "state" => state(to))
+        .increment(1);
 }
 
 pub(crate) fn command(kind: &'static str, applied: bool) {
-    counter!(COMMANDS, "kind" => kind, "result" => if applied { "applied" } else { "refused" }).increment(1);
+    counter!(COMMANDS, "kind" => kind, "result" => if applied { "applied" } else { "refused" })
+        .increment(1);
 }
 
 pub(crate) fn written(within: Duration) {

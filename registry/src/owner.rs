@@ -1,11 +1,12 @@
 //! The one task that owns the membership.
 //!
-//! It takes what has queued up as one batch: applies every command, draws the conclusions once, writes what has to survive in one
-//! transaction, publishes what follows, and only then answers. An answer therefore means that it is on the disk and that a reader sees it.
-//! Readers read the [`Feed`] and never wait for the owner.
+//! It takes what has queued up as one batch: applies every command, draws the conclusions once,
+//! writes what has to survive in one transaction, publishes what follows, and only then answers. An
+//! answer therefore means that it is on the disk and that a reader sees it. Readers read the
+//! [`Feed`] and never wait for the owner.
 //!
-//! There is one active owner: that of the process that has the store open ([`crate::store`], 4). One that panicked is followed by another,
-//! which replays the store.
+//! There is one active owner: that of the process that has the store open ([`crate::store`], 4).
+//! One that panicked is followed by another, which replays the store.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,8 +34,9 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 1024;
 /// How many messages wait.
 const QUEUE: usize = 16_384;
-/// How often the gauges are set, and how old a lease or an opinion in a list may be: every member renews its lease all the time, and a
-/// snapshot for each of them would cost more than all the rest.
+/// How often the gauges are set, and how old a lease or an opinion in a list may be: every member
+/// renews its lease all the time, and a snapshot for each of them would cost more than all the
+/// rest.
 const REFRESH: Duration = Duration::from_secs(2);
 
 /// What survives a panic of the owner. What was not written then was not acknowledged either.
@@ -56,10 +58,18 @@ pub struct Owner {
 impl Owner {
     /// An owner of what `store` holds, and the handle to it.
     #[must_use]
-    pub fn new(store: Box<dyn Store>, time: Time, feed: Arc<Feed>, threshold: Threshold) -> (Self, Handle) {
+    pub fn new(
+        store: Box<dyn Store>,
+        time: Time,
+        feed: Arc<Feed>,
+        threshold: Threshold,
+    ) -> (Self, Handle) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let handle = Handle { queue: sender, feed: Arc::clone(&feed) };
-        (Self { lasting: Arc::new(Mutex::new(Lasting { queue, store, time })), feed, threshold }, handle)
+        (
+            Self { lasting: Arc::new(Mutex::new(Lasting { queue, store, time })), feed, threshold },
+            handle,
+        )
     }
 
     /// Owns the membership until nobody has a handle any more.
@@ -71,7 +81,13 @@ impl Owner {
         let Lasting { queue, store, time } = &mut *lasting;
         let records = store.load().await?;
         let membership = Membership::replay(self.threshold, records, time.read().now);
-        let mut owned = Owned { membership, feed: &self.feed, unwritten: Writes::new(), followers: HashMap::new(), refreshed_at: None };
+        let mut owned = Owned {
+            membership,
+            feed: &self.feed,
+            unwritten: Writes::new(),
+            followers: HashMap::new(),
+            refreshed_at: None,
+        };
         let statuses: Vec<_> = owned.membership.statuses().collect();
         tracing::info!(instances = statuses.len(), "membership replayed, leases forgiven");
         self.feed.reset(statuses, owned.membership.guards().values().cloned().collect());
@@ -100,7 +116,11 @@ impl Owner {
 
 /// One thing to say once the batch is safe.
 enum Reply {
-    Applied(oneshot::Sender<Result<Answer, handle::Error>>, Result<Outcome, command::Error>, Option<String>),
+    Applied(
+        oneshot::Sender<Result<Answer, handle::Error>>,
+        Result<Outcome, command::Error>,
+        Option<String>,
+    ),
     Changed(oneshot::Sender<Result<InstanceStatus, handle::Error>>, Result<String, command::Error>),
     Followed(oneshot::Sender<Option<watch::Receiver<Holding>>>, String),
     Recollected(oneshot::Sender<Recollection>),
@@ -118,9 +138,18 @@ struct Owned<'a> {
 }
 
 impl Owned<'_> {
-    async fn work(&mut self, batch: impl Iterator<Item = Message>, ticked: bool, reading: Reading, store: &mut dyn Store) {
+    async fn work(
+        &mut self,
+        batch: impl Iterator<Item = Message>,
+        ticked: bool,
+        reading: Reading,
+        store: &mut dyn Store,
+    ) {
         if reading.was_away {
-            tracing::warn!("the registry stood still or the clock was set: every lease that had not lapsed before is forgiven");
+            tracing::warn!(
+                "the registry stood still or the clock was set: every lease that had not lapsed \
+                 before is forgiven"
+            );
             metrics::forgiven();
             if let Err(error) = self.apply(Command::Forgive, reading) {
                 tracing::error!("leases are not forgiven: {error}");
@@ -130,7 +159,9 @@ impl Owned<'_> {
         let mut replies = Vec::new();
         for message in batch {
             replies.push(match message {
-                Message::Restore { restored, answer } => Reply::Restored(answer, self.restore(&restored, reading, store).await),
+                Message::Restore { restored, answer } => {
+                    Reply::Restored(answer, self.restore(&restored, reading, store).await)
+                }
                 message => self.take(message, reading, &mut urgent),
             });
         }
@@ -166,8 +197,14 @@ impl Owned<'_> {
         }
     }
 
-    /// On the disk first and in one transaction, then in memory, then in a later epoch to everybody.
-    async fn restore(&mut self, restored: &Restored, reading: Reading, store: &mut dyn Store) -> Result<(), handle::Error> {
+    /// On the disk first and in one transaction, then in memory, then in a later epoch to
+    /// everybody.
+    async fn restore(
+        &mut self,
+        restored: &Restored,
+        reading: Reading,
+        store: &mut dyn Store,
+    ) -> Result<(), handle::Error> {
         self.unwritten.append(&mut self.membership.take_writes());
         self.write(store).await?;
         if !restored.replaces(&Recollection::of(&self.membership, self.feed.identity())) {
@@ -190,7 +227,11 @@ impl Owned<'_> {
         for status in &statuses {
             self.tell_follower(&status.instance.name);
         }
-        self.feed.reset_as(identity, statuses, self.membership.guards().values().cloned().collect());
+        self.feed.reset_as(
+            identity,
+            statuses,
+            self.membership.guards().values().cloned().collect(),
+        );
         Ok(())
     }
 
@@ -201,7 +242,12 @@ impl Owned<'_> {
         result
     }
 
-    fn change(&mut self, name: String, change: Change, reading: Reading) -> Result<String, command::Error> {
+    fn change(
+        &mut self,
+        name: String,
+        change: Change,
+        reading: Reading,
+    ) -> Result<String, command::Error> {
         if self.membership.holding(&name).is_none() {
             metrics::command("desired", false);
             return Err(command::Error::Unknown { name });
@@ -223,7 +269,8 @@ impl Owned<'_> {
         Ok(name)
     }
 
-    /// What cannot be written is kept and written with the next transaction; nobody is told that it is safe before.
+    /// What cannot be written is kept and written with the next transaction; nobody is told that it
+    /// is safe before.
     async fn write(&mut self, store: &mut dyn Store) -> Result<(), handle::Error> {
         if self.unwritten.is_empty() {
             return Ok(());
@@ -237,7 +284,9 @@ impl Owned<'_> {
             }
             Err(error) => {
                 metrics::store_failed();
-                tracing::error!("the database cannot be written, nothing is acknowledged meanwhile: {error}");
+                tracing::error!(
+                    "the database cannot be written, nothing is acknowledged meanwhile: {error}"
+                );
                 Err(handle::Error::of_store(&error))
             }
         }
@@ -247,8 +296,13 @@ impl Owned<'_> {
         if changes.is_empty() {
             return;
         }
-        let upserted: Vec<_> = changes.upserted.iter().filter_map(|name| self.membership.status(name)).collect();
-        let guards: Vec<_> = changes.guards.iter().filter_map(|service| self.membership.guards().get(service).cloned()).collect();
+        let upserted: Vec<_> =
+            changes.upserted.iter().filter_map(|name| self.membership.status(name)).collect();
+        let guards: Vec<_> = changes
+            .guards
+            .iter()
+            .filter_map(|service| self.membership.guards().get(service).cloned())
+            .collect();
         for (_, name) in &changes.removed {
             self.followers.remove(name);
         }
@@ -271,7 +325,11 @@ impl Owned<'_> {
     }
 
     fn tell_follower(&mut self, name: &str) {
-        let (Some(sender), Some(holding)) = (self.followers.get(name), self.membership.holding(name)) else { return };
+        let (Some(sender), Some(holding)) =
+            (self.followers.get(name), self.membership.holding(name))
+        else {
+            return;
+        };
         sender.send_if_modified(|known| std::mem::replace(known, holding) != holding);
         if sender.is_closed() {
             self.followers.remove(name);
@@ -284,7 +342,8 @@ impl Owned<'_> {
             Reply::Applied(answer, result, name) => {
                 let holding = name.and_then(|name| self.membership.holding(&name));
                 let safe = result.map_err(handle::Error::from).and_then(|outcome| {
-                    let needs_disk = !matches!(outcome, Outcome::Renewed { .. } | Outcome::Reported { .. });
+                    let needs_disk =
+                        !matches!(outcome, Outcome::Renewed { .. } | Outcome::Reported { .. });
                     if needs_disk {
                         written.clone()?
                     }
@@ -293,13 +352,27 @@ impl Owned<'_> {
                 drop(answer.send(safe));
             }
             Reply::Changed(answer, result) => {
-                let status = |name: String| self.membership.status(&name).ok_or(handle::Error::Refused(command::Error::Unknown { name }));
-                drop(answer.send(result.map_err(handle::Error::from).and_then(|name| written.clone().and_then(|()| status(name)))));
+                let status = |name: String| {
+                    self.membership
+                        .status(&name)
+                        .ok_or(handle::Error::Refused(command::Error::Unknown { name }))
+                };
+                drop(
+                    answer.send(
+                        result
+                            .map_err(handle::Error::from)
+                            .and_then(|name| written.clone().and_then(|()| status(name))),
+                    ),
+                );
             }
             Reply::Followed(answer, name) => drop(answer.send(self.follow(name))),
-            Reply::Recollected(answer) => drop(answer.send(Recollection::of(&self.membership, self.feed.identity()))),
+            Reply::Recollected(answer) => {
+                drop(answer.send(Recollection::of(&self.membership, self.feed.identity())))
+            }
             Reply::Restored(answer, result) => {
-                drop(answer.send(result.map(|()| Recollection::of(&self.membership, self.feed.identity()))));
+                drop(answer.send(
+                    result.map(|()| Recollection::of(&self.membership, self.feed.identity())),
+                ));
             }
         }
     }
@@ -309,7 +382,8 @@ impl Owned<'_> {
         Some(self.followers.entry(name).or_insert_with(|| watch::Sender::new(holding)).subscribe())
     }
 
-    /// Lists say when leases end and how old opinions are, and gauges how many there are: once in a while is enough for both.
+    /// Lists say when leases end and how old opinions are, and gauges how many there are: once in a
+    /// while is enough for both.
     fn refresh(&mut self) {
         if self.refreshed_at.is_some_and(|at| at.elapsed() < REFRESH) {
             return;

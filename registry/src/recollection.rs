@@ -1,7 +1,8 @@
 //! What a backup keeps of the registry, and what comes back with a restore. Pure.
 //!
-//! What operators want (admin states, weights, reasons), which cluster it is and which generations were given come back. Instances do not: they
-//! are kept for reading only. Every living process registers itself anew within seconds, and one that died since must not be taken for alive.
+//! What operators want (admin states, weights, reasons), which cluster it is and which generations
+//! were given come back. Instances do not: they are kept for reading only. Every living process
+//! registers itself anew within seconds, and one that died since must not be taken for alive.
 
 use std::collections::BTreeMap;
 
@@ -108,7 +109,11 @@ impl Recollection {
     /// What there is, for people.
     #[must_use]
     pub fn facts(&self) -> BTreeMap<String, String> {
-        let said: Vec<_> = self.desired.iter().map(|(name, desired)| format!("{name} {}", describe(desired))).collect();
+        let said: Vec<_> = self
+            .desired
+            .iter()
+            .map(|(name, desired)| format!("{name} {}", describe(desired)))
+            .collect();
         let said = if said.is_empty() { "none".to_owned() } else { said.join(", ") };
         [("admin states".to_owned(), said)].into()
     }
@@ -128,7 +133,8 @@ fn lines(values: impl IntoIterator<Item = impl Serialize>) -> Result<Vec<u8>, se
 pub struct Restored {
     /// Which cluster it becomes.
     pub cluster_id: Uuid,
-    /// The highest epoch that anybody remembers: that of the backup, or a later one that the cluster had since.
+    /// The highest epoch that anybody remembers: that of the backup, or a later one that the
+    /// cluster had since.
     pub epoch: u64,
     /// The highest generation given.
     pub generations: u64,
@@ -161,17 +167,22 @@ impl Restored {
     ///
     /// # Errors
     /// One is missing or makes no sense.
-    pub fn read(cluster_id: Uuid, epoch: u64, content: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Unreadable> {
+    pub fn read(
+        cluster_id: Uuid,
+        epoch: u64,
+        content: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, Unreadable> {
         let generations = content(GENERATIONS).ok_or(Unreadable::Missing(GENERATIONS))?;
-        let generations: Generations = serde_json::from_slice(&generations).map_err(|error| Unreadable::Line {
-            entry: GENERATIONS,
-            line: error.line(),
-            problem: error.to_string(),
+        let generations: Generations = serde_json::from_slice(&generations).map_err(|error| {
+            Unreadable::Line { entry: GENERATIONS, line: error.line(), problem: error.to_string() }
         })?;
         let text = content(ADMIN_STATES).ok_or(Unreadable::Missing(ADMIN_STATES))?;
         let mut desired = BTreeMap::new();
-        for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            let problem = |problem| Unreadable::Line { entry: ADMIN_STATES, line: index + 1, problem };
+        for (index, line) in
+            text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
+        {
+            let problem =
+                |problem| Unreadable::Line { entry: ADMIN_STATES, line: index + 1, problem };
             let (name, wanted) = read_desired(line).map_err(problem)?;
             if desired.insert(name.clone(), wanted).is_some() {
                 return Err(problem(format!("{name} comes twice")));
@@ -183,23 +194,34 @@ impl Restored {
     /// Whether what there is is what somebody looked at before.
     #[must_use]
     pub fn replaces(&self, present: &Recollection) -> bool {
-        self.expected.as_ref().is_none_or(|expected| present.fingerprint().is_ok_and(|fingerprint| fingerprint == *expected))
+        self.expected.as_ref().is_none_or(|expected| {
+            present.fingerprint().is_ok_and(|fingerprint| fingerprint == *expected)
+        })
     }
 
     /// What makes it so.
     #[must_use]
     pub fn commands(&self, membership: &Membership) -> Vec<Command> {
-        let others = membership.all_desired().keys().filter(|name| !self.desired.contains_key(*name));
-        let forgotten = others.map(|name| Command::Desired { name: name.clone(), desired: Desired::default() });
-        let wished = self.desired.iter().map(|(name, desired)| Command::Desired { name: name.clone(), desired: desired.clone() });
+        let others =
+            membership.all_desired().keys().filter(|name| !self.desired.contains_key(*name));
+        let forgotten =
+            others.map(|name| Command::Desired { name: name.clone(), desired: Desired::default() });
+        let wished = self.desired.iter().map(|(name, desired)| Command::Desired {
+            name: name.clone(),
+            desired: desired.clone(),
+        });
         let given = self.generations.max(membership.generations());
         std::iter::once(Command::Generations { given }).chain(forgotten).chain(wished).collect()
     }
 
-    /// Which cluster it becomes. The epoch is one that neither this registry nor anybody else remembers.
+    /// Which cluster it becomes. The epoch is one that neither this registry nor anybody else
+    /// remembers.
     #[must_use]
     pub fn identity(&self, present: &Identity) -> Identity {
-        Identity { cluster_id: self.cluster_id, epoch: self.epoch.max(present.epoch).saturating_add(1) }
+        Identity {
+            cluster_id: self.cluster_id,
+            epoch: self.epoch.max(present.epoch).saturating_add(1),
+        }
     }
 
     /// What differs from what there is, for people.
@@ -207,7 +229,10 @@ impl Restored {
     pub fn changes(&self, present: &Recollection) -> Vec<String> {
         let mut changes = Vec::new();
         if present.identity.cluster_id != self.cluster_id {
-            changes.push(format!("the registry becomes that of cluster {} again (it is {})", self.cluster_id, present.identity.cluster_id));
+            changes.push(format!(
+                "the registry becomes that of cluster {} again (it is {})",
+                self.cluster_id, present.identity.cluster_id
+            ));
         }
         changes.push(format!(
             "the epoch becomes {}, so that everybody who watches hears everything anew",
@@ -216,10 +241,16 @@ impl Restored {
         for (name, desired) in &self.desired {
             match present.desired.get(name) {
                 Some(now) if now == desired => {}
-                now => changes.push(format!("{name}: {} (now {})", describe(desired), now.map_or_else(|| "ready".to_owned(), describe))),
+                now => changes.push(format!(
+                    "{name}: {} (now {})",
+                    describe(desired),
+                    now.map_or_else(|| "ready".to_owned(), describe)
+                )),
             }
         }
-        for (name, now) in present.desired.iter().filter(|(name, _)| !self.desired.contains_key(*name)) {
+        for (name, now) in
+            present.desired.iter().filter(|(name, _)| !self.desired.contains_key(*name))
+        {
             changes.push(format!("{name}: ready (now {})", describe(now)));
         }
         changes
@@ -227,10 +258,13 @@ impl Restored {
 }
 
 fn read_desired(line: &[u8]) -> Result<(String, Desired), String> {
-    let Line { name, admin_state, weight, reason } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let Line { name, admin_state, weight, reason } =
+        serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let name = wire::name(name).map_err(|problem| problem.to_string())?;
     if weight.is_some_and(|weight| weight > MAX_WEIGHT) || reason.len() > MAX_REASON {
-        return Err(format!("a weight above {MAX_WEIGHT} or a reason of more than {MAX_REASON} bytes"));
+        return Err(format!(
+            "a weight above {MAX_WEIGHT} or a reason of more than {MAX_REASON} bytes"
+        ));
     }
     Ok((name, Desired { admin_state, weight, reason }))
 }
@@ -242,7 +276,8 @@ fn describe(desired: &Desired) -> String {
         AdminState::Maintenance => "maintenance",
     };
     let weight = desired.weight.map_or_else(String::new, |weight| format!(" with weight {weight}"));
-    let reason = if desired.reason.is_empty() { String::new() } else { format!(" ({})", desired.reason) };
+    let reason =
+        if desired.reason.is_empty() { String::new() } else { format!(" ({})", desired.reason) };
     format!("{state}{weight}{reason}")
 }
 

@@ -1,7 +1,8 @@
 //! Conclusions: what follows from the facts that were applied and from the time that passed.
 //!
-//! [`Membership::settle`] goes over the members about whom something may have changed: weigh the evidence, let the guard decide which losses are
-//! believed, let go whose time is up, and conclude states.
+//! [`Membership::settle`] goes over the members about whom something may have changed: weigh the
+//! evidence, let the guard decide which losses are believed, let go whose time is up, and conclude
+//! states.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +19,21 @@ use crate::{
 };
 
 impl Membership {
-    /// Marks those for whom the time that passed may have changed something. Goes over everybody: once per tick, not once per command.
+    /// Marks those for whom the time that passed may have changed something. Goes over everybody:
+    /// once per tick, not once per command.
     pub fn elapse(&mut self, now: Timestamp) {
-        let due = self.members.iter().filter(|(_, member)| member.due <= now).map(|(name, _)| name.clone());
+        let due = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.due <= now)
+            .map(|(name, _)| name.clone());
         self.touched.extend(due);
     }
 
     /// Draws the conclusions; says what watchers have to hear.
     pub fn settle(&mut self, now: Timestamp) -> Changes {
-        let mut changes = Changes { removed: std::mem::take(&mut self.removed), ..Changes::default() };
+        let mut changes =
+            Changes { removed: std::mem::take(&mut self.removed), ..Changes::default() };
         // Who came back in the same batch is there.
         changes.removed.retain(|(_, name)| !self.members.contains_key(name));
         let mut open = std::mem::take(&mut self.touched);
@@ -44,7 +51,8 @@ impl Membership {
         changes
     }
 
-    /// Brings the evidence about one member up to date. Where no guard weighs it, it is believed at once.
+    /// Brings the evidence about one member up to date. Where no guard weighs it, it is believed at
+    /// once.
     fn weigh(&mut self, name: &str, now: Timestamp) {
         let desired = self.desired(name).clone();
         let Some(member) = self.members.get_mut(name) else { return };
@@ -68,23 +76,41 @@ impl Membership {
                     changes.guards.insert(service);
                 }
             }
-            for (name, member) in self.members.iter_mut().filter(|(_, member)| member.instance.service == service) {
-                member.counted = member.count(self.desired.get(name).unwrap_or(&crate::membership::NOTHING_DESIRED));
+            for (name, member) in
+                self.members.iter_mut().filter(|(_, member)| member.instance.service == service)
+            {
+                member.counted = member
+                    .count(self.desired.get(name).unwrap_or(&crate::membership::NOTHING_DESIRED));
             }
         }
     }
 
-    fn judge(&mut self, service: Service, now: Timestamp, open: &mut BTreeSet<String>) -> PoolGuard {
-        let in_pool =
-            |(name, member): &(&String, &crate::member::Member)| member.instance.service == service && member.in_pool(self.desired(name));
+    fn judge(
+        &mut self,
+        service: Service,
+        now: Timestamp,
+        open: &mut BTreeSet<String>,
+    ) -> PoolGuard {
+        let in_pool = |(name, member): &(&String, &crate::member::Member)| {
+            member.instance.service == service && member.in_pool(self.desired(name))
+        };
         let pool: Vec<_> = self.members.iter().filter(in_pool).collect();
-        let weighed = |loss: crate::member::Loss| Loss { since: loss.since, believed: loss.believed_at.is_some() };
-        let seen: Vec<_> = pool.iter().map(|(name, member)| guard::Member { name, loss: member.loss.map(weighed) }).collect();
+        let weighed = |loss: crate::member::Loss| Loss {
+            since: loss.since,
+            believed: loss.believed_at.is_some(),
+        };
+        let seen: Vec<_> = pool
+            .iter()
+            .map(|(name, member)| guard::Member { name, loss: member.loss.map(weighed) })
+            .collect();
         let judgement = guard::judge(self.threshold, &seen);
-        let names = |positions: &[usize]| -> Vec<String> { positions.iter().map(|&position| pool[position].0.clone()).collect() };
+        let names = |positions: &[usize]| -> Vec<String> {
+            positions.iter().map(|&position| pool[position].0.clone()).collect()
+        };
         let (believe, held) = (names(&judgement.believe), names(&judgement.held));
         for name in believe {
-            if let Some(loss) = self.members.get_mut(&name).and_then(|member| member.loss.as_mut()) {
+            if let Some(loss) = self.members.get_mut(&name).and_then(|member| member.loss.as_mut())
+            {
                 loss.believed_at = Some(now);
             }
             open.insert(name);
@@ -100,12 +126,14 @@ impl Membership {
         }
     }
 
-    /// Lets go whose time is up. A pool that holds losses back keeps its lost members, or time alone would make the next loss plausible.
+    /// Lets go whose time is up. A pool that holds losses back keeps its lost members, or time
+    /// alone would make the next loss plausible.
     fn retire(&mut self, name: &str, now: Timestamp, changes: &mut Changes) {
         let Some(member) = self.members.get(name) else { return };
         let service = member.instance.service;
         let drained = member.drain_until.is_some_and(|at| at <= now);
-        let holding = member.counted.0 && self.guards.get(&service).is_some_and(|guard| guard.holding);
+        let holding =
+            member.counted.0 && self.guards.get(&service).is_some_and(|guard| guard.holding);
         let forgotten = member.forgotten_at().is_some_and(|at| at <= now) && !holding;
         if drained || forgotten {
             self.forget(name);
@@ -113,19 +141,24 @@ impl Membership {
         }
     }
 
-    /// Forgets a process, but neither what operators want of its name nor that its generation was given.
+    /// Forgets a process, but neither what operators want of its name nor that its generation was
+    /// given.
     pub(crate) fn forget(&mut self, name: &str) {
         if let Some(member) = self.members.remove(name) {
             self.unbalanced.insert(member.instance.service);
             for kind in Kind::OF_A_PROCESS {
                 self.writes.insert(kind.of(name), None);
             }
-            let entry = Record { at: Timestamp::UNIX_EPOCH, command: Command::Generations { given: self.generations } };
+            let entry = Record {
+                at: Timestamp::UNIX_EPOCH,
+                command: Command::Generations { given: self.generations },
+            };
             self.writes.insert(Kind::Generations.of(""), Some(entry));
         }
     }
 
-    /// Draws the conclusion about one member and notes what the store and the watchers have to know.
+    /// Draws the conclusion about one member and notes what the store and the watchers have to
+    /// know.
     fn conclude(&mut self, name: &str, now: Timestamp, changes: &mut Changes) {
         let desired = self.desired(name).clone();
         let Some(member) = self.members.get_mut(name) else { return };
@@ -146,13 +179,15 @@ impl Membership {
         }
         let (loss, case) = (member.loss_record(), member.case());
         if loss != member.stored_loss {
-            let entry = loss.clone().map(|record| Record { at: now, command: Command::Loss(record) });
+            let entry =
+                loss.clone().map(|record| Record { at: now, command: Command::Loss(record) });
             self.writes.insert(Kind::Loss.of(name), entry);
             member.stored_loss = loss;
         }
         if case != member.stored_case {
             let opinions = member.opinions.values().cloned().collect();
-            let entry = (!case.is_empty()).then_some(Record { at: now, command: Command::Report { opinions } });
+            let entry = (!case.is_empty())
+                .then_some(Record { at: now, command: Command::Report { opinions } });
             self.writes.insert(Kind::Opinions.of(name), entry);
             member.stored_case = case;
         }

@@ -15,7 +15,11 @@ impl Filter {
     /// These; all when there are none.
     #[must_use]
     pub fn of(services: &[Service]) -> Self {
-        if services.is_empty() { Self(u32::MAX) } else { Self(services.iter().fold(0, |bits, service| bits | 1 << *service as u32)) }
+        if services.is_empty() {
+            Self(u32::MAX)
+        } else {
+            Self(services.iter().fold(0, |bits, service| bits | 1 << *service as u32))
+        }
     }
 
     /// Whether `service` is one of them.
@@ -77,8 +81,10 @@ impl Snapshot {
     /// Takes one in; the service that the name belonged to before, if that was another.
     pub(crate) fn put(&mut self, status: InstanceStatus) -> Option<Service> {
         let service = status.instance.service;
-        let (name, lease_expires_at) = (status.instance.name.as_str().into(), status.lease_expires_at);
-        let before = self.members.insert(name, Listed { status: Arc::new(status), lease_expires_at });
+        let (name, lease_expires_at) =
+            (status.instance.name.as_str().into(), status.lease_expires_at);
+        let before =
+            self.members.insert(name, Listed { status: Arc::new(status), lease_expires_at });
         before.map(|before| before.status.instance.service).filter(|before| *before != service)
     }
 

@@ -1,19 +1,24 @@
 //! Where acknowledged commands are kept.
 //!
-//! [`Store`] is what the owner asks of it. SQLite in the data dir is one implementation ([`sqlite`]); the suite below is run by every one.
+//! [`Store`] is what the owner asks of it. SQLite in the data dir is one implementation
+//! ([`sqlite`]); the suite below is run by every one.
 //!
 //! What an implementation must guarantee:
 //!
-//! 1. **It survives.** When [`Store::write`] or [`Store::restore`] has returned `Ok`, a crash of the process and of the machine loses nothing
-//!    of it.
-//! 2. **All or nothing.** A write that fails, or whose future is dropped, has happened as a whole or not at all. The owner repeats what failed,
-//!    together with what came since, so that writing the same twice must be the same as writing it once.
-//! 3. **The last record of a slot counts**, and [`Store::load`] answers exactly those that were not emptied. What it does not understand is
-//!    [`Error::Unreadable`](database::Error::Unreadable), never left out.
-//! 4. **One active owner.** Whoever has opened a store is the only one that writes to it until it is dropped. Another that opens it meanwhile is
-//!    refused, or waits. Where an owner can lose its place while it lives (a server that takes a lock back), every write after that fails and
+//! 1. **It survives.** When [`Store::write`] or [`Store::restore`] has returned `Ok`, a crash of
+//!    the process and of the machine loses nothing of it.
+//! 2. **All or nothing.** A write that fails, or whose future is dropped, has happened as a whole
+//!    or not at all. The owner repeats what failed, together with what came since, so that writing
+//!    the same twice must be the same as writing it once.
+//! 3. **The last record of a slot counts**, and [`Store::load`] answers exactly those that were not
+//!    emptied. What it does not understand is [`Error::Unreadable`](database::Error::Unreadable),
+//!    never left out.
+//! 4. **One active owner.** Whoever has opened a store is the only one that writes to it until it
+//!    is dropped. Another that opens it meanwhile is refused, or waits. Where an owner can lose its
+//!    place while it lives (a server that takes a lock back), every write after that fails and
 //!    changes nothing.
-//! 5. **It does not block the thread**: these are asynchronous operations, and the owner waits for one at a time.
+//! 5. **It does not block the thread**: these are asynchronous operations, and the owner waits for
+//!    one at a time.
 
 #[cfg(test)]
 pub mod memory;

@@ -1,14 +1,16 @@
 //! The time, and whether the registry itself was away.
 //!
-//! Leases lapse because their holders are silent. When the registry stood still (stopped, starved, suspended) or the machine's clock was set,
-//! the silence was its own, and nobody may be lost for it.
+//! Leases lapse because their holders are silent. When the registry stood still (stopped, starved,
+//! suspended) or the machine's clock was set, the silence was its own, and nobody may be lost for
+//! it.
 
 use std::time::{Duration, Instant};
 
 use chassis::Clock;
 use jiff::Timestamp;
 
-/// Longer than this between two readings, or a clock that jumped by more, means that the registry was away.
+/// Longer than this between two readings, or a clock that jumped by more, means that the registry
+/// was away.
 const AWAY: Duration = Duration::from_secs(3);
 
 /// A reading of the clock.
@@ -47,7 +49,9 @@ impl Time {
             Self::Given(clock) => Reading { now: clock.now(), was_away: false },
             Self::Machine { clock, last } => {
                 let (now, instant) = (clock.now(), Instant::now());
-                let was_away = last.is_some_and(|(before, earlier)| was_away(before, now, instant.duration_since(earlier)));
+                let was_away = last.is_some_and(|(before, earlier)| {
+                    was_away(before, now, instant.duration_since(earlier))
+                });
                 *last = Some((now, instant));
                 Reading { now, was_away }
             }
@@ -77,7 +81,11 @@ mod tests {
             (100, 99, 1, false),     // disciplined
             (100, 4000, 3900, true), // suspended
         ] {
-            assert_eq!(was_away(at(before), at(now), Duration::from_secs(passed)), expected, "{before} {now} {passed}");
+            assert_eq!(
+                was_away(at(before), at(now), Duration::from_secs(passed)),
+                expected,
+                "{before} {now} {passed}"
+            );
         }
     }
 }

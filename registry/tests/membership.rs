@@ -1,4 +1,5 @@
-//! The rules of the membership: tables first, then seeded simulations. No clock, no disk, no sockets.
+//! The rules of the membership: tables first, then seeded simulations. No clock, no disk, no
+//! sockets.
 
 #[path = "membership/cast.rs"]
 mod cast;

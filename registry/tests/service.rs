@@ -1,4 +1,5 @@
-//! The registry over real sockets: every rpc, with a clock that is moved by hand, and the program itself killed.
+//! The registry over real sockets: every rpc, with a clock that is moved by hand, and the program
+//! itself killed.
 
 #[path = "service/calls.rs"]
 mod calls;

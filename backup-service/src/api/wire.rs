@@ -16,7 +16,14 @@ pub(super) fn step(step: Step) -> pb::Step {
         State::Done => pb::StepState::Done,
         State::Failed => pb::StepState::Failed,
     };
-    pb::Step { number: step.number, title: step.title, state: state.into(), detail: step.detail, done: step.done, total: step.total }
+    pb::Step {
+        number: step.number,
+        title: step.title,
+        state: state.into(),
+        detail: step.detail,
+        done: step.done,
+        total: step.total,
+    }
 }
 
 pub(super) fn backup(listed: &Listed) -> pb::Backup {

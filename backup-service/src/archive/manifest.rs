@@ -39,7 +39,8 @@ pub struct Manifest {
     pub cluster_id: String,
     /// In which epoch.
     pub epoch: u64,
-    /// SHA-256 of the certificates of the authorities that the cluster trusts, in hex: a registry that was made anew is known by them.
+    /// SHA-256 of the certificates of the authorities that the cluster trusts, in hex: a registry
+    /// that was made anew is known by them.
     pub authorities: Vec<String>,
     /// What is in it, by service.
     pub parts: BTreeMap<String, Part>,
@@ -84,7 +85,11 @@ impl Manifest {
     /// Bytes of one part.
     #[must_use]
     pub fn size_of(&self, part: &str) -> u64 {
-        self.entries.iter().filter(|entry| part_of(&entry.name) == part).map(|entry| entry.size).sum()
+        self.entries
+            .iter()
+            .filter(|entry| part_of(&entry.name) == part)
+            .map(|entry| entry.size)
+            .sum()
     }
 }
 

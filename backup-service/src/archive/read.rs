@@ -1,4 +1,5 @@
-//! Reading an archive, believing nothing of it: the digest of the whole first, then every entry against the manifest.
+//! Reading an archive, believing nothing of it: the digest of the whole first, then every entry
+//! against the manifest.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,8 @@ use super::{
 const LARGEST_MANIFEST: u64 = 64 << 20;
 /// Of every archive the manifest may have this much.
 const SMALL_MANIFEST: u64 = 64 << 10;
-/// How many times larger than its archive a manifest can be: half of each line is a hash, which cannot be compressed.
+/// How many times larger than its archive a manifest can be: half of each line is a hash, which
+/// cannot be compressed.
 const MANIFEST_RATIO: u64 = 16;
 /// What an archive may hold in all, unpacked.
 const LARGEST: u64 = 16 << 30;
@@ -28,7 +30,8 @@ const LARGEST: u64 = 16 << 30;
 const SMALL: u64 = 1 << 30;
 /// How many times larger than its archive the content can be.
 const RATIO: u64 = 1000;
-/// What a decompressor may have to look back at, as a power of two: what [`super::write`] needs, and a little more.
+/// What a decompressor may have to look back at, as a power of two: what [`super::write`] needs,
+/// and a little more.
 const WINDOW: u32 = 23;
 const BUFFER: usize = 256 << 10;
 
@@ -37,7 +40,8 @@ const BUFFER: usize = 256 << 10;
 pub enum Error {
     /// Truncated, flipped, or never whole.
     #[error(
-        "the archive is damaged ({0}): it was cut short or changed after it was made; restore another backup, `shoal backup list` shows them"
+        "the archive is damaged ({0}): it was cut short or changed after it was made; restore \
+         another backup, `shoal backup list` shows them"
     )]
     Damaged(String),
     /// Something else.
@@ -45,7 +49,8 @@ pub enum Error {
     NotOurs,
     /// Made by a newer version.
     #[error(
-        "the archive is in format {format}, made by Shoal {version}, and this version ({}) reads format {FORMAT}: restore it with that version",
+        "the archive is in format {format}, made by Shoal {version}, and this version ({}) reads \
+         format {FORMAT}: restore it with that version",
         chassis::VERSION
     )]
     Newer {
@@ -75,12 +80,17 @@ pub struct Opened {
     pub size: u64,
 }
 
-/// Reads an archive from beginning to end. With `unpack`, a directory, what is in it is put together there, in files of no name, so that what
-/// was looked at is what is used. `progress` hears how many bytes of how many are done.
+/// Reads an archive from beginning to end. With `unpack`, a directory, what is in it is put
+/// together there, in files of no name, so that what was looked at is what is used. `progress`
+/// hears how many bytes of how many are done.
 ///
 /// # Errors
 /// Anything about it is not as it was when it was made.
-pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u64)) -> Result<Opened, Error> {
+pub fn read(
+    path: &Path,
+    unpack: Option<&Path>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Opened, Error> {
     let mut file = File::open(path).map_err(Error::Disk)?;
     let size = file.metadata().map_err(Error::Disk)?.len();
     let sha256 = digest(&mut file, size, |done| progress(done, size))?;
@@ -116,10 +126,12 @@ pub fn read(path: &Path, unpack: Option<&Path>, mut progress: impl FnMut(u64, u6
 pub fn peek(path: &Path) -> Result<Manifest, Error> {
     let file = File::open(path).map_err(Error::Disk)?;
     let size = file.metadata().map_err(Error::Disk)?.len();
-    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Error::NotOurs)?;
+    let mut decoder =
+        zstd::Decoder::with_buffer(BufReader::new(file)).map_err(|_| Error::NotOurs)?;
     decoder.window_log_max(WINDOW).map_err(damaged)?;
     let mut tar = tar::Archive::new(decoder);
-    let first = tar.entries().map_err(damaged)?.raw(true).next().ok_or(Error::NotOurs)?.map_err(damaged)?;
+    let first =
+        tar.entries().map_err(damaged)?.raw(true).next().ok_or(Error::NotOurs)?.map_err(damaged)?;
     manifest(first, size)
 }
 
@@ -132,7 +144,11 @@ fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<S
     let mut begins = [0; 4];
     let at_all = file.read_exact(&mut begins).is_ok() && begins == ZSTD;
     if !at_all || size < (TRAILER + 4) as u64 {
-        return Err(if size == 0 { Error::Damaged("it is empty".to_owned()) } else { Error::NotOurs });
+        return Err(if size == 0 {
+            Error::Damaged("it is empty".to_owned())
+        } else {
+            Error::NotOurs
+        });
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::Disk)?;
     let (mut digest, mut left) = (Sha256::new(), size - TRAILER as u64);
@@ -161,33 +177,52 @@ fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<S
 }
 
 /// Goes through all entries; answers the manifest that they are as.
-fn entries(tar: &mut tar::Archive<impl Read>, size: u64, reader: &mut Unpacking) -> Result<Manifest, Error> {
-    // Raw: what tar has for long names would be read into memory, however long. Ours are in the headers.
+fn entries(
+    tar: &mut tar::Archive<impl Read>,
+    size: u64,
+    reader: &mut Unpacking,
+) -> Result<Manifest, Error> {
+    // Raw: what tar has for long names would be read into memory, however long. Ours are in the
+    // headers.
     let mut found = tar.entries().map_err(damaged)?.raw(true);
-    let first = found.next().ok_or_else(|| Error::Damaged("it is empty".to_owned()))?.map_err(damaged)?;
+    let first =
+        found.next().ok_or_else(|| Error::Damaged("it is empty".to_owned()))?.map_err(damaged)?;
     let manifest = manifest(first, size)?;
-    let total = manifest.entries.iter().try_fold(0_u64, |total, entry| total.checked_add(entry.size));
+    let total =
+        manifest.entries.iter().try_fold(0_u64, |total, entry| total.checked_add(entry.size));
     if total.is_none_or(|total| total > LARGEST) {
-        return Err(Error::Damaged(format!("it says that it holds more than {} GiB", LARGEST >> 30)));
+        return Err(Error::Damaged(format!(
+            "it says that it holds more than {} GiB",
+            LARGEST >> 30
+        )));
     }
     if total.is_some_and(|total| total > SMALL.max(size.saturating_mul(RATIO))) {
-        return Err(Error::Damaged(format!("it says that it holds more than {RATIO} times its size")));
+        return Err(Error::Damaged(format!(
+            "it says that it holds more than {RATIO} times its size"
+        )));
     }
     for expected in &manifest.entries {
         let missing = || Error::Damaged(format!("{} is missing", expected.name));
         let mut entry = found.next().ok_or_else(missing)?.map_err(damaged)?;
         let part = part_of(&expected.name).to_owned();
         let known = part == PKI || manifest.parts.contains_key(&part);
-        if *entry.path_bytes() != *expected.name.as_bytes() || !entry.header().entry_type().is_file() || !known {
+        if *entry.path_bytes() != *expected.name.as_bytes()
+            || !entry.header().entry_type().is_file()
+            || !known
+        {
             return Err(missing());
         }
-        if entry.size() != expected.size || reader.take(&part, &expected.name, &mut entry)? != expected.sha256 {
+        if entry.size() != expected.size
+            || reader.take(&part, &expected.name, &mut entry)? != expected.sha256
+        {
             return Err(Error::Damaged(format!("{} is not what it was", expected.name)));
         }
     }
     match found.next() {
         None => Ok(manifest),
-        Some(_) => Err(Error::Damaged("it holds something that its manifest does not name".to_owned())),
+        Some(_) => {
+            Err(Error::Damaged("it holds something that its manifest does not name".to_owned()))
+        }
     }
 }
 
@@ -198,18 +233,23 @@ struct Beginning {
     version: String,
 }
 
-/// Reads the manifest of an archive of `size` bytes. Nothing has been proved of it yet, so it takes no more memory than one of that size can need.
+/// Reads the manifest of an archive of `size` bytes. Nothing has been proved of it yet, so it takes
+/// no more memory than one of that size can need.
 fn manifest<R: Read>(mut entry: tar::Entry<'_, R>, size: u64) -> Result<Manifest, Error> {
     if *entry.path_bytes() != *MANIFEST.as_bytes() || !entry.header().entry_type().is_file() {
         return Err(Error::NotOurs);
     }
     let most = LARGEST_MANIFEST.min(SMALL_MANIFEST.max(size.saturating_mul(MANIFEST_RATIO)));
     if entry.size() > most {
-        return Err(Error::Damaged(format!("its manifest is said to have {} bytes, of an archive of {size}", entry.size())));
+        return Err(Error::Damaged(format!(
+            "its manifest is said to have {} bytes, of an archive of {size}",
+            entry.size()
+        )));
     }
     let mut text = Vec::new();
     entry.read_to_end(&mut text).map_err(damaged)?;
-    let said = |error: serde_json::Error| Error::Damaged(format!("its manifest cannot be read: {error}"));
+    let said =
+        |error: serde_json::Error| Error::Damaged(format!("its manifest cannot be read: {error}"));
     let beginning: Beginning = serde_json::from_slice(&text).map_err(said)?;
     if beginning.format > FORMAT {
         let version = beginning.version.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -242,7 +282,10 @@ impl Unpacking<'_> {
             }
         };
         if let Some(to) = &mut to {
-            to.begin(name.strip_prefix(part).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default()).map_err(spool)?;
+            to.begin(
+                name.strip_prefix(part).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default(),
+            )
+            .map_err(spool)?;
         }
         let (mut digest, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
         loop {

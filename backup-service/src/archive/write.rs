@@ -9,11 +9,17 @@ use super::{MANIFEST, Manifest, trailer};
 /// Favours speed: the content is text for the most part.
 const LEVEL: i32 = 3;
 
-/// Writes everything that the manifest names; `content` answers what is in an entry. Answers the SHA-256 of the whole and its size.
+/// Writes everything that the manifest names; `content` answers what is in an entry. Answers the
+/// SHA-256 of the whole and its size.
 ///
 /// # Errors
-/// An entry cannot be read or is not as long as the manifest says, or the archive cannot be written.
-pub fn write<W: Write, C: Read>(to: W, manifest: &Manifest, content: impl Fn(&str) -> io::Result<C>) -> io::Result<(String, u64)> {
+/// An entry cannot be read or is not as long as the manifest says, or the archive cannot be
+/// written.
+pub fn write<W: Write, C: Read>(
+    to: W,
+    manifest: &Manifest,
+    content: impl Fn(&str) -> io::Result<C>,
+) -> io::Result<(String, u64)> {
     let mut encoder = zstd::Encoder::new(Hashing { to, digest: Sha256::new(), written: 0 }, LEVEL)?;
     encoder.include_checksum(true)?;
     let mut tar = tar::Builder::new(encoder);
@@ -30,7 +36,13 @@ pub fn write<W: Write, C: Read>(to: W, manifest: &Manifest, content: impl Fn(&st
     Ok((super::hex(&hashing.digest.finalize()), hashing.written))
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, at: u64, content: impl Read) -> io::Result<()> {
+fn append<W: Write>(
+    tar: &mut tar::Builder<W>,
+    name: &str,
+    size: u64,
+    at: u64,
+    content: impl Read,
+) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(name)?;
     header.set_size(size);
@@ -39,7 +51,11 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, size: u64, at: u64, c
     header.set_cksum();
     let mut content = Counted { content: content.take(size), read: 0 };
     tar.append(&header, &mut content)?;
-    if content.read == size { Ok(()) } else { Err(io::Error::other(format!("{name} has {} bytes and not {size}", content.read))) }
+    if content.read == size {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{name} has {} bytes and not {size}", content.read)))
+    }
 }
 
 struct Counted<R> {

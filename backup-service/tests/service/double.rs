@@ -27,9 +27,13 @@ use cluster_config::{
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use proto::{
-    backup::{self as pb, backup_service_client::BackupServiceClient, backup_service_server::BackupServiceServer},
+    backup::{
+        self as pb, backup_service_client::BackupServiceClient,
+        backup_service_server::BackupServiceServer,
+    },
     state::{
-        DescribeRequest, DescribeResponse, ExportRequest, ExportResponse, ImportRequest, ImportResponse, State,
+        DescribeRequest, DescribeResponse, ExportRequest, ExportResponse, ImportRequest,
+        ImportResponse, State,
         export_response::Part,
         state_transfer_server::{StateTransfer, StateTransferServer},
     },
@@ -75,7 +79,8 @@ pub struct Double {
 
 impl Double {
     fn new(service: Service, directory: PathBuf) -> Self {
-        let entries = [("one".to_owned(), b"1".to_vec()), ("dir/large".to_owned(), vec![7; 700_000])].into();
+        let entries =
+            [("one".to_owned(), b"1".to_vec()), ("dir/large".to_owned(), vec![7; 700_000])].into();
         let held = Held {
             entries,
             cluster_id: "cluster-a".to_owned(),
@@ -108,7 +113,11 @@ impl Double {
             taken_at: None,
             counts: [("entries".to_owned(), held.entries.len() as u64)].into(),
             facts: BTreeMap::new(),
-            fingerprint: format!("{} {:x?}", held.epoch, chassis::transfer::fingerprint(&entries(&held.entries))),
+            fingerprint: format!(
+                "{} {:x?}",
+                held.epoch,
+                chassis::transfer::fingerprint(&entries(&held.entries))
+            ),
         }
     }
 
@@ -126,12 +135,19 @@ impl StateTransfer for Double {
     type ExportStream = BoxStream<'static, Result<ExportResponse, Status>>;
     type ImportStream = BoxStream<'static, Result<ImportResponse, Status>>;
 
-    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
         Ok(Response::new(DescribeResponse { state: Some(self.state()) }))
     }
 
-    async fn export(&self, _: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
-        let (first, entries) = (ExportResponse { part: Some(Part::State(self.state())) }, self.entries());
+    async fn export(
+        &self,
+        _: Request<ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        let (first, entries) =
+            (ExportResponse { part: Some(Part::State(self.state())) }, self.entries());
         let (mut sender, receiver) = Sender::new(transfer::exported);
         tokio::spawn(async move {
             sender.send(first).await?;
@@ -140,14 +156,24 @@ impl StateTransfer for Double {
             }
             sender.end().await
         });
-        let stream = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|message| (message, receiver)) });
+        let stream = stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|message| (message, receiver))
+        });
         Ok(Response::new(stream.boxed()))
     }
 
-    async fn import(&self, request: Request<Streaming<ImportRequest>>) -> Result<Response<Self::ImportStream>, Status> {
+    async fn import(
+        &self,
+        request: Request<Streaming<ImportRequest>>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
         let (this, mut incoming) = (self.clone(), request.into_inner());
         let answer = async move {
-            let accepts = Accepts { service: this.service.as_str(), format: 1, directory: &this.directory, limit: 1 << 30 };
+            let accepts = Accepts {
+                service: this.service.as_str(),
+                format: 1,
+                directory: &this.directory,
+                limit: 1 << 30,
+            };
             let header = transfer::header(&mut incoming, accepts).await?;
             let parcel = transfer::content(&mut incoming, accepts).await?;
             if this.held.lock().unwrap().objects {
@@ -157,18 +183,27 @@ impl StateTransfer for Double {
                 this.held.lock().unwrap().epoch += 1;
             }
             if !header.expected.is_empty() && header.expected != this.state().fingerprint {
-                return Err(Status::aborted("what is there is not what it was when it was looked at"));
+                return Err(Status::aborted(
+                    "what is there is not what it was when it was looked at",
+                ));
             }
             if !header.check_only {
                 let mut held = this.held.lock().unwrap();
                 if std::mem::take(&mut held.refuses) {
                     return Err(Status::failed_precondition("rollout 7 is running"));
                 }
-                held.entries = parcel.entries().map(|entry| (entry.name.clone(), parcel.read(&entry.name).unwrap().unwrap())).collect();
+                held.entries = parcel
+                    .entries()
+                    .map(|entry| (entry.name.clone(), parcel.read(&entry.name).unwrap().unwrap()))
+                    .collect();
                 let epoch = held.epoch.max(header.after_epoch) + 1;
-                (held.cluster_id, held.epoch, held.replaced) = (header.cluster_id, epoch, held.replaced + 1);
+                (held.cluster_id, held.epoch, held.replaced) =
+                    (header.cluster_id, epoch, held.replaced + 1);
             }
-            Ok(ImportResponse { state: Some(this.state()), changes: vec![format!("{} changes", this.service)] })
+            Ok(ImportResponse {
+                state: Some(this.state()),
+                changes: vec![format!("{} changes", this.service)],
+            })
         };
         Ok(Response::new(stream::once(answer).boxed()))
     }
@@ -199,17 +234,31 @@ impl Running {
         Self::start_in(tempfile::tempdir().unwrap(), plan, "authority-a").await
     }
 
-    pub async fn start_in(directory: tempfile::TempDir, plan: Option<Plan>, authority: &str) -> Self {
+    pub async fn start_in(
+        directory: tempfile::TempDir,
+        plan: Option<Plan>,
+        authority: &str,
+    ) -> Self {
         let root = directory.path().to_owned();
         let clock = Clock::fixed("2026-11-22T02:59:00Z".parse().unwrap());
-        let (registry, config) = (Double::new(Service::Registry, root.clone()), Double::new(Service::ConfigService, root));
+        let (registry, config) = (
+            Double::new(Service::Registry, root.clone()),
+            Double::new(Service::ConfigService, root),
+        );
         Self::between(directory, plan, authority, clock, (registry, config)).await
     }
 
     /// Another backup-service of the same cluster, with a data dir of its own.
     pub async fn start_beside(other: &Self, plan: Option<Plan>) -> Self {
         let doubles = (other.registry.clone(), other.config.clone());
-        Self::between(tempfile::tempdir().unwrap(), plan, "authority-a", other.clock.clone(), doubles).await
+        Self::between(
+            tempfile::tempdir().unwrap(),
+            plan,
+            "authority-a",
+            other.clock.clone(),
+            doubles,
+        )
+        .await
     }
 
     async fn between(
@@ -221,7 +270,8 @@ impl Running {
     ) -> Self {
         let root = directory.path().to_owned();
         let document = BackupDocument { plan };
-        let (settings, configured) = watch::channel(Arc::new(Settings::new(&document, &root, clock.now()).unwrap()));
+        let (settings, configured) =
+            watch::channel(Arc::new(Settings::new(&document, &root, clock.now()).unwrap()));
         let tools = Tools {
             name: "backup-service backup-service-1".to_owned(),
             clock: clock.clone(),
@@ -246,8 +296,13 @@ impl Running {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = BackupServiceServer::with_interceptor(Api { backups: backups.clone(), members }, claim);
-        tokio::spawn(Server::builder().add_service(server).serve_with_incoming(TcpListenerStream::new(listener)));
+        let server =
+            BackupServiceServer::with_interceptor(Api { backups: backups.clone(), members }, claim);
+        tokio::spawn(
+            Server::builder()
+                .add_service(server)
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
         let client = BackupServiceClient::connect(format!("http://{address}")).await.unwrap();
         Self { backups, client, registry, config, clock, settings, directory }
     }
@@ -272,7 +327,11 @@ impl Running {
     }
 
     pub async fn verify(&mut self, backup: &str) -> Result<pb::Backup, Status> {
-        let mut stream = self.client.verify_backup(pb::VerifyBackupRequest { backup: backup.to_owned() }).await?.into_inner();
+        let mut stream = self
+            .client
+            .verify_backup(pb::VerifyBackupRequest { backup: backup.to_owned() })
+            .await?
+            .into_inner();
         let mut last = None;
         while let Some(message) = stream.message().await? {
             last = message.backup;
@@ -281,7 +340,11 @@ impl Running {
     }
 
     pub async fn plan(&mut self, backup: &str, adopt: bool) -> Result<pb::Plan, Status> {
-        let mut stream = self.client.plan_restore(pb::PlanRestoreRequest { backup: backup.to_owned(), adopt }).await?.into_inner();
+        let mut stream = self
+            .client
+            .plan_restore(pb::PlanRestoreRequest { backup: backup.to_owned(), adopt })
+            .await?
+            .into_inner();
         let mut last = None;
         while let Some(message) = stream.message().await? {
             last = message.plan;
@@ -289,14 +352,25 @@ impl Running {
         Ok(last.expect("a plan at the end"))
     }
 
-    /// Plans and restores; answers the titles of the steps, and the backup of what was there before.
-    pub async fn restore(&mut self, backup: &str, adopt: bool) -> Result<(Vec<String>, pb::Backup), Status> {
+    /// Plans and restores; answers the titles of the steps, and the backup of what was there
+    /// before.
+    pub async fn restore(
+        &mut self,
+        backup: &str,
+        adopt: bool,
+    ) -> Result<(Vec<String>, pb::Backup), Status> {
         let planned = self.plan(backup, adopt).await?.backup.unwrap();
         self.restore_exactly(&planned.id, &planned.sha256, adopt).await
     }
 
-    pub async fn restore_exactly(&mut self, id: &str, sha256: &str, adopt: bool) -> Result<(Vec<String>, pb::Backup), Status> {
-        let request = pb::RestoreRequest { backup: id.to_owned(), sha256: sha256.to_owned(), adopt };
+    pub async fn restore_exactly(
+        &mut self,
+        id: &str,
+        sha256: &str,
+        adopt: bool,
+    ) -> Result<(Vec<String>, pb::Backup), Status> {
+        let request =
+            pb::RestoreRequest { backup: id.to_owned(), sha256: sha256.to_owned(), adopt };
         let mut stream = self.client.restore(request).await?.into_inner();
         let (mut steps, mut before) = (Vec::new(), None);
         while let Some(message) = stream.message().await? {
@@ -320,13 +394,20 @@ impl Running {
 
     /// Imports that replaced something.
     pub fn replaced(&self) -> u32 {
-        [&self.registry, &self.config].map(|double| double.held.lock().unwrap().replaced).iter().sum()
+        [&self.registry, &self.config]
+            .map(|double| double.held.lock().unwrap().replaced)
+            .iter()
+            .sum()
     }
 }
 
 fn claim(mut request: Request<()>) -> Result<Request<()>, Status> {
     let identity = Identity::new(Role::Operator, "ann");
-    request.extensions_mut().insert(Peer { identity: Some(identity), address: SocketAddr::from(([127, 0, 0, 1], 1)), hosts: Vec::new() });
+    request.extensions_mut().insert(Peer {
+        identity: Some(identity),
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        hosts: Vec::new(),
+    });
     Ok(request)
 }
 

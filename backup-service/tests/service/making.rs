@@ -15,7 +15,11 @@ use crate::double::{Running, parts, plan};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits until the schedule has made so many, and answers all that there are.
-async fn until(service: &mut Running, what: &str, wanted: impl Fn(&[Backup]) -> bool) -> Vec<Backup> {
+async fn until(
+    service: &mut Running,
+    what: &str,
+    wanted: impl Fn(&[Backup]) -> bool,
+) -> Vec<Backup> {
     let reached = async {
         loop {
             let backups = service.list().await.backups;
@@ -34,11 +38,20 @@ async fn a_backup_is_made_verified_and_listed() {
     assert!(service.list().await.backups.is_empty());
     assert_eq!(service.verify("latest").await.unwrap_err().code(), Code::NotFound);
     let made = service.create().await.unwrap();
-    assert_eq!((made.created_by.as_str(), made.reason(), made.condition()), ("operator ann", Reason::AskedFor, Condition::Verified));
-    assert_eq!((made.cluster_id.as_str(), made.epoch, made.stores.as_slice()), ("cluster-a", 1, &["file:backups".to_owned()][..]));
+    assert_eq!(
+        (made.created_by.as_str(), made.reason(), made.condition()),
+        ("operator ann", Reason::AskedFor, Condition::Verified)
+    );
+    assert_eq!(
+        (made.cluster_id.as_str(), made.epoch, made.stores.as_slice()),
+        ("cluster-a", 1, &["file:backups".to_owned()][..])
+    );
     assert_eq!(parts(&made), [("config-service".to_owned(), 2), ("registry".to_owned(), 2)]);
     let metadata = std::fs::metadata(service.archive(&made.id)).unwrap();
-    assert_eq!((made.size, std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777), (metadata.len(), 0o600));
+    assert_eq!(
+        (made.size, std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777),
+        (metadata.len(), 0o600)
+    );
     assert_eq!(service.list().await.backups, std::slice::from_ref(&made));
     assert_eq!(service.verify(&made.id[..12]).await.unwrap().id, made.id);
     assert_eq!(service.verify("2020").await.unwrap_err().code(), Code::NotFound);
@@ -46,12 +59,16 @@ async fn a_backup_is_made_verified_and_listed() {
 
 #[tokio::test]
 async fn every_store_gets_the_same_archive_and_a_store_that_fails_is_named() {
-    let mut service = Running::start_with(Some(plan(&["file:backups", "file:elsewhere"], None))).await;
+    let mut service =
+        Running::start_with(Some(plan(&["file:backups", "file:elsewhere"], None))).await;
     let made = service.create().await.unwrap();
     assert_eq!(made.stores, ["file:backups", "file:elsewhere"]);
     let second = service.directory.path().join("elsewhere");
     let name = service.archive(&made.id).file_name().unwrap().to_owned();
-    assert_eq!(std::fs::read(service.archive(&made.id)).unwrap(), std::fs::read(second.join(name)).unwrap());
+    assert_eq!(
+        std::fs::read(service.archive(&made.id)).unwrap(),
+        std::fs::read(second.join(name)).unwrap()
+    );
     std::fs::remove_dir_all(&second).unwrap();
     std::fs::write(&second, "in the way").unwrap();
     let failed = service.create().await.unwrap_err();
@@ -70,16 +87,25 @@ async fn the_schedule_makes_them_and_lets_go_of_old_ones() {
         service.pass(if day == 1 { 1 } else { 24 });
         let today = format!("202611{}", 21 + day);
         let enough = |backups: &[Backup]| {
-            let scheduled: Vec<_> = backups.iter().filter(|backup| backup.reason() == Reason::Scheduled).collect();
+            let scheduled: Vec<_> =
+                backups.iter().filter(|backup| backup.reason() == Reason::Scheduled).collect();
             let newest = scheduled.first().is_some_and(|newest| newest.id.starts_with(&today));
-            newest && scheduled.len() == day.min(2) && backups.iter().all(|backup| backup.condition() == Condition::Verified)
+            newest
+                && scheduled.len() == day.min(2)
+                && backups.iter().all(|backup| backup.condition() == Condition::Verified)
         };
         until(&mut service, "a backup a day, two of them kept", enough).await;
     }
     let backups = service.list().await.backups;
-    assert!(backups.iter().any(|backup| backup.id == asked_for.id), "what somebody asked for stays");
-    let days: Vec<_> =
-        backups.iter().filter(|backup| backup.reason() == Reason::Scheduled).map(|backup| backup.id[..8].to_owned()).collect();
+    assert!(
+        backups.iter().any(|backup| backup.id == asked_for.id),
+        "what somebody asked for stays"
+    );
+    let days: Vec<_> = backups
+        .iter()
+        .filter(|backup| backup.reason() == Reason::Scheduled)
+        .map(|backup| backup.id[..8].to_owned())
+        .collect();
     assert_eq!(days, ["20261125", "20261124"]);
     let next = service.list().await.next_at.unwrap();
     assert_eq!(next.to_string(), "2026-11-26T03:00:00Z");
@@ -105,15 +131,30 @@ async fn what_is_damaged_is_found_and_said() {
         std::fs::write(service.archive(&made.id), bytes).unwrap();
         let refused = service.verify(&made.id).await.unwrap_err();
         assert_eq!(refused.code(), Code::DataLoss);
-        assert!(refused.message().contains(says) && refused.message().contains("restore another backup"), "{refused:?}");
+        assert!(
+            refused.message().contains(says)
+                && refused.message().contains("restore another backup"),
+            "{refused:?}"
+        );
         let listed = service.list().await.backups.remove(0);
-        assert!(listed.condition() == Condition::Damaged && listed.problem.contains("damaged"), "{listed:?}");
+        assert!(
+            listed.condition() == Condition::Damaged && listed.problem.contains("damaged"),
+            "{listed:?}"
+        );
     }
     std::fs::write(service.archive(&made.id), &whole).unwrap();
-    assert_eq!(service.verify(&made.id).await.unwrap().condition(), Condition::Verified, "a disk that was repaired");
+    assert_eq!(
+        service.verify(&made.id).await.unwrap().condition(),
+        Condition::Verified,
+        "a disk that was repaired"
+    );
     std::fs::write(service.archive(&made.id), &whole[..whole.len() - 1]).unwrap();
     let listed = service.list().await.backups.remove(0);
-    assert_eq!(listed.condition(), Condition::Unverified, "it is not the one that was looked at: {listed:?}");
+    assert_eq!(
+        listed.condition(),
+        Condition::Unverified,
+        "it is not the one that was looked at: {listed:?}"
+    );
 }
 
 /// Two backup-services whose store is the same directory.
@@ -129,7 +170,14 @@ async fn two_that_share_a_store_follow_the_schedule_once() {
     let shared = tempfile::tempdir().unwrap();
     let (mut one, other) = sharing(&shared).await;
     // Both have seen that there is a schedule and no backup.
-    assert_eq!((one.list().await.backups.len(), one.follow_the_schedule().await, other.follow_the_schedule().await), (0, None, None));
+    assert_eq!(
+        (
+            one.list().await.backups.len(),
+            one.follow_the_schedule().await,
+            other.follow_the_schedule().await
+        ),
+        (0, None, None)
+    );
     for day in 1..=5_usize {
         one.clock.advance(jiff::SignedDuration::from_hours(24));
         // The timers of both look, too: there are four who would make it.
@@ -154,11 +202,15 @@ async fn two_that_share_a_store_write_to_it_one_after_the_other() {
     for service in [&mut one, &mut other] {
         let refused = service.create().await.unwrap_err();
         assert!(
-            refused.code() == Code::FailedPrecondition && refused.message().contains("another backup-service is writing"),
+            refused.code() == Code::FailedPrecondition
+                && refused.message().contains("another backup-service is writing"),
             "{refused:?}"
         );
         let refused = service.restore(&made.id, false).await.unwrap_err();
-        assert!(refused.message().contains("another backup-service is writing"), "what is there cannot be backed up first: {refused:?}");
+        assert!(
+            refused.message().contains("another backup-service is writing"),
+            "what is there cannot be backed up first: {refused:?}"
+        );
     }
     assert_eq!((one.replaced(), one.list().await.backups.len()), (0, 1));
     drop(hold);
@@ -172,10 +224,23 @@ async fn two_that_share_a_store_write_to_it_one_after_the_other() {
 fn only_operators_make_and_restore() {
     let node = Role::Service(Service::ProxyNode);
     for rule in POLICY.rules() {
-        assert!(matches!(POLICY.decide(rule.path, Some(Role::Operator)), Decision::Allowed { .. }), "{}", rule.path);
-        for role in [node, Role::Service(Service::Registry), Role::Service(Service::BackupService)] {
-            assert!(matches!(POLICY.decide(rule.path, Some(role)), Decision::Denied { .. }), "{} by {role}", rule.path);
+        assert!(
+            matches!(POLICY.decide(rule.path, Some(Role::Operator)), Decision::Allowed { .. }),
+            "{}",
+            rule.path
+        );
+        for role in [node, Role::Service(Service::Registry), Role::Service(Service::BackupService)]
+        {
+            assert!(
+                matches!(POLICY.decide(rule.path, Some(role)), Decision::Denied { .. }),
+                "{} by {role}",
+                rule.path
+            );
         }
     }
-    assert_eq!(POLICY.rules().iter().filter(|rule| rule.mutating).count(), 2, "what changes something is audited");
+    assert_eq!(
+        POLICY.rules().iter().filter(|rule| rule.mutating).count(),
+        2,
+        "what changes something is audited"
+    );
 }

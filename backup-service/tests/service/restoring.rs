@@ -17,15 +17,35 @@ async fn what_was_there_comes_back_and_what_was_replaced_can_too() {
 
     let planned = service.plan("latest", false).await.unwrap();
     assert_eq!(planned.changes, ["config-service changes", "registry changes"]);
-    assert!(planned.left_out[0].starts_with("instances:") && service.replaced() == 0, "a plan touches nothing");
+    assert!(
+        planned.left_out[0].starts_with("instances:") && service.replaced() == 0,
+        "a plan touches nothing"
+    );
     let (steps, before) = service.restore("latest", false).await.unwrap();
     assert_eq!((service.config.entries(), service.registry.entries()), then);
     assert_eq!(service.replaced(), 2);
-    let place = |title: &str| steps.iter().position(|step| step.starts_with(title)).unwrap_or_else(|| panic!("{title} in {steps:?}"));
-    let order = ["verify backup", "compare", "write the archive", "restore config-service", "restore registry", "wait until"].map(place);
+    let place = |title: &str| {
+        steps
+            .iter()
+            .position(|step| step.starts_with(title))
+            .unwrap_or_else(|| panic!("{title} in {steps:?}"))
+    };
+    let order = [
+        "verify backup",
+        "compare",
+        "write the archive",
+        "restore config-service",
+        "restore registry",
+        "wait until",
+    ]
+    .map(place);
     assert!(order.is_sorted(), "{steps:?}");
     assert_eq!((before.reason(), before.condition()), (Reason::BeforeRestore, Condition::Verified));
-    assert_eq!(service.plan("latest", false).await.unwrap().backup.unwrap().id, made.id, "the latest is not the one before a restore");
+    assert_eq!(
+        service.plan("latest", false).await.unwrap().backup.unwrap().id,
+        made.id,
+        "the latest is not the one before a restore"
+    );
 
     service.restore(&before.id, false).await.unwrap();
     assert_eq!((service.config.entries(), service.registry.entries()), later);
@@ -47,7 +67,10 @@ async fn what_is_not_whole_touches_nothing() {
             assert_eq!(refused.code(), Code::DataLoss, "{place}: {refused:?}");
         }
     }
-    assert_eq!((service.config.entries(), service.registry.entries(), service.replaced()), (config, registry, 0));
+    assert_eq!(
+        (service.config.entries(), service.registry.entries(), service.replaced()),
+        (config, registry, 0)
+    );
     assert_eq!(service.list().await.backups.len(), 1, "not even a backup was made");
 }
 
@@ -61,7 +84,10 @@ async fn another_cluster_s_backup_is_refused_unless_somebody_says_so() {
     std::fs::copy(there.archive(&made.id), here.archive(&made.id)).unwrap();
     let refused = here.restore("latest", false).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.message().contains("is of cluster cluster-a, and this is cluster cluster-b"), "{refused:?}");
+    assert!(
+        refused.message().contains("is of cluster cluster-a, and this is cluster cluster-b"),
+        "{refused:?}"
+    );
     assert_eq!(here.replaced(), 0);
     here.restore("latest", true).await.unwrap();
     assert_eq!(here.registry.held.lock().unwrap().cluster_id, "cluster-a");
@@ -80,7 +106,10 @@ async fn what_was_planned_is_what_is_restored() {
     let mut service = Running::start().await;
     let made = service.create().await.unwrap();
     let refused = service.restore_exactly(&made.id, &"0".repeat(64), false).await.unwrap_err();
-    assert!(refused.code() == Code::Aborted && refused.message().contains("plan it again"), "{refused:?}");
+    assert!(
+        refused.code() == Code::Aborted && refused.message().contains("plan it again"),
+        "{refused:?}"
+    );
     assert_eq!(service.replaced(), 0);
 }
 
@@ -93,7 +122,8 @@ async fn a_restore_that_ends_in_the_middle_says_how_to_go_on() {
     service.registry.held.lock().unwrap().refuses = true;
     let half = service.restore("latest", false).await.unwrap_err();
     let says = [
-        "config-service is restored and the registry is not: the registry refuses: rollout 7 is running",
+        "config-service is restored and the registry is not: the registry refuses: rollout 7 is \
+         running",
         "it has taken nothing of it",
         "Run the same restore again",
         "shoal backup restore 2026",
@@ -111,9 +141,13 @@ async fn a_restore_that_does_not_begin_says_that_nothing_is_restored() {
     let later = (service.config.entries(), service.registry.entries());
     service.config.held.lock().unwrap().refuses = true;
     let refused = service.restore("latest", false).await.unwrap_err();
-    let says = "nothing is restored: the config-service refuses: rollout 7 is running; it has taken nothing of it";
+    let says = "nothing is restored: the config-service refuses: rollout 7 is running; it has \
+        taken nothing of it";
     assert!(refused.code() == Code::Aborted && refused.message().contains(says), "{refused:?}");
-    assert_eq!((service.config.entries(), service.registry.entries(), service.replaced()), (later.0, later.1, 0));
+    assert_eq!(
+        (service.config.entries(), service.registry.entries(), service.replaced()),
+        (later.0, later.1, 0)
+    );
 }
 
 #[tokio::test]
@@ -123,8 +157,15 @@ async fn everything_is_looked_at_before_anything_is_touched() {
     service.config.set("one", "later");
     service.registry.held.lock().unwrap().objects = true;
     let refused = service.restore_exactly(&made.id, &made.sha256, false).await.unwrap_err();
-    assert!(refused.message().contains("the registry refuses: line 1 of it makes no sense"), "{refused:?}");
-    assert_eq!((service.replaced(), service.list().await.backups.len()), (0, 1), "and nothing was backed up for it");
+    assert!(
+        refused.message().contains("the registry refuses: line 1 of it makes no sense"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        (service.replaced(), service.list().await.backups.len()),
+        (0, 1),
+        "and nothing was backed up for it"
+    );
 }
 
 #[tokio::test]
@@ -132,14 +173,20 @@ async fn a_restore_ends_when_everybody_has_heard_of_it() {
     let mut service = Running::start().await;
     let made = service.create().await.unwrap();
     service.registry.held.lock().unwrap().unheard = true;
-    let request = proto::backup::RestoreRequest { backup: made.id, sha256: made.sha256, adopt: false };
+    let request =
+        proto::backup::RestoreRequest { backup: made.id, sha256: made.sha256, adopt: false };
     let mut stream = service.client.restore(request).await.unwrap().into_inner();
     let mut looks = 0;
     while let Some(message) = stream.message().await.unwrap() {
-        let Some(step) = message.step.filter(|step| step.title.starts_with("wait until")) else { continue };
+        let Some(step) = message.step.filter(|step| step.title.starts_with("wait until")) else {
+            continue;
+        };
         // It looks again and again, and is not done before somebody has heard.
         looks += u32::from(step.total > 0);
-        assert!(looks >= 3 || step.state() == proto::backup::StepState::Running, "done without anybody: {step:?}");
+        assert!(
+            looks >= 3 || step.state() == proto::backup::StepState::Running,
+            "done without anybody: {step:?}"
+        );
         if looks == 3 {
             service.registry.held.lock().unwrap().unheard = false;
         }
@@ -153,11 +200,18 @@ async fn nothing_is_replaced_that_nobody_looked_at() {
     service.create().await.unwrap();
     service.config.held.lock().unwrap().overtaken = true;
     let refused = service.restore("latest", false).await.unwrap_err();
-    assert!(refused.message().starts_with("nothing is restored") && refused.message().contains("it was looked at"), "{refused:?}");
+    assert!(
+        refused.message().starts_with("nothing is restored")
+            && refused.message().contains("it was looked at"),
+        "{refused:?}"
+    );
     assert_eq!(service.replaced(), 0);
     service.registry.held.lock().unwrap().overtaken = true;
     let half = service.restore("latest", false).await.unwrap_err();
-    assert!(half.message().starts_with("config-service is restored and the registry is not"), "{half:?}");
+    assert!(
+        half.message().starts_with("config-service is restored and the registry is not"),
+        "{half:?}"
+    );
     assert_eq!(service.replaced(), 1, "of two who restore at once, one is told");
     service.restore("latest", false).await.unwrap();
 }
@@ -173,7 +227,11 @@ async fn the_epoch_is_one_that_nobody_remembers() {
     // Made anew, it counts from one, and the backup is of the first epoch.
     service.registry.held.lock().unwrap().epoch = 1;
     service.restore(&first.id, false).await.unwrap();
-    assert_eq!(service.registry.held.lock().unwrap().epoch, epoch + 1, "two backups remember a later one than both");
+    assert_eq!(
+        service.registry.held.lock().unwrap().epoch,
+        epoch + 1,
+        "two backups remember a later one than both"
+    );
 }
 
 #[tokio::test]
@@ -182,16 +240,27 @@ async fn a_newer_backup_is_refused_with_the_version_that_reads_it() {
     let made = service.create().await.unwrap();
     let path = service.archive(&made.id);
     let mut manifest = peek(&path).unwrap();
-    (manifest.format, manifest.version, manifest.entries) = (FORMAT + 1, "9.0.0".to_owned(), Vec::new());
+    (manifest.format, manifest.version, manifest.entries) =
+        (FORMAT + 1, "9.0.0".to_owned(), Vec::new());
     let mut bytes = Vec::new();
     write(&mut bytes, &manifest, |_| Ok(std::io::empty())).unwrap();
     std::fs::write(&path, bytes).unwrap();
     let refused = service.restore_exactly(&made.id, &made.sha256, true).await.unwrap_err();
     let says = "in format 2, made by Shoal 9.0.0, and this version";
-    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains(says), "{refused:?}");
-    assert_eq!(service.plan("latest", false).await.unwrap_err().code(), Code::NotFound, "it is no backup that could be restored here");
+    assert!(
+        refused.code() == Code::FailedPrecondition && refused.message().contains(says),
+        "{refused:?}"
+    );
+    assert_eq!(
+        service.plan("latest", false).await.unwrap_err().code(),
+        Code::NotFound,
+        "it is no backup that could be restored here"
+    );
     let listed = service.list().await.backups.remove(0);
-    assert!(listed.condition() == Condition::Damaged && listed.problem.contains(says), "{listed:?}");
+    assert!(
+        listed.condition() == Condition::Damaged && listed.problem.contains(says),
+        "{listed:?}"
+    );
     assert_eq!(service.replaced(), 0);
 }
 
@@ -203,7 +272,8 @@ async fn a_part_of_a_newer_version_is_refused_by_its_service_in_its_own_words() 
     service.config.held.lock().unwrap().entries.insert("huge".to_owned(), vec![1; 32 << 20]);
     let made = service.create().await.unwrap();
     let refused = service.restore_exactly(&made.id, &made.sha256, false).await.unwrap_err();
-    let says = "the config-service refuses: the state of config-service is in format 2, and this version of Shoal knows format 1";
+    let says = "the config-service refuses: the state of config-service is in format 2, and this \
+        version of Shoal knows format 1";
     assert!(refused.code() == Code::Aborted && refused.message().contains(says), "{refused:?}");
     assert_eq!(service.replaced(), 0);
 }
@@ -214,12 +284,19 @@ async fn one_thing_at_a_time() {
     service.create().await.unwrap();
     let mut other = service.client.clone();
     // Begun, and held up by nobody: whoever comes meanwhile is told so.
-    let first = service.client.plan_restore(proto::backup::PlanRestoreRequest { backup: "latest".into(), adopt: false }).await.unwrap();
+    let first = service
+        .client
+        .plan_restore(proto::backup::PlanRestoreRequest { backup: "latest".into(), adopt: false })
+        .await
+        .unwrap();
     let mut refused = 0;
     for _ in 0..200 {
         match other.create_backup(proto::backup::CreateBackupRequest {}).await {
             Err(busy) => {
-                assert!(busy.code() == Code::FailedPrecondition && busy.message().contains("under way"), "{busy:?}");
+                assert!(
+                    busy.code() == Code::FailedPrecondition && busy.message().contains("under way"),
+                    "{busy:?}"
+                );
                 refused += 1;
             }
             Ok(_) => break,

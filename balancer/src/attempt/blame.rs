@@ -8,24 +8,34 @@ use crate::evidence::{self, Seen};
 
 impl Attempt<'_> {
     /// What the answer says about a failure of the server itself.
-    pub(super) fn own_failure(&self, response: &ResponseHead, bytes: &[u8]) -> Option<evidence::Fault> {
+    pub(super) fn own_failure(
+        &self,
+        response: &ResponseHead,
+        bytes: &[u8],
+    ) -> Option<evidence::Fault> {
         let (server, status) = (&self.slot.server, response.status());
         if status < 500 {
             return None;
         }
         if server.protocol.is_relay() {
             let error = proxy_status::error_of(response.view(bytes).lines(), &server.name)?;
-            return proxy_status::is_own_failure(error).then(|| evidence::Fault::OwnError(error.to_owned()));
+            return proxy_status::is_own_failure(error)
+                .then(|| evidence::Fault::OwnError(error.to_owned()));
         }
-        (matches!(status, 502..=504) && self.counts(Counted::Gateway)).then_some(evidence::Fault::Gateway(status))
+        (matches!(status, 502..=504) && self.counts(Counted::Gateway))
+            .then_some(evidence::Fault::Gateway(status))
     }
 
-    /// Whose doing it is that a response broke off while it was held. A server that closes its connection in order and lives has passed on
-    /// what its origin did, which is no evidence against it, and asking another one would ask that origin again. The kernel closes a killed
-    /// process's connections in order too, so that only a new connection tells. A reset is what a server's own failure looks like.
+    /// Whose doing it is that a response broke off while it was held. A server that closes its
+    /// connection in order and lives has passed on what its origin did, which is no evidence
+    /// against it, and asking another one would ask that origin again. The kernel closes a killed
+    /// process's connections in order too, so that only a new connection tells. A reset is what a
+    /// server's own failure looks like.
     pub(super) async fn broke_off(&self, fault: Fault) -> Kind {
         match Kind::from(fault) {
-            Kind::Closed if fault == Fault::Closed && !self.local.is_dead(self.slot).await => Kind::AnswerCut,
+            Kind::Closed if fault == Fault::Closed && !self.local.is_dead(self.slot).await => {
+                Kind::AnswerCut
+            }
             kind => kind,
         }
     }
@@ -36,17 +46,24 @@ impl Attempt<'_> {
         Outcome::Failed(Error { kind, phase, pooled })
     }
 
-    /// What counts against a node is its own failure; against a server that is not Shoal's, what the bundle says.
+    /// What counts against a node is its own failure; against a server that is not Shoal's, what
+    /// the bundle says.
     fn blame_for(&self, kind: Kind, phase: Phase, pooled: bool) {
         let relay = self.slot.server.protocol.is_relay();
-        // An idle connection that was just being closed is nobody's failure; nodes, which close no pooled connection first, owe an answer
-        // to what was written.
+        // An idle connection that was just being closed is nobody's failure; nodes, which close no
+        // pooled connection first, owe an answer to what was written.
         let race = pooled && (phase == Phase::NothingWritten || !relay);
         let fault = match kind {
-            Kind::Refused | Kind::Unreachable if relay || self.counts(Counted::Connect) => evidence::Fault::Refused,
+            Kind::Refused | Kind::Unreachable if relay || self.counts(Counted::Connect) => {
+                evidence::Fault::Refused
+            }
             Kind::Unproven => evidence::Fault::Unproven,
-            Kind::ConnectTimeout if relay || self.counts(Counted::Connect) => evidence::Fault::ConnectTimeout,
-            Kind::Closed | Kind::Broken if !race && (relay || self.counts(Counted::Reset)) => evidence::Fault::Reset,
+            Kind::ConnectTimeout if relay || self.counts(Counted::Connect) => {
+                evidence::Fault::ConnectTimeout
+            }
+            Kind::Closed | Kind::Broken if !race && (relay || self.counts(Counted::Reset)) => {
+                evidence::Fault::Reset
+            }
             Kind::Malformed if relay || self.counts(Counted::Reset) => evidence::Fault::Malformed,
             Kind::Timeout if !relay && self.counts(Counted::Timeout) => evidence::Fault::Late,
             _ => return,

@@ -27,14 +27,22 @@ pub(super) enum Unconnected {
 
 impl Attempt<'_> {
     /// A connection to the server, and whether it had been idle in the pool.
-    pub(super) async fn connection(&self, client: &mut Stream, releases: u64) -> Result<(Stream, bool), Unconnected> {
+    pub(super) async fn connection(
+        &self,
+        client: &mut Stream,
+        releases: u64,
+    ) -> Result<(Stream, bool), Unconnected> {
         let method = self.request.method();
         let (server, settings) = (&self.slot.server, &self.backend.pool.settings);
         if method == Method::Connect {
             return Ok((self.connect(client, releases).await?, false));
         }
         if !self.afresh && settings.keepalive > 0 {
-            let reuse = if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE) };
+            let reuse = if method.is_idempotent() {
+                Reuse::Replayable
+            } else {
+                Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE)
+            };
             if let Some(upstream) = self.local.idle().take(&server.key, 0, reuse) {
                 self.slot.counts().connections_reused.up();
                 return Ok((upstream, true));
@@ -43,7 +51,8 @@ impl Attempt<'_> {
         Ok((self.connect(client, releases).await?, false))
     }
 
-    /// A new connection. A descriptor that is wanting is taken from an idle connection, or waited for: no other server could be asked without.
+    /// A new connection. A descriptor that is wanting is taken from an idle connection, or waited
+    /// for: no other server could be asked without.
     async fn connect(&self, client: &mut Stream, releases: u64) -> Result<Stream, Unconnected> {
         tokio::select! {
             biased;
@@ -57,7 +66,9 @@ impl Attempt<'_> {
         loop {
             match self.connect_once(releases).await {
                 Err(Fault::Exhausted) if self.local.idle().give_up_one() => {}
-                Err(Fault::Exhausted) if began.elapsed() < self.backend.pool.settings.timeouts.connect => {
+                Err(Fault::Exhausted)
+                    if began.elapsed() < self.backend.pool.settings.timeouts.connect =>
+                {
                     self.local.worker().wheel().sleep(FOR_A_DESCRIPTOR).await;
                 }
                 other => return other,
@@ -65,7 +76,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// A server that does not take connections any more is found silent like one that does not answer.
+    /// A server that does not take connections any more is found silent like one that does not
+    /// answer.
     async fn connect_once(&self, releases: u64) -> Result<Stream, Fault> {
         let connecting = self.open();
         let released = self.slot.until_released(releases, || self.has_others());
@@ -84,7 +96,9 @@ impl Attempt<'_> {
         let mut upstream = Stream::connect(self.local.worker(), server.address, within).await?;
         if let Protocol::Relay { key } = &server.protocol {
             let challenge = match self.request.method() {
-                Method::Connect => handshake::of_client(self.request.peer, self.request.frontend_address)?,
+                Method::Connect => {
+                    handshake::of_client(self.request.peer, self.request.frontend_address)?
+                }
                 _ => handshake::of_our_own()?,
             };
             upstream.prove(&challenge, key, &server.name, within).await?;

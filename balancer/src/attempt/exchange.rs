@@ -19,9 +19,11 @@ use relay::{
 use super::{Attempt, heads::ANSWERED};
 use crate::local::{Owing, Scratch};
 
-/// A request is in doubt only after this part of the time that makes a server late: until then nobody waits for a release.
+/// A request is in doubt only after this part of the time that makes a server late: until then
+/// nobody waits for a release.
 const HEED_AFTER: u32 = 5;
-/// A small response is held for so long, at most, until it is complete: a node's death in the middle can then be retried.
+/// A small response is held for so long, at most, until it is complete: a node's death in the
+/// middle can then be retried.
 const HOLD: Duration = Duration::from_millis(50);
 
 /// How an exchange over a connection ended well.
@@ -84,21 +86,37 @@ impl Attempt<'_> {
         let stays = method != Method::Connect
             && self.request.head.persistent()
             && outgoing != BodyFraming::UntilClose
-            // An answer that overtakes the request's body says so now: what is left of the body may never be read.
+            // An answer that overtakes the request's body says so now: what is left of the body may
+            // never be read.
             && exchange.upload_done()
             && !self.local.worker().leaving();
-        self.write_response(scratch, &bytes, incoming, outgoing, if tunnel { Persistence::Implied } else { self.persistence(stays) });
+        self.write_response(
+            scratch,
+            &bytes,
+            incoming,
+            outgoing,
+            if tunnel { Persistence::Implied } else { self.persistence(stays) },
+        );
         let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
-        let done = finished.map_err(|failure| Broken { failure, answer: Some(Answer { status, framing: outgoing }) })?;
+        let done = finished.map_err(|failure| Broken {
+            failure,
+            answer: Some(Answer { status, framing: outgoing }),
+        })?;
         if tunnel {
             return Ok(Exchanged::Tunnel { status });
         }
-        let keep = done.upload_done && method != Method::Connect && scratch.response.persistent(method);
+        let keep =
+            done.upload_done && method != Method::Connect && scratch.response.persistent(method);
         Ok(Exchanged::Done { status, keep, reusable: stays && done.upload_done })
     }
 
     /// The final response's head. Interim ones are sent on.
-    async fn response(&self, exchange: &mut Exchange<'_>, scratch: &mut Scratch, releases: u64) -> Result<Bytes, Failure> {
+    async fn response(
+        &self,
+        exchange: &mut Exchange<'_>,
+        scratch: &mut Scratch,
+        releases: u64,
+    ) -> Result<Bytes, Failure> {
         let limits = self.reply_limits();
         let mut interims = Interims::new(self.backend.pool.settings.timeouts.server);
         if self.slot.server.protocol.is_relay() {
@@ -112,18 +130,29 @@ impl Attempt<'_> {
                 return Ok(bytes);
             }
             if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
-                return Err(Failure { side: Side::Upstream, fault: malformed.into(), phase: exchange.phase() });
+                return Err(Failure {
+                    side: Side::Upstream,
+                    fault: malformed.into(),
+                    phase: exchange.phase(),
+                });
             }
             // RFC 9110 §15.2: a 1.0 client knows no interim responses.
             if self.request.head.version() == Version::Http11 {
                 scratch.out.clear();
-                HeadWriter::response(&mut scratch.out, scratch.response.view(&bytes), ANSWERED, BodyFields::AsReceived).finish();
+                HeadWriter::response(
+                    &mut scratch.out,
+                    scratch.response.view(&bytes),
+                    ANSWERED,
+                    BodyFields::AsReceived,
+                )
+                .finish();
                 exchange.interim(&scratch.out).await?;
             }
         }
     }
 
-    /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to us.
+    /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to
+    /// us.
     fn reply_limits(&self) -> Limits {
         if self.slot.server.protocol.is_relay() {
             return Limits::most();
@@ -134,26 +163,34 @@ impl Attempt<'_> {
     }
 
     /// 101 is an answer only to who asked for that protocol.
-    fn check_switch(&self, response: &ResponseHead, bytes: &[u8], phase: Phase) -> Result<(), Failure> {
+    fn check_switch(
+        &self,
+        response: &ResponseHead,
+        bytes: &[u8],
+        phase: Phase,
+    ) -> Result<(), Failure> {
         let asked = self.request.view().upgrade();
-        if response.status() != 101 || asked.is_some_and(|protocol| response.view(bytes).switches_to(protocol)) {
+        if response.status() != 101
+            || asked.is_some_and(|protocol| response.view(bytes).switches_to(protocol))
+        {
             return Ok(());
         }
         Err(Failure { side: Side::Upstream, fault: Malformed::SwitchingProtocols.into(), phase })
     }
 
-    /// How long the server itself took, for whoever compares servers: what a node says it waited for an origin is not its own time, and how
-    /// long a client needs to send a body is nobody's.
+    /// How long the server itself took, for whoever compares servers: what a node says it waited
+    /// for an origin is not its own time, and how long a client needs to send a body is nobody's.
     fn count_time(&self, took: Duration, response: &ResponseHead, bytes: &[u8]) {
         let timed = self.request.head.framing().is_empty();
         self.slot.counts().heads.note(response.status(), timed.then_some(took));
         if !timed {
             return;
         }
-        let origin = Some(&self.slot.server).filter(|server| server.protocol.is_relay()).and_then(|_| {
-            let told = response.view(bytes).value(Field::ShoalOriginTime)?;
-            std::str::from_utf8(told).ok()?.parse().ok().map(Duration::from_millis)
-        });
+        let origin =
+            Some(&self.slot.server).filter(|server| server.protocol.is_relay()).and_then(|_| {
+                let told = response.view(bytes).value(Field::ShoalOriginTime)?;
+                std::str::from_utf8(told).ok()?.parse().ok().map(Duration::from_millis)
+            });
         let own = took.saturating_sub(origin.unwrap_or_default());
         let counts = self.slot.counts();
         counts.answers.up();

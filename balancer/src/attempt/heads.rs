@@ -1,4 +1,5 @@
-//! The heads that go to the server and back to the client (RFC 9110 §7.6; which fields stay behind is in [`relay::hygiene`]).
+//! The heads that go to the server and back to the client (RFC 9110 §7.6; which fields stay behind
+//! is in [`relay::hygiene`]).
 
 use cluster_config::document::balancer::ForwardedFor;
 use relay::{
@@ -22,17 +23,28 @@ impl Attempt<'_> {
     pub(super) fn write_request(&self, out: &mut Vec<u8>) {
         out.clear();
         let request = self.request;
-        let mut replaced = if request.max_forwards.is_some() { REPLACED.with(Field::MaxForwards) } else { REPLACED };
+        let mut replaced = if request.max_forwards.is_some() {
+            REPLACED.with(Field::MaxForwards)
+        } else {
+            REPLACED
+        };
         if self.trace.is_some() {
             replaced = replaced.with(Field::Traceparent);
         }
-        let mut head = HeadWriter::request(out, request.view(), LineForm::AsReceived, replaced, BodyFields::AsReceived);
+        let mut head = HeadWriter::request(
+            out,
+            request.view(),
+            LineForm::AsReceived,
+            replaced,
+            BodyFields::AsReceived,
+        );
         if let Some(forwards) = request.max_forwards {
             head.number(Field::MaxForwards.name(), forwards);
         }
         // A connection that belongs to one client says so in its PROXY header.
         if request.method() != Method::Connect || !self.slot.server.protocol.is_relay() {
-            let said = (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
+            let said =
+                (request.forwarded_for == ForwardedFor::Append).then(|| request.view().lines());
             head.forwarded_for(said, request.client);
             if let Some(said) = said {
                 head.forwarded(said, request.peer.ip().to_canonical());
@@ -69,9 +81,14 @@ impl Attempt<'_> {
         out.clear();
         let old_client = self.request.head.version() == Version::Http10;
         let body = match incoming == outgoing {
-            true if old_client && response.has(Field::TransferEncoding) => BodyFields::Set(outgoing),
-            // What follows a 2xx to CONNECT is the tunnel, whatever the server announces (RFC 9110 §9.3.6).
-            true if self.request.method() == Method::Connect && (200..=299).contains(&response.status()) => {
+            true if old_client && response.has(Field::TransferEncoding) => {
+                BodyFields::Set(outgoing)
+            }
+            // What follows a 2xx to CONNECT is the tunnel, whatever the server announces (RFC 9110
+            // §9.3.6).
+            true if self.request.method() == Method::Connect
+                && (200..=299).contains(&response.status()) =>
+            {
                 BodyFields::Set(BodyFraming::Empty)
             }
             true => BodyFields::AsReceived,

@@ -29,7 +29,8 @@ pub enum Kind {
     Timeout,
     /// Its answer was malformed.
     Malformed,
-    /// Its answer broke off before anything of it was sent on, and it is well itself: what is behind it cut the answer.
+    /// Its answer broke off before anything of it was sent on, and it is well itself: what is
+    /// behind it cut the answer.
     AnswerCut,
     /// Any other error of the connection.
     Broken,

@@ -1,4 +1,5 @@
-//! The span of an attempt: a child of its request's, and the parent of what the server does. Only of requests that are sampled.
+//! The span of an attempt: a child of its request's, and the parent of what the server does. Only
+//! of requests that are sampled.
 
 use std::time::Instant;
 
@@ -31,8 +32,14 @@ impl Span {
         self.trace.own
     }
 
-    /// The attempt has ended; `reason` is why it was made where there was one before. Returns what went wrong: the reason for the next one.
-    pub fn end(self, attempt: &Attempt<'_>, outcome: &Outcome, reason: &'static str) -> &'static str {
+    /// The attempt has ended; `reason` is why it was made where there was one before. Returns what
+    /// went wrong: the reason for the next one.
+    pub fn end(
+        self,
+        attempt: &Attempt<'_>,
+        outcome: &Outcome,
+        reason: &'static str,
+    ) -> &'static str {
         let Told { outcome, status, error } = told(outcome);
         let (method, server) = (attempt.request.view(), &attempt.slot.server);
         let mut said = vec![
@@ -43,12 +50,19 @@ impl Span {
             KeyValue::new("shoal.attempt.outcome", outcome),
             KeyValue::new("shoal.connection.reused", attempt.reused.get()),
         ];
-        said.extend(status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+        said.extend(
+            status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))),
+        );
         if attempt.number > 1 {
             said.push(KeyValue::new("http.request.resend_count", i64::from(attempt.number - 1)));
             said.push(KeyValue::new("shoal.retry.reason", reason));
         }
-        let part = Part { name: span::name(method.method_text()), kind: SpanKind::Client, error, took: self.began.elapsed() };
+        let part = Part {
+            name: span::name(method.method_text()),
+            kind: SpanKind::Client,
+            error,
+            took: self.began.elapsed(),
+        };
         if let Some(tracer) = &attempt.local.shared().tracer {
             tracer.end_part(&self.trace, &part, said);
         }

@@ -41,20 +41,31 @@ pub struct Face {
 }
 
 impl Face {
-    /// Of a process that says this of itself. Streams without an end of their own end when `closing` is raised.
+    /// Of a process that says this of itself. Streams without an end of their own end when
+    /// `closing` is raised.
     #[must_use]
-    pub const fn new(view: View, operator: Operator, status: watch::Receiver<chassis::Status>, closing: chassis::StopSignal) -> Self {
+    pub const fn new(
+        view: View,
+        operator: Operator,
+        status: watch::Receiver<chassis::Status>,
+        closing: chassis::StopSignal,
+    ) -> Self {
         Self { view, operator, status, closing }
     }
 
-    async fn set(&self, request: &Request<impl Sync>, change: Change) -> Result<pb::Server, Status> {
+    async fn set(
+        &self,
+        request: &Request<impl Sync>,
+        change: Change,
+    ) -> Result<pb::Server, Status> {
         chassis::audit::note(request, change.reason());
         let shown = self.operator.set(&change).await?;
         Ok(message::server(&shown.pool, shown.listed()))
     }
 }
 
-/// Everything now; the revision is what the process calls it, as one that changes nothing here gives what is in force its name.
+/// Everything now; the revision is what the process calls it, as one that changes nothing here
+/// gives what is in force its name.
 fn stats(view: &View, status: &watch::Receiver<chassis::Status>) -> pb::Stats {
     let stats = message::stats(&view.stats());
     pb::Stats { revision: status.borrow().called_now(&stats.revision), ..stats }
@@ -82,35 +93,58 @@ impl From<explain::Error> for Status {
 fn interval(asked: Option<::prost_types::Duration>) -> Result<Duration, Status> {
     let interval = match asked {
         None => Duration::from_secs(1),
-        some => wire::from_duration(some).ok_or_else(|| Status::invalid_argument("interval is no duration"))?,
+        some => wire::from_duration(some)
+            .ok_or_else(|| Status::invalid_argument("interval is no duration"))?,
     };
     let allowed = Duration::from_millis(100)..=Duration::from_secs(60);
-    if allowed.contains(&interval) { Ok(interval) } else { Err(Status::invalid_argument("interval has to be 100 ms to 1 min")) }
+    if allowed.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(Status::invalid_argument("interval has to be 100 ms to 1 min"))
+    }
 }
 
 #[tonic::async_trait]
 impl Balancer for Face {
-    async fn get_stats(&self, _: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {
+    async fn get_stats(
+        &self,
+        _: Request<pb::GetStatsRequest>,
+    ) -> Result<Response<pb::GetStatsResponse>, Status> {
         Ok(Response::new(pb::GetStatsResponse { stats: Some(stats(&self.view, &self.status)) }))
     }
 
-    type WatchStatsStream = Pin<Box<dyn Stream<Item = Result<pb::WatchStatsResponse, Status>> + Send>>;
+    type WatchStatsStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchStatsResponse, Status>> + Send>>;
 
-    async fn watch_stats(&self, request: Request<pb::WatchStatsRequest>) -> Result<Response<Self::WatchStatsStream>, Status> {
+    async fn watch_stats(
+        &self,
+        request: Request<pb::WatchStatsRequest>,
+    ) -> Result<Response<Self::WatchStatsStream>, Status> {
         let ticks = tokio::time::interval(interval(request.into_inner().interval)?);
         // Each tick is asked for by the reader: a slow one gets fewer, never a backlog.
-        let answers = futures::stream::unfold((ticks, self.view.clone(), self.status.clone()), |(mut ticks, view, status)| async move {
-            ticks.tick().await;
-            let answer = pb::WatchStatsResponse { stats: Some(stats(&view, &status)) };
-            Some((Ok(answer), (ticks, view, status)))
-        });
+        let answers = futures::stream::unfold(
+            (ticks, self.view.clone(), self.status.clone()),
+            |(mut ticks, view, status)| async move {
+                ticks.tick().await;
+                let answer = pb::WatchStatsResponse { stats: Some(stats(&view, &status)) };
+                Some((Ok(answer), (ticks, view, status)))
+            },
+        );
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn set_server_state(&self, request: Request<pb::SetServerStateRequest>) -> Result<Response<pb::SetServerStateResponse>, Status> {
+    async fn set_server_state(
+        &self,
+        request: Request<pb::SetServerStateRequest>,
+    ) -> Result<Response<pb::SetServerStateResponse>, Status> {
         let asked = request.get_ref();
         let desired = Desired::from(message::desired_state(asked.state)?);
-        let change = Change { backend: asked.backend.clone(), server: asked.server.clone(), desired, force: asked.force };
+        let change = Change {
+            backend: asked.backend.clone(),
+            server: asked.server.clone(),
+            desired,
+            force: asked.force,
+        };
         let server = self.set(&request, change).await?;
         Ok(Response::new(pb::SetServerStateResponse { server: Some(server) }))
     }
@@ -121,23 +155,36 @@ impl Balancer for Face {
     ) -> Result<Response<pb::SetServerWeightResponse>, Status> {
         let asked = request.get_ref();
         let desired = Desired { admin: None, weight: Some(asked.weight) };
-        let change = Change { backend: asked.backend.clone(), server: asked.server.clone(), desired, force: asked.force };
+        let change = Change {
+            backend: asked.backend.clone(),
+            server: asked.server.clone(),
+            desired,
+            force: asked.force,
+        };
         let server = self.set(&request, change).await?;
         Ok(Response::new(pb::SetServerWeightResponse { server: Some(server) }))
     }
 
-    async fn explain_pick(&self, request: Request<pb::ExplainPickRequest>) -> Result<Response<pb::ExplainPickResponse>, Status> {
+    async fn explain_pick(
+        &self,
+        request: Request<pb::ExplainPickRequest>,
+    ) -> Result<Response<pb::ExplainPickResponse>, Status> {
         let snapshot = self.view.snapshot();
-        let pb::ExplainPickRequest { frontend, method, target, client_address } = request.into_inner();
+        let pb::ExplainPickRequest { frontend, method, target, client_address } =
+            request.into_inner();
         let question = Question { frontend, method, target, client: client_address.parse().ok() };
         let explanation = explain::explain(&snapshot, &question)?;
         let revision = self.status.borrow().called_now(&snapshot.generation.revision);
         Ok(Response::new(explanation::message(&explanation, &revision)))
     }
 
-    type TailAccessStream = Pin<Box<dyn Stream<Item = Result<pb::TailAccessResponse, Status>> + Send>>;
+    type TailAccessStream =
+        Pin<Box<dyn Stream<Item = Result<pb::TailAccessResponse, Status>> + Send>>;
 
-    async fn tail_access(&self, request: Request<pb::TailAccessRequest>) -> Result<Response<Self::TailAccessStream>, Status> {
+    async fn tail_access(
+        &self,
+        request: Request<pb::TailAccessRequest>,
+    ) -> Result<Response<Self::TailAccessStream>, Status> {
         Ok(Response::new(access::tail(&self.view, request.get_ref(), self.closing.clone()).await?))
     }
 }

@@ -1,5 +1,5 @@
-//! What is seen, as metrics. Workers count in [`crate::stats`]; a task copies the sums into the process's recorder once a second, so that nothing on the
-//! data path touches it.
+//! What is seen, as metrics. Workers count in [`crate::stats`]; a task copies the sums into the
+//! process's recorder once a second, so that nothing on the data path touches it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +9,9 @@ use relay::clients::{Clients, Crowding};
 
 use crate::{
     metrics::{
-        ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC, REFUSED, REQUESTS,
-        SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES,
+        ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION,
+        FAILED, PANIC, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS,
+        SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES,
         SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::Listed,
@@ -29,12 +30,21 @@ pub fn write(view: &View, out: &mut String) {
     let frontends = view.frontends();
     let series: Vec<Series<'_>> = frontends
         .iter()
-        .map(|(name, counts)| (labels(&[("frontend", name)]), of_workers(counts, |it: &FrontendCounts| &it.answers)))
+        .map(|(name, counts)| {
+            (labels(&[("frontend", name)]), of_workers(counts, |it: &FrontendCounts| &it.answers))
+        })
         .collect();
     write_classes(out, ANSWERS, "Answers by status class; none: the client got no answer", &series);
-    write_durations(out, DURATION, "From the head of a request to the end of its answer, tunnels not counted", &series);
+    write_durations(
+        out,
+        DURATION,
+        "From the head of a request to the end of its answer, tunnels not counted",
+        &series,
+    );
     let snapshot = view.snapshot();
-    let servers = snapshot.pools.iter().flat_map(|pool| pool.servers.iter().map(move |listed| (&pool.settings.name, &listed.server)));
+    let servers = snapshot.pools.iter().flat_map(|pool| {
+        pool.servers.iter().map(move |listed| (&pool.settings.name, &listed.server))
+    });
     let series: Vec<Series<'_>> = servers
         .map(|(backend, server)| {
             let labels = labels(&[("backend", backend), ("server", &server.name)]);
@@ -42,7 +52,12 @@ pub fn write(view: &View, out: &mut String) {
         })
         .collect();
     write_classes(out, SERVER_ANSWERS, "Answers of a server by status class", &series);
-    write_durations(out, SERVER_HEAD, "From sending a request to the head of its answer, requests with a body not counted", &series);
+    write_durations(
+        out,
+        SERVER_HEAD,
+        "From sending a request to the head of its answer, requests with a body not counted",
+        &series,
+    );
 }
 
 /// Copies sums into the recorder for ever.
@@ -54,7 +69,8 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
         copy(&view);
         let Some(clients) = &clients else { continue };
         let Crowding { refused, displaced, unfinished } = clients.crowding();
-        for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)] {
+        for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)]
+        {
             counter!(CROWDED, "what" => what).absolute(value);
         }
         if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY)
@@ -69,7 +85,9 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
 fn copy(view: &View) {
     for (name, counts) in view.frontends() {
         let totals = FrontendTotals::of(&counts);
-        let set = |metric: &'static str, value| counter!(metric, "frontend" => name.clone()).absolute(value);
+        let set = |metric: &'static str, value| {
+            counter!(metric, "frontend" => name.clone()).absolute(value)
+        };
         set(CONNECTIONS, totals.connections);
         set(REQUESTS, totals.requests);
         set(FAILED, totals.failed);
@@ -77,10 +95,15 @@ fn copy(view: &View) {
         set(TUNNELS, totals.tunnels);
         set(CUT_TUNNELS, totals.cut_tunnels);
         set(CUT_RESPONSES, totals.cut_responses);
-        gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone()).set(as_float(totals.active_connections));
+        gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone())
+            .set(as_float(totals.active_connections));
     }
     for pool in &view.snapshot().pools {
-        gauge!(PANIC, "backend" => pool.settings.name.clone()).set(if pool.panic { 1.0 } else { 0.0 });
+        gauge!(PANIC, "backend" => pool.settings.name.clone()).set(if pool.panic {
+            1.0
+        } else {
+            0.0
+        });
         pool.servers.iter().for_each(|listed| copy_server(&pool.settings.name, listed));
     }
 }
@@ -88,14 +111,19 @@ fn copy(view: &View) {
 fn copy_server(backend: &str, listed: &Listed) {
     let (tally, server) = (&listed.server.tally, &listed.server.name);
     let totals = ServerTotals::of(&tally.counts);
-    let set = |metric: &'static str, value| counter!(metric, "backend" => backend.to_owned(), "server" => server.clone()).absolute(value);
+    let set = |metric: &'static str, value| {
+        counter!(metric, "backend" => backend.to_owned(), "server" => server.clone())
+            .absolute(value)
+    };
     set(SERVER_REQUESTS, totals.requests);
     set(SERVER_FAILURES, totals.failures);
     set(SERVER_RETRIES, totals.retries_away);
     set(SERVER_OPENED, totals.connections_opened);
     set(SERVER_REUSED, totals.connections_reused);
     set(SERVER_EJECTIONS, tally.checks.totals().ejections);
-    let gauge = |metric: &'static str, value| gauge!(metric, "backend" => backend.to_owned(), "server" => server.clone()).set(value);
+    let gauge = |metric: &'static str, value| {
+        gauge!(metric, "backend" => backend.to_owned(), "server" => server.clone()).set(value)
+    };
     gauge(SERVER_ACTIVE, as_float(totals.active_requests));
     gauge(SERVER_USABLE, if listed.judgement.standing == Standing::Usable { 1.0 } else { 0.0 });
 }

@@ -21,9 +21,16 @@ pub struct Backend {
 
 impl Backend {
     /// For a worker that had this backend as `before`.
-    pub(super) fn new(pool: &Arc<Pool>, slots: Vec<Rc<Slot>>, before: Option<&Self>, worker: usize) -> Self {
+    pub(super) fn new(
+        pool: &Arc<Pool>,
+        slots: Vec<Rc<Slot>>,
+        before: Option<&Self>,
+        worker: usize,
+    ) -> Self {
         let picked = match before {
-            Some(before) if !before.slots.is_empty() => before.picked.borrow().carried_over(&before.pool.plan, &pool.plan),
+            Some(before) if !before.slots.is_empty() => {
+                before.picked.borrow().carried_over(&before.pool.plan, &pool.plan)
+            }
             _ => pick::begin(&pool.plan, worker),
         };
         let budget = || Rc::new(RefCell::new(Budget::new(u32::from(pool.settings.retry.budget))));

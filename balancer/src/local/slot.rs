@@ -29,7 +29,13 @@ pub struct Slot {
 
 impl Slot {
     pub(super) fn new(server: Arc<Server>, worker: usize, now: Instant) -> Self {
-        Self { server, liveness: liveness::Last::default(), watch: Cell::new(Watch::new(now)), released: Notify::new(), worker }
+        Self {
+            server,
+            liveness: liveness::Last::default(),
+            watch: Cell::new(Watch::new(now)),
+            released: Notify::new(),
+            worker,
+        }
     }
 
     /// This worker's counters of it.
@@ -70,7 +76,8 @@ impl Slot {
         self.server.protocol.is_relay() && self.watch.get().is_late(now, after)
     }
 
-    /// Returns once the requests that waited for it at `releases` shall go elsewhere, and there is somewhere to go.
+    /// Returns once the requests that waited for it at `releases` shall go elsewhere, and there is
+    /// somewhere to go.
     pub async fn until_released(&self, releases: u64, elsewhere: impl Fn() -> bool) {
         loop {
             // Registered before looking, so that nothing is missed in between.

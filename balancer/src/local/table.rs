@@ -51,12 +51,18 @@ impl Table {
 
     /// The table that takes the place of this one. What belongs to servers that stay goes with it.
     pub(super) fn next(&self, snapshot: Arc<Snapshot>, worker: usize, now: Instant) -> Self {
-        let known: HashMap<u64, &Rc<Slot>> = self.slots().map(|slot| (slot.server.key, slot)).collect();
+        let known: HashMap<u64, &Rc<Slot>> =
+            self.slots().map(|slot| (slot.server.key, slot)).collect();
         let backend = |pool: &Arc<Pool>| {
             let slot = |server| known.get(&server).map(|slot| Rc::clone(slot));
             let new = |server| Rc::new(Slot::new(Arc::clone(server), worker, now));
-            let slots = pool.servers.iter().map(|it| slot(it.server.key).unwrap_or_else(|| new(&it.server))).collect();
-            let before = self.backends.iter().find(|it| it.pool.settings.name == pool.settings.name);
+            let slots = pool
+                .servers
+                .iter()
+                .map(|it| slot(it.server.key).unwrap_or_else(|| new(&it.server)))
+                .collect();
+            let before =
+                self.backends.iter().find(|it| it.pool.settings.name == pool.settings.name);
             Rc::new(Backend::new(pool, slots, before.map(|it| &**it), worker))
         };
         let backends = snapshot.pools.iter().map(backend).collect();
@@ -80,7 +86,8 @@ impl Table {
         self.pooled.contains(&key)
     }
 
-    /// One pool serves all backends of a worker; the most generous one decides, and the deadlines of the others are the nodes'.
+    /// One pool serves all backends of a worker; the most generous one decides, and the deadlines
+    /// of the others are the nodes'.
     pub(super) fn pool_limits(&self) -> Limits {
         let pools = &self.snapshot.pools;
         let settings = || pools.iter().map(|pool| &pool.settings);
@@ -90,14 +97,19 @@ impl Table {
         Limits { per_upstream, total: per_upstream * servers, idle }
     }
 
-    /// What is served at a frontend's address: one that is renamed, or that changes places with another, finds what is served there from the
-    /// snapshot on, whatever the socket has been told so far. By its name where the address is gone or was any port.
+    /// What is served at a frontend's address: one that is renamed, or that changes places with
+    /// another, finds what is served there from the snapshot on, whatever the socket has been told
+    /// so far. By its name where the address is gone or was any port.
     #[must_use]
     pub fn served(&self, frontend: &Frontend) -> Option<Served<'_>> {
         let Generation { document, routes, .. } = &*self.snapshot.generation;
         // Few: a scan is quicker than a hash.
-        let there = document.frontends.iter().position(|it| it.bind.port() != 0 && it.bind == frontend.asked);
-        let index = there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
+        let there = document
+            .frontends
+            .iter()
+            .position(|it| it.bind.port() != 0 && it.bind == frontend.asked);
+        let index =
+            there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
         Some(Served { settings: &document.frontends[index], route: &routes[index] })
     }
 

@@ -36,7 +36,9 @@ impl std::error::Error for Refused {}
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => Self::OutOfReach(status.message().to_owned()),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+                Self::OutOfReach(status.message().to_owned())
+            }
             _ => Self::Refused(Refused(Box::new(status))),
         }
     }
@@ -57,7 +59,13 @@ impl Registry {
     ///
     /// # Errors
     /// The registry refuses, or is out of reach.
-    pub async fn write(&self, server: &str, desired: Desired, reason: &str, force: bool) -> Result<(), Error> {
+    pub async fn write(
+        &self,
+        server: &str,
+        desired: Desired,
+        reason: &str,
+        force: bool,
+    ) -> Result<(), Error> {
         let mut request = Request::new(SetAdminStateRequest {
             name: server.to_owned(),
             admin_state: desired.admin.map_or(pb::AdminState::Unspecified, Into::into).into(),

@@ -40,7 +40,8 @@ impl Plan {
             let inside = candidates.iter().enumerate().filter(|(_, it)| it.standing == standing);
             Tier { standing, members: inside.map(|(index, it)| (index, it.weight)).collect() }
         };
-        let tiers = Standing::TIERS.into_iter().map(tier).filter(|it| !it.members.is_empty()).collect();
+        let tiers =
+            Standing::TIERS.into_iter().map(tier).filter(|it| !it.members.is_empty()).collect();
         Self { balance, tiers, names: candidates.into_iter().map(|it| it.name).collect() }
     }
 

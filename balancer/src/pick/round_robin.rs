@@ -1,6 +1,8 @@
-//! Smooth weighted round robin, as nginx does it: everybody's credit grows by their weight, the richest is picked and pays the sum.
+//! Smooth weighted round robin, as nginx does it: everybody's credit grows by their weight, the
+//! richest is picked and pays the sum.
 //!
-//! Within any run of `sum of weights` picks over an unchanged list, each server is picked exactly `weight` times, and evenly spread.
+//! Within any run of `sum of weights` picks over an unchanged list, each server is picked exactly
+//! `weight` times, and evenly spread.
 
 /// The credits of one list of servers.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +14,13 @@ impl RoundRobin {
     /// Credits for a new list: `kept` gives for each new index the old one.
     #[must_use]
     pub fn carried_over(&self, kept: &[Option<usize>]) -> Self {
-        let credit = |old: &Option<usize>| old.and_then(|old| self.credit.get(old).copied()).unwrap_or(0);
+        let credit =
+            |old: &Option<usize>| old.and_then(|old| self.credit.get(old).copied()).unwrap_or(0);
         Self { credit: kept.iter().map(credit).collect() }
     }
 
-    /// Picks among `(index, weight)`. A weight of 0 takes part with nothing: it is picked only when all weights are 0.
+    /// Picks among `(index, weight)`. A weight of 0 takes part with nothing: it is picked only when
+    /// all weights are 0.
     pub fn pick(&mut self, eligible: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
         let mut sum = 0_i64;
         let mut best: Option<(usize, i64)> = None;

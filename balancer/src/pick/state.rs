@@ -11,10 +11,12 @@ pub struct State {
 }
 
 impl State {
-    /// For the plan that takes the place of this one. What is known of a server of a name goes with it, so that nobody's turn is lost.
+    /// For the plan that takes the place of this one. What is known of a server of a name goes with
+    /// it, so that nobody's turn is lost.
     #[must_use]
     pub fn carried_over(&self, from: &Plan, to: &Plan) -> Self {
-        let old: HashMap<&str, usize> = from.names().iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let old: HashMap<&str, usize> =
+            from.names().iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
         let kept: Vec<_> = to.names().iter().map(|name| old.get(name.as_str()).copied()).collect();
         Self { turn: self.turn.carried_over(&kept) }
     }
@@ -34,7 +36,11 @@ mod tests {
     fn a_turn_goes_with_its_server() {
         let any = Request { head: None, client: None, load: &|_| 0, tried: &|_| false };
         let plan = |names: &[&str]| {
-            let candidate = |name: &&str| Candidate { name: (*name).to_owned(), standing: Standing::Usable, weight: 1 };
+            let candidate = |name: &&str| Candidate {
+                name: (*name).to_owned(),
+                standing: Standing::Usable,
+                weight: 1,
+            };
             Plan::build(Balance::RoundRobin, names.iter().map(candidate).collect())
         };
         let (before, after) = (plan(&["a", "b", "c"]), plan(&["c", "d", "a"]));
@@ -44,6 +50,10 @@ mod tests {
             assert_eq!(pick(&before, &mut state, &any), Some(expected));
         }
         let state = state.carried_over(&before, &after);
-        assert_eq!(order(&after, &state, &any), [0, 1, 2], "c, whose turn it is, then d, which is new, then a");
+        assert_eq!(
+            order(&after, &state, &any),
+            [0, 1, 2],
+            "c, whose turn it is, then d, which is new, then a"
+        );
     }
 }

@@ -42,7 +42,13 @@ pub struct Line {
 impl Line {
     fn facts(&self) -> Facts<'_> {
         let ended_at = search::Record::ended_at(self);
-        Facts { request: self.id, client: self.client.parse::<IpAddr>().ok(), status: self.status, target: &self.target, ended_at }
+        Facts {
+            request: self.id,
+            client: self.client.parse::<IpAddr>().ok(),
+            status: self.status,
+            target: &self.target,
+            ended_at,
+        }
     }
 }
 
@@ -103,9 +109,15 @@ impl Older {
 
 impl search::Wanted<Line> for Older {
     fn look(&self, line: &[u8]) -> Look {
-        let Some(request) = self.request.as_deref().map(str::as_bytes) else { return Look::Perhaps };
+        let Some(request) = self.request.as_deref().map(str::as_bytes) else {
+            return Look::Perhaps;
+        };
         let head = &line[..line.len().min(HEAD)];
-        if head.windows(request.len()).any(|part| part == request) { Look::Perhaps } else { Look::No }
+        if head.windows(request.len()).any(|part| part == request) {
+            Look::Perhaps
+        } else {
+            Look::No
+        }
     }
 
     fn takes(&self, line: &Line) -> bool {
@@ -147,18 +159,27 @@ mod tests {
     fn what_was_told_is_not_told_again() {
         let read = |id, ms| Line::parse(&line(id, ms, "n")).expect("a line");
         let older = Older::new(Wanted::default(), &[read(1, 5), read(2, 5), read(2, 5)]);
-        let taken = [(1, 5), (1, 6), (2, 5), (2, 5), (2, 5), (3, 5)].map(|(id, ms)| older.takes(&read(id, ms)));
+        let taken = [(1, 5), (1, 6), (2, 5), (2, 5), (2, 5), (3, 5)]
+            .map(|(id, ms)| older.takes(&read(id, ms)));
         assert_eq!(taken, [false, true, false, false, true, true]);
         let own = Older::new(Wanted { own: true, ..Wanted::default() }, &[]);
-        assert!(!own.takes(&read(1, 5)) && own.takes(&Line::parse(&line(1, 5, "")).expect("a line")));
+        assert!(
+            !own.takes(&read(1, 5)) && own.takes(&Line::parse(&line(1, 5, "")).expect("a line"))
+        );
         assert_eq!(search::Record::ended_at(&read(1, 5)), 1_767_323_045_500);
     }
 
     #[test]
     fn a_quick_look_is_at_the_id() {
-        let wanted = |id: u128| Wanted { filter: Filter::parse(&Uuid::from_u128(id).to_string(), "", "", "").expect("an id"), own: false };
+        let wanted = |id: u128| Wanted {
+            filter: Filter::parse(&Uuid::from_u128(id).to_string(), "", "", "").expect("an id"),
+            own: false,
+        };
         let line = line(7, 5, "n");
-        assert_eq!([7, 8, 9].map(|id| Older::new(wanted(id), &[]).look(&line)), [Look::Perhaps, Look::No, Look::No]);
+        assert_eq!(
+            [7, 8, 9].map(|id| Older::new(wanted(id), &[]).look(&line)),
+            [Look::Perhaps, Look::No, Look::No]
+        );
         assert_eq!(Older::new(Wanted::default(), &[]).look(b""), Look::Perhaps);
     }
 }

@@ -1,6 +1,7 @@
 //! The last lines of the access log, for operators who look for a request.
 //!
-//! They are kept as they were written and read only when somebody asks: a record costs no more for being kept. Bounded by bytes and by pieces.
+//! They are kept as they were written and read only when somebody asks: a record costs no more for
+//! being kept. Bounded by bytes and by pieces.
 
 use std::{
     collections::VecDeque,
@@ -64,7 +65,11 @@ impl Recent {
     /// Takes lines in.
     pub fn keep(&self, lines: Lines) {
         // A buffer that was made for a busy time is not kept for a few lines.
-        let bytes = if lines.bytes.capacity() > 2 * lines.bytes.len() { Bytes::copy_from_slice(&lines.bytes) } else { lines.bytes.into() };
+        let bytes = if lines.bytes.capacity() > 2 * lines.bytes.len() {
+            Bytes::copy_from_slice(&lines.bytes)
+        } else {
+            lines.bytes.into()
+        };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = kept.next;
         kept.next += lines.count;
@@ -76,22 +81,28 @@ impl Recent {
         }
     }
 
-    /// The pieces from line `from` on, shared: reading them holds the writing task up no longer than this.
+    /// The pieces from line `from` on, shared: reading them holds the writing task up no longer
+    /// than this.
     fn pieces(&self, from: u64) -> (Vec<Piece>, u64) {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = kept.pieces.partition_point(|piece| piece.first + piece.count <= from);
         (kept.pieces.range(begin..).cloned().collect(), kept.next)
     }
 
-    /// The last `count` lines that are wanted, and when the oldest of all that are kept ended. Reads all that is kept at worst: for a thread that
-    /// may take some milliseconds.
+    /// The last `count` lines that are wanted, and when the oldest of all that are kept ended.
+    /// Reads all that is kept at worst: for a thread that may take some milliseconds.
     #[must_use]
     pub fn last(&self, count: usize, wanted: &Wanted) -> (Tail, Option<Timestamp>) {
         let (pieces, next) = self.pieces(0);
-        let newest_first = pieces.iter().rev().flat_map(|piece| piece.lines().rev()).filter_map(Line::parse);
-        let mut lines: Vec<_> = newest_first.filter(|line| wanted.takes(line)).take(count).collect();
+        let newest_first =
+            pieces.iter().rev().flat_map(|piece| piece.lines().rev()).filter_map(Line::parse);
+        let mut lines: Vec<_> =
+            newest_first.filter(|line| wanted.takes(line)).take(count).collect();
         lines.reverse();
-        let oldest = pieces.first().and_then(|piece| piece.lines().find_map(Line::parse)).map(|line| line.time);
+        let oldest = pieces
+            .first()
+            .and_then(|piece| piece.lines().find_map(Line::parse))
+            .map(|line| line.time);
         (Tail { lines, missed: 0, next }, oldest)
     }
 
@@ -102,8 +113,13 @@ impl Recent {
         let oldest = pieces.first().map_or(newest, |piece| piece.first);
         let from = next.max(oldest);
         let skipped = usize::try_from(from - oldest).unwrap_or(usize::MAX);
-        let looked_at: Vec<_> = pieces.iter().flat_map(Piece::lines).skip(skipped).take(limit).collect();
-        let lines = looked_at.iter().filter_map(|line| Line::parse(line)).filter(|line| wanted.takes(line)).collect();
+        let looked_at: Vec<_> =
+            pieces.iter().flat_map(Piece::lines).skip(skipped).take(limit).collect();
+        let lines = looked_at
+            .iter()
+            .filter_map(|line| Line::parse(line))
+            .filter(|line| wanted.takes(line))
+            .collect();
         Tail { lines, missed: from - next, next: from + looked_at.len() as u64 }
     }
 }
@@ -149,9 +165,15 @@ mod tests {
     fn what_is_kept_is_found_by_what_it_says() {
         let recent = Recent::default();
         assert_eq!(recent.last(9, &Wanted::default()), (Tail::default(), None));
-        recent.keep(lines(&[(1, 200, "n", None), (2, 400, "", Some(Error::Answered("http_request_error")))]));
+        recent.keep(lines(&[
+            (1, 200, "n", None),
+            (2, 400, "", Some(Error::Answered("http_request_error"))),
+        ]));
         recent.keep(lines(&[(3, 502, "n", Some(Error::ResponseCut)), (4, 200, "n", None)]));
-        let filtered = |request: &str, status: &str| Wanted { filter: Filter::parse(request, "", status, "").expect("good"), own: false };
+        let filtered = |request: &str, status: &str| Wanted {
+            filter: Filter::parse(request, "", status, "").expect("good"),
+            own: false,
+        };
         let (tail, since) = recent.last(3, &Wanted::default());
         assert_eq!((ids(&tail), tail.next), (vec![2, 3, 4], 4));
         assert_eq!(since, "2026-01-02T03:04:05.5Z".parse().ok());
@@ -173,8 +195,13 @@ mod tests {
         let rest = recent.after(some.next, 9, &all);
         assert_eq!((ids(&rest), rest.next), (vec![2], 3));
         assert_eq!(recent.after(3, 9, &all), Tail { next: 3, ..Tail::default() });
-        let unwanted = Wanted { filter: Filter::parse("", "", "500", "").expect("good"), own: false };
-        assert_eq!(recent.after(0, 9, &unwanted), Tail { next: 3, ..Tail::default() }, "what is not wanted is not looked at again");
+        let unwanted =
+            Wanted { filter: Filter::parse("", "", "500", "").expect("good"), own: false };
+        assert_eq!(
+            recent.after(0, 9, &unwanted),
+            Tail { next: 3, ..Tail::default() },
+            "what is not wanted is not looked at again"
+        );
         for _ in 0..2 * PIECES {
             recent.keep(lines(&[(9, 200, "n", None)]));
         }
@@ -188,7 +215,10 @@ mod tests {
         let mut bytes = Vec::with_capacity(1 << 20);
         bytes.extend_from_slice(&lines(&[(1, 200, "n", None)]).bytes);
         recent.keep(Lines { bytes, count: 1 });
-        assert!(recent.0.lock().expect("kept").held < 1000, "a large buffer is not kept for one line");
+        assert!(
+            recent.0.lock().expect("kept").held < 1000,
+            "a large buffer is not kept for one line"
+        );
         for _ in 0..200 {
             recent.keep(Lines { bytes: vec![b'x'; 128 * 1024], count: 1 });
         }

@@ -1,4 +1,5 @@
-//! The roster's book: who the servers are and what is known of each, as a fold. No IO; `now` comes in.
+//! The roster's book: who the servers are and what is known of each, as a fold. No IO; `now` comes
+//! in.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -83,7 +84,8 @@ impl Book {
         }
     }
 
-    /// Makes the pages say what configuration and registry say. What is known of a server is kept while its name, address and process stay.
+    /// Makes the pages say what configuration and registry say. What is known of a server is kept
+    /// while its name, address and process stay.
     pub fn reconcile<'a>(
         &mut self,
         generation: &Arc<Generation>,
@@ -91,17 +93,30 @@ impl Book {
         now: Instant,
     ) {
         self.generation = Arc::clone(generation);
-        let mut old: HashMap<String, Page> = self.pages.drain(..).map(|page| (page.settings.name.clone(), page)).collect();
+        let mut old: HashMap<String, Page> =
+            self.pages.drain(..).map(|page| (page.settings.name.clone(), page)).collect();
         for backend in &generation.document.backends {
             let known = old.remove(&backend.name).map(|page| page.entries).unwrap_or_default();
-            let mut known: HashMap<String, Known> = known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
-            let mut page = Page { settings: Arc::new(backend.clone()), entries: Vec::new(), missing: Vec::new() };
+            let mut known: HashMap<String, Known> =
+                known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
+            let mut page = Page {
+                settings: Arc::new(backend.clone()),
+                entries: Vec::new(),
+                missing: Vec::new(),
+            };
             for member in membership::members(backend, instances.clone(), &self.overrides) {
                 let Some(address) = self.address_of(&member.address) else {
-                    page.missing.push(format!("{}: the address of {} is not known (yet)", member.name, member.address));
+                    page.missing.push(format!(
+                        "{}: the address of {} is not known (yet)",
+                        member.name, member.address
+                    ));
                     continue;
                 };
-                let same = |entry: &Known| entry.server.address == address && entry.id == member.id && entry.server.backup == member.backup;
+                let same = |entry: &Known| {
+                    entry.server.address == address
+                        && entry.id == member.id
+                        && entry.server.backup == member.backup
+                };
                 let entry = match known.remove(&member.name).filter(same) {
                     Some(entry) => Known { member, ..entry },
                     None => self.enter(&backend.name, member, address, now),
@@ -116,8 +131,15 @@ impl Book {
         let key = self.next_key;
         self.next_key += 1;
         let workers = self.setting.workers;
-        let tally = self.tallies.entry((backend.to_owned(), member.name.clone())).or_insert_with(|| Arc::new(Tally::new(workers)));
-        let protocol = if member.id.is_some() { Protocol::Relay { key: self.setting.key.clone() } } else { Protocol::Plain };
+        let tally = self
+            .tallies
+            .entry((backend.to_owned(), member.name.clone()))
+            .or_insert_with(|| Arc::new(Tally::new(workers)));
+        let protocol = if member.id.is_some() {
+            Protocol::Relay { key: self.setting.key.clone() }
+        } else {
+            Protocol::Plain
+        };
         let server = Server {
             key,
             name: member.name.clone(),
@@ -128,7 +150,14 @@ impl Book {
             tally: Arc::clone(tally),
             signs: Signs::default(),
         };
-        Known { server: Arc::new(server), id: member.id, member, evidence: Evidence::default(), created_at: now, standing: None }
+        Known {
+            server: Arc::new(server),
+            id: member.id,
+            member,
+            evidence: Evidence::default(),
+            created_at: now,
+            standing: None,
+        }
     }
 
     fn address_of(&self, text: &str) -> Option<SocketAddr> {
@@ -137,10 +166,15 @@ impl Book {
 
     /// Members' addresses that are host names.
     #[must_use]
-    pub fn names_to_look_up<'a>(&self, instances: impl Iterator<Item = &'a InstanceStatus> + Clone) -> Vec<String> {
+    pub fn names_to_look_up<'a>(
+        &self,
+        instances: impl Iterator<Item = &'a InstanceStatus> + Clone,
+    ) -> Vec<String> {
         let members = |backend| membership::members(backend, instances.clone(), &self.overrides);
-        let names = self.generation.document.backends.iter().flat_map(members).map(|member| member.address);
-        let mut names: Vec<_> = names.filter(|address| address.parse::<SocketAddr>().is_err()).collect();
+        let names =
+            self.generation.document.backends.iter().flat_map(members).map(|member| member.address);
+        let mut names: Vec<_> =
+            names.filter(|address| address.parse::<SocketAddr>().is_err()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -165,20 +199,29 @@ impl Book {
     /// What was set here for discovered servers and is not known to the registry.
     #[must_use]
     pub fn drift(&self) -> Vec<(String, Desired)> {
-        let discovered = |name: &String| self.entries().any(|entry| entry.member.name == *name && entry.id.is_some());
-        self.overrides.iter().filter(|(name, _)| discovered(name)).map(|(name, set)| (name.clone(), *set)).collect()
+        let discovered = |name: &String| {
+            self.entries().any(|entry| entry.member.name == *name && entry.id.is_some())
+        };
+        self.overrides
+            .iter()
+            .filter(|(name, _)| discovered(name))
+            .map(|(name, set)| (name.clone(), *set))
+            .collect()
     }
 
     /// Every server now.
     pub fn servers(&self) -> impl Iterator<Item = (&Arc<Backend>, &Arc<Server>)> {
-        self.pages.iter().flat_map(|page| page.entries.iter().map(|entry| (&page.settings, &entry.server)))
+        self.pages
+            .iter()
+            .flat_map(|page| page.entries.iter().map(|entry| (&page.settings, &entry.server)))
     }
 
     fn entries(&self) -> impl Iterator<Item = &Known> {
         self.pages.iter().flat_map(|page| &page.entries)
     }
 
-    /// Adds one observation about a server; one that is not in the book any more is nobody's business.
+    /// Adds one observation about a server; one that is not in the book any more is nobody's
+    /// business.
     pub fn observe(&mut self, key: u64, seen: Seen, now: Instant) -> Option<(Change, String)> {
         let (page, index) = self.pages.iter_mut().find_map(|page| {
             let index = page.entries.iter().position(|entry| entry.server.key == key)?;
@@ -205,8 +248,14 @@ impl Book {
     /// Judges everybody. Returns a new snapshot when anything that anybody can see has changed.
     pub fn judge(&mut self, now: Instant, wall: Timestamp) -> Option<Snapshot> {
         let (uptime, last) = (self.setting.uptime, &self.last);
-        let pools: Vec<_> = self.pages.iter_mut().enumerate().map(|(index, page)| page.judge(uptime, now, wall, last.get(index))).collect();
-        let same = pools.len() == last.len() && pools.iter().zip(last).all(|(pool, last)| Arc::ptr_eq(pool, last));
+        let pools: Vec<_> = self
+            .pages
+            .iter_mut()
+            .enumerate()
+            .map(|(index, page)| page.judge(uptime, now, wall, last.get(index)))
+            .collect();
+        let same = pools.len() == last.len()
+            && pools.iter().zip(last).all(|(pool, last)| Arc::ptr_eq(pool, last));
         if self.published > 0 && same && Arc::ptr_eq(&self.generation, &self.last_generation) {
             return None;
         }
@@ -218,15 +267,33 @@ impl Book {
 }
 
 impl Page {
-    /// Judges everybody. The pool is the last one while nothing in it has changed, so that a plan is built only when there is something to plan.
-    fn judge(&mut self, uptime: Uptime, now: Instant, wall: Timestamp, last: Option<&Arc<Pool>>) -> Arc<Pool> {
+    /// Judges everybody. The pool is the last one while nothing in it has changed, so that a plan
+    /// is built only when there is something to plan.
+    fn judge(
+        &mut self,
+        uptime: Uptime,
+        now: Instant,
+        wall: Timestamp,
+        last: Option<&Arc<Pool>>,
+    ) -> Arc<Pool> {
         let rules = config::rules(&self.settings);
-        let mut judgements: Vec<Judgement> = self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
+        let mut judgements: Vec<Judgement> =
+            self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
-        let servers: Vec<_> = self.entries.iter_mut().zip(judgements).map(|(entry, judgement)| entry.listed(judgement, wall)).collect();
+        let servers: Vec<_> = self
+            .entries
+            .iter_mut()
+            .zip(judgements)
+            .map(|(entry, judgement)| entry.listed(judgement, wall))
+            .collect();
         match last.filter(|last| last.shows(&self.settings, &servers, panic, &self.missing)) {
             Some(last) => Arc::clone(last),
-            None => Arc::new(Pool::new(Arc::clone(&self.settings), servers, panic, self.missing.clone())),
+            None => Arc::new(Pool::new(
+                Arc::clone(&self.settings),
+                servers,
+                panic,
+                self.missing.clone(),
+            )),
         }
     }
 }

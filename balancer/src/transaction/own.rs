@@ -23,20 +23,38 @@ pub(super) async fn refuse(
     attempts: u32,
 ) -> Ending {
     scratch.out.clear();
-    error.write(&mut scratch.out, &local.shared().name, request.id, request.method(), SystemTime::now());
+    error.write(
+        &mut scratch.out,
+        &local.shared().name,
+        request.id,
+        request.method(),
+        SystemTime::now(),
+    );
     let connection = send(request, client, &scratch.out).await;
     Ending { connection, status: error.status(), server: None, attempts, error: Some(error.kind()) }
 }
 
 /// The last recipient that Max-Forwards allows answers itself (RFC 9110 §7.6.2).
-pub(super) async fn answer_options(local: &Local, request: &Request<'_>, client: &mut Stream, scratch: &mut Scratch) -> Ending {
+pub(super) async fn answer_options(
+    local: &Local,
+    request: &Request<'_>,
+    client: &mut Stream,
+    scratch: &mut Scratch,
+) -> Ending {
     scratch.out.clear();
     let status = if request.method() == Method::Options { 200 } else { 501 };
     let mut buffer = Uuid::encode_buffer();
     let id = &*request.id.hyphenated().encode_lower(&mut buffer);
     let fields = [("Via", local.shared().via.as_str()), ("Shoal-Request-Id", id)];
     // Whatever body came with it is not read: the connection ends.
-    let answer = Canned { status, now: SystemTime::now(), content_type: "", fields: &fields, body: b"", persistence: Persistence::Close };
+    let answer = Canned {
+        status,
+        now: SystemTime::now(),
+        content_type: "",
+        fields: &fields,
+        body: b"",
+        persistence: Persistence::Close,
+    };
     answer.write(&mut scratch.out);
     let connection = send(request, client, &scratch.out).await;
     Ending { connection, status, server: None, attempts: 0, error: None }

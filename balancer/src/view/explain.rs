@@ -1,5 +1,6 @@
-//! Which server a request would get now, and which after it. What decides for live requests decides here too ([`crate::route`],
-//! [`crate::pick`]), from a state of its own, so that asking takes nobody's turn.
+//! Which server a request would get now, and which after it. What decides for live requests decides
+//! here too ([`crate::route`], [`crate::pick`]), from a state of its own, so that asking takes
+//! nobody's turn.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -61,7 +62,8 @@ pub struct Explanation {
 impl Explanation {
     /// Servers that get nothing.
     pub fn excluded(&self) -> impl Iterator<Item = usize> {
-        let excluded = |index: &usize| self.pool.servers[*index].judgement.standing == Standing::Excluded;
+        let excluded =
+            |index: &usize| self.pool.servers[*index].judgement.standing == Standing::Excluded;
         (0..self.pool.servers.len()).filter(excluded)
     }
 }
@@ -78,15 +80,24 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let (route, frontend) = (&routes[index], document.frontends[index].name.clone());
     let pool = |index: usize| snapshot.pools.get(index).cloned().ok_or(Error::NotYet);
     let (text, mut parsed) = (question.head(), RequestHead::new());
-    let known = matches!(parsed.parse(text.as_bytes(), &Limits::default()), Ok(Progress::Complete(_)));
+    let known =
+        matches!(parsed.parse(text.as_bytes(), &Limits::default()), Ok(Progress::Complete(_)));
     let head = known.then(|| parsed.view(text.as_bytes()));
     // What is no request goes where most requests go.
     match head.map_or(Destination::Backend(route.backend), |head| route.choose(head)) {
-        Destination::Health => Ok(Explanation { frontend, for_health: true, pool: pool(route.backend)?, order: Vec::new() }),
+        Destination::Health => Ok(Explanation {
+            frontend,
+            for_health: true,
+            pool: pool(route.backend)?,
+            order: Vec::new(),
+        }),
         Destination::Backend(backend) => {
             let pool = pool(backend)?;
-            let load = |index: usize| pool.servers[index].server.tally.counts.sum(|it| &it.active_requests);
-            let request = pick::Request { head, client: question.client, load: &load, tried: &|_| false };
+            let load = |index: usize| {
+                pool.servers[index].server.tally.counts.sum(|it| &it.active_requests)
+            };
+            let request =
+                pick::Request { head, client: question.client, load: &load, tried: &|_| false };
             let order = pick::order(&pool.plan, &pick::State::default(), &request);
             Ok(Explanation { frontend, for_health: false, pool, order })
         }

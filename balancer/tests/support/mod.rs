@@ -156,13 +156,19 @@ impl Node {
             accepting.abort();
             assert!(accepting.await.is_err());
             // Its connections are told to end with it, and hold what they share until they have.
-            until("every connection is closed", || async { (Arc::strong_count(&self.shared) == 1).then_some(()) }).await;
+            until("every connection is closed", || async {
+                (Arc::strong_count(&self.shared) == 1).then_some(())
+            })
+            .await;
         }
     }
 
     /// Starts again at the same address.
     pub async fn restart(&self) -> Self {
-        let listener = until("the port is free again", || async { TcpListener::bind(self.address).await.ok() }).await;
+        let listener = until("the port is free again", || async {
+            TcpListener::bind(self.address).await.ok()
+        })
+        .await;
         Self::on(self.name(), listener)
     }
 }
@@ -247,7 +253,8 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// As a node proves itself; false: the balancer has gone, or does not believe it. What came with the balancer's proof is left in `seen`.
+/// As a node proves itself; false: the balancer has gone, or does not believe it. What came with
+/// the balancer's proof is left in `seen`.
 async fn prove(stream: &mut TcpStream, header: &[u8], seen: &mut Vec<u8>, shared: &Shared) -> bool {
     assert!(seen.is_empty(), "nothing is sent before the node has proved itself: {seen:?}");
     let impostor = *shared.mode.lock().unwrap() == Mode::Impostor;
@@ -263,11 +270,23 @@ async fn prove(stream: &mut TcpStream, header: &[u8], seen: &mut Vec<u8>, shared
     }
     let confirmation: Vec<u8> = seen.drain(..size_of::<Confirmation>()).collect();
     assert!(!impostor, "an impostor is told nothing");
-    assert!(proof::confirms(&key, &shared.name, &nonce, header, &confirmation.try_into().expect("32 bytes")), "it is for this node");
+    assert!(
+        proof::confirms(
+            &key,
+            &shared.name,
+            &nonce,
+            header,
+            &confirmation.try_into().expect("32 bytes")
+        ),
+        "it is for this node"
+    );
     true
 }
 
-async fn echo(reader: Reader<impl tokio::io::AsyncRead + Unpin>, mut write: impl tokio::io::AsyncWrite + Unpin) {
+async fn echo(
+    reader: Reader<impl tokio::io::AsyncRead + Unpin>,
+    mut write: impl tokio::io::AsyncWrite + Unpin,
+) {
     let (mut read, early) = reader.into_parts();
     if write.write_all(&early).await.is_ok() {
         drop(tokio::io::copy(&mut read, &mut write).await);
@@ -275,14 +294,26 @@ async fn echo(reader: Reader<impl tokio::io::AsyncRead + Unpin>, mut write: impl
 }
 
 /// Answers a request; whether the connection stays.
-async fn respond(head: &Head, mode: Mode, shared: &Shared, write: &mut (impl tokio::io::AsyncWrite + Unpin)) -> bool {
+async fn respond(
+    head: &Head,
+    mode: Mode,
+    shared: &Shared,
+    write: &mut (impl tokio::io::AsyncWrite + Unpin),
+) -> bool {
     let name = &shared.name;
-    let ok = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nShoal-Origin-Time: 3\r\nX-Node: {name}\r\n\r\n");
+    let ok = |length: usize| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nShoal-Origin-Time: 3\r\nX-Node: \
+             {name}\r\n\r\n"
+        )
+    };
     let text = match mode {
         Mode::Serve | Mode::Overtake => ok(name.len()) + name,
         Mode::Large => ok(1_000_000) + &"x".repeat(1_000_000),
         Mode::CloseUnanswered => return false,
-        Mode::Silent | Mode::Deserted | Mode::InterimsForEver | Mode::FramedTunnel => std::future::pending().await,
+        Mode::Silent | Mode::Deserted | Mode::InterimsForEver | Mode::FramedTunnel => {
+            std::future::pending().await
+        }
         Mode::CutSmall => {
             drop(write.write_all((ok(10) + "half").as_bytes()).await);
             return false;
@@ -305,11 +336,21 @@ async fn respond(head: &Head, mode: Mode, shared: &Shared, write: &mut (impl tok
             ok(name.len()) + name
         }
         Mode::OwnError => {
-            format!("HTTP/1.1 503 Full\r\nProxy-Status: {name}; error=connection_limit_reached\r\nContent-Length: 0\r\n\r\n")
+            format!(
+                "HTTP/1.1 503 Full\r\nProxy-Status: {name}; \
+                 error=connection_limit_reached\r\nContent-Length: 0\r\n\r\n"
+            )
         }
-        Mode::OriginError => format!("HTTP/1.1 502 Bad\r\nProxy-Status: {name}; error=connection_refused\r\nContent-Length: 0\r\n\r\n"),
+        Mode::OriginError => format!(
+            "HTTP/1.1 502 Bad\r\nProxy-Status: {name}; error=connection_refused\r\nContent-Length: \
+             0\r\n\r\n"
+        ),
     };
-    let text = if head.line.starts_with("HEAD ") { text.split_inclusive("\r\n\r\n").next().unwrap_or_default().to_owned() } else { text };
+    let text = if head.line.starts_with("HEAD ") {
+        text.split_inclusive("\r\n\r\n").next().unwrap_or_default().to_owned()
+    } else {
+        text
+    };
     write.write_all(text.as_bytes()).await.is_ok()
 }
 
@@ -326,7 +367,8 @@ pub struct Cluster {
     pub directory: tempfile::TempDir,
 }
 
-/// The document of one frontend and one backend; `extra` is laid over the backend, and what it has under `frontend` over the frontend.
+/// The document of one frontend and one backend; `extra` is laid over the backend, and what it has
+/// under `frontend` over the frontend.
 pub fn document(extra: &serde_json::Value) -> Vec<u8> {
     let mut backend = serde_json::json!({
         "name": "squid_servers", "balance": "round_robin",
@@ -348,11 +390,13 @@ pub fn document(extra: &serde_json::Value) -> Vec<u8> {
             None => backend[key] = value.clone(),
         }
     }
-    serde_json::to_vec(&serde_json::json!({"frontends": [frontend], "backends": [backend]})).expect("JSON")
+    serde_json::to_vec(&serde_json::json!({"frontends": [frontend], "backends": [backend]}))
+        .expect("JSON")
 }
 
 impl Cluster {
-    /// That many nodes, named node-1 and so on, and a balancer with two workers that knows all of them.
+    /// That many nodes, named node-1 and so on, and a balancer with two workers that knows all of
+    /// them.
     pub async fn start(nodes: usize) -> Self {
         Self::with(nodes, serde_json::json!({})).await
     }
@@ -387,11 +431,25 @@ impl Cluster {
         let mut view = engine.view();
         let bound = view.bound.wait_for(|bound| !bound.is_empty()).await.expect("running").clone();
         let frontend = bound["proxy_frontend"].frontend.address();
-        let cluster = Self { nodes, frontend, view, engine, running, membership, settings, revision: 1, directory };
+        let cluster = Self {
+            nodes,
+            frontend,
+            view,
+            engine,
+            running,
+            membership,
+            settings,
+            revision: 1,
+            directory,
+        };
         cluster.list_all();
         for node in &cluster.nodes {
             cluster.until_standing(node.name(), pb::Standing::Usable).await;
-            let proven = || async { cluster.server(node.name()).filter(|it| it.counters.is_some_and(|it| it.checks_passed > 0)) };
+            let proven = || async {
+                cluster
+                    .server(node.name())
+                    .filter(|it| it.counters.is_some_and(|it| it.checks_passed > 0))
+            };
             until("its check passes", proven).await;
         }
         cluster
@@ -407,7 +465,10 @@ impl Cluster {
     /// What was put into force last is said to be in force.
     pub async fn until_applied(&self) {
         let revision = format!("r{}", self.revision);
-        until(format!("{revision} is in force"), || async { (self.stats().revision == revision).then_some(()) }).await;
+        until(format!("{revision} is in force"), || async {
+            (self.stats().revision == revision).then_some(())
+        })
+        .await;
     }
 
     /// The registry lists every node as usable.
@@ -417,7 +478,8 @@ impl Cluster {
 
     /// The registry lists these.
     pub fn list(&self, statuses: &[InstanceStatus]) {
-        let instances: BTreeMap<_, _> = statuses.iter().map(|status| (status.instance.name.clone(), status.clone())).collect();
+        let instances: BTreeMap<_, _> =
+            statuses.iter().map(|status| (status.instance.name.clone(), status.clone())).collect();
         self.membership.send_replace(Arc::new(Membership { instances, ..Membership::default() }));
     }
 
@@ -425,9 +487,13 @@ impl Cluster {
         message::stats(&self.view.stats())
     }
 
-    /// The gRPC service over a registry that is out of reach, of a process that was told of this revision last.
+    /// The gRPC service over a registry that is out of reach, of a process that was told of this
+    /// revision last.
     pub fn face(&self, applied: &str) -> Face {
-        let (_, status) = watch::channel(chassis::Status { applied_revision: applied.to_owned(), ..chassis::Status::default() });
+        let (_, status) = watch::channel(chassis::Status {
+            applied_revision: applied.to_owned(),
+            ..chassis::Status::default()
+        });
         let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
         let operator = Operator::new(self.view.clone(), Registry::new(nowhere.into()));
         Face::new(self.view.clone(), operator, status, chassis::StopSignal::default())
@@ -446,7 +512,8 @@ impl Cluster {
     }
 
     pub async fn until_standing(&self, name: &str, standing: pb::Standing) {
-        let reached = || async { self.server(name).filter(|it| it.standing == i32::from(standing)) };
+        let reached =
+            || async { self.server(name).filter(|it| it.standing == i32::from(standing)) };
         until(format!("{name} is {standing:?}"), reached).await;
     }
 
@@ -456,7 +523,11 @@ impl Cluster {
 
     /// One request on a connection of its own.
     pub async fn get(&self, method: &str, body: &[u8]) -> Answer {
-        self.open().await.request(method, "http://origin.example/x", &[], body).await.expect("an answer")
+        self.open()
+            .await
+            .request(method, "http://origin.example/x", &[], body)
+            .await
+            .expect("an answer")
     }
 
     pub fn arrivals(&self) -> Vec<Arrival> {

@@ -1,4 +1,5 @@
-//! Whole clusters: something that balances over three caches, of which one can be hit. Ours and HAProxy's with Squids.
+//! Whole clusters: something that balances over three caches, of which one can be hit. Ours and
+//! HAProxy's with Squids.
 
 use std::{
     collections::BTreeSet,
@@ -39,8 +40,16 @@ pub struct Cluster {
 
 #[derive(Debug)]
 enum Members {
-    Shoal { lab: Box<Lab>, restarted: Option<Child> },
-    Peers { haproxy: Process, squids: Vec<Option<Process>>, ports: Vec<squid::Ports>, siblings: bool },
+    Shoal {
+        lab: Box<Lab>,
+        restarted: Option<Child>,
+    },
+    Peers {
+        haproxy: Process,
+        squids: Vec<Option<Process>>,
+        ports: Vec<squid::Ports>,
+        siblings: bool,
+    },
 }
 
 impl Cluster {
@@ -66,7 +75,9 @@ impl Cluster {
                 let restarted = restarted.as_ref().and_then(Child::id).map(u32::cast_signed);
                 restarted.unwrap_or_else(|| lab.process("proxy-node-2").pid)
             }
-            Members::Peers { squids, .. } => squids.get(VICTIM).and_then(Option::as_ref).context("no such node")?.pid(),
+            Members::Peers { squids, .. } => {
+                squids.get(VICTIM).and_then(Option::as_ref).context("no such node")?.pid()
+            }
         };
         kill(Pid::from_raw(pid), signal).with_context(|| format!("{signal} to {pid}"))
     }
@@ -106,7 +117,11 @@ impl Cluster {
                 let metrics = metrics(lab).await?;
                 values(&metrics, "shoal_balancer_server_usable").map(|value| value == 1.0).collect()
             }
-            Members::Peers { haproxy, .. } => servers(haproxy).await?.iter().map(|server| server.status.starts_with("UP")).collect(),
+            Members::Peers { haproxy, .. } => servers(haproxy)
+                .await?
+                .iter()
+                .map(|server| server.status.starts_with("UP"))
+                .collect(),
         };
         Ok((states.len() == NODES).then(|| states.iter().filter(|up| !**up).count()))
     }
@@ -114,15 +129,21 @@ impl Cluster {
     /// How often so far the balancer took a node for dead.
     pub async fn ejections(&self) -> Result<u64> {
         Ok(match &self.members {
-            Members::Shoal { lab, .. } => values(&metrics(lab).await?, "shoal_balancer_server_ejections_total").sum::<f64>() as u64,
-            Members::Peers { haproxy, .. } => servers(haproxy).await?.iter().map(|server| server.downs).sum(),
+            Members::Shoal { lab, .. } => {
+                values(&metrics(lab).await?, "shoal_balancer_server_ejections_total").sum::<f64>()
+                    as u64
+            }
+            Members::Peers { haproxy, .. } => {
+                servers(haproxy).await?.iter().map(|server| server.downs).sum()
+            }
         })
     }
 }
 
 async fn shoal() -> Result<Cluster> {
     // A node that was killed stays dead for everybody alike until it is started again here.
-    let arguments = ["--nodes", "3", "--balancers", "1", "--no-restart"].map(str::to_owned).to_vec();
+    let arguments =
+        ["--nodes", "3", "--balancers", "1", "--no-restart"].map(str::to_owned).to_vec();
     let lab = Box::new(Lab::start(Options { arguments, ..Options::default() }).await);
     Ok(Cluster { entrance: lab.frontend(), members: Members::Shoal { lab, restarted: None } })
 }
@@ -155,17 +176,34 @@ async fn peers(who: Who, origin: SocketAddr) -> Result<Cluster> {
 
 async fn start_squid(ports: &[squid::Ports], number: usize, siblings: bool) -> Result<Process> {
     let own = *ports.get(number).context("no such node")?;
-    let others: Vec<_> = ports.iter().enumerate().filter(|(index, _)| siblings && *index != number).map(|(_, ports)| *ports).collect();
-    Process::start(own.http, |directory| squid::node(directory, own, &others, number + 1)).await.context("start Squid")
+    let others: Vec<_> = ports
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| siblings && *index != number)
+        .map(|(_, ports)| *ports)
+        .collect();
+    Process::start(own.http, |directory| squid::node(directory, own, &others, number + 1))
+        .await
+        .context("start Squid")
 }
 
 /// What the balancer's admin port says of itself.
 async fn metrics(lab: &Lab) -> Result<String> {
-    let address = lab.process("balancer-1").endpoints.get("admin").cloned().context("a balancer without an admin port")?;
+    let address = lab
+        .process("balancer-1")
+        .endpoints
+        .get("admin")
+        .cloned()
+        .context("a balancer without an admin port")?;
     let mut text = String::new();
     timeout(PATIENCE, async {
         let mut stream = TcpStream::connect(&address).await?;
-        stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(
+                format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+                    .as_bytes(),
+            )
+            .await?;
         stream.read_to_string(&mut text).await
     })
     .await??;
@@ -201,13 +239,23 @@ async fn servers(haproxy: &Process) -> Result<Vec<Server>> {
 /// The servers in what `show stat` answers: CSV whose first line names the columns.
 fn parse_servers(text: &str) -> Vec<Server> {
     let mut lines = text.lines();
-    let columns: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
+    let columns: Vec<&str> =
+        lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
     let column = |name| columns.iter().position(|column| *column == name);
-    let (Some(name), Some(status), Some(downs)) = (column("svname"), column("status"), column("chkdown")) else { return Vec::new() };
+    let (Some(name), Some(status), Some(downs)) =
+        (column("svname"), column("status"), column("chkdown"))
+    else {
+        return Vec::new();
+    };
     lines
         .map(|line| line.split(',').collect::<Vec<_>>())
         .filter(|fields| fields.get(name).is_some_and(|name| name.starts_with("squid")))
-        .filter_map(|fields| Some(Server { status: (*fields.get(status)?).to_owned(), downs: fields.get(downs)?.parse().ok()? }))
+        .filter_map(|fields| {
+            Some(Server {
+                status: (*fields.get(status)?).to_owned(),
+                downs: fields.get(downs)?.parse().ok()?,
+            })
+        })
         .collect()
 }
 
@@ -217,8 +265,9 @@ mod tests {
 
     #[test]
     fn haproxy_s_statistics_are_read_by_the_names_of_their_columns() {
-        let text =
-            "# pxname,svname,chkdown,status,\nsquid_servers,squid1,0,UP,\nsquid_servers,squid2,3,DOWN 1/2,\nsquid_servers,BACKEND,0,UP,\n";
+        let text = "# \
+            pxname,svname,chkdown,status,\nsquid_servers,squid1,0,UP,\nsquid_servers,squid2,3,DOWN \
+            1/2,\nsquid_servers,BACKEND,0,UP,\n";
         let server = |status: &str, downs| Server { status: status.to_owned(), downs };
         assert_eq!(parse_servers(text), [server("UP", 0), server("DOWN 1/2", 3)]);
         assert_eq!(parse_servers(""), []);

@@ -1,5 +1,6 @@
-//! HAProxy. Measured for its CPU time: one thread, keep-alive on both sides, its full log to a file, its statistics socket. In front of
-//! several nodes: as it is commonly configured, and as well as it can be.
+//! HAProxy. Measured for its CPU time: one thread, keep-alive on both sides, its full log to a
+//! file, its statistics socket. In front of several nodes: as it is commonly configured, and as
+//! well as it can be.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -7,8 +8,15 @@ use anyhow::Result;
 
 /// A balancer of HTTP.
 pub fn http(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
-    let proxy = "option forwardfor\n  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid\n  unique-id-header X-Request-Id";
-    write(directory, listen, origin, "mode http\n  option httplog\n  option http-keep-alive\n  http-reuse always", proxy)
+    let proxy = "option forwardfor\n  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid\n  \
+        unique-id-header X-Request-Id";
+    write(
+        directory,
+        listen,
+        origin,
+        "mode http\n  option httplog\n  option http-keep-alive\n  http-reuse always",
+        proxy,
+    )
 }
 
 /// A balancer of connections.
@@ -21,7 +29,13 @@ pub fn tcp_splice(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> R
     write(directory, listen, origin, "mode tcp\n  option tcplog\n  option splice-auto", "")
 }
 
-fn write(directory: &Path, listen: SocketAddr, origin: SocketAddr, mode: &str, frontend: &str) -> Result<Command> {
+fn write(
+    directory: &Path,
+    listen: SocketAddr,
+    origin: SocketAddr,
+    mode: &str,
+    frontend: &str,
+) -> Result<Command> {
     let configuration = format!(
         "global\n  nbthread 1\n  maxconn 4096\n  log stdout format raw local0\n  stats socket {socket}\n\
          defaults\n  {mode}\n  log global\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
@@ -32,9 +46,13 @@ fn write(directory: &Path, listen: SocketAddr, origin: SocketAddr, mode: &str, f
     start(directory, &configuration)
 }
 
-/// In front of Squids as textbooks have it, word by word; only the log of requests, for which nobody listens, and the socket are ours.
+/// In front of Squids as textbooks have it, word by word; only the log of requests, for which
+/// nobody listens, and the socket are ours.
 pub fn reference(directory: &Path, listen: SocketAddr, nodes: &[SocketAddr]) -> Result<Command> {
-    let servers: String = (1..).zip(nodes).map(|(number, node)| format!("  server squid{number} {node} check\n")).collect();
+    let servers: String = (1..)
+        .zip(nodes)
+        .map(|(number, node)| format!("  server squid{number} {node} check\n"))
+        .collect();
     start(
         directory,
         &format!(
@@ -47,10 +65,17 @@ pub fn reference(directory: &Path, listen: SocketAddr, nodes: &[SocketAddr]) -> 
     )
 }
 
-/// The same as well as HAProxy can: it asks every 200 ms through each Squid for something of the origin's, notices failures of requests,
-/// retries on another server whatever may be retried, and ends the sessions of a server that is down.
-pub fn tuned(directory: &Path, listen: SocketAddr, nodes: &[SocketAddr], origin: SocketAddr) -> Result<Command> {
-    let servers: String = (1..).zip(nodes).map(|(number, node)| format!("  server squid{number} {node}\n")).collect();
+/// The same as well as HAProxy can: it asks every 200 ms through each Squid for something of the
+/// origin's, notices failures of requests, retries on another server whatever may be retried, and
+/// ends the sessions of a server that is down.
+pub fn tuned(
+    directory: &Path,
+    listen: SocketAddr,
+    nodes: &[SocketAddr],
+    origin: SocketAddr,
+) -> Result<Command> {
+    let servers: String =
+        (1..).zip(nodes).map(|(number, node)| format!("  server squid{number} {node}\n")).collect();
     start(
         directory,
         &format!(

@@ -1,5 +1,6 @@
-//! nginx: one worker, keep-alive on both sides, its combined log with a buffer, stub_status. Without tcp_nopush: with it, the last segment of a
-//! cached 64 KiB waits 40 ms for an acknowledgement.
+//! nginx: one worker, keep-alive on both sides, its combined log with a buffer, stub_status.
+//! Without tcp_nopush: with it, the last segment of a cached 64 KiB waits 40 ms for an
+//! acknowledgement.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -10,7 +11,8 @@ pub fn balancer(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Res
     write(directory, listen, origin, "", "")
 }
 
-/// A cache: on disk, as it has no other, which here means in the page cache; with sendfile and its files kept open.
+/// A cache: on disk, as it has no other, which here means in the page cache; with sendfile and its
+/// files kept open.
 pub fn cache(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
     let cache = directory.join("cache");
     let path = format!(
@@ -18,10 +20,22 @@ pub fn cache(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result
          \x20 open_file_cache max=1000 inactive=1d; open_file_cache_valid 1d;",
         cache.display()
     );
-    write(directory, listen, origin, &path, "proxy_cache bench; add_header X-Cache $upstream_cache_status;")
+    write(
+        directory,
+        listen,
+        origin,
+        &path,
+        "proxy_cache bench; add_header X-Cache $upstream_cache_status;",
+    )
 }
 
-fn write(directory: &Path, listen: SocketAddr, origin: SocketAddr, global: &str, location: &str) -> Result<Command> {
+fn write(
+    directory: &Path,
+    listen: SocketAddr,
+    origin: SocketAddr,
+    global: &str,
+    location: &str,
+) -> Result<Command> {
     let file = directory.join("nginx.conf");
     let at = directory.display();
     let configuration = format!(

@@ -29,20 +29,30 @@ pub struct Process {
 }
 
 impl Process {
-    /// Writes the configuration, starts the command that `configure` makes, and waits until it accepts connections.
-    pub async fn start(listen: SocketAddr, configure: impl FnOnce(&Path) -> Result<Command>) -> Result<Self> {
+    /// Writes the configuration, starts the command that `configure` makes, and waits until it
+    /// accepts connections.
+    pub async fn start(
+        listen: SocketAddr,
+        configure: impl FnOnce(&Path) -> Result<Command>,
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("shoal-bench-").tempdir()?;
         // Started by root, most of them change to a user of their own, who has to write here.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
         let mut command = configure(directory.path())?;
-        let (output, error) = (File::create(directory.path().join("stdout"))?, File::create(directory.path().join("stderr"))?);
+        let (output, error) = (
+            File::create(directory.path().join("stdout"))?,
+            File::create(directory.path().join("stderr"))?,
+        );
         let child = command.stdin(Stdio::null()).stdout(output).stderr(error).spawn()?;
         let mut process = Self { child, directory };
         let begun = std::time::Instant::now();
         while tokio::net::TcpStream::connect(listen).await.is_err() {
             let ended = process.child.try_wait()?;
             if ended.is_some() || begun.elapsed() > testkit::wait::PATIENCE {
-                let state = ended.map_or_else(|| "it runs".to_owned(), |status| format!("it ended with {status}"));
+                let state = ended.map_or_else(
+                    || "it runs".to_owned(),
+                    |status| format!("it ended with {status}"),
+                );
                 bail!("it does not listen on {listen}: {state}{}", last_words(process.directory()));
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -61,9 +71,16 @@ impl Process {
     }
 }
 
-/// Names a command's things outside its directory (`directory`'s name, letters and digits only): no other process of the machine has it.
+/// Names a command's things outside its directory (`directory`'s name, letters and digits only): no
+/// other process of the machine has it.
 pub fn own_name(directory: &Path) -> String {
-    let own = directory.file_name().unwrap_or_default().to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    let own = directory
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>();
     format!("{own}p{}", std::process::id())
 }
 
@@ -78,12 +95,14 @@ fn remove_shared_memory(directory: &Path) {
     }
 }
 
-/// The last lines of all that a command wrote about itself: some say why they end on standard error, others only in a log of their own.
+/// The last lines of all that a command wrote about itself: some say why they end on standard
+/// error, others only in a log of their own.
 fn last_words(directory: &Path) -> String {
     let written = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let told = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        matches!(name.as_str(), "stdout" | "stderr") || name.ends_with(".log") && name != "access.log"
+        matches!(name.as_str(), "stdout" | "stderr")
+            || name.ends_with(".log") && name != "access.log"
     };
     let mut files: Vec<_> = written.filter(|path| told(path)).collect();
     files.sort();
@@ -94,7 +113,10 @@ fn last_words(directory: &Path) -> String {
         let lines: Vec<_> = text.lines().collect();
         if !lines.is_empty() {
             let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
-            words.push_str(&format!("\n-- {}:\n{last}", file.file_name().unwrap_or_default().to_string_lossy()));
+            words.push_str(&format!(
+                "\n-- {}:\n{last}",
+                file.file_name().unwrap_or_default().to_string_lossy()
+            ));
         }
     }
     if words.is_empty() { "; it wrote nothing about itself".to_owned() } else { words }
@@ -103,7 +125,8 @@ fn last_words(directory: &Path) -> String {
 impl Drop for Process {
     fn drop(&mut self) {
         let tree = cpu::tree(self.pid());
-        // The parent first, or it would replace what it has lost. What has ended by itself needs no signal.
+        // The parent first, or it would replace what it has lost. What has ended by itself needs no
+        // signal.
         drop(self.child.kill());
         drop(self.child.wait());
         for pid in &tree[1..] {
@@ -131,7 +154,13 @@ mod tests {
             Ok(command)
         });
         let error = started.await.expect_err("it ends").to_string();
-        for part in ["does not listen on 127.0.0.1:", "exit status: 3", "-- stderr:\non stderr", "-- own.log:\n11\n", "\n30"] {
+        for part in [
+            "does not listen on 127.0.0.1:",
+            "exit status: 3",
+            "-- stderr:\non stderr",
+            "-- own.log:\n11\n",
+            "\n30",
+        ] {
             assert!(error.contains(part), "{part:?} in {error}");
         }
         assert!(!error.contains("secret") && !error.contains("\n10\n"), "{error}");

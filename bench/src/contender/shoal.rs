@@ -16,11 +16,15 @@ pub struct Shoal {
 }
 
 impl Shoal {
-    /// The lab inherits the core of this process and so starts one worker a service, as everybody else has.
+    /// The lab inherits the core of this process and so starts one worker a service, as everybody
+    /// else has.
     pub async fn start(origin: SocketAddr) -> Result<Self> {
         let bundle = tempfile::tempdir()?;
         fs::write(bundle.path().join("cluster.yaml"), configuration(origin))?;
-        let arguments = ["--nodes", "1", "--balancers", "1", "--config", &bundle.path().to_string_lossy()].map(str::to_owned).to_vec();
+        let arguments =
+            ["--nodes", "1", "--balancers", "1", "--config", &bundle.path().to_string_lossy()]
+                .map(str::to_owned)
+                .to_vec();
         let lab = Lab::start(Options { arguments, ..Options::default() }).await;
         Ok(Self { lab, _bundle: bundle })
     }
@@ -28,10 +32,14 @@ impl Shoal {
     /// One of its processes.
     pub fn contender(&self, who: Who) -> Result<Contender> {
         if who == Who::ShoalBalancer {
-            return Ok(Contender { address: self.lab.frontend(), pid: self.lab.process("balancer-1").pid });
+            return Ok(Contender {
+                address: self.lab.frontend(),
+                pid: self.lab.process("balancer-1").pid,
+            });
         }
         let node = self.lab.process("proxy-node-1");
-        let address = node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
+        let address =
+            node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
         Ok(Contender { address, pid: node.pid })
     }
 }

@@ -1,4 +1,5 @@
-//! Squid. Measured alone: one process, a cache in memory, its native log with a buffer. As one of several: as textbooks configure it.
+//! Squid. Measured alone: one process, a cache in memory, its native log with a buffer. As one of
+//! several: as textbooks configure it.
 
 use std::{
     fs,
@@ -18,7 +19,10 @@ pub fn cache(directory: &Path, listen: SocketAddr, _origin: SocketAddr) -> Resul
 
 /// The same, which denies the domains of a list first.
 pub fn listed(directory: &Path, listen: SocketAddr, list: &Path) -> Result<Command> {
-    let access = format!("acl blocked dstdomain -n \"{}\"\nhttp_access deny blocked\nhttp_access allow all", list.display());
+    let access = format!(
+        "acl blocked dstdomain -n \"{}\"\nhttp_access deny blocked\nhttp_access allow all",
+        list.display()
+    );
     write(directory, &alone(directory, listen, &access))
 }
 
@@ -50,7 +54,11 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
         .map(|(index, peer)| {
             let port = peer.http.port();
             // Several on one host need names: one address may be given only once.
-            format!("cache_peer {} sibling {port} {} proxy-only name=sibling{index}\n", peer.http.ip(), peer.icp)
+            format!(
+                "cache_peer {} sibling {port} {} proxy-only name=sibling{index}\n",
+                peer.http.ip(),
+                peer.icp
+            )
         })
         .collect();
     let icp = if siblings.is_empty() { 0 } else { own.icp };
@@ -63,7 +71,10 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
     );
     let command = write(directory, &configuration)?;
     fs::create_dir(directory.join("spool"))?;
-    fs::set_permissions(directory.join("spool"), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    fs::set_permissions(
+        directory.join("spool"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )?;
     let mut prepare = Command::new("/usr/sbin/squid");
     prepare
         .args(["-n", &own_name(directory), "-N", "-z", "-f"])
@@ -79,7 +90,8 @@ fn write(directory: &Path, configuration: &str) -> Result<Command> {
     let file = directory.join("squid.conf");
     fs::write(&file, configuration)?;
     let mut command = Command::new("/usr/sbin/squid");
-    // Squid's shared memory is named by its service: under its usual name it gets into the way of another Squid of the machine.
+    // Squid's shared memory is named by its service: under its usual name it gets into the way of
+    // another Squid of the machine.
     command.args(["-n", &own_name(directory), "-N", "-f"]).arg(file);
     Ok(command)
 }
@@ -90,15 +102,20 @@ mod tests {
 
     #[test]
     fn every_squid_has_a_service_name_of_its_own() {
-        let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (one, other) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         let name = |directory: &Path| {
             let listen = SocketAddr::from(([127, 0, 0, 1], 3128));
             let command = cache(directory, listen, listen).expect("a command");
-            let arguments: Vec<_> = command.get_args().map(|it| it.to_string_lossy().into_owned()).collect();
+            let arguments: Vec<_> =
+                command.get_args().map(|it| it.to_string_lossy().into_owned()).collect();
             assert_eq!(arguments[0], "-n");
             arguments[1].clone()
         };
         let (one, other) = (name(one.path()), name(other.path()));
-        assert!(one != other && one != "squid" && one.chars().all(|it| it.is_ascii_alphanumeric()), "{one} {other}");
+        assert!(
+            one != other && one != "squid" && one.chars().all(|it| it.is_ascii_alphanumeric()),
+            "{one} {other}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Many instances that register and keep their leases alive, each on a connection of its own, at the pace of real ones.
+//! Many instances that register and keep their leases alive, each on a connection of its own, at
+//! the pace of real ones.
 
 use std::{
     sync::{
@@ -10,7 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cluster::Service;
-use proto::registry::{Instance, KeepAliveRequest, RegisterRequest, registry_client::RegistryClient};
+use proto::registry::{
+    Instance, KeepAliveRequest, RegisterRequest, registry_client::RegistryClient,
+};
 use testkit::wait::PATIENCE;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,7 +42,12 @@ impl Instances {
         let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         let ready = Arc::new(AtomicU64::new(0));
         for number in 0..count {
-            let (caller, beats, room, ready) = (caller.clone(), Arc::clone(&instances.beats), Arc::clone(&room), Arc::clone(&ready));
+            let (caller, beats, room, ready) = (
+                caller.clone(),
+                Arc::clone(&instances.beats),
+                Arc::clone(&room),
+                Arc::clone(&ready),
+            );
             instances.tasks.spawn(async move {
                 let permit = room.acquire_owned().await?;
                 let client = RegistryClient::new(caller.connect().await?);
@@ -50,7 +58,10 @@ impl Instances {
         while ready.load(Ordering::Relaxed) < count as u64 {
             instances.still_alive()?;
             if begun.elapsed() > CONNECT_WITHIN {
-                bail!("only {} of {count} instances are registered after {CONNECT_WITHIN:?}", ready.load(Ordering::Relaxed));
+                bail!(
+                    "only {} of {count} instances are registered after {CONNECT_WITHIN:?}",
+                    ready.load(Ordering::Relaxed)
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -89,23 +100,37 @@ async fn live(
         service: service.to_string(),
         name: name.clone(),
         id: id.clone(),
-        endpoints: endpoints.into_iter().map(|(purpose, port)| (purpose.to_owned(), format!("{address}:{port}"))).collect(),
+        endpoints: endpoints
+            .into_iter()
+            .map(|(purpose, port)| (purpose.to_owned(), format!("{address}:{port}")))
+            .collect(),
         weight: 1,
         version: chassis::VERSION.to_owned(),
         ..Instance::default()
     };
     let lease_ttl = prost_duration(LEASE);
-    let granted = client.register(RegisterRequest { instance: Some(instance), lease_ttl, ready: true }).await?.into_inner();
+    let granted = client
+        .register(RegisterRequest { instance: Some(instance), lease_ttl, ready: true })
+        .await?
+        .into_inner();
     let (say, said) = mpsc::channel(4);
     let generation = granted.generation;
-    let beat = || KeepAliveRequest { name: name.clone(), id: id.clone(), generation, ready: true, ..KeepAliveRequest::default() };
+    let beat = || KeepAliveRequest {
+        name: name.clone(),
+        id: id.clone(),
+        generation,
+        ready: true,
+        ..KeepAliveRequest::default()
+    };
     say.send(beat()).await?;
     let mut answers = client.keep_alive(ReceiverStream::new(said)).await?.into_inner();
     drop(permit);
     ready.fetch_add(1, Ordering::Relaxed);
     loop {
         let due = tokio::time::Instant::now() + LEASE / RENEWALS;
-        let answer = tokio::time::timeout(PATIENCE, answers.message()).await.with_context(|| format!("{name} gets no answer"))??;
+        let answer = tokio::time::timeout(PATIENCE, answers.message())
+            .await
+            .with_context(|| format!("{name} gets no answer"))??;
         answer.with_context(|| format!("{name} lost its stream"))?;
         beats.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep_until(due).await;
@@ -114,5 +139,8 @@ async fn live(
 }
 
 fn prost_duration(duration: Duration) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds: duration.as_secs().cast_signed(), nanos: duration.subsec_nanos().cast_signed() })
+    Some(prost_types::Duration {
+        seconds: duration.as_secs().cast_signed(),
+        nanos: duration.subsec_nanos().cast_signed(),
+    })
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use proto::registry::{SetAdminStateRequest, WatchRequest, registry_client::RegistryClient, watch_response::Event};
+use proto::registry::{
+    SetAdminStateRequest, WatchRequest, registry_client::RegistryClient, watch_response::Event,
+};
 use testkit::wait::PATIENCE;
 use tokio::{
     sync::mpsc,
@@ -28,13 +30,15 @@ pub struct Watchers {
 }
 
 impl Watchers {
-    /// Connects so many; each has its snapshot when this returns, and reports the weight that it sees of `name`.
+    /// Connects so many; each has its snapshot when this returns, and reports the weight that it
+    /// sees of `name`.
     pub async fn connect(caller: &Caller, name: &str, count: usize) -> Result<Self> {
         let (tell, heard) = mpsc::channel(count * 2);
         let mut watchers = Self { count, heard, tasks: JoinSet::new() };
         let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
         for _ in 0..count {
-            let (caller, tell, room, name) = (caller.clone(), tell.clone(), Arc::clone(&room), name.to_owned());
+            let (caller, tell, room, name) =
+                (caller.clone(), tell.clone(), Arc::clone(&room), name.to_owned());
             watchers.tasks.spawn(async move {
                 let permit = room.acquire_owned().await?;
                 let client = RegistryClient::new(caller.connect().await?);
@@ -52,7 +56,8 @@ impl Watchers {
         while left > 0 {
             tokio::select! {
                 heard = timeout_at(deadline, self.heard.recv()) => {
-                    let Ok(heard) = heard else { bail!("{left} of {} watchers heard nothing within {PATIENCE:?}", self.count) };
+                    let Ok(heard) = heard else { bail!("{left} of {} watchers heard nothing within \
+                        {PATIENCE:?}", self.count) };
                     let (weight, at) = heard.context("no watcher is left")?;
                     if wanted(weight) {
                         (left, last) = (left - 1, last.max(at));
@@ -68,16 +73,29 @@ impl Watchers {
     }
 
     /// Changes the weight of `name`; how long it took until the last watcher had heard of it.
-    pub async fn change(&mut self, operator: &mut RegistryClient<chassis::ServiceChannel>, name: &str, weight: u32) -> Result<Duration> {
+    pub async fn change(
+        &mut self,
+        operator: &mut RegistryClient<chassis::ServiceChannel>,
+        name: &str,
+        weight: u32,
+    ) -> Result<Duration> {
         let begun = Instant::now();
-        let change = SetAdminStateRequest { name: name.to_owned(), weight: Some(weight), ..SetAdminStateRequest::default() };
+        let change = SetAdminStateRequest {
+            name: name.to_owned(),
+            weight: Some(weight),
+            ..SetAdminStateRequest::default()
+        };
         let asked = async { Ok(timeout(PATIENCE, operator.set_admin_state(change)).await??) };
         let (_, last) = tokio::try_join!(asked, self.until_all(|heard| heard == weight))?;
         Ok(last.duration_since(begun))
     }
 }
 
-async fn watch(mut client: RegistryClient<chassis::ServiceChannel>, name: &str, tell: mpsc::Sender<(u32, Instant)>) -> Result<()> {
+async fn watch(
+    mut client: RegistryClient<chassis::ServiceChannel>,
+    name: &str,
+    tell: mpsc::Sender<(u32, Instant)>,
+) -> Result<()> {
     let mut stream = client.watch(WatchRequest::default()).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let at = Instant::now();
@@ -86,7 +104,9 @@ async fn watch(mut client: RegistryClient<chassis::ServiceChannel>, name: &str, 
             Some(Event::Delta(delta)) => delta.upserted,
             None => continue,
         };
-        let seen = statuses.iter().find(|status| status.instance.as_ref().is_some_and(|instance| instance.name == name));
+        let seen = statuses
+            .iter()
+            .find(|status| status.instance.as_ref().is_some_and(|instance| instance.name == name));
         if let Some(status) = seen {
             tell.send((status.effective_weight, at)).await?;
         }

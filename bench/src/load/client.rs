@@ -25,7 +25,9 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = timeout(PATIENCE, TcpStream::connect(address)).await?.with_context(|| format!("connect to {address}"))?;
+        let stream = timeout(PATIENCE, TcpStream::connect(address))
+            .await?
+            .with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new(), closing: false })
     }
@@ -39,7 +41,10 @@ impl Client {
             while self.buffer.len() < head + body {
                 self.more().await?;
             }
-            ensure!(self.buffer[head..head + body].iter().all(|byte| *byte == b'x'), "not the origin's bytes");
+            ensure!(
+                self.buffer[head..head + body].iter().all(|byte| *byte == b'x'),
+                "not the origin's bytes"
+            );
             self.buffer.drain(..head + body);
             Ok(())
         })
@@ -63,12 +68,14 @@ impl Client {
         .await?
     }
 
-    /// A request whose answer is so long that it is counted, and its bytes looked at here and there, instead of kept.
+    /// A request whose answer is so long that it is counted, and its bytes looked at here and
+    /// there, instead of kept.
     pub async fn download(&mut self, request: &[u8], body: usize) -> Result<()> {
         self.stream.write_all(request).await?;
         let (head, length) = timeout(PATIENCE, self.head()).await??;
         ensure!(length == body, "{length} bytes instead of {body}");
-        let mut left = body.checked_sub(self.buffer.len() - head).context("more bytes than announced")?;
+        let mut left =
+            body.checked_sub(self.buffer.len() - head).context("more bytes than announced")?;
         self.buffer.clear();
         let mut chunk = vec![0; 256 * 1024];
         while left > 0 {
@@ -86,7 +93,8 @@ impl Client {
         let chunk = vec![b'x'; 256 * 1024];
         let mut left = bytes;
         while left > 0 {
-            let written = timeout(PATIENCE, self.stream.write(&chunk[..left.min(chunk.len())])).await??;
+            let written =
+                timeout(PATIENCE, self.stream.write(&chunk[..left.min(chunk.len())])).await??;
             ensure!(written > 0, "the tunnel ended {left} bytes too early");
             left -= written;
         }
@@ -98,7 +106,10 @@ impl Client {
 
     /// Waits until the other side closes, as it has been asked to.
     pub async fn closed(mut self) -> Result<()> {
-        ensure!(timeout(PATIENCE, self.stream.read(&mut [0])).await?? == 0, "bytes after the answer");
+        ensure!(
+            timeout(PATIENCE, self.stream.read(&mut [0])).await?? == 0,
+            "bytes after the answer"
+        );
         Ok(())
     }
 
@@ -108,12 +119,19 @@ impl Client {
             let mut fields = [httparse::EMPTY_HEADER; 48];
             let mut response = httparse::Response::new(&mut fields);
             if let httparse::Status::Complete(end) = response.parse(&self.buffer)? {
-                ensure!(response.code == Some(200), "not a 200: {}", String::from_utf8_lossy(&self.buffer[..end]));
-                self.closing = response
+                ensure!(
+                    response.code == Some(200),
+                    "not a 200: {}",
+                    String::from_utf8_lossy(&self.buffer[..end])
+                );
+                self.closing = response.headers.iter().any(|field| {
+                    field.name.eq_ignore_ascii_case("connection")
+                        && field.value.eq_ignore_ascii_case(b"close")
+                });
+                let length = response
                     .headers
                     .iter()
-                    .any(|field| field.name.eq_ignore_ascii_case("connection") && field.value.eq_ignore_ascii_case(b"close"));
-                let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+                    .find(|field| field.name.eq_ignore_ascii_case("content-length"));
                 let length = length.map(|field| std::str::from_utf8(field.value)).transpose()?;
                 return Ok((end, length.map_or(Ok(0), str::parse)?));
             }
@@ -126,17 +144,25 @@ impl Client {
 
     async fn more(&mut self) -> Result<()> {
         self.buffer.reserve(16 * 1024);
-        ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "closed in the middle of an answer");
+        ensure!(
+            self.stream.read_buf(&mut self.buffer).await? > 0,
+            "closed in the middle of an answer"
+        );
         Ok(())
     }
 }
 
 /// The head of an upload to the origin through a tunnel.
 pub fn put(origin: SocketAddr, bytes: usize) -> Vec<u8> {
-    format!("PUT /u/{bytes} HTTP/1.1\r\nHost: {origin}\r\nContent-Length: {bytes}\r\n\r\n").into_bytes()
+    format!("PUT /u/{bytes} HTTP/1.1\r\nHost: {origin}\r\nContent-Length: {bytes}\r\n\r\n")
+        .into_bytes()
 }
 
 /// A GET of a path of the origin, as a proxy's client writes it.
 pub fn get(origin: SocketAddr, path: &str, connection: &str) -> Vec<u8> {
-    format!("GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: bench\r\nAccept: */*\r\n{connection}\r\n").into_bytes()
+    format!(
+        "GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: bench\r\nAccept: \
+        */*\r\n{connection}\r\n"
+    )
+    .into_bytes()
 }

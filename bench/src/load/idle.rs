@@ -16,7 +16,14 @@ pub enum Kind {
 }
 
 /// Opens `count` of them, each with one verified request; they live as long as what is returned.
-pub async fn open(address: SocketAddr, origin: SocketAddr, kind: Kind, path: &str, body: usize, count: usize) -> Result<Vec<Client>> {
+pub async fn open(
+    address: SocketAddr,
+    origin: SocketAddr,
+    kind: Kind,
+    path: &str,
+    body: usize,
+    count: usize,
+) -> Result<Vec<Client>> {
     let request = get(origin, path, "");
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {

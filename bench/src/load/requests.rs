@@ -1,4 +1,5 @@
-//! As many GETs as told, over as many connections as told, each sent when the one before it has been answered.
+//! As many GETs as told, over as many connections as told, each sent when the one before it has
+//! been answered.
 
 use std::{
     cell::Cell,
@@ -72,7 +73,8 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
 }
 
 async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
-    let request = get(plan.origin, &plan.path, if plan.fresh { "Connection: close\r\n" } else { "" });
+    let request =
+        get(plan.origin, &plan.path, if plan.fresh { "Connection: close\r\n" } else { "" });
     let mut latencies = Vec::new();
     let mut kept = None;
     while let Some(rest) = left.get().checked_sub(1) {
@@ -102,7 +104,15 @@ mod tests {
         let origin = crate::origin::Origin::start().unwrap();
         for (path, body, fresh) in [("/b/1024", 1024, false), ("/c/65536", 65536, false)] {
             let address = origin.address;
-            let plan = Plan { address, origin: address, path: path.into(), body, fresh, connections: 4, requests: 100 };
+            let plan = Plan {
+                address,
+                origin: address,
+                path: path.into(),
+                body,
+                fresh,
+                connections: 4,
+                requests: 100,
+            };
             assert_eq!(run(plan).await.unwrap().latencies.len(), 100);
         }
         assert_eq!(origin.cacheable(), 100);

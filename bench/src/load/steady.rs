@@ -1,7 +1,8 @@
 //! Clients that go on at an even pace whatever happens, and what they noticed of a fault.
 //!
-//! Each sends a request, waits for its answer, pauses, and sends the next, on a connection that it keeps as long as answers come. Whatever is
-//! not the right answer within [`PATIENCE`] has failed; nothing is sent a second time. A tunnel that stood when its node froze or died cannot move
+//! Each sends a request, waits for its answer, pauses, and sends the next, on a connection that it
+//! keeps as long as answers come. Whatever is not the right answer within [`PATIENCE`] has failed;
+//! nothing is sent a second time. A tunnel that stood when its node froze or died cannot move
 //! elsewhere, whether it ends or stands still: it counts apart.
 
 use std::{
@@ -19,7 +20,8 @@ use tokio::{
 
 use super::client::{Client, get};
 
-/// How long a client waits for an answer, or for a tunnel and then for what it asks for in there, before it gives up.
+/// How long a client waits for an answer, or for a tunnel and then for what it asks for in there,
+/// before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -39,7 +41,8 @@ pub enum Kind {
 pub struct Outcome {
     /// Requests that were sent.
     pub sent: u64,
-    /// Requests without the right answer in time. What was asked in a tunnel that stood is not among them.
+    /// Requests without the right answer in time. What was asked in a tunnel that stood is not
+    /// among them.
     pub failed: u64,
     /// Tunnels that stood and then were cut or brought nothing more in time.
     pub cut: u64,
@@ -67,7 +70,8 @@ struct Shared {
     notes: RefCell<Notes>,
 }
 
-/// Runs `clients` of each kind while `meanwhile` does its work; a gap that has not ended by then counts up to then.
+/// Runs `clients` of each kind while `meanwhile` does its work; a gap that has not ended by then
+/// counts up to then.
 pub async fn run<T>(
     entrance: SocketAddr,
     origin: SocketAddr,
@@ -88,8 +92,16 @@ async fn patiently<T>(
     local
         .run_until(async {
             let begun = Instant::now();
-            let kinds = [Kind::Get, Kind::Connect]
-                .map(|kind| Rc::new(Shared { entrance, origin, kind, patience, over: Cell::new(false), notes: RefCell::default() }));
+            let kinds = [Kind::Get, Kind::Connect].map(|kind| {
+                Rc::new(Shared {
+                    entrance,
+                    origin,
+                    kind,
+                    patience,
+                    over: Cell::new(false),
+                    notes: RefCell::default(),
+                })
+            });
             let mut running = JoinSet::new();
             for shared in &kinds {
                 for _ in 0..clients {
@@ -161,7 +173,9 @@ async fn one(shared: &Shared, kept: &mut Option<Client>) -> Result<bool> {
                 anyhow::Ok(client)
             };
             let mut client = timeout(shared.patience, asked).await.with_context(silent)??;
-            Ok(timeout(shared.patience, client.request(&request, BODY)).await.is_ok_and(|answered| answered.is_ok()))
+            Ok(timeout(shared.patience, client.request(&request, BODY))
+                .await
+                .is_ok_and(|answered| answered.is_ok()))
         }
     }
 }
@@ -192,9 +206,13 @@ mod tests {
     fn gaps_begin_with_the_load_and_end_with_it() {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
-        for (answers, ended, gap) in
-            [(vec![], 50, 50), (vec![10, 20], 60, 40), (vec![30, 31], 40, 30), (vec![20, 5], 25, 15), (vec![1, 99], 10, 9)]
-        {
+        for (answers, ended, gap) in [
+            (vec![], 50, 50),
+            (vec![10, 20], 60, 40),
+            (vec![30, 31], 40, 30),
+            (vec![20, 5], 25, 15),
+            (vec![1, 99], 10, 9),
+        ] {
             let answers = answers.into_iter().map(at).collect();
             assert_eq!(longest_gap(begun, answers, at(ended)), Duration::from_millis(gap));
         }
@@ -241,10 +259,16 @@ mod tests {
             Ok(())
         };
         let ((), [gets, connects]) = run(nobody, origin.address, 2, wait()).await.unwrap();
-        assert!(gets.failed > 0 && gets.failed == gets.sent && connects.failed == connects.sent, "{gets:?} {connects:?}");
+        assert!(
+            gets.failed > 0 && gets.failed == gets.sent && connects.failed == connects.sent,
+            "{gets:?} {connects:?}"
+        );
         assert!(gets.gap >= Duration::from_millis(200), "nothing was ever answered: {gets:?}");
         let ((), [gets, connects]) = run(origin.address, origin.address, 2, wait()).await.unwrap();
-        assert!(gets.failed == 0 && connects.failed == 0 && gets.sent > 10, "{gets:?} {connects:?}");
+        assert!(
+            gets.failed == 0 && connects.failed == 0 && gets.sent > 10,
+            "{gets:?} {connects:?}"
+        );
         assert!(gets.gap < Duration::from_millis(200), "{gets:?}");
     }
 }

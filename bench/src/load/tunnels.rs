@@ -20,7 +20,13 @@ pub enum Direction {
 }
 
 /// Moves `bytes` through each of `tunnels`; how long it took.
-pub async fn run(address: SocketAddr, origin: SocketAddr, direction: Direction, tunnels: usize, bytes: usize) -> Result<Duration> {
+pub async fn run(
+    address: SocketAddr,
+    origin: SocketAddr,
+    direction: Direction,
+    tunnels: usize,
+    bytes: usize,
+) -> Result<Duration> {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..tunnels {
@@ -28,7 +34,9 @@ pub async fn run(address: SocketAddr, origin: SocketAddr, direction: Direction, 
             let mut client = Client::connect(address).await?;
             client.tunnel(origin).await?;
             match direction {
-                Direction::Download => client.download(&get(origin, &format!("/b/{bytes}"), ""), bytes).await,
+                Direction::Download => {
+                    client.download(&get(origin, &format!("/b/{bytes}"), ""), bytes).await
+                }
                 Direction::Upload => client.upload(&put(origin, bytes), bytes).await,
             }
         });

@@ -1,4 +1,5 @@
-//! An origin that never accepts: its backlog is full, and the kernel drops every SYN. That is no evidence against a node either.
+//! An origin that never accepts: its backlog is full, and the kernel drops every SYN. That is no
+//! evidence against a node either.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -32,7 +33,8 @@ pub async fn run(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let before = cluster.ejections().await?;
     let deaf = Deaf::start().await?;
     // Others are served meanwhile.
-    let (refusals, [gets, connects]) = steady::run(cluster.entrance, quick, 1, ask(cluster.entrance, deaf.address)).await?;
+    let (refusals, [gets, connects]) =
+        steady::run(cluster.entrance, quick, 1, ask(cluster.entrance, deaf.address)).await?;
     let ejected = cluster.ejections().await?.saturating_sub(before);
     let refused = refusals.iter().filter(|(status, _)| *status == 504).count();
     let slowest = refusals.iter().map(|(_, took)| *took).max().unwrap_or_default();
@@ -43,7 +45,10 @@ pub async fn run(bench: Bench<'_>) -> Result<Vec<Sample>> {
         ..Sample::new(trial, Who::ShoalCluster, cost)
     };
     let reached = deaf.requests().await as f64 / WAITING as f64;
-    let samples = vec![common(names::DEAF_ORIGIN, reached), common(names::DEAF_ORIGIN_EJECTED, ejected as f64)];
+    let samples = vec![
+        common(names::DEAF_ORIGIN, reached),
+        common(names::DEAF_ORIGIN_EJECTED, ejected as f64),
+    ];
     samples.iter().for_each(|sample| bench.progress.sample(sample));
     Ok(samples)
 }
@@ -56,7 +61,9 @@ async fn ask(entrance: SocketAddr, deaf: SocketAddr) -> Result<Vec<(u16, Duratio
         let url = url.clone();
         requests.spawn(async move {
             let begun = std::time::Instant::now();
-            client::once(entrance, "GET", &url, &[], b"").await.map(|answer| (answer.status(), begun.elapsed()))
+            client::once(entrance, "GET", &url, &[], b"")
+                .await
+                .map(|answer| (answer.status(), begun.elapsed()))
         });
     }
     let mut answers = Vec::new();
@@ -83,12 +90,16 @@ impl Deaf {
         let mut held = Vec::new();
         while let Ok(connected) = timeout(NOT_ACCEPTED, TcpStream::connect(address)).await {
             held.push(connected?);
-            ensure!(held.len() < MOST_HELD, "a backlog of one is not full after {MOST_HELD} connections");
+            ensure!(
+                held.len() < MOST_HELD,
+                "a backlog of one is not full after {MOST_HELD} connections"
+            );
         }
         Ok(Self { address, listener, held })
     }
 
-    /// How many of the connections in its backlog brought a request; those that filled it brought none.
+    /// How many of the connections in its backlog brought a request; those that filled it brought
+    /// none.
     async fn requests(self) -> usize {
         drop(self.held);
         let mut requests = 0;

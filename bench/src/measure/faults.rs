@@ -17,7 +17,8 @@ const CLIENTS: usize = 4;
 /// Under load before the fault.
 const BEFORE: Duration = Duration::from_secs(1);
 
-/// How long clients are watched after the fault: longer than anybody takes to notice it, or than clients wait.
+/// How long clients are watched after the fault: longer than anybody takes to notice it, or than
+/// clients wait.
 const fn watched(fault: Fault) -> Duration {
     match fault {
         Fault::Kill => Duration::from_secs(5),
@@ -35,7 +36,9 @@ pub async fn run(bench: Bench<'_>, fault: Fault, who: &[Who]) -> Result<Vec<Samp
     let mut samples = Vec::new();
     for _ in 0..bench.extent.few() {
         for (who, cluster) in &mut clusters {
-            let outcomes = one(bench, fault, cluster).await.with_context(|| format!("{} and {fault:?}", who.name()))?;
+            let outcomes = one(bench, fault, cluster)
+                .await
+                .with_context(|| format!("{} and {fault:?}", who.name()))?;
             let trials = match fault {
                 Fault::Kill => [names::KILL_GET, names::KILL_CONNECT],
                 Fault::Freeze => [names::FREEZE_GET, names::FREEZE_CONNECT],
@@ -45,7 +48,10 @@ pub async fn run(bench: Bench<'_>, fault: Fault, who: &[Who]) -> Result<Vec<Samp
                 bench.progress.sample(&sample);
                 samples.push(sample);
                 if who.is_ours() {
-                    outcome.failures.iter().for_each(|failure| bench.progress.say(&format!("  failed: {failure}")));
+                    outcome
+                        .failures
+                        .iter()
+                        .for_each(|failure| bench.progress.say(&format!("  failed: {failure}")));
                 }
             }
         }
@@ -61,7 +67,8 @@ async fn one(bench: Bench<'_>, fault: Fault, cluster: &mut Cluster) -> Result<[O
         tokio::time::sleep(watched(fault)).await;
         Ok(())
     };
-    let ((), outcomes) = steady::run(cluster.entrance, bench.origin.address, CLIENTS, meanwhile).await?;
+    let ((), outcomes) =
+        steady::run(cluster.entrance, bench.origin.address, CLIENTS, meanwhile).await?;
     cluster.mend(fault).await?;
     cluster.until_well().await?;
     Ok(outcomes)

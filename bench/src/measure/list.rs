@@ -1,4 +1,5 @@
-//! A list of a million domains that every request is compared with: how long a start takes, what it needs in memory, what it adds to a request.
+//! A list of a million domains that every request is compared with: how long a start takes, what it
+//! needs in memory, what it adds to a request.
 
 use std::{
     fmt::Write,
@@ -40,7 +41,9 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut running = Vec::new();
     for who in who {
-        let (subject, took) = Subject::start(*who, &list, bench.origin.address).await.with_context(|| format!("start {}", who.name()))?;
+        let (subject, took) = Subject::start(*who, &list, bench.origin.address)
+            .await
+            .with_context(|| format!("start {}", who.name()))?;
         let resident = cpu::resident_kib(subject.contender.pid)?;
         samples.push(Sample::new(names::LIST_START, *who, took.as_secs_f64()));
         samples.push(Sample::new(names::LIST_MEMORY, *who, resident as f64 / 1024.0));
@@ -50,10 +53,21 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
     for round in 0..=bench.extent.few() {
         for turn in 0..running.len() {
             let (who, subject) = &running[(turn + round) % running.len()];
-            let (address, origin, connections) = (subject.contender.address, bench.origin.address, bench.extent.connections);
+            let (address, origin, connections) =
+                (subject.contender.address, bench.origin.address, bench.extent.connections);
             let requests = scaled(REQUESTS, bench.extent.scale);
-            let plan = Plan { address, origin, path: "/c/1024".into(), body: 1024, fresh: false, connections, requests };
-            let sample = timed_requests(bench, names::LIST_REQUEST, *who, &subject.contender, plan, true).await?;
+            let plan = Plan {
+                address,
+                origin,
+                path: "/c/1024".into(),
+                body: 1024,
+                fresh: false,
+                connections,
+                requests,
+            };
+            let sample =
+                timed_requests(bench, names::LIST_REQUEST, *who, &subject.contender, plan, true)
+                    .await?;
             if round > 0 {
                 bench.progress.sample(&sample);
                 samples.push(sample);
@@ -83,7 +97,11 @@ struct Subject {
 
 impl Subject {
     /// Starts it; how long it took from the start of its process to its first answer.
-    async fn start(who: Who, list: &Path, origin: SocketAddr) -> Result<(Self, std::time::Duration)> {
+    async fn start(
+        who: Who,
+        list: &Path,
+        origin: SocketAddr,
+    ) -> Result<(Self, std::time::Duration)> {
         let listed = matches!(who, Who::ShoalNodeListed | Who::SquidListed);
         if !who.is_ours() {
             let address = free_address()?;
@@ -101,12 +119,16 @@ impl Subject {
         }
         let bundle = bundle(listed.then_some(list))?;
         let path = bundle.path().to_string_lossy().into_owned();
-        let arguments = ["--nodes", "1", "--balancers", "1", "--no-restart", "--config", &path].map(str::to_owned).to_vec();
+        let arguments = ["--nodes", "1", "--balancers", "1", "--no-restart", "--config", &path]
+            .map(str::to_owned)
+            .to_vec();
         let lab = Lab::start(Options { arguments, ..Options::default() }).await;
         let node = lab.process("proxy-node-1");
-        let address = node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
+        let address =
+            node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
         first_answer(address, origin).await?;
-        // A start as after a reboot: with the list on its disk, and nothing from the config-service that it waits for.
+        // A start as after a reboot: with the list on its disk, and nothing from the config-service
+        // that it waits for.
         lab.signal("proxy-node-1", nix::sys::signal::Signal::SIGKILL);
         let child = lab.restart("proxy-node-1");
         let begun = Instant::now();
@@ -114,7 +136,14 @@ impl Subject {
         let took = begun.elapsed();
         let pid = child.id().context("the node has ended")?.cast_signed();
         cpu::pin(pid, cpu::CONTENDER)?;
-        Ok((Self { contender: Contender { address, pid }, _squid: None, _shoal: Some((lab, child, bundle)) }, took))
+        Ok((
+            Self {
+                contender: Contender { address, pid },
+                _squid: None,
+                _shoal: Some((lab, child, bundle)),
+            },
+            took,
+        ))
     }
 }
 
@@ -122,10 +151,13 @@ impl Subject {
 async fn first_answer(address: SocketAddr, origin: SocketAddr) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let answered = async { Client::connect(address).await?.request(&get(origin, "/b/1", ""), 1).await };
+        let answered =
+            async { Client::connect(address).await?.request(&get(origin, "/b/1", ""), 1).await };
         match answered.await {
             Ok(()) => return Ok(()),
-            Err(error) => ensure!(begun.elapsed() < PATIENCE, "no answer after {PATIENCE:?}: {error:#}"),
+            Err(error) => {
+                ensure!(begun.elapsed() < PATIENCE, "no answer after {PATIENCE:?}: {error:#}")
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

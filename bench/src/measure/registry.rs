@@ -34,18 +34,22 @@ pub async fn heartbeats(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let needed = INSTANCES as u64 * 5 / 4;
     ensure!(
         descriptors >= needed,
-        "{INSTANCES} connections need a limit of {needed} descriptors, and it is {descriptors}: raise it with ulimit -n"
+        "{INSTANCES} connections need a limit of {needed} descriptors, and it is {descriptors}: \
+         raise it with ulimit -n"
     );
     let registry = Alone::start(Service::Registry, ANYWHERE).await?;
-    let mut instances = Instances::register(&registry.caller("proxy-node")?, Service::ProxyNode, INSTANCES).await?;
+    let mut instances =
+        Instances::register(&registry.caller("proxy-node")?, Service::ProxyNode, INSTANCES).await?;
     let mut samples = Vec::new();
     for _ in 0..bench.extent.few() {
-        let (begun, before, beats) = (Instant::now(), cpu::time(registry.pid())?, instances.beats());
+        let (begun, before, beats) =
+            (Instant::now(), cpu::time(registry.pid())?, instances.beats());
         tokio::time::sleep(WINDOW).await;
         let used = cpu::time(registry.pid())?.since(before);
         let seconds = begun.elapsed().as_secs_f64();
         instances.still_alive()?;
-        let [cost, user, system] = [used.total(), used.user, used.system].map(|time| time.as_secs_f64() / seconds * 100.0);
+        let [cost, user, system] =
+            [used.total(), used.user, used.system].map(|time| time.as_secs_f64() / seconds * 100.0);
         let rate = (instances.beats() - beats) as f64 / seconds;
         let sample = Sample {
             user: Some(user),
@@ -56,7 +60,10 @@ pub async fn heartbeats(bench: Bench<'_>) -> Result<Vec<Sample>> {
             failed: Some(not_usable(&registry).await?),
             ..Sample::new(names::HEARTBEATS, Who::Registry, cost)
         };
-        ensure!(rate > INSTANCES as f64 / 4.0, "the instances themselves are too slow: {rate:.0} heartbeats a second");
+        ensure!(
+            rate > INSTANCES as f64 / 4.0,
+            "the instances themselves are too slow: {rate:.0} heartbeats a second"
+        );
         bench.progress.sample(&sample);
         samples.push(sample);
     }
@@ -65,8 +72,13 @@ pub async fn heartbeats(bench: Bench<'_>) -> Result<Vec<Sample>> {
 
 /// Instances whose lease the registry does not believe in.
 async fn not_usable(registry: &Alone) -> Result<u64> {
-    let mut operator = RegistryClient::new(registry.caller("operator")?.connect().await?).max_decoding_message_size(64 << 20);
-    let listed = operator.list_instances(ListInstancesRequest { services: vec!["proxy-node".into()] }).await?.into_inner().instances;
+    let mut operator = RegistryClient::new(registry.caller("operator")?.connect().await?)
+        .max_decoding_message_size(64 << 20);
+    let listed = operator
+        .list_instances(ListInstancesRequest { services: vec!["proxy-node".into()] })
+        .await?
+        .into_inner()
+        .instances;
     let usable = listed.iter().filter(|status| status.state() == State::Usable).count();
     Ok(INSTANCES.saturating_sub(usable) as u64)
 }
@@ -74,9 +86,12 @@ async fn not_usable(registry: &Alone) -> Result<u64> {
 /// How long a change takes to the last of a thousand watchers.
 pub async fn watchers(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let registry = Alone::start(Service::Registry, ANYWHERE).await?;
-    let _instances = Instances::register(&registry.caller("proxy-node")?, Service::ProxyNode, WATCHED).await?;
+    let _instances =
+        Instances::register(&registry.caller("proxy-node")?, Service::ProxyNode, WATCHED).await?;
     let watched = "proxy-node-7";
-    let mut watchers = Watchers::connect(&registry.caller("balancer")?, watched, WATCHERS).await.context("connect the watchers")?;
+    let mut watchers = Watchers::connect(&registry.caller("balancer")?, watched, WATCHERS)
+        .await
+        .context("connect the watchers")?;
     let mut operator = RegistryClient::new(registry.caller("operator")?.connect().await?);
     let mut samples = Vec::new();
     for change in 0..bench.extent.few() as u32 * CHANGES {

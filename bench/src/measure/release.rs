@@ -1,4 +1,5 @@
-//! From a released revision to all nodes that have it: a lab as a user has it, and a fleet of a thousand.
+//! From a released revision to all nodes that have it: a lab as a user has it, and a fleet of a
+//! thousand.
 
 use std::{fs, time::Instant};
 
@@ -15,7 +16,8 @@ use crate::{
 };
 
 const NODES: usize = 1000;
-/// What the config-service watches the first node for before the rest get a revision, unless told otherwise.
+/// What the config-service watches the first node for before the rest get a revision, unless told
+/// otherwise.
 const SOAK: f64 = 1.0;
 
 /// `shoal config apply`, the whole command.
@@ -24,7 +26,10 @@ pub async fn lab(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let bundle = lab.data_dir().join("bundle");
     let main = bundle.join("cluster.yaml");
     let text = fs::read_to_string(&main)?;
-    ensure!(text.contains("memory: 64MiB") && text.contains("keepalive: 32"), "the lab's bundle is not the one that is edited here");
+    ensure!(
+        text.contains("memory: 64MiB") && text.contains("keepalive: 32"),
+        "the lab's bundle is not the one that is edited here"
+    );
     let mut samples = Vec::new();
     for round in 1..=bench.extent.few() {
         // Something changes for every node and every balancer.
@@ -32,7 +37,11 @@ pub async fn lab(bench: Bench<'_>) -> Result<Vec<Sample>> {
         fs::write(&main, edited.replace("keepalive: 32", &format!("keepalive: {}", 32 + round)))?;
         let begun = Instant::now();
         lab.ok(&["config", "apply", &bundle.to_string_lossy(), "-m", "bench"]).await;
-        samples.push(Sample::new(names::RELEASE_LAB, Who::ConfigService, begun.elapsed().as_secs_f64()));
+        samples.push(Sample::new(
+            names::RELEASE_LAB,
+            Who::ConfigService,
+            begun.elapsed().as_secs_f64(),
+        ));
         samples.iter().rev().take(1).for_each(|sample| bench.progress.sample(sample));
     }
     Ok(samples)
@@ -42,8 +51,11 @@ pub async fn lab(bench: Bench<'_>) -> Result<Vec<Sample>> {
 pub async fn fleet(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let bundle = tempfile::tempdir()?;
     fs::write(bundle.path().join("cluster.yaml"), configuration(0))?;
-    let service = Alone::start(Service::ConfigService, &["--bundle", &bundle.path().to_string_lossy()]).await?;
-    let mut fleet = Fleet::connect(&service.caller("proxy-node")?, NODES).await.context("connect the nodes")?;
+    let service =
+        Alone::start(Service::ConfigService, &["--bundle", &bundle.path().to_string_lossy()])
+            .await?;
+    let mut fleet =
+        Fleet::connect(&service.caller("proxy-node")?, NODES).await.context("connect the nodes")?;
     let operator = service.caller("operator")?;
     let mut samples = Vec::new();
     for round in 1..=bench.extent.few() {
@@ -57,9 +69,10 @@ pub async fn fleet(bench: Bench<'_>) -> Result<Vec<Sample>> {
             samples.push(sample);
         }
         let first = release.first.duration_since(release.started);
-        bench
-            .progress
-            .say(&format!("  the first node had it after {first:.0?}, the last {:.0?} later", release.last.duration_since(release.first)));
+        bench.progress.say(&format!(
+            "  the first node had it after {first:.0?}, the last {:.0?} later",
+            release.last.duration_since(release.first)
+        ));
     }
     Ok(samples)
 }

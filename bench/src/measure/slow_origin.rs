@@ -1,4 +1,5 @@
-//! An origin that takes 20 s to answer: that is no evidence against a node, and no reason to ask twice.
+//! An origin that takes 20 s to answer: that is no evidence against a node, and no reason to ask
+//! twice.
 
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
@@ -26,11 +27,17 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
     let (quick, mut tasks) = (bench.origin.address, JoinSet::new());
     let mut clusters = Vec::new();
     for who in who {
-        clusters.push((*who, Cluster::start(*who, quick).await.with_context(|| format!("start {}", who.name()))?));
+        clusters.push((
+            *who,
+            Cluster::start(*who, quick).await.with_context(|| format!("start {}", who.name()))?,
+        ));
     }
     for (who, cluster) in clusters {
         let slow = Rc::clone(&origin);
-        tasks.spawn_local_on(async move { one(who, cluster, quick, &slow).await.with_context(|| who.name()) }, &local);
+        tasks.spawn_local_on(
+            async move { one(who, cluster, quick, &slow).await.with_context(|| who.name()) },
+            &local,
+        );
     }
     let mut samples = Vec::new();
     local
@@ -53,7 +60,9 @@ async fn one(who: Who, cluster: Cluster, quick: SocketAddr, slow: &Origin) -> Re
         let mut requests = JoinSet::new();
         for number in 0..WAITING {
             let (entrance, url, id) = (cluster.entrance, url.clone(), id(number));
-            requests.spawn(async move { client::once(entrance, "GET", &url, &[("x-test-id", &id)], b"").await });
+            requests.spawn(async move {
+                client::once(entrance, "GET", &url, &[("x-test-id", &id)], b"").await
+            });
         }
         let mut failed = 0;
         while let Some(joined) = requests.join_next().await {

@@ -33,8 +33,9 @@ pub async fn run(bench: Bench<'_>, trial: &Trial, who: &[Who]) -> Result<Vec<Sam
     let mut samples = Vec::new();
     let mut kept = None;
     origin_is_faster(bench, trial).await?;
-    // The first round only opens connections, fills caches, and brings everything into memory. For memory there is none, and every round has
-    // new processes: what counts there is what the first connections take.
+    // The first round only opens connections, fills caches, and brings everything into memory. For
+    // memory there is none, and every round has new processes: what counts there is what the first
+    // connections take.
     let rounds = if idle { bench.extent.few() } else { bench.extent.rounds };
     for round in usize::from(idle)..=rounds {
         let fleet = match kept.take().filter(|_| !idle) {
@@ -56,17 +57,28 @@ pub async fn run(bench: Bench<'_>, trial: &Trial, who: &[Who]) -> Result<Vec<Sam
     Ok(samples)
 }
 
-/// Says how fast the origin answers with nobody between: where a contender comes near, it was the origin that was measured.
+/// Says how fast the origin answers with nobody between: where a contender comes near, it was the
+/// origin that was measured.
 async fn origin_is_faster(bench: Bench<'_>, trial: &Trial) -> Result<()> {
     // Whatever clients do, contenders keep their connections to the origin.
     let Work::Requests { body, hits: false, requests, .. } = trial.work else { return Ok(()) };
     let address = bench.origin.address;
     let requests = scaled(requests / 2, bench.extent.scale);
-    let plan =
-        Plan { address, origin: address, path: format!("/b/{body}"), body, fresh: false, connections: bench.extent.connections, requests };
+    let plan = Plan {
+        address,
+        origin: address,
+        path: format!("/b/{body}"),
+        body,
+        fresh: false,
+        connections: bench.extent.connections,
+        requests,
+    };
     let outcome = requests::run(plan).await.context("the origin itself")?;
     let rate = requests as f64 / outcome.took.as_secs_f64();
-    bench.progress.say(&format!("{:<24} {:<34} {rate:>10.0} requests/s, nobody between", trial.name, "the origin"));
+    bench.progress.say(&format!(
+        "{:<24} {:<34} {rate:>10.0} requests/s, nobody between",
+        trial.name, "the origin"
+    ));
     Ok(())
 }
 
@@ -80,8 +92,10 @@ async fn one(bench: Bench<'_>, trial: &Trial, who: Who, contender: &Contender) -
         Work::Requests { body, fresh, hits, requests } => {
             let path = format!("/{}/{body}", if hits { "c" } else { "b" });
             let requests = scaled(requests, extent.scale);
-            let (address, origin_at, connections) = (contender.address, origin.address, extent.connections);
-            let plan = Plan { address, origin: origin_at, path, body, fresh, connections, requests };
+            let (address, origin_at, connections) =
+                (contender.address, origin.address, extent.connections);
+            let plan =
+                Plan { address, origin: origin_at, path, body, fresh, connections, requests };
             resident(timed_requests(bench, trial.name, who, contender, plan, hits).await?)
         }
         Work::Tunnels(direction) => {
@@ -99,14 +113,26 @@ async fn one(bench: Bench<'_>, trial: &Trial, who: Who, contender: &Contender) -
             tokio::time::sleep(SETTLE).await;
             let grown = cpu::resident_kib(contender.pid)?.saturating_sub(before);
             drop(clients);
-            resident(Sample::new(trial.name, who, grown as f64 * 1024.0 / 1e6 * 1000.0 / IDLE as f64))
+            resident(Sample::new(
+                trial.name,
+                who,
+                grown as f64 * 1024.0 / 1e6 * 1000.0 / IDLE as f64,
+            ))
         }
         other => anyhow::bail!("{other:?} is no traffic"),
     }
 }
 
-/// CPU-ms for 1000 requests, with how fast they came through. `hits`: not one of them may reach the origin.
-pub async fn timed_requests(bench: Bench<'_>, trial: &str, who: Who, contender: &Contender, plan: Plan, hits: bool) -> Result<Sample> {
+/// CPU-ms for 1000 requests, with how fast they came through. `hits`: not one of them may reach the
+/// origin.
+pub async fn timed_requests(
+    bench: Bench<'_>,
+    trial: &str,
+    who: Who,
+    contender: &Contender,
+    plan: Plan,
+    hits: bool,
+) -> Result<Sample> {
     if hits {
         // Only the first request of all may reach the origin.
         requests::run(Plan { connections: 1, requests: 1, ..plan.clone() }).await?;
@@ -126,11 +152,18 @@ pub async fn timed_requests(bench: Bench<'_>, trial: &str, who: Who, contender: 
 
 /// A sample of CPU time: seconds times `per`.
 fn costing(trial: &str, who: Who, used: Time, per: f64) -> Sample {
-    let [total, user, system] = [used.total(), used.user, used.system].map(|time| time.as_secs_f64() * per);
+    let [total, user, system] =
+        [used.total(), used.user, used.system].map(|time| time.as_secs_f64() * per);
     Sample { user: Some(user), system: Some(system), ..Sample::new(trial, who, total) }
 }
 
-async fn open(bench: Bench<'_>, contender: &Contender, kind: Kind, who: Who, count: usize) -> Result<Vec<Client>> {
+async fn open(
+    bench: Bench<'_>,
+    contender: &Contender,
+    kind: Kind,
+    who: Who,
+    count: usize,
+) -> Result<Vec<Client>> {
     // Caches answer from the cache, so that only their clients' connections idle.
     let caches = matches!(who, Who::ShoalNode | Who::NginxCache | Who::Squid);
     let path = if caches { "/c/1024" } else { "/b/1024" };
@@ -146,9 +179,21 @@ mod tests {
 
     async fn hits_through(address: std::net::SocketAddr, origin: &Origin) -> Result<Sample> {
         let progress = Progress::new(Duration::ZERO);
-        let bench = Bench { origin, extent: Extent { rounds: 1, scale: 1.0, connections: 2 }, progress: &progress };
+        let bench = Bench {
+            origin,
+            extent: Extent { rounds: 1, scale: 1.0, connections: 2 },
+            progress: &progress,
+        };
         let contender = Contender { address, pid: std::process::id().cast_signed() };
-        let plan = Plan { address, origin: origin.address, path: "/c/100".into(), body: 100, fresh: false, connections: 2, requests: 20 };
+        let plan = Plan {
+            address,
+            origin: origin.address,
+            path: "/c/100".into(),
+            body: 100,
+            fresh: false,
+            connections: 2,
+            requests: 20,
+        };
         timed_requests(bench, "hit-1k", Who::ShoalNode, &contender, plan, true).await
     }
 
@@ -160,7 +205,9 @@ mod tests {
             for stream in listener.incoming().flatten() {
                 std::thread::spawn(move || {
                     let (mut stream, mut buffer) = (stream, [0; 4096]);
-                    while stream.read(&mut buffer).is_ok_and(|read| read > 0) && stream.write_all(bytes).is_ok() {}
+                    while stream.read(&mut buffer).is_ok_and(|read| read > 0)
+                        && stream.write_all(bytes).is_ok()
+                    {}
                 });
             }
         });

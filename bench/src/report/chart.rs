@@ -1,4 +1,5 @@
-//! A chart as SVG: a group of bars a trial, each trial on a scale of its own, with the spread as a line. Two columns of groups.
+//! A chart as SVG: a group of bars a trial, each trial on a scale of its own, with the spread as a
+//! line. Two columns of groups.
 
 use crate::{
     contender::Who,
@@ -31,12 +32,15 @@ pub fn render(results: &Results) -> String {
     let groups: Vec<(&Trial, Vec<Bar>)> = TRIALS
         .iter()
         .map(|trial| (trial, bars(results, trial)))
-        .filter(|(trial, bars)| bars.len() > 1 && !matches!(trial.unit, Unit::TimesAsked | Unit::Nodes))
+        .filter(|(trial, bars)| {
+            bars.len() > 1 && !matches!(trial.unit, Unit::TimesAsked | Unit::Nodes)
+        })
         .collect();
     let mut tops = [MARGIN; 2];
     let mut text = String::new();
     for (trial, bars) in groups {
-        // The next group goes where there is more room, so that both columns end at about the same height.
+        // The next group goes where there is more room, so that both columns end at about the same
+        // height.
         let column = usize::from(tops[1] < tops[0]);
         let left = MARGIN + column as f64 * (COLUMN + GUTTER);
         text += &group(trial, &bars, left, tops[column]);
@@ -55,26 +59,38 @@ type Bar = (Who, Spread, String);
 
 fn bars(results: &Results, trial: &Trial) -> Vec<Bar> {
     let bar = |who| {
-        let failed = results.values(trial.name, who, |sample| sample.failed.map(|failed| failed as f64));
-        let failed = if failed.is_empty() { String::new() } else { format!(", {:.0} failed", failed.iter().sum::<f64>()) };
+        let failed =
+            results.values(trial.name, who, |sample| sample.failed.map(|failed| failed as f64));
+        let failed = if failed.is_empty() {
+            String::new()
+        } else {
+            format!(", {:.0} failed", failed.iter().sum::<f64>())
+        };
         Some((who, results.spread(trial.name, who, |sample| Some(sample.cost))?, failed))
     };
     results.who(trial.name).into_iter().filter_map(bar).collect()
 }
 
 fn group(trial: &Trial, bars: &[Bar], left: f64, top: f64) -> String {
-    let greatest = bars.iter().map(|(_, spread, _)| spread.greatest).fold(f64::MIN_POSITIVE, f64::max);
-    let (from, at) = (left + LABELS, |value: f64| left + LABELS + value.max(0.0) / greatest * LONGEST);
+    let greatest =
+        bars.iter().map(|(_, spread, _)| spread.greatest).fold(f64::MIN_POSITIVE, f64::max);
+    let (from, at) =
+        (left + LABELS, |value: f64| left + LABELS + value.max(0.0) / greatest * LONGEST);
     let (title, y_title) = (short(trial.title), top + 13.0);
     let mut text = format!(
-        "<text class=\"title\" x=\"{left}\" y=\"{y_title:.1}\">{title} <tspan class=\"unit\">{}</tspan></text>\n",
+        "<text class=\"title\" x=\"{left}\" y=\"{y_title:.1}\">{title} <tspan \
+         class=\"unit\">{}</tspan></text>\n",
         trial.unit.name()
     );
     for (index, (who, spread, failed)) in bars.iter().enumerate() {
         let y = top + HEADING + index as f64 * STEP;
         let (middle, base) = (y + BAR / 2.0, y + BAR - 2.0);
         let class = if who.is_ours() { "ours" } else { "theirs" };
-        let value = if spread.median >= 100.0 { format!("{:.0}", spread.median) } else { format!("{:.2}", spread.median) };
+        let value = if spread.median >= 100.0 {
+            format!("{:.0}", spread.median)
+        } else {
+            format!("{:.2}", spread.median)
+        };
         let value = value + failed;
         text += &format!(
             "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text><rect class=\"{class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
@@ -92,11 +108,16 @@ fn group(trial: &Trial, bars: &[Bar], left: f64, top: f64) -> String {
 
 /// What fits: names and titles up to where they become particular.
 fn short(text: &str) -> String {
-    let text =
-        text.replace("Shoal proxy-node, with the list", "Shoal, with the list").replace("Shoal, balancer + 3 proxy-nodes", "Shoal, 1 + 3");
-    let text =
-        text.replace("HAProxy + 3 Squid, as in textbooks", "HAProxy + 3 Squid").replace("HAProxy + 3 Squid, tuned", "the same, tuned");
-    let text = text.replace(" with -9", "").replace(" with SIGSTOP", "").replace(" of idle keep-alive", " of idle");
+    let text = text
+        .replace("Shoal proxy-node, with the list", "Shoal, with the list")
+        .replace("Shoal, balancer + 3 proxy-nodes", "Shoal, 1 + 3");
+    let text = text
+        .replace("HAProxy + 3 Squid, as in textbooks", "HAProxy + 3 Squid")
+        .replace("HAProxy + 3 Squid, tuned", "the same, tuned");
+    let text = text
+        .replace(" with -9", "")
+        .replace(" with SIGSTOP", "")
+        .replace(" of idle keep-alive", " of idle");
     let text = match text.split_once(", with a list of") {
         Some((before, _)) => format!("{before}, a million domains"),
         None => text,
@@ -112,7 +133,11 @@ mod tests {
     #[test]
     fn the_chart_has_a_bar_for_each_and_two_sets_of_colours() {
         let svg = super::render(&example());
-        assert_eq!(svg.matches("<rect class=").count(), 2, "nobody to compare with in the other trial: {svg}");
+        assert_eq!(
+            svg.matches("<rect class=").count(),
+            2,
+            "nobody to compare with in the other trial: {svg}"
+        );
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("http://fonts"));
     }

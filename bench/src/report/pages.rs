@@ -1,4 +1,5 @@
-//! The files in the repository that show the committed results: `docs/benchmarks.md`, `docs/bench.svg`, and a table in `README.md`.
+//! The files in the repository that show the committed results: `docs/benchmarks.md`,
+//! `docs/bench.svg`, and a table in `README.md`.
 
 use std::{fs, path::Path};
 
@@ -15,13 +16,18 @@ const END: &str = "<!-- bench: end -->\n";
 
 /// Every file with what it has to hold. `readme`: what README.md holds now.
 pub fn render(results: &Results, readme: &str) -> Result<[(&'static str, String); 3]> {
-    Ok([(CHART, chart::render(results)), (PAGE, page(results)), (README, insert(readme, &table(results))?)])
+    Ok([
+        (CHART, chart::render(results)),
+        (PAGE, page(results)),
+        (README, insert(readme, &table(results))?),
+    ])
 }
 
 /// Writes them all into the repository at `root`.
 pub fn write(results: &Results, root: &Path) -> Result<()> {
     let readme = root.join(README);
-    let readme = fs::read_to_string(&readme).with_context(|| format!("read {}", readme.display()))?;
+    let readme =
+        fs::read_to_string(&readme).with_context(|| format!("read {}", readme.display()))?;
     for (file, text) in render(results, &readme)? {
         let path = root.join(file);
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -35,8 +41,10 @@ fn table(results: &Results) -> String {
 
 /// Replaces what stands between the markers.
 fn insert(text: &str, table: &str) -> Result<String> {
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{README} has no line {BEGIN:?}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("{README} has no line {END:?}"))?;
+    let (before, rest) =
+        text.split_once(BEGIN).with_context(|| format!("{README} has no line {BEGIN:?}"))?;
+    let (_, after) =
+        rest.split_once(END).with_context(|| format!("{README} has no line {END:?}"))?;
     Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
@@ -101,17 +109,23 @@ mod tests {
         fs::write(root.path().join(README), format!("{BEGIN}{END}")).unwrap();
         write(&example(), root.path()).unwrap();
         for file in [CHART, PAGE, README] {
-            assert!(fs::read_to_string(root.path().join(file)).unwrap().contains("Shoal balancer"), "{file}");
+            assert!(
+                fs::read_to_string(root.path().join(file)).unwrap().contains("Shoal balancer"),
+                "{file}"
+            );
         }
     }
 
     #[test]
     fn the_committed_pages_are_what_the_committed_results_generate() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let read = |file: &str| {
+            fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+        };
         let results: Results = serde_json::from_str(&read(JSON)).expect("docs/bench.json");
         for (file, text) in render(&results, &read(README)).unwrap() {
-            let remedy = "run `cargo run --profile dist -p bench -- report docs/bench.json --write .`";
+            let remedy =
+                "run `cargo run --profile dist -p bench -- report docs/bench.json --write .`";
             assert!(read(file) == text, "{file} is not what {JSON} generates: {remedy}");
         }
     }

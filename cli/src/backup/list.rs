@@ -132,7 +132,10 @@ impl Part {
 
 impl Backup {
     fn released(&self) -> &str {
-        self.parts.iter().find_map(|part| part.facts.get("released revision")).map_or("", String::as_str)
+        self.parts
+            .iter()
+            .find_map(|part| part.facts.get("released revision"))
+            .map_or("", String::as_str)
     }
 }
 
@@ -150,19 +153,33 @@ impl View for Backups {
     fn text(&self) -> String {
         let rows = self.backups.iter().map(|backup| {
             let made = backup.created_at.clone().unwrap_or_else(|| "?".to_owned());
-            let [id, made, by, reason] = [&backup.id, &made, &backup.created_by, &backup.reason.to_owned()].map(Cell::new);
-            vec![id, made, by, reason, Cell::new(size(backup.size)), output::coloured(backup.condition), Cell::new(backup.released())]
+            let [id, made, by, reason] =
+                [&backup.id, &made, &backup.created_by, &backup.reason.to_owned()].map(Cell::new);
+            vec![
+                id,
+                made,
+                by,
+                reason,
+                Cell::new(size(backup.size)),
+                output::coloured(backup.condition),
+                Cell::new(backup.released()),
+            ]
         });
         let mut text = match self.backups.is_empty() {
             true => "no backup yet: make one with `shoal backup create`".to_owned(),
             false => output::table(COLUMNS, rows),
         };
         let damaged = self.backups.iter().filter(|backup| !backup.problem.is_empty());
-        for line in damaged.map(|backup| format!("{}: {}", backup.id, backup.problem)).chain(self.problems.iter().cloned()) {
+        for line in damaged
+            .map(|backup| format!("{}: {}", backup.id, backup.problem))
+            .chain(self.problems.iter().cloned())
+        {
             text.push_str(&format!("\n{line}"));
         }
         match (&self.schedule, &self.next_at) {
-            (Some(schedule), Some(next)) => text.push_str(&format!("\nschedule {schedule}: the next at {next}")),
+            (Some(schedule), Some(next)) => {
+                text.push_str(&format!("\nschedule {schedule}: the next at {next}"))
+            }
             _ => text.push_str("\nno schedule: the section `backup` of the bundle has one"),
         }
         text

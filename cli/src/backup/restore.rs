@@ -69,10 +69,17 @@ impl View for Plan {
         let about = format!("backup {id}, made {made}{age} by {created_by} ({reason})");
         let mut lines = vec![output::fitted(&about, "  "), String::new()];
         lines.push(output::table(
-            &[column("SERVICE", 0), column("WHAT", 0), sentences("IN THE BACKUP"), sentences("NOW")],
+            &[
+                column("SERVICE", 0),
+                column("WHAT", 0),
+                sentences("IN THE BACKUP"),
+                sentences("NOW"),
+            ],
             self.rows().into_iter().map(|row| row.map(Cell::new).into()),
         ));
-        for (heading, said) in [("What changes:", &self.changes), ("What is not restored:", &self.left_out)] {
+        for (heading, said) in
+            [("What changes:", &self.changes), ("What is not restored:", &self.left_out)]
+        {
             lines.extend([String::new(), heading.to_owned()]);
             lines.extend(said.iter().map(|said| output::fitted(&format!("  - {said}"), "    ")));
         }
@@ -86,10 +93,16 @@ impl Plan {
         let mut rows = Vec::new();
         for part in &self.backup.parts {
             let (then, none) = (part.items(), BTreeMap::new());
-            let now = self.present.iter().find(|present| present.service == part.service).map_or(none, Part::items);
+            let now = self
+                .present
+                .iter()
+                .find(|present| present.service == part.service)
+                .map_or(none, Part::items);
             let names: BTreeSet<_> = then.keys().chain(now.keys()).cloned().collect();
             for name in names {
-                let said = |items: &BTreeMap<String, String>| items.get(&name).cloned().unwrap_or_else(|| "–".to_owned());
+                let said = |items: &BTreeMap<String, String>| {
+                    items.get(&name).cloned().unwrap_or_else(|| "–".to_owned())
+                };
                 rows.push([part.service.clone(), name.clone(), said(&then), said(&now)]);
             }
         }
@@ -117,7 +130,8 @@ struct Restored {
 impl View for Restored {
     fn text(&self) -> String {
         let text = format!(
-            "backup {} is restored, in {:.1} s; what was there before is backup {2} (`shoal backup restore {2}` goes back)",
+            "backup {} is restored, in {:.1} s; what was there before is backup {2} (`shoal backup \
+             restore {2}` goes back)",
             self.plan.backup.id, self.took_seconds, self.before
         );
         output::fitted(&text, "  ")
@@ -127,7 +141,8 @@ impl View for Restored {
 /// Runs `shoal backup restore`.
 ///
 /// # Errors
-/// It is refused, before anything is touched; or it ended in the middle, and the text says what to do.
+/// It is refused, before anything is touched; or it ended in the middle, and the text says what to
+/// do.
 pub async fn run(cluster: &Cluster, mut client: Client, options: Options) -> Result<()> {
     let plan = plan(&mut client, options.backup, options.adopt).await?;
     let (id, sha256) = (plan.backup.id.clone(), plan.backup.sha256.clone());
@@ -141,7 +156,11 @@ pub async fn run(cluster: &Cluster, mut client: Client, options: Options) -> Res
     if !options.yes && !confirmed(&id)? {
         bail!("nothing was changed");
     }
-    let mut stream = call(SERVICE, client.restore(RestoreRequest { backup: id.clone(), sha256, adopt: options.adopt })).await?;
+    let mut stream = call(
+        SERVICE,
+        client.restore(RestoreRequest { backup: id.clone(), sha256, adopt: options.adopt }),
+    )
+    .await?;
     let (mut shown, begun) = (Shown::beside(options.format), Instant::now());
     loop {
         let message = tokio::select! {
@@ -158,17 +177,24 @@ pub async fn run(cluster: &Cluster, mut client: Client, options: Options) -> Res
         }
         if let Some(before) = message.before {
             drop(shown);
-            let restored = Restored { plan, before: before.id, took_seconds: begun.elapsed().as_secs_f32() };
+            let restored =
+                Restored { plan, before: before.id, took_seconds: begun.elapsed().as_secs_f32() };
             return output::show_after(&cluster.head(), &restored, options.format);
         }
     }
 }
 
 async fn plan(client: &mut Client, backup: String, adopt: bool) -> Result<Plan> {
-    let mut stream = call(SERVICE, client.plan_restore(PlanRestoreRequest { backup, adopt })).await?;
+    let mut stream =
+        call(SERVICE, client.plan_restore(PlanRestoreRequest { backup, adopt })).await?;
     let mut shown = Shown::on_stderr();
     loop {
-        let message = steps::next_or_interrupted(&mut stream, "nothing was changed: plan it again", "nothing was changed").await?;
+        let message = steps::next_or_interrupted(
+            &mut stream,
+            "nothing was changed: plan it again",
+            "nothing was changed",
+        )
+        .await?;
         if let Some(step) = message.step {
             shown.show(&step)?;
         }
@@ -182,7 +208,9 @@ async fn plan(client: &mut Client, backup: String, adopt: bool) -> Result<Plan> 
 fn confirmed(id: &str) -> Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(anyhow!("nothing was changed: there is nobody to ask here; give --yes to restore backup {id}"));
+        return Err(anyhow!(
+            "nothing was changed: there is nobody to ask here; give --yes to restore backup {id}"
+        ));
     }
     output::remark(&format!("restore backup {id}, and replace what is there now? Type yes:"));
     let mut answer = String::new();
@@ -199,19 +227,32 @@ mod tests {
         let part = |counts: &[(&str, u64)], facts: &[(&str, &str)]| pb::Part {
             service: "registry".into(),
             counts: counts.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect(),
-            facts: facts.iter().map(|(what, said)| ((*what).to_owned(), (*said).to_owned())).collect(),
+            facts: facts
+                .iter()
+                .map(|(what, said)| ((*what).to_owned(), (*said).to_owned()))
+                .collect(),
             size: 0,
         };
         let backup = pb::Backup {
             id: "20260101T000000Z-000001".into(),
-            parts: vec![part(&[("instances", 3), ("admin states", 1)], &[("admin states", "a drain (new disk)")])],
+            parts: vec![part(
+                &[("instances", 3), ("admin states", 1)],
+                &[("admin states", "a drain (new disk)")],
+            )],
             ..Default::default()
         };
         let present = vec![part(&[("instances", 2)], &[])];
         let changes = vec!["a: drain (new disk) (now ready)".to_owned()];
-        let plan = Plan::from(pb::Plan { backup: Some(backup), present, changes, left_out: Vec::new() });
+        let plan =
+            Plan::from(pb::Plan { backup: Some(backup), present, changes, left_out: Vec::new() });
         // What is said in words is not counted, too.
-        assert_eq!(plan.rows(), [["registry", "admin states", "a drain (new disk)", "–"], ["registry", "instances", "3", "2"]]);
+        assert_eq!(
+            plan.rows(),
+            [
+                ["registry", "admin states", "a drain (new disk)", "–"],
+                ["registry", "instances", "3", "2"]
+            ]
+        );
         assert!(plan.text().contains("What changes:\n  - a: drain"), "{}", plan.text());
     }
 }

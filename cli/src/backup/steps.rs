@@ -1,4 +1,5 @@
-//! Steps as they come: a line each once it is done, and on a terminal how far the one is that is under way.
+//! Steps as they come: a line each once it is done, and on a terminal how far the one is that is
+//! under way.
 
 use std::time::Duration;
 
@@ -42,7 +43,11 @@ impl Shown {
     pub fn show(&mut self, step: &Step) -> Result<()> {
         match step.state() {
             StepState::Done => {
-                let detail = if step.detail.is_empty() { String::new() } else { format!(": {}", step.detail) };
+                let detail = if step.detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", step.detail)
+                };
                 self.bar.suspend(|| (self.print)(&line(step, &detail)))?;
                 self.bar.set_message("");
             }
@@ -76,34 +81,49 @@ impl Drop for Shown {
 
 /// On stderr, and only when that is a terminal.
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = ProgressBar::new_spinner().with_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
-/// The next message of a stream, unless somebody presses Ctrl-C: then what is drawn is wiped away before the end. `left` is how things are left then.
+/// The next message of a stream, unless somebody presses Ctrl-C: then what is drawn is wiped away
+/// before the end. `left` is how things are left then.
 ///
 /// # Errors
 /// As [`next`]; or it was interrupted.
-pub async fn next_or_interrupted<M>(stream: &mut Streaming<M>, remedy: &str, left: &str) -> Result<M> {
+pub async fn next_or_interrupted<M>(
+    stream: &mut Streaming<M>,
+    remedy: &str,
+    left: &str,
+) -> Result<M> {
     tokio::select! {
         message = next(stream, remedy) => message,
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted: {left}")),
     }
 }
 
-/// The next message of a stream. `remedy` is what to do when the backup-service is lost in the middle of it.
+/// The next message of a stream. `remedy` is what to do when the backup-service is lost in the
+/// middle of it.
 ///
 /// # Errors
 /// It refuses, or was lost.
 pub async fn next<M>(stream: &mut Streaming<M>, remedy: &str) -> Result<M> {
-    let lost =
-        |why: &str| anyhow!("the backup-service was lost in the middle ({why}): see whether it runs (`shoal status`, its log); {remedy}");
+    let lost = |why: &str| {
+        anyhow!(
+            "the backup-service was lost in the middle ({why}): see whether it runs (`shoal \
+             status`, its log); {remedy}"
+        )
+    };
     match stream.message().await {
         Ok(Some(message)) => Ok(message),
         Ok(None) => Err(lost("it ended without an answer")),
-        Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) => Err(lost(&explain(&status))),
+        Err(status)
+            if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) =>
+        {
+            Err(lost(&explain(&status)))
+        }
         Err(status) => Err(failed(SERVICE, &status)),
     }
 }

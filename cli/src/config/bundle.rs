@@ -18,14 +18,18 @@ const MAIN: &str = "cluster.yaml";
 /// Content by path inside the bundle.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Reads a bundle's directory: all files except hidden ones and editors' backups. Links are followed as long as they stay inside: what is read
-/// here is uploaded, and nobody means to upload what lies elsewhere.
+/// Reads a bundle's directory: all files except hidden ones and editors' backups. Links are
+/// followed as long as they stay inside: what is read here is uploaded, and nobody means to upload
+/// what lies elsewhere.
 ///
 /// # Errors
 /// It is no bundle's directory, cannot be read, or holds what leads out of it.
 pub fn read(directory: &Path) -> Result<Files> {
     if !directory.is_dir() {
-        bail!("{} is not a directory: give the directory that holds cluster.yaml", directory.display());
+        bail!(
+            "{} is not a directory: give the directory that holds cluster.yaml",
+            directory.display()
+        );
     }
     // Before the rest, which may be large, is read in vain.
     if !directory.join(MAIN).is_file() {
@@ -38,7 +42,11 @@ pub fn read(directory: &Path) -> Result<Files> {
         for path in visible(&folder)? {
             let meant = real(&path)?;
             if !meant.starts_with(&root) {
-                bail!("{} leads out of the bundle, to {}: put the file itself there", path.display(), meant.display());
+                bail!(
+                    "{} leads out of the bundle, to {}: put the file itself there",
+                    path.display(),
+                    meant.display()
+                );
             }
             if path.is_dir() {
                 if !entered.insert(meant.clone()) {
@@ -50,8 +58,12 @@ pub fn read(directory: &Path) -> Result<Files> {
             if !path.is_file() {
                 bail!("{} is neither a file nor a directory: remove it", path.display());
             }
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let inside = path.strip_prefix(directory)?.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?;
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let inside = path
+                .strip_prefix(directory)?
+                .to_str()
+                .with_context(|| format!("the name of {} is not UTF-8", path.display()))?;
             files.insert(inside.to_owned(), bytes);
         }
     }
@@ -149,7 +161,9 @@ impl Findings {
         match errors {
             0 => Ok(()),
             1 => bail!("the bundle has 1 error and is not used: correct it and try again"),
-            _ => bail!("the bundle has {errors} errors and is not used: correct them and try again"),
+            _ => {
+                bail!("the bundle has {errors} errors and is not used: correct them and try again")
+            }
         }
     }
 }
@@ -182,7 +196,8 @@ impl Problem {
         if !place.is_empty() {
             place.push_str(": ");
         }
-        let remedy = if self.remedy.is_empty() { String::new() } else { format!("\n    {}", self.remedy) };
+        let remedy =
+            if self.remedy.is_empty() { String::new() } else { format!("\n    {}", self.remedy) };
         format!("{place}{}: {}{remedy}", self.severity, self.message)
     }
 }
@@ -198,7 +213,9 @@ impl From<proto::config::Problem> for Problem {
 impl From<cluster_config::Problem> for Problem {
     fn from(problem: cluster_config::Problem) -> Self {
         let severity = if problem.is_error() { "error" } else { "warning" };
-        let cluster_config::Problem { place: Place { file, line, column }, message, remedy, .. } = problem;
+        let cluster_config::Problem {
+            place: Place { file, line, column }, message, remedy, ..
+        } = problem;
         Self { severity, file, line, column, message, remedy }
     }
 }
@@ -218,7 +235,10 @@ mod tests {
             remedy: remedy.into(),
         };
         for (problem, text) in [
-            (problem("cluster.yaml", 3, 5, "write `proxy`"), "cluster.yaml:3:5: error: no such key\n    write `proxy`"),
+            (
+                problem("cluster.yaml", 3, 5, "write `proxy`"),
+                "cluster.yaml:3:5: error: no such key\n    write `proxy`",
+            ),
             (problem("cluster.yaml", 3, 0, ""), "cluster.yaml:3: error: no such key"),
             (problem("lists/x.txt", 0, 0, ""), "lists/x.txt: error: no such key"),
             (problem("", 0, 0, ""), "error: no such key"),
@@ -236,7 +256,12 @@ mod tests {
         }
         let files = read(scratch.path()).unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/blocked.txt"]);
-        assert!(read(&scratch.path().join("cluster.yaml")).unwrap_err().to_string().contains("holds cluster.yaml"));
+        assert!(
+            read(&scratch.path().join("cluster.yaml"))
+                .unwrap_err()
+                .to_string()
+                .contains("holds cluster.yaml")
+        );
     }
 
     #[test]
@@ -253,8 +278,15 @@ mod tests {
         // As a ConfigMap is mounted.
         link("..data/cluster.yaml", "bundle/cluster.yaml");
         link("..data/lists", "bundle/lists");
-        assert_eq!(read(&place("bundle")).unwrap().keys().collect::<Vec<_>>(), ["cluster.yaml", "lists/a.txt"]);
-        for (to, said) in [("../secret", "leads out of the bundle"), (".", "is another way to"), ("nowhere", "cannot read")] {
+        assert_eq!(
+            read(&place("bundle")).unwrap().keys().collect::<Vec<_>>(),
+            ["cluster.yaml", "lists/a.txt"]
+        );
+        for (to, said) in [
+            ("../secret", "leads out of the bundle"),
+            (".", "is another way to"),
+            ("nowhere", "cannot read"),
+        ] {
             link(to, "bundle/z");
             assert!(refused().contains(said), "{to}: {}", refused());
             std::fs::remove_file(place("bundle/z")).unwrap();

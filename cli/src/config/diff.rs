@@ -1,4 +1,5 @@
-//! `shoal config diff` and `shoal config apply --dry-run`: what differs between two revisions, or a revision and a directory.
+//! `shoal config diff` and `shoal config apply --dry-run`: what differs between two revisions, or a
+//! revision and a directory.
 
 use std::path::Path;
 
@@ -46,20 +47,31 @@ struct List {
 }
 
 impl From<ListDifference> for List {
-    fn from(ListDifference { added, removed, entries, added_examples, removed_examples }: ListDifference) -> Self {
+    fn from(
+        ListDifference { added, removed, entries, added_examples, removed_examples }: ListDifference,
+    ) -> Self {
         Self { added, removed, entries, added_examples, removed_examples }
     }
 }
 
 impl From<compare::ListDifference> for List {
     fn from(list: compare::ListDifference) -> Self {
-        let compare::ListDifference { added, removed, entries, added_examples, removed_examples } = list;
-        Self { added: added as u64, removed: removed as u64, entries: entries as u64, added_examples, removed_examples }
+        let compare::ListDifference { added, removed, entries, added_examples, removed_examples } =
+            list;
+        Self {
+            added: added as u64,
+            removed: removed as u64,
+            entries: entries as u64,
+            added_examples,
+            removed_examples,
+        }
     }
 }
 
 impl From<FileDifference> for Difference {
-    fn from(FileDifference { path, from_sha256, to_sha256, unified, list }: FileDifference) -> Self {
+    fn from(
+        FileDifference { path, from_sha256, to_sha256, unified, list }: FileDifference,
+    ) -> Self {
         Self { path, from_sha256, to_sha256, unified, list: list.map(List::from) }
     }
 }
@@ -68,7 +80,12 @@ impl From<FileDifference> for Difference {
 ///
 /// # Errors
 /// A revision is unknown, or a directory no bundle's.
-pub async fn diff(cluster: &Cluster, from: String, to: Option<String>, format: Format) -> Result<()> {
+pub async fn diff(
+    cluster: &Cluster,
+    from: String,
+    to: Option<String>,
+    format: Format,
+) -> Result<()> {
     let sides = match (is_directory(&from), to) {
         (true, None) => ("released".to_owned(), from),
         (_, to) => (from, to.unwrap_or_else(|| "newest".to_owned())),
@@ -76,19 +93,31 @@ pub async fn diff(cluster: &Cluster, from: String, to: Option<String>, format: F
     let differences = match (is_directory(&sides.0), is_directory(&sides.1)) {
         (false, false) => {
             let (from, to) = sides;
-            let files = call(SERVICE, cluster.config().await?.diff(DiffRequest { from, to })).await?.files;
+            let files =
+                call(SERVICE, cluster.config().await?.diff(DiffRequest { from, to })).await?.files;
             Differences { files: files.into_iter().map(Difference::from).collect() }
         }
-        (false, true) => against(cluster, sides.0, &bundle::read(Path::new(&sides.1))?, Direction::ToFiles).await?,
-        (true, false) => against(cluster, sides.1, &bundle::read(Path::new(&sides.0))?, Direction::ToRevision).await?,
-        (true, true) => bail!("{} and {} are both directories: `diff -r` compares them", sides.0, sides.1),
+        (false, true) => {
+            against(cluster, sides.0, &bundle::read(Path::new(&sides.1))?, Direction::ToFiles)
+                .await?
+        }
+        (true, false) => {
+            against(cluster, sides.1, &bundle::read(Path::new(&sides.0))?, Direction::ToRevision)
+                .await?
+        }
+        (true, true) => {
+            bail!("{} and {} are both directories: `diff -r` compares them", sides.0, sides.1)
+        }
     };
     cluster.show(&differences, format)
 }
 
 /// A name of a revision has no `/`; a directory beside where one stands is there.
 fn is_directory(side: &str) -> bool {
-    side.contains('/') || side == "." || side == ".." || Path::new(side).join("cluster.yaml").is_file()
+    side.contains('/')
+        || side == "."
+        || side == ".."
+        || Path::new(side).join("cluster.yaml").is_file()
 }
 
 /// Whose changes are shown.
@@ -99,9 +128,17 @@ enum Direction {
 }
 
 /// What differs between a revision and files that are not stored. Nothing is sent.
-async fn against(cluster: &Cluster, revision: String, files: &Files, direction: Direction) -> Result<Differences> {
+async fn against(
+    cluster: &Cluster,
+    revision: String,
+    files: &Files,
+    direction: Direction,
+) -> Result<Differences> {
     let stored = get(cluster, revision).await?.files;
-    let stored: Vec<_> = stored.into_iter().map(|file| FileReference { path: file.path, sha256: file.sha256, size: file.size }).collect();
+    let stored: Vec<_> = stored
+        .into_iter()
+        .map(|file| FileReference { path: file.path, sha256: file.sha256, size: file.size })
+        .collect();
     let local: Vec<_> = files.iter().map(|(path, content)| reference(path, content)).collect();
     let mut found = Vec::new();
     for difference in compare::files(&stored, &local) {
@@ -113,7 +150,11 @@ async fn against(cluster: &Cluster, revision: String, files: &Files, direction: 
         found.push(match direction {
             Direction::ToFiles => shown(&difference, &before, after),
             Direction::ToRevision => {
-                let turned = compare::Difference { from: difference.to, to: difference.from, path: difference.path };
+                let turned = compare::Difference {
+                    from: difference.to,
+                    to: difference.from,
+                    path: difference.path,
+                };
                 shown(&turned, after, &before)
             }
         });
@@ -123,7 +164,9 @@ async fn against(cluster: &Cluster, revision: String, files: &Files, direction: 
 
 fn shown(difference: &compare::Difference, from: &[u8], to: &[u8]) -> Difference {
     let Content { unified, list } = compare::content(difference, from, to);
-    let hash = |side: &Option<FileReference>| side.as_ref().map(|file| file.sha256.clone()).unwrap_or_default();
+    let hash = |side: &Option<FileReference>| {
+        side.as_ref().map(|file| file.sha256.clone()).unwrap_or_default()
+    };
     Difference {
         path: difference.path.clone(),
         from_sha256: hash(&difference.from),
@@ -156,7 +199,9 @@ impl Difference {
         };
         match &self.list {
             Some(list) => list.text(&self.path, what),
-            None if what == "changed" => format!("{}: changed (not shown: not text, or large)", self.path),
+            None if what == "changed" => {
+                format!("{}: changed (not shown: not text, or large)", self.path)
+            }
             None => format!("{}: {what}", self.path),
         }
     }
@@ -166,10 +211,16 @@ impl List {
     fn text(&self, path: &str, what: &str) -> String {
         let Self { added, removed, entries, .. } = self;
         if *added == 0 && *removed == 0 {
-            return format!("{path}: {what}; the same entries, in another order or with other comments");
+            return format!(
+                "{path}: {what}; the same entries, in another order or with other comments"
+            );
         }
-        let mut lines = vec![format!("{path}: {what}; {added} entries added, {removed} removed, {entries} now")];
-        for (sign, examples, all) in [('-', &self.removed_examples, *removed), ('+', &self.added_examples, *added)] {
+        let mut lines = vec![format!(
+            "{path}: {what}; {added} entries added, {removed} removed, {entries} now"
+        )];
+        for (sign, examples, all) in
+            [('-', &self.removed_examples, *removed), ('+', &self.added_examples, *added)]
+        {
             lines.extend(examples.iter().map(|entry| format!("{sign}{entry}")));
             if all > examples.len() as u64 {
                 lines.push(format!("{sign}… {} more", all - examples.len() as u64));
@@ -185,14 +236,21 @@ impl List {
 /// The bundle has errors, or the config-service does not answer.
 pub async fn dry_run(cluster: &Cluster, files: &Files, format: Format) -> Result<()> {
     apply::validated(cluster, files).await?;
-    let nodes = call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes.len();
+    let nodes =
+        call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes.len();
     let released = apply::find(cluster, "released").await?;
     let found = match &released {
-        Some(released) => Some(against(cluster, released.id.clone(), files, Direction::ToFiles).await?),
+        Some(released) => {
+            Some(against(cluster, released.id.clone(), files, Direction::ToFiles).await?)
+        }
         None => None,
     };
-    let released = released.map(|released| Released { revision: released.id, number: released.number });
-    cluster.show(&Dry { dry_run: true, processes: nodes, released, files: found.map(|found| found.files) }, format)
+    let released =
+        released.map(|released| Released { revision: released.id, number: released.number });
+    cluster.show(
+        &Dry { dry_run: true, processes: nodes, released, files: found.map(|found| found.files) },
+        format,
+    )
 }
 
 /// What `config apply` would do.
@@ -217,16 +275,27 @@ impl View for Dry {
     fn text(&self) -> String {
         let nodes = self.processes;
         let (Some(released), Some(files)) = (&self.released, &self.files) else {
-            let text =
-                format!("Nothing is released yet: this would be the first configuration, for {nodes} processes. Nothing was changed.");
+            let text = format!(
+                "Nothing is released yet: this would be the first configuration, for {nodes} \
+                 processes. Nothing was changed."
+            );
             return output::fitted(&text, "");
         };
         let number = released.number;
         let verdict = match files.len() {
-            0 => format!("This is what revision {number} has, which is released. Nothing was changed."),
+            0 => format!(
+                "This is what revision {number} has, which is released. Nothing was changed."
+            ),
             count => {
-                let files = if count == 1 { "1 file differs".to_owned() } else { format!("{count} files differ") };
-                format!("{files} from revision {number}, which is released; {nodes} processes would get it. Nothing was changed.")
+                let files = if count == 1 {
+                    "1 file differs".to_owned()
+                } else {
+                    format!("{count} files differ")
+                };
+                format!(
+                    "{files} from revision {number}, which is released; {nodes} processes would \
+                     get it. Nothing was changed."
+                )
             }
         };
         let files = if files.is_empty() { String::new() } else { told(files) + "\n" };
@@ -248,7 +317,11 @@ mod tests {
             removed_examples: if removed > 0 { vec!["old.test".to_owned()] } else { Vec::new() },
         };
         let text = list(7, 1, &["a.test", "b.test"]).text("lists/x.txt", "changed");
-        assert_eq!(text, "lists/x.txt: changed; 7 entries added, 1 removed, 1000000 now\n-old.test\n+a.test\n+b.test\n+… 5 more");
+        assert_eq!(
+            text,
+            "lists/x.txt: changed; 7 entries added, 1 removed, 1000000 \
+             now\n-old.test\n+a.test\n+b.test\n+… 5 more"
+        );
         assert!(list(0, 0, &[]).text("lists/x.txt", "changed").contains("the same entries"));
     }
 
@@ -256,7 +329,11 @@ mod tests {
     fn a_directory_is_told_from_the_name_of_a_revision() {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("cluster.yaml"), "version: 1").unwrap();
-        assert!(is_directory(&scratch.path().display().to_string()) && is_directory("./x") && is_directory("."));
+        assert!(
+            is_directory(&scratch.path().display().to_string())
+                && is_directory("./x")
+                && is_directory(".")
+        );
         assert!(!is_directory("released") && !is_directory("12") && !is_directory("0a1b2c"));
     }
 }

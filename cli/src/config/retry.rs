@@ -1,5 +1,6 @@
-//! `shoal config retry`: a process that went back to the configuration before, because it did not survive the newer one, tries that once more.
-//! A process that was killed for another reason rejects what it had just got, too; it cannot know the difference, and an operator can.
+//! `shoal config retry`: a process that went back to the configuration before, because it did not
+//! survive the newer one, tries that once more. A process that was killed for another reason
+//! rejects what it had just got, too; it cannot know the difference, and an operator can.
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -50,22 +51,35 @@ impl View for Retried {
 /// Has it forget what it rejected, and waits until it runs what is assigned to it.
 ///
 /// # Errors
-/// There is no such process, it has rejected nothing and is behind for another reason, or it rejects it again.
+/// There is no such process, it has rejected nothing and is behind for another reason, or it
+/// rejects it again.
 pub async fn run(cluster: &Cluster, retry: Retry) -> Result<()> {
     let Retry { name, patience } = retry;
     let format = patience.format;
     let status = find(cluster, &name).await?;
-    let forgotten = call(&name, cluster.follower(&status)?.forget_rejections(ForgetRejectionsRequest {})).await?.rejections;
+    let forgotten =
+        call(&name, cluster.follower(&status)?.forget_rejections(ForgetRejectionsRequest {}))
+            .await?
+            .rejections;
     if forgotten.is_empty() {
         let drift = drift(cluster, &name).await?;
         if drift.in_step {
-            let said = format!("{name} has rejected nothing, and runs revision {}", drift.applied_revision);
-            return cluster.show(&Retried { name, revision: drift.applied_revision, forgotten: Vec::new(), said }, format);
+            let said = format!(
+                "{name} has rejected nothing, and runs revision {}",
+                drift.applied_revision
+            );
+            return cluster.show(
+                &Retried { name, revision: drift.applied_revision, forgotten: Vec::new(), said },
+                format,
+            );
         }
         bail!("{name} has rejected nothing: {}; see `shoal config drift`", drift.explanation);
     }
     cluster.announce(format)?;
-    let forgotten: Vec<_> = forgotten.into_iter().map(|rejection| format!("{:.12}: {}", rejection.hash, rejection.reason)).collect();
+    let forgotten: Vec<_> = forgotten
+        .into_iter()
+        .map(|rejection| format!("{:.12}: {}", rejection.hash, rejection.reason))
+        .collect();
     for rejection in &forgotten {
         output::say(&format!("{name} had rejected {rejection}"), format)?;
     }
@@ -74,11 +88,22 @@ pub async fn run(cluster: &Cluster, retry: Retry) -> Result<()> {
         let drift = drift(cluster, &name).await?;
         if drift.in_step {
             let revision = drift.applied_revision;
-            let said = format!("{name} runs revision {revision} again; should it not survive it, it goes back once more and rejects it");
-            return output::show_after(&cluster.head(), &Retried { name, revision, forgotten, said }, format);
+            let said = format!(
+                "{name} runs revision {revision} again; should it not survive it, it goes back \
+                 once more and rejects it"
+            );
+            return output::show_after(
+                &cluster.head(),
+                &Retried { name, revision, forgotten, said },
+                format,
+            );
         }
         if Instant::now() >= deadline {
-            bail!("{name} does not run what is assigned to it: {}; see its log and `shoal config drift`", drift.explanation);
+            bail!(
+                "{name} does not run what is assigned to it: {}; see its log and `shoal config \
+                 drift`",
+                drift.explanation
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -95,5 +120,8 @@ async fn find(cluster: &Cluster, name: &str) -> Result<InstanceStatus> {
 
 async fn drift(cluster: &Cluster, name: &str) -> Result<Drift> {
     let nodes = call(SERVICE, cluster.config().await?.get_drift(GetDriftRequest {})).await?.nodes;
-    nodes.into_iter().find(|node| node.name == name).ok_or_else(|| anyhow!("{name} is not known to the config-service: see its log"))
+    nodes
+        .into_iter()
+        .find(|node| node.name == name)
+        .ok_or_else(|| anyhow!("{name} is not known to the config-service: see its log"))
 }

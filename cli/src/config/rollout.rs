@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use proto::config::{
-    ControlRolloutRequest, NodeRollout, NodeRolloutState, Revision, Rollout, RolloutAction, RolloutState, StartRolloutRequest,
-    WatchRolloutRequest,
+    ControlRolloutRequest, NodeRollout, NodeRolloutState, Revision, Rollout, RolloutAction,
+    RolloutState, StartRolloutRequest, WatchRolloutRequest,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -72,13 +72,24 @@ pub async fn run(cluster: &Cluster, options: Options) -> Result<()> {
         None => show(cluster, Format::default()).await,
         Some(Action::Status { format }) => show(cluster, format).await,
         Some(Action::Start { revision, patience }) => {
-            let rollout = call(SERVICE, cluster.config().await?.start_rollout(StartRolloutRequest { revision })).await?.rollout;
+            let rollout = call(
+                SERVICE,
+                cluster.config().await?.start_rollout(StartRolloutRequest { revision }),
+            )
+            .await?
+            .rollout;
             cluster.announce(patience.format)?;
             follow(cluster, rollout.unwrap_or_default(), patience).await
         }
-        Some(Action::Pause(Control { format })) => control(cluster, RolloutAction::Pause, format).await,
-        Some(Action::Resume(Control { format })) => control(cluster, RolloutAction::Resume, format).await,
-        Some(Action::Abort(Control { format })) => control(cluster, RolloutAction::Abort, format).await,
+        Some(Action::Pause(Control { format })) => {
+            control(cluster, RolloutAction::Pause, format).await
+        }
+        Some(Action::Resume(Control { format })) => {
+            control(cluster, RolloutAction::Resume, format).await
+        }
+        Some(Action::Abort(Control { format })) => {
+            control(cluster, RolloutAction::Abort, format).await
+        }
     }
 }
 
@@ -92,21 +103,31 @@ async fn control(cluster: &Cluster, action: RolloutAction, format: Format) -> Re
     if is_over(rollout.state()) {
         let number = rollout.revision.as_ref().map_or(0, |revision| revision.number);
         bail!(
-            "no rollout is running: the last one, of revision {number}, is {}; see `shoal config rollout`",
+            "no rollout is running: the last one, of revision {number}, is {}; see `shoal config \
+             rollout`",
             rollout_state(rollout.state())
         );
     }
     let request = ControlRolloutRequest { rollout_id: rollout.id, action: action.into() };
-    let rollout = call(SERVICE, cluster.config().await?.control_rollout(request)).await?.rollout.unwrap_or_default();
+    let rollout = call(SERVICE, cluster.config().await?.control_rollout(request))
+        .await?
+        .rollout
+        .unwrap_or_default();
     cluster.show(&Progress::from(rollout), format)
 }
 
 async fn newest(cluster: &Cluster) -> Result<Rollout> {
     let mut service = cluster.config().await?;
-    let mut stream = call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: String::new() })).await?;
-    let first = tokio::time::timeout(ANSWER, stream.message()).await.map_err(|_| silent(SERVICE))?;
-    let rollout = first.map_err(|status| failed(SERVICE, &status))?.and_then(|answer| answer.rollout);
-    rollout.ok_or_else(|| anyhow!("there has been no rollout yet: start one with `shoal config apply DIR`"))
+    let mut stream =
+        call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: String::new() }))
+            .await?;
+    let first =
+        tokio::time::timeout(ANSWER, stream.message()).await.map_err(|_| silent(SERVICE))?;
+    let rollout =
+        first.map_err(|status| failed(SERVICE, &status))?.and_then(|answer| answer.rollout);
+    rollout.ok_or_else(|| {
+        anyhow!("there has been no rollout yet: start one with `shoal config apply DIR`")
+    })
 }
 
 /// Prints every node's answer as it comes and waits for the end.
@@ -128,7 +149,11 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Patience) -> 
         };
         match watched {
             Ok(Ok(Some(rollout))) => latest = rollout,
-            Err(_) => bail!("the rollout is not over after {} s: see `shoal config rollout` and `shoal config drift`", patience.as_secs()),
+            Err(_) => bail!(
+                "the rollout is not over after {} s: see `shoal config rollout` and `shoal config \
+                 drift`",
+                patience.as_secs()
+            ),
             // The config-service may be restarting; it goes on with the rollout, and so do we.
             Ok(Ok(None) | Err(_)) => tokio::time::sleep(PAUSE).await,
         }
@@ -145,7 +170,12 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Patience) -> 
 ///
 /// # Errors
 /// stdout cannot be written.
-pub fn nothing_to_do(cluster: &Cluster, revision: &Revision, said: String, format: Format) -> Result<()> {
+pub fn nothing_to_do(
+    cluster: &Cluster,
+    revision: &Revision,
+    said: String,
+    format: Format,
+) -> Result<()> {
     if !format.is_json() {
         return output::print(&said);
     }
@@ -170,10 +200,18 @@ fn goes_on(rollout: &Rollout) -> String {
     )
 }
 
-/// Prints what changes until the rollout is over, and answers with its end; with none when the stream ends before.
-async fn watch(cluster: &Cluster, id: &str, printed: &mut Printed, format: Format) -> Result<Option<Rollout>> {
+/// Prints what changes until the rollout is over, and answers with its end; with none when the
+/// stream ends before.
+async fn watch(
+    cluster: &Cluster,
+    id: &str,
+    printed: &mut Printed,
+    format: Format,
+) -> Result<Option<Rollout>> {
     let mut service = cluster.config().await?;
-    let mut stream = call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: id.to_owned() })).await?;
+    let mut stream =
+        call(SERVICE, service.watch_rollout(WatchRolloutRequest { rollout_id: id.to_owned() }))
+            .await?;
     while let Some(message) = stream.message().await? {
         let rollout = message.rollout.unwrap_or_default();
         printed.print(&rollout, format)?;
@@ -194,13 +232,26 @@ fn conclusion(rollout: &Rollout) -> Result<String> {
     let gone: Vec<_> = of(NodeRolloutState::Gone).map(|node| node.name.as_str()).collect();
     let without = match gone.as_slice() {
         [] => String::new(),
-        [one] => format!("; {one} went away meanwhile and does not have it: it gets it when it is back, see `shoal status`"),
-        _ => format!("; {} went away meanwhile and do not have it: they get it when they are back, see `shoal status`", gone.join(", ")),
+        [one] => format!(
+            "; {one} went away meanwhile and does not have it: it gets it when it is back, see \
+             `shoal status`"
+        ),
+        _ => format!(
+            "; {} went away meanwhile and do not have it: they get it when they are back, see \
+             `shoal status`",
+            gone.join(", ")
+        ),
     };
     let revision = rollout.revision.clone().unwrap_or_default();
     match rollout.state() {
-        RolloutState::Done => Ok(format!("revision {} is in force on {applied} processes{without}", revision.number)),
-        RolloutState::Aborted => bail!("the rollout of revision {} was aborted: {}", revision.number, rollout.explanation),
+        RolloutState::Done => {
+            Ok(format!("revision {} is in force on {applied} processes{without}", revision.number))
+        }
+        RolloutState::Aborted => bail!(
+            "the rollout of revision {} was aborted: {}",
+            revision.number,
+            rollout.explanation
+        ),
         _ => bail!("revision {} was not rolled out: {}", revision.number, rollout.explanation),
     }
 }
@@ -225,7 +276,9 @@ impl Printed {
         let mut lines = Vec::new();
         for node in &rollout.nodes {
             let state = node.state();
-            if self.nodes.insert(node.name.clone(), state) != Some(state) && state != NodeRolloutState::Waiting {
+            if self.nodes.insert(node.name.clone(), state) != Some(state)
+                && state != NodeRolloutState::Waiting
+            {
                 lines.extend(answer(node));
             }
         }
@@ -241,7 +294,11 @@ impl Printed {
 /// What one node answered.
 fn answer(node: &NodeRollout) -> Vec<String> {
     let mut lines = vec![format!("  {:<20} {}", node.name, node_state(node.state()))];
-    lines.extend(node.problems.iter().map(|problem| format!("    {}", Problem::from(problem.clone()).line())));
+    lines.extend(
+        node.problems
+            .iter()
+            .map(|problem| format!("    {}", Problem::from(problem.clone()).line())),
+    );
     lines
 }
 
@@ -290,16 +347,32 @@ impl View for Progress {
     fn text(&self) -> String {
         let rows = self.nodes.iter().map(|node| {
             let problems: Vec<_> = node.problems.iter().map(Problem::line).collect();
-            vec![Cell::new(&node.name), Cell::new(&node.service), output::coloured(node.state), Cell::new(problems.join("\n"))]
+            vec![
+                Cell::new(&node.name),
+                Cell::new(&node.service),
+                output::coloured(node.state),
+                Cell::new(problems.join("\n")),
+            ]
         });
-        let heading = format!("Rollout of revision {} ({}): {}. {}", self.number, self.revision, self.state, self.explanation);
+        let heading = format!(
+            "Rollout of revision {} ({}): {}. {}",
+            self.number, self.revision, self.state, self.explanation
+        );
         let heading = output::fitted(heading.trim_end(), "");
         if self.nodes.is_empty() {
             return heading;
         }
         format!(
             "{heading}\n\n{}",
-            output::table(&[column("NODE", 0), column("SERVICE", 1), column("STATE", 0), sentences("PROBLEMS")], rows)
+            output::table(
+                &[
+                    column("NODE", 0),
+                    column("SERVICE", 1),
+                    column("STATE", 0),
+                    sentences("PROBLEMS")
+                ],
+                rows
+            )
         )
     }
 }
@@ -333,8 +406,16 @@ mod tests {
     use super::*;
 
     fn rollout(states: &[(&str, NodeRolloutState)]) -> Rollout {
-        let nodes = states.iter().map(|(name, state)| NodeRollout { name: (*name).into(), state: (*state).into(), ..Default::default() });
-        Rollout { nodes: nodes.collect(), state: RolloutState::Spreading.into(), ..Default::default() }
+        let nodes = states.iter().map(|(name, state)| NodeRollout {
+            name: (*name).into(),
+            state: (*state).into(),
+            ..Default::default()
+        });
+        Rollout {
+            nodes: nodes.collect(),
+            state: RolloutState::Spreading.into(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -345,18 +426,31 @@ mod tests {
         assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])).len(), 1);
         assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])), Vec::<String>::new());
         let news = printed.news(&rollout(&[("a", Applied), ("b", Rejected)]));
-        assert!(news.len() == 1 && news[0].contains('b') && news[0].contains("rejected"), "{news:?}");
+        assert!(
+            news.len() == 1 && news[0].contains('b') && news[0].contains("rejected"),
+            "{news:?}"
+        );
     }
 
     #[test]
     fn the_end_names_who_does_not_have_it() {
         use NodeRolloutState::{Applied, Gone};
-        let done = |states: &[(&str, NodeRolloutState)]| Rollout { state: RolloutState::Done.into(), ..rollout(states) };
-        assert_eq!(conclusion(&done(&[("a", Applied), ("b", Applied)])).unwrap(), "revision 0 is in force on 2 processes");
+        let done = |states: &[(&str, NodeRolloutState)]| Rollout {
+            state: RolloutState::Done.into(),
+            ..rollout(states)
+        };
+        assert_eq!(
+            conclusion(&done(&[("a", Applied), ("b", Applied)])).unwrap(),
+            "revision 0 is in force on 2 processes"
+        );
         let one = conclusion(&done(&[("a", Applied), ("b", Gone)])).unwrap();
         assert!(one.contains("on 1 processes; b went away meanwhile"), "{one}");
         assert!(conclusion(&done(&[("a", Gone), ("b", Gone)])).unwrap().contains("a, b went away"));
-        let failed = Rollout { state: RolloutState::Failed.into(), explanation: "b refused it".into(), ..rollout(&[]) };
+        let failed = Rollout {
+            state: RolloutState::Failed.into(),
+            explanation: "b refused it".into(),
+            ..rollout(&[])
+        };
         assert!(conclusion(&failed).unwrap_err().to_string().contains("b refused it"));
     }
 }

@@ -53,9 +53,19 @@ mod tests {
 
     #[test]
     fn nothing_is_found_where_nothing_is_wrong() {
-        let data_plane = [(Service::Registry, "registry-1"), (Service::ProxyNode, "proxy-node-1"), (Service::Balancer, "balancer-1")];
+        let data_plane = [
+            (Service::Registry, "registry-1"),
+            (Service::ProxyNode, "proxy-node-1"),
+            (Service::Balancer, "balancer-1"),
+        ];
         let checkers = ["h-1", "h-2", "h-3"].map(|name| (Service::HealthChecker, name));
-        let facts = facts(data_plane.into_iter().chain(checkers).map(|(service, name)| process(service, name)).collect());
+        let facts = facts(
+            data_plane
+                .into_iter()
+                .chain(checkers)
+                .map(|(service, name)| process(service, name))
+                .collect(),
+        );
         let found = all(&facts);
         assert!(found.iter().all(|finding| finding.severity == Severity::Info), "{found:#?}");
     }

@@ -136,11 +136,14 @@ pub struct Process {
     pub certificate: Answer<Option<Certificate>>,
     /// Its other ports: purpose, address, and whether they take connections from here.
     pub ports: Vec<Port>,
-    /// Of a node: the last requests that it answered, oldest first; health checks are not among them.
+    /// Of a node: the last requests that it answered, oldest first; health checks are not among
+    /// them.
     pub answered: Vec<Answered>,
-    /// Errors that it has logged in the last hour, newest first: how long ago, and the line. None: it does not tell.
+    /// Errors that it has logged in the last hour, newest first: how long ago, and the line. None:
+    /// it does not tell.
     pub complaints: Option<Complaints>,
-    /// Of a node: where the last of them that failed was to go, as the node explains it: `parent 10.0.0.9:3128`.
+    /// Of a node: where the last of them that failed was to go, as the node explains it: `parent
+    /// 10.0.0.9:3128`.
     pub failed_on: Option<(RouteKind, String)>,
 }
 
@@ -165,7 +168,8 @@ pub struct Complaint {
 pub struct Reading {
     /// So much it is ahead of this machine's clock, in seconds.
     pub ahead: f64,
-    /// So much it may be off, in seconds: half the time that reading took, or the clock's own steps.
+    /// So much it may be off, in seconds: half the time that reading took, or the clock's own
+    /// steps.
     pub exact_to: f64,
     /// How long the answer took.
     pub took: Duration,
@@ -203,7 +207,9 @@ impl Process {
 
     /// It said that it stops, and nobody has started it again.
     pub fn was_stopped(&self) -> bool {
-        self.listed.as_ref().is_some_and(|status| status.state == State::Draining && status.admin_state == AdminState::Ready)
+        self.listed.as_ref().is_some_and(|status| {
+            status.state == State::Draining && status.admin_state == AdminState::Ready
+        })
     }
 
     /// Whether it is to be taken for gone: what else is wrong with it follows from that.
@@ -275,7 +281,10 @@ pub mod tests {
             now: now(),
             registry: Ok(Register::default()),
             processes,
-            configuration: Some(Ok(Configuration { released: "4f2a".into(), ..Configuration::default() })),
+            configuration: Some(Ok(Configuration {
+                released: "4f2a".into(),
+                ..Configuration::default()
+            })),
             balancers: Vec::new(),
             nodes: Vec::new(),
             checkers: Vec::new(),

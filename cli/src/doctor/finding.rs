@@ -52,8 +52,20 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn new(severity: Severity, check: &'static str, subject: &str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { severity, check, subjects: vec![subject.to_owned()], finding: finding.into(), remedy: remedy.into() }
+    pub fn new(
+        severity: Severity,
+        check: &'static str,
+        subject: &str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            check,
+            subjects: vec![subject.to_owned()],
+            finding: finding.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -69,21 +81,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts the same finding about several instances together and the worst first; then what concerns the whole cluster, then processes in the
-    /// order of `processes`.
+    /// Puts the same finding about several instances together and the worst first; then what
+    /// concerns the whole cluster, then processes in the order of `processes`.
     pub fn new(processes: &[&str], checks: Vec<&'static str>, found: Vec<Finding>) -> Self {
         let mut findings: Vec<Finding> = Vec::new();
         for new in found {
             let same = |known: &&mut Finding| {
-                (known.severity, known.check, &known.finding, &known.remedy) == (new.severity, new.check, &new.finding, &new.remedy)
+                (known.severity, known.check, &known.finding, &known.remedy)
+                    == (new.severity, new.check, &new.finding, &new.remedy)
             };
             match findings.iter_mut().find(same) {
                 Some(known) => known.subjects.extend(new.subjects),
                 None => findings.push(new),
             }
         }
-        let place = |finding: &Finding| finding.subjects.first().and_then(|first| processes.iter().position(|name| name == first));
-        findings.sort_by(|one, other| other.severity.cmp(&one.severity).then_with(|| place(one).cmp(&place(other))));
+        let place = |finding: &Finding| {
+            finding
+                .subjects
+                .first()
+                .and_then(|first| processes.iter().position(|name| name == first))
+        };
+        findings.sort_by(|one, other| {
+            other.severity.cmp(&one.severity).then_with(|| place(one).cmp(&place(other)))
+        });
         let worst = findings.iter().map(|finding| finding.severity).max();
         Self { findings, processes: processes.len(), checks, worst }
     }
@@ -106,7 +126,9 @@ pub fn counted(count: u64, thing: &str) -> String {
 /// Names for people: the first ones, and how many there are beside them.
 fn few(subjects: &[String]) -> String {
     match subjects {
-        [first, second, _, rest @ ..] if !rest.is_empty() => format!("{first}, {second} and {} more", rest.len() + 1),
+        [first, second, _, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second} and {} more", rest.len() + 1)
+        }
         all => all.join(", "),
     }
 }
@@ -115,15 +137,16 @@ fn few(subjects: &[String]) -> String {
 fn block(finding: &Finding, width: Option<usize>, colours: bool) -> String {
     let (name, colour) = (finding.severity.name(), finding.severity.colour());
     let name = if colours { format!("{colour}{name}\u{1b}[0m") } else { name.to_owned() };
-    let mut lines = vec![format!("{name}  {} ({})", output::printable(&few(&finding.subjects)), finding.check)];
+    let mut lines =
+        vec![format!("{name}  {} ({})", output::printable(&few(&finding.subjects)), finding.check)];
     for (begin, text) in [("    ", &finding.finding), (" => ", &finding.remedy)] {
         lines.extend(wrapped(&output::printable(text), begin, width));
     }
     lines.join("\n")
 }
 
-/// Lines of at most `width` characters, the first after `begin`, the others as far in. What stands between backquotes is to be pasted: it is not
-/// broken, even where it does not fit.
+/// Lines of at most `width` characters, the first after `begin`, the others as far in. What stands
+/// between backquotes is to be pasted: it is not broken, even where it does not fit.
 fn wrapped(text: &str, begin: &str, width: Option<usize>) -> Vec<String> {
     let mut in_quotes = false;
     let words = text.split(|character: char| {
@@ -151,14 +174,27 @@ fn wrapped(text: &str, begin: &str, width: Option<usize>) -> Vec<String> {
 impl Report {
     /// For people: as wide as asked for.
     fn rendered(&self, width: Option<usize>, colours: bool) -> String {
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count() as u64;
-        let looked = format!("{} processes, {} kinds of checks ({})", self.processes, self.checks.len(), self.checks.join(", "));
+        let count = |severity| {
+            self.findings.iter().filter(|finding| finding.severity == severity).count() as u64
+        };
+        let looked = format!(
+            "{} processes, {} kinds of checks ({})",
+            self.processes,
+            self.checks.len(),
+            self.checks.join(", ")
+        );
         if self.findings.is_empty() {
             return wrapped(&format!("Nothing found: {looked}."), "", width).join("\n");
         }
-        let blocks: Vec<_> = self.findings.iter().map(|finding| block(finding, width, colours)).collect();
-        let (critical, warnings, info) = (count(Severity::Critical), counted(count(Severity::Warning), "warning"), count(Severity::Info));
-        let sum = wrapped(&format!("{critical} critical, {warnings}, {info} info; {looked}."), "", width);
+        let blocks: Vec<_> =
+            self.findings.iter().map(|finding| block(finding, width, colours)).collect();
+        let (critical, warnings, info) = (
+            count(Severity::Critical),
+            counted(count(Severity::Warning), "warning"),
+            count(Severity::Info),
+        );
+        let sum =
+            wrapped(&format!("{critical} critical, {warnings}, {info} info; {looked}."), "", width);
         format!("{}\n\n{}", blocks.join("\n"), sum.join("\n"))
     }
 }
@@ -176,34 +212,65 @@ mod tests {
 
     #[test]
     fn the_worst_comes_first_and_decides() {
-        let finding = |severity, subject: &str, text: &str| Finding::new(severity, "ports", subject, text, "do");
+        let finding = |severity, subject: &str, text: &str| {
+            Finding::new(severity, "ports", subject, text, "do")
+        };
         let report = |found| Report::new(&["c", "a", "b"], vec!["ports"], found);
         assert_eq!(report(vec![]).exit_code(), 0);
         assert_eq!(report(vec![finding(Severity::Info, "a", "x")]).exit_code(), 0);
-        assert_eq!(report(vec![finding(Severity::Info, "a", "x"), finding(Severity::Warning, "a", "x")]).exit_code(), 1);
-        let both =
-            report(vec![finding(Severity::Warning, "a", "x"), finding(Severity::Critical, "b", "y"), finding(Severity::Warning, "c", "x")]);
+        assert_eq!(
+            report(vec![finding(Severity::Info, "a", "x"), finding(Severity::Warning, "a", "x")])
+                .exit_code(),
+            1
+        );
+        let both = report(vec![
+            finding(Severity::Warning, "a", "x"),
+            finding(Severity::Critical, "b", "y"),
+            finding(Severity::Warning, "c", "x"),
+        ]);
         assert_eq!(both.exit_code(), 2);
-        assert_eq!(both.findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(), ["b", "a+c"]);
+        assert_eq!(
+            both.findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(),
+            ["b", "a+c"]
+        );
         let text = both.rendered(None, false);
-        assert!(text.contains("warning  a, c (ports)\n    x\n => do") && text.contains("1 critical, 1 warning, 0 info"), "{text}");
+        assert!(
+            text.contains("warning  a, c (ports)\n    x\n => do")
+                && text.contains("1 critical, 1 warning, 0 info"),
+            "{text}"
+        );
         // The cluster as a whole, then processes in the order in which they are looked at.
-        let all = ["a", "c", "cluster", "b"].map(|subject| finding(Severity::Critical, subject, subject));
-        assert_eq!(report(all.into()).findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(), ["cluster", "c", "a", "b"]);
+        let all =
+            ["a", "c", "cluster", "b"].map(|subject| finding(Severity::Critical, subject, subject));
+        assert_eq!(
+            report(all.into()).findings.iter().map(|it| it.subjects.join("+")).collect::<Vec<_>>(),
+            ["cluster", "c", "a", "b"]
+        );
         let names: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into();
-        assert_eq!((few(&names[..3]), few(&names)), ("a, b, c".to_owned(), "a, b and 2 more".to_owned()));
+        assert_eq!(
+            (few(&names[..3]), few(&names)),
+            ("a, b, c".to_owned(), "a, b and 2 more".to_owned())
+        );
         assert!(report(vec![]).rendered(None, false).starts_with("Nothing found: 3 processes"));
     }
 
     #[test]
     fn eighty_columns_are_enough() {
-        let text = "its disk is full: make room, then `shoal config apply DIR` once more, or nothing changes";
+        let text = "its disk is full: make room, then `shoal config apply DIR` once more, or \
+            nothing changes";
         assert_eq!(wrapped(text, " => ", None), [format!(" => {text}")]);
         let lines = wrapped(text, " => ", Some(40));
-        let expected = [" => its disk is full: make room, then", "    `shoal config apply DIR` once more,", "    or nothing changes"];
+        let expected = [
+            " => its disk is full: make room, then",
+            "    `shoal config apply DIR` once more,",
+            "    or nothing changes",
+        ];
         assert_eq!(lines, expected);
         // A command that does not fit is not broken.
-        assert_eq!(wrapped("see `a b c d e f g h`", "    ", Some(12)), ["    see", "    `a b c d e f g h`"]);
+        assert_eq!(
+            wrapped("see `a b c d e f g h`", "    ", Some(12)),
+            ["    see", "    `a b c d e f g h`"]
+        );
         assert_eq!(wrapped("", "    ", Some(12)), ["    "]);
     }
 }

@@ -7,17 +7,38 @@ use crate::output::{self, Cell, column, sentences};
 
 /// Endpoints, pids, a line that works, and what to do next.
 #[must_use]
-pub fn text(description: &Description, directory: &Path, is_default: bool, password: &str) -> String {
+pub fn text(
+    description: &Description,
+    directory: &Path,
+    is_default: bool,
+    password: &str,
+) -> String {
     let rows = description.processes.iter().map(|process| {
-        let endpoints: Vec<_> = process.endpoints.iter().map(|(purpose, address)| format!("{purpose} {address}")).collect();
+        let endpoints: Vec<_> = process
+            .endpoints
+            .iter()
+            .map(|(purpose, address)| format!("{purpose} {address}"))
+            .collect();
         vec![Cell::new(&process.name), Cell::new(process.pid), Cell::new(endpoints.join(", "))]
     });
     let table = output::table(&[column("NAME", 0), column("PID", 0), sentences("ENDPOINTS")], rows);
     let first = description.frontends.first().map_or("", String::as_str);
-    let second = description.frontends.get(1).map_or(String::new(), |second| format!("   (or http://{second})"));
-    let chosen = if is_default { String::new() } else { format!(" --data-dir {}", directory.display()) };
-    let node = description.processes.iter().find(|process| process.service == "proxy-node").map_or("proxy-node-1", |node| &node.name);
-    let console = description.processes.iter().find_map(|process| process.endpoints.get("console")).map_or("", String::as_str);
+    let second = description
+        .frontends
+        .get(1)
+        .map_or(String::new(), |second| format!("   (or http://{second})"));
+    let chosen =
+        if is_default { String::new() } else { format!(" --data-dir {}", directory.display()) };
+    let node = description
+        .processes
+        .iter()
+        .find(|process| process.service == "proxy-node")
+        .map_or("proxy-node-1", |node| &node.name);
+    let console = description
+        .processes
+        .iter()
+        .find_map(|process| process.endpoints.get("console"))
+        .map_or("", String::as_str);
     let user = CONSOLE_USER;
     format!(
         "{table}

@@ -58,7 +58,8 @@ impl Description {
     /// It is missing or no description.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(DESCRIPTION);
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
     }
 

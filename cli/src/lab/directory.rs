@@ -23,7 +23,8 @@ pub fn is_lab(directory: &Path) -> bool {
 /// Whether a lab holds `directory` now.
 #[must_use]
 pub fn is_running(directory: &Path) -> bool {
-    File::open(directory.join(LOCK)).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    File::open(directory.join(LOCK))
+        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Process id of the lab that holds `directory`, if one does.
@@ -57,15 +58,23 @@ pub fn inspect(directory: &Path) -> Result<Found> {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::New),
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("cannot use {} as a data directory; choose another with --data-dir", directory.display()));
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot use {} as a data directory; choose another with --data-dir",
+                    directory.display()
+                )
+            });
         }
     };
     if is_lab(directory) {
         return lock(directory).map(Found::Lab);
     }
     if entries.next().is_some() {
-        bail!("{} holds files that are not a lab's: choose another directory with --data-dir, or empty it", directory.display());
+        bail!(
+            "{} holds files that are not a lab's: choose another directory with --data-dir, or \
+             empty it",
+            directory.display()
+        );
     }
     Ok(Found::New)
 }
@@ -78,8 +87,12 @@ pub fn take(directory: &Path, found: Found) -> Result<Lock> {
     let mut lock = match found {
         Found::Lab(lock) => lock,
         Found::New => {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("cannot make the data directory {}; choose another with --data-dir", directory.display()))?;
+            std::fs::create_dir_all(directory).with_context(|| {
+                format!(
+                    "cannot make the data directory {}; choose another with --data-dir",
+                    directory.display()
+                )
+            })?;
             lock(directory)?
         }
     };
@@ -92,7 +105,9 @@ pub fn take(directory: &Path, found: Found) -> Result<Lock> {
 fn lock(directory: &Path) -> Result<Lock> {
     let path = directory.join(LOCK);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = file.with_context(|| format!("cannot write {}; choose another directory with --data-dir", path.display()))?;
+    let mut file = file.with_context(|| {
+        format!("cannot write {}; choose another directory with --data-dir", path.display())
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(Lock { file }),
         Err(TryLockError::WouldBlock) => {
@@ -100,19 +115,27 @@ fn lock(directory: &Path) -> Result<Lock> {
             // Only for the message; the lock has been refused either way.
             file.read_to_string(&mut pid).ok();
             Err(anyhow!(
-                "a lab is already running in {0} (pid {1}): stop it with `shoal lab stop --data-dir {0}`, or choose another --data-dir",
+                "a lab is already running in {0} (pid {1}): stop it with `shoal lab stop \
+                 --data-dir {0}`, or choose another --data-dir",
                 directory.display(),
                 pid.trim()
             ))
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
 /// Where labs live unless told otherwise: `$XDG_STATE_HOME/shoal`, or `~/.local/state/shoal`.
 pub fn state_home() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    Some(absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?.join("shoal"))
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(
+        absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?
+            .join("shoal"),
+    )
 }
 
 /// The data directory of a lab that was not told another.
@@ -120,11 +143,14 @@ pub fn state_home() -> Option<PathBuf> {
 /// # Errors
 /// There is no home directory.
 pub fn default() -> Result<PathBuf> {
-    let home = state_home().ok_or_else(|| anyhow!("neither XDG_STATE_HOME nor HOME is set: choose a directory with --data-dir"))?;
+    let home = state_home().ok_or_else(|| {
+        anyhow!("neither XDG_STATE_HOME nor HOME is set: choose a directory with --data-dir")
+    })?;
     Ok(home.join("lab"))
 }
 
-/// Notes that a lab runs in `directory`, so that commands find it without being told. The note goes away when this is dropped.
+/// Notes that a lab runs in `directory`, so that commands find it without being told. The note goes
+/// away when this is dropped.
 #[derive(Debug)]
 pub struct Note {
     path: PathBuf,
@@ -160,12 +186,23 @@ impl Drop for Note {
 /// The running labs, the one that was started last first.
 #[must_use]
 pub fn running() -> Vec<PathBuf> {
-    let Some(notes) = state_home().and_then(|home| std::fs::read_dir(home.join("running")).ok()) else { return Vec::new() };
-    let started = |entry: &std::fs::DirEntry| entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut notes: Vec<_> = notes.filter_map(Result::ok).map(|entry| (started(&entry), entry.path())).collect();
+    let Some(notes) = state_home().and_then(|home| std::fs::read_dir(home.join("running")).ok())
+    else {
+        return Vec::new();
+    };
+    let started = |entry: &std::fs::DirEntry| {
+        entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let mut notes: Vec<_> =
+        notes.filter_map(Result::ok).map(|entry| (started(&entry), entry.path())).collect();
     notes.sort();
     let mut found: Vec<PathBuf> = Vec::new();
-    for directory in notes.into_iter().rev().filter_map(|(_, note)| directory_of(&note)).filter(|directory| is_running(directory)) {
+    for directory in notes
+        .into_iter()
+        .rev()
+        .filter_map(|(_, note)| directory_of(&note))
+        .filter(|directory| is_running(directory))
+    {
         if !found.contains(&directory) {
             found.push(directory);
         }
@@ -183,7 +220,8 @@ fn directory_of(note: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The directory cannot be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    chassis::data_dir::write_atomically(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    chassis::data_dir::write_atomically(path, bytes)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -199,7 +237,10 @@ mod tests {
         let held = take(&directory, Found::New).unwrap();
         assert_eq!(holder(&directory), i32::try_from(std::process::id()).ok());
         let refused = inspect(&directory).unwrap_err().to_string();
-        assert!(refused.contains("already running") && refused.contains("shoal lab stop"), "{refused}");
+        assert!(
+            refused.contains("already running") && refused.contains("shoal lab stop"),
+            "{refused}"
+        );
         drop(held);
         assert!(!is_running(&directory) && holder(&directory).is_none());
         assert!(matches!(inspect(&directory), Ok(Found::Lab(_))));

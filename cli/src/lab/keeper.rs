@@ -95,7 +95,12 @@ pub enum Restart {
     Never,
 }
 
-async fn keep(child: Child, restart: Restart, events: mpsc::Sender<Event>, mut orders: watch::Receiver<Order>) {
+async fn keep(
+    child: Child,
+    restart: Restart,
+    events: mpsc::Sender<Event>,
+    mut orders: watch::Receiver<Order>,
+) {
     let mut deaths = 0;
     loop {
         let started = Instant::now();
@@ -133,7 +138,8 @@ async fn ordered(orders: &mut watch::Receiver<Order>, at_least: Order) {
 
 async fn end(mut process: Process, mut orders: watch::Receiver<Order>) {
     if let Some(pid) = process.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // It has not been waited for, so the id is still its own; if it is dead already, nothing is to be done.
+        // It has not been waited for, so the id is still its own; if it is dead already, nothing is
+        // to be done.
         kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
     }
     let patience = async {
@@ -154,7 +160,8 @@ fn describe(status: io::Result<ExitStatus>) -> String {
 /// How long to wait after so many deaths in a row: at once after the first, then longer and longer.
 fn backoff(deaths: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(10);
-    (Duration::from_millis(100) * 2_u32.saturating_pow(deaths.saturating_sub(1).min(16))).min(LONGEST)
+    (Duration::from_millis(100) * 2_u32.saturating_pow(deaths.saturating_sub(1).min(16)))
+        .min(LONGEST)
 }
 
 #[cfg(test)]
@@ -188,16 +195,29 @@ mod tests {
     async fn a_dead_child_is_started_again_and_ends_when_asked() {
         let scratch = tempfile::tempdir().unwrap();
         let (events, mut heard) = mpsc::channel(8);
-        let mut keeper = Keeper::start(shell(&scratch, "echo here; read line < /dev/zero; sleep 600"), Restart::Always, events);
-        let Some(Event::Started { pid: first, .. }) = heard.recv().await else { panic!("not started") };
+        let mut keeper = Keeper::start(
+            shell(&scratch, "echo here; read line < /dev/zero; sleep 600"),
+            Restart::Always,
+            events,
+        );
+        let Some(Event::Started { pid: first, .. }) = heard.recv().await else {
+            panic!("not started")
+        };
         kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
-        let Some(Event::Ended { how, again: Some(_), .. }) = heard.recv().await else { panic!("not ended") };
+        let Some(Event::Ended { how, again: Some(_), .. }) = heard.recv().await else {
+            panic!("not ended")
+        };
         assert!(how.contains("signal: 9"), "{how}");
-        let Some(Event::Started { pid: second, .. }) = heard.recv().await else { panic!("not started again") };
+        let Some(Event::Started { pid: second, .. }) = heard.recv().await else {
+            panic!("not started again")
+        };
         assert_ne!(first, second);
         keeper.order(Order::Drain);
         keeper.ended().await;
-        assert!(kill(Pid::from_raw(i32::try_from(second).unwrap()), None).is_err(), "it still runs");
+        assert!(
+            kill(Pid::from_raw(i32::try_from(second).unwrap()), None).is_err(),
+            "it still runs"
+        );
     }
 
     #[tokio::test]
@@ -222,7 +242,9 @@ mod tests {
         let (events, mut heard) = mpsc::channel(8);
         let mut keeper = Keeper::start(shell(&scratch, "exit 3"), Restart::Never, events);
         assert!(matches!(heard.recv().await, Some(Event::Started { .. })));
-        let Some(Event::Ended { how, again: None, .. }) = heard.recv().await else { panic!("not ended") };
+        let Some(Event::Ended { how, again: None, .. }) = heard.recv().await else {
+            panic!("not ended")
+        };
         assert!(how.contains('3'), "{how}");
         keeper.ended().await;
         assert!(heard.recv().await.is_none());

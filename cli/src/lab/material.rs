@@ -40,7 +40,8 @@ pub enum Bundle {
 }
 
 impl Bundle {
-    /// Decides, changing nothing. `given` is the user's own bundle, `parent` a proxy that everything has to go through.
+    /// Decides, changing nothing. `given` is the user's own bundle, `parent` a proxy that
+    /// everything has to go through.
     ///
     /// # Errors
     /// The lab has another bundle already, or the parent is no address.
@@ -48,7 +49,9 @@ impl Bundle {
         let place = bundle_of(directory);
         let parent = parent.map(parent_address).transpose()?;
         let Ok(present) = std::fs::read_to_string(place.join(MAIN)) else {
-            return Ok(Self::Write(given.unwrap_or_else(|| cluster_config::lab_bundle(parent.as_deref()))));
+            return Ok(Self::Write(
+                given.unwrap_or_else(|| cluster_config::lab_bundle(parent.as_deref())),
+            ));
         };
         let differs = match (given, parent) {
             (Some(given), _) => bundle::read(&place)? != given,
@@ -58,7 +61,8 @@ impl Bundle {
         };
         if differs {
             bail!(
-                "the lab in {} has another bundle already: edit {} and run `shoal config apply`, or run `shoal lab reset` first",
+                "the lab in {} has another bundle already: edit {} and run `shoal config apply`, \
+                 or run `shoal lab reset` first",
                 directory.display(),
                 place.display()
             );
@@ -88,10 +92,17 @@ fn parent_address(url: &str) -> Result<String> {
     let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     let remedy = "write for example http://proxy.corp.example:3128";
     if rest.contains("://") || rest.contains('/') || rest.contains('@') {
-        bail!("{url:?} cannot be a parent: it is reached over plain http, without a path and without a password; {remedy}");
+        bail!(
+            "{url:?} cannot be a parent: it is reached over plain http, without a path and without \
+             a password; {remedy}"
+        );
     }
     match rest.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(rest.to_owned()),
+        Some((host, port))
+            if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) =>
+        {
+            Ok(rest.to_owned())
+        }
         _ => bail!("the parent {url:?} has no port: {remedy}"),
     }
 }
@@ -102,21 +113,28 @@ pub struct Papers {
     directory: PathBuf,
 }
 
-/// Makes the PKI when there is none, and certificates for members who have none or whose own grow old.
+/// Makes the PKI when there is none, and certificates for members who have none or whose own grow
+/// old.
 ///
 /// # Errors
 /// The directory cannot be written.
 pub fn papers(directory: &Path, members: &[Member]) -> Result<Papers> {
     let papers = Papers { directory: directory.join("pki") };
     if !papers.directory.exists() {
-        // Whole or not at all: an interrupted start leaves nothing that the next one would trip over.
+        // Whole or not at all: an interrupted start leaves nothing that the next one would trip
+        // over.
         let scratch = directory.join("pki.new");
         if scratch.exists() {
-            std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
+            std::fs::remove_dir_all(&scratch)
+                .with_context(|| format!("cannot remove {}", scratch.display()))?;
         }
-        let others: Vec<_> = members.iter().map(|member| (Role::Service(member.service), member.name.clone())).collect();
+        let others: Vec<_> = members
+            .iter()
+            .map(|member| (Role::Service(member.service), member.name.clone()))
+            .collect();
         pki::init(&scratch, &others, Timestamp::now(), pki::VALIDITY).map_err(Failure::from)?;
-        std::fs::rename(&scratch, &papers.directory).with_context(|| format!("cannot write {}", papers.directory.display()))?;
+        std::fs::rename(&scratch, &papers.directory)
+            .with_context(|| format!("cannot write {}", papers.directory.display()))?;
     }
     papers.renew(Role::Operator, OPERATOR)?;
     for member in members {
@@ -133,7 +151,9 @@ impl Papers {
     fn renew(&self, role: Role, name: &str) -> Result<()> {
         let (cert, key) = self.pair(name);
         let issued = std::fs::metadata(&cert).and_then(|metadata| metadata.modified());
-        if issued.is_ok_and(|issued| issued.elapsed().is_ok_and(|age| age < pki::VALIDITY / 2)) && key.exists() {
+        if issued.is_ok_and(|issued| issued.elapsed().is_ok_and(|age| age < pki::VALIDITY / 2))
+            && key.exists()
+        {
             return Ok(());
         }
         for file in [&cert, &key] {
@@ -144,7 +164,8 @@ impl Papers {
                 _ => {}
             }
         }
-        pki::issue(&self.directory, role, name, &[], Timestamp::now(), pki::VALIDITY).map_err(Failure::from)?;
+        pki::issue(&self.directory, role, name, &[], Timestamp::now(), pki::VALIDITY)
+            .map_err(Failure::from)?;
         Ok(())
     }
 
@@ -156,7 +177,12 @@ impl Papers {
     #[must_use]
     pub fn of(&self, member: &Member) -> plan::Papers {
         let (cert, key) = self.pair(&member.name);
-        plan::Papers { ca: self.directory.join("ca.crt"), cert, key, cluster_key: self.directory.join("cluster.key") }
+        plan::Papers {
+            ca: self.directory.join("ca.crt"),
+            cert,
+            key,
+            cluster_key: self.directory.join("cluster.key"),
+        }
     }
 
     /// What the operator is given.
@@ -173,7 +199,8 @@ pub const CONSOLE_USER: &str = "operator";
 /// The password of the lab's console, for its owner's eyes only, inside its data directory.
 const PASSWORD: &str = "console.password";
 
-/// The console's user and password, made once and kept. Whoever deletes the file gets another password.
+/// The console's user and password, made once and kept. Whoever deletes the file gets another
+/// password.
 ///
 /// # Errors
 /// The directory cannot be written.
@@ -186,7 +213,8 @@ pub fn console_password(directory: &Path) -> Result<String> {
     let password = console::auth::random::<10>()?;
     console::auth::users::set(&users, CONSOLE_USER, &password)?;
     let text = format!("{password}\n");
-    chassis::data_dir::write_atomically(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    chassis::data_dir::write_atomically(&path, text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(password)
 }
 
@@ -203,13 +231,24 @@ pub async fn release(cluster: &Cluster, directory: &Path) -> Result<()> {
     }
     let revision = match found? {
         Some(revision) => revision,
-        None => commit(cluster, &bundle::read(&bundle_of(directory))?, Words::new("shoal lab", "the lab's first configuration")).await?,
+        None => {
+            commit(
+                cluster,
+                &bundle::read(&bundle_of(directory))?,
+                Words::new("shoal lab", "the lab's first configuration"),
+            )
+            .await?
+        }
     };
     if find(cluster, "released").await?.is_some() {
         return Ok(());
     }
     // Nobody is there yet who could refuse.
-    call("the config-service", cluster.config().await?.start_rollout(StartRolloutRequest { revision: revision.id })).await?;
+    call(
+        "the config-service",
+        cluster.config().await?.start_rollout(StartRolloutRequest { revision: revision.id }),
+    )
+    .await?;
     while find(cluster, "released").await?.is_none() {
         tokio::time::sleep(PAUSE).await;
     }
@@ -243,12 +282,23 @@ mod tests {
     #[test]
     fn a_bundle_is_written_once_and_never_over_edits() {
         let scratch = tempfile::tempdir().unwrap();
-        let Ok(Bundle::Write(files)) = Bundle::choose(scratch.path(), None, None) else { panic!("nothing to write") };
-        assert!(cluster_config::Bundle::from_files(&files).0.is_some(), "the lab's own bundle is valid");
+        let Ok(Bundle::Write(files)) = Bundle::choose(scratch.path(), None, None) else {
+            panic!("nothing to write")
+        };
+        assert!(
+            cluster_config::Bundle::from_files(&files).0.is_some(),
+            "the lab's own bundle is valid"
+        );
         Bundle::Write(files.clone()).write(scratch.path()).unwrap();
         assert!(matches!(Bundle::choose(scratch.path(), None, None), Ok(Bundle::Keep)));
-        assert!(matches!(Bundle::choose(scratch.path(), Some(files), None), Ok(Bundle::Keep)), "the same again");
-        assert!(Bundle::choose(scratch.path(), None, Some("http://proxy.test:3128")).is_err(), "another");
+        assert!(
+            matches!(Bundle::choose(scratch.path(), Some(files), None), Ok(Bundle::Keep)),
+            "the same again"
+        );
+        assert!(
+            Bundle::choose(scratch.path(), None, Some("http://proxy.test:3128")).is_err(),
+            "another"
+        );
     }
 
     #[test]
@@ -257,20 +307,30 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let password = console_password(scratch.path()).unwrap();
         assert_eq!(console_password(scratch.path()).unwrap(), password);
-        let users = console::auth::users::Users::open(Some(scratch.path().join(plan::USERS))).unwrap();
+        let users =
+            console::auth::users::Users::open(Some(scratch.path().join(plan::USERS))).unwrap();
         assert!(console::auth::users::verify(&users.hash_of(CONSOLE_USER).unwrap(), &password));
         for file in [PASSWORD, plan::USERS] {
-            assert_eq!(std::fs::metadata(scratch.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+            assert_eq!(
+                std::fs::metadata(scratch.path().join(file)).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{file}"
+            );
         }
     }
 
     #[test]
     fn a_parent_is_in_the_bundle() {
         let scratch = tempfile::tempdir().unwrap();
-        let Ok(Bundle::Write(files)) = Bundle::choose(scratch.path(), None, Some("http://proxy.test:3128")) else {
+        let Ok(Bundle::Write(files)) =
+            Bundle::choose(scratch.path(), None, Some("http://proxy.test:3128"))
+        else {
             panic!("nothing to write")
         };
-        assert!(cluster_config::Bundle::from_files(&files).0.is_some(), "the bundle with a parent is valid");
+        assert!(
+            cluster_config::Bundle::from_files(&files).0.is_some(),
+            "the bundle with a parent is valid"
+        );
         assert!(String::from_utf8_lossy(&files[MAIN]).contains("proxy.test:3128"));
     }
 }

@@ -14,10 +14,17 @@ use super::ports::{Ports, Wanted};
 pub const STAGES: [&[Service]; 3] = [
     &[Service::Registry],
     &[Service::ConfigService],
-    &[Service::HealthChecker, Service::BackupService, Service::ProxyNode, Service::Balancer, Service::Console],
+    &[
+        Service::HealthChecker,
+        Service::BackupService,
+        Service::ProxyNode,
+        Service::Balancer,
+        Service::Console,
+    ],
 ];
 
-/// Services in the order in which they are ended: what clients use first, what the others need last.
+/// Services in the order in which they are ended: what clients use first, what the others need
+/// last.
 pub const ENDING: [Service; 7] = [
     Service::Balancer,
     Service::ProxyNode,
@@ -52,7 +59,9 @@ pub fn members(nodes: u16, balancers: u16, checkers: u16) -> Vec<Member> {
         (Service::Balancer, balancers),
         (Service::Console, 1),
     ];
-    let named = |(service, count)| (1..=count).map(move |number| Member { name: format!("{service}-{number}"), service });
+    let named = |(service, count)| {
+        (1..=count).map(move |number| Member { name: format!("{service}-{number}"), service })
+    };
     counts.into_iter().flat_map(named).collect()
 }
 
@@ -115,8 +124,8 @@ pub struct Papers {
 /// How long what is under way may take when the lab ends.
 const DRAIN_TIMEOUT: &str = "5s";
 
-/// How long a service goes on accepting when it ends. The data plane's clients need the usual time to hear of it; of the control plane there
-/// is one of each, so that nobody could go elsewhere.
+/// How long a service goes on accepting when it ends. The data plane's clients need the usual time
+/// to hear of it; of the control plane there is one of each, so that nobody could go elsewhere.
 const fn propagation(service: Service) -> &'static str {
     match service {
         Service::Balancer | Service::ProxyNode => "2s",
@@ -126,10 +135,20 @@ const fn propagation(service: Service) -> &'static str {
 
 /// The child for `member`.
 #[must_use]
-pub fn child(program: &Path, directory: &Path, member: &Member, ports: &Ports, papers: &Papers, env: BTreeMap<String, String>) -> Child {
-    let address = |process: &str, purpose: &str| format!("127.0.0.1:{}", ports.of(process, purpose));
-    let endpoints: BTreeMap<_, _> =
-        purposes(member.service).iter().map(|purpose| ((*purpose).to_owned(), address(&member.name, purpose))).collect();
+pub fn child(
+    program: &Path,
+    directory: &Path,
+    member: &Member,
+    ports: &Ports,
+    papers: &Papers,
+    env: BTreeMap<String, String>,
+) -> Child {
+    let address =
+        |process: &str, purpose: &str| format!("127.0.0.1:{}", ports.of(process, purpose));
+    let endpoints: BTreeMap<_, _> = purposes(member.service)
+        .iter()
+        .map(|purpose| ((*purpose).to_owned(), address(&member.name, purpose)))
+        .collect();
     let path = |path: &Path| path.display().to_string();
     let mut argv = vec![path(program), "serve".to_owned(), member.service.to_string()];
     let mut flag = |name: &str, value: String| argv.extend([format!("--{name}"), value]);
@@ -151,22 +170,32 @@ pub fn child(program: &Path, directory: &Path, member: &Member, ports: &Ports, p
         flag(purpose, address.clone());
     }
     let log = directory.join("logs").join(format!("{}.log", member.name));
-    Child { name: member.name.clone(), service: member.service, argv, env, cwd: directory.to_owned(), log, endpoints }
+    Child {
+        name: member.name.clone(),
+        service: member.service,
+        argv,
+        env,
+        cwd: directory.to_owned(),
+        log,
+        endpoints,
+    }
 }
 
-/// Whether a child may see this variable of the caller's environment. Settings of ours would disturb it; hooks for tests and what says where
-/// traces go are meant for it.
+/// Whether a child may see this variable of the caller's environment. Settings of ours would
+/// disturb it; hooks for tests and what says where traces go are meant for it.
 #[must_use]
 pub fn is_inherited(variable: &OsString) -> bool {
     let name = variable.to_string_lossy();
     !name.starts_with("SHOAL_") || is_hook(&name)
 }
 
-/// Variables that are meant for the children of a lab: hooks for tests, and where traces of what go. Recorded in `lab.json`, so that a child can
-/// be started again the same way.
+/// Variables that are meant for the children of a lab: hooks for tests, and where traces of what
+/// go. Recorded in `lab.json`, so that a child can be started again the same way.
 #[must_use]
 pub fn is_hook(name: &str) -> bool {
-    let traces = name == OTLP_ENDPOINT || name.starts_with("SHOAL_TRACE_") || name.starts_with("OTEL_EXPORTER_OTLP_");
+    let traces = name == OTLP_ENDPOINT
+        || name.starts_with("SHOAL_TRACE_")
+        || name.starts_with("OTEL_EXPORTER_OTLP_");
     traces || name.starts_with("SHOAL_TEST_") || name == "SHOAL_CONFIRM_AFTER"
 }
 
@@ -175,7 +204,8 @@ pub const OTLP_ENDPOINT: &str = "SHOAL_OTLP_ENDPOINT";
 /// And `--trace-ratio`.
 pub const TRACE_RATIO: &str = "SHOAL_TRACE_RATIO";
 
-/// What children get in their environment of the caller's, with what the lab's own options say of traces: all requests, as a lab is for looking.
+/// What children get in their environment of the caller's, with what the lab's own options say of
+/// traces: all requests, as a lab is for looking.
 #[must_use]
 pub fn environment(
     caller: impl Iterator<Item = (String, String)>,
@@ -197,29 +227,65 @@ mod tests {
         let members = members(3, 2, 3);
         assert_eq!(members.len(), 12);
         for member in &members {
-            assert_eq!(STAGES.iter().filter(|stage| stage.contains(&member.service)).count(), 1, "{}", member.name);
+            assert_eq!(
+                STAGES.iter().filter(|stage| stage.contains(&member.service)).count(),
+                1,
+                "{}",
+                member.name
+            );
             assert!(ENDING.contains(&member.service));
         }
-        let frontends: Vec<_> = wanted(&members).into_iter().filter_map(|wish| wish.offset.map(|offset| (wish.process, offset))).collect();
+        let frontends: Vec<_> = wanted(&members)
+            .into_iter()
+            .filter_map(|wish| wish.offset.map(|offset| (wish.process, offset)))
+            .collect();
         assert_eq!(frontends, [("balancer-1".to_owned(), 0), ("balancer-2".to_owned(), 1)]);
     }
 
     #[test]
     fn a_child_gets_its_own_addresses() {
         let members = members(1, 1, 0);
-        let ports = Ports::default().complete(Some(8080), &wanted(&members), 20_000.., |_| true).unwrap();
-        let papers = Papers { ca: "ca".into(), cert: "cert".into(), key: "key".into(), cluster_key: "cluster.key".into() };
+        let ports =
+            Ports::default().complete(Some(8080), &wanted(&members), 20_000.., |_| true).unwrap();
+        let papers = Papers {
+            ca: "ca".into(),
+            cert: "cert".into(),
+            key: "key".into(),
+            cluster_key: "cluster.key".into(),
+        };
         let balancer = members.iter().find(|member| member.service == Service::Balancer).unwrap();
-        let child = child(Path::new("/bin/shoal"), Path::new("/lab"), balancer, &ports, &papers, BTreeMap::new());
+        let child = child(
+            Path::new("/bin/shoal"),
+            Path::new("/lab"),
+            balancer,
+            &ports,
+            &papers,
+            BTreeMap::new(),
+        );
         assert_eq!(child.argv[..3], ["/bin/shoal", "serve", "balancer"]);
-        assert!(child.argv.windows(2).any(|pair| pair == ["--frontend", "127.0.0.1:8080"]), "{:?}", child.argv);
-        assert!(child.argv.windows(2).any(|pair| pair == ["--data-dir", "/lab/balancer-1"]), "{:?}", child.argv);
+        assert!(
+            child.argv.windows(2).any(|pair| pair == ["--frontend", "127.0.0.1:8080"]),
+            "{:?}",
+            child.argv
+        );
+        assert!(
+            child.argv.windows(2).any(|pair| pair == ["--data-dir", "/lab/balancer-1"]),
+            "{:?}",
+            child.argv
+        );
         assert_eq!(child.endpoints["frontend"], "127.0.0.1:8080");
     }
 
     #[test]
     fn children_hear_where_traces_go() {
-        let caller = || [("SHOAL_REGISTRY", "x"), ("SHOAL_TEST_X", "1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://o")].into_iter();
+        let caller = || {
+            [
+                ("SHOAL_REGISTRY", "x"),
+                ("SHOAL_TEST_X", "1"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://o"),
+            ]
+            .into_iter()
+        };
         let caller = || caller().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let plain = environment(caller(), None, None);
         let names: Vec<_> = plain.keys().map(String::as_str).collect();

@@ -48,8 +48,9 @@ impl Ports {
     pub fn load(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged: remove it, or run `shoal lab reset`", path.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!("{} is damaged: remove it, or run `shoal lab reset`", path.display())
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
@@ -69,7 +70,8 @@ impl Ports {
         self.chosen.get(process).and_then(|ports| ports.get(purpose)).copied().unwrap_or(0)
     }
 
-    /// Chooses what is missing. `candidates` are free to be chosen from, in this order; `claim` says whether a port can be had.
+    /// Chooses what is missing. `candidates` are free to be chosen from, in this order; `claim`
+    /// says whether a port can be had.
     ///
     /// # Errors
     /// A port that has to be this one is in use, or none is left.
@@ -81,12 +83,12 @@ impl Ports {
         mut claim: impl FnMut(u16) -> bool,
     ) -> Result<Self> {
         self.base = base.unwrap_or(if self.base == 0 { BASE } else { self.base });
-        let mut taken: BTreeSet<u16> = self.chosen.values().flat_map(|ports| ports.values().copied()).collect();
+        let mut taken: BTreeSet<u16> =
+            self.chosen.values().flat_map(|ports| ports.values().copied()).collect();
         for wish in wanted.iter().filter(|wish| wish.offset.is_some()) {
-            let port = self
-                .base
-                .checked_add(wish.offset.unwrap_or(0))
-                .ok_or_else(|| anyhow!("the ports from --base-port {} on do not suffice", self.base))?;
+            let port = self.base.checked_add(wish.offset.unwrap_or(0)).ok_or_else(|| {
+                anyhow!("the ports from --base-port {} on do not suffice", self.base)
+            })?;
             self.set(wish, port);
             taken.insert(port);
         }
@@ -96,7 +98,12 @@ impl Ports {
                 continue;
             }
             let port = candidates.find(|port| !taken.contains(port) && claim(*port));
-            self.set(wish, port.ok_or_else(|| anyhow!("no free port is left for {}: end some other programs", wish.process))?);
+            self.set(
+                wish,
+                port.ok_or_else(|| {
+                    anyhow!("no free port is left for {}: end some other programs", wish.process)
+                })?,
+            );
         }
         for wish in wanted {
             let port = self.of(&wish.process, wish.purpose);
@@ -117,13 +124,15 @@ impl Ports {
     }
 }
 
-/// The ports that this lab has, from choosing them to its end. Between the two, and while a child is started again, nobody listens on them:
-/// another lab of this machine sees by a socket of that name in the abstract namespace (unix(7)) that they are not free.
+/// The ports that this lab has, from choosing them to its end. Between the two, and while a child
+/// is started again, nobody listens on them: another lab of this machine sees by a socket of that
+/// name in the abstract namespace (unix(7)) that they are not free.
 #[derive(Debug, Default)]
 pub struct Claims(BTreeMap<u16, Option<UnixDatagram>>);
 
 impl Claims {
-    /// Whether a port of the loopback address can be listened on, over TCP and UDP, and no other lab has it. It is this lab's then.
+    /// Whether a port of the loopback address can be listened on, over TCP and UDP, and no other
+    /// lab has it. It is this lab's then.
     pub fn take(&mut self, port: u16) -> bool {
         if !is_free(port) {
             return false;
@@ -143,15 +152,19 @@ impl Claims {
 }
 
 fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Ports worth trying, beginning at a place that `seed` chooses: outside the range from which the kernel takes ports for outgoing
-/// connections, so that none of those sits on a port while the process that owns it is being started again.
+/// Ports worth trying, beginning at a place that `seed` chooses: outside the range from which the
+/// kernel takes ports for outgoing connections, so that none of those sits on a port while the
+/// process that owns it is being started again.
 pub fn candidates(seed: u32) -> impl Iterator<Item = u16> {
     const LOWEST: u16 = 10_000;
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let ephemeral: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
+    let range =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let ephemeral: u16 =
+        range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
     let end = if ephemeral > LOWEST + 1000 { ephemeral } else { u16::MAX };
     let span = u32::from(end - LOWEST);
     // Labs started one after another begin far apart.
@@ -164,7 +177,8 @@ mod tests {
     use super::*;
 
     fn wanted() -> Vec<Wanted> {
-        let wish = |process: &str, purpose, offset| Wanted { process: process.into(), purpose, offset };
+        let wish =
+            |process: &str, purpose, offset| Wanted { process: process.into(), purpose, offset };
         vec![
             wish("balancer-1", "frontend", Some(0)),
             wish("balancer-2", "frontend", Some(1)),
@@ -176,21 +190,38 @@ mod tests {
     #[test]
     fn chosen_once_and_kept() {
         let first = Ports::default().complete(Some(9000), &wanted(), 8999.., |_| true).unwrap();
-        assert_eq!((first.of("balancer-1", "frontend"), first.of("balancer-2", "frontend")), (9000, 9001));
-        assert_eq!((first.of("balancer-1", "grpc"), first.of("registry-1", "grpc")), (8999, 9002), "fixed ports are skipped");
+        assert_eq!(
+            (first.of("balancer-1", "frontend"), first.of("balancer-2", "frontend")),
+            (9000, 9001)
+        );
+        assert_eq!(
+            (first.of("balancer-1", "grpc"), first.of("registry-1", "grpc")),
+            (8999, 9002),
+            "fixed ports are skipped"
+        );
         let again = first.clone().complete(None, &wanted(), 20_000.., |_| true).unwrap();
         assert_eq!(again, first);
         let moved = first.complete(Some(7000), &wanted(), 20_000.., |_| true).unwrap();
-        assert_eq!((moved.of("balancer-2", "frontend"), moved.of("registry-1", "grpc")), (7001, 9002));
+        assert_eq!(
+            (moved.of("balancer-2", "frontend"), moved.of("registry-1", "grpc")),
+            (7001, 9002)
+        );
     }
 
     #[test]
     fn taken_ports() {
-        let refused = Ports::default().complete(None, &wanted(), 20_000.., |port| port != 8081).unwrap_err().to_string();
+        let refused = Ports::default()
+            .complete(None, &wanted(), 20_000.., |port| port != 8081)
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("8081") && refused.contains("--base-port"), "{refused}");
-        let ports = Ports::default().complete(None, &wanted(), 20_000.., |port| port != 20_000).unwrap();
+        let ports =
+            Ports::default().complete(None, &wanted(), 20_000.., |port| port != 20_000).unwrap();
         assert_eq!(ports.of("balancer-1", "grpc"), 20_001);
-        let refused = ports.complete(None, &wanted(), 30_000.., |port| port != 20_001).unwrap_err().to_string();
+        let refused = ports
+            .complete(None, &wanted(), 30_000.., |port| port != 20_001)
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("20001") && refused.contains("reset"), "{refused}");
     }
 

@@ -1,4 +1,5 @@
-//! When is a lab ready? Every process says so, the registry finds everybody usable, and every balancer would use every node.
+//! When is a lab ready? Every process says so, the registry finds everybody usable, and every
+//! balancer would use every node.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -28,7 +29,8 @@ pub async fn says_so(client: &reqwest::Client, child: &Child) {
 /// # Errors
 /// It is not ready: why.
 pub async fn ask(client: &reqwest::Client, child: &Child) -> Result<()> {
-    let url = format!("http://{}/readyz", child.endpoints.get("admin").map_or("", String::as_str)).parse()?;
+    let url = format!("http://{}/readyz", child.endpoints.get("admin").map_or("", String::as_str))
+        .parse()?;
     ready::ask(client, &url).await
 }
 
@@ -56,10 +58,15 @@ pub async fn balancers_know(cluster: &Cluster, nodes: &[&str]) {
 async fn all_balancers_know(cluster: &Cluster, nodes: &[&str]) -> Result<bool> {
     for balancer in cluster.instances(Service::Balancer).await? {
         let name = balancer.instance.name.clone();
-        let stats = call(&name, cluster.balancer(&balancer)?.get_stats(GetStatsRequest {})).await?.stats.unwrap_or_default();
+        let stats = call(&name, cluster.balancer(&balancer)?.get_stats(GetStatsRequest {}))
+            .await?
+            .stats
+            .unwrap_or_default();
         let servers = stats.backends.iter().flat_map(|backend| &backend.servers);
-        let usable: BTreeSet<_> =
-            servers.filter(|server| server.standing() == Standing::Usable).map(|server| server.name.as_str()).collect();
+        let usable: BTreeSet<_> = servers
+            .filter(|server| server.standing() == Standing::Usable)
+            .map(|server| server.name.as_str())
+            .collect();
         if !nodes.iter().all(|node| usable.contains(node)) {
             return Ok(false);
         }

@@ -15,16 +15,23 @@ use tokio::process::{Child as Process, Command};
 
 use super::plan::{Child, is_inherited};
 
-/// Starts `child` in a process group of its own (a terminal's Ctrl-C is for the lab alone), with its output appended to its log.
+/// Starts `child` in a process group of its own (a terminal's Ctrl-C is for the lab alone), with
+/// its output appended to its log.
 ///
-/// Has to be called on a thread that lives as long as the lab: the parent-death signal follows the thread.
+/// Has to be called on a thread that lives as long as the lab: the parent-death signal follows the
+/// thread.
 ///
 /// # Errors
 /// The log cannot be written or the program cannot be started.
 pub fn spawn(child: &Child) -> io::Result<Process> {
     let log = OpenOptions::new().create(true).append(true).open(&child.log)?;
     let mut command = Command::new(&child.argv[0]);
-    command.args(&child.argv[1..]).current_dir(&child.cwd).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command
+        .args(&child.argv[1..])
+        .current_dir(&child.cwd)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
     for (name, _) in std::env::vars_os().filter(|(name, _)| !is_inherited(name)) {
         command.env_remove(name);
     }
@@ -40,8 +47,9 @@ fn die_with_parent(command: &mut Command) {
         // The lab may have died between fork and prctl; then nobody would send the signal any more.
         if getppid() == parent { Ok(()) } else { Err(io::Error::other("the lab is gone")) }
     };
-    // SAFETY: the closure runs between fork and exec and makes two system calls, both async-signal-safe; it allocates only on failure, where
-    // the child does nothing but report and exit.
+    // SAFETY: the closure runs between fork and exec and makes two system calls, both
+    // async-signal-safe; it allocates only on failure, where the child does nothing but report and
+    // exit.
     unsafe {
         command.pre_exec(before_exec);
     }

@@ -40,12 +40,17 @@ impl View for Ended {
 /// # Errors
 /// No lab runs there, or it does not end.
 pub fn stop(data_dir: Option<PathBuf>, format: Format) -> Result<()> {
-    let Some(directory) = meant(data_dir)? else { bail!("no lab is running: start one with `shoal lab`") };
+    let Some(directory) = meant(data_dir)? else {
+        bail!("no lab is running: start one with `shoal lab`")
+    };
     known(&directory)?;
     if !end(&directory)? {
         bail!("the lab in {} is not running: nothing is to be stopped", directory.display());
     }
-    let said = format!("the lab in {} has ended; `shoal lab` goes on with what it has stored", directory.display());
+    let said = format!(
+        "the lab in {} has ended; `shoal lab` goes on with what it has stored",
+        directory.display()
+    );
     output::show(&Ended { lab: directory, removed: false, said }, format)
 }
 
@@ -61,7 +66,8 @@ pub fn reset(data_dir: Option<PathBuf>, format: Format) -> Result<()> {
     known(&directory)?;
     end(&directory)?;
     let held = directory::take(&directory, directory::inspect(&directory)?)?;
-    std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    std::fs::remove_dir_all(&directory)
+        .with_context(|| format!("cannot remove {}", directory.display()))?;
     drop(held);
     let said = format!("removed {}", directory.display());
     output::show(&Ended { lab: directory, removed: true, said }, format)
@@ -69,7 +75,9 @@ pub fn reset(data_dir: Option<PathBuf>, format: Format) -> Result<()> {
 
 /// The lab that was named, by the flag or by the environment: never another one.
 fn named(data_dir: Option<PathBuf>) -> Option<PathBuf> {
-    data_dir.or_else(|| std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty()).map(PathBuf::from))
+    data_dir.or_else(|| {
+        std::env::var_os("SHOAL_CONTEXT").filter(|context| !context.is_empty()).map(PathBuf::from)
+    })
 }
 
 /// The lab that is meant: the one that was named, or the only one that runs.
@@ -87,7 +95,10 @@ fn meant(data_dir: Option<PathBuf>) -> Result<Option<PathBuf>> {
 
 fn known(directory: &Path) -> Result<()> {
     if !directory::is_lab(directory) {
-        bail!("{} is not a lab's data directory: give the one that `shoal lab --data-dir` got", directory.display());
+        bail!(
+            "{} is not a lab's data directory: give the one that `shoal lab --data-dir` got",
+            directory.display()
+        );
     }
     Ok(())
 }
@@ -95,13 +106,17 @@ fn known(directory: &Path) -> Result<()> {
 /// Whether there was a lab to end.
 fn end(directory: &Path) -> Result<bool> {
     let Some(pid) = directory::holder(directory) else { return Ok(false) };
-    kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("cannot end the lab (pid {pid})"))?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM)
+        .with_context(|| format!("cannot end the lab (pid {pid})"))?;
     // Balancers, nodes and the rest drain one after another.
     let deadline = Instant::now() + keeper::DRAIN * 5;
     block_on(async {
         while directory::is_running(directory) {
             if Instant::now() > deadline {
-                bail!("the lab (pid {pid}) does not end: see its logs in {}, or `kill -9 {pid}`", directory.join("logs").display());
+                bail!(
+                    "the lab (pid {pid}) does not end: see its logs in {}, or `kill -9 {pid}`",
+                    directory.join("logs").display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

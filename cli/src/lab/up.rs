@@ -1,4 +1,5 @@
-//! `shoal lab`: everything is looked at, then taken, then started; at the end everything is drained.
+//! `shoal lab`: everything is looked at, then taken, then started; at the end everything is
+//! drained.
 
 use std::{collections::BTreeMap, future::Future, path::PathBuf, time::Duration};
 
@@ -31,7 +32,8 @@ use crate::{
 
 /// How long everything together may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long balancers may take to learn of every node; a bundle of the user's own may not want them all.
+/// How long balancers may take to learn of every node; a bundle of the user's own may not want them
+/// all.
 const ACQUAINTANCE: Duration = Duration::from_secs(10);
 /// Lines of a log that are shown when its process does not start.
 const LINES: usize = 20;
@@ -51,7 +53,12 @@ pub fn run(options: &Up) -> Result<()> {
     let members = plan::members(options.nodes, options.balancers, options.checkers);
     let mut claims = Claims::default();
     let candidates = ports::candidates(std::process::id());
-    let ports = Ports::load(&directory)?.complete(options.base_port, &plan::wanted(&members), candidates, |port| claims.take(port))?;
+    let ports = Ports::load(&directory)?.complete(
+        options.base_port,
+        &plan::wanted(&members),
+        candidates,
+        |port| claims.take(port),
+    )?;
 
     let lock = directory::take(&directory, found)?;
     description::remove(&directory)?;
@@ -60,11 +67,18 @@ pub fn run(options: &Up) -> Result<()> {
     let papers = material::papers(&directory, &members)?;
     let password = material::console_password(&directory)?;
     let program = std::env::current_exe().context("cannot find the shoal program itself")?;
-    let hooks = plan::environment(std::env::vars(), options.otlp_endpoint.as_deref(), options.trace_ratio.as_deref());
-    let child = |member: &plan::Member| plan::child(&program, &directory, member, &ports, &papers.of(member), hooks.clone());
+    let hooks = plan::environment(
+        std::env::vars(),
+        options.otlp_endpoint.as_deref(),
+        options.trace_ratio.as_deref(),
+    );
+    let child = |member: &plan::Member| {
+        plan::child(&program, &directory, member, &ports, &papers.of(member), hooks.clone())
+    };
     let children = members.iter().map(child).collect();
     let restart = if options.no_restart { Restart::Never } else { Restart::Always };
-    // A current-thread runtime: children are started on this very thread, which their parent-death signals follow.
+    // A current-thread runtime: children are started on this very thread, which their parent-death
+    // signals follow.
     block_on(async {
         let mut lab = Lab::new(directory, children, papers.operator(), restart, password)?;
         let result = lab.run(options.data_dir.is_none()).await;
@@ -94,16 +108,37 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(directory: PathBuf, children: Vec<Child>, operator: description::Operator, restart: Restart, password: String) -> Result<Self> {
+    fn new(
+        directory: PathBuf,
+        children: Vec<Child>,
+        operator: description::Operator,
+        restart: Restart,
+        password: String,
+    ) -> Result<Self> {
         let (reporter, events) = mpsc::channel(64);
-        std::fs::create_dir_all(directory.join("logs")).with_context(|| format!("cannot write {}", directory.display()))?;
+        std::fs::create_dir_all(directory.join("logs"))
+            .with_context(|| format!("cannot write {}", directory.display()))?;
         let length = |child: &Child| std::fs::metadata(&child.log).map_or(0, |log| log.len());
         let logged = children.iter().map(|child| (child.name.clone(), length(child))).collect();
-        let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
+        let progress = ProgressBar::new_spinner()
+            .with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
         let progress = progress.with_finish(ProgressFinish::AndClear);
         progress.enable_steady_tick(Duration::from_millis(100));
         let (keepers, pids, interrupts) = (Vec::new(), BTreeMap::new(), interrupts()?);
-        Ok(Self { directory, children, operator, restart, keepers, events, reporter, interrupts, pids, logged, progress, password })
+        Ok(Self {
+            directory,
+            children,
+            operator,
+            restart,
+            keepers,
+            events,
+            reporter,
+            interrupts,
+            pids,
+            logged,
+            progress,
+            password,
+        })
     }
 
     /// Starts everything and looks after it until somebody asks for the end.
@@ -115,7 +150,9 @@ impl Lab {
         }
         self.describe().write(&self.directory)?;
         // Without the note, commands need --data-dir; nothing else depends on it.
-        let note = Note::write(&self.directory).map_err(|error| output::remark(&format!("commands will need --data-dir: {error:#}"))).ok();
+        let note = Note::write(&self.directory)
+            .map_err(|error| output::remark(&format!("commands will need --data-dir: {error:#}")))
+            .ok();
         output::print(&announcement::text(
             &self.describe(),
             &self.directory,
@@ -130,11 +167,23 @@ impl Lab {
         let deadline = Instant::now() + PATIENCE;
         let cluster = Cluster::with(&self.context()?)?;
         for stage in STAGES {
-            let members: Vec<_> = self.children.iter().filter(|child| stage.contains(&child.service)).cloned().collect();
+            let members: Vec<_> = self
+                .children
+                .iter()
+                .filter(|child| stage.contains(&child.service))
+                .cloned()
+                .collect();
             for child in &members {
-                self.keepers.push(Keeper::start(child.clone(), self.restart, self.reporter.clone()));
+                self.keepers.push(Keeper::start(
+                    child.clone(),
+                    self.restart,
+                    self.reporter.clone(),
+                ));
             }
-            if !self.until(deadline, &members, all_say_so(self.progress.clone(), members.clone())).await? {
+            if !self
+                .until(deadline, &members, all_say_so(self.progress.clone(), members.clone()))
+                .await?
+            {
                 return Ok(false);
             }
             if stage.contains(&Service::ConfigService) {
@@ -148,10 +197,18 @@ impl Lab {
         }
         self.progress.set_message("waiting until everybody knows everybody");
         let everybody: Vec<_> = self.children.iter().map(|child| child.name.clone()).collect();
-        let nodes: Vec<_> =
-            self.children.iter().filter(|child| child.service == Service::ProxyNode).map(|child| child.name.clone()).collect();
+        let nodes: Vec<_> = self
+            .children
+            .iter()
+            .filter(|child| child.service == Service::ProxyNode)
+            .map(|child| child.name.clone())
+            .collect();
         let acquainted = async {
-            readiness::everybody_is_usable(&cluster, &everybody.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            readiness::everybody_is_usable(
+                &cluster,
+                &everybody.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
+            .await;
             let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
             if timeout(ACQUAINTANCE, readiness::balancers_know(&cluster, &nodes)).await.is_err() {
                 output::remark("not every balancer uses every node: see `shoal explain`");
@@ -162,7 +219,12 @@ impl Lab {
     }
 
     /// Waits for `what` while nothing dies; false when somebody asked for the end before.
-    async fn until(&mut self, deadline: Instant, waited_for: &[Child], what: impl Future<Output = Result<()>>) -> Result<bool> {
+    async fn until(
+        &mut self,
+        deadline: Instant,
+        waited_for: &[Child],
+        what: impl Future<Output = Result<()>>,
+    ) -> Result<bool> {
         let mut interrupts = self.interrupts.clone();
         let mut what = std::pin::pin!(timeout_at(deadline, what));
         loop {
@@ -183,18 +245,26 @@ impl Lab {
     /// The failure for the first of `waited_for` that is still not ready.
     async fn slow(&self, waited_for: &[Child]) -> anyhow::Error {
         let seconds = PATIENCE.as_secs();
-        let Ok(client) = ready::client() else { return anyhow!("the cluster is not ready after {seconds} s") };
+        let Ok(client) = ready::client() else {
+            return anyhow!("the cluster is not ready after {seconds} s");
+        };
         for child in waited_for {
             if let Err(reason) = readiness::ask(&client, child).await {
-                return self.failed(&child.name, &format!("is not ready after {seconds} s ({reason:#})"));
+                return self
+                    .failed(&child.name, &format!("is not ready after {seconds} s ({reason:#})"));
             }
         }
-        anyhow!("the cluster is not ready after {seconds} s: see the logs in {}", self.directory.join("logs").display())
+        anyhow!(
+            "the cluster is not ready after {seconds} s: see the logs in {}",
+            self.directory.join("logs").display()
+        )
     }
 
     /// A failure with the end of the child's log.
     fn failed(&self, name: &str, what: &str) -> anyhow::Error {
-        let Some(child) = self.children.iter().find(|child| child.name == name) else { return anyhow!("{name} {what}") };
+        let Some(child) = self.children.iter().find(|child| child.name == name) else {
+            return anyhow!("{name} {what}");
+        };
         let log = tail(&child.log, self.logged.get(name).copied().unwrap_or(0), LINES);
         anyhow!("{name} {what}; the end of its log {}:\n{log}", child.log.display())
     }
@@ -244,7 +314,10 @@ impl Lab {
 
     fn describe(&self) -> Description {
         let processes: Vec<_> = self.children.iter().map(|child| self.process(child)).collect();
-        let frontends = processes.iter().filter_map(|process| process.endpoints.get("frontend").cloned()).collect();
+        let frontends = processes
+            .iter()
+            .filter_map(|process| process.endpoints.get("frontend").cloned())
+            .collect();
         Description { frontends, processes, operator: self.operator.clone() }
     }
 
@@ -256,7 +329,11 @@ impl Lab {
 
     fn context(&self) -> Result<Context> {
         let description::Operator { ca, cert, key } = self.operator.clone();
-        let registry = self.children.iter().find(|child| child.service == Service::Registry).and_then(|child| child.endpoints.get("grpc"));
+        let registry = self
+            .children
+            .iter()
+            .find(|child| child.service == Service::Registry)
+            .and_then(|child| child.endpoints.get("grpc"));
         let Some(registry) = registry.cloned() else { bail!("a lab has a registry") };
         Ok(Context { registry: vec![registry], ca, cert, key })
     }
@@ -272,8 +349,10 @@ async fn all_say_so(progress: ProgressBar, children: Vec<Child>) -> Result<()> {
 }
 
 fn died(name: &str, how: &str, again: Option<Duration>) -> String {
-    let next =
-        again.map_or_else(|| "it stays so (--no-restart)".to_owned(), |pause| format!("starting it again in {} ms", pause.as_millis()));
+    let next = again.map_or_else(
+        || "it stays so (--no-restart)".to_owned(),
+        |pause| format!("starting it again in {} ms", pause.as_millis()),
+    );
     format!("{name} died ({how}): {next}")
 }
 
@@ -284,7 +363,8 @@ fn interrupts() -> Result<watch::Receiver<u32>> {
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         kinds.push(signal(kind)?);
     }
-    let [mut interrupt, mut terminate, mut hangup] = <[_; 3]>::try_from(kinds).map_err(|_| anyhow!("three signals"))?;
+    let [mut interrupt, mut terminate, mut hangup] =
+        <[_; 3]>::try_from(kinds).map_err(|_| anyhow!("three signals"))?;
     tokio::spawn(async move {
         loop {
             tokio::select! {

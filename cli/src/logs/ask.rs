@@ -34,7 +34,8 @@ pub struct Question {
 impl Question {
     /// The last `count` that are wanted.
     pub fn new(given: &Wanted, filter: Filter, times: Times, count: usize) -> Self {
-        // Of what a node has a record of, a balancer's is wanted only when somebody looks for something.
+        // Of what a node has a record of, a balancer's is wanted only when somebody looks for
+        // something.
         Self { count, times, given: given.clone(), own: filter.is_empty(), filter }
     }
 
@@ -65,9 +66,29 @@ impl Question {
     }
 
     fn of_balancer(&self, last: u32, follow: bool) -> balancer::TailAccessRequest {
-        let proxy::TailAccessRequest { last, follow, request_id, client, status, domain, since, until, search_files } =
-            self.of_node(last, follow);
-        balancer::TailAccessRequest { last, follow, request_id, client, status, domain, own: self.own, since, until, search_files }
+        let proxy::TailAccessRequest {
+            last,
+            follow,
+            request_id,
+            client,
+            status,
+            domain,
+            since,
+            until,
+            search_files,
+        } = self.of_node(last, follow);
+        balancer::TailAccessRequest {
+            last,
+            follow,
+            request_id,
+            client,
+            status,
+            domain,
+            own: self.own,
+            since,
+            until,
+            search_files,
+        }
     }
 }
 
@@ -87,11 +108,20 @@ impl Keeper {
     }
 
     /// Asks.
-    pub async fn ask(self, question: &Question, last: usize, follow: bool) -> Result<Response<Telling>, Status> {
+    pub async fn ask(
+        self,
+        question: &Question,
+        last: usize,
+        follow: bool,
+    ) -> Result<Response<Telling>, Status> {
         let last = u32::try_from(last).unwrap_or(u32::MAX);
         Ok(match self {
-            Self::Node(mut client) => client.tail_access(question.of_node(last, follow)).await?.map(Telling::Node),
-            Self::Balancer(mut client) => client.tail_access(question.of_balancer(last, follow)).await?.map(Telling::Balancer),
+            Self::Node(mut client) => {
+                client.tail_access(question.of_node(last, follow)).await?.map(Telling::Node)
+            }
+            Self::Balancer(mut client) => {
+                client.tail_access(question.of_balancer(last, follow)).await?.map(Telling::Balancer)
+            }
         })
     }
 }
@@ -129,7 +159,11 @@ impl Telling {
                 searched: it.searched.map(Searched::from),
             }),
             Self::Balancer(stream) => stream.message().await?.map(|it| Told {
-                lines: it.records.into_iter().map(|record| Line::of_balancer(name, record)).collect(),
+                lines: it
+                    .records
+                    .into_iter()
+                    .map(|record| Line::of_balancer(name, record))
+                    .collect(),
                 missed: it.missed,
                 off: false,
                 since: from_timestamp(it.kept_since),

@@ -89,14 +89,23 @@ impl Line {
             bytes: record.bytes,
             method: record.method,
             url: record.target,
-            hierarchy: if own { "HIER_NONE/-".to_owned() } else { format!("SERVER/{}", record.server) },
+            hierarchy: if own {
+                "HIER_NONE/-".to_owned()
+            } else {
+                format!("SERVER/{}", record.server)
+            },
             media_type: String::new(),
-            balancer: Some(Balancer { frontend: record.frontend, server: record.server, attempts: record.attempts, error: record.error }),
+            balancer: Some(Balancer {
+                frontend: record.frontend,
+                server: record.server,
+                attempts: record.attempts,
+                error: record.error,
+            }),
         }
     }
 
-    /// In one line, in the order of Squid's format, the process behind the time. Last, where a node has a media type, a balancer says what went
-    /// wrong; then the request's id.
+    /// In one line, in the order of Squid's format, the process behind the time. Last, where a node
+    /// has a media type, a balancer says what went wrong; then the request's id.
     pub fn text(&self, zone: &TimeZone, today: Date) -> String {
         self.cells(zone, today).join(" ")
     }
@@ -107,7 +116,8 @@ impl Line {
         let time = |at: Timestamp| {
             let at = at.to_zoned(zone.clone());
             // Of another day than today: which one.
-            at.strftime(if at.date() == today { "%H:%M:%S%.3f" } else { "%F %H:%M:%S%.3f" }).to_string()
+            at.strftime(if at.date() == today { "%H:%M:%S%.3f" } else { "%F %H:%M:%S%.3f" })
+                .to_string()
         };
         let aborted = if self.aborted { "_ABORTED" } else { "" };
         [
@@ -145,7 +155,9 @@ const COLUMNS: [Column; 11] = [
 pub fn lines(records: &[Line], zone: &TimeZone, room: Option<usize>) -> String {
     let today = Timestamp::now().to_zoned(zone.clone()).date();
     let whole: Vec<_> = records.iter().map(|line| line.text(zone, today)).collect();
-    let Some(room) = room.filter(|room| whole.iter().any(|line| line.width() > *room)) else { return whole.join("\n") };
+    let Some(room) = room.filter(|room| whole.iter().any(|line| line.width() > *room)) else {
+        return whole.join("\n");
+    };
     let table = table::render(&COLUMNS, &rows(records, zone, today), Some(room), false);
     let note = "Columns are left out and URLs are cut to fit: -o wide shows all of it.";
     format!("{table}\n\n{}", output::wrap(note, room).join("\n"))
@@ -156,7 +168,8 @@ pub fn followed(line: &Line, zone: &TimeZone, room: Option<usize>) -> String {
     let today = Timestamp::now().to_zoned(zone.clone()).date();
     let whole = line.text(zone, today);
     let Some(room) = room.filter(|room| whole.width() > *room) else { return whole };
-    let table = table::render(&COLUMNS, &rows(std::slice::from_ref(line), zone, today), Some(room), false);
+    let table =
+        table::render(&COLUMNS, &rows(std::slice::from_ref(line), zone, today), Some(room), false);
     table.split_once('\n').map_or(whole, |(_, row)| row.to_owned())
 }
 
@@ -196,14 +209,21 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_whatever_was_asked_for() {
-        let text = line("proxy-node-1", 3_600_045, "http://a/\n\u{1b}[31m").text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
-        assert_eq!(text, "01:00:00.045 proxy-node-1      7 10.0.0.5 TCP_MISS/200 12 GET http://a/%0A%1B[31m HIER_DIRECT/192.0.2.7 - id");
+        let text = line("proxy-node-1", 3_600_045, "http://a/\n\u{1b}[31m")
+            .text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
+        assert_eq!(
+            text,
+            "01:00:00.045 proxy-node-1      7 10.0.0.5 TCP_MISS/200 12 GET http://a/%0A%1B[31m \
+             HIER_DIRECT/192.0.2.7 - id"
+        );
     }
 
     #[test]
     fn a_balancer_s_line_says_who_answered() {
         let record = balancer::AccessRecord {
-            ended_at: Some(cluster::wire::timestamp(Timestamp::from_millisecond(3_600_045).unwrap())),
+            ended_at: Some(cluster::wire::timestamp(
+                Timestamp::from_millisecond(3_600_045).unwrap(),
+            )),
             request_id: "id".into(),
             client: "10.0.0.5".into(),
             status: 400,
@@ -213,11 +233,14 @@ mod tests {
             error: "http_request_error".into(),
             ..Default::default()
         };
-        let text = Line::of_balancer("balancer-1", record.clone()).text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
-        let expected = "01:00:00.045 balancer-1      0 10.0.0.5 OWN_ANSWER/400 12 GET http://a/b HIER_NONE/- http_request_error id";
+        let text = Line::of_balancer("balancer-1", record.clone())
+            .text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
+        let expected = "01:00:00.045 balancer-1      0 10.0.0.5 OWN_ANSWER/400 12 GET http://a/b \
+            HIER_NONE/- http_request_error id";
         assert_eq!(text, expected);
         let relayed = balancer::AccessRecord { server: "n".into(), error: String::new(), ..record };
-        let text = Line::of_balancer("balancer-1", relayed).text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
+        let text = Line::of_balancer("balancer-1", relayed)
+            .text(&TimeZone::UTC, Date::new(1970, 1, 1).unwrap());
         assert!(text.contains(" RELAYED/400 12 GET http://a/b SERVER/n - id"), "{text}");
     }
 
@@ -226,21 +249,46 @@ mod tests {
         let url = format!("http://origin.example/{}", "a/".repeat(60));
         let records = [line("proxy-node-in-frankfurt-1", 45, &url), line("n", 46, "http://b/")];
         let zone = TimeZone::UTC;
-        assert_eq!(lines(&records, &zone, None).lines().count(), 2, "whole lines where nobody looks");
+        assert_eq!(
+            lines(&records, &zone, None).lines().count(),
+            2,
+            "whole lines where nobody looks"
+        );
         for room in [60, 80, 120] {
-            for text in [lines(&records, &zone, Some(room)), followed(&records[0], &zone, Some(room))] {
+            for text in
+                [lines(&records, &zone, Some(room)), followed(&records[0], &zone, Some(room))]
+            {
                 assert!(text.lines().all(|line| line.width() <= room), "{room}:\n{text}");
-                assert!(text.contains("TCP_MISS") && text.contains("http://origin") && text.contains('…'), "{room}:\n{text}");
+                assert!(
+                    text.contains("TCP_MISS")
+                        && text.contains("http://origin")
+                        && text.contains('…'),
+                    "{room}:\n{text}"
+                );
             }
         }
         let text = lines(&records, &zone, Some(100));
-        assert!(text.starts_with("TIME") && text.contains("-o wide") && text.contains("proxy-node-in-frankfurt-1"), "{text}");
-        assert_eq!(lines(&records[1..], &zone, Some(120)), records[1].text(&zone, Timestamp::now().to_zoned(zone.clone()).date()));
+        assert!(
+            text.starts_with("TIME")
+                && text.contains("-o wide")
+                && text.contains("proxy-node-in-frankfurt-1"),
+            "{text}"
+        );
+        assert_eq!(
+            lines(&records[1..], &zone, Some(120)),
+            records[1].text(&zone, Timestamp::now().to_zoned(zone.clone()).date())
+        );
     }
 
     #[test]
     fn the_newest_of_all_nodes_in_order() {
-        let lines = vec![line("a", 3, "3"), line("a", 5, "5"), line("b", 4, "4"), line("b", 4, "4b"), line("b", 1, "1")];
+        let lines = vec![
+            line("a", 3, "3"),
+            line("a", 5, "5"),
+            line("b", 4, "4"),
+            line("b", 4, "4b"),
+            line("b", 1, "1"),
+        ];
         let urls = |lines: Vec<Line>| lines.into_iter().map(|line| line.url).collect::<Vec<_>>();
         assert_eq!(urls(newest(lines.clone(), 3)), ["4", "4b", "5"]);
         assert_eq!(newest(lines, 99).len(), 5);

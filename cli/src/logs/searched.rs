@@ -45,12 +45,14 @@ impl From<proxy::Searched> for Searched {
 impl From<balancer::Searched> for Searched {
     fn from(told: balancer::Searched) -> Self {
         // The two services say it in the same words, each in its own contract.
-        let balancer::Searched { back_to, bytes, files, stopped, skipped, without_id, under_way } = told;
+        let balancer::Searched { back_to, bytes, files, stopped, skipped, without_id, under_way } =
+            told;
         proxy::Searched { back_to, bytes, files, stopped, skipped, without_id, under_way }.into()
     }
 }
 
-/// What people have to know of it: who was searched to the end, who was not, and what was left out. Pure.
+/// What people have to know of it: who was searched to the end, who was not, and what was left out.
+/// Pure.
 pub fn remarks(searched: &BTreeMap<String, Searched>, zone: &TimeZone) -> Vec<String> {
     let time = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
     let mut remarks = Vec::new();
@@ -58,23 +60,42 @@ pub fn remarks(searched: &BTreeMap<String, Searched>, zone: &TimeZone) -> Vec<St
     if let Some(oldest) = whole.iter().filter_map(|(_, it)| it.back_to).min() {
         let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
         let read = bytes(whole.iter().map(|(_, it)| it.bytes).sum());
-        remarks.push(format!("The log files of {} were searched, too, back to {} ({read}).", names.join(", "), time(oldest)));
+        remarks.push(format!(
+            "The log files of {} were searched, too, back to {} ({read}).",
+            names.join(", "),
+            time(oldest)
+        ));
     }
     for (name, it) in searched {
         match (it.stopped, it.back_to) {
             (None, _) => {}
-            (Some("busy"), _) => {
-                remarks.push(format!("The log files of {name} were not searched: another search is under way there. Ask again."))
-            }
-            (Some("unreadable"), _) => remarks.push(format!("The log files of {name} cannot be read: {}.", it.skipped.join(", "))),
+            (Some("busy"), _) => remarks.push(format!(
+                "The log files of {name} were not searched: another search is \
+                    under way there. Ask again."
+            )),
+            (Some("unreadable"), _) => remarks.push(format!(
+                "The log files of {name} cannot be \
+                read: {}.",
+                it.skipped.join(", ")
+            )),
             (Some(_), back_to) => {
                 let (back, go_on) = back_to.map_or_else(
                     || (String::new(), "ask again with --since and --until".to_owned()),
-                    |at| (format!(" back to {}", time(at)), format!("for what is older, --until \"{}\"", time(at))),
+                    |at| {
+                        (
+                            format!(" back to {}", time(at)),
+                            format!(
+                                "for what is older, --until \
+                        \"{}\"",
+                                time(at)
+                            ),
+                        )
+                    },
                 );
                 let read = bytes(it.bytes);
                 remarks.push(format!(
-                    "The log files of {name} were searched only{back}: one search reads no more than {read}. Go on {go_on}."
+                    "The log files of {name} were searched only{back}: one search reads no more \
+                     than {read}. Go on {go_on}."
                 ));
             }
         }
@@ -83,7 +104,8 @@ pub fn remarks(searched: &BTreeMap<String, Searched>, zone: &TimeZone) -> Vec<St
         }
         if it.without_id > 0 {
             remarks.push(format!(
-                "{} records in the files of {name} carry no request id (an older version's, or access_log: {{request_id: false}}).",
+                "{} records in the files of {name} carry no request id (an older version's, or \
+                 access_log: {{request_id: false}}).",
                 it.without_id
             ));
         }
@@ -99,15 +121,30 @@ mod tests {
     fn people_learn_how_far_it_went() {
         let at = |second| Timestamp::from_second(second).ok();
         let whole = Searched { back_to: at(1000), bytes: 2048, files: 2, ..Searched::default() };
-        let cut = Searched { back_to: at(5000), bytes: 4 << 30, stopped: Some("bytes"), ..Searched::default() };
+        let cut = Searched {
+            back_to: at(5000),
+            bytes: 4 << 30,
+            stopped: Some("bytes"),
+            ..Searched::default()
+        };
         let busy = Searched { stopped: Some("busy"), ..Searched::default() };
-        let left_out =
-            Searched { skipped: vec!["access.log.2.gz (compressed)".into()], without_id: 7, back_to: at(2000), ..Searched::default() };
-        let all = BTreeMap::from([("a".to_owned(), whole), ("b".to_owned(), cut), ("c".to_owned(), busy), ("d".to_owned(), left_out)]);
+        let left_out = Searched {
+            skipped: vec!["access.log.2.gz (compressed)".into()],
+            without_id: 7,
+            back_to: at(2000),
+            ..Searched::default()
+        };
+        let all = BTreeMap::from([
+            ("a".to_owned(), whole),
+            ("b".to_owned(), cut),
+            ("c".to_owned(), busy),
+            ("d".to_owned(), left_out),
+        ]);
         let text = remarks(&all, &TimeZone::UTC).join("\n");
         for part in [
             "of a, d were searched, too, back to 1970-01-01 00:16:40",
-            "of b were searched only back to 1970-01-01 01:23:20: one search reads no more than 4.0 GiB. Go on for what is older, --until \"1970-01-01 01:23:20\"",
+            "of b were searched only back to 1970-01-01 01:23:20: one search reads no more than \
+             4.0 GiB. Go on for what is older, --until \"1970-01-01 01:23:20\"",
             "of c were not searched: another search is under way",
             "Left out at d: access.log.2.gz (compressed).",
             "7 records in the files of d carry no request id",

@@ -24,13 +24,15 @@ use crate::{
     output::{self, Format, View},
 };
 
-/// Messages of nodes that wait to be printed; nodes wait when it is full, and say what a slow reader missed.
+/// Messages of nodes that wait to be printed; nodes wait when it is full, and say what a slow
+/// reader missed.
 const WAITING: usize = 64;
 /// The first messages of all nodes are printed in order; a node that takes longer comes later.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// New nodes are looked for, and lost ones asked again, so often.
 const LOOK: Duration = Duration::from_secs(5);
-/// Longest wait for everything that one of them tells: a search takes ten seconds, and may wait for another one.
+/// Longest wait for everything that one of them tells: a search takes ten seconds, and may wait for
+/// another one.
 const ALL: Duration = Duration::from_secs(30);
 /// One message of a node carries at most so many.
 const FIRST: usize = 256;
@@ -54,13 +56,27 @@ struct Lines {
 ///
 /// # Errors
 /// Nobody answered.
-pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Question, format: Format) -> Result<()> {
+pub async fn last(
+    cluster: &Cluster,
+    keepers: &[InstanceStatus],
+    question: Question,
+    format: Format,
+) -> Result<()> {
     let far = Far::new(format);
-    let ask = async |status: &InstanceStatus| Ok(Ok(tonic::Response::new(all(cluster, status, &question, &far).await?)));
+    let ask = async |status: &InstanceStatus| {
+        Ok(Ok(tonic::Response::new(all(cluster, status, &question, &far).await?)))
+    };
     let answers = ask_together(keepers, ALL, ask).await;
     drop(far);
     let (records, missing, off) = (Vec::new(), Vec::new(), Vec::new());
-    let mut lines = Lines { records, missing, off, kept_since: BTreeMap::new(), searched: BTreeMap::new(), question };
+    let mut lines = Lines {
+        records,
+        missing,
+        off,
+        kept_since: BTreeMap::new(),
+        searched: BTreeMap::new(),
+        question,
+    };
     for (name, answer) in answers {
         match answer {
             Ok(told) => {
@@ -78,7 +94,9 @@ pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Quest
     lines.records = newest(lines.records, lines.question.count);
     cluster.show(&lines, format)?;
     if !format.is_json() {
-        remarks(&lines.searched, &TimeZone::system()).iter().for_each(|remark| output::remark(remark));
+        remarks(&lines.searched, &TimeZone::system())
+            .iter()
+            .for_each(|remark| output::remark(remark));
     }
     for why in &lines.missing {
         output::remark(&format!("without a node: {why}"));
@@ -87,16 +105,30 @@ pub async fn last(cluster: &Cluster, keepers: &[InstanceStatus], question: Quest
 }
 
 /// All that one of them tells.
-async fn all(cluster: &Cluster, status: &InstanceStatus, question: &Question, far: &Far) -> Result<Told> {
+async fn all(
+    cluster: &Cluster,
+    status: &InstanceStatus,
+    question: &Question,
+    far: &Far,
+) -> Result<Told> {
     let name = &status.instance.name;
-    let silent = |_| anyhow!("{name} did not answer within {} s: see `shoal status` and its log", ANSWER.as_secs());
+    let silent = |_| {
+        anyhow!(
+            "{name} did not answer within {} s: see `shoal status` and its log",
+            ANSWER.as_secs()
+        )
+    };
     let asking = Keeper::of(status, cluster.channel(status)?);
-    let asking = tokio::time::timeout(ANSWER, asking.ask(question, question.count, false)).await.map_err(silent)?;
+    let asking = tokio::time::timeout(ANSWER, asking.ask(question, question.count, false))
+        .await
+        .map_err(silent)?;
     let mut telling = asking.map_err(|status| failed(name, &status))?.into_inner();
     let mut all = Told::default();
     // Who searches says how far it is all the time.
-    while let Some(told) =
-        tokio::time::timeout(ANSWER, telling.message(name)).await.map_err(silent)?.map_err(|status| failed(name, &status))?
+    while let Some(told) = tokio::time::timeout(ANSWER, telling.message(name))
+        .await
+        .map_err(silent)?
+        .map_err(|status| failed(name, &status))?
     {
         all.off |= told.off;
         all.since = all.since.or(told.since);
@@ -112,15 +144,24 @@ struct Far(Option<ProgressBar>);
 
 impl Far {
     fn new(format: Format) -> Self {
-        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{spinner} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let shown = !format.is_json() && std::io::stderr().is_terminal();
         Self(shown.then(|| ProgressBar::new_spinner().with_style(style)))
     }
 
     fn show(&self, name: &str, searched: Option<&Searched>) {
-        let (Some(bar), Some(searched)) = (&self.0, searched.filter(|searched| searched.under_way)) else { return };
-        let back = searched.back_to.map_or_else(String::new, |at| at.to_zoned(TimeZone::system()).strftime(", back to %F %T").to_string());
-        bar.set_message(format!("searching the log files of {name}: {}{back}", output::bytes(searched.bytes)));
+        let (Some(bar), Some(searched)) = (&self.0, searched.filter(|searched| searched.under_way))
+        else {
+            return;
+        };
+        let back = searched.back_to.map_or_else(String::new, |at| {
+            at.to_zoned(TimeZone::system()).strftime(", back to %F %T").to_string()
+        });
+        bar.set_message(format!(
+            "searching the log files of {name}: {}{back}",
+            output::bytes(searched.bytes)
+        ));
         bar.tick();
     }
 }
@@ -138,7 +179,10 @@ impl View for Lines {
         let zone = TimeZone::system();
         let mut parts = Vec::new();
         if self.records.is_empty() {
-            parts.push(output::fitted(&nothing(&self.question, &self.kept_since, &self.searched, &zone), ""));
+            parts.push(output::fitted(
+                &nothing(&self.question, &self.kept_since, &self.searched, &zone),
+                "",
+            ));
         } else {
             parts.push(line::lines(&self.records, &zone, output::width()));
         }
@@ -158,18 +202,27 @@ fn nothing(
         return "No requests yet.".to_owned();
     }
     let time = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%F %T").to_string();
-    let kept: Vec<_> = kept_since.iter().map(|(name, since)| format!("{name} since {}", time(*since))).collect();
+    let kept: Vec<_> =
+        kept_since.iter().map(|(name, since)| format!("{name} since {}", time(*since))).collect();
     let kept = if kept.is_empty() { "nobody has any yet".to_owned() } else { kept.join(", ") };
     let files = if searched.is_empty() { "" } else { ", and in the log files" };
     let text = format!("No such request among the records in memory ({kept}){files}.");
     // The first 48 bits of an id say when its request came (RFC 9562 §5.7).
     let began = question.filter.request().and_then(|id| id.get_timestamp()).map(|at| at.to_unix());
-    let began = began.and_then(|(seconds, nanos)| Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok());
-    began.map_or_else(|| text.clone(), |began| format!("{text} By its id, this one came at {}.", time(began)))
+    let began = began.and_then(|(seconds, nanos)| {
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+    });
+    began.map_or_else(
+        || text.clone(),
+        |began| format!("{text} By its id, this one came at {}.", time(began)),
+    )
 }
 
 fn off(name: &str) -> String {
-    format!("{name} keeps no records: the bundle switches its access log off (access_log: {{format: none}})")
+    format!(
+        "{name} keeps no records: the bundle switches its access log off (access_log: {{format: \
+         none}})"
+    )
 }
 
 /// What comes from one of them.
@@ -182,7 +235,13 @@ enum News {
 ///
 /// # Errors
 /// stdout cannot be written.
-pub async fn follow(cluster: &Cluster, name: Option<&str>, keepers: Vec<InstanceStatus>, question: Question, format: Format) -> Result<()> {
+pub async fn follow(
+    cluster: &Cluster,
+    name: Option<&str>,
+    keepers: Vec<InstanceStatus>,
+    question: Question,
+    format: Format,
+) -> Result<()> {
     if !format.is_json() {
         // Beside the records, which are lines for other programs, too.
         output::remark(&cluster.head().text());
@@ -223,12 +282,22 @@ fn start(
         let keeper = Keeper::of(&status, channel);
         if followed.insert(status.instance.name.clone()) {
             // It ends with the command, whose runtime it is on.
-            tokio::spawn(follow_one(keeper, status.instance.name, (question.clone(), last), sender.clone()));
+            tokio::spawn(follow_one(
+                keeper,
+                status.instance.name,
+                (question.clone(), last),
+                sender.clone(),
+            ));
         }
     }
 }
 
-async fn follow_one(keeper: Keeper, name: String, (question, last): (Question, usize), news: mpsc::Sender<News>) {
+async fn follow_one(
+    keeper: Keeper,
+    name: String,
+    (question, last): (Question, usize),
+    news: mpsc::Sender<News>,
+) {
     let why = async {
         let mut telling = call(&name, keeper.ask(&question, last, true)).await?;
         while let Some(told) = telling.message(&name).await? {
@@ -250,7 +319,12 @@ struct Printer {
 
 impl Printer {
     /// The first message of everybody, merged.
-    async fn first(&mut self, news: &mut mpsc::Receiver<News>, followed: &mut BTreeSet<String>, count: usize) -> Result<bool> {
+    async fn first(
+        &mut self,
+        news: &mut mpsc::Receiver<News>,
+        followed: &mut BTreeSet<String>,
+        count: usize,
+    ) -> Result<bool> {
         let (mut lines, mut waited) = (Vec::new(), followed.clone());
         let deadline = tokio::time::Instant::now() + TOGETHER;
         while !waited.is_empty() {
@@ -291,7 +365,10 @@ impl Printer {
 
     fn remarks(&self, name: &str, told: &Told) {
         if told.missed > 0 {
-            output::remark(&format!("-- {name}: {} records were missed, because they came faster than they were read", told.missed));
+            output::remark(&format!(
+                "-- {name}: {} records were missed, because they came faster than they were read",
+                told.missed
+            ));
         }
         if told.off && told.lines.is_empty() {
             output::remark(&format!("-- {}", off(name)));
@@ -300,7 +377,11 @@ impl Printer {
 
     fn print(&self, lines: &[Line]) -> Result<bool> {
         for line in lines {
-            let text = if self.json { output::line_of(line)? } else { line::followed(line, &self.zone, output::width()) };
+            let text = if self.json {
+                output::line_of(line)?
+            } else {
+                line::followed(line, &self.zone, output::width())
+            };
             if !output::print_to_reader(&text)? {
                 return Ok(false);
             }
@@ -319,17 +400,37 @@ mod tests {
     #[test]
     fn what_is_not_found_may_be_older_than_what_is_kept() {
         let question = |request: &str| {
-            let wanted = Wanted { request: (!request.is_empty()).then(|| request.to_owned()), ..Wanted::default() };
+            let wanted = Wanted {
+                request: (!request.is_empty()).then(|| request.to_owned()),
+                ..Wanted::default()
+            };
             let filter = wanted.filter().unwrap();
             Question::new(&wanted, filter, Times::default(), 20)
         };
         let kept = BTreeMap::from([("balancer-1".to_owned(), Timestamp::UNIX_EPOCH)]);
-        assert_eq!(nothing(&question(""), &kept, &BTreeMap::new(), &TimeZone::UTC), "No requests yet.");
-        let text = nothing(&question("018bcfe5-687b-7000-8000-000000000000"), &kept, &BTreeMap::new(), &TimeZone::UTC);
-        assert!(text.contains("balancer-1 since 1970-01-01 00:00:00") && text.contains("came at 2023-11-14 22:13:20"), "{text}");
+        assert_eq!(
+            nothing(&question(""), &kept, &BTreeMap::new(), &TimeZone::UTC),
+            "No requests yet."
+        );
+        let text = nothing(
+            &question("018bcfe5-687b-7000-8000-000000000000"),
+            &kept,
+            &BTreeMap::new(),
+            &TimeZone::UTC,
+        );
         assert!(
-            nothing(&question("00000000-0000-4000-8000-000000000000"), &BTreeMap::new(), &BTreeMap::new(), &TimeZone::UTC)
-                .contains("nobody has any")
+            text.contains("balancer-1 since 1970-01-01 00:00:00")
+                && text.contains("came at 2023-11-14 22:13:20"),
+            "{text}"
+        );
+        assert!(
+            nothing(
+                &question("00000000-0000-4000-8000-000000000000"),
+                &BTreeMap::new(),
+                &BTreeMap::new(),
+                &TimeZone::UTC
+            )
+            .contains("nobody has any")
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Between which times records are wanted, as people say it: so long ago, or at a time of a clock on the wall.
+//! Between which times records are wanted, as people say it: so long ago, or at a time of a clock
+//! on the wall.
 
 use std::time::Duration;
 
@@ -43,9 +44,15 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     let local = || text.parse().map(Moment::Local).ok();
     let clock = || text.parse().map(Moment::Clock).ok();
     // The shorter form of a time of day is no other's.
-    let time = text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(':') && !text.contains('-');
+    let time =
+        text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(':') && !text.contains('-');
     let read = if time { clock() } else { ago().or_else(at).or_else(local) };
-    read.ok_or_else(|| format!("{text:?} is no time; write how long ago (5m, 2h, 3d), a time of day (10:30) or a date (2026-11-29 10:30)"))
+    read.ok_or_else(|| {
+        format!(
+            "{text:?} is no time; write how long ago (5m, 2h, 3d), a time of \
+        day (10:30) or a date (2026-11-29 10:30)"
+        )
+    })
 }
 
 impl Moment {
@@ -90,7 +97,11 @@ mod tests {
             ("10:29:59.5", "2026-11-29T09:29:59.5Z"),
             ("10:31", "2026-11-28T09:31:00Z"),
         ] {
-            assert_eq!(moment(text).unwrap_or_else(|why| panic!("{why}")).of(now, &zone).unwrap(), expected.parse().unwrap(), "{text}");
+            assert_eq!(
+                moment(text).unwrap_or_else(|why| panic!("{why}")).of(now, &zone).unwrap(),
+                expected.parse().unwrap(),
+                "{text}"
+            );
         }
         for text in ["", "x", "5", "25:00", "2026-13-01", "yesterday", "-5m"] {
             let why = moment(text).expect_err(text);

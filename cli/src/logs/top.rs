@@ -1,5 +1,6 @@
-//! Who asks most, over several nodes: every node tells what it counted, and the counts are merged with what each may have forgotten. What balancers
-//! answered themselves no node has seen: that is counted here, from their records.
+//! Who asks most, over several nodes: every node tells what it counted, and the counts are merged
+//! with what each may have forgotten. What balancers answered themselves no node has seen: that is
+//! counted here, from their records.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,9 +27,20 @@ use crate::{
 ///
 /// # Errors
 /// Nobody answered.
-pub async fn run(cluster: &Cluster, keepers: &[InstanceStatus], key: Key, since: Duration, count: usize, format: Format) -> Result<()> {
+pub async fn run(
+    cluster: &Cluster,
+    keepers: &[InstanceStatus],
+    key: Key,
+    since: Duration,
+    count: usize,
+    format: Format,
+) -> Result<()> {
     // All that is kept, so that merging loses as little as can be.
-    let request = TopAccessRequest { by: key.wire().into(), since: Some(::cluster::wire::duration(since)), limit: 0 };
+    let request = TopAccessRequest {
+        by: key.wire().into(),
+        since: Some(::cluster::wire::duration(since)),
+        limit: 0,
+    };
     let begin = Timestamp::now() - SignedDuration::try_from(since.min(LONGEST))?;
     let ask = async |status: &InstanceStatus| {
         if status.instance.service == Service::ProxyNode {
@@ -39,11 +51,18 @@ pub async fn run(cluster: &Cluster, keepers: &[InstanceStatus], key: Key, since:
     };
     let answers = ask_together(keepers, ANSWER, ask).await;
     if answers.iter().all(|(_, answer)| answer.is_err()) {
-        let failures: Vec<_> = answers.iter().filter_map(|(_, answer)| Some(format!("{:#}", answer.as_ref().err()?))).collect();
+        let failures: Vec<_> = answers
+            .iter()
+            .filter_map(|(_, answer)| Some(format!("{:#}", answer.as_ref().err()?)))
+            .collect();
         bail!("{}", failures.join("; "));
     }
-    let service =
-        |name: &str| keepers.iter().find(|status| status.instance.name == name).map_or("", |status| status.instance.service.as_str());
+    let service = |name: &str| {
+        keepers
+            .iter()
+            .find(|status| status.instance.name == name)
+            .map_or("", |status| status.instance.service.as_str())
+    };
     let answers = answers.into_iter().map(|(name, answer)| {
         let answer = answer.map_err(|error| format!("{error:#}"));
         (service(&name), name, answer)
@@ -57,14 +76,23 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const KEY_BYTES: usize = 256;
 
 /// What a balancer answered itself, counted as nodes count what they did.
-async fn own(keeper: Keeper, name: &str, key: Key, since: Timestamp) -> Result<TopAccessResponse, Status> {
+async fn own(
+    keeper: Keeper,
+    name: &str,
+    key: Key,
+    since: Timestamp,
+) -> Result<TopAccessResponse, Status> {
     let mut telling = keeper.ask(&Question::own(since), OWN, false).await?.into_inner();
     let (mut lines, mut kept) = (Vec::new(), None);
     while let Some(told) = telling.message(name).await? {
         kept = kept.or(told.since);
         lines.extend(told.lines);
     }
-    let from = if lines.len() < OWN { kept.map_or(since, |kept| kept.max(since)) } else { lines[0].ended_at.unwrap_or(since) };
+    let from = if lines.len() < OWN {
+        kept.map_or(since, |kept| kept.max(since))
+    } else {
+        lines[0].ended_at.unwrap_or(since)
+    };
     // Where a server answered, its node has counted it.
     lines.retain(|line| line.balancer.as_ref().is_some_and(|it| it.server.is_empty()));
     Ok(TopAccessResponse { from: Some(::cluster::wire::timestamp(from)), ..counted(key, &lines) })
@@ -84,7 +112,10 @@ fn counted(key: Key, lines: &[Line]) -> TopAccessResponse {
         *total = (total.0 + 1, total.1 + line.bytes);
     }
     let (requests, bytes) = (lines.len() as u64, lines.iter().map(|line| line.bytes).sum());
-    let totals = totals.into_iter().map(|(key, (requests, bytes))| AccessTotal { key, requests, overcount: 0, bytes }).collect();
+    let totals = totals
+        .into_iter()
+        .map(|(key, (requests, bytes))| AccessTotal { key, requests, overcount: 0, bytes })
+        .collect();
     TopAccessResponse { totals, requests, bytes, ..TopAccessResponse::default() }
 }
 
@@ -130,11 +161,16 @@ struct Node {
 }
 
 /// Merges what they told. Pure.
-fn merged(key: Key, count: usize, answers: Vec<(&'static str, String, Result<TopAccessResponse, String>)>) -> Top {
+fn merged(
+    key: Key,
+    count: usize,
+    answers: Vec<(&'static str, String, Result<TopAccessResponse, String>)>,
+) -> Top {
     let given: Vec<_> = answers.iter().filter_map(|(_, _, answer)| answer.as_ref().ok()).collect();
     let summaries: Vec<Summary<String>> = given.iter().map(|answer| summary(answer)).collect();
     let summary = Summary::merged(&summaries).top(count);
-    let (requests, bytes) = (given.iter().map(|it| it.requests).sum(), given.iter().map(|it| it.bytes).sum());
+    let (requests, bytes) =
+        (given.iter().map(|it| it.requests).sum(), given.iter().map(|it| it.bytes).sum());
     let totals = summary.entries.into_iter().map(|entry| Total {
         at_least: entry.requests.saturating_sub(entry.overcount),
         requests: entry.requests,
@@ -151,9 +187,24 @@ fn merged(key: Key, count: usize, answers: Vec<(&'static str, String, Result<Top
             records_dropped: answer.records_dropped,
             error: None,
         },
-        Err(error) => Node { name, service, requests: 0, from: None, off: false, records_dropped: 0, error: Some(error) },
+        Err(error) => Node {
+            name,
+            service,
+            requests: 0,
+            from: None,
+            off: false,
+            records_dropped: 0,
+            error: Some(error),
+        },
     });
-    Top { by: key.name(), totals: totals.collect(), requests, bytes, others_at_most: summary.unlisted, nodes: nodes.collect() }
+    Top {
+        by: key.name(),
+        totals: totals.collect(),
+        requests,
+        bytes,
+        others_at_most: summary.unlisted,
+        nodes: nodes.collect(),
+    }
 }
 
 fn summary(answer: &TopAccessResponse) -> Summary<String> {
@@ -163,7 +214,10 @@ fn summary(answer: &TopAccessResponse) -> Summary<String> {
         overcount: total.overcount.min(total.requests),
         bytes: total.bytes,
     };
-    Summary { entries: answer.totals.iter().map(entry).collect(), unlisted: answer.unlisted_at_most }
+    Summary {
+        entries: answer.totals.iter().map(entry).collect(),
+        unlisted: answer.unlisted_at_most,
+    }
 }
 
 fn title(by: &str) -> &'static str {
@@ -181,7 +235,11 @@ impl View for Top {
         if !self.totals.is_empty() {
             let rows = self.totals.iter().map(|total| {
                 let exact = total.at_least == total.requests;
-                let requests = if exact { total.requests.to_string() } else { format!("≤ {} (≥ {})", total.requests, total.at_least) };
+                let requests = if exact {
+                    total.requests.to_string()
+                } else {
+                    format!("≤ {} (≥ {})", total.requests, total.at_least)
+                };
                 #[allow(clippy::cast_precision_loss, reason = "a share for people")]
                 let share = 100.0 * total.requests as f64 / (self.requests.max(1)) as f64;
                 let sent = format!("{}{}", if exact { "" } else { "≥ " }, bytes(total.bytes));
@@ -192,7 +250,15 @@ impl View for Top {
                     Cell::new(printable(&total.key)),
                 ]
             });
-            parts.push(output::table(&[column("REQUESTS", 0), column("SHARE", 2), column("SENT", 1), long(title(self.by))], rows));
+            parts.push(output::table(
+                &[
+                    column("REQUESTS", 0),
+                    column("SHARE", 2),
+                    column("SENT", 1),
+                    long(title(self.by)),
+                ],
+                rows,
+            ));
         }
         parts.push(self.footer());
         parts.join("\n\n")
@@ -202,22 +268,37 @@ impl View for Top {
 impl Top {
     fn footer(&self) -> String {
         let answered: Vec<_> = self.nodes.iter().filter(|node| node.error.is_none()).collect();
-        let of = |service: Service| answered.iter().filter(move |node| node.service == service.as_str());
+        let of =
+            |service: Service| answered.iter().filter(move |node| node.service == service.as_str());
         let from = answered.iter().filter_map(|node| node.from).min();
-        let since = from.map_or_else(String::new, |from| format!(" since {}", from.to_zoned(TimeZone::system()).strftime("%H:%M:%S")));
-        let mut lines =
-            vec![format!("{} requests on {} node(s){since}, {} sent.", self.requests, of(Service::ProxyNode).count(), bytes(self.bytes))];
+        let since = from.map_or_else(String::new, |from| {
+            format!(" since {}", from.to_zoned(TimeZone::system()).strftime("%H:%M:%S"))
+        });
+        let mut lines = vec![format!(
+            "{} requests on {} node(s){since}, {} sent.",
+            self.requests,
+            of(Service::ProxyNode).count(),
+            bytes(self.bytes)
+        )];
         let own: u64 = of(Service::Balancer).map(|balancer| balancer.requests).sum();
         if own > 0 {
-            lines.push(format!("{own} of them reached no node: {} balancer(s) answered themselves.", of(Service::Balancer).count()));
+            lines.push(format!(
+                "{own} of them reached no node: {} balancer(s) answered themselves.",
+                of(Service::Balancer).count()
+            ));
         }
-        for late in of(Service::Balancer).filter(|it| it.requests > 0 && it.from.zip(from).is_some_and(|(its, from)| its > from)) {
-            let its = late.from.map_or_else(String::new, |its| its.to_zoned(TimeZone::system()).strftime(" since %H:%M:%S").to_string());
+        for late in of(Service::Balancer)
+            .filter(|it| it.requests > 0 && it.from.zip(from).is_some_and(|(its, from)| its > from))
+        {
+            let its = late.from.map_or_else(String::new, |its| {
+                its.to_zoned(TimeZone::system()).strftime(" since %H:%M:%S").to_string()
+            });
             lines.push(format!("{} remembers its own answers{its} only.", late.name));
         }
         if self.totals.iter().any(|total| total.at_least < total.requests) {
             lines.push(format!(
-                "Counts with ≤ are upper bounds: nodes count only as many keys as fit. Who is not listed has at most {}.",
+                "Counts with ≤ are upper bounds: nodes count only as many keys as fit. Who is not \
+                 listed has at most {}.",
                 self.others_at_most
             ));
         } else if self.others_at_most > 0 {
@@ -227,7 +308,11 @@ impl Top {
             if let Some(error) = &node.error {
                 lines.push(format!("Without {}: {error}", node.name));
             } else if node.off {
-                lines.push(format!("{} counts nothing: the bundle switches its access log off (access_log: {{format: none}}).", node.name));
+                lines.push(format!(
+                    "{} counts nothing: the bundle switches its access log off \
+                    (access_log: {{format: none}}).",
+                    node.name
+                ));
             } else if node.records_dropped > 0 {
                 lines.push(format!(
                     "{} has dropped {} access records since it started, which are in no count.",
@@ -245,7 +330,10 @@ mod tests {
 
     const NODE: &str = "proxy-node";
 
-    fn answer(totals: &[(&str, u64, u64)], unlisted_at_most: u64) -> Result<TopAccessResponse, String> {
+    fn answer(
+        totals: &[(&str, u64, u64)],
+        unlisted_at_most: u64,
+    ) -> Result<TopAccessResponse, String> {
         let total = |(key, requests, overcount): &(&str, u64, u64)| AccessTotal {
             key: (*key).to_owned(),
             requests: *requests,
@@ -253,28 +341,49 @@ mod tests {
             bytes: requests * 10,
         };
         let requests = totals.iter().map(|(_, requests, overcount)| requests - overcount).sum();
-        Ok(TopAccessResponse { totals: totals.iter().map(total).collect(), requests, bytes: 7, unlisted_at_most, ..Default::default() })
+        Ok(TopAccessResponse {
+            totals: totals.iter().map(total).collect(),
+            requests,
+            bytes: 7,
+            unlisted_at_most,
+            ..Default::default()
+        })
     }
 
     #[test]
     fn exact_counts_add_up() {
-        let answers =
-            vec![(NODE, "a".to_owned(), answer(&[("x", 3, 0), ("y", 1, 0)], 0)), (NODE, "b".to_owned(), answer(&[("y", 4, 0)], 0))];
+        let answers = vec![
+            (NODE, "a".to_owned(), answer(&[("x", 3, 0), ("y", 1, 0)], 0)),
+            (NODE, "b".to_owned(), answer(&[("y", 4, 0)], 0)),
+        ];
         let top = merged(Key::Client, 9, answers);
-        let totals: Vec<_> = top.totals.iter().map(|total| (total.key.as_str(), total.requests, total.at_least, total.bytes)).collect();
+        let totals: Vec<_> = top
+            .totals
+            .iter()
+            .map(|total| (total.key.as_str(), total.requests, total.at_least, total.bytes))
+            .collect();
         assert_eq!(totals, [("y", 5, 5, 50), ("x", 3, 3, 30)]);
         assert_eq!((top.requests, top.bytes, top.others_at_most), (8, 14, 0));
         let text = top.text();
-        assert!(text.contains("CLIENT") && text.contains("62.5 %") && !text.contains('≤'), "{text}");
+        assert!(
+            text.contains("CLIENT") && text.contains("62.5 %") && !text.contains('≤'),
+            "{text}"
+        );
         assert!(text.contains("8 requests on 2 node(s)"), "{text}");
     }
 
     #[test]
     fn what_a_node_may_have_forgotten_is_in_the_bounds() {
-        let answers =
-            vec![(NODE, "a".to_owned(), answer(&[("x", 9, 0), ("y", 5, 4)], 4)), (NODE, "b".to_owned(), answer(&[("z", 6, 0)], 0))];
+        let answers = vec![
+            (NODE, "a".to_owned(), answer(&[("x", 9, 0), ("y", 5, 4)], 4)),
+            (NODE, "b".to_owned(), answer(&[("z", 6, 0)], 0)),
+        ];
         let top = merged(Key::Url, 2, answers);
-        let totals: Vec<_> = top.totals.iter().map(|total| (total.key.as_str(), total.requests, total.at_least)).collect();
+        let totals: Vec<_> = top
+            .totals
+            .iter()
+            .map(|total| (total.key.as_str(), total.requests, total.at_least))
+            .collect();
         assert_eq!(totals, [("z", 10, 6), ("x", 9, 9)]);
         assert_eq!(top.others_at_most, 5);
         let text = top.text();
@@ -283,11 +392,28 @@ mod tests {
 
     #[test]
     fn what_balancers_answered_themselves_is_counted_and_said() {
-        let line =
-            |status, url: &str, client: &str| Line { status, url: url.to_owned(), client: client.to_owned(), bytes: 10, ..Line::default() };
-        let lines = [line(503, "http://A.example/x", "10.0.0.1"), line(503, "http://a.example/y", ""), line(400, "", "10.0.0.1")];
-        let keys = |key| counted(key, &lines).totals.into_iter().map(|it| (it.key, it.requests)).collect::<Vec<_>>();
-        let pairs = |pairs: &[(&str, u64)]| pairs.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect::<Vec<_>>();
+        let line = |status, url: &str, client: &str| Line {
+            status,
+            url: url.to_owned(),
+            client: client.to_owned(),
+            bytes: 10,
+            ..Line::default()
+        };
+        let lines = [
+            line(503, "http://A.example/x", "10.0.0.1"),
+            line(503, "http://a.example/y", ""),
+            line(400, "", "10.0.0.1"),
+        ];
+        let keys = |key| {
+            counted(key, &lines)
+                .totals
+                .into_iter()
+                .map(|it| (it.key, it.requests))
+                .collect::<Vec<_>>()
+        };
+        let pairs = |pairs: &[(&str, u64)]| {
+            pairs.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect::<Vec<_>>()
+        };
         assert_eq!(keys(Key::Status), pairs(&[("400", 1), ("503", 2)]));
         assert_eq!(keys(Key::Domain), pairs(&[("-", 1), ("a.example", 2)]));
         assert_eq!(keys(Key::Client), pairs(&[("-", 1), ("10.0.0.1", 2)]));
@@ -296,10 +422,15 @@ mod tests {
             (NODE, "a".into(), answer(&[("200", 4, 0), ("503", 1, 0)], 0)),
         ];
         let top = merged(Key::Status, 9, answers);
-        let totals: Vec<_> = top.totals.iter().map(|total| (total.key.as_str(), total.requests)).collect();
+        let totals: Vec<_> =
+            top.totals.iter().map(|total| (total.key.as_str(), total.requests)).collect();
         assert_eq!((totals, top.requests), (vec![("200", 4), ("503", 3), ("400", 1)], 8));
         let text = top.text();
-        assert!(text.contains("8 requests on 1 node(s)") && text.contains("3 of them reached no node: 1 balancer(s)"), "{text}");
+        assert!(
+            text.contains("8 requests on 1 node(s)")
+                && text.contains("3 of them reached no node: 1 balancer(s)"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -309,10 +440,19 @@ mod tests {
         let top = merged(
             Key::Status,
             9,
-            vec![(NODE, "a".into(), Err("a did not answer".into())), (NODE, "b".into(), off), (NODE, "c".into(), dropped)],
+            vec![
+                (NODE, "a".into(), Err("a did not answer".into())),
+                (NODE, "b".into(), off),
+                (NODE, "c".into(), dropped),
+            ],
         );
         let text = top.text();
-        assert!(text.contains("Without a: a did not answer") && text.contains("b counts nothing") && text.contains("dropped 3"), "{text}");
+        assert!(
+            text.contains("Without a: a did not answer")
+                && text.contains("b counts nothing")
+                && text.contains("dropped 3"),
+            "{text}"
+        );
         assert_eq!(serde_json::to_value(&top).unwrap()["nodes"][0]["error"], "a did not answer");
     }
 }

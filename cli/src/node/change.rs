@@ -1,4 +1,5 @@
-//! `shoal node drain|enable|disable|weight|accept-losses|remove`: what operators want of an instance.
+//! `shoal node drain|enable|disable|weight|accept-losses|remove`: what operators want of an
+//! instance.
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -51,14 +52,21 @@ pub async fn disable(cluster: &Cluster, leaving: Leaving) -> Result<()> {
 /// The registry refuses or does not answer.
 pub async fn enable(cluster: &Cluster, named: Named) -> Result<()> {
     let Named { name, reason, format } = named;
-    let request = SetAdminStateRequest { name, reason, admin_state: AdminState::Ready.into(), ..Default::default() };
+    let request = SetAdminStateRequest {
+        name,
+        reason,
+        admin_state: AdminState::Ready.into(),
+        ..Default::default()
+    };
     change(cluster, request, format).await
 }
 
 /// # Errors
 /// As [`drain`], for a weight of 0.
 pub async fn weigh(cluster: &Cluster, leaving: Leaving, weight: Option<u32>) -> Result<()> {
-    let wish = |request: &mut SetAdminStateRequest| (request.weight, request.reset_weight) = (weight, weight.is_none());
+    let wish = |request: &mut SetAdminStateRequest| {
+        (request.weight, request.reset_weight) = (weight, weight.is_none())
+    };
     if weight == Some(0) {
         return leave(cluster, leaving, wish).await;
     }
@@ -68,7 +76,11 @@ pub async fn weigh(cluster: &Cluster, leaving: Leaving, weight: Option<u32>) -> 
     change(cluster, request, format).await
 }
 
-async fn leave(cluster: &Cluster, leaving: Leaving, wish: impl FnOnce(&mut SetAdminStateRequest)) -> Result<()> {
+async fn leave(
+    cluster: &Cluster,
+    leaving: Leaving,
+    wish: impl FnOnce(&mut SetAdminStateRequest),
+) -> Result<()> {
     let Leaving { named: Named { name, reason, format }, force } = leaving;
     if !force {
         last_by_balancers(cluster, &name).await?;
@@ -78,13 +90,17 @@ async fn leave(cluster: &Cluster, leaving: Leaving, wish: impl FnOnce(&mut SetAd
     change(cluster, request, format).await
 }
 
-/// The registry refuses to take out the last one that it finds usable. Balancers may know that fewer are.
+/// The registry refuses to take out the last one that it finds usable. Balancers may know that
+/// fewer are.
 async fn last_by_balancers(cluster: &Cluster, name: &str) -> Result<()> {
     let listing = cluster.listing().await.map_err(|error| unasked(name, &error))?;
     let stats = balancers(cluster, &listing.instances).await;
     let told = || stats.iter().map(|(_, stats)| stats);
-    let used = listing.instances.iter().filter(|status| shunned(told(), &status.instance.name).is_none());
-    let Some(status) = listing.instances.iter().find(|status| status.instance.name == name) else { return Ok(()) };
+    let used =
+        listing.instances.iter().filter(|status| shunned(told(), &status.instance.name).is_none());
+    let Some(status) = listing.instances.iter().find(|status| status.instance.name == name) else {
+        return Ok(());
+    };
     if leaving::is_last(used, name) {
         let warning = leaving::warning(name, status.instance.service);
         bail!("nothing was changed: {warning}; enable or start another first, or give --force");
@@ -149,23 +165,43 @@ struct Changed {
 
 impl View for Changed {
     fn text(&self) -> String {
-        let reasons = if self.reasons.is_empty() { String::new() } else { format!(" ({})", self.reasons.join("; ")) };
-        output::fitted(&format!("{} is {}{reasons}, weight {}", self.name, self.state, self.weight), "  ")
+        let reasons = if self.reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.reasons.join("; "))
+        };
+        output::fitted(
+            &format!("{} is {}{reasons}, weight {}", self.name, self.state, self.weight),
+            "  ",
+        )
     }
 }
 
 async fn change(cluster: &Cluster, request: SetAdminStateRequest, format: Format) -> Result<()> {
     let name = request.name.clone();
     let mut registry = cluster.registry();
-    let status = asked(cluster, &name, registry.set_admin_state(request)).await?.status.unwrap_or_default();
+    let status =
+        asked(cluster, &name, registry.set_admin_state(request)).await?.status.unwrap_or_default();
     let status = InstanceStatus::try_from(status)?;
-    let changed = Changed { name, state: state_name(status.state), weight: status.effective_weight, reasons: status.reasons };
+    let changed = Changed {
+        name,
+        state: state_name(status.state),
+        weight: status.effective_weight,
+        reasons: status.reasons,
+    };
     cluster.show(&changed, format)
 }
 
 /// Waits for the registry's answer, and says what its absence means.
-async fn asked<T>(cluster: &Cluster, name: &str, answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T> {
-    match tokio::time::timeout(ANSWER, answer).await.map_err(|_| unasked(name, &silent("the registry")))? {
+async fn asked<T>(
+    cluster: &Cluster,
+    name: &str,
+    answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T> {
+    match tokio::time::timeout(ANSWER, answer)
+        .await
+        .map_err(|_| unasked(name, &silent("the registry")))?
+    {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) if status.code() == Code::NotFound => Err(nobody(cluster, name).await),
         Err(status) => match failed("the registry", &status) {
@@ -175,9 +211,13 @@ async fn asked<T>(cluster: &Cluster, name: &str, answer: impl Future<Output = Re
     }
 }
 
-/// Whether the registry was not asked at all, as far as can be known here: a refusal of its own, such as for a full disk, has details.
+/// Whether the registry was not asked at all, as far as can be known here: a refusal of its own,
+/// such as for a full disk, has details.
 fn is_away(status: &Status) -> bool {
-    let silent = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+    let silent = matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled
+    );
     silent && status.details().is_empty()
 }
 

@@ -1,5 +1,6 @@
-//! `shoal node enrol`: everything that a bare host needs to join, in one archive: certificate, key, authority, cluster key, settings. What
-//! runs there is the unit of the package, and the settings are the two flags that it cannot know.
+//! `shoal node enrol`: everything that a bare host needs to join, in one archive: certificate, key,
+//! authority, cluster key, settings. What runs there is the unit of the package, and the settings
+//! are the two flags that it cannot know.
 
 use std::{
     fs,
@@ -80,10 +81,15 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
     let archive = enrol.archive.clone().unwrap_or_else(|| format!("{}.tar", enrol.name).into());
     refuse_again(enrol, &archive)?;
     if !enrol.pki.join("ca.key").is_file() {
-        bail!("{} holds no authority: give the directory that `shoal pki init` made with --pki", enrol.pki.display());
+        bail!(
+            "{} holds no authority: give the directory that `shoal pki init` made with --pki",
+            enrol.pki.display()
+        );
     }
     let registry = registry(enrol, target)?;
-    let cluster_key = needs_cluster_key(enrol.service).then(|| ClusterKey::read(&enrol.pki.join("cluster.key"))).transpose()?;
+    let cluster_key = needs_cluster_key(enrol.service)
+        .then(|| ClusterKey::read(&enrol.pki.join("cluster.key")))
+        .transpose()?;
     let issued = pki::issue(
         &enrol.pki,
         Role::Service(enrol.service),
@@ -93,8 +99,10 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         enrol.validity,
     )
     .map_err(Failure::from)?;
-    let written = contents(enrol, &registry, &issued, cluster_key).and_then(|files| archive::write(&archive, enrol.service, &files));
-    // The certificate stays, as a record that the name is taken; its key goes with the archive and nowhere else.
+    let written = contents(enrol, &registry, &issued, cluster_key)
+        .and_then(|files| archive::write(&archive, enrol.service, &files));
+    // The certificate stays, as a record that the name is taken; its key goes with the archive and
+    // nowhere else.
     let mut withdrawn = vec![&issued.key];
     if written.is_err() {
         withdrawn.push(&issued.cert);
@@ -104,20 +112,31 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
     }
     written?;
     let said = what_next(enrol, &registry, &archive);
-    output::show(&Enrolled { name: enrol.name.clone(), service: enrol.service, archive, registry, said }, enrol.format)
+    output::show(
+        &Enrolled { name: enrol.name.clone(), service: enrol.service, archive, registry, said },
+        enrol.format,
+    )
 }
 
-/// Whoever was enrolled once is not enrolled again by mistake: two processes of one name would take it from each other.
+/// Whoever was enrolled once is not enrolled again by mistake: two processes of one name would take
+/// it from each other.
 fn refuse_again(enrol: &Enrol, archive: &Path) -> Result<()> {
     let Enrol { name, pki, .. } = enrol;
     let record = pki.join(format!("{name}.crt"));
-    let (record, archive) = ([record.exists(), archive.exists()], [record, archive.to_owned()].map(|file| file.display().to_string()));
+    let (record, archive) = (
+        [record.exists(), archive.exists()],
+        [record, archive.to_owned()].map(|file| file.display().to_string()),
+    );
     let [recorded, file] = archive;
     match record {
         [false, false] => Ok(()),
         [false, true] => bail!("{file} exists already: choose another --archive, or remove it"),
         [true, left] => {
-            let remove = if left { format!("remove {recorded} and {file}") } else { format!("remove {recorded}") };
+            let remove = if left {
+                format!("remove {recorded} and {file}")
+            } else {
+                format!("remove {recorded}")
+            };
             bail!(
                 "the name {name} is taken already ({recorded}): choose another name; if it is the same instance, `shoal pki renew {name} --dir {}` \
                  makes it another certificate, and if its host never joined, {remove} and enrol it again",
@@ -134,10 +153,14 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
     }
     let found = target
         .find(Intent::Change)
-        .map_err(|error| anyhow!("{error:#}; it is not known where the registry is: give --registry HOST:PORT"))?
+        .map_err(|error| {
+            anyhow!("{error:#}; it is not known where the registry is: give --registry HOST:PORT")
+        })?
         .0
         .registry;
-    if let Some(here) = found.iter().find(|seed| only_here(seed)).filter(|_| !only_here(&enrol.address)) {
+    if let Some(here) =
+        found.iter().find(|seed| only_here(seed)).filter(|_| !only_here(&enrol.address))
+    {
         bail!(
             "the registry at {here} cannot be reached from {}: give --registry HOST:PORT, as that host sees it (without it, the registry of the \
              running lab is meant)",
@@ -149,9 +172,16 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
 
 /// Whether an address, with a port or without, is one of this machine alone.
 fn only_here(address: &str) -> bool {
-    let host = address.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(address, |(host, _)| host);
+    let host = address
+        .rsplit_once(':')
+        .filter(|(_, port)| port.parse::<u16>().is_ok())
+        .map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().or_else(|_| host.parse()).is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost"
+        || address
+            .parse()
+            .or_else(|_| host.parse())
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Balancers and nodes prove themselves to each other with it.
@@ -166,9 +196,14 @@ fn contents(
     issued: &pki::Issued,
     cluster_key: Option<ClusterKey>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     // What the host would refuse at its start is refused here.
-    let files = credentials::Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
+    let files = credentials::Files {
+        ca: issued.ca.clone(),
+        cert: issued.cert.clone(),
+        key: issued.key.clone(),
+    };
     credentials::Credentials::load(files, chassis::Clock::system()).map_err(Failure::from)?;
     let mut contents = vec![
         ("ca.crt", read(&issued.ca)?),
@@ -194,7 +229,10 @@ fn settings(enrol: &Enrol, registry: &[String]) -> String {
         ("SHOAL_DATACENTER", enrol.datacenter.clone()),
         ("SHOAL_ZONE", enrol.zone.clone()),
         // Not there yet: as long as it is not, nobody can log in.
-        ("SHOAL_CONSOLE_USERS", if service == Service::Console { USERS.to_owned() } else { String::new() }),
+        (
+            "SHOAL_CONSOLE_USERS",
+            if service == Service::Console { USERS.to_owned() } else { String::new() },
+        ),
     ] {
         if !value.is_empty() {
             text.push_str(&format!("{variable}={}\n", quoted(&value)));
@@ -206,13 +244,23 @@ fn settings(enrol: &Enrol, registry: &[String]) -> String {
 /// As systemd.exec(5) reads it back: quotes, dollars and backslashes are themselves.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:,[]/".contains(c);
-    if value.chars().all(plain) { value.to_owned() } else { format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")) }
+    if value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    }
 }
 
 fn what_next(enrol: &Enrol, registry: &[String], archive: &Path) -> String {
     let Enrol { service, name, address, .. } = enrol;
-    let file = archive.file_name().map_or_else(|| archive.display().to_string(), |name| name.to_string_lossy().into_owned());
-    let registry = if registry.is_empty() { String::new() } else { format!(" It finds the registry at {}.", registry.join(", ")) };
+    let file = archive
+        .file_name()
+        .map_or_else(|| archive.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let registry = if registry.is_empty() {
+        String::new()
+    } else {
+        format!(" It finds the registry at {}.", registry.join(", "))
+    };
     format!(
         "made {} for {service} {name}.{registry} Whoever has this file can join the cluster: copy it over a safe channel, and remove it here \
          and there.\n\n\
@@ -232,14 +280,17 @@ fn also(service: Service) -> String {
     match service {
         // They join when they have something to do.
         Service::Balancer | Service::ProxyNode => ", once a configuration is applied".to_owned(),
-        Service::Console => format!("; `shoal console passwd NAME --users {USERS}`, there and as root, lets somebody log in"),
+        Service::Console => format!(
+            "; `shoal console passwd NAME --users {USERS}`, there and as root, lets somebody log in"
+        ),
         _ => String::new(),
     }
 }
 
 /// Reads a host name or an address, without a port.
 fn host(text: &str) -> Result<String, String> {
-    let name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    let name = !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
     if name || text.parse::<IpAddr>().is_ok() {
         Ok(text.to_owned())
     } else {
@@ -253,9 +304,14 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for (text, good) in
-            [("10.0.0.17", true), ("fd00::1", true), ("node-7.example.com", true), ("node:3128", false), ("", false), ("a b", false)]
-        {
+        for (text, good) in [
+            ("10.0.0.17", true),
+            ("fd00::1", true),
+            ("node-7.example.com", true),
+            ("node:3128", false),
+            ("", false),
+            ("a b", false),
+        ] {
             assert_eq!(host(text).is_ok(), good, "{text}");
         }
     }
@@ -279,9 +335,11 @@ mod tests {
 
     #[test]
     fn values_survive_the_environment_file() {
-        for (value, written) in
-            [("10.0.0.5:7001,[fd00::1]:7001", "10.0.0.5:7001,[fd00::1]:7001"), ("room 2", "\"room 2\""), ("a\"b\\c", "\"a\\\"b\\\\c\"")]
-        {
+        for (value, written) in [
+            ("10.0.0.5:7001,[fd00::1]:7001", "10.0.0.5:7001,[fd00::1]:7001"),
+            ("room 2", "\"room 2\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+        ] {
             assert_eq!(quoted(value), written);
         }
     }

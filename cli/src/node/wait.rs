@@ -49,16 +49,24 @@ pub async fn run(wait: &Wait, cluster: &Cluster) -> Result<()> {
         // A registry that does not answer may be the one that is replaced.
         let missing = match cluster.instances(wait.service).await {
             Ok(instances) => {
-                let known = instances.iter().map(|status| (status.instance.name.as_str(), status.state, status.reasons.as_slice()));
+                let known = instances.iter().map(|status| {
+                    (status.instance.name.as_str(), status.state, status.reasons.as_slice())
+                });
                 match missing(&known.collect::<Vec<_>>(), wait.service, wait.count) {
-                    None => return cluster.show(&Reached { usable: wait.count, service: wait.service }, wait.format),
+                    None => {
+                        return cluster.show(
+                            &Reached { usable: wait.count, service: wait.service },
+                            wait.format,
+                        );
+                    }
                     Some(missing) => anyhow!(missing),
                 }
             }
             Err(error) => error,
         };
         if begun.elapsed() >= wait.within {
-            return Err(missing).with_context(|| format!("waited {} s in vain", wait.within.as_secs()));
+            return Err(missing)
+                .with_context(|| format!("waited {} s in vain", wait.within.as_secs()));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -66,14 +74,21 @@ pub async fn run(wait: &Wait, cluster: &Cluster) -> Result<()> {
 
 /// Who is not usable and why, when fewer than `count` are. Pure.
 fn missing(known: &[(&str, State, &[String])], service: Service, count: usize) -> Option<String> {
-    let (usable, others): (Vec<_>, Vec<_>) = known.iter().partition(|(_, state, _)| *state == State::Usable);
+    let (usable, others): (Vec<_>, Vec<_>) =
+        known.iter().partition(|(_, state, _)| *state == State::Usable);
     let because = |(name, state, reasons): &&(&str, State, &[String])| match reasons {
         [] => format!("{name} is {}", state_name(*state)),
         reasons => format!("{name} is {} ({})", state_name(*state), reasons.join("; ")),
     };
     let others: Vec<_> = others.iter().map(because).collect();
-    let why = if others.is_empty() { "no other is registered".to_owned() } else { others.join(", ") };
-    (usable.len() < count).then(|| format!("{} of {count} {service} usable: {why}; see `shoal status` and their logs", usable.len()))
+    let why =
+        if others.is_empty() { "no other is registered".to_owned() } else { others.join(", ") };
+    (usable.len() < count).then(|| {
+        format!(
+            "{} of {count} {service} usable: {why}; see `shoal status` and their logs",
+            usable.len()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -83,12 +98,22 @@ mod tests {
     #[test]
     fn what_is_missing() {
         let stops = ["it stops".to_owned()];
-        let known: [(&str, State, &[String]); 3] =
-            [("proxy-node-1", State::Usable, &[]), ("proxy-node-2", State::Draining, &stops), ("proxy-node-3", State::Starting, &[])];
+        let known: [(&str, State, &[String]); 3] = [
+            ("proxy-node-1", State::Usable, &[]),
+            ("proxy-node-2", State::Draining, &stops),
+            ("proxy-node-3", State::Starting, &[]),
+        ];
         for (known, count, expected) in [
             (&known[..], 0, None),
             (&known[..], 1, None),
-            (&known[..], 2, Some("1 of 2 proxy-node usable: proxy-node-2 is draining (it stops), proxy-node-3 is starting; see")),
+            (
+                &known[..],
+                2,
+                Some(
+                    "1 of 2 proxy-node usable: proxy-node-2 is draining (it stops), proxy-node-3 \
+                     is starting; see",
+                ),
+            ),
             (&known[..1], 1, None),
             (&known[..1], 2, Some("1 of 2 proxy-node usable: no other is registered; see")),
             (&known[..0], 1, Some("0 of 1 proxy-node usable: no other is registered; see")),
@@ -96,7 +121,10 @@ mod tests {
             let said = missing(known, Service::ProxyNode, count);
             match expected {
                 None => assert_eq!(said, None, "{count}"),
-                Some(begin) => assert!(said.as_ref().is_some_and(|said| said.starts_with(begin)), "{count}: {said:?}"),
+                Some(begin) => assert!(
+                    said.as_ref().is_some_and(|said| said.starts_with(begin)),
+                    "{count}: {said:?}"
+                ),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Tables for people. One that has no room drops columns, the least important first, and puts long texts below their rows: words stay whole, and what
-//! is dropped is in `-o json`. Pure.
+//! Tables for people. One that has no room drops columns, the least important first, and puts long
+//! texts below their rows: words stay whole, and what is dropped is in `-o json`. Pure.
 
 use std::fmt::Display;
 
@@ -63,7 +63,8 @@ enum Kind {
     Plain,
     /// Wrapped between words, below the row where there is no room beside it.
     Sentences,
-    /// One long word, of which the end may be cut: as long as its beginning can be read, it gives room before a column goes.
+    /// One long word, of which the end may be cut: as long as its beginning can be read, it gives
+    /// room before a column goes.
     Long,
 }
 
@@ -113,7 +114,9 @@ fn layout(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Layou
     let mut beside: Vec<_> = (0..columns.len()).map(|index| (index, natural(index))).collect();
     let mut below = Vec::new();
     let Some(width) = width else { return Layout { beside, below } };
-    let used = |beside: &[(usize, usize)]| (beside.iter().map(|(_, width)| width + GAP).sum::<usize>()).saturating_sub(GAP);
+    let used = |beside: &[(usize, usize)]| {
+        (beside.iter().map(|(_, width)| width + GAP).sum::<usize>()).saturating_sub(GAP)
+    };
     let surplus = |beside: &[(usize, usize)]| used(beside).saturating_sub(width);
     // Sentences and long words give room first, as long as what is left of theirs can be read.
     for place in (0..beside.len()).rev() {
@@ -126,23 +129,34 @@ fn layout(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>) -> Layou
         beside[place].1 = wanted.saturating_sub(surplus(&beside)).max(least.min(wanted));
     }
     while surplus(&beside) > 0
-        && let Some(place) = (0..beside.len()).rev().find(|&place| columns[beside[place].0].kind == Kind::Sentences)
+        && let Some(place) =
+            (0..beside.len()).rev().find(|&place| columns[beside[place].0].kind == Kind::Sentences)
     {
         below.insert(0, beside.remove(place).0);
     }
     while surplus(&beside) > 0 {
         let rank = |place: &usize| (columns[beside[*place].0].rank, *place);
-        let Some(place) = (0..beside.len()).filter(|place| columns[beside[*place].0].rank > 0).max_by_key(rank) else { break };
+        let Some(place) =
+            (0..beside.len()).filter(|place| columns[beside[*place].0].rank > 0).max_by_key(rank)
+        else {
+            break;
+        };
         beside.remove(place);
     }
     // Nothing may go any more: what is long is cut, then the widest, and shows that it is.
     while surplus(&beside) > 0 {
-        let long = beside.iter_mut().find(|(index, width)| columns[*index].kind == Kind::Long && *width > 12);
+        let long = beside
+            .iter_mut()
+            .find(|(index, width)| columns[*index].kind == Kind::Long && *width > 12);
         if let Some((_, width)) = long {
             *width -= 1;
             continue;
         }
-        let Some(widest) = beside.iter_mut().max_by_key(|(_, width)| *width).filter(|(_, width)| *width > 8) else { break };
+        let Some(widest) =
+            beside.iter_mut().max_by_key(|(_, width)| *width).filter(|(_, width)| *width > 8)
+        else {
+            break;
+        };
         widest.1 -= 1;
     }
     Layout { beside, below }
@@ -183,9 +197,17 @@ fn cut(text: &str, width: usize) -> String {
 
 /// The table without a final newline, at most `width` wide.
 #[must_use]
-pub fn render(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>, colours: bool) -> String {
+pub fn render(
+    columns: &[Column],
+    rows: &[Vec<Cell>],
+    width: Option<usize>,
+    colours: bool,
+) -> String {
     let Layout { beside, below } = layout(columns, rows, width);
-    let head: Vec<_> = columns.iter().map(|column| Cell { text: column.title.to_owned(), tone: Tone::Plain }).collect();
+    let head: Vec<_> = columns
+        .iter()
+        .map(|column| Cell { text: column.title.to_owned(), tone: Tone::Plain })
+        .collect();
     let mut lines = Vec::new();
     let mut add = |row: &[Cell]| {
         let cells: Vec<_> = beside
@@ -206,12 +228,20 @@ pub fn render(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize>, colo
         for index in &below {
             let room = width.unwrap_or(usize::MAX).saturating_sub(INDENT);
             let text = row.get(*index).map_or("", |cell| cell.text.as_str());
-            lines.extend(wrap(text, room).into_iter().filter(|line| !line.is_empty()).map(|line| format!("{:INDENT$}{line}", "")));
+            lines.extend(
+                wrap(text, room)
+                    .into_iter()
+                    .filter(|line| !line.is_empty())
+                    .map(|line| format!("{:INDENT$}{line}", "")),
+            );
         }
     };
     // Its title says nothing of what is below.
-    let head: Vec<_> =
-        head.into_iter().enumerate().map(|(index, cell)| if below.contains(&index) { Cell::default() } else { cell }).collect();
+    let head: Vec<_> = head
+        .into_iter()
+        .enumerate()
+        .map(|(index, cell)| if below.contains(&index) { Cell::default() } else { cell })
+        .collect();
     add(&head);
     rows.iter().for_each(|row| add(row));
     lines.join("\n")
@@ -227,7 +257,9 @@ fn line(cells: &[(Vec<String>, usize, Tone)], number: usize, colours: bool) -> S
             out.push_str(&" ".repeat(due));
             due = 0;
             match tone.colour() {
-                colour if colours && !colour.is_empty() => out.push_str(&format!("{colour}{text}\u{1b}[39m")),
+                colour if colours && !colour.is_empty() => {
+                    out.push_str(&format!("{colour}{text}\u{1b}[39m"))
+                }
                 _ => out.push_str(text),
             }
         }
@@ -240,13 +272,22 @@ fn line(cells: &[(Vec<String>, usize, Tone)], number: usize, colours: bool) -> S
 mod tests {
     use super::*;
 
-    const COLUMNS: &[Column] =
-        &[column("NAME", 0), column("SERVICE", 4), column("ADDRESS", 3), column("STATE", 0), column("WEIGHT", 5), sentences("REASONS")];
+    const COLUMNS: &[Column] = &[
+        column("NAME", 0),
+        column("SERVICE", 4),
+        column("ADDRESS", 3),
+        column("STATE", 0),
+        column("WEIGHT", 5),
+        sentences("REASONS"),
+    ];
 
     fn rows(name: &str, reasons: &str) -> Vec<Vec<Cell>> {
         let row = |name: &str, reasons: &str| {
             let plain = [name, "proxy-node", "127.0.0.1:34567"].map(Cell::new);
-            plain.into_iter().chain([Cell::new("usable").toned(Tone::Good), Cell::new(100), Cell::new(reasons)]).collect()
+            plain
+                .into_iter()
+                .chain([Cell::new("usable").toned(Tone::Good), Cell::new(100), Cell::new(reasons)])
+                .collect()
         };
         vec![row(name, reasons), row("b", "")]
     }
@@ -277,32 +318,57 @@ mod tests {
     #[test]
     fn columns_go_and_words_stay_whole() {
         let name = "proxy-node-in-the-data-centre-of-frankfurt-rack-12";
-        let reasons =
-            "its lease lapsed at noon; http://example.com/a/very/long/address/that/is/longer/than/the/terminal/is/wide/today was asked";
+        let reasons = "its lease lapsed at noon; \
+            http://example.com/a/very/long/address/that/is/longer/than/the/terminal/is/wide/today \
+            was asked";
         for width in 20..200 {
             let text = shown(&rows(name, reasons), Some(width));
-            let fits = |line: &str| width_of(line) <= width || line.trim_start().starts_with("http://") && !line.trim().contains(' ');
+            let fits = |line: &str| {
+                width_of(line) <= width
+                    || line.trim_start().starts_with("http://") && !line.trim().contains(' ')
+            };
             assert!(text.lines().all(fits), "{width}:\n{text}");
-            assert!(reasons.split(' ').all(|word| text.contains(word)), "{width}: a word is broken or gone:\n{text}");
+            assert!(
+                reasons.split(' ').all(|word| text.contains(word)),
+                "{width}: a word is broken or gone:\n{text}"
+            );
             assert!(text.contains("STATE"), "{width}:\n{text}");
             assert_eq!(text.contains(name), width >= 58, "{width}:\n{text}");
         }
         let text = shown(&rows(name, reasons), Some(80));
-        let expected = format!("NAME{0:48}ADDRESS{0:10}STATE\n{name}  127.0.0.1:34567  usable\n    its lease lapsed at noon;\n", "");
+        let expected = format!(
+            "NAME{0:48}ADDRESS{0:10}STATE\n{name}  127.0.0.1:34567  usable\n    its lease lapsed \
+             at noon;\n",
+            ""
+        );
         assert!(text.starts_with(&expected), "{text}");
     }
 
     #[test]
     fn long_words_give_room_before_columns_go() {
         let columns = [column("A", 2), long("URL"), column("B", 1)];
-        let rows = vec![vec![Cell::new("aaaa"), Cell::new(format!("http://{}", "x".repeat(60))), Cell::new("bbbb")]];
+        let rows = vec![vec![
+            Cell::new("aaaa"),
+            Cell::new(format!("http://{}", "x".repeat(60))),
+            Cell::new("bbbb"),
+        ]];
         let shown = |width| render(&columns, &rows, Some(width), false);
         assert!(shown(80).contains(&"x".repeat(60)));
-        assert_eq!(shown(40), format!("A     URL{:27}B\naaaa  http://{}…  bbbb", "", "x".repeat(20)));
+        assert_eq!(
+            shown(40),
+            format!("A     URL{:27}B\naaaa  http://{}…  bbbb", "", "x".repeat(20))
+        );
         for (width, titles) in [(32, "A URL B"), (31, "URL B"), (25, "URL"), (12, "URL")] {
             let text = shown(width);
-            assert!(text.lines().all(|line| width_of(line) <= width) && text.contains("http"), "{width}:\n{text}");
-            assert_eq!(text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "), titles, "{width}");
+            assert!(
+                text.lines().all(|line| width_of(line) <= width) && text.contains("http"),
+                "{width}:\n{text}"
+            );
+            assert_eq!(
+                text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "),
+                titles,
+                "{width}"
+            );
         }
     }
 
@@ -313,14 +379,25 @@ mod tests {
             vec![Cell::new("ab"), Cell::new("x"), Cell::new(2)],
         ];
         let columns = [column("A", 0), column("B", 0), column("C", 0)];
-        assert_eq!(render(&columns, &rows, None, false), "A     B     C\n漢字  lost  1\nab    x     2");
-        assert!(render(&columns, &rows, None, true).contains("漢字  \u{1b}[38;5;9mlost\u{1b}[39m  1"));
-        assert_eq!((cut("漢字漢字", 5).as_str(), cut("abc", 3).as_str(), cut("abcd", 3).as_str()), ("漢字…", "abc", "ab…"));
+        assert_eq!(
+            render(&columns, &rows, None, false),
+            "A     B     C\n漢字  lost  1\nab    x     2"
+        );
+        assert!(
+            render(&columns, &rows, None, true).contains("漢字  \u{1b}[38;5;9mlost\u{1b}[39m  1")
+        );
+        assert_eq!(
+            (cut("漢字漢字", 5).as_str(), cut("abc", 3).as_str(), cut("abcd", 3).as_str()),
+            ("漢字…", "abc", "ab…")
+        );
     }
 
     #[test]
     fn cells_hold_lines_and_no_controls() {
         let rows = vec![vec![Cell::new("a\nb\u{1b}[2J"), Cell::new("x")]];
-        assert_eq!(render(&[column("N", 0), column("M", 0)], &rows, Some(80), true), "N        M\na        x\nb%1B[2J");
+        assert_eq!(
+            render(&[column("N", 0), column("M", 0)], &rows, Some(80), true),
+            "N        M\na        x\nb%1B[2J"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What travels to a host: files below `/etc/shoal/SERVICE/`, of root's and readable by the group of the services, to unpack at its root.
+//! What travels to a host: files below `/etc/shoal/SERVICE/`, of root's and readable by the group
+//! of the services, to unpack at its root.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,15 +17,25 @@ const HOME: &str = "etc/shoal";
 /// Whose group the archive's files are: the package makes it.
 const GROUP: &str = "shoal";
 
-/// Writes the archive, whole or not at all, for its owner only. It is unpacked at the root of the host.
+/// Writes the archive, whole or not at all, for its owner only. It is unpacked at the root of the
+/// host.
 pub fn write(archive: &Path, service: Service, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
     let refused = |error: io::Error| {
-        anyhow!("cannot write {}: {error}; choose another --archive, in a directory that can be written", archive.display())
+        anyhow!(
+            "cannot write {}: {error}; choose another --archive, in a directory that can be written",
+            archive.display()
+        )
     };
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(archive).map_err(refused)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(archive)
+        .map_err(refused)?;
     let filled = fill(file, service, files);
     if filled.is_err() {
-        fs::remove_file(archive).with_context(|| format!("cannot remove the unfinished {}", archive.display()))?;
+        fs::remove_file(archive)
+            .with_context(|| format!("cannot remove the unfinished {}", archive.display()))?;
     }
     filled.map_err(refused)
 }
@@ -34,7 +45,11 @@ fn fill(file: fs::File, service: Service, files: &[(&'static str, Vec<u8>)]) -> 
     let home = format!("{HOME}/{service}/");
     builder.append_data(&mut header(tar::EntryType::Directory, 0o750, 0)?, &home, io::empty())?;
     for (name, content) in files {
-        builder.append_data(&mut header(tar::EntryType::Regular, 0o640, content.len())?, format!("{home}{name}"), content.as_slice())?;
+        builder.append_data(
+            &mut header(tar::EntryType::Regular, 0o640, content.len())?,
+            format!("{home}{name}"),
+            content.as_slice(),
+        )?;
     }
     let mut file = builder.into_inner()?;
     file.flush()?;

@@ -1,7 +1,9 @@
-//! `shoal pki provision`: what a deployment does before every start. The authority is made once, and each process finds its certificate in a
-//! directory of its own: `ca.crt`, `tls.crt`, `tls.key`, and `cluster.key` for those who need it.
+//! `shoal pki provision`: what a deployment does before every start. The authority is made once,
+//! and each process finds its certificate in a directory of its own: `ca.crt`, `tls.crt`,
+//! `tls.key`, and `cluster.key` for those who need it.
 //!
-//! Everything is looked at before anything is written, so that directories of two clusters are never mixed. What is good is left alone.
+//! Everything is looked at before anything is written, so that directories of two clusters are
+//! never mixed. What is good is left alone.
 
 use std::{
     fs, io,
@@ -51,14 +53,27 @@ enum Step {
     Issue { because: String },
 }
 
-/// Fills `directories` from the authority in `authority`, which is made when there is none; answers what was done, a line for each.
+/// Fills `directories` from the authority in `authority`, which is made when there is none; answers
+/// what was done, a line for each.
 ///
 /// # Errors
-/// The directories are not of one cluster, or one has no name to go by (then nothing was changed), or cannot be written.
-pub fn run(authority: &Path, directories: &[PathBuf], now: Timestamp, validity: Duration) -> Result<Vec<String>, Failure> {
+/// The directories are not of one cluster, or one has no name to go by (then nothing was changed),
+/// or cannot be written.
+pub fn run(
+    authority: &Path,
+    directories: &[PathBuf],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Vec<String>, Failure> {
     let ca = read(&authority.join(CA))?;
-    let found = directories.iter().map(|directory| look(authority, directory)).collect::<Result<Vec<_>, _>>()?;
-    let steps = found.iter().map(|found| decide(authority, ca.as_deref(), found, now, validity)).collect::<Result<Vec<_>, _>>()?;
+    let found = directories
+        .iter()
+        .map(|directory| look(authority, directory))
+        .collect::<Result<Vec<_>, _>>()?;
+    let steps = found
+        .iter()
+        .map(|found| decide(authority, ca.as_deref(), found, now, validity))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut lines = Vec::new();
     if ca.is_none() {
         make(authority, now, validity)?;
@@ -79,12 +94,21 @@ pub fn run(authority: &Path, directories: &[PathBuf], now: Timestamp, validity: 
 
 /// Whose directory this is: named as the process, which is named after its service.
 fn identity(directory: &Path) -> Result<Identity, Failure> {
-    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let roles = std::iter::once(Role::Operator).chain(Service::ALL.map(Role::Service));
-    roles.into_iter().find(|role| may_be_named(role.as_str(), &name)).map(|role| Identity::new(role, name.as_str())).ok_or_else(|| {
-        let message = format!("the directory {} is not named after a service or an operator", directory.display());
-        Failure::new(message).remedy("call it as the process that it is for, such as registry or balancer-1")
-    })
+    roles
+        .into_iter()
+        .find(|role| may_be_named(role.as_str(), &name))
+        .map(|role| Identity::new(role, name.as_str()))
+        .ok_or_else(|| {
+            let message = format!(
+                "the directory {} is not named after a service or an operator",
+                directory.display()
+            );
+            Failure::new(message)
+                .remedy("call it as the process that it is for, such as registry or balancer-1")
+        })
 }
 
 fn look(authority: &Path, directory: &Path) -> Result<Found, Failure> {
@@ -92,13 +116,14 @@ fn look(authority: &Path, directory: &Path) -> Result<Found, Failure> {
     if !directory.is_dir() {
         return Err(cannot_write(directory, &io::ErrorKind::NotFound.into()));
     }
-    let files = Files { ca: authority.join(CA), cert: directory.join(CERT), key: directory.join(KEY) };
+    let files =
+        Files { ca: authority.join(CA), cert: directory.join(CERT), key: directory.join(KEY) };
     let certificate = match files.cert.exists() {
         false => Certificate::Absent,
         true => match Credentials::load(files, Clock::system()) {
-            Ok(credentials) if credentials.current().identity != identity => {
-                Certificate::Bad(format!("what was there is for {}", credentials.current().identity))
-            }
+            Ok(credentials) if credentials.current().identity != identity => Certificate::Bad(
+                format!("what was there is for {}", credentials.current().identity),
+            ),
             Ok(_) if needs_cluster_key(&identity) && !directory.join(CLUSTER_KEY).exists() => {
                 Certificate::Bad("the cluster key was missing".into())
             }
@@ -106,20 +131,37 @@ fn look(authority: &Path, directory: &Path) -> Result<Found, Failure> {
             Err(unusable) => Certificate::Bad(unusable.to_string()),
         },
     };
-    Ok(Found { ca: read(&directory.join(CA))?, directory: directory.to_owned(), identity, certificate })
+    Ok(Found {
+        ca: read(&directory.join(CA))?,
+        directory: directory.to_owned(),
+        identity,
+        certificate,
+    })
 }
 
 /// What one directory needs. Pure.
-fn decide(authority: &Path, ca: Option<&[u8]>, found: &Found, now: Timestamp, validity: Duration) -> Result<Step, Failure> {
+fn decide(
+    authority: &Path,
+    ca: Option<&[u8]>,
+    found: &Found,
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Step, Failure> {
     let (shown, authority) = (found.directory.display(), authority.display());
-    let begin_anew =
-        "restore the authority that made it, or begin a new cluster with empty directories (`docker-compose down -v` empties its volumes)";
+    let begin_anew = "restore the authority that made it, or begin a new cluster with empty \
+        directories (`docker-compose down -v` empties its volumes)";
     match (ca, &found.ca) {
         (None, Some(_)) => {
-            return Err(Failure::new(format!("{shown} belongs to a cluster whose authority is not in {authority}")).remedy(begin_anew));
+            return Err(Failure::new(format!(
+                "{shown} belongs to a cluster whose authority is not in {authority}"
+            ))
+            .remedy(begin_anew));
         }
         (Some(ours), Some(theirs)) if ours != theirs => {
-            return Err(Failure::new(format!("{shown} belongs to another cluster than the authority in {authority}")).remedy(begin_anew));
+            return Err(Failure::new(format!(
+                "{shown} belongs to another cluster than the authority in {authority}"
+            ))
+            .remedy(begin_anew));
         }
         _ => {}
     }
@@ -127,12 +169,15 @@ fn decide(authority: &Path, ca: Option<&[u8]>, found: &Found, now: Timestamp, va
     Ok(match &found.certificate {
         Certificate::Absent => Step::Issue { because: "there was none".to_owned() },
         Certificate::Bad(why) => Step::Issue { because: why.clone() },
-        Certificate::Good { until } if *until < half => Step::Issue { because: format!("the one before ends at {until:.0}") },
+        Certificate::Good { until } if *until < half => {
+            Step::Issue { because: format!("the one before ends at {until:.0}") }
+        }
         Certificate::Good { until } => Step::Keep { until: *until },
     })
 }
 
-/// Makes the authority, whole or not at all: an interrupted start leaves nothing that the next one would trip over.
+/// Makes the authority, whole or not at all: an interrupted start leaves nothing that the next one
+/// would trip over.
 fn make(authority: &Path, now: Timestamp, validity: Duration) -> Result<(), Failure> {
     let scratch = authority.with_extension("new");
     let written = |result: io::Result<()>| result.map_err(|error| cannot_write(authority, &error));
@@ -143,8 +188,14 @@ fn make(authority: &Path, now: Timestamp, validity: Duration) -> Result<(), Fail
     written(fs::rename(&scratch, authority))
 }
 
-/// Gives a directory a certificate of its own. The certificate itself comes last: as long as it is missing, the next run does it all again.
-fn fill(authority: &Path, found: &Found, now: Timestamp, validity: Duration) -> Result<(), Failure> {
+/// Gives a directory a certificate of its own. The certificate itself comes last: as long as it is
+/// missing, the next run does it all again.
+fn fill(
+    authority: &Path,
+    found: &Found,
+    now: Timestamp,
+    validity: Duration,
+) -> Result<(), Failure> {
     let Found { directory, identity, .. } = found;
     let leftover = |extension| authority.join(format!("{}.{extension}", identity.name));
     let tidy = || [leftover("crt"), leftover("key")].iter().try_for_each(|file| remove(file));
@@ -157,7 +208,8 @@ fn fill(authority: &Path, found: &Found, now: Timestamp, validity: Duration) -> 
     }
     for (from, to) in copies {
         let content = fs::read(&from).map_err(|error| cannot_read(&from, &error))?;
-        write_atomically(&directory.join(to), &content).map_err(|error| cannot_write(directory, &error))?;
+        write_atomically(&directory.join(to), &content)
+            .map_err(|error| cannot_write(directory, &error))?;
     }
     tidy()
 }
@@ -187,7 +239,8 @@ fn cannot_read(file: &Path, error: &io::Error) -> Failure {
 }
 
 fn cannot_write(place: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {error}", place.display())).remedy("make the directory, for the user that this runs as")
+    Failure::new(format!("cannot write {}: {error}", place.display()))
+        .remedy("make the directory, for the user that this runs as")
 }
 
 #[cfg(test)]
@@ -210,13 +263,29 @@ mod tests {
             (Some("a"), Some("a"), good(10_500), "keep"),
             (Some("a"), Some("a"), good(10_499), "issue: the one before ends at"),
             (Some("a"), Some("a"), Certificate::Bad("it is torn".into()), "issue: it is torn"),
-            (Some("a"), Some("b"), good(10_999), "belongs to another cluster than the authority in /authority; restore"),
-            (None, Some("b"), good(10_999), "belongs to a cluster whose authority is not in /authority; restore"),
+            (
+                Some("a"),
+                Some("b"),
+                good(10_999),
+                "belongs to another cluster than the authority in /authority; restore",
+            ),
+            (
+                None,
+                Some("b"),
+                good(10_999),
+                "belongs to a cluster whose authority is not in /authority; restore",
+            ),
         ] {
             let identity = Identity::new(Role::Service(Service::Registry), "registry");
             let ca = ca.map(|ca: &str| ca.as_bytes().to_vec());
             let found = Found { directory: "/registry".into(), identity, ca, certificate };
-            let said = match decide(Path::new("/authority"), authority.map(str::as_bytes), &found, at(10_000), VALIDITY) {
+            let said = match decide(
+                Path::new("/authority"),
+                authority.map(str::as_bytes),
+                &found,
+                at(10_000),
+                VALIDITY,
+            ) {
                 Ok(Step::Keep { .. }) => "keep".to_owned(),
                 Ok(Step::Issue { because }) => format!("issue: {because}"),
                 Err(failure) => failure.to_string(),
@@ -236,7 +305,11 @@ mod tests {
             ("balancers", None),
             ("pki", None),
         ] {
-            assert_eq!(identity(&Path::new("/pki").join(name)).ok().map(|identity| identity.role.as_str()), role, "{name}");
+            assert_eq!(
+                identity(&Path::new("/pki").join(name)).ok().map(|identity| identity.role.as_str()),
+                role,
+                "{name}"
+            );
         }
     }
 
@@ -249,16 +322,28 @@ mod tests {
         let provision = |now| run(&place("authority"), &directories, now, pki::VALIDITY).unwrap();
         let content = || {
             let places = ["registry", "balancer-1", "operator", "authority"].map(place);
-            let files = places.iter().flat_map(|directory| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
+            let files = places.iter().flat_map(|directory| {
+                fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path())
+            });
             let mut files: Vec<_> = files.map(|file| (fs::read(&file).unwrap(), file)).collect();
             files.sort();
             files
         };
         let now = Timestamp::now();
         assert_eq!(provision(now).len(), 4);
-        assert!(!place("registry/cluster.key").exists() && place("balancer-1/cluster.key").exists(), "a key is where it is needed");
-        let files = Files { ca: place("balancer-1/ca.crt"), cert: place("balancer-1/tls.crt"), key: place("balancer-1/tls.key") };
-        assert_eq!(Credentials::load(files, Clock::system()).unwrap().current().identity.uri(), "spiffe://shoal/balancer/balancer-1");
+        assert!(
+            !place("registry/cluster.key").exists() && place("balancer-1/cluster.key").exists(),
+            "a key is where it is needed"
+        );
+        let files = Files {
+            ca: place("balancer-1/ca.crt"),
+            cert: place("balancer-1/tls.crt"),
+            key: place("balancer-1/tls.key"),
+        };
+        assert_eq!(
+            Credentials::load(files, Clock::system()).unwrap().current().identity.uri(),
+            "spiffe://shoal/balancer/balancer-1"
+        );
 
         let before = content();
         assert!(provision(now).iter().all(|line| line.contains(": kept, valid until")));
@@ -268,13 +353,23 @@ mod tests {
         fs::remove_file(place("balancer-1/cluster.key")).unwrap();
         fs::write(place("operator/tls.crt"), "torn").unwrap();
         let lines = provision(now).join("\n");
-        assert!(lines.contains("because the cluster key was missing") && lines.contains("holds no certificate"), "{lines}");
-        assert_eq!(fs::read(place("registry/tls.crt")).unwrap(), registry, "what is good is left alone");
+        assert!(
+            lines.contains("because the cluster key was missing")
+                && lines.contains("holds no certificate"),
+            "{lines}"
+        );
+        assert_eq!(
+            fs::read(place("registry/tls.crt")).unwrap(),
+            registry,
+            "what is good is left alone"
+        );
         assert!(provision(now).iter().all(|line| line.contains(": kept")));
 
         // In its second half of life.
         let later = now.checked_add(pki::VALIDITY * 6 / 10).unwrap();
-        assert!(provision(later).iter().all(|line| line.contains("because the one before ends at")));
+        assert!(
+            provision(later).iter().all(|line| line.contains("because the one before ends at"))
+        );
     }
 
     #[test]
@@ -286,7 +381,8 @@ mod tests {
         let now = Timestamp::now();
         run(&place("theirs/authority"), &[place("theirs/registry")], now, pki::VALIDITY).unwrap();
         let mixed = [place("ours/balancer-1"), place("theirs/registry")];
-        let refused = run(&place("ours/authority"), &mixed, now, pki::VALIDITY).unwrap_err().to_string();
+        let refused =
+            run(&place("ours/authority"), &mixed, now, pki::VALIDITY).unwrap_err().to_string();
         assert!(refused.contains("whose authority is not in"), "{refused}");
         assert!(!place("ours/authority").exists() && !place("ours/balancer-1/tls.crt").exists());
     }

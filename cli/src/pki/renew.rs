@@ -1,5 +1,6 @@
-//! `shoal pki renew`: another certificate for who has one. A key that is in the authority's directory is replaced there, and the process that
-//! reads it takes both up by itself. The key of an enrolled host is on that host alone: what replaces it travels in an archive, as it did.
+//! `shoal pki renew`: another certificate for who has one. A key that is in the authority's
+//! directory is replaced there, and the process that reads it takes both up by itself. The key of
+//! an enrolled host is on that host alone: what replaces it travels in an archive, as it did.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,19 +29,32 @@ enum Place {
 /// Renews everybody in `names`; answers what was done, and what to do.
 ///
 /// # Errors
-/// Somebody has no certificate here, or an archive is in the way: then nothing was changed. Or something cannot be written.
-pub fn run(dir: &Path, names: &[String], archives: &Path, now: Timestamp, validity: Duration) -> Result<Vec<String>> {
+/// Somebody has no certificate here, or an archive is in the way: then nothing was changed. Or
+/// something cannot be written.
+pub fn run(
+    dir: &Path,
+    names: &[String],
+    archives: &Path,
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Vec<String>> {
     let mut renewed = Vec::new();
     for name in names {
         let made = pki::renew(dir, name, now, validity).map_err(Failure::from)?;
         let place = match made.identity.role {
-            Role::Service(service) if !key(dir, name).exists() => Place::Host(service, beneath(archives, &format!("{name}.tar"))),
+            Role::Service(service) if !key(dir, name).exists() => {
+                Place::Host(service, beneath(archives, &format!("{name}.tar")))
+            }
             _ => Place::Here,
         };
         if let Place::Host(_, archive) = &place
             && archive.exists()
         {
-            bail!("{} exists already: unpack it on its host and remove it, or choose another --archives", archive.display());
+            bail!(
+                "{} exists already: unpack it on its host and remove it, or choose another \
+                 --archives",
+                archive.display()
+            );
         }
         renewed.push((name, made, place));
     }
@@ -56,25 +70,36 @@ fn key(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.key"))
 }
 
-/// The key comes first: until the certificate is there, too, the pair does not fit, and processes keep what they have.
+/// The key comes first: until the certificate is there, too, the pair does not fit, and processes
+/// keep what they have.
 fn put(dir: &Path, name: &str, made: &Renewed, place: &Place) -> Result<String> {
     let certificate = dir.join(format!("{name}.crt"));
-    let write =
-        |path: &Path, content: &str| write_atomically(path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display()));
+    let write = |path: &Path, content: &str| {
+        write_atomically(path, content.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
     match place {
         Place::Here => {
             let key = key(dir, name);
             write(&key, &made.key)?;
             write(&certificate, &made.certificate)?;
-            let whose = if made.identity.role == Role::Operator { "" } else { "; its process takes them up without a restart" };
+            let whose = if made.identity.role == Role::Operator {
+                ""
+            } else {
+                "; its process takes them up without a restart"
+            };
             Ok(format!("{name}: {} and {} are new{whose}", certificate.display(), key.display()))
         }
         Place::Host(service, archive) => {
-            let files = [("tls.key", made.key.clone().into_bytes()), ("tls.crt", made.certificate.clone().into_bytes())];
+            let files = [
+                ("tls.key", made.key.clone().into_bytes()),
+                ("tls.crt", made.certificate.clone().into_bytes()),
+            ];
             archive::write(archive, *service, &files)?;
             write(&certificate, &made.certificate)?;
             Ok(format!(
-                "{name}: made {} for {service}. On its host, as root: tar -xpf {} -C / (taken up without a restart); then remove it here and there",
+                "{name}: made {} for {service}. On its host, as root: tar -xpf {} -C / (taken up \
+                 without a restart); then remove it here and there",
                 archive.display(),
                 archive.file_name().unwrap_or_default().to_string_lossy()
             ))
@@ -94,7 +119,8 @@ mod tests {
     use super::*;
 
     fn renew(dir: &Path, name: &str) -> Result<String> {
-        run(dir, &[name.to_owned()], dir, Timestamp::now(), pki::VALIDITY).map(|lines| lines.join("\n"))
+        run(dir, &[name.to_owned()], dir, Timestamp::now(), pki::VALIDITY)
+            .map(|lines| lines.join("\n"))
     }
 
     #[test]
@@ -103,9 +129,11 @@ mod tests {
         let dir = scratch.path();
         let now = Timestamp::now();
         let node = (Role::Service(Service::ProxyNode), "node-1".to_owned());
-        let made = pki::init(dir, std::slice::from_ref(&node), now, Duration::from_secs(3600)).unwrap();
+        let made =
+            pki::init(dir, std::slice::from_ref(&node), now, Duration::from_secs(3600)).unwrap();
         let issued = &made.issued[0];
-        let files = Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
+        let files =
+            Files { ca: issued.ca.clone(), cert: issued.cert.clone(), key: issued.key.clone() };
         let credentials = Credentials::load(files, Clock::system()).unwrap();
         let before = credentials.current().expires;
         let said = renew(dir, "node-1").unwrap();
@@ -119,8 +147,19 @@ mod tests {
         assert!(said.contains("tar -xpf node-1.tar -C /"), "{said}");
         assert!(!issued.key.exists(), "the key is in the archive alone");
         let mut archive = tar::Archive::new(fs::File::open(dir.join("node-1.tar")).unwrap());
-        let names: Vec<_> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
-        assert_eq!(names, ["etc/shoal/proxy-node/", "etc/shoal/proxy-node/tls.key", "etc/shoal/proxy-node/tls.crt"]);
+        let names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "etc/shoal/proxy-node/",
+                "etc/shoal/proxy-node/tls.key",
+                "etc/shoal/proxy-node/tls.crt"
+            ]
+        );
         let record = fs::read(&issued.cert).unwrap();
         assert!(renew(dir, "node-1").unwrap_err().to_string().contains("exists already"));
         assert_eq!(fs::read(&issued.cert).unwrap(), record, "nothing was changed");
@@ -132,8 +171,13 @@ mod tests {
         pki::init(scratch.path(), &[], Timestamp::now(), pki::VALIDITY).unwrap();
         let before = fs::read(scratch.path().join("operator.crt")).unwrap();
         let names = ["operator", "node-9"].map(str::to_owned);
-        let refused = run(scratch.path(), &names, scratch.path(), Timestamp::now(), pki::VALIDITY).unwrap_err().to_string();
-        assert!(refused.contains("node-9.crt is not there") && refused.contains("shoal pki issue"), "{refused}");
+        let refused = run(scratch.path(), &names, scratch.path(), Timestamp::now(), pki::VALIDITY)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("node-9.crt is not there") && refused.contains("shoal pki issue"),
+            "{refused}"
+        );
         assert_eq!(fs::read(scratch.path().join("operator.crt")).unwrap(), before);
     }
 }

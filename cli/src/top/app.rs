@@ -1,4 +1,5 @@
-//! What the person at the keyboard has chosen: which table, which row, which order, and what is about to be asked. Pure: keys in, wishes out.
+//! What the person at the keyboard has chosen: which table, which row, which order, and what is
+//! about to be asked. Pure: keys in, wishes out.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -146,13 +147,18 @@ impl App {
 
     /// Takes a key.
     pub fn press(&mut self, key: KeyEvent) -> Wish {
-        if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c' | 'd')) {
+        if key.modifiers.contains(KeyModifiers::CONTROL)
+            && matches!(key.code, KeyCode::Char('c' | 'd'))
+        {
             return Wish::Quit;
         }
         match std::mem::take(&mut self.mode) {
             Mode::Help => Wish::Nothing,
             Mode::Filter => self.type_filter(key.code),
-            Mode::Confirm(Act::Drain, name) if matches!(key.code, KeyCode::Char('y' | 'Y')) && self.model.last.contains(&name) => {
+            Mode::Confirm(Act::Drain, name)
+                if matches!(key.code, KeyCode::Char('y' | 'Y'))
+                    && self.model.last.contains(&name) =>
+            {
                 self.mode = Mode::ConfirmLast(name);
                 Wish::Nothing
             }
@@ -224,7 +230,8 @@ impl App {
 
     fn move_by(&mut self, by: isize) {
         let table = self.focused();
-        let place = self.selected(&table).saturating_add_signed(by).min(table.rows.len().saturating_sub(1));
+        let place =
+            self.selected(&table).saturating_add_signed(by).min(table.rows.len().saturating_sub(1));
         if let Some(row) = table.rows.get(place) {
             self.selected.insert(table.kind, row.id.clone());
         }
@@ -252,7 +259,12 @@ impl App {
                     self.selected.insert(table.kind, row.id.clone());
                     self.mode = Mode::Confirm(act, name.clone());
                 }
-                None => self.message = format!("{} is named in the bundle, not registered: change it there", row.id),
+                None => {
+                    self.message = format!(
+                        "{} is named in the bundle, not registered: change it there",
+                        row.id
+                    )
+                }
             },
         }
     }
@@ -340,7 +352,10 @@ mod tests {
             told.answered(stats, 4.0);
         }
         app.show(model(&snapshot));
-        assert_eq!(press(&mut app, "dy"), Wish::Do { act: Act::Drain, name: "n-2".into(), force: false });
+        assert_eq!(
+            press(&mut app, "dy"),
+            Wish::Do { act: Act::Drain, name: "n-2".into(), force: false }
+        );
     }
 
     #[test]

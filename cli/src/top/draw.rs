@@ -68,7 +68,10 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look) {
     lines.truncate(usize::from(area.height).saturating_sub(1));
     let above = Rect { height: area.height - 1, ..area };
     frame.render_widget(Paragraph::new(lines), above);
-    frame.render_widget(Paragraph::new(footer), Rect { y: area.y + area.height - 1, height: 1, ..area });
+    frame.render_widget(
+        Paragraph::new(footer),
+        Rect { y: area.y + area.height - 1, height: 1, ..area },
+    );
     if app.mode == Mode::Help {
         help(frame, look);
     }
@@ -76,14 +79,29 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look) {
 
 fn header<'a>(app: &App, look: Look, width: u16) -> Vec<Line<'a>> {
     let total = &app.model.total;
-    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
     let failed = total.failed_per_second.unwrap_or(0.0);
     let down = total.nodes_usable < total.nodes;
     let parts = [
         (format!("{} req/s", number(total.requests_per_second)), Tone::Plain),
-        (format!("{} fail/s", number(total.failed_per_second)), if failed > 0.0 { Tone::Bad } else { Tone::Plain }),
-        (format!("{} hits", total.hit_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0}%", ratio * 100.0))), Tone::Plain),
-        (format!("{}/{} nodes", total.nodes_usable, total.nodes), if down { Tone::Bad } else { Tone::Good }),
+        (
+            format!("{} fail/s", number(total.failed_per_second)),
+            if failed > 0.0 { Tone::Bad } else { Tone::Plain },
+        ),
+        (
+            format!(
+                "{} hits",
+                total
+                    .hit_ratio
+                    .map_or_else(|| "-".to_owned(), |ratio| format!("{:.0}%", ratio * 100.0))
+            ),
+            Tone::Plain,
+        ),
+        (
+            format!("{}/{} nodes", total.nodes_usable, total.nodes),
+            if down { Tone::Bad } else { Tone::Good },
+        ),
         (format!("{} conn", total.connections), Tone::Plain),
         (format!("{} tunnels", total.tunnels), Tone::Plain),
     ];
@@ -104,7 +122,10 @@ fn header<'a>(app: &App, look: Look, width: u16) -> Vec<Line<'a>> {
     }
     let mut lines = vec![Line::from(spans)];
     if !app.cluster.is_empty() {
-        lines.push(Line::styled(padded(&app.cluster, width, false).trim_end().to_owned(), look.of(Tone::Faint)));
+        lines.push(Line::styled(
+            padded(&app.cluster, width, false).trim_end().to_owned(),
+            look.of(Tone::Faint),
+        ));
     }
     for alarm in app.model.alarms.iter().take(ALARMS) {
         let text = format!("{}: {}", alarm.severity.to_uppercase(), printable(&alarm.text));
@@ -120,12 +141,15 @@ fn header<'a>(app: &App, look: Look, width: u16) -> Vec<Line<'a>> {
 /// Who does not answer, and for how long.
 fn silent(app: &App, width: u16) -> Option<String> {
     let told = app.model.silent.iter().map(|silent| match silent.age {
-        Some(age) if silent.name == "registry" => format!("registry silent for {age:.0} s, states with ? are as old as that"),
+        Some(age) if silent.name == "registry" => {
+            format!("registry silent for {age:.0} s, states with ? are as old as that")
+        }
         Some(age) => format!("{} silent for {age:.0} s", silent.name),
         None => format!("{} has not answered yet ({})", silent.name, silent.why),
     });
     let told: Vec<_> = told.collect();
-    (!told.is_empty()).then(|| padded(&printable(&told.join(", ")), width, false).trim_end().to_owned())
+    (!told.is_empty())
+        .then(|| padded(&printable(&told.join(", ")), width, false).trim_end().to_owned())
 }
 
 /// The three tables, each with a share of the room.
@@ -150,7 +174,9 @@ fn reasons<'a>(app: &App, look: Look, width: u16, room: usize) -> Vec<Line<'a>> 
     }
     let title = Line::styled("WHY", Style::new().add_modifier(Modifier::BOLD));
     let left_out = text.len().saturating_sub(room - 1);
-    let mut lines: Vec<_> = std::iter::once(title).chain(text.into_iter().map(|text| Line::styled(text, look.of(Tone::Plain)))).collect();
+    let mut lines: Vec<_> = std::iter::once(title)
+        .chain(text.into_iter().map(|text| Line::styled(text, look.of(Tone::Plain))))
+        .collect();
     if left_out > 0 {
         lines.truncate(room - 1);
         lines.push(Line::styled(format!("and {} lines more", left_out + 1), look.of(Tone::Faint)));
@@ -166,8 +192,9 @@ const fn place(kind: Kind) -> usize {
     }
 }
 
-/// How many lines each table gets, its header included: all that it wants where there is room; else the focused one first, then as evenly as
-/// can be; one that would get less than a header and a row gets nothing.
+/// How many lines each table gets, its header included: all that it wants where there is room; else
+/// the focused one first, then as evenly as can be; one that would get less than a header and a row
+/// gets nothing.
 fn shares(room: usize, rows: &[usize; 3], focus: usize) -> [usize; 3] {
     let wants = rows.map(|rows| rows.max(1) + 2);
     let mut shares = [0; 3];
@@ -182,7 +209,8 @@ fn shares(room: usize, rows: &[usize; 3], focus: usize) -> [usize; 3] {
         }
     }
     while left > 0 {
-        let hungry = order.into_iter().filter(|&index| shares[index] > 0 && shares[index] < wants[index]);
+        let hungry =
+            order.into_iter().filter(|&index| shares[index] > 0 && shares[index] < wants[index]);
         let Some(index) = hungry.min_by_key(|&index| shares[index]) else { break };
         shares[index] += 1;
         left -= 1;
@@ -197,8 +225,18 @@ fn section<'a>(app: &App, table: &Table, look: Look, width: u16, share: usize) -
     let title = |(index, width): &(usize, u16)| {
         let column = &table.columns[*index];
         let text = padded(column.title, *width, column.right);
-        let style = Style::new().add_modifier(if sorted == Some(*index) { Modifier::REVERSED } else { Modifier::BOLD });
-        [Span::styled(text, if focused { style.add_modifier(Modifier::UNDERLINED) } else { style }), Span::raw(" ")]
+        let style = Style::new().add_modifier(if sorted == Some(*index) {
+            Modifier::REVERSED
+        } else {
+            Modifier::BOLD
+        });
+        [
+            Span::styled(
+                text,
+                if focused { style.add_modifier(Modifier::UNDERLINED) } else { style },
+            ),
+            Span::raw(" "),
+        ]
     };
     let mut lines = vec![Line::from(shown.iter().flat_map(title).collect::<Vec<_>>())];
     let rows = share - 1;
@@ -207,14 +245,23 @@ fn section<'a>(app: &App, table: &Table, look: Look, width: u16, share: usize) -
         lines.push(Line::styled(padded(text, width, false), look.of(Tone::Faint)));
     }
     let selected = app.selected(table);
-    let first = selected.saturating_sub(rows.saturating_sub(2)).min(table.rows.len().saturating_sub(rows));
+    let first =
+        selected.saturating_sub(rows.saturating_sub(2)).min(table.rows.len().saturating_sub(rows));
     for (place, row) in table.rows.iter().enumerate().skip(first).take(rows) {
         let chosen = focused && place == selected;
         let cell = |(index, width): &(usize, u16)| {
             let cell = row.cells.get(*index).cloned().unwrap_or_default();
-            let style = if chosen { look.of(cell.tone).add_modifier(Modifier::REVERSED) } else { look.of(cell.tone) };
-            let gap = if chosen { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-            [Span::styled(padded(&cell.text, *width, table.columns[*index].right), style), Span::styled(" ", gap)]
+            let style = if chosen {
+                look.of(cell.tone).add_modifier(Modifier::REVERSED)
+            } else {
+                look.of(cell.tone)
+            };
+            let gap =
+                if chosen { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
+            [
+                Span::styled(padded(&cell.text, *width, table.columns[*index].right), style),
+                Span::styled(" ", gap),
+            ]
         };
         lines.push(Line::from(shown.iter().flat_map(cell).collect::<Vec<_>>()));
     }
@@ -228,15 +275,33 @@ fn section<'a>(app: &App, table: &Table, look: Look, width: u16, share: usize) -
 fn footer<'a>(app: &App, look: Look, width: u16) -> Line<'a> {
     let strong = Style::new().add_modifier(Modifier::REVERSED);
     let (text, style) = match &app.mode {
-        Mode::Confirm(act, name) => (format!("{} {name}? y: yes, any other key: no", act.verb()), strong),
-        Mode::ConfirmLast(name) => {
-            (format!("{name} is the last usable one, clients would get errors. Y: drain it all the same, other keys: no"), strong)
+        Mode::Confirm(act, name) => {
+            (format!("{} {name}? y: yes, any other key: no", act.verb()), strong)
         }
+        Mode::ConfirmLast(name) => (
+            format!(
+                "{name} is the last usable one, clients would get errors. Y: drain it all the \
+                 same, other keys: no"
+            ),
+            strong,
+        ),
         Mode::Filter => (format!("filter: {}▏  Enter: keep, Esc: all", app.filter), strong),
-        Mode::Look | Mode::Help if !app.message.is_empty() => (printable(&app.message), look.of(Tone::Plain)),
+        Mode::Look | Mode::Help if !app.message.is_empty() => {
+            (printable(&app.message), look.of(Tone::Plain))
+        }
         Mode::Look | Mode::Help => {
-            let filter = if app.filter.is_empty() { String::new() } else { format!("  only: {}", app.filter) };
-            (format!("q quit  ↑↓ select  Tab table  s sort  f filter  d drain  e enable  ? help{filter}"), look.of(Tone::Faint))
+            let filter = if app.filter.is_empty() {
+                String::new()
+            } else {
+                format!("  only: {}", app.filter)
+            };
+            (
+                format!(
+                    "q quit  ↑↓ select  Tab table  s sort  f filter  d drain  e enable  ? \
+                     help{filter}"
+                ),
+                look.of(Tone::Faint),
+            )
         }
     };
     Line::styled(padded(&text, width, false), style)
@@ -244,10 +309,23 @@ fn footer<'a>(app: &App, look: Look, width: u16) -> Line<'a> {
 
 fn help(frame: &mut Frame<'_>, look: Look) {
     let area = frame.area();
-    let (width, height) = (64.min(area.width), u16::try_from(HELP.len()).unwrap_or(u16::MAX).min(area.height));
-    let area = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
-    let lines: Vec<_> =
-        HELP.iter().map(|text| Line::styled(padded(text, width, false), look.of(Tone::Plain).add_modifier(Modifier::REVERSED))).collect();
+    let (width, height) =
+        (64.min(area.width), u16::try_from(HELP.len()).unwrap_or(u16::MAX).min(area.height));
+    let area = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
+    let lines: Vec<_> = HELP
+        .iter()
+        .map(|text| {
+            Line::styled(
+                padded(text, width, false),
+                look.of(Tone::Plain).add_modifier(Modifier::REVERSED),
+            )
+        })
+        .collect();
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -276,9 +354,12 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, app, Look { colours })).unwrap();
         let buffer = terminal.backend().buffer();
-        let coloured = buffer.content().iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset);
-        let lines =
-            buffer.content().chunks(usize::from(width).max(1)).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>());
+        let coloured =
+            buffer.content().iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset);
+        let lines = buffer
+            .content()
+            .chunks(usize::from(width).max(1))
+            .map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>());
         (lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n"), coloured)
     }
 
@@ -310,11 +391,20 @@ mod tests {
     #[test]
     fn reasons_are_told_in_full_where_there_is_room() {
         let mut app = app("");
-        app.model.servers[1].reasons = vec!["own evidence: check failed: no answer within 500 ms; ".repeat(6) + "the end"];
+        app.model.servers[1].reasons =
+            vec!["own evidence: check failed: no answer within 500 ms; ".repeat(6) + "the end"];
         let (text, _) = screen(&app, 80, 24, true);
-        assert!(text.contains("\nWHY\nn-2  own evidence") && text.contains("the end") && text.contains("lapsed"), "{text}");
+        assert!(
+            text.contains("\nWHY\nn-2  own evidence")
+                && text.contains("the end")
+                && text.contains("lapsed"),
+            "{text}"
+        );
         let (text, _) = screen(&app, 80, 18, true);
-        assert!(text.contains("lines more") && text.lines().last().unwrap().starts_with("q quit"), "{text}");
+        assert!(
+            text.contains("lines more") && text.lines().last().unwrap().starts_with("q quit"),
+            "{text}"
+        );
         // The tables come first.
         assert!(!screen(&app, 80, 14, true).0.contains("WHY"));
     }
@@ -329,7 +419,19 @@ mod tests {
     fn every_size_is_drawn() {
         for keys in ["", "?", "d", "f", "s"] {
             let app = app(keys);
-            for (width, height) in [(0, 0), (0, 9), (9, 0), (1, 1), (1, 30), (200, 1), (5, 3), (20, 6), (40, 10), (80, 24), (300, 80)] {
+            for (width, height) in [
+                (0, 0),
+                (0, 9),
+                (9, 0),
+                (1, 1),
+                (1, 30),
+                (200, 1),
+                (5, 3),
+                (20, 6),
+                (40, 10),
+                (80, 24),
+                (300, 80),
+            ] {
                 screen(&app, width, height, true);
             }
         }
@@ -358,13 +460,24 @@ mod tests {
             text: text.into(),
             remedy: String::new(),
         };
-        app.model.alarms = vec![told("critical", "backend a has no usable server"), told("warning", "b"), told("warning", "c")];
+        app.model.alarms = vec![
+            told("critical", "backend a has no usable server"),
+            told("warning", "b"),
+            told("warning", "c"),
+        ];
         let (text, _) = screen(&app, 80, 24, true);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[1..4], ["Cluster: lab in /tmp/x", "CRITICAL: backend a has no usable server", "WARNING: b"], "{text}");
+        assert_eq!(
+            lines[1..4],
+            ["Cluster: lab in /tmp/x", "CRITICAL: backend a has no usable server", "WARNING: b"],
+            "{text}"
+        );
         let (text, _) = screen(&super::tests::app("dy"), 80, 24, true);
         let asked = text.lines().last().unwrap();
-        assert!(asked.starts_with("n-1 is the last usable one, clients would get errors. Y: drain"), "{asked}");
+        assert!(
+            asked.starts_with("n-1 is the last usable one, clients would get errors. Y: drain"),
+            "{asked}"
+        );
     }
 
     #[test]
@@ -372,12 +485,18 @@ mod tests {
         let mut app = app("");
         let server = app.model.servers[0].clone();
         app.model = Model {
-            servers: (0..200).map(|number| crate::top::model::ServerRow { name: format!("node-{number:03}"), ..server.clone() }).collect(),
+            servers: (0..200)
+                .map(|number| crate::top::model::ServerRow {
+                    name: format!("node-{number:03}"),
+                    ..server.clone()
+                })
+                .collect(),
             ..Model::default()
         };
         for number in [0, 1, 50, 198, 199] {
             app.press(KeyEvent::new(KeyCode::Home, KeyModifiers::NONE));
-            (0..number).for_each(|_| drop(app.press(KeyEvent::new(KeyCode::Down, KeyModifiers::NONE))));
+            (0..number)
+                .for_each(|_| drop(app.press(KeyEvent::new(KeyCode::Down, KeyModifiers::NONE))));
             let (text, _) = screen(&app, 80, 24, true);
             assert!(text.contains(&format!("node-{number:03}")), "{number}:\n{text}");
         }

@@ -1,4 +1,5 @@
-//! Asking everybody, again and again: each call has its own deadline, and whoever does not answer keeps what it told last.
+//! Asking everybody, again and again: each call has its own deadline, and whoever does not answer
+//! keeps what it told last.
 
 use std::{
     collections::BTreeMap,
@@ -71,18 +72,26 @@ impl Collector {
         let listed = self.known.registry.value().cloned().unwrap_or_default();
         let balancers: Vec<_> = of(&listed, Service::Balancer).cloned().collect();
         let nodes: Vec<_> = of(&listed, Service::ProxyNode).cloned().collect();
-        self.known.balancers.retain(|name, _| balancers.iter().any(|status| status.instance.name == *name));
+        self.known
+            .balancers
+            .retain(|name, _| balancers.iter().any(|status| status.instance.name == *name));
         self.known.nodes.retain(|name, _| nodes.iter().any(|status| status.instance.name == *name));
-        self.known.memory.retain(|name, _| nodes.iter().any(|status| status.instance.name == *name));
+        self.known
+            .memory
+            .retain(|name, _| nodes.iter().any(|status| status.instance.name == *name));
         connect(&mut self.balancers, &balancers, |status| self.cluster.balancer(status));
         connect(&mut self.nodes, &nodes, |status| self.cluster.proxy_node(status));
         let (of_balancers, of_nodes) = (&self.balancers, &self.nodes);
         let of_balancer = async |status: &InstanceStatus| {
-            let mut client = of_balancers.get(&place(status)).cloned().ok_or("it announces no gRPC port")?;
-            rpc(client.get_stats(balancer::GetStatsRequest {})).await.map(|answer| answer.stats.unwrap_or_default())
+            let mut client =
+                of_balancers.get(&place(status)).cloned().ok_or("it announces no gRPC port")?;
+            rpc(client.get_stats(balancer::GetStatsRequest {}))
+                .await
+                .map(|answer| answer.stats.unwrap_or_default())
         };
         let of_node = async |status: &InstanceStatus| {
-            let mut client = of_nodes.get(&place(status)).cloned().ok_or("it announces no gRPC port")?;
+            let mut client =
+                of_nodes.get(&place(status)).cloned().ok_or("it announces no gRPC port")?;
             rpc(client.get_stats(proxy::GetStatsRequest {})).await
         };
         let memory = self.rounds.is_multiple_of(MEMORY_EVERY);
@@ -90,17 +99,23 @@ impl Collector {
         let (balancers, nodes, memory) = tokio::join!(
             everybody(&balancers, started, of_balancer),
             everybody(&nodes, started, of_node),
-            everybody(if memory { &nodes } else { &[] }, started, async |status| resident(&self.http, status).await)
+            everybody(if memory { &nodes } else { &[] }, started, async |status| resident(
+                &self.http, status
+            )
+            .await)
         );
         take(&mut self.known.balancers, balancers);
         take(&mut self.known.nodes, nodes);
-        self.known.memory.extend(memory.into_iter().filter_map(|(name, answer, _)| Some((name, answer.ok()?))));
+        self.known
+            .memory
+            .extend(memory.into_iter().filter_map(|(name, answer, _)| Some((name, answer.ok()?))));
         self.rounds += 1;
         self.known.taken = self.now();
         &self.known
     }
 
-    /// The registry does not answer: what it listed last is still the best that is known, from before this process too.
+    /// The registry does not answer: what it listed last is still the best that is known, from
+    /// before this process too.
     fn unheard(&mut self, why: String) {
         if self.known.registry.value().is_some() {
             self.cluster.fell_silent();
@@ -130,7 +145,11 @@ fn place(status: &InstanceStatus) -> (String, Option<String>) {
 }
 
 /// Keeps a client for everybody listed, and for nobody else.
-fn connect<C>(clients: &mut Clients<C>, listed: &[InstanceStatus], client: impl Fn(&InstanceStatus) -> anyhow::Result<C>) {
+fn connect<C>(
+    clients: &mut Clients<C>,
+    listed: &[InstanceStatus],
+    client: impl Fn(&InstanceStatus) -> anyhow::Result<C>,
+) {
     clients.retain(|known, _| listed.iter().any(|status| place(status) == *known));
     for status in listed {
         if let std::collections::btree_map::Entry::Vacant(vacant) = clients.entry(place(status))
@@ -146,7 +165,10 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T
 }
 
 async fn rpc<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
-    in_time(async { answer.await.map(Response::into_inner).map_err(|status| chassis::connect::explain(&status)) }).await
+    in_time(async {
+        answer.await.map(Response::into_inner).map_err(|status| chassis::connect::explain(&status))
+    })
+    .await
 }
 
 type Answer<T> = (String, Result<T, String>, f64);
@@ -178,8 +200,14 @@ fn take<T>(known: &mut BTreeMap<String, Told<T>>, answers: Vec<Answer<T>>) {
 async fn resident(http: &reqwest::Client, status: &InstanceStatus) -> Result<u64, String> {
     let address = status.instance.endpoints.get("admin").ok_or("no admin port")?;
     let text = in_time(async {
-        let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(|error| error.to_string())?;
+        let answer = http
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
         answer.text().await.map_err(|error| error.to_string())
     });
-    Exposition::parse(&text.await?).count(chassis::metrics::RESIDENT_MEMORY).ok_or_else(|| "no such metric".to_owned())
+    Exposition::parse(&text.await?)
+        .count(chassis::metrics::RESIDENT_MEMORY)
+        .ok_or_else(|| "no such metric".to_owned())
 }

@@ -86,7 +86,8 @@ pub struct ServerRow {
     pub retries: u64,
     pub retries_per_second: Option<f64>,
     pub ejections: u64,
-    /// Until the head of an answer, without the time that its origin took; none while nothing is answered.
+    /// Until the head of an answer, without the time that its origin took; none while nothing is
+    /// answered.
     pub own_milliseconds: Option<f64>,
     /// From the registry, so that it can be drained there.
     pub discovered: bool,
@@ -127,10 +128,24 @@ pub fn model(snapshot: &Snapshot) -> Model {
         status: listed.iter().find(|status| status.instance.name == name),
         stale: snapshot.registry.silent.is_some(),
     };
-    let balancers: Vec<_> = snapshot.balancers.iter().map(|(name, told)| balancer(name, told, state(name), snapshot.taken)).collect();
-    let nodes: Vec<_> = snapshot.nodes.iter().map(|(name, told)| node(name, told, state(name), snapshot)).collect();
-    let (total, alarms, last) = (total(snapshot, &balancers, &nodes), alarms(snapshot), last(snapshot, listed));
-    Model { total, servers: servers(snapshot), silent: silent(snapshot), alarms, last, balancers, nodes }
+    let balancers: Vec<_> = snapshot
+        .balancers
+        .iter()
+        .map(|(name, told)| balancer(name, told, state(name), snapshot.taken))
+        .collect();
+    let nodes: Vec<_> =
+        snapshot.nodes.iter().map(|(name, told)| node(name, told, state(name), snapshot)).collect();
+    let (total, alarms, last) =
+        (total(snapshot, &balancers, &nodes), alarms(snapshot), last(snapshot, listed));
+    Model {
+        total,
+        servers: servers(snapshot),
+        silent: silent(snapshot),
+        alarms,
+        last,
+        balancers,
+        nodes,
+    }
 }
 
 /// What nobody may keep quiet about, from those who answer.
@@ -138,14 +153,16 @@ fn alarms(snapshot: &Snapshot) -> Vec<Told> {
     fn told<'a, T>((name, told): (&'a String, &'a sample::Told<T>)) -> Option<(&'a str, &'a T)> {
         Some((name.as_str(), told.value().filter(|_| told.silent.is_none())?))
     }
-    let served = served(snapshot.balancers.iter().filter_map(told), snapshot.nodes.iter().filter_map(told));
+    let served =
+        served(snapshot.balancers.iter().filter_map(told), snapshot.nodes.iter().filter_map(told));
     cluster::alarm::alarms(&served).into_iter().map(Told::from).collect()
 }
 
 /// Who may not go without a second thought.
 fn last(snapshot: &Snapshot, listed: &[InstanceStatus]) -> BTreeSet<String> {
     let told = || snapshot.balancers.values().filter_map(sample::Told::value);
-    let used: Vec<_> = listed.iter().filter(|status| shunned(told(), &status.instance.name).is_none()).collect();
+    let used: Vec<_> =
+        listed.iter().filter(|status| shunned(told(), &status.instance.name).is_none()).collect();
     let names = used.iter().map(|status| status.instance.name.clone());
     names.filter(|name| leaving::is_last(used.iter().copied(), name)).collect()
 }
@@ -160,9 +177,13 @@ struct Listed<'a> {
 fn total(snapshot: &Snapshot, balancers: &[BalancerRow], nodes: &[NodeRow]) -> Total {
     // A node that every balancer finds unwell gets nothing, whatever the registry makes of it.
     let told = || snapshot.balancers.values().filter_map(sample::Told::value);
-    let used = |row: &&NodeRow| row.state.trim_end_matches('?') == state_name(State::Usable) && shunned(told(), &row.name).is_none();
-    let of_caches =
-        |counter: fn(&GetStatsResponse) -> u64| sum(snapshot.nodes.values().map(|told| told.rate(|stats| Some(counter(stats)))));
+    let used = |row: &&NodeRow| {
+        row.state.trim_end_matches('?') == state_name(State::Usable)
+            && shunned(told(), &row.name).is_none()
+    };
+    let of_caches = |counter: fn(&GetStatsResponse) -> u64| {
+        sum(snapshot.nodes.values().map(|told| told.rate(|stats| Some(counter(stats)))))
+    };
     Total {
         requests_per_second: sum(balancers.iter().map(|row| row.requests_per_second)),
         failed_per_second: sum(balancers.iter().map(|row| row.failed_per_second)),
@@ -190,7 +211,9 @@ fn word(listed: Listed<'_>) -> String {
 }
 
 fn balancer(name: &str, told: &sample::Told<Stats>, status: Listed<'_>, now: f64) -> BalancerRow {
-    let over = |stats: &Stats, counter: fn(&Frontend) -> u64| stats.frontends.iter().map(counter).sum::<u64>();
+    let over = |stats: &Stats, counter: fn(&Frontend) -> u64| {
+        stats.frontends.iter().map(counter).sum::<u64>()
+    };
     let count = |counter| told.value().map_or(0, |stats| over(stats, counter));
     BalancerRow {
         name: name.to_owned(),
@@ -206,7 +229,12 @@ fn balancer(name: &str, told: &sample::Told<Stats>, status: Listed<'_>, now: f64
     }
 }
 
-fn node(name: &str, told: &sample::Told<GetStatsResponse>, status: Listed<'_>, snapshot: &Snapshot) -> NodeRow {
+fn node(
+    name: &str,
+    told: &sample::Told<GetStatsResponse>,
+    status: Listed<'_>,
+    snapshot: &Snapshot,
+) -> NodeRow {
     let value = told.value().cloned().unwrap_or_default();
     let rate = |counter: fn(&GetStatsResponse) -> u64| told.rate(|stats| Some(counter(stats)));
     NodeRow {
@@ -246,12 +274,14 @@ fn add(row: &mut ServerRow, backend: &str, server: &Server, told: &sample::Told<
         let backend = stats.backends.iter().find(|it| it.name == backend)?;
         backend.servers.iter().find(|it| it.name == server.name)?.counters
     };
-    let rate = |counter: fn(&ServerCounters) -> u64| told.rate(|stats| found(stats).as_ref().map(counter));
+    let rate =
+        |counter: fn(&ServerCounters) -> u64| told.rate(|stats| found(stats).as_ref().map(counter));
     if row.name.is_empty() || rank(server.standing()) > rank(row.standing) {
         (row.standing, row.state) = (server.standing(), standing_name(server.standing()));
         row.reasons.clone_from(&server.reasons);
     }
-    (row.backend, row.name, row.address) = (backend.to_owned(), server.name.clone(), server.address.clone());
+    (row.backend, row.name, row.address) =
+        (backend.to_owned(), server.name.clone(), server.address.clone());
     (row.weight, row.discovered) = (server.weight, server.discovered);
     row.current += counters.active_requests + counters.active_tunnels;
     row.requests += counters.requests;
@@ -262,8 +292,12 @@ fn add(row: &mut ServerRow, backend: &str, server: &Server, told: &sample::Told<
     row.requests_per_second = plus(row.requests_per_second, rate(|it| it.requests));
     row.failures_per_second = plus(row.failures_per_second, rate(|it| it.failures));
     row.retries_per_second = plus(row.retries_per_second, rate(|it| it.retries_away));
-    let moved = |counter: fn(&ServerCounters) -> u64| told.moved(|stats| found(stats).as_ref().map(counter)).map(|(moved, _)| moved);
-    if let (Some(answers @ 1..), Some(own)) = (moved(|it| it.answers), moved(|it| it.answers_own_microseconds)) {
+    let moved = |counter: fn(&ServerCounters) -> u64| {
+        told.moved(|stats| found(stats).as_ref().map(counter)).map(|(moved, _)| moved)
+    };
+    if let (Some(answers @ 1..), Some(own)) =
+        (moved(|it| it.answers), moved(|it| it.answers_own_microseconds))
+    {
         #[allow(clippy::cast_precision_loss, reason = "milliseconds for people")]
         let own = own as f64 / answers as f64 / 1e3;
         // Two balancers may see it differently; the slower view is the one to worry about.
@@ -296,7 +330,8 @@ fn silent(snapshot: &Snapshot) -> Vec<Silent> {
         Some(Silent { name: name.to_owned(), age: told.age(now), why: told.silent.clone()? })
     }
     let registry = of("registry", &snapshot.registry, snapshot.taken);
-    let balancers = snapshot.balancers.iter().filter_map(|(name, told)| of(name, told, snapshot.taken));
+    let balancers =
+        snapshot.balancers.iter().filter_map(|(name, told)| of(name, told, snapshot.taken));
     let nodes = snapshot.nodes.iter().filter_map(|(name, told)| of(name, told, snapshot.taken));
     registry.into_iter().chain(balancers).chain(nodes).collect()
 }

@@ -1,4 +1,5 @@
-//! Why somebody is not usable, in whole sentences, where a terminal has room below the tables: columns cut what matters most. Pure.
+//! Why somebody is not usable, in whole sentences, where a terminal has room below the tables:
+//! columns cut what matters most. Pure.
 
 use super::{model::Model, table::padded};
 use crate::output::printable;
@@ -16,8 +17,13 @@ const USABLE: &str = "usable";
 /// One for each server or node that is not usable, in the order of the tables.
 pub fn notes(model: &Model) -> Vec<Note> {
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    let servers = model.servers.iter().filter(|row| row.state != USABLE).map(|row| (&row.name, &row.reasons));
-    let nodes = model.nodes.iter().filter(|row| row.state.trim_end_matches('?') != USABLE).map(|row| (&row.name, &row.reasons));
+    let servers =
+        model.servers.iter().filter(|row| row.state != USABLE).map(|row| (&row.name, &row.reasons));
+    let nodes = model
+        .nodes
+        .iter()
+        .filter(|row| row.state.trim_end_matches('?') != USABLE)
+        .map(|row| (&row.name, &row.reasons));
     for (name, reasons) in servers.chain(nodes) {
         let place = found.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
             found.push((name.clone(), Vec::new()));
@@ -31,11 +37,15 @@ pub fn notes(model: &Model) -> Vec<Note> {
             }
         }
     }
-    let note = |(name, reasons): (String, Vec<String>)| Note { name: printable(&name), why: printable(&reasons.join("; ")) };
+    let note = |(name, reasons): (String, Vec<String>)| Note {
+        name: printable(&name),
+        why: printable(&reasons.join("; ")),
+    };
     found.into_iter().filter(|(_, reasons)| !reasons.is_empty()).map(note).collect()
 }
 
-/// A note in lines of so many characters, those after the first indented to where the reasons begin.
+/// A note in lines of so many characters, those after the first indented to where the reasons
+/// begin.
 pub fn wrapped(note: &Note, width: u16) -> Vec<String> {
     let indent = (note.name.chars().count() + 2).min(usize::from(width) / 2);
     let mut lines = vec![format!("{}  ", note.name)];
@@ -61,7 +71,10 @@ mod tests {
     #[test]
     fn who_is_not_usable_and_everything_that_is_said_of_it_once() {
         let mut model = model(&snapshot());
-        assert_eq!(notes(&model), [Note { name: "n-2".into(), why: "Unwell; its lease lapsed".into() }]);
+        assert_eq!(
+            notes(&model),
+            [Note { name: "n-2".into(), why: "Unwell; its lease lapsed".into() }]
+        );
         model.servers[1].reasons = vec!["registry: its lease lapsed".into()];
         assert_eq!(notes(&model)[0].why, "registry: its lease lapsed", "not twice");
         model.servers[1].state = USABLE;
@@ -71,11 +84,20 @@ mod tests {
 
     #[test]
     fn lines_fit_and_nothing_is_lost() {
-        let note = Note { name: "node-1".into(), why: "its lease lapsed at noon; 3 checkers find it unwell".into() };
-        assert_eq!(wrapped(&note, 30), ["node-1  its lease lapsed at", "        noon; 3 checkers find", "        it unwell"]);
+        let note = Note {
+            name: "node-1".into(),
+            why: "its lease lapsed at noon; 3 checkers find it unwell".into(),
+        };
+        assert_eq!(
+            wrapped(&note, 30),
+            ["node-1  its lease lapsed at", "        noon; 3 checkers find", "        it unwell"]
+        );
         assert_eq!(wrapped(&note, 100).len(), 1);
         for width in 1..100 {
-            assert!(wrapped(&note, width).iter().all(|line| line.chars().count() <= usize::from(width)), "{width}");
+            assert!(
+                wrapped(&note, width).iter().all(|line| line.chars().count() <= usize::from(width)),
+                "{width}"
+            );
         }
     }
 }

@@ -27,7 +27,8 @@ impl<T> Told<T> {
         self.silent = None;
     }
 
-    /// Notes that there was none. What was told before stays, and grows old; nothing is known of its movement until the next answer.
+    /// Notes that there was none. What was told before stays, and grows old; nothing is known of
+    /// its movement until the next answer.
     pub fn silent(&mut self, why: String) {
         self.before = None;
         self.silent = Some(why);
@@ -43,7 +44,8 @@ impl<T> Told<T> {
         self.now.as_ref().map(|(_, at)| (now - at).max(0.0))
     }
 
-    /// How a counter moved, each second. None before there are two answers, and after a counter began anew.
+    /// How a counter moved, each second. None before there are two answers, and after a counter
+    /// began anew.
     pub fn rate(&self, counter: impl Fn(&T) -> Option<u64>) -> Option<f64> {
         let (moved, elapsed) = self.moved(counter)?;
         #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -112,11 +114,22 @@ mod tests {
         told.answered(1_u64, 1.0);
         told.answered(2, 2.0);
         told.silent("no answer".into());
-        assert_eq!((told.value(), told.age(5.0), told.silent.as_deref()), (Some(&2), Some(3.0), Some("no answer")));
-        assert_eq!(told.rate(|value| Some(*value)), None, "an old rate would be taken for the present one");
+        assert_eq!(
+            (told.value(), told.age(5.0), told.silent.as_deref()),
+            (Some(&2), Some(3.0), Some("no answer"))
+        );
+        assert_eq!(
+            told.rate(|value| Some(*value)),
+            None,
+            "an old rate would be taken for the present one"
+        );
         told.answered(12, 7.0);
         assert_eq!(told.silent, None);
-        assert_eq!(told.rate(|value| Some(*value)), Some(2.0), "since the last answer, however long ago");
+        assert_eq!(
+            told.rate(|value| Some(*value)),
+            Some(2.0),
+            "since the last answer, however long ago"
+        );
     }
 
     #[test]

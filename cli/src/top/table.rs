@@ -1,4 +1,5 @@
-//! The model as tables of text: which columns there are, which of them fit, in which order rows come. Pure; drawn by `draw`, printed by `--once`.
+//! The model as tables of text: which columns there are, which of them fit, in which order rows
+//! come. Pure; drawn by `draw`, printed by `--once`.
 
 use std::cmp::Ordering;
 
@@ -133,9 +134,11 @@ fn trouble(value: u64) -> Cell {
 fn rate(value: Option<f64>) -> Cell {
     match value {
         None => Cell { text: "-".into(), tone: Tone::Faint, key: Some(-1.0) },
-        Some(value) => {
-            Cell { text: if value < 99.95 { format!("{value:.1}") } else { format!("{value:.0}") }, tone: Tone::Plain, key: Some(value) }
-        }
+        Some(value) => Cell {
+            text: if value < 99.95 { format!("{value:.1}") } else { format!("{value:.0}") },
+            tone: Tone::Plain,
+            key: Some(value),
+        },
     }
 }
 
@@ -148,7 +151,9 @@ fn bad_rate(value: Option<f64>) -> Cell {
 fn percent(value: Option<f64>) -> Cell {
     match value {
         None => rate(None),
-        Some(value) => Cell { text: format!("{:.0}%", value * 100.0), tone: Tone::Plain, key: Some(value) },
+        Some(value) => {
+            Cell { text: format!("{:.0}%", value * 100.0), tone: Tone::Plain, key: Some(value) }
+        }
     }
 }
 
@@ -173,9 +178,24 @@ fn state(word: &str) -> Cell {
 /// The three tables.
 pub fn tables(model: &Model) -> [Table; 3] {
     [
-        Table { kind: Kind::Balancers, title: "Balancers", columns: BALANCERS, rows: model.balancers.iter().map(balancer).collect() },
-        Table { kind: Kind::Servers, title: "Servers", columns: SERVERS, rows: model.servers.iter().map(server).collect() },
-        Table { kind: Kind::Nodes, title: "Nodes", columns: NODES, rows: model.nodes.iter().map(node).collect() },
+        Table {
+            kind: Kind::Balancers,
+            title: "Balancers",
+            columns: BALANCERS,
+            rows: model.balancers.iter().map(balancer).collect(),
+        },
+        Table {
+            kind: Kind::Servers,
+            title: "Servers",
+            columns: SERVERS,
+            rows: model.servers.iter().map(server).collect(),
+        },
+        Table {
+            kind: Kind::Nodes,
+            title: "Nodes",
+            columns: NODES,
+            rows: model.nodes.iter().map(node).collect(),
+        },
     ]
 }
 
@@ -217,17 +237,36 @@ fn server(row: &ServerRow) -> Row {
         trouble(row.failures),
         text(&why),
     ];
-    Row { id: format!("{}/{}", row.backend, row.name), instance: row.discovered.then(|| row.name.clone()), cells }
+    Row {
+        id: format!("{}/{}", row.backend, row.name),
+        instance: row.discovered.then(|| row.name.clone()),
+        cells,
+    }
 }
 
 fn node(row: &NodeRow) -> Row {
-    let memory = row.memory.map_or_else(|| rate(None), |memory| Cell { text: bytes(memory), ..count(memory) });
+    let memory = row
+        .memory
+        .map_or_else(|| rate(None), |memory| Cell { text: bytes(memory), ..count(memory) });
     // Of who has never answered nothing is known, which is not nothing.
     let known = |cell: Cell| if row.age.is_some() { cell } else { rate(None) };
-    let cache = Cell { text: format!("{} / {}", bytes(row.cache_bytes), bytes(row.cache_capacity_bytes)), ..count(row.cache_bytes) };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people, saturating")]
-    let sent = row.bytes_per_second.map_or_else(|| rate(None), |rate| Cell { text: bytes(rate as u64), ..count(rate as u64) });
-    let why = if row.state.trim_end_matches('?') == "usable" { String::new() } else { row.reasons.join("; ") };
+    let cache = Cell {
+        text: format!("{} / {}", bytes(row.cache_bytes), bytes(row.cache_capacity_bytes)),
+        ..count(row.cache_bytes)
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate for people, saturating"
+    )]
+    let sent = row
+        .bytes_per_second
+        .map_or_else(|| rate(None), |rate| Cell { text: bytes(rate as u64), ..count(rate as u64) });
+    let why = if row.state.trim_end_matches('?') == "usable" {
+        String::new()
+    } else {
+        row.reasons.join("; ")
+    };
     let cells = vec![
         text(&row.name),
         state(&row.state),
@@ -249,13 +288,19 @@ impl Table {
     /// Keeps rows in which some text holds `wanted`, whatever its case.
     pub fn filter(&mut self, wanted: &str) {
         let wanted = wanted.to_lowercase();
-        self.rows.retain(|row| row.cells.iter().any(|cell| cell.key.is_none() && cell.text.to_lowercase().contains(&wanted)));
+        self.rows.retain(|row| {
+            row.cells
+                .iter()
+                .any(|cell| cell.key.is_none() && cell.text.to_lowercase().contains(&wanted))
+        });
     }
 
     /// Sorts by a column: names upwards, numbers from the largest; equal ones stay by name.
     pub fn sort(&mut self, column: usize) {
         self.rows.sort_by(|one, other| {
-            let (Some(one), Some(other)) = (one.cells.get(column), other.cells.get(column)) else { return Ordering::Equal };
+            let (Some(one), Some(other)) = (one.cells.get(column), other.cells.get(column)) else {
+                return Ordering::Equal;
+            };
             match (one.key, other.key) {
                 (Some(one), Some(other)) => other.total_cmp(&one),
                 _ => one.text.cmp(&other.text),
@@ -263,21 +308,29 @@ impl Table {
         });
     }
 
-    /// Which columns fit into so many characters, and how wide each is: the least important go first, what is left over goes to those that
-    /// want more.
+    /// Which columns fit into so many characters, and how wide each is: the least important go
+    /// first, what is left over goes to those that want more.
     pub fn fit(&self, width: u16) -> Vec<(usize, u16)> {
         let wish = |index: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.cells.get(index)).map(|cell| cell.text.chars().count());
+            let cells = self
+                .rows
+                .iter()
+                .filter_map(|row| row.cells.get(index))
+                .map(|cell| cell.text.chars().count());
             let widest = cells.max().unwrap_or(0).max(self.columns[index].title.len());
             let (least, most) = self.columns[index].width;
             u16::try_from(widest).unwrap_or(most).clamp(least.min(most), most)
         };
-        let mut shown: Vec<(usize, u16)> = (0..self.columns.len()).map(|index| (index, wish(index))).collect();
+        let mut shown: Vec<(usize, u16)> =
+            (0..self.columns.len()).map(|index| (index, wish(index))).collect();
         let room = |shown: &[(usize, u16)]| shown.iter().map(|(_, width)| width + 1).sum::<u16>();
         while room(&shown) > width + 1 && shown.len() > 1 {
             // First what can be narrower, then what can be missing.
             let rank = |(index, _): &(usize, u16)| self.columns[*index].rank;
-            let Some(last) = (0..shown.len()).max_by_key(|&place| (rank(&shown[place]), place)) else { break };
+            let Some(last) = (0..shown.len()).max_by_key(|&place| (rank(&shown[place]), place))
+            else {
+                break;
+            };
             let (index, wanted) = shown[last];
             let (surplus, least) = (room(&shown) - (width + 1), self.columns[index].width.0);
             if wanted > least && wanted - least >= surplus {
@@ -310,8 +363,14 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let last = &values[values.len().saturating_sub(width)..];
     let most = last.iter().copied().fold(0.0, f64::max);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index that is clamped")]
-    let bar = |value: &f64| if most > 0.0 { BARS[((value / most * 7.0).round() as usize).min(7)] } else { BARS[0] };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index that is clamped"
+    )]
+    let bar = |value: &f64| {
+        if most > 0.0 { BARS[((value / most * 7.0).round() as usize).min(7)] } else { BARS[0] }
+    };
     last.iter().map(bar).collect()
 }
 
@@ -327,7 +386,10 @@ mod tests {
     #[test]
     fn every_row_has_every_column() {
         for table in all() {
-            assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()), "{table:?}");
+            assert!(
+                table.rows.iter().all(|row| row.cells.len() == table.columns.len()),
+                "{table:?}"
+            );
         }
     }
 
@@ -340,7 +402,13 @@ mod tests {
                 assert!(used <= width, "{:?} {width}: {shown:?}", table.kind);
                 assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0));
             }
-            let titles = |width| table.fit(width).iter().map(|(index, _)| table.columns[*index].title).collect::<Vec<_>>();
+            let titles = |width| {
+                table
+                    .fit(width)
+                    .iter()
+                    .map(|(index, _)| table.columns[*index].title)
+                    .collect::<Vec<_>>()
+            };
             let narrow = titles(80);
             assert!(["STATE", "REQ/S"].iter().all(|title| narrow.contains(title)), "{narrow:?}");
             assert_eq!(titles(250).len(), table.columns.len());
@@ -363,9 +431,17 @@ mod tests {
         servers.sort(5);
         assert_eq!(names(&servers), ["squid_servers/n-1", "squid_servers/n-2"]);
         servers.sort(2);
-        assert_eq!(names(&servers), ["squid_servers/n-2", "squid_servers/n-1"], "unwell before usable");
+        assert_eq!(
+            names(&servers),
+            ["squid_servers/n-2", "squid_servers/n-1"],
+            "unwell before usable"
+        );
         nodes.sort(2);
-        assert_eq!(names(&nodes), ["n-1", "n-2"], "the busiest first, and of whom nothing is known last");
+        assert_eq!(
+            names(&nodes),
+            ["n-1", "n-2"],
+            "the busiest first, and of whom nothing is known last"
+        );
         nodes.filter("LOST");
         assert_eq!(names(&nodes), ["n-2"]);
         nodes.filter("nobody");

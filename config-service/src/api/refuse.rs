@@ -11,12 +11,17 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// For an error of the store.
 pub fn store(error: Error) -> Status {
     match &error {
-        Error::Conflict { .. } => {
-            Status::aborted(format!("the parent is not the newest revision: {error}; look at what changed, then commit on top of it"))
+        Error::Conflict { .. } => Status::aborted(format!(
+            "the parent is not the newest revision: {error}; look at what changed, then commit on \
+             top of it"
+        )),
+        Error::NoRevision(_) => {
+            Status::not_found(format!("{error}; `shoal config history` lists them"))
         }
-        Error::NoRevision(_) => Status::not_found(format!("{error}; `shoal config history` lists them")),
         Error::Ambiguous(_) => Status::invalid_argument(format!("{error}; write more of the id")),
-        Error::Changed => Status::aborted(format!("{error}: nothing was replaced; look again, then decide anew")),
+        Error::Changed => {
+            Status::aborted(format!("{error}: nothing was replaced; look again, then decide anew"))
+        }
         Error::Database(error) => database(error),
     }
 }
@@ -28,23 +33,29 @@ fn database(error: &database::Error) -> Status {
         Full(_) => {
             let remedy = error.remedy().unwrap_or_default();
             Status::resource_exhausted(format!(
-                "the config-service cannot store it, because {error}; nothing was stored and nothing is lost: {remedy}"
+                "the config-service cannot store it, because {error}; nothing was stored and \
+                 nothing is lost: {remedy}"
             ))
         }
         // It may do in a moment.
         Busy => Status::unavailable(format!("the config-service's database: {error}")),
         // Not Unavailable: it can be reached, and says itself what is wrong.
         Failed(_) => Status::internal(format!(
-            "the config-service's database fails ({error}): see whether the disk of its data dir is there and can be written"
+            "the config-service's database fails ({error}): see whether the disk of its data dir \
+             is there and can be written"
         )),
-        Migration(_) | Foreign | Unreadable(_) | Unwritable(_) => Status::data_loss(format!("the config-service's database: {error}")),
+        Migration(_) | Foreign | Unreadable(_) | Unwritable(_) => {
+            Status::data_loss(format!("the config-service's database: {error}"))
+        }
     }
 }
 
 /// For a rollout that cannot be.
 pub fn rollout(error: publish::Error) -> Status {
     match error {
-        publish::Error::Refused(Running { .. } | NotRunning(_)) => Status::failed_precondition(error.to_string()),
+        publish::Error::Refused(Running { .. } | NotRunning(_)) => {
+            Status::failed_precondition(error.to_string())
+        }
         publish::Error::Store(error) => store(error),
         publish::Error::Stopping => Status::unavailable(error.to_string()),
     }
@@ -53,7 +64,9 @@ pub fn rollout(error: publish::Error) -> Status {
 /// For an upload that is not what it should be.
 pub fn upload(error: Malformed) -> Status {
     match error {
-        Malformed::TooLarge(_) | Malformed::TooMany(_) => Status::resource_exhausted(error.to_string()),
+        Malformed::TooLarge(_) | Malformed::TooMany(_) => {
+            Status::resource_exhausted(error.to_string())
+        }
         _ => Status::invalid_argument(error.to_string()),
     }
 }
@@ -64,10 +77,22 @@ pub fn bundle(problems: &[Problem]) -> Status {
     let mut details = ErrorDetails::new();
     for problem in problems {
         let severity = if problem.is_error() { "error" } else { "warning" };
-        let remedy = if problem.remedy.is_empty() { String::new() } else { format!("; {}", problem.remedy) };
-        details.add_bad_request_violation(problem.place.to_string(), format!("{severity}: {}{remedy}", problem.message));
+        let remedy =
+            if problem.remedy.is_empty() { String::new() } else { format!("; {}", problem.remedy) };
+        details.add_bad_request_violation(
+            problem.place.to_string(),
+            format!("{severity}: {}{remedy}", problem.message),
+        );
     }
-    let first = problems.iter().find(|problem| problem.is_error()).map(ToString::to_string).unwrap_or_default();
+    let first = problems
+        .iter()
+        .find(|problem| problem.is_error())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
-    Status::with_error_details(Code::InvalidArgument, format!("the bundle is refused: {first}{more}"), details)
+    Status::with_error_details(
+        Code::InvalidArgument,
+        format!("the bundle is refused: {first}{more}"),
+        details,
+    )
 }

@@ -14,30 +14,45 @@ use tokio::sync::watch;
 use tonic::{Request, Status};
 
 async fn message(api: &Api, record: &Record) -> Result<pb::Rollout, Status> {
-    let revision = api.store.find(&Name::Id(record.revision.clone())).await.map_err(refuse::store)?;
+    let revision =
+        api.store.find(&Name::Id(record.revision.clone())).await.map_err(refuse::store)?;
     let released = released(api).await?;
     Ok(wire::rollout(record, Some(wire::revision(&revision, released.as_deref()))))
 }
 
-pub(super) async fn start(api: &Api, request: Request<pb::StartRolloutRequest>) -> Result<pb::StartRolloutResponse, Status> {
+pub(super) async fn start(
+    api: &Api,
+    request: Request<pb::StartRolloutRequest>,
+) -> Result<pb::StartRolloutResponse, Status> {
     let revision = find(api, &request.get_ref().revision).await?;
     audit::note(&request, format!("revision {}", revision.id));
-    let record = api.owner.ask(|answer| Command::Start(revision.id, answer)).await.and_then(|record| record).map_err(refuse::rollout)?;
+    let record = api
+        .owner
+        .ask(|answer| Command::Start(revision.id, answer))
+        .await
+        .and_then(|record| record)
+        .map_err(refuse::rollout)?;
     Ok(pb::StartRolloutResponse { rollout: Some(message(api, &record).await?) })
 }
 
-pub(super) async fn control(api: &Api, request: Request<pb::ControlRolloutRequest>) -> Result<pb::ControlRolloutResponse, Status> {
+pub(super) async fn control(
+    api: &Api,
+    request: Request<pb::ControlRolloutRequest>,
+) -> Result<pb::ControlRolloutResponse, Status> {
     let asked = request.get_ref().clone();
     let control = match asked.action() {
         pb::RolloutAction::Pause => Control::Pause,
         pb::RolloutAction::Resume => Control::Resume,
         pb::RolloutAction::Abort => Control::Abort,
-        pb::RolloutAction::Unspecified => return Err(Status::invalid_argument("say which action: pause, resume or abort")),
+        pb::RolloutAction::Unspecified => {
+            return Err(Status::invalid_argument("say which action: pause, resume or abort"));
+        }
     };
     audit::note(&request, format!("{control:?} {}", asked.rollout_id));
     // Done already, by an earlier call whose answer was lost: the same answer again.
     if control == Control::Abort
-        && let Some(record) = api.store.rollout(Some(&asked.rollout_id)).await.map_err(refuse::store)?
+        && let Some(record) =
+            api.store.rollout(Some(&asked.rollout_id)).await.map_err(refuse::store)?
         && record.state == crate::rollout::State::Aborted
     {
         return Ok(pb::ControlRolloutResponse { rollout: Some(message(api, &record).await?) });
@@ -92,7 +107,9 @@ impl Watching {
             None => self.change().await?,
         };
         self.over = !record.state.is_under_way();
-        let answer = message(&self.api, &record).await.map(|rollout| pb::WatchRolloutResponse { rollout: Some(rollout) });
+        let answer = message(&self.api, &record)
+            .await
+            .map(|rollout| pb::WatchRolloutResponse { rollout: Some(rollout) });
         Some((answer, self))
     }
 }
@@ -115,13 +132,25 @@ impl Watching {
 pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
     let known = api.owner.ask(Command::Drift).await.map_err(refuse::rollout)?;
     let released = released(api).await?.unwrap_or_default();
-    let part = |target: &Option<Target>| target.clone().map(|target| (target.revision, target.hash)).unwrap_or_default();
+    let part = |target: &Option<Target>| {
+        target.clone().map(|target| (target.revision, target.hash)).unwrap_or_default()
+    };
     let mut nodes: BTreeMap<Key, pb::Drift> = BTreeMap::new();
     for drift in known {
-        let ((assigned_revision, assigned_hash), (applied_revision, applied_hash)) = (part(&drift.assigned), part(&drift.applied));
+        let ((assigned_revision, assigned_hash), (applied_revision, applied_hash)) =
+            (part(&drift.assigned), part(&drift.applied));
         let Key { service, name } = drift.key.clone();
         let (in_step, explanation) = (drift.in_step, drift.explanation);
-        let drift = pb::Drift { service, name, assigned_revision, applied_revision, assigned_hash, applied_hash, in_step, explanation };
+        let drift = pb::Drift {
+            service,
+            name,
+            assigned_revision,
+            applied_revision,
+            assigned_hash,
+            applied_hash,
+            in_step,
+            explanation,
+        };
         nodes.insert(Key { service: drift.service.clone(), name: drift.name.clone() }, drift);
     }
     for seen in (api.roster)() {
@@ -134,7 +163,10 @@ pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
             assigned_hash: String::new(),
             applied_hash: seen.hash,
             in_step: false,
-            explanation: "registered, but not subscribed here: it cannot reach the config-service, or has not yet".to_owned(),
+            explanation:
+                "registered, but not subscribed here: it cannot reach the config-service, \
+                or has not yet"
+                    .to_owned(),
         });
     }
     Ok(pb::GetDriftResponse { nodes: nodes.into_values().collect() })

@@ -22,7 +22,10 @@ const LONGEST_ID: usize = 128;
 
 type Stream = BoxStream<'static, Result<pb::SubscribeResponse, Status>>;
 
-pub(super) async fn subscribe(api: &Api, request: Request<Streaming<pb::SubscribeRequest>>) -> Result<Stream, Status> {
+pub(super) async fn subscribe(
+    api: &Api,
+    request: Request<Streaming<pb::SubscribeRequest>>,
+) -> Result<Stream, Status> {
     let peer = Peer::of(&request);
     let mut inbound = request.into_inner();
     let late = |_| Status::deadline_exceeded("no hello came");
@@ -33,25 +36,37 @@ pub(super) async fn subscribe(api: &Api, request: Request<Streaming<pb::Subscrib
     let (sender, assignments) = mpsc::channel(ASSIGNMENTS);
     let hello = read_hello(hello, &peer, sender)?;
     let key = hello.key.clone();
-    let session = api.owner.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
+    let session =
+        api.owner.ask(|answer| Command::Hello(hello, answer)).await.map_err(refuse::rollout)?;
     tracing::info!(service = key.service, name = key.name, "subscribed");
     // Ends with the inbound stream, with the session, or with the service: whichever comes first.
     tokio::spawn(attend(api.owner.clone(), key, session, inbound, api.stop.clone()));
     Ok(outbound(assignments, api.stop.clone()))
 }
 
-fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignment>) -> Result<Hello, Status> {
+fn read_hello(
+    hello: pb::Hello,
+    peer: &Peer,
+    assignments: mpsc::Sender<Assignment>,
+) -> Result<Hello, Status> {
     let service: Service =
-        hello.service.parse().map_err(|error: cluster::instance::UnknownService| Status::invalid_argument(error.to_string()))?;
+        hello.service.parse().map_err(|error: cluster::instance::UnknownService| {
+            Status::invalid_argument(error.to_string())
+        })?;
     if !peer.is_service(service) || !peer.may_be_named(&hello.name) {
-        return Err(Status::permission_denied(format!("{peer} may not subscribe as {service} {}", hello.name)));
+        return Err(Status::permission_denied(format!(
+            "{peer} may not subscribe as {service} {}",
+            hello.name
+        )));
     }
     if hello.name.is_empty()
         || hello.id.len() > LONGEST_ID
         || hello.variables.len() > MOST_ENTRIES
         || hello.rejected_hashes.len() > MOST_ENTRIES
     {
-        return Err(Status::invalid_argument("the hello has no name, a long id, or too many entries"));
+        return Err(Status::invalid_argument(
+            "the hello has no name, a long id, or too many entries",
+        ));
     }
     let mut variables: cluster_config::Variables = hello.variables.into_iter().collect();
     variables.entry("name".to_owned()).or_insert_with(|| hello.name.clone());
@@ -69,20 +84,28 @@ fn read_hello(hello: pb::Hello, peer: &Peer, assignments: mpsc::Sender<Assignmen
     })
 }
 
-/// Listens to a subscriber to the end of its session, and says then that it is gone, whatever the end was.
+/// Listens to a subscriber to the end of its session, and says then that it is gone, whatever the
+/// end was.
 async fn attend<S>(owner: Handle, key: Key, session: Session, inbound: S, stop: StopSignal)
 where
     S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
 {
     let Session { number, over } = session;
-    chassis::supervise::once("subscription", listen(&owner, &key, number, over, inbound, stop)).await;
+    chassis::supervise::once("subscription", listen(&owner, &key, number, over, inbound, stop))
+        .await;
     tracing::info!(service = key.service, name = key.name, "no longer subscribed");
     // It fails only when the owner has ended, and the sessions with it.
     owner.tell(Command::Gone(key, number)).await.unwrap_or_default();
 }
 
-async fn listen<S>(owner: &Handle, key: &Key, number: u64, mut over: oneshot::Receiver<()>, mut inbound: S, stop: StopSignal)
-where
+async fn listen<S>(
+    owner: &Handle,
+    key: &Key,
+    number: u64,
+    mut over: oneshot::Receiver<()>,
+    mut inbound: S,
+    stop: StopSignal,
+) where
     S: futures::Stream<Item = Result<pb::SubscribeRequest, Status>> + Unpin,
 {
     loop {
@@ -108,7 +131,9 @@ where
 fn read(key: &Key, session: u64, message: Message) -> Option<Command> {
     match message {
         Message::Hello(_) => None,
-        Message::Applied(applied) => Some(Command::Applied(key.clone(), session, wire::read_applied(applied)?)),
+        Message::Applied(applied) => {
+            Some(Command::Applied(key.clone(), session, wire::read_applied(applied)?))
+        }
         Message::Acknowledgement(answer) => {
             let target = Target { revision: answer.revision, hash: answer.hash };
             let problems = answer.problems.into_iter().map(wire::read_problem).collect();
@@ -123,7 +148,10 @@ fn outbound(assignments: mpsc::Receiver<Assignment>, stop: StopSignal) -> Stream
             () = stop.wait() => None,
             assignment = assignments.recv() => assignment,
         }?;
-        Some((Ok(pb::SubscribeResponse { assignment: Some(wire::assignment(&assignment)) }), (assignments, stop)))
+        Some((
+            Ok(pb::SubscribeResponse { assignment: Some(wire::assignment(&assignment)) }),
+            (assignments, stop),
+        ))
     };
     stream::unfold((assignments, stop), step).boxed()
 }
@@ -138,7 +166,8 @@ mod tests {
         let (_end, over) = oneshot::channel();
         let key = Key { service: "proxy-node".to_owned(), name: "proxy-node-1".to_owned() };
         let inbound = stream::poll_fn(|_| panic!("a stream panics (expected by this test)"));
-        attend(owner, key.clone(), Session { number: 7, over }, inbound, StopSignal::default()).await;
+        attend(owner, key.clone(), Session { number: 7, over }, inbound, StopSignal::default())
+            .await;
         assert!(matches!(commands.try_recv(), Ok(Command::Gone(gone, 7)) if gone == key));
     }
 }

@@ -61,7 +61,11 @@ impl Upload {
             self.files.insert(chunk.path.clone(), Vec::new());
             self.current = Some(chunk.path);
         }
-        let file = self.current.as_ref().and_then(|path| self.files.get_mut(path)).ok_or(Malformed::NoPath)?;
+        let file = self
+            .current
+            .as_ref()
+            .and_then(|path| self.files.get_mut(path))
+            .ok_or(Malformed::NoPath)?;
         file.extend_from_slice(&chunk.data);
         Ok(())
     }
@@ -87,8 +91,14 @@ mod tests {
             upload.push(chunk(path, data.as_bytes())).unwrap();
         }
         assert_eq!(upload.push(chunk("a", b"")), Err(Malformed::Twice("a".into())));
-        assert_eq!(upload.files(), BTreeMap::from([("a".into(), b"12".to_vec()), ("b".into(), b"3".to_vec())]));
+        assert_eq!(
+            upload.files(),
+            BTreeMap::from([("a".into(), b"12".to_vec()), ("b".into(), b"3".to_vec())])
+        );
         assert_eq!(Upload::default().push(chunk("", b"1")), Err(Malformed::NoPath));
-        assert_eq!(Upload::default().push(chunk("a", &vec![0; LARGEST_PIECE + 1])), Err(Malformed::PieceTooLarge(LARGEST_PIECE + 1)));
+        assert_eq!(
+            Upload::default().push(chunk("a", &vec![0; LARGEST_PIECE + 1])),
+            Err(Malformed::PieceTooLarge(LARGEST_PIECE + 1))
+        );
     }
 }

@@ -13,7 +13,11 @@ use proto::config as pb;
 
 /// As a message.
 pub fn problem(problem: &Problem) -> pb::Problem {
-    let severity = if problem.severity == Severity::Error { pb::Severity::Error } else { pb::Severity::Warning };
+    let severity = if problem.severity == Severity::Error {
+        pb::Severity::Error
+    } else {
+        pb::Severity::Warning
+    };
     pb::Problem {
         severity: severity.into(),
         file: problem.place.file.clone(),
@@ -26,7 +30,11 @@ pub fn problem(problem: &Problem) -> pb::Problem {
 
 /// From a message; one without severity is an error.
 pub fn read_problem(problem: pb::Problem) -> Problem {
-    let severity = if problem.severity() == pb::Severity::Warning { Severity::Warning } else { Severity::Error };
+    let severity = if problem.severity() == pb::Severity::Warning {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
     let place = Place { file: problem.file, line: problem.line, column: problem.column };
     Problem { place, severity, message: problem.message, remedy: problem.remedy }
 }
@@ -119,7 +127,11 @@ pub fn rollout(record: &Record, revision: Option<pb::Revision>) -> pb::Rollout {
 /// On the wire the last stage is SPREADING, and whatever comes before it TRYING.
 fn state(record: &Record) -> pb::RolloutState {
     match record.state {
-        State::Running if record.position.is_some_and(|position| record.plan.is_last(position.stage)) => pb::RolloutState::Spreading,
+        State::Running
+            if record.position.is_some_and(|position| record.plan.is_last(position.stage)) =>
+        {
+            pb::RolloutState::Spreading
+        }
         State::Running => pb::RolloutState::Trying,
         State::Paused => pb::RolloutState::Paused,
         State::Done => pb::RolloutState::Done,

@@ -71,8 +71,13 @@ impl Connections {
         let rendered = match connection.rendered.get(revision) {
             Some(rendered) => Arc::clone(rendered),
             None => {
-                let lost =
-                    |error: Error| vec![Problem::error(Place::default(), format!("the store: {error}"), "check the config-service's disk")];
+                let lost = |error: Error| {
+                    vec![Problem::error(
+                        Place::default(),
+                        format!("the store: {error}"),
+                        "check the config-service's disk",
+                    )]
+                };
                 let bundle = self.library.get(&self.store, revision).await.map_err(lost)?;
                 let rendered = render_for(&bundle, &key.service, &connection.variables)?;
                 connection.rendered.insert(revision.to_owned(), Arc::clone(&rendered));
@@ -102,14 +107,28 @@ impl Connections {
             let Action::Assign { key, target } = action else { continue };
             // Rendered before, as a rule: a node that it cannot be rendered for is not assigned it.
             if let Err(problems) = self.rendering(&key, &target.revision).await {
-                tracing::error!(node = key.name, revision = target.revision, ?problems, "cannot be rendered any more");
+                tracing::error!(
+                    node = key.name,
+                    revision = target.revision,
+                    ?problems,
+                    "cannot be rendered any more"
+                );
                 continue;
             }
             let Some(connection) = self.nodes.get_mut(&key) else { continue };
             connection.rendered.retain(|revision, _| *revision == target.revision);
-            let Some(rendered) = connection.rendered.get(&target.revision).cloned() else { continue };
-            if connection.assignments.try_send(Assignment { revision: target.revision, rendered }).is_err() {
-                tracing::warn!(node = key.name, "does not read its assignments and is disconnected");
+            let Some(rendered) = connection.rendered.get(&target.revision).cloned() else {
+                continue;
+            };
+            if connection
+                .assignments
+                .try_send(Assignment { revision: target.revision, rendered })
+                .is_err()
+            {
+                tracing::warn!(
+                    node = key.name,
+                    "does not read its assignments and is disconnected"
+                );
                 self.nodes.remove(&key);
             }
         }

@@ -26,7 +26,8 @@ impl Library {
         }
         let revision = store.find(&Name::Id(id.to_owned())).await?;
         let (main, files) = store.main(&revision).await?;
-        let bundle = Bundle::reopen(&main, files).ok_or_else(|| unreadable(format!("the bundle of revision {id}")))?;
+        let bundle = Bundle::reopen(&main, files)
+            .ok_or_else(|| unreadable(format!("the bundle of revision {id}")))?;
         let bundle = Arc::new(bundle);
         if self.bundles.len() >= MOST {
             self.bundles.clear();
@@ -40,9 +41,18 @@ impl Library {
 ///
 /// # Errors
 /// Why it cannot be rendered there.
-pub fn render_for(bundle: &Bundle, service: &str, variables: &Variables) -> Result<Arc<Rendered>, Vec<Problem>> {
-    let unknown =
-        |error: UnknownService| vec![Problem::error(Place::default(), error.to_string(), "subscribe as a service of the cluster")];
+pub fn render_for(
+    bundle: &Bundle,
+    service: &str,
+    variables: &Variables,
+) -> Result<Arc<Rendered>, Vec<Problem>> {
+    let unknown = |error: UnknownService| {
+        vec![Problem::error(
+            Place::default(),
+            error.to_string(),
+            "subscribe as a service of the cluster",
+        )]
+    };
     let service: Service = service.parse().map_err(unknown)?;
     render(bundle, service, variables).map(Arc::new)
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Commands that are taken at once. A thousand nodes answer within moments, and one transaction is enough for all that have.
+/// Commands that are taken at once. A thousand nodes answer within moments, and one transaction is
+/// enough for all that have.
 const BATCH: usize = 256;
 /// Until what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,8 +42,8 @@ pub struct Owner {
 #[derive(Default)]
 struct Unsaved {
     released: Option<String>,
-    /// Assignments of the revision that is being rolled out: a node that has it and is not on record would be taken for one that cannot be
-    /// harmed by it.
+    /// Assignments of the revision that is being rolled out: a node that has it and is not on
+    /// record would be taken for one that cannot be harmed by it.
     held: Vec<Action>,
 }
 
@@ -92,15 +93,26 @@ impl Owned {
         let released = owner.store.released().await?;
         let record = owner.store.rollout(None).await?;
         let began = (Instant::now(), owner.clock.now());
-        let (fleet, actions) = Fleet::resume(released, record.as_ref().map(Record::progress), began.1);
+        let (fleet, actions) =
+            Fleet::resume(released, record.as_ref().map(Record::progress), began.1);
         let started_at = record.as_ref().map_or(began.1, |record| record.started_at);
         let connections = Connections::new(owner.store.clone());
-        let mut owned = Self { owner, fleet, connections, began, started_at, unsaved: None, answered: false, newest: record.map(Arc::new) };
+        let mut owned = Self {
+            owner,
+            fleet,
+            connections,
+            began,
+            started_at,
+            unsaved: None,
+            answered: false,
+            newest: record.map(Arc::new),
+        };
         owned.perform(actions).await?;
         Ok(owned)
     }
 
-    /// The time on the wall as it was at the start, and what has passed since: setting the clock shortens no soak.
+    /// The time on the wall as it was at the start, and what has passed since: setting the clock
+    /// shortens no soak.
     fn now(&self) -> Timestamp {
         let passed = self.began.0.elapsed().try_into().unwrap_or(jiff::SignedDuration::MAX);
         self.began.1.saturating_add(passed).unwrap_or(Timestamp::MAX)
@@ -108,7 +120,8 @@ impl Owned {
 
     fn instant(&self, at: Timestamp) -> Instant {
         // What is past is due at once.
-        self.began.0 + Duration::try_from(self.began.1.duration_until(at)).unwrap_or_default().min(NEVER)
+        self.began.0
+            + Duration::try_from(self.began.1.duration_until(at)).unwrap_or_default().min(NEVER)
     }
 
     fn wake(&self) -> Instant {
@@ -122,7 +135,8 @@ impl Owned {
         self.perform_or_retry(actions).await;
     }
 
-    /// Everything in the order in which it came. Of answers in a row one conclusion is drawn, written and told.
+    /// Everything in the order in which it came. Of answers in a row one conclusion is drawn,
+    /// written and told.
     async fn batch(&mut self, commands: impl Iterator<Item = Command>) {
         for command in commands {
             if !matches!(command, Command::Acknowledged(..)) {
@@ -140,7 +154,8 @@ impl Owned {
         }
     }
 
-    /// Whoever asked for an answer may have gone meanwhile: that the answer cannot be sent then means nothing.
+    /// Whoever asked for an answer may have gone meanwhile: that the answer cannot be sent then
+    /// means nothing.
     async fn command(&mut self, command: Command) {
         let now = self.now();
         let actions = match command {
@@ -159,11 +174,17 @@ impl Owned {
                 self.connections.closed(&key, session);
                 self.fleet.gone(&key, session, now)
             }
-            Command::Start(revision, answer) => return drop(answer.send(self.start(revision).await)),
-            Command::Control(id, control, answer) => return drop(answer.send(self.control(&id, control).await)),
+            Command::Start(revision, answer) => {
+                return drop(answer.send(self.start(revision).await));
+            }
+            Command::Control(id, control, answer) => {
+                return drop(answer.send(self.control(&id, control).await));
+            }
             Command::Newest(answer) => return drop(answer.send(self.newest.as_deref().cloned())),
             Command::MayRestore(answer) => return drop(answer.send(self.may_restore())),
-            Command::Restore(restoring, answer) => return drop(answer.send(self.restore(&restoring).await)),
+            Command::Restore(restoring, answer) => {
+                return drop(answer.send(self.restore(&restoring).await));
+            }
             Command::Drift(answer) => return drop(answer.send(drift(&self.fleet))),
         };
         self.perform_or_retry(actions).await;
@@ -172,7 +193,8 @@ impl Owned {
     async fn hello(&mut self, hello: Hello, answer: oneshot::Sender<Session>) -> Vec<Action> {
         let session = self.connections.open(&hello);
         let (number, key) = (session.number, hello.key);
-        let (released, candidate) = (self.fleet.released().map(str::to_owned), self.fleet.candidate().map(str::to_owned));
+        let (released, candidate) =
+            (self.fleet.released().map(str::to_owned), self.fleet.candidate().map(str::to_owned));
         let released = self.maybe_rendering(&key, released).await;
         let candidate = self.maybe_rendering(&key, candidate).await;
         drop(answer.send(session));
@@ -218,18 +240,30 @@ impl Owned {
     /// Nothing may be torn apart that is under way.
     fn may_restore(&self) -> Result<(), publish::Error> {
         match self.fleet.rollout().filter(|rollout| rollout.state.is_under_way()) {
-            Some(running) => Err(rollout::Error::Running { id: running.id.clone(), revision: running.revision.clone() }.into()),
+            Some(running) => Err(rollout::Error::Running {
+                id: running.id.clone(),
+                revision: running.revision.clone(),
+            }
+            .into()),
             None => Ok(()),
         }
     }
 
     /// Replaces everything, and has every node come back to hear what it shall run now.
-    async fn restore(&mut self, Restoring { history, content, expected }: &Restoring) -> Result<(), publish::Error> {
+    async fn restore(
+        &mut self,
+        Restoring { history, content, expected }: &Restoring,
+    ) -> Result<(), publish::Error> {
         self.may_restore()?;
         self.owner.store.replace(history, content, expected.as_deref()).await?;
-        tracing::warn!(revisions = history.revisions.len(), released = history.released, "restored from a backup");
+        tracing::warn!(
+            revisions = history.revisions.len(),
+            released = history.released,
+            "restored from a backup"
+        );
         let newest = history.rollouts.last();
-        let (fleet, actions) = Fleet::restored(history.released.clone(), newest.map(Record::progress));
+        let (fleet, actions) =
+            Fleet::restored(history.released.clone(), newest.map(Record::progress));
         self.fleet = fleet;
         self.started_at = newest.map_or_else(|| self.owner.clock.now(), |record| record.started_at);
         self.newest = newest.cloned().map(Arc::new);
@@ -241,7 +275,9 @@ impl Owned {
     }
 
     fn record(&self) -> Option<Record> {
-        self.fleet.rollout().map(|rollout| Record::new(rollout, self.started_at, self.owner.clock.now()))
+        self.fleet
+            .rollout()
+            .map(|rollout| Record::new(rollout, self.started_at, self.owner.clock.now()))
     }
 
     /// As [`Owned::perform_or_hold`], where nobody waits for an answer.
@@ -253,7 +289,9 @@ impl Owned {
     /// Whatever does not depend on what is on record does not wait for a disk that fails.
     async fn perform_or_hold(&mut self, actions: Vec<Action>) -> Result<(), Error> {
         let Err(error) = self.perform(actions.clone()).await else { return Ok(()) };
-        tracing::error!("the state of the rollout cannot be written, which is tried again: {error}");
+        tracing::error!(
+            "the state of the rollout cannot be written, which is tried again: {error}"
+        );
         ::metrics::counter!(metrics::WRITES_FAILED).increment(1);
         let Unsaved { released: earlier, mut held } = self.unsaved.take().unwrap_or_default();
         let released = released(&actions).or(earlier);
@@ -268,8 +306,10 @@ impl Owned {
 
     /// Writes what is to be kept, then sends what is to be sent, then tells those who watch.
     async fn perform(&mut self, mut actions: Vec<Action>) -> Result<(), Error> {
-        let released = released(&actions).or_else(|| self.unsaved.as_ref().and_then(|unsaved| unsaved.released.clone()));
-        let changed = actions.contains(&Action::Changed) || released.is_some() || self.unsaved.is_some();
+        let released = released(&actions)
+            .or_else(|| self.unsaved.as_ref().and_then(|unsaved| unsaved.released.clone()));
+        let changed =
+            actions.contains(&Action::Changed) || released.is_some() || self.unsaved.is_some();
         let record = if changed { self.record() } else { None };
         if let Some(record) = &record {
             self.owner.store.save(Some(record), released.as_deref()).await?;
@@ -282,13 +322,16 @@ impl Owned {
             self.newest = Some(Arc::clone(&record));
             self.owner.handle.publish(record);
         }
-        ::metrics::gauge!(metrics::SUBSCRIBERS).set(u32::try_from(self.connections.len()).unwrap_or(u32::MAX));
+        ::metrics::gauge!(metrics::SUBSCRIBERS)
+            .set(u32::try_from(self.connections.len()).unwrap_or(u32::MAX));
         Ok(())
     }
 }
 
 fn released(actions: &[Action]) -> Option<String> {
-    actions.iter().find_map(|action| if let Action::Released(revision) = action { Some(revision.clone()) } else { None })
+    actions.iter().find_map(|action| {
+        if let Action::Released(revision) = action { Some(revision.clone()) } else { None }
+    })
 }
 
 fn tell(record: &Record) {

@@ -37,7 +37,13 @@ impl Fleet {
         self.nodes.get(key).is_some_and(|node| node.session.is_some())
     }
 
-    fn verdict(&self, rollout: &Progress, key: &Key, node: &NodeProgress, now: Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        rollout: &Progress,
+        key: &Key,
+        node: &NodeProgress,
+        now: Timestamp,
+    ) -> Verdict {
         match rollout.gate_of(node) {
             Some(gate) => gate.judge(&node.member(self.is_connected(key)), now),
             None => Verdict::Passed,
@@ -47,7 +53,11 @@ impl Fleet {
     fn failure(&self, rollout: &Progress, now: Timestamp) -> Option<String> {
         rollout.nodes.iter().find_map(|(key, node)| match self.verdict(rollout, key, node, now) {
             // Time does not pass for a rollout that is paused.
-            Verdict::Fails(_) if rollout.state == State::Paused && node.state != NodeState::Rejected => None,
+            Verdict::Fails(_)
+                if rollout.state == State::Paused && node.state != NodeState::Rejected =>
+            {
+                None
+            }
             Verdict::Fails(why) => Some(format!("{} {} {why}", key.service, key.name)),
             _ => None,
         })
@@ -61,7 +71,10 @@ impl Fleet {
     /// Takes down who has passed its gate, and who is waited for no longer.
     fn judge(&mut self, now: Timestamp) {
         let Some(rollout) = &self.rollout else { return };
-        let open = rollout.nodes.iter().filter(|(_, node)| !(node.soaked && node.state == NodeState::Applied));
+        let open = rollout
+            .nodes
+            .iter()
+            .filter(|(_, node)| !(node.soaked && node.state == NodeState::Applied));
         let judged = open.map(|(key, node)| (key, self.verdict(rollout, key, node, now)));
         let judged: Vec<(Key, Verdict)> = judged
             .filter(|(_, verdict)| matches!(verdict, Verdict::Passed | Verdict::PassedOver))
@@ -91,18 +104,35 @@ impl Fleet {
         true
     }
 
-    /// Chooses who belongs to the stages that have begun. A service that joins late begins with the first stage, too.
+    /// Chooses who belongs to the stages that have begun. A service that joins late begins with the
+    /// first stage, too.
     fn choose(&mut self) {
         let Some(rollout) = &mut self.rollout else { return };
-        let waiting = |node: &NodeProgress| node.state == NodeState::Waiting && node.stage.is_none();
+        let waiting =
+            |node: &NodeProgress| node.state == NodeState::Waiting && node.stage.is_none();
         let mut census = Census::of(rollout);
-        let keys: Vec<Key> = rollout.nodes.iter().filter(|(_, node)| waiting(node)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Key> = rollout
+            .nodes
+            .iter()
+            .filter(|(_, node)| waiting(node))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in keys {
-            let Some(connected) = self.nodes.get(&key).filter(|node| node.session.is_some()) else { continue };
-            let Some(no_op) = rollout.nodes.get(&key).map(|progress| Self::is_no_op(connected, progress)) else { continue };
+            let Some(connected) = self.nodes.get(&key).filter(|node| node.session.is_some()) else {
+                continue;
+            };
+            let Some(no_op) =
+                rollout.nodes.get(&key).map(|progress| Self::is_no_op(connected, progress))
+            else {
+                continue;
+            };
             let begun = rollout.plan.stages.iter().enumerate().take(rollout.position.stage + 1);
             let its = begun.filter(|(index, stage)| match stage.who {
-                Who::OneOfEachService => !no_op && !census.has_member(&key.service, *index) && !census.holds_back(&key.service, *index),
+                Who::OneOfEachService => {
+                    !no_op
+                        && !census.has_member(&key.service, *index)
+                        && !census.holds_back(&key.service, *index)
+                }
                 Who::Everybody => no_op || !census.holds_back(&key.service, *index),
             });
             let stage = its.map(|(index, _)| index).next();
@@ -118,19 +148,26 @@ impl Fleet {
         let Some(rollout) = &mut self.rollout else { return };
         let chosen = |node: &NodeProgress| node.state == NodeState::Waiting && node.stage.is_some();
         for (key, progress) in rollout.nodes.iter_mut().filter(|(_, node)| chosen(node)) {
-            let Some(node) = self.nodes.get_mut(key).filter(|node| node.session.is_some()) else { continue };
+            let Some(node) = self.nodes.get_mut(key).filter(|node| node.session.is_some()) else {
+                continue;
+            };
             let no_op = Self::is_no_op(node, progress);
             progress.enter(if no_op { NodeState::Applied } else { NodeState::Assigned }, now);
             (progress.exposed, progress.soaked) = (!no_op, no_op);
             node.assigned = Some(progress.candidate.clone());
             if node.applied.as_ref() != Some(&progress.candidate) {
-                actions.push(Action::Assign { key: key.clone(), target: progress.candidate.clone() });
+                actions
+                    .push(Action::Assign { key: key.clone(), target: progress.candidate.clone() });
             }
         }
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.plan.is_last(rollout.position.stage)) else { return };
+        let Some(rollout) =
+            self.rollout.as_mut().filter(|rollout| rollout.plan.is_last(rollout.position.stage))
+        else {
+            return;
+        };
         let through = |node: &NodeProgress| match node.state {
             NodeState::Applied => node.soaked,
             NodeState::Gone => true,
@@ -163,11 +200,16 @@ impl Fleet {
             node.assigned = progress.before.clone();
             let Some(before) = &progress.before else { continue };
             // Whoever refused it kept what it had.
-            let kept = progress.state == NodeState::Rejected && node.applied.as_ref() == Some(before);
+            let kept =
+                progress.state == NodeState::Rejected && node.applied.as_ref() == Some(before);
             if progress.state != NodeState::Rejected {
                 progress.state = NodeState::Reverted;
             }
-            if node.session.is_some() && before != &progress.candidate && !kept && !node.rejected.contains_key(&before.hash) {
+            if node.session.is_some()
+                && before != &progress.candidate
+                && !kept
+                && !node.rejected.contains_key(&before.hash)
+            {
                 actions.push(Action::Assign { key: key.clone(), target: before.clone() });
             }
         }

@@ -41,14 +41,23 @@ impl Fleet {
         Self { released, nodes: BTreeMap::new(), rollout: None }
     }
 
-    /// As after a restart of this service: nobody is connected yet. `rollout` is the newest; one that was under way goes on where it was. What
-    /// the nodes did meanwhile they say in their hellos, and their time to do so begins now.
-    pub fn resume(released: Option<String>, rollout: Option<Progress>, now: Timestamp) -> (Self, Vec<Action>) {
+    /// As after a restart of this service: nobody is connected yet. `rollout` is the newest; one
+    /// that was under way goes on where it was. What the nodes did meanwhile they say in their
+    /// hellos, and their time to do so begins now.
+    pub fn resume(
+        released: Option<String>,
+        rollout: Option<Progress>,
+        now: Timestamp,
+    ) -> (Self, Vec<Action>) {
         let mut fleet = Self { rollout, ..Self::new(released) };
         let mut actions = Vec::new();
-        let Some(rollout) = fleet.rollout.as_mut().filter(|rollout| rollout.state.is_under_way()) else { return (fleet, actions) };
+        let Some(rollout) = fleet.rollout.as_mut().filter(|rollout| rollout.state.is_under_way())
+        else {
+            return (fleet, actions);
+        };
         if rollout.plan.stages.is_empty() {
-            let why = "it was begun by a version of the config-service that could not go on after a restart; every node gets back what it had. Start it again";
+            let why = "it was begun by a version of the config-service that could not go on after \
+                a restart; every node gets back what it had. Start it again";
             fleet.end(State::Failed, why.to_owned(), &mut actions);
             return (fleet, actions);
         }
@@ -69,12 +78,14 @@ impl Fleet {
         (fleet, actions)
     }
 
-    /// As after a restore from a backup. A rollout that was under way when that was made has failed: what the nodes have now is another history.
+    /// As after a restore from a backup. A rollout that was under way when that was made has
+    /// failed: what the nodes have now is another history.
     pub fn restored(released: Option<String>, rollout: Option<Progress>) -> (Self, Vec<Action>) {
         let mut fleet = Self { rollout, ..Self::new(released) };
         let mut actions = Vec::new();
         if fleet.under_way().is_some() {
-            let why = "everything was restored from a backup that was made then; every node gets back what it had. Start it again";
+            let why = "everything was restored from a backup that was made then; every node gets \
+                back what it had. Start it again";
             fleet.end(State::Failed, why.to_owned(), &mut actions);
         }
         (fleet, actions)
@@ -83,7 +94,9 @@ impl Fleet {
     /// Whether an assignment that could not be sent before is still to be sent.
     pub fn still_wants(&self, action: &Action) -> bool {
         let Action::Assign { key, target } = action else { return false };
-        self.nodes.get(key).is_some_and(|node| node.session.is_some() && node.assigned.as_ref() == Some(target))
+        self.nodes
+            .get(key)
+            .is_some_and(|node| node.session.is_some() && node.assigned.as_ref() == Some(target))
     }
 
     /// What joining nodes get.
@@ -121,7 +134,10 @@ impl Fleet {
             if running.revision == start.revision {
                 return Ok(Vec::new());
             }
-            return Err(Error::Running { id: running.id.clone(), revision: running.revision.clone() });
+            return Err(Error::Running {
+                id: running.id.clone(),
+                revision: running.revision.clone(),
+            });
         }
         self.rollout = Some(Progress {
             id: start.id,
@@ -142,8 +158,17 @@ impl Fleet {
     }
 
     /// Pauses, resumes or aborts the running rollout.
-    pub fn control(&mut self, id: &str, control: Control, now: Timestamp) -> Result<Vec<Action>, Error> {
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way() && rollout.id == id) else {
+    pub fn control(
+        &mut self,
+        id: &str,
+        control: Control,
+        now: Timestamp,
+    ) -> Result<Vec<Action>, Error> {
+        let Some(rollout) = self
+            .rollout
+            .as_mut()
+            .filter(|rollout| rollout.state.is_under_way() && rollout.id == id)
+        else {
             return Err(Error::NotRunning(id.to_owned()));
         };
         let mut actions = Vec::new();
@@ -166,7 +191,9 @@ impl Fleet {
                 self.advance(now, &mut actions);
             }
             Control::Pause | Control::Resume => {}
-            Control::Abort => self.end(State::Aborted, "aborted by an operator".to_owned(), &mut actions),
+            Control::Abort => {
+                self.end(State::Aborted, "aborted by an operator".to_owned(), &mut actions)
+            }
         }
         Ok(actions)
     }
@@ -175,10 +202,21 @@ impl Fleet {
     pub fn hello(&mut self, hello: Hello, now: Timestamp) -> Vec<Action> {
         let Hello { key, session, process, applied, rejected, released, candidate } = hello;
         let before = self.rollout.clone();
-        let unrenderable = released.as_ref().and_then(|rendering| rendering.as_ref().err().cloned()).unwrap_or_default();
+        let unrenderable = released
+            .as_ref()
+            .and_then(|rendering| rendering.as_ref().err().cloned())
+            .unwrap_or_default();
         let released = released.and_then(Result::ok);
         let refused = self.nodes.remove(&key).and_then(|node| node.refused);
-        let node = Node { session: Some(session), process, applied, assigned: released, refused, rejected, unrenderable };
+        let node = Node {
+            session: Some(session),
+            process,
+            applied,
+            assigned: released,
+            refused,
+            rejected,
+            unrenderable,
+        };
         self.nodes.insert(key.clone(), node);
         let mut actions = Vec::new();
         if let Some(rendering) = candidate {
@@ -192,12 +230,18 @@ impl Fleet {
         actions
     }
 
-    /// Sends a node what it shall run, unless it runs that, was just sent something, or will not take it.
+    /// Sends a node what it shall run, unless it runs that, was just sent something, or will not
+    /// take it.
     fn settle(&self, key: &Key, actions: &mut Vec<Action>) {
         let Some(node) = self.nodes.get(key) else { return };
         let Some(target) = &node.assigned else { return };
-        let sent = actions.iter().any(|action| matches!(action, Action::Assign { key: to, .. } if to == key));
-        if node.applied.as_ref() != Some(target) && !node.rejected.contains_key(&target.hash) && !sent {
+        let sent = actions
+            .iter()
+            .any(|action| matches!(action, Action::Assign { key: to, .. } if to == key));
+        if node.applied.as_ref() != Some(target)
+            && !node.rejected.contains_key(&target.hash)
+            && !sent
+        {
             actions.push(Action::Assign { key: key.clone(), target: target.clone() });
         }
     }
@@ -205,13 +249,18 @@ impl Fleet {
     /// A node's connection ends.
     pub fn gone(&mut self, key: &Key, session: u64, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
-        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return actions };
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session))
+        else {
+            return actions;
+        };
         node.session = None;
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way()) {
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way())
+        {
             let awaited = rollout.nodes.get(key).is_some_and(|progress| rollout.awaits(progress));
             if let Some(progress) = rollout.nodes.get_mut(key) {
                 match progress.state {
-                    // It may be down because of what it got: it keeps its place, and the time to answer runs on.
+                    // It may be down because of what it got: it keeps its place, and the time to
+                    // answer runs on.
                     NodeState::Assigned if awaited => {}
                     NodeState::Applied if awaited => progress.enter(NodeState::Assigned, now),
                     _ => progress.enter(NodeState::Gone, now),
@@ -230,16 +279,39 @@ impl Fleet {
         }
     }
 
-    /// A node answers an assignment. Answers to anything but its newest are late and mean nothing for a rollout.
-    pub fn acknowledged(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Timestamp) -> Vec<Action> {
-        if self.answered(key, session, target, problems, now) { self.conclude(now) } else { Vec::new() }
+    /// A node answers an assignment. Answers to anything but its newest are late and mean nothing
+    /// for a rollout.
+    pub fn acknowledged(
+        &mut self,
+        key: &Key,
+        session: u64,
+        target: &Target,
+        problems: Vec<Problem>,
+        now: Timestamp,
+    ) -> Vec<Action> {
+        if self.answered(key, session, target, problems, now) {
+            self.conclude(now)
+        } else {
+            Vec::new()
+        }
     }
 
-    /// Takes an answer and draws no conclusion yet; whether one is to be drawn. Of many answers that came together, one conclusion is as good
-    /// as one after each of them, and costs as much as a single one.
+    /// Takes an answer and draws no conclusion yet; whether one is to be drawn. Of many answers
+    /// that came together, one conclusion is as good as one after each of them, and costs as much
+    /// as a single one.
     #[must_use]
-    pub fn answered(&mut self, key: &Key, session: u64, target: &Target, problems: Vec<Problem>, now: Timestamp) -> bool {
-        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session)) else { return false };
+    pub fn answered(
+        &mut self,
+        key: &Key,
+        session: u64,
+        target: &Target,
+        problems: Vec<Problem>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.session == Some(session))
+        else {
+            return false;
+        };
         let newest = node.assigned.as_ref() == Some(target);
         if problems.is_empty() {
             node.applied = Some(target.clone());
@@ -247,8 +319,16 @@ impl Fleet {
         } else {
             node.refused = Some((target.clone(), problems.clone()));
         }
-        let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way() && newest) else { return false };
-        let Some(progress) = rollout.nodes.get_mut(key).filter(|progress| progress.candidate == *target) else { return false };
+        let Some(rollout) =
+            self.rollout.as_mut().filter(|rollout| rollout.state.is_under_way() && newest)
+        else {
+            return false;
+        };
+        let Some(progress) =
+            rollout.nodes.get_mut(key).filter(|progress| progress.candidate == *target)
+        else {
+            return false;
+        };
         if progress.state != NodeState::Assigned {
             return false;
         }
@@ -291,21 +371,38 @@ impl Fleet {
 
     /// A node takes its place in the rollout, as it would when the rollout begins.
     fn enlist(&mut self, key: &Key, rendering: Rendering, now: Timestamp) {
-        let (Some(node), Some(rollout)) = (self.nodes.get(key), self.rollout.as_mut()) else { return };
+        let (Some(node), Some(rollout)) = (self.nodes.get(key), self.rollout.as_mut()) else {
+            return;
+        };
         let (candidate, mut problems) = match rendering {
             Ok(target) => (target, Vec::new()),
-            Err(problems) => (Target { revision: rollout.revision.clone(), hash: String::new() }, problems),
+            Err(problems) => {
+                (Target { revision: rollout.revision.clone(), hash: String::new() }, problems)
+            }
         };
         if let Some(reason) = node.rejected.get(&candidate.hash) {
             let message = format!("the node will not take this again: {reason}");
-            let remedy =
-                format!("commit a revision that differs for it, or have it tried once more with `shoal config retry {}`", key.name);
+            let remedy = format!(
+                "commit a revision that differs for it, or have it tried once more with `shoal \
+                 config retry {}`",
+                key.name
+            );
             problems.push(Problem::error(Place::default(), message, remedy));
         }
         let state = if problems.is_empty() { NodeState::Waiting } else { NodeState::Rejected };
         let before = node.assigned.clone();
         let (stage, soaked, acknowledged) = (None, false, None);
-        let progress = NodeProgress { state, since: now, problems, candidate, before, exposed: false, stage, soaked, acknowledged };
+        let progress = NodeProgress {
+            state,
+            since: now,
+            problems,
+            candidate,
+            before,
+            exposed: false,
+            stage,
+            soaked,
+            acknowledged,
+        };
         rollout.nodes.insert(key.clone(), progress);
     }
 
@@ -314,23 +411,31 @@ impl Fleet {
         let known = self.under_way().and_then(|rollout| rollout.nodes.get(key)).cloned();
         self.enlist(key, rendering, now);
         let Some(known) = known.filter(|known| known.exposed) else { return };
-        let (Some(node), Some(rollout)) = (self.nodes.get_mut(key), self.rollout.as_mut()) else { return };
+        let (Some(node), Some(rollout)) = (self.nodes.get_mut(key), self.rollout.as_mut()) else {
+            return;
+        };
         let Some(progress) = rollout.nodes.get_mut(key) else { return };
         (progress.exposed, progress.stage, progress.soaked) = (true, known.stage, known.soaked);
         if progress.state == NodeState::Rejected {
             return;
         }
-        // It had been given the candidate: it either runs it, or gets it again; a time to answer that runs already goes on.
+        // It had been given the candidate: it either runs it, or gets it again; a time to answer
+        // that runs already goes on.
         node.assigned = Some(progress.candidate.clone());
-        let runs_it = node.applied.as_ref().is_some_and(|applied| applied.hash == progress.candidate.hash);
+        let runs_it =
+            node.applied.as_ref().is_some_and(|applied| applied.hash == progress.candidate.hash);
         if runs_it {
             progress.enter(NodeState::Applied, now);
-            // A process that was there all the time has gone on soaking: only its connection was lost.
-            let same = known.acknowledged.filter(|acknowledged| acknowledged.process == node.process && !node.process.is_empty());
+            // A process that was there all the time has gone on soaking: only its connection was
+            // lost.
+            let same = known.acknowledged.filter(|acknowledged| {
+                acknowledged.process == node.process && !node.process.is_empty()
+            });
             if let Some(Acknowledged { at, .. }) = &same {
                 progress.since = (*at).min(now);
             }
-            progress.acknowledged = same.or_else(|| Some(Acknowledged { process: node.process.clone(), at: now }));
+            progress.acknowledged =
+                same.or_else(|| Some(Acknowledged { process: node.process.clone(), at: now }));
         } else {
             let since = if known.state == NodeState::Assigned { known.since } else { now };
             progress.enter(NodeState::Assigned, since);

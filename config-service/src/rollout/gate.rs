@@ -1,4 +1,5 @@
-//! Whether a node holds up the stage that it belongs to. Pure: what is known of it and `now` in, a verdict out.
+//! Whether a node holds up the stage that it belongs to. Pure: what is known of it and `now` in, a
+//! verdict out.
 
 use super::NodeState;
 use super::plan::{Absent, Gate};
@@ -60,7 +61,11 @@ impl std::fmt::Display for Why {
         match self {
             Self::Refused { reason } => write!(formatter, "refused it: {reason}"),
             Self::Silent { within } => write!(formatter, "did not answer within {}", shown(within)),
-            Self::Away { within } => write!(formatter, "went away after it got it, and was not back within {}", shown(within)),
+            Self::Away { within } => write!(
+                formatter,
+                "went away after it got it, and was not back within {}",
+                shown(within)
+            ),
         }
     }
 }
@@ -72,16 +77,18 @@ impl Gate {
         let answers_by = later(member.since, self.acknowledge);
         let late = answers_by <= now;
         match member.state {
-            NodeState::Rejected => {
-                Verdict::Fails(Why::Refused { reason: member.problems.first().map(Problem::reason).unwrap_or_default() })
-            }
+            NodeState::Rejected => Verdict::Fails(Why::Refused {
+                reason: member.problems.first().map(Problem::reason).unwrap_or_default(),
+            }),
             NodeState::Gone | NodeState::Reverted => Verdict::Passed,
             NodeState::Applied => self.soaks(member, now),
             // Others come first.
             NodeState::Waiting if member.connected => Verdict::Waits(None),
             NodeState::Waiting | NodeState::Assigned if !late => Verdict::Waits(Some(answers_by)),
             NodeState::Waiting => Verdict::PassedOver,
-            NodeState::Assigned if member.connected => Verdict::Fails(Why::Silent { within: self.acknowledge }),
+            NodeState::Assigned if member.connected => {
+                Verdict::Fails(Why::Silent { within: self.acknowledge })
+            }
             NodeState::Assigned => match self.absent {
                 Absent::Awaited => Verdict::Fails(Why::Away { within: self.acknowledge }),
                 Absent::PassedOver => Verdict::PassedOver,
@@ -103,7 +110,8 @@ impl Gate {
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.saturating_add(jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX)).unwrap_or(Timestamp::MAX)
+    at.saturating_add(jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -140,10 +148,20 @@ mod tests {
         ] {
             let gate = Gate { acknowledge: seconds(15), soak: seconds(5), absent };
             let member = Member { state, since: at(100), connected, soaked: false, problems: &[] };
-            assert_eq!(gate.judge(&member, at(now)), expected, "{absent:?} {state:?} connected: {connected} at {now}");
+            assert_eq!(
+                gate.judge(&member, at(now)),
+                expected,
+                "{absent:?} {state:?} connected: {connected} at {now}"
+            );
         }
         let gate = Gate { acknowledge: seconds(15), soak: seconds(5), absent: Awaited };
-        let member = Member { state: Applied, since: at(100), connected: false, soaked: true, problems: &[] };
+        let member = Member {
+            state: Applied,
+            since: at(100),
+            connected: false,
+            soaked: true,
+            problems: &[],
+        };
         assert_eq!(gate.judge(&member, at(100)), Verdict::Passed, "what has soaked has soaked");
     }
 

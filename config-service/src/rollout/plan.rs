@@ -1,6 +1,8 @@
-//! What a rollout does, in order, as data: which stages there are, who belongs to each, and what opens the gate to the next. Pure.
+//! What a rollout does, in order, as data: which stages there are, who belongs to each, and what
+//! opens the gate to the next. Pure.
 //!
-//! A plan is kept with its rollout, so that one that runs goes on as it was begun, whatever the options of a restarted service say.
+//! A plan is kept with its rollout, so that one that runs goes on as it was begun, whatever the
+//! options of a restarted service say.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,8 @@ pub enum Who {
     Everybody,
 }
 
-/// What every node of a stage has to do before the next stage begins; after the last one, the revision is released.
+/// What every node of a stage has to do before the next stage begins; after the last one, the
+/// revision is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// It answers within this, or ends the rollout.

@@ -69,7 +69,8 @@ pub struct NodeProgress {
     pub stage: Option<usize>,
     /// It has passed the gate of that stage.
     pub soaked: bool,
-    /// Which of its processes acknowledged, and when: that one goes on soaking when only its connection was lost.
+    /// Which of its processes acknowledged, and when: that one goes on soaking when only its
+    /// connection was lost.
     pub acknowledged: Option<Acknowledged>,
 }
 
@@ -106,7 +107,13 @@ pub struct Progress {
 impl NodeProgress {
     /// What a gate judges.
     pub(super) fn member(&self, connected: bool) -> Member<'_> {
-        Member { state: self.state, since: self.since, connected, soaked: self.soaked, problems: &self.problems }
+        Member {
+            state: self.state,
+            since: self.since,
+            connected,
+            soaked: self.soaked,
+            problems: &self.problems,
+        }
     }
 
     /// Enters a state.
@@ -121,7 +128,8 @@ impl Progress {
         self.plan.stages.get(self.position.stage)
     }
 
-    /// The gate that a node has to pass: that of the stage in which it was given the revision, or will be.
+    /// The gate that a node has to pass: that of the stage in which it was given the revision, or
+    /// will be.
     pub(super) fn gate_of(&self, node: &NodeProgress) -> Option<&Gate> {
         let stage = node.stage.unwrap_or(self.plan.stages.len().saturating_sub(1));
         self.plan.stages.get(stage).map(|stage| &stage.gate)
@@ -129,14 +137,22 @@ impl Progress {
 
     /// Whether a node that goes away now is waited for.
     pub(super) fn awaits(&self, node: &NodeProgress) -> bool {
-        node.stage.is_some() && !node.soaked && self.gate_of(node).is_some_and(|gate| gate.absent == Absent::Awaited)
+        node.stage.is_some()
+            && !node.soaked
+            && self.gate_of(node).is_some_and(|gate| gate.absent == Absent::Awaited)
     }
 
     pub(super) fn describe(&self) -> String {
-        let count = |state: NodeState| self.nodes.values().filter(|node| node.state == state).count();
+        let count =
+            |state: NodeState| self.nodes.values().filter(|node| node.state == state).count();
         match self.state {
-            State::Running if self.stage().is_some_and(|stage| stage.who == Who::OneOfEachService) => {
-                let canaries = self.nodes.iter().filter(|(_, node)| node.stage == Some(self.position.stage) && !node.soaked);
+            State::Running
+                if self.stage().is_some_and(|stage| stage.who == Who::OneOfEachService) =>
+            {
+                let canaries = self
+                    .nodes
+                    .iter()
+                    .filter(|(_, node)| node.stage == Some(self.position.stage) && !node.soaked);
                 let canaries: Vec<&str> = canaries.map(|(key, _)| key.name.as_str()).collect();
                 if canaries.is_empty() {
                     "beginning".to_owned()
@@ -144,12 +160,16 @@ impl Progress {
                     format!("{} has it first; the others wait for that", canaries.join(", "))
                 }
             }
-            State::Running => format!("{} of {} nodes have it", count(NodeState::Applied), self.nodes.len()),
+            State::Running => {
+                format!("{} of {} nodes have it", count(NodeState::Applied), self.nodes.len())
+            }
             State::Done => match (count(NodeState::Applied), count(NodeState::Gone)) {
                 (0, 0) => "no node is connected; nodes get it when they join".to_owned(),
                 (1, 0) => "the one connected node has it".to_owned(),
                 (applied, 0) => format!("all {applied} connected nodes have it"),
-                (applied, gone) => format!("{applied} nodes have it; {gone} went away and get it when they are back"),
+                (applied, gone) => format!(
+                    "{applied} nodes have it; {gone} went away and get it when they are back"
+                ),
             },
             State::Paused | State::Failed | State::Aborted => self.explanation.clone(),
         }

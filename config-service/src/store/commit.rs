@@ -55,13 +55,23 @@ impl Committed {
 }
 
 impl Store {
-    /// Stores a bundle as a revision, if the draft's parent is the newest. The same content on the same parent is the same revision.
-    pub async fn commit(&self, draft: &Draft, files: &BTreeMap<String, Vec<u8>>) -> Result<Committed> {
+    /// Stores a bundle as a revision, if the draft's parent is the newest. The same content on the
+    /// same parent is the same revision.
+    pub async fn commit(
+        &self,
+        draft: &Draft,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Committed> {
         self.written(self.try_commit(draft, files).await)
     }
 
-    async fn try_commit(&self, draft: &Draft, files: &BTreeMap<String, Vec<u8>>) -> Result<Committed> {
-        let references: Vec<FileReference> = files.iter().map(|(path, content)| reference(path, content)).collect();
+    async fn try_commit(
+        &self,
+        draft: &Draft,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Committed> {
+        let references: Vec<FileReference> =
+            files.iter().map(|(path, content)| reference(path, content)).collect();
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for (file, content) in references.iter().zip(files.values()) {
             sqlx::query("INSERT OR IGNORE INTO blobs (sha256, content) VALUES (?, ?)")
@@ -84,18 +94,27 @@ impl Store {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let parent = newest(&mut transaction).await?.map(|newest| newest.id).unwrap_or_default();
         let files = files_of(&mut transaction, earlier.number).await?;
-        let committed = append(&mut transaction, &Draft { parent, ..draft.clone() }, &files).await?;
+        let committed =
+            append(&mut transaction, &Draft { parent, ..draft.clone() }, &files).await?;
         transaction.commit().await?;
         Ok(committed)
     }
 }
 
 fn reference(path: &str, content: &[u8]) -> FileReference {
-    FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
+    FileReference {
+        path: path.to_owned(),
+        sha256: hex(&Sha256::digest(content)),
+        size: content.len() as u64,
+    }
 }
 
 /// Adds a revision whose files are stored, by compare-and-set on the parent.
-async fn append(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Committed> {
+async fn append(
+    transaction: &mut Transaction<'_, Sqlite>,
+    draft: &Draft,
+    files: &[FileReference],
+) -> Result<Committed> {
     let newest = newest(transaction).await?;
     let newest_id = newest.as_ref().map(|newest| newest.id.clone()).unwrap_or_default();
     if newest_id != draft.parent {
@@ -126,15 +145,25 @@ async fn append(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files:
 }
 
 /// The revision that this very draft became when it was committed before.
-async fn same(transaction: &mut Transaction<'_, Sqlite>, draft: &Draft, files: &[FileReference]) -> Result<Option<Revision>> {
-    let row = sqlx::query("SELECT * FROM revisions WHERE parent = ?").bind(&draft.parent).fetch_optional(&mut **transaction).await?;
+async fn same(
+    transaction: &mut Transaction<'_, Sqlite>,
+    draft: &Draft,
+    files: &[FileReference],
+) -> Result<Option<Revision>> {
+    let row = sqlx::query("SELECT * FROM revisions WHERE parent = ?")
+        .bind(&draft.parent)
+        .fetch_optional(&mut **transaction)
+        .await?;
     let Some(revision) = row.as_ref().map(read_revision).transpose()? else { return Ok(None) };
-    let same =
-        revision.author == draft.author && revision.message == draft.message && files_of(transaction, revision.number).await? == files;
+    let same = revision.author == draft.author
+        && revision.message == draft.message
+        && files_of(transaction, revision.number).await? == files;
     Ok(same.then_some(revision))
 }
 
 async fn newest(transaction: &mut Transaction<'_, Sqlite>) -> Result<Option<Revision>> {
-    let row = sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1").fetch_optional(&mut **transaction).await?;
+    let row = sqlx::query("SELECT * FROM revisions ORDER BY number DESC LIMIT 1")
+        .fetch_optional(&mut **transaction)
+        .await?;
     row.as_ref().map(read_revision).transpose()
 }

@@ -96,7 +96,8 @@ impl Record {
         }
     }
 
-    /// The rollout as far as it is known after a restart. What a node had before, it gets from what is released.
+    /// The rollout as far as it is known after a restart. What a node had before, it gets from what
+    /// is released.
     pub fn progress(&self) -> Progress {
         let node = |node: &NodeRecord| {
             let progress = NodeProgress {

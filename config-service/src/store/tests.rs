@@ -34,7 +34,10 @@ async fn a_disk_that_was_full_is_written_again() {
         match store.commit(&draft, &files(1_000_000)).await {
             Ok(second) => break second.revision(),
             Err(full) => {
-                assert!(matches!(&full, Error::Database(database::Error::Full(path)) if path.ends_with("config.db")), "{full:?}");
+                assert!(
+                    matches!(&full, Error::Database(database::Error::Full(path)) if path.ends_with("config.db")),
+                    "{full:?}"
+                );
                 assert!(full.to_string().ends_with("config.db is full"), "{full}");
             }
         }
@@ -66,23 +69,42 @@ async fn content_that_the_newest_has_is_the_newest() {
         committed_at: Timestamp::UNIX_EPOCH,
         message: String::new(),
     };
-    let [one, other] = [b"one", b"two"].map(|content| BTreeMap::from([(MAIN.to_owned(), content.to_vec())]));
-    let first = store.commit(&draft(&none, Unchanged::Nothing), &one).await.expect("commits").revision();
-    let second = store.commit(&draft(&first, Unchanged::Nothing), &other).await.expect("commits").revision();
+    let [one, other] =
+        [b"one", b"two"].map(|content| BTreeMap::from([(MAIN.to_owned(), content.to_vec())]));
+    let first =
+        store.commit(&draft(&none, Unchanged::Nothing), &one).await.expect("commits").revision();
+    let second =
+        store.commit(&draft(&first, Unchanged::Nothing), &other).await.expect("commits").revision();
     let same = store.commit(&draft(&second, Unchanged::Nothing), &other).await.expect("answers");
     assert_eq!(same, Committed::Unchanged(second.clone()));
-    assert_eq!(store.recommit(&second, &draft(&none, Unchanged::Nothing)).await.expect("answers"), Committed::Unchanged(second.clone()));
+    assert_eq!(
+        store.recommit(&second, &draft(&none, Unchanged::Nothing)).await.expect("answers"),
+        Committed::Unchanged(second.clone())
+    );
     assert_eq!(store.list(None, 9).await.expect("lists").len(), 2, "nothing was stored");
     // What an earlier one has is a change.
     let third = store.commit(&draft(&second, Unchanged::Nothing), &one).await.expect("commits");
     assert!(matches!(&third, Committed::New(third) if third.number == 3), "{third:?}");
     let third = third.revision();
     let again = store.commit(&draft(&third, Unchanged::Again), &one).await.expect("commits");
-    assert!(matches!(&again, Committed::New(again) if again.number == 4 && again.parent == third.id), "{again:?}");
+    assert!(
+        matches!(&again, Committed::New(again) if again.number == 4 && again.parent == third.id),
+        "{again:?}"
+    );
     // A file more, or one that is called otherwise, is a change.
     for name in ["lists/a.txt", "pages/a.html"] {
         let newest = store.find(&Name::Newest).await.expect("finds");
-        let more = one.iter().map(|(path, content)| (path.clone(), content.clone())).chain([(name.to_owned(), b"x".to_vec())]).collect();
-        assert!(matches!(store.commit(&draft(&newest, Unchanged::Nothing), &more).await, Ok(Committed::New(_))), "{name}");
+        let more = one
+            .iter()
+            .map(|(path, content)| (path.clone(), content.clone()))
+            .chain([(name.to_owned(), b"x".to_vec())])
+            .collect();
+        assert!(
+            matches!(
+                store.commit(&draft(&newest, Unchanged::Nothing), &more).await,
+                Ok(Committed::New(_))
+            ),
+            "{name}"
+        );
     }
 }

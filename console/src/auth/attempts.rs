@@ -1,7 +1,8 @@
 //! How often somebody may be wrong about a password. Pure: `now` comes in.
 //!
-//! Failures count by the address they come from and by the name that is tried, so that neither many names from one place nor one name from
-//! many places is a way round. A name can be kept waiting by strangers, but only for a minute at a time.
+//! Failures count by the address they come from and by the name that is tried, so that neither many
+//! names from one place nor one name from many places is a way round. A name can be kept waiting by
+//! strangers, but only for a minute at a time.
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -49,7 +50,9 @@ impl Attempts {
     pub fn wait(&self, address: IpAddr, name: &str, now: Timestamp) -> Option<Duration> {
         let waits = both(address, name).into_iter().zip(LONGEST).filter_map(|(whose, longest)| {
             let Failures { count, last } = *self.failures.get(&whose)?;
-            let pause = Duration::from_secs(1).saturating_mul(1_u32.checked_shl(count.checked_sub(FREE)?).unwrap_or(u32::MAX)).min(longest);
+            let pause = Duration::from_secs(1)
+                .saturating_mul(1_u32.checked_shl(count.checked_sub(FREE)?).unwrap_or(u32::MAX))
+                .min(longest);
             let since = Duration::try_from(now.duration_since(last)).unwrap_or_default();
             pause.checked_sub(since).filter(|left| !left.is_zero())
         });
@@ -62,7 +65,11 @@ impl Attempts {
             self.failures.retain(|_, failures| now.duration_since(failures.last) < FORGOTTEN);
         }
         while self.failures.len() + 2 > MOST {
-            let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(whose, _)| whose.clone());
+            let oldest = self
+                .failures
+                .iter()
+                .min_by_key(|(_, failures)| failures.last)
+                .map(|(whose, _)| whose.clone());
             oldest.and_then(|whose| self.failures.remove(&whose));
         }
         for whose in both(address, name) {
@@ -107,11 +114,23 @@ mod tests {
         for _ in 0..40 {
             attempts.failed(address(1), "ann", at(1));
         }
-        assert_eq!(attempts.wait(address(1), "bob", at(1)), Some(LONGEST[0]), "many names from one place");
-        assert_eq!(attempts.wait(address(2), "ann", at(1)), Some(LONGEST[1]), "one name from many places");
+        assert_eq!(
+            attempts.wait(address(1), "bob", at(1)),
+            Some(LONGEST[0]),
+            "many names from one place"
+        );
+        assert_eq!(
+            attempts.wait(address(2), "ann", at(1)),
+            Some(LONGEST[1]),
+            "one name from many places"
+        );
         assert_eq!(attempts.wait(address(2), "bob", at(1)), None);
         attempts.failed(address(1), "ann", at(1 + FORGOTTEN.as_secs()));
-        assert_eq!(attempts.wait(address(1), "ann", at(1 + FORGOTTEN.as_secs())), None, "it begins anew");
+        assert_eq!(
+            attempts.wait(address(1), "ann", at(1 + FORGOTTEN.as_secs())),
+            None,
+            "it begins anew"
+        );
     }
 
     #[test]

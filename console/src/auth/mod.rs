@@ -1,4 +1,5 @@
-//! Who may do more than look: people of a file ([`users`]), who have proved it lately ([`sessions`]), and not too often in vain ([`attempts`]).
+//! Who may do more than look: people of a file ([`users`]), who have proved it lately
+//! ([`sessions`]), and not too often in vain ([`attempts`]).
 
 pub mod attempts;
 mod replace;
@@ -14,7 +15,10 @@ use chassis::Failure;
 pub fn random<const N: usize>() -> Result<String, Failure> {
     let mut bytes = [0; N];
     let provider = chassis::tls::provider();
-    provider.secure_random.fill(&mut bytes).map_err(|_| Failure::new("the system has no randomness").remedy("check /dev/urandom"))?;
+    provider
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| Failure::new("the system has no randomness").remedy("check /dev/urandom"))?;
     Ok(hex(&bytes))
 }
 
@@ -27,7 +31,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Whether two secrets are the same, in a time that does not tell where they differ.
 #[must_use]
 pub fn same(one: &str, other: &str) -> bool {
-    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).fold(0, |differs, (one, other)| differs | (one ^ other))
+            == 0
 }
 
 #[cfg(test)]
@@ -38,6 +44,8 @@ mod tests {
     fn secrets() {
         let (one, other) = (random::<32>().unwrap(), random::<32>().unwrap());
         assert!(one.len() == 64 && one != other);
-        assert!(same(&one, &one.clone()) && !same(&one, &other) && !same(&one, "") && !same("a", "b"));
+        assert!(
+            same(&one, &one.clone()) && !same(&one, &other) && !same(&one, "") && !same("a", "b")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A file that somebody else reads is replaced whole, and stays theirs: the console runs as another user than the one who sets passwords.
+//! A file that somebody else reads is replaced whole, and stays theirs: the console runs as another
+//! user than the one who sets passwords.
 
 use std::{
     fs::{self, File},
@@ -17,15 +18,22 @@ struct Ownership {
     mode: u32,
 }
 
-/// Writes a file whole or not at all. One that was there keeps owner, group and mode. A new one is for its owner only, unless its directory is
-/// one for a group (readable by it, and by nobody else): then the group may read it, too.
+/// Writes a file whole or not at all. One that was there keeps owner, group and mode. A new one is
+/// for its owner only, unless its directory is one for a group (readable by it, and by nobody
+/// else): then the group may read it, too.
 ///
 /// # Errors
-/// The directory cannot be written, or the group cannot be given the file; then nothing has changed.
+/// The directory cannot be written, or the group cannot be given the file; then nothing has
+/// changed.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let ownership = match fs::metadata(path) {
-        Ok(there) => Ownership { user: Some(there.uid()), group: Some(there.gid()), mode: there.mode() & 0o777 },
+        Ok(there) => Ownership {
+            user: Some(there.uid()),
+            group: Some(there.gid()),
+            mode: there.mode() & 0o777,
+        },
         Err(_) => of_new(fs::metadata(directory)?.mode(), fs::metadata(directory)?.gid()),
     };
     write_atomically_for(path, content, |file| give(file, ownership))
@@ -42,10 +50,13 @@ const fn of_new(directory: u32, group: u32) -> Ownership {
 
 fn give(file: &File, to: Ownership) -> io::Result<()> {
     let now = file.metadata()?;
-    let (user, group) = (to.user.filter(|user| *user != now.uid()), to.group.filter(|group| *group != now.gid()));
+    let (user, group) =
+        (to.user.filter(|user| *user != now.uid()), to.group.filter(|group| *group != now.gid()));
     if user.is_some() || group.is_some() {
-        // Who may write the directory need not be who may give files away; the group is what a reader needs.
-        fchown(file, user, group).or_else(|error| if user.is_some() { fchown(file, None, group) } else { Err(error) })?;
+        // Who may write the directory need not be who may give files away; the group is what a
+        // reader needs.
+        fchown(file, user, group)
+            .or_else(|error| if user.is_some() { fchown(file, None, group) } else { Err(error) })?;
     }
     file.set_permissions(fs::Permissions::from_mode(to.mode))
 }
@@ -61,7 +72,14 @@ mod tests {
 
     #[test]
     fn a_new_file_is_readable_by_the_group_of_a_directory_for_a_group() {
-        for (directory, mode) in [(0o750, 0o640), (0o2750, 0o640), (0o770, 0o640), (0o755, 0o600), (0o700, 0o600), (0o710, 0o600)] {
+        for (directory, mode) in [
+            (0o750, 0o640),
+            (0o2750, 0o640),
+            (0o770, 0o640),
+            (0o755, 0o600),
+            (0o700, 0o600),
+            (0o710, 0o600),
+        ] {
             let new = of_new(directory, 7);
             assert_eq!((new.mode, new.group.is_some()), (mode, mode == 0o640), "{directory:o}");
         }
@@ -95,7 +113,10 @@ mod tests {
         fs::write(&victim, "mine").unwrap();
         std::os::unix::fs::symlink(&victim, scratch.path().join(".users.new")).unwrap();
         replace(&path, b"ann").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), fs::read(&victim).unwrap()), (b"ann".to_vec(), b"mine".to_vec()));
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&victim).unwrap()),
+            (b"ann".to_vec(), b"mine".to_vec())
+        );
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
     }
 }

@@ -1,4 +1,5 @@
-//! Who has logged in. Only digests of the cookies are kept, their number is bounded, and they end by themselves. Pure: `now` comes in.
+//! Who has logged in. Only digests of the cookies are kept, their number is bounded, and they end
+//! by themselves. Pure: `now` comes in.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -37,13 +38,27 @@ fn digest(cookie: &str) -> [u8; 32] {
 
 impl Sessions {
     /// Opens a session for whoever has this cookie. Both secrets are random.
-    pub fn open(&mut self, cookie: &str, token: String, operator: &str, hash: &str, now: Timestamp) {
+    pub fn open(
+        &mut self,
+        cookie: &str,
+        token: String,
+        operator: &str,
+        hash: &str,
+        now: Timestamp,
+    ) {
         self.open.retain(|_, session| session.lives(now));
         if self.open.len() >= MOST {
-            let oldest = self.open.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
+            let oldest =
+                self.open.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
             oldest.and_then(|key| self.open.remove(&key));
         }
-        let session = Session { operator: operator.to_owned(), token, hash: hash.to_owned(), opened: now, used: now };
+        let session = Session {
+            operator: operator.to_owned(),
+            token,
+            hash: hash.to_owned(),
+            opened: now,
+            used: now,
+        };
         self.open.insert(digest(cookie), session);
     }
 
@@ -73,7 +88,9 @@ impl Sessions {
 
 impl Session {
     fn lives(&self, now: Timestamp) -> bool {
-        let within = |since: Timestamp, most: Duration| now.duration_since(since) < SignedDuration::try_from(most).unwrap_or_default();
+        let within = |since: Timestamp, most: Duration| {
+            now.duration_since(since) < SignedDuration::try_from(most).unwrap_or_default()
+        };
         within(self.used, IDLE) && within(self.opened, LONGEST)
     }
 }

@@ -1,4 +1,5 @@
-//! People and their passwords: a file of lines `name:$argon2id$…`, made by `shoal console passwd NAME`. No password is ever in it.
+//! People and their passwords: a file of lines `name:$argon2id$…`, made by `shoal console passwd
+//! NAME`. No password is ever in it.
 
 use std::{
     collections::BTreeMap,
@@ -69,16 +70,21 @@ pub fn check_name(name: &str) -> Result<(), Unusable> {
     good.then_some(()).ok_or_else(|| Unusable::Name(name.to_owned()))
 }
 
-/// A new hash of a password, with a salt of its own. Takes tens of milliseconds and 19 MiB: never on an async thread.
+/// A new hash of a password, with a salt of its own. Takes tens of milliseconds and 19 MiB: never
+/// on an async thread.
 ///
 /// # Errors
 /// The password is too short or too long, or the system has no randomness.
 pub fn hash(password: &str) -> Result<String, Failure> {
     if !(SHORTEST..=LONGEST).contains(&password.len()) {
-        return Err(Failure::new(format!("a password has {SHORTEST} to {LONGEST} bytes")).remedy("choose another one"));
+        return Err(Failure::new(format!("a password has {SHORTEST} to {LONGEST} bytes"))
+            .remedy("choose another one"));
     }
     let salt = random::<16>()?;
-    let failed = |error| Failure::new(format!("cannot hash the password: {error}")).remedy("this is a defect: please report it");
+    let failed = |error| {
+        Failure::new(format!("cannot hash the password: {error}"))
+            .remedy("this is a defect: please report it")
+    };
     let salt = Salt::from_b64(&salt).map_err(failed)?;
     Ok(Argon2::default().hash_password(password.as_bytes(), salt).map_err(failed)?.to_string())
 }
@@ -87,33 +93,43 @@ pub fn hash(password: &str) -> Result<String, Failure> {
 #[must_use]
 pub fn verify(hash: &str, password: &str) -> bool {
     let Ok(hash) = PasswordHash::new(hash) else { return false };
-    password.len() <= LONGEST && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    password.len() <= LONGEST
+        && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
 }
 
-/// A hash that nobody has the password of: checking against it takes as long for a name that is unknown as for one that is not.
-pub const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$Z0xRQXBTa2hYd0hUb2s1Y2VHbmV2a1h6RVFwVA";
+/// A hash that nobody has the password of: checking against it takes as long for a name that is
+/// unknown as for one that is not.
+pub const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$Z0xRQXBTa2hYd0hUb2s1Y2VHbmV2a1h6RVFwVA";
 
-/// Adds or replaces one user in a file (made when there is none), whole or not at all; whose it is and who may read it stays.
+/// Adds or replaces one user in a file (made when there is none), whole or not at all; whose it is
+/// and who may read it stays.
 ///
 /// # Errors
 /// The file is none of ours, or cannot be written.
 pub fn set(path: &Path, name: &str, password: &str) -> Result<(), Failure> {
     let remedy = format!("check {}", path.display());
-    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("cannot change {}: {error}", path.display())).remedy(remedy.clone());
-    check_name(name).map_err(|error| Failure::new(error.to_string()).remedy("choose another name"))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("cannot change {}: {error}", path.display())).remedy(remedy.clone())
+    };
+    check_name(name)
+        .map_err(|error| Failure::new(error.to_string()).remedy("choose another name"))?;
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(failed(&error)),
     };
     parse(&text).map_err(|error| failed(&error))?;
-    let others = text.lines().filter(|line| line.trim().split_once(':').is_none_or(|(other, _)| other != name));
+    let others = text
+        .lines()
+        .filter(|line| line.trim().split_once(':').is_none_or(|(other, _)| other != name));
     let mut lines: Vec<_> = others.map(str::to_owned).collect();
     lines.push(format!("{name}:{}", hash(password)?));
     replace(path, format!("{}\n", lines.join("\n")).as_bytes()).map_err(|error| failed(&error))
 }
 
-/// The file in use: read again when it changes. One that is not there yet, or cannot be read any more, lets nobody in.
+/// The file in use: read again when it changes. One that is not there yet, or cannot be read any
+/// more, lets nobody in.
 #[derive(Debug)]
 pub struct Users {
     path: Option<PathBuf>,
@@ -122,7 +138,8 @@ pub struct Users {
 
 #[derive(Debug, Default)]
 struct Read {
-    /// When it was written, how long it is, and which file: one that is replaced is another one, however soon.
+    /// When it was written, how long it is, and which file: one that is replaced is another one,
+    /// however soon.
     stamp: Option<(SystemTime, u64, u64)>,
     users: Hashes,
 }
@@ -136,8 +153,10 @@ impl Users {
         let users = Self { path, read: Mutex::default() };
         users.refresh().map_err(|error| {
             let path = users.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            Failure::new(format!("cannot use the users file {path}: {error}"))
-                .remedy("mend it, or move it away and make it again with `shoal console passwd NAME --users FILE`")
+            Failure::new(format!("cannot use the users file {path}: {error}")).remedy(
+                "mend it, or move it away and make it again with `shoal console passwd \
+                    NAME --users FILE`",
+            )
         })?;
         Ok(users)
     }
@@ -155,7 +174,8 @@ impl Users {
     /// Whether there is nobody at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.refresh().is_err() || self.read.lock().unwrap_or_else(PoisonError::into_inner).users.is_empty()
+        self.refresh().is_err()
+            || self.read.lock().unwrap_or_else(PoisonError::into_inner).users.is_empty()
     }
 
     fn refresh(&self) -> Result<(), String> {
@@ -167,13 +187,18 @@ impl Users {
             }
             metadata => metadata.map_err(|error| error.to_string())?,
         };
-        let stamp = (metadata.modified().map_err(|error| error.to_string())?, metadata.len(), metadata.ino());
+        let stamp = (
+            metadata.modified().map_err(|error| error.to_string())?,
+            metadata.len(),
+            metadata.ino(),
+        );
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.stamp == Some(stamp) {
             return Ok(());
         }
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        *read = Read { users: parse(&text).map_err(|error| error.to_string())?, stamp: Some(stamp) };
+        *read =
+            Read { users: parse(&text).map_err(|error| error.to_string())?, stamp: Some(stamp) };
         Ok(())
     }
 }
@@ -197,16 +222,27 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let users = Users::open(Some(path.clone())).unwrap();
         let hash = users.hash_of("ann").unwrap();
-        assert!(verify(&hash, "another one") && !verify(&hash, "correct horse") && !verify(&hash, ""));
+        assert!(
+            verify(&hash, "another one") && !verify(&hash, "correct horse") && !verify(&hash, "")
+        );
         assert!(users.hash_of("eve").is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(users.hash_of("ann").is_none() && users.is_empty(), "a file that is gone lets nobody in");
+        assert!(
+            users.hash_of("ann").is_none() && users.is_empty(),
+            "a file that is gone lets nobody in"
+        );
         let later = Users::open(Some(path.clone())).unwrap();
         assert!(later.is_empty());
         set(&path, "ann", "the third one").unwrap();
-        assert!(!later.is_empty() && later.hash_of("ann").is_some() && users.hash_of("ann").is_some(), "one that is made later counts");
+        assert!(
+            !later.is_empty() && later.hash_of("ann").is_some() && users.hash_of("ann").is_some(),
+            "one that is made later counts"
+        );
         std::fs::write(&path, "no users file").unwrap();
-        assert!(users.hash_of("ann").is_none() && users.is_empty(), "one that is broken lets nobody in");
+        assert!(
+            users.hash_of("ann").is_none() && users.is_empty(),
+            "one that is broken lets nobody in"
+        );
         assert!(Users::open(Some(path)).is_err());
     }
 

@@ -1,4 +1,5 @@
-//! The script, the style sheet and the icon: in the binary, under names that change with their content.
+//! The script, the style sheet and the icon: in the binary, under names that change with their
+//! content.
 
 use std::sync::OnceLock;
 
@@ -50,14 +51,28 @@ pub async fn file(Extension(caller): Extension<Caller>, Path(file): Path<String>
         file if file == script() => ("text/javascript; charset=utf-8", SCRIPT),
         file if file == style() => ("text/css; charset=utf-8", STYLE),
         _ => {
-            return Problem::new(StatusCode::NOT_FOUND, "There is no such file; the page that asks for it is of another version.")
-                .page(&caller);
+            return Problem::new(
+                StatusCode::NOT_FOUND,
+                "There is no such file; the page that asks for it is of another version.",
+            )
+            .page(&caller);
         }
     };
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")], content).into_response()
+    (
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        ],
+        content,
+    )
+        .into_response()
 }
 
 /// The icon.
 pub async fn icon() -> Response {
-    ([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "public, max-age=86400")], ICON).into_response()
+    (
+        [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "public, max-age=86400")],
+        ICON,
+    )
+        .into_response()
 }

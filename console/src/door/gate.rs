@@ -1,4 +1,5 @@
-//! Who asks, whether this is our host, whether they may look, whether a change comes from our own page. And the headers of every answer.
+//! Who asks, whether this is our host, whether they may look, whether a change comes from our own
+//! page. And the headers of every answer.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -26,7 +27,8 @@ use crate::{
     page::{Login, Visitor},
 };
 
-/// Only our own script sends it: a form or a link of another page cannot (Fetch standard, CORS-safelisted headers).
+/// Only our own script sends it: a form or a link of another page cannot (Fetch standard,
+/// CORS-safelisted headers).
 pub const OWN_SCRIPT: &str = "x-shoal-console";
 /// The session's token, for every change.
 pub const TOKEN: &str = "x-shoal-token";
@@ -55,7 +57,10 @@ impl Caller {
     #[must_use]
     pub fn visitor(&self) -> Visitor {
         Visitor {
-            operator: self.session.as_ref().map(|session| (session.operator.clone(), session.token.clone())),
+            operator: self
+                .session
+                .as_ref()
+                .map(|session| (session.operator.clone(), session.token.clone())),
             login: self.login,
             theme: self.theme,
         }
@@ -63,15 +68,23 @@ impl Caller {
 }
 
 /// Around every request.
-pub async fn gate(State(console): State<Arc<Console>>, mut request: Request, next: Next) -> Response {
+pub async fn gate(
+    State(console): State<Arc<Console>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let caller = recognise(&console, &request);
     let script = request.headers().contains_key(OWN_SCRIPT);
     let refused = check(&console.rules, &caller, &request);
     let path = request.uri().path().to_owned();
     let named = host(&request).is_some_and(|host| console.rules.hosts.contains(&bare(&host)));
     let mut response = match refused {
-        Some(Refusal::Encrypt(there)) if request.method() != Method::POST && !script => Redirect::temporary(&there).into_response(),
-        Some(Refusal::LogIn) if request.method() == Method::GET && !script && path != "/live" => Redirect::to("/login").into_response(),
+        Some(Refusal::Encrypt(there)) if request.method() != Method::POST && !script => {
+            Redirect::temporary(&there).into_response()
+        }
+        Some(Refusal::LogIn) if request.method() == Method::GET && !script && path != "/live" => {
+            Redirect::to("/login").into_response()
+        }
         Some(refusal) if script || request.method() == Method::POST => refusal.problem().json(),
         Some(refusal) => refusal.problem().page(&caller),
         None => {
@@ -79,14 +92,17 @@ pub async fn gate(State(console): State<Arc<Console>>, mut request: Request, nex
             next.run(request).await
         }
     };
-    ::metrics::counter!(metrics::REQUESTS, "status" => response.status().as_str().to_owned()).increment(1);
+    ::metrics::counter!(metrics::REQUESTS, "status" => response.status().as_str().to_owned())
+        .increment(1);
     protect(console.rules.tls && !console.rules.plain && named, response.headers_mut());
     response
 }
 
-/// Around every request that changes something: it has to come from a page of ours, and all of it soon.
+/// Around every request that changes something: it has to come from a page of ours, and all of it
+/// soon.
 pub async fn own_page(State(patience): State<Patience>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host =
+        request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !may_change(request.headers(), host) {
         return Refusal::Foreign.problem().json();
     }
@@ -94,10 +110,15 @@ pub async fn own_page(State(patience): State<Patience>, request: Request, next: 
     match timeout(patience.body, to_bytes(body, LARGEST_BODY)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
         Ok(Err(_)) => {
-            let sentence = format!("The body of a request has at most {LARGEST_BODY} bytes, and comes whole.");
+            let sentence =
+                format!("The body of a request has at most {LARGEST_BODY} bytes, and comes whole.");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence).json()
         }
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "The body of this request did not come in time.").json(),
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body of this request did not come in time.",
+        )
+        .json(),
     }
 }
 
@@ -106,7 +127,9 @@ fn recognise(console: &Console, request: &Request) -> Caller {
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let confidential = !console.rules.tls || peer.is_some_and(|peer| peer.encrypted);
     // What came in the clear may be somebody else's by now.
-    let cookie = cookie(request.headers(), &console.rules.cookie).filter(|_| confidential).map(str::to_owned);
+    let cookie = cookie(request.headers(), &console.rules.cookie)
+        .filter(|_| confidential)
+        .map(str::to_owned);
     let session = cookie.as_deref().and_then(|cookie| console.session(cookie, true));
     let theme = match cookie_theme(request.headers()) {
         Some("light") => Some("light"),
@@ -128,7 +151,8 @@ fn cookie_theme(headers: &HeaderMap) -> Option<&str> {
 /// The value of a cookie (RFC 6265 section 5.4).
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs =
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.into_iter().find(|(found, _)| *found == name).map(|(_, value)| value)
 }
 
@@ -149,13 +173,23 @@ impl Refusal {
             Self::NoHost => Problem::new(StatusCode::BAD_REQUEST, "This request names no host."),
             Self::ForeignHost(host) => Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                format!("This console is not known as {}: use its address, or start it with --host.", crate::words::cut(host, 100)),
+                format!(
+                    "This console is not known as {}: use its address, or start it with --host.",
+                    crate::words::cut(host, 100)
+                ),
             ),
-            Self::Foreign => Problem::new(StatusCode::FORBIDDEN, "This request comes from another site's page, and is not answered."),
-            Self::Encrypt(there) => {
-                Problem::new(StatusCode::FORBIDDEN, format!("This takes https: use {}.", crate::words::cut(there, 200)))
-            }
-            Self::LogIn => Problem::new(StatusCode::UNAUTHORIZED, "Log in to look: this console is not on a loopback address."),
+            Self::Foreign => Problem::new(
+                StatusCode::FORBIDDEN,
+                "This request comes from another site's page, and is not answered.",
+            ),
+            Self::Encrypt(there) => Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("This takes https: use {}.", crate::words::cut(there, 200)),
+            ),
+            Self::LogIn => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "Log in to look: this console is not on a loopback address.",
+            ),
         }
     }
 }
@@ -181,7 +215,8 @@ fn check(rules: &Rules, caller: &Caller, request: &Request) -> Option<Refusal> {
 }
 
 fn host(request: &Request) -> Option<String> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let host =
+        request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     host.or_else(|| request.uri().authority().map(ToString::to_string))
 }
 
@@ -194,17 +229,23 @@ fn bare(host: &str) -> String {
     bare.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Addresses, localhost and the names that we were told: nobody can make a name of theirs lead here and read with it (DNS rebinding).
+/// Addresses, localhost and the names that we were told: nobody can make a name of theirs lead here
+/// and read with it (DNS rebinding).
 fn is_ours(host: &str, rules: &Rules) -> bool {
     let bare = bare(host);
-    bare == "localhost" || bare.ends_with(".localhost") || bare.parse::<IpAddr>().is_ok() || rules.hosts.contains(&bare)
+    bare == "localhost"
+        || bare.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok()
+        || rules.hosts.contains(&bare)
 }
 
 /// A page of another site may link here, and nothing more.
 fn may_read(headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match said("sec-fetch-site") {
-        Some("cross-site" | "same-site") => said("sec-fetch-mode") == Some("navigate") && said("sec-fetch-dest") == Some("document"),
+        Some("cross-site" | "same-site") => {
+            said("sec-fetch-mode") == Some("navigate") && said("sec-fetch-dest") == Some("document")
+        }
         _ => true,
     }
 }
@@ -212,8 +253,9 @@ fn may_read(headers: &HeaderMap) -> bool {
 /// A change comes from a page of ours: its origin is this host, and it is our script that sends it.
 fn may_change(headers: &HeaderMap, host: &str) -> bool {
     let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let origin =
-        said("origin").and_then(|origin| origin.split_once("://")).is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+    let origin = said("origin")
+        .and_then(|origin| origin.split_once("://"))
+        .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
     let site = said("sec-fetch-site").is_none_or(|site| site == "same-origin");
     origin && site && headers.contains_key(OWN_SCRIPT)
 }
@@ -221,16 +263,22 @@ fn may_change(headers: &HeaderMap, host: &str) -> bool {
 /// Whether a change shows the token of its session.
 #[must_use]
 pub fn has_token(headers: &HeaderMap, session: &Session) -> bool {
-    headers.get(TOKEN).and_then(|token| token.to_str().ok()).is_some_and(|token| auth::same(token, &session.token))
+    headers
+        .get(TOKEN)
+        .and_then(|token| token.to_str().ok())
+        .is_some_and(|token| auth::same(token, &session.token))
 }
 
 /// Nothing inline, nothing from elsewhere, in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-/// `always`: from now on by https alone. That holds for every port of a host (RFC 6797 section 8.3), so localhost, which many share, is spared.
+/// `always`: from now on by https alone. That holds for every port of a host (RFC 6797 section
+/// 8.3), so localhost, which many share, is spared.
 fn protect(always: bool, headers: &mut HeaderMap) {
-    let mut set = |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.insert(name, HeaderValue::from_static(value))
+    };
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::X_FRAME_OPTIONS, "DENY");
@@ -248,12 +296,23 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { tls: false, passwords: true, open: true, plain: false, hosts: vec!["console.test".into()], cookie: "c".into() }
+        Rules {
+            tls: false,
+            passwords: true,
+            open: true,
+            plain: false,
+            hosts: vec!["console.test".into()],
+            cookie: "c".into(),
+        }
     }
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-        let field =
-            |(name, value): &(&str, &str)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        let field = |(name, value): &(&str, &str)| {
+            (
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        };
         fields.iter().map(field).collect()
     }
 
@@ -281,13 +340,19 @@ mod tests {
         let own = ("x-shoal-console", "1");
         for (fields, may) in [
             (vec![("origin", "http://127.0.0.1:7000"), own], true),
-            (vec![("origin", "https://127.0.0.1:7000"), own, ("sec-fetch-site", "same-origin")], true),
+            (
+                vec![("origin", "https://127.0.0.1:7000"), own, ("sec-fetch-site", "same-origin")],
+                true,
+            ),
             (vec![("origin", "http://127.0.0.1:7000")], false),
             (vec![own], false),
             (vec![("origin", "null"), own], false),
             (vec![("origin", "http://evil.test"), own], false),
             (vec![("origin", "http://127.0.0.1:7001"), own], false),
-            (vec![("origin", "http://127.0.0.1:7000"), own, ("sec-fetch-site", "same-site")], false),
+            (
+                vec![("origin", "http://127.0.0.1:7000"), own, ("sec-fetch-site", "same-site")],
+                false,
+            ),
         ] {
             assert_eq!(may_change(&headers(&fields), "127.0.0.1:7000"), may, "{fields:?}");
         }
@@ -299,9 +364,30 @@ mod tests {
             (vec![], true),
             (vec![("sec-fetch-site", "same-origin")], true),
             (vec![("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], true),
-            (vec![("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], true),
-            (vec![("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], false),
-            (vec![("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")], false),
+            (
+                vec![
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "document"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "iframe"),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    ("sec-fetch-site", "cross-site"),
+                    ("sec-fetch-mode", "no-cors"),
+                    ("sec-fetch-dest", "image"),
+                ],
+                false,
+            ),
         ] {
             assert_eq!(may_read(&headers(&fields)), may, "{fields:?}");
         }
@@ -310,6 +396,9 @@ mod tests {
     #[test]
     fn cookies() {
         let found = headers(&[("cookie", "a=1; shoal-theme=dark;b=2=3")]);
-        assert_eq!((cookie(&found, "b"), cookie(&found, "shoal-theme"), cookie(&found, "x")), (Some("2=3"), Some("dark"), None));
+        assert_eq!(
+            (cookie(&found, "b"), cookie(&found, "shoal-theme"), cookie(&found, "x")),
+            (Some("2=3"), Some("dark"), None)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Accepts connections within bounds: their number, the handshake, the head of a request, and how long somebody may not read.
+//! Accepts connections within bounds: their number, the handshake, the head of a request, and how
+//! long somebody may not read.
 
 use std::{
     future::Future,
@@ -30,8 +31,8 @@ use tokio_util::task::TaskTracker;
 
 use super::tls::Certificate;
 
-/// Connections at once, and of one address, which may be a proxy with many browsers behind it: the newest are served, in the place of those
-/// that idle.
+/// Connections at once, and of one address, which may be a proxy with many browsers behind it: the
+/// newest are served, in the place of those that idle.
 const CONNECTIONS: usize = 256;
 const OF_ONE_ADDRESS: usize = 192;
 /// How long what is under way may take once the console closes.
@@ -44,7 +45,8 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 pub struct Patience {
     /// From the connection to the end of the TLS handshake, each half.
     pub handshake: Duration,
-    /// Until the whole head of a request has come; an idle connection waits as long for the next one.
+    /// Until the whole head of a request has come; an idle connection waits as long for the next
+    /// one.
     pub head: Duration,
     /// Until the whole body has.
     pub body: Duration,
@@ -79,9 +81,15 @@ pub fn serve(
     closing: StopSignal,
     patience: Patience,
 ) -> Result<JoinHandle<()>, Failure> {
-    let listener = TcpListener::from_std(listener).fail("listen for browsers", "check --console and the limits of this process")?;
+    let listener = TcpListener::from_std(listener)
+        .fail("listen for browsers", "check --console and the limits of this process")?;
     let places = Places::new(CONNECTIONS, Each::Most(OF_ONE_ADDRESS));
-    Ok(tokio::spawn(accept(Door { listener, places, open: TaskTracker::new(), greeter: Greeter { tls, router, closing, patience } })))
+    Ok(tokio::spawn(accept(Door {
+        listener,
+        places,
+        open: TaskTracker::new(),
+        greeter: Greeter { tls, router, closing, patience },
+    })))
 }
 
 async fn accept(door: Door) {
@@ -164,11 +172,19 @@ impl Greeter {
         }
     }
 
-    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) -> Ended {
+    async fn talk(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) -> Ended {
         let mut server = hyper::server::conn::http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(self.patience.head).max_buf_size(32 << 10);
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience.head)
+            .max_buf_size(32 << 10);
         let stream = TokioIo::new(Impatient::new(stream, self.patience.reading));
-        let connection = server.serve_connection(stream, TowerToHyperService::new(self.router.layer(Extension(peer))));
+        let connection = server
+            .serve_connection(stream, TowerToHyperService::new(self.router.layer(Extension(peer))));
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return Ok(ended?),
@@ -178,7 +194,8 @@ impl Greeter {
     }
 }
 
-/// A TLS connection begins with a handshake record, type 22 (RFC 8446 section 5.1), which begins no HTTP request.
+/// A TLS connection begins with a handshake record, type 22 (RFC 8446 section 5.1), which begins no
+/// HTTP request.
 async fn begins_tls(tcp: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(tcp.peek(&mut first).await? > 0 && first == [22])
@@ -196,25 +213,39 @@ impl<S> Impatient<S> {
         Self { stream, patience, waiting: None }
     }
 
-    fn got_on<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn got_on<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.waiting = None;
             return result;
         }
         let until = Instant::now() + self.patience;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        waiting.as_mut().poll(context).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not read what it asked for")))
+        waiting.as_mut().poll(context).map(|()| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "it does not read what it asked for"))
+        })
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.got_on(result, context)
@@ -268,7 +299,8 @@ pub(super) mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let reading = tokio::spawn(async move { tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await });
+        let reading =
+            tokio::spawn(async move { tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await });
         let mut stream = Impatient::new(ours, Patience::default().reading);
         stream.write_all(&[0; 64]).await.unwrap();
         assert!(stream.waiting.is_none());

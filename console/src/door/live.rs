@@ -1,7 +1,8 @@
 //! The live stream (server-sent events): after every view, the regions of a page that changed.
 //!
-//! A reader who is slow misses views and gets the newest; what is sent is always the difference to what that reader was sent last, so that
-//! nobody has to catch up. How many follow is bounded, and nobody follows longer than an hour without coming again.
+//! A reader who is slow misses views and gets the newest; what is sent is always the difference to
+//! what that reader was sent last, so that nobody has to catch up. How many follow is bounded, and
+//! nobody follows longer than an hour without coming again.
 
 use std::{
     collections::HashMap,
@@ -45,7 +46,8 @@ enum Page {
 
 impl Page {
     fn read(uri: &Uri) -> Option<Self> {
-        let (_, page) = form_urlencoded::parse(uri.query()?.as_bytes()).find(|(name, _)| name == "page")?;
+        let (_, page) =
+            form_urlencoded::parse(uri.query()?.as_bytes()).find(|(name, _)| name == "page")?;
         match page.split_once('/') {
             None if page == "overview" => Some(Self::Overview),
             Some(("instance", name)) => Some(Self::Instance(name.to_owned())),
@@ -56,14 +58,26 @@ impl Page {
 }
 
 /// Follows a page.
-pub async fn live(State(console): State<Arc<Console>>, axum::Extension(caller): axum::Extension<Caller>, uri: Uri) -> Response {
+pub async fn live(
+    State(console): State<Arc<Console>>,
+    axum::Extension(caller): axum::Extension<Caller>,
+    uri: Uri,
+) -> Response {
     let Some(page) = Page::read(&uri) else {
-        return Problem::new(StatusCode::BAD_REQUEST, "The stream has to be asked for a page: overview, instance/NAME or revision/ID.")
-            .json();
+        return Problem::new(
+            StatusCode::BAD_REQUEST,
+            "The stream has to be asked for a page: overview, instance/NAME or revision/ID.",
+        )
+        .json();
     };
     let Ok(permit) = Arc::clone(&console.viewers).try_acquire_owned() else {
         ::metrics::counter!(metrics::VIEWERS_REFUSED).increment(1);
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages follow this console already: close some.").after(10).json();
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many pages follow this console already: close some.",
+        )
+        .after(10)
+        .json();
     };
     let viewer = Viewer {
         views: console.board.follow(),
@@ -112,21 +126,29 @@ impl Viewer {
                 () = tokio::time::sleep(SIGN_OF_LIFE) => {}
             }
         }
-        let may_look =
-            self.console.rules.open || self.cookie.as_deref().is_some_and(|cookie| self.console.session(cookie, false).is_some());
+        let may_look = self.console.rules.open
+            || self
+                .cookie
+                .as_deref()
+                .is_some_and(|cookie| self.console.session(cookie, false).is_some());
         if !may_look {
             return None;
         }
         let view = Arc::clone(&self.views.borrow_and_update());
         let changed = self.changed(&view);
-        Event::default().event("frame").json_data(json!({ "at": self.console.now().to_string(), "regions": changed })).ok()
+        Event::default()
+            .event("frame")
+            .json_data(json!({ "at": self.console.now().to_string(), "regions": changed }))
+            .ok()
     }
 
     /// What differs from what was sent before.
     fn changed(&mut self, view: &Arc<View>) -> HashMap<&'static str, String> {
         let regions: Arc<Vec<Region>> = match &self.page {
             Page::Overview => self.console.overview(view),
-            Page::Instance(name) => Arc::new(page::instance::regions(view, name).unwrap_or_default()),
+            Page::Instance(name) => {
+                Arc::new(page::instance::regions(view, name).unwrap_or_default())
+            }
             Page::Revision(id) => Arc::new(page::configuration::regions(view, id)),
         };
         let mut changed = HashMap::new();

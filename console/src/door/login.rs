@@ -51,42 +51,79 @@ pub async fn login(
 
 type Refused = (&'static str, Problem);
 
-async fn try_login(console: &Arc<Console>, caller: &Caller, given: Result<Json<Credentials>, JsonRejection>) -> Result<Response, Refused> {
+async fn try_login(
+    console: &Arc<Console>,
+    caller: &Caller,
+    given: Result<Json<Credentials>, JsonRejection>,
+) -> Result<Response, Refused> {
     if !console.rules.passwords {
-        let sentence = "Passwords are not taken here, because this page is neither encrypted nor on a loopback address.";
+        let sentence = "Passwords are not taken here, because this page is neither encrypted nor \
+            on a loopback address.";
         return Err(("refused", Problem::new(StatusCode::FORBIDDEN, sentence)));
     }
-    let Json(Credentials { name, password }) =
-        given.map_err(|rejection| ("refused", Problem::new(rejection.status(), "A name and a password are expected, as JSON.")))?;
+    let Json(Credentials { name, password }) = given.map_err(|rejection| {
+        (
+            "refused",
+            Problem::new(rejection.status(), "A name and a password are expected, as JSON."),
+        )
+    })?;
     has_to_wait(console, caller, &name)?;
     let known = console.users.hash_of(&name);
     let hash = known.clone().unwrap_or_else(|| users::NOBODY.to_owned());
-    let busy =
-        || ("busy", Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many people log in at once: try again in a moment.").after(5));
-    let _permit = timeout(QUEUE, console.hashing.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let busy = || {
+        (
+            "busy",
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many people log in at once: try again in a moment.",
+            )
+            .after(5),
+        )
+    };
+    let _permit = timeout(QUEUE, console.hashing.acquire())
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(busy)?;
     // Whoever was wrong while this one waited counts, too: trying many at once is no way round.
     has_to_wait(console, caller, &name)?;
     let checked = tokio::task::spawn_blocking(move || users::verify(&hash, &password)).await;
-    let right = checked
-        .map_err(|error| ("busy", Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The password was not checked: {error}."))))?;
+    let right = checked.map_err(|error| {
+        (
+            "busy",
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The password was not checked: {error}."),
+            ),
+        )
+    })?;
     let (true, Some(hash)) = (right, known) else {
         lock(&console.attempts).failed(caller.address, &name, console.now());
         tracing::warn!(name = crate::words::cut(&name, 63), address = %caller.address, "a wrong name or password");
-        return Err(("wrong", Problem::new(StatusCode::UNAUTHORIZED, "The name or the password is wrong.")));
+        return Err((
+            "wrong",
+            Problem::new(StatusCode::UNAUTHORIZED, "The name or the password is wrong."),
+        ));
     };
     lock(&console.attempts).succeeded(caller.address, &name);
     open(console, caller, &name, &hash)
 }
 
 fn has_to_wait(console: &Console, caller: &Caller, name: &str) -> Result<(), Refused> {
-    let Some(wait) = lock(&console.attempts).wait(caller.address, name, console.now()) else { return Ok(()) };
+    let Some(wait) = lock(&console.attempts).wait(caller.address, name, console.now()) else {
+        return Ok(());
+    };
     let seconds = wait.as_secs() + 1;
     let sentence = format!("Too many wrong passwords: try again in {seconds} s.");
     Err(("waiting", Problem::new(StatusCode::TOO_MANY_REQUESTS, sentence).after(seconds)))
 }
 
 fn open(console: &Console, caller: &Caller, name: &str, hash: &str) -> Result<Response, Refused> {
-    let secret = || random::<32>().map_err(|failure| ("busy", Problem::new(StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())));
+    let secret = || {
+        random::<32>().map_err(|failure| {
+            ("busy", Problem::new(StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()))
+        })
+    };
     let (cookie, token) = (secret()?, secret()?);
     // The session of before, if any, is nobody's now.
     if let Some(old) = &caller.cookie {
@@ -101,17 +138,30 @@ fn open(console: &Console, caller: &Caller, name: &str, hash: &str) -> Result<Re
 
 fn set_cookie(console: &Console, response: &mut Response, value: &str, seconds: u64) {
     let secure = if console.rules.tls { "; Secure" } else { "" };
-    let text = format!("{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}", console.rules.cookie);
+    let text = format!(
+        "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}",
+        console.rules.cookie
+    );
     if let Ok(text) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(header::SET_COOKIE, text);
     }
 }
 
 /// Ends the session.
-pub async fn logout(State(console): State<Arc<Console>>, Extension(caller): Extension<Caller>, headers: HeaderMap) -> Response {
-    let Some(session) = &caller.session else { return Problem::new(StatusCode::UNAUTHORIZED, "Nobody is logged in here.").json() };
+pub async fn logout(
+    State(console): State<Arc<Console>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(session) = &caller.session else {
+        return Problem::new(StatusCode::UNAUTHORIZED, "Nobody is logged in here.").json();
+    };
     if !has_token(&headers, session) {
-        return Problem::new(StatusCode::FORBIDDEN, "This request does not show the token of its page: load the page again.").json();
+        return Problem::new(
+            StatusCode::FORBIDDEN,
+            "This request does not show the token of its page: load the page again.",
+        )
+        .json();
     }
     if let Some(cookie) = &caller.cookie {
         lock(&console.sessions).close(cookie);

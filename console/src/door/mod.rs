@@ -1,8 +1,9 @@
 //! The HTTP port: everything between a browser and the pages.
 //!
-//! Reading order, the way of a request: [`listen`] accepts it ([`tls`] for https), [`gate`] says who it is and whether they may look,
-//! [`pages`] show, [`live`] follows, [`login`] and [`operate`] change; [`refuse`] is the only table from problems to answers, [`assets`] are the
-//! script and the style sheet.
+//! Reading order, the way of a request: [`listen`] accepts it ([`tls`] for https), [`gate`] says
+//! who it is and whether they may look, [`pages`] show, [`live`] follows, [`login`] and [`operate`]
+//! change; [`refuse`] is the only table from problems to answers, [`assets`] are the script and the
+//! style sheet.
 
 pub mod assets;
 pub mod gate;
@@ -55,19 +56,33 @@ const HASHING: usize = 2;
 /// The cluster, as far as people ask or change it through the page.
 pub trait Cluster: Send + Sync {
     /// Sets an admin state in the name of a person.
-    fn set_admin_state<'a>(&'a self, operator: &'a str, request: SetAdminStateRequest) -> BoxFuture<'a, Result<(), Refused>>;
+    fn set_admin_state<'a>(
+        &'a self,
+        operator: &'a str,
+        request: SetAdminStateRequest,
+    ) -> BoxFuture<'a, Result<(), Refused>>;
     /// One revision and what it changed.
-    fn revision<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>>;
+    fn revision<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>>;
     /// What would happen to a request.
     fn explain<'a>(&'a self, view: &'a View, question: &'a Question) -> BoxFuture<'a, Explanation>;
 }
 
 impl Cluster for Others {
-    fn set_admin_state<'a>(&'a self, operator: &'a str, request: SetAdminStateRequest) -> BoxFuture<'a, Result<(), Refused>> {
+    fn set_admin_state<'a>(
+        &'a self,
+        operator: &'a str,
+        request: SetAdminStateRequest,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
         Box::pin(Others::set_admin_state(self, operator, request))
     }
 
-    fn revision<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
+    fn revision<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
         Box::pin(Others::revision(self, id))
     }
 
@@ -105,7 +120,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Console {
     /// A door without a port.
     #[must_use]
-    pub fn new(board: Board, cluster: Arc<dyn Cluster>, users: Users, rules: Rules, clock: Clock, closing: StopSignal) -> Self {
+    pub fn new(
+        board: Board,
+        cluster: Arc<dyn Cluster>,
+        users: Users,
+        rules: Rules,
+        clock: Clock,
+        closing: StopSignal,
+    ) -> Self {
         Self {
             board,
             cluster,
@@ -129,7 +151,11 @@ impl Console {
     /// The session of a cookie, if its user is still in the file with the same password.
     fn session(&self, cookie: &str, uses: bool) -> Option<Session> {
         let now = self.now();
-        let session = if uses { lock(&self.sessions).find(cookie, now) } else { lock(&self.sessions).look(cookie, now) }?;
+        let session = if uses {
+            lock(&self.sessions).find(cookie, now)
+        } else {
+            lock(&self.sessions).look(cookie, now)
+        }?;
         if self.users.hash_of(&session.operator).as_ref() == Some(&session.hash) {
             return Some(session);
         }

@@ -79,23 +79,44 @@ async fn set(
     headers: &HeaderMap,
     wanted: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let gone = || Problem::new(StatusCode::UNAUTHORIZED, "Log in to do this: nobody is logged in, or the session has ended.");
+    let gone = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "Log in to do this: nobody is logged in, or the session has ended.",
+        )
+    };
     let session = caller.session.as_ref().ok_or_else(gone)?;
     if !has_token(headers, session) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "This request does not show the token of its page: load the page again."));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "This request does not show the token of its page: load the page again.",
+        ));
     }
-    let Json(Wanted { state, reason, force }) =
-        wanted.map_err(|rejection| Problem::new(rejection.status(), "A state (ready, drain or maintenance) is expected, as JSON."))?;
+    let Json(Wanted { state, reason, force }) = wanted.map_err(|rejection| {
+        Problem::new(
+            rejection.status(),
+            "A state (ready, drain or maintenance) is expected, as JSON.",
+        )
+    })?;
     let view = console.board.view();
     let status = view.instance(name).filter(|status| status.instance.service == Service::ProxyNode);
     if status.is_none() {
-        return Err(Problem::new(StatusCode::NOT_FOUND, format!("There is no proxy-node named {:?}.", words::cut(name, 80))));
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("There is no proxy-node named {:?}.", words::cut(name, 80)),
+        ));
     }
     if reason.len() > LONGEST_REASON {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("A reason has at most {LONGEST_REASON} bytes.")));
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("A reason has at most {LONGEST_REASON} bytes."),
+        ));
     }
     if !force && !matches!(state, Admin::Ready) && view.is_last(name) {
-        let sentence = format!("Nothing was changed: {}. Confirm that it is meant.", cluster::leaving::warning(name, Service::ProxyNode));
+        let sentence = format!(
+            "Nothing was changed: {}. Confirm that it is meant.",
+            cluster::leaving::warning(name, Service::ProxyNode)
+        );
         return Err(Problem::new(StatusCode::CONFLICT, sentence));
     }
     let request = SetAdminStateRequest {
@@ -110,6 +131,9 @@ async fn set(
             tracing::info!(operator = session.operator, instance = name, state = ?state.code(), "admin state set");
             Ok(Json(json!({ "said": format!("{name} {}.", state.done()) })).into_response())
         }
-        Err(refused) => Err(Problem::new(StatusCode::BAD_GATEWAY, format!("Nothing was changed as far as is known: {refused}."))),
+        Err(refused) => Err(Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!("Nothing was changed as far as is known: {refused}."),
+        )),
     }
 }

@@ -1,4 +1,5 @@
-//! The only table from problems to answers: one clear sentence, as a page for people and as JSON for the script.
+//! The only table from problems to answers: one clear sentence, as a page for people and as JSON
+//! for the script.
 
 use axum::{
     Extension, Json,
@@ -58,11 +59,23 @@ impl Problem {
 
 /// No page has this address.
 pub async fn unknown_path(Extension(caller): Extension<Caller>, uri: Uri) -> Response {
-    Problem::new(StatusCode::NOT_FOUND, format!("There is no page {}.", words::cut(uri.path(), 100))).page(&caller)
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("There is no page {}.", words::cut(uri.path(), 100)),
+    )
+    .page(&caller)
 }
 
 /// The page is there, but not for this method.
-pub async fn wrong_method(Extension(caller): Extension<Caller>, method: Method, uri: Uri) -> Response {
-    let sentence = format!("{} cannot be used with {}.", words::cut(uri.path(), 100), words::cut(method.as_str(), 20));
+pub async fn wrong_method(
+    Extension(caller): Extension<Caller>,
+    method: Method,
+    uri: Uri,
+) -> Response {
+    let sentence = format!(
+        "{} cannot be used with {}.",
+        words::cut(uri.path(), 100),
+        words::cut(method.as_str(), 20)
+    );
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence).page(&caller)
 }

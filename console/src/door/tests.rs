@@ -43,17 +43,28 @@ struct Double {
 }
 
 impl Cluster for Double {
-    fn set_admin_state<'a>(&'a self, operator: &'a str, request: SetAdminStateRequest) -> BoxFuture<'a, Result<(), Refused>> {
-        let told = format!("{operator}: {} {:?} {}", request.name, request.admin_state(), request.reason);
+    fn set_admin_state<'a>(
+        &'a self,
+        operator: &'a str,
+        request: SetAdminStateRequest,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
+        let told =
+            format!("{operator}: {} {:?} {}", request.name, request.admin_state(), request.reason);
         self.told.lock().unwrap().push(told);
         Box::pin(async { Ok(()) })
     }
 
-    fn revision<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
+    fn revision<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
         Box::pin(async move {
             match id {
                 "4f2a" => Ok((sample::view().configuration.revisions[0].clone(), Vec::new())),
-                "down" => Err(Refused { sentence: "the config-service cannot be reached".into(), unknown: false }),
+                "down" => Err(Refused {
+                    sentence: "the config-service cannot be reached".into(),
+                    unknown: false,
+                }),
                 _ => Err(Refused { sentence: "no such revision".into(), unknown: true }),
             }
         })
@@ -80,7 +91,14 @@ impl Drop for Served {
 }
 
 fn rules() -> Rules {
-    Rules { tls: false, passwords: true, open: true, plain: false, hosts: Vec::new(), cookie: "shoal-console".into() }
+    Rules {
+        tls: false,
+        passwords: true,
+        open: true,
+        plain: false,
+        hosts: Vec::new(),
+        cookie: "shoal-console".into(),
+    }
 }
 
 fn serve(rules: Rules) -> Served {
@@ -95,28 +113,44 @@ fn serve_for(rules: Rules, tls: Option<Certificate>, patience: Patience) -> Serv
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("users");
     users::set(&path, "ann", PASSWORD).unwrap();
-    let (board, double, closing) = (Board::default(), Arc::new(Double::default()), StopSignal::default());
+    let (board, double, closing) =
+        (Board::default(), Arc::new(Double::default()), StopSignal::default());
     board.publish(sample::view());
     let users = Users::open(Some(path)).unwrap();
     let cluster: Arc<dyn Cluster> = Arc::clone(&double) as _;
-    let console = Console::new(board.clone(), cluster, users, rules, Clock::system(), closing.clone());
+    let console =
+        Console::new(board.clone(), cluster, users, rules, Clock::system(), closing.clone());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    drop(listen::serve(listener, tls, router(Arc::new(console), patience), closing.clone(), patience).unwrap());
+    drop(
+        listen::serve(
+            listener,
+            tls,
+            router(Arc::new(console), patience),
+            closing.clone(),
+            patience,
+        )
+        .unwrap(),
+    );
     Served { address, board, double, scratch, closing }
 }
 
 impl Served {
     async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
         let host = self.address.to_string();
-        let host = fields.iter().find(|(name, _)| *name == "host").map_or(host.as_str(), |(_, host)| host);
-        let mut message = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        let host =
+            fields.iter().find(|(name, _)| *name == "host").map_or(host.as_str(), |(_, host)| host);
+        let mut message =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
         for (name, value) in fields.iter().filter(|(name, _)| *name != "host") {
             message.push_str(&format!("{name}: {value}\r\n"));
         }
         if !body.is_empty() {
-            message.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
+            message.push_str(&format!(
+                "content-type: application/json\r\ncontent-length: {}\r\n",
+                body.len()
+            ));
         }
         let mut connection = Connection::open(self.address).await.unwrap();
         connection.send(format!("{message}\r\n{body}").as_bytes()).await.unwrap();
@@ -144,7 +178,14 @@ impl Served {
         assert_eq!(answer.status(), 200, "{}", text(&answer));
         let cookie = answer.head.field("set-cookie").unwrap().split(';').next().unwrap().to_owned();
         let page = text(&self.ask("GET", "/", &[("cookie", &cookie)], "").await);
-        let token = page.split("name=\"shoal-token\" content=\"").nth(1).expect("a token").split('"').next().unwrap().to_owned();
+        let token = page
+            .split("name=\"shoal-token\" content=\"")
+            .nth(1)
+            .expect("a token")
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
         (cookie, token)
     }
 }
@@ -160,14 +201,24 @@ async fn pages_and_what_is_none() {
         ("GET", "/", 200, "proxy-node-1"),
         ("HEAD", "/", 200, ""),
         ("GET", "/instances/proxy-node-1", 200, "Operators want"),
-        ("GET", "/instances/proxy-node-9", 404, "There is no instance named &quot;proxy-node-9&quot;"),
+        (
+            "GET",
+            "/instances/proxy-node-9",
+            404,
+            "There is no instance named &quot;proxy-node-9&quot;",
+        ),
         ("GET", "/instances/%3Cscript%3E", 404, "&lt;script&gt;"),
         ("GET", "/instances/%FF", 400, ""),
         ("GET", "/revisions/4f2a", 200, "block a domain"),
         ("GET", "/revisions/none", 404, "There is no revision"),
         ("GET", "/revisions/down", 502, "the config-service cannot be reached"),
         ("GET", "/explain?url=example.com", 200, "is not an absolute URL"),
-        ("GET", "/explain/answer?url=http%3A%2F%2Fa.test%2F%3Cb%3E", 200, "http://a.test/&lt;b&gt;"),
+        (
+            "GET",
+            "/explain/answer?url=http%3A%2F%2Fa.test%2F%3Cb%3E",
+            200,
+            "http://a.test/&lt;b&gt;",
+        ),
         ("GET", "/nowhere", 404, "There is no page /nowhere."),
         ("GET", "/assets/console.css", 404, "no such file"),
         ("GET", &super::assets::style_path(), 200, "--page"),
@@ -181,7 +232,10 @@ async fn pages_and_what_is_none() {
         assert_eq!(answer.status(), status, "{method} {path}: {}", text(&answer));
         assert!(text(&answer).contains(said), "{method} {path}: {}", text(&answer));
         let policy = answer.head.field("content-security-policy").unwrap_or_default();
-        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{method} {path}: {policy}");
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+            "{method} {path}: {policy}"
+        );
         assert_eq!(answer.head.field("x-content-type-options"), Some("nosniff"));
     }
     let refused = served.ask("POST", "/", &[], "").await;
@@ -193,8 +247,15 @@ async fn names_and_pages_of_others_are_refused() {
     let served = serve(rules());
     let rebound = served.ask("GET", "/", &[("host", "evil.test")], "").await;
     assert_eq!(rebound.status(), StatusCode::MISDIRECTED_REQUEST.as_u16());
-    let image = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
-    assert_eq!(served.ask("GET", "/explain/answer?url=http://a.test/", &image, "").await.status(), 403);
+    let image = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-fetch-dest", "image"),
+    ];
+    assert_eq!(
+        served.ask("GET", "/explain/answer?url=http://a.test/", &image, "").await.status(),
+        403
+    );
     assert_eq!(served.ask("GET", "/live?page=overview", &image, "").await.status(), 403);
 }
 
@@ -226,14 +287,23 @@ async fn only_people_of_the_file_change_something_and_only_from_our_page() {
     assert_eq!(*served.double.told.lock().unwrap(), ["ann: proxy-node-1 Drain new disk"]);
     // The last one that serves clients is taken out by those alone who say that they mean it.
     let mut view = sample::view();
-    view.instances.retain(|status| !["proxy-node-2", "proxy-node-3"].contains(&status.instance.name.as_str()));
+    view.instances.retain(|status| {
+        !["proxy-node-2", "proxy-node-3"].contains(&status.instance.name.as_str())
+    });
     served.board.publish(view);
     let answer = served.post(path, &[cookie, token], drain).await;
     assert_eq!(answer.status(), 409, "{}", text(&answer));
     assert!(text(&answer).contains("the last usable proxy-node"), "{}", text(&answer));
     assert_eq!(served.double.told.lock().unwrap().len(), 1);
-    assert_eq!(served.post(path, &[cookie, token], r#"{"state":"drain","force":true}"#).await.status(), 200);
-    assert_eq!(served.post(path, &[cookie, token], r#"{"state":"ready"}"#).await.status(), 200, "to enable is always well");
+    assert_eq!(
+        served.post(path, &[cookie, token], r#"{"state":"drain","force":true}"#).await.status(),
+        200
+    );
+    assert_eq!(
+        served.post(path, &[cookie, token], r#"{"state":"ready"}"#).await.status(),
+        200,
+        "to enable is always well"
+    );
     served.board.publish(sample::view());
     for (path, body, status) in [
         ("/instances/proxy-node-9/admin-state", drain, 404),
@@ -253,7 +323,9 @@ async fn only_people_of_the_file_change_something_and_only_from_our_page() {
     let (cookie, token) = served.session().await;
     let fields = [("cookie", cookie.as_str()), ("x-shoal-token", token.as_str())];
     let answer = served.post("/logout", &fields, "{}").await;
-    assert!(answer.status() == 200 && answer.head.field("set-cookie").unwrap().contains("Max-Age=0"));
+    assert!(
+        answer.status() == 200 && answer.head.field("set-cookie").unwrap().contains("Max-Age=0")
+    );
     assert_eq!(served.post(path, &fields, drain).await.status(), 401);
 }
 
@@ -262,7 +334,12 @@ async fn passwords() {
     let served = serve(rules());
     let right = served.log_in(PASSWORD).await;
     let cookie = right.head.field("set-cookie").unwrap().to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("Secure"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly")
+            && cookie.contains("SameSite=Strict")
+            && !cookie.contains("Secure"),
+        "{cookie}"
+    );
     let unknown = served.post("/login", &[], r#"{"name":"eve","password":"x"}"#).await;
     let wrong = served.log_in("wrong").await;
     assert_eq!((unknown.status(), text(&unknown)), (401, text(&wrong)), "who is known is not told");
@@ -272,9 +349,15 @@ async fn passwords() {
         last = served.log_in("wrong").await;
     }
     assert_eq!(last.status(), 429, "{}", text(&last));
-    assert!(last.head.field("retry-after").is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 0));
+    assert!(
+        last.head.field("retry-after").is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 0)
+    );
     assert_eq!(served.log_in(PASSWORD).await.status(), 429, "the right one has to wait too");
-    assert_eq!(served.ask("POST", "/login", &[("x-shoal-console", "1")], "{}").await.status(), 403, "without an origin");
+    assert_eq!(
+        served.ask("POST", "/login", &[("x-shoal-console", "1")], "{}").await.status(),
+        403,
+        "without an origin"
+    );
     let long = format!(r#"{{"name":"ann","password":"{}"}}"#, "x".repeat(17 << 10));
     assert_eq!(served.post("/login", &[], &long).await.status(), 413);
 
@@ -288,7 +371,8 @@ async fn guesses_at_once_are_not_more_than_guesses_one_by_one() {
     let served = serve(rules());
     let answers = futures::future::join_all((0..40).map(|_| served.log_in("wrong"))).await;
     let of = |status| answers.iter().filter(|answer| answer.status() == status).count();
-    // Five are free, and two are hashed at a time; a slow machine may be past the first waits of some seconds.
+    // Five are free, and two are hashed at a time; a slow machine may be past the first waits of
+    // some seconds.
     assert!(of(401) >= 5 && of(401) <= 12, "{} passwords were compared", of(401));
 }
 
@@ -309,7 +393,12 @@ async fn without_loopback_looking_takes_a_password() {
     let served = serve(Rules { open: false, ..rules() });
     let page = served.get("/").await;
     assert_eq!((page.status(), page.head.field("location")), (303, Some("/login")));
-    for (path, status) in [("/live?page=overview", 401), ("/login", 200), ("/favicon.svg", 200), (&super::assets::script_path(), 200)] {
+    for (path, status) in [
+        ("/live?page=overview", 401),
+        ("/login", 200),
+        ("/favicon.svg", 200),
+        (&super::assets::script_path(), 200),
+    ] {
         assert_eq!(served.get(path).await.status(), status, "{path}");
     }
     let (cookie, _) = served.session().await;
@@ -330,14 +419,18 @@ struct Stream {
 impl Stream {
     async fn open(address: SocketAddr, page: &str, cookie: &str) -> Self {
         let mut tcp = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /live?page={page} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\n\r\n");
+        let request = format!(
+            "GET /live?page={page} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\n\r\n"
+        );
         tcp.write_all(request.as_bytes()).await.unwrap();
         Self { tcp, seen: String::new() }
     }
 
     async fn read(&mut self) -> usize {
         let mut piece = [0; 16 << 10];
-        let read = tokio::time::timeout(testkit::wait::PATIENCE, self.tcp.read(&mut piece)).await.expect("something to read");
+        let read = tokio::time::timeout(testkit::wait::PATIENCE, self.tcp.read(&mut piece))
+            .await
+            .expect("something to read");
         let count = read.unwrap_or(0);
         self.seen.push_str(&String::from_utf8_lossy(&piece[..count]));
         count
@@ -367,16 +460,24 @@ async fn the_stream_sends_everything_and_then_what_changed() {
     let head = stream.until("event: frame").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
     let first = stream.until("\n\n").await;
-    for region in ["banner", "tiles", "picture", "servers", "instances", "configuration", "checks", "events"] {
+    for region in
+        ["banner", "tiles", "picture", "servers", "instances", "configuration", "checks", "events"]
+    {
         assert!(first.contains(&format!("\"{region}\":")), "{region} is missing");
     }
     let mut view = sample::view();
-    let status = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-2").unwrap();
+    let status =
+        view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-2").unwrap();
     Arc::make_mut(status).state = cluster::State::Draining;
     served.board.publish(view);
     stream.until("event: frame").await;
     let second = stream.until("\n\n").await;
-    assert!(second.contains("\"instances\":") && second.contains("\"picture\":") && second.contains("draining"), "{second}");
+    assert!(
+        second.contains("\"instances\":")
+            && second.contains("\"picture\":")
+            && second.contains("draining"),
+        "{second}"
+    );
     for region in ["servers", "configuration", "checks", "events", "banner"] {
         assert!(!second.contains(&format!("\"{region}\":")), "{region} did not change");
     }

@@ -1,4 +1,5 @@
-//! The page's own certificate, for browsers: read at the start, and again when its files change. A broken new one is not used.
+//! The page's own certificate, for browsers: read at the start, and again when its files change. A
+//! broken new one is not used.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -42,23 +43,36 @@ impl Certificate {
     /// # Errors
     /// They cannot be used.
     pub fn read(options: &Options) -> Result<Option<Self>, Failure> {
-        let (Some(cert), Some(key)) = (options.tls_cert.clone(), options.tls_key.clone()) else { return Ok(None) };
+        let (Some(cert), Some(key)) = (options.tls_cert.clone(), options.tls_key.clone()) else {
+            return Ok(None);
+        };
         Self::of_files(cert, key).map(Some)
     }
 
     pub(super) fn of_files(cert: PathBuf, key: PathBuf) -> Result<Self, Failure> {
         let current = load(&cert, &key).map_err(|error| {
-            Failure::new(format!("cannot use the web page's certificate {}: {error}", cert.display()))
-                .remedy("give --tls-cert a PEM chain, the page's own certificate first, and --tls-key its key")
+            Failure::new(format!(
+                "cannot use the web page's certificate {}: {error}",
+                cert.display()
+            ))
+            .remedy(
+                "give --tls-cert a PEM chain, the page's own certificate first, and \
+                    --tls-key its key",
+            )
         })?;
-        tracing::info!(sha256 = current.fingerprint, "the web page has a certificate, to be compared with what a browser shows");
+        tracing::info!(
+            sha256 = current.fingerprint,
+            "the web page has a certificate, to be compared with what a browser shows"
+        );
         Ok(Self(Arc::new(Inner { cert, key, current: RwLock::new(Arc::new(current.config)) })))
     }
 
     /// For the next handshake.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner)))
+        TlsAcceptor::from(Arc::clone(
+            &self.0.current.read().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     /// Looks at the files every now and then, for ever.
@@ -83,7 +97,9 @@ impl Certificate {
                 *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 tracing::info!(sha256 = fingerprint, "the web page has a new certificate");
             }
-            Ok(Err(error)) => tracing::error!("the web page keeps its old certificate, because the new one cannot be used: {error}"),
+            Ok(Err(error)) => tracing::error!(
+                "the web page keeps its old certificate, because the new one cannot be used: {error}"
+            ),
             Err(error) => tracing::error!("the web page keeps its old certificate: {error}"),
         }
     }
@@ -99,11 +115,16 @@ impl Certificate {
 pub(super) struct Stamp([Option<(SystemTime, u64)>; 2]);
 
 fn load(cert: &Path, key: &Path) -> Result<Loaded, String> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let chain = CertificateDer::pem_slice_iter(&read(cert)?).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let chain = CertificateDer::pem_slice_iter(&read(cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.to_string())?;
     let Some(own) = chain.first() else { return Err("it holds no certificate".to_owned()) };
-    let fingerprint = Sha256::digest(own).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| format!("{}: {error}", key.display()))?;
+    let fingerprint =
+        Sha256::digest(own).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|error| format!("{}: {error}", key.display()))?;
     let mut config = ServerConfig::builder_with_provider(chassis::tls::provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))

@@ -1,4 +1,5 @@
-//! Questions to other services, each with a deadline. Channels are made once for each instance and forgotten when it is gone.
+//! Questions to other services, each with a deadline. Channels are made once for each instance and
+//! forgotten when it is gone.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,8 +13,8 @@ use cluster::Service;
 use proto::{
     balancer::{GetStatsRequest, balancer_client::BalancerClient},
     config::{
-        DiffRequest, FetchFileRequest, GetDriftRequest, GetRevisionRequest, ListRevisionsRequest, WatchRolloutRequest,
-        config_service_client::ConfigServiceClient,
+        DiffRequest, FetchFileRequest, GetDriftRequest, GetRevisionRequest, ListRevisionsRequest,
+        WatchRolloutRequest, config_service_client::ConfigServiceClient,
     },
     health::{ListChecksRequest, health_checker_client::HealthCheckerClient},
     proxy::{GetStatsRequest as GetNodeStatsRequest, proxy_node_client::ProxyNodeClient},
@@ -63,7 +64,13 @@ impl Others {
     /// The channel to one instance, or to any of a service when `name` is empty.
     fn channel(&self, service: Service, name: &str) -> ServiceChannel {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || if name.is_empty() { self.process.channel(service) } else { self.process.channel_to(service, name) };
+        let made = || {
+            if name.is_empty() {
+                self.process.channel(service)
+            } else {
+                self.process.channel_to(service, name)
+            }
+        };
         channels.entry((service, name.to_owned())).or_insert_with(made).clone()
     }
 
@@ -82,7 +89,8 @@ impl Others {
 
     /// What a balancer counts.
     pub async fn balancer(&self, name: &str) -> Result<BalancerStats, Refused> {
-        let mut client = BalancerClient::new(self.channel(Service::Balancer, name)).max_decoding_message_size(16 << 20);
+        let mut client = BalancerClient::new(self.channel(Service::Balancer, name))
+            .max_decoding_message_size(16 << 20);
         let answer = call(name, SOON, client.get_stats(GetStatsRequest {})).await?;
         Ok(wire::balancer(answer.stats.unwrap_or_default()))
     }
@@ -95,20 +103,33 @@ impl Others {
 
     /// What a checker finds.
     pub async fn checker(&self, name: &str) -> Result<Vec<Finding>, Refused> {
-        let mut client = HealthCheckerClient::new(self.channel(Service::HealthChecker, name)).max_decoding_message_size(16 << 20);
+        let mut client = HealthCheckerClient::new(self.channel(Service::HealthChecker, name))
+            .max_decoding_message_size(16 << 20);
         Ok(wire::findings(call(name, SOON, client.list_checks(ListChecksRequest {})).await?))
     }
 
-    /// Revisions, the newest rollout and who is in step. `known` saves reading the released bundle again.
+    /// Revisions, the newest rollout and who is in step. `known` saves reading the released bundle
+    /// again.
     pub async fn configuration(&self, known: &Configuration) -> Result<Configuration, Refused> {
         let whom = "the config-service";
         let mut client = self.config_client();
         let question = ListRevisionsRequest { page_size: REVISIONS, page_token: String::new() };
-        let revisions: Vec<_> =
-            call(whom, SOON, client.list_revisions(question)).await?.revisions.into_iter().map(wire::revision).collect();
-        let nodes = call(whom, SOON, client.get_drift(GetDriftRequest {})).await?.nodes.into_iter().map(wire::follower).collect();
+        let revisions: Vec<_> = call(whom, SOON, client.list_revisions(question))
+            .await?
+            .revisions
+            .into_iter()
+            .map(wire::revision)
+            .collect();
+        let nodes = call(whom, SOON, client.get_drift(GetDriftRequest {}))
+            .await?
+            .nodes
+            .into_iter()
+            .map(wire::follower)
+            .collect();
         let rollout = self.rollout().await?;
-        let released = |revisions: &[Revision]| revisions.iter().find(|revision| revision.released).map(|revision| revision.id.clone());
+        let released = |revisions: &[Revision]| {
+            revisions.iter().find(|revision| revision.released).map(|revision| revision.id.clone())
+        };
         let parents = match released(&revisions) {
             released_now if released_now == released(&known.revisions) => known.parents.clone(),
             Some(id) => self.parents(&id).await?,
@@ -121,7 +142,10 @@ impl Others {
         let mut client = self.config_client();
         // The stream begins with how things stand, which is all that is wanted here.
         let first = async {
-            let mut stream = client.watch_rollout(WatchRolloutRequest { rollout_id: String::new() }).await?.into_inner();
+            let mut stream = client
+                .watch_rollout(WatchRolloutRequest { rollout_id: String::new() })
+                .await?
+                .into_inner();
             stream.message().await.map(Response::new)
         };
         match call("the config-service", SOON, first).await {
@@ -135,9 +159,12 @@ impl Others {
         let mut client = self.config_client();
         let question = GetRevisionRequest { revision: revision.to_owned() };
         let files = call("the config-service", SOON, client.get_revision(question)).await?.files;
-        let Some(main) = files.into_iter().find(|file| file.path == "cluster.yaml") else { return Ok(Vec::new()) };
+        let Some(main) = files.into_iter().find(|file| file.path == "cluster.yaml") else {
+            return Ok(Vec::new());
+        };
         let content = async {
-            let mut stream = client.fetch_file(FetchFileRequest { sha256: main.sha256 }).await?.into_inner();
+            let mut stream =
+                client.fetch_file(FetchFileRequest { sha256: main.sha256 }).await?.into_inner();
             let mut content = Vec::new();
             while let Some(piece) = stream.message().await? {
                 content.extend_from_slice(&piece.data);
@@ -155,7 +182,11 @@ impl Others {
         let whom = "the config-service";
         let mut client = self.config_client().max_decoding_message_size(64 << 20);
         let question = GetRevisionRequest { revision: id.to_owned() };
-        let revision = call(whom, PATIENTLY, client.get_revision(question)).await?.revision.map(wire::revision).unwrap_or_default();
+        let revision = call(whom, PATIENTLY, client.get_revision(question))
+            .await?
+            .revision
+            .map(wire::revision)
+            .unwrap_or_default();
         if revision.parent.is_empty() {
             return Ok((revision, Vec::new()));
         }
@@ -165,18 +196,25 @@ impl Others {
     }
 
     /// Sets an admin state for a person. The registry's audit record names that person.
-    pub async fn set_admin_state(&self, operator: &str, question: SetAdminStateRequest) -> Result<(), Refused> {
+    pub async fn set_admin_state(
+        &self,
+        operator: &str,
+        question: SetAdminStateRequest,
+    ) -> Result<(), Refused> {
         let mut client = RegistryClient::new(self.channel(Service::Registry, ""));
         let mut request = Request::new(question);
-        let name =
-            operator.parse().map_err(|_| Refused { sentence: "this operator's name cannot be recorded".to_owned(), unknown: false })?;
+        let name = operator.parse().map_err(|_| Refused {
+            sentence: "this operator's name cannot be recorded".to_owned(),
+            unknown: false,
+        })?;
         request.metadata_mut().insert(chassis::audit::ON_BEHALF_OF, name);
         call("the registry", PATIENTLY, client.set_admin_state(request)).await.map(drop)
     }
 
     /// One balancer, for questions of people.
     pub fn balancer_client(&self, name: &str) -> BalancerClient<ServiceChannel> {
-        BalancerClient::new(self.channel(Service::Balancer, name)).max_decoding_message_size(16 << 20)
+        BalancerClient::new(self.channel(Service::Balancer, name))
+            .max_decoding_message_size(16 << 20)
     }
 
     /// One node, for questions of people.
@@ -190,21 +228,32 @@ impl Others {
 }
 
 /// Waits for one answer, no longer than `within`.
-pub async fn call<T>(whom: &str, within: Duration, answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Refused> {
+pub async fn call<T>(
+    whom: &str,
+    within: Duration,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Refused> {
     match tokio::time::timeout(within, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refused(whom, &status)),
-        Err(_) => Err(Refused { sentence: format!("{whom} did not answer within {} ms", within.as_millis()), unknown: false }),
+        Err(_) => Err(Refused {
+            sentence: format!("{whom} did not answer within {} ms", within.as_millis()),
+            unknown: false,
+        }),
     }
 }
 
 fn refused(whom: &str, status: &Status) -> Refused {
     let said = status.message().trim_end_matches('.');
     let sentence = match status.code() {
-        Code::Unavailable | Code::Unknown => format!("{whom} cannot be reached ({})", explain(status)),
+        Code::Unavailable | Code::Unknown => {
+            format!("{whom} cannot be reached ({})", explain(status))
+        }
         Code::DeadlineExceeded | Code::Cancelled => format!("{whom} did not answer in time"),
         Code::PermissionDenied | Code::Unauthenticated => format!("{whom} refuses this: {said}"),
-        Code::Unimplemented => format!("{whom} does not know this question: it runs another version of Shoal"),
+        Code::Unimplemented => {
+            format!("{whom} does not know this question: it runs another version of Shoal")
+        }
         _ => said.to_owned(),
     };
     Refused { sentence, unknown: status.code() == Code::NotFound }

@@ -57,14 +57,17 @@ impl Known {
     }
 
     pub(super) fn members(&mut self, membership: &Membership, now: Timestamp) {
-        let known: BTreeMap<_, _> = self.instances.drain(..).map(|status| (status.instance.name.clone(), status)).collect();
+        let known: BTreeMap<_, _> =
+            self.instances.drain(..).map(|status| (status.instance.name.clone(), status)).collect();
         let kept = |status: &InstanceStatus| match known.get(&status.instance.name) {
             Some(same) if **same == *status => Arc::clone(same),
             _ => Arc::new(status.clone()),
         };
         self.instances = membership.instances.values().map(kept).collect();
         self.instances.sort_by(|one, other| {
-            let key = |status: &InstanceStatus| (place(status.instance.service), status.instance.name.clone());
+            let key = |status: &InstanceStatus| {
+                (place(status.instance.service), status.instance.name.clone())
+            };
             key(one).cmp(&key(other))
         });
         self.guards = membership.guards.clone();
@@ -83,11 +86,20 @@ impl Known {
 
     pub(super) fn questions<'a>(&self, others: &'a Others, round: u64) -> Vec<Question<'a>> {
         let mut questions: Vec<Question<'a>> = Vec::new();
-        questions.push(Box::pin(async { ("registry".to_owned(), Service::Registry, others.registry().await.map(|()| Answer::Registry)) }));
+        questions.push(Box::pin(async {
+            (
+                "registry".to_owned(),
+                Service::Registry,
+                others.registry().await.map(|()| Answer::Registry),
+            )
+        }));
         if round.is_multiple_of(CONFIGURATION_EVERY) {
             let known = Arc::clone(&self.configuration);
             questions.push(Box::pin(async move {
-                let answer = others.configuration(&known).await.map(|answer| Answer::Configuration(Box::new(answer)));
+                let answer = others
+                    .configuration(&known)
+                    .await
+                    .map(|answer| Answer::Configuration(Box::new(answer)));
                 ("config-service".to_owned(), Service::ConfigService, answer)
             }));
         }
@@ -102,18 +114,31 @@ impl Known {
                     let answer = others.node(&name).await.map(Answer::Node);
                     (name, service, answer)
                 })),
-                Service::HealthChecker if round.is_multiple_of(CHECKS_EVERY) => questions.push(Box::pin(async move {
-                    let answer = others.checker(&name).await.map(Answer::Checks);
-                    (name, service, answer)
-                })),
+                Service::HealthChecker if round.is_multiple_of(CHECKS_EVERY) => {
+                    questions.push(Box::pin(async move {
+                        let answer = others.checker(&name).await.map(Answer::Checks);
+                        (name, service, answer)
+                    }))
+                }
                 _ => {}
             }
         }
         questions
     }
 
-    pub(super) fn take(&mut self, name: String, service: Service, answer: Result<Answer, Refused>, now: Timestamp) {
-        let source = self.sources.entry(name.clone()).or_insert(Source { service, answered_at: None, asked_at: now, failure: None });
+    pub(super) fn take(
+        &mut self,
+        name: String,
+        service: Service,
+        answer: Result<Answer, Refused>,
+        now: Timestamp,
+    ) {
+        let source = self.sources.entry(name.clone()).or_insert(Source {
+            service,
+            answered_at: None,
+            asked_at: now,
+            failure: None,
+        });
         match &answer {
             Ok(_) => (source.answered_at, source.failure) = (Some(now), None),
             Err(refused) => source.failure = Some(refused.sentence.clone()),
@@ -129,18 +154,23 @@ impl Known {
                 self.nodes.insert(name, Arc::new(stats));
             }
             Ok(Answer::Checks(findings)) => drop(self.checks.insert(name, Arc::new(findings))),
-            Ok(Answer::Configuration(configuration)) => self.configuration = Arc::new(*configuration),
+            Ok(Answer::Configuration(configuration)) => {
+                self.configuration = Arc::new(*configuration)
+            }
         }
     }
 
     /// What instances said goes when they do.
     pub(super) fn forget(&mut self, others: &Others) {
-        let names: BTreeSet<&str> = self.instances.iter().map(|status| status.instance.name.as_str()).collect();
+        let names: BTreeSet<&str> =
+            self.instances.iter().map(|status| status.instance.name.as_str()).collect();
         others.keep(&names);
         self.balancers.retain(|name, _| names.contains(name.as_str()));
         self.nodes.retain(|name, _| names.contains(name.as_str()));
         self.checks.retain(|name, _| names.contains(name.as_str()));
-        self.sources.retain(|name, _| matches!(name.as_str(), "registry" | "config-service") || names.contains(name.as_str()));
+        self.sources.retain(|name, _| {
+            matches!(name.as_str(), "registry" | "config-service") || names.contains(name.as_str())
+        });
     }
 
     /// The next view, with what happened since the one before.
@@ -166,12 +196,22 @@ impl Known {
 
 fn measure_balancer(history: &mut History, name: &str, stats: &BalancerStats) {
     for frontend in &stats.frontends {
-        history.take(Meter::Frontend { balancer: name.to_owned(), frontend: frontend.name.clone() }, frontend.requests);
-        history.take(Meter::Refused { balancer: name.to_owned(), frontend: frontend.name.clone() }, frontend.failed);
+        history.take(
+            Meter::Frontend { balancer: name.to_owned(), frontend: frontend.name.clone() },
+            frontend.requests,
+        );
+        history.take(
+            Meter::Refused { balancer: name.to_owned(), frontend: frontend.name.clone() },
+            frontend.failed,
+        );
     }
     for pool in &stats.backends {
         for server in &pool.servers {
-            let meter = Meter::Server { balancer: name.to_owned(), backend: pool.name.clone(), server: server.name.clone() };
+            let meter = Meter::Server {
+                balancer: name.to_owned(),
+                backend: pool.name.clone(),
+                server: server.name.clone(),
+            };
             history.take(meter, server.counts.requests);
         }
     }
@@ -197,7 +237,11 @@ mod tests {
     use crate::sample;
 
     fn membership(view: &View) -> Membership {
-        let instances = view.instances.iter().map(|status| (status.instance.name.clone(), (**status).clone())).collect();
+        let instances = view
+            .instances
+            .iter()
+            .map(|status| (status.instance.name.clone(), (**status).clone()))
+            .collect();
         Membership { cluster_id: view.cluster_id.clone(), instances, ..Membership::default() }
     }
 
@@ -214,8 +258,16 @@ mod tests {
         known.take("balancer-1".into(), Service::Balancer, Err(refused), at(20));
         let view = known.next(at(20));
         assert!(view.balancers.contains_key("balancer-1"));
-        assert_eq!(view.silent().iter().map(|(name, _, since)| (*name, *since)).collect::<Vec<_>>(), [("balancer-1", at(0))]);
-        assert_eq!(view.events.iter().filter(|event| event.subject == "balancer-1").count(), 1, "{:?}", view.events);
+        assert_eq!(
+            view.silent().iter().map(|(name, _, since)| (*name, *since)).collect::<Vec<_>>(),
+            [("balancer-1", at(0))]
+        );
+        assert_eq!(
+            view.events.iter().filter(|event| event.subject == "balancer-1").count(),
+            1,
+            "{:?}",
+            view.events
+        );
         known.take("balancer-1".into(), Service::Balancer, Ok(Answer::Balancer(stats())), at(21));
         assert!(known.next(at(21)).silent().is_empty());
     }
@@ -224,7 +276,8 @@ mod tests {
     fn members_come_in_the_order_of_a_request() {
         let mut known = Known::default();
         known.members(&membership(&sample::view()), Timestamp::UNIX_EPOCH);
-        let names: Vec<_> = known.instances.iter().map(|status| status.instance.name.as_str()).collect();
+        let names: Vec<_> =
+            known.instances.iter().map(|status| status.instance.name.as_str()).collect();
         assert_eq!(names[..3], ["balancer-1", "balancer-2", "proxy-node-1"]);
         assert_eq!(names.last(), Some(&"health-checker-1"));
     }

@@ -1,7 +1,8 @@
 //! One task asks everybody, however many browsers look: what it learns becomes the next [`View`].
 //!
-//! Somebody who does not answer delays nobody else, and what was last known of them stays. `known` is what is known and asked
-//! next, [`ask`] how a question is asked, [`wire`] what becomes of the answer.
+//! Somebody who does not answer delays nobody else, and what was last known of them stays. `known`
+//! is what is known and asked next, [`ask`] how a question is asked, [`wire`] what becomes of the
+//! answer.
 
 pub mod ask;
 mod known;
@@ -68,7 +69,13 @@ impl Board {
 }
 
 /// Asks until `stop`.
-pub async fn run(others: Arc<Others>, membership: membership::Watch, board: Board, clock: Clock, stop: StopSignal) {
+pub async fn run(
+    others: Arc<Others>,
+    membership: membership::Watch,
+    board: Board,
+    clock: Clock,
+    stop: StopSignal,
+) {
     let begun = Instant::now();
     let mut known = Known::after((*board.view()).clone());
     let mut members = membership.clone();

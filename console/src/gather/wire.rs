@@ -1,4 +1,5 @@
-//! Where protobuf messages end: each becomes one of the console's own values. What a newer version says and this one does not know is `unknown`.
+//! Where protobuf messages end: each becomes one of the console's own values. What a newer version
+//! says and this one does not know is `unknown`.
 
 use cluster::{
     AdminState,
@@ -8,8 +9,13 @@ use cluster::{
 use proto::{balancer as pb, config, health, proxy};
 
 use crate::{
-    configuration::{Answer, AnswerState, FileDifference, Follower, Revision, Rollout, RolloutState},
-    traffic::{Backend, BalancerStats, Finding, Frontend, NodeStats, Parent, Server, ServerCounts, Standing},
+    configuration::{
+        Answer, AnswerState, FileDifference, Follower, Revision, Rollout, RolloutState,
+    },
+    traffic::{
+        Backend, BalancerStats, Finding, Frontend, NodeStats, Parent, Server, ServerCounts,
+        Standing,
+    },
 };
 
 /// What a balancer counts.
@@ -44,7 +50,11 @@ fn frontend(frontend: pb::Frontend) -> Frontend {
         cut: frontend.cut_tunnels.saturating_add(frontend.cut_responses),
         last_minute: frontend
             .last_minute
-            .map(|it| Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.failed })
+            .map(|it| Traffic {
+                seconds: it.seconds.into(),
+                requests: it.requests,
+                failed: it.failed,
+            })
             .unwrap_or_default(),
     }
 }
@@ -118,7 +128,11 @@ pub fn node(stats: proxy::GetStatsResponse) -> NodeStats {
         revision: stats.revision,
         last_minute: stats
             .last_minute
-            .map(|it| Traffic { seconds: it.seconds.into(), requests: it.requests, failed: it.errors })
+            .map(|it| Traffic {
+                seconds: it.seconds.into(),
+                requests: it.requests,
+                failed: it.errors,
+            })
             .unwrap_or_default(),
         parents: stats.parents.into_iter().map(parent).collect(),
     }
@@ -128,7 +142,9 @@ fn parent(stats: proxy::ParentStats) -> Parent {
     Parent {
         address: stats.address,
         alive: stats.alive,
-        dead_since: stats.dead_since.and_then(|since| jiff::Timestamp::from_second(since.seconds).ok()),
+        dead_since: stats
+            .dead_since
+            .and_then(|since| jiff::Timestamp::from_second(since.seconds).ok()),
         requests: stats.requests,
         failures: stats.failures,
         last_failure: stats.last_failure,
@@ -236,7 +252,12 @@ pub fn follower(drift: config::Drift) -> Follower {
 
 /// What differs in one file.
 pub fn difference(file: config::FileDifference) -> FileDifference {
-    FileDifference { path: file.path, unified: file.unified, added: file.from_sha256.is_empty(), removed: file.to_sha256.is_empty() }
+    FileDifference {
+        path: file.path,
+        unified: file.unified,
+        added: file.from_sha256.is_empty(),
+        removed: file.to_sha256.is_empty(),
+    }
 }
 
 #[cfg(test)]
@@ -248,8 +269,14 @@ mod tests {
         let odd = pb::Server { standing: 99, admin_state: -1, ..Default::default() };
         let server = server(odd);
         assert_eq!((server.standing, server.admin), (Standing::Unknown, None));
-        assert_eq!(rollout(config::Rollout { state: 77, ..Default::default() }).state, RolloutState::Unknown);
-        let check = health::Check { targets: vec![health::TargetStanding::default()], ..Default::default() };
+        assert_eq!(
+            rollout(config::Rollout { state: 77, ..Default::default() }).state,
+            RolloutState::Unknown
+        );
+        let check = health::Check {
+            targets: vec![health::TargetStanding::default()],
+            ..Default::default()
+        };
         assert_eq!(findings(health::ListChecksResponse { checks: vec![check] })[0].passing, None);
     }
 
@@ -257,7 +284,14 @@ mod tests {
     fn problems_have_their_place() {
         let told = |file: &str, line| {
             let message = "unknown key".into();
-            problem(config::Problem { file: file.into(), line, column: 3, message, remedy: "remove it".into(), ..Default::default() })
+            problem(config::Problem {
+                file: file.into(),
+                line,
+                column: 3,
+                message,
+                remedy: "remove it".into(),
+                ..Default::default()
+            })
         };
         assert_eq!(told("cluster.yaml", 12), "cluster.yaml:12:3: unknown key; remove it");
         assert_eq!(told("pages/x.html", 0), "pages/x.html: unknown key; remove it");

@@ -1,4 +1,5 @@
-//! Server tables in the manner of HAProxy's statistics page: frontend, servers, and the pool as a whole.
+//! Server tables in the manner of HAProxy's statistics page: frontend, servers, and the pool as a
+//! whole.
 
 use maud::{Markup, html};
 
@@ -35,7 +36,8 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
         table class="servers" {
             caption { strong { (pool.name) } " at " (parts::named(view, balancer)) span class="quiet" { " · " (pool.balance)
                 @for front in stats.frontends.iter().filter(|front| front.backend == pool.name) { " · " (front.name) " on " (front.address) } }
-                @if pool.panic { " " span class="badge bad" { "✖ panic: too few are well, so unwell ones are used too" } } }
+                @if pool.panic { " " span class="badge bad" { "✖ panic: too few are well, so \
+                    unwell ones are used too" } } }
             thead {
                 tr {
                     th scope="col" { "Server" } th scope="col" { "Standing" } th scope="col" class="n" { "Rate" } th scope="col" { "Last minute" }
@@ -47,7 +49,8 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
                     th scope="col" class="n" title="attempts that failed through its own fault" { "Failed" }
                     th scope="col" class="n" title="requests that went on to another server" { "Retried" }
                     th scope="col" class="n" title="the balancer's own checks: passed / failed" { "Checks" }
-                    th scope="col" class="n" title="how often it was taken out because it did not answer" { "Ejected" } th scope="col" { "Since" }
+                    th scope="col" class="n" title="how often it was taken out because it did not \
+                        answer" { "Ejected" } th scope="col" { "Since" }
                 }
             }
             tbody {
@@ -84,7 +87,11 @@ fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
 }
 
 fn server(view: &View, balancer: &str, pool: &Backend, server: &Server) -> Markup {
-    let meter = Meter::Server { balancer: balancer.to_owned(), backend: pool.name.clone(), server: server.name.clone() };
+    let meter = Meter::Server {
+        balancer: balancer.to_owned(),
+        backend: pool.name.clone(),
+        server: server.name.clone(),
+    };
     let look = look::standing(server.standing);
     html! {
         tr class=(look.class) data-key=(server.name) {
@@ -154,7 +161,10 @@ mod tests {
             let row = row.split("</tr>").next().unwrap();
             assert_eq!(row.matches("<td").count() + row.matches("<th ").count(), COLUMNS, "{row}");
         }
-        assert!(text.contains("10/s") && text.contains("30/s") && text.contains("3 of 3 usable"), "{text}");
+        assert!(
+            text.contains("10/s") && text.contains("30/s") && text.contains("3 of 3 usable"),
+            "{text}"
+        );
         assert_eq!(tables(&view, |_| true).into_string().matches("<table").count(), 2);
     }
 
@@ -164,17 +174,27 @@ mod tests {
         let mut stats = (*view.balancers["balancer-1"]).clone();
         let server = &mut stats.backends[0].servers[1];
         server.standing = Standing::Unwell;
-        server.reasons = ["no answer", "its lease lapsed", "3 checkers", "one more", "and another"].map(str::to_owned).to_vec();
+        server.reasons = ["no answer", "its lease lapsed", "3 checkers", "one more", "and another"]
+            .map(str::to_owned)
+            .to_vec();
         view.balancers.insert("balancer-1".into(), std::sync::Arc::new(stats));
         let text = tables(&view, |name| name == "balancer-1").into_string();
         assert_eq!(text.matches("<tr class=\"because ").count(), 1, "{text}");
-        assert!(text.contains("no answer · its lease lapsed · 3 checkers") && text.contains("and 2 more"), "{text}");
+        assert!(
+            text.contains("no answer · its lease lapsed · 3 checkers")
+                && text.contains("and 2 more"),
+            "{text}"
+        );
         assert!(text.contains("one more; and another"), "they are there for whoever asks: {text}");
     }
 
     #[test]
     fn a_large_pool_is_cut_and_says_so() {
         let text = tables(&sample::cluster(130), |name| name == "balancer-1").into_string();
-        assert!(text.contains("and 30 more") && text.contains("130 of 130 usable"), "{}", text.len());
+        assert!(
+            text.contains("and 30 more") && text.contains("130 of 130 usable"),
+            "{}",
+            text.len()
+        );
     }
 }

@@ -57,7 +57,11 @@ pub fn table(view: &View) -> Markup {
 
 fn row(view: &View, check: &str, target: &str, row: &Row<'_>) -> Markup {
     let slowest = row.found.iter().map(|(_, finding)| finding.took).max().unwrap_or_default();
-    let worst = row.found.iter().find(|(_, finding)| finding.passing == Some(false)).or_else(|| row.found.first());
+    let worst = row
+        .found
+        .iter()
+        .find(|(_, finding)| finding.passing == Some(false))
+        .or_else(|| row.found.first());
     let class = if row.failing() > 0 { "bad" } else { "" };
     html! {
         tr class=(class) data-key={ (check) " " (target) } {

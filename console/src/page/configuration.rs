@@ -1,4 +1,5 @@
-//! Revisions, the rollout with every node's acknowledgement, who is not in step, and one revision with what it changed.
+//! Revisions, the rollout with every node's acknowledgement, who is not in step, and one revision
+//! with what it changed.
 
 use maud::{Markup, html};
 
@@ -98,7 +99,12 @@ pub fn regions(view: &View, id: &str) -> Vec<Region> {
 
 /// The page of one revision.
 #[must_use]
-pub fn page(visitor: &Visitor, regions: &[Region], revision: &Revision, files: &[FileDifference]) -> Markup {
+pub fn page(
+    visitor: &Visitor,
+    regions: &[Region],
+    revision: &Revision,
+    files: &[FileDifference],
+) -> Markup {
     let live_page = format!("revision/{}", revision.id);
     let live = shell::Live { page: &live_page, regions };
     let about = html! {
@@ -111,7 +117,8 @@ pub fn page(visitor: &Visitor, regions: &[Region], revision: &Revision, files: &
         }
     };
     let changes = html! {
-        @if revision.parent.is_empty() { p class="quiet" { "This is the first revision: everything in it is new." } }
+        @if revision.parent.is_empty() { p class="quiet" { "This is the first revision: everything \
+            in it is new." } }
         @else if files.is_empty() { p class="quiet" { "Nothing differs from its parent." } }
         @for file in files { (difference(file)) }
     };
@@ -129,7 +136,8 @@ fn difference(file: &FileDifference) -> Markup {
     html! {
         section class="file" {
             h3 class="mono" { (file.path) @if file.added { " " span class="badge good" { "new" } } @if file.removed { " " span class="badge gone" { "gone" } } }
-            @if lines.is_empty() { p class="quiet" { "No text to compare: it is not text, or larger than 1 MiB." } }
+            @if lines.is_empty() { p class="quiet" { "No text to compare: it is not text, or \
+                larger than 1 MiB." } }
             @else {
                 pre class="diff" tabindex="0" aria-label={ "difference of " (file.path) } {
                     @for (place, line) in lines.iter().enumerate().take(MOST_LINES) { span class=(kind(place, line)) { (line) "\n" } }
@@ -143,7 +151,11 @@ fn difference(file: &FileDifference) -> Markup {
 fn kind(place: usize, line: &str) -> &'static str {
     match line.as_bytes().first() {
         // The names of the two files.
-        Some(b'+' | b'-') if place < 2 && (line.starts_with("+++ ") || line.starts_with("--- ")) => "place",
+        Some(b'+' | b'-')
+            if place < 2 && (line.starts_with("+++ ") || line.starts_with("--- ")) =>
+        {
+            "place"
+        }
         Some(b'+') => "added",
         Some(b'-') => "removed",
         Some(b'@') => "place",
@@ -167,7 +179,11 @@ mod tests {
         rollout.nodes[1].state = AnswerState::Rejected;
         rollout.nodes[1].problems = vec!["cluster.yaml:3:1: unknown key".into()];
         let text = progress(&rollout).into_string();
-        assert!(text.contains("✖ </span>proxy-node-2") && text.contains("cluster.yaml:3:1: unknown key"), "{text}");
+        assert!(
+            text.contains("✖ </span>proxy-node-2")
+                && text.contains("cluster.yaml:3:1: unknown key"),
+            "{text}"
+        );
         assert!(panel(&view).into_string().contains("all 3 processes"));
     }
 
@@ -176,12 +192,21 @@ mod tests {
         let revision = &sample::view().configuration.revisions[0].clone();
         let file = FileDifference {
             path: "pages/x.html".into(),
-            unified: "--- a/pages/x.html\n+++ b/pages/x.html\n@@ -1 +1 @@\n-<b>\n+<script>alert(1)</script>\n".into(),
+            unified: "--- a/pages/x.html\n+++ b/pages/x.html\n@@ -1 +1 \
+                @@\n-<b>\n+<script>alert(1)</script>\n"
+                .into(),
             ..Default::default()
         };
         let text = page(&Visitor::default(), &[], revision, &[file]).into_string();
-        assert!(text.contains("class=\"added\">+&lt;script&gt;") && text.contains("class=\"removed\">-&lt;b&gt;"), "{text}");
-        assert!(text.contains("class=\"place\">+++ b/pages/x.html"), "a file's name is no line of it: {text}");
+        assert!(
+            text.contains("class=\"added\">+&lt;script&gt;")
+                && text.contains("class=\"removed\">-&lt;b&gt;"),
+            "{text}"
+        );
+        assert!(
+            text.contains("class=\"place\">+++ b/pages/x.html"),
+            "a file's name is no line of it: {text}"
+        );
         assert!(!text.contains("<script>alert"));
     }
 }

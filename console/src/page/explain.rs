@@ -50,7 +50,8 @@ pub fn answer(question: &Question, explanation: &Explanation) -> Markup {
         div class="explanation" {
             p class="question mono" { (question.method) " " (question.target) span class="quiet" { " from " (question.client) } }
             @for said in &explanation.picks { (pick(said)) }
-            @if explanation.verdicts.len() > 1 { p class="banner warn" { "The nodes do not all say the same." } }
+            @if explanation.verdicts.len() > 1 { p class="banner warn" { "The nodes do not all say \
+                the same." } }
             @for said in &explanation.verdicts { (verdict(said)) }
             @if explanation.picks.is_empty() && explanation.verdicts.is_empty() { p class="problem" { "There is nobody who could be asked." } }
             @if explanation.left_out > 0 { p class="quiet" { (explanation.left_out) " instances were not asked." } }
@@ -128,18 +129,36 @@ mod tests {
         let question = Question::read("http://a.test/<b>", "", "").unwrap();
         let verdict = |allowed, rule: &str, cache: &str, route: &str| Said {
             names: vec!["n".into()],
-            answer: Ok(Verdict { allowed, rule: rule.into(), cache: cache.into(), route: route.into(), ..Verdict::default() }),
+            answer: Ok(Verdict {
+                allowed,
+                rule: rule.into(),
+                cache: cache.into(),
+                route: route.into(),
+                ..Verdict::default()
+            }),
         };
         for (said, expected) in [
-            (verdict(true, "allow all", "miss", "origin 192.0.2.7:80"), "miss: would go to origin 192.0.2.7:80"),
+            (
+                verdict(true, "allow all", "miss", "origin 192.0.2.7:80"),
+                "miss: would go to origin 192.0.2.7:80",
+            ),
             (verdict(true, "allow all", "hit", ""), "answered from the cache"),
             (verdict(true, "allow all", "", ""), "nowhere to send it"),
-            (verdict(false, "deny blocked (rule 1)", "", ""), "denied</span> by <code>deny blocked (rule 1)"),
-            (Said { names: vec!["n".into()], answer: Err("n cannot be reached".into()) }, "n cannot be reached"),
+            (
+                verdict(false, "deny blocked (rule 1)", "", ""),
+                "denied</span> by <code>deny blocked (rule 1)",
+            ),
+            (
+                Said { names: vec!["n".into()], answer: Err("n cannot be reached".into()) },
+                "n cannot be reached",
+            ),
         ] {
             let explanation = Explanation { verdicts: vec![said], ..Explanation::default() };
             let text = answer(&question, &explanation).into_string();
-            assert!(text.contains(expected) && text.contains("http://a.test/&lt;b&gt;"), "{expected}: {text}");
+            assert!(
+                text.contains(expected) && text.contains("http://a.test/&lt;b&gt;"),
+                "{expected}: {text}"
+            );
         }
     }
 }

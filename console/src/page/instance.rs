@@ -76,7 +76,12 @@ const fn wanted(status: &InstanceStatus) -> &'static str {
 fn place(status: &InstanceStatus) -> String {
     let instance = &status.instance;
     // The key of a checker is for machines.
-    let tags: Vec<_> = instance.tags.iter().map(String::as_str).filter(|tag| !tag.starts_with(chassis::probe::TAG)).collect();
+    let tags: Vec<_> = instance
+        .tags
+        .iter()
+        .map(String::as_str)
+        .filter(|tag| !tag.starts_with(chassis::probe::TAG))
+        .collect();
     let parts = [instance.datacenter.as_str(), instance.zone.as_str(), &tags.join(", ")];
     let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if said.is_empty() { "–".to_owned() } else { said.join(" · ") }
@@ -85,7 +90,9 @@ fn place(status: &InstanceStatus) -> String {
 fn traffic(view: &View, status: &InstanceStatus) -> Markup {
     let name = status.instance.name.as_str();
     match status.instance.service {
-        Service::ProxyNode => view.nodes.get(name).map_or_else(silence, |stats| node(view, name, stats)),
+        Service::ProxyNode => {
+            view.nodes.get(name).map_or_else(silence, |stats| node(view, name, stats))
+        }
         Service::Balancer => backends::tables(view, |balancer| balancer == name),
         _ => html! { p class="quiet" { "No requests of clients pass this process." } },
     }
@@ -100,8 +107,11 @@ fn node(view: &View, name: &str, stats: &NodeStats) -> Markup {
     let line = |word: &str, measure, bytes: bool| {
         let meter = meter(measure);
         let rate = view.history.rate(&meter);
-        let text =
-            if bytes { rate.map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))) } else { words::rate(rate) };
+        let text = if bytes {
+            rate.map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate)))
+        } else {
+            words::rate(rate)
+        };
         html! { div class="tile" { dt { (word) } dd class="value" { (text) } dd class="line" { (parts::sparkline(view.history.points(&meter), view.history.now(), word)) } } }
     };
     html! {
@@ -135,7 +145,8 @@ fn parent_state(parent: &Parent) -> Markup {
 
 fn opinions(status: &InstanceStatus) -> Markup {
     html! {
-        @if status.opinions.is_empty() { p class="quiet" { "No checker has a fresh opinion: that counts as usable." } }
+        @if status.opinions.is_empty() { p class="quiet" { "No checker has a fresh opinion: that \
+            counts as usable." } }
         @else {
             ul class="opinions" {
                 @for opinion in &status.opinions {
@@ -173,14 +184,35 @@ mod tests {
             last_failure: "it refused the <connection>".into(),
             ..Parent::default()
         };
-        stats.parents = vec![dead, Parent { address: "10.0.0.8:3128".into(), alive: true, requests: 7, failures: 1, ..Parent::default() }];
-        let text = |name: &str| regions(&view, name).unwrap().into_iter().find(|region| region.id == "traffic").unwrap().html;
+        stats.parents = vec![
+            dead,
+            Parent {
+                address: "10.0.0.8:3128".into(),
+                alive: true,
+                requests: 7,
+                failures: 1,
+                ..Parent::default()
+            },
+        ];
+        let text = |name: &str| {
+            regions(&view, name)
+                .unwrap()
+                .into_iter()
+                .find(|region| region.id == "traffic")
+                .unwrap()
+                .html
+        };
         let html = text("proxy-node-1");
         assert!(
-            html.contains("10.0.0.9:3128") && html.contains("<strong>dead</strong>") && html.contains("refused the &lt;connection&gt;"),
+            html.contains("10.0.0.9:3128")
+                && html.contains("<strong>dead</strong>")
+                && html.contains("refused the &lt;connection&gt;"),
             "{html}"
         );
-        assert!(html.contains("alive <span class=\"quiet\">1 of 7 requests failed</span>"), "{html}");
+        assert!(
+            html.contains("alive <span class=\"quiet\">1 of 7 requests failed</span>"),
+            "{html}"
+        );
         assert!(!text("proxy-node-2").contains("Parent"));
     }
 }

@@ -60,7 +60,12 @@ fn row(view: &View, status: &InstanceStatus) -> Markup {
 fn address(status: &InstanceStatus) -> &str {
     let endpoints = &status.instance.endpoints;
     let known = ["proxy", "frontend", "console"].iter().find_map(|name| endpoints.get(*name));
-    let frontend = || endpoints.iter().find(|(name, _)| !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp")).map(|(_, at)| at);
+    let frontend = || {
+        endpoints
+            .iter()
+            .find(|(name, _)| !matches!(name.as_str(), "grpc" | "admin" | "relay" | "icp"))
+            .map(|(_, at)| at)
+    };
     known.or_else(frontend).or_else(|| endpoints.get("grpc")).map_or("", String::as_str)
 }
 
@@ -74,10 +79,20 @@ mod tests {
     #[test]
     fn the_unwell_are_not_left_out() {
         let mut view = sample::cluster(300);
-        let last = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-300").unwrap();
+        let last = view
+            .instances
+            .iter_mut()
+            .find(|status| status.instance.name == "proxy-node-300")
+            .unwrap();
         let last = Arc::make_mut(last);
         (last.state, last.reasons) = (State::Critical, vec!["2 of 3 checkers".into()]);
         let text = table(&view).into_string();
-        assert!(text.contains("proxy-node-300") && text.contains("2 of 3 checkers") && text.contains("and 105 more"), "{}", text.len());
+        assert!(
+            text.contains("proxy-node-300")
+                && text.contains("2 of 3 checkers")
+                && text.contains("and 105 more"),
+            "{}",
+            text.len()
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Pages as HTML. Pure: a [`View`](crate::view::View) and a [`Visitor`] in, markup out; `maud` escapes every text.
+//! Pages as HTML. Pure: a [`View`](crate::view::View) and a [`Visitor`] in, markup out; `maud`
+//! escapes every text.
 //!
-//! A page is made of regions, each a piece that can change by itself; the live stream sends those that did. [`shell`] is what surrounds them.
+//! A page is made of regions, each a piece that can change by itself; the live stream sends those
+//! that did. [`shell`] is what surrounds them.
 
 pub mod backends;
 pub mod checks;
@@ -50,8 +52,9 @@ impl Region {
     }
 }
 
-/// Markup as it goes out. What others wrote is in it, escaped by `maud`; what a browser would obey or hide instead of showing it, such as characters
-/// that turn the direction of text, is escaped here, once for all pages. None of ours is written with such characters.
+/// Markup as it goes out. What others wrote is in it, escaped by `maud`; what a browser would obey
+/// or hide instead of showing it, such as characters that turn the direction of text, is escaped
+/// here, once for all pages. None of ours is written with such characters.
 #[must_use]
 pub fn shown(markup: maud::Markup) -> String {
     let html = markup.into_string();

@@ -54,7 +54,8 @@ pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
     shell::page("Overview", visitor, Some(&live), &body)
 }
 
-/// What has to be known before anything else: clients that are not served, who does not answer, which losses are held back.
+/// What has to be known before anything else: clients that are not served, who does not answer,
+/// which losses are held back.
 #[must_use]
 pub fn banner(view: &View) -> Markup {
     let silent = view.silent();
@@ -106,23 +107,35 @@ fn subject(service: Service, name: &str) -> String {
 
 const fn consequence(service: Service) -> &'static str {
     match service {
-        Service::Registry => "Who is there, and in which state, is as old as that; traffic goes on without it.",
-        Service::ConfigService => "Revisions and rollouts are as old as that; every process goes on with the configuration it has.",
+        Service::Registry => {
+            "Who is there, and in which state, is as old as that; traffic goes on without it."
+        }
+        Service::ConfigService => {
+            "Revisions and rollouts are as old as that; every process goes on with the \
+             configuration it has."
+        }
         _ => "What it counts is as old as that.",
     }
 }
 
 fn tiles(view: &View) -> Markup {
     let history = &view.history;
-    let frontends: Vec<_> = history.meters(|meter| matches!(meter, Meter::Frontend { .. })).collect();
+    let frontends: Vec<_> =
+        history.meters(|meter| matches!(meter, Meter::Frontend { .. })).collect();
     let of = |wanted: Measure| {
-        history.meters(move |meter| matches!(meter, Meter::Node { measure, .. } if *measure == wanted)).collect::<Vec<_>>()
+        history
+            .meters(move |meter| matches!(meter, Meter::Node { measure, .. } if *measure == wanted))
+            .collect::<Vec<_>>()
     };
     let requests = history.sum(frontends.iter().copied());
     let (hits, lookups) = (history.sum(of(Measure::Hits)), history.sum(of(Measure::Lookups)));
     let bytes = history.sum(of(Measure::BytesOut));
     // A balancer's own refusals are errors of clients like any other.
-    let failures = || history.meters(|meter| matches!(meter, Meter::Refused { .. } | Meter::Node { measure: Measure::Errors, .. }));
+    let failures = || {
+        history.meters(|meter| {
+            matches!(meter, Meter::Refused { .. } | Meter::Node { measure: Measure::Errors, .. })
+        })
+    };
     let errors = history.sum(failures());
     let errors_now = history.rates(failures());
     let critical = view.alarms().first().is_some_and(|alarm| alarm.severity == Severity::Critical);
@@ -133,10 +146,16 @@ fn tiles(view: &View) -> Markup {
     };
     let now = |wanted: Measure| history.rates(of(wanted));
     let mean = |points: &[Point]| points.iter().map(|point| point.rate).sum::<f64>();
-    let failed: u64 = view.balancers.values().flat_map(|stats| &stats.frontends).map(|frontend| frontend.failed).sum();
+    let failed: u64 = view
+        .balancers
+        .values()
+        .flat_map(|stats| &stats.frontends)
+        .map(|frontend| frontend.failed)
+        .sum();
     let tunnels: u64 = view.nodes.values().map(|stats| stats.active_tunnels).sum();
-    let (cached, capacity) =
-        view.nodes.values().fold((0, 0), |(used, room), stats| (used + stats.cache_bytes, room + stats.cache_capacity));
+    let (cached, capacity) = view.nodes.values().fold((0, 0), |(used, room), stats| {
+        (used + stats.cache_bytes, room + stats.cache_capacity)
+    });
     let nodes: Vec<_> = view.of(Service::ProxyNode).collect();
     let usable = nodes.iter().filter(|status| status.state == State::Usable).count();
     let heard = !view.silent().iter().any(|(_, source, _)| source.service == Service::Registry);
@@ -163,8 +182,11 @@ fn tiles(view: &View) -> Markup {
 }
 
 fn unwell(nodes: &[&cluster::InstanceStatus]) -> String {
-    let mut others: Vec<_> =
-        nodes.iter().filter(|status| status.state != State::Usable).map(|status| status.instance.name.as_str()).collect();
+    let mut others: Vec<_> = nodes
+        .iter()
+        .filter(|status| status.state != State::Usable)
+        .map(|status| status.instance.name.as_str())
+        .collect();
     let more = others.len().saturating_sub(2);
     others.truncate(2);
     match (others.is_empty(), more) {
@@ -175,7 +197,13 @@ fn unwell(nodes: &[&cluster::InstanceStatus]) -> String {
     }
 }
 
-fn tile(name: &str, value: &str, below: &str, points: Option<(&[Point], f64)>, tone: &str) -> Markup {
+fn tile(
+    name: &str,
+    value: &str,
+    below: &str,
+    points: Option<(&[Point], f64)>,
+    tone: &str,
+) -> Markup {
     html! {
         div class={ "tile " (tone) } {
             dt { (name) }
@@ -221,26 +249,44 @@ mod tests {
         ] {
             assert!(text.contains(expected) || expected == "through", "{expected} is missing");
         }
-        assert!(!text.contains("style=\"") && !text.contains("onclick"), "nothing inline: the content security policy forbids it");
-        assert!(!text.contains("http://www") && !text.contains("src=\"http"), "nothing from elsewhere");
+        assert!(
+            !text.contains("style=\"") && !text.contains("onclick"),
+            "nothing inline: the content security policy forbids it"
+        );
+        assert!(
+            !text.contains("http://www") && !text.contains("src=\"http"),
+            "nothing from elsewhere"
+        );
     }
 
     #[test]
     fn dead_parents_are_in_the_banner() {
         let mut view = sample::view();
         assert!(!banner(&view).into_string().contains("parent proxy"));
-        let dead = Parent { address: "10.0.0.9:3128".into(), last_failure: "it refused <us>".into(), ..Parent::default() };
+        let dead = Parent {
+            address: "10.0.0.9:3128".into(),
+            last_failure: "it refused <us>".into(),
+            ..Parent::default()
+        };
         let stats = Arc::make_mut(view.nodes.get_mut("proxy-node-2").unwrap());
-        stats.parents = vec![dead, Parent { address: "10.0.0.8:3128".into(), alive: true, ..Parent::default() }];
+        stats.parents = vec![
+            dead,
+            Parent { address: "10.0.0.8:3128".into(), alive: true, ..Parent::default() },
+        ];
         let html = banner(&view).into_string();
         assert!(
-            html.contains("banner warn") && html.contains("proxy-node-2: a parent proxy is dead") && html.contains("it refused &lt;us&gt;"),
+            html.contains("banner warn")
+                && html.contains("proxy-node-2: a parent proxy is dead")
+                && html.contains("it refused &lt;us&gt;"),
             "{html}"
         );
         let stats = Arc::make_mut(view.nodes.get_mut("proxy-node-2").unwrap());
         stats.parents.truncate(1);
         let html = banner(&view).into_string();
-        assert!(html.contains("banner bad") && html.contains("every parent proxy is dead"), "{html}");
+        assert!(
+            html.contains("banner bad") && html.contains("every parent proxy is dead"),
+            "{html}"
+        );
     }
 
     #[test]
@@ -260,7 +306,8 @@ mod tests {
         (stats.backends[0].name, stats.frontends[0].name) = (evil.into(), evil.into());
         view.balancers.insert("balancer-1".into(), Arc::new(stats));
         let configuration = Arc::make_mut(&mut view.configuration);
-        (configuration.revisions[0].message, configuration.revisions[0].author) = (evil.into(), evil.into());
+        (configuration.revisions[0].message, configuration.revisions[0].author) =
+            (evil.into(), evil.into());
         configuration.rollout.as_mut().unwrap().explanation = evil.into();
         configuration.parents = vec![evil.into()];
         configuration.nodes[0].in_step = false;
@@ -280,14 +327,21 @@ mod tests {
     fn nothing_hidden_is_in_a_page() {
         let mut view = sample::view();
         for status in &mut view.instances {
-            Arc::make_mut(status).reasons = vec!["a\u{202e}b\u{2066}\u{e0041}\u{1b}[2J\u{200b}".into()];
+            Arc::make_mut(status).reasons =
+                vec!["a\u{202e}b\u{2066}\u{e0041}\u{1b}[2J\u{200b}".into()];
         }
         for region in regions(&view) {
-            let hidden = |character: char| cluster::text::is_hidden(character) && !matches!(character, '\n' | '\t');
+            let hidden = |character: char| {
+                cluster::text::is_hidden(character) && !matches!(character, '\n' | '\t')
+            };
             assert!(!region.html.chars().any(hidden), "{}: {:?}", region.id, region.html);
         }
         let instances = regions(&view).into_iter().find(|region| region.id == "instances").unwrap();
-        assert!(instances.html.contains("a%E2%80%AEb%E2%81%A6%F3%A0%81%81%1B[2J%E2%80%8B"), "{}", instances.html);
+        assert!(
+            instances.html.contains("a%E2%80%AEb%E2%81%A6%F3%A0%81%81%1B[2J%E2%80%8B"),
+            "{}",
+            instances.html
+        );
     }
 
     #[test]
@@ -296,17 +350,25 @@ mod tests {
         assert!(!tiles(&view).into_string().contains("tile bad"));
         for stats in view.balancers.values_mut() {
             let stats = Arc::make_mut(stats);
-            stats.backends[0].servers.iter_mut().for_each(|server| server.standing = crate::traffic::Standing::Excluded);
+            stats.backends[0]
+                .servers
+                .iter_mut()
+                .for_each(|server| server.standing = crate::traffic::Standing::Excluded);
         }
         let text = banner(&view).into_string();
-        assert!(text.contains("banner bad") && text.contains("backend squid_servers has no usable server"), "{text}");
+        assert!(
+            text.contains("banner bad")
+                && text.contains("backend squid_servers has no usable server"),
+            "{text}"
+        );
         assert!(text.contains("balancer-1, balancer-2"), "{text}");
         assert!(tiles(&view).into_string().contains("tile bad"), "the errors' tile");
         // Requests that a balancer refuses are errors a second.
         let mut history = crate::history::History::default();
         for round in 0..2_u32 {
             history.begin(f64::from(round));
-            let meter = Meter::Refused { balancer: "balancer-1".into(), frontend: "proxy_frontend".into() };
+            let meter =
+                Meter::Refused { balancer: "balancer-1".into(), frontend: "proxy_frontend".into() };
             history.take(meter, u64::from(round) * 7);
         }
         view.history = Arc::new(history);
@@ -320,7 +382,12 @@ mod tests {
         source.failure = Some("connection refused".into());
         source.answered_at = Some(view.at - jiff::SignedDuration::from_secs(43));
         let table = instances::table(&view).into_string();
-        assert!(table.contains("was usable") && !table.contains("> usable<") && table.contains("silent"), "{table}");
+        assert!(
+            table.contains("was usable")
+                && !table.contains("> usable<")
+                && table.contains("silent"),
+            "{table}"
+        );
         let picture = picture::svg(&view).into_string();
         assert!(picture.contains("was usable"), "{picture}");
     }
@@ -341,10 +408,15 @@ mod tests {
             explanation: "two at once; `shoal node accept-losses proxy-node` confirms it.".into(),
         }];
         let tiles = tiles(&view).into_string();
-        assert!(tiles.contains("as the registry last said") && !tiles.contains("tile good"), "what is old is not called well: {tiles}");
+        assert!(
+            tiles.contains("as the registry last said") && !tiles.contains("tile good"),
+            "what is old is not called well: {tiles}"
+        );
         let text = banner(&view).into_string();
         assert!(
-            text.contains("The registry") && text.contains("connection refused") && text.contains("accept-losses proxy-node"),
+            text.contains("The registry")
+                && text.contains("connection refused")
+                && text.contains("accept-losses proxy-node"),
             "{text}"
         );
     }

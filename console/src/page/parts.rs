@@ -59,7 +59,11 @@ pub fn sparkline(points: &[Point], now: f64, what: &str) -> Markup {
     };
     let line: Vec<_> = points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
     let last = points.last().map_or(0.0, |point| point.rate);
-    let label = format!("{what} in the last minute: now {}, at most {}", words::short(last), words::short(most));
+    let label = format!(
+        "{what} in the last minute: now {}, at most {}",
+        words::short(last),
+        words::short(most)
+    );
     html! {
         svg class="spark" viewBox="0 0 120 24" preserveAspectRatio="none" role="img" aria-label=(label) {
             @if let (Some(first), Some(end)) = (points.first().map(place), points.last().map(place)) {
@@ -122,13 +126,16 @@ pub fn events<'a>(view: &View, events: impl Iterator<Item = &'a Event>) -> Marku
     }
 }
 
-/// Buttons for whoever may change an admin state; the style sheet hides them from everybody else, and the server refuses everybody else.
+/// Buttons for whoever may change an admin state; the style sheet hides them from everybody else,
+/// and the server refuses everybody else.
 #[must_use]
 pub fn operations(view: &View, status: &cluster::InstanceStatus) -> Markup {
     use cluster::AdminState::{Drain, Maintenance, Ready};
     let name = &status.instance.name;
     // Whoever takes a node out should know who is left.
-    let others = view.of(cluster::Service::ProxyNode).filter(|other| other.instance.name != *name && other.state == cluster::State::Usable);
+    let others = view
+        .of(cluster::Service::ProxyNode)
+        .filter(|other| other.instance.name != *name && other.state == cluster::State::Usable);
     let left = if view.is_last(name) { 0 } else { others.count().max(1) };
     let button = |act: &str, word: &str| {
         html! { button type="button" class="operate" data-act=(act) data-name=(name) data-left=(left) aria-label={ (word) " " (name) } { (word) } }
@@ -150,12 +157,15 @@ mod tests {
 
     #[test]
     fn a_sparkline_stays_in_its_box() {
-        let points: Vec<_> = (0..70).map(|second| Point { at: f64::from(second), rate: f64::from(second % 7) * 1e6 }).collect();
+        let points: Vec<_> = (0..70)
+            .map(|second| Point { at: f64::from(second), rate: f64::from(second % 7) * 1e6 })
+            .collect();
         let text = sparkline(&points, 70.0, "requests a second").into_string();
         let line = text.split("<polyline points=\"").nth(1).unwrap().split('"').next().unwrap();
         for point in line.split(' ') {
             let (x, y) = point.split_once(',').unwrap();
-            let inside = |number: &str, most: f64| (0.0..=most).contains(&number.parse::<f64>().unwrap());
+            let inside =
+                |number: &str, most: f64| (0.0..=most).contains(&number.parse::<f64>().unwrap());
             assert!(inside(x, 120.0) && inside(y, 24.0), "{point}");
         }
         assert!(text.contains("now 6.0M"), "{text}");
@@ -166,10 +176,16 @@ mod tests {
     fn buttons_offer_what_would_change_something() {
         let view = crate::sample::view();
         let mut status = crate::sample::instance(cluster::Service::ProxyNode, "proxy-node-1");
-        assert!(operations(&view, &status).into_string().contains("data-left=\"2\""), "two others are usable");
+        assert!(
+            operations(&view, &status).into_string().contains("data-left=\"2\""),
+            "two others are usable"
+        );
         let words = |status: &_| {
             let text = operations(&view, status).into_string();
-            ["Enable", "Drain", "Disable"].into_iter().filter(|word| text.contains(&format!(">{word}<"))).collect::<Vec<_>>()
+            ["Enable", "Drain", "Disable"]
+                .into_iter()
+                .filter(|word| text.contains(&format!(">{word}<")))
+                .collect::<Vec<_>>()
         };
         assert_eq!(words(&status), ["Drain", "Disable"]);
         status.admin_state = cluster::AdminState::Drain;

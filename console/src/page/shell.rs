@@ -1,4 +1,5 @@
-//! What surrounds every page: head, header, dialogs. And the pages that have nothing else: log in, and a problem.
+//! What surrounds every page: head, header, dialogs. And the pages that have nothing else: log in,
+//! and a problem.
 
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
@@ -18,7 +19,11 @@ impl Live<'_> {
     /// A region's place in the page.
     #[must_use]
     pub fn region(&self, id: &str) -> Markup {
-        let html = self.regions.iter().find(|region| region.id == id).map_or("", |region| region.html.as_str());
+        let html = self
+            .regions
+            .iter()
+            .find(|region| region.id == id)
+            .map_or("", |region| region.html.as_str());
         html! { div class="region" id={ "region-" (id) } data-region=(id) { (maud::PreEscaped(html)) } }
     }
 }
@@ -43,7 +48,8 @@ pub fn page(title: &str, visitor: &Visitor, live: Option<&Live<'_>>, body: &Mark
                 a class="skip" href="#main" { "Skip to the content" }
                 (header(visitor, live))
                 @if let Some(live) = live { (live.region("banner")) }
-                noscript { p class="banner warn" { "This page is as it was when it was loaded: following what happens, and changing anything, takes JavaScript." } }
+                noscript { p class="banner warn" { "This page is as it was when it was loaded: \
+                    following what happens, and changing anything, takes JavaScript." } }
                 main id="main" tabindex="-1" { (body) }
                 output id="said" role="status" aria-live="polite" {}
                 (confirmation())
@@ -130,9 +136,11 @@ pub fn login(visitor: &Visitor) -> Markup {
             } @else if visitor.login == Login::Nobody {
                 p { "Nobody has a password yet. " code { "shoal console passwd NAME --users FILE" } " makes one, with the file that this console was started with; \
                      then load this page again." }
-                p class="quiet" { "With docker-compose: " code { "docker-compose run --rm console console passwd NAME" } }
+                p class="quiet" { "With docker-compose: " code { "docker-compose run --rm console \
+                    console passwd NAME" } }
             } @else {
-                p { "Passwords are not taken here, because this page is neither encrypted nor on a loopback address. Start the console with "
+                p { "Passwords are not taken here, because this page is neither encrypted nor on a \
+                    loopback address. Start the console with "
                     code { "--tls-cert" } " and " code { "--tls-key" } "." }
             }
         }

@@ -105,7 +105,15 @@ mod tests {
     fn the_picture_names_everybody_with_state_and_rate() {
         let scene = scene::of(&sample::view());
         let text = svg(&scene, &layout::across(&scene), "across").into_string();
-        for expected in ["proxy-node-1", "balancer-2", "origins", "usable · 20/s", "30/s", "10/s", "href=\"/instances/proxy-node-3\""] {
+        for expected in [
+            "proxy-node-1",
+            "balancer-2",
+            "origins",
+            "usable · 20/s",
+            "30/s",
+            "10/s",
+            "href=\"/instances/proxy-node-3\"",
+        ] {
             assert!(text.contains(expected), "{expected} is not in {text}");
         }
         assert!(!text.contains("style="), "the content security policy allows no inline style");

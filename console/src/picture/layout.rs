@@ -51,14 +51,20 @@ pub fn across(scene: &Scene) -> Layout {
     const WIDTH: [f64; 4] = [130.0, 188.0, 188.0, 152.0];
     const HEIGHT: f64 = 62.0;
     const STEP: f64 = 82.0;
-    let tallest = COLUMNS.iter().map(|column| members(scene, *column).len()).max().unwrap_or(1).max(1);
+    let tallest =
+        COLUMNS.iter().map(|column| members(scene, *column).len()).max().unwrap_or(1).max(1);
     let height = STEP * number(tallest) + 8.0;
     let mut frames = vec![Frame { x: 0.0, y: 0.0, width: 0.0, height: HEIGHT }; scene.actors.len()];
     for (column, place) in COLUMNS.into_iter().zip(0..) {
         let members = members(scene, column);
         let top = (height - STEP * number(members.len()) + (STEP - HEIGHT)) / 2.0;
         for (row, actor) in members.into_iter().enumerate() {
-            frames[actor] = Frame { x: X[place], y: top + STEP * number(row), width: WIDTH[place], height: HEIGHT };
+            frames[actor] = Frame {
+                x: X[place],
+                y: top + STEP * number(row),
+                width: WIDTH[place],
+                height: HEIGHT,
+            };
         }
     }
     let lines = (0..scene.flows.len()).map(|flow| across_line(scene, &frames, flow)).collect();
@@ -73,9 +79,17 @@ fn across_line(scene: &Scene, frames: &[Frame], flow: usize) -> Line {
     // Labels of one balancer stand where those of the others do not.
     let balancers = members(scene, Column::Balancers);
     let middle = scene.actors[from].column == Column::Balancers;
-    let crowded = middle && scene.flows.iter().filter(|flow| scene.actors[flow.from].column == Column::Balancers).count() > MOST_LABELS;
+    let crowded = middle
+        && scene
+            .flows
+            .iter()
+            .filter(|flow| scene.actors[flow.from].column == Column::Balancers)
+            .count()
+            > MOST_LABELS;
     let share = match balancers.iter().position(|balancer| *balancer == from) {
-        Some(place) if balancers.len() > 1 => 0.24 + 0.52 * number(place) / number(balancers.len() - 1),
+        Some(place) if balancers.len() > 1 => {
+            0.24 + 0.52 * number(place) / number(balancers.len() - 1)
+        }
         _ => 0.5,
     };
     let label = (!crowded).then(|| on_curve(from_point, to_point, share));
@@ -90,14 +104,20 @@ pub fn down(scene: &Scene) -> Layout {
     const HEIGHT: f64 = 58.0;
     const BETWEEN: f64 = 46.0;
     const GAP: f64 = 10.0;
-    let mut frames = vec![Frame { x: 0.0, y: 0.0, width: FRAME, height: HEIGHT }; scene.actors.len()];
+    let mut frames =
+        vec![Frame { x: 0.0, y: 0.0, width: FRAME, height: HEIGHT }; scene.actors.len()];
     let mut top = 4.0;
     for column in COLUMNS {
         let members = members(scene, column);
         for row in members.chunks(3) {
             let used = number(row.len()) * FRAME + number(row.len() - 1) * GAP;
             for (place, actor) in row.iter().enumerate() {
-                frames[*actor] = Frame { x: (WIDTH - used) / 2.0 + number(place) * (FRAME + GAP), y: top, width: FRAME, height: HEIGHT };
+                frames[*actor] = Frame {
+                    x: (WIDTH - used) / 2.0 + number(place) * (FRAME + GAP),
+                    y: top,
+                    width: FRAME,
+                    height: HEIGHT,
+                };
             }
             top += HEIGHT + GAP;
         }
@@ -111,7 +131,8 @@ pub fn down(scene: &Scene) -> Layout {
         let from_point = (spread(start.x, start.width, scene, flow, true), start.y + start.height);
         let to_point = (spread(end.x, end.width, scene, flow, false), end.y);
         let outer = scene.actors[from].column != Column::Balancers;
-        let label = outer.then(|| ((from_point.0 + to_point.0) / 2.0, (from_point.1 + to_point.1) / 2.0));
+        let label =
+            outer.then(|| ((from_point.0 + to_point.0) / 2.0, (from_point.1 + to_point.1) / 2.0));
         Line { from: from_point, to: to_point, label, down: true }
     };
     let lines = (0..scene.flows.len()).map(line).collect();
@@ -119,14 +140,21 @@ pub fn down(scene: &Scene) -> Layout {
 }
 
 fn members(scene: &Scene, column: Column) -> Vec<usize> {
-    scene.actors.iter().enumerate().filter(|(_, actor)| actor.column == column).map(|(place, _)| place).collect()
+    scene
+        .actors
+        .iter()
+        .enumerate()
+        .filter(|(_, actor)| actor.column == column)
+        .map(|(place, _)| place)
+        .collect()
 }
 
 /// Where on its side a line begins (or ends), so that several do not meet in one point.
 fn spread(begin: f64, length: f64, scene: &Scene, flow: usize, outgoing: bool) -> f64 {
     let end = |flow: &super::scene::Flow| if outgoing { flow.from } else { flow.to };
     let own = end(&scene.flows[flow]);
-    let siblings: Vec<_> = (0..scene.flows.len()).filter(|other| end(&scene.flows[*other]) == own).collect();
+    let siblings: Vec<_> =
+        (0..scene.flows.len()).filter(|other| end(&scene.flows[*other]) == own).collect();
     let place = siblings.iter().position(|other| *other == flow).unwrap_or(0);
     begin + length * (number(place) + 1.0) / (number(siblings.len()) + 1.0)
 }
@@ -150,7 +178,10 @@ mod tests {
     use crate::{picture::scene, sample, view::View};
 
     fn overlap(one: &Frame, other: &Frame) -> bool {
-        one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height
+        one.x < other.x + other.width
+            && other.x < one.x + one.width
+            && one.y < other.y + other.height
+            && other.y < one.y + one.height
     }
 
     #[test]
@@ -163,8 +194,15 @@ mod tests {
                         && frame.y >= 0.0
                         && frame.x + frame.width <= layout.width
                         && frame.y + frame.height <= layout.height;
-                    assert!(inside, "{nodes} nodes: {frame:?} of {}x{}", layout.width, layout.height);
-                    assert!(!layout.frames[..place].iter().any(|other| overlap(frame, other)), "{nodes} nodes: {frame:?} lies on another");
+                    assert!(
+                        inside,
+                        "{nodes} nodes: {frame:?} of {}x{}",
+                        layout.width, layout.height
+                    );
+                    assert!(
+                        !layout.frames[..place].iter().any(|other| overlap(frame, other)),
+                        "{nodes} nodes: {frame:?} lies on another"
+                    );
                 }
                 assert_eq!(layout.lines.len(), scene.flows.len());
             }
@@ -177,7 +215,9 @@ mod tests {
         let labels: Vec<_> = across(&scene).lines.iter().filter_map(|line| line.label).collect();
         assert_eq!(labels.len(), scene.flows.len());
         for (place, one) in labels.iter().enumerate() {
-            let close = labels[..place].iter().any(|other| (one.0 - other.0).abs() < 44.0 && (one.1 - other.1).abs() < 16.0);
+            let close = labels[..place]
+                .iter()
+                .any(|other| (one.0 - other.0).abs() < 44.0 && (one.1 - other.1).abs() < 16.0);
             assert!(!close, "two labels at {one:?}: {labels:?}");
         }
         let crowded = across(&scene::of(&sample::cluster(12)));

@@ -1,6 +1,7 @@
 //! The cluster as a picture: clients → balancers → nodes → what is beyond.
 //!
-//! [`scene`] says who is in it and what flows between them, [`layout`] where everything is, [`draw`] makes SVG of it. Pure, each of them.
+//! [`scene`] says who is in it and what flows between them, [`layout`] where everything is,
+//! [`draw`] makes SVG of it. Pure, each of them.
 
 pub mod draw;
 pub mod layout;

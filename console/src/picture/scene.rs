@@ -79,7 +79,10 @@ enum Drawn {
 /// The scene of a view.
 #[must_use]
 pub fn of(view: &View) -> Scene {
-    let balancers = choose(view.of(Service::Balancer).map(|it| (it.instance.name.clone(), it.state)), MOST_BALANCERS);
+    let balancers = choose(
+        view.of(Service::Balancer).map(|it| (it.instance.name.clone(), it.state)),
+        MOST_BALANCERS,
+    );
     let nodes = choose(servers(view), MOST_NODES);
     let mut scene = Scene::default();
     scene.actors.push(clients(view));
@@ -89,8 +92,15 @@ pub fn of(view: &View) -> Scene {
     let beyond = scene.actors.len();
     scene.actors.push(beyond_nodes(view));
     for (place, from) in balancers.iter().enumerate() {
-        let rate = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { balancer, .. } if from.has(balancer))));
-        scene.flows.push(Flow { from: 0, to: 1 + place, rate, idle: scene.actors[1 + place].is_out() });
+        let rate = view.history.rates(view.history.meters(
+            |meter| matches!(meter, Meter::Frontend { balancer, .. } if from.has(balancer)),
+        ));
+        scene.flows.push(Flow {
+            from: 0,
+            to: 1 + place,
+            rate,
+            idle: scene.actors[1 + place].is_out(),
+        });
         for (offset, to) in nodes.iter().enumerate().filter(|(_, to)| knows(view, from, to)) {
             let wanted = |meter: &Meter| matches!(meter, Meter::Server { balancer, server, .. } if from.has(balancer) && to.has(server));
             let rate = view.history.rates(view.history.meters(wanted));
@@ -100,7 +110,12 @@ pub fn of(view: &View) -> Scene {
     }
     for (offset, from) in nodes.iter().enumerate() {
         let rate = node_rate(view, from, Measure::Onward);
-        scene.flows.push(Flow { from: first_node + offset, to: beyond, rate, idle: scene.actors[first_node + offset].is_out() });
+        scene.flows.push(Flow {
+            from: first_node + offset,
+            to: beyond,
+            rate,
+            idle: scene.actors[first_node + offset].is_out(),
+        });
     }
     scene
 }
@@ -122,8 +137,12 @@ impl Actor {
 
 /// Nodes that are registered, and servers that only the bundle names.
 fn servers(view: &View) -> impl Iterator<Item = (String, State)> {
-    let mut found: BTreeMap<String, State> = view.of(Service::ProxyNode).map(|it| (it.instance.name.clone(), it.state)).collect();
-    let pools = view.balancers.values().flat_map(|stats: &std::sync::Arc<BalancerStats>| stats.backends.iter());
+    let mut found: BTreeMap<String, State> =
+        view.of(Service::ProxyNode).map(|it| (it.instance.name.clone(), it.state)).collect();
+    let pools = view
+        .balancers
+        .values()
+        .flat_map(|stats: &std::sync::Arc<BalancerStats>| stats.backends.iter());
     for server in pools.flat_map(|pool| &pool.servers).filter(|server| !server.discovered) {
         found.entry(server.name.clone()).or_insert(State::Usable);
     }
@@ -138,13 +157,15 @@ fn natural(name: &str) -> (&str, u64, &str) {
     (stem, name[stem.len()..].parse().unwrap_or(0), name)
 }
 
-/// All of them, or the unwell ones first and the rest together, so that a large cluster shows what matters.
+/// All of them, or the unwell ones first and the rest together, so that a large cluster shows what
+/// matters.
 fn choose(all: impl Iterator<Item = (String, State)>, most: usize) -> Vec<Drawn> {
     let all: Vec<_> = all.collect();
     if all.len() <= most {
         return all.into_iter().map(|(name, _)| Drawn::One(name)).collect();
     }
-    let (mut well, unwell): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, state)| *state == State::Usable);
+    let (mut well, unwell): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(_, state)| *state == State::Usable);
     let mut one: Vec<_> = unwell.into_iter().collect();
     let mut rest = one.split_off(one.len().min(most - 1));
     let room = (most - 1).saturating_sub(one.len()).min(well.len());
@@ -171,10 +192,22 @@ fn node_rate(view: &View, node: &Drawn, wanted: Measure) -> Option<f64> {
 fn clients(view: &View) -> Actor {
     let frontends = || view.balancers.values().flat_map(|stats| &stats.frontends);
     let active: u64 = frontends().map(|frontend| frontend.active).sum();
-    let rate = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { .. })));
+    let rate =
+        view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Frontend { .. })));
     let lines = vec![words::rate(rate), words::counted(active, "connection")];
-    let label = format!("clients: {} requests, {}", words::rate(rate), words::counted(active, "connection"));
-    Actor { column: Column::Clients, title: "clients".into(), lines, look: None, linked: false, label }
+    let label = format!(
+        "clients: {} requests, {}",
+        words::rate(rate),
+        words::counted(active, "connection")
+    );
+    Actor {
+        column: Column::Clients,
+        title: "clients".into(),
+        lines,
+        look: None,
+        linked: false,
+        label,
+    }
 }
 
 fn balancer(view: &View, drawn: &Drawn) -> Actor {
@@ -182,11 +215,21 @@ fn balancer(view: &View, drawn: &Drawn) -> Actor {
         Drawn::One(name) => name,
         Drawn::Rest(names) => return rest(view, Column::Balancers, names, "balancers"),
     };
-    let active: u64 = view.balancers.get(name).map_or(0, |stats| stats.frontends.iter().map(|frontend| frontend.active).sum());
+    let active: u64 = view
+        .balancers
+        .get(name)
+        .map_or(0, |stats| stats.frontends.iter().map(|frontend| frontend.active).sum());
     let look = appearance(view, name);
     let lines = vec![look.word.to_owned(), words::counted(active, "connection")];
     let label = format!("balancer {name}: {}, {}", look.word, words::counted(active, "connection"));
-    Actor { column: Column::Balancers, title: name.clone(), lines, look: Some(look), linked: true, label }
+    Actor {
+        column: Column::Balancers,
+        title: name.clone(),
+        lines,
+        look: Some(look),
+        linked: true,
+        label,
+    }
 }
 
 fn node(view: &View, drawn: &Drawn) -> Actor {
@@ -206,29 +249,43 @@ fn node(view: &View, drawn: &Drawn) -> Actor {
         vec!["named in the bundle".to_owned()]
     };
     let label = format!("node {name}: {}, {rate} requests, {hits} hits", look.word);
-    Actor { column: Column::Nodes, title: name.clone(), lines, look: Some(look), linked: view.has_page(name), label }
+    Actor {
+        column: Column::Nodes,
+        title: name.clone(),
+        lines,
+        look: Some(look),
+        linked: view.has_page(name),
+        label,
+    }
 }
 
 /// Many together. They look like the worst of them.
 fn rest(view: &View, column: Column, names: &BTreeSet<String>, kind: &str) -> Actor {
-    let states: Vec<_> = names.iter().filter_map(|name| view.instance(name)).map(|status| status.state).collect();
+    let states: Vec<_> =
+        names.iter().filter_map(|name| view.instance(name)).map(|status| status.state).collect();
     let well = states.iter().filter(|state| **state == State::Usable).count();
-    let worst = states.iter().copied().find(|state| *state != State::Usable).unwrap_or(State::Usable);
+    let worst =
+        states.iter().copied().find(|state| *state != State::Usable).unwrap_or(State::Usable);
     let look = if view.stale_since().is_some() { look::was(worst) } else { look::state(worst) };
     let rate = words::rate(node_rate(view, &Drawn::Rest(names.clone()), Measure::Requests));
     let title = format!("{} more {kind}", names.len());
-    let lines = vec![format!("{well} usable"), if column == Column::Nodes { rate } else { String::new() }];
+    let lines =
+        vec![format!("{well} usable"), if column == Column::Nodes { rate } else { String::new() }];
     let label = format!("{title}, {well} of them usable");
     Actor { column, title, lines, look: Some(look), linked: false, label }
 }
 
 fn beyond_nodes(view: &View) -> Actor {
-    let onward = view.history.rates(view.history.meters(|meter| matches!(meter, Meter::Node { measure: Measure::Onward, .. })));
+    let onward = view.history.rates(
+        view.history.meters(|meter| matches!(meter, Meter::Node { measure: Measure::Onward, .. })),
+    );
     let parents = &view.configuration.parents;
     let (title, mut lines) = match parents.as_slice() {
         [] => ("origins".to_owned(), Vec::new()),
         [one] => ("parent proxy".to_owned(), vec![one.clone()]),
-        [first, rest @ ..] => ("parent proxies".to_owned(), vec![format!("{first} +{}", rest.len())]),
+        [first, rest @ ..] => {
+            ("parent proxies".to_owned(), vec![format!("{first} +{}", rest.len())])
+        }
     };
     lines.insert(0, words::rate(onward));
     let label = format!("{title}: {} requests", words::rate(onward));
@@ -240,7 +297,11 @@ fn appearance(view: &View, name: &str) -> Look {
     if let Some(status) = view.instance(name) {
         return view.look(status);
     }
-    let servers = view.balancers.values().flat_map(|stats| stats.backends.iter()).flat_map(|pool| &pool.servers);
+    let servers = view
+        .balancers
+        .values()
+        .flat_map(|stats| stats.backends.iter())
+        .flat_map(|pool| &pool.servers);
     let worst = servers.filter(|server| server.name == name).map(|server| server.standing).max();
     worst.map_or(look::UNKNOWN, look::standing)
 }
@@ -253,7 +314,12 @@ mod tests {
     use crate::sample;
 
     fn titles(scene: &Scene, column: Column) -> Vec<&str> {
-        scene.actors.iter().filter(|actor| actor.column == column).map(|actor| actor.title.as_str()).collect()
+        scene
+            .actors
+            .iter()
+            .filter(|actor| actor.column == column)
+            .map(|actor| actor.title.as_str())
+            .collect()
     }
 
     #[test]
@@ -265,8 +331,14 @@ mod tests {
         // 2 from the clients, 2 × 3 between, 3 beyond.
         assert_eq!(scene.flows.len(), 11);
         let rate = |from: &str, to: &str| {
-            let place = |title: &str| scene.actors.iter().position(|actor| actor.title == title).unwrap();
-            scene.flows.iter().find(|flow| (flow.from, flow.to) == (place(from), place(to))).unwrap().rate
+            let place =
+                |title: &str| scene.actors.iter().position(|actor| actor.title == title).unwrap();
+            scene
+                .flows
+                .iter()
+                .find(|flow| (flow.from, flow.to) == (place(from), place(to)))
+                .unwrap()
+                .rate
         };
         assert_eq!(rate("clients", "balancer-1"), Some(30.0));
         assert_eq!(rate("balancer-2", "proxy-node-3"), Some(10.0));
@@ -278,7 +350,11 @@ mod tests {
     #[test]
     fn states_show() {
         let mut view = sample::view();
-        let status = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-2").unwrap();
+        let status = view
+            .instances
+            .iter_mut()
+            .find(|status| status.instance.name == "proxy-node-2")
+            .unwrap();
         Arc::make_mut(status).state = State::Draining;
         Arc::make_mut(&mut view.configuration).parents = vec!["parent.test:3128".into()];
         let scene = of(&view);
@@ -291,14 +367,26 @@ mod tests {
     #[test]
     fn a_large_cluster_shows_who_is_unwell() {
         let mut view = sample::cluster(100);
-        let status = view.instances.iter_mut().find(|status| status.instance.name == "proxy-node-77").unwrap();
+        let status = view
+            .instances
+            .iter_mut()
+            .find(|status| status.instance.name == "proxy-node-77")
+            .unwrap();
         Arc::make_mut(status).state = State::Lost;
         let scene = of(&view);
         let nodes = titles(&scene, Column::Nodes);
         assert_eq!(nodes.len(), MOST_NODES);
         assert!(nodes.contains(&"proxy-node-77") && nodes.contains(&"89 more nodes"), "{nodes:?}");
-        let all: f64 = scene.flows.iter().filter(|flow| scene.actors[flow.to].column == Column::Nodes).filter_map(|flow| flow.rate).sum();
-        assert!((all - 2.0 * 100.0 * 10.0).abs() < 0.1, "nothing is lost by drawing many together: {all}");
+        let all: f64 = scene
+            .flows
+            .iter()
+            .filter(|flow| scene.actors[flow.to].column == Column::Nodes)
+            .filter_map(|flow| flow.rate)
+            .sum();
+        assert!(
+            (all - 2.0 * 100.0 * 10.0).abs() < 0.1,
+            "nothing is lost by drawing many together: {all}"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The gRPC port's door: accepts connections, shakes hands within a deadline, and keeps their number bounded.
+//! The gRPC port's door: accepts connections, shakes hands within a deadline, and keeps their
+//! number bounded.
 
 use std::{
     io,
@@ -29,7 +30,8 @@ use crate::{
     supervise,
 };
 
-/// Connections at once, those in their handshake included, where descriptors allow them: ten thousand instances hold two each.
+/// Connections at once, those in their handshake included, where descriptors allow them: ten
+/// thousand instances hold two each.
 const CONNECTIONS: usize = 32_768;
 /// Where nobody says how many descriptors there may be.
 const USUAL_DESCRIPTORS: u64 = 1024;
@@ -63,9 +65,18 @@ impl Drop for Accepted {
 }
 
 /// Accepts until `closing`; what has shaken hands comes out of the channel.
-pub(crate) fn accept(listener: TcpListener, transport: Transport, closing: StopSignal) -> mpsc::Receiver<io::Result<Accepted>> {
+pub(crate) fn accept(
+    listener: TcpListener,
+    transport: Transport,
+    closing: StopSignal,
+) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
-    let door = Arc::new(Door { listener, transport, places: Places::new(room(), Each::TwiceLeft(OF_ONE)), sender });
+    let door = Arc::new(Door {
+        listener,
+        transport,
+        places: Places::new(room(), Each::TwiceLeft(OF_ONE)),
+        sender,
+    });
     let stop = closing.clone();
     tokio::spawn(supervise::run("grpc-accept", stop, move || {
         let (door, closing) = (Arc::clone(&door), closing.clone());
@@ -101,12 +112,16 @@ impl Door {
                     // Everything of its address is in use: it tries again.
                     let Some(place) = self.places.enter(address.ip()) else {
                         // Not worth a line each: it may be an attack.
-                        ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
-                        tracing::debug!(%address, "gRPC connection refused: its address has its share of them");
+                        ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server")
+                            .increment(1);
+                        tracing::debug!(%address, "gRPC connection refused: its address has its \
+                            share of them");
                         continue;
                     };
                     let (transport, sender) = (self.transport.clone(), self.sender.clone());
-                    tokio::spawn(async move { greet(tcp, address, transport, place, sender).await });
+                    tokio::spawn(
+                        async move { greet(tcp, address, transport, place, sender).await },
+                    );
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a gRPC connection: {error}");
@@ -119,16 +134,24 @@ impl Door {
 
 /// How many connections there may be: an eighth of the descriptors stays for everything else.
 fn room() -> usize {
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL_DESCRIPTORS, |(soft, _)| soft);
+    let descriptors =
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL_DESCRIPTORS, |(soft, _)| soft);
     usize::try_from(descriptors - descriptors / 8).unwrap_or(CONNECTIONS).min(CONNECTIONS)
 }
 
-async fn greet(tcp: TcpStream, address: SocketAddr, transport: Transport, place: Place, sender: mpsc::Sender<io::Result<Accepted>>) {
+async fn greet(
+    tcp: TcpStream,
+    address: SocketAddr,
+    transport: Transport,
+    place: Place,
+    sender: mpsc::Sender<io::Result<Accepted>>,
+) {
     let shaken = tokio::select! {
         shaken = timeout(HANDSHAKE_WITHIN, shake_hands(tcp, address, transport)) => shaken,
         () = place.displaced() => {
             ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
-            return tracing::debug!(%address, "gRPC connection refused: its place was wanted for a newer one");
+            return tracing::debug!(%address, "gRPC connection refused: its place was wanted for a \
+                newer one");
         }
     };
     match shaken {
@@ -141,7 +164,11 @@ async fn greet(tcp: TcpStream, address: SocketAddr, transport: Transport, place:
     }
 }
 
-async fn shake_hands(tcp: TcpStream, address: SocketAddr, transport: Transport) -> io::Result<(Stream, Peer)> {
+async fn shake_hands(
+    tcp: TcpStream,
+    address: SocketAddr,
+    transport: Transport,
+) -> io::Result<(Stream, Peer)> {
     tcp.set_nodelay(true)?;
     let Transport::Mutual(credentials) = transport else {
         return Ok((Stream::Plain(tcp), Peer { identity: None, address, hosts: Vec::new() }));
@@ -151,7 +178,10 @@ async fn shake_hands(tcp: TcpStream, address: SocketAddr, transport: Transport) 
     let certificate = certificate.ok_or_else(|| io::Error::other("no client certificate"))?;
     let identity = Identity::of_certificate(certificate).map_err(io::Error::other)?;
     let hosts = pki::hosts(certificate, &identity).unwrap_or_default();
-    Ok((Stream::Tls(Box::new(TlsStream::Server(tls))), Peer { identity: Some(identity), address, hosts }))
+    Ok((
+        Stream::Tls(Box::new(TlsStream::Server(tls))),
+        Peer { identity: Some(identity), address, hosts },
+    ))
 }
 
 fn refused(address: SocketAddr, reason: &str) {
@@ -168,13 +198,21 @@ impl Connected for Accepted {
 }
 
 impl AsyncRead for Accepted {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Accepted {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
 

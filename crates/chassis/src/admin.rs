@@ -1,4 +1,5 @@
-//! Admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version`. Plaintext and read-only, for probes and scrapers.
+//! Admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version`. Plaintext and read-only, for probes and
+//! scrapers.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -64,7 +65,10 @@ async fn accept_each(listener: &TcpListener, router: &Router, places: &Places) {
             let mut server = hyper::server::conn::http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
             // A connection that ends in an error concerns only its client.
-            let serving = tokio::time::timeout(CONNECTION_WITHIN, server.serve_connection(TokioIo::new(tcp), service));
+            let serving = tokio::time::timeout(
+                CONNECTION_WITHIN,
+                server.serve_connection(TokioIo::new(tcp), service),
+            );
             tokio::select! {
                 ended = serving => drop(ended),
                 () = place.displaced() => {}
@@ -92,8 +96,13 @@ async fn ready(State(process): State<Process>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(process): State<Process>) -> ([(http::HeaderName, &'static str); 1], String) {
-    ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], process.render_metrics())
+async fn metrics(
+    State(process): State<Process>,
+) -> ([(http::HeaderName, &'static str); 1], String) {
+    (
+        [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        process.render_metrics(),
+    )
 }
 
 async fn version(State(process): State<Process>) -> Json<serde_json::Value> {
@@ -116,7 +125,12 @@ mod tests {
 
     async fn asks(client: &mut TcpStream, close: bool) -> std::io::Result<String> {
         let connection = if close { "close" } else { "keep-alive" };
-        client.write_all(format!("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n").as_bytes()).await?;
+        client
+            .write_all(
+                format!("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n")
+                    .as_bytes(),
+            )
+            .await?;
         let mut answer = [0; 512];
         let n = client.read(&mut answer).await?;
         Ok(String::from_utf8_lossy(&answer[..n]).into_owned())
@@ -127,7 +141,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let stop = StopSignal::default();
-        let serving = tokio::spawn(accept(listener, Router::new().route("/livez", get(|| async { "ok\n" })), stop.clone()));
+        let serving = tokio::spawn(accept(
+            listener,
+            Router::new().route("/livez", get(|| async { "ok\n" })),
+            stop.clone(),
+        ));
         let mut kept = Vec::new();
         for number in 0..2 * CONNECTIONS {
             let mut client = TcpStream::connect(address).await.expect("a connection");
@@ -156,7 +174,10 @@ mod tests {
         let mut lost = TcpStream::connect(address).await.expect("the backlog takes it");
         assert!(matches!(lost.read(&mut [0]).await, Ok(0) | Err(_)) && !crate::fault::is_armed());
         let mut client = TcpStream::connect(address).await.expect("a connection");
-        client.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
+        client
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await
+            .expect("sent");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");

@@ -1,7 +1,8 @@
-//! Audit records: who did what, when, with which result. One JSON object a line in `audit.jsonl`, and the log target `audit`.
+//! Audit records: who did what, when, with which result. One JSON object a line in `audit.jsonl`,
+//! and the log target `audit`.
 //!
-//! The file is moved aside when it is large, and few old ones are kept (`file`). Every process tells its records to people who ask for them on
-//! its gRPC port (`read`, `serve`).
+//! The file is moved aside when it is large, and few old ones are kept (`file`). Every process
+//! tells its records to people who ask for them on its gRPC port (`read`, `serve`).
 
 mod file;
 mod read;
@@ -26,7 +27,8 @@ use file::Lines;
 pub use read::{Found, Wanted};
 pub(crate) use serve::Api;
 
-/// What is kept of a detail or a result, in bytes: a record is a line for people, whatever a caller sent.
+/// What is kept of a detail or a result, in bytes: a record is a line for people, whatever a caller
+/// sent.
 const LONGEST: usize = 2048;
 
 /// One record, as in the file.
@@ -34,7 +36,8 @@ const LONGEST: usize = 2048;
 pub struct Record {
     /// When it was done.
     pub when: Timestamp,
-    /// Role and name, as in the certificate: `operator ann`. What somebody does on the web page: `operator ann via console console-1`.
+    /// Role and name, as in the certificate: `operator ann`. What somebody does on the web page:
+    /// `operator ann via console console-1`.
     pub who: String,
     /// Address it came from; empty for what the process does itself.
     pub from: String,
@@ -79,15 +82,35 @@ impl Journal {
 
     /// Records what the process does of itself. `who` is free text.
     pub fn record(&self, who: &str, what: &str, result: &str) {
-        self.append(&self.entry(who.to_owned(), String::new(), what, String::new(), result.to_owned()));
+        self.append(&self.entry(
+            who.to_owned(),
+            String::new(),
+            what,
+            String::new(),
+            result.to_owned(),
+        ));
     }
 
-    pub(crate) fn entry(&self, who: String, from: String, what: &str, detail: String, result: String) -> Record {
+    pub(crate) fn entry(
+        &self,
+        who: String,
+        from: String,
+        what: &str,
+        detail: String,
+        result: String,
+    ) -> Record {
         let cut = |mut text: String| {
             text.truncate(text.floor_char_boundary(LONGEST));
             text
         };
-        Record { when: self.clock.now(), who, from, what: what.to_owned(), detail: cut(detail), result: cut(result) }
+        Record {
+            when: self.clock.now(),
+            who,
+            from,
+            what: what.to_owned(),
+            detail: cut(detail),
+            result: cut(result),
+        }
     }
 
     /// Appends a record, in one write.
@@ -96,7 +119,9 @@ impl Journal {
         let Ok(mut line) = serde_json::to_vec(record) else { return };
         line.push(b'\n');
         if let Err(error) = self.lines().append(&line) {
-            tracing::error!("cannot write the audit record, which is therefore only in the log: {error}");
+            tracing::error!(
+                "cannot write the audit record, which is therefore only in the log: {error}"
+            );
         }
     }
 }
@@ -108,7 +133,9 @@ pub const ON_BEHALF_OF: &str = "shoal-on-behalf-of";
 pub(crate) fn who(peer: &Peer, headers: &http::HeaderMap) -> String {
     let console = peer.role() == Some(Role::Service(Service::Console));
     let named = headers.get(ON_BEHALF_OF).and_then(|value| value.to_str().ok()).filter(|_| console);
-    match named.and_then(|name| Identity::from_uri(&format!("spiffe://shoal/{}/{name}", Role::Operator))) {
+    match named
+        .and_then(|name| Identity::from_uri(&format!("spiffe://shoal/{}/{name}", Role::Operator)))
+    {
         Some(operator) => format!("{operator} via {peer}"),
         None => peer.to_string(),
     }
@@ -124,7 +151,8 @@ impl Note {
     }
 }
 
-/// Says what a call is about (`proxy-node-3: drain, because of a new disk`), for its audit record. Does nothing for rpcs that are not mutating.
+/// Says what a call is about (`proxy-node-3: drain, because of a new disk`), for its audit record.
+/// Does nothing for rpcs that are not mutating.
 pub fn note<T>(request: &tonic::Request<T>, detail: impl Into<String>) {
     if let Some(note) = request.extensions().get::<Note>() {
         *note.0.lock().unwrap_or_else(PoisonError::into_inner) = detail.into();
@@ -150,10 +178,18 @@ mod tests {
             (console, Some("a/b"), "console c-1"),
             (peer(Role::Service(Service::Balancer)), Some("ann"), "balancer c-1"),
             (peer(Role::Operator), Some("ann"), "operator c-1"),
-            (Peer { identity: None, ..peer(Role::Operator) }, Some("ann"), "anonymous at 127.0.0.1:9"),
+            (
+                Peer { identity: None, ..peer(Role::Operator) },
+                Some("ann"),
+                "anonymous at 127.0.0.1:9",
+            ),
         ] {
             let mut headers = http::HeaderMap::new();
-            headers.extend(said.map(|name| (http::HeaderName::from_static(ON_BEHALF_OF), name.parse().unwrap())));
+            headers.extend(
+                said.map(|name| {
+                    (http::HeaderName::from_static(ON_BEHALF_OF), name.parse().unwrap())
+                }),
+            );
             assert_eq!(who(&peer, &headers), expected, "{said:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Which role may call which rpc: one table a service, and the pure decision over it.
 //!
-//! What is not in the table does not exist. Health and reflection are open to every valid certificate.
+//! What is not in the table does not exist. Health and reflection are open to every valid
+//! certificate.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,8 @@ pub const SERVICES: &[Role] = &[
 /// People with the `shoal` command.
 pub const OPERATORS: &[Role] = &[Role::Operator];
 
-/// People, by the `shoal` command or the web page: for what only tells. What changes something names the console only where the page offers it.
+/// People, by the `shoal` command or the web page: for what only tells. What changes something
+/// names the console only where the page offers it.
 pub const PEOPLE: &[Role] = &[Role::Operator, Role::Service(Service::Console)];
 
 /// One rpc.
@@ -108,7 +110,11 @@ impl Policy {
     /// The full names of the services that the table's rpcs belong to, each once.
     #[must_use]
     pub fn services(&self) -> BTreeSet<&'static str> {
-        let paths = self.rules.iter().chain(&EVERYWHERE).filter_map(|rule| rule.path.trim_start_matches('/').split_once('/'));
+        let paths = self
+            .rules
+            .iter()
+            .chain(&EVERYWHERE)
+            .filter_map(|rule| rule.path.trim_start_matches('/').split_once('/'));
         paths.map(|(service, _)| service).collect()
     }
 
@@ -124,13 +130,16 @@ impl Policy {
         self.rules
     }
 
-    /// Whether `role` may call `path`. No role is a peer of a plaintext port, who may do everything there is.
+    /// Whether `role` may call `path`. No role is a peer of a plaintext port, who may do everything
+    /// there is.
     #[must_use]
     pub fn decide(&self, path: &str, role: Option<Role>) -> Decision {
         if let Some(path) = OPEN_TO_ALL.into_iter().find(|open| *open == path) {
             return Decision::Allowed { path, mutating: false };
         }
-        let Some(rule) = self.rules.iter().chain(&EVERYWHERE).find(|rule| rule.path == path) else { return Decision::Unknown };
+        let Some(rule) = self.rules.iter().chain(&EVERYWHERE).find(|rule| rule.path == path) else {
+            return Decision::Unknown;
+        };
         if role.is_none_or(|role| rule.roles.contains(&role)) {
             Decision::Allowed { path: rule.path, mutating: rule.mutating }
         } else {
@@ -143,8 +152,11 @@ impl Policy {
 mod tests {
     use super::*;
 
-    static POLICY: Policy =
-        Policy::new(&[Rule::read("/a.A/Get", ANYONE), Rule::write("/a.A/Set", OPERATORS), Rule::write("/a.A/Nobody", &[])]);
+    static POLICY: Policy = Policy::new(&[
+        Rule::read("/a.A/Get", ANYONE),
+        Rule::write("/a.A/Set", OPERATORS),
+        Rule::write("/a.A/Nobody", &[]),
+    ]);
 
     #[test]
     fn the_table_decides() {
@@ -166,14 +178,26 @@ mod tests {
             ("", operator, Decision::Unknown),
             ("/grpc.health.v1.Health/Check", node, allowed("/grpc.health.v1.Health/Check", false)),
             ("/grpc.health.v1.Health/Other", node, Decision::Unknown),
-            ("/shoal.audit.v1.Audit/ListRecords", operator, allowed("/shoal.audit.v1.Audit/ListRecords", false)),
+            (
+                "/shoal.audit.v1.Audit/ListRecords",
+                operator,
+                allowed("/shoal.audit.v1.Audit/ListRecords", false),
+            ),
             (
                 "/shoal.audit.v1.Audit/ListRecords",
                 Some(Role::Service(Service::Console)),
                 allowed("/shoal.audit.v1.Audit/ListRecords", false),
             ),
-            ("/shoal.audit.v1.Audit/ListRecords", node, denied("/shoal.audit.v1.Audit/ListRecords", false)),
-            ("/shoal.log.v1.Log/ListErrors", operator, allowed("/shoal.log.v1.Log/ListErrors", false)),
+            (
+                "/shoal.audit.v1.Audit/ListRecords",
+                node,
+                denied("/shoal.audit.v1.Audit/ListRecords", false),
+            ),
+            (
+                "/shoal.log.v1.Log/ListErrors",
+                operator,
+                allowed("/shoal.log.v1.Log/ListErrors", false),
+            ),
             ("/shoal.log.v1.Log/ListErrors", node, denied("/shoal.log.v1.Log/ListErrors", false)),
             (
                 "/shoal.follower.v1.Follower/ForgetRejections",

@@ -1,10 +1,12 @@
-//! How long to wait before the next attempt: exponential with jitter, so that a thousand nodes do not come back in the same instant.
+//! How long to wait before the next attempt: exponential with jitter, so that a thousand nodes do
+//! not come back in the same instant.
 //!
 //! Pure: a seed in, waiting times out.
 
 use std::time::Duration;
 
-/// Waiting times between attempts. Attempt n waits between half and all of `base × 2ⁿ`, at most `limit`.
+/// Waiting times between attempts. Attempt n waits between half and all of `base × 2ⁿ`, at most
+/// `limit`.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     base: Duration,
@@ -28,7 +30,10 @@ impl Backoff {
 
     /// How long to wait before the next attempt.
     pub fn pause(&mut self) -> Duration {
-        let full = self.base.saturating_mul(1_u32.checked_shl(self.attempt).unwrap_or(u32::MAX)).min(self.limit);
+        let full = self
+            .base
+            .saturating_mul(1_u32.checked_shl(self.attempt).unwrap_or(u32::MAX))
+            .min(self.limit);
         self.attempt = (self.attempt + 1).min(31);
         let half = full / 2;
         half + half.mul_f64(self.fraction())
@@ -57,11 +62,17 @@ mod tests {
     #[test]
     fn grows_to_the_limit_and_stays_within_its_bounds() {
         for seed in 0..200 {
-            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
+            let mut backoff =
+                Backoff::new(Duration::from_millis(100), Duration::from_secs(5), seed);
             for attempt in 0..40_u32 {
-                let full = Duration::from_millis(100).saturating_mul(1 << attempt.min(20)).min(Duration::from_secs(5));
+                let full = Duration::from_millis(100)
+                    .saturating_mul(1 << attempt.min(20))
+                    .min(Duration::from_secs(5));
                 let pause = backoff.pause();
-                assert!(pause >= full / 2 && pause <= full, "seed {seed}, attempt {attempt}: {pause:?} of {full:?}");
+                assert!(
+                    pause >= full / 2 && pause <= full,
+                    "seed {seed}, attempt {attempt}: {pause:?} of {full:?}"
+                );
             }
             backoff.reset();
             assert!(backoff.pause() <= Duration::from_millis(100));
@@ -70,7 +81,8 @@ mod tests {
 
     #[test]
     fn seeds_differ() {
-        let first = |seed| Backoff::new(Duration::from_secs(1), Duration::from_secs(9), seed).pause();
+        let first =
+            |seed| Backoff::new(Duration::from_secs(1), Duration::from_secs(9), seed).pause();
         assert_ne!(first(1), first(2));
     }
 }

@@ -1,4 +1,5 @@
-//! What certificates say of themselves, those included that nobody would believe: for whoever looks after them. Nothing here is trust.
+//! What certificates say of themselves, those included that nobody would believe: for whoever looks
+//! after them. Nothing here is trust.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -47,18 +48,29 @@ impl Certificate {
     /// # Errors
     /// It cannot be read, or holds something else.
     pub fn of_file(path: &Path) -> io::Result<Vec<Self>> {
-        let unreadable = || io::Error::new(io::ErrorKind::InvalidData, format!("{} holds no certificate in PEM form", path.display()));
+        let unreadable = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} holds no certificate in PEM form", path.display()),
+            )
+        };
         let bytes = std::fs::read(path)?;
-        let ders: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|_| unreadable())?;
+        let ders: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|_| unreadable())?;
         ders.iter().map(|der| Self::of_der(der).ok_or_else(unreadable)).collect()
     }
 }
 
-/// The certificate that whoever listens at `address` shows, whatever it is worth. Nothing is sent there.
+/// The certificate that whoever listens at `address` shows, whatever it is worth. Nothing is sent
+/// there.
 ///
 /// # Errors
 /// Nobody answers there in time, or not with TLS.
-pub(crate) async fn shown_at(address: &str, transport: &Transport) -> io::Result<Option<Certificate>> {
+pub(crate) async fn shown_at(
+    address: &str,
+    transport: &Transport,
+) -> io::Result<Option<Certificate>> {
     let Transport::Mutual(credentials) = transport else { return Ok(None) };
     let mut config = (*credentials.current().client).clone();
     config.dangerous().set_certificate_verifier(Arc::new(Anybody(tls::provider())));
@@ -66,9 +78,16 @@ pub(crate) async fn shown_at(address: &str, transport: &Transport) -> io::Result
         let tcp = TcpStream::connect(address).await?;
         let nobody = ServerName::IpAddress(tcp.peer_addr()?.ip().into());
         let tls = TlsConnector::from(Arc::new(config)).connect(nobody, tcp).await?;
-        Ok(tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(|der| Certificate::of_der(der)))
+        Ok(tls
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(|der| Certificate::of_der(der)))
     };
-    timeout(WITHIN, look).await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
+    timeout(WITHIN, look)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
 }
 
 /// Looks at servers without believing them: for connections over which nothing is said.
@@ -93,7 +112,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -102,7 +126,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

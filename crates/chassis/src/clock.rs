@@ -32,7 +32,8 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.fixed {
             None => Timestamp::now(),
-            Some(milliseconds) => Timestamp::from_millisecond(milliseconds.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH),
+            Some(milliseconds) => Timestamp::from_millisecond(milliseconds.load(Ordering::Relaxed))
+                .unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
 

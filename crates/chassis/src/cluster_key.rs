@@ -1,4 +1,5 @@
-//! The key that balancers and nodes share, with which a balancer proves itself at a node's relay door.
+//! The key that balancers and nodes share, with which a balancer proves itself at a node's relay
+//! door.
 
 use std::{fmt, path::Path};
 
@@ -50,10 +51,14 @@ impl ClusterKey {
     /// It cannot be read, or holds no key.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let remedy = "pass the cluster.key that `shoal pki init` made";
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::new(format!("cannot read the cluster key {}: {error}", path.display())).remedy(remedy))?;
-        Self::from_text(&text)
-            .ok_or_else(|| Failure::new(format!("{} holds no cluster key (64 hex digits)", path.display())).remedy(remedy))
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(format!("cannot read the cluster key {}: {error}", path.display()))
+                .remedy(remedy)
+        })?;
+        Self::from_text(&text).ok_or_else(|| {
+            Failure::new(format!("{} holds no cluster key (64 hex digits)", path.display()))
+                .remedy(remedy)
+        })
     }
 }
 

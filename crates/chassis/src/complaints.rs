@@ -1,4 +1,5 @@
-//! The errors that this process has logged lately, for whoever asks over gRPC: `shoal doctor` quotes them, as the log is another machine's file.
+//! The errors that this process has logged lately, for whoever asks over gRPC: `shoal doctor`
+//! quotes them, as the log is another machine's file.
 
 use std::{
     collections::VecDeque,
@@ -55,12 +56,15 @@ impl Complaints {
     fn told(&self, within: Duration, now: Instant) -> ListErrorsResponse {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = |at: Instant| now.saturating_duration_since(at) <= within;
-        let errors = kept.last.iter().rev().filter(|complaint| lately(complaint.since)).map(|complaint| LoggedError {
-            at: Some(wire::timestamp(complaint.at)),
-            age: Some(wire::duration(now.saturating_duration_since(complaint.since))),
-            target: complaint.target.clone(),
-            text: complaint.text.clone(),
-        });
+        let errors =
+            kept.last.iter().rev().filter(|complaint| lately(complaint.since)).map(|complaint| {
+                LoggedError {
+                    at: Some(wire::timestamp(complaint.at)),
+                    age: Some(wire::duration(now.saturating_duration_since(complaint.since))),
+                    target: complaint.target.clone(),
+                    text: complaint.text.clone(),
+                }
+            });
         ListErrorsResponse { errors: errors.collect(), more: kept.dropped.is_some_and(lately) }
     }
 }
@@ -73,8 +77,17 @@ impl<S: tracing::Subscriber> Layer<S> for Complaints {
         let mut said = Said::default();
         event.record(&mut said);
         let text = format!("{}{}", said.message, said.fields);
-        let text = if text.chars().count() > LONGEST { text.chars().take(LONGEST - 1).chain(['…']).collect() } else { text };
-        self.keep(Complaint { at: Timestamp::now(), since: Instant::now(), target: event.metadata().target().to_owned(), text });
+        let text = if text.chars().count() > LONGEST {
+            text.chars().take(LONGEST - 1).chain(['…']).collect()
+        } else {
+            text
+        };
+        self.keep(Complaint {
+            at: Timestamp::now(),
+            since: Instant::now(),
+            target: event.metadata().target().to_owned(),
+            text,
+        });
     }
 
     /// What is not kept is not asked for because of this layer.
@@ -107,10 +120,14 @@ pub(crate) struct Api(pub(crate) Complaints);
 
 #[tonic::async_trait]
 impl Log for Api {
-    async fn list_errors(&self, request: Request<ListErrorsRequest>) -> Result<Response<ListErrorsResponse>, Status> {
+    async fn list_errors(
+        &self,
+        request: Request<ListErrorsRequest>,
+    ) -> Result<Response<ListErrorsResponse>, Status> {
         let within = match request.into_inner().within {
             None => LATELY,
-            some => wire::from_duration(some).ok_or_else(|| Status::invalid_argument("within: not a time that can be"))?,
+            some => wire::from_duration(some)
+                .ok_or_else(|| Status::invalid_argument("within: not a time that can be"))?,
         };
         Ok(Response::new(self.0.told(within, Instant::now())))
     }
@@ -131,7 +148,8 @@ mod tests {
             tracing::error!(target: "panic", "{}", "x".repeat(2000));
         });
         let told = complaints.told(LATELY, Instant::now());
-        let texts: Vec<_> = told.errors.iter().map(|it| (it.target.as_str(), it.text.chars().count())).collect();
+        let texts: Vec<_> =
+            told.errors.iter().map(|it| (it.target.as_str(), it.text.chars().count())).collect();
         assert_eq!((texts[0], texts.len(), told.more), (("panic", LONGEST), 2, false));
         assert_eq!(told.errors[1].text, "the disk is full server=\"n-1\" count=3");
         let later = Instant::now() + Duration::from_secs(90);
@@ -146,7 +164,12 @@ mod tests {
             (0..100).for_each(|number| tracing::error!("{number}"));
         });
         let told = complaints.told(LATELY, Instant::now());
-        assert_eq!((told.errors.len(), told.errors[0].text.as_str(), told.more), (MOST, "99", true));
-        assert!(!complaints.told(Duration::from_secs(1), Instant::now() + Duration::from_secs(9)).more);
+        assert_eq!(
+            (told.errors.len(), told.errors[0].text.as_str(), told.more),
+            (MOST, "99", true)
+        );
+        assert!(
+            !complaints.told(Duration::from_secs(1), Instant::now() + Duration::from_secs(9)).more
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Channels to other services: any live instance of a service, found among the seeds and the membership, over mutual TLS with the server's
-//! role checked before a byte of a request is sent.
+//! Channels to other services: any live instance of a service, found among the seeds and the
+//! membership, over mutual TLS with the server's role checked before a byte of a request is sent.
 //!
-//! The channel is tonic's own; what is ours is the connector beneath it, which is asked anew at every (re)connection and takes the first
-//! candidate that answers, beginning with another one each time.
+//! The channel is tonic's own; what is ours is the connector beneath it, which is asked anew at
+//! every (re)connection and takes the first candidate that answers, beginning with another one each
+//! time.
 
 use std::{
     future::Future,
@@ -37,7 +38,8 @@ use crate::{
     stream::Stream,
 };
 
-/// A tonic transport to any live instance of one service. Its calls are spans, which those who are called hear of.
+/// A tonic transport to any live instance of one service. Its calls are spans, which those who are
+/// called hear of.
 #[derive(Clone, Debug)]
 pub struct ServiceChannel(Channel);
 
@@ -58,7 +60,11 @@ impl tower::Service<http::Request<Body>> for ServiceChannel {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let span = tracing::info_span!("call", otel.name = path.trim_start_matches('/'), otel.kind = "client");
+        let span = tracing::info_span!(
+            "call",
+            otel.name = path.trim_start_matches('/'),
+            otel.kind = "client"
+        );
         propagation::describe(&span, path);
         propagation::pass_on(&span, request.headers_mut());
         let calling = tower::Service::call(&mut self.0, request);
@@ -105,7 +111,8 @@ impl Expected {
     /// Whether somebody with this certificate is who is wanted.
     #[must_use]
     pub fn is(&self, identity: &Identity) -> bool {
-        identity.role == Role::Service(self.service) && self.name.as_ref().is_none_or(|name| identity.may_be_named(name))
+        identity.role == Role::Service(self.service)
+            && self.name.as_ref().is_none_or(|name| identity.may_be_named(name))
     }
 }
 
@@ -186,8 +193,18 @@ pub struct Connector {
 
 impl Connector {
     /// `candidates` answers the addresses (`host:port`) to try, whenever a connection is needed.
-    pub fn new(transport: Transport, expected: Expected, candidates: impl Fn() -> Candidates + Send + Sync + 'static) -> Self {
-        Self { transport, expected, candidates: Arc::new(candidates), turn: Arc::default(), local: Arc::default() }
+    pub fn new(
+        transport: Transport,
+        expected: Expected,
+        candidates: impl Fn() -> Candidates + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            transport,
+            expected,
+            candidates: Arc::new(candidates),
+            turn: Arc::default(),
+            local: Arc::default(),
+        }
     }
 
     /// The local address of the last connection.
@@ -236,8 +253,16 @@ impl Connector {
                     *self.local.lock().unwrap_or_else(PoisonError::into_inner) = local;
                     return Ok(stream);
                 }
-                Ok(Err(error)) => last = Error::Failed { address, reason: error.to_string(), kind: error.kind() },
-                Err(_) => last = Error::Failed { address, reason: "no answer in time".to_owned(), kind: io::ErrorKind::TimedOut },
+                Ok(Err(error)) => {
+                    last = Error::Failed { address, reason: error.to_string(), kind: error.kind() }
+                }
+                Err(_) => {
+                    last = Error::Failed {
+                        address,
+                        reason: "no answer in time".to_owned(),
+                        kind: io::ErrorKind::TimedOut,
+                    }
+                }
             }
         }
         Err(last)
@@ -258,12 +283,18 @@ impl Connector {
             .and_then(|chain| chain.first())
             .and_then(|certificate| Identity::of_certificate(certificate).ok());
         match identity {
-            Some(identity) if self.expected.is(&identity) => Ok(Stream::Tls(Box::new(TlsStream::Client(tls)))),
+            Some(identity) if self.expected.is(&identity) => {
+                Ok(Stream::Tls(Box::new(TlsStream::Client(tls))))
+            }
             other => {
                 failed_handshake();
-                let found = other.map_or_else(|| "nobody".to_owned(), |identity| identity.to_string());
+                let found =
+                    other.map_or_else(|| "nobody".to_owned(), |identity| identity.to_string());
                 let wanted = self.expected.name.as_deref().unwrap_or_default();
-                Err(io::Error::other(format!("{found} answers there, not {} {wanted}", self.expected.service)))
+                Err(io::Error::other(format!(
+                    "{found} answers there, not {} {wanted}",
+                    self.expected.service
+                )))
             }
         }
     }
@@ -275,7 +306,10 @@ fn failed_handshake() {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connector").field("expected", &self.expected).finish_non_exhaustive()
+        formatter
+            .debug_struct("Connector")
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
     }
 }
 
@@ -294,7 +328,8 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-/// What a failed rpc says to people, its causes included: `connect to registry: 127.0.0.1:7001: connection refused`.
+/// What a failed rpc says to people, its causes included: `connect to registry: 127.0.0.1:7001:
+/// connection refused`.
 #[must_use]
 pub fn explain(status: &tonic::Status) -> String {
     let mut text = format!("{}: {}", code(status.code()), status.message());
@@ -307,8 +342,13 @@ pub fn explain(status: &tonic::Status) -> String {
         }
         source = cause.source();
     }
-    // Of a process that was killed, the TLS library knows only that it did not say good-bye, and cites its manual.
-    if text.contains("close_notify") { format!("{}: the connection broke off", code(status.code())) } else { text }
+    // Of a process that was killed, the TLS library knows only that it did not say good-bye, and
+    // cites its manual.
+    if text.contains("close_notify") {
+        format!("{}: the connection broke off", code(status.code()))
+    } else {
+        text
+    }
 }
 
 /// A canonical code as it is written in metrics, logs and audit records.
@@ -342,7 +382,9 @@ mod tests {
 
     #[test]
     fn good_ones_take_turns_and_doubtful_ones_come_last() {
-        let text = |addresses: &[&str]| addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>();
+        let text = |addresses: &[&str]| {
+            addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>()
+        };
         let mut candidates = Candidates { good: text(&["a", "b"]), doubtful: text(&["x", "s"]) };
         candidates.prefer(text(&["s"]));
         assert_eq!(candidates.clone().in_turn(0), text(&["s", "a", "b", "x"]));

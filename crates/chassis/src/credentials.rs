@@ -1,4 +1,5 @@
-//! This process's certificate: read and checked at the start, and read again whenever its files change.
+//! This process's certificate: read and checked at the start, and read again whenever its files
+//! change.
 
 use std::{
     io,
@@ -70,14 +71,18 @@ impl From<Unusable> for Failure {
     fn from(unusable: Unusable) -> Self {
         let remedy = match &unusable {
             Unusable::Read(_, error) if error.kind() == io::ErrorKind::NotFound => {
-                "check --ca, --cert and --key; what is missing is made by `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)"
+                "check --ca, --cert and --key; what is missing is made by `shoal pki issue` or \
+                 `shoal pki provision` (which `docker-compose up -d` runs)"
             }
             Unusable::Read(..) => "check --ca, --cert and --key, and who may read these files",
             Unusable::NotYet(..) => "check the machine's clock",
-            Unusable::Untrusted(..) | Unusable::Authority(..) => "give --ca, --cert and --key of the same cluster",
+            Unusable::Untrusted(..) | Unusable::Authority(..) => {
+                "give --ca, --cert and --key of the same cluster"
+            }
             Unusable::Mismatch(..) => "give the --cert and --key that were issued together",
             _ => {
-                "renew it with `shoal pki renew NAME`, or issue another with `shoal pki issue` or `shoal pki provision` (which `docker-compose up -d` runs)"
+                "renew it with `shoal pki renew NAME`, or issue another with `shoal pki issue` or \
+                 `shoal pki provision` (which `docker-compose up -d` runs)"
             }
         };
         Self::new(unusable.to_string()).remedy(remedy)
@@ -108,7 +113,8 @@ pub struct Credentials {
     seen: Arc<Mutex<Vec<Fingerprint>>>,
 }
 
-/// Tells one state of a file from another without reading it: inode, length, modification time (s, ns).
+/// Tells one state of a file from another without reading it: inode, length, modification time (s,
+/// ns).
 type Fingerprint = Option<(u64, u64, i64, i64)>;
 
 impl Credentials {
@@ -120,7 +126,12 @@ impl Credentials {
         let seen = files.fingerprints();
         let loaded = load(&files, clock.now())?;
         loaded.publish_expiry();
-        Ok(Self { files, clock, current: Arc::new(ArcSwap::from_pointee(loaded)), seen: Arc::new(Mutex::new(seen)) })
+        Ok(Self {
+            files,
+            clock,
+            current: Arc::new(ArcSwap::from_pointee(loaded)),
+            seen: Arc::new(Mutex::new(seen)),
+        })
     }
 
     /// What is in use now.
@@ -145,7 +156,11 @@ impl Credentials {
         let loaded = load(&self.files, self.clock.now())?;
         let before = self.current();
         if loaded.identity != before.identity {
-            return Err(Unusable::Changed(self.files.cert.clone(), loaded.identity, before.identity.clone()));
+            return Err(Unusable::Changed(
+                self.files.cert.clone(),
+                loaded.identity,
+                before.identity.clone(),
+            ));
         }
         loaded.publish_expiry();
         self.current.store(Arc::new(loaded));
@@ -158,8 +173,12 @@ impl Credentials {
             tokio::time::sleep(LOOK_EVERY).await;
             let this = self.clone();
             match tokio::task::spawn_blocking(move || this.reload()).await {
-                Ok(Ok(true)) => tracing::info!(expires = %self.current().expires, "certificate renewed"),
-                Ok(Err(error)) => tracing::error!("the new certificate is not used, the old one stays: {error}"),
+                Ok(Ok(true)) => {
+                    tracing::info!(expires = %self.current().expires, "certificate renewed")
+                }
+                Ok(Err(error)) => {
+                    tracing::error!("the new certificate is not used, the old one stays: {error}")
+                }
                 Ok(Ok(false)) | Err(_) => {}
             }
         }
@@ -180,7 +199,9 @@ impl Files {
     /// Some file is not given.
     pub fn from_options(options: &Options) -> Result<Option<Self>, Failure> {
         match (&options.ca, &options.cert, &options.key) {
-            (Some(ca), Some(cert), Some(key)) => Ok(Some(Self { ca: ca.clone(), cert: cert.clone(), key: key.clone() })),
+            (Some(ca), Some(cert), Some(key)) => {
+                Ok(Some(Self { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
+            }
             (None, None, None) if options.insecure_plaintext => Ok(None),
             (ca, cert, key) => {
                 let missing: Vec<_> = [("--ca", ca), ("--cert", cert), ("--key", key)]
@@ -188,7 +209,10 @@ impl Files {
                     .filter_map(|(flag, path)| path.is_none().then_some(flag))
                     .collect();
                 Err(Failure::new(format!("no certificate: {} not given", missing.join(", ")))
-                    .remedy("make one with `shoal pki init` and `shoal pki issue` and pass --ca, --cert and --key")
+                    .remedy(
+                        "make one with `shoal pki init` and `shoal pki issue` and pass --ca, \
+                        --cert and --key",
+                    )
                     .exit_code(2))
             }
         }
@@ -196,7 +220,9 @@ impl Files {
 
     fn fingerprints(&self) -> Vec<Fingerprint> {
         [&self.ca, &self.cert, &self.key]
-            .map(|path| std::fs::metadata(path).ok().map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec())))
+            .map(|path| {
+                std::fs::metadata(path).ok().map(|m| (m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+            })
             .to_vec()
     }
 }
@@ -205,11 +231,14 @@ fn load(files: &Files, now: Timestamp) -> Result<Loaded, Unusable> {
     let authorities = certificates(&files.ca)?;
     let chain = certificates(&files.cert)?;
     let own = chain.first().ok_or_else(|| Unusable::Pem(files.cert.clone(), "certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|_| Unusable::Pem(files.key.clone(), "private key"))?;
-    let identity = Identity::of_certificate(own).map_err(|error| Unusable::Identity(files.cert.clone(), error))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+        .map_err(|_| Unusable::Pem(files.key.clone(), "private key"))?;
+    let identity = Identity::of_certificate(own)
+        .map_err(|error| Unusable::Identity(files.cert.clone(), error))?;
     let expires = validity(&files.cert, own, now)?;
     let roots = Arc::new(roots(files, &authorities)?);
-    let clients = tls::Clients::new(Arc::clone(&roots)).map_err(|error| Unusable::Authority(files.ca.clone(), error.to_string()))?;
+    let clients = tls::Clients::new(Arc::clone(&roots))
+        .map_err(|error| Unusable::Authority(files.ca.clone(), error.to_string()))?;
     let servers = Arc::new(tls::Servers::new(Arc::clone(&roots)));
     verify_own(files, &clients, &servers, &chain, now)?;
     let (server, client) = configs(files, clients, servers, &chain, &key)?;
@@ -223,7 +252,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let malformed = || Unusable::Pem(path.to_owned(), "certificate");
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|_| malformed())?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| malformed())?;
     if found.is_empty() { Err(malformed()) } else { Ok(found) }
 }
 
@@ -232,7 +263,8 @@ fn validity(path: &Path, der: &CertificateDer<'_>, now: Timestamp) -> Result<Tim
     let (_, certificate) = X509Certificate::from_der(der).map_err(malformed)?;
     let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let validity = certificate.validity();
-    let (from, until) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
+    let (from, until) =
+        (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
     if now > until {
         return Err(Unusable::Expired(path.to_owned(), until));
     }
@@ -242,10 +274,15 @@ fn validity(path: &Path, der: &CertificateDer<'_>, now: Timestamp) -> Result<Tim
     Ok(until)
 }
 
-fn roots(files: &Files, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Unusable> {
+fn roots(
+    files: &Files,
+    authorities: &[CertificateDer<'static>],
+) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(authority.clone()).map_err(|error| Unusable::Authority(files.ca.clone(), error.to_string()))?;
+        roots
+            .add(authority.clone())
+            .map_err(|error| Unusable::Authority(files.ca.clone(), error.to_string()))?;
     }
     Ok(roots)
 }
@@ -259,7 +296,9 @@ fn verify_own(
     now: Timestamp,
 ) -> Result<(), Unusable> {
     let Some((own, intermediates)) = chain.split_first() else { return Ok(()) };
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0)));
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(
+        u64::try_from(now.as_second()).unwrap_or(0),
+    ));
     let untrusted = |error| Unusable::Untrusted(files.cert.clone(), files.ca.clone(), error);
     clients.verify_client_cert(own, intermediates, now).map_err(untrusted)?;
     let anybody = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
@@ -293,7 +332,8 @@ fn configs(
     Ok((Arc::new(server), Arc::new(client)))
 }
 
-/// The public key's fingerprint, so that a renewed authority with the same key is the same authority.
+/// The public key's fingerprint, so that a renewed authority with the same key is the same
+/// authority.
 fn fingerprint(der: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let digest = Sha256::digest(certificate.public_key().raw);

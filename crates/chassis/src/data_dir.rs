@@ -1,6 +1,8 @@
-//! The directory in which a process keeps its state: one process at a time, and only a process that it belongs to.
+//! The directory in which a process keeps its state: one process at a time, and only a process that
+//! it belongs to.
 //!
-//! The lock is flock(2) on the directory itself, so that a refused start leaves no trace. A marker file says whose it is.
+//! The lock is flock(2) on the directory itself, so that a refused start leaves no trace. A marker
+//! file says whose it is.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -67,39 +69,57 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         let remedy = match &refused {
             Refused::InUse(_) => "stop that process, or give this one its own --data-dir",
-            Refused::Io(..) => "check that it is a directory which this user may read and write, or choose another --data-dir",
+            Refused::Io(..) => {
+                "check that it is a directory which this user may read and write, or choose \
+                 another --data-dir"
+            }
             Refused::NotOurs(_) => "choose an empty or new directory as --data-dir",
             Refused::Marker(..) => "restore it from a backup, or choose another --data-dir",
             Refused::Newer(..) => "run that version, or choose another --data-dir",
             Refused::Foreign(..) => "choose the --data-dir of this process",
-            Refused::OtherCluster(..) => "choose another --data-dir, or give the --ca of that cluster",
+            Refused::OtherCluster(..) => {
+                "choose another --data-dir, or give the --ca of that cluster"
+            }
         };
         Self::new(refused.to_string()).remedy(remedy)
     }
 }
 
 impl DataDir {
-    /// Locks `path` for `name`, creating it when it does not exist. `clusters` are the fingerprints of the authorities in use, the first of
-    /// which marks a new directory; none is right for any.
+    /// Locks `path` for `name`, creating it when it does not exist. `clusters` are the fingerprints
+    /// of the authorities in use, the first of which marks a new directory; none is right for any.
     ///
     /// # Errors
     /// It is in use, unreadable, or somebody else's; nothing in it was changed.
-    pub fn open(path: &Path, service: Service, name: &str, clusters: &[String]) -> Result<Self, Refused> {
+    pub fn open(
+        path: &Path,
+        service: Service,
+        name: &str,
+        clusters: &[String],
+    ) -> Result<Self, Refused> {
         let io = |error| Refused::Io(path.to_owned(), error);
-        let mut made: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.exists()).map(Path::to_owned).collect();
+        let mut made: Vec<_> = path
+            .ancestors()
+            .take_while(|ancestor| !ancestor.exists())
+            .map(Path::to_owned)
+            .collect();
         made.reverse();
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let directory = File::open(path).map_err(io)?;
-        let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => Refused::InUse(path.to_owned()),
-            other => Refused::Io(path.to_owned(), other.into()),
-        })?;
+        let lock =
+            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+                match errno {
+                    nix::errno::Errno::EWOULDBLOCK => Refused::InUse(path.to_owned()),
+                    other => Refused::Io(path.to_owned(), other.into()),
+                }
+            })?;
         let new = match fs::read(path.join(MARKER)) {
             Ok(bytes) => check(path, &bytes, service, name, clusters).map(|()| false)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A volume of its own comes with lost+found.
-                let mut others =
-                    fs::read_dir(path).map_err(io)?.filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "lost+found"));
+                let mut others = fs::read_dir(path)
+                    .map_err(io)?
+                    .filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "lost+found"));
                 if others.next().is_some() {
                     return Err(Refused::NotOurs(path.to_owned()));
                 }
@@ -115,12 +135,18 @@ impl DataDir {
         Ok(Self { path, lock: std::sync::Arc::new(lock), new, made })
     }
 
-    /// Locks the first of `NAME-1`, `NAME-2`, … that no other replica has, below the data dir that is given; answers the name with it. A
-    /// replica that comes back finds what the one before it with that number left.
+    /// Locks the first of `NAME-1`, `NAME-2`, … that no other replica has, below the data dir that
+    /// is given; answers the name with it. A replica that comes back finds what the one before it
+    /// with that number left.
     ///
     /// # Errors
     /// As [`DataDir::open`]; or all of them are in use.
-    pub(crate) fn first_free(options: &Options, service: Service, name: &str, clusters: &[String]) -> Result<(String, Self), Refused> {
+    pub(crate) fn first_free(
+        options: &Options,
+        service: Service,
+        name: &str,
+        clusters: &[String],
+    ) -> Result<(String, Self), Refused> {
         for number in 1..=MOST_REPLICAS {
             let name = format!("{name}-{number}");
             match Self::open(&options.data_dir_of_replica(&name), service, &name, clusters) {
@@ -131,20 +157,34 @@ impl DataDir {
         Err(Refused::InUse(options.data_dir_of_replica(&format!("{name}-{MOST_REPLICAS}"))))
     }
 
-    /// Takes back what this start made, when it came to nothing. A directory that was somebody's before stays as it is.
+    /// Takes back what this start made, when it came to nothing. A directory that was somebody's
+    /// before stays as it is.
     pub(crate) fn discard(&self) {
         if !self.new {
             return;
         }
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().filter(|entry| entry.file_name() != "lost+found") {
+        for entry in fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name() != "lost+found")
+        {
             let directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = if directory { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            let removed = if directory {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
             if let Err(error) = removed {
                 tracing::warn!("cannot remove {}: {error}", entry.path().display());
             }
         }
         // Innermost first; one that others use meanwhile is not empty, and stays.
-        self.made.iter().rev().take_while(|directory| fs::remove_dir(directory).is_ok()).for_each(drop);
+        self.made
+            .iter()
+            .rev()
+            .take_while(|directory| fs::remove_dir(directory).is_ok())
+            .for_each(drop);
     }
 
     /// A file or directory in it.
@@ -160,13 +200,26 @@ impl DataDir {
     }
 }
 
-fn check(path: &Path, bytes: &[u8], service: Service, name: &str, clusters: &[String]) -> Result<(), Refused> {
-    let marker: Marker = serde_json::from_slice(bytes).map_err(|error| Refused::Marker(path.to_owned(), error.to_string()))?;
+fn check(
+    path: &Path,
+    bytes: &[u8],
+    service: Service,
+    name: &str,
+    clusters: &[String],
+) -> Result<(), Refused> {
+    let marker: Marker = serde_json::from_slice(bytes)
+        .map_err(|error| Refused::Marker(path.to_owned(), error.to_string()))?;
     if marker.format > FORMAT {
         return Err(Refused::Newer(path.to_owned(), marker.format));
     }
     if marker.service != service || marker.name != name {
-        return Err(Refused::Foreign(path.to_owned(), marker.service, marker.name, service, name.to_owned()));
+        return Err(Refused::Foreign(
+            path.to_owned(),
+            marker.service,
+            marker.name,
+            service,
+            name.to_owned(),
+        ));
     }
     if !marker.cluster.is_empty() && !clusters.is_empty() && !clusters.contains(&marker.cluster) {
         return Err(Refused::OtherCluster(path.to_owned(), marker.cluster));
@@ -174,8 +227,9 @@ fn check(path: &Path, bytes: &[u8], service: Service, name: &str, clusters: &[St
     Ok(())
 }
 
-/// Replaces a file so that a reader, or a start after a crash at any moment, finds the old content or the new, never a mixture: written
-/// beside it, fsynced, renamed, directory fsynced. Readable by the owner only.
+/// Replaces a file so that a reader, or a start after a crash at any moment, finds the old content
+/// or the new, never a mixture: written beside it, fsynced, renamed, directory fsynced. Readable by
+/// the owner only.
 ///
 /// # Errors
 /// Whatever the file system says; the old content is then still in place.
@@ -187,16 +241,27 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As above, and what `give` says; the file is as it was then.
-pub fn write_atomically_for(path: &Path, content: &[u8], give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+pub fn write_atomically_for(
+    path: &Path,
+    content: &[u8],
+    give: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(".new");
     let temporary = directory.join(temporary);
-    // Left by somebody who was killed, or put there by somebody who may write here and wants more than that written: never written through.
-    fs::remove_file(&temporary).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    // Left by somebody who was killed, or put there by somebody who may write here and wants more
+    // than that written: never written through.
+    fs::remove_file(&temporary).or_else(|error| {
+        if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+    })?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     give(&file)?;
     file.write_all(content)?;
     file.sync_all()?;
@@ -234,7 +299,10 @@ mod tests {
         let before = listing(&path);
         assert!(matches!(open(&path, "r-2", "aa"), Err(Refused::Foreign(..))));
         assert!(matches!(open(&path, "r-1", "bb"), Err(Refused::OtherCluster(..))));
-        assert!(matches!(DataDir::open(&path, Service::Balancer, "r-1", &[]), Err(Refused::Foreign(..))));
+        assert!(matches!(
+            DataDir::open(&path, Service::Balancer, "r-1", &[]),
+            Err(Refused::Foreign(..))
+        ));
         assert_eq!(listing(&path), before, "a refused start changes nothing");
         open(&path, "r-1", "aa").unwrap();
     }
@@ -246,7 +314,11 @@ mod tests {
         assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::NotOurs(_))));
         fs::write(base.path().join(MARKER), "{").unwrap();
         assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Marker(..))));
-        fs::write(base.path().join(MARKER), r#"{"format":9,"service":"registry","name":"r-1","cluster":""}"#).unwrap();
+        fs::write(
+            base.path().join(MARKER),
+            r#"{"format":9,"service":"registry","name":"r-1","cluster":""}"#,
+        )
+        .unwrap();
         assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Newer(_, 9))));
         assert!(matches!(open(&base.path().join("thesis.tex"), "r-1", "aa"), Err(Refused::Io(..))));
     }

@@ -1,7 +1,8 @@
 //! A stop is a drain (invariant 9).
 //!
-//! SIGTERM or SIGINT begins it; then, in this order: not ready any more, deregistered, accepting for one propagation period, the service's
-//! own closing step (bounded by `--drain-timeout`), servers closed. A second signal ends the process at once.
+//! SIGTERM or SIGINT begins it; then, in this order: not ready any more, deregistered, accepting
+//! for one propagation period, the service's own closing step (bounded by `--drain-timeout`),
+//! servers closed. A second signal ends the process at once.
 
 use std::{future::Future, time::Duration};
 
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Failure, process::Process};
 
-/// Something that happens once: the process is asked to stop, or to close. Works on every runtime; cheap to clone.
+/// Something that happens once: the process is asked to stop, or to close. Works on every runtime;
+/// cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal(CancellationToken);
 
@@ -38,18 +40,26 @@ const DEREGISTER_WITHIN: Duration = Duration::from_secs(2);
 const SERVERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Waits until the process is asked to stop and then drains it.
-pub(crate) async fn drain(process: &Process, closing: impl Future<Output = ()>) -> Result<(), Failure> {
+pub(crate) async fn drain(
+    process: &Process,
+    closing: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     process.stop().wait().await;
     let options = process.options();
     tracing::info!(propagation_ms = options.drain_propagation.as_millis(), "draining");
     process.set_ready(false);
     if tokio::time::timeout(DEREGISTER_WITHIN, process.deregistered()).await.is_err() {
-        tracing::warn!("the registry did not answer the deregistration; the lease will lapse instead");
+        tracing::warn!(
+            "the registry did not answer the deregistration; the lease will lapse instead"
+        );
     }
     tokio::time::sleep(options.drain_propagation).await;
     process.closing().raise();
     if tokio::time::timeout(options.drain_timeout, closing).await.is_err() {
-        tracing::warn!(timeout_ms = options.drain_timeout.as_millis(), "what is under way takes too long and is cut");
+        tracing::warn!(
+            timeout_ms = options.drain_timeout.as_millis(),
+            "what is under way takes too long and is cut"
+        );
     }
     process.close_servers(SERVERS_WITHIN).await;
     tracing::info!("drained");
@@ -58,7 +68,8 @@ pub(crate) async fn drain(process: &Process, closing: impl Future<Output = ()>) 
 
 /// Raises `stop` at the first SIGTERM or SIGINT; returns at the second.
 pub(crate) async fn signals(stop: StopSignal) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     next(&mut terminate, &mut interrupt).await;
     tracing::info!("asked to stop; a second signal stops at once");
     stop.raise();

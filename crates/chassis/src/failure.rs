@@ -70,7 +70,11 @@ mod tests {
 
     #[test]
     fn one_sentence_with_the_remedy() {
-        let failed: Result<(), _> = Err::<(), _>("permission denied").fail("read /x", "check its owner");
-        assert_eq!(failed.unwrap_err().to_string(), "cannot read /x: permission denied; check its owner");
+        let failed: Result<(), _> =
+            Err::<(), _>("permission denied").fail("read /x", "check its owner");
+        assert_eq!(
+            failed.unwrap_err().to_string(),
+            "cannot read /x: permission denied; check its owner"
+        );
     }
 }

@@ -58,7 +58,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(peer) = request.extensions().get::<Peer>().cloned() else {
-            return refuse(Status::unauthenticated("this call did not come through the chassis's acceptor"));
+            return refuse(Status::unauthenticated(
+                "this call did not come through the chassis's acceptor",
+            ));
         };
         let who = who(&peer, request.headers());
         match self.policy.decide(request.uri().path(), peer.role()) {
@@ -67,7 +69,14 @@ where
                 if mutating {
                     request.extensions_mut().insert(note.clone());
                 }
-                let entry = mutating.then(|| Entry { journal: self.journal.clone(), who, from: peer.address, path, note, written: false });
+                let entry = mutating.then(|| Entry {
+                    journal: self.journal.clone(),
+                    who,
+                    from: peer.address,
+                    path,
+                    note,
+                    written: false,
+                });
                 let span = tracing::info_span!("grpc", path, %peer, otel.name = path.trim_start_matches('/'), otel.kind = "server");
                 propagation::accept(&span, request.headers());
                 propagation::describe(&span, path);
@@ -76,25 +85,38 @@ where
             Decision::Denied { path, mutating } => {
                 let status = Status::permission_denied(format!("{peer} may not call {path}"));
                 if mutating {
-                    Entry { journal: self.journal.clone(), who, from: peer.address, path, note: Note::default(), written: false }
-                        .write(&describe(&status));
+                    Entry {
+                        journal: self.journal.clone(),
+                        who,
+                        from: peer.address,
+                        path,
+                        note: Note::default(),
+                        written: false,
+                    }
+                    .write(&describe(&status));
                 }
                 count(path, status.code());
                 refuse(status)
             }
             Decision::Unknown => {
                 count("unknown", Code::Unimplemented);
-                refuse(Status::unimplemented(format!("this service has no rpc {}", request.uri().path())))
+                refuse(Status::unimplemented(format!(
+                    "this service has no rpc {}",
+                    request.uri().path()
+                )))
             }
         }
     }
 }
 
-fn refuse<E: Send + 'static>(status: Status) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
+fn refuse<E: Send + 'static>(
+    status: Status,
+) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
     Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
-/// A unary call's error is in the head of its response; a stream counts as done well once it has begun.
+/// A unary call's error is in the head of its response; a stream counts as done well once it has
+/// begun.
 async fn watch<E>(
     call: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
     path: &'static str,
@@ -112,7 +134,11 @@ async fn watch<E>(
 }
 
 fn describe(status: &Status) -> String {
-    if status.code() == Code::Ok { "ok".to_owned() } else { format!("{}: {}", code(status.code()), status.message()) }
+    if status.code() == Code::Ok {
+        "ok".to_owned()
+    } else {
+        format!("{}: {}", code(status.code()), status.message())
+    }
 }
 
 fn count(path: &'static str, result: Code) {
@@ -137,7 +163,13 @@ impl Entry {
     fn append(&mut self, result: &str) {
         self.written = true;
         let (who, from) = (std::mem::take(&mut self.who), self.from.to_string());
-        self.journal.append(&self.journal.entry(who, from, self.path, self.note.take(), result.to_owned()));
+        self.journal.append(&self.journal.entry(
+            who,
+            from,
+            self.path,
+            self.note.take(),
+            result.to_owned(),
+        ));
     }
 }
 

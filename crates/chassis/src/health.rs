@@ -1,14 +1,18 @@
-//! The standard health service: says what `/readyz` says, for the process as a whole and for its services by name.
+//! The standard health service: says what `/readyz` says, for the process as a whole and for its
+//! services by name.
 //!
-//! A watcher of a service that is not known hears so and stays: it may be asking a process that gets the service with its next version
-//! (grpc/proto/grpc/health/v1/health.proto).
+//! A watcher of a service that is not known hears so and stays: it may be asking a process that
+//! gets the service with its next version (grpc/proto/grpc/health/v1/health.proto).
 
 use std::pin::Pin;
 
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_server::Health,
+};
 
 use crate::{authorize::Policy, drain::StopSignal, process::Status};
 
@@ -36,26 +40,37 @@ fn serving(ready: bool) -> HealthCheckResponse {
 
 #[tonic::async_trait]
 impl Health for Api {
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, tonic::Status> {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, tonic::Status> {
         let service = &request.get_ref().service;
         if !self.knows(service) {
-            return Err(tonic::Status::not_found(format!("this process has no service {service:?}")));
+            return Err(tonic::Status::not_found(format!(
+                "this process has no service {service:?}"
+            )));
         }
         Ok(Response::new(serving(self.status.borrow().ready)))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, tonic::Status>> + Send>>;
+    type WatchStream =
+        Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, tonic::Status>> + Send>>;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, tonic::Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, tonic::Status> {
         let known = self.knows(&request.get_ref().service);
         let mut said = None;
         // Other things change in the status too: who watches hears of a change of readiness only.
         let told = WatchStream::new(self.status.clone()).filter_map(move |status| {
-            let now = if known { serving(status.ready) } else { response(ServingStatus::ServiceUnknown) };
+            let now =
+                if known { serving(status.ready) } else { response(ServingStatus::ServiceUnknown) };
             (said.replace(now.status) != Some(now.status)).then_some(Ok(now))
         });
         let closing = self.closing.clone();
-        let until_closed = futures::StreamExt::take_until(told, async move { closing.wait().await });
+        let until_closed =
+            futures::StreamExt::take_until(told, async move { closing.wait().await });
         Ok(Response::new(Box::pin(until_closed)))
     }
 }

@@ -1,7 +1,9 @@
-//! Listening sockets that a service manager opened before this process was started (sd_listen_fds(3)).
+//! Listening sockets that a service manager opened before this process was started
+//! (sd_listen_fds(3)).
 //!
-//! They outlive the process: while it is started again, connections wait in the socket's queue instead of being refused. A socket is lent,
-//! never given away, because a configuration may drop a listener and want it back, and nobody else could bind its address meanwhile.
+//! They outlive the process: while it is started again, connections wait in the socket's queue
+//! instead of being refused. A socket is lent, never given away, because a configuration may drop a
+//! listener and want it back, and nobody else could bind its address meanwhile.
 
 use std::{
     collections::BTreeSet,
@@ -35,13 +37,17 @@ struct Socket {
 }
 
 impl Inherited {
-    /// What the environment says was passed to this process: `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`.
+    /// What the environment says was passed to this process: `LISTEN_PID`, `LISTEN_FDS`,
+    /// `LISTEN_FDNAMES`.
     ///
     /// # Errors
     /// What was passed is no listening TCP socket.
     pub(crate) fn from_environment() -> Result<Self, Failure> {
-        let passed = sd_notify::listen_fds_with_names().fail("take over the sockets of the service manager", REMEDY)?;
-        let all = passed.map(|(descriptor, name)| Socket::of(descriptor, name)).collect::<Result<_, _>>()?;
+        let passed = sd_notify::listen_fds_with_names()
+            .fail("take over the sockets of the service manager", REMEDY)?;
+        let all = passed
+            .map(|(descriptor, name)| Socket::of(descriptor, name))
+            .collect::<Result<_, _>>()?;
         Ok(Self::of(all))
     }
 
@@ -49,8 +55,9 @@ impl Inherited {
         Self(Arc::new(Sockets { all, lent: Mutex::default() }))
     }
 
-    /// The socket for an endpoint, if one was inherited: by the endpoint's name (`FileDescriptorName=`), whatever its address, or else by its
-    /// address. What is lent shares the inherited one's queue of connections.
+    /// The socket for an endpoint, if one was inherited: by the endpoint's name
+    /// (`FileDescriptorName=`), whatever its address, or else by its address. What is lent shares
+    /// the inherited one's queue of connections.
     #[must_use]
     pub fn lend(&self, endpoint: &str, asked: SocketAddr) -> Option<TcpListener> {
         let named = self.0.all.iter().position(|socket| socket.name == endpoint);
@@ -69,14 +76,18 @@ impl Inherited {
 
     fn duplicate(&self, place: usize) -> Option<TcpListener> {
         let socket = self.0.all.get(place)?;
-        let lent = socket.listener.try_clone().and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+        let lent = socket
+            .listener
+            .try_clone()
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         match lent {
             Ok(listener) => {
                 self.0.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
                 Some(listener)
             }
             Err(error) => {
-                tracing::error!(name = socket.name, address = %socket.address, "cannot use the inherited socket: {error}");
+                tracing::error!(name = socket.name, address = %socket.address, "cannot use the \
+                    inherited socket: {error}");
                 None
             }
         }
@@ -93,12 +104,15 @@ impl Inherited {
 
 impl Socket {
     fn of(descriptor: RawFd, name: String) -> Result<Self, Failure> {
-        // SAFETY: sd_listen_fds(3) has the manager leave these descriptors open for this process alone, which LISTEN_PID proves, and nothing
-        // here ever closes them: what is used is a duplicate.
+        // SAFETY: sd_listen_fds(3) has the manager leave these descriptors open for this process
+        // alone, which LISTEN_PID proves, and nothing here ever closes them: what is used is a
+        // duplicate.
         let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
         let place = format!("descriptor {descriptor} ({name}), passed by the service manager,");
         let owned = borrowed.try_clone_to_owned().fail(format!("take over {place}"), REMEDY)?;
-        Self::listening(owned, name).ok_or_else(|| Failure::new(format!("{place} is no listening TCP socket")).remedy(REMEDY))
+        Self::listening(owned, name).ok_or_else(|| {
+            Failure::new(format!("{place} is no listening TCP socket")).remedy(REMEDY)
+        })
     }
 
     fn listening(owned: OwnedFd, name: String) -> Option<Self> {
@@ -111,9 +125,13 @@ impl Socket {
     }
 }
 
-/// Whether a socket at `address` serves who asked for `asked`; every address is every address, of whichever family.
+/// Whether a socket at `address` serves who asked for `asked`; every address is every address, of
+/// whichever family.
 fn is_same(address: SocketAddr, asked: SocketAddr) -> bool {
-    address == asked || (address.port() == asked.port() && address.ip().is_unspecified() && asked.ip().is_unspecified())
+    address == asked
+        || (address.port() == asked.port()
+            && address.ip().is_unspecified()
+            && asked.ip().is_unspecified())
 }
 
 #[cfg(test)]
@@ -135,7 +153,9 @@ mod tests {
         let elsewhere = "127.0.0.1:1".parse().unwrap();
         assert_eq!(inherited.lend("proxy", elsewhere).unwrap().local_addr().unwrap(), first);
         assert_eq!(inherited.lend("relay", second).unwrap().local_addr().unwrap(), second);
-        assert!(inherited.lend("relay", elsewhere).is_none() && inherited.lend_at(elsewhere).is_none());
+        assert!(
+            inherited.lend("relay", elsewhere).is_none() && inherited.lend_at(elsewhere).is_none()
+        );
         assert_eq!(inherited.lend_at(first).unwrap().local_addr().unwrap(), first);
         assert_eq!(inherited.idle(), [format!("spare ({third})")]);
         assert!(Inherited::default().lend("proxy", first).is_none());
@@ -165,7 +185,11 @@ mod tests {
             ("10.0.0.1:80", "0.0.0.0:80", false),
             ("10.0.0.1:80", "10.0.0.1:80", true),
         ] {
-            assert_eq!(is_same(address.parse().unwrap(), asked.parse().unwrap()), same, "{address} {asked}");
+            assert_eq!(
+                is_same(address.parse().unwrap(), asked.parse().unwrap()),
+                same,
+                "{address} {asked}"
+            );
         }
     }
 

@@ -1,14 +1,17 @@
-//! What every service process does the same: options, telemetry, admin HTTP, gRPC with mutual TLS and authorisation, registration,
-//! membership, configuration, last-good snapshots, drain.
+//! What every service process does the same: options, telemetry, admin HTTP, gRPC with mutual TLS
+//! and authorisation, registration, membership, configuration, last-good snapshots, drain.
 //!
-//! It is not a framework: a service calls [`run`] with its body, gets a [`Process`], and calls what it needs. It knows nothing of any one
-//! service, of HTTP proxying, or of what is in a configuration.
+//! It is not a framework: a service calls [`run`] with its body, gets a [`Process`], and calls what
+//! it needs. It knows nothing of any one service, of HTTP proxying, or of what is in a
+//! configuration.
 //!
-//! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`], `tls`, [`authorize`], `accept`, `guard`,
-//! `grpc`, `health`, `propagation`, [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own calls;
-//! [`drain`] is its end, and [`transfer`] carries its state to a backup and back. [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals`,
-//! `complaints` are what these stand on. [`pki`] makes
-//! certificates, and [`operator`] is the way in for people; `inherited` and `systemd` are what it has to do with a service manager.
+//! Reading order: [`options`] → `run` → `process` is the way of a start; [`role`], [`credentials`],
+//! `tls`, [`authorize`], `accept`, `guard`, `grpc`, `health`, `propagation`, [`audit`] are the way
+//! of a call; [`connect`], `registration`, [`membership`], [`configuration`] are the process's own
+//! calls; [`drain`] is its end, and [`transfer`] carries its state to a backup and back.
+//! [`supervise`], [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals`,
+//! `complaints` are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
+//! for people; `inherited` and `systemd` are what it has to do with a service manager.
 
 mod accept;
 mod admin;

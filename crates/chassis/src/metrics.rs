@@ -1,6 +1,7 @@
 //! The process's recorder, and every metric name of this crate.
 //!
-//! The `metrics` crate has one recorder a process; this is where it is installed. Handles are registered once by whoever counts.
+//! The `metrics` crate has one recorder a process; this is where it is installed. Handles are
+//! registered once by whoever counts.
 
 use std::sync::OnceLock;
 
@@ -9,7 +10,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// Tasks that panicked and were started again. Label `task`.
 pub const TASK_PANICS: &str = "shoal_task_panics_total";
-/// Panics of any kind, by the `thread` on which they happened: those of supervised tasks, of connections, of calls.
+/// Panics of any kind, by the `thread` on which they happened: those of supervised tasks, of
+/// connections, of calls.
 pub const PANICS: &str = "shoal_panics_total";
 /// gRPC calls by `path` (a known rpc) and `result` (canonical code in lower case).
 pub const GRPC_CALLS: &str = "shoal_grpc_calls_total";
@@ -34,7 +36,8 @@ pub const LOGGED: &str = "shoal_log_lines_total";
 /// Always 1. Labels `service`, `name`, `version`.
 pub const PROCESS: &str = "shoal_process_info";
 
-// Of the operating system, written by `vitals` when `/metrics` is asked for; named as Prometheus's own clients name them.
+// Of the operating system, written by `vitals` when `/metrics` is asked for; named as Prometheus's
+// own clients name them.
 
 /// Processor time used, in seconds.
 pub const CPU: &str = "process_cpu_seconds_total";
@@ -70,7 +73,9 @@ pub fn install() -> PrometheusHandle {
             let recorder = PrometheusBuilder::new().build_recorder();
             let handle = recorder.handle();
             if ::metrics::set_global_recorder(recorder).is_err() {
-                tracing::warn!("another metrics recorder is installed already: /metrics stays empty");
+                tracing::warn!(
+                    "another metrics recorder is installed already: /metrics stays empty"
+                );
             }
             describe();
             handle
@@ -84,7 +89,10 @@ fn describe() {
     describe_counter!(GRPC_CALLS, "gRPC calls by path and result");
     describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed");
     describe_gauge!(GRPC_CONNECTIONS, "gRPC connections open now");
-    describe_gauge!(CERTIFICATE_EXPIRES, "When the certificate in use ends, in seconds since the epoch");
+    describe_gauge!(
+        CERTIFICATE_EXPIRES,
+        "When the certificate in use ends, in seconds since the epoch"
+    );
     describe_gauge!(REGISTERED, "1 while the lease at the registry is kept alive");
     describe_gauge!(MEMBERSHIP_LIVE, "1 while membership is followed live");
     describe_gauge!(CONFIGURATION_LIVE, "1 while the config-service is followed");

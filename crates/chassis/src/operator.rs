@@ -1,4 +1,5 @@
-//! The way in for people: the operator's certificate, the registry's address, and channels to whatever the registry lists.
+//! The way in for people: the operator's certificate, the registry's address, and channels to
+//! whatever the registry lists.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -93,7 +94,12 @@ impl Operator {
     #[must_use]
     pub fn registry(&self) -> ServiceChannel {
         let seeds = self.registry.clone();
-        Connector::new(self.transport.clone(), Expected { service: Service::Registry, name: None }, move || seeds.clone().into()).channel()
+        Connector::new(
+            self.transport.clone(),
+            Expected { service: Service::Registry, name: None },
+            move || seeds.clone().into(),
+        )
+        .channel()
     }
 
     /// What the registry lists now. Channels made by this operator look there.
@@ -102,13 +108,18 @@ impl Operator {
     /// The registry cannot be reached, or refuses.
     pub async fn list(&self) -> Result<Listing, Unreachable> {
         let mut client = RegistryClient::new(self.registry()).max_decoding_message_size(64 << 20);
-        let unreachable = |why: String, silence| Unreachable { registry: self.registry.join(", "), why, silence };
-        let answer = timeout(CALL_WITHIN, client.list_instances(ListInstancesRequest { services: Vec::new() }))
-            .await
-            .map_err(|_| unreachable("no answer".to_owned(), Silence::late()))?
-            .map_err(|status| unreachable(explain(&status), Silence::of_status(&status)))?
-            .into_inner();
-        let guards: Vec<PoolGuard> = answer.guards.into_iter().filter_map(|guard| guard.try_into().ok()).collect();
+        let unreachable =
+            |why: String, silence| Unreachable { registry: self.registry.join(", "), why, silence };
+        let answer = timeout(
+            CALL_WITHIN,
+            client.list_instances(ListInstancesRequest { services: Vec::new() }),
+        )
+        .await
+        .map_err(|_| unreachable("no answer".to_owned(), Silence::late()))?
+        .map_err(|status| unreachable(explain(&status), Silence::of_status(&status)))?
+        .into_inner();
+        let guards: Vec<PoolGuard> =
+            answer.guards.into_iter().filter_map(|guard| guard.try_into().ok()).collect();
         let mut instances = statuses(answer.instances);
         instances.sort_by(|a, b| a.instance.name.cmp(&b.instance.name));
         let listing = Listing { instances, guards, cluster_id: answer.cluster_id };
@@ -116,7 +127,8 @@ impl Operator {
         Ok(listing)
     }
 
-    /// Channels made by this operator look in this listing, from elsewhere or from before, until the registry is asked again.
+    /// Channels made by this operator look in this listing, from elsewhere or from before, until
+    /// the registry is asked again.
     pub fn suppose(&self, listing: &Listing) {
         let Listing { instances, guards, cluster_id } = listing.clone();
         let mut known = Membership::default();
@@ -134,7 +146,8 @@ impl Operator {
         Ok(self.list().await?.instances)
     }
 
-    /// A channel to any instance of a service, as last listed; lists first when nothing was listed yet.
+    /// A channel to any instance of a service, as last listed; lists first when nothing was listed
+    /// yet.
     ///
     /// # Errors
     /// The registry cannot be reached, or lists no instance of the service.
@@ -146,15 +159,20 @@ impl Operator {
             self.list().await?;
         }
         if self.known.load().addresses(service, "grpc").is_empty() {
-            return Err(Failure::new(format!("the registry lists no {service}")).remedy(format!("start one with `shoal serve {service}`")));
+            return Err(Failure::new(format!("the registry lists no {service}"))
+                .remedy(format!("start one with `shoal serve {service}`")));
         }
         let known = Arc::clone(&self.known);
         let expected = Expected { service, name: None };
         let wanted = expected.clone();
-        Ok(Connector::new(self.transport.clone(), expected, move || Candidates::among(&known.load(), &wanted)).channel())
+        Ok(Connector::new(self.transport.clone(), expected, move || {
+            Candidates::among(&known.load(), &wanted)
+        })
+        .channel())
     }
 
-    /// The certificate that listens at a gRPC address, whatever it is worth: an expired one is shown too. None without TLS.
+    /// The certificate that listens at a gRPC address, whatever it is worth: an expired one is
+    /// shown too. None without TLS.
     ///
     /// # Errors
     /// Nobody answers there in time, or not with TLS.
@@ -162,11 +180,14 @@ impl Operator {
         certificate::shown_at(address, &self.transport).await
     }
 
-    /// A channel to whoever of `service` and `name` listens at an address that is known otherwise than from the registry.
+    /// A channel to whoever of `service` and `name` listens at an address that is known otherwise
+    /// than from the registry.
     #[must_use]
     pub fn channel_at(&self, service: Service, name: &str, address: &str) -> ServiceChannel {
-        let (expected, address) = (Expected { service, name: Some(name.to_owned()) }, address.to_owned());
-        Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into()).channel()
+        let (expected, address) =
+            (Expected { service, name: Some(name.to_owned()) }, address.to_owned());
+        Connector::new(self.transport.clone(), expected, move || vec![address.clone()].into())
+            .channel()
     }
 
     /// A channel to one instance.
@@ -176,7 +197,8 @@ impl Operator {
     pub fn channel_to(&self, status: &InstanceStatus) -> Result<ServiceChannel, Failure> {
         let instance = &status.instance;
         let address = instance.endpoints.get("grpc").cloned().ok_or_else(|| {
-            Failure::new(format!("{} has no gRPC endpoint", instance.name)).remedy("wait until it has registered all its ports")
+            Failure::new(format!("{} has no gRPC endpoint", instance.name))
+                .remedy("wait until it has registered all its ports")
         })?;
         Ok(self.channel_at(instance.service, &instance.name, &address))
     }

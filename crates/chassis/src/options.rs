@@ -25,10 +25,12 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[group(id = "chassis")]
 pub struct Options {
-    /// Stable, unique name of this process: its certificate's name, or that name followed by `-` and more [default: the certificate's name]
+    /// Stable, unique name of this process: its certificate's name, or that name followed by `-`
+    /// and more [default: the certificate's name]
     #[arg(long, env = "SHOAL_NAME", value_parser = name)]
     pub name: Option<String>,
-    /// Host or address under which others reach this process [default: the local address of the connection to the registry]
+    /// Host or address under which others reach this process [default: the local address of the
+    /// connection to the registry]
     #[arg(long, env = "SHOAL_ADVERTISE", value_name = "HOST")]
     pub advertise: Option<String>,
     /// Where this process stands
@@ -40,22 +42,26 @@ pub struct Options {
     /// Label to choose instances by; may be repeated
     #[arg(long = "tag", env = "SHOAL_TAG", value_delimiter = ',', value_name = "TAG")]
     pub tags: Vec<String>,
-    /// Share of the load: 0 or 1. More than 1 is for operators to give (`shoal node weight`), and taken as 1 where there are certificates
+    /// Share of the load: 0 or 1. More than 1 is for operators to give (`shoal node weight`), and
+    /// taken as 1 where there are certificates
     #[arg(long, env = "SHOAL_WEIGHT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=256))]
     pub weight: u32,
     /// Where the registry is; everything else is discovered [default: 127.0.0.1:7001]
     #[arg(long, env = "SHOAL_REGISTRY", value_delimiter = ',', value_name = "HOST:PORT", value_parser = seed)]
     pub registry: Vec<String>,
-    /// Where this process keeps its state [default: $XDG_STATE_HOME/shoal/NAME, /var/lib/shoal/NAME for root]
+    /// Where this process keeps its state [default: $XDG_STATE_HOME/shoal/NAME, /var/lib/shoal/NAME
+    /// for root]
     #[arg(long, env = "SHOAL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// One of several replicas that share a certificate and a --data-dir: its name is the certificate's with the first number that no other has, and its state is in DIR/NAME
+    /// One of several replicas that share a certificate and a --data-dir: its name is the
+    /// certificate's with the first number that no other has, and its state is in DIR/NAME
     #[arg(long, env = "SHOAL_NUMBERED", conflicts_with = "name")]
     pub numbered: bool,
     /// Address of the gRPC port [default: every address, the service's own port]
     #[arg(long, env = "SHOAL_GRPC", value_name = "ADDRESS:PORT")]
     pub grpc: Option<SocketAddr>,
-    /// Address of the admin HTTP port (probes and metrics) [default: every address, the service's own port]
+    /// Address of the admin HTTP port (probes and metrics) [default: every address, the service's
+    /// own port]
     #[arg(long, env = "SHOAL_ADMIN", value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
     /// Certificate (PEM) of the cluster's authority
@@ -79,7 +85,8 @@ pub struct Options {
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,balancer=debug`
     #[arg(long, env = "SHOAL_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// Where traces go (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere without it]
+    /// Where traces go (OTLP over gRPC) [default: what OTEL_EXPORTER_OTLP_ENDPOINT says, nowhere
+    /// without it]
     #[arg(long, env = "SHOAL_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// How long others need to hear that this process stops; it keeps accepting for so long
@@ -124,7 +131,11 @@ impl Options {
     /// The registry's addresses (`host:port`) to begin with.
     #[must_use]
     pub fn registry_seeds(&self) -> Vec<String> {
-        if self.registry.is_empty() { vec!["127.0.0.1:7001".to_owned()] } else { self.registry.clone() }
+        if self.registry.is_empty() {
+            vec!["127.0.0.1:7001".to_owned()]
+        } else {
+            self.registry.clone()
+        }
     }
 }
 
@@ -161,12 +172,15 @@ fn state_home() -> PathBuf {
 /// # Errors
 /// What is wrong with it.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let signed: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("{text:?} is no duration; write a number with its unit, such as 500ms, 2s or 1m"))?;
-    Duration::try_from(signed).map_err(|_| format!("{text:?} is negative; a duration is 0s or longer"))
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| {
+        format!("{text:?} is no duration; write a number with its unit, such as 500ms, 2s or 1m")
+    })?;
+    Duration::try_from(signed)
+        .map_err(|_| format!("{text:?} is negative; a duration is 0s or longer"))
 }
 
-/// Checks a process name: it becomes part of certificates, file names, header fields and metric labels.
+/// Checks a process name: it becomes part of certificates, file names, header fields and metric
+/// labels.
 fn name(text: &str) -> Result<String, String> {
     let good = (1..=63).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
@@ -174,7 +188,8 @@ fn name(text: &str) -> Result<String, String> {
     if good {
         Ok(text.to_owned())
     } else {
-        Err("a name is 1 to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit".into())
+        Err("a name is 1 to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit"
+            .into())
     }
 }
 
@@ -183,14 +198,24 @@ fn name(text: &str) -> Result<String, String> {
 /// # Errors
 /// What is wrong with it.
 pub fn seed(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text).trim_end_matches('/');
-    let authority: http::uri::Authority =
-        bare.parse().map_err(|_| format!("{text:?} is no address; write host:port, such as registry-1.example:7001"))?;
+    let bare = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .unwrap_or(text)
+        .trim_end_matches('/');
+    let authority: http::uri::Authority = bare.parse().map_err(|_| {
+        format!("{text:?} is no address; write host:port, such as registry-1.example:7001")
+    })?;
     if bare.is_empty() || bare.contains('@') {
-        return Err(format!("{text:?} is no address; write host:port, such as registry-1.example:7001"));
+        return Err(format!(
+            "{text:?} is no address; write host:port, such as registry-1.example:7001"
+        ));
     }
     let port = authority.port_u16();
-    if port.is_none() && bare.ends_with(|c: char| c.is_ascii_digit()) && authority.host().len() != bare.len() {
+    if port.is_none()
+        && bare.ends_with(|c: char| c.is_ascii_digit())
+        && authority.host().len() != bare.len()
+    {
         return Err(format!("{text:?} has no usable port; ports are 1 to 65535"));
     }
     Ok(format!("{}:{}", authority.host(), port.unwrap_or(default_grpc_port(Service::Registry))))
@@ -220,6 +245,11 @@ mod tests {
     fn durations_and_names() {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert!(duration("5").is_err() && duration("-1s").is_err());
-        assert!(name("node-1").is_ok() && name("").is_err() && name("a/b").is_err() && name("-x").is_err());
+        assert!(
+            name("node-1").is_ok()
+                && name("").is_err()
+                && name("a/b").is_err()
+                && name("-x").is_err()
+        );
     }
 }

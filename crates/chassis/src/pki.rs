@@ -1,7 +1,9 @@
-//! The cluster's own certificates: `init` makes the authority, the cluster key and the first certificates; `issue` makes one more.
+//! The cluster's own certificates: `init` makes the authority, the cluster key and the first
+//! certificates; `issue` makes one more.
 //!
-//! Everything is one directory: `ca.crt`, `ca.key`, `cluster.key`, and `<name>.crt`, `<name>.key` for each process or operator. Files are
-//! readable by their owner only and never overwritten, but by `renew`. Issuing needs `ca.key`; running needs it not.
+//! Everything is one directory: `ca.crt`, `ca.key`, `cluster.key`, and `<name>.crt`, `<name>.key`
+//! for each process or operator. Files are readable by their owner only and never overwritten, but
+//! by `renew`. Issuing needs `ca.key`; running needs it not.
 
 mod renew;
 
@@ -16,7 +18,8 @@ use std::{
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 use crate::{
@@ -63,10 +66,16 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let remedy = match &error {
             Error::Exists(_) => {
-                "choose another name or directory; `shoal pki renew NAME` makes another certificate for who has one, nothing else overwrites any"
+                "choose another name or directory; `shoal pki renew NAME` makes another \
+                 certificate for who has one, nothing else overwrites any"
             }
-            Error::Nothing(_) => "give the directory that it was issued in with --dir; `shoal pki issue` makes a first one",
-            Error::Foreign(..) => "only what `shoal pki issue` or `shoal node enrol` made can be renewed",
+            Error::Nothing(_) => {
+                "give the directory that it was issued in with --dir; `shoal pki issue` makes a \
+                 first one"
+            }
+            Error::Foreign(..) => {
+                "only what `shoal pki issue` or `shoal node enrol` made can be renewed"
+            }
             Error::Write(..) => "check that the directory can be written to",
             Error::Read(..) => "issue where `shoal pki init` was run: it takes ca.crt and ca.key",
             Error::Name(_) | Error::Host(_) => "choose another one",
@@ -102,14 +111,21 @@ pub struct Made {
     pub issued: Vec<Issued>,
 }
 
-/// Makes an authority, the cluster key, a certificate for the operator, and one for each of `others`.
+/// Makes an authority, the cluster key, a certificate for the operator, and one for each of
+/// `others`.
 ///
 /// # Errors
 /// Some file exists already (then nothing was written), or cannot be written.
-pub fn init(directory: &Path, others: &[(Role, String)], now: Timestamp, validity: Duration) -> Result<Made, Error> {
+pub fn init(
+    directory: &Path,
+    others: &[(Role, String)],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Made, Error> {
     let operator = (Role::Operator, "operator".to_owned());
     let names: Vec<_> = std::iter::once(&operator).chain(others).cloned().collect();
-    let mut wanted: Vec<PathBuf> = ["ca.crt", "ca.key", "cluster.key"].map(|file| directory.join(file)).into();
+    let mut wanted: Vec<PathBuf> =
+        ["ca.crt", "ca.key", "cluster.key"].map(|file| directory.join(file)).into();
     for (role, name) in &names {
         check_name(*role, name)?;
         wanted.extend([file(directory, name, "crt"), file(directory, name, "key")]);
@@ -117,20 +133,35 @@ pub fn init(directory: &Path, others: &[(Role, String)], now: Timestamp, validit
     if let Some(there) = wanted.into_iter().find(|path| path.exists()) {
         return Err(Error::Exists(there));
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| Error::Write(directory.to_owned(), error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| Error::Write(directory.to_owned(), error))?;
     authority(directory, now)?;
     let cluster_key = directory.join("cluster.key");
     write_new(&cluster_key, new_cluster_key()?.to_text().as_bytes())?;
-    let mut issued = names.iter().map(|(role, name)| issue(directory, *role, name, &[], now, validity)).collect::<Result<Vec<_>, _>>()?;
+    let mut issued = names
+        .iter()
+        .map(|(role, name)| issue(directory, *role, name, &[], now, validity))
+        .collect::<Result<Vec<_>, _>>()?;
     let operator = issued.remove(0);
     Ok(Made { ca: directory.join("ca.crt"), cluster_key, operator, issued })
 }
 
-/// Makes one certificate, with `hosts` (names or addresses) beside the usual ones. The directory has to hold `ca.crt` and `ca.key`.
+/// Makes one certificate, with `hosts` (names or addresses) beside the usual ones. The directory
+/// has to hold `ca.crt` and `ca.key`.
 ///
 /// # Errors
 /// The authority cannot be read, or the certificate exists already.
-pub fn issue(directory: &Path, role: Role, name: &str, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Issued, Error> {
+pub fn issue(
+    directory: &Path,
+    role: Role,
+    name: &str,
+    hosts: &[String],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Issued, Error> {
     issue_to(directory, &check_name(role, name)?, hosts, now, validity)
 }
 
@@ -138,10 +169,17 @@ pub fn issue(directory: &Path, role: Role, name: &str, hosts: &[String], now: Ti
 ///
 /// # Errors
 /// As [`issue`].
-pub fn issue_to(directory: &Path, identity: &Identity, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Issued, Error> {
+pub fn issue_to(
+    directory: &Path,
+    identity: &Identity,
+    hosts: &[String],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Issued, Error> {
     let Identity { role, name, .. } = identity;
     check_name(*role, name)?;
-    let (ca, cert, key) = (directory.join("ca.crt"), file(directory, name, "crt"), file(directory, name, "key"));
+    let (ca, cert, key) =
+        (directory.join("ca.crt"), file(directory, name, "crt"), file(directory, name, "key"));
     if let Some(there) = [&cert, &key].into_iter().find(|path| path.exists()) {
         return Err(Error::Exists(there.clone()));
     }
@@ -157,8 +195,15 @@ struct Signed {
     key: String,
 }
 
-fn sign(directory: &Path, identity: &Identity, hosts: &[String], now: Timestamp, validity: Duration) -> Result<Signed, Error> {
-    let read = |path: &Path| fs::read_to_string(path).map_err(|error| Error::Read(path.to_owned(), error));
+fn sign(
+    directory: &Path,
+    identity: &Identity,
+    hosts: &[String],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Signed, Error> {
+    let read =
+        |path: &Path| fs::read_to_string(path).map_err(|error| Error::Read(path.to_owned(), error));
     let (ca, key) = (read(&directory.join("ca.crt"))?, read(&directory.join("ca.key"))?);
     let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&key)?)?;
     let own = KeyPair::generate()?;
@@ -191,12 +236,18 @@ fn authority(directory: &Path, now: Timestamp) -> Result<(), Error> {
     write_new(&directory.join("ca.crt"), certificate.pem().as_bytes())
 }
 
-fn leaf(identity: &Identity, hosts: &[String], now: Timestamp, validity: Duration) -> Result<CertificateParams, Error> {
+fn leaf(
+    identity: &Identity,
+    hosts: &[String],
+    now: Timestamp,
+    validity: Duration,
+) -> Result<CertificateParams, Error> {
     let mut params = dated(now, validity);
     params.distinguished_name.push(DnType::CommonName, identity.name.clone());
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params.subject_alt_names = vec![
         SanType::URI(identity.uri().try_into()?),
@@ -211,7 +262,9 @@ fn leaf(identity: &Identity, hosts: &[String], now: Timestamp, validity: Duratio
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '*');
         params.subject_alt_names.push(match host.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
-            Err(_) if !host.is_empty() && host.chars().all(known) => SanType::DnsName(host.as_str().try_into()?),
+            Err(_) if !host.is_empty() && host.chars().all(known) => {
+                SanType::DnsName(host.as_str().try_into()?)
+            }
             Err(_) => return Err(Error::Host(host.clone())),
         });
     }
@@ -239,7 +292,8 @@ fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
         io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
         _ => Error::Write(path.to_owned(), error),
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)
 }
 
@@ -263,16 +317,25 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("pki");
         let node = (Role::Service(Service::ProxyNode), "node-1".to_owned());
-        let made = init(&directory, std::slice::from_ref(&node), Timestamp::now(), VALIDITY).unwrap();
+        let made =
+            init(&directory, std::slice::from_ref(&node), Timestamp::now(), VALIDITY).unwrap();
         assert_eq!(made.issued[0].identity.uri(), "spiffe://shoal/proxy-node/node-1");
         assert!(ClusterKey::read(&made.cluster_key).is_ok());
         let before = listing(&directory);
         assert_eq!(before.len(), 7);
         for (path, _) in &before {
-            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+            assert_eq!(
+                fs::metadata(path).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                path.display()
+            );
         }
         assert!(matches!(init(&directory, &[], Timestamp::now(), VALIDITY), Err(Error::Exists(_))));
-        assert!(matches!(issue(&directory, node.0, &node.1, &[], Timestamp::now(), VALIDITY), Err(Error::Exists(_))));
+        assert!(matches!(
+            issue(&directory, node.0, &node.1, &[], Timestamp::now(), VALIDITY),
+            Err(Error::Exists(_))
+        ));
         assert_eq!(listing(&directory), before);
     }
 

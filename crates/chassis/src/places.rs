@@ -1,7 +1,9 @@
-//! Who has how many connections of a port, so that no one address has all: of the admin port, the gRPC port, the console's.
+//! Who has how many connections of a port, so that no one address has all: of the admin port, the
+//! gRPC port, the console's.
 //!
-//! Whoever comes is let in, if need be in the place of the oldest connection that does nothing: of its own address where that has its share, of
-//! the address that has the most where the port is full. Pure but for the lock; what a connection does, its [`Place`] is told.
+//! Whoever comes is let in, if need be in the place of the oldest connection that does nothing: of
+//! its own address where that has its share, of the address that has the most where the port is
+//! full. Pure but for the lock; what a connection does, its [`Place`] is told.
 
 use std::{
     collections::BTreeMap,
@@ -92,7 +94,8 @@ impl Places {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address. `None`: it has its share, or the port is full, and everybody is busy.
+    /// A place for a connection from this address. `None`: it has its share, or the port is full,
+    /// and everybody is busy.
     #[must_use]
     pub fn enter(&self, address: IpAddr) -> Option<Place> {
         let address = one_client(address);
@@ -119,26 +122,39 @@ impl Places {
 
 impl Taken {
     fn heaviest(&self) -> Option<(IpAddr, usize)> {
-        self.by_address.iter().map(|(address, count)| (*address, *count)).max_by_key(|(_, count)| *count)
+        self.by_address
+            .iter()
+            .map(|(address, count)| (*address, *count))
+            .max_by_key(|(_, count)| *count)
     }
 
     /// Ends the oldest connection that does nothing, of one address or of all.
     fn displace_idle(&mut self, of: Option<IpAddr>) -> Option<()> {
         let idle = |connection: &Connection| {
-            of.is_none_or(|address| connection.address == address) && connection.state.busy.load(Ordering::Acquire) == 0
+            of.is_none_or(|address| connection.address == address)
+                && connection.state.busy.load(Ordering::Acquire) == 0
         };
-        let key = self.connections.iter().find(|(_, connection)| idle(connection)).map(|(key, _)| *key)?;
+        let key = self
+            .connections
+            .iter()
+            .find(|(_, connection)| idle(connection))
+            .map(|(key, _)| *key)?;
         self.displace(key);
         Some(())
     }
 
-    /// The port is full: whoever has the most gives one up, idle ones first, and a busy one only if that is more than the newcomer has.
+    /// The port is full: whoever has the most gives one up, idle ones first, and a busy one only if
+    /// that is more than the newcomer has.
     fn displace_for(&mut self, own: usize) -> Option<()> {
         let (heaviest, count) = self.heaviest()?;
         if self.displace_idle(Some(heaviest)).is_some() || self.displace_idle(None).is_some() {
             return Some(());
         }
-        let key = self.connections.iter().find(|(_, connection)| connection.address == heaviest && count > own + 1).map(|(key, _)| *key)?;
+        let key = self
+            .connections
+            .iter()
+            .find(|(_, connection)| connection.address == heaviest && count > own + 1)
+            .map(|(key, _)| *key)?;
         self.displace(key);
         Some(())
     }
@@ -199,12 +215,19 @@ impl Drop for Place {
     }
 }
 
-/// Lets every request of a connection count as its being busy, until its answer's last byte is handed over.
+/// Lets every request of a connection count as its being busy, until its answer's last byte is
+/// handed over.
 pub fn counting(router: axum::Router, doing: Doing) -> axum::Router {
-    router.layer(axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
-        let busy = doing.busy();
-        async move { next.run(request).await.map(|body| axum::body::Body::new(Answering { body, _busy: busy })) }
-    }))
+    router.layer(axum::middleware::from_fn(
+        move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let busy = doing.busy();
+            async move {
+                next.run(request)
+                    .await
+                    .map(|body| axum::body::Body::new(Answering { body, _busy: busy }))
+            }
+        },
+    ))
 }
 
 /// A body during which its connection is busy.
@@ -289,9 +312,14 @@ mod tests {
             })
         };
         let mut kept = Vec::new();
-        let counts = [1, 2, 3].map(|last| (0..1000).take_while(|_| enter(last, &mut kept).is_some()).count());
+        let counts = [1, 2, 3]
+            .map(|last| (0..1000).take_while(|_| enter(last, &mut kept).is_some()).count());
         assert!(counts[0] == 67 && counts[1] > 15 && counts[2] >= 10, "{counts:?}");
         let v6 = |text: &str| one_client(text.parse().unwrap());
-        assert!(v6("2001:db8::1") == v6("2001:db8::2") && v6("2001:db8::1") != v6("2001:db8:0:1::1") && v6("::ffff:192.0.2.1") == from(1));
+        assert!(
+            v6("2001:db8::1") == v6("2001:db8::2")
+                && v6("2001:db8::1") != v6("2001:db8:0:1::1")
+                && v6("::ffff:192.0.2.1") == from(1)
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! By what a proxy-node knows a health-checker's probe: the checker signs what it asks of its built-in target, which nobody else may reach.
+//! By what a proxy-node knows a health-checker's probe: the checker signs what it asks of its
+//! built-in target, which nobody else may reach.
 //!
-//! Each checker makes a key when it starts and tells the public half with its registration. A signature is over the request line, and the
-//! request line of a probe has something new in it each time. No secret is shared: who can read the membership can prove nothing with it.
+//! Each checker makes a key when it starts and tells the public half with its registration. A
+//! signature is over the request line, and the request line of a probe has something new in it each
+//! time. No secret is shared: who can read the membership can prove nothing with it.
 
 use ring::{
     rand::SystemRandom,
@@ -36,7 +38,10 @@ impl Signer {
     pub fn new() -> Result<Self, Failure> {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
         let read = made.ok().and_then(|made| Ed25519KeyPair::from_pkcs8(made.as_ref()).ok());
-        read.map(Self).ok_or_else(|| Failure::new("cannot make a key for probes: the system has no randomness").remedy("start it again"))
+        read.map(Self).ok_or_else(|| {
+            Failure::new("cannot make a key for probes: the system has no randomness")
+                .remedy("start it again")
+        })
     }
 
     /// What the checker registers with.
@@ -58,11 +63,14 @@ pub fn key(tag: &str) -> Option<Key> {
     unhex::<32>(tag.strip_prefix(TAG)?.as_bytes())
 }
 
-/// Whether the field's value is a signature of whoever has the other half of `key` over this request.
+/// Whether the field's value is a signature of whoever has the other half of `key` over this
+/// request.
 #[must_use]
 pub fn verifies(key: &Key, method: &str, target: &str, value: &[u8]) -> bool {
     let signature = unhex::<64>(value);
-    signature.is_some_and(|signature| UnparsedPublicKey::new(&ED25519, key).verify(&message(method, target), &signature).is_ok())
+    signature.is_some_and(|signature| {
+        UnparsedPublicKey::new(&ED25519, key).verify(&message(method, target), &signature).is_ok()
+    })
 }
 
 fn message(method: &str, target: &str) -> Vec<u8> {
@@ -99,7 +107,13 @@ mod tests {
         for (what, key, method, target, value) in [
             ("another key", key(&other.tag()).unwrap(), "GET", url, value.clone()),
             ("another method", known, "CONNECT", url, value.clone()),
-            ("another target", known, "GET", "http://10.0.0.3:9000/shoal-check/0196", value.clone()),
+            (
+                "another target",
+                known,
+                "GET",
+                "http://10.0.0.3:9000/shoal-check/0196",
+                value.clone(),
+            ),
             ("another signature", known, "GET", url, other.sign("GET", url)),
             ("half of it", known, "GET", url, value[..64].to_owned()),
             ("nothing", known, "GET", url, String::new()),

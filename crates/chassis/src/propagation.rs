@@ -1,4 +1,5 @@
-//! Traces across gRPC calls (W3C Trace Context in metadata): the client's span is the parent of the server's.
+//! Traces across gRPC calls (W3C Trace Context in metadata): the client's span is the parent of the
+//! server's.
 //!
 //! Without an exporter no span has a context, and nothing is read or written.
 
@@ -39,7 +40,8 @@ pub(crate) fn accept(span: &Span, headers: &HeaderMap) {
     if !headers.contains_key("traceparent") {
         return;
     }
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Fields(headers));
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Fields(headers));
     // Fails where nothing is exported: there is nothing to join then.
     drop(span.set_parent(context));
 }
@@ -83,17 +85,28 @@ mod tests {
     #[test]
     fn a_call_s_span_is_the_parent_of_what_it_calls() {
         let provider = SdkTracerProvider::builder().build();
-        let subscriber = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
+        let subscriber = tracing_subscriber::registry()
+            .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("test")));
         tracing::subscriber::with_default(subscriber, || {
             let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+            headers.insert(
+                "traceparent",
+                HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            );
             let server = tracing::info_span!("server");
             accept(&server, &headers);
             let mut told = HeaderMap::new();
             server.in_scope(|| pass_on(&tracing::info_span!("client"), &mut told));
-            let value = told.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            assert!(value.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && value.ends_with("-01"), "{value}");
-            assert!(!value.contains("b7ad6b7169203331"), "the client's own span, not its caller's: {value}");
+            let value =
+                told.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            assert!(
+                value.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && value.ends_with("-01"),
+                "{value}"
+            );
+            assert!(
+                !value.contains("b7ad6b7169203331"),
+                "the client's own span, not its caller's: {value}"
+            );
         });
     }
 }

@@ -1,12 +1,14 @@
 //! Register and KeepAlive: how the registry knows that this process is there.
 //!
-//! One task: connect → Register → KeepAlive, and from the beginning again with jittered backoff whatever goes wrong. NOT_FOUND registers
-//! anew; ABORTED (or ALREADY_EXISTS) means that a younger process took over the name: this one stops registering and drains.
+//! One task: connect → Register → KeepAlive, and from the beginning again with jittered backoff
+//! whatever goes wrong. NOT_FOUND registers anew; ABORTED (or ALREADY_EXISTS) means that a younger
+//! process took over the name: this one stops registering and drains.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use proto::registry::{
-    AdminState, DeregisterRequest, Instance, KeepAliveRequest, KeepAliveResponse, RegisterRequest, registry_client::RegistryClient,
+    AdminState, DeregisterRequest, Instance, KeepAliveRequest, KeepAliveResponse, RegisterRequest,
+    registry_client::RegistryClient,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -58,9 +60,14 @@ pub(crate) async fn keep(process: Process) {
             Ended::Stopping => return deregister(&process).await,
             Ended::Fenced(why) => {
                 process.mark_deregistered();
-                let sentence = format!("another process took over the name {} ({why}), so this one drained", process.name());
+                let sentence = format!(
+                    "another process took over the name {} ({why}), so this one drained",
+                    process.name()
+                );
                 tracing::error!("{sentence}");
-                return process.request_stop(Failure::new(sentence).remedy("give every process its own --name"));
+                return process.request_stop(
+                    Failure::new(sentence).remedy("give every process its own --name"),
+                );
             }
             Ended::Failed(why) => retry.failed("not registered, trying again", &why),
         };
@@ -81,13 +88,16 @@ async fn once(process: &Process, retry: &mut Retry) -> Ended {
 
 async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::Infallible, Ended> {
     let connector = process.registry_connector();
-    let channel = connector.clone().connected().await.map_err(|error| Ended::Failed(causes(&error)))?;
+    let channel =
+        connector.clone().connected().await.map_err(|error| Ended::Failed(causes(&error)))?;
     let mut client = RegistryClient::new(channel);
     let mut status = process.status();
     let mut standing = status.borrow_and_update().clone();
     let local = match connector.local_address() {
         // A registry that reaches itself by loopback is not reached so by others.
-        Some(local) if local.is_loopback() && process.is_first_registry() => Some(process.address().unwrap_or(local)),
+        Some(local) if local.is_loopback() && process.is_first_registry() => {
+            Some(process.address().unwrap_or(local))
+        }
         other => other,
     };
     process.set_local_address(local);
@@ -105,7 +115,8 @@ async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::I
         applied_hash: standing.applied_hash.clone(),
         ready: standing.ready,
     };
-    // The first beat goes in before the call: a server may answer nothing before it has heard something.
+    // The first beat goes in before the call: a server may answer nothing before it has heard
+    // something.
     let first = beat(&status.borrow_and_update());
     send(&beats, first).await?;
     let mut lease = granted.lease_ttl.max(SHORTEST_LEASE);
@@ -131,7 +142,8 @@ async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::I
                 send(&beats, beat(&standing)).await?;
             }
             () = tokio::time::sleep(lease / RENEWALS) => {
-                // Two leases without any answer: a registry that takes beats and says nothing is not there.
+                // Two leases without any answer: a registry that takes beats and says nothing is
+                // not there.
                 if heard.elapsed() > lease * 2 { return Err(silent()) }
                 let next = beat(&status.borrow());
                 send(&beats, next).await?;
@@ -170,9 +182,13 @@ async fn register(
         lease_ttl: prost_types::Duration::try_from(options.lease_ttl).ok(),
         ready: standing.ready,
     };
-    let answer = timeout(CALL_WITHIN, client.register(request)).await.map_err(|_| silent())??.into_inner();
+    let answer =
+        timeout(CALL_WITHIN, client.register(request)).await.map_err(|_| silent())??.into_inner();
     process.set_cluster_id(&answer.cluster_id);
-    Ok(Granted { generation: answer.generation, lease_ttl: duration(answer.lease_ttl.as_ref()).unwrap_or(options.lease_ttl) })
+    Ok(Granted {
+        generation: answer.generation,
+        lease_ttl: duration(answer.lease_ttl.as_ref()).unwrap_or(options.lease_ttl),
+    })
 }
 
 fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
@@ -197,21 +213,31 @@ fn instance(process: &Process, standing: &Standing, local: Option<IpAddr>) -> In
     }
 }
 
-/// How others reach what is bound: at `--advertise` if given; else where it is bound; and what is bound everywhere, at the address that the
-/// connection to the registry has at this end. What is bound to loopback alone is nowhere else: another host's address does not lead to it.
-fn advertised(bound: &BTreeMap<String, std::net::SocketAddr>, advertise: Option<&str>, local: Option<IpAddr>) -> BTreeMap<String, String> {
+/// How others reach what is bound: at `--advertise` if given; else where it is bound; and what is
+/// bound everywhere, at the address that the connection to the registry has at this end. What is
+/// bound to loopback alone is nowhere else: another host's address does not lead to it.
+fn advertised(
+    bound: &BTreeMap<String, std::net::SocketAddr>,
+    advertise: Option<&str>,
+    local: Option<IpAddr>,
+) -> BTreeMap<String, String> {
     let host = |address: &std::net::SocketAddr| match (advertise, local) {
         (Some(host), _) => bracketed(host),
         (None, Some(local)) if address.ip().is_unspecified() => bracketed(&local.to_string()),
         _ => bracketed(&address.ip().to_string()),
     };
     let elsewhere = advertise.is_some_and(|host| !is_loopback(host));
-    let reachable = bound.iter().filter(|(_, address)| !(elsewhere && address.ip().to_canonical().is_loopback()));
-    reachable.map(|(name, address)| (name.clone(), format!("{}:{}", host(address), address.port()))).collect()
+    let reachable = bound
+        .iter()
+        .filter(|(_, address)| !(elsewhere && address.ip().to_canonical().is_loopback()));
+    reachable
+        .map(|(name, address)| (name.clone(), format!("{}:{}", host(address), address.port())))
+        .collect()
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 fn bracketed(host: &str) -> String {
@@ -223,10 +249,14 @@ async fn deregister(process: &Process) {
     let request = DeregisterRequest {
         name: process.name().to_owned(),
         id: process.id().to_string(),
-        drain_for: prost_types::Duration::try_from(options.drain_propagation + options.drain_timeout).ok(),
+        drain_for: prost_types::Duration::try_from(
+            options.drain_propagation + options.drain_timeout,
+        )
+        .ok(),
     };
     let call = async {
-        let channel = process.registry_connector().connected().await.map_err(|error| causes(&error))?;
+        let channel =
+            process.registry_connector().connected().await.map_err(|error| causes(&error))?;
         RegistryClient::new(channel).deregister(request).await.map_err(|status| explain(&status))
     };
     match timeout(CALL_WITHIN, call).await {
@@ -270,7 +300,11 @@ mod tests {
             let endpoints = BTreeMap::from([("grpc".to_owned(), bound.parse().unwrap())]);
             let local = local.map(|local: &str| local.parse().unwrap());
             let found = advertised(&endpoints, advertise, local);
-            assert_eq!(found.get("grpc").map_or("", String::as_str), expected, "{bound} {advertise:?} {local:?}");
+            assert_eq!(
+                found.get("grpc").map_or("", String::as_str),
+                expected,
+                "{bound} {advertise:?} {local:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What every loop that keeps a connection does between two attempts: waits with jitter, and says each reason once.
+//! What every loop that keeps a connection does between two attempts: waits with jitter, and says
+//! each reason once.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ impl Retry {
         Self { backoff: Backoff::seeded(base, limit), said: Vec::new() }
     }
 
-    /// It works (again): the next failure is news, and is followed by a short pause. Answers whether it had not worked before.
+    /// It works (again): the next failure is news, and is followed by a short pause. Answers
+    /// whether it had not worked before.
     pub(crate) fn well(&mut self) -> bool {
         self.backoff.reset();
         let before = !self.said.is_empty();
@@ -27,7 +29,8 @@ impl Retry {
         before
     }
 
-    /// It failed. Logs a reason that was not given since it last worked, and answers how long to wait.
+    /// It failed. Logs a reason that was not given since it last worked, and answers how long to
+    /// wait.
     pub(crate) fn failed(&mut self, consequence: &str, why: &str) -> Duration {
         if self.said.iter().any(|said| said == why) {
             tracing::debug!("still, {consequence}: {why}");

@@ -55,11 +55,13 @@ pub struct Identity {
     pub role: Role,
     /// Who it is.
     pub name: String,
-    /// How many processes may be registered with it: with 1 only under its own name, with more also under that name followed by `-` and more.
+    /// How many processes may be registered with it: with 1 only under its own name, with more also
+    /// under that name followed by `-` and more.
     pub replicas: u32,
 }
 
-/// Processes of a certificate that is named after its service, as deployments with replicas have them, where it does not say how many.
+/// Processes of a certificate that is named after its service, as deployments with replicas have
+/// them, where it does not say how many.
 pub const REPLICAS: u32 = 64;
 /// How a certificate says it, in a URI SAN beside the identity.
 const REPLICAS_URI: &str = "shoal:replicas:";
@@ -69,14 +71,19 @@ impl Identity {
     #[must_use]
     pub fn new(role: Role, name: impl Into<String>) -> Self {
         let name = name.into();
-        let replicas = if matches!(role, Role::Service(service) if service.as_str() == name) { REPLICAS } else { 1 };
+        let replicas = if matches!(role, Role::Service(service) if service.as_str() == name) {
+            REPLICAS
+        } else {
+            1
+        };
         Self { role, name, replicas }
     }
 
     /// What a certificate has to say beside [`uri`](Self::uri): nothing where the name says it.
     #[must_use]
     pub fn replicas_uri(&self) -> Option<String> {
-        (self.replicas != Self::new(self.role, self.name.as_str()).replicas).then(|| format!("{REPLICAS_URI}{}", self.replicas))
+        (self.replicas != Self::new(self.role, self.name.as_str()).replicas)
+            .then(|| format!("{REPLICAS_URI}{}", self.replicas))
     }
 
     /// Whether a process with this certificate may be called that.
@@ -106,7 +113,10 @@ impl Identity {
     /// It is no certificate, or does not hold exactly one identity of ours.
     pub fn of_certificate(der: &[u8]) -> Result<Self, NoIdentity> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NoIdentity::Malformed)?;
-        let names = certificate.subject_alternative_name().map_err(|_| NoIdentity::Malformed)?.ok_or(NoIdentity::Absent)?;
+        let names = certificate
+            .subject_alternative_name()
+            .map_err(|_| NoIdentity::Malformed)?
+            .ok_or(NoIdentity::Absent)?;
         let mut found = names.value.general_names.iter().filter_map(|name| match name {
             GeneralName::URI(uri) => Self::from_uri(uri),
             _ => None,
@@ -116,7 +126,9 @@ impl Identity {
             _ => None,
         });
         match (found.next(), found.next()) {
-            (Some(identity), None) => Ok(Self { replicas: said.next().unwrap_or(identity.replicas).max(1), ..identity }),
+            (Some(identity), None) => {
+                Ok(Self { replicas: said.next().unwrap_or(identity.replicas).max(1), ..identity })
+            }
             (None, _) => Err(NoIdentity::Absent),
             (Some(_), Some(_)) => Err(NoIdentity::Several),
         }
@@ -150,7 +162,8 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// Where it connects from.
     pub address: SocketAddr,
-    /// Host names and addresses that its certificate was issued for, beside those that every certificate has.
+    /// Host names and addresses that its certificate was issued for, beside those that every
+    /// certificate has.
     pub hosts: Vec<String>,
 }
 
@@ -165,7 +178,11 @@ impl Peer {
     #[must_use]
     pub fn nobody() -> Self {
         let identity = Identity::new(Role::Service(Service::Console), "");
-        Self { identity: Some(identity), address: SocketAddr::from(([0, 0, 0, 0], 0)), hosts: Vec::new() }
+        Self {
+            identity: Some(identity),
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            hosts: Vec::new(),
+        }
     }
 
     /// The certificate's name; `anonymous` on a plaintext port.
@@ -180,8 +197,8 @@ impl Peer {
         self.identity.as_ref().map(|identity| identity.role)
     }
 
-    /// Whether it may register (or report) as `name`: its certificate's name, or, where that is for several processes, that followed by `-` and
-    /// more. Anybody may on a plaintext port.
+    /// Whether it may register (or report) as `name`: its certificate's name, or, where that is for
+    /// several processes, that followed by `-` and more. Anybody may on a plaintext port.
     #[must_use]
     pub fn may_be_named(&self, name: &str) -> bool {
         self.identity.as_ref().is_none_or(|identity| identity.may_be_named(name))
@@ -223,13 +240,22 @@ mod tests {
             assert_eq!(identity.may_be_named(name), may, "{identity} as {name}");
         }
         assert_eq!(several.replicas_uri().as_deref(), Some("shoal:replicas:3"));
-        assert_eq!((Identity::new(node, "proxy-node").replicas, Identity::new(node, "proxy-node").replicas_uri()), (REPLICAS, None));
+        assert_eq!(
+            (
+                Identity::new(node, "proxy-node").replicas,
+                Identity::new(node, "proxy-node").replicas_uri()
+            ),
+            (REPLICAS, None)
+        );
     }
 
     #[test]
     fn uris() {
         for (uri, expected) in [
-            ("spiffe://shoal/proxy-node/node-1", Some((Role::Service(Service::ProxyNode), "node-1"))),
+            (
+                "spiffe://shoal/proxy-node/node-1",
+                Some((Role::Service(Service::ProxyNode), "node-1")),
+            ),
             ("spiffe://shoal/operator/ann", Some((Role::Operator, "ann"))),
             ("spiffe://shoal/operator/", None),
             ("spiffe://shoal/root/ann", None),
@@ -238,7 +264,11 @@ mod tests {
             ("https://shoal/operator/ann", None),
         ] {
             let found = Identity::from_uri(uri);
-            assert_eq!(found.as_ref().map(|identity| (identity.role, identity.name.as_str())), expected, "{uri}");
+            assert_eq!(
+                found.as_ref().map(|identity| (identity.role, identity.name.as_str())),
+                expected,
+                "{uri}"
+            );
             if let Some(identity) = found {
                 assert_eq!(identity.uri(), uri);
             }

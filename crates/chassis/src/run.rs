@@ -25,22 +25,30 @@ use crate::{
     systemd, telemetry,
 };
 
-/// Connections are descriptors: the soft limit goes up to what the hard one allows, as nginx and HAProxy do it.
+/// Connections are descriptors: the soft limit goes up to what the hard one allows, as nginx and
+/// HAProxy do it.
 fn raise_descriptor_limit() -> nix::Result<()> {
-    getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+    getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
 }
 
 /// How long tasks have to end after the body did.
 const RUNTIME_WITHIN: Duration = Duration::from_millis(500);
 
-/// The whole of a service's `main`: reads the options, runs, says on standard error what went wrong.
-pub fn main<O: Args>(service: &'static str, run: impl FnOnce(O) -> Result<(), Failure>) -> ExitCode {
-    let command = O::augment_args(Command::new(service).version(VERSION).about(format!("Shoal's {service}")));
+/// The whole of a service's `main`: reads the options, runs, says on standard error what went
+/// wrong.
+pub fn main<O: Args>(
+    service: &'static str,
+    run: impl FnOnce(O) -> Result<(), Failure>,
+) -> ExitCode {
+    let command =
+        O::augment_args(Command::new(service).version(VERSION).about(format!("Shoal's {service}")));
     let options = command.try_get_matches().and_then(|matches| O::from_arg_matches(&matches));
     match options {
         Ok(options) => exit(run(options)),
         Err(usage) => {
-            // Help and version come this way too, and go to standard output; nothing more can be done when it is closed.
+            // Help and version come this way too, and go to standard output; nothing more can be
+            // done when it is closed.
             drop(usage.print());
             ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
         }
@@ -61,8 +69,8 @@ pub fn exit(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Runs a service's body as a process of the cluster: certificate, control runtime, telemetry, data dir, signals. Blocks until the body has
-/// drained.
+/// Runs a service's body as a process of the cluster: certificate, control runtime, telemetry, data
+/// dir, signals. Blocks until the body has drained.
 ///
 /// # Errors
 /// Whatever keeps the process from running, before anything was changed; or the body's own failure.
@@ -73,7 +81,8 @@ where
 {
     let service: Service = service.parse().fail("run", "this is a defect: please report it")?;
     let clock = Clock::system();
-    // Before anything opens descriptors of its own, which must not get between those that were passed.
+    // Before anything opens descriptors of its own, which must not get between those that were
+    // passed.
     let inherited = Inherited::from_environment()?;
     // First, because what is counted before it is lost.
     let recorder = metrics::install();
@@ -84,8 +93,12 @@ where
         Transport::Plaintext => Vec::new(),
     };
     // Its name is in every line of the log: a replica that numbers itself has to know it first.
-    let numbered = options.numbered.then(|| DataDir::first_free(options, service, &name, &authorities)).transpose()?;
-    let (name, numbered) = numbered.map_or((name, None), |(name, directory)| (name, Some(directory)));
+    let numbered = options
+        .numbered
+        .then(|| DataDir::first_free(options, service, &name, &authorities))
+        .transpose()?;
+    let (name, numbered) =
+        numbered.map_or((name, None), |(name, directory)| (name, Some(directory)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -101,8 +114,10 @@ where
         Some(directory) => directory,
         None => DataDir::open(&options.data_dir_of(&name), service, &name, &authorities)?,
     };
-    let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone())
-        .fail("write audit records to the data dir", "check who owns its audit.jsonl, and the disk")?;
+    let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone()).fail(
+        "write audit records to the data dir",
+        "check who owns its audit.jsonl, and the disk",
+    )?;
     let process = Process::new(Parts {
         service,
         name,
@@ -152,16 +167,26 @@ where
 }
 
 /// Who this process is, and how it proves it.
-fn identify(service: Service, options: &Options, clock: &Clock) -> Result<(Transport, String), Failure> {
+fn identify(
+    service: Service,
+    options: &Options,
+    clock: &Clock,
+) -> Result<(Transport, String), Failure> {
     let Some(files) = Files::from_options(options)? else {
-        return Ok((Transport::Plaintext, options.name.clone().unwrap_or_else(|| service.to_string())));
+        return Ok((
+            Transport::Plaintext,
+            options.name.clone().unwrap_or_else(|| service.to_string()),
+        ));
     };
     let cert = files.cert.clone();
     let credentials = Credentials::load(files, clock.clone())?;
     let identity = credentials.current().identity.clone();
     if identity.role != Role::Service(service) {
-        return Err(Failure::new(format!("the certificate {} is for {identity}, not for a {service}", cert.display()))
-            .remedy(format!("issue one with `shoal pki issue {service} NAME`")));
+        return Err(Failure::new(format!(
+            "the certificate {} is for {identity}, not for a {service}",
+            cert.display()
+        ))
+        .remedy(format!("issue one with `shoal pki issue {service} NAME`")));
     }
     let name = options.name.clone().unwrap_or_else(|| identity.name.clone());
     if !identity.may_be_named(&name) {
@@ -179,13 +204,19 @@ fn identify(service: Service, options: &Options, clock: &Clock) -> Result<(Trans
 
 /// What every process does beside its work.
 fn housekeeping(process: &Process) {
-    let labels = [("service", process.service().to_string()), ("name", process.name().to_owned()), ("version", VERSION.to_owned())];
+    let labels = [
+        ("service", process.service().to_string()),
+        ("name", process.name().to_owned()),
+        ("version", VERSION.to_owned()),
+    ];
     ::metrics::gauge!(metrics::PROCESS, &labels).set(1.0);
     if let Transport::Mutual(credentials) = process.transport() {
         let credentials = credentials.clone();
         process.spawn("certificate", move || credentials.clone().follow());
     } else {
-        tracing::warn!("gRPC is plaintext and believes every peer: for experiments on a closed network only");
+        tracing::warn!(
+            "gRPC is plaintext and believes every peer: for experiments on a closed network only"
+        );
     }
     if systemd::is_listening() {
         let told = process.clone();

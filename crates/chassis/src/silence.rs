@@ -1,4 +1,5 @@
-//! Why somebody who was asked did not answer: a kind for those who decide by it, and words for people.
+//! Why somebody who was asked did not answer: a kind for those who decide by it, and words for
+//! people.
 
 use std::{error::Error, fmt, io, net::SocketAddr};
 
@@ -37,8 +38,12 @@ impl Silence {
     /// What a failed rpc says.
     #[must_use]
     pub fn of_status(status: &Status) -> Self {
-        let by_code = if status.code() == Code::DeadlineExceeded { Kind::Late } else { Kind::Other };
-        Self { kind: status.source().and_then(kind).unwrap_or(by_code), words: brief(&explain(status)) }
+        let by_code =
+            if status.code() == Code::DeadlineExceeded { Kind::Late } else { Kind::Other };
+        Self {
+            kind: status.source().and_then(kind).unwrap_or(by_code),
+            words: brief(&explain(status)),
+        }
     }
 
     /// What an error says: the innermost of its causes tells it in a few words.
@@ -57,7 +62,11 @@ impl Silence {
     /// The same, with the place where somebody was asked, unless the words have it already.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
-        let words = if self.words.starts_with(place) { self.words } else { format!("{place}: {}", self.words) };
+        let words = if self.words.starts_with(place) {
+            self.words
+        } else {
+            format!("{place}: {}", self.words)
+        };
         Self { words, ..self }
     }
 
@@ -112,16 +121,22 @@ fn kind(error: &(dyn Error + 'static)) -> Option<Kind> {
     })
 }
 
-/// A failure in a few words, the same words whoever found it: without the address, which is known, the code and the number of the error.
+/// A failure in a few words, the same words whoever found it: without the address, which is known,
+/// the code and the number of the error.
 fn brief(why: &str) -> String {
-    let said = |part: &&str| !matches!(*part, "unavailable" | "unknown" | "transport error") && part.parse::<SocketAddr>().is_err();
+    let said = |part: &&str| {
+        !matches!(*part, "unavailable" | "unknown" | "transport error")
+            && part.parse::<SocketAddr>().is_err()
+    };
     let parts: Vec<_> = why.split(": ").filter(said).collect();
     let text = parts.join(": ");
     match text.as_str() {
         "" => why.to_owned(),
         "operation timed out" | "deadline has elapsed" => LATE.to_owned(),
         text => match text.split_once(" (os error ") {
-            Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
+            Some((before, after)) => {
+                format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest))
+            }
             None => text.to_owned(),
         },
     }
@@ -136,10 +151,16 @@ mod tests {
         for (why, expected) in [
             ("unavailable: 127.0.0.1:30904: no answer in time: transport error", LATE),
             ("operation timed out", LATE),
-            ("unavailable: 127.0.0.1:30923: Connection refused (os error 111): transport error", "Connection refused"),
+            (
+                "unavailable: 127.0.0.1:30923: Connection refused (os error 111): transport error",
+                "Connection refused",
+            ),
             ("Connection refused (os error 111)", "Connection refused"),
             ("unavailable: node-1:7001: no such host", "node-1:7001: no such host"),
-            ("unavailable: 127.0.0.1:1: invalid peer certificate: expired: transport error", "invalid peer certificate: expired"),
+            (
+                "unavailable: 127.0.0.1:1: invalid peer certificate: expired: transport error",
+                "invalid peer certificate: expired",
+            ),
             ("transport error", "transport error"),
         ] {
             assert_eq!(brief(why), expected);
@@ -149,7 +170,11 @@ mod tests {
     #[test]
     fn the_kind_is_that_of_the_cause_and_not_of_the_words() {
         let refused = io::Error::from_raw_os_error(111);
-        let failed = |kind| connect::Error::Failed { address: "a:1".to_owned(), reason: "why".to_owned(), kind };
+        let failed = |kind| connect::Error::Failed {
+            address: "a:1".to_owned(),
+            reason: "why".to_owned(),
+            kind,
+        };
         let status = |error: connect::Error| {
             let mut status = Status::unavailable("transport error");
             status.set_source(std::sync::Arc::new(error));
@@ -161,7 +186,10 @@ mod tests {
             (Silence::of_status(&status(failed(io::ErrorKind::TimedOut))), Kind::Late),
             (Silence::of_status(&status(failed(io::ErrorKind::Other))), Kind::Other),
             (Silence::of_status(&Status::deadline_exceeded("late")), Kind::Late),
-            (Silence::of_status(&Status::permission_denied("it refused, and says so")), Kind::Other),
+            (
+                Silence::of_status(&Status::permission_denied("it refused, and says so")),
+                Kind::Other,
+            ),
             ("refused".into(), Kind::Other),
         ] {
             assert_eq!(silence.kind(), expected, "{silence}");
@@ -170,9 +198,13 @@ mod tests {
 
     #[test]
     fn two_ports_of_one_process() {
-        let (refused, late) = (Silence::of_error(&io::Error::from_raw_os_error(111)), Silence::late());
+        let (refused, late) =
+            (Silence::of_error(&io::Error::from_raw_os_error(111)), Silence::late());
         assert_eq!(late.beside("gRPC", &late, "admin HTTP"), late);
         let both = late.beside("gRPC", &refused, "admin HTTP");
-        assert_eq!((both.kind(), both.to_string().as_str()), (Kind::Refused, "gRPC: no answer in time; admin HTTP: Connection refused"));
+        assert_eq!(
+            (both.kind(), both.to_string().as_str()),
+            (Kind::Refused, "gRPC: no answer in time; admin HTTP: Connection refused")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A task that panics is counted, logged and restarted, and never takes the process along.
 //!
-//! [`run`] is a plain future: it works on any runtime and in a `LocalSet`, and asks nothing to be `Send`.
+//! [`run`] is a plain future: it works on any runtime and in a `LocalSet`, and asks nothing to be
+//! `Send`.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -11,8 +12,9 @@ use crate::{backoff::Backoff, drain::StopSignal, metrics};
 /// A task that ran for so long before it panicked starts its backoff anew.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Runs the future that `factory` makes until it ends; makes another one, after a pause, whenever it panics. Ends at once between two runs
-/// when `stop` says so; a running future has to listen to `stop` itself.
+/// Runs the future that `factory` makes until it ends; makes another one, after a pause, whenever
+/// it panics. Ends at once between two runs when `stop` says so; a running future has to listen to
+/// `stop` itself.
 pub async fn run<F, T>(name: &'static str, stop: StopSignal, factory: F)
 where
     F: Fn() -> T,
@@ -22,13 +24,20 @@ where
     loop {
         let started = tokio::time::Instant::now();
         // The factory runs inside, because it may panic too.
-        let Err(panic) = AssertUnwindSafe(async { factory().await }).catch_unwind().await else { return };
+        let Err(panic) = AssertUnwindSafe(async { factory().await }).catch_unwind().await else {
+            return;
+        };
         metrics::task_panicked(name);
         if started.elapsed() > STEADY {
             backoff.reset();
         }
         let pause = backoff.pause();
-        tracing::error!(task = name, pause_ms = pause.as_millis(), "task panicked and is started again: {}", message(&*panic));
+        tracing::error!(
+            task = name,
+            pause_ms = pause.as_millis(),
+            "task panicked and is started again: {}",
+            message(&*panic)
+        );
         tokio::select! {
             () = stop.wait() => return,
             () = tokio::time::sleep(pause) => {}
@@ -36,8 +45,9 @@ where
     }
 }
 
-/// Runs a future that cannot be made again (it owns a stream, a lock, a child). A panic ends it, is counted and logged, and goes no further: whoever
-/// waits cleans up as after any other end. False: it panicked.
+/// Runs a future that cannot be made again (it owns a stream, a lock, a child). A panic ends it, is
+/// counted and logged, and goes no further: whoever waits cleans up as after any other end. False:
+/// it panicked.
 pub async fn once(name: &'static str, future: impl Future<Output = ()>) -> bool {
     let Err(panic) = AssertUnwindSafe(future).catch_unwind().await else { return true };
     metrics::task_panicked(name);
@@ -47,7 +57,11 @@ pub async fn once(name: &'static str, future: impl Future<Output = ()>) -> bool 
 
 /// What a panic said.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<&'static str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }
 
 /// Starts supervised tasks on one runtime.

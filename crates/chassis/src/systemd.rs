@@ -1,5 +1,5 @@
-//! What a service manager is told (sd_notify(3)): ready, stopping, one line of status, and that the process lives. Nothing, when there is
-//! no `NOTIFY_SOCKET`.
+//! What a service manager is told (sd_notify(3)): ready, stopping, one line of status, and that the
+//! process lives. Nothing, when there is no `NOTIFY_SOCKET`.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// Where the process stands, as far as a service manager is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
-    /// It serves, or it has come as far as it can by itself: a host that waits for its first configuration is up, and its boot is over.
+    /// It serves, or it has come as far as it can by itself: a host that waits for its first
+    /// configuration is up, and its boot is over.
     ready: bool,
     stopping: bool,
     line: String,
@@ -28,7 +29,9 @@ impl Standing {
             (false, true) if revision.is_empty() => "serving".to_owned(),
             (false, true) => format!("serving, revision {revision}"),
             (false, false) if status.unconfigured && revision.is_empty() => {
-                "not serving yet: waiting for the registry and the first configuration (`shoal config apply DIR`)".to_owned()
+                "not serving yet: waiting for the registry and the first configuration (`shoal \
+                 config apply DIR`)"
+                    .to_owned()
             }
             (false, false) if revision.is_empty() => "starting".to_owned(),
             (false, false) => format!("starting, revision {revision}"),
@@ -36,7 +39,8 @@ impl Standing {
         Self { ready: status.ready || status.unconfigured, stopping, line }
     }
 
-    /// What has to be said after `before` was. READY is said once: systemd knows no way back from it but STOPPING.
+    /// What has to be said after `before` was. READY is said once: systemd knows no way back from
+    /// it but STOPPING.
     fn message(&self, before: Option<&Self>) -> Vec<NotifyState<'_>> {
         let was = |state: fn(&Self) -> bool| before.is_some_and(state);
         let mut message = Vec::new();
@@ -96,7 +100,8 @@ async fn say(message: Vec<NotifyState<'_>>) {
     }
     // As text, because what waits for a busy manager must not hold up the runtime.
     let text = message.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let sending = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&text)]));
+    let sending =
+        tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&text)]));
     match tokio::time::timeout(TOLD_WITHIN, sending).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::warn!("cannot tell the service manager: {error}"),
@@ -110,10 +115,17 @@ mod tests {
 
     #[test]
     fn ready_and_stopping_are_said_once_and_every_change_of_the_line() {
-        let status = |ready, revision: &str| Status { ready, applied_revision: revision.to_owned(), ..Status::default() };
+        let status = |ready, revision: &str| Status {
+            ready,
+            applied_revision: revision.to_owned(),
+            ..Status::default()
+        };
         let at = |ready, revision: &str, stopping| Standing::of(&status(ready, revision), stopping);
-        let unconfigured = |ready, revision: &str| Standing::of(&Status { unconfigured: true, ..status(ready, revision) }, false);
-        let waiting = "STATUS=not serving yet: waiting for the registry and the first configuration (`shoal config apply DIR`)";
+        let unconfigured = |ready, revision: &str| {
+            Standing::of(&Status { unconfigured: true, ..status(ready, revision) }, false)
+        };
+        let waiting = "STATUS=not serving yet: waiting for the registry and the first \
+            configuration (`shoal config apply DIR`)";
         let steps = [
             (at(false, "", false), "STATUS=starting"),
             (at(false, "7", false), "STATUS=starting, revision 7"),
@@ -135,7 +147,8 @@ mod tests {
     fn said<const N: usize>(steps: [(Standing, &str); N]) {
         let mut before = None;
         for (now, expected) in steps {
-            let message: Vec<_> = now.message(before.as_ref()).iter().map(ToString::to_string).collect();
+            let message: Vec<_> =
+                now.message(before.as_ref()).iter().map(ToString::to_string).collect();
             assert_eq!(message.join(" "), expected);
             before = Some(now);
         }

@@ -1,5 +1,6 @@
-//! Logs and traces. Logs go to standard error: pretty on a terminal, one JSON object a line otherwise. Traces go where `--otlp-endpoint` says, or
-//! the variables that OpenTelemetry has for it: spans of gRPC calls through `tracing`, spans of requests as their data path made them
+//! Logs and traces. Logs go to standard error: pretty on a terminal, one JSON object a line
+//! otherwise. Traces go where `--otlp-endpoint` says, or the variables that OpenTelemetry has for
+//! it: spans of gRPC calls through `tracing`, spans of requests as their data path made them
 //! ([`SpanSink`]), both through one bounded queue and one connection.
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
@@ -12,7 +13,9 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor},
 };
-use tracing_subscriber::{EnvFilter, Layer, Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::{
     Failure,
@@ -77,28 +80,44 @@ impl Drop for Telemetry {
     }
 }
 
-/// Begins to log. Has to be called inside a runtime when traces are exported. A second call in a process (tests) changes nothing.
+/// Begins to log. Has to be called inside a runtime when traces are exported. A second call in a
+/// process (tests) changes nothing.
 pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Telemetry, Failure> {
     let filter = EnvFilter::try_new(&options.log_level).fail(
         format!("read --log-level {:?}", options.log_level),
         "give error, warn, info, debug, trace, or directives such as info,balancer=debug",
     )?;
-    let exporting = endpoint(options).map(|endpoint| exporter(service, name, &endpoint)).transpose()?;
+    let exporting =
+        endpoint(options).map(|endpoint| exporter(service, name, &endpoint)).transpose()?;
     let pretty = match options.log_format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     let lines: Boxed = if pretty {
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_filter(filter)
+            .boxed()
     } else {
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_filter(filter).boxed()
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+            .boxed()
     };
     let complaints = Complaints::default();
     let mut layers = vec![lines, Troubles::default().boxed(), complaints.clone().boxed()];
     if let Some((provider, _)) = &exporting {
         let tracer = provider.tracer("shoal");
-        layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(EnvFilter::new("info")).boxed());
+        layers.push(
+            tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_filter(EnvFilter::new("info"))
+                .boxed(),
+        );
     }
     let installed = Registry::default().with(layers).try_init().is_ok();
     if installed {
@@ -107,7 +126,8 @@ pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Te
     Ok(Telemetry(exporting, complaints))
 }
 
-/// Counts errors and warnings, so that somebody who looks at the metrics knows when to look at the log.
+/// Counts errors and warnings, so that somebody who looks at the metrics knows when to look at the
+/// log.
 struct Troubles {
     errors: ::metrics::Counter,
     warnings: ::metrics::Counter,
@@ -121,7 +141,11 @@ impl Default for Troubles {
 }
 
 impl Layer<Registry> for Troubles {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, Registry>) {
+    fn on_event(
+        &self,
+        event: &tracing::Event<'_>,
+        _: tracing_subscriber::layer::Context<'_, Registry>,
+    ) {
         match *event.metadata().level() {
             tracing::Level::ERROR => self.errors.increment(1),
             tracing::Level::WARN => self.warnings.increment(1),
@@ -138,30 +162,47 @@ impl Layer<Registry> for Troubles {
 /// Where traces go: the flag, or what OpenTelemetry's own programs read.
 fn endpoint(options: &Options) -> Option<String> {
     let variables = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let given = options.otlp_endpoint.clone().or_else(|| variables.iter().find_map(|name| std::env::var(name).ok()));
+    let given = options
+        .otlp_endpoint
+        .clone()
+        .or_else(|| variables.iter().find_map(|name| std::env::var(name).ok()));
     given.filter(|endpoint| !endpoint.trim().is_empty())
 }
 
-fn exporter(service: Service, name: &str, endpoint: &str) -> Result<(SdkTracerProvider, Shared), Failure> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .build()
-        .fail(format!("export traces to {endpoint:?}"), "give --otlp-endpoint as http://host:4317")?;
+fn exporter(
+    service: Service,
+    name: &str,
+    endpoint: &str,
+) -> Result<(SdkTracerProvider, Shared), Failure> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().fail(
+        format!("export traces to {endpoint:?}"),
+        "give --otlp-endpoint as http://host:4317",
+    )?;
     let resource = Resource::builder()
         .with_service_name(format!("shoal-{service}"))
-        .with_attributes([KeyValue::new("service.instance.id", name.to_owned()), KeyValue::new("service.version", crate::VERSION)])
+        .with_attributes([
+            KeyValue::new("service.instance.id", name.to_owned()),
+            KeyValue::new("service.version", crate::VERSION),
+        ])
         .build();
     let mut processor = BatchSpanProcessor::builder(exporter).build();
     processor.set_resource(&resource);
     let shared = Shared(Arc::new(processor));
-    Ok((SdkTracerProvider::builder().with_span_processor(shared.clone()).with_resource(resource).build(), shared))
+    Ok((
+        SdkTracerProvider::builder()
+            .with_span_processor(shared.clone())
+            .with_resource(resource)
+            .build(),
+        shared,
+    ))
 }
 
-/// One line for a panic, in the log, without a backtrace; and a count, wherever it happened and whoever catches it.
+/// One line for a panic, in the log, without a backtrace; and a count, wherever it happened and
+/// whoever catches it.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let place =
+            panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         crate::metrics::panicked(&thread);
         tracing::error!(target: "panic", %place, thread, "{}", crate::supervise::message(panic.payload()));

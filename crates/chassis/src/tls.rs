@@ -1,11 +1,14 @@
-//! Trust between processes: a chain to the cluster's authority and a role in the certificate. Host names are ignored.
+//! Trust between processes: a chain to the cluster's authority and a role in the certificate. Host
+//! names are ignored.
 //!
-//! Both verifiers do what webpki does for the chain and then ask for one identity ([`crate::role`]); neither looks at names of hosts.
+//! Both verifiers do what webpki does for the chain and then ask for one identity
+//! ([`crate::role`]); neither looks at names of hosts.
 
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -27,8 +30,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 fn identify(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
-    Identity::of_certificate(certificate)
-        .map_err(|error: NoIdentity| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error)))))
+    Identity::of_certificate(certificate).map_err(|error: NoIdentity| {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+    })
 }
 
 /// Believes clients.
@@ -36,7 +40,9 @@ fn identify(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
 pub(crate) struct Clients(Arc<dyn ClientCertVerifier>);
 
 impl Clients {
-    pub(crate) fn new(roots: Arc<RootCertStore>) -> Result<Self, rustls::server::VerifierBuilderError> {
+    pub(crate) fn new(
+        roots: Arc<RootCertStore>,
+    ) -> Result<Self, rustls::server::VerifierBuilderError> {
         WebPkiClientVerifier::builder_with_provider(roots, provider()).build().map(Self)
     }
 }
@@ -103,7 +109,13 @@ impl ServerCertVerifier for Servers {
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
         identify(end_entity).map(|_| ServerCertVerified::assertion())
     }
 
@@ -113,7 +125,12 @@ impl ServerCertVerifier for Servers {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -122,7 +139,12 @@ impl ServerCertVerifier for Servers {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

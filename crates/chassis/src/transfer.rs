@@ -1,10 +1,13 @@
-//! The state of a service on its way out of it or into it: named entries of bytes (`shoal.state.v1`), cut into pieces for a stream and put
-//! together again in a file of no name, so that neither side holds them in memory and nothing is left behind by a crash.
+//! The state of a service on its way out of it or into it: named entries of bytes
+//! (`shoal.state.v1`), cut into pieces for a stream and put together again in a file of no name, so
+//! that neither side holds them in memory and nothing is left behind by a crash.
 //!
-//! What the entries are called and mean is the business of the service whose state it is. Nothing that arrives is believed before
-//! [`Spool::finish`] has compared it with what the sender says that it sent.
+//! What the entries are called and mean is the business of the service whose state it is. Nothing
+//! that arrives is believed before [`Spool::finish`] has compared it with what the sender says that
+//! it sent.
 //!
-//! Reading order: `sender` (entries become pieces) → `spool` (pieces become entries again) → `import` (what a service takes, and from whom).
+//! Reading order: `sender` (entries become pieces) → `spool` (pieces become entries again) →
+//! `import` (what a service takes, and from whom).
 
 mod import;
 mod sender;
@@ -64,15 +67,21 @@ pub fn disk(directory: &Path, error: &io::Error) -> String {
     if is_full(error) {
         format!("the disk that holds {shown} is full: free some space there, then try again")
     } else {
-        format!("nothing can be kept in {shown} ({error}): see whether its disk is there and can be written")
+        format!(
+            "nothing can be kept in {shown} ({error}): see whether its disk is there and can be \
+             written"
+        )
     }
 }
 
-/// Whether this can be the name of an entry: letters, digits, `.`, `_`, `-`, and single `/` between parts that do not begin with a dot.
+/// Whether this can be the name of an entry: letters, digits, `.`, `_`, `-`, and single `/` between
+/// parts that do not begin with a dot.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let part = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     };
     name.len() <= 200 && name.split('/').all(part)
 }
@@ -103,7 +112,9 @@ pub fn fingerprint(entries: &[(&str, Vec<u8>)]) -> String {
 pub fn refuse(problem: &Malformed) -> Status {
     match problem {
         Malformed::Disk { source, .. } if !is_full(source) => Status::internal(problem.to_string()),
-        Malformed::Disk { .. } | Malformed::TooLarge(_) => Status::resource_exhausted(problem.to_string()),
+        Malformed::Disk { .. } | Malformed::TooLarge(_) => {
+            Status::resource_exhausted(problem.to_string())
+        }
         _ => Status::invalid_argument(problem.to_string()),
     }
 }

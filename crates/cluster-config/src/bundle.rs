@@ -1,4 +1,5 @@
-//! A bundle: the files of one directory, checked as a whole. What is found here is found before any node sees it.
+//! A bundle: the files of one directory, checked as a whole. What is found here is found before any
+//! node sees it.
 
 use crate::authorities;
 use crate::compile::ListKind;
@@ -23,9 +24,11 @@ pub const MAIN: &str = "cluster.yaml";
 const MOST_BAD_LINES: usize = 20;
 
 /// The services that take a section of the bundle.
-pub const FOLLOWERS: [Service; 4] = [Service::ProxyNode, Service::Balancer, Service::HealthChecker, Service::BackupService];
+pub const FOLLOWERS: [Service; 4] =
+    [Service::ProxyNode, Service::Balancer, Service::HealthChecker, Service::BackupService];
 
-/// A bundle that [`render::render`] can make documents of. Holds the tree and references to the files, not their content.
+/// A bundle that [`render::render`] can make documents of. Holds the tree and references to the
+/// files, not their content.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     pub(crate) tree: Node,
@@ -34,23 +37,35 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Checks the files of a bundle (path inside it to content). The bundle is there when no problem is an error; problems are sorted by place.
+    /// Checks the files of a bundle (path inside it to content). The bundle is there when no
+    /// problem is an error; problems are sorted by place.
     pub fn from_files<B: AsRef<[u8]>>(files: &BTreeMap<String, B>) -> (Option<Self>, Vec<Problem>) {
         let mut problems = file_names(files.keys());
         let Some(main) = files.get(MAIN) else {
             let remedy = "give a directory with a cluster.yaml; `shoal config schema` describes it";
-            problems.push(Problem::error(Place::file(MAIN), "there is no cluster.yaml in the bundle", remedy));
+            problems.push(Problem::error(
+                Place::file(MAIN),
+                "there is no cluster.yaml in the bundle",
+                remedy,
+            ));
             return (None, tidy(problems));
         };
         let (tree, mut syntax) = yaml::parse(MAIN, main.as_ref());
         problems.append(&mut syntax);
         let Some(tree) = tree else {
             if problems.is_empty() {
-                problems.push(Problem::error(Place::file(MAIN), "cluster.yaml is empty", "write at least `version: 1`"));
+                problems.push(Problem::error(
+                    Place::file(MAIN),
+                    "cluster.yaml is empty",
+                    "write at least `version: 1`",
+                ));
             }
             return (None, tidy(problems));
         };
-        let references = files.iter().map(|(path, content)| (path.clone(), reference(path, content.as_ref()))).collect();
+        let references = files
+            .iter()
+            .map(|(path, content)| (path.clone(), reference(path, content.as_ref())))
+            .collect();
         let bundle = Self { tree, files: references, schema: schema::json_schema() };
         problems.extend(bundle.check(files));
         let problems = tidy(problems);
@@ -58,7 +73,8 @@ impl Bundle {
         (good.then_some(bundle), problems)
     }
 
-    /// A bundle that was checked when it was stored, from its main file and references to the others. `None`: it is not readable by this version.
+    /// A bundle that was checked when it was stored, from its main file and references to the
+    /// others. `None`: it is not readable by this version.
     pub fn reopen(main: &[u8], files: impl IntoIterator<Item = FileReference>) -> Option<Self> {
         let tree = yaml::parse(MAIN, main).0?;
         let files = files.into_iter().map(|file| (file.path.clone(), file)).collect();
@@ -90,15 +106,24 @@ impl Bundle {
         problems
     }
 
-    /// The form of everything that no service takes a section of. Sections that are taken are walked when they are compiled.
+    /// The form of everything that no service takes a section of. Sections that are taken are
+    /// walked when they are compiled.
     fn form(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut tree = self.tree.clone();
         if let Value::Map(entries) = &mut tree.value {
-            entries.retain(|entry| !FOLLOWERS.iter().any(|service| section_of(*service) == Some(entry.key.as_str())));
+            entries.retain(|entry| {
+                !FOLLOWERS.iter().any(|service| section_of(*service) == Some(entry.key.as_str()))
+            });
             let variables = BTreeMap::new();
-            let known = |key: &str| self.schema.get("properties").is_some_and(|properties| properties.get(key).is_some());
-            for entry in entries.iter_mut().filter(|entry| entry.key != "overrides" && known(&entry.key)) {
+            let known = |key: &str| {
+                self.schema
+                    .get("properties")
+                    .is_some_and(|properties| properties.get(key).is_some())
+            };
+            for entry in
+                entries.iter_mut().filter(|entry| entry.key != "overrides" && known(&entry.key))
+            {
                 substitute(&mut entry.node, &variables, &mut problems);
             }
         }
@@ -109,7 +134,8 @@ impl Bundle {
     fn override_sections(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for over in self.overrides() {
-            let service = over.get("match").and_then(|matches| matches.get("service")).and_then(Node::text);
+            let service =
+                over.get("match").and_then(|matches| matches.get("service")).and_then(Node::text);
             if over.get("match").is_some_and(|matches| matches.keys().is_empty()) {
                 let place = over.place_of("match");
                 problems.push(Problem::warning(
@@ -123,16 +149,30 @@ impl Bundle {
                     let remedy = match nearest(&entry.key, SECTIONS) {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => match crate::walk::places::of(&self.schema, &entry.key, "") {
-                            Some(place) => format!("it belongs into {place}; an override sets {}", SECTIONS.join(", ")),
+                            Some(place) => format!(
+                                "it belongs into {place}; an override sets {}",
+                                SECTIONS.join(", ")
+                            ),
                             None => format!("an override sets {}", SECTIONS.join(", ")),
                         },
                     };
-                    problems.push(Problem::error(entry.place.clone(), format!("`{}` cannot be set by an override", entry.key), remedy));
+                    problems.push(Problem::error(
+                        entry.place.clone(),
+                        format!("`{}` cannot be set by an override", entry.key),
+                        remedy,
+                    ));
                 } else if let Some(name) = service
-                    && name.parse::<Service>().is_ok_and(|service| section_of(service) != Some(entry.key.as_str()))
+                    && name
+                        .parse::<Service>()
+                        .is_ok_and(|service| section_of(service) != Some(entry.key.as_str()))
                 {
-                    let message = format!("a {name} takes nothing from `{}`: this has no effect", entry.key);
-                    problems.push(Problem::warning(entry.place.clone(), message, "match the service whose section it is"));
+                    let message =
+                        format!("a {name} takes nothing from `{}`: this has no effect", entry.key);
+                    problems.push(Problem::warning(
+                        entry.place.clone(),
+                        message,
+                        "match the service whose section it is",
+                    ));
                 }
             }
         }
@@ -147,15 +187,27 @@ impl Bundle {
                     names.insert(scalar.text.trim_start_matches('!').trim());
                 }
                 Value::List(items) => items.iter().for_each(|item| named(item, names)),
-                Value::Map(entries) => entries.iter().filter(|entry| entry.key != "acls").for_each(|entry| named(&entry.node, names)),
+                Value::Map(entries) => entries
+                    .iter()
+                    .filter(|entry| entry.key != "acls")
+                    .for_each(|entry| named(&entry.node, names)),
             }
         }
         let mut names = BTreeSet::new();
         named(&self.tree, &mut names);
-        let sections = self.overrides().iter().filter_map(|over| over.get("set")).chain([&self.tree]);
-        let acls = sections.filter_map(|section| section.get("proxy")?.get("access")?.get("acls")).flat_map(Node::entries);
+        let sections =
+            self.overrides().iter().filter_map(|over| over.get("set")).chain([&self.tree]);
+        let acls = sections
+            .filter_map(|section| section.get("proxy")?.get("access")?.get("acls"))
+            .flat_map(Node::entries);
         acls.filter(|acl| !names.contains(acl.key.as_str()))
-            .map(|acl| Problem::warning(acl.place.clone(), format!("no rule uses the ACL `{}`", acl.key), "use it in a rule, or remove it"))
+            .map(|acl| {
+                Problem::warning(
+                    acl.place.clone(),
+                    format!("no rule uses the ACL `{}`", acl.key),
+                    "use it in a rule, or remove it",
+                )
+            })
             .collect()
     }
 
@@ -165,17 +217,26 @@ impl Bundle {
 
     /// One node of each service as it is without overrides, and one that each override holds for.
     fn samples(&self) -> Vec<(Service, Variables)> {
-        let mut samples: Vec<(Service, Variables)> = FOLLOWERS.map(|service| (service, sample(service))).into();
+        let mut samples: Vec<(Service, Variables)> =
+            FOLLOWERS.map(|service| (service, sample(service))).into();
         for over in self.overrides() {
             let Some(matches) = over.get("match") else { continue };
             let text = |key: &str| matches.get(key).and_then(Node::text).map(str::to_owned);
             for service in FOLLOWERS {
-                let concerns = over.get("set").and_then(|set| set.get(section_of(service).unwrap_or_default())).is_some();
+                let concerns = over
+                    .get("set")
+                    .and_then(|set| set.get(section_of(service).unwrap_or_default()))
+                    .is_some();
                 if !concerns || text("service").is_some_and(|wanted| wanted != service.as_str()) {
                     continue;
                 }
                 let mut variables = sample(service);
-                for (key, variable) in [("name", "name"), ("datacenter", "datacenter"), ("zone", "zone"), ("tag", "tags")] {
+                for (key, variable) in [
+                    ("name", "name"),
+                    ("datacenter", "datacenter"),
+                    ("zone", "zone"),
+                    ("tag", "tags"),
+                ] {
                     if let Some(value) = text(key) {
                         variables.insert(variable.to_owned(), value);
                     }
@@ -187,8 +248,9 @@ impl Bundle {
     }
 }
 
-/// The variables that a node of a service has, with values that stand for any. The addresses are for documentation (RFC 5737), so that none
-/// is taken for the same as one that a bundle names itself.
+/// The variables that a node of a service has, with values that stand for any. The addresses are
+/// for documentation (RFC 5737), so that none is taken for the same as one that a bundle names
+/// itself.
 pub fn sample(service: Service) -> Variables {
     let mut variables: Variables = [
         ("name", format!("{service}-1")),
@@ -203,7 +265,9 @@ pub fn sample(service: Service) -> Variables {
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     let doors: &[(&str, &str)] = match service {
-        Service::ProxyNode => &[("listen.proxy", "192.0.2.1:3128"), ("listen.relay", "192.0.2.1:3129")],
+        Service::ProxyNode => {
+            &[("listen.proxy", "192.0.2.1:3128"), ("listen.relay", "192.0.2.1:3129")]
+        }
         Service::Balancer => &[("listen.frontend", "192.0.2.1:8080")],
         _ => &[],
     };
@@ -213,34 +277,63 @@ pub fn sample(service: Service) -> Variables {
 
 /// A file by its content.
 pub fn reference(path: &str, content: &[u8]) -> FileReference {
-    FileReference { path: path.to_owned(), sha256: hex(&Sha256::digest(content)), size: content.len() as u64 }
+    FileReference {
+        path: path.to_owned(),
+        sha256: hex(&Sha256::digest(content)),
+        size: content.len() as u64,
+    }
 }
 
 fn file_names<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<Problem> {
     let good = |path: &str| {
         path.len() <= 255
             && path.split('/').all(|part| {
-                !part.is_empty() && !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                !part.is_empty()
+                    && !part.starts_with('.')
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
             })
     };
-    let remedy = "use letters, digits, `.`, `_` and `-` in file names, none of which begins with a dot";
+    let remedy =
+        "use letters, digits, `.`, `_` and `-` in file names, none of which begins with a dot";
     paths
         .filter(|path| !good(path))
-        .map(|path| Problem::error(Place::file(path), format!("`{path}` cannot be a path in a bundle"), remedy))
+        .map(|path| {
+            Problem::error(
+                Place::file(path),
+                format!("`{path}` cannot be a path in a bundle"),
+                remedy,
+            )
+        })
         .collect()
 }
 
-fn contents<B: AsRef<[u8]>>(files: &BTreeMap<String, B>, read: &BTreeSet<(String, ListKind)>) -> Vec<Problem> {
+fn contents<B: AsRef<[u8]>>(
+    files: &BTreeMap<String, B>,
+    read: &BTreeSet<(String, ListKind)>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, kind) in read {
         let Some(content) = files.get(path) else { continue };
         match kind {
-            ListKind::Domains => bad_lines(path, lists::domains(content.as_ref()).filter_map(Result::err), &mut problems),
-            ListKind::Networks => bad_lines(path, lists::networks(content.as_ref()).filter_map(Result::err), &mut problems),
+            ListKind::Domains => bad_lines(
+                path,
+                lists::domains(content.as_ref()).filter_map(Result::err),
+                &mut problems,
+            ),
+            ListKind::Networks => bad_lines(
+                path,
+                lists::networks(content.as_ref()).filter_map(Result::err),
+                &mut problems,
+            ),
             ListKind::Authorities => {
                 if let Err(unreadable) = authorities::read(content.as_ref()) {
-                    let remedy = "put the certificates of authorities there, in PEM: blocks that begin with -----BEGIN CERTIFICATE-----";
-                    problems.push(Problem::error(Place::file(path), unreadable.to_string(), remedy));
+                    let remedy = "put the certificates of authorities there, in PEM: blocks that \
+                        begin with -----BEGIN CERTIFICATE-----";
+                    problems.push(Problem::error(
+                        Place::file(path),
+                        unreadable.to_string(),
+                        remedy,
+                    ));
                 }
             }
         }
@@ -259,14 +352,26 @@ fn bad_lines(path: &str, bad: impl Iterator<Item = BadLine>, problems: &mut Vec<
     }
     if let Some(next) = bad.next() {
         let more = bad.count();
-        let message = if more == 0 { next.message.clone() } else { format!("{}; and {more} more lines are wrong", next.message) };
-        problems.push(Problem::error(place(&next), message, format!("is this the right file? {}", next.remedy)));
+        let message = if more == 0 {
+            next.message.clone()
+        } else {
+            format!("{}; and {more} more lines are wrong", next.message)
+        };
+        problems.push(Problem::error(
+            place(&next),
+            message,
+            format!("is this the right file? {}", next.remedy),
+        ));
     }
 }
 
 fn page(path: &str, content: &[u8], problems: &mut Vec<Problem>) {
     let Ok(text) = std::str::from_utf8(content) else {
-        problems.push(Problem::error(Place::file(path), "not UTF-8 text", "save the page as UTF-8"));
+        problems.push(Problem::error(
+            Place::file(path),
+            "not UTF-8 text",
+            "save the page as UTF-8",
+        ));
         return;
     };
     let names: Vec<&str> = pages::PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
@@ -274,18 +379,32 @@ fn page(path: &str, content: &[u8], problems: &mut Vec<Problem>) {
         let before = &text[..offset];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let place = Place { file: path.to_owned(), line: u32::try_from(line).unwrap_or(0), column: u32::try_from(column).unwrap_or(0) };
+        let place = Place {
+            file: path.to_owned(),
+            line: u32::try_from(line).unwrap_or(0),
+            column: u32::try_from(column).unwrap_or(0),
+        };
         let remedy = match nearest(&name, names.iter().copied()) {
             Some(near) => format!("did you mean `{{{{{near}}}}}`?"),
             None => format!("known: {}", names.join(", ")),
         };
-        problems.push(Problem::error(place, format!("unknown placeholder `{{{{{name}}}}}`"), remedy));
+        problems.push(Problem::error(
+            place,
+            format!("unknown placeholder `{{{{{name}}}}}`"),
+            remedy,
+        ));
     }
 }
 
 fn unused<'a>(paths: impl Iterator<Item = &'a String>, used: &BTreeSet<String>) -> Vec<Problem> {
     let unused = paths.filter(|path| *path != MAIN && !used.contains(*path));
     unused
-        .map(|path| Problem::warning(Place::file(path), "nothing in cluster.yaml refers to this file", "remove it, or refer to it"))
+        .map(|path| {
+            Problem::warning(
+                Place::file(path),
+                "nothing in cluster.yaml refers to this file",
+                "remove it, or refer to it",
+            )
+        })
         .collect()
 }

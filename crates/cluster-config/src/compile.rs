@@ -1,4 +1,5 @@
-//! The meaning of a bundle: a section whose form is right becomes the document of one node, or problems with their places.
+//! The meaning of a bundle: a section whose form is right becomes the document of one node, or
+//! problems with their places.
 
 pub mod access;
 pub mod backup;
@@ -47,8 +48,21 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Nothing found yet.
-    pub fn new(written: &'a Node, fitting: &'a Node, files: &'a BTreeMap<String, FileReference>, variables: &'a Variables) -> Self {
-        Self { written, fitting, files, variables, problems: Vec::new(), used: BTreeMap::new(), lists: BTreeSet::new() }
+    pub fn new(
+        written: &'a Node,
+        fitting: &'a Node,
+        files: &'a BTreeMap<String, FileReference>,
+        variables: &'a Variables,
+    ) -> Self {
+        Self {
+            written,
+            fitting,
+            files,
+            variables,
+            problems: Vec::new(),
+            used: BTreeMap::new(),
+            lists: BTreeSet::new(),
+        }
     }
 
     /// The section in its schema's type.
@@ -56,7 +70,11 @@ impl<'a> Context<'a> {
         match serde_json::from_value(self.fitting.to_json()) {
             Ok(section) => Some(section),
             Err(error) => {
-                self.problems.push(Problem::error(self.fitting.place.clone(), format!("this section cannot be read: {error}"), ""));
+                self.problems.push(Problem::error(
+                    self.fitting.place.clone(),
+                    format!("this section cannot be read: {error}"),
+                    "",
+                ));
                 None
             }
         }
@@ -77,15 +95,24 @@ impl<'a> Context<'a> {
     }
 
     /// A reference to a file of a folder, by its name without ending.
-    fn file(&mut self, path: &str, folder: &str, name: &str, ending: &str) -> Option<FileReference> {
+    fn file(
+        &mut self,
+        path: &str,
+        folder: &str,
+        name: &str,
+        ending: &str,
+    ) -> Option<FileReference> {
         let file = format!("{folder}/{name}.{ending}");
         if let Some(reference) = self.files.get(&file) {
             self.used.insert(file, reference.clone());
             return Some(reference.clone());
         }
         let prefix = format!("{folder}/");
-        let known: Vec<&str> =
-            self.files.keys().filter_map(|path| path.strip_prefix(&prefix)?.strip_suffix(&format!(".{ending}"))).collect();
+        let known: Vec<&str> = self
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix(&prefix)?.strip_suffix(&format!(".{ending}")))
+            .collect();
         let remedy = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => format!("add the file {file}"),
@@ -96,13 +123,22 @@ impl<'a> Context<'a> {
     }
 
     /// Reports names that occur twice; `path_of` gives the path of the n-th.
-    fn unique<'n>(&mut self, what: &str, names: impl Iterator<Item = &'n str>, path_of: impl Fn(usize) -> String) {
+    fn unique<'n>(
+        &mut self,
+        what: &str,
+        names: impl Iterator<Item = &'n str>,
+        path_of: impl Fn(usize) -> String,
+    ) {
         let mut seen = BTreeMap::new();
         for (index, name) in names.enumerate() {
             match seen.get(name) {
                 Some(first) => {
                     let line = self.place(&path_of(*first)).line;
-                    self.error(&path_of(index), format!("{what} `{name}` is there twice; first in line {line}"), "give each its own name");
+                    self.error(
+                        &path_of(index),
+                        format!("{what} `{name}` is there twice; first in line {line}"),
+                        "give each its own name",
+                    );
                 }
                 None => {
                     seen.insert(name, index);
@@ -112,12 +148,22 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Reports addresses that two listeners of one process would bind; `path_of` gives the path of the n-th.
-fn distinct_addresses(context: &mut Context, what: &str, binds: &[Bind], path_of: impl Fn(usize) -> String) {
+/// Reports addresses that two listeners of one process would bind; `path_of` gives the path of the
+/// n-th.
+fn distinct_addresses(
+    context: &mut Context,
+    what: &str,
+    binds: &[Bind],
+    path_of: impl Fn(usize) -> String,
+) {
     for (index, bind) in binds.iter().enumerate() {
-        if let Some(first) = binds[..index].iter().position(|first| first.value == bind.value && bind.value.port() != 0) {
+        if let Some(first) = binds[..index]
+            .iter()
+            .position(|first| first.value == bind.value && bind.value.port() != 0)
+        {
             let line = context.place(&path_of(first)).line;
-            let message = format!("two {what} bind {}; the first in line {line}", written(context, bind));
+            let message =
+                format!("two {what} bind {}; the first in line {line}", written(context, bind));
             context.error(&path_of(index), message, "give each a port of its own");
         }
     }
@@ -126,7 +172,10 @@ fn distinct_addresses(context: &mut Context, what: &str, binds: &[Bind], path_of
 /// As in the bundle: a variable by its name, since its value here stands for any.
 fn written(context: &Context, bind: &Bind) -> String {
     let text = bind.text();
-    let variable = context.variables.iter().find(|(name, value)| name.starts_with("listen.") && value.as_str() == text);
+    let variable = context
+        .variables
+        .iter()
+        .find(|(name, value)| name.starts_with("listen.") && value.as_str() == text);
     variable.map_or_else(|| text.to_owned(), |(name, _)| format!("${{node.{name}}}"))
 }
 

@@ -1,7 +1,9 @@
-//! What a node of one service is given to run: typed, checked, with every default filled in and every `${node.*}` replaced.
+//! What a node of one service is given to run: typed, checked, with every default filled in and
+//! every `${node.*}` replaced.
 //!
-//! The JSON form is canonical (keys sorted, no spaces), so that equal documents have equal hashes. Nodes read it with `from_json`; unknown
-//! keys are ignored there, so that an older node can run what a newer config-service rendered.
+//! The JSON form is canonical (keys sorted, no spaces), so that equal documents have equal hashes.
+//! Nodes read it with `from_json`; unknown keys are ignored there, so that an older node can run
+//! what a newer config-service rendered.
 
 pub mod access;
 pub mod backup;
@@ -12,7 +14,9 @@ pub mod heads;
 pub mod limits;
 pub mod proxy;
 
-pub use access::{Access, Acl, DomainPattern, PortRange, Rule, Term, TimeWindow, UrlPattern, Verdict};
+pub use access::{
+    Access, Acl, DomainPattern, PortRange, Rule, Term, TimeWindow, UrlPattern, Verdict,
+};
 pub use backup::BackupDocument;
 pub use balancer::BalancerDocument;
 pub use checks::ChecksDocument;
@@ -22,7 +26,8 @@ pub use proxy::ProxyDocument;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// A document cannot be read. Not the operator's fault: the service that rendered it and this node disagree about its form.
+/// A document cannot be read. Not the operator's fault: the service that rendered it and this node
+/// disagree about its form.
 #[derive(Debug, thiserror::Error)]
 #[error("the rendered document does not have the form that this version reads: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);

@@ -1,11 +1,14 @@
-//! The bundle that describes a cluster: its schema, its validation with every problem and its place, and its rendering into the
-//! document of one node.
+//! The bundle that describes a cluster: its schema, its validation with every problem and its
+//! place, and its rendering into the document of one node.
 //!
-//! Pure: bytes in, values out. Not here: storing revisions, handing them out (config-service), following them (chassis).
+//! Pure: bytes in, values out. Not here: storing revisions, handing them out (config-service),
+//! following them (chassis).
 //!
-//! Reading order: [`document`] is what nodes get; [`schema`] is what people write, in the notations of [`units`], [`terms`], [`lists`],
-//! [`authorities`] and [`pages`]; a [`bundle`] goes through [`yaml`] (a tree with places), [`overrides`], [`variables`], [`walk`] (form) and [`compile`] (meaning)
-//! into [`render`]'s answer, with every [`problem`] on the way. [`templates`] are bundles to begin with.
+//! Reading order: [`document`] is what nodes get; [`schema`] is what people write, in the notations
+//! of [`units`], [`terms`], [`lists`], [`authorities`] and [`pages`]; a [`bundle`] goes through
+//! [`yaml`] (a tree with places), [`overrides`], [`variables`], [`walk`] (form) and [`compile`]
+//! (meaning) into [`render`]'s answer, with every [`problem`] on the way. [`templates`] are bundles
+//! to begin with.
 
 pub mod authorities;
 pub mod bundle;
@@ -25,7 +28,9 @@ pub mod walk;
 pub mod yaml;
 
 pub use bundle::Bundle;
-pub use document::{BackupDocument, BalancerDocument, ChecksDocument, FileReference, ProxyDocument};
+pub use document::{
+    BackupDocument, BalancerDocument, ChecksDocument, FileReference, ProxyDocument,
+};
 pub use problem::{Place, Problem, Severity};
 pub use render::{Rendered, render};
 pub use templates::{example_bundle, lab_bundle};

@@ -1,11 +1,12 @@
 //! List files: `lists/NAME.txt`, one entry a line, `#` begins a comment, blank lines are skipped.
 //!
-//! Lists of domains come in the formats that people publish, told apart line by line: plain names, the lines of a [`hosts`] file, rules of
-//! [`adblock`] for whole domains, and the records of a response policy [`zone`]. Each line names what its format means, no more and no less; a
-//! line that cannot be said in a set of domains is a problem, never left out.
+//! Lists of domains come in the formats that people publish, told apart line by line: plain names,
+//! the lines of a [`hosts`] file, rules of [`adblock`] for whole domains, and the records of a
+//! response policy [`zone`]. Each line names what its format means, no more and no less; a line
+//! that cannot be said in a set of domains is a problem, never left out.
 //!
-//! Validation and the nodes read them with the same functions, so that what was accepted is what is loaded. Lines are read lazily: a list may
-//! have millions.
+//! Validation and the nodes read them with the same functions, so that what was accepted is what is
+//! loaded. Lines are read lazily: a list may have millions.
 
 mod adblock;
 mod hosts;
@@ -17,7 +18,8 @@ use crate::units::Invalid;
 use ipnet::IpNet;
 
 /// What to say of a line that is in no format.
-const FORMATS: &str = "write one domain a line, or the lines of a hosts file (0.0.0.0 name), of adblock (||name^) or of a response policy zone (name CNAME .)";
+const FORMATS: &str = "write one domain a line, or the lines of a hosts file (0.0.0.0 name), of \
+    adblock (||name^) or of a response policy zone (name CNAME .)";
 
 /// A line that is not an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,11 @@ impl BadLine {
 
 /// Entries of a list of domains, in any of the formats.
 pub fn domains(content: &[u8]) -> Domains<'_> {
-    Domains { lines: Lines::new(content), ready: Vec::new().into_iter(), zone: zone::Zone::default() }
+    Domains {
+        lines: Lines::new(content),
+        ready: Vec::new().into_iter(),
+        zone: zone::Zone::default(),
+    }
 }
 
 /// Entries of a list of addresses and networks, in the form of `src`.
@@ -48,7 +54,8 @@ pub fn networks(content: &[u8]) -> impl Iterator<Item = Result<IpNet, BadLine>> 
             Ok(text) => uncommented(text).trim(),
             Err(invalid) => return Some(Err(BadLine::new(line, invalid))),
         };
-        (!entry.is_empty()).then(|| terms::parse_network(entry).map_err(|invalid| BadLine::new(line, invalid)))
+        (!entry.is_empty())
+            .then(|| terms::parse_network(entry).map_err(|invalid| BadLine::new(line, invalid)))
     })
 }
 
@@ -106,9 +113,14 @@ impl Iterator for Domains<'_> {
             };
             // Nearly every line of nearly every list is one bare name.
             let bare = raw.trim_ascii();
-            if !bare.is_empty() && bare.iter().all(|byte| is_of_a_name(*byte)) && !self.zone.is_open() {
+            if !bare.is_empty()
+                && bare.iter().all(|byte| is_of_a_name(*byte))
+                && !self.zone.is_open()
+            {
                 let name = String::from_utf8_lossy(bare);
-                return Some(terms::parse_domain(&name).map_err(|invalid| BadLine::new(line, invalid)));
+                return Some(
+                    terms::parse_domain(&name).map_err(|invalid| BadLine::new(line, invalid)),
+                );
             }
             match text(raw).and_then(|text| self.line(text, line)) {
                 Ok(named) => self.ready = named.into_iter(),
@@ -136,7 +148,9 @@ impl Domains<'_> {
         let mut words = entry.split_whitespace();
         match (words.next(), words.next()) {
             (None, _) => Ok(Vec::new()),
-            (Some(word), None) if !word.starts_with('$') => terms::parse_domain(word).map(|domain| vec![domain]),
+            (Some(word), None) if !word.starts_with('$') => {
+                terms::parse_domain(word).map(|domain| vec![domain])
+            }
             (Some(first), _) => match hosts::address(first) {
                 Some(address) => hosts::read(address, entry),
                 None => self.zone.read(entry, line),
@@ -156,10 +170,9 @@ fn text(raw: &[u8]) -> Result<&str, Invalid> {
 /// A line up to its comment: from a `#`, or from a `;` that begins a word.
 fn uncommented(text: &str) -> &str {
     let text = text.split('#').next().unwrap_or_default();
-    let comment = text
-        .match_indices(';')
-        .map(|(at, _)| at)
-        .find(|at| text.get(..*at).is_none_or(|before| before.is_empty() || before.ends_with([' ', '\t'])));
+    let comment = text.match_indices(';').map(|(at, _)| at).find(|at| {
+        text.get(..*at).is_none_or(|before| before.is_empty() || before.ends_with([' ', '\t']))
+    });
     comment.and_then(|at| text.get(..at)).unwrap_or(text)
 }
 

@@ -1,16 +1,22 @@
 use super::*;
 
 fn read(content: &str) -> Vec<Result<String, (u32, String)>> {
-    domains(content.as_bytes()).map(|found| found.map(|domain| domain.to_string()).map_err(|bad| (bad.line, bad.message))).collect()
+    domains(content.as_bytes())
+        .map(|found| found.map(|domain| domain.to_string()).map_err(|bad| (bad.line, bad.message)))
+        .collect()
 }
 
 fn named(content: &str) -> Vec<String> {
-    read(content).into_iter().map(|found| found.unwrap_or_else(|bad| panic!("{content:?}: {bad:?}"))).collect()
+    read(content)
+        .into_iter()
+        .map(|found| found.unwrap_or_else(|bad| panic!("{content:?}: {bad:?}")))
+        .collect()
 }
 
 #[test]
 fn comments_and_blank_lines_are_skipped_and_bad_lines_numbered() {
-    let content = b"\xef\xbb\xbf# heading\n.Example.COM # the whole domain\n\n  host.example.org\r\nbad domain\n\xff\n";
+    let content = b"\xef\xbb\xbf# heading\n.Example.COM # the whole domain\n\n  \
+        host.example.org\r\nbad domain\n\xff\n";
     let found: Vec<_> = domains(content).collect();
     assert_eq!(found[0].as_ref().unwrap().to_string(), ".example.com");
     assert_eq!(found[1].as_ref().unwrap().to_string(), "host.example.org");
@@ -21,7 +27,8 @@ fn comments_and_blank_lines_are_skipped_and_bad_lines_numbered() {
 
 #[test]
 fn networks_are_read() {
-    let found: Vec<_> = networks(b"\xef\xbb\xbf10.0.0.0/8\r\n192.168.1.7 ; why\n10.0.0.1/33\n; all\n").collect();
+    let found: Vec<_> =
+        networks(b"\xef\xbb\xbf10.0.0.0/8\r\n192.168.1.7 ; why\n10.0.0.1/33\n; all\n").collect();
     assert_eq!(found[1].as_ref().unwrap().to_string(), "192.168.1.7/32");
     assert_eq!(found[2].as_ref().unwrap_err().line, 3);
     assert_eq!(found.len(), 3);
@@ -37,43 +44,74 @@ const NAMED: &[(&str, &[&str])] = &[
     ("bad.test ## why\nworse.test\t#@# why\n", &["bad.test", "worse.test"]),
     // Hosts files.
     (
-        "# hosts\n0.0.0.0 bad.test\n127.0.0.1\tworse.test  # why\n\n::1 localhost ip6-localhost\n127.0.0.1 localhost\n",
+        "# hosts\n0.0.0.0 bad.test\n127.0.0.1\tworse.test  # why\n\n::1 localhost \
+         ip6-localhost\n127.0.0.1 localhost\n",
         &["bad.test", "worse.test"],
     ),
-    ("0.0.0.0 0.0.0.0\n:: bad.test worse.test. BAD2.test\n", &["bad.test", "worse.test", "bad2.test"]),
-    ("255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\nff02::2 ip6-allrouters\n::1 bad.test\n", &["bad.test"]),
+    (
+        "0.0.0.0 0.0.0.0\n:: bad.test worse.test. BAD2.test\n",
+        &["bad.test", "worse.test", "bad2.test"],
+    ),
+    (
+        "255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\nff02::2 ip6-allrouters\n::1 \
+         bad.test\n",
+        &["bad.test"],
+    ),
     ("  127.0.0.1 bad.test#why\r\n", &["bad.test"]),
-    ("127.0.0.1 LocalHost\nff02::3 ip6-allhosts\n::ffff:0.0.0.0 bad.test\n255.255.255.255 worse.test\n", &["bad.test", "worse.test"]),
+    (
+        "127.0.0.1 LocalHost\nff02::3 ip6-allhosts\n::ffff:0.0.0.0 bad.test\n255.255.255.255 \
+         worse.test\n",
+        &["bad.test", "worse.test"],
+    ),
     // Ad blockers.
-    ("[Adblock Plus 2.0]\n! title\n||bad.test^\n||worse.test^$important\n", &[".bad.test", ".worse.test"]),
-    ("||BAD.test^|\n||10.0.0.1^\n||worse.test^$all,important # why\n", &[".bad.test", "10.0.0.1", ".worse.test"]),
+    (
+        "[Adblock Plus 2.0]\n! title\n||bad.test^\n||worse.test^$important\n",
+        &[".bad.test", ".worse.test"],
+    ),
+    (
+        "||BAD.test^|\n||10.0.0.1^\n||worse.test^$all,important # why\n",
+        &[".bad.test", "10.0.0.1", ".worse.test"],
+    ),
     // Response policy zones.
     (
-        "$TTL 60\n@ SOA localhost. root.localhost. 1 60 60 60 60\n  NS localhost.\nbad.test CNAME .\n*.worse.test CNAME .\nworse.test CNAME .\n",
+        "$TTL 60\n@ SOA localhost. root.localhost. 1 60 60 60 60\n  NS localhost.\nbad.test CNAME \
+         .\n*.worse.test CNAME .\nworse.test CNAME .\n",
         &["bad.test", "*.worse.test", "worse.test"],
     ),
     (
-        "$ORIGIN rpz.local.\n@ 3600 IN SOA ns. me. (\n 1 ; serial ) no\n 60 60 60\n 60 )\n 3600 IN NS ns.\nbad.test.rpz.local. IN 60 CNAME *. ; why\n60 in cname rpz-drop.\n",
+        "$ORIGIN rpz.local.\n@ 3600 IN SOA ns. me. (\n 1 ; serial ) no\n 60 60 60\n 60 )\n 3600 IN \
+         NS ns.\nbad.test.rpz.local. IN 60 CNAME *. ; why\n60 in cname rpz-drop.\n",
         &["bad.test", "60"],
     ),
     (
-        "rpz.local. IN SOA ns. me. 1 1 1 1 1\n*.bad.test.rpz.local. CNAME .\nworse.test 1h A 0.0.0.0\n IN AAAA ::\n",
+        "rpz.local. IN SOA ns. me. 1 1 1 1 1\n*.bad.test.rpz.local. CNAME .\nworse.test 1h A \
+         0.0.0.0\n IN AAAA ::\n",
         &["*.bad.test", "worse.test", "worse.test"],
     ),
-    ("$ORIGIN rpz.\n$ORIGIN test.rpz.\nbad CNAME .\n$ORIGIN rpz.\nworse.test CNAME .\n", &["bad.test", "worse.test"]),
+    (
+        "$ORIGIN rpz.\n$ORIGIN test.rpz.\nbad CNAME .\n$ORIGIN rpz.\nworse.test CNAME .\n",
+        &["bad.test", "worse.test"],
+    ),
     ("@ SOA a. b. (\n1\nserial\n)\nbad.test CNAME .;why\n\tAAAA ::\n", &["bad.test", "bad.test"]),
     ("@ SOA a. b. ( 1 1 1 1 1 )\nbad.test CNAME .\n", &["bad.test"]),
     // The zone's name in any spelling, and names relative to where one is.
     (
-        "$ttl 60\nRPZ.Local. SOA a. b. 1 1 1 1 1\nbad.test.rpz.local. CNAME RPZ-DROP.\nWORSE.test.RPZ.local. CNAME .\n",
+        "$ttl 60\nRPZ.Local. SOA a. b. 1 1 1 1 1\nbad.test.rpz.local. CNAME \
+         RPZ-DROP.\nWORSE.test.RPZ.local. CNAME .\n",
         &["bad.test", "worse.test"],
     ),
-    ("$ORIGIN RPZ.Test.\nbad.test.rpz.test. CNAME .\nworse.test A 127.0.0.1\n", &["bad.test", "worse.test"]),
+    (
+        "$ORIGIN RPZ.Test.\nbad.test.rpz.test. CNAME .\nworse.test A 127.0.0.1\n",
+        &["bad.test", "worse.test"],
+    ),
     ("$ORIGIN rpz.\n$ORIGIN test\n$ORIGIN sub\nbad CNAME .\n", &["bad.sub.test"]),
     ("$ORIGIN sub\nrpz. SOA a. b. 1 1 1 1 1\nbad.test CNAME .\n", &["bad.test"]),
     ("$ORIGIN .\nbad.test. CNAME .\n", &["bad.test"]),
     // Several at once.
-    ("bad.test\n0.0.0.0 worse.test\n||bad2.test^\nbad3.test CNAME .\n", &["bad.test", "worse.test", ".bad2.test", "bad3.test"]),
+    (
+        "bad.test\n0.0.0.0 worse.test\n||bad2.test^\nbad3.test CNAME .\n",
+        &["bad.test", "worse.test", ".bad2.test", "bad3.test"],
+    ),
     ("", &[]),
     ("\n\r\n  \n", &[]),
 ];
@@ -130,7 +168,10 @@ fn what_no_list_can_say_is_a_problem() {
     for (content, line, part) in REFUSED {
         let found = read(content);
         let bad: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
-        assert!(bad.len() == 1 && bad[0].0 == *line && bad[0].1.contains(part), "{content:?}: {found:?}");
+        assert!(
+            bad.len() == 1 && bad[0].0 == *line && bad[0].1.contains(part),
+            "{content:?}: {found:?}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Overrides: which of them hold for a node, and what they do to the tree. The merged tree keeps the place of everything, so a problem that an
-//! override causes is reported at the override.
+//! Overrides: which of them hold for a node, and what they do to the tree. The merged tree keeps
+//! the place of everything, so a problem that an override causes is reported at the override.
 
 use crate::variables::Variables;
 use crate::yaml::{Node, Value};
@@ -17,7 +17,8 @@ pub fn holds(matches: &Node, service: Service, variables: &Variables) -> bool {
             "service" => wanted == service.as_str(),
             "tag" => variable("tags").split(',').any(|tag| tag == wanted),
             key @ ("name" | "datacenter" | "zone") => variable(key) == wanted,
-            // Not a known key: reported elsewhere; an override that cannot be understood is not applied.
+            // Not a known key: reported elsewhere; an override that cannot be understood is not
+            // applied.
             _ => false,
         }
     })
@@ -33,14 +34,21 @@ pub fn apply(tree: &Node, service: Service, variables: &Variables) -> Node {
         }
         let sections = Node {
             place: set.place.clone(),
-            value: Value::Map(set.entries().iter().filter(|entry| SECTIONS.contains(&entry.key.as_str())).cloned().collect()),
+            value: Value::Map(
+                set.entries()
+                    .iter()
+                    .filter(|entry| SECTIONS.contains(&entry.key.as_str()))
+                    .cloned()
+                    .collect(),
+            ),
         };
         merge(&mut merged, &sections);
     }
     merged
 }
 
-/// Maps are merged, everything else is replaced; null removes the key, which brings its default back.
+/// Maps are merged, everything else is replaced; null removes the key, which brings its default
+/// back.
 fn merge(base: &mut Node, over: &Node) {
     let (Value::Map(base_entries), Value::Map(entries)) = (&mut base.value, &over.value) else {
         *base = over.clone();
@@ -70,15 +78,23 @@ mod tests {
 
     #[test]
     fn merging_keeps_places_and_later_ones_win() {
-        let text = b"proxy:\n  cache: {memory: 1MiB, max_object_size: 2MiB}\noverrides:\n  - match: {name: a}\n    set: {proxy: {cache: {memory: 3MiB}}}\n  - match: {tag: ssd, service: proxy-node}\n    set: {proxy: {cache: {memory: 4MiB, max_object_size: ~}}}\n";
+        let text = b"proxy:\n  cache: {memory: 1MiB, max_object_size: 2MiB}\noverrides:\n  - \
+            match: {name: a}\n    set: {proxy: {cache: {memory: 3MiB}}}\n  - match: {tag: ssd, \
+            service: proxy-node}\n    set: {proxy: {cache: {memory: 4MiB, max_object_size: ~}}}\n";
         let tree = parse("c.yaml", text).0.unwrap();
         let mut variables = Variables::from([("name".to_owned(), "a".to_owned())]);
         let merged = apply(&tree, Service::ProxyNode, &variables);
-        assert_eq!(merged.get("proxy").unwrap().to_json().to_string(), r#"{"cache":{"max_object_size":"2MiB","memory":"3MiB"}}"#);
+        assert_eq!(
+            merged.get("proxy").unwrap().to_json().to_string(),
+            r#"{"cache":{"max_object_size":"2MiB","memory":"3MiB"}}"#
+        );
         assert_eq!(merged.place_of("proxy/cache/memory").line, 5);
         variables.insert("tags".to_owned(), "big,ssd".to_owned());
         let merged = apply(&tree, Service::ProxyNode, &variables);
-        assert_eq!(merged.get("proxy").unwrap().to_json().to_string(), r#"{"cache":{"memory":"4MiB"}}"#);
+        assert_eq!(
+            merged.get("proxy").unwrap().to_json().to_string(),
+            r#"{"cache":{"memory":"4MiB"}}"#
+        );
         let merged = apply(&tree, Service::Balancer, &variables);
         assert_eq!(merged.place_of("proxy/cache/memory").line, 5);
     }

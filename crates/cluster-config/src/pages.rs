@@ -1,6 +1,7 @@
 //! Pages for denials and errors: `pages/NAME.html` with placeholders in double braces, `{{url}}`.
 
-/// What may stand between double braces, and what it stands for. Values are escaped for HTML by whoever fills them in ([`fill`]).
+/// What may stand between double braces, and what it stands for. Values are escaped for HTML by
+/// whoever fills them in ([`fill`]).
 pub const PLACEHOLDERS: [(&str, &str); 8] = [
     ("url", "the request's target"),
     ("method", "the request's method"),
@@ -72,7 +73,9 @@ mod tests {
 
     #[test]
     fn values_are_filled_in_and_escaped() {
-        let filled = fill("<p>{{ url }} {{nope}} {{", |name| (name == "url").then(|| "<script>'\"&".to_owned()));
+        let filled = fill("<p>{{ url }} {{nope}} {{", |name| {
+            (name == "url").then(|| "<script>'\"&".to_owned())
+        });
         assert_eq!(filled, "<p>&lt;script&gt;&#39;&quot;&amp; {{nope}} {{");
     }
 

@@ -70,8 +70,10 @@ impl Problem {
 
     /// Place, message and remedy as the end of a sentence that says already how bad it is.
     pub fn reason(&self) -> String {
-        let place = if self.place.file.is_empty() { String::new() } else { format!("{}: ", self.place) };
-        let remedy = if self.remedy.is_empty() { String::new() } else { format!("; {}", self.remedy) };
+        let place =
+            if self.place.file.is_empty() { String::new() } else { format!("{}: ", self.place) };
+        let remedy =
+            if self.remedy.is_empty() { String::new() } else { format!("; {}", self.remedy) };
         format!("{place}{}{remedy}", self.message)
     }
 
@@ -105,16 +107,21 @@ pub fn any_error(problems: &[Problem]) -> bool {
     problems.iter().any(Problem::is_error)
 }
 
-/// The one of `known` that `word` was probably meant to be: [`misspelt`], or the two begin alike for the most part.
+/// The one of `known` that `word` was probably meant to be: [`misspelt`], or the two begin alike
+/// for the most part.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     let known: Vec<(Vec<char>, &str)> = known.into_iter().map(|name| (fold(name), name)).collect();
     let alike = || {
-        let common = |letters: &[char]| folded.iter().zip(letters).take_while(|(a, b)| a == b).count();
-        let alike = known.iter().map(|(letters, name)| (common(letters), letters.len(), *name)).filter(|(common, length, _)| {
-            let (shorter, longer) = (folded.len().min(*length), folded.len().max(*length));
-            *common >= 4 && common * 4 >= shorter * 3 && common * 2 >= longer
-        });
+        let common =
+            |letters: &[char]| folded.iter().zip(letters).take_while(|(a, b)| a == b).count();
+        let alike = known
+            .iter()
+            .map(|(letters, name)| (common(letters), letters.len(), *name))
+            .filter(|(common, length, _)| {
+                let (shorter, longer) = (folded.len().min(*length), folded.len().max(*length));
+                *common >= 4 && common * 4 >= shorter * 3 && common * 2 >= longer
+            });
         alike.max_by_key(|(common, ..)| *common).map(|(.., name)| name)
     };
     misspelt(word, known.iter().map(|(_, name)| *name)).or_else(alike)
@@ -142,7 +149,8 @@ fn distance(a: &[char], b: &[char]) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut best = (rows[i][j] + usize::from(x != y)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            let mut best =
+                (rows[i][j] + usize::from(x != y)).min(rows[i][j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x {
                 best = best.min(rows[i - 1][j - 1] + 1);
             }
@@ -160,8 +168,14 @@ mod tests {
     #[test]
     fn a_problem_says_its_place_where_it_has_one() {
         let place = Place { file: "cluster.yaml".to_owned(), line: 3, column: 5 };
-        assert_eq!(Problem::error(place, "no", "do").to_string(), "cluster.yaml:3:5: error: no; do");
-        assert_eq!(Problem::warning(Place::file("lists/a.txt"), "no", "").to_string(), "lists/a.txt: warning: no");
+        assert_eq!(
+            Problem::error(place, "no", "do").to_string(),
+            "cluster.yaml:3:5: error: no; do"
+        );
+        assert_eq!(
+            Problem::warning(Place::file("lists/a.txt"), "no", "").to_string(),
+            "lists/a.txt: warning: no"
+        );
         let nowhere = Problem::error(Place::default(), "no", "do");
         assert_eq!(nowhere.to_string(), "error: no; do");
         assert_eq!(nowhere.reason(), "no; do");

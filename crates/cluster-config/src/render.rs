@@ -23,9 +23,13 @@ pub struct Rendered {
     pub files: Vec<FileReference>,
 }
 
-/// The document of one node. `variables` are those of its hello, names without `node.`; `tags` is a comma-separated list.
-/// A service that takes no section of the bundle gets an empty document.
-pub fn render(bundle: &Bundle, service: Service, variables: &Variables) -> Result<Rendered, Vec<Problem>> {
+/// The document of one node. `variables` are those of its hello, names without `node.`; `tags` is a
+/// comma-separated list. A service that takes no section of the bundle gets an empty document.
+pub fn render(
+    bundle: &Bundle,
+    service: Service,
+    variables: &Variables,
+) -> Result<Rendered, Vec<Problem>> {
     let compiled = compile(bundle, service, variables);
     match compiled.document {
         Some(document) if !any_error(&compiled.problems) => {
@@ -57,7 +61,12 @@ pub(crate) struct Compiled {
 }
 
 pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) -> Compiled {
-    let mut compiled = Compiled { document: None, problems: Vec::new(), files: Vec::new(), lists: BTreeSet::new() };
+    let mut compiled = Compiled {
+        document: None,
+        problems: Vec::new(),
+        files: Vec::new(),
+        lists: BTreeSet::new(),
+    };
     let Some(section) = section_of(service) else {
         compiled.document = Some(serde_json::Value::Object(serde_json::Map::new()));
         return compiled;
@@ -67,7 +76,11 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
         compiled.document = serde_json::to_value(BackupDocument::default()).ok();
         return compiled;
     }
-    let mut written = merged.get(section).filter(|node| !node.is_null()).cloned().unwrap_or_else(|| empty(&merged, section));
+    let mut written = merged
+        .get(section)
+        .filter(|node| !node.is_null())
+        .cloned()
+        .unwrap_or_else(|| empty(&merged, section));
     substitute(&mut written, variables, &mut compiled.problems);
     // A variable that is not defined would be reported again as a value of the wrong form.
     if any_error(&compiled.problems) {
@@ -75,13 +88,20 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
     }
     let (fitting, problems) = walk(&alone(section, written.clone()), &bundle.schema);
     compiled.problems.extend(problems);
-    let Some(fitting) = fitting.as_ref().and_then(|root| root.get(section)) else { return compiled };
+    let Some(fitting) = fitting.as_ref().and_then(|root| root.get(section)) else {
+        return compiled;
+    };
     let mut context = Context::new(&written, fitting, &bundle.files, variables);
-    let json = |document: Option<serde_json::Result<serde_json::Value>>| document.and_then(Result::ok);
+    let json =
+        |document: Option<serde_json::Result<serde_json::Value>>| document.and_then(Result::ok);
     compiled.document = match service {
         Service::ProxyNode => json(compile::proxy::compile(&mut context).map(serde_json::to_value)),
-        Service::Balancer => json(compile::balancer::compile(&mut context).map(|document| document.to_json())),
-        Service::BackupService => json(compile::backup::compile(&mut context).map(serde_json::to_value)),
+        Service::Balancer => {
+            json(compile::balancer::compile(&mut context).map(|document| document.to_json()))
+        }
+        Service::BackupService => {
+            json(compile::backup::compile(&mut context).map(serde_json::to_value))
+        }
         _ => json(compile::checks::compile(&mut context).map(serde_json::to_value)),
     };
     compiled.problems.append(&mut context.problems);
@@ -93,9 +113,15 @@ pub(crate) fn compile(bundle: &Bundle, service: Service, variables: &Variables) 
 /// A root with one section and nothing else.
 fn alone(section: &str, node: Node) -> Node {
     let place = node.place.clone();
-    let version = Node { place: place.clone(), value: Value::Scalar(Scalar { text: "1".to_owned(), kind: Kind::Int(1) }) };
+    let version = Node {
+        place: place.clone(),
+        value: Value::Scalar(Scalar { text: "1".to_owned(), kind: Kind::Int(1) }),
+    };
     let entry = |key: &str, node: Node| Entry { key: key.to_owned(), place: place.clone(), node };
-    Node { place: place.clone(), value: Value::Map(vec![entry("version", version), entry(section, node)]) }
+    Node {
+        place: place.clone(),
+        value: Value::Map(vec![entry("version", version), entry(section, node)]),
+    }
 }
 
 fn empty(root: &Node, section: &str) -> Node {
@@ -120,7 +146,9 @@ fn write_canonical(value: &serde_json::Value, bytes: &mut Vec<u8>) {
                 if index > 0 {
                     bytes.push(b',');
                 }
-                bytes.extend_from_slice(serde_json::Value::from(key.as_str()).to_string().as_bytes());
+                bytes.extend_from_slice(
+                    serde_json::Value::from(key.as_str()).to_string().as_bytes(),
+                );
                 bytes.push(b':');
                 write_canonical(value, bytes);
             }

@@ -1,8 +1,10 @@
-//! The bundle's `cluster.yaml` as it is written. These types are the schema: the walk over a bundle ([`crate::walk`]) is driven by the JSON
-//! Schema derived from them, and so is `shoal config schema`.
+//! The bundle's `cluster.yaml` as it is written. These types are the schema: the walk over a bundle
+//! ([`crate::walk`]) is driven by the JSON Schema derived from them, and so is `shoal config
+//! schema`.
 //!
-//! Extensions in the JSON Schema: `x-no-effect` marks what this version validates and ignores, `x-refused` what it must not ignore, because
-//! its absence would be felt as less security or another route; `x-later` lists values that this version does not have yet. All three are told in
+//! Extensions in the JSON Schema: `x-no-effect` marks what this version validates and ignores,
+//! `x-refused` what it must not ignore, because its absence would be felt as less security or
+//! another route; `x-later` lists values that this version does not have yet. All three are told in
 //! the description as well, and as `x-shoal-status`.
 
 pub mod backup;
@@ -57,7 +59,8 @@ pub struct Override {
     /// Which nodes: all that is given must hold.
     #[serde(rename = "match")]
     pub matches: Match,
-    /// Merged over the sections `proxy`, `balancer` and `checks`: maps are merged, lists and single values replaced, null goes back to the default.
+    /// Merged over the sections `proxy`, `balancer` and `checks`: maps are merged, lists and single
+    /// values replaced, null goes back to the default.
     pub set: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
@@ -91,13 +94,17 @@ pub enum MatchService {
 
 /// The JSON Schema of `cluster.yaml`, for editors and for the walk.
 pub fn json_schema() -> serde_json::Value {
-    let mut schema =
-        schemars::generate::SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Root>().to_value();
+    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
+        .for_deserialize()
+        .into_generator()
+        .into_root_schema_for::<Root>()
+        .to_value();
     mark(&mut schema);
     schema
 }
 
-/// Says for people, too, what this version does not do: editors show descriptions, and `x-shoal-status` is one word to look for.
+/// Says for people, too, what this version does not do: editors show descriptions, and
+/// `x-shoal-status` is one word to look for.
 fn mark(schema: &mut serde_json::Value) {
     use serde_json::Value;
     match schema {
@@ -108,7 +115,10 @@ fn mark(schema: &mut serde_json::Value) {
                 format!("Not in this version: {}.", values.join(", "))
             });
             let status = if map.contains_key("x-no-effect") {
-                Some(("no-effect", "Without effect in this version: it is checked and not acted on.".to_owned()))
+                Some((
+                    "no-effect",
+                    "Without effect in this version: it is checked and not acted on.".to_owned(),
+                ))
             } else if let Some(why) = map.get("x-refused").and_then(Value::as_str) {
                 Some(("refused", format!("Refused in this version: {why}.")))
             } else {

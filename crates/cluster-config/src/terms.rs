@@ -1,4 +1,5 @@
-//! The field's own small notations: addresses to bind, networks, domains, port ranges, time specifications, status codes, URLs.
+//! The field's own small notations: addresses to bind, networks, domains, port ranges, time
+//! specifications, status codes, URLs.
 
 use crate::document::{DomainPattern, PortRange, TimeWindow};
 use crate::units::Invalid;
@@ -15,14 +16,23 @@ pub fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let message = format!("`{text}` is not an address to bind");
         match text.rsplit_once(':') {
-            None if digits(text) => Invalid::new(message, format!("write :{text} for this port at every IPv4 address")),
-            Some((_, port)) if digits(port) && port.parse::<u16>().is_err() => {
-                Invalid::new(format!("`{port}` in `{text}` is not a port"), "write a port from 1 to 65535")
+            None if digits(text) => {
+                Invalid::new(message, format!("write :{text} for this port at every IPv4 address"))
             }
-            Some((host, port)) if digits(port) && is_host_name(host) => {
-                Invalid::new(message, format!("write the IP address instead of the name `{host}`, as in 127.0.0.1:{port}"))
-            }
-            _ => Invalid::new(message, "write an IP address and a port, as in 0.0.0.0:3128, [::]:3128 or :3128"),
+            Some((_, port)) if digits(port) && port.parse::<u16>().is_err() => Invalid::new(
+                format!("`{port}` in `{text}` is not a port"),
+                "write a port from 1 to 65535",
+            ),
+            Some((host, port)) if digits(port) && is_host_name(host) => Invalid::new(
+                message,
+                format!(
+                    "write the IP address instead of the name `{host}`, as in 127.0.0.1:{port}"
+                ),
+            ),
+            _ => Invalid::new(
+                message,
+                "write an IP address and a port, as in 0.0.0.0:3128, [::]:3128 or :3128",
+            ),
         }
     })
 }
@@ -34,7 +44,8 @@ fn masked(text: &str) -> Option<String> {
     Some(format!("write {}", IpNet::new(address.parse().ok()?, prefix).ok()?.trunc()))
 }
 
-/// How `10.0.0.1-10.0.0.20`, which Squid takes, is written: the networks that make it up, if they are few.
+/// How `10.0.0.1-10.0.0.20`, which Squid takes, is written: the networks that make it up, if they
+/// are few.
 fn range(text: &str) -> Option<String> {
     let (first, last) = text.split_once('-')?;
     let nets: Vec<IpNet> = match (first.trim().parse().ok()?, last.trim().parse().ok()?) {
@@ -45,7 +56,9 @@ fn range(text: &str) -> Option<String> {
             ipnet::Ipv6Subnets::new(first, last, 0).take(SHOWN + 1).map(IpNet::from).collect()
         }
         (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
-            return Some("it runs backwards, and there are no ranges here: write networks".to_owned());
+            return Some(
+                "it runs backwards, and there are no ranges here: write networks".to_owned(),
+            );
         }
         _ => return None,
     };
@@ -60,14 +73,21 @@ fn range(text: &str) -> Option<String> {
 /// Networks of a range that are listed.
 const SHOWN: usize = 12;
 
-/// `192.168.1.0/24`, `10.0.0.1`, `2001:db8::/32`. Bits beyond the prefix are an error: they are a slip more often than not.
+/// `192.168.1.0/24`, `10.0.0.1`, `2001:db8::/32`. Bits beyond the prefix are an error: they are a
+/// slip more often than not.
 pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address.to_canonical()));
     }
     let network: IpNet = text.parse().map_err(|_| {
-        let otherwise = || "write an IP address or a network, as in 192.168.1.7, 192.168.1.0/24 or 2001:db8::/32".to_owned();
-        Invalid::new(format!("`{text}` is not a network"), masked(text).or_else(|| range(text)).unwrap_or_else(otherwise))
+        let otherwise = || {
+            "write an IP address or a network, as in 192.168.1.7, 192.168.1.0/24 or 2001:db8::/32"
+                .to_owned()
+        };
+        Invalid::new(
+            format!("`{text}` is not a network"),
+            masked(text).or_else(|| range(text)).unwrap_or_else(otherwise),
+        )
     })?;
     if network.trunc() != network {
         let meant = network.trunc();
@@ -79,18 +99,23 @@ pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
     Ok(canonical_network(network))
 }
 
-/// A network of IPv4-mapped addresses as the IPv4 network that it is: nobody ever connects from or to the other spelling.
+/// A network of IPv4-mapped addresses as the IPv4 network that it is: nobody ever connects from or
+/// to the other spelling.
 pub fn canonical_network(network: IpNet) -> IpNet {
-    let mapped = |v6: &ipnet::Ipv6Net| Ipv4Net::new(v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?).ok();
+    let mapped = |v6: &ipnet::Ipv6Net| {
+        Ipv4Net::new(v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?).ok()
+    };
     match network {
         IpNet::V6(v6) => mapped(&v6).map_or(network, IpNet::V4),
         IpNet::V4(_) => network,
     }
 }
 
-/// `host.example.com` or `.example.com`; `*.example.com` is refused with the remedy, since it would suggest that wildcards work.
+/// `host.example.com` or `.example.com`; `*.example.com` is refused with the remedy, since it would
+/// suggest that wildcards work.
 pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
-    let remedy = "write a host name for one host, or .example.com for a domain and everything under it";
+    let remedy =
+        "write a host name for one host, or .example.com for a domain and everything under it";
     if let Some(rest) = text.strip_prefix("*.") {
         return Err(Invalid::new(
             format!("`{text}`: there are no wildcards in domains"),
@@ -101,7 +126,11 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
         return Err(Invalid::new(format!("`{text}` is a URL or a path, not a domain"), remedy));
     }
     if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(DomainPattern { name: address.to_canonical().to_string(), subdomains: false, only_below: false });
+        return Ok(DomainPattern {
+            name: address.to_canonical().to_string(),
+            subdomains: false,
+            only_below: false,
+        });
     }
     let (name, subdomains) = match text.strip_prefix('.') {
         Some(name) => (name, true),
@@ -111,7 +140,10 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
     if is_host_name(name) {
         Ok(DomainPattern { name: name.to_ascii_lowercase(), subdomains, only_below: false })
     } else if !name.is_ascii() {
-        Err(Invalid::new(format!("`{text}` is not in the form that DNS uses"), "write the domain in its ASCII form (xn--…)"))
+        Err(Invalid::new(
+            format!("`{text}` is not in the form that DNS uses"),
+            "write the domain in its ASCII form (xn--…)",
+        ))
     } else {
         Err(Invalid::new(format!("`{text}` is not a domain"), remedy))
     }
@@ -120,28 +152,39 @@ pub fn parse_domain(text: &str) -> Result<DomainPattern, Invalid> {
 /// Letters, digits, `-` and `_` (which real names use) in labels of 1 to 63, 253 in all.
 fn is_host_name(name: &str) -> bool {
     name.len() <= 253
-        && name
-            .split('.')
-            .all(|label| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
 }
 
 /// `host:port`, `192.168.1.11:3128`, `[2001:db8::1]:3128`.
 pub fn parse_address(text: &str) -> Result<(String, u16), Invalid> {
     let wrong = || {
-        Invalid::new(format!("`{text}` is not an address with a port"), "write host:port, as in 192.168.1.11:3128 or [2001:db8::1]:3128")
+        Invalid::new(
+            format!("`{text}` is not an address with a port"),
+            "write host:port, as in 192.168.1.11:3128 or [2001:db8::1]:3128",
+        )
     };
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
     if let Some(inner) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return inner.parse::<Ipv6Addr>().map(|address| (address.to_canonical().to_string(), port)).map_err(|_| wrong());
+        return inner
+            .parse::<Ipv6Addr>()
+            .map(|address| (address.to_canonical().to_string(), port))
+            .map_err(|_| wrong());
     }
     if is_host_name(host) { Ok((host.to_ascii_lowercase(), port)) } else { Err(wrong()) }
 }
 
 /// `443`, `8000-8100`.
 pub fn parse_ports(text: &str) -> Result<PortRange, Invalid> {
-    let wrong =
-        || Invalid::new(format!("`{text}` is not a port or a range of ports"), "write numbers from 1 to 65535, as in 443 or 8000-8100");
+    let wrong = || {
+        Invalid::new(
+            format!("`{text}` is not a port or a range of ports"),
+            "write numbers from 1 to 65535, as in 443 or 8000-8100",
+        )
+    };
     let port = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         text.parse::<u16>().ok().filter(|port| digits && *port != 0)
@@ -149,15 +192,21 @@ pub fn parse_ports(text: &str) -> Result<PortRange, Invalid> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
-        (Some(first), Some(last)) => Err(Invalid::new(format!("`{text}` runs backwards"), format!("write {last}-{first}"))),
+        (Some(first), Some(last)) => {
+            Err(Invalid::new(format!("`{text}` runs backwards"), format!("write {last}-{first}")))
+        }
         _ => Err(wrong()),
     }
 }
 
 /// `200`, `200-299`.
 pub fn parse_status(text: &str) -> Result<(u16, u16), Invalid> {
-    let wrong =
-        || Invalid::new(format!("`{text}` is not a status code or a range of them"), "write codes from 100 to 599, as in 200 or 200-299");
+    let wrong = || {
+        Invalid::new(
+            format!("`{text}` is not a status code or a range of them"),
+            "write codes from 100 to 599, as in 200 or 200-299",
+        )
+    };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let code = |text: &str| text.parse::<u16>().ok().filter(|code| (100..=599).contains(code));
     match (code(first), code(last)) {
@@ -166,11 +215,12 @@ pub fn parse_status(text: &str) -> Result<(u16, u16), Invalid> {
     }
 }
 
-/// `MTWHF 09:00-18:00`, `D 09:00-18:00`, `SA`, `22:00-24:00`, in Squid's letters: S Sunday, M T W, H Thursday, F, A Saturday, D weekdays.
-/// A window past midnight is refused: Squid does so too, because its meaning for the days is not clear.
+/// `MTWHF 09:00-18:00`, `D 09:00-18:00`, `SA`, `22:00-24:00`, in Squid's letters: S Sunday, M T W,
+/// H Thursday, F, A Saturday, D weekdays. A window past midnight is refused: Squid does so too,
+/// because its meaning for the days is not clear.
 pub fn parse_time(text: &str) -> Result<TimeWindow, Invalid> {
-    const REMEDY: &str =
-        "write days and hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H Thursday, F, A Saturday, D Monday to Friday)";
+    const REMEDY: &str = "write days and hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H \
+        Thursday, F, A Saturday, D Monday to Friday)";
     let wrong = |what: String| Invalid::new(what, REMEDY);
     let mut days = None;
     let mut hours = None;
@@ -180,11 +230,19 @@ pub fn parse_time(text: &str) -> Result<TimeWindow, Invalid> {
             return Err(wrong(format!("`{word}` in `{text}` is one part too many")));
         }
         if word.contains(':') {
-            hours = Some(parse_hours(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` is not a span of hours")))?);
+            hours =
+                Some(parse_hours(word).ok_or_else(|| {
+                    wrong(format!("`{word}` in `{text}` is not a span of hours"))
+                })?);
         } else {
-            let what =
-                if word.starts_with(|c: char| c.is_ascii_digit()) { "is not a span of hours" } else { "has a letter that is not a day" };
-            days = Some(parse_days(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` {what}")))?);
+            let what = if word.starts_with(|c: char| c.is_ascii_digit()) {
+                "is not a span of hours"
+            } else {
+                "has a letter that is not a day"
+            };
+            days = Some(
+                parse_days(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` {what}")))?,
+            );
         }
     }
     if days.is_none() && hours.is_none() {
@@ -192,7 +250,8 @@ pub fn parse_time(text: &str) -> Result<TimeWindow, Invalid> {
     }
     let (from, until) = hours.unwrap_or((0, 24 * 60));
     if from >= until {
-        let remedy = "let it end after it begins; for a night write two: one up to 24:00 and one from 00:00";
+        let remedy =
+            "let it end after it begins; for a night write two: one up to 24:00 and one from 00:00";
         return Err(Invalid::new(format!("`{text}` ends before it begins"), remedy));
     }
     Ok(TimeWindow { days: days.unwrap_or(0x7f), from, until })
@@ -219,7 +278,8 @@ fn parse_days(word: &str) -> Option<u8> {
 fn parse_hours(word: &str) -> Option<(u16, u16)> {
     let minute = |text: &str| {
         let (hour, minute) = text.split_once(':')?;
-        let digits = |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        let digits =
+            |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         if !digits(hour) || minute.len() != 2 || !digits(minute) {
             return None;
         }
@@ -233,8 +293,14 @@ fn parse_hours(word: &str) -> Option<(u16, u16)> {
 
 /// An absolute http or https URL with a host; no user information.
 pub fn parse_url(text: &str) -> Result<(), Invalid> {
-    let wrong = || Invalid::new(format!("`{text}` is not a URL"), "write an absolute one, as in http://example.com/health");
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(wrong)?;
+    let wrong = || {
+        Invalid::new(
+            format!("`{text}` is not a URL"),
+            "write an absolute one, as in http://example.com/health",
+        )
+    };
+    let rest =
+        text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or_else(wrong)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']')) {
         authority.to_owned()
@@ -264,7 +330,10 @@ mod tests {
         for text in ["host", "host:0", "host:x", ":80", "[::1:80", "a b:80"] {
             assert!(parse_address(text).is_err(), "{text}");
         }
-        assert_eq!(parse_network("10.1.0.0/8").unwrap_err().remedy, "write 10.0.0.0/8, or 10.1.0.0 for the one address");
+        assert_eq!(
+            parse_network("10.1.0.0/8").unwrap_err().remedy,
+            "write 10.0.0.0/8, or 10.1.0.0 for the one address"
+        );
     }
 
     #[test]
@@ -299,12 +368,24 @@ mod tests {
 
     #[test]
     fn times() {
-        assert_eq!(parse_time("MTWHF 09:00-18:00"), Ok(TimeWindow { days: 0x1f, from: 540, until: 1080 }));
+        assert_eq!(
+            parse_time("MTWHF 09:00-18:00"),
+            Ok(TimeWindow { days: 0x1f, from: 540, until: 1080 })
+        );
         assert_eq!(parse_time("D 09:00-18:00"), parse_time("MTWHF 9:00-18:00"));
         assert_eq!(parse_time("SA"), Ok(TimeWindow { days: 0x60, from: 0, until: 1440 }));
         let office = parse_time("D 09:00-18:00").unwrap();
         assert!(office.contains(0, 540) && !office.contains(0, 1080) && !office.contains(5, 600));
-        for text in ["", "X 09:00-18:00", "D 9-18", "D 18:00-09:00", "D 09:60-10:00", "D 09:00-24:01", "D D", "D 09:00-10:00 M"] {
+        for text in [
+            "",
+            "X 09:00-18:00",
+            "D 9-18",
+            "D 18:00-09:00",
+            "D 09:60-10:00",
+            "D 09:00-24:01",
+            "D D",
+            "D 09:00-10:00 M",
+        ] {
             assert!(parse_time(text).is_err(), "{text}");
         }
     }
@@ -316,11 +397,22 @@ mod tests {
             assert!(parse_ports(text).is_err(), "{text}");
         }
         assert_eq!(parse_status("200-299"), Ok((200, 299)));
-        assert!(parse_status("99").is_err() && parse_status("600").is_err() && parse_status("ok").is_err());
-        for text in ["http://example.com/", "https://example.com:8443/x?y", "http://[::1]/", "http://[::1]:8080/"] {
+        assert!(
+            parse_status("99").is_err()
+                && parse_status("600").is_err()
+                && parse_status("ok").is_err()
+        );
+        for text in [
+            "http://example.com/",
+            "https://example.com:8443/x?y",
+            "http://[::1]/",
+            "http://[::1]:8080/",
+        ] {
             assert!(parse_url(text).is_ok(), "{text}");
         }
-        for text in ["example.com", "ftp://example.com", "http://", "http://a b/", "http://user@host/"] {
+        for text in
+            ["example.com", "ftp://example.com", "http://", "http://a b/", "http://user@host/"]
+        {
             assert!(parse_url(text).is_err(), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! Quantities as people write them: durations (`200ms`, `5s`, `30d`), sizes (`256MiB`), percentages (`20%`).
+//! Quantities as people write them: durations (`200ms`, `5s`, `30d`), sizes (`256MiB`), percentages
+//! (`20%`).
 
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ impl Invalid {
     }
 }
 
-const DURATION_REMEDY: &str = "write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d";
-const SIZE_REMEDY: &str = "write a whole number with its unit: B, KiB, MiB, GiB or TiB, as in 64KiB or 256MiB";
+const DURATION_REMEDY: &str =
+    "write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d";
+const SIZE_REMEDY: &str =
+    "write a whole number with its unit: B, KiB, MiB, GiB or TiB, as in 64KiB or 256MiB";
 const PERCENT_REMEDY: &str = "write a whole number from 0 to 100 with a percent sign, as in 20%";
 
 /// Durations up to ten years: more is a slip of the pen, and sums of them must not overflow.
@@ -58,7 +61,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     };
     match number.checked_mul(milliseconds).map(Duration::from_millis) {
         Some(duration) if duration <= LONGEST => Ok(duration),
-        _ => Err(Invalid::new(format!("the duration `{text}` is longer than ten years"), "write a shorter one")),
+        _ => Err(Invalid::new(
+            format!("the duration `{text}` is longer than ten years"),
+            "write a shorter one",
+        )),
     }
 }
 
@@ -73,7 +79,8 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{milliseconds}ms")
 }
 
-/// Reads `64KiB`, `256MiB`, `1GiB` into bytes. Decimal units (`MB`) are refused: the reference's `256 MB` meant 256 MiB.
+/// Reads `64KiB`, `256MiB`, `1GiB` into bytes. Decimal units (`MB`) are refused: the reference's
+/// `256 MB` meant 256 MiB.
 pub fn parse_size(text: &str) -> Result<u64, Invalid> {
     let wrong = |what: String| Invalid::new(what, SIZE_REMEDY);
     let Some((number, unit)) = split(text) else {
@@ -91,13 +98,19 @@ pub fn parse_size(text: &str) -> Result<u64, Invalid> {
         "" => return Err(wrong(format!("the size `{text}` has no unit"))),
         "KB" | "MB" | "GB" | "TB" | "kB" => {
             let binary = format!("{}iB", unit[..1].to_ascii_uppercase());
-            return Err(Invalid::new(format!("`{unit}` in `{text}` is not a unit here"), format!("write {number}{binary}")));
+            return Err(Invalid::new(
+                format!("`{unit}` in `{text}` is not a unit here"),
+                format!("write {number}{binary}"),
+            ));
         }
         _ => return Err(wrong(format!("`{unit}` in `{text}` is not a unit of size"))),
     };
     match number.checked_mul(1 << shift) {
         Some(bytes) if bytes <= 1 << 50 => Ok(bytes),
-        _ => Err(Invalid::new(format!("the size `{text}` is larger than 1024TiB"), "write a smaller one")),
+        _ => Err(Invalid::new(
+            format!("the size `{text}` is larger than 1024TiB"),
+            "write a smaller one",
+        )),
     }
 }
 
@@ -134,15 +147,24 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written() {
-        for (text, milliseconds) in
-            [("200ms", 200), ("5s", 5_000), ("30m", 1_800_000), ("1h", 3_600_000), ("30d", 2_592_000_000), ("0s", 0)]
-        {
+        for (text, milliseconds) in [
+            ("200ms", 200),
+            ("5s", 5_000),
+            ("30m", 1_800_000),
+            ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
+            ("0s", 0),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for (text, written) in [("1000ms", "1s"), ("90s", "90s"), ("120s", "2m"), ("24h", "1d"), ("0s", "0ms")] {
+        for (text, written) in
+            [("1000ms", "1s"), ("90s", "90s"), ("120s", "2m"), ("24h", "1d"), ("0s", "0ms")]
+        {
             assert_eq!(format_duration(parse_duration(text).unwrap()), written);
         }
-        for text in ["", "5", "5 sec", "s", "-5s", "1.5s", "999999999999d", "18446744073709551615ms"] {
+        for text in
+            ["", "5", "5 sec", "s", "-5s", "1.5s", "999999999999d", "18446744073709551615ms"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

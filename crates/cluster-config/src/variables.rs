@@ -7,15 +7,24 @@ use std::collections::BTreeMap;
 /// Names (without `node.`) to values.
 pub type Variables = BTreeMap<String, String>;
 
-/// Puts values in place of variables, everywhere below a node. A variable that is not known is a problem at its place, and stays.
+/// Puts values in place of variables, everywhere below a node. A variable that is not known is a
+/// problem at its place, and stays.
 pub fn substitute(node: &mut Node, variables: &Variables, problems: &mut Vec<Problem>) {
     match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(|item| substitute(item, variables, problems)),
-        Value::Map(entries) => entries.iter_mut().for_each(|entry| substitute(&mut entry.node, variables, problems)),
+        Value::List(items) => {
+            items.iter_mut().for_each(|item| substitute(item, variables, problems))
+        }
+        Value::Map(entries) => {
+            entries.iter_mut().for_each(|entry| substitute(&mut entry.node, variables, problems))
+        }
         Value::Scalar(scalar) if scalar.kind == Kind::Text && scalar.text.contains("${") => {
             let mut wrong = Vec::new();
             let text = expand(&scalar.text, variables, &mut wrong);
-            problems.extend(wrong.into_iter().map(|(message, remedy)| Problem::error(node.place.clone(), message, remedy)));
+            problems.extend(
+                wrong
+                    .into_iter()
+                    .map(|(message, remedy)| Problem::error(node.place.clone(), message, remedy)),
+            );
             *scalar = Scalar { text, kind: Kind::Text };
         }
         Value::Scalar(_) => {}
@@ -50,7 +59,9 @@ fn remedy(name: &str, variables: &Variables) -> String {
     let known: Vec<String> = variables.keys().map(|key| format!("node.{key}")).collect();
     match misspelt(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `${{{near}}}`?"),
-        None if known.is_empty() => "no variable is defined here; write the value itself".to_owned(),
+        None if known.is_empty() => {
+            "no variable is defined here; write the value itself".to_owned()
+        }
         None => format!("defined here: {}", known.join(", ")),
     }
 }

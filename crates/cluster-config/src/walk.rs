@@ -1,7 +1,9 @@
-//! The form of a bundle: a walk over the tree along the JSON Schema that reports everything that does not fit, and returns what does, so that
-//! what the values mean can be looked at in the same pass.
+//! The form of a bundle: a walk over the tree along the JSON Schema that reports everything that
+//! does not fit, and returns what does, so that what the values mean can be looked at in the same
+//! pass.
 //!
-//! It knows the part of JSON Schema that schemars writes for [`crate::schema`], and the extensions described there.
+//! It knows the part of JSON Schema that schemars writes for [`crate::schema`], and the extensions
+//! described there.
 
 mod elsewhere;
 pub mod places;
@@ -11,7 +13,8 @@ use crate::schema::notation;
 use crate::yaml::{Entry, Kind, Node, Scalar, Value};
 use serde_json::Value as Json;
 
-/// Walks a tree along a schema. What comes back has only what fits: no unknown keys, no wrong values, no nulls, no incomplete maps.
+/// Walks a tree along a schema. What comes back has only what fits: no unknown keys, no wrong
+/// values, no nulls, no incomplete maps.
 pub fn walk(tree: &Node, schema: &Json) -> (Option<Node>, Vec<Problem>) {
     let mut walk = Walk { root: schema, problems: Vec::new() };
     let fitting = walk.value(tree, schema, "");
@@ -34,8 +37,12 @@ impl<'a> Walk<'a> {
         let types = types(schema);
         match &node.value {
             _ if types.is_empty() => Some(node.clone()),
-            Value::Map(entries) if types.contains(&"object") => self.map(node, entries, schema, path),
-            Value::List(items) if types.contains(&"array") => Some(self.list(node, items, schema, path)).flatten(),
+            Value::Map(entries) if types.contains(&"object") => {
+                self.map(node, entries, schema, path)
+            }
+            Value::List(items) if types.contains(&"array") => {
+                Some(self.list(node, items, schema, path)).flatten()
+            }
             Value::Scalar(scalar) => self.scalar(node, scalar, schema, &types, path),
             _ => self.mismatch(node, schema, &types, path),
         }
@@ -45,13 +52,17 @@ impl<'a> Walk<'a> {
     fn choose(&self, schema: &'a Json, node: &Node) -> &'a Json {
         let mut schema = schema;
         for _ in 0..16 {
-            if let Some(target) = schema.get("$ref").and_then(Json::as_str).and_then(|path| self.root.pointer(path.trim_start_matches('#')))
+            if let Some(target) = schema
+                .get("$ref")
+                .and_then(Json::as_str)
+                .and_then(|path| self.root.pointer(path.trim_start_matches('#')))
             {
                 schema = target;
                 continue;
             }
             let Some(alternatives) = schema.get("anyOf").and_then(Json::as_array) else { break };
-            let real: Vec<&Json> = alternatives.iter().filter(|one| types(one) != ["null"]).collect();
+            let real: Vec<&Json> =
+                alternatives.iter().filter(|one| types(one) != ["null"]).collect();
             let shape = match &node.value {
                 Value::List(_) => "array",
                 Value::Map(_) => "object",
@@ -65,7 +76,13 @@ impl<'a> Walk<'a> {
         schema
     }
 
-    fn map(&mut self, node: &Node, entries: &[Entry], schema: &'a Json, path: &str) -> Option<Node> {
+    fn map(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        schema: &'a Json,
+        path: &str,
+    ) -> Option<Node> {
         let properties = schema.get("properties").and_then(Json::as_object);
         let mut fitting = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -101,40 +118,87 @@ impl<'a> Walk<'a> {
         let empty = matches!(&entry.node.value, Value::List(items) if items.is_empty());
         if schema.get("x-no-effect").is_some() && !empty {
             let message = format!("`{}` has no effect in this version", entry.key);
-            self.problems.push(Problem::warning(entry.place.clone(), message, "keep it for a later version, or remove it"));
+            self.problems.push(Problem::warning(
+                entry.place.clone(),
+                message,
+                "keep it for a later version, or remove it",
+            ));
         }
         let Some(reason) = schema.get("x-refused").and_then(Json::as_str) else { return false };
-        let message = format!("`{}` is not supported in this version, and ignoring it would not be safe", entry.key);
+        let message = format!(
+            "`{}` is not supported in this version, and ignoring it would not be safe",
+            entry.key
+        );
         self.problems.push(Problem::error(entry.place.clone(), message, reason));
         true
     }
 
-    fn unknown_key(&mut self, entry: &Entry, known: Option<&serde_json::Map<String, Json>>, path: &str) {
-        let names: Vec<&str> = known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
-        let remedy = slip(&entry.key, &names).unwrap_or_else(|| match nearest(&entry.key, names.iter().copied()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => match (elsewhere::word(&entry.key, &names), places::of(self.root, &entry.key, path)) {
-                (Some(ours), _) => format!("what others call `{}` is `{ours}` here", entry.key),
-                (None, Some(place)) => format!("it belongs into {place}: look at the indentation; known here: {}", names.join(", ")),
-                (None, None) => format!("known here: {}", names.join(", ")),
-            },
+    fn unknown_key(
+        &mut self,
+        entry: &Entry,
+        known: Option<&serde_json::Map<String, Json>>,
+        path: &str,
+    ) {
+        let names: Vec<&str> =
+            known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
+        let remedy = slip(&entry.key, &names).unwrap_or_else(|| {
+            match nearest(&entry.key, names.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => match (
+                    elsewhere::word(&entry.key, &names),
+                    places::of(self.root, &entry.key, path),
+                ) {
+                    (Some(ours), _) => format!("what others call `{}` is `{ours}` here", entry.key),
+                    (None, Some(place)) => format!(
+                        "it belongs into {place}: look at the indentation; known here: {}",
+                        names.join(", ")
+                    ),
+                    (None, None) => format!("known here: {}", names.join(", ")),
+                },
+            }
         });
         let within = if path.is_empty() { "at the top".to_owned() } else { format!("in {path}") };
-        self.problems.push(Problem::error(entry.place.clone(), format!("unknown key `{}` {within}", entry.key), remedy));
+        self.problems.push(Problem::error(
+            entry.place.clone(),
+            format!("unknown key `{}` {within}", entry.key),
+            remedy,
+        ));
     }
 
-    /// Whether all required keys are there. A key that is there and wrong has been reported already.
-    fn required(&mut self, node: &Node, entries: &[Entry], fitting: &[Entry], schema: &Json, path: &str) -> bool {
+    /// Whether all required keys are there. A key that is there and wrong has been reported
+    /// already.
+    fn required(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        fitting: &[Entry],
+        schema: &Json,
+        path: &str,
+    ) -> bool {
         let mut complete = true;
-        for key in schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
+        for key in schema
+            .get("required")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+        {
             if fitting.iter().any(|entry| entry.key == key) {
                 continue;
             }
             complete = false;
             if !entries.iter().any(|entry| entry.key == key && !entry.node.is_null()) {
                 let within = if path.is_empty() { "the file".to_owned() } else { path.to_owned() };
-                let hint = if key == "version" { "write version: 1".to_owned() } else { format!("add `{key}:`") };
-                self.problems.push(Problem::error(node.place.clone(), format!("`{key}` is missing in {within}"), hint));
+                let hint = if key == "version" {
+                    "write version: 1".to_owned()
+                } else {
+                    format!("add `{key}:`")
+                };
+                self.problems.push(Problem::error(
+                    node.place.clone(),
+                    format!("`{key}` is missing in {within}"),
+                    hint,
+                ));
             }
         }
         complete
@@ -143,15 +207,29 @@ impl<'a> Walk<'a> {
     fn list(&mut self, node: &Node, items: &[Node], schema: &'a Json, path: &str) -> Option<Node> {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
-            self.problems.push(Problem::error(node.place.clone(), format!("{path} is empty"), "write at least one value"));
+            self.problems.push(Problem::error(
+                node.place.clone(),
+                format!("{path} is empty"),
+                "write at least one value",
+            ));
             return None;
         }
         let schema = schema.get("items").unwrap_or(&Json::Bool(true));
-        let fitting = items.iter().enumerate().filter_map(|(index, item)| self.value(item, schema, &format!("{path}[{index}]"))).collect();
+        let fitting = items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| self.value(item, schema, &format!("{path}[{index}]")))
+            .collect();
         Some(Node { place: node.place.clone(), value: Value::List(fitting) })
     }
 
-    fn enumeration(&mut self, node: &Node, later: Option<&Json>, values: &[&str], path: &str) -> Option<Node> {
+    fn enumeration(
+        &mut self,
+        node: &Node,
+        later: Option<&Json>,
+        values: &[&str],
+        path: &str,
+    ) -> Option<Node> {
         let Value::Scalar(scalar) = &node.value else {
             return self.mismatch(node, &Json::Null, &["string"], path);
         };
@@ -160,7 +238,10 @@ impl<'a> Walk<'a> {
         }
         let later = later.and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
         let (message, remedy) = if later.clone().any(|value| value == scalar.text) {
-            (format!("`{}` is not in this version", scalar.text), format!("use {}", values.join(" or ")))
+            (
+                format!("`{}` is not in this version", scalar.text),
+                format!("use {}", values.join(" or ")),
+            )
         } else {
             let remedy = match nearest(&scalar.text, values.iter().copied().chain(later)) {
                 Some(value) => format!("did you mean `{value}`?"),
@@ -172,8 +253,19 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn scalar(&mut self, node: &Node, scalar: &Scalar, schema: &Json, types: &[&str], path: &str) -> Option<Node> {
-        if let Some(format) = schema.get("format").and_then(Json::as_str).filter(|format| format.starts_with("shoal-")) {
+    fn scalar(
+        &mut self,
+        node: &Node,
+        scalar: &Scalar,
+        schema: &Json,
+        types: &[&str],
+        path: &str,
+    ) -> Option<Node> {
+        if let Some(format) = schema
+            .get("format")
+            .and_then(Json::as_str)
+            .filter(|format| format.starts_with("shoal-"))
+        {
             let wrong_kind = match scalar.kind {
                 Kind::Null | Kind::Bool(_) => true,
                 Kind::Int(_) | Kind::Float(_) => !notation::takes_numbers(format),
@@ -208,9 +300,14 @@ impl<'a> Walk<'a> {
         let length = scalar.text.chars().count() as u64;
         let bound = |name: &str| schema.get(name).and_then(Json::as_u64);
         if scalar.kind == Kind::Text
-            && (bound("minLength").is_some_and(|least| length < least) || bound("maxLength").is_some_and(|most| length > most))
+            && (bound("minLength").is_some_and(|least| length < least)
+                || bound("maxLength").is_some_and(|most| length > most))
         {
-            return self.refuse(&node.place, format!("{path} is too short or too long"), String::new());
+            return self.refuse(
+                &node.place,
+                format!("{path} is too short or too long"),
+                String::new(),
+            );
         }
         Some(node.clone())
     }
@@ -227,7 +324,11 @@ impl<'a> Walk<'a> {
             (Some(least), None) => format!("write a number of at least {least}"),
             (_, most) => format!("write a number of at most {}", most.unwrap_or_default()),
         };
-        self.problems.push(Problem::error(node.place.clone(), format!("{path} cannot be {value}"), remedy));
+        self.problems.push(Problem::error(
+            node.place.clone(),
+            format!("{path} cannot be {value}"),
+            remedy,
+        ));
         false
     }
 
@@ -260,19 +361,34 @@ fn expectation(expected: &str, node: &Node, schema: &Json, root: &Json) -> (&'st
     let text = scalar.map(|scalar| scalar.text.as_str()).unwrap_or_default();
     match expected {
         "object" => {
-            let keys: Vec<&str> =
-                schema.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
-            let known = if keys.is_empty() { String::new() } else { format!("; known here: {}", keys.join(", ")) };
+            let keys: Vec<&str> = schema
+                .get("properties")
+                .and_then(Json::as_object)
+                .into_iter()
+                .flat_map(|map| map.keys().map(String::as_str))
+                .collect();
+            let known = if keys.is_empty() {
+                String::new()
+            } else {
+                format!("; known here: {}", keys.join(", "))
+            };
             ("a map", format!("write {{key: value}}, or `key: value` lines under it{known}"))
         }
         "array" => {
             let remedy = match &node.value {
                 Value::Scalar(scalar) if scalar.kind != Kind::Null && holds_maps(schema, root) => {
-                    "write a list of maps, as in [{key: value}]; the schema (`shoal config schema`) says which keys".to_owned()
+                    "write a list of maps, as in [{key: value}]; the schema (`shoal config \
+                     schema`) says which keys"
+                        .to_owned()
                 }
-                Value::Scalar(scalar) if scalar.kind != Kind::Null => format!("write [{}]", shorten(text)),
-                Value::Map(_) => "put brackets around it, as in [{…}], or begin it with `- `".to_owned(),
-                _ => "write it in brackets, as in [a, b], or as lines that begin with `- `".to_owned(),
+                Value::Scalar(scalar) if scalar.kind != Kind::Null => {
+                    format!("write [{}]", shorten(text))
+                }
+                Value::Map(_) => {
+                    "put brackets around it, as in [{…}], or begin it with `- `".to_owned()
+                }
+                _ => "write it in brackets, as in [a, b], or as lines that begin with `- `"
+                    .to_owned(),
             };
             ("a list", remedy)
         }
@@ -286,8 +402,12 @@ fn expectation(expected: &str, node: &Node, schema: &Json, root: &Json) -> (&'st
         }
         "integer" | "number" => {
             let whole = if expected == "integer" { "a whole number" } else { "a number" };
-            let meant: Option<f64> =
-                text.trim_end_matches('%').trim_end().parse().ok().filter(|number: &f64| number.fract() == 0.0 && number.abs() < 1e15);
+            let meant: Option<f64> = text
+                .trim_end_matches('%')
+                .trim_end()
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.fract() == 0.0 && number.abs() < 1e15);
             (
                 whole,
                 meant.map_or_else(
@@ -297,7 +417,9 @@ fn expectation(expected: &str, node: &Node, schema: &Json, root: &Json) -> (&'st
             )
         }
         _ if scalar.is_none() => ("text", "write a single value".to_owned()),
-        _ if scalar.is_some_and(|scalar| scalar.kind == Kind::Null) => ("text", "write a value, or remove it".to_owned()),
+        _ if scalar.is_some_and(|scalar| scalar.kind == Kind::Null) => {
+            ("text", "write a value, or remove it".to_owned())
+        }
         _ => ("text", format!("put it in quotes, as in \"{}\"", shorten(text))),
     }
 }
@@ -305,8 +427,10 @@ fn expectation(expected: &str, node: &Node, schema: &Json, root: &Json) -> (&'st
 /// Whether the items of a list are maps.
 fn holds_maps(schema: &Json, root: &Json) -> bool {
     let items = schema.get("items");
-    let described =
-        items.and_then(|items| items.get("$ref")).and_then(Json::as_str).and_then(|path| root.pointer(path.trim_start_matches('#')));
+    let described = items
+        .and_then(|items| items.get("$ref"))
+        .and_then(Json::as_str)
+        .and_then(|path| root.pointer(path.trim_start_matches('#')));
     described.or(items).is_some_and(|items| items.get("properties").is_some())
 }
 
@@ -319,21 +443,35 @@ fn slip(key: &str, known: &[&str]) -> Option<String> {
     if let Some((name, _)) = key.split_once(' ').filter(|(name, _)| is(name)) {
         return Some(format!("write a colon behind `{name}`"));
     }
-    key.strip_prefix('-').filter(|name| !name.starts_with('-')).map(|name| format!("write a blank behind the dash: `- {name}`"))
+    key.strip_prefix('-')
+        .filter(|name| !name.starts_with('-'))
+        .map(|name| format!("write a blank behind the dash: `- {name}`"))
 }
 
 /// Notations of which people write several in one text.
-const OFTEN_SEVERAL: [&str; 6] = ["shoal-network", "shoal-domain", "shoal-ports", "shoal-status", "shoal-method", "shoal-egress-to"];
+const OFTEN_SEVERAL: [&str; 6] = [
+    "shoal-network",
+    "shoal-domain",
+    "shoal-ports",
+    "shoal-status",
+    "shoal-method",
+    "shoal-egress-to",
+];
 
 /// How several values in one text are written.
 fn several(format: &str, text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split([',', ' ', ';']).filter(|part| !part.is_empty()).collect();
-    let good = parts.len() > 1 && OFTEN_SEVERAL.contains(&format) && parts.iter().all(|part| notation::check(format, part).is_ok());
+    let good = parts.len() > 1
+        && OFTEN_SEVERAL.contains(&format)
+        && parts.iter().all(|part| notation::check(format, part).is_ok());
     good.then(|| format!("for several, write a list: [{}]", parts.join(", ")))
 }
 
 fn text_node(node: &Node, scalar: &Scalar) -> Node {
-    Node { place: node.place.clone(), value: Value::Scalar(Scalar { text: scalar.text.clone(), kind: Kind::Text }) }
+    Node {
+        place: node.place.clone(),
+        value: Value::Scalar(Scalar { text: scalar.text.clone(), kind: Kind::Text }),
+    }
 }
 
 fn shorten(text: &str) -> String {
@@ -356,12 +494,14 @@ fn types(schema: &Json) -> Vec<&str> {
     }
 }
 
-/// The values of an enumeration: `enum`, or `oneOf` with a `const` each when the variants are described.
+/// The values of an enumeration: `enum`, or `oneOf` with a `const` each when the variants are
+/// described.
 fn enumerated(schema: &Json) -> Option<Vec<&str>> {
     if let Some(values) = schema.get("enum").and_then(Json::as_array) {
         return Some(values.iter().filter_map(Json::as_str).collect());
     }
     let variants = schema.get("oneOf").and_then(Json::as_array)?;
-    let values: Vec<&str> = variants.iter().filter_map(|variant| variant.get("const").and_then(Json::as_str)).collect();
+    let values: Vec<&str> =
+        variants.iter().filter_map(|variant| variant.get("const").and_then(Json::as_str)).collect();
     (values.len() == variants.len()).then_some(values)
 }

@@ -1,7 +1,8 @@
 //! YAML into a tree in which everything has its place.
 //!
-//! serde-saphyr's deserialiser stops at the first thing it cannot place; its parser's events let us see the whole document, so that every
-//! problem is reported at once. Aliases are copied in with a limit on the whole; merge keys (`<<`) are not a part of YAML 1.2 and are refused.
+//! serde-saphyr's deserialiser stops at the first thing it cannot place; its parser's events let us
+//! see the whole document, so that every problem is reported at once. Aliases are copied in with a
+//! limit on the whole; merge keys (`<<`) are not a part of YAML 1.2 and are refused.
 
 mod syntax;
 
@@ -91,7 +92,11 @@ fn resolve(text: &str) -> Kind {
         return text.parse().map_or(Kind::Text, Kind::Int);
     }
     if digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+')) {
-        return text.parse().ok().filter(|number: &f64| number.is_finite()).map_or(Kind::Text, Kind::Float);
+        return text
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
+            .map_or(Kind::Text, Kind::Float);
     }
     Kind::Text
 }
@@ -131,14 +136,22 @@ impl Node {
         found.filter(|node| !node.is_null())
     }
 
-    /// The place of what lies at a path like `access/rules/3`, or of the last part of the way that exists.
+    /// The place of what lies at a path like `access/rules/3`, or of the last part of the way that
+    /// exists.
     pub fn place_of(&self, path: &str) -> Place {
         let mut node = self;
         let mut place = &self.place;
         for step in path.split('/').filter(|step| !step.is_empty()) {
             let next = match &node.value {
-                Value::Map(entries) => entries.iter().find(|entry| entry.key == step).map(|entry| (&entry.node, &entry.node.place)),
-                Value::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (item, &item.place)),
+                Value::Map(entries) => entries
+                    .iter()
+                    .find(|entry| entry.key == step)
+                    .map(|entry| (&entry.node, &entry.node.place)),
+                Value::List(items) => step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get(index))
+                    .map(|item| (item, &item.place)),
                 Value::Scalar(_) => None,
             };
             let Some((found, at)) = next else { break };
@@ -149,17 +162,27 @@ impl Node {
 
     /// The keys of a map, as far as they have values.
     pub fn keys(&self) -> Vec<String> {
-        self.entries().iter().filter(|entry| !entry.node.is_null()).map(|entry| entry.key.clone()).collect()
+        self.entries()
+            .iter()
+            .filter(|entry| !entry.node.is_null())
+            .map(|entry| entry.key.clone())
+            .collect()
     }
 
     /// The keys of the map that begins at a place.
     pub fn place_keys(&self, place: &Place) -> Vec<String> {
         match &self.value {
             Value::Map(_) if self.place == *place => self.keys(),
-            Value::Map(entries) => {
-                entries.iter().map(|entry| entry.node.place_keys(place)).find(|keys| !keys.is_empty()).unwrap_or_default()
-            }
-            Value::List(items) => items.iter().map(|item| item.place_keys(place)).find(|keys| !keys.is_empty()).unwrap_or_default(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|entry| entry.node.place_keys(place))
+                .find(|keys| !keys.is_empty())
+                .unwrap_or_default(),
+            Value::List(items) => items
+                .iter()
+                .map(|item| item.place_keys(place))
+                .find(|keys| !keys.is_empty())
+                .unwrap_or_default(),
             Value::Scalar(_) => Vec::new(),
         }
     }
@@ -169,7 +192,9 @@ impl Node {
         use serde_json::Value as Json;
         match &self.value {
             Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
-            Value::Map(entries) => Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()),
+            Value::Map(entries) => Json::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            ),
             Value::Scalar(scalar) => match scalar.kind {
                 Kind::Null => Json::Null,
                 Kind::Bool(value) => Json::Bool(value),
@@ -181,17 +206,26 @@ impl Node {
     }
 }
 
-/// Reads one document. The tree is there unless the syntax is broken; duplicate keys are problems, and the first of them counts.
+/// Reads one document. The tree is there unless the syntax is broken; duplicate keys are problems,
+/// and the first of them counts.
 pub fn parse(file: &str, content: &[u8]) -> (Option<Node>, Vec<Problem>) {
     let text = match std::str::from_utf8(content) {
         Ok(text) => text,
         Err(error) => {
-            let line = content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line =
+                content[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             let place = Place { file: file.to_owned(), line: number(line), column: 0 };
             return (None, vec![Problem::error(place, "not UTF-8 text", "save the file as UTF-8")]);
         }
     };
-    let mut builder = Builder { file, text, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
+    let mut builder = Builder {
+        file,
+        text,
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        problems: Vec::new(),
+    };
     let tree = match builder.document() {
         Ok(tree) => tree,
         Err(problem) => {
@@ -219,7 +253,11 @@ type Built<T> = Result<T, Box<Problem>>;
 
 impl<'a> Builder<'a> {
     fn place(&self, marker: &Marker) -> Place {
-        Place { file: self.file.to_owned(), line: number(marker.line()), column: number(marker.col() + 1) }
+        Place {
+            file: self.file.to_owned(),
+            line: number(marker.line()),
+            column: number(marker.col() + 1),
+        }
     }
 
     fn next(&mut self) -> Built<Option<(Event<'a>, Place)>> {
@@ -231,7 +269,9 @@ impl<'a> Builder<'a> {
                     let place = self.place(&span.start);
                     return Ok(Some((event, place)));
                 }
-                Some(Err(error)) => return Err(Box::new(syntax::problem(self.file, self.text, &error))),
+                Some(Err(error)) => {
+                    return Err(Box::new(syntax::problem(self.file, self.text, &error)));
+                }
             }
         }
     }
@@ -258,7 +298,11 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Built<Node> {
         self.count(1, &place)?;
         if depth > DEEPEST {
-            return Err(Box::new(Problem::error(place, format!("nested deeper than {DEEPEST} levels"), "flatten it")));
+            return Err(Box::new(Problem::error(
+                place,
+                format!("nested deeper than {DEEPEST} levels"),
+                "flatten it",
+            )));
         }
         let (anchor, value) = match event {
             Event::Alias(id) => return self.alias(id, place),
@@ -270,7 +314,10 @@ impl<'a> Builder<'a> {
                 }
                 tag => {
                     self.tag(tag.is_some(), &place);
-                    (anchor, Value::Scalar(Scalar::new(text.into_owned(), style == ScalarStyle::Plain)))
+                    (
+                        anchor,
+                        Value::Scalar(Scalar::new(text.into_owned(), style == ScalarStyle::Plain)),
+                    )
                 }
             },
             Event::SequenceStart(_, anchor, tag) => {
@@ -281,7 +328,13 @@ impl<'a> Builder<'a> {
                 self.tag(tag.is_some(), &place);
                 (anchor, Value::Map(self.map(depth)?))
             }
-            _ => return Err(Box::new(Problem::error(place, "a value is missing here", "write one"))),
+            _ => {
+                return Err(Box::new(Problem::error(
+                    place,
+                    "a value is missing here",
+                    "write one",
+                )));
+            }
         };
         let node = Node { place, value };
         if anchor != 0 {
@@ -311,7 +364,11 @@ impl<'a> Builder<'a> {
             let Some((event, at)) = self.next()? else { break };
             let node = self.node(event, at, depth + 1)?;
             let Some(key) = key.text().map(str::to_owned) else {
-                self.problems.push(Problem::error(place, "a key that is a list or a map", "write a name as the key"));
+                self.problems.push(Problem::error(
+                    place,
+                    "a key that is a list or a map",
+                    "write a name as the key",
+                ));
                 continue;
             };
             if key == "<<" {
@@ -332,7 +389,11 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, id: usize, place: Place) -> Built<Node> {
         let Some(target) = self.anchors.get(&id).cloned() else {
-            return Err(Box::new(Problem::error(place, "an alias to a value that it is a part of", "write the value out")));
+            return Err(Box::new(Problem::error(
+                place,
+                "an alias to a value that it is a part of",
+                "write the value out",
+            )));
         };
         self.count(size(&target), &place)?;
         Ok(target)
@@ -342,7 +403,11 @@ impl<'a> Builder<'a> {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > MOST_NODES {
             let remedy = "put long lists into lists/*.txt; do not nest aliases";
-            return Err(Box::new(Problem::error(place.clone(), format!("more than {MOST_NODES} values"), remedy)));
+            return Err(Box::new(Problem::error(
+                place.clone(),
+                format!("more than {MOST_NODES} values"),
+                remedy,
+            )));
         }
         Ok(())
     }
@@ -352,7 +417,11 @@ impl<'a> Builder<'a> {
         let name = format!("{}{}", tag.handle(), tag.suffix());
         let column = place.column.saturating_sub(number(name.chars().count())).max(1);
         let message = format!("`{name}` begins with `!`, which YAML takes for a tag");
-        self.problems.push(Problem::error(Place { column, ..place.clone() }, message, format!("put it in quotes: \"{name}\"")));
+        self.problems.push(Problem::error(
+            Place { column, ..place.clone() },
+            message,
+            format!("put it in quotes: \"{name}\""),
+        ));
         name
     }
 

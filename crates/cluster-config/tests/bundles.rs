@@ -3,7 +3,10 @@
 use cluster::Service;
 use cluster_config::bundle::sample;
 use cluster_config::document::{Acl, Limits, Verdict};
-use cluster_config::{BalancerDocument, Bundle, ChecksDocument, Problem, ProxyDocument, example_bundle, lab_bundle, render};
+use cluster_config::{
+    BalancerDocument, Bundle, ChecksDocument, Problem, ProxyDocument, example_bundle, lab_bundle,
+    render,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -14,22 +17,35 @@ fn files(main: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn problems(main: &str) -> Vec<String> {
-    let unused = |problem: &Problem| problem.message != "nothing in cluster.yaml refers to this file";
-    let standard = |problem: &Problem| !problem.message.starts_with("no access rules") && !problem.message.starts_with("no frontends");
+    let unused =
+        |problem: &Problem| problem.message != "nothing in cluster.yaml refers to this file";
+    let standard = |problem: &Problem| {
+        !problem.message.starts_with("no access rules")
+            && !problem.message.starts_with("no frontends")
+    };
     let (_, problems) = Bundle::from_files(&files(main));
     problems.iter().filter(|p| unused(p) && standard(p)).map(ToString::to_string).collect()
 }
 
 #[test]
 fn the_templates_are_clean() {
-    for (name, files) in [("lab", lab_bundle(None)), ("parent", lab_bundle(Some("[2001:db8::1]:3128"))), ("example", example_bundle())] {
+    for (name, files) in [
+        ("lab", lab_bundle(None)),
+        ("parent", lab_bundle(Some("[2001:db8::1]:3128"))),
+        ("example", example_bundle()),
+    ] {
         let (bundle, problems) = Bundle::from_files(&files);
-        assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new(), "{name}");
+        assert_eq!(
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            Vec::<String>::new(),
+            "{name}"
+        );
         assert!(bundle.is_some());
     }
 }
 
-/// A node gives an origin up before the balancer gives the node up: it knows what happened, and can tell the client.
+/// A node gives an origin up before the balancer gives the node up: it knows what happened, and can
+/// tell the client.
 #[test]
 fn nodes_are_less_patient_than_balancers() {
     let deployed = |folder: &str| {
@@ -40,7 +56,8 @@ fn nodes_are_less_patient_than_balancers() {
         }
         files
     };
-    let defaults = "version: 1\nproxy: {}\nbalancer: {frontends: [{name: f, bind: \"0.0.0.0:8080\", backend: b}], backends: [{name: b, servers: {service: proxy-node}}]}\n";
+    let defaults = "version: 1\nproxy: {}\nbalancer: {frontends: [{name: f, bind: \
+        \"0.0.0.0:8080\", backend: b}], backends: [{name: b, servers: {service: proxy-node}}]}\n";
     for (name, files) in [
         ("lab", lab_bundle(None)),
         ("example", example_bundle()),
@@ -51,32 +68,48 @@ fn nodes_are_less_patient_than_balancers() {
     ] {
         let (bundle, problems) = Bundle::from_files(&files);
         let bundle = bundle.unwrap_or_else(|| panic!("{name}: {problems:?}"));
-        let node = ProxyDocument::from_json(&render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document).unwrap();
+        let node = ProxyDocument::from_json(
+            &render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document,
+        )
+        .unwrap();
         let balancer = render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap();
         let node = node.timeouts;
         let balancer = BalancerDocument::from_json(&balancer.document).unwrap();
         for frontend in &balancer.frontends {
-            let (client, server) = (frontend.timeouts.client, balancer.backend(&frontend.backend).unwrap().timeouts.server);
+            let (client, server) = (
+                frontend.timeouts.client,
+                balancer.backend(&frontend.backend).unwrap().timeouts.server,
+            );
             assert!(node.dns + node.connect + node.read < server, "{name}: the first byte");
-            assert!(node.read.max(node.request_body) < server.max(client), "{name}: between two pieces");
+            assert!(
+                node.read.max(node.request_body) < server.max(client),
+                "{name}: between two pieces"
+            );
         }
     }
 }
 
-/// Clients' deadlines were the backend's: there they are accepted, count where the frontend is silent, and are told to move.
+/// Clients' deadlines were the backend's: there they are accepted, count where the frontend is
+/// silent, and are told to move.
 #[test]
 fn deadlines_of_clients_that_are_still_under_a_backend() {
     let text = |frontend: &str| {
         let frontends = format!(
-            "[{{name: f, bind: \"0.0.0.0:8080\", backend: b, {frontend}}}, {{name: g, bind: \"0.0.0.0:8081\", backend: b}}, {{name: h, bind: \"0.0.0.0:8082\", backend: c}}]"
+            "[{{name: f, bind: \"0.0.0.0:8080\", backend: b, {frontend}}}, {{name: g, bind: \
+             \"0.0.0.0:8081\", backend: b}}, {{name: h, bind: \"0.0.0.0:8082\", backend: c}}]"
         );
-        let backends = "[{name: b, servers: {service: proxy-node}, timeouts: {client: 7s, request_head: 8s}}, {name: c, servers: {service: proxy-node}}]";
+        let backends = "[{name: b, servers: {service: proxy-node}, timeouts: {client: 7s, \
+            request_head: 8s}}, {name: c, servers: {service: proxy-node}}]";
         format!("version: 1\nbalancer:\n  frontends: {frontends}\n  backends: {backends}\n")
     };
     let rendered = |frontend: &str| {
         let files = BTreeMap::from([("cluster.yaml".to_owned(), text(frontend).into_bytes())]);
         let (bundle, problems) = Bundle::from_files(&files);
-        let rendered = render(&bundle.unwrap_or_else(|| panic!("{problems:?}")), Service::Balancer, &sample(Service::Balancer));
+        let rendered = render(
+            &bundle.unwrap_or_else(|| panic!("{problems:?}")),
+            Service::Balancer,
+            &sample(Service::Balancer),
+        );
         BalancerDocument::from_json(&rendered.unwrap().document).unwrap().frontends
     };
     let seconds = |frontend: &cluster_config::document::balancer::Frontend| {
@@ -84,27 +117,44 @@ fn deadlines_of_clients_that_are_still_under_a_backend() {
         [timeouts.client, timeouts.client_idle, timeouts.request_head].map(|it| it.as_secs())
     };
     let silent = rendered("mode: http");
-    assert_eq!(silent.iter().map(seconds).collect::<Vec<_>>(), [[7, 120, 8], [7, 120, 8], [50, 120, 30]]);
+    assert_eq!(
+        silent.iter().map(seconds).collect::<Vec<_>>(),
+        [[7, 120, 8], [7, 120, 8], [50, 120, 30]]
+    );
     // What the frontend says itself counts there, also where it is the default.
     let own = rendered("timeouts: {client: 50s, client_idle: 9s, request_head: ~}");
-    assert_eq!(own.iter().map(seconds).collect::<Vec<_>>(), [[50, 9, 8], [7, 120, 8], [50, 120, 30]]);
+    assert_eq!(
+        own.iter().map(seconds).collect::<Vec<_>>(),
+        [[50, 9, 8], [7, 120, 8], [50, 120, 30]]
+    );
     assert_eq!(
         problems(&text("mode: http")),
         [
-            "cluster.yaml:4:75: warning: `client` is for frontends to say; here it counts only for frontends of this backend that do not say it themselves; move it to the frontend: timeouts: {client: 7s}",
-            "cluster.yaml:4:93: warning: `request_head` is for frontends to say; here it counts only for frontends of this backend that do not say it themselves; move it to the frontend: timeouts: {request_head: 8s}",
+            "cluster.yaml:4:75: warning: `client` is for frontends to say; here it counts only for \
+             frontends of this backend that do not say it themselves; move it to the frontend: \
+             timeouts: {client: 7s}",
+            "cluster.yaml:4:93: warning: `request_head` is for frontends to say; here it counts \
+             only for frontends of this backend that do not say it themselves; move it to the \
+             frontend: timeouts: {request_head: 8s}",
         ]
     );
 }
 
-/// Every section that the schema knows: what this version does not act on is said, and only what would weaken security is refused.
+/// Every section that the schema knows: what this version does not act on is said, and only what
+/// would weaken security is refused.
 #[test]
 fn the_whole_example_of_the_design() {
     let mut text = String::from_utf8(example_bundle()["cluster.yaml"].clone()).unwrap();
     text = text.replace("memory: 256MiB, max", "memory: 256MiB, disk: 1000MiB, max");
-    text = text
-        .replace("  hierarchy:\n", "  hierarchy:\n    siblings: {service: proxy-node, protocol: icp, proxy_only: true, max_timeout: 2s}\n");
-    text = text.replace("  timeouts: {connect: 5s, read", "  auth: {basic: {htpasswd: staff}}\n  timeouts: {connect: 5s, read");
+    text = text.replace(
+        "  hierarchy:\n",
+        "  hierarchy:\n    siblings: {service: proxy-node, protocol: \
+            icp, proxy_only: true, max_timeout: 2s}\n",
+    );
+    text = text.replace(
+        "  timeouts: {connect: 5s, read",
+        "  auth: {basic: {htpasswd: staff}}\n  timeouts: {connect: 5s, read",
+    );
     text = text.replace(
         "\nchecks:",
         r#"
@@ -116,12 +166,19 @@ checks:"#,
     );
     let said = problems(&text);
     let expected = [
-        "cluster.yaml:8:27: warning: `disk` has no effect in this version; keep it for a later version, or remove it",
-        "cluster.yaml:11:5: warning: `siblings` has no effect in this version; keep it for a later version, or remove it",
-        "cluster.yaml:17:3: error: `auth` is not supported in this version, and ignoring it would not be safe; without it the proxy would serve clients that never authenticated; restrict access by address instead",
-        "cluster.yaml:34:3: warning: `vrrp` has no effect in this version; keep it for a later version, or remove it",
-        "cluster.yaml:36:1: warning: `alerts` has no effect in this version; keep it for a later version, or remove it",
-        "cluster.yaml:37:1: warning: `dns` has no effect in this version; keep it for a later version, or remove it",
+        "cluster.yaml:8:27: warning: `disk` has no effect in this version; keep it for a later \
+         version, or remove it",
+        "cluster.yaml:11:5: warning: `siblings` has no effect in this version; keep it for a later \
+         version, or remove it",
+        "cluster.yaml:17:3: error: `auth` is not supported in this version, and ignoring it would \
+         not be safe; without it the proxy would serve clients that never authenticated; restrict \
+         access by address instead",
+        "cluster.yaml:34:3: warning: `vrrp` has no effect in this version; keep it for a later \
+         version, or remove it",
+        "cluster.yaml:36:1: warning: `alerts` has no effect in this version; keep it for a later \
+         version, or remove it",
+        "cluster.yaml:37:1: warning: `dns` has no effect in this version; keep it for a later \
+         version, or remove it",
     ];
     assert_eq!(said, expected);
 }
@@ -131,187 +188,296 @@ const BAD: &[(&str, &[&str])] = &[
     ("", &["cluster.yaml: error: cluster.yaml is empty; write at least `version: 1`"]),
     (
         "version: 1\nproxy: {cache: [}\n",
-        &[
-            "cluster.yaml:2:16: error: not YAML: the `[` that is opened here is closed by `}`; close each bracket by its own, and the inner ones first",
-        ],
+        &["cluster.yaml:2:16: error: not YAML: the `[` that is opened here is closed by `}`; \
+             close each bracket by its own, and the inner ones first"],
     ),
     (
         "- 1\n",
-        &[
-            "cluster.yaml:1:1: error: the file must be a map, not a list; write {key: value}, or `key: value` lines under it; known here: alerts, backup, balancer, checks, dns, overrides, proxy, version",
-        ],
+        &["cluster.yaml:1:1: error: the file must be a map, not a list; write {key: value}, or \
+             `key: value` lines under it; known here: alerts, backup, balancer, checks, dns, \
+             overrides, proxy, version"],
     ),
-    ("proxy: {}\n", &["cluster.yaml:1:1: error: `version` is missing in the file; write version: 1"]),
+    (
+        "proxy: {}\n",
+        &["cluster.yaml:1:1: error: `version` is missing in the file; write version: 1"],
+    ),
     ("version: 2\n", &["cluster.yaml:1:10: error: version cannot be 2; write 1"]),
-    ("version: 1\nversion: 1\n", &["cluster.yaml:2:1: error: `version` is there twice; first in line 1; keep one of them"]),
-    ("version: 1\nproxi: {}\n", &["cluster.yaml:2:1: error: unknown key `proxi` at the top; did you mean `proxy`?"]),
+    (
+        "version: 1\nversion: 1\n",
+        &["cluster.yaml:2:1: error: `version` is there twice; first in line 1; keep one of them"],
+    ),
+    (
+        "version: 1\nproxi: {}\n",
+        &["cluster.yaml:2:1: error: unknown key `proxi` at the top; did you mean `proxy`?"],
+    ),
     // Several at once, also of different kinds and in different sections.
     (
-        "version: 1\nproxy:\n  cache: {memroy: 1MiB, max_object_size: 50MB, collapsed_forwarding: yes}\n  timeouts: {connect: 5, read: 5x, tunnel_idle: [1h]}\nchecks:\n  - {name: a, type: icmp}\n  - {type: tcp}\n",
+        "version: 1\nproxy:\n  cache: {memroy: 1MiB, max_object_size: 50MB, collapsed_forwarding: \
+         yes}\n  timeouts: {connect: 5, read: 5x, tunnel_idle: [1h]}\nchecks:\n  - {name: a, type: \
+         icmp}\n  - {type: tcp}\n",
         &[
             "cluster.yaml:3:11: error: unknown key `memroy` in proxy.cache; did you mean `memory`?",
             "cluster.yaml:3:42: error: `MB` in `50MB` is not a unit here; write 50MiB",
-            "cluster.yaml:3:70: error: proxy.cache.collapsed_forwarding must be true or false, not the text `yes`; write true",
-            "cluster.yaml:4:23: error: the duration `5` has no unit; write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
-            "cluster.yaml:4:32: error: `x` in `5x` is not a unit of time; write a whole number with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
-            "cluster.yaml:4:49: error: proxy.timeouts.tunnel_idle must be text, not a list; write a single value",
-            "cluster.yaml:6:21: error: `icmp` is not a value of checks[0].type; one of: tcp, http, proxy, connect",
+            "cluster.yaml:3:70: error: proxy.cache.collapsed_forwarding must be true or false, not \
+             the text `yes`; write true",
+            "cluster.yaml:4:23: error: the duration `5` has no unit; write a whole number with its \
+             unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
+            "cluster.yaml:4:32: error: `x` in `5x` is not a unit of time; write a whole number \
+             with its unit: ms, s, m, h or d, as in 200ms, 5s, 30m, 1h or 30d",
+            "cluster.yaml:4:49: error: proxy.timeouts.tunnel_idle must be text, not a list; write \
+             a single value",
+            "cluster.yaml:6:21: error: `icmp` is not a value of checks[0].type; one of: tcp, http, \
+             proxy, connect",
             "cluster.yaml:7:5: error: `name` is missing in checks[1]; add `name:`",
         ],
     ),
     // ACLs and rules.
     (
-        "version: 1\nproxy:\n  access:\n    acls:\n      net: {src: [192.168.1.1/24, 10.0.0.0/8]}\n      all: {port: [1]}\n      two: {src: [10.0.0.0/8], port: [80]}\n      none: {}\n      late: {time: \"MTX 9:00-18:00\"}\n      ports: {port: [443, 70000, 90-80]}\n      gone: {dstdomain_list: blocked_site}\n      re: {url_regex: '(ads'}\n      m: {method: [get]}\n    rules: [{allow: [nett]}, {deny: [net], page: nope}, {allow: [net], deny: [two]}, {page: blocked}, {allow: []}]\n",
+        "version: 1\nproxy:\n  access:\n    acls:\n      net: {src: [192.168.1.1/24, \
+         10.0.0.0/8]}\n      all: {port: [1]}\n      two: {src: [10.0.0.0/8], port: [80]}\n      \
+         none: {}\n      late: {time: \"MTX 9:00-18:00\"}\n      ports: {port: [443, 70000, \
+         90-80]}\n      gone: {dstdomain_list: blocked_site}\n      re: {url_regex: '(ads'}\n      \
+         m: {method: [get]}\n    rules: [{allow: [nett]}, {deny: [net], page: nope}, {allow: \
+         [net], deny: [two]}, {page: blocked}, {allow: []}]\n",
         &[
-            "cluster.yaml:5:19: error: `192.168.1.1/24` has bits beyond its prefix; write 192.168.1.0/24, or 192.168.1.1 for the one address",
+            "cluster.yaml:5:19: error: `192.168.1.1/24` has bits beyond its prefix; write \
+             192.168.1.0/24, or 192.168.1.1 for the one address",
             "cluster.yaml:6:12: error: `all` is built in; choose another name",
-            "cluster.yaml:7:12: error: an ACL of 2 kinds: src, port; write one ACL per kind and name both in the rule: a rule matches when all of its ACLs do",
-            "cluster.yaml:8:13: error: an ACL without a condition; give it one, as in {src: [192.168.1.0/24]}",
-            "cluster.yaml:9:20: error: `MTX` in `MTX 9:00-18:00` has a letter that is not a day; write days and hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H Thursday, F, A Saturday, D Monday to Friday)",
-            "cluster.yaml:10:27: error: `70000` is not a port or a range of ports; write numbers from 1 to 65535, as in 443 or 8000-8100",
+            "cluster.yaml:7:12: error: an ACL of 2 kinds: src, port; write one ACL per kind and \
+             name both in the rule: a rule matches when all of its ACLs do",
+            "cluster.yaml:8:13: error: an ACL without a condition; give it one, as in {src: \
+             [192.168.1.0/24]}",
+            "cluster.yaml:9:20: error: `MTX` in `MTX 9:00-18:00` has a letter that is not a day; \
+             write days and hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H Thursday, F, \
+             A Saturday, D Monday to Friday)",
+            "cluster.yaml:10:27: error: `70000` is not a port or a range of ports; write numbers \
+             from 1 to 65535, as in 443 or 8000-8100",
             "cluster.yaml:10:34: error: `90-80` runs backwards; write 80-90",
-            "cluster.yaml:11:30: error: there is no file lists/blocked_site.txt; did you mean `blocked_sites`?",
-            "cluster.yaml:12:23: error: `(ads` is not a regular expression: unclosed group; use the syntax of Rust's regex crate (no look-around, no back-references); in YAML, single quotes keep backslashes",
+            "cluster.yaml:11:30: error: there is no file lists/blocked_site.txt; did you mean \
+             `blocked_sites`?",
+            "cluster.yaml:12:23: error: `(ads` is not a regular expression: unclosed group; use \
+             the syntax of Rust's regex crate (no look-around, no back-references); in YAML, \
+             single quotes keep backslashes",
             "cluster.yaml:13:20: error: methods are upper case, `get` would never match; write GET",
             "cluster.yaml:14:22: error: unknown ACL `nett`; did you mean `net`?",
-            "cluster.yaml:14:50: error: there is no file pages/nope.html; add the file pages/nope.html, or use one of: blocked",
-            "cluster.yaml:14:57: error: a rule that both allows and denies; make two rules of it; the first that matches counts",
-            "cluster.yaml:14:86: error: a rule without `allow` or `deny`; write {allow: [names]} or {deny: [names]}",
-            "cluster.yaml:14:111: error: a rule without ACLs; name at least one; `all` matches every request",
+            "cluster.yaml:14:50: error: there is no file pages/nope.html; add the file \
+             pages/nope.html, or use one of: blocked",
+            "cluster.yaml:14:57: error: a rule that both allows and denies; make two rules of it; \
+             the first that matches counts",
+            "cluster.yaml:14:86: error: a rule without `allow` or `deny`; write {allow: [names]} \
+             or {deny: [names]}",
+            "cluster.yaml:14:111: error: a rule without ACLs; name at least one; `all` matches \
+             every request",
         ],
     ),
     // Shadowed rules.
     (
-        "version: 1\nproxy:\n  access:\n    acls: {net: {src: 10.0.0.0/8}, host: {src: 10.1.2.3}, ssl: {port: 443}, web: {port: [80, 443]}}\n    rules:\n      - allow: [net, web]\n      - deny: [host, ssl]\n      - deny: [net]\n      - allow: [net, \"!net\"]\n      - deny: [\"!net\"]\n      - deny: [\"!host\", ssl]\n      - deny: [all]\n      - allow: [host]\n",
+        "version: 1\nproxy:\n  access:\n    acls: {net: {src: 10.0.0.0/8}, host: {src: 10.1.2.3}, \
+         ssl: {port: 443}, web: {port: [80, 443]}}\n    rules:\n      - allow: [net, web]\n      - \
+         deny: [host, ssl]\n      - deny: [net]\n      - allow: [net, \"!net\"]\n      - deny: \
+         [\"!net\"]\n      - deny: [\"!host\", ssl]\n      - deny: [all]\n      - allow: [host]\n",
         &[
-            "cluster.yaml:7:9: warning: `deny: [host, ssl]` is never reached: `allow: [net, web]` in line 6 matches whenever it would; move it up, or remove it",
-            "cluster.yaml:9:9: warning: `allow: [net, \"!net\"]` can never match: it demands an ACL and its opposite; remove it, or one of its ACLs",
-            "cluster.yaml:13:9: warning: `allow: [host]` is never reached: `deny: [net]` in line 8 matches whenever it would; move it up, or remove it",
+            "cluster.yaml:7:9: warning: `deny: [host, ssl]` is never reached: `allow: [net, web]` \
+             in line 6 matches whenever it would; move it up, or remove it",
+            "cluster.yaml:9:9: warning: `allow: [net, \"!net\"]` can never match: it demands an \
+             ACL and its opposite; remove it, or one of its ACLs",
+            "cluster.yaml:13:9: warning: `allow: [host]` is never reached: `deny: [net]` in line 8 \
+             matches whenever it would; move it up, or remove it",
         ],
     ),
     (
         "version: 1\nproxy: {access: {rules: [{allow: [localhost]}]}}\n",
-        &["cluster.yaml:2:26: warning: requests that no rule matches are denied; say it with a last rule {deny: [all]}"],
+        &["cluster.yaml:2:26: warning: requests that no rule matches are denied; say it with a \
+             last rule {deny: [all]}"],
     ),
     // The balancer.
     (
-        "version: 1\nbalancer:\n  frontends:\n    - {name: a, bind: \"${node.listen.frontend}\", backend: nodez}\n    - {name: a, bind: \":8080\", backend: nodes, mode: tcp}\n    - {name: b, bind: \":8080\", backend: nodes}\n  backends:\n    - {name: nodes, balance: leastconn, servers: {}}\n    - {name: nodes, balance: roundrobin, servers: {service: proxy-nodes}}\n    - {name: more, servers: {static: [{name: s, address: nowhere}]}, retry: {budget: 20, attempts: 0}, check: {inter: 1s, timeout: 2s}}\n",
+        "version: 1\nbalancer:\n  frontends:\n    - {name: a, bind: \"${node.listen.frontend}\", \
+         backend: nodez}\n    - {name: a, bind: \":8080\", backend: nodes, mode: tcp}\n    - \
+         {name: b, bind: \":8080\", backend: nodes}\n  backends:\n    - {name: nodes, balance: \
+         leastconn, servers: {}}\n    - {name: nodes, balance: roundrobin, servers: {service: \
+         proxy-nodes}}\n    - {name: more, servers: {static: [{name: s, address: nowhere}]}, \
+         retry: {budget: 20, attempts: 0}, check: {inter: 1s, timeout: 2s}}\n",
         &[
             "cluster.yaml:4:59: error: unknown backend `nodez`; did you mean `nodes`?",
-            "cluster.yaml:5:14: error: frontend `a` is there twice; first in line 4; give each its own name",
+            "cluster.yaml:5:14: error: frontend `a` is there twice; first in line 4; give each its \
+             own name",
             "cluster.yaml:5:54: error: `tcp` is not in this version; use http",
-            "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a port of its own",
+            "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a \
+             port of its own",
             "cluster.yaml:8:30: error: `leastconn` is not in this version; use round_robin",
-            "cluster.yaml:8:50: error: a backend without servers; write {service: proxy-node}, or static: [{name: …, address: …}]",
-            "cluster.yaml:9:14: error: backend `nodes` is there twice; first in line 8; give each its own name",
-            "cluster.yaml:9:30: error: `roundrobin` is not a value of balancer.backends[1].balance; did you mean `round_robin`?",
-            "cluster.yaml:9:61: error: `proxy-nodes` is not a value of balancer.backends[1].servers.service; did you mean `proxy-node`?",
-            "cluster.yaml:10:7: warning: no frontend uses backend `more`; remove it, or let a frontend use it",
-            "cluster.yaml:10:58: error: `nowhere` is not an address with a port; write host:port, as in 192.168.1.11:3128 or [2001:db8::1]:3128",
-            "cluster.yaml:10:86: error: `20` is not a percentage; write a whole number from 0 to 100 with a percent sign, as in 20%",
-            "cluster.yaml:10:100: error: balancer.backends[2].retry.attempts cannot be 0; write a number from 1 to 16",
-            "cluster.yaml:10:132: error: a check may not take longer than the time between two; make timeout shorter than inter",
+            "cluster.yaml:8:50: error: a backend without servers; write {service: proxy-node}, or \
+             static: [{name: …, address: …}]",
+            "cluster.yaml:9:14: error: backend `nodes` is there twice; first in line 8; give each \
+             its own name",
+            "cluster.yaml:9:30: error: `roundrobin` is not a value of \
+             balancer.backends[1].balance; did you mean `round_robin`?",
+            "cluster.yaml:9:61: error: `proxy-nodes` is not a value of \
+             balancer.backends[1].servers.service; did you mean `proxy-node`?",
+            "cluster.yaml:10:7: warning: no frontend uses backend `more`; remove it, or let a \
+             frontend use it",
+            "cluster.yaml:10:58: error: `nowhere` is not an address with a port; write host:port, \
+             as in 192.168.1.11:3128 or [2001:db8::1]:3128",
+            "cluster.yaml:10:86: error: `20` is not a percentage; write a whole number from 0 to \
+             100 with a percent sign, as in 20%",
+            "cluster.yaml:10:100: error: balancer.backends[2].retry.attempts cannot be 0; write a \
+             number from 1 to 16",
+            "cluster.yaml:10:132: error: a check may not take longer than the time between two; \
+             make timeout shorter than inter",
         ],
     ),
     // Variables.
     (
-        "version: 1\nproxy: {visible_hostname: \"${node.nam}\", listen: [{bind: \"${node.listen.frontend}\"}]}\nbalancer: {frontends: [{name: a, bind: \"${listen\", backend: b}]}\n",
+        "version: 1\nproxy: {visible_hostname: \"${node.nam}\", listen: [{bind: \
+         \"${node.listen.frontend}\"}]}\nbalancer: {frontends: [{name: a, bind: \"${listen\", \
+         backend: b}]}\n",
         &[
-            "cluster.yaml:2:27: error: undefined variable `${node.nam}`; did you mean `${node.name}`?",
-            "cluster.yaml:2:58: error: undefined variable `${node.listen.frontend}`; defined here: node.address, node.datacenter, node.listen.admin, node.listen.grpc, node.listen.proxy, node.listen.relay, node.name, node.service, node.tags, node.zone",
+            "cluster.yaml:2:27: error: undefined variable `${node.nam}`; did you mean \
+             `${node.name}`?",
+            "cluster.yaml:2:58: error: undefined variable `${node.listen.frontend}`; defined here: \
+             node.address, node.datacenter, node.listen.admin, node.listen.grpc, \
+             node.listen.proxy, node.listen.relay, node.name, node.service, node.tags, node.zone",
             "cluster.yaml:3:40: error: `${` without `}` in `${listen`; close it",
         ],
     ),
     // Overrides: problems are reported where the override stands.
     (
-        "version: 1\noverrides:\n  - {match: {name: n3}, set: {proxy: {cache: {memory: 64}}, alerts: []}}\n  - {match: {nam: n3}, set: {proxy: {}}}\n  - {match: {}, set: {proxy: {timeouts: {raed: 5s}}}}\n  - {match: {service: balancer}, set: {proxy: {cache: {}}}}\n",
+        "version: 1\noverrides:\n  - {match: {name: n3}, set: {proxy: {cache: {memory: 64}}, \
+         alerts: []}}\n  - {match: {nam: n3}, set: {proxy: {}}}\n  - {match: {}, set: {proxy: \
+         {timeouts: {raed: 5s}}}}\n  - {match: {service: balancer}, set: {proxy: {cache: {}}}}\n",
         &[
-            "cluster.yaml:3:55: error: the size `64` has no unit; write a whole number with its unit: B, KiB, MiB, GiB or TiB, as in 64KiB or 256MiB",
-            "cluster.yaml:3:61: error: `alerts` cannot be set by an override; an override sets proxy, balancer, checks",
+            "cluster.yaml:3:55: error: the size `64` has no unit; write a whole number with its \
+             unit: B, KiB, MiB, GiB or TiB, as in 64KiB or 256MiB",
+            "cluster.yaml:3:61: error: `alerts` cannot be set by an override; an override sets \
+             proxy, balancer, checks",
             "cluster.yaml:4:14: error: unknown key `nam` in overrides[1].match; did you mean `name`?",
-            "cluster.yaml:5:13: warning: an override without a condition holds for every node; set it in the section itself",
+            "cluster.yaml:5:13: warning: an override without a condition holds for every node; set \
+             it in the section itself",
             "cluster.yaml:5:42: error: unknown key `raed` in proxy.timeouts; did you mean `read`?",
-            "cluster.yaml:6:40: warning: a balancer takes nothing from `proxy`: this has no effect; match the service whose section it is",
+            "cluster.yaml:6:40: warning: a balancer takes nothing from `proxy`: this has no \
+             effect; match the service whose section it is",
         ],
     ),
     // Checks.
     (
-        "version: 1\nchecks:\n  - {name: a, type: tcp, url: built-in}\n  - {name: a, type: proxy, url: nowhere}\n  - {name: b, type: http, interval: 1s, timeout: 2s, expect: {status: [200, 700]}}\n  - {name: c, type: grpc}\n  - {name: d, type: connect, service: registry}\n",
+        "version: 1\nchecks:\n  - {name: a, type: tcp, url: built-in}\n  - {name: a, type: proxy, \
+         url: nowhere}\n  - {name: b, type: http, interval: 1s, timeout: 2s, expect: {status: \
+         [200, 700]}}\n  - {name: c, type: grpc}\n  - {name: d, type: connect, service: registry}\n",
         &[
-            "cluster.yaml:3:31: error: `url` means nothing for a check of this type; remove it, or change the type",
-            "cluster.yaml:4:12: error: check `a` is there twice; first in line 3; give each its own name",
-            "cluster.yaml:4:33: error: `nowhere` is not a URL; write built-in or an absolute URL, as in http://example.com/health",
-            "cluster.yaml:5:50: error: a probe may not take longer than the interval; make timeout shorter than interval",
-            "cluster.yaml:5:77: error: `700` is not a status code or a range of them; write codes from 100 to 599, as in 200 or 200-299",
-            "cluster.yaml:6:21: error: `grpc` is not in this version; use tcp or http or proxy or connect",
-            "cluster.yaml:7:39: error: this service is not a proxy; check a proxy-node or a balancer this way, or use type tcp or http",
+            "cluster.yaml:3:31: error: `url` means nothing for a check of this type; remove it, or \
+             change the type",
+            "cluster.yaml:4:12: error: check `a` is there twice; first in line 3; give each its \
+             own name",
+            "cluster.yaml:4:33: error: `nowhere` is not a URL; write built-in or an absolute URL, \
+             as in http://example.com/health",
+            "cluster.yaml:5:50: error: a probe may not take longer than the interval; make timeout \
+             shorter than interval",
+            "cluster.yaml:5:77: error: `700` is not a status code or a range of them; write codes \
+             from 100 to 599, as in 200 or 200-299",
+            "cluster.yaml:6:21: error: `grpc` is not in this version; use tcp or http or proxy or \
+             connect",
+            "cluster.yaml:7:39: error: this service is not a proxy; check a proxy-node or a \
+             balancer this way, or use type tcp or http",
         ],
     ),
     // Past the parents.
     (
-        "version: 1\nproxy:\n  hierarchy: {direct: {dstdomain: [.corp.example, \"*.x\"], dst: [10.0.0.1/8]}}\n",
+        "version: 1\nproxy:\n  hierarchy: {direct: {dstdomain: [.corp.example, \"*.x\"], dst: \
+         [10.0.0.1/8]}}\n",
         &[
-            "cluster.yaml:3:23: warning: without parents everything goes straight to its origin; remove it, or add parents",
-            "cluster.yaml:3:51: error: `*.x`: there are no wildcards in domains; write .x for the domain and everything under it",
-            "cluster.yaml:3:65: error: `10.0.0.1/8` has bits beyond its prefix; write 10.0.0.0/8, or 10.0.0.1 for the one address",
+            "cluster.yaml:3:23: warning: without parents everything goes straight to its origin; \
+             remove it, or add parents",
+            "cluster.yaml:3:51: error: `*.x`: there are no wildcards in domains; write .x for the \
+             domain and everything under it",
+            "cluster.yaml:3:65: error: `10.0.0.1/8` has bits beyond its prefix; write 10.0.0.0/8, \
+             or 10.0.0.1 for the one address",
         ],
     ),
     (
         "version: 1\nproxy:\n  hierarchy: {direct: {dst: [10.0.0.0/8]}}\n",
-        &["cluster.yaml:3:23: warning: without parents everything goes straight to its origin; remove it, or add parents"],
+        &["cluster.yaml:3:23: warning: without parents everything goes straight to its origin; \
+             remove it, or add parents"],
     ),
     (
         "version: 1\nproxy:\n  hierarchy:\n    parents:\n      - {address: \"p:1\", tags: [a]}\n      - {service: balancer, tags: [a]}\n      - {address: \"q:1\", service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a], select: carp}\n      - {address: \"r:1\", select: random}\n",
         &[
-            "cluster.yaml:5:32: error: `tags` go with `service`, and a parent by address has none; remove them",
-            "cluster.yaml:6:19: error: `balancer` is no service that requests could go through; write proxy-node, or name each parent by `address`",
-            "cluster.yaml:7:9: error: a parent has an `address` or a `service`, not both; make two of it",
-            "cluster.yaml:8:9: error: parent `proxy-node a` is there twice; first in line 6; give each its own name",
-            "cluster.yaml:9:9: error: parent `proxy-node a` is there twice; first in line 6; give each its own name",
-            "cluster.yaml:10:34: error: `random` is not a value of proxy.hierarchy.parents[5].select; one of: first, round_robin, carp",
+            "cluster.yaml:5:32: error: `tags` go with `service`, and a parent by address has none; \
+             remove them",
+            "cluster.yaml:6:19: error: `balancer` is no service that requests could go through; \
+             write proxy-node, or name each parent by `address`",
+            "cluster.yaml:7:9: error: a parent has an `address` or a `service`, not both; make two \
+             of it",
+            "cluster.yaml:8:9: error: parent `proxy-node a` is there twice; first in line 6; give \
+             each its own name",
+            "cluster.yaml:9:9: error: parent `proxy-node a` is there twice; first in line 6; give \
+             each its own name",
+            "cluster.yaml:10:34: error: `random` is not a value of \
+             proxy.hierarchy.parents[5].select; one of: first, round_robin, carp",
         ],
     ),
     // Things that belong to later versions, and things that may not be ignored.
     (
-        "version: 1\nproxy:\n  hierarchy: {parents: [{service: proxy-node}, {}, {address: \"p:3128\", select: carp}]}\nbalancer:\n  vrrp: [{name: V, interface: eth0, virtual_router_id: 300, priority: {}, addresses: [], auth_pass: hunter2}]\n",
+        "version: 1\nproxy:\n  hierarchy: {parents: [{service: proxy-node}, {}, {address: \
+         \"p:3128\", select: carp}]}\nbalancer:\n  vrrp: [{name: V, interface: eth0, \
+         virtual_router_id: 300, priority: {}, addresses: [], auth_pass: hunter2}]\n",
         &[
-            "cluster.yaml:3:25: error: every node would be a parent of itself; add the `tags` that the parents have and the others have not, as in tags: [parent]",
-            "cluster.yaml:3:48: error: a parent without an address; write {address: \"host:port\"}, or {service: proxy-node, tags: [parent]}",
-            "cluster.yaml:5:3: warning: `vrrp` has no effect in this version; keep it for a later version, or remove it",
-            "cluster.yaml:5:56: error: balancer.vrrp[0].virtual_router_id cannot be 300; write a number from 1 to 255",
-            "cluster.yaml:5:101: error: a secret may not be written into a bundle; write a reference, as in secret:vrrp_auth",
+            "cluster.yaml:3:25: error: every node would be a parent of itself; add the `tags` that \
+             the parents have and the others have not, as in tags: [parent]",
+            "cluster.yaml:3:48: error: a parent without an address; write {address: \
+             \"host:port\"}, or {service: proxy-node, tags: [parent]}",
+            "cluster.yaml:5:3: warning: `vrrp` has no effect in this version; keep it for a later \
+             version, or remove it",
+            "cluster.yaml:5:56: error: balancer.vrrp[0].virtual_router_id cannot be 300; write a \
+             number from 1 to 255",
+            "cluster.yaml:5:101: error: a secret may not be written into a bundle; write a \
+             reference, as in secret:vrrp_auth",
         ],
     ),
     // Backups.
     (
-        "version: 1\nbackup:\n  schedule: \"61 3 * * *\"\n  time_zone: Middle Earth\n  keep: {daily: 0}\n  stores: [{url: \"s3://b/p\"}, {url: \"file:../up\"}, {url: backups}]\n",
+        "version: 1\nbackup:\n  schedule: \"61 3 * * *\"\n  time_zone: Middle Earth\n  keep: \
+         {daily: 0}\n  stores: [{url: \"s3://b/p\"}, {url: \"file:../up\"}, {url: backups}]\n",
         &[
-            "cluster.yaml:3:13: error: `61 3 * * *` is not a schedule: number out of bounds; write minute, hour, day, month and weekday, as in \"0 3 * * *\"",
-            "cluster.yaml:4:14: error: `Middle Earth` is not a time zone; write a name of the IANA database, as in UTC or Europe/Berlin",
-            "cluster.yaml:6:18: error: S3 stores are not in this version; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
-            "cluster.yaml:6:37: error: `file:../up` is not a store; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
-            "cluster.yaml:6:58: error: `backups` is not a store; write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+            "cluster.yaml:3:13: error: `61 3 * * *` is not a schedule: number out of bounds; write \
+             minute, hour, day, month and weekday, as in \"0 3 * * *\"",
+            "cluster.yaml:4:14: error: `Middle Earth` is not a time zone; write a name of the IANA \
+             database, as in UTC or Europe/Berlin",
+            "cluster.yaml:6:18: error: S3 stores are not in this version; write file:DIRECTORY, as \
+             in file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+            "cluster.yaml:6:37: error: `file:../up` is not a store; write file:DIRECTORY, as in \
+             file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
+            "cluster.yaml:6:58: error: `backups` is not a store; write file:DIRECTORY, as in \
+             file:backups (in the backup-service's data dir) or file:/var/backups/shoal",
         ],
     ),
     (
-        "version: 1\nbackup:\n  schedule: \"0 3 * * *\"\n  keep: {daily: 0}\n  stores: [{url: \"file:a\"}, {url: \"file:a\"}]\n",
+        "version: 1\nbackup:\n  schedule: \"0 3 * * *\"\n  keep: {daily: 0}\n  stores: [{url: \
+         \"file:a\"}, {url: \"file:a\"}]\n",
         &[
-            "cluster.yaml:4:9: error: this keeps no backup at all; keep at least one, as in {daily: 7}, or remove `keep` to keep everything",
-            "cluster.yaml:5:35: error: store `file:a` is there twice; first in line 5; give each its own name",
+            "cluster.yaml:4:9: error: this keeps no backup at all; keep at least one, as in \
+             {daily: 7}, or remove `keep` to keep everything",
+            "cluster.yaml:5:35: error: store `file:a` is there twice; first in line 5; give each \
+             its own name",
         ],
     ),
     (
         "version: 1\nbackup: {schedule: \"0 3 * * *\", stores: []}\n",
-        &["cluster.yaml:2:41: error: backups without a store go nowhere; name one, as in {url: \"file:backups\"}"],
+        &["cluster.yaml:2:41: error: backups without a store go nowhere; name one, as in {url: \
+             \"file:backups\"}"],
     ),
     // Egress.
     (
-        "version: 1\nproxy: {access: {rules: [{deny: [all]}], egress: {allow: [{to: []}, {to: [cluster_ports, localhost]}], deny: [10.0.0.300]}}}\n",
+        "version: 1\nproxy: {access: {rules: [{deny: [all]}], egress: {allow: [{to: []}, {to: \
+         [cluster_ports, localhost]}], deny: [10.0.0.300]}}}\n",
         &[
-            "cluster.yaml:2:64: error: proxy.access.egress.allow[0].to is empty; write at least one value",
-            "cluster.yaml:2:69: warning: clients of the proxy will reach the cluster's own ports, control plane included; name only the addresses that are needed",
-            "cluster.yaml:2:90: error: `localhost` is not a network; write loopback, link_local, metadata, cluster_ports, or a network as in 10.0.0.0/8",
-            "cluster.yaml:2:111: error: `10.0.0.300` is not a network; write an IP address or a network, as in 192.168.1.7, 192.168.1.0/24 or 2001:db8::/32",
+            "cluster.yaml:2:64: error: proxy.access.egress.allow[0].to is empty; write at least \
+             one value",
+            "cluster.yaml:2:69: warning: clients of the proxy will reach the cluster's own ports, \
+             control plane included; name only the addresses that are needed",
+            "cluster.yaml:2:90: error: `localhost` is not a network; write loopback, link_local, \
+             metadata, cluster_ports, or a network as in 10.0.0.0/8",
+            "cluster.yaml:2:111: error: `10.0.0.300` is not a network; write an IP address or a \
+             network, as in 192.168.1.7, 192.168.1.0/24 or 2001:db8::/32",
         ],
     ),
 ];
@@ -331,17 +497,24 @@ fn every_problem_is_reported_with_its_place() {
 #[test]
 fn files_are_checked_with_their_lines() {
     let mut files = example_bundle();
-    files.insert("lists/blocked_sites.txt".into(), b"# x\n.good.example\n*.bad.example\n\nhttp://x/\n".to_vec());
+    files.insert(
+        "lists/blocked_sites.txt".into(),
+        b"# x\n.good.example\n*.bad.example\n\nhttp://x/\n".to_vec(),
+    );
     files.insert("pages/blocked.html".into(), b"<p>\n  {{urll}} {{url}}</p>".to_vec());
     files.insert("lists/other.txt".into(), Vec::new());
     files.insert("../x".into(), Vec::new());
     let said: Vec<String> = Bundle::from_files(&files).1.iter().map(ToString::to_string).collect();
     let expected = [
         "../x: warning: nothing in cluster.yaml refers to this file; remove it, or refer to it",
-        "../x: error: `../x` cannot be a path in a bundle; use letters, digits, `.`, `_` and `-` in file names, none of which begins with a dot",
-        "lists/blocked_sites.txt:3: error: `*.bad.example`: there are no wildcards in domains; write .bad.example for the domain and everything under it",
-        "lists/blocked_sites.txt:5: error: `http://x/` is a URL or a path, not a domain; write a host name for one host, or .example.com for a domain and everything under it",
-        "lists/other.txt: warning: nothing in cluster.yaml refers to this file; remove it, or refer to it",
+        "../x: error: `../x` cannot be a path in a bundle; use letters, digits, `.`, `_` and `-` \
+         in file names, none of which begins with a dot",
+        "lists/blocked_sites.txt:3: error: `*.bad.example`: there are no wildcards in domains; \
+         write .bad.example for the domain and everything under it",
+        "lists/blocked_sites.txt:5: error: `http://x/` is a URL or a path, not a domain; write a \
+         host name for one host, or .example.com for a domain and everything under it",
+        "lists/other.txt: warning: nothing in cluster.yaml refers to this file; remove it, or \
+         refer to it",
         "pages/blocked.html:2:3: error: unknown placeholder `{{urll}}`; did you mean `{{url}}`?",
     ];
     assert_eq!(said, expected);
@@ -369,9 +542,15 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     assert!(
         matches!(&document.access.acls["blocked"], Acl::DstdomainList(file) if file.path == "lists/blocked_sites.txt" && file.size > 0)
     );
-    let with_another =
-        String::from_utf8(example_bundle()["cluster.yaml"].clone()).unwrap().replace("acls: {", "acls: {office_hours: {time: D}, ");
-    let with_another = render(&Bundle::from_files(&files(&with_another)).0.unwrap(), Service::ProxyNode, &variables).unwrap();
+    let with_another = String::from_utf8(example_bundle()["cluster.yaml"].clone())
+        .unwrap()
+        .replace("acls: {", "acls: {office_hours: {time: D}, ");
+    let with_another = render(
+        &Bundle::from_files(&files(&with_another)).0.unwrap(),
+        Service::ProxyNode,
+        &variables,
+    )
+    .unwrap();
     assert_eq!(first, with_another, "unused ACLs are left out");
     let paths: Vec<&str> = first.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["lists/blocked_sites.txt", "pages/blocked.html"]);
@@ -393,33 +572,59 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     assert_eq!(ChecksDocument::from_json(&checks.document).unwrap().checks.len(), 1);
 }
 
-/// How large heads may be and how servers may write them, and where a frontend says whether it serves.
+/// How large heads may be and how servers may write them, and where a frontend says whether it
+/// serves.
 #[test]
 fn heads_and_health_paths() {
     let balancer = |main: &str| {
         let bundle = Bundle::from_files(&files(main)).0.unwrap();
-        BalancerDocument::from_json(&render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap().document).unwrap()
+        BalancerDocument::from_json(
+            &render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap().document,
+        )
+        .unwrap()
     };
     let main = "version: 1\nproxy: {request_header_max_size: 16KiB, reply_header_max_size: 96KiB, relaxed_header_parser: false}\nbalancer:\n  frontends:\n    - {name: a, bind: \":8080\", backend: nodes}\n    - {name: b, bind: \":8081\", backend: mixed}\n    - {name: c, bind: \":8082\", backend: mixed, health_path: /up, request_header_max_size: 8KiB}\n  backends:\n    - {name: nodes, servers: {service: proxy-node}}\n    - {name: mixed, servers: {service: proxy-node, static: [{name: s, address: \"192.0.2.1:80\"}]}, reply_header_max_size: 4KiB, relaxed_header_parser: false}\n";
     let document = balancer(main);
-    let frontends: Vec<_> = document.frontends.iter().map(|it| (it.health_path.as_deref(), it.request_header_max_size)).collect();
+    let frontends: Vec<_> = document
+        .frontends
+        .iter()
+        .map(|it| (it.health_path.as_deref(), it.request_header_max_size))
+        .collect();
     // Where all servers are nodes the root is nobody's page.
     assert_eq!(frontends, [(Some("/"), 64 << 10), (None, 64 << 10), (Some("/up"), 8 << 10)]);
-    let replies: Vec<_> = document.backends.iter().map(|it| (it.replies.max_size, it.replies.relaxed)).collect();
+    let replies: Vec<_> =
+        document.backends.iter().map(|it| (it.replies.max_size, it.replies.relaxed)).collect();
     assert_eq!(replies, [(64 << 10, true), (4 << 10, false)]);
     let bundle = Bundle::from_files(&files(main)).0.unwrap();
-    let node = ProxyDocument::from_json(&render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document).unwrap();
-    assert_eq!((node.request_header_max_size, node.replies.max_size, node.replies.relaxed), (16 << 10, 96 << 10, false));
+    let node = ProxyDocument::from_json(
+        &render(&bundle, Service::ProxyNode, &sample(Service::ProxyNode)).unwrap().document,
+    )
+    .unwrap();
+    assert_eq!(
+        (node.request_header_max_size, node.replies.max_size, node.replies.relaxed),
+        (16 << 10, 96 << 10, false)
+    );
     // Documents of before name neither.
     let mut json: serde_json::Value = serde_json::to_value(&document).unwrap();
-    json["frontends"][0].as_object_mut().unwrap().retain(|key, _| !key.contains("header") && key != "health_path");
+    json["frontends"][0]
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| !key.contains("header") && key != "health_path");
     json["backends"][0].as_object_mut().unwrap().remove("replies");
     let old = BalancerDocument::from_json(json.to_string().as_bytes()).unwrap();
-    assert_eq!((old.frontends[0].health_path.as_deref(), old.frontends[0].request_header_max_size), (None, 64 << 10));
+    assert_eq!(
+        (old.frontends[0].health_path.as_deref(), old.frontends[0].request_header_max_size),
+        (None, 64 << 10)
+    );
     assert!(old.backends[0].replies.relaxed);
-    let said = problems("version: 1\nproxy: {request_header_max_size: 1KiB, reply_header_max_size: 1MiB}\n");
+    let said = problems(
+        "version: 1\nproxy: {request_header_max_size: 1KiB, reply_header_max_size: 1MiB}\n",
+    );
     let remedy = "error: a head may have 4KiB to 96KiB; write 64KiB, or leave the key out";
-    assert_eq!(said, [format!("cluster.yaml:2:34: {remedy}"), format!("cluster.yaml:2:63: {remedy}")]);
+    assert_eq!(
+        said,
+        [format!("cluster.yaml:2:34: {remedy}"), format!("cluster.yaml:2:63: {remedy}")]
+    );
 }
 
 /// What one client and one network may have, where the bundle says so and where it does not.
@@ -433,8 +638,10 @@ fn limits_of_clients_and_networks() {
     };
     let usual = Limits::default();
     assert_eq!(limits(""), usual);
-    let written = "network_ipv4: 16, network_ipv6: 56, network_share: 75%, connections_per_network: 9, unfinished_per_network: 8MiB";
-    let all = format!(", limits: {{connections_per_client: 5, unfinished_per_client: 1MiB, {written}}}");
+    let written = "network_ipv4: 16, network_ipv6: 56, network_share: 75%, \
+        connections_per_network: 9, unfinished_per_network: 8MiB";
+    let all =
+        format!(", limits: {{connections_per_client: 5, unfinished_per_client: 1MiB, {written}}}");
     let expected = Limits {
         connections_per_client: Some(5),
         unfinished_per_client: 1 << 20,
@@ -450,8 +657,16 @@ fn limits_of_clients_and_networks() {
     assert_eq!((least.unfinished_per_client, least.unfinished_per_network), (64 << 10, 64 << 10));
     let more = limits(", limits: {unfinished_per_client: 20MiB}");
     assert_eq!((more.unfinished_per_client, more.unfinished_per_network), (20 << 20, 20 << 20));
-    for wrong in ["network_ipv4: 33", "network_ipv4: 7", "network_ipv6: 65", "network_share: 101%", "connections_per_network: 0"] {
-        let said = problems(&format!("version: 1\nproxy: {{listen: [{{bind: \":3128\", limits: {{{wrong}}}}}]}}\n"));
+    for wrong in [
+        "network_ipv4: 33",
+        "network_ipv4: 7",
+        "network_ipv6: 65",
+        "network_share: 101%",
+        "connections_per_network: 0",
+    ] {
+        let said = problems(&format!(
+            "version: 1\nproxy: {{listen: [{{bind: \":3128\", limits: {{{wrong}}}}}]}}\n"
+        ));
         assert!(said.iter().any(|it| it.contains(": error: ")), "{wrong}: {said:?}");
     }
 }
@@ -460,18 +675,28 @@ fn limits_of_clients_and_networks() {
 fn a_node_without_a_variable_is_told_so() {
     let bundle = Bundle::from_files(&example_bundle()).0.unwrap();
     let problems = render(&bundle, Service::Balancer, &BTreeMap::new()).unwrap_err();
-    assert!(problems[0].to_string().contains("undefined variable `${node.listen.frontend}`"), "{problems:?}");
+    assert!(
+        problems[0].to_string().contains("undefined variable `${node.listen.frontend}`"),
+        "{problems:?}"
+    );
 }
 
 #[test]
 fn comments_and_order_do_not_change_what_nodes_get() {
     let text = String::from_utf8(example_bundle()["cluster.yaml"].clone()).unwrap();
-    let changed = text
-        .replace("# A cluster in production.", "# Another comment.\n\n\n#")
-        .replace("{connect: 5s, read: 60s, tunnel_idle: 1h}", "{tunnel_idle: 60m, read: 1m, connect: 5000ms}");
+    let changed = text.replace("# A cluster in production.", "# Another comment.\n\n\n#").replace(
+        "{connect: 5s, read: 60s, tunnel_idle: 1h}",
+        "{tunnel_idle: 60m, read: 1m, connect: 5000ms}",
+    );
     assert_ne!(text, changed);
-    let document =
-        |text: &str| render(&Bundle::from_files(&files(text)).0.unwrap(), Service::ProxyNode, &sample(Service::ProxyNode)).unwrap();
+    let document = |text: &str| {
+        render(
+            &Bundle::from_files(&files(text)).0.unwrap(),
+            Service::ProxyNode,
+            &sample(Service::ProxyNode),
+        )
+        .unwrap()
+    };
     assert_eq!(document(&text), document(&changed));
 }
 
@@ -485,7 +710,11 @@ fn the_schema_describes_every_section() {
     // What is not acted on is said where editors show it, by one word and in a sentence.
     let text = schema.to_string();
     for mark in ["x-no-effect", "x-refused", "x-later"] {
-        fn marked<'s>(schema: &'s serde_json::Value, mark: &str, found: &mut Vec<&'s serde_json::Value>) {
+        fn marked<'s>(
+            schema: &'s serde_json::Value,
+            mark: &str,
+            found: &mut Vec<&'s serde_json::Value>,
+        ) {
             match schema {
                 serde_json::Value::Object(map) => {
                     if map.contains_key(mark) {
@@ -493,7 +722,9 @@ fn the_schema_describes_every_section() {
                     }
                     map.values().for_each(|inner| marked(inner, mark, found));
                 }
-                serde_json::Value::Array(items) => items.iter().for_each(|inner| marked(inner, mark, found)),
+                serde_json::Value::Array(items) => {
+                    items.iter().for_each(|inner| marked(inner, mark, found))
+                }
                 _ => {}
             }
         }
@@ -502,7 +733,10 @@ fn the_schema_describes_every_section() {
         assert_eq!(found.is_empty(), !text.contains(mark));
         for key in found {
             assert!(key["x-shoal-status"].is_string(), "{key}");
-            assert!(key["description"].as_str().is_some_and(|text| text.contains("in this version")), "{key}");
+            assert!(
+                key["description"].as_str().is_some_and(|text| text.contains("in this version")),
+                "{key}"
+            );
         }
     }
     assert_eq!(schema["additionalProperties"], false);

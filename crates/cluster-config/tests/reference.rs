@@ -1,4 +1,5 @@
-//! `docs/configuration.md` is the schema, read aloud: every key with what may be written, what is there without it, and what it means.
+//! `docs/configuration.md` is the schema, read aloud: every key with what may be written, what is
+//! there without it, and what it means.
 //!
 //! `UPDATE=1 cargo test --release -p cluster-config --test reference` writes the page anew.
 
@@ -25,7 +26,11 @@ fn resolved<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
         return resolved(&root["$defs"][name], root);
     }
     let there = |it: &&Value| it["type"] != "null";
-    match schema["anyOf"].as_array().map(|all| all.iter().filter(there).collect::<Vec<_>>()).as_deref() {
+    match schema["anyOf"]
+        .as_array()
+        .map(|all| all.iter().filter(there).collect::<Vec<_>>())
+        .as_deref()
+    {
         Some([one]) => resolved(one, root),
         _ => schema,
     }
@@ -33,23 +38,39 @@ fn resolved<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
 
 fn words(values: &Value) -> String {
     let text = |it: &Value| it.as_str().map_or_else(|| it.to_string(), str::to_owned);
-    values.as_array().into_iter().flatten().map(|it| format!("`{}`", text(it))).collect::<Vec<_>>().join(", ")
+    values
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|it| format!("`{}`", text(it)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What may be written, in words.
 fn form(schema: &Value, root: &Value) -> String {
     let schema = resolved(schema, root);
     if let Some(choices) = schema["oneOf"].as_array() {
-        let choices: Vec<_> = choices.iter().map(|it| format!("`{}`", it["const"].as_str().unwrap_or("…"))).collect();
+        let choices: Vec<_> =
+            choices.iter().map(|it| format!("`{}`", it["const"].as_str().unwrap_or("…"))).collect();
         return choices.join(", ");
     }
     if let Some(all) = schema["anyOf"].as_array() {
-        let single = all.iter().find(|it| it["type"] != "array").map_or_else(String::new, |it| form(it, root));
+        let single = all
+            .iter()
+            .find(|it| it["type"] != "array")
+            .map_or_else(String::new, |it| form(it, root));
         return format!("{single}; or a list");
     }
     let kinds: Vec<&str> = match &schema["type"] {
         Value::String(kind) => vec![kind],
-        kinds => kinds.as_array().into_iter().flatten().filter_map(Value::as_str).filter(|it| *it != "null").collect(),
+        kinds => kinds
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|it| *it != "null")
+            .collect(),
     };
     let kind = match kinds.first().copied().unwrap_or_default() {
         "array" => return format!("a list: {}", form(&schema["items"], root)),
@@ -98,13 +119,18 @@ fn inside<'a>(schema: &'a Value, root: &'a Value) -> Option<(&'static str, &'a V
         return deeper(".<name>", &schema["additionalProperties"]);
     }
     let members = schema["anyOf"].as_array()?;
-    members.iter().find_map(|it| if it["items"].is_object() { deeper("[]", &it["items"]) } else { deeper("", it) })
+    members.iter().find_map(|it| {
+        if it["items"].is_object() { deeper("[]", &it["items"]) } else { deeper("", it) }
+    })
 }
 
 fn meaning(key: &Value, root: &Value) -> String {
     let mut text = key["description"].as_str().unwrap_or_default().to_owned();
     for choice in resolved(key, root)["oneOf"].as_array().into_iter().flatten() {
-        let (word, means) = (choice["const"].as_str().unwrap_or("…"), choice["description"].as_str().unwrap_or_default());
+        let (word, means) = (
+            choice["const"].as_str().unwrap_or("…"),
+            choice["description"].as_str().unwrap_or_default(),
+        );
         let _infallible = write!(text, " `{word}`: {}", means.trim_end_matches('.'));
         text.push('.');
     }
@@ -126,8 +152,10 @@ fn default(name: &str, key: &Value, required: &Value) -> String {
 fn rows(page: &mut String, properties: &Map<String, Value>, required: &Value, root: &Value) {
     page.push_str("\n| key | value | default | meaning |\n|---|---|---|---|\n");
     for (name, key) in properties {
-        let (form, default, meaning) = (form(key, root), default(name, key, required), meaning(key, root));
-        let _infallible = writeln!(page, "| `{name}` | {} | {default} | {meaning} |", form.replace('|', "\\|"));
+        let (form, default, meaning) =
+            (form(key, root), default(name, key, required), meaning(key, root));
+        let _infallible =
+            writeln!(page, "| `{name}` | {} | {default} | {meaning} |", form.replace('|', "\\|"));
     }
 }
 
@@ -138,7 +166,11 @@ fn page() -> String {
     while let Some(Section { path, schema }) = sections.pop_front() {
         let Some(properties) = schema["properties"].as_object() else { continue };
         let heading = if path.is_empty() { "cluster.yaml" } else { &path };
-        let _infallible = write!(page, "\n## `{heading}`\n\n{}\n", schema["description"].as_str().unwrap_or_default());
+        let _infallible = write!(
+            page,
+            "\n## `{heading}`\n\n{}\n",
+            schema["description"].as_str().unwrap_or_default()
+        );
         rows(&mut page, properties, &schema["required"], &root);
         let below = properties.iter().filter_map(|(name, key)| {
             let dot = if path.is_empty() { "" } else { "." };
@@ -146,7 +178,11 @@ fn page() -> String {
             Some(Section { path: format!("{path}{dot}{name}{how}"), schema })
         });
         // Depth first, in the order of the keys.
-        below.collect::<Vec<_>>().into_iter().rev().for_each(|section| sections.push_front(section));
+        below
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .for_each(|section| sections.push_front(section));
         assert!(page.len() < 1 << 20, "the schema holds itself at {path}");
     }
     page
@@ -160,5 +196,9 @@ fn the_page_is_what_the_schema_says() {
         return fs::write(&path, page).expect("the page is written");
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == page, "docs/configuration.md is not what the schema says: run this test once with UPDATE=1, and commit it");
+    assert!(
+        there == page,
+        "docs/configuration.md is not what the schema says: run this test once with UPDATE=1, and \
+         commit it"
+    );
 }

@@ -1,5 +1,5 @@
-//! What no face of the cluster may keep quiet about: clients that are not served. One rule for doctor, console, `shoal top` and `shoal status`.
-//! Pure.
+//! What no face of the cluster may keep quiet about: clients that are not served. One rule for
+//! doctor, console, `shoal top` and `shoal status`. Pure.
 
 use crate::recent::Traffic;
 
@@ -32,9 +32,11 @@ pub struct Backend {
 pub struct Served {
     /// Backends that frontends use, of every balancer.
     pub backends: Vec<Backend>,
-    /// What the balancers answered in the last minute; failed: no server could, so that they answered themselves.
+    /// What the balancers answered in the last minute; failed: no server could, so that they
+    /// answered themselves.
     pub balancers: Vec<(String, Traffic)>,
-    /// What the nodes answered in the last minute; failed: with an error of their own (names, origins, parents).
+    /// What the nodes answered in the last minute; failed: with an error of their own (names,
+    /// origins, parents).
     pub nodes: Vec<(String, Traffic)>,
 }
 
@@ -75,20 +77,36 @@ fn without_servers(backends: &[Backend]) -> Vec<Alarm> {
                 "see `shoal node list` and balancer.backends in the bundle".to_owned(),
             ),
             (0, _) => (
-                format!("backend {name} has no usable server, {excluded} drained or disabled: every client gets 503"),
+                format!(
+                    "backend {name} has no usable server, {excluded} drained or disabled: every \
+                     client gets 503"
+                ),
                 "bring one back: `shoal node enable NAME`, see `shoal node list`".to_owned(),
             ),
             (unwell, excluded) => {
-                let out = if *excluded > 0 { format!(", {excluded} drained or disabled") } else { String::new() };
+                let out = if *excluded > 0 {
+                    format!(", {excluded} drained or disabled")
+                } else {
+                    String::new()
+                };
                 (
-                    format!("backend {name} has no usable server ({unwell} unwell{out}): requests are tried on unwell ones"),
-                    "see why they are unwell: `shoal status`, `shoal check list`, their logs".to_owned(),
+                    format!(
+                        "backend {name} has no usable server ({unwell} unwell{out}): requests are \
+                         tried on unwell ones"
+                    ),
+                    "see why they are unwell: `shoal status`, `shoal check list`, their logs"
+                        .to_owned(),
                 )
             }
         };
         match found.iter_mut().find(|alarm| alarm.text == text) {
             Some(alarm) => alarm.subjects.push(balancer.clone()),
-            None => found.push(Alarm { severity: Severity::Critical, subjects: vec![balancer.clone()], text, remedy }),
+            None => found.push(Alarm {
+                severity: Severity::Critical,
+                subjects: vec![balancer.clone()],
+                text,
+                remedy,
+            }),
         }
     }
     found
@@ -110,7 +128,8 @@ fn minute(traffic: Traffic) -> String {
     format!("{failed} of {requests} requests of the last minute")
 }
 
-/// Requests that balancers had to answer themselves. Of one balancer alone it counts as well: its clients use no other.
+/// Requests that balancers had to answer themselves. Of one balancer alone it counts as well: its
+/// clients use no other.
 fn refused(balancers: &[(String, Traffic)]) -> Option<Alarm> {
     let severity = |traffic: Traffic| match traffic {
         _ if traffic.fails(10, FEW) => Some(Severity::Critical),
@@ -118,16 +137,23 @@ fn refused(balancers: &[(String, Traffic)]) -> Option<Alarm> {
         _ => None,
     };
     let all = sum(balancers);
-    let worst = balancers.iter().filter_map(|(_, traffic)| severity(*traffic)).chain(severity(all)).max()?;
+    let worst = balancers
+        .iter()
+        .filter_map(|(_, traffic)| severity(*traffic))
+        .chain(severity(all))
+        .max()?;
     Some(Alarm {
         severity: worst,
         subjects: who(balancers),
         text: format!("{} got an error of the balancer: no server could answer them", minute(all)),
-        remedy: "see `shoal top` and `shoal explain URL`: which servers are left, and why not the others".to_owned(),
+        remedy: "see `shoal top` and `shoal explain URL`: which servers are left, and why not the \
+            others"
+            .to_owned(),
     })
 }
 
-/// Requests that nodes answered with an error of their own: half of them is more than one broken origin explains.
+/// Requests that nodes answered with an error of their own: half of them is more than one broken
+/// origin explains.
 fn failing(nodes: &[(String, Traffic)]) -> Option<Alarm> {
     let all = sum(nodes);
     let severity = match all {
@@ -138,8 +164,13 @@ fn failing(nodes: &[(String, Traffic)]) -> Option<Alarm> {
     Some(Alarm {
         severity,
         subjects: who(nodes),
-        text: format!("{} got an error of a proxy-node: names, origins or parents that fail", minute(all)),
-        remedy: "see `shoal logs --top status --since 1m` and `shoal logs --top domain --since 1m`: is it one origin, or all?".to_owned(),
+        text: format!(
+            "{} got an error of a proxy-node: names, origins or parents that fail",
+            minute(all)
+        ),
+        remedy: "see `shoal logs --top status --since 1m` and `shoal logs --top domain --since \
+            1m`: is it one origin, or all?"
+            .to_owned(),
     })
 }
 
@@ -162,13 +193,20 @@ mod tests {
             ((0, 3, 0), Some("(3 unwell): requests are tried")),
         ] {
             let (usable, unwell, excluded) = servers;
-            let backends = ["b-1", "b-2"].map(|name| backend(name, usable, unwell, excluded)).to_vec();
+            let backends =
+                ["b-1", "b-2"].map(|name| backend(name, usable, unwell, excluded)).to_vec();
             let found = alarms(&Served { backends, ..Served::default() });
-            let texts: Vec<_> = found.iter().map(|alarm| (alarm.severity, alarm.subjects.len(), alarm.text.as_str())).collect();
+            let texts: Vec<_> = found
+                .iter()
+                .map(|alarm| (alarm.severity, alarm.subjects.len(), alarm.text.as_str()))
+                .collect();
             match said {
                 None => assert!(found.is_empty(), "{found:?}"),
                 Some(said) => {
-                    assert!(matches!(texts[..], [(Severity::Critical, 2, text)] if text.contains(said)), "{said}: {texts:?}");
+                    assert!(
+                        matches!(texts[..], [(Severity::Critical, 2, text)] if text.contains(said)),
+                        "{said}: {texts:?}"
+                    );
                     assert!(!found[0].remedy.is_empty());
                 }
             }
@@ -193,35 +231,73 @@ mod tests {
             (10, 10, Some(Critical), Some(Critical)),
         ] {
             let of = |name: &str| vec![(name.to_owned(), traffic(requests, failed))];
-            assert_eq!(worst(&Served { balancers: of("b-1"), ..Served::default() }), balancer, "balancer: {failed} of {requests}");
-            assert_eq!(worst(&Served { nodes: of("n-1"), ..Served::default() }), node, "node: {failed} of {requests}");
+            assert_eq!(
+                worst(&Served { balancers: of("b-1"), ..Served::default() }),
+                balancer,
+                "balancer: {failed} of {requests}"
+            );
+            assert_eq!(
+                worst(&Served { nodes: of("n-1"), ..Served::default() }),
+                node,
+                "node: {failed} of {requests}"
+            );
         }
         // A small balancer beside a large one, whose clients get nothing.
-        let balancers = vec![("b-1".to_owned(), traffic(100_000, 0)), ("b-2".to_owned(), traffic(20, 20))];
+        let balancers =
+            vec![("b-1".to_owned(), traffic(100_000, 0)), ("b-2".to_owned(), traffic(20, 20))];
         let found = alarms(&Served { balancers, ..Served::default() });
-        assert_eq!((found[0].severity, found[0].subjects.as_slice()), (Critical, &["b-2".to_owned()][..]));
+        assert_eq!(
+            (found[0].severity, found[0].subjects.as_slice()),
+            (Critical, &["b-2".to_owned()][..])
+        );
         assert!(found[0].text.starts_with("20 of 100020 requests of the last minute"), "{found:?}");
-        // What is little for each is enough of all together; the worst of them counts; and who fails most is named first.
-        let few = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), traffic(10, 6))).collect::<Vec<_>>();
+        // What is little for each is enough of all together; the worst of them counts; and who
+        // fails most is named first.
+        let few = |names: &[&str]| {
+            names.iter().map(|name| ((*name).to_owned(), traffic(10, 6))).collect::<Vec<_>>()
+        };
         assert_eq!(worst(&Served { balancers: few(&["b-1"]), ..Served::default() }), None);
-        assert_eq!(worst(&Served { balancers: few(&["b-1", "b-2"]), ..Served::default() }), Some(Critical));
-        let balancers = vec![("b-1".to_owned(), traffic(100_000, 1000)), ("b-2".to_owned(), traffic(20, 20))];
+        assert_eq!(
+            worst(&Served { balancers: few(&["b-1", "b-2"]), ..Served::default() }),
+            Some(Critical)
+        );
+        let balancers =
+            vec![("b-1".to_owned(), traffic(100_000, 1000)), ("b-2".to_owned(), traffic(20, 20))];
         assert_eq!(worst(&Served { balancers, ..Served::default() }), Some(Critical));
-        let nodes =
-            ["n-1", "n-2", "n-3"].into_iter().zip([20, 0, 30]).map(|(name, failed)| (name.to_owned(), traffic(40, failed))).collect();
+        let nodes = ["n-1", "n-2", "n-3"]
+            .into_iter()
+            .zip([20, 0, 30])
+            .map(|(name, failed)| (name.to_owned(), traffic(40, failed)))
+            .collect();
         assert_eq!(alarms(&Served { nodes, ..Served::default() })[0].subjects, ["n-3", "n-1"]);
     }
 
     #[test]
     fn different_things_are_different_alarms_and_the_worst_comes_first() {
         let traffic = |requests, failed| Traffic { seconds: 60, requests, failed };
-        let backends = vec![backend("b-1", 0, 0, 1), Backend { name: "others".into(), ..backend("b-1", 0, 0, 1) }];
+        let backends = vec![
+            backend("b-1", 0, 0, 1),
+            Backend { name: "others".into(), ..backend("b-1", 0, 0, 1) },
+        ];
         let balancers = vec![("b-1".to_owned(), traffic(1000, 10))];
         let nodes = vec![("n-1".to_owned(), traffic(1000, 500))];
         let found = alarms(&Served { backends, balancers, nodes });
-        let told: Vec<_> = found.iter().map(|alarm| (alarm.severity, alarm.text.split_whitespace().nth(1).unwrap_or_default())).collect();
+        let told: Vec<_> = found
+            .iter()
+            .map(|alarm| (alarm.severity, alarm.text.split_whitespace().nth(1).unwrap_or_default()))
+            .collect();
         let (worst, rest) = told.split_at(3);
-        assert_eq!(worst, [(Severity::Critical, "squid"), (Severity::Critical, "others"), (Severity::Critical, "of")]);
-        assert_eq!((rest, found[2].subjects.as_slice()), (&[(Severity::Warning, "of")][..], &["n-1".to_owned()][..]));
+        assert_eq!(
+            worst,
+            [
+                (Severity::Critical, "squid"),
+                (Severity::Critical, "others"),
+                (Severity::Critical, "of")
+            ]
+        );
+        assert_eq!(
+            (rest, found[2].subjects.as_slice()),
+            (&[(Severity::Warning, "of")][..], &["n-1".to_owned()][..])
+        );
     }
 }

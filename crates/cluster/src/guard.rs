@@ -1,19 +1,24 @@
 //! The plausibility guard: an implausible loss of members is not believed.
 //!
-//! A *pool* is the members of one service that are or were ready and that nobody asked to leave. A member has a *loss* when its lease lapsed
-//! or its checkers find it critical. A loss is *believed* (acted on) when, with it, at least the panic threshold of the pool remains in
-//! use; otherwise it is *held*, and the member stays what it was.
+//! A *pool* is the members of one service that are or were ready and that nobody asked to leave. A
+//! member has a *loss* when its lease lapsed or its checkers find it critical. A loss is *believed*
+//! (acted on) when, with it, at least the panic threshold of the pool remains in use; otherwise it
+//! is *held*, and the member stays what it was.
 //!
 //! The rules, and why they are these:
-//! - **The order of the evidence decides**, not how often somebody looks: losses are weighed oldest first, so three members that are lost within
-//!   one look are treated like three lost one after the other.
-//! - **Held members remain in use**, so they count among those that remain. With a threshold of 50 %, one of two or three may go and five of ten;
-//!   the last one never goes: the last resort is to try an unwell member, never to refuse.
-//! - **What is believed stays believed** until its evidence is gone. It was plausible when it was believed, and what remained then is what the
-//!   guard protects from then on; taking it back when more follows would send traffic to members that are known to be gone.
-//! - **A held loss is believed later** when the pool can bear it: when others came back or were added, or when an operator accepts it.
-//! - Who removes lost members after their time must not do so while the pool is holding, or time alone would erode the pool: see
-//!   [`Judgement::holding`].
+//! - **The order of the evidence decides**, not how often somebody looks: losses are weighed oldest
+//!   first, so three members that are lost within one look are treated like three lost one after
+//!   the other.
+//! - **Held members remain in use**, so they count among those that remain. With a threshold of 50
+//!   %, one of two or three may go and five of ten; the last one never goes: the last resort is to
+//!   try an unwell member, never to refuse.
+//! - **What is believed stays believed** until its evidence is gone. It was plausible when it was
+//!   believed, and what remained then is what the guard protects from then on; taking it back when
+//!   more follows would send traffic to members that are known to be gone.
+//! - **A held loss is believed later** when the pool can bear it: when others came back or were
+//!   added, or when an operator accepts it.
+//! - Who removes lost members after their time must not do so while the pool is holding, or time
+//!   alone would erode the pool: see [`Judgement::holding`].
 
 use jiff::Timestamp;
 
@@ -52,9 +57,10 @@ impl Default for Threshold {
     }
 }
 
-/// Whether losses of this service's members are weighed at all. They are where the pool carries clients' traffic, because believing a wrong
-/// loss there overloads the rest. Callers of control services try one instance after the other whatever its state, so that there the plain
-/// truth helps more: a lone config-service that died is `lost`, not `usable` for ever.
+/// Whether losses of this service's members are weighed at all. They are where the pool carries
+/// clients' traffic, because believing a wrong loss there overloads the rest. Callers of control
+/// services try one instance after the other whatever its state, so that there the plain truth
+/// helps more: a lone config-service that died is `lost`, not `usable` for ever.
 #[must_use]
 pub const fn is_guarded(service: Service) -> bool {
     matches!(service, Service::ProxyNode | Service::Balancer)
@@ -126,7 +132,12 @@ pub fn judge(threshold: Threshold, pool: &[Member<'_>]) -> Judgement {
 
 /// Says what is held back and what to do about it; empty when nothing is held.
 #[must_use]
-pub fn explain(service: Service, threshold: Threshold, judgement: &Judgement, held: &[String]) -> String {
+pub fn explain(
+    service: Service,
+    threshold: Threshold,
+    judgement: &Judgement,
+    held: &[String],
+) -> String {
     if held.is_empty() {
         return String::new();
     }
@@ -155,7 +166,10 @@ mod tests {
         let loss = |sign: char| match sign {
             '.' => None,
             'B' => Some(Loss { since: at(0), believed: true }),
-            digit => Some(Loss { since: at(i64::from(digit.to_digit(10).expect("a digit"))), believed: false }),
+            digit => Some(Loss {
+                since: at(i64::from(digit.to_digit(10).expect("a digit"))),
+                believed: false,
+            }),
         };
         picture.chars().zip(NAMES).map(|(sign, name)| Member { name, loss: loss(sign) }).collect()
     }
@@ -179,40 +193,61 @@ mod tests {
             (50, "B1", &[], &[1]),      //
             (50, "11111.....", &[0, 1, 2, 3, 4], &[]),
             (50, "111111....", &[0, 1, 2, 3, 4], &[5]),
-            (50, "B2..", &[1], &[]),     // somebody came: what was held can go
-            (50, "BB2.", &[], &[2]),     // believed stays believed even when others were asked to leave meanwhile
+            (50, "B2..", &[1], &[]), // somebody came: what was held can go
+            (50, "BB2.", &[], &[2]), // believed stays believed even when others were asked to leave meanwhile
             (0, "111", &[0, 1, 2], &[]), // the guard is off
-            (100, "1..", &[], &[0]),     // nothing is ever believed
+            (100, "1..", &[], &[0]), // nothing is ever believed
         ];
         for (percent, picture, believe, held) in cases {
-            let judgement = judge(Threshold::percent(percent).expect("a percentage"), &pool(picture));
-            assert_eq!((&judgement.believe[..], &judgement.held[..]), (believe, held), "{percent} % of {picture:?}");
+            let judgement =
+                judge(Threshold::percent(percent).expect("a percentage"), &pool(picture));
+            assert_eq!(
+                (&judgement.believe[..], &judgement.held[..]),
+                (believe, held),
+                "{percent} % of {picture:?}"
+            );
             assert_eq!(judgement.members, picture.len());
             assert_eq!(judgement.well, picture.matches('.').count());
         }
     }
 
-    /// Every pool of up to seven members whose losses have at most three ages: at once, or look by look, the decisions are the same, nothing
-    /// implausible is believed, and nothing bearable is held.
+    /// Every pool of up to seven members whose losses have at most three ages: at once, or look by
+    /// look, the decisions are the same, nothing implausible is believed, and nothing bearable is
+    /// held.
     #[test]
     fn all_small_pools() {
         for length in 0..=7u32 {
             for number in 0..4usize.pow(length) {
-                let picture: String = (0..length).map(|place| ['.', '1', '2', '3'][number / 4usize.pow(place) % 4]).collect();
+                let picture: String = (0..length)
+                    .map(|place| ['.', '1', '2', '3'][number / 4usize.pow(place) % 4])
+                    .collect();
                 for percent in [0, 34, 50, 67, 100] {
                     let threshold = Threshold::percent(percent).expect("a percentage");
                     let whole = pool(&picture);
                     let at_once = judge(threshold, &whole);
                     let in_use = length as usize - at_once.believe.len();
-                    assert!(at_once.believe.is_empty() || threshold.is_met(in_use, length as usize), "{percent} % of {picture:?}");
-                    assert!(!at_once.holding() || !threshold.is_met(in_use - 1, length as usize), "{percent} % of {picture:?}");
-                    assert_eq!(at_once.well + at_once.believe.len() + at_once.held.len(), length as usize);
+                    assert!(
+                        at_once.believe.is_empty() || threshold.is_met(in_use, length as usize),
+                        "{percent} % of {picture:?}"
+                    );
+                    assert!(
+                        !at_once.holding() || !threshold.is_met(in_use - 1, length as usize),
+                        "{percent} % of {picture:?}"
+                    );
+                    assert_eq!(
+                        at_once.well + at_once.believe.len() + at_once.held.len(),
+                        length as usize
+                    );
                     let (mut believe, mut looked) = look_by_look(threshold, &whole);
                     believe.sort_unstable();
                     looked.believe = at_once.believe.clone();
                     let mut expected = at_once.believe.clone();
                     expected.sort_unstable();
-                    assert_eq!((believe, looked), (expected, at_once), "{percent} % of {picture:?}");
+                    assert_eq!(
+                        (believe, looked),
+                        (expected, at_once),
+                        "{percent} % of {picture:?}"
+                    );
                 }
             }
         }
@@ -224,7 +259,10 @@ mod tests {
         for now in 1..=3 {
             let seen = |(position, member): (usize, &Member<'static>)| {
                 let loss = member.loss.filter(|loss| loss.since <= at(now));
-                Member { name: member.name, loss: loss.map(|loss| Loss { believed: believed.contains(&position), ..loss }) }
+                Member {
+                    name: member.name,
+                    loss: loss.map(|loss| Loss { believed: believed.contains(&position), ..loss }),
+                }
             };
             let known: Vec<_> = whole.iter().enumerate().map(seen).collect();
             last = judge(threshold, &known);
@@ -243,7 +281,11 @@ mod tests {
     fn the_explanation_has_the_remedy() {
         let judgement = judge(Threshold::DEFAULT, &pool("11"));
         let text = explain(Service::ProxyNode, Threshold::DEFAULT, &judgement, &["b".to_owned()]);
-        assert!(text.contains("0 of 2 proxy-node instances") && text.contains("shoal node accept-losses proxy-node"), "{text}");
+        assert!(
+            text.contains("0 of 2 proxy-node instances")
+                && text.contains("shoal node accept-losses proxy-node"),
+            "{text}"
+        );
         assert_eq!(explain(Service::ProxyNode, Threshold::DEFAULT, &judgement, &[]), "");
     }
 }

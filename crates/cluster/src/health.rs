@@ -83,14 +83,16 @@ pub struct Finding {
     pub reasons: Vec<String>,
 }
 
-/// How many checkers must agree before an instance is critical: the majority of those assigned, and never fewer than two.
+/// How many checkers must agree before an instance is critical: the majority of those assigned, and
+/// never fewer than two.
 #[must_use]
 pub fn needed(assigned: u32) -> u32 {
     (assigned / 2 + 1).max(2)
 }
 
-/// Folds what checkers say about one instance. Only fresh opinions count, a checker counts once however many of its checks fail, and the
-/// number of checkers is the largest that any of them knows of: a checker with an outdated, smaller view cannot make a verdict easier.
+/// Folds what checkers say about one instance. Only fresh opinions count, a checker counts once
+/// however many of its checks fail, and the number of checkers is the largest that any of them
+/// knows of: a checker with an outdated, smaller view cannot make a verdict easier.
 pub fn fold<'a>(opinions: impl IntoIterator<Item = &'a Opinion>, now: Timestamp) -> Finding {
     let mut checkers = BTreeSet::new();
     let mut against: BTreeMap<&str, &Opinion> = BTreeMap::new();
@@ -99,7 +101,10 @@ pub fn fold<'a>(opinions: impl IntoIterator<Item = &'a Opinion>, now: Timestamp)
         checkers.insert(opinion.checker.as_str());
         assigned = assigned.max(opinion.assigned);
         if opinion.verdict == Verdict::Critical {
-            against.entry(&opinion.checker).and_modify(|known| *known = newer(known, opinion)).or_insert(opinion);
+            against
+                .entry(&opinion.checker)
+                .and_modify(|known| *known = newer(known, opinion))
+                .or_insert(opinion);
         }
     }
     let assigned = assigned.max(count(checkers.len()));
@@ -121,13 +126,18 @@ fn reasons(against: &BTreeMap<&str, &Opinion>, needed: u32, assigned: u32) -> Ve
         return Vec::new();
     }
     let found = if against.len() == 1 { "checker finds" } else { "checkers find" };
-    let total = format!("{} {found} it unwell (of {assigned} assigned; {needed} make it critical)", against.len());
+    let total = format!(
+        "{} {found} it unwell (of {assigned} assigned; {needed} make it critical)",
+        against.len()
+    );
     // What several checkers say alike is said once.
     let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (checker, opinion) in against {
         alike.entry((&opinion.check, &opinion.detail)).or_default().push(checker);
     }
-    let each = alike.into_iter().map(|((check, detail), checkers)| format!("{check} by {}: {detail}", checkers.join(", ")));
+    let each = alike
+        .into_iter()
+        .map(|((check, detail), checkers)| format!("{check} by {}: {detail}", checkers.join(", ")));
     std::iter::once(total).chain(each).collect()
 }
 
@@ -173,8 +183,10 @@ mod tests {
             (3, 2, 5, Critical),
             (2, 3, 3, Suspect), // five checkers spoke, whatever they believe to be assigned
         ] {
-            let against = (0..against).map(|n| opinion(&format!("a{n}"), "tcp", Verdict::Critical, assigned));
-            let passing = (0..passing).map(|n| opinion(&format!("p{n}"), "tcp", Verdict::Passing, assigned));
+            let against =
+                (0..against).map(|n| opinion(&format!("a{n}"), "tcp", Verdict::Critical, assigned));
+            let passing =
+                (0..passing).map(|n| opinion(&format!("p{n}"), "tcp", Verdict::Passing, assigned));
             let opinions: Vec<_> = against.chain(passing).collect();
             assert_eq!(fold(&opinions, NOW).health, expected, "{opinions:?}");
         }
@@ -182,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_checker_counts_once() {
-        let opinions = [opinion("a", "tcp", Verdict::Critical, 3), opinion("a", "http", Verdict::Critical, 3)];
+        let opinions =
+            [opinion("a", "tcp", Verdict::Critical, 3), opinion("a", "http", Verdict::Critical, 3)];
         let finding = fold(&opinions, NOW);
         assert_eq!((finding.health, finding.against, finding.needed), (Health::Suspect, 1, 2));
         let mixed = [
@@ -195,24 +208,40 @@ mod tests {
 
     #[test]
     fn what_checkers_say_alike_is_said_once() {
-        let different = Opinion { detail: "no answer within 1s".to_owned(), ..opinion("c", "tcp", Verdict::Critical, 3) };
-        let opinions = [opinion("a", "tcp", Verdict::Critical, 3), opinion("b", "tcp", Verdict::Critical, 3), different];
+        let different = Opinion {
+            detail: "no answer within 1s".to_owned(),
+            ..opinion("c", "tcp", Verdict::Critical, 3)
+        };
+        let opinions = [
+            opinion("a", "tcp", Verdict::Critical, 3),
+            opinion("b", "tcp", Verdict::Critical, 3),
+            different,
+        ];
         let reasons = fold(&opinions, NOW).reasons;
-        assert_eq!(reasons[1..], ["tcp by c: no answer within 1s", "tcp by a, b: refused"], "{reasons:?}");
+        assert_eq!(
+            reasons[1..],
+            ["tcp by c: no answer within 1s", "tcp by a, b: refused"],
+            "{reasons:?}"
+        );
         assert!(reasons[0].starts_with("3 checkers find it unwell"), "{reasons:?}");
     }
 
     #[test]
     fn old_opinions_do_not_count() {
-        let opinions = [opinion("a", "tcp", Verdict::Critical, 3), opinion("b", "tcp", Verdict::Critical, 3)];
+        let opinions =
+            [opinion("a", "tcp", Verdict::Critical, 3), opinion("b", "tcp", Verdict::Critical, 3)];
         let at = |seconds| Timestamp::from_second(seconds).expect("in range");
         assert_eq!(fold(&opinions, at(9)).health, Health::Critical);
-        assert_eq!(fold(&opinions, at(10)), Finding { health: Health::Well, against: 0, needed: 2, reasons: vec![] });
+        assert_eq!(
+            fold(&opinions, at(10)),
+            Finding { health: Health::Well, against: 0, needed: 2, reasons: vec![] }
+        );
     }
 
     #[test]
     fn the_smallest_view_of_the_assignment_does_not_decide() {
-        let opinions = [opinion("a", "tcp", Verdict::Critical, 1), opinion("b", "tcp", Verdict::Critical, 5)];
+        let opinions =
+            [opinion("a", "tcp", Verdict::Critical, 1), opinion("b", "tcp", Verdict::Critical, 5)];
         assert_eq!(fold(&opinions, NOW).health, Health::Suspect);
     }
 }

@@ -27,8 +27,15 @@ pub enum Service {
 
 impl Service {
     /// Every service, data plane first.
-    pub const ALL: [Self; 7] =
-        [Self::ProxyNode, Self::Balancer, Self::Registry, Self::ConfigService, Self::HealthChecker, Self::BackupService, Self::Console];
+    pub const ALL: [Self; 7] = [
+        Self::ProxyNode,
+        Self::Balancer,
+        Self::Registry,
+        Self::ConfigService,
+        Self::HealthChecker,
+        Self::BackupService,
+        Self::Console,
+    ];
 
     /// The name used in certificates, messages, metrics and on the command line.
     #[must_use]
@@ -54,7 +61,8 @@ impl fmt::Display for Service {
 /// A name that is no service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no service named {0:?}; services are proxy-node, balancer, registry, config-service, health-checker, backup-service, console"
+    "there is no service named {0:?}; services are proxy-node, balancer, registry, config-service, \
+     health-checker, backup-service, console"
 )]
 pub struct UnknownService(pub String);
 
@@ -62,7 +70,10 @@ impl FromStr for Service {
     type Err = UnknownService;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|service| service.as_str() == name).ok_or_else(|| UnknownService(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|service| service.as_str() == name)
+            .ok_or_else(|| UnknownService(name.to_owned()))
     }
 }
 
@@ -77,7 +88,8 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// Address (`host:port`) by purpose: `proxy`, `relay`, `icp`, `grpc`, `admin`, `dns`, `consul`, `console`, frontend names.
+/// Address (`host:port`) by purpose: `proxy`, `relay`, `icp`, `grpc`, `admin`, `dns`, `consul`,
+/// `console`, frontend names.
 pub type Endpoints = BTreeMap<String, String>;
 
 /// One process of one service.
@@ -85,7 +97,8 @@ pub type Endpoints = BTreeMap<String, String>;
 pub struct Instance {
     /// What it is.
     pub service: Service,
-    /// Stable and unique in the cluster: its certificate's name, or that name followed by `-` and more.
+    /// Stable and unique in the cluster: its certificate's name, or that name followed by `-` and
+    /// more.
     pub name: String,
     /// New at every process start.
     pub id: InstanceId,
@@ -112,10 +125,12 @@ pub struct Instance {
 /// The heaviest weight that an instance or a server may have, as in HAProxy.
 pub const MAX_WEIGHT: u32 = 256;
 
-/// Whether a certificate with the name `certified` may register as `name`: its own name, or that name followed by `-` and more.
+/// Whether a certificate with the name `certified` may register as `name`: its own name, or that
+/// name followed by `-` and more.
 #[must_use]
 pub fn may_be_named(certified: &str, name: &str) -> bool {
-    name.strip_prefix(certified).is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.starts_with('-')))
+    name.strip_prefix(certified)
+        .is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.starts_with('-')))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! May this instance be taken out? Not without being asked twice, when nobody else of its service would be left to serve clients. The registry
-//! refuses by this rule, and every face asks by it. Pure.
+//! May this instance be taken out? Not without being asked twice, when nobody else of its service
+//! would be left to serve clients. The registry refuses by this rule, and every face asks by it.
+//! Pure.
 
 use crate::{
     instance::Service,
     status::{AdminState, InstanceStatus, State},
 };
 
-/// Whether a service stands between clients and what they want, so that its last instance is an outage.
+/// Whether a service stands between clients and what they want, so that its last instance is an
+/// outage.
 #[must_use]
 pub const fn serves_clients(service: Service) -> bool {
     matches!(service, Service::Balancer | Service::ProxyNode)
@@ -38,7 +40,10 @@ impl Leave {
 /// Whether `name` is the last of its service that serves clients, among everybody listed.
 #[must_use]
 pub fn is_last<'a>(listed: impl IntoIterator<Item = &'a InstanceStatus>, name: &str) -> bool {
-    let serving: Vec<_> = listed.into_iter().filter(|status| serves_clients(status.instance.service) && serves(status)).collect();
+    let serving: Vec<_> = listed
+        .into_iter()
+        .filter(|status| serves_clients(status.instance.service) && serves(status))
+        .collect();
     let Some(it) = serving.iter().find(|status| status.instance.name == name) else { return false };
     serving.iter().filter(|other| other.instance.service == it.instance.service).count() == 1
 }
@@ -113,9 +118,12 @@ mod tests {
 
     #[test]
     fn what_takes_it_out() {
-        for (admin_state, weight, out) in
-            [(AdminState::Ready, 1, false), (AdminState::Ready, 0, true), (AdminState::Drain, 1, true), (AdminState::Maintenance, 1, true)]
-        {
+        for (admin_state, weight, out) in [
+            (AdminState::Ready, 1, false),
+            (AdminState::Ready, 0, true),
+            (AdminState::Drain, 1, true),
+            (AdminState::Maintenance, 1, true),
+        ] {
             assert_eq!(Leave { admin_state, weight }.takes_out(), out);
         }
     }

@@ -1,4 +1,5 @@
-//! What was counted in the last minute: counters only grow, and what clients get now is their growth. Pure: seconds and counters come in.
+//! What was counted in the last minute: counters only grow, and what clients get now is their
+//! growth. Pure: seconds and counters come in.
 
 use std::collections::VecDeque;
 
@@ -30,7 +31,8 @@ impl Traffic {
     /// Whether at least `part` in a hundred failed, and at least `count`.
     #[must_use]
     pub const fn fails(self, part: u64, count: u64) -> bool {
-        self.failed >= count && self.failed.saturating_mul(100) >= self.requests.saturating_mul(part)
+        self.failed >= count
+            && self.failed.saturating_mul(100) >= self.requests.saturating_mul(part)
     }
 }
 
@@ -63,7 +65,8 @@ impl LastMinute {
             _ => {}
         }
         self.0.push_back(sample);
-        while self.0.len() > 1 && self.0.front().is_some_and(|first| second - first.second > WINDOW) {
+        while self.0.len() > 1 && self.0.front().is_some_and(|first| second - first.second > WINDOW)
+        {
             self.0.pop_front();
         }
     }
@@ -72,7 +75,9 @@ impl LastMinute {
     #[must_use]
     pub fn until(&self, second: u64, requests: u64, failed: u64) -> Traffic {
         let counts = |sample: &&Sample| second.saturating_sub(sample.second) <= WINDOW;
-        let Some(oldest) = self.0.iter().find(counts).or(self.0.back()) else { return Traffic::default() };
+        let Some(oldest) = self.0.iter().find(counts).or(self.0.back()) else {
+            return Traffic::default();
+        };
         Traffic {
             seconds: second.saturating_sub(oldest.second).min(WINDOW),
             requests: requests.saturating_sub(oldest.requests),
@@ -88,18 +93,30 @@ mod tests {
     #[test]
     fn a_minute_and_no_more() {
         let mut last = LastMinute::starting(100);
-        assert_eq!(last.until(100, 3, 1), Traffic { seconds: 0, requests: 3, failed: 1 }, "at once");
+        assert_eq!(
+            last.until(100, 3, 1),
+            Traffic { seconds: 0, requests: 3, failed: 1 },
+            "at once"
+        );
         (101..=300).for_each(|second| last.look(second, (second - 100) * 10, second - 100));
         assert!(last.0.len() <= usize::try_from(WINDOW).unwrap() + 1, "bounded");
         assert_eq!(last.until(300, 2000, 200), Traffic { seconds: 60, requests: 600, failed: 60 });
         assert_eq!(last.until(301, 2000, 200), Traffic { seconds: 60, requests: 590, failed: 59 });
-        assert_eq!(last.until(500, 2000, 200), Traffic { seconds: 60, requests: 0, failed: 0 }, "nobody looked, and nothing came");
+        assert_eq!(
+            last.until(500, 2000, 200),
+            Traffic { seconds: 60, requests: 0, failed: 0 },
+            "nobody looked, and nothing came"
+        );
         let looks = last.0.len();
         last.look(300, 9999, 9999);
         assert_eq!(last.0.len(), looks, "one look a second");
         assert_eq!(last.until(300, 2000, 200).requests, 600, "not twice in a second");
         last.look(302, 5, 0);
-        assert_eq!(last.until(303, 9, 2), Traffic { seconds: 1, requests: 4, failed: 2 }, "the counters began anew");
+        assert_eq!(
+            last.until(303, 9, 2),
+            Traffic { seconds: 1, requests: 4, failed: 2 },
+            "the counters began anew"
+        );
     }
 
     #[test]
@@ -108,7 +125,11 @@ mod tests {
             let mut last = LastMinute::starting(0);
             last.look(1, 100, 50);
             last.look(2, requests, failed);
-            assert_eq!(last.until(3, requests + 5, failed + 1), Traffic { seconds: 1, requests: 5, failed: 1 }, "{requests} {failed}");
+            assert_eq!(
+                last.until(3, requests + 5, failed + 1),
+                Traffic { seconds: 1, requests: 5, failed: 1 },
+                "{requests} {failed}"
+            );
         }
     }
 
@@ -125,6 +146,9 @@ mod tests {
         ] {
             assert_eq!(now.fails(10, 10), fails, "{now:?}");
         }
-        assert_eq!(traffic(1, 2).plus(Traffic { seconds: 7, requests: 10, failed: 20 }), traffic(11, 22));
+        assert_eq!(
+            traffic(1, 2).plus(Traffic { seconds: 7, requests: 10, failed: 20 }),
+            traffic(11, 22)
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! Text that others wrote, fit to be shown or pasted: what a terminal or a browser would obey or hide instead of showing it is escaped. Pure.
+//! Text that others wrote, fit to be shown or pasted: what a terminal or a browser would obey or
+//! hide instead of showing it is escaped. Pure.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// Characters that are not shown and change what is: format characters (general category Cf), line and paragraph separators (Zl, Zp), and the rest
-/// of what Unicode calls default ignorable, tags and the second set of variation selectors among them. Sorted.
+/// Characters that are not shown and change what is: format characters (general category Cf), line
+/// and paragraph separators (Zl, Zp), and the rest of what Unicode calls default ignorable, tags
+/// and the second set of variation selectors among them. Sorted.
 const HIDDEN: [(u32, u32); 28] = [
     (0x00ad, 0x00ad),
     (0x034f, 0x034f),
@@ -35,7 +37,8 @@ const HIDDEN: [(u32, u32); 28] = [
     (0x10_fffe, 0x10_ffff),
 ];
 
-/// Whether a character is obeyed or hidden rather than shown: controls, bidirectional and other format characters, separators of lines.
+/// Whether a character is obeyed or hidden rather than shown: controls, bidirectional and other
+/// format characters, separators of lines.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
@@ -87,13 +90,17 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     out
 }
 
-/// One argument for a shell, whatever is in it: nothing of it is run, continued or expanded, and nothing of it is a control of the terminal that
-/// it is pasted into.
+/// One argument for a shell, whatever is in it: nothing of it is run, continued or expanded, and
+/// nothing of it is a control of the terminal that it is pasted into.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let text = shown(text);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/@%+=,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -102,19 +109,34 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted() {
-        assert!(HIDDEN.iter().all(|(first, last)| first <= last) && HIDDEN.windows(2).all(|pair| pair[0].1 < pair[1].0));
+        assert!(
+            HIDDEN.iter().all(|(first, last)| first <= last)
+                && HIDDEN.windows(2).all(|pair| pair[0].1 < pair[1].0)
+        );
     }
 
     #[test]
     fn what_is_shown() {
         for (text, expected) in [
-            ("plain, ü, 漢, 😀, e\u{301}, \u{1f468}\u{fe0f}", "plain, ü, 漢, 😀, e\u{301}, \u{1f468}\u{fe0f}"),
+            (
+                "plain, ü, 漢, 😀, e\u{301}, \u{1f468}\u{fe0f}",
+                "plain, ü, 漢, 😀, e\u{301}, \u{1f468}\u{fe0f}",
+            ),
             ("a\nb\tc\u{1b}[2J\u{7f}\u{9b}", "a%0Ab%09c%1B[2J%7F%C2%9B"),
             ("http://a/\u{202e}gpj.exe\u{202c}", "http://a/%E2%80%AEgpj.exe%E2%80%AC"),
-            ("\u{200b}\u{200f}\u{2066}\u{2069}\u{061c}\u{feff}", "%E2%80%8B%E2%80%8F%E2%81%A6%E2%81%A9%D8%9C%EF%BB%BF"),
+            (
+                "\u{200b}\u{200f}\u{2066}\u{2069}\u{061c}\u{feff}",
+                "%E2%80%8B%E2%80%8F%E2%81%A6%E2%81%A9%D8%9C%EF%BB%BF",
+            ),
             ("a\u{2028}b\u{2029}c", "a%E2%80%A8b%E2%80%A9c"),
-            ("tag\u{e0001}\u{e0041}\u{e007f}\u{e0100}", "tag%F3%A0%80%81%F3%A0%81%81%F3%A0%81%BF%F3%A0%84%80"),
-            ("\u{ad}\u{600}\u{fff9}\u{110bd}\u{1d173}\u{3164}", "%C2%AD%D8%80%EF%BF%B9%F0%91%82%BD%F0%9D%85%B3%E3%85%A4"),
+            (
+                "tag\u{e0001}\u{e0041}\u{e007f}\u{e0100}",
+                "tag%F3%A0%80%81%F3%A0%81%81%F3%A0%81%BF%F3%A0%84%80",
+            ),
+            (
+                "\u{ad}\u{600}\u{fff9}\u{110bd}\u{1d173}\u{3164}",
+                "%C2%AD%D8%80%EF%BF%B9%F0%91%82%BD%F0%9D%85%B3%E3%85%A4",
+            ),
         ] {
             assert_eq!(shown(text), expected, "{text:?}");
             assert!(!shown(text).chars().any(is_hidden));
@@ -140,7 +162,8 @@ mod tests {
             let quoted = quoted(text);
             assert!(!quoted.chars().any(is_hidden), "{quoted:?}");
             let script = format!("printf %s {quoted}");
-            let output = std::process::Command::new("sh").arg("-c").arg(&script).output().expect("sh");
+            let output =
+                std::process::Command::new("sh").arg("-c").arg(&script).output().expect("sh");
             assert_eq!(String::from_utf8_lossy(&output.stdout), shown(text), "{script}");
             assert!(output.status.success() && output.stderr.is_empty(), "{script}");
         }

@@ -1,15 +1,16 @@
 //! The door: protobuf messages to domain types and back.
 //!
-//! Inwards every message has one `TryFrom` with one named error; outwards there is a `From` on a reference. The rules are strict, because what
-//! passes here ends in file names, headers, certificates' checks and connect calls: a name is a name, an id is a UUID v7, an address can be
+//! Inwards every message has one `TryFrom` with one named error; outwards there is a `From` on a
+//! reference. The rules are strict, because what passes here ends in file names, headers,
+//! certificates' checks and connect calls: a name is a name, an id is a UUID v7, an address can be
 //! connected to. Texts that are only for people are cut to length rather than refused.
 
 mod field;
 
 use field::cut;
 pub use field::{
-    InvalidAddress, InvalidId, InvalidName, MAX_ENTRIES, MAX_NAME, MAX_TEXT, address, duration, from_duration, from_timestamp, id, name,
-    timestamp,
+    InvalidAddress, InvalidId, InvalidName, MAX_ENTRIES, MAX_NAME, MAX_TEXT, address, duration,
+    from_duration, from_timestamp, id, name, timestamp,
 };
 use proto::registry as pb;
 
@@ -114,7 +115,11 @@ pub enum InvalidStatus {
 }
 
 fn short(field: &'static str, text: String) -> Result<String, InvalidInstance> {
-    if text.len() <= MAX_NAME && !text.chars().any(char::is_control) { Ok(text) } else { Err(InvalidInstance::Text { field }) }
+    if text.len() <= MAX_NAME && !text.chars().any(char::is_control) {
+        Ok(text)
+    } else {
+        Err(InvalidInstance::Text { field })
+    }
 }
 
 impl TryFrom<pb::Instance> for Instance {
@@ -135,7 +140,11 @@ impl TryFrom<pb::Instance> for Instance {
             endpoints: endpoints(message.endpoints)?,
             datacenter: short("datacenter", message.datacenter)?,
             zone: short("zone", message.zone)?,
-            tags: message.tags.into_iter().map(|tag| short("a tag", tag)).collect::<Result<_, _>>()?,
+            tags: message
+                .tags
+                .into_iter()
+                .map(|tag| short("a tag", tag))
+                .collect::<Result<_, _>>()?,
             weight: message.weight,
             version: short("version", message.version)?,
             applied_revision: short("applied_revision", message.applied_revision)?,
@@ -197,10 +206,14 @@ impl TryFrom<pb::Opinion> for Opinion {
             verdict: match pb::Verdict::try_from(message.verdict) {
                 Ok(pb::Verdict::Passing) => Verdict::Passing,
                 Ok(pb::Verdict::Critical) => Verdict::Critical,
-                Ok(pb::Verdict::Unspecified) | Err(_) => return Err(InvalidOpinion::Verdict(message.verdict)),
+                Ok(pb::Verdict::Unspecified) | Err(_) => {
+                    return Err(InvalidOpinion::Verdict(message.verdict));
+                }
             },
             observed_at: from_timestamp(message.observed_at).ok_or(InvalidOpinion::ObservedAt)?,
-            ttl: from_duration(message.ttl).filter(|ttl| !ttl.is_zero()).ok_or(InvalidOpinion::Ttl)?,
+            ttl: from_duration(message.ttl)
+                .filter(|ttl| !ttl.is_zero())
+                .ok_or(InvalidOpinion::Ttl)?,
             detail: cut(message.detail, MAX_TEXT),
             assigned: message.assigned,
         })
@@ -300,11 +313,18 @@ impl TryFrom<pb::InstanceStatus> for InstanceStatus {
             admin_state: admin_state(message.admin_state)?.ok_or(InvalidStatus::AdminState(0))?,
             state: state(message.state)?.ok_or(InvalidStatus::State(0))?,
             reasons: message.reasons,
-            registered_at: from_timestamp(message.registered_at).ok_or(InvalidStatus::Time("registered_at"))?,
-            changed_at: from_timestamp(message.changed_at).ok_or(InvalidStatus::Time("changed_at"))?,
-            lease_expires_at: from_timestamp(message.lease_expires_at).ok_or(InvalidStatus::Time("lease_expires_at"))?,
+            registered_at: from_timestamp(message.registered_at)
+                .ok_or(InvalidStatus::Time("registered_at"))?,
+            changed_at: from_timestamp(message.changed_at)
+                .ok_or(InvalidStatus::Time("changed_at"))?,
+            lease_expires_at: from_timestamp(message.lease_expires_at)
+                .ok_or(InvalidStatus::Time("lease_expires_at"))?,
             effective_weight: message.effective_weight,
-            opinions: message.opinions.into_iter().map(Opinion::try_from).collect::<Result<_, _>>()?,
+            opinions: message
+                .opinions
+                .into_iter()
+                .map(Opinion::try_from)
+                .collect::<Result<_, _>>()?,
             withheld_state: state(message.withheld_state)?,
         })
     }
@@ -421,7 +441,10 @@ mod tests {
             well: 1,
             explanation: "x".into(),
         };
-        assert_eq!(pb::PoolGuard::from(&PoolGuard::try_from(guard.clone()).expect("a good guard")), guard);
+        assert_eq!(
+            pb::PoolGuard::from(&PoolGuard::try_from(guard.clone()).expect("a good guard")),
+            guard
+        );
     }
 
     #[test]
@@ -439,9 +462,15 @@ mod tests {
             (|i| i.zone = "a\nb".into(), "zone"),
             (|i| i.tags = vec!["t".repeat(129)], "a tag"),
             (|i| i.tags = vec![String::new(); 65], "65 tags"),
-            (|i| i.endpoints = (0..65).map(|n| (format!("e{n}"), "h:1".to_owned())).collect(), "65 endpoints"),
+            (
+                |i| i.endpoints = (0..65).map(|n| (format!("e{n}"), "h:1".to_owned())).collect(),
+                "65 endpoints",
+            ),
             (|i| i.endpoints = [(" ".to_owned(), "h:1".to_owned())].into(), "purpose"),
-            (|i| i.endpoints = [("grpc".to_owned(), "0.0.0.0:7001".to_owned())].into(), "endpoint \"grpc\""),
+            (
+                |i| i.endpoints = [("grpc".to_owned(), "0.0.0.0:7001".to_owned())].into(),
+                "endpoint \"grpc\"",
+            ),
         ];
         for (spoil, expected) in cases {
             let mut message = instance();
@@ -454,7 +483,13 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for good in ["10.0.0.1:3128", "[::1]:80", "node-1.example.com:1", "localhost:65535", "under_score:7"] {
+        for good in [
+            "10.0.0.1:3128",
+            "[::1]:80",
+            "node-1.example.com:1",
+            "localhost:65535",
+            "under_score:7",
+        ] {
             assert_eq!(address(good.to_owned()).as_deref(), Ok(good));
         }
         for bad in [
@@ -489,7 +524,10 @@ mod tests {
             (|o| o.target_name = String::new(), "target"),
             (|o| o.verdict = 0, "verdict 0"),
             (|o| o.verdict = 9, "verdict 9"),
-            (|o| o.observed_at = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), "observed_at"),
+            (
+                |o| o.observed_at = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+                "observed_at",
+            ),
             (|o| o.ttl = Some(prost_types::Duration { seconds: -1, nanos: 0 }), "ttl"),
         ];
         for (spoil, expected) in cases {
@@ -503,7 +541,10 @@ mod tests {
     #[test]
     fn long_texts_are_cut_at_a_character() {
         let message = pb::Opinion { detail: "é".repeat(MAX_TEXT), ..opinion() };
-        assert_eq!(Opinion::try_from(message).expect("a good opinion").detail, "é".repeat(MAX_TEXT / 2));
+        assert_eq!(
+            Opinion::try_from(message).expect("a good opinion").detail,
+            "é".repeat(MAX_TEXT / 2)
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What SQLite says when there is no room: for the file itself (`SQLITE_FULL`), and for the index of its log (`SQLITE_IOERR_SHMSIZE`).
+/// What SQLite says when there is no room: for the file itself (`SQLITE_FULL`), and for the index
+/// of its log (`SQLITE_IOERR_SHMSIZE`).
 const NO_ROOM: [&str; 2] = ["13", "4874"];
 /// `SQLITE_NOTADB`
 const NOT_A_DATABASE: &str = "26";
@@ -29,7 +30,10 @@ pub enum Error {
     #[error("the file is a database of another program")]
     Foreign,
     /// Written by a newer version, or damaged.
-    #[error("it holds something that this version does not understand ({0}); was it written by a newer version?")]
+    #[error(
+        "it holds something that this version does not understand ({0}); was it written by a newer \
+         version?"
+    )]
     Unreadable(String),
     /// A value that has no form in the database.
     #[error("something cannot be written: {0}")]

@@ -30,8 +30,15 @@ impl Location {
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             return Err(BadLocation::Postgres);
         }
-        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
-        if path.is_empty() || path.starts_with(':') { Err(BadLocation::Unknown(url.to_owned())) } else { Ok(Self::Sqlite(path.into())) }
+        let path = url
+            .strip_prefix("sqlite://")
+            .or_else(|| url.strip_prefix("sqlite:"))
+            .unwrap_or_default();
+        if path.is_empty() || path.starts_with(':') {
+            Err(BadLocation::Unknown(url.to_owned()))
+        } else {
+            Ok(Self::Sqlite(path.into()))
+        }
     }
 }
 

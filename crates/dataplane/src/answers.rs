@@ -1,18 +1,24 @@
-//! What clients got and how long it took, counted: statuses by class and a latency histogram with fixed bounds.
+//! What clients got and how long it took, counted: statuses by class and a latency histogram with
+//! fixed bounds.
 //!
-//! One worker writes, so that an answer costs a search among the bounds and three plain additions. What `/metrics` says of it is written when
-//! it is asked for.
+//! One worker writes, so that an answer costs a search among the bounds and three plain additions.
+//! What `/metrics` says of it is written when it is asked for.
 
 use std::{fmt::Write as _, time::Duration};
 
 use crate::count::{Count, PerWorker};
 
-/// Upper bounds of the buckets, in microseconds: from a hit in memory to the longest wait that clients put up with.
-const BOUNDS: [u32; 14] =
-    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000, 60_000_000];
+/// Upper bounds of the buckets, in microseconds: from a hit in memory to the longest wait that
+/// clients put up with.
+const BOUNDS: [u32; 14] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
+    10_000_000, 60_000_000,
+];
 /// The same as Prometheus writes them, in seconds.
-const LABELS: [&str; 14] =
-    ["0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "1", "2.5", "10", "60"];
+const LABELS: [&str; 14] = [
+    "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "1",
+    "2.5", "10", "60",
+];
 /// Classes of statuses; the first is for what got no answer.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -28,7 +34,8 @@ impl Histogram {
     /// Takes one in.
     pub fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = u32::try_from(micros).map_or(BOUNDS.len(), |micros| BOUNDS.partition_point(|bound| *bound < micros));
+        let bucket = u32::try_from(micros)
+            .map_or(BOUNDS.len(), |micros| BOUNDS.partition_point(|bound| *bound < micros));
         self.buckets[bucket].up();
         self.microseconds.add(micros);
     }
@@ -43,7 +50,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Counts an answer; status 0: none was sent. A tunnel's time is not counted: it says how long the client stayed.
+    /// Counts an answer; status 0: none was sent. A tunnel's time is not counted: it says how long
+    /// the client stayed.
     pub fn note(&self, status: u16, took: Option<Duration>) {
         let class = usize::from(status / 100);
         self.classes[if class < CLASSES.len() { class } else { 0 }].up();
@@ -53,7 +61,8 @@ impl Answers {
     }
 }
 
-/// The answers of one frontend or server, worker by worker, with its labels as [`labels`] writes them.
+/// The answers of one frontend or server, worker by worker, with its labels as [`labels`] writes
+/// them.
 pub type Series<'a> = (String, Vec<&'a Answers>);
 
 /// All workers' answers in what each of them counts.
@@ -76,14 +85,28 @@ pub fn write_classes(out: &mut String, name: &str, help: &str, series: &[Series<
 pub fn write_durations(out: &mut String, name: &str, help: &str, series: &[Series<'_>]) {
     begin(out, name, help, "histogram");
     for (labels, workers) in series {
-        let sum = |of: &dyn Fn(&Histogram) -> u64| workers.iter().map(|answers| of(&answers.took)).sum::<u64>();
+        let sum = |of: &dyn Fn(&Histogram) -> u64| {
+            workers.iter().map(|answers| of(&answers.took)).sum::<u64>()
+        };
         let mut so_far = 0;
         for bucket in 0..=BOUNDS.len() {
             so_far += sum(&|took| took.buckets[bucket].get());
-            line(out, name, "_bucket", &joined(labels, "le", LABELS.get(bucket).copied().unwrap_or("+Inf")), so_far);
+            line(
+                out,
+                name,
+                "_bucket",
+                &joined(labels, "le", LABELS.get(bucket).copied().unwrap_or("+Inf")),
+                so_far,
+            );
         }
         let micros = sum(&|took| took.microseconds.get());
-        line(out, name, "_sum", labels, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+        line(
+            out,
+            name,
+            "_sum",
+            labels,
+            format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+        );
         line(out, name, "_count", labels, so_far);
     }
 }
@@ -110,8 +133,11 @@ fn begin(out: &mut String, name: &str, help: &str, kind: &str) {
 }
 
 fn line(out: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {
-    let _infallible =
-        if labels.is_empty() { writeln!(out, "{name}{suffix} {value}") } else { writeln!(out, "{name}{suffix}{{{labels}}} {value}") };
+    let _infallible = if labels.is_empty() {
+        writeln!(out, "{name}{suffix} {value}")
+    } else {
+        writeln!(out, "{name}{suffix}{{{labels}}} {value}")
+    };
 }
 
 #[cfg(test)]
@@ -121,7 +147,14 @@ mod tests {
     #[test]
     fn classes_and_durations_of_all_workers() {
         let answers = PerWorker::<Answers>::new(2);
-        for (worker, status, micros) in [(0, 200, 250), (1, 204, 251), (0, 404, 70_000_000), (1, 0, 1), (1, 999, 1), (0, 101, 1)] {
+        for (worker, status, micros) in [
+            (0, 200, 250),
+            (1, 204, 251),
+            (0, 404, 70_000_000),
+            (1, 0, 1),
+            (1, 999, 1),
+            (0, 101, 1),
+        ] {
             answers.of(worker).note(status, Some(Duration::from_micros(micros)));
         }
         answers.of(0).note(200, None);

@@ -1,7 +1,7 @@
 //! Counters of the data path: each worker has its own, and reading adds them up.
 //!
-//! A [`Count`] has one writer, so that counting is a plain load and store on a cache line that no other core writes. Readers (gRPC, metrics) see
-//! values that are at most an instant old.
+//! A [`Count`] has one writer, so that counting is a plain load and store on a cache line that no
+//! other core writes. Readers (gRPC, metrics) see values that are at most an instant old.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

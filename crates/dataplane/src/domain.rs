@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// What is kept of a host, in bytes: names have 253 at most.
 const LONGEST: usize = 256;
 
-/// The host of `http://[user@]host[:port]/…` or of `host:port`, in lower case; `-` when there is none.
+/// The host of `http://[user@]host[:port]/…` or of `host:port`, in lower case; `-` when there is
+/// none.
 #[must_use]
 pub fn domain(target: &str) -> Cow<'_, str> {
     let rest = match target.split_once("://") {

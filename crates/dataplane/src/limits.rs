@@ -37,8 +37,14 @@ mod tests {
             unfinished_per_network: 7,
         };
         let lengths = Lengths { v4: 3, v6: 4 };
-        let expected =
-            Bounds { connections: Some(1), unfinished: 2, lengths, network_share: 5, network_connections: Some(6), network_unfinished: 7 };
+        let expected = Bounds {
+            connections: Some(1),
+            unfinished: 2,
+            lengths,
+            network_share: 5,
+            network_connections: Some(6),
+            network_unfinished: 7,
+        };
         assert_eq!(bounds(&limits), expected);
     }
 }

@@ -1,7 +1,9 @@
-//! Looking for access records in a log's files, the newest first: what memory no longer holds is found there.
+//! Looking for access records in a log's files, the newest first: what memory no longer holds is
+//! found there.
 //!
-//! Bounded by bytes, by results, and by whoever is told how far it is: reading goes on for as long as it is told to. For a thread of its own, which
-//! [`aside`] starts: what it does stalls no worker.
+//! Bounded by bytes, by results, and by whoever is told how far it is: reading goes on for as long
+//! as it is told to. For a thread of its own, which [`aside`] starts: what it does stalls no
+//! worker.
 
 pub mod aside;
 mod backwards;
@@ -11,7 +13,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use crate::search::{backwards::Backwards, files::Files};
 
-/// Records are nearly in the order of their times: as far apart, in milliseconds, as one may lie behind another that ended later.
+/// Records are nearly in the order of their times: as far apart, in milliseconds, as one may lie
+/// behind another that ended later.
 const DISORDER: u64 = 5_000;
 /// Read at once where a place in a file is looked for by time.
 const SAMPLE: usize = 128 * 1024;
@@ -95,8 +98,14 @@ pub struct Found<R> {
     pub searched: Searched,
 }
 
-/// Searches the log at `path` and those beside it. `go_on` is asked after every piece that was read.
-pub fn search<R: Record>(path: &Path, wanted: &impl Wanted<R>, bounds: &Bounds, mut go_on: impl FnMut(&Searched) -> bool) -> Found<R> {
+/// Searches the log at `path` and those beside it. `go_on` is asked after every piece that was
+/// read.
+pub fn search<R: Record>(
+    path: &Path,
+    wanted: &impl Wanted<R>,
+    bounds: &Bounds,
+    mut go_on: impl FnMut(&Searched) -> bool,
+) -> Found<R> {
     let mut found = Found { records: Vec::new(), searched: Searched::default() };
     match Files::of(path) {
         Ok(files) => {
@@ -105,7 +114,10 @@ pub fn search<R: Record>(path: &Path, wanted: &impl Wanted<R>, bounds: &Bounds, 
                 match found.read(file, wanted, bounds, &mut go_on) {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(error) => found.searched.skipped.push(format!("a part of {} ({error})", path.display())),
+                    Err(error) => found
+                        .searched
+                        .skipped
+                        .push(format!("a part of {} ({error})", path.display())),
                 }
             }
         }
@@ -128,7 +140,9 @@ impl<R: Record> Found<R> {
     ) -> io::Result<bool> {
         let length = file.metadata()?.len();
         // What grows meanwhile is in memory.
-        let end = bounds.until.map_or(Ok(length), |until| end_of::<R>(file, length, until.saturating_add(DISORDER)))?;
+        let end = bounds.until.map_or(Ok(length), |until| {
+            end_of::<R>(file, length, until.saturating_add(DISORDER))
+        })?;
         let mut backwards = Backwards::from(file, end);
         self.searched.files += 1;
         while let Some((piece, bytes)) = backwards.next()? {
@@ -137,9 +151,12 @@ impl<R: Record> Found<R> {
             for line in piece.newest_first() {
                 let look = wanted.look(line);
                 self.searched.without_id += u64::from(look == Look::NoId);
-                let Some(record) = (look == Look::Perhaps).then(|| R::parse(line)).flatten() else { continue };
+                let Some(record) = (look == Look::Perhaps).then(|| R::parse(line)).flatten() else {
+                    continue;
+                };
                 let at = record.ended_at();
-                let within = bounds.since.is_none_or(|since| at >= since) && bounds.until.is_none_or(|until| at <= until);
+                let within = bounds.since.is_none_or(|since| at >= since)
+                    && bounds.until.is_none_or(|until| at <= until);
                 if !within || !wanted.takes(&record) {
                     continue;
                 }
@@ -150,7 +167,9 @@ impl<R: Record> Found<R> {
                 }
             }
             self.searched.back_to = oldest.or(self.searched.back_to);
-            if bounds.since.is_some_and(|since| oldest.is_some_and(|oldest| oldest.saturating_add(DISORDER) < since)) {
+            if bounds.since.is_some_and(|since| {
+                oldest.is_some_and(|oldest| oldest.saturating_add(DISORDER) < since)
+            }) {
                 return Ok(false);
             }
             if self.searched.bytes >= bounds.bytes {
@@ -166,7 +185,8 @@ impl<R: Record> Found<R> {
     }
 }
 
-/// Where the records end, at the latest, that ended by `until`: found by halves, as a day's file is not to be read for those of its morning.
+/// Where the records end, at the latest, that ended by `until`: found by halves, as a day's file is
+/// not to be read for those of its morning.
 fn end_of<R: Record>(file: &File, length: u64, until: u64) -> io::Result<u64> {
     let (mut low, mut high) = (0, length);
     let mut sample = vec![0; SAMPLE];

@@ -1,9 +1,10 @@
-//! Traces of requests: W3C Trace Context (<https://www.w3.org/TR/trace-context/>) in and out, and who is sampled. Pure; [`span`] makes what is
-//! exported of it.
+//! Traces of requests: W3C Trace Context (<https://www.w3.org/TR/trace-context/>) in and out, and
+//! who is sampled. Pure; [`span`] makes what is exported of it.
 //!
-//! A request that brings no `traceparent` begins a trace whose id is its request id, so that a trace is found by what answers and logs carry.
-//! Whether it is sampled follows from that id: every process with the same ratio says the same, and nothing has to be sent for it. Of a request
-//! that is not sampled nothing is done at all, and what it brings goes on as it came.
+//! A request that brings no `traceparent` begins a trace whose id is its request id, so that a
+//! trace is found by what answers and logs carry. Whether it is sampled follows from that id: every
+//! process with the same ratio says the same, and nothing has to be sent for it. Of a request that
+//! is not sampled nothing is done at all, and what it brings goes on as it came.
 
 pub mod span;
 
@@ -11,7 +12,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// A trace, the span in it that is the parent of what comes next, and flags: the value of `traceparent`.
+/// A trace, the span in it that is the parent of what comes next, and flags: the value of
+/// `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// Never 0.
@@ -27,7 +29,8 @@ const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
 impl Context {
-    /// Reads the value of the one `traceparent` of a request. What does not follow the rules to the letter is none (§3.2.2), and so are several.
+    /// Reads the value of the one `traceparent` of a request. What does not follow the rules to the
+    /// letter is none (§3.2.2), and so are several.
     pub fn carried<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let mut values = values.into_iter();
         let one = values.next()?;
@@ -44,8 +47,13 @@ impl Context {
         if known[2] != b'-' || known[35] != b'-' || known[52] != b'-' {
             return None;
         }
-        let (trace, span, flags) = (number(&known[3..35])?, number(&known[36..52])?, number(&known[53..55])?);
-        (trace != 0 && span != 0).then_some(Self { trace, span: u64::try_from(span).ok()?, flags: u8::try_from(flags).ok()? })
+        let (trace, span, flags) =
+            (number(&known[3..35])?, number(&known[36..52])?, number(&known[53..55])?);
+        (trace != 0 && span != 0).then_some(Self {
+            trace,
+            span: u64::try_from(span).ok()?,
+            flags: u8::try_from(flags).ok()?,
+        })
     }
 
     /// The value of `traceparent`, without an allocation.
@@ -109,7 +117,9 @@ impl FromStr for Ratio {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
-        share.map(Self).ok_or_else(|| format!("{text:?} is no share; give a number from 0 (none) to 1 (all), such as 0.01"))
+        share.map(Self).ok_or_else(|| {
+            format!("{text:?} is no share; give a number from 0 (none) to 1 (all), such as 0.01")
+        })
     }
 }
 
@@ -143,20 +153,33 @@ const RANDOM: u32 = 62;
 impl Sampler {
     /// Of those that bring no decision, this share.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of 2⁶²")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of 2⁶²"
+    )]
     pub fn new(ratio: Ratio, clients: Clients) -> Self {
         Self { below: (ratio.0 * (1_u64 << RANDOM) as f64) as u64, clients }
     }
 
-    /// The span of a request; none: it is not sampled. `believed`: what it carries is from one of us. `span` makes the span's id.
-    pub fn begin(&self, id: Uuid, carried: Option<Context>, believed: bool, span: impl FnOnce() -> u64) -> Option<Trace> {
+    /// The span of a request; none: it is not sampled. `believed`: what it carries is from one of
+    /// us. `span` makes the span's id.
+    pub fn begin(
+        &self,
+        id: Uuid,
+        carried: Option<Context>,
+        believed: bool,
+        span: impl FnOnce() -> u64,
+    ) -> Option<Trace> {
         match carried.filter(|_| believed || self.clients == Clients::Follow) {
             Some(parent) => parent.is_sampled().then(|| {
                 let own = Context { span: span().max(1), flags: SAMPLED, ..parent };
                 Trace { own, parent: Some(parent.span) }
             }),
             None => self.samples(id).then(|| {
-                let own = Context { trace: id.as_u128().max(1), span: span().max(1), flags: SAMPLED };
+                let own =
+                    Context { trace: id.as_u128().max(1), span: span().max(1), flags: SAMPLED };
                 Trace { own, parent: None }
             }),
         }
@@ -180,8 +203,8 @@ pub enum Onward {
     Told(Context),
 }
 
-/// What an origin hears. A trace that the client began goes on there, through this span. One that we began (its id is the request's) is our own
-/// affair, unless origins are `always` told.
+/// What an origin hears. A trace that the client began goes on there, through this span. One that
+/// we began (its id is the request's) is our own affair, unless origins are `always` told.
 #[must_use]
 pub fn to_origin(trace: Option<Trace>, carried: Option<Context>, id: Uuid, always: bool) -> Onward {
     let ours = carried.is_none_or(|carried| carried.trace == id.as_u128());
@@ -206,13 +229,20 @@ mod tests {
 
     #[test]
     fn a_traceparent_is_read_to_the_letter() {
-        let good = Context { trace: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, span: 0xb7ad_6b71_6920_3331, flags: 1 };
+        let good = Context {
+            trace: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
+            span: 0xb7ad_6b71_6920_3331,
+            flags: 1,
+        };
         assert_eq!(parse(GOOD), Some(good));
         assert_eq!(good.value(), GOOD.as_bytes());
         for (text, readable) in [
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff", true),
-            ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-will-be-like", true),
+            (
+                "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-will-be-like",
+                true,
+            ),
             ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.what", false),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", false),
             ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
@@ -235,7 +265,8 @@ mod tests {
         let (id, carried) = (Uuid::from_u128(u128::MAX), parse(GOOD).expect("good"));
         let unsampled = Context { flags: 0, ..carried };
         let child = Some(Trace { own: Context { span: 7, ..carried }, parent: Some(carried.span) });
-        let root = Some(Trace { own: Context { trace: u128::MAX, span: 7, flags: 1 }, parent: None });
+        let root =
+            Some(Trace { own: Context { trace: u128::MAX, span: 7, flags: 1 }, parent: None });
         for (ratio, clients, carried, believed, expected) in [
             ("0", Clients::Follow, Some(carried), false, child),
             ("1", Clients::Follow, Some(carried), false, child),
@@ -248,21 +279,40 @@ mod tests {
             ("0", Clients::Follow, None, false, None),
         ] {
             let sampler = Sampler::new(ratio.parse().expect("a share"), clients);
-            assert_eq!(sampler.begin(id, carried, believed, || 7), expected, "{ratio} {clients:?} {carried:?} {believed}");
+            assert_eq!(
+                sampler.begin(id, carried, believed, || 7),
+                expected,
+                "{ratio} {clients:?} {carried:?} {believed}"
+            );
         }
-        assert!("1.1".parse::<Ratio>().is_err() && "-0.1".parse::<Ratio>().is_err() && "nan".parse::<Ratio>().is_err());
+        assert!(
+            "1.1".parse::<Ratio>().is_err()
+                && "-0.1".parse::<Ratio>().is_err()
+                && "nan".parse::<Ratio>().is_err()
+        );
     }
 
     #[test]
     fn a_share_is_sampled_and_everybody_samples_the_same() {
-        let ids: Vec<_> =
-            (0..20_000_u128).map(|number| Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))).collect();
+        let ids: Vec<_> = (0..20_000_u128)
+            .map(|number| {
+                Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+            })
+            .collect();
         let sampled = |ratio: &str| {
             let sampler = Sampler::new(ratio.parse().expect("a share"), Clients::Follow);
-            ids.iter().filter(|id| sampler.begin(**id, None, false, || 1).is_some()).copied().collect::<Vec<_>>()
+            ids.iter()
+                .filter(|id| sampler.begin(**id, None, false, || 1).is_some())
+                .copied()
+                .collect::<Vec<_>>()
         };
         let (few, more) = (sampled("0.01"), sampled("0.1"));
-        assert!((100..300).contains(&few.len()) && (1800..2200).contains(&more.len()), "{} {}", few.len(), more.len());
+        assert!(
+            (100..300).contains(&few.len()) && (1800..2200).contains(&more.len()),
+            "{} {}",
+            few.len(),
+            more.len()
+        );
         assert!(few.iter().all(|id| more.contains(id)), "a lower share is part of a higher one");
     }
 
@@ -283,7 +333,11 @@ mod tests {
             (ours, Some(begun), true, Onward::Told(Context { trace: 5, span: 7, flags: 1 })),
             (ours, None, true, Onward::Told(Context { trace: 5, span: 7, flags: 1 })),
         ] {
-            assert_eq!(to_origin(trace, carried, id, always), expected, "{trace:?} {carried:?} {always}");
+            assert_eq!(
+                to_origin(trace, carried, id, always),
+                expected,
+                "{trace:?} {carried:?} {always}"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
-//! The smallest balancer there is, to see what the engine itself costs: `bare_balancer LISTEN UPSTREAM [WORKERS]`.
+//! The smallest balancer there is, to see what the engine itself costs: `bare_balancer LISTEN
+//! UPSTREAM [WORKERS]`.
 //!
-//! No health, no retries, no logs. Count its system calls with `strace -c -f`, its processor time with the shell's `times`.
+//! No health, no retries, no logs. Count its system calls with `strace -c -f`, its processor time
+//! with the shell's `times`.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,7 +20,11 @@ use relay::wheel::Kind;
 use relay::worker::{Settings, Worker, Workers};
 use relay::{hygiene, tunnel};
 
-const PATIENCE: Patience = Patience { idle_kind: Kind::Idle, idle: Duration::from_secs(60), head: Duration::from_secs(10) };
+const PATIENCE: Patience = Patience {
+    idle_kind: Kind::Idle,
+    idle: Duration::from_secs(60),
+    head: Duration::from_secs(10),
+};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// What follows a request.
@@ -40,17 +46,25 @@ struct Balancer {
 impl Balancer {
     async fn connection(self: Rc<Self>, mut client: Stream) {
         loop {
-            // The request's state is a box of its own, gone before the connection idles or becomes a tunnel: both are then small, and
-            // nothing holds on to the buffer that the head was read into.
+            // The request's state is a box of its own, gone before the connection idles or becomes
+            // a tunnel: both are then small, and nothing holds on to the buffer that the head was
+            // read into.
             match Box::pin(self.request(&mut client)).await {
                 Ok(Next::Request) => {}
                 Ok(Next::Tunnel(mut upstream)) => {
-                    Box::pin(tunnel::run(&mut client, &mut upstream, &tunnel::Options { idle: PATIENCE.idle })).await;
+                    Box::pin(tunnel::run(
+                        &mut client,
+                        &mut upstream,
+                        &tunnel::Options { idle: PATIENCE.idle },
+                    ))
+                    .await;
                     return;
                 }
                 Ok(Next::End) | Err(_) => return,
             }
-            if client.input().is_empty() && !matches!(client.fill(Kind::Idle, PATIENCE.idle).await, Ok(1..)) {
+            if client.input().is_empty()
+                && !matches!(client.fill(Kind::Idle, PATIENCE.idle).await, Ok(1..))
+            {
                 return;
             }
         }
@@ -58,7 +72,9 @@ impl Balancer {
 
     async fn request(&self, client: &mut Stream) -> Result<Next, Fault> {
         let mut head = RequestHead::new();
-        let Some(bytes) = client.read_request(&mut head, &self.limits, &PATIENCE).await? else { return Ok(Next::End) };
+        let Some(bytes) = client.read_request(&mut head, &self.limits, &PATIENCE).await? else {
+            return Ok(Next::End);
+        };
         let mut upload = Upload::new(head.framing(), head.expects_continue());
         let mut upstream = match self.pool.take(&self.upstream, 0, Reuse::Replayable) {
             Some(pooled) => pooled,
@@ -69,12 +85,18 @@ impl Balancer {
             return Ok(Next::Tunnel(upstream));
         }
         let mut out = Vec::new();
-        let mut writer =
-            HeadWriter::request(&mut out, head.view(&bytes), LineForm::AsReceived, hygiene::BALANCER_REQUEST, BodyFields::AsReceived);
+        let mut writer = HeadWriter::request(
+            &mut out,
+            head.view(&bytes),
+            LineForm::AsReceived,
+            hygiene::BALANCER_REQUEST,
+            BodyFields::AsReceived,
+        );
         writer.connection(Persistence::Implied);
         writer.finish();
         let exchange = Exchange::new(client, &mut upstream, &mut upload, &self.deadlines);
-        let keep = self.exchange(exchange, &head, &mut out).await.map_err(|failure| failure.fault)?;
+        let keep =
+            self.exchange(exchange, &head, &mut out).await.map_err(|failure| failure.fault)?;
         if !keep {
             return Ok(Next::End);
         }
@@ -82,18 +104,30 @@ impl Balancer {
         Ok(if head.persistent() { Next::Request } else { Next::End })
     }
 
-    async fn exchange(&self, mut exchange: Exchange<'_>, head: &RequestHead, out: &mut Vec<u8>) -> Result<bool, Failure> {
+    async fn exchange(
+        &self,
+        mut exchange: Exchange<'_>,
+        head: &RequestHead,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Failure> {
         exchange.send(out).await?;
         let mut response = ResponseHead::new();
         let bytes = loop {
-            let bytes = exchange.response(&mut response, &self.limits, std::future::pending::<()>).await?;
+            let bytes =
+                exchange.response(&mut response, &self.limits, std::future::pending::<()>).await?;
             if !response.is_interim() {
                 break bytes;
             }
             exchange.interim(&bytes).await?;
         };
         out.clear();
-        HeadWriter::response(out, response.view(&bytes), hygiene::BALANCER_RESPONSE, BodyFields::AsReceived).finish();
+        HeadWriter::response(
+            out,
+            response.view(&bytes),
+            hygiene::BALANCER_RESPONSE,
+            BodyFields::AsReceived,
+        )
+        .finish();
         let framing = response.framing(head.method());
         let done = exchange.finish(out, framing, framing).await?;
         Ok(done.upload_done && response.persistent(head.method()))
@@ -102,7 +136,9 @@ impl Balancer {
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, listen, upstream, rest @ ..] = &arguments[..] else { anyhow::bail!("usage: bare_balancer LISTEN UPSTREAM [WORKERS]") };
+    let [_, listen, upstream, rest @ ..] = &arguments[..] else {
+        anyhow::bail!("usage: bare_balancer LISTEN UPSTREAM [WORKERS]")
+    };
     let workers = rest.first().map_or(Ok(1), |count| count.parse())?;
     let listeners = Arc::new(Listeners::bind(listen.parse()?, workers, &Options::default())?);
     let upstream: SocketAddr = upstream.parse()?;
@@ -110,9 +146,11 @@ fn main() -> anyhow::Result<()> {
         let listeners = listeners.clone();
         async move {
             let Ok(listener) = listeners.take(&worker) else { return };
-            let pool = Pool::new(&worker, pool::Limits { per_upstream: 256, ..pool::Limits::default() });
+            let pool =
+                Pool::new(&worker, pool::Limits { per_upstream: 256, ..pool::Limits::default() });
             let (deadlines, limits) = (Deadlines::default(), Limits::default());
-            let balancer = Rc::new(Balancer { worker: worker.clone(), pool, upstream, deadlines, limits });
+            let balancer =
+                Rc::new(Balancer { worker: worker.clone(), pool, upstream, deadlines, limits });
             worker.serve(listener, move |_, client, _| balancer.clone().connection(client)).await;
         }
     })?;

@@ -1,7 +1,9 @@
-//! Bodies: reading one as payload, writing one with a framing, and moving one from a connection to another.
+//! Bodies: reading one as payload, writing one with a framing, and moving one from a connection to
+//! another.
 //!
-//! [`BodyReader`] and [`BodyWriter`] are for those who keep or make bodies (a cache fill, a page from memory). [`Transfer`] is the pure
-//! half of the mover: which of the received bytes belong to the body, and whether they can go on as they came.
+//! [`BodyReader`] and [`BodyWriter`] are for those who keep or make bodies (a cache fill, a page
+//! from memory). [`Transfer`] is the pure half of the mover: which of the received bytes belong to
+//! the body, and whether they can go on as they came.
 
 mod reader;
 mod transfer;

@@ -1,6 +1,7 @@
 //! Read buffers that belong to a worker and are lent to connections while bytes are arriving.
 //!
-//! A connection that waits for its peer holds none: with many idle connections this is where the memory would go.
+//! A connection that waits for its peer holds none: with many idle connections this is where the
+//! memory would go.
 
 use std::cell::RefCell;
 use std::rc::Rc;

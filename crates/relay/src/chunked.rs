@@ -1,8 +1,11 @@
-//! The chunked coding (RFC 9112 §7.1): a decoder that never buffers, and the few bytes that an encoder adds.
+//! The chunked coding (RFC 9112 §7.1): a decoder that never buffers, and the few bytes that an
+//! encoder adds.
 //!
-//! The decoder sees every byte once and says which of them are payload. What goes on in chunks goes on in our spelling ([`ChunkedRelay`]): what
-//! is in it already is not copied, and extensions, padding and trailers that nobody may merge stay behind. What is malformed is found before the
-//! message's last byte was consumed, so that the next hop never takes a bad body for a complete one.
+//! The decoder sees every byte once and says which of them are payload. What goes on in chunks goes
+//! on in our spelling ([`ChunkedRelay`]): what is in it already is not copied, and extensions,
+//! padding and trailers that nobody may merge stay behind. What is malformed is found before the
+//! message's last byte was consumed, so that the next hop never takes a bad body for a complete
+//! one.
 
 mod relayed;
 
@@ -15,7 +18,8 @@ use crate::malformed::Malformed;
 
 pub use relayed::ChunkedRelay;
 
-/// Bytes of extensions in one body. They mean nothing to anybody we know, and cost the sender of tiny chunks nothing.
+/// Bytes of extensions in one body. They mean nothing to anybody we know, and cost the sender of
+/// tiny chunks nothing.
 const MAX_EXTENSION_BYTES: u32 = 4096;
 /// Bytes of a trailer section.
 const MAX_TRAILER_BYTES: u32 = 8192;
@@ -42,7 +46,8 @@ pub fn push_size_line(out: &mut Vec<u8>, len: usize) {
 /// What a call of [`ChunkedDecoder::next`] consumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// So many bytes of the slice are dealt with; at least one, unless the slice was empty or the body done.
+    /// So many bytes of the slice are dealt with; at least one, unless the slice was empty or the
+    /// body done.
     pub consumed: usize,
     /// Those of them that are payload; may be empty.
     pub payload: Range<usize>,
@@ -56,7 +61,8 @@ pub enum Dialect {
     /// As the grammar says, without the leniencies that it allows: requests.
     #[default]
     Strict,
-    /// Responses: blanks behind a size and around extensions, blanks before the colon of a trailer, trailers that are dropped.
+    /// Responses: blanks behind a size and around extensions, blanks before the colon of a trailer,
+    /// trailers that are dropped.
     Response,
     /// The same, and control characters in trailers.
     Relaxed,
@@ -135,16 +141,19 @@ impl ChunkedDecoder {
         self.state == State::Done
     }
 
-    /// Consumes bytes up to the end of the first stretch of payload among them, or all of them, or up to the end of the body.
-    /// Call it with what is left until nothing is, or the body is done.
+    /// Consumes bytes up to the end of the first stretch of payload among them, or all of them, or
+    /// up to the end of the body. Call it with what is left until nothing is, or the body is done.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
         let mut at = 0;
         while self.state != State::Done && self.state != State::Data {
-            let Some(byte) = bytes.get(at) else { return Ok(Piece { consumed: at, payload: at..at, done: false }) };
+            let Some(byte) = bytes.get(at) else {
+                return Ok(Piece { consumed: at, payload: at..at, done: false });
+            };
             self.step(*byte)?;
             at += 1;
         }
-        let payload = if self.state == State::Data { at..at + self.take(bytes.len() - at) } else { at..at };
+        let payload =
+            if self.state == State::Data { at..at + self.take(bytes.len() - at) } else { at..at };
         Ok(Piece { consumed: payload.end, payload, done: self.is_done() })
     }
 
@@ -174,7 +183,10 @@ impl ChunkedDecoder {
             State::DataCr if byte == b'\n' && self.ends_with_bare_lf() => State::Size,
             State::DataLf if byte == b'\n' => State::Size,
             State::DataCr | State::DataLf => return Err(Malformed::ChunkData),
-            State::TrailerStart | State::TrailerName | State::TrailerBlank | State::TrailerValue => self.trailer(byte)?,
+            State::TrailerStart
+            | State::TrailerName
+            | State::TrailerBlank
+            | State::TrailerValue => self.trailer(byte)?,
             State::TrailerLf if byte == b'\n' => State::TrailerStart,
             State::EndLf if byte == b'\n' => State::Done,
             State::SizeLf | State::TrailerLf | State::EndLf => return Err(Malformed::BareCr),
@@ -187,7 +199,8 @@ impl ChunkedDecoder {
         self.dialect == Dialect::BareLf
     }
 
-    /// What follows at the end of a line: where the sender ends its lines with LF alone, it does so everywhere.
+    /// What follows at the end of a line: where the sender ends its lines with LF alone, it does so
+    /// everywhere.
     fn line_end(&mut self, byte: u8, after_cr: State) -> Result<State, Malformed> {
         match (byte, self.ends_with_bare_lf()) {
             (b'\r', false) => Ok(after_cr),
@@ -207,13 +220,20 @@ impl ChunkedDecoder {
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
             b'\r' | b'\n' if self.digits > 0 => return self.line_end(byte, State::SizeLf),
-            b';' if self.digits > 0 && self.dialect == Dialect::Strict => return Ok(State::ExtensionStart),
+            b';' if self.digits > 0 && self.dialect == Dialect::Strict => {
+                return Ok(State::ExtensionStart);
+            }
             b';' if self.digits > 0 => return Ok(State::ExtensionText),
-            b' ' | b'\t' if self.digits > 0 && self.dialect != Dialect::Strict => return self.extension_byte(State::SizeBlank),
+            b' ' | b'\t' if self.digits > 0 && self.dialect != Dialect::Strict => {
+                return self.extension_byte(State::SizeBlank);
+            }
             _ => return Err(Malformed::ChunkSize),
         };
         self.digits += 1;
-        if self.state == State::SizeBlank || self.digits > MAX_SIZE_DIGITS || self.remaining >= 1 << 59 {
+        if self.state == State::SizeBlank
+            || self.digits > MAX_SIZE_DIGITS
+            || self.remaining >= 1 << 59
+        {
             return Err(Malformed::ChunkSize);
         }
         self.remaining = self.remaining << 4 | u64::from(digit);
@@ -222,10 +242,15 @@ impl ChunkedDecoder {
 
     fn extension_byte(&mut self, next: State) -> Result<State, Malformed> {
         self.extension_bytes += 1;
-        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(Malformed::ChunkExtensionTooLong) } else { Ok(next) }
+        if self.extension_bytes > MAX_EXTENSION_BYTES {
+            Err(Malformed::ChunkExtensionTooLong)
+        } else {
+            Ok(next)
+        }
     }
 
-    /// Of a response. It stays behind, and no recipient ends the line elsewhere: what it says does not matter.
+    /// Of a response. It stays behind, and no recipient ends the line elsewhere: what it says does
+    /// not matter.
     fn extension_text(&mut self, byte: u8) -> Result<State, Malformed> {
         match self.extension_byte(State::ExtensionText)? {
             next if is_text(byte) => Ok(next),
@@ -234,19 +259,28 @@ impl ChunkedDecoder {
         }
     }
 
-    /// `*( ";" token [ "=" ( token / quoted-string ) ] )`, without the "bad white space" that RFC 9112 §7.1.1 lets a recipient tolerate.
+    /// `*( ";" token [ "=" ( token / quoted-string ) ] )`, without the "bad white space" that RFC
+    /// 9112 §7.1.1 lets a recipient tolerate.
     fn extension(&mut self, byte: u8) -> Result<State, Malformed> {
         self.extension_byte(self.state)?;
         match (self.state, byte) {
-            (State::ExtensionStart | State::ExtensionName, byte) if is_tchar(byte) => Ok(State::ExtensionName),
-            (State::ExtensionValueStart | State::ExtensionValue, byte) if is_tchar(byte) => Ok(State::ExtensionValue),
+            (State::ExtensionStart | State::ExtensionName, byte) if is_tchar(byte) => {
+                Ok(State::ExtensionName)
+            }
+            (State::ExtensionValueStart | State::ExtensionValue, byte) if is_tchar(byte) => {
+                Ok(State::ExtensionValue)
+            }
             (State::ExtensionName, b'=') => Ok(State::ExtensionValueStart),
             (State::ExtensionValueStart, b'"') => Ok(State::Quoted),
             (State::Quoted, b'"') => Ok(State::QuotedEnd),
             (State::Quoted, b'\\') => Ok(State::QuotedPair),
             (State::Quoted | State::QuotedPair, byte) if is_text(byte) => Ok(State::Quoted),
-            (State::ExtensionName | State::ExtensionValue | State::QuotedEnd, b';') => Ok(State::ExtensionStart),
-            (State::ExtensionName | State::ExtensionValue | State::QuotedEnd, b'\r') => Ok(State::SizeLf),
+            (State::ExtensionName | State::ExtensionValue | State::QuotedEnd, b';') => {
+                Ok(State::ExtensionStart)
+            }
+            (State::ExtensionName | State::ExtensionValue | State::QuotedEnd, b'\r') => {
+                Ok(State::SizeLf)
+            }
             (_, b'\n') => Err(Malformed::BareLf),
             _ => Err(Malformed::ChunkExtension),
         }
@@ -273,12 +307,18 @@ impl ChunkedDecoder {
             }
             (State::TrailerName, byte) if is_tchar(byte) => self.name_byte(byte),
             (State::TrailerName | State::TrailerBlank, b':') => self.name_complete(),
-            (State::TrailerName | State::TrailerBlank, b' ' | b'\t') if !strict => Ok(State::TrailerBlank),
+            (State::TrailerName | State::TrailerBlank, b' ' | b'\t') if !strict => {
+                Ok(State::TrailerBlank)
+            }
             (State::TrailerName, b' ' | b'\t') => Err(Malformed::SpaceBeforeColon),
             (State::TrailerName | State::TrailerBlank, b'\r') => Err(Malformed::NoColon),
             (State::TrailerValue, byte) if is_text(byte) => Ok(State::TrailerValue),
             (State::TrailerValue, b'\r' | b'\n') => self.line_end(byte, State::TrailerLf),
-            (State::TrailerValue, _) if matches!(self.dialect, Dialect::Relaxed | Dialect::BareLf) => Ok(State::TrailerValue),
+            (State::TrailerValue, _)
+                if matches!(self.dialect, Dialect::Relaxed | Dialect::BareLf) =>
+            {
+                Ok(State::TrailerValue)
+            }
             (_, b'\n') => Err(Malformed::BareLf),
             (_, 0) => Err(Malformed::Nul),
             (State::TrailerValue, _) => Err(Malformed::ControlCharacter),
@@ -298,8 +338,13 @@ impl ChunkedDecoder {
         let begin = &self.name[..usize::from(self.name_len).min(LONGEST_KNOWN_NAME)];
         // The beginning is enough: a name of this length is none that is known, whatever follows.
         self.dropping = self.dialect != Dialect::Strict && !hygiene::may_trail(begin);
-        let known = if usize::from(self.name_len) <= LONGEST_KNOWN_NAME { Field::classify(begin) } else { Field::Other };
-        let refused = self.dialect == Dialect::Strict && hygiene::FORBIDDEN_TRAILERS.contains(known);
+        let known = if usize::from(self.name_len) <= LONGEST_KNOWN_NAME {
+            Field::classify(begin)
+        } else {
+            Field::Other
+        };
+        let refused =
+            self.dialect == Dialect::Strict && hygiene::FORBIDDEN_TRAILERS.contains(known);
         if refused { Err(Malformed::ForbiddenTrailer) } else { Ok(State::TrailerValue) }
     }
 }
@@ -430,12 +475,19 @@ mod tests {
             assert_eq!(decode([*bytes]), Err(*reason), "{shown}");
             assert_eq!(decode(bytes.chunks(1)), Err(*reason), "{shown}, byte by byte");
             assert_eq!(relay_as(Dialect::Strict, [*bytes]), Err(*reason), "{shown}, relayed");
-            assert_eq!(relay_as(Dialect::Strict, bytes.chunks(1)), Err(*reason), "{shown}, relayed byte by byte");
+            assert_eq!(
+                relay_as(Dialect::Strict, bytes.chunks(1)),
+                Err(*reason),
+                "{shown}, relayed byte by byte"
+            );
         }
     }
 
     /// What goes on, and how many bytes were consumed.
-    fn relay_as<'a>(dialect: Dialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(Vec<u8>, usize), Malformed> {
+    fn relay_as<'a>(
+        dialect: Dialect,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(Vec<u8>, usize), Malformed> {
         let (mut relay, mut out, mut total) = (ChunkedRelay::new(dialect), Vec::new(), 0);
         for bytes in pieces {
             let mut at = 0;
@@ -461,23 +513,52 @@ mod tests {
         let cases: &[Row] = &[
             (Response, b"5  \r\nhello\r\n0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
             (Response, b"5\t;a=b\r\nhello\r\n0 \r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
-            (Response, b"5;\r\nhello\r\n000 ; x = \"y\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
-            (Response, b"0005\r\nhello\r\n0\r\nExpires: 0\r\n\r\n", b"hello", b"5\r\nhello\r\n0\r\n\r\n"),
             (
                 Response,
-                b"5\r\nhello\r\n0\r\nX-Sum : 1\r\nContent-Length: 3\r\nSet-Cookie: a\r\nContent-Disposition: x\r\nContent-Digest:y\r\n\r\n",
+                b"5;\r\nhello\r\n000 ; x = \"y\r\n\r\n",
+                b"hello",
+                b"5\r\nhello\r\n0\r\n\r\n",
+            ),
+            (
+                Response,
+                b"0005\r\nhello\r\n0\r\nExpires: 0\r\n\r\n",
+                b"hello",
+                b"5\r\nhello\r\n0\r\n\r\n",
+            ),
+            (
+                Response,
+                b"5\r\nhello\r\n0\r\nX-Sum : 1\r\nContent-Length: 3\r\nSet-Cookie: \
+                    a\r\nContent-Disposition: x\r\nContent-Digest:y\r\n\r\n",
                 b"hello",
                 b"5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Digest: y\r\n\r\n",
             ),
-            (Relaxed, b"1\r\nx\r\n0\r\nX: a\0b\x01\r\n\r\n", b"x", b"1\r\nx\r\n0\r\nX: a b \r\n\r\n"),
-            (BareLf, b"5\nhello\n1;a\nx\n0\nX: y\n\n", b"hellox", b"5\r\nhello\r\n1\r\nx\r\n0\r\nX: y\r\n\r\n"),
+            (
+                Relaxed,
+                b"1\r\nx\r\n0\r\nX: a\0b\x01\r\n\r\n",
+                b"x",
+                b"1\r\nx\r\n0\r\nX: a b \r\n\r\n",
+            ),
+            (
+                BareLf,
+                b"5\nhello\n1;a\nx\n0\nX: y\n\n",
+                b"hellox",
+                b"5\r\nhello\r\n1\r\nx\r\n0\r\nX: y\r\n\r\n",
+            ),
         ];
         for (dialect, bytes, payload, relayed) in cases {
             let shown = String::from_utf8_lossy(bytes);
             for pieces in [vec![*bytes], bytes.chunks(1).collect()] {
-                assert_eq!(decode_as(*dialect, pieces.iter().copied()), Ok((payload.to_vec(), bytes.len(), true)), "{shown}");
+                assert_eq!(
+                    decode_as(*dialect, pieces.iter().copied()),
+                    Ok((payload.to_vec(), bytes.len(), true)),
+                    "{shown}"
+                );
                 let (out, consumed) = relay_as(*dialect, pieces).expect(&shown);
-                assert_eq!((String::from_utf8_lossy(&out), consumed), (String::from_utf8_lossy(relayed), bytes.len()), "{shown}");
+                assert_eq!(
+                    (String::from_utf8_lossy(&out), consumed),
+                    (String::from_utf8_lossy(relayed), bytes.len()),
+                    "{shown}"
+                );
             }
         }
     }
@@ -501,28 +582,47 @@ mod tests {
             (Dialect::BareLf, "0\nX: a\r\n", M::BareCr),
             (Dialect::BareLf, "0\n\r\n", M::BareCr),
         ] {
-            assert_eq!(decode_as(dialect, [bytes.as_bytes()]), Err(reason), "{dialect:?} {bytes:?}");
-            assert_eq!(relay_as(dialect, bytes.as_bytes().chunks(1)), Err(reason), "{dialect:?} {bytes:?}");
+            assert_eq!(
+                decode_as(dialect, [bytes.as_bytes()]),
+                Err(reason),
+                "{dialect:?} {bytes:?}"
+            );
+            assert_eq!(
+                relay_as(dialect, bytes.as_bytes().chunks(1)),
+                Err(reason),
+                "{dialect:?} {bytes:?}"
+            );
         }
         let padded = format!("5{}\r\n", " ".repeat(5000));
-        assert_eq!(decode_as(Dialect::Response, [padded.as_bytes()]), Err(M::ChunkExtensionTooLong));
+        assert_eq!(
+            decode_as(Dialect::Response, [padded.as_bytes()]),
+            Err(M::ChunkExtensionTooLong)
+        );
     }
 
     /// Chunked bodies, whole and damaged, and noise made of the characters that matter.
     fn wire() -> impl Strategy<Value = Vec<u8>> {
-        let chunk = (proptest::collection::vec(any::<u8>(), 1..40), prop_oneof![Just(""), Just(";a"), Just(";a=\"b\\\"\""), Just(" ")]);
-        let trailer = prop_oneof![Just(""), Just("X: y\r\n"), Just("Host: y\r\n"), Just("a: b\r\nc: d\r\n")];
-        let body = (proptest::collection::vec(chunk, 0..6), trailer).prop_map(|(chunks, trailer)| {
-            let mut wire = Vec::new();
-            for (data, extension) in chunks {
-                wire.extend_from_slice(format!("{:X}{extension}\r\n", data.len()).as_bytes());
-                wire.extend_from_slice(&data);
-                wire.extend_from_slice(CHUNK_END);
-            }
-            wire.extend_from_slice(format!("0\r\n{trailer}\r\nrest").as_bytes());
-            wire
-        });
-        let noise = proptest::collection::vec(proptest::sample::select(b"0015aF;=\"\\\r\n\r\n\n: x\0".to_vec()), 0..40);
+        let chunk = (
+            proptest::collection::vec(any::<u8>(), 1..40),
+            prop_oneof![Just(""), Just(";a"), Just(";a=\"b\\\"\""), Just(" ")],
+        );
+        let trailer =
+            prop_oneof![Just(""), Just("X: y\r\n"), Just("Host: y\r\n"), Just("a: b\r\nc: d\r\n")];
+        let body =
+            (proptest::collection::vec(chunk, 0..6), trailer).prop_map(|(chunks, trailer)| {
+                let mut wire = Vec::new();
+                for (data, extension) in chunks {
+                    wire.extend_from_slice(format!("{:X}{extension}\r\n", data.len()).as_bytes());
+                    wire.extend_from_slice(&data);
+                    wire.extend_from_slice(CHUNK_END);
+                }
+                wire.extend_from_slice(format!("0\r\n{trailer}\r\nrest").as_bytes());
+                wire
+            });
+        let noise = proptest::collection::vec(
+            proptest::sample::select(b"0015aF;=\"\\\r\n\r\n\n: x\0".to_vec()),
+            0..40,
+        );
         prop_oneof![body, noise]
     }
 

@@ -1,12 +1,16 @@
-//! What each client has of this process, over all its workers: connections, and the bytes of requests that are not whole yet.
+//! What each client has of this process, over all its workers: connections, and the bytes of
+//! requests that are not whole yet.
 //!
-//! A client is an IPv4 address or an IPv6 /64, which is what one host can usually choose its address from; who has many of them next to each
-//! other counts as one network as well ([`prefix`]). Each is counted when a connection is accepted and when it ends, and when it waits with half
-//! a head; never on the way of a request that arrives whole.
+//! A client is an IPv4 address or an IPv6 /64, which is what one host can usually choose its
+//! address from; who has many of them next to each other counts as one network as well
+//! ([`prefix`]). Each is counted when a connection is accepted and when it ends, and when it waits
+//! with half a head; never on the way of a request that arrives whole.
 //!
-//! How many connections a client or a network may have depends on what is left (a dynamic threshold, as switches share their buffers): a client
-//! twice as many as there are descriptors left for clients, a network nine times as many. One client alone gets two thirds of them, one network
-//! nine tenths, each of several gets less, and there is always something left for the next. [`Bounds`] bound it further.
+//! How many connections a client or a network may have depends on what is left (a dynamic
+//! threshold, as switches share their buffers): a client twice as many as there are descriptors
+//! left for clients, a network nine times as many. One client alone gets two thirds of them, one
+//! network nine tenths, each of several gets less, and there is always something left for the next.
+//! [`Bounds`] bound it further.
 
 mod allowance;
 mod prefix;
@@ -122,8 +126,10 @@ impl Clients {
     }
 
     fn noted(&self, who: Prefix) {
-        let Usage { connections, unfinished } = self.shard(who).get(&who).copied().unwrap_or_default();
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(Report { who, connections, unfinished });
+        let Usage { connections, unfinished } =
+            self.shard(who).get(&who).copied().unwrap_or_default();
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Report { who, connections, unfinished });
     }
 
     pub(crate) fn refused(&self, client: Prefix) {
@@ -141,7 +147,11 @@ impl Clients {
     #[must_use]
     pub fn crowding(&self) -> Crowding {
         let value = |count: &AtomicU64| count.load(Relaxed);
-        Crowding { refused: value(&self.refused), displaced: value(&self.displaced), unfinished: value(&self.cut) }
+        Crowding {
+            refused: value(&self.refused),
+            displaced: value(&self.displaced),
+            unfinished: value(&self.cut),
+        }
     }
 
     /// Who had its share last, once.
@@ -163,7 +173,10 @@ mod tests {
     fn what_is_counted_is_counted_back() {
         let clients = Clients::default();
         let (one, other) = (of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!([clients.enter(one, 2), clients.enter(one, 2), clients.enter(one, 2)], [Ok(()), Ok(()), Err(2)]);
+        assert_eq!(
+            [clients.enter(one, 2), clients.enter(one, 2), clients.enter(one, 2)],
+            [Ok(()), Ok(()), Err(2)]
+        );
         assert_eq!(clients.enter(other, 0), Err(0));
         assert_eq!((clients.hold(one, 0, 100), clients.hold_in_all(0, 100)), (100, 100));
         assert_eq!((clients.hold(one, 100, 30), clients.hold_in_all(100, 30)), (30, 30));
@@ -176,6 +189,9 @@ mod tests {
         clients.refused(one);
         clients.displaced(one, 2, 1);
         assert_eq!(clients.crowding(), Crowding { refused: 1, displaced: 2, unfinished: 1 });
-        assert!(clients.take_report().is_some_and(|report| report.to_string().contains("192.0.2.1")) && clients.take_report().is_none());
+        assert!(
+            clients.take_report().is_some_and(|report| report.to_string().contains("192.0.2.1"))
+                && clients.take_report().is_none()
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Clocks that cost next to nothing, as the kernel keeps their time ready: exact to one of its ticks, which is 10 ms at most, and never ahead.
+//! Clocks that cost next to nothing, as the kernel keeps their time ready: exact to one of its
+//! ticks, which is 10 ms at most, and never ahead.
 //!
-//! A request that is relayed asks for the time about ten times; the exact clocks made a tenth of this program's own share of it.
+//! A request that is relayed asks for the time about ten times; the exact clocks made a tenth of
+//! this program's own share of it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +21,8 @@ pub fn wall() -> SystemTime {
 
 fn read(clock: libc::clockid_t) -> Duration {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is valid for the write. The call cannot fail: Linux has had both clocks since 2.6.32.
+    // SAFETY: `now` is valid for the write. The call cannot fail: Linux has had both clocks since
+    // 2.6.32.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
     Duration::new(now.tv_sec.cast_unsigned(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

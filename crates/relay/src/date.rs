@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
-const MONTHS: [&[u8; 3]; 12] = [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`. Times before 1970 and after 9999 are moved to those ends.
 pub fn http_date(time: SystemTime) -> [u8; 29] {
@@ -27,7 +29,8 @@ fn two(place: &mut [u8], value: u64) {
     place.copy_from_slice(&[b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]);
 }
 
-/// Year, month and day from days since 1970-01-01: years are counted from March, so that the leap day is a year's last.
+/// Year, month and day from days since 1970-01-01: years are counted from March, so that the leap
+/// day is a year's last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -58,6 +61,9 @@ mod tests {
             let Some(time) = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) else { continue };
             assert_eq!(String::from_utf8_lossy(&http_date(time)), expected);
         }
-        assert_eq!(&http_date(UNIX_EPOCH - Duration::from_secs(9)), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(
+            &http_date(UNIX_EPOCH - Duration::from_secs(9)),
+            b"Thu, 01 Jan 1970 00:00:00 GMT"
+        );
     }
 }

@@ -1,9 +1,11 @@
 //! One request and its response, between a client's connection and an upstream's.
 //!
-//! The steps are the caller's, as it decides what is written between them: [`Exchange::send`] the rewritten head with what there is of
-//! the body, wait for the [`Exchange::response`] while the rest of the body is pumped, relay interim ones, and [`Exchange::finish`]:
-//! head and body to the client. Every [`Failure`] says on whose connection it happened and how far the attempt had come, which is what
-//! the retry table asks for. A request without a body costs one write upstream, and a small response one read and one write.
+//! The steps are the caller's, as it decides what is written between them: [`Exchange::send`] the
+//! rewritten head with what there is of the body, wait for the [`Exchange::response`] while the
+//! rest of the body is pumped, relay interim ones, and [`Exchange::finish`]: head and body to the
+//! client. Every [`Failure`] says on whose connection it happened and how far the attempt had come,
+//! which is what the retry table asks for. A request without a body costs one write upstream, and a
+//! small response one read and one write.
 
 mod download;
 mod splice;
@@ -84,8 +86,8 @@ pub struct Failure {
 /// A response that was relayed to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
-    /// The whole request had been sent. If not (an early response), neither connection can be used again: close the client's
-    /// with [`Stream::close`].
+    /// The whole request had been sent. If not (an early response), neither connection can be used
+    /// again: close the client's with [`Stream::close`].
     pub upload_done: bool,
 }
 
@@ -102,13 +104,20 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// An attempt that has not begun. The upload has been [rewound](Upload::rewind) if there was an attempt before.
-    pub fn new(client: &'a mut Stream, upstream: &'a mut Stream, upload: &'a mut Upload, deadlines: &'a Deadlines) -> Self {
+    /// An attempt that has not begun. The upload has been [rewound](Upload::rewind) if there was an
+    /// attempt before.
+    pub fn new(
+        client: &'a mut Stream,
+        upstream: &'a mut Stream,
+        upload: &'a mut Upload,
+        deadlines: &'a Deadlines,
+    ) -> Self {
         let (phase, dialect, watch) = (Phase::NothingWritten, Dialect::Response, Watch::default());
         Self { client, upstream, upload, deadlines, phase, dialect, watch }
     }
 
-    /// How the chunks of the response may be written, where its head was read elsewhere: [`ResponseHead::dialect`].
+    /// How the chunks of the response may be written, where its head was read elsewhere:
+    /// [`ResponseHead::dialect`].
     pub fn set_dialect(&mut self, dialect: Dialect) {
         self.dialect = dialect;
     }
@@ -138,13 +147,22 @@ impl<'a> Exchange<'a> {
         poll_fn(|cx| self.poll_send_head(cx, head, &mut sent)).await
     }
 
-    fn poll_send_head(&mut self, cx: &mut Context<'_>, head: &[u8], sent: &mut usize) -> Poll<Result<(), Failure>> {
+    fn poll_send_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+        sent: &mut usize,
+    ) -> Poll<Result<(), Failure>> {
         while *sent < head.len() {
             if let Err(malformed) = self.upload.stage(self.client) {
                 return Poll::Ready(Err(self.client_failed(malformed)));
             }
             let before = self.upstream.sent();
-            let outcome = self.upstream.poll_send(cx, &[&head[*sent..], self.upload.staged()], self.deadlines.write);
+            let outcome = self.upstream.poll_send(
+                cx,
+                &[&head[*sent..], self.upload.staged()],
+                self.deadlines.write,
+            );
             if self.upstream.sent() > before {
                 self.phase = Phase::Written;
             }
@@ -163,12 +181,19 @@ impl<'a> Exchange<'a> {
 
     /// Waits for a response head, an interim one included, and pumps the request's body meanwhile.
     ///
-    /// `late` is called, at most once per call, when [`Deadlines::late`] has passed since the request was sent as a whole and not a byte
-    /// has come. The future that it returns releases the wait ([`Fault::Released`]) when it is ready; it should be level-triggered.
+    /// `late` is called, at most once per call, when [`Deadlines::late`] has passed since the
+    /// request was sent as a whole and not a byte has come. The future that it returns releases the
+    /// wait ([`Fault::Released`]) when it is ready; it should be level-triggered.
     ///
     /// # Errors
-    /// [`Failure`] of either side; the phase is never `ResponseRelayed` unless [`interim`](Self::interim) was called.
-    pub async fn response<F, R>(&mut self, head: &mut ResponseHead, limits: &Limits, late: F) -> Result<Bytes, Failure>
+    /// [`Failure`] of either side; the phase is never `ResponseRelayed` unless
+    /// [`interim`](Self::interim) was called.
+    pub async fn response<F, R>(
+        &mut self,
+        head: &mut ResponseHead,
+        limits: &Limits,
+        late: F,
+    ) -> Result<Bytes, Failure>
     where
         F: FnOnce() -> R,
         R: Future<Output = ()>,
@@ -183,23 +208,34 @@ impl<'a> Exchange<'a> {
     pub async fn interim(&mut self, head: &[u8]) -> Result<(), Failure> {
         self.phase = Phase::ResponseRelayed;
         self.upload.client_may_send();
-        self.client.write_all(&[head], self.deadlines.write).await.map_err(|fault| self.client_failed(fault))
+        self.client
+            .write_all(&[head], self.deadlines.write)
+            .await
+            .map_err(|fault| self.client_failed(fault))
     }
 
-    /// Sends the final head and the body to the client, and what is left of the request's body to the upstream.
+    /// Sends the final head and the body to the client, and what is left of the request's body to
+    /// the upstream.
     ///
-    /// A body with a Content-Length of at most [`HOLD_LIMIT`] is sent on when it is complete, or after [`Deadlines::hold`]: until then
-    /// a failure leaves the phase at `Written`. After a failure of the upstream in phase `ResponseRelayed` everything that
-    /// came has been sent, and the client's connection has to be [cut](Stream::cut): what it got is incomplete.
+    /// A body with a Content-Length of at most [`HOLD_LIMIT`] is sent on when it is complete, or
+    /// after [`Deadlines::hold`]: until then a failure leaves the phase at `Written`. After a
+    /// failure of the upstream in phase `ResponseRelayed` everything that came has been sent, and
+    /// the client's connection has to be [cut](Stream::cut): what it got is incomplete.
     ///
     /// # Errors
     /// [`Failure`] of either side.
-    pub async fn finish(&mut self, head: &[u8], incoming: BodyFraming, outgoing: BodyFraming) -> Result<Done, Failure> {
+    pub async fn finish(
+        &mut self,
+        head: &[u8],
+        incoming: BodyFraming,
+        outgoing: BodyFraming,
+    ) -> Result<Done, Failure> {
         self.hold(incoming).await?;
         if !matches!(incoming, BodyFraming::Empty | BodyFraming::Length(..=SMALL)) {
             self.client.bound_unsent();
         }
-        let mut download = Download::new(head, (incoming, self.dialect), outgoing, self.client.worker().pipes());
+        let mut download =
+            Download::new(head, (incoming, self.dialect), outgoing, self.client.worker().pipes());
         poll_fn(|cx| {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));
@@ -211,7 +247,8 @@ impl<'a> Exchange<'a> {
         Ok(Done { upload_done: self.upload.is_done() })
     }
 
-    /// Notices that the client has left. While its request's body is on its way, that is who reads the body's to notice.
+    /// Notices that the client has left. While its request's body is on its way, that is who reads
+    /// the body's to notice.
     fn poll_watch(&mut self, cx: &mut Context<'_>, ahead: Ahead) -> Poll<Failure> {
         if !self.upload.is_settled() {
             return Poll::Pending;

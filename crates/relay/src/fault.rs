@@ -6,7 +6,8 @@ use crate::malformed::Malformed;
 use crate::tls;
 use crate::wheel::{Elapsed, Kind};
 
-/// Why a connection could not be made, read or written. Whose fault that is depends on which side's connection it was.
+/// Why a connection could not be made, read or written. Whose fault that is depends on which side's
+/// connection it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Nobody listens at the address.
@@ -58,8 +59,9 @@ impl From<Elapsed> for Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{
-            AddrInUse, AddrNotAvailable, BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
-            NetworkUnreachable, OutOfMemory, TimedOut, UnexpectedEof,
+            AddrInUse, AddrNotAvailable, BrokenPipe, ConnectionAborted, ConnectionRefused,
+            ConnectionReset, HostUnreachable, NetworkUnreachable, OutOfMemory, TimedOut,
+            UnexpectedEof,
         };
         if out_of_descriptors(&error) || error.raw_os_error() == Some(libc::ENOBUFS) {
             return Self::Exhausted;

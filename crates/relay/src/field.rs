@@ -1,6 +1,8 @@
-//! The field names that relaying, caching and logging look at, recognised once, when a head is parsed.
+//! The field names that relaying, caching and logging look at, recognised once, when a head is
+//! parsed.
 //!
-//! A parsed field line carries its [`Field`], so that nobody downstream compares strings; a [`FieldSet`] is a set of them in one word.
+//! A parsed field line carries its [`Field`], so that nobody downstream compares strings; a
+//! [`FieldSet`] is a set of them in one word.
 
 /// A field name that somebody in the data path cares about; everything else is [`Field::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -208,7 +210,8 @@ impl Field {
         }
     }
 
-    /// Recognises a name, whatever its case: by length and first letter, then by one comparison or two.
+    /// Recognises a name, whatever its case: by length and first letter, then by one comparison or
+    /// two.
     #[inline]
     pub fn classify(name: &[u8]) -> Self {
         let Some(first) = name.first() else { return Self::Other };
@@ -242,44 +245,72 @@ impl Field {
             (10, b'u') => among(name, &[(b"user-agent", Self::UserAgent)]),
             (11, b'r') => among(name, &[(b"retry-after", Self::RetryAfter)]),
             (11, b't') => among(name, &[(b"traceparent", Self::Traceparent)]),
-            (12, b'c') => among(name, &[(b"cache-status", Self::CacheStatus), (b"content-type", Self::ContentType)]),
+            (12, b'c') => among(
+                name,
+                &[(b"cache-status", Self::CacheStatus), (b"content-type", Self::ContentType)],
+            ),
             (12, b'm') => among(name, &[(b"max-forwards", Self::MaxForwards)]),
             (12, b'p') => among(name, &[(b"proxy-status", Self::ProxyStatus)]),
-            (13, b'a') => among(name, &[(b"authorization", Self::Authorization), (b"accept-ranges", Self::AcceptRanges)]),
-            (13, b'c') => among(name, &[(b"cache-control", Self::CacheControl), (b"content-range", Self::ContentRange)]),
+            (13, b'a') => among(
+                name,
+                &[(b"authorization", Self::Authorization), (b"accept-ranges", Self::AcceptRanges)],
+            ),
+            (13, b'c') => among(
+                name,
+                &[(b"cache-control", Self::CacheControl), (b"content-range", Self::ContentRange)],
+            ),
             (13, b'i') => among(name, &[(b"if-none-match", Self::IfNoneMatch)]),
             (13, b'l') => among(name, &[(b"last-modified", Self::LastModified)]),
             (14, b'c') => among(name, &[(b"content-length", Self::ContentLength)]),
             (14, b'h') => among(name, &[(b"http2-settings", Self::Http2Settings)]),
             (15, b'a') => among(name, &[(b"accept-encoding", Self::AcceptEncoding)]),
             (15, b'x') => among(name, &[(b"x-forwarded-for", Self::XForwardedFor)]),
-            (16, b'c') => among(name, &[(b"content-encoding", Self::ContentEncoding), (b"content-location", Self::ContentLocation)]),
+            (16, b'c') => among(
+                name,
+                &[
+                    (b"content-encoding", Self::ContentEncoding),
+                    (b"content-location", Self::ContentLocation),
+                ],
+            ),
             (16, b'p') => among(name, &[(b"proxy-connection", Self::ProxyConnection)]),
             (16, b's') => among(name, &[(b"shoal-request-id", Self::ShoalRequestId)]),
             (16, b'w') => among(name, &[(b"www-authenticate", Self::WwwAuthenticate)]),
             (16, b'x') => among(name, &[(b"x-forwarded-host", Self::XForwardedHost)]),
             (17, b'c') => among(name, &[(b"cdn-cache-control", Self::CdnCacheControl)]),
             (17, b'i') => among(name, &[(b"if-modified-since", Self::IfModifiedSince)]),
-            (17, b's') => among(name, &[(b"shoal-origin-time", Self::ShoalOriginTime), (b"surrogate-control", Self::SurrogateControl)]),
+            (17, b's') => among(
+                name,
+                &[
+                    (b"shoal-origin-time", Self::ShoalOriginTime),
+                    (b"surrogate-control", Self::SurrogateControl),
+                ],
+            ),
             (17, b't') => among(name, &[(b"transfer-encoding", Self::TransferEncoding)]),
             (17, b'x') => among(name, &[(b"x-forwarded-proto", Self::XForwardedProto)]),
             (18, b'p') => among(name, &[(b"proxy-authenticate", Self::ProxyAuthenticate)]),
             (19, b'i') => among(name, &[(b"if-unmodified-since", Self::IfUnmodifiedSince)]),
             (19, b'p') => among(name, &[(b"proxy-authorization", Self::ProxyAuthorization)]),
             (20, b's') => among(name, &[(b"surrogate-capability", Self::SurrogateCapability)]),
-            (25, b'p') => among(name, &[(b"proxy-authentication-info", Self::ProxyAuthenticationInfo)]),
+            (25, b'p') => {
+                among(name, &[(b"proxy-authentication-info", Self::ProxyAuthenticationInfo)])
+            }
             _ => Self::Other,
         }
     }
 }
 
-/// The candidate that `name` is. All have the same, constant length, so that each comparison is a few instructions.
+/// The candidate that `name` is. All have the same, constant length, so that each comparison is a
+/// few instructions.
 #[inline(always)]
 fn among<const N: usize>(name: &[u8], candidates: &[(&[u8; N], Field)]) -> Field {
     let Ok(name) = <&[u8; N]>::try_from(name) else { return Field::Other };
     for (lower, field) in candidates {
-        // Setting this bit makes letters lower-case and leaves '-' and '2' alone; no token character becomes one of them by it.
-        let difference = name.iter().zip(*lower).fold(0, |difference, (byte, lower)| difference | ((byte | 0x20) ^ lower));
+        // Setting this bit makes letters lower-case and leaves '-' and '2' alone; no token
+        // character becomes one of them by it.
+        let difference = name
+            .iter()
+            .zip(*lower)
+            .fold(0, |difference, (byte, lower)| difference | ((byte | 0x20) ^ lower));
         if difference == 0 {
             return *field;
         }
@@ -357,8 +388,15 @@ mod tests {
     #[test]
     fn sets() {
         let set = FieldSet::of(&[Field::Host, Field::Priority, Field::Other]);
-        assert!(set.contains(Field::Host) && set.contains(Field::Priority) && !set.contains(Field::Other) && !set.contains(Field::Via));
+        assert!(
+            set.contains(Field::Host)
+                && set.contains(Field::Priority)
+                && !set.contains(Field::Other)
+                && !set.contains(Field::Via)
+        );
         assert!(!set.without(FieldSet::of(&[Field::Host])).contains(Field::Host));
-        assert!(set.intersects(FieldSet::EMPTY.with(Field::Host)) && !set.intersects(FieldSet::EMPTY));
+        assert!(
+            set.intersects(FieldSet::EMPTY.with(Field::Host)) && !set.intersects(FieldSet::EMPTY)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Where a message's body ends: RFC 9112 §6. A request has one reading or none; a response is read where all who read it at all read it alike.
+//! Where a message's body ends: RFC 9112 §6. A request has one reading or none; a response is read
+//! where all who read it at all read it alike.
 
 use crate::field::Field;
 use crate::head::{Lines, Version};
@@ -35,8 +36,12 @@ pub(crate) enum Declared {
     Chunked,
 }
 
-/// What the framing fields of a request say. Anything that two recipients could read differently is an error.
-pub(crate) fn declared_by_request(lines: Lines<'_>, version: Version) -> Result<Declared, Malformed> {
+/// What the framing fields of a request say. Anything that two recipients could read differently is
+/// an error.
+pub(crate) fn declared_by_request(
+    lines: Lines<'_>,
+    version: Version,
+) -> Result<Declared, Malformed> {
     let has_length = lines.has(Field::ContentLength);
     if lines.has(Field::TransferEncoding) {
         if has_length {
@@ -50,7 +55,8 @@ pub(crate) fn declared_by_request(lines: Lines<'_>, version: Version) -> Result<
     if !has_length {
         return Ok(Declared::Nothing);
     }
-    length(sole(lines, Field::ContentLength, Malformed::SeveralContentLengths)?).map(Declared::Length)
+    length(sole(lines, Field::ContentLength, Malformed::SeveralContentLengths)?)
+        .map(Declared::Length)
 }
 
 /// What the framing fields of a response say.
@@ -61,17 +67,27 @@ pub(crate) struct Stated {
     pub(crate) plainly: bool,
 }
 
-/// Reads the framing fields of a response (RFC 9112 §6.3): where it ends is never in doubt, or it is an error. `relaxed` lets pass what a
-/// server should not have written and everybody reads alike, as the coding overrides the length.
-pub(crate) fn declared_by_response(lines: Lines<'_>, version: Version, status: u16, relaxed: bool) -> Result<Stated, Malformed> {
-    let (has_length, coding) = (lines.has(Field::ContentLength), lines.has(Field::TransferEncoding));
+/// Reads the framing fields of a response (RFC 9112 §6.3): where it ends is never in doubt, or it
+/// is an error. `relaxed` lets pass what a server should not have written and everybody reads
+/// alike, as the coding overrides the length.
+pub(crate) fn declared_by_response(
+    lines: Lines<'_>,
+    version: Version,
+    status: u16,
+    relaxed: bool,
+) -> Result<Stated, Malformed> {
+    let (has_length, coding) =
+        (lines.has(Field::ContentLength), lines.has(Field::TransferEncoding));
     // RFC 2616 §3.6.2 had a coding that does nothing, and some servers still say so.
-    let says_nothing = coding && relaxed && lines.all(Field::TransferEncoding).all(|it| it.eq_ignore_ascii_case(b"identity"));
+    let says_nothing = coding
+        && relaxed
+        && lines.all(Field::TransferEncoding).all(|it| it.eq_ignore_ascii_case(b"identity"));
     let has_coding = coding && !says_nothing;
     if !has_length && !has_coding {
         return Ok(Stated { declared: Declared::Nothing, plainly: !coding });
     }
-    // These end with the head, whatever they announce. What their sender thinks that follows is nobody's next response.
+    // These end with the head, whatever they announce. What their sender thinks that follows is
+    // nobody's next response.
     match status {
         100..=199 | 204 => {
             let plainly = !coding && lengths(lines) == Ok(0);
@@ -79,7 +95,10 @@ pub(crate) fn declared_by_response(lines: Lines<'_>, version: Version, status: u
         }
         304 => {
             let length = lengths(lines).ok().filter(|_| has_length && !coding);
-            return Ok(Stated { declared: length.map_or(Declared::Nothing, Declared::Length), plainly: length.is_some() });
+            return Ok(Stated {
+                declared: length.map_or(Declared::Nothing, Declared::Length),
+                plainly: length.is_some(),
+            });
         }
         _ => {}
     }
@@ -98,7 +117,11 @@ pub(crate) fn declared_by_response(lines: Lines<'_>, version: Version, status: u
 /// The one coding that there may be.
 fn chunked(lines: Lines<'_>) -> Result<Declared, Malformed> {
     let coding = sole(lines, Field::TransferEncoding, Malformed::SeveralTransferEncodings)?;
-    if coding.eq_ignore_ascii_case(b"chunked") { Ok(Declared::Chunked) } else { Err(Malformed::TransferCoding) }
+    if coding.eq_ignore_ascii_case(b"chunked") {
+        Ok(Declared::Chunked)
+    } else {
+        Err(Malformed::TransferCoding)
+    }
 }
 
 /// The value of a field that may occur once.
@@ -108,9 +131,13 @@ fn sole<'a>(lines: Lines<'a>, field: Field, several: Malformed) -> Result<&'a [u
     if values.next().is_some() { Err(several) } else { Ok(first) }
 }
 
-/// The one length that all Content-Length fields of a response say, each of which may be a list (RFC 9110 §8.6).
+/// The one length that all Content-Length fields of a response say, each of which may be a list
+/// (RFC 9110 §8.6).
 fn lengths(lines: Lines<'_>) -> Result<u64, Malformed> {
-    let mut members = lines.all(Field::ContentLength).flat_map(|value| value.split(|byte| *byte == b',')).map(blanks_trimmed);
+    let mut members = lines
+        .all(Field::ContentLength)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(blanks_trimmed);
     let first = length(members.next().unwrap_or_default())?;
     for other in members {
         if length(other)? != first {
@@ -124,7 +151,8 @@ fn blanks_trimmed(text: &[u8]) -> &[u8] {
     text.trim_ascii()
 }
 
-/// Only digits, at most 18 of them that count (far below 2^63). All read them as decimal, zeros in front of them included.
+/// Only digits, at most 18 of them that count (far below 2^63). All read them as decimal, zeros in
+/// front of them included.
 fn length(value: &[u8]) -> Result<u64, Malformed> {
     let zeros = value.iter().take_while(|digit| **digit == b'0').count();
     if value.is_empty() || value.len() - zeros > 18 || !value.iter().all(u8::is_ascii_digit) {
@@ -137,7 +165,8 @@ fn length(value: &[u8]) -> Result<u64, Malformed> {
 pub(crate) fn of_request(declared: Declared, method: Method) -> Result<BodyFraming, Malformed> {
     match (declared, method) {
         (Declared::Nothing, _) => Ok(BodyFraming::Empty),
-        // Some clients announce an empty body with CONNECT; more than that and the tunnel's first bytes have two meanings.
+        // Some clients announce an empty body with CONNECT; more than that and the tunnel's first
+        // bytes have two meanings.
         (Declared::Length(0), Method::Connect | Method::Trace) => Ok(BodyFraming::Empty),
         (_, Method::Connect | Method::Trace) => Err(Malformed::UnexpectedBody),
         (Declared::Length(length), _) => Ok(BodyFraming::Length(length)),

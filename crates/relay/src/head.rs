@@ -1,15 +1,19 @@
-//! Message heads: an index over the received bytes, without a copy and, in the usual case, without an allocation.
+//! Message heads: an index over the received bytes, without a copy and, in the usual case, without
+//! an allocation.
 //!
-//! [`RequestHead`] and [`ResponseHead`] hold only offsets, counted from the first byte of the slice that they were given, and are reused
-//! from message to message. Joined with the bytes again they are a [`Request`] or a [`Response`], which is what everybody reads.
+//! [`RequestHead`] and [`ResponseHead`] hold only offsets, counted from the first byte of the slice
+//! that they were given, and are reused from message to message. Joined with the bytes again they
+//! are a [`Request`] or a [`Response`], which is what everybody reads.
 //!
-//! `httparse` is the tokeniser, and what it accepts is not enough: [`request`] and [`response`] check line ends, targets, versions, Host
-//! and framing, and a head is complete only when all of that is well. A head that arrives in pieces, or that the tokeniser refuses, goes
-//! through [`lines`], which looks at each line once, when it is there in full, and finds the first one that is wrong. So the verdict never
-//! depends on how the bytes were cut.
+//! `httparse` is the tokeniser, and what it accepts is not enough: [`request`] and [`response`]
+//! check line ends, targets, versions, Host and framing, and a head is complete only when all of
+//! that is well. A head that arrives in pieces, or that the tokeniser refuses, goes through
+//! [`lines`], which looks at each line once, when it is there in full, and finds the first one that
+//! is wrong. So the verdict never depends on how the bytes were cut.
 //!
-//! What is odd and has one meaning all the same (HTTP/1.2, and from a server a blank before a colon, lines that end with LF) is first written
-//! in the plain spelling (`mend`) and then read by the same rules as everything else: there is one parser.
+//! What is odd and has one meaning all the same (HTTP/1.2, and from a server a blank before a
+//! colon, lines that end with LF) is first written in the plain spelling (`mend`) and then read by
+//! the same rules as everything else: there is one parser.
 
 pub(crate) mod fields;
 pub(crate) mod lines;
@@ -43,8 +47,9 @@ pub struct Limits {
     pub target: usize,
     /// Field lines; at most [`MAX_FIELDS`] are honoured.
     pub fields: usize,
-    /// Responses only: what old and careless servers write is read where all who read it at all read it alike. Lines that end with LF alone
-    /// (all fields, or none), control characters in values, Content-Length beside Transfer-Encoding, chunks with HTTP/1.0.
+    /// Responses only: what old and careless servers write is read where all who read it at all
+    /// read it alike. Lines that end with LF alone (all fields, or none), control characters in
+    /// values, Content-Length beside Transfer-Encoding, chunks with HTTP/1.0.
     pub relaxed: bool,
 }
 
@@ -60,8 +65,9 @@ impl Limits {
         Self { head, target: 8 * 1024, fields: MAX_FIELDS - ROOM.1, relaxed: false }
     }
 
-    /// For what another hop of ours has read with these limits and sent on with fields of its own: more than these, so that nobody can send
-    /// what passes one hop and is an error of ours at the next.
+    /// For what another hop of ours has read with these limits and sent on with fields of its own:
+    /// more than these, so that nobody can send what passes one hop and is an error of ours at the
+    /// next.
     pub const fn with_room(self) -> Self {
         Self { head: self.head + ROOM.0, fields: self.fields + ROOM.1, ..self }
     }
@@ -91,7 +97,8 @@ impl Limits {
 pub enum Progress {
     /// Not there yet: call again with the same bytes and more.
     NeedMore,
-    /// Complete; so many bytes belong to it (a skipped empty line before it included), the body begins there.
+    /// Complete; so many bytes belong to it (a skipped empty line before it included), the body
+    /// begins there.
     Complete(usize),
 }
 

@@ -1,5 +1,6 @@
-//! How many interim (1xx) responses a server may send before its final one: they are bounded by their bytes and by time, not by their number, as
-//! hints may come piece by piece and a slow origin may say every few seconds that it is still at work (RFC 8297, RFC 2518 §10.1).
+//! How many interim (1xx) responses a server may send before its final one: they are bounded by
+//! their bytes and by time, not by their number, as hints may come piece by piece and a slow origin
+//! may say every few seconds that it is still at work (RFC 8297, RFC 2518 §10.1).
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use crate::malformed::Malformed;
 const MOST_BYTES: usize = 32 * 1024;
 /// From the first one on, so many times as long as a server may be silent.
 const MOST_WAITS: u32 = 5;
-/// What another hop of ours has let through, with the fields that it adds to each, is let through here.
+/// What another hop of ours has let through, with the fields that it adds to each, is let through
+/// here.
 const ROOM: u32 = 32;
 
 /// The interim responses to one request.
@@ -27,7 +29,8 @@ impl Interims {
         Self { bytes: 0, most: MOST_BYTES, time: silence.saturating_mul(MOST_WAITS), until: None }
     }
 
-    /// The same of another hop of ours, which bounds them itself: so much more that it is never at fault for what it let through.
+    /// The same of another hop of ours, which bounds them itself: so much more that it is never at
+    /// fault for what it let through.
     pub const fn with_room(self) -> Self {
         Self { most: self.most * ROOM as usize, time: self.time.saturating_mul(ROOM), ..self }
     }
@@ -43,7 +46,8 @@ impl Interims {
     /// The server has gone on like this for too long: it is no honest one.
     pub fn admit(&mut self, head: usize, now: Instant) -> Result<(), Malformed> {
         self.bytes = self.bytes.saturating_add(head);
-        let until = *self.until.get_or_insert_with(|| now + self.time.min(Duration::from_secs(24 * 3600)));
+        let until =
+            *self.until.get_or_insert_with(|| now + self.time.min(Duration::from_secs(24 * 3600)));
         if self.bytes > self.most || now > until { Err(Malformed::TooManyInterims) } else { Ok(()) }
     }
 }
@@ -57,7 +61,10 @@ mod tests {
         let begin = Instant::now();
         let mut many = Interims::new(Duration::from_secs(1));
         assert!((0..1000).all(|_| many.admit(30, begin).is_ok()));
-        assert_eq!((0..1000).find_map(|_| many.admit(30, begin).err()), Some(Malformed::TooManyInterims));
+        assert_eq!(
+            (0..1000).find_map(|_| many.admit(30, begin).err()),
+            Some(Malformed::TooManyInterims)
+        );
         let mut long = Interims::new(Duration::from_secs(1));
         assert!((0..=5).all(|second| long.admit(30, begin + Duration::from_secs(second)).is_ok()));
         assert_eq!(long.admit(30, begin + Duration::from_secs(6)), Err(Malformed::TooManyInterims));

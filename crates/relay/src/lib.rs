@@ -1,17 +1,25 @@
-//! Moves HTTP/1.1 messages and bytes between two connections: the engine of balancer and proxy node.
+//! Moves HTTP/1.1 messages and bytes between two connections: the engine of balancer and proxy
+//! node.
 //!
-//! **What it is.** A strict codec (pure: bytes in, decisions and bytes out) and a mover (the sockets, one runtime per core) over it.
-//! One meaning for every message, or none: what two recipients could read differently is refused and its connection closed. What is odd and has
-//! one meaning all the same is accepted, more of it from servers than from clients, and goes on in the plain spelling.
+//! **What it is.** A strict codec (pure: bytes in, decisions and bytes out) and a mover (the
+//! sockets, one runtime per core) over it. One meaning for every message, or none: what two
+//! recipients could read differently is refused and its connection closed. What is odd and has one
+//! meaning all the same is accepted, more of it from servers than from clients, and goes on in the
+//! plain spelling.
 //!
-//! **What it is not.** No policy: who may ask, which node gets it, what is cached, what a client reads on an error page, is the services'.
-//! No general HTTP library: no HTTP/2, no TLS of its own (that is rustls'), no header map, no URL type, no guess at what a message was meant to be.
+//! **What it is not.** No policy: who may ask, which node gets it, what is cached, what a client
+//! reads on an error page, is the services'. No general HTTP library: no HTTP/2, no TLS of its own
+//! (that is rustls'), no header map, no URL type, no guess at what a message was meant to be.
 //!
-//! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`], [`target`], [`head`] (a message's head), [`normal`]
-//! (one form of what it asks for), [`framing`] and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`] (1xx before the answer), [`via`]
-//! (loops), [`respond`] (answers of our own), [`proxy_protocol`] (who the client is), [`proof`] (that balancer and node are ours), [`retry`] (what may be tried again). Then the mover:
-//! [`worker`] and [`listen`] (threads, accepting, draining), [`clients`] (how much of it one of them may have), [`clock`] and [`wheel`] (deadlines), [`stream`] over [`buffer`] (one connection) with
-//! [`fault`] and [`tls`] (what can go wrong with it), [`pool`] (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
+//! **Reading order.** The codec: [`malformed`] (every reason to refuse), [`field`], [`method`],
+//! [`target`], [`head`] (a message's head), [`normal`] (one form of what it asks for), [`framing`]
+//! and [`chunked`] (its body), [`hygiene`] and [`rewrite`] (what the next hop gets), [`interims`]
+//! (1xx before the answer), [`via`] (loops), [`respond`] (answers of our own), [`proxy_protocol`]
+//! (who the client is), [`proof`] (that balancer and node are ours), [`retry`] (what may be tried
+//! again). Then the mover: [`worker`] and [`listen`] (threads, accepting, draining), [`clients`]
+//! (how much of it one of them may have), [`clock`] and [`wheel`] (deadlines), [`stream`] over
+//! [`buffer`] (one connection) with [`fault`] and [`tls`] (what can go wrong with it), [`pool`]
+//! (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
 
 // The codec: pure.
 pub mod chunked;

@@ -1,14 +1,16 @@
 //! Listening sockets: one per worker, sharing one port through SO_REUSEPORT.
 //!
-//! The first bind is exclusive, so that a port in use is an error instead of half the connections going to a stranger;
-//! only then is the socket opened for the others.
+//! The first bind is exclusive, so that a port in use is an error instead of half the connections
+//! going to a stranger; only then is the socket opened for the others.
 //!
-//! What a process listens on changes while it runs. An address that stays keeps its socket, whatever is served there from now on ([`plan`]
-//! says which); one that overlaps with an address of our own (`0.0.0.0:80` in the place of `127.0.0.1:80`, and back) is bound beside it
-//! ([`Listeners::open`]), so that no client finds the port closed in between. That nobody else listens there is read from the kernel's table then.
+//! What a process listens on changes while it runs. An address that stays keeps its socket,
+//! whatever is served there from now on ([`plan`] says which); one that overlaps with an address of
+//! our own (`0.0.0.0:80` in the place of `127.0.0.1:80`, and back) is bound beside it
+//! ([`Listeners::open`]), so that no client finds the port closed in between. That nobody else
+//! listens there is read from the kernel's table then.
 //!
-//! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from its one queue, which the process leaves as it
-//! is when it ends, for the next one to go on with.
+//! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from
+//! its one queue, which the process leaves as it is when it ends, for the next one to go on with.
 
 mod plan;
 mod table;
@@ -26,7 +28,8 @@ use crate::worker::Worker;
 /// What listeners are made with.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Connections that the kernel keeps for each worker until they are accepted (bounded by net.core.somaxconn).
+    /// Connections that the kernel keeps for each worker until they are accepted (bounded by
+    /// net.core.somaxconn).
     pub backlog: i32,
 }
 
@@ -43,7 +46,9 @@ pub enum BindError {
     #[error("{0} is in use by another process; stop it or choose another port")]
     InUse(SocketAddr),
     /// Low ports need a privilege.
-    #[error("no permission to listen on {0}; choose a port from 1024 on or grant CAP_NET_BIND_SERVICE")]
+    #[error(
+        "no permission to listen on {0}; choose a port from 1024 on or grant CAP_NET_BIND_SERVICE"
+    )]
     Denied(SocketAddr),
     /// The address is not one of this host's.
     #[error("{0} is not an address of this host")]
@@ -97,11 +102,13 @@ impl Listeners {
         Self::share(first, workers, options)
     }
 
-    /// Binds `address` while this process may listen at it already, or at one that overlaps: exclusively if it can be, else beside what is our own.
-    /// Then they listen from when workers take them, and until then clients find what was there before.
+    /// Binds `address` while this process may listen at it already, or at one that overlaps:
+    /// exclusively if it can be, else beside what is our own. Then they listen from when workers
+    /// take them, and until then clients find what was there before.
     ///
     /// # Errors
-    /// [`BindError`]; also when somebody else listens there, whether or not the kernel would let us.
+    /// [`BindError`]; also when somebody else listens there, whether or not the kernel would let
+    /// us.
     pub fn open(address: SocketAddr, workers: usize, options: &Options) -> Result<Self, BindError> {
         match Self::bind(address, workers, options) {
             Err(BindError::InUse(_)) => {}
@@ -125,7 +132,12 @@ impl Listeners {
         Ok(Self::of(address, sockets, false, Some(options.backlog)))
     }
 
-    fn of(address: SocketAddr, sockets: Vec<TcpListener>, outlives: bool, quiet: Option<i32>) -> Self {
+    fn of(
+        address: SocketAddr,
+        sockets: Vec<TcpListener>,
+        outlives: bool,
+        quiet: Option<i32>,
+    ) -> Self {
         let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect();
         Self { address, sockets, outlives, quiet, allowance: Arc::default() }
     }
@@ -155,11 +167,17 @@ impl Listeners {
             }
             Ok(sockets)
         };
-        Ok(Self::of(address, share().map_err(|source| BindError::new(address, source))?, false, None))
+        Ok(Self::of(
+            address,
+            share().map_err(|source| BindError::new(address, source))?,
+            false,
+            None,
+        ))
     }
 
-    /// Lets every worker accept from one socket that a service manager keeps open. Not through SO_REUSEPORT: each of its sockets has a queue of
-    /// its own, and what waits there is reset when the process ends.
+    /// Lets every worker accept from one socket that a service manager keeps open. Not through
+    /// SO_REUSEPORT: each of its sockets has a queue of its own, and what waits there is reset when
+    /// the process ends.
     ///
     /// # Errors
     /// [`BindError`] when the kernel refuses.
@@ -171,7 +189,12 @@ impl Listeners {
             socket2::SockRef::from(&inherited).set_tcp_nodelay(true)?;
             (0..workers.max(1)).map(|_| inherited.try_clone()).collect()
         };
-        Ok(Self::of(address, duplicate().map_err(|source| BindError::new(address, source))?, true, None))
+        Ok(Self::of(
+            address,
+            duplicate().map_err(|source| BindError::new(address, source))?,
+            true,
+            None,
+        ))
     }
 
     /// The address with its real port.
@@ -190,11 +213,17 @@ impl Listeners {
     /// When it was taken before, or there is none for this worker, or it cannot be registered.
     pub fn take(&self, worker: &Worker) -> io::Result<Listener> {
         let slot = self.sockets.get(worker.index()).and_then(|slot| slot.lock().ok()?.take());
-        let socket = slot.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker"))?;
+        let socket = slot.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "no listener left for this worker")
+        })?;
         if let Some(backlog) = self.quiet {
             socket2::SockRef::from(&socket).listen(backlog)?;
         }
-        Ok(Listener { tcp: tokio::net::TcpListener::from_std(socket)?, outlives: self.outlives, allowance: self.allowance.clone() })
+        Ok(Listener {
+            tcp: tokio::net::TcpListener::from_std(socket)?,
+            outlives: self.outlives,
+            allowance: self.allowance.clone(),
+        })
     }
 }
 
@@ -208,7 +237,8 @@ pub struct Listener {
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    // Connections in TIME_WAIT must not keep a restarted process out; a listening socket still does.
+    // Connections in TIME_WAIT must not keep a restarted process out; a listening socket still
+    // does.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
@@ -238,7 +268,9 @@ mod tests {
     fn a_port_in_use_is_an_error_even_among_sharers() {
         let listeners = Listeners::bind(loopback(), 2, &Options::default()).unwrap();
         let again = Listeners::bind(listeners.local_addr(), 2, &Options::default());
-        assert!(matches!(again, Err(BindError::InUse(address)) if address == listeners.local_addr()));
+        assert!(
+            matches!(again, Err(BindError::InUse(address)) if address == listeners.local_addr())
+        );
         let port = listeners.local_addr();
         drop(listeners);
         Listeners::bind(port, 2, &Options::default()).unwrap();
@@ -251,9 +283,16 @@ mod tests {
         let connects = |port| std::net::TcpStream::connect(loopback_at(port)).is_ok();
         for narrowed in [false, true] {
             let port = Listeners::bind(loopback(), 2, &options).unwrap().local_addr().port();
-            let (before, after) = if narrowed { (any(port), loopback_at(port)) } else { (loopback_at(port), any(port)) };
+            let (before, after) = if narrowed {
+                (any(port), loopback_at(port))
+            } else {
+                (loopback_at(port), any(port))
+            };
             let ours = Listeners::bind(before, 2, &options).unwrap();
-            assert!(matches!(Listeners::bind(after, 2, &options), Err(BindError::InUse(_))), "not by accident");
+            assert!(
+                matches!(Listeners::bind(after, 2, &options), Err(BindError::InUse(_))),
+                "not by accident"
+            );
             let beside = Listeners::open(after, 2, &options).unwrap();
             assert!(connects(port));
             drop(ours);
@@ -263,7 +302,10 @@ mod tests {
             let alone = TcpListener::bind(before).unwrap();
             assert!(matches!(Listeners::open(after, 2, &options), Err(BindError::InUse(_))));
             drop(alone);
-            assert!(connects_to(&Listeners::open(after, 2, &options).unwrap()), "exclusively, it listens at once");
+            assert!(
+                connects_to(&Listeners::open(after, 2, &options).unwrap()),
+                "exclusively, it listens at once"
+            );
         }
     }
 

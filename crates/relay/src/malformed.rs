@@ -1,15 +1,17 @@
 //! Every reason to refuse a message, and the one table from reason to status.
 //!
-//! A message with two possible meanings is refused and its connection closed; it is never repaired. The names are fine-grained so that a
-//! log line or a test says exactly which rule was broken.
+//! A message with two possible meanings is refused and its connection closed; it is never repaired.
+//! The names are fine-grained so that a log line or a test says exactly which rule was broken.
 
 use thiserror::Error;
 
-/// Why a request, a response or a chunked body is refused. All of them mean: answer (if that is still possible) and close.
+/// Why a request, a response or a chunked body is refused. All of them mean: answer (if that is
+/// still possible) and close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// More than the one empty line that RFC 9112 §2.2 lets a server skip, or any before a response.
+    /// More than the one empty line that RFC 9112 §2.2 lets a server skip, or any before a
+    /// response.
     #[error("empty line before the message")]
     EmptyLine,
     /// A line that ends in LF without CR.
@@ -120,7 +122,8 @@ pub enum Malformed {
     /// 101 that was not asked for, or to another protocol.
     #[error("protocol switched without being asked")]
     SwitchingProtocols,
-    /// More bytes of interim responses than any honest server sends before its final one, or for longer.
+    /// More bytes of interim responses than any honest server sends before its final one, or for
+    /// longer.
     #[error("interim responses without end")]
     TooManyInterims,
     /// A chunk size that is not 1 to 16 hexadecimal digits, or exceeds 2^63 - 1.
@@ -151,16 +154,19 @@ impl Malformed {
     pub const fn request_status(self) -> u16 {
         match self {
             Self::TargetTooLong => 414,
-            Self::HeadTooLarge | Self::TooManyFields | Self::FieldNameTooLong | Self::TrailerTooLarge | Self::TooManyConnectionOptions => {
-                431
-            }
+            Self::HeadTooLarge
+            | Self::TooManyFields
+            | Self::FieldNameTooLong
+            | Self::TrailerTooLarge
+            | Self::TooManyConnectionOptions => 431,
             Self::TransferCoding | Self::Scheme => 501,
             Self::Version => 505,
             _ => 400,
         }
     }
 
-    /// The status that the client gets when a response is refused: the fault is upstream's, whatever it was.
+    /// The status that the client gets when a response is refused: the fault is upstream's,
+    /// whatever it was.
     pub const fn response_status(self) -> u16 {
         502
     }

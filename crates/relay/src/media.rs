@@ -56,7 +56,8 @@ pub(crate) use over_every_medium;
 /// Both sides of TLS with each other: made once, as keys take time.
 pub(crate) struct Trust {
     pub(crate) server: Arc<ServerConfig>,
-    /// As `server`, without tickets for later sessions: a client that closes with one unread resets the connection.
+    /// As `server`, without tickets for later sessions: a client that closes with one unread resets
+    /// the connection.
     ticketless: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
 }
@@ -66,16 +67,24 @@ pub(crate) static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+    let certificate =
+        CertificateParams::new([NAME.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(ca.der().clone()).unwrap();
     let provider = Arc::new(default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let server = server.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let server = server
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
     let mut ticketless = server.clone();
     ticketless.send_tls13_tickets = 0;
-    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     Trust {
         server: Arc::new(server),
         ticketless: Arc::new(ticketless),
@@ -90,7 +99,10 @@ pub(crate) fn name() -> ServerName<'static> {
 /// Two ends of a TCP connection.
 pub(crate) async fn sockets(worker: &Worker) -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (ours, theirs) = tokio::join!(Stream::connect(worker, listener.local_addr().unwrap(), LONG), listener.accept());
+    let (ours, theirs) = tokio::join!(
+        Stream::connect(worker, listener.local_addr().unwrap(), LONG),
+        listener.accept()
+    );
     (ours.unwrap(), theirs.unwrap().0)
 }
 
@@ -104,7 +116,10 @@ pub(crate) async fn to_server(worker: &Worker, medium: Medium) -> (Stream, Io) {
         return (ours, Io::Tcp(theirs));
     }
     let acceptor = TlsAcceptor::from(Arc::clone(&TRUST.server));
-    let (ours, theirs) = tokio::join!(ours.start_tls(Arc::clone(&TRUST.client), name(), LONG), acceptor.accept(theirs));
+    let (ours, theirs) = tokio::join!(
+        ours.start_tls(Arc::clone(&TRUST.client), name(), LONG),
+        acceptor.accept(theirs)
+    );
     (ours.unwrap(), Io::Tls(Box::new(theirs.unwrap().into())))
 }
 
@@ -118,7 +133,10 @@ pub(crate) async fn from_client(worker: &Worker, medium: Medium) -> (Stream, Io)
         return (ours, Io::Tcp(theirs));
     }
     let connector = TlsConnector::from(Arc::clone(&TRUST.client));
-    let (ours, theirs) = tokio::join!(ours.accept_tls(Arc::clone(&TRUST.ticketless), LONG), connector.connect(name(), theirs));
+    let (ours, theirs) = tokio::join!(
+        ours.accept_tls(Arc::clone(&TRUST.ticketless), LONG),
+        connector.connect(name(), theirs)
+    );
     (ours.unwrap(), Io::Tls(Box::new(theirs.unwrap().into())))
 }
 

@@ -1,6 +1,7 @@
 //! Request methods, as far as relaying depends on them.
 
-/// A method by its effect on relaying. Names are case-sensitive (RFC 9110 §9.1): `get` is [`Method::Other`].
+/// A method by its effect on relaying. Names are case-sensitive (RFC 9110 §9.1): `get` is
+/// [`Method::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -35,7 +36,8 @@ impl Method {
         }
     }
 
-    /// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2). CONNECT is not; its retries have a rule of their own.
+    /// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2). CONNECT is not; its
+    /// retries have a rule of their own.
     pub const fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }

@@ -1,11 +1,13 @@
-//! The one normal form of what a request asks for (RFC 9110 §4.2.3, RFC 3986 §6.2): what rules judge, what the cache keeps it under, what the
-//! origin is asked for, and what is explained. Pure.
+//! The one normal form of what a request asks for (RFC 9110 §4.2.3, RFC 3986 §6.2): what rules
+//! judge, what the cache keeps it under, what the origin is asked for, and what is explained. Pure.
 //!
-//! Scheme and host in lower case, no dot at the host's end, an address in its one spelling (RFC 5952; an IPv4-mapped one as the IPv4 address
-//! that is connected to), no port where it is the scheme's own, escapes only where they are needed and with upper-case digits, no dot
-//! segments, and a path. Whoever judges one spelling and fetches another can be walked around by the third.
+//! Scheme and host in lower case, no dot at the host's end, an address in its one spelling (RFC
+//! 5952; an IPv4-mapped one as the IPv4 address that is connected to), no port where it is the
+//! scheme's own, escapes only where they are needed and with upper-case digits, no dot segments,
+//! and a path. Whoever judges one spelling and fetches another can be walked around by the third.
 //!
-//! A target that is normal already, the usual case, is seen to be so in one pass without an allocation.
+//! A target that is normal already, the usual case, is seen to be so in one pass without an
+//! allocation.
 
 use std::net::IpAddr;
 
@@ -22,7 +24,8 @@ pub fn of_request(request: Request<'_>) -> Option<String> {
 pub fn of_target(text: &str, target: &Target<'_>, method: Method) -> Option<String> {
     match target {
         Target::Absolute { scheme, authority, path } => {
-            // RFC 9112 §3.2.4: OPTIONS without a path asks about the whole server, and says so by having none.
+            // RFC 9112 §3.2.4: OPTIONS without a path asks about the whole server, and says so by
+            // having none.
             let rootless = path.is_empty() && method == Method::Options;
             let normal = text.starts_with(scheme.as_str())
                 && is_normal_authority(authority, Some(*scheme))
@@ -59,7 +62,8 @@ pub fn url(text: &str) -> Option<String> {
         return None;
     }
     let target = Target::parse(text, Method::Get).ok()?;
-    matches!(target, Target::Absolute { .. }).then(|| of_target(text, &target, Method::Get).unwrap_or_else(|| text.to_owned()))
+    matches!(target, Target::Absolute { .. })
+        .then(|| of_target(text, &target, Method::Get).unwrap_or_else(|| text.to_owned()))
 }
 
 /// Appends the normal form of a path with its query.
@@ -74,7 +78,8 @@ pub fn push_path(out: &mut String, path: &str) {
 /// Nothing in it looks like an escape or a dot segment. False may still be normal; true is.
 fn is_normal_path(path: &str) -> bool {
     let bytes = path.as_bytes();
-    // Without a branch for each byte the first pass becomes vector instructions; most paths have no escape and few dots.
+    // Without a branch for each byte the first pass becomes vector instructions; most paths have no
+    // escape and few dots.
     let (mut escapes, mut dots) = (false, false);
     for byte in bytes {
         escapes |= *byte == b'%';
@@ -129,21 +134,29 @@ fn push_host(out: &mut String, host: Host<'_>) {
         }
         None => {
             if let Host::Name(name) = host {
-                out.extend(name.strip_suffix('.').unwrap_or(name).chars().map(|letter| letter.to_ascii_lowercase()));
+                out.extend(
+                    name.strip_suffix('.')
+                        .unwrap_or(name)
+                        .chars()
+                        .map(|letter| letter.to_ascii_lowercase()),
+                );
             }
         }
     }
 }
 
-/// RFC 3986 §6.2.2: an escape of a character that needs none becomes the character, the others get upper-case digits. A `%` that begins no
-/// escape stays, and so do the two that follow it as far as they are escapes, or the next hop might read an escape that was none here.
+/// RFC 3986 §6.2.2: an escape of a character that needs none becomes the character, the others get
+/// upper-case digits. A `%` that begins no escape stays, and so do the two that follow it as far as
+/// they are escapes, or the next hop might read an escape that was none here.
 fn push_decoded(out: &mut String, text: &str) {
     let bytes = text.as_bytes();
     let mut at = 0;
     // Where the last `%` that begins no escape was written.
     let mut stray = None;
     while let Some(byte) = bytes.get(at) {
-        let digits = bytes.get(at + 1..at + 3).filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let digits = bytes
+            .get(at + 1..at + 3)
+            .filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
         let Some(&[high, low]) = digits else {
             if *byte == b'%' {
                 stray = Some(out.len());
@@ -183,7 +196,8 @@ fn push_without_dots(out: &mut String, path: &str) {
         match segment {
             "." | ".." => {
                 if segment == ".." {
-                    let parent = out.get(start..).and_then(|written| written.rfind('/')).unwrap_or(0);
+                    let parent =
+                        out.get(start..).and_then(|written| written.rfind('/')).unwrap_or(0);
                     out.truncate(start + parent);
                 }
                 if is_last {
@@ -211,12 +225,35 @@ mod tests {
     #[test]
     fn spellings_of_one_url() {
         for (spellings, want) in [
-            (&["http://host.test", "HTTP://Host.TEST:80/", "http://host.test./", "http://host.test:80"][..], "http://host.test/"),
+            (
+                &[
+                    "http://host.test",
+                    "HTTP://Host.TEST:80/",
+                    "http://host.test./",
+                    "http://host.test:80",
+                ][..],
+                "http://host.test/",
+            ),
             (&["http://host.test?q", "http://HOST.test:80?q"], "http://host.test/?q"),
             (&["https://host.test:443/", "HTTPS://host.test"], "https://host.test/"),
             (&["https://host.test:80/"], "https://host.test:80/"),
-            (&["http://host.test/ads/1", "http://host.test/%61ds/1", "http://host.test/%61%64%73/%31"], "http://host.test/ads/1"),
-            (&["http://h/a/./b/../c", "http://h/a/%2e/b/%2E%2e/c", "http://h/../a/c", "http://h/x/../../a/c"], "http://h/a/c"),
+            (
+                &[
+                    "http://host.test/ads/1",
+                    "http://host.test/%61ds/1",
+                    "http://host.test/%61%64%73/%31",
+                ],
+                "http://host.test/ads/1",
+            ),
+            (
+                &[
+                    "http://h/a/./b/../c",
+                    "http://h/a/%2e/b/%2E%2e/c",
+                    "http://h/../a/c",
+                    "http://h/x/../../a/c",
+                ],
+                "http://h/a/c",
+            ),
             (&["http://h/..", "http://h/.", "http://h/a/..", "http://h/%2e%2e/"], "http://h/"),
             (&["http://h/a/.", "http://h/a/b/.."], "http://h/a/"),
             (&["http://h/a//b", "http://h/a/c/..//b"], "http://h/a//b"),
@@ -224,7 +261,10 @@ mod tests {
             (&["http://h/%3a%2F%c3%a9", "http://h/%3A%2f%C3%A9"], "http://h/%3A%2F%C3%A9"),
             (&["http://h/?a=%7e../..&b=/./"], "http://h/?a=~../..&b=/./"),
             (&["http://h/.a/..b/c./d..", "http://h/%2ea/..b/c./d.."], "http://h/.a/..b/c./d.."),
-            (&["http://127.0.0.9/", "http://[::ffff:127.0.0.9]/", "http://[::FFFF:7f00:9]:80"], "http://127.0.0.9/"),
+            (
+                &["http://127.0.0.9/", "http://[::ffff:127.0.0.9]/", "http://[::FFFF:7f00:9]:80"],
+                "http://127.0.0.9/",
+            ),
             (&["http://[2001:DB8:0:0::0:1]:80/", "http://[2001:db8::1]/"], "http://[2001:db8::1]/"),
             (&["http://[2001:db8::1]:8080/"], "http://[2001:db8::1]:8080/"),
             (&["http://h/100%", "http://h/100%"], "http://h/100%"),
@@ -259,7 +299,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_the_whole_server_has_no_path() {
-        let of = |text| of_target(text, &Target::parse(text, Method::Options).unwrap(), Method::Options);
+        let of =
+            |text| of_target(text, &Target::parse(text, Method::Options).unwrap(), Method::Options);
         assert_eq!(of("http://h"), None);
         assert_eq!(of("http://H:80").as_deref(), Some("http://h"));
         assert_eq!(of("http://h?q").as_deref(), Some("http://h/?q"));
@@ -269,16 +310,22 @@ mod tests {
     /// One of the spellings of a normal URL, as a seed says.
     fn respelled(host: &str, path: &str, mut seed: u64) -> String {
         let mut coin = move || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             seed >> 62 == 0
         };
         let mut out = String::from(if coin() { "HtTp://" } else { "http://" });
-        out.extend(host.chars().map(|letter| if coin() { letter.to_ascii_uppercase() } else { letter }));
+        out.extend(
+            host.chars().map(|letter| if coin() { letter.to_ascii_uppercase() } else { letter }),
+        );
         out.push_str(if coin() { "." } else { "" });
         out.push_str(if coin() { ":80" } else { "" });
         for byte in path.bytes() {
             if byte == b'/' {
-                for (dots, here) in [("/.", coin()), ("/x%2fy/..", coin()), ("/%2E", coin()), ("/z/%2e%2E", coin())] {
+                for (dots, here) in
+                    [("/.", coin()), ("/x%2fy/..", coin()), ("/%2E", coin()), ("/z/%2e%2E", coin())]
+                {
                     out.push_str(if here { dots } else { "" });
                 }
                 out.push('/');

@@ -1,8 +1,9 @@
 //! Idle keep-alive connections of one worker, by upstream.
 //!
-//! The most recently used connection goes out first, so that what a quiet time does not need ages out. A key's connections belong to a
-//! generation that the caller names: when a server drains or is ejected its generation moves on, and no connection of an older one is
-//! handed out or taken back.
+//! The most recently used connection goes out first, so that what a quiet time does not need ages
+//! out. A key's connections belong to a generation that the caller names: when a server drains or
+//! is ejected its generation moves on, and no connection of an older one is handed out or taken
+//! back.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,9 +34,11 @@ impl Default for Limits {
 /// What a connection has to fulfil to be used again.
 #[derive(Debug, Clone, Copy)]
 pub enum Reuse {
-    /// The request can be sent again if the connection turns out to be dead: a look without a system call is enough.
+    /// The request can be sent again if the connection turns out to be dead: a look without a
+    /// system call is enough.
     Replayable,
-    /// It cannot: only a connection that has not been idle for longer than this, and is alive by the kernel's word.
+    /// It cannot: only a connection that has not been idle for longer than this, and is alive by
+    /// the kernel's word.
     Fresh(Duration),
 }
 
@@ -75,7 +78,8 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
         self.0.borrow_mut().limits = limits;
     }
 
-    /// A live connection to `key` of at least this generation. Dead, aged and outdated ones on the way to it are closed.
+    /// A live connection to `key` of at least this generation. Dead, aged and outdated ones on the
+    /// way to it are closed.
     pub fn take(&self, key: &K, generation: u64, reuse: Reuse) -> Option<Stream> {
         let mut inner = self.0.borrow_mut();
         let inner = &mut *inner;
@@ -87,7 +91,9 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
                 Reuse::Fresh(limit) if age > limit => return None,
                 Reuse::Fresh(_) | Reuse::Replayable => {}
             }
-            let usable = candidate.generation >= generation && age < inner.limits.idle && !dead(&mut candidate.stream, reuse);
+            let usable = candidate.generation >= generation
+                && age < inner.limits.idle
+                && !dead(&mut candidate.stream, reuse);
             let popped = idle.pop();
             inner.total -= 1;
             if usable {
@@ -117,17 +123,23 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
         inner.total += 1;
     }
 
-    /// Closes the idle connections for which `keep` is false: of a server that drains, was ejected or has gone.
+    /// Closes the idle connections for which `keep` is false: of a server that drains, was ejected
+    /// or has gone.
     pub fn retain(&self, mut keep: impl FnMut(&K, u64) -> bool) {
         self.0.borrow_mut().retain(|key, idle| keep(key, idle.generation));
     }
 
-    /// Closes the connection that has been idle for longest, for the sake of its descriptor. False when none is idle.
+    /// Closes the connection that has been idle for longest, for the sake of its descriptor. False
+    /// when none is idle.
     pub fn give_up_one(&self) -> bool {
         let mut inner = self.0.borrow_mut();
         let inner = &mut *inner;
         // Each list has its oldest first.
-        let oldest = inner.idle.values_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| idle[0].since);
+        let oldest = inner
+            .idle
+            .values_mut()
+            .filter(|idle| !idle.is_empty())
+            .min_by_key(|idle| idle[0].since);
         let Some(oldest) = oldest else { return false };
         oldest.remove(0);
         inner.total -= 1;
@@ -162,7 +174,8 @@ fn dead(stream: &mut Stream, reuse: Reuse) -> bool {
     }
 }
 
-/// Closes what has aged or died, so that neither this side's nor the upstream's descriptors are held for nothing.
+/// Closes what has aged or died, so that neither this side's nor the upstream's descriptors are
+/// held for nothing.
 async fn sweep<K: Hash + Eq>(pool: Weak<RefCell<Inner<K>>>, wheel: crate::wheel::Wheel) {
     loop {
         wheel.sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,5 @@
-//! How a balancer and a node prove to each other that they hold the cluster key, before a byte of a request is sent.
+//! How a balancer and a node prove to each other that they hold the cluster key, before a byte of a
+//! request is sent.
 //!
 //! ```text
 //! balancer → node   PROXY v2 header, with a nonce of its own in a TLV of type 0xE1
@@ -6,8 +7,9 @@
 //! balancer → node   HMAC(key, "balancer", name of the node, that nonce, header), and the first request  32 bytes
 //! ```
 //!
-//! Neither proof is of use a second time, nor towards another node, nor with another client's address in the header. It costs a round trip
-//! when a connection is made; requests on a connection that was proved cost nothing. What is sent afterwards is not protected by it.
+//! Neither proof is of use a second time, nor towards another node, nor with another client's
+//! address in the header. It costs a round trip when a connection is made; requests on a connection
+//! that was proved cost nothing. What is sent afterwards is not protected by it.
 
 use std::fmt;
 use std::io;
@@ -65,7 +67,11 @@ pub fn nonce() -> io::Result<Nonce> {
     let mut nonce = Nonce::default();
     // SAFETY: the buffer is ours, and as long as is said.
     let filled = unsafe { libc::getrandom(nonce.as_mut_ptr().cast(), nonce.len(), 0) };
-    if usize::try_from(filled) == Ok(nonce.len()) { Ok(nonce) } else { Err(io::Error::last_os_error()) }
+    if usize::try_from(filled) == Ok(nonce.len()) {
+        Ok(nonce)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The balancer's side of one connection.
@@ -115,9 +121,16 @@ pub fn answer(key: &Key, name: &str, nonce: &Nonce, header: &[u8]) -> Answer {
     answer
 }
 
-/// Whether whoever sent the header holds the key, and means the node `name`. Takes the same time however wrong the proof is.
+/// Whether whoever sent the header holds the key, and means the node `name`. Takes the same time
+/// however wrong the proof is.
 #[must_use]
-pub fn confirms(key: &Key, name: &str, nonce: &Nonce, header: &[u8], confirmation: &Confirmation) -> bool {
+pub fn confirms(
+    key: &Key,
+    name: &str,
+    nonce: &Nonce,
+    header: &[u8],
+    confirmation: &Confirmation,
+) -> bool {
     key.mac(OF_BALANCERS, name, nonce, header).verify_slice(confirmation).is_ok()
 }
 
@@ -137,7 +150,8 @@ mod tests {
         let challenge = Challenge::local(&nonce().unwrap());
         let given = nonce().unwrap();
         let answered = answer(&key, "proxy-node-1", &given, challenge.header());
-        let confirmed = challenge.confirm(&key, "proxy-node-1", &answered).expect("the node proves itself");
+        let confirmed =
+            challenge.confirm(&key, "proxy-node-1", &answered).expect("the node proves itself");
         assert!(confirms(&key, "proxy-node-1", &given, challenge.header(), &confirmed));
 
         let later = Challenge::local(&nonce().unwrap());
@@ -147,22 +161,46 @@ mod tests {
             ("an answer of before", &later, &key, "proxy-node-1", answered),
             ("another nonce", &challenge, &key, "proxy-node-1", flipped(&answered, 0)),
             ("another proof", &challenge, &key, "proxy-node-1", flipped(&answered, 63)),
-            ("its own confirmation sent back", &challenge, &key, "proxy-node-1", answer_of(&given, &confirmed)),
+            (
+                "its own confirmation sent back",
+                &challenge,
+                &key,
+                "proxy-node-1",
+                answer_of(&given, &confirmed),
+            ),
         ] {
             assert_eq!(challenge.confirm(key, name, &answered), None, "{what}");
         }
-        let addresses = |text: &str| Addresses { source: text.parse().unwrap(), destination: "192.0.2.9:80".parse().unwrap() };
+        let addresses = |text: &str| Addresses {
+            source: text.parse().unwrap(),
+            destination: "192.0.2.9:80".parse().unwrap(),
+        };
         let of_client = Challenge::of_client(&addresses("192.0.2.1:1000"), &[1; 32]);
         let of_another = Challenge::of_client(&addresses("192.0.2.2:1000"), &[1; 32]);
-        let for_client = of_client.confirm(&key, "n", &answer(&key, "n", &given, of_client.header())).unwrap();
+        let for_client =
+            of_client.confirm(&key, "n", &answer(&key, "n", &given, of_client.header())).unwrap();
         assert!(confirms(&key, "n", &given, of_client.header(), &for_client));
         for (what, key, name, given, header, confirmed) in [
             ("another key", &other, "proxy-node-1", given, challenge.header(), confirmed),
             ("another node", &key, "proxy-node-2", given, challenge.header(), confirmed),
-            ("repeated at another time", &key, "proxy-node-1", nonce().unwrap(), challenge.header(), confirmed),
+            (
+                "repeated at another time",
+                &key,
+                "proxy-node-1",
+                nonce().unwrap(),
+                challenge.header(),
+                confirmed,
+            ),
             ("for another connection", &key, "proxy-node-1", given, later.header(), confirmed),
             ("for another client", &key, "n", given, of_another.header(), for_client),
-            ("the node's own proof sent back", &key, "proxy-node-1", given, challenge.header(), answered[32..].try_into().unwrap()),
+            (
+                "the node's own proof sent back",
+                &key,
+                "proxy-node-1",
+                given,
+                challenge.header(),
+                answered[32..].try_into().unwrap(),
+            ),
             ("not it", &key, "proxy-node-1", given, challenge.header(), flipped(&confirmed, 31)),
         ] {
             assert!(!confirms(key, name, &given, header, &confirmed), "{what}");
@@ -183,7 +221,10 @@ mod tests {
     #[test]
     fn the_proof_is_hmac_sha256() {
         let key: [u8; 32] = std::array::from_fn(|index| index as u8);
-        let mac = Key::new(&key).mac(OF_NODES, "proxy-node-1", &[9; 32], b"header").finalize().into_bytes();
+        let mac = Key::new(&key)
+            .mac(OF_NODES, "proxy-node-1", &[9; 32], b"header")
+            .finalize()
+            .into_bytes();
         let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "f785fb1188ec63f8ea392dff08129d0be86bd213fc4d5dbd48864e172bfe5b1b");
     }

@@ -1,7 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: who the client is, said by the balancer in front of the first request.
+//! The PROXY protocol, versions 1 and 2: who the client is, said by the balancer in front of the
+//! first request.
 //!
-//! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay door a header
-//! holds a nonce in a TLV of type 0xE1 (the range for private use): with it the proof of both sides begins ([`crate::proof`]).
+//! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay
+//! door a header holds a nonce in a TLV of type 0xE1 (the range for private use): with it the proof
+//! of both sides begins ([`crate::proof`]).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,11 +17,13 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, CRLF included.
 const V1_MAX: usize = 107;
-/// Bytes after the first 16 of version 2; addresses, our nonce and a few TLVs of other balancers need far less.
+/// Bytes after the first 16 of version 2; addresses, our nonce and a few TLVs of other balancers
+/// need far less.
 const V2_MAX: usize = 1024;
 const UNIX_ADDRESSES: usize = 216;
 
-/// Why a header is refused. The connection is closed without an answer: whoever speaks here is no balancer of ours.
+/// Why a header is refused. The connection is closed without an answer: whoever speaks here is no
+/// balancer of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[allow(missing_docs)]
 pub enum Invalid {
@@ -67,8 +71,8 @@ pub struct Addresses {
     pub destination: SocketAddr,
 }
 
-/// Reads the header at the beginning of a connection. `None`: it is not all there; call again with the same bytes and more. Otherwise the
-/// header and its length.
+/// Reads the header at the beginning of a connection. `None`: it is not all there; call again with
+/// the same bytes and more. Otherwise the header and its length.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
     if begins(bytes, SIGNATURE) {
         parse_v2(bytes)
@@ -89,9 +93,16 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Invalid> {
     let Some(end) = window.iter().position(|byte| *byte == b'\n') else {
         return if window.len() < V1_MAX { Ok(None) } else { Err(Invalid::TooLong) };
     };
-    let line = window[..=end].strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Invalid::Line)?;
+    let line = window[..=end]
+        .strip_suffix(b"\r\n")
+        .and_then(|line| std::str::from_utf8(line).ok())
+        .ok_or(Invalid::Line)?;
     let rest = line.strip_prefix("PROXY ").ok_or(Invalid::Line)?;
-    let addresses = if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") { None } else { Some(v1_addresses(rest).ok_or(Invalid::Line)?) };
+    let addresses = if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
+        None
+    } else {
+        Some(v1_addresses(rest).ok_or(Invalid::Line)?)
+    };
     Ok(Some((Header { command: Command::Proxy, addresses, nonce: None }, end + 1)))
 }
 
@@ -111,7 +122,11 @@ fn v1_addresses(text: &str) -> Option<Addresses> {
     let mut port = || -> Option<u16> {
         let word = words.next()?;
         let padded = word.len() > 1 && word.starts_with('0');
-        if padded || !word.bytes().all(|byte| byte.is_ascii_digit()) { None } else { word.parse().ok() }
+        if padded || !word.bytes().all(|byte| byte.is_ascii_digit()) {
+            None
+        } else {
+            word.parse().ok()
+        }
     };
     let (source_port, destination_port) = (port()?, port()?);
     if words.next().is_some() {
@@ -171,7 +186,8 @@ fn addresses(source: IpAddr, destination: IpAddr, ports: [u8; 4]) -> Addresses {
     }
 }
 
-/// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two nonces are one too many.
+/// Walks over all TLVs, so that a malformed one behind ours is noticed too. Two nonces are one too
+/// many.
 fn find_nonce(mut tlvs: &[u8]) -> Result<Option<Nonce>, Invalid> {
     let mut nonce = None;
     while let Some((&[kind, high, low], rest)) = tlvs.split_first_chunk::<3>() {
@@ -194,7 +210,8 @@ pub fn encode_local(out: &mut Vec<u8>, nonce: Option<&Nonce>) {
     push_nonce(out, nonce);
 }
 
-/// Appends a version 2 header for a client's connection. Addresses of different families are both written as IPv6.
+/// Appends a version 2 header for a client's connection. Addresses of different families are both
+/// written as IPv6.
 pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, nonce: Option<&Nonce>) {
     let Addresses { source, destination } = addresses;
     match (source.ip(), destination.ip()) {
@@ -242,7 +259,10 @@ mod tests {
     use super::*;
 
     fn both(source: &str, destination: &str) -> Option<Addresses> {
-        Some(Addresses { source: source.parse().expect("an address"), destination: destination.parse().expect("an address") })
+        Some(Addresses {
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+        })
     }
 
     fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -261,7 +281,11 @@ mod tests {
         ];
         for (line, addresses) in accepted {
             let header = Header { command: Command::Proxy, addresses, nonce: None };
-            assert_eq!(parse(format!("{line}GET").as_bytes()), Ok(Some((header, line.len()))), "{line}");
+            assert_eq!(
+                parse(format!("{line}GET").as_bytes()),
+                Ok(Some((header, line.len()))),
+                "{line}"
+            );
         }
         let refused = [
             ("PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\n", Invalid::Line),
@@ -285,7 +309,10 @@ mod tests {
         for (line, reason) in refused {
             assert_eq!(parse(line.as_bytes()), Err(reason), "{line:?}");
         }
-        assert_eq!(parse(format!("PROXY UNKNOWN {}", "a".repeat(93)).as_bytes()), Err(Invalid::TooLong));
+        assert_eq!(
+            parse(format!("PROXY UNKNOWN {}", "a".repeat(93)).as_bytes()),
+            Err(Invalid::TooLong)
+        );
     }
 
     #[test]
@@ -302,7 +329,15 @@ mod tests {
             ("half a TLV", v2(0x20, 0x00, &[1, 0]), Invalid::Tlv),
             ("TLV beyond the end", v2(0x20, 0x00, &[1, 0, 2, 0]), Invalid::Tlv),
             ("short nonce", v2(0x20, 0x00, &[NONCE_TYPE, 0, 1, 0]), Invalid::Tlv),
-            ("two nonces", v2(0x20, 0x00, &[&[NONCE_TYPE, 0, 32][..], &[0; 32], &[NONCE_TYPE, 0, 32], &[0; 32]].concat()), Invalid::Tlv),
+            (
+                "two nonces",
+                v2(
+                    0x20,
+                    0x00,
+                    &[&[NONCE_TYPE, 0, 32][..], &[0; 32], &[NONCE_TYPE, 0, 32], &[0; 32]].concat(),
+                ),
+                Invalid::Tlv,
+            ),
         ];
         for (what, bytes, reason) in cases {
             assert_eq!(parse(&bytes), Err(reason), "{what}");
@@ -312,18 +347,36 @@ mod tests {
     #[test]
     fn foreign_balancers_are_understood() {
         let unix = v2(0x21, 0x31, &[0; 216]);
-        assert_eq!(parse(&unix), Ok(Some((Header { command: Command::Proxy, addresses: None, nonce: None }, unix.len()))));
-        let with_tlvs = v2(0x21, 0x11, &[&[1, 2, 3, 4, 5, 6, 7, 8, 0, 80, 1, 0][..], &[4, 0, 1, 9], &[2, 0, 0]].concat());
-        let header = Header { command: Command::Proxy, addresses: both("1.2.3.4:80", "5.6.7.8:256"), nonce: None };
+        assert_eq!(
+            parse(&unix),
+            Ok(Some((
+                Header { command: Command::Proxy, addresses: None, nonce: None },
+                unix.len()
+            )))
+        );
+        let with_tlvs = v2(
+            0x21,
+            0x11,
+            &[&[1, 2, 3, 4, 5, 6, 7, 8, 0, 80, 1, 0][..], &[4, 0, 1, 9], &[2, 0, 0]].concat(),
+        );
+        let header = Header {
+            command: Command::Proxy,
+            addresses: both("1.2.3.4:80", "5.6.7.8:256"),
+            nonce: None,
+        };
         assert_eq!(parse(&with_tlvs), Ok(Some((header, with_tlvs.len()))));
         let local = v2(0x20, 0x11, &[9; 12]);
-        assert_eq!(parse(&local), Ok(Some((Header { command: Command::Local, addresses: None, nonce: None }, 28))));
+        assert_eq!(
+            parse(&local),
+            Ok(Some((Header { command: Command::Local, addresses: None, nonce: None }, 28)))
+        );
     }
 
     fn address() -> impl Strategy<Value = SocketAddr> {
         prop_oneof![
             any::<([u8; 4], u16)>().prop_map(|(ip, port)| SocketAddr::new(ip.into(), port)),
-            any::<([u8; 16], u16)>().prop_map(|(ip, port)| SocketAddr::new(IpAddr::from(ip).to_canonical(), port)),
+            any::<([u8; 16], u16)>()
+                .prop_map(|(ip, port)| SocketAddr::new(IpAddr::from(ip).to_canonical(), port)),
         ]
     }
 

@@ -1,13 +1,16 @@
-//! Proxy-Status (RFC 9209): who failed, a node or what is behind it. Evidence against a node is the node's own failure only.
+//! Proxy-Status (RFC 9209): who failed, a node or what is behind it. Evidence against a node is the
+//! node's own failure only.
 
 use crate::field::Field;
 use crate::head::Lines;
 use crate::head::lines::is_tchar;
 
 /// Error types with which an intermediary reports itself, not what is behind it (RFC 9209 §2.3).
-const OWN_FAILURES: [&str; 3] = ["proxy_internal_error", "proxy_configuration_error", "connection_limit_reached"];
+const OWN_FAILURES: [&str; 3] =
+    ["proxy_internal_error", "proxy_configuration_error", "connection_limit_reached"];
 
-/// Writes an entry: who, which error of RFC 9209 §2.3, and what a person should know (may be empty).
+/// Writes an entry: who, which error of RFC 9209 §2.3, and what a person should know (may be
+/// empty).
 pub fn entry(who: &str, error: &str, details: &str) -> String {
     let mut value = String::with_capacity(who.len() + error.len() + details.len() + 24);
     if is_sf_token(who) {
@@ -24,27 +27,33 @@ pub fn entry(who: &str, error: &str, details: &str) -> String {
     value
 }
 
-/// The error that `who` reports in a message's Proxy-Status, if there is an entry of that name with one.
+/// The error that `who` reports in a message's Proxy-Status, if there is an entry of that name with
+/// one.
 pub fn error_of<'a>(lines: Lines<'a>, who: &str) -> Option<&'a str> {
-    lines.all(Field::ProxyStatus).filter_map(|value| std::str::from_utf8(value).ok()).flat_map(|value| split(value, b',')).find_map(
-        |member| {
+    lines
+        .all(Field::ProxyStatus)
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .flat_map(|value| split(value, b','))
+        .find_map(|member| {
             let mut parts = split(member, b';').map(|part| part.trim_matches([' ', '\t']));
             let name = parts.next()?;
             if unquote(name) != who {
                 return None;
             }
             parts.find_map(|parameter| parameter.strip_prefix("error=")).map(unquote)
-        },
-    )
+        })
 }
 
-/// Whether somebody on the way says that it received the status, and did not make it (RFC 9209 §2.1.4).
+/// Whether somebody on the way says that it received the status, and did not make it (RFC 9209
+/// §2.1.4).
 pub fn was_received(lines: Lines<'_>) -> bool {
     lines
         .all(Field::ProxyStatus)
         .filter_map(|value| std::str::from_utf8(value).ok())
         .flat_map(|value| split(value, b','))
-        .any(|member| split(member, b';').skip(1).any(|parameter| parameter.starts_with("received-status=")))
+        .any(|member| {
+            split(member, b';').skip(1).any(|parameter| parameter.starts_with("received-status="))
+        })
 }
 
 /// Whether an error type is about the intermediary itself: an internal error or a limit.
@@ -101,8 +110,15 @@ mod tests {
     fn finds_who_failed() {
         let cases = [
             ("proxy-node-1; error=proxy_internal_error", Some("proxy_internal_error")),
-            ("a; error=dns_error, proxy-node-1;error=connection_limit_reached;details=\"x, y; error=z\"", Some("connection_limit_reached")),
-            ("\"proxy-node-1\"; received-status=503; error=connection_refused", Some("connection_refused")),
+            (
+                "a; error=dns_error, proxy-node-1;error=connection_limit_reached;details=\"x, y; \
+                 error=z\"",
+                Some("connection_limit_reached"),
+            ),
+            (
+                "\"proxy-node-1\"; received-status=503; error=connection_refused",
+                Some("connection_refused"),
+            ),
             ("proxy-node-2; error=proxy_internal_error", None),
             ("b; details=\"a, proxy-node-1; error=proxy_internal_error\"", None),
             ("b; details=\"\\\", proxy-node-1; error=x\"", None),
@@ -114,14 +130,21 @@ mod tests {
             let bytes = format!("HTTP/1.1 503 X\r\nProxy-Status: {value}\r\n\r\n");
             let mut head = ResponseHead::new();
             head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
-            assert_eq!(error_of(head.view(bytes.as_bytes()).lines(), "proxy-node-1"), expected, "{value}");
+            assert_eq!(
+                error_of(head.view(bytes.as_bytes()).lines(), "proxy-node-1"),
+                expected,
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn writes_what_it_reads() {
         for (who, details) in [("proxy-node-1", "say \"no\", twice; é"), ("1 odd name", "")] {
-            let bytes = format!("HTTP/1.1 503 X\r\nProxy-Status: {}\r\n\r\n", entry(who, "proxy_internal_error", details));
+            let bytes = format!(
+                "HTTP/1.1 503 X\r\nProxy-Status: {}\r\n\r\n",
+                entry(who, "proxy_internal_error", details)
+            );
             let mut head = ResponseHead::new();
             head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
             let error = error_of(head.view(bytes.as_bytes()).lines(), who);

@@ -103,10 +103,19 @@ mod tests {
 
     #[test]
     fn no_body_where_none_may_be() {
-        let canned =
-            Canned { status: 204, now: UNIX_EPOCH, content_type: "a/b", fields: &[], body: b"x", persistence: Persistence::Implied };
+        let canned = Canned {
+            status: 204,
+            now: UNIX_EPOCH,
+            content_type: "a/b",
+            fields: &[],
+            body: b"x",
+            persistence: Persistence::Implied,
+        };
         let mut out = Vec::new();
         canned.write(&mut out);
-        assert_eq!(String::from_utf8_lossy(&out), "HTTP/1.1 204 No Content\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "HTTP/1.1 204 No Content\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
+        );
     }
 }

@@ -1,16 +1,19 @@
-//! What may be tried again on another node: the table of §7, and the budget. Pure: inputs in, verdict out.
+//! What may be tried again on another node: the table of §7, and the budget. Pure: inputs in,
+//! verdict out.
 
 use std::time::Duration;
 
 use crate::method::Method;
 
-/// A connection that was idle for longer is not used for a request that cannot be repeated: the peer may be closing it right now.
+/// A connection that was idle for longer is not used for a request that cannot be repeated: the
+/// peer may be closing it right now.
 const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
 
 /// How far an attempt had come when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Not one byte of the request was written: connecting failed, or the pooled connection was found closed.
+    /// Not one byte of the request was written: connecting failed, or the pooled connection was
+    /// found closed.
     NothingWritten,
     /// Some of the request was written; no byte of a response went to the client.
     Written,
@@ -21,13 +24,16 @@ pub enum Phase {
 /// What ended an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The node is gone: refused, reset, closed without an answer, or ejected while the request waited on it.
+    /// The node is gone: refused, reset, closed without an answer, or ejected while the request
+    /// waited on it.
     NodeLost,
-    /// A live node answered with a failure of its own (its Proxy-Status names it), and the answer was held back.
+    /// A live node answered with a failure of its own (its Proxy-Status names it), and the answer
+    /// was held back.
     NodeAnswered,
     /// A live node did not do its part in time.
     Timeout,
-    /// The answer of a live node broke off: what is behind the node cut it, and would be asked once more for nothing.
+    /// The answer of a live node broke off: what is behind the node cut it, and would be asked once
+    /// more for nothing.
     AnswerCut,
 }
 
@@ -100,7 +106,8 @@ impl Reason {
     }
 }
 
-/// Whether to try another node. Takes a token from `budget` only for a retry that the budget governs.
+/// Whether to try another node. Takes a token from `budget` only for a retry that the budget
+/// governs.
 pub fn decide(attempt: &Attempt, budget: &mut Budget) -> Decision {
     if let Some(reason) = forbidden(attempt) {
         return Decision::GiveUp(reason);
@@ -108,7 +115,8 @@ pub fn decide(attempt: &Attempt, budget: &mut Budget) -> Decision {
     if attempt.number >= attempt.of {
         return Decision::GiveUp(Reason::Attempts);
     }
-    // A node's death may fail hundreds of requests at once; every one of them is worth another attempt.
+    // A node's death may fail hundreds of requests at once; every one of them is worth another
+    // attempt.
     if attempt.cause != Cause::NodeLost && !budget.withdraw() {
         return Decision::GiveUp(Reason::Budget);
     }
@@ -119,7 +127,8 @@ pub fn decide(attempt: &Attempt, budget: &mut Budget) -> Decision {
 fn forbidden(attempt: &Attempt) -> Option<Reason> {
     match (attempt.phase, attempt.cause) {
         (Phase::ResponseRelayed, _) => Some(Reason::ResponseBegun),
-        // Bytes of the body that were read from the client and then lost cannot be had again, written or not.
+        // Bytes of the body that were read from the client and then lost cannot be had again,
+        // written or not.
         (Phase::NothingWritten, _) => (attempt.body == Body::Gone).then_some(Reason::BodyGone),
         (Phase::Written, Cause::Timeout) => Some(Reason::StillWorking),
         (Phase::Written, Cause::AnswerCut) => Some(Reason::AnswerCut),
@@ -138,7 +147,8 @@ pub fn may_reuse(method: Method, idle: Duration) -> bool {
     method.is_idempotent() || idle <= FRESH_ENOUGH_FOR_ONCE
 }
 
-/// Retries allowed as a share of requests: every request pays in, every governed retry takes one out.
+/// Retries allowed as a share of requests: every request pays in, every governed retry takes one
+/// out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Retries in hundredths.
@@ -223,8 +233,16 @@ mod tests {
             assert_eq!(decide(&attempt, &mut Budget::new(20)), expected, "{attempt:?}");
             if expected == Decision::Retry {
                 let last = Attempt { number: 3, ..attempt };
-                assert_eq!(decide(&last, &mut Budget::new(20)), Decision::GiveUp(Reason::Attempts), "{last:?}");
-                let unbudgeted = if cause == NodeLost { Decision::Retry } else { Decision::GiveUp(Reason::Budget) };
+                assert_eq!(
+                    decide(&last, &mut Budget::new(20)),
+                    Decision::GiveUp(Reason::Attempts),
+                    "{last:?}"
+                );
+                let unbudgeted = if cause == NodeLost {
+                    Decision::Retry
+                } else {
+                    Decision::GiveUp(Reason::Budget)
+                };
                 assert_eq!(decide(&attempt, &mut Budget::new(0)), unbudgeted, "{attempt:?}");
             }
         }
@@ -233,8 +251,14 @@ mod tests {
     #[test]
     fn a_lost_node_costs_no_budget() {
         let mut budget = Budget::new(20);
-        let attempt =
-            Attempt { phase: Phase::Written, cause: Cause::NodeLost, method: Method::Get, body: Body::Replayable, number: 1, of: 2 };
+        let attempt = Attempt {
+            phase: Phase::Written,
+            cause: Cause::NodeLost,
+            method: Method::Get,
+            body: Body::Replayable,
+            number: 1,
+            of: 2,
+        };
         for _ in 0..1000 {
             assert_eq!(decide(&attempt, &mut budget), Decision::Retry);
         }
@@ -254,10 +278,17 @@ mod tests {
 
     #[test]
     fn a_post_wants_a_fresh_connection() {
-        for (method, milliseconds, expected) in
-            [(Method::Post, 1000, true), (Method::Post, 1001, false), (Method::Patch, 2000, false), (Method::Get, 60_000, true)]
-        {
-            assert_eq!(may_reuse(method, Duration::from_millis(milliseconds)), expected, "{method:?} {milliseconds}");
+        for (method, milliseconds, expected) in [
+            (Method::Post, 1000, true),
+            (Method::Post, 1001, false),
+            (Method::Patch, 2000, false),
+            (Method::Get, 60_000, true),
+        ] {
+            assert_eq!(
+                may_reuse(method, Duration::from_millis(milliseconds)),
+                expected,
+                "{method:?} {milliseconds}"
+            );
         }
     }
 }

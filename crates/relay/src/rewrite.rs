@@ -1,7 +1,8 @@
 //! Writes the head that the next hop gets, straight into the buffer that is sent.
 //!
-//! Fields keep their order and spelling: neighbours that stay are copied in one stretch. What is replaced (Host, the framing fields) is
-//! replaced where it stood, in the one spelling that every parser reads alike; what is added comes last.
+//! Fields keep their order and spelling: neighbours that stay are copied in one stretch. What is
+//! replaced (Host, the framing fields) is replaced where it stood, in the one spelling that every
+//! parser reads alike; what is added comes last.
 
 use std::net::IpAddr;
 
@@ -23,7 +24,8 @@ pub enum LineForm {
 /// How the outgoing body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFields {
-    /// As the message says: the body is relayed as it is. Of a response without body (HEAD, 304) the announced length stays.
+    /// As the message says: the body is relayed as it is. Of a response without body (HEAD, 304)
+    /// the announced length stays.
     AsReceived,
     /// Framed anew: decoded, replaced or dropped on the way.
     Set(BodyFraming),
@@ -57,15 +59,26 @@ pub struct HeadWriter<'o> {
 }
 
 impl<'o> HeadWriter<'o> {
-    /// Begins a request with `request`'s method and target and the version 1.1, and copies its fields, except `drop` and what its
-    /// Connection nominates. Host says what the target says, wherever the target says something.
-    pub fn request(out: &'o mut Vec<u8>, request: Request<'_>, form: LineForm, drop: FieldSet, body: BodyFields) -> Self {
+    /// Begins a request with `request`'s method and target and the version 1.1, and copies its
+    /// fields, except `drop` and what its Connection nominates. Host says what the target says,
+    /// wherever the target says something.
+    pub fn request(
+        out: &'o mut Vec<u8>,
+        request: Request<'_>,
+        form: LineForm,
+        drop: FieldSet,
+        body: BodyFields,
+    ) -> Self {
         out.reserve(request.bytes().len() + 256);
         out.extend_from_slice(request.method_text().as_bytes());
         out.push(b' ');
         push_target(out, request, form);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let plain = if request.has_odd_authority() { request.authority().map(|authority| authority.plainly()) } else { None };
+        let plain = if request.has_odd_authority() {
+            request.authority().map(|authority| authority.plainly())
+        } else {
+            None
+        };
         let host = plain.as_deref().or_else(|| request.target_authority()).map(str::as_bytes);
         let framing = match body {
             BodyFields::AsReceived => request.framing(),
@@ -80,16 +93,23 @@ impl<'o> HeadWriter<'o> {
         writer
     }
 
-    /// Begins a response with `response`'s status and the version 1.1, and copies its fields, except `drop` and what its Connection
-    /// nominates.
-    pub fn response(out: &'o mut Vec<u8>, response: Response<'_>, drop: FieldSet, body: BodyFields) -> Self {
+    /// Begins a response with `response`'s status and the version 1.1, and copies its fields,
+    /// except `drop` and what its Connection nominates.
+    pub fn response(
+        out: &'o mut Vec<u8>,
+        response: Response<'_>,
+        drop: FieldSet,
+        body: BodyFields,
+    ) -> Self {
         out.reserve(response.bytes().len() + 256);
         push_status(out, response.status());
         out.extend_from_slice(response.reason());
         out.extend_from_slice(b"\r\n");
         let framing = match body {
             // RFC 9110 §8.6 and RFC 9112 §6.1: no framing fields in these.
-            BodyFields::AsReceived if matches!(response.status(), 100..=199 | 204) => BodyFraming::Empty,
+            BodyFields::AsReceived if matches!(response.status(), 100..=199 | 204) => {
+                BodyFraming::Empty
+            }
             // Method GET: the announced length, whether or not a body follows.
             BodyFields::AsReceived => response.head().declared_framing(),
             BodyFields::Set(framing) => framing,
@@ -107,12 +127,19 @@ impl<'o> HeadWriter<'o> {
         Self { out }
     }
 
-    /// Goes on with a head that was begun earlier: a stored one, whose status line and fields (each with its CRLF) are in `out`.
+    /// Goes on with a head that was begun earlier: a stored one, whose status line and fields (each
+    /// with its CRLF) are in `out`.
     pub fn resume(out: &'o mut Vec<u8>) -> Self {
         Self { out }
     }
 
-    fn copy(&mut self, lines: Lines<'_>, drop: FieldSet, host: Option<&[u8]>, framing: BodyFraming) {
+    fn copy(
+        &mut self,
+        lines: Lines<'_>,
+        drop: FieldSet,
+        host: Option<&[u8]>,
+        framing: BodyFraming,
+    ) {
         let head = lines.head();
         let mut framed = false;
         // The stretch of lines that stay and were not copied yet.
@@ -120,8 +147,12 @@ impl<'o> HeadWriter<'o> {
         for line in lines.iter() {
             let fate = match line.field {
                 Field::Other => Fate::Keep,
-                Field::Host => host.map_or(Fate::Keep, |host| if host == line.value { Fate::Keep } else { Fate::Host(host) }),
-                Field::ContentLength | Field::TransferEncoding => frame(head, &line, framing, &mut framed),
+                Field::Host => host.map_or(Fate::Keep, |host| {
+                    if host == line.value { Fate::Keep } else { Fate::Host(host) }
+                }),
+                Field::ContentLength | Field::TransferEncoding => {
+                    frame(head, &line, framing, &mut framed)
+                }
                 Field::Trailer if framing != BodyFraming::Chunked => Fate::Drop,
                 known if drop.contains(known) => Fate::Drop,
                 _ => Fate::Keep,
@@ -161,7 +192,8 @@ impl<'o> HeadWriter<'o> {
         }
     }
 
-    /// Adds a field. Characters that no value may hold become spaces, so that no value ever becomes a second field.
+    /// Adds a field. Characters that no value may hold become spaces, so that no value ever becomes
+    /// a second field.
     pub fn field(&mut self, name: &str, value: &[u8]) {
         debug_assert!(crate::head::lines::is_token(name.as_bytes()), "{name:?} is no field name");
         self.out.extend_from_slice(name.as_bytes());
@@ -196,7 +228,8 @@ impl<'o> HeadWriter<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Adds our entry to Via (RFC 9110 §7.6.3): the version that we received, and our pseudonym. Entries before ours were copied.
+    /// Adds our entry to Via (RFC 9110 §7.6.3): the version that we received, and our pseudonym.
+    /// Entries before ours were copied.
     pub fn via(&mut self, received: Version, pseudonym: &str) {
         self.out.extend_from_slice(match received {
             Version::Http10 => b"Via: 1.0 ",
@@ -206,11 +239,16 @@ impl<'o> HeadWriter<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Adds X-Forwarded-For, which must be in the set of dropped fields: `client` alone, or behind what `believed` already lists, as one
-    /// line (some readers look at the first line only, some at the last).
+    /// Adds X-Forwarded-For, which must be in the set of dropped fields: `client` alone, or behind
+    /// what `believed` already lists, as one line (some readers look at the first line only, some
+    /// at the last).
     pub fn forwarded_for(&mut self, believed: Option<Lines<'_>>, client: &str) {
         self.out.extend_from_slice(b"X-Forwarded-For: ");
-        for value in believed.iter().flat_map(|lines| lines.all(Field::XForwardedFor)).filter(|value| !value.is_empty()) {
+        for value in believed
+            .iter()
+            .flat_map(|lines| lines.all(Field::XForwardedFor))
+            .filter(|value| !value.is_empty())
+        {
             self.out.extend_from_slice(value);
             self.out.extend_from_slice(b", ");
         }
@@ -218,14 +256,16 @@ impl<'o> HeadWriter<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Adds Upgrade, and Connection that nominates it: the next hop is asked for another protocol, or told that it is spoken from here on.
+    /// Adds Upgrade, and Connection that nominates it: the next hop is asked for another protocol,
+    /// or told that it is spoken from here on.
     pub fn upgrade(&mut self, protocol: &[u8]) {
         self.out.extend_from_slice(b"Connection: upgrade\r\n");
         self.field("Upgrade", protocol);
     }
 
-    /// Adds Forwarded (RFC 7239), which must be in the set of dropped fields: what `believed` already lists with `client` behind it, as one
-    /// line. Where nothing is listed there is nothing to add to: X-Forwarded-For says it already.
+    /// Adds Forwarded (RFC 7239), which must be in the set of dropped fields: what `believed`
+    /// already lists with `client` behind it, as one line. Where nothing is listed there is nothing
+    /// to add to: X-Forwarded-For says it already.
     pub fn forwarded(&mut self, believed: Lines<'_>, client: IpAddr) {
         if !believed.has(Field::Forwarded) {
             return;
@@ -257,8 +297,8 @@ impl<'o> HeadWriter<'o> {
     }
 }
 
-/// A 1.0 client must not be sent a 100, and without a body there is nothing to go on with (RFC 9110 §10.1.1); upstream, who is told 1.1,
-/// could not know.
+/// A 1.0 client must not be sent a 100, and without a body there is nothing to go on with (RFC 9110
+/// §10.1.1); upstream, who is told 1.1, could not know.
 fn expects_in_vain(request: Request<'_>) -> bool {
     request.lines().has(Field::Expect)
         && !request.head().expects_continue()
@@ -275,7 +315,12 @@ enum Fate<'a> {
 }
 
 /// A framing field stays if it says what we would say, in the spelling in which we would say it.
-fn frame(head: &[u8], line: &HeaderLine<'_>, framing: BodyFraming, framed: &mut bool) -> Fate<'static> {
+fn frame(
+    head: &[u8],
+    line: &HeaderLine<'_>,
+    framing: BodyFraming,
+    framed: &mut bool,
+) -> Fate<'static> {
     let wanted = match framing {
         BodyFraming::Length(_) => line.field == Field::ContentLength,
         BodyFraming::Chunked => line.field == Field::TransferEncoding,
@@ -287,7 +332,9 @@ fn frame(head: &[u8], line: &HeaderLine<'_>, framing: BodyFraming, framed: &mut 
     *framed = true;
     let value_at = line.start + line.name.len() + 2;
     let padded = line.value.len() > 1 && line.value.first() == Some(&b'0');
-    let plain = !padded && head.get(value_at - 2..value_at) == Some(b": ") && line.end == value_at + line.value.len() + 2;
+    let plain = !padded
+        && head.get(value_at - 2..value_at) == Some(b": ")
+        && line.end == value_at + line.value.len() + 2;
     let same = match framing {
         BodyFraming::Length(length) => decimal(line.value) == Some(length),
         _ => line.value == b"chunked",
@@ -311,7 +358,8 @@ fn push_target(out: &mut Vec<u8>, request: Request<'_>, form: LineForm) {
     };
     match path {
         Some(path) => {
-            // RFC 9112 §3.2.4: the last proxy turns OPTIONS without a path into OPTIONS for the whole server.
+            // RFC 9112 §3.2.4: the last proxy turns OPTIONS without a path into OPTIONS for the
+            // whole server.
             if path.is_empty() && request.method() == Method::Options {
                 out.push(b'*');
             } else if !path.starts_with('/') {

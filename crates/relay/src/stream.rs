@@ -1,8 +1,10 @@
-//! One connection of a worker: bytes in with a buffer only while there are any, vectored writes out, a deadline on both.
+//! One connection of a worker: bytes in with a buffer only while there are any, vectored writes
+//! out, a deadline on both.
 //!
-//! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one task; the `async` methods on top
-//! are for everybody who does one thing at a time. `transport` is what carries the bytes (TCP, TLS after `secure`, memory: `duplex`), `heads` reads
-//! message heads, `end` says how a connection ends, `watch` notices that it has.
+//! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one
+//! task; the `async` methods on top are for everybody who does one thing at a time. `transport` is
+//! what carries the bytes (TCP, TLS after `secure`, memory: `duplex`), `heads` reads message heads,
+//! `end` says how a connection ends, `watch` notices that it has.
 
 mod duplex;
 mod end;
@@ -36,7 +38,8 @@ use crate::worker::{NOBODY, Phase, Place, Worker};
 /// A body of so many bytes is kept for another attempt without asking what its client has.
 const KEPT_FREELY: usize = 4 * 1024;
 
-/// A connection. A pointer, as it is moved through futures, each of which keeps room for what passes through it.
+/// A connection. A pointer, as it is moved through futures, each of which keeps room for what
+/// passes through it.
 pub struct Stream(Box<Inner>);
 
 struct Inner {
@@ -137,7 +140,12 @@ impl Stream {
     }
 
     /// Wraps a connection that was accepted from a client.
-    pub(crate) fn accepted(worker: &Worker, tcp: TcpStream, source: Source, allowance: &Arc<Allowance>) -> Self {
+    pub(crate) fn accepted(
+        worker: &Worker,
+        tcp: TcpStream,
+        source: Source,
+        allowance: &Arc<Allowance>,
+    ) -> Self {
         let mut stream = Self::new(worker, tcp);
         stream.0.place = worker.crowd().place(source, stream.0.reading.timer.key(), allowance);
         stream
@@ -148,7 +156,8 @@ impl Stream {
         self.0.place != NOBODY
     }
 
-    /// Its peer is no client: it has proved to be one of the cluster, or is trusted otherwise, and is not limited as clients are.
+    /// Its peer is no client: it has proved to be one of the cluster, or is trusted otherwise, and
+    /// is not limited as clients are.
     pub fn exempt(&mut self) {
         if self.is_of_client() {
             self.0.worker.crowd().leave(std::mem::replace(&mut self.0.place, NOBODY));
@@ -160,9 +169,12 @@ impl Stream {
         self.0.worker.crowd().hold(self.0.place, bytes);
     }
 
-    /// Whether so many bytes of its request may be kept beyond what is being sent. Little always may.
+    /// Whether so many bytes of its request may be kept beyond what is being sent. Little always
+    /// may.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes <= KEPT_FREELY || !self.is_of_client() || self.0.worker.crowd().may_hold(self.0.place, bytes)
+        bytes <= KEPT_FREELY
+            || !self.is_of_client()
+            || self.0.worker.crowd().may_hold(self.0.place, bytes)
     }
 
     /// It holds nothing any more.
@@ -172,27 +184,42 @@ impl Stream {
         }
     }
 
-    /// Connects, at the latest after `deadline`. The caller has checked that the address may be connected to.
+    /// Connects, at the latest after `deadline`. The caller has checked that the address may be
+    /// connected to.
     ///
     /// # Errors
     /// `Refused`, `Unreachable`, `Timeout(Connect)`, `Exhausted`, `Io`.
-    pub async fn connect(worker: &Worker, address: SocketAddr, deadline: Duration) -> Result<Self, Fault> {
+    pub async fn connect(
+        worker: &Worker,
+        address: SocketAddr,
+        deadline: Duration,
+    ) -> Result<Self, Fault> {
         let timer = Timer::new(worker.wheel());
-        let tcp = timer.within(Kind::Connect, deadline, TcpStream::connect(address)).await?.inspect_err(|error| {
-            if out_of_descriptors(error) {
-                worker.room().measure();
-            }
-        })?;
+        let tcp = timer
+            .within(Kind::Connect, deadline, TcpStream::connect(address))
+            .await?
+            .inspect_err(|error| {
+                if out_of_descriptors(error) {
+                    worker.room().measure();
+                }
+            })?;
         tcp.set_nodelay(true)?;
         Ok(Self::new(worker, tcp))
     }
 
-    /// Proves to the node called `name` that we hold the cluster key, and has it prove the same, before `deadline`. Our proof goes out in front
-    /// of the first write.
+    /// Proves to the node called `name` that we hold the cluster key, and has it prove the same,
+    /// before `deadline`. Our proof goes out in front of the first write.
     ///
     /// # Errors
-    /// `Unproven`: it is another, or holds another key. `Closed`, `Reset`, `Timeout(Connect)`, `Io`.
-    pub async fn prove(&mut self, challenge: &Challenge, key: &Key, name: &str, deadline: Duration) -> Result<(), Fault> {
+    /// `Unproven`: it is another, or holds another key. `Closed`, `Reset`, `Timeout(Connect)`,
+    /// `Io`.
+    pub async fn prove(
+        &mut self,
+        challenge: &Challenge,
+        key: &Key,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<(), Fault> {
         let timer = Timer::new(self.0.worker.wheel());
         let proved = async {
             self.write_all(&[challenge.header()], deadline).await?;
@@ -201,7 +228,8 @@ impl Stream {
                     return Err(Fault::Closed);
                 }
             }
-            // Whoever says more than it was asked is no node: nothing was sent that could be answered.
+            // Whoever says more than it was asked is no node: nothing was sent that could be
+            // answered.
             let answer = Answer::try_from(&self.0.input[..]).map_err(|_| Fault::Unproven)?;
             let confirmation = challenge.confirm(key, name, &answer).ok_or(Fault::Unproven)?;
             self.0.input.clear();
@@ -212,7 +240,8 @@ impl Stream {
         timer.within(Kind::Connect, deadline, proved).await?
     }
 
-    /// Bytes to be sent in front of the first write, with it: a PROXY header costs no system call and no packet of its own.
+    /// Bytes to be sent in front of the first write, with it: a PROXY header costs no system call
+    /// and no packet of its own.
     pub fn set_preamble(&mut self, preamble: Bytes) {
         self.0.preamble = preamble;
     }
@@ -252,7 +281,8 @@ impl Stream {
         self.0.opened
     }
 
-    /// Exchanges begun on this connection (counted by [`crate::exchange::Exchange::send`]); above 1 it has been reused.
+    /// Exchanges begun on this connection (counted by [`crate::exchange::Exchange::send`]); above 1
+    /// it has been reused.
     pub fn uses(&self) -> u32 {
         self.0.uses.into()
     }
@@ -261,7 +291,8 @@ impl Stream {
         self.0.uses = self.0.uses.saturating_add(1);
     }
 
-    /// A response came from the peer after which its next one could begin elsewhere than we think: this connection is not used again.
+    /// A response came from the peer after which its next one could begin elsewhere than we think:
+    /// this connection is not used again.
     pub(crate) fn note_sloppy(&mut self, sloppy: bool) {
         self.0.sloppy |= sloppy;
     }
@@ -286,7 +317,8 @@ impl Stream {
         self.0.io.socket().ok_or_else(|| std::io::ErrorKind::NotConnected.into())
     }
 
-    /// The socket that splice(2) may move this connection's bytes from and to; none where they have to be copied.
+    /// The socket that splice(2) may move this connection's bytes from and to; none where they have
+    /// to be copied.
     pub(crate) fn spliceable(&self) -> Option<&TcpStream> {
         self.0.io.spliceable()
     }
@@ -302,13 +334,23 @@ impl Stream {
         self.0.sent += n as u64;
     }
 
-    /// Polls the deadline for reading, arming it if it is not; to be called while there is nothing to read.
-    pub(crate) fn poll_reading_deadline(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
+    /// Polls the deadline for reading, arming it if it is not; to be called while there is nothing
+    /// to read.
+    pub(crate) fn poll_reading_deadline(
+        &self,
+        cx: &mut Context<'_>,
+        kind: Kind,
+        after: Duration,
+    ) -> Poll<Fault> {
         self.0.reading.poll(cx, kind, after)
     }
 
     /// As [`poll_reading_deadline`](Self::poll_reading_deadline), while the peer takes nothing.
-    pub(crate) fn poll_writing_deadline(&self, cx: &mut Context<'_>, after: Duration) -> Poll<Fault> {
+    pub(crate) fn poll_writing_deadline(
+        &self,
+        cx: &mut Context<'_>,
+        after: Duration,
+    ) -> Poll<Fault> {
         self.0.writing.poll(cx, Kind::Write, after)
     }
 
@@ -317,16 +359,23 @@ impl Stream {
         self.0.reading.progressed();
     }
 
-    /// Whether an idle connection has been closed by the peer, or has said something unasked, as far as the event loop knows:
-    /// no system call unless there is something to read.
+    /// Whether an idle connection has been closed by the peer, or has said something unasked, as
+    /// far as the event loop knows: no system call unless there is something to read.
     pub fn looks_dead(&mut self) -> bool {
         // Without readiness this is answered from memory.
-        self.0.ended || self.0.truncated || self.0.sloppy || !self.0.input.is_empty() || self.0.io.has_spoken()
+        self.0.ended
+            || self.0.truncated
+            || self.0.sloppy
+            || !self.0.input.is_empty()
+            || self.0.io.has_spoken()
     }
 
     /// As [`looks_dead`](Self::looks_dead), asking the kernel: for what cannot be sent twice.
     pub fn is_dead(&mut self) -> bool {
-        self.0.ended || self.0.truncated || !self.0.input.is_empty() || self.0.io.has_spoken_to_the_kernel()
+        self.0.ended
+            || self.0.truncated
+            || !self.0.input.is_empty()
+            || self.0.io.has_spoken_to_the_kernel()
     }
 }
 

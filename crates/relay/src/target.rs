@@ -1,4 +1,5 @@
-//! Request targets (RFC 9112 §3.2) and authorities, strictly: what two programs could resolve to different places is refused.
+//! Request targets (RFC 9112 §3.2) and authorities, strictly: what two programs could resolve to
+//! different places is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +9,8 @@ use crate::method::Method;
 /// A request target, in one of the four forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// `http://host/path`: what clients send to a proxy. With `https` a client asks the proxy to do TLS for it; the node decides.
+    /// `http://host/path`: what clients send to a proxy. With `https` a client asks the proxy to do
+    /// TLS for it; the node decides.
     Absolute {
         /// The scheme.
         scheme: Scheme,
@@ -56,16 +58,25 @@ impl<'a> Target<'a> {
     pub fn parse(text: &'a str, method: Method) -> Result<Self, Malformed> {
         if method == Method::Connect {
             let authority = Authority::parse(text).ok_or(Malformed::Authority)?;
-            return if authority.port.is_some() { Ok(Self::Authority(authority)) } else { Err(Malformed::Authority) };
+            return if authority.port.is_some() {
+                Ok(Self::Authority(authority))
+            } else {
+                Err(Malformed::Authority)
+            };
         }
         if text.starts_with('/') {
             return Ok(Self::Origin(text));
         }
         if text == "*" {
-            return if method == Method::Options { Ok(Self::Asterisk) } else { Err(Malformed::Target) };
+            return if method == Method::Options {
+                Ok(Self::Asterisk)
+            } else {
+                Err(Malformed::Target)
+            };
         }
         let (scheme, rest) = split_scheme(text)?;
-        let path_at = rest.bytes().position(|byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
+        let path_at =
+            rest.bytes().position(|byte| byte == b'/' || byte == b'?').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
         let authority = Authority::parse(authority).ok_or(Malformed::Authority)?;
         Ok(Self::Absolute { scheme, authority, path })
@@ -80,7 +91,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A target that was taken apart, without the text: what it was parsed from gives it back without parsing again.
+/// A target that was taken apart, without the text: what it was parsed from gives it back without
+/// parsing again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parts {
     Absolute { scheme: Scheme, authority: AuthorityParts, path_at: u16 },
@@ -106,7 +118,8 @@ enum HostParts {
 }
 
 impl Parts {
-    /// Those of a target that was parsed from `text`. A part that begins beyond 64 KiB cannot be told: heads are shorter.
+    /// Those of a target that was parsed from `text`. A part that begins beyond 64 KiB cannot be
+    /// told: heads are shorter.
     pub(crate) fn of(target: &Target<'_>, text: &str) -> Self {
         let offset = |part: &str| short(part.as_ptr() as usize - text.as_ptr() as usize);
         let authority = |it: &Authority<'_>| AuthorityParts {
@@ -146,7 +159,9 @@ impl Parts {
 
 impl AuthorityParts {
     fn join<'a>(&self, target: &'a str) -> Authority<'a> {
-        let text = target.get(usize::from(self.at)..usize::from(self.at) + usize::from(self.len)).unwrap_or_default();
+        let text = target
+            .get(usize::from(self.at)..usize::from(self.at) + usize::from(self.len))
+            .unwrap_or_default();
         let host = match self.host {
             HostParts::Name { len } => Host::Name(text.get(..usize::from(len)).unwrap_or_default()),
             HostParts::V4(address) => Host::V4(address),
@@ -191,18 +206,21 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// `None` if this is not one: user information, a port that is zero or none, a name that is none, a number that some resolvers take for
-    /// an address. An empty port is the scheme's (RFC 3986 §3.2.3), and zeros in front of one mean nothing.
+    /// `None` if this is not one: user information, a port that is zero or none, a name that is
+    /// none, a number that some resolvers take for an address. An empty port is the scheme's (RFC
+    /// 3986 §3.2.3), and zeros in front of one mean nothing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (literal, after) = rest.split_once(']')?;
-                // The scoped form (`fe80::1%eth0`) means something on one machine only; the parser refuses it.
+                // The scoped form (`fe80::1%eth0`) means something on one machine only; the parser
+                // refuses it.
                 let host = Host::V6(literal.parse().ok()?);
                 (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
             }
             None => {
-                let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+                let (host, port) =
+                    text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
                 (Host::parse(host)?, port)
             }
         };
@@ -227,7 +245,8 @@ impl<'a> Authority<'a> {
         colon.map_or(self.text, |at| &self.text[..at])
     }
 
-    /// The same in the plain spelling: the host as received, and its port in decimal if there is one.
+    /// The same in the plain spelling: the host as received, and its port in decimal if there is
+    /// one.
     pub fn plainly(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.host_text()),
@@ -256,8 +275,9 @@ pub enum Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// A name or an IPv4 address. What ends in a number is an address or nothing: `127.1`, `0x7f.0.0.1`, `0177.0.0.1` and `2130706433`
-    /// mean loopback to some resolvers, and would walk around a rule about addresses.
+    /// A name or an IPv4 address. What ends in a number is an address or nothing: `127.1`,
+    /// `0x7f.0.0.1`, `0177.0.0.1` and `2130706433` mean loopback to some resolvers, and would walk
+    /// around a rule about addresses.
     fn parse(text: &'a str) -> Option<Self> {
         let labels = text.strip_suffix('.').unwrap_or(text).as_bytes();
         if labels.len() > 253 {
@@ -420,14 +440,19 @@ mod tests {
             ("a:9", "a:9"),
         ] {
             let authority = Authority::parse(text).expect("an authority");
-            assert_eq!((authority.plainly().as_str(), authority.is_plain()), (plain, text == plain), "{text}");
+            assert_eq!(
+                (authority.plainly().as_str(), authority.is_plain()),
+                (plain, text == plain),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn forms() {
         let authority = |text| Authority::parse(text).expect("an authority");
-        let absolute = |scheme, host, path| Ok(Target::Absolute { scheme, authority: authority(host), path });
+        let absolute =
+            |scheme, host, path| Ok(Target::Absolute { scheme, authority: authority(host), path });
         let cases = [
             ("http://a/b?c", Method::Get, absolute(Scheme::Http, "a", "/b?c")),
             ("HTTP://a", Method::Get, absolute(Scheme::Http, "a", "")),

@@ -1,4 +1,5 @@
-//! What can go wrong with TLS, as far as it makes a difference to whoever is told. The sessions themselves are rustls'.
+//! What can go wrong with TLS, as far as it makes a difference to whoever is told. The sessions
+//! themselves are rustls'.
 
 use std::io;
 
@@ -44,7 +45,15 @@ pub enum Error {
 impl Error {
     /// The peer did not show that it is who it should be.
     pub const fn is_certificate(self) -> bool {
-        matches!(self, Self::Expired | Self::NotYetValid | Self::WrongName | Self::Untrusted | Self::Revoked | Self::Certificate)
+        matches!(
+            self,
+            Self::Expired
+                | Self::NotYetValid
+                | Self::WrongName
+                | Self::Untrusted
+                | Self::Revoked
+                | Self::Certificate
+        )
     }
 
     /// The TLS error inside an error of a stream, where it is one.
@@ -61,7 +70,9 @@ impl From<&rustls::Error> for Error {
             Rustls::NoCertificatesPresented => Self::Certificate,
             Rustls::AlertReceived(alert) => Self::Alert((*alert).into()),
             // The first byte says what a record holds; that of a text is none of TLS.
-            Rustls::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => Self::NotTls,
+            Rustls::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => Self::NotTls,
             Rustls::PeerIncompatible(_) | Rustls::NoApplicationProtocol => Self::Incompatible,
             _ => Self::Protocol,
         }
@@ -88,7 +99,8 @@ mod tests {
 
     #[test]
     fn errors_of_streams_say_what_is_wrong() {
-        let wrapped = |error: rustls::Error| Error::of(&io::Error::new(io::ErrorKind::InvalidData, error));
+        let wrapped =
+            |error: rustls::Error| Error::of(&io::Error::new(io::ErrorKind::InvalidData, error));
         for (error, want) in [
             (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), Error::Untrusted),
             (rustls::Error::InvalidCertificate(CertificateError::BadSignature), Error::Certificate),
@@ -100,6 +112,9 @@ mod tests {
             assert_eq!(wrapped(error), Some(want));
         }
         assert_eq!(Error::of(&io::ErrorKind::InvalidData.into()), None);
-        assert_eq!(Error::Alert(120).to_string(), "it answered with the TLS alert NoApplicationProtocol");
+        assert_eq!(
+            Error::Alert(120).to_string(),
+            "it answered with the TLS alert NoApplicationProtocol"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! A tunnel: bytes both ways between two connections until both have said that they are done.
 //!
-//! Little at a time is copied through a worker's read buffer (two system calls); a stream of bytes goes through a pipe with splice(2) and
-//! never enters this process. Pipes belong to the worker and are held only while bytes are moving, so an idle tunnel costs two connections
-//! and nothing else.
+//! Little at a time is copied through a worker's read buffer (two system calls); a stream of bytes
+//! goes through a pipe with splice(2) and never enters this process. Pipes belong to the worker and
+//! are held only while bytes are moving, so an idle tunnel costs two connections and nothing else.
 
 mod flow;
 mod pipe;
@@ -50,8 +50,8 @@ pub struct Report {
     pub end: End,
 }
 
-/// Runs a tunnel to its end. What either connection has received already goes first; a direction that ends is closed towards the other
-/// side, and the opposite one goes on.
+/// Runs a tunnel to its end. What either connection has received already goes first; a direction
+/// that ends is closed towards the other side, and the opposite one goes on.
 pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
     let pipes = a.worker().pipes().clone();
     let timer = Timer::new(a.worker().wheel());

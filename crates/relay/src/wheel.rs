@@ -1,8 +1,9 @@
 //! Coarse deadlines: one timer wheel per worker instead of a tokio timer per read.
 //!
-//! Arming and re-arming are O(1), allocate nothing and, in the common case of pushing a deadline further out, touch one word:
-//! an entry stays where it is linked and is moved on only when its slot comes round. `Ring` is the pure part (ticks in, wakers
-//! out); [`Wheel`] gives it a clock and a driver task; a [`Timer`] is one entry, owned by a connection.
+//! Arming and re-arming are O(1), allocate nothing and, in the common case of pushing a deadline
+//! further out, touch one word: an entry stays where it is linked and is moved on only when its
+//! slot comes round. `Ring` is the pure part (ticks in, wakers out); [`Wheel`] gives it a clock and
+//! a driver task; a [`Timer`] is one entry, owned by a connection.
 
 mod ring;
 
@@ -32,13 +33,16 @@ pub enum Kind {
     Connect,
     /// A response has to begin.
     FirstByte,
-    /// The next request has to begin, on a connection that may be closed at any time ([`Wheel::expire`] does so in a drain).
+    /// The next request has to begin, on a connection that may be closed at any time
+    /// ([`Wheel::expire`] does so in a drain).
     Idle,
-    /// As `Idle`, for connections which the peer pools and which therefore are never closed from this side in a drain.
+    /// As `Idle`, for connections which the peer pools and which therefore are never closed from
+    /// this side in a drain.
     Pooled,
     /// The peer has to take what is written to it.
     Write,
-    /// The connection goes because its client has its share (see [`crate::clients`]); no deadline is set for this.
+    /// The connection goes because its client has its share (see [`crate::clients`]); no deadline
+    /// is set for this.
     Crowded,
     /// A small response is held until it is complete.
     Hold,
@@ -102,7 +106,8 @@ impl Wheel {
             woken.drain(..).for_each(Waker::wake);
             self.0.sleeping_until.set(next.unwrap_or(NEVER));
             match next {
-                // One tick is added, as the wheel's own tick counts whole ticks passed: never early.
+                // One tick is added, as the wheel's own tick counts whole ticks passed: never
+                // early.
                 Some(tick) => {
                     let at = self.0.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX);
                     tokio::select! {
@@ -115,7 +120,8 @@ impl Wheel {
         }
     }
 
-    /// Lets every armed deadline of this kind pass at once (idle connections when a worker finishes).
+    /// Lets every armed deadline of this kind pass at once (idle connections when a worker
+    /// finishes).
     pub fn expire(&self, kind: Kind) {
         let mut woken = Vec::new();
         self.0.ring.borrow_mut().expire(kind, &mut woken);
@@ -157,7 +163,8 @@ impl Timer {
     /// Expires after `duration` from now, rounded up to ticks. Replaces what was armed before.
     pub fn arm(&self, kind: Kind, duration: Duration) {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos()).min(u128::from(u32::MAX)) as u64;
-        // One more, as the current tick has partly passed, and one as the coarse clock may be behind by as much.
+        // One more, as the current tick has partly passed, and one as the coarse clock may be
+        // behind by as much.
         let due = self.wheel.coarse_tick() + ticks + 2;
         let visit = self.wheel.0.ring.borrow_mut().arm(self.key, kind, due);
         if visit.is_some_and(|visit| visit < self.wheel.0.sleeping_until.get()) {
@@ -187,7 +194,12 @@ impl Timer {
     ///
     /// # Errors
     /// [`Elapsed`] when the deadline passed first; the future is dropped.
-    pub async fn within<F: Future>(&self, kind: Kind, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+    pub async fn within<F: Future>(
+        &self,
+        kind: Kind,
+        duration: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
         let mut armed = false;
         let result = std::future::poll_fn(|cx| {
@@ -208,7 +220,8 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // The waker is dropped outside the borrow: it may own the task that owns this timer's siblings.
+        // The waker is dropped outside the borrow: it may own the task that owns this timer's
+        // siblings.
         let waker = self.wheel.0.ring.borrow_mut().remove(self.key);
         drop(waker);
     }

@@ -1,8 +1,9 @@
 //! Workers: one OS thread, one current-thread runtime and no sharing each.
 //!
-//! A worker owns its listeners, connections, pools, buffers, pipes and timer wheel; what it needs of the rest of the process it
-//! reads from snapshots. Every connection is a local task of its own: a panic in one is counted and loses that connection only.
-//! A drain is a walk through [`Phase`]s, which every connection can see.
+//! A worker owns its listeners, connections, pools, buffers, pipes and timer wheel; what it needs
+//! of the rest of the process it reads from snapshots. Every connection is a local task of its own:
+//! a panic in one is counted and loses that connection only. A drain is a walk through [`Phase`]s,
+//! which every connection can see.
 
 mod accept;
 mod crowd;
@@ -41,7 +42,8 @@ pub enum Phase {
     Leaving,
     /// Listeners accept what is in their backlog, then close.
     Closing,
-    /// Connections that wait for a request ([`crate::wheel::Kind::Idle`]) end; busy ones finish what they do.
+    /// Connections that wait for a request ([`crate::wheel::Kind::Idle`]) end; busy ones finish
+    /// what they do.
     Finishing,
     /// Whatever is left is cut.
     Aborting,
@@ -94,9 +96,11 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts the threads; `body` runs on each of them, sets its worker up and usually ends in [`Worker::serve`].
+    /// Starts the threads; `body` runs on each of them, sets its worker up and usually ends in
+    /// [`Worker::serve`].
     ///
-    /// The thread lives until `body` has returned and the drain has reached its end. A `body` that panics is counted and run again.
+    /// The thread lives until `body` has returned and the drain has reached its end. A `body` that
+    /// panics is counted and run again.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made; what was started is ended.
@@ -110,7 +114,14 @@ impl Workers {
         let (ended_sender, ended) = watch::channel(0);
         let (listening_sender, listening) = watch::channel(0);
         let clients = Arc::new(Clients::default());
-        let mut workers = Self { phase, meters: Vec::new(), threads: Vec::new(), ended, clients: clients.clone(), listening };
+        let mut workers = Self {
+            phase,
+            meters: Vec::new(),
+            threads: Vec::new(),
+            ended,
+            clients: clients.clone(),
+            listening,
+        };
         for index in 0..settings.workers.max(1) {
             let meter = Arc::new(Meter::default());
             let runtime_parts = local::Parts {
@@ -122,10 +133,12 @@ impl Workers {
             };
             let (body, ended) = (body.clone(), ended_sender.clone());
             let runtime = local::runtime_builder();
-            let thread = std::thread::Builder::new().name(format!("{}-{index}", settings.name)).spawn(move || {
-                local::run(runtime, runtime_parts, &*body);
-                ended.send_modify(|count| *count += 1);
-            })?;
+            let thread = std::thread::Builder::new()
+                .name(format!("{}-{index}", settings.name))
+                .spawn(move || {
+                    local::run(runtime, runtime_parts, &*body);
+                    ended.send_modify(|count| *count += 1);
+                })?;
             workers.meters.push(meter);
             workers.threads.push(thread);
         }
@@ -134,8 +147,15 @@ impl Workers {
 
     /// Sums of all workers' counters.
     pub fn counts(&self) -> Counts {
-        let sum = |field: fn(&Meter) -> &AtomicU64| self.meters.iter().map(|meter| field(meter).load(Ordering::Relaxed)).sum();
-        Counts { live: sum(|m| &m.live), accepted: sum(|m| &m.accepted), panics: sum(|m| &m.panics), refused: sum(|m| &m.refused) }
+        let sum = |field: fn(&Meter) -> &AtomicU64| {
+            self.meters.iter().map(|meter| field(meter).load(Ordering::Relaxed)).sum()
+        };
+        Counts {
+            live: sum(|m| &m.live),
+            accepted: sum(|m| &m.accepted),
+            panics: sum(|m| &m.panics),
+            refused: sum(|m| &m.refused),
+        }
     }
 
     /// What each client has of all of them.
@@ -152,23 +172,31 @@ impl Workers {
         });
     }
 
-    /// Closes the listeners once their backlogs are empty, ends idle connections, gives busy ones `finish_within`, then cuts them.
+    /// Closes the listeners once their backlogs are empty, ends idle connections, gives busy ones
+    /// `finish_within`, then cuts them.
     ///
     /// The caller has been in [`Phase::Leaving`] for the propagation time before.
     pub async fn drain(mut self, finish_within: Duration) -> Drained {
         self.advance(Phase::Closing);
         let deadline = tokio::time::Instant::now() + finish_within;
         // A worker that cannot empty its backlog within the deadline is cut with the rest.
-        let closed = tokio::time::timeout_at(deadline, self.listening.wait_for(|open| *open == 0)).await;
+        let closed =
+            tokio::time::timeout_at(deadline, self.listening.wait_for(|open| *open == 0)).await;
         drop(closed);
         self.advance(Phase::Finishing);
         let threads = self.threads.len();
-        let ended = tokio::time::timeout_at(deadline, self.ended.wait_for(|ended| *ended == threads)).await;
+        let ended =
+            tokio::time::timeout_at(deadline, self.ended.wait_for(|ended| *ended == threads)).await;
         drop(ended);
         let aborted = self.counts().live;
         self.advance(Phase::Aborting);
-        // Workers end as soon as they are scheduled; a task that blocks its thread is not waited for longer than this.
-        let ended = tokio::time::timeout(Duration::from_secs(2), self.ended.wait_for(|ended| *ended == threads)).await;
+        // Workers end as soon as they are scheduled; a task that blocks its thread is not waited
+        // for longer than this.
+        let ended = tokio::time::timeout(
+            Duration::from_secs(2),
+            self.ended.wait_for(|ended| *ended == threads),
+        )
+        .await;
         drop(ended);
         Drained { aborted }
     }

@@ -14,7 +14,9 @@ use crate::message::{Head, Reader};
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 async fn within<T>(what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(DEADLINE, step).await.map_err(|_| Error::other(format!("{what}: nothing for {DEADLINE:?}")))?
+    timeout(DEADLINE, step)
+        .await
+        .map_err(|_| Error::other(format!("{what}: nothing for {DEADLINE:?}")))?
 }
 
 /// A connection to a proxy.
@@ -55,7 +57,8 @@ impl Connection {
         Ok(Self { reader: Reader::new(stream), answered: 0, answering: false })
     }
 
-    /// Whether not one byte of an answer has come for the last request: a client may then send an idempotent one again (RFC 9110 §9.2.2).
+    /// Whether not one byte of an answer has come for the last request: a client may then send an
+    /// idempotent one again (RFC 9110 §9.2.2).
     #[must_use]
     pub const fn is_unanswered(&self) -> bool {
         !self.answering && self.reader.is_empty()
@@ -77,7 +80,9 @@ impl Connection {
         loop {
             let head = within("response head", self.reader.head()).await?;
             self.answering = head.is_some();
-            let head = head.ok_or_else(|| Error::new(std::io::ErrorKind::UnexpectedEof, "closed instead of a response"))?;
+            let head = head.ok_or_else(|| {
+                Error::new(std::io::ErrorKind::UnexpectedEof, "closed instead of a response")
+            })?;
             if !matches!(head.status(), Some(100 | 102..=199)) {
                 return Ok(head);
             }
@@ -90,7 +95,11 @@ impl Connection {
     /// The connection's.
     pub async fn answer(&mut self, method: &str) -> Result<Answer> {
         let head = self.head().await?;
-        let body = if method == "HEAD" { Vec::new() } else { within("response body", self.reader.body(&head)).await? };
+        let body = if method == "HEAD" {
+            Vec::new()
+        } else {
+            within("response body", self.reader.body(&head)).await?
+        };
         self.answered += 1;
         self.answering = false;
         Ok(Answer { head, body })
@@ -100,8 +109,15 @@ impl Connection {
     ///
     /// # Errors
     /// The connection's.
-    pub async fn request(&mut self, method: &str, url: &str, fields: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
-        let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    pub async fn request(
+        &mut self,
+        method: &str,
+        url: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
+        let host =
+            url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         let mut message = format!("{method} {url} HTTP/1.1\r\nHost: {host}\r\n");
         for (name, value) in fields {
             message.push_str(&format!("{name}: {value}\r\n"));
@@ -134,7 +150,12 @@ impl Connection {
     ///
     /// # Errors
     /// The connection's.
-    pub async fn inside(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> Result<Answer> {
+    pub async fn inside(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Answer> {
         let mut message = format!("{method} {path} HTTP/1.1\r\nHost: tunnel\r\n");
         for (name, value) in fields {
             message.push_str(&format!("{name}: {value}\r\n"));
@@ -149,6 +170,12 @@ impl Connection {
 ///
 /// # Errors
 /// The connection's.
-pub async fn once(proxy: SocketAddr, method: &str, url: &str, fields: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+pub async fn once(
+    proxy: SocketAddr,
+    method: &str,
+    url: &str,
+    fields: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
     Connection::open(proxy).await?.request(method, url, fields, body).await
 }

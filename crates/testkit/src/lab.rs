@@ -90,12 +90,20 @@ pub struct Lab {
 #[must_use]
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
-    let found = test.ancestors().skip(1).take(2).map(|directory| directory.join("shoal")).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("no shoal beside {}: build it first with `cargo build --release`", test.display()))
+    let found = test
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("shoal"))
+        .find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no shoal beside {}: build it first with `cargo build --release`", test.display())
+    })
 }
 
-/// A base port with room for four balancers from it on, which is this process's from now on: below those that labs choose themselves
-/// (`cli/src/lab/ports.rs`), and marked for other tests by a socket in the abstract namespace, as nobody listens there yet.
+/// A base port with room for four balancers from it on, which is this process's from now on: below
+/// those that labs choose themselves (`cli/src/lab/ports.rs`), and marked for other tests by a
+/// socket in the abstract namespace, as nobody listens there yet.
 ///
 /// # Panics
 /// When there is none.
@@ -105,12 +113,15 @@ pub fn base_port() -> u16 {
     static MINE: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let claim = |base: &u16| {
-        let name = Name::from_abstract_name(format!("shoal-test-base-{base}")).expect("a short name");
+        let name =
+            Name::from_abstract_name(format!("shoal-test-base-{base}")).expect("a short name");
         let claim = UnixDatagram::bind_addr(&name).ok()?;
         MINE.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
         Some(*base)
     };
-    let mut free = (8_200..10_000).step_by(usize::from(BALANCERS)).filter(|base| (*base..base + BALANCERS).all(|port| is_free(&port)));
+    let mut free = (8_200..10_000)
+        .step_by(usize::from(BALANCERS))
+        .filter(|base| (*base..base + BALANCERS).all(|port| is_free(&port)));
     free.find_map(|base| claim(&base)).expect("free ports for the frontends")
 }
 
@@ -122,8 +133,12 @@ impl Lab {
     pub async fn start(options: Options) -> Self {
         let binary = binary();
         let place = options.place.unwrap_or_else(std::env::temp_dir);
-        let directory = tempfile::Builder::new().prefix("shoal-e2e-").tempdir_in(place).expect("a temporary directory");
-        let output = std::fs::File::create(directory.path().join("lab.out")).expect("a file for the lab's output");
+        let directory = tempfile::Builder::new()
+            .prefix("shoal-e2e-")
+            .tempdir_in(place)
+            .expect("a temporary directory");
+        let output = std::fs::File::create(directory.path().join("lab.out"))
+            .expect("a file for the lab's output");
         let errors = output.try_clone().expect("a second handle of the lab's output");
         let mut command = Command::new(&binary);
         command.arg("lab").arg("--data-dir").arg(directory.path().join("data"));
@@ -173,7 +188,11 @@ impl Lab {
     /// When there is none of that name.
     #[must_use]
     pub fn process(&self, name: &str) -> Process {
-        self.now().processes.into_iter().find(|process| process.name == name).unwrap_or_else(|| panic!("no process {name} in this lab"))
+        self.now()
+            .processes
+            .into_iter()
+            .find(|process| process.name == name)
+            .unwrap_or_else(|| panic!("no process {name} in this lab"))
     }
 
     /// Sends a signal to a child of the lab.
@@ -182,7 +201,8 @@ impl Lab {
     /// When it is gone already.
     pub fn signal(&self, name: &str, signal: Signal) {
         let pid = self.process(name).pid;
-        kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("{signal} to {name} ({pid}): {error}"));
+        kill(Pid::from_raw(pid), signal)
+            .unwrap_or_else(|error| panic!("{signal} to {name} ({pid}): {error}"));
     }
 
     /// Kills all children of the control plane.
@@ -194,7 +214,8 @@ impl Lab {
         }
     }
 
-    /// Starts a dead child again as the lab would have, detached from the lab: for labs with `--no-restart`.
+    /// Starts a dead child again as the lab would have, detached from the lab: for labs with
+    /// `--no-restart`.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -211,11 +232,22 @@ impl Lab {
     pub fn restart_with(&self, name: &str, environment: &[(String, String)]) -> Child {
         let process = self.process(name);
         until_dead(process.pid);
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.data_dir().join("logs").join(format!("{name}.log")));
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.data_dir().join("logs").join(format!("{name}.log")));
         let log = log.expect("the child's log");
         let mut command = Command::new(&process.argv[0]);
-        command.args(&process.argv[1..]).envs(&process.env).envs(environment.iter().cloned()).current_dir(&process.cwd);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log).kill_on_drop(true);
+        command
+            .args(&process.argv[1..])
+            .envs(&process.env)
+            .envs(environment.iter().cloned())
+            .current_dir(&process.cwd);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .kill_on_drop(true);
         command.spawn().unwrap_or_else(|error| panic!("restart {name}: {error}"))
     }
 
@@ -225,7 +257,11 @@ impl Lab {
     /// When it cannot be started.
     pub async fn shoal(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.binary);
-        command.args(arguments).env("SHOAL_CONTEXT", self.data_dir()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .env("SHOAL_CONTEXT", self.data_dir())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command.output().await.expect("run shoal")
     }
 
@@ -236,7 +272,12 @@ impl Lab {
     pub async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.shoal(arguments).await;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "shoal {arguments:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "shoal {arguments:?}: {}\n{text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     }
 
@@ -246,10 +287,12 @@ impl Lab {
     /// When it fails or prints something else.
     pub async fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let text = self.ok(&[arguments, &["-o", "json"]].concat()).await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("shoal {arguments:?} printed no JSON ({error}): {text}"))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("shoal {arguments:?} printed no JSON ({error}): {text}"))
     }
 
-    /// The state of an instance as `shoal status` shows it; none when it is not listed or the registry does not answer.
+    /// The state of an instance as `shoal status` shows it; none when it is not listed or the
+    /// registry does not answer.
     pub async fn state(&self, name: &str) -> Option<String> {
         let output = self.shoal(&["status", "-o", "json"]).await;
         // What is remembered of a registry that does not answer says so on stderr.
@@ -257,19 +300,25 @@ impl Lab {
             return None;
         }
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        let instance = value["instances"].as_array()?.iter().find(|instance| instance["name"] == name)?;
+        let instance =
+            value["instances"].as_array()?.iter().find(|instance| instance["name"] == name)?;
         Some(instance["state"].as_str()?.to_owned())
     }
 
     /// Waits until an instance is in a state.
     pub async fn until_state(&self, name: &str, state: &str) {
-        wait::until(format!("{name} is {state}"), || async { (self.state(name).await? == state).then_some(()) }).await;
+        wait::until(format!("{name} is {state}"), || async {
+            (self.state(name).await? == state).then_some(())
+        })
+        .await;
     }
 
     /// The last lines of a child's log.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
-        let text = std::fs::read_to_string(self.data_dir().join("logs").join(format!("{name}.log"))).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.data_dir().join("logs").join(format!("{name}.log")))
+                .unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
@@ -281,7 +330,10 @@ impl Lab {
     pub async fn stop(mut self) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a running lab");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("stop the lab");
-        let ended = tokio::time::timeout(wait::PATIENCE, self.child.wait()).await.expect("the lab ends").expect("the lab's status");
+        let ended = tokio::time::timeout(wait::PATIENCE, self.child.wait())
+            .await
+            .expect("the lab ends")
+            .expect("the lab's status");
         assert!(ended.success(), "the lab ended with {ended}");
     }
 }
@@ -289,9 +341,11 @@ impl Lab {
 /// A process that was killed holds its ports and locks for another moment.
 fn until_dead(pid: i32) {
     let begun = std::time::Instant::now();
-    // A zombie has let go of everything, but for what it shares with threads that are still on their way out: descriptors, and so locks.
+    // A zombie has let go of everything, but for what it shares with threads that are still on
+    // their way out: descriptors, and so locks.
     let lives = || {
-        let is_zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).map(|stat| stat.contains(") Z "));
+        let is_zombie =
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).map(|stat| stat.contains(") Z "));
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map(Iterator::count);
         matches!((is_zombie, threads), (Ok(is_zombie), Ok(threads)) if !is_zombie || threads > 1)
     };

@@ -1,10 +1,14 @@
-//! What tests and benchmarks need around a cluster: origins, load, and a whole lab as real processes.
+//! What tests and benchmarks need around a cluster: origins, load, and a whole lab as real
+//! processes.
 //!
-//! A dev-dependency only: nothing here is part of the product. Everything binds port 0 on loopback and ends with its value.
+//! A dev-dependency only: nothing here is part of the product. Everything binds port 0 on loopback
+//! and ends with its value.
 //!
-//! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write), [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`] (one exchange through a
-//! proxy, step by step), [`load`] (many of them, counted), [`lab`] (a cluster of real processes), [`machine`] (what it
-//! runs out of), [`wait`] (for a state, never for a time).
+//! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write),
+//! [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`]
+//! (one exchange through a proxy, step by step), [`load`] (many of them, counted), [`lab`] (a
+//! cluster of real processes), [`machine`] (what it runs out of), [`wait`] (for a state, never for
+//! a time).
 
 pub mod blackhole;
 pub mod client;

@@ -1,8 +1,10 @@
 //! Many requests through a cluster, counted.
 //!
-//! The clients do what well-behaved ones do. They keep a connection until an answer says `Connection: close`. They know every frontend, and go
-//! on to the next when one cannot be connected to or closes a connection with not one byte of an answer: then the request is sent again when
-//! its method is idempotent (RFC 9110 §9.2.2), and counted as retried. A POST, and anything that was answered in part, is never sent again.
+//! The clients do what well-behaved ones do. They keep a connection until an answer says
+//! `Connection: close`. They know every frontend, and go on to the next when one cannot be
+//! connected to or closes a connection with not one byte of an answer: then the request is sent
+//! again when its method is idempotent (RFC 9110 §9.2.2), and counted as retried. A POST, and
+//! anything that was answered in part, is never sent again.
 
 use std::{
     net::SocketAddr,
@@ -32,7 +34,8 @@ pub enum Kind {
 /// What to send.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Frontends: a client that cannot connect to one uses the next, as clients that know several do.
+    /// Frontends: a client that cannot connect to one uses the next, as clients that know several
+    /// do.
     pub frontends: Vec<SocketAddr>,
     /// The origin's `host:port`.
     pub origin: String,
@@ -51,9 +54,11 @@ pub struct Plan {
 pub struct Outcome {
     /// Requests sent.
     pub sent: u64,
-    /// Requests that got no answer or one that is not a 2xx. Tunnels that were cut after they stood are not among them.
+    /// Requests that got no answer or one that is not a 2xx. Tunnels that were cut after they stood
+    /// are not among them.
     pub failed: u64,
-    /// Requests that a client sent again, because a connection was closed with nothing answered. They failed only if that failed too.
+    /// Requests that a client sent again, because a connection was closed with nothing answered.
+    /// They failed only if that failed too.
     pub retried: u64,
     /// Tunnels cut after their 2xx.
     pub cut_tunnels: u64,
@@ -93,7 +98,8 @@ impl Load {
         Self::launch(plan, Duration::ZERO, AtomicBool::new(true))
     }
 
-    /// Starts clients that send the requests of the plan and go on, at an even pace, until [`Load::enough`]: for faults that take their time.
+    /// Starts clients that send the requests of the plan and go on, at an even pace, until
+    /// [`Load::enough`]: for faults that take their time.
     #[must_use]
     pub fn open_ended(plan: Plan) -> Self {
         Self::launch(plan, Duration::from_millis(2), AtomicBool::new(false))
@@ -135,7 +141,10 @@ impl Load {
         crate::wait::until(format!("{successes} successful requests"), || async {
             let failures = self.shared.outcome().failures.clone();
             let reached = self.shared.succeeded.load(Ordering::Relaxed);
-            assert!(self.shared.outcome().failed <= self.shared.plan.requests / 2, "half of all requests fail: {failures:?}");
+            assert!(
+                self.shared.outcome().failed <= self.shared.plan.requests / 2,
+                "half of all requests fail: {failures:?}"
+            );
             (reached >= successes).then_some(())
         })
         .await;
@@ -202,7 +211,14 @@ impl Shared {
         (0..known.len()).map(move |offset| known[(number + offset) % known.len()])
     }
 
-    async fn kept_alive(&self, kept: &mut Option<Connection>, number: usize, method: &str, id: &str, body: &[u8]) -> Result<(), Broken> {
+    async fn kept_alive(
+        &self,
+        kept: &mut Option<Connection>,
+        number: usize,
+        method: &str,
+        id: &str,
+        body: &[u8],
+    ) -> Result<(), Broken> {
         let url = format!("http://{}{}", self.plan.origin, self.plan.path);
         if let Some(mut connection) = kept.take() {
             match connection.request(method, &url, &[("x-test-id", id)], body).await {
@@ -223,13 +239,20 @@ impl Shared {
                 Ok(answer) => return settle(kept, connection, &answer),
                 Err(error) => self.may_repeat(method, &connection, &error)?,
             }
-            last = Broken::Failed(format!("{frontend} closed the connection with nothing answered, and so did every other"));
+            last = Broken::Failed(format!(
+                "{frontend} closed the connection with nothing answered, and so did every other"
+            ));
         }
         Err(last)
     }
 
     /// Counts a request that is about to be sent again; an error when it must not be.
-    fn may_repeat(&self, method: &str, connection: &Connection, error: &std::io::Error) -> Result<(), Broken> {
+    fn may_repeat(
+        &self,
+        method: &str,
+        connection: &Connection,
+        error: &std::io::Error,
+    ) -> Result<(), Broken> {
         // Silence until the deadline is no close: it shows as the failure that it is.
         let closed = error.kind() != std::io::ErrorKind::Other && connection.is_unanswered();
         if closed && method != "POST" {
@@ -288,7 +311,9 @@ impl Shared {
                 if outcome.failures.len() < 10 {
                     outcome.failures.push(format!(
                         "{id} after {:?}: {why}",
-                        Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(0))
+                        Duration::from_millis(
+                            u64::try_from(begun.elapsed().as_millis()).unwrap_or(0)
+                        )
                     ));
                 }
             }
@@ -301,13 +326,21 @@ enum Broken {
     Cut,
 }
 
-fn settle(kept: &mut Option<Connection>, connection: Connection, answer: &crate::client::Answer) -> Result<(), Broken> {
+fn settle(
+    kept: &mut Option<Connection>,
+    connection: Connection,
+    answer: &crate::client::Answer,
+) -> Result<(), Broken> {
     if !answer.head.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
         *kept = Some(connection);
     }
     if answer.status() / 100 == 2 {
         Ok(())
     } else {
-        Err(Broken::Failed(format!("{} {}", answer.head.line, String::from_utf8_lossy(&answer.body))))
+        Err(Broken::Failed(format!(
+            "{} {}",
+            answer.head.line,
+            String::from_utf8_lossy(&answer.body)
+        )))
     }
 }

@@ -1,6 +1,7 @@
 //! What a machine runs out of: descriptors and disk. And its clock.
 //!
-//! Everything here fails the test, and says what it needs, when it cannot be set up: a fault that was not there proves nothing.
+//! Everything here fails the test, and says what it needs, when it cannot be set up: a fault that
+//! was not there proves nothing.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +14,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     let run = Command::new(program).args(arguments).output();
-    run.unwrap_or_else(|error| panic!("{program}: {error}: run the test command of README.md, which installs what is missing"))
+    run.unwrap_or_else(|error| {
+        panic!(
+            "{program}: {error}: run the test command of README.md, which installs what is missing"
+        )
+    })
 }
 
 /// Lets this process, and what it starts from now on, open so many descriptors.
@@ -26,7 +31,11 @@ pub fn allow_descriptors(count: u64) {
         return;
     }
     let raised = setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count));
-    assert!(raised.is_ok(), "this test needs {count} descriptors and may have {hard}: raise the hard limit (ulimit -Hn) or run as root");
+    assert!(
+        raised.is_ok(),
+        "this test needs {count} descriptors and may have {hard}: raise the hard limit (ulimit \
+         -Hn) or run as root"
+    );
 }
 
 /// The lowest descriptor that a process has free: the next that it would be given.
@@ -35,8 +44,10 @@ pub fn allow_descriptors(count: u64) {
 /// When there is no such process of this user.
 #[must_use]
 pub fn lowest_free_descriptor(pid: i32) -> u64 {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("the descriptors of {pid}: {error}"));
-    let open: BTreeSet<u64> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap_or_else(|error| panic!("the descriptors of {pid}: {error}"));
+    let open: BTreeSet<u64> =
+        open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     (0..).find(|descriptor| !open.contains(descriptor)).unwrap_or(0)
 }
 
@@ -47,7 +58,11 @@ pub fn lowest_free_descriptor(pid: i32) -> u64 {
 pub fn limit_descriptors(pid: i32, count: u64) {
     // The hard limit stays, so that the test can undo it.
     let output = run("prlimit", &["--pid", &pid.to_string(), &format!("--nofile={count}:")]);
-    assert!(output.status.success(), "prlimit of {pid}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "prlimit of {pid}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A disk of a few megabytes; dropping it takes it away. Whoever writes to it has to end first.
@@ -63,11 +78,19 @@ impl SmallDisk {
     /// When this process may not mount.
     #[must_use]
     pub fn mount(megabytes: u32) -> Self {
-        let directory = tempfile::Builder::new().prefix("shoal-disk-").tempdir().expect("a temporary directory");
-        let (size, place) = (format!("size={megabytes}m"), directory.path().to_string_lossy().into_owned());
+        let directory = tempfile::Builder::new()
+            .prefix("shoal-disk-")
+            .tempdir()
+            .expect("a temporary directory");
+        let (size, place) =
+            (format!("size={megabytes}m"), directory.path().to_string_lossy().into_owned());
         let output = run("mount", &["-t", "tmpfs", "-o", &size, "shoal-e2e", &place]);
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "this test fills a disk of its own and has to mount it, as root with CAP_SYS_ADMIN: {why}");
+        assert!(
+            output.status.success(),
+            "this test fills a disk of its own and has to mount it, as root with CAP_SYS_ADMIN: \
+             {why}"
+        );
         Self { directory }
     }
 
@@ -86,7 +109,11 @@ impl SmallDisk {
     /// # Panics
     /// When it does not get full.
     pub fn fill(&self) {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.filler()).expect("a file on the small disk");
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.filler())
+            .expect("a file on the small disk");
         for piece in [vec![0_u8; 64 * 1024], vec![0_u8; 512], vec![0_u8; 1]] {
             let full = loop {
                 if let Err(error) = file.write_all(&piece) {
@@ -112,8 +139,8 @@ impl Drop for SmallDisk {
     }
 }
 
-/// The wall clock of the processes that are started with its environment: set while they run, as a person or a time server would. Their
-/// monotonic clock goes on undisturbed, as the kernel's does.
+/// The wall clock of the processes that are started with its environment: set while they run, as a
+/// person or a time server would. Their monotonic clock goes on undisturbed, as the kernel's does.
 #[derive(Debug)]
 pub struct WallClock {
     directory: tempfile::TempDir,
@@ -127,13 +154,19 @@ impl WallClock {
     /// When libfaketime is not installed.
     #[must_use]
     pub fn right() -> Self {
-        let library = std::fs::read_dir("/usr/lib").expect("/usr/lib").filter_map(|entry| Some(entry.ok()?.path())).find_map(|directory| {
-            let library = directory.join("faketime/libfaketimeMT.so.1");
-            library.is_file().then_some(library)
-        });
-        let library =
-            library.expect("libfaketime (Debian package faketime): run the test command of README.md, which installs what is missing");
-        let clock = Self { directory: tempfile::tempdir().expect("a temporary directory"), library };
+        let library = std::fs::read_dir("/usr/lib")
+            .expect("/usr/lib")
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find_map(|directory| {
+                let library = directory.join("faketime/libfaketimeMT.so.1");
+                library.is_file().then_some(library)
+            });
+        let library = library.expect(
+            "libfaketime (Debian package faketime): run the test command of \
+                README.md, which installs what is missing",
+        );
+        let clock =
+            Self { directory: tempfile::tempdir().expect("a temporary directory"), library };
         clock.set("+0");
         clock
     }

@@ -111,7 +111,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             return self.chunked().await;
         }
         if let Some(length) = head.field("content-length") {
-            let length = length.parse().map_err(|_| Error::new(ErrorKind::InvalidData, "content-length"))?;
+            let length =
+                length.parse().map_err(|_| Error::new(ErrorKind::InvalidData, "content-length"))?;
             return self.exactly(length).await;
         }
         let response = head.line.starts_with("HTTP/");
@@ -157,7 +158,9 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 fn parse(text: &str) -> Head {
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap_or_default().to_owned();
-    let fields =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let fields = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     Head { line, fields }
 }

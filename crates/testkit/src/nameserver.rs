@@ -22,7 +22,8 @@ pub const NONE: &str = "none";
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// Whatever is in none of the kinds above, and under no zone that is called so (`x.dead.test`), is 127.0.0.1 and ::1.
+/// Whatever is in none of the kinds above, and under no zone that is called so (`x.dead.test`), is
+/// 127.0.0.1 and ::1.
 #[derive(Debug)]
 pub struct NameServer {
     /// Where it listens.
@@ -46,7 +47,11 @@ impl NameServer {
                 if is_silent(&name, kind) {
                     continue;
                 }
-                let (Some(reply), Ok(socket)) = (reply(&query, name.starts_with(LARGE)), socket.try_clone()) else { continue };
+                let (Some(reply), Ok(socket)) =
+                    (reply(&query, name.starts_with(LARGE)), socket.try_clone())
+                else {
+                    continue;
+                };
                 if name.starts_with(LATE_A) && kind == A {
                     std::thread::spawn(move || {
                         later();
@@ -80,7 +85,12 @@ impl NameServer {
     /// How often it was asked for a name by UDP.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|asked| *asked == name).count()
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|asked| *asked == name)
+            .count()
     }
 }
 
@@ -102,7 +112,8 @@ fn later() {
 }
 
 fn is_silent(name: &str, kind: u16) -> bool {
-    name.split('.').any(|label| label.starts_with(DEAD)) || (name.starts_with(SILENT_AAAA) && kind == AAAA)
+    name.split('.').any(|label| label.starts_with(DEAD))
+        || (name.starts_with(SILENT_AAAA) && kind == AAAA)
 }
 
 fn by_tcp(mut stream: TcpStream) -> std::io::Result<()> {

@@ -1,8 +1,9 @@
 //! An origin server that counts who arrived.
 //!
-//! Paths: `/bytes/N` (N bytes, not to be stored), `/cacheable/N` (N bytes, fresh for a minute), `/delay/MS` (answers after that time),
-//! `/echo` (the request's body), `/file/…` (files of a directory, when it was given one). Anything else is a short 200.
-//! A request's arrival is counted under its `x-test-id` field, which the load generator makes unique.
+//! Paths: `/bytes/N` (N bytes, not to be stored), `/cacheable/N` (N bytes, fresh for a minute),
+//! `/delay/MS` (answers after that time), `/echo` (the request's body), `/file/…` (files of a
+//! directory, when it was given one). Anything else is a short 200. A request's arrival is counted
+//! under its `x-test-id` field, which the load generator makes unique.
 
 use std::{
     collections::HashMap,
@@ -65,8 +66,11 @@ impl Origin {
     /// # Panics
     /// When no certificate can be made.
     pub async fn with_tls(directory: &Path) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
-        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+                .expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -74,7 +78,9 @@ impl Origin {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .expect("a certificate with its key");
-        let mut origin = Self::serve(Some(directory.to_owned()), Some(TlsAcceptor::from(Arc::new(config)))).await;
+        let mut origin =
+            Self::serve(Some(directory.to_owned()), Some(TlsAcceptor::from(Arc::new(config))))
+                .await;
         origin.certificate = Some(made.cert.pem());
         origin
     }
@@ -83,7 +89,11 @@ impl Origin {
         Self::serve_on(Ipv4Addr::LOCALHOST.into(), directory, tls).await
     }
 
-    async fn serve_on(address: IpAddr, directory: Option<PathBuf>, tls: Option<TlsAcceptor>) -> Self {
+    async fn serve_on(
+        address: IpAddr,
+        directory: Option<PathBuf>,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let seen = Arc::<Mutex<Seen>>::default();
@@ -91,10 +101,12 @@ impl Origin {
         let directory = Arc::new(directory);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (shared, directory, tls) = (Arc::clone(&shared), Arc::clone(&directory), tls.clone());
+                let (shared, directory, tls) =
+                    (Arc::clone(&shared), Arc::clone(&directory), tls.clone());
                 tokio::spawn(async move {
                     let _ = stream.set_nodelay(true);
-                    // What a client does to its connection is the client's business: only arrivals count here.
+                    // What a client does to its connection is the client's business: only arrivals
+                    // count here.
                     match tls {
                         None => drop(connection(stream, &shared, directory.as_deref()).await),
                         Some(tls) => {
@@ -140,7 +152,12 @@ impl Origin {
     /// Requests that arrived more than once, with how often.
     #[must_use]
     pub fn repeated(&self) -> Vec<(String, u32)> {
-        self.seen().ids.iter().filter(|(_, count)| **count > 1).map(|(id, count)| (id.clone(), *count)).collect()
+        self.seen()
+            .ids
+            .iter()
+            .filter(|(_, count)| **count > 1)
+            .map(|(id, count)| (id.clone(), *count))
+            .collect()
     }
 
     /// All requests so far.
@@ -153,7 +170,11 @@ impl Origin {
     #[must_use]
     pub fn requests_via(&self, name: &str) -> u64 {
         let named = |via: &str| {
-            via.split(',').any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by == name || by.starts_with(&format!("{name}."))))
+            via.split(',').any(|hop| {
+                hop.split_whitespace()
+                    .nth(1)
+                    .is_some_and(|by| by == name || by.starts_with(&format!("{name}.")))
+            })
         };
         self.seen().by_via.iter().filter(|(via, _)| named(via)).map(|(_, count)| count).sum()
     }
@@ -165,7 +186,11 @@ impl Origin {
     }
 }
 
-async fn connection<S>(stream: S, seen: &Mutex<Seen>, directory: Option<&Path>) -> std::io::Result<()>
+async fn connection<S>(
+    stream: S,
+    seen: &Mutex<Seen>,
+    directory: Option<&Path>,
+) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -193,7 +218,12 @@ fn note(seen: &Mutex<Seen>, head: &Head) {
         *seen.ids.entry(id.to_owned()).or_default() += 1;
     }
     // Each hop may have added a line of its own.
-    let via: Vec<_> = head.fields.iter().filter(|(name, _)| name == "via").map(|(_, value)| value.as_str()).collect();
+    let via: Vec<_> = head
+        .fields
+        .iter()
+        .filter(|(name, _)| name == "via")
+        .map(|(_, value)| value.as_str())
+        .collect();
     if !via.is_empty() {
         *seen.by_via.entry(via.join(", ")).or_default() += 1;
     }
@@ -202,8 +232,11 @@ fn note(seen: &Mutex<Seen>, head: &Head) {
 
 async fn answer(head: &Head, body: Vec<u8>, directory: Option<&Path>) -> Vec<u8> {
     let (method, target) = head.request();
-    let path = target.split_once("://").map_or(target, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
-    let number = |prefix: &str| path.strip_prefix(prefix)?.split(['?', '/']).next()?.parse::<u64>().ok();
+    let path = target
+        .split_once("://")
+        .map_or(target, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
+    let number =
+        |prefix: &str| path.strip_prefix(prefix)?.split(['?', '/']).next()?.parse::<u64>().ok();
     let bytes = |count: u64| vec![b'x'; usize::try_from(count).unwrap_or_default()];
     let caching;
     let (status, caching, body) = if let Some(count) = number("/bytes/") {
@@ -228,9 +261,16 @@ async fn answer(head: &Head, body: Vec<u8>, directory: Option<&Path>) -> Vec<u8>
         ("200 OK", "no-store", b"origin\n".to_vec())
     };
     let length = body.len();
-    let kind = if path.ends_with('/') || path.ends_with(".html") { "text/html" } else { "application/octet-stream" };
-    let mut answer =
-        format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: {caching}\r\n\r\n").into_bytes();
+    let kind = if path.ends_with('/') || path.ends_with(".html") {
+        "text/html"
+    } else {
+        "application/octet-stream"
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: \
+            {length}\r\nCache-Control: {caching}\r\n\r\n"
+    )
+    .into_bytes();
     if method != "HEAD" {
         answer.extend(body);
     }
@@ -240,6 +280,8 @@ async fn answer(head: &Head, body: Vec<u8>, directory: Option<&Path>) -> Vec<u8>
 async fn read(directory: &Path, file: &str) -> Option<Vec<u8>> {
     let path = if file.ends_with('/') { format!("{file}index.html") } else { file.to_owned() };
     let file = Path::new(&path);
-    let inside = file.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+    let inside = file
+        .components()
+        .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
     if inside { tokio::fs::read(directory.join(file)).await.ok() } else { None }
 }

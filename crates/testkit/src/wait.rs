@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a state may take before the test fails. Generous: machines are shared, and this is no measurement.
+/// How long a state may take before the test fails. Generous: machines are shared, and this is no
+/// measurement.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until `state` is some, and fails the test with `what` when patience ends.

@@ -1,4 +1,5 @@
-//! A full disk anywhere on the way of a revision, a backup or a restore is called by its name, and what is there stays as it is.
+//! A full disk anywhere on the way of a revision, a backup or a restore is called by its name, and
+//! what is there stays as it is.
 
 use testkit::{
     lab::{Lab, Options},
@@ -18,16 +19,24 @@ async fn fails(lab: &Lab, arguments: &[&str]) -> String {
 
 fn assert_names(said: &str, disk: &SmallDisk, rest: &[&str]) {
     let place = disk.path().to_str().expect("UTF-8");
-    assert!(said.contains(&format!("the disk that holds {place}")) && said.contains(" is full"), "which disk is full? {said}");
+    assert!(
+        said.contains(&format!("the disk that holds {place}")) && said.contains(" is full"),
+        "which disk is full? {said}"
+    );
     assert!(said.contains("free some space there, then try again"), "what is to be done? {said}");
     assert!(rest.iter().all(|part| said.contains(part)), "{rest:?} in {said}");
-    assert!(!said.contains("cannot be reached") && !said.contains("start it again"), "it was reached: {said}");
+    assert!(
+        !said.contains("cannot be reached") && !said.contains("start it again"),
+        "it was reached: {said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_named_and_changes_nothing() {
     let (everything, store) = (SmallDisk::mount(96), SmallDisk::mount(8));
-    let lab = Lab::start(Options { place: Some(everything.path().to_owned()), ..Options::default() }).await;
+    let lab =
+        Lab::start(Options { place: Some(everything.path().to_owned()), ..Options::default() })
+            .await;
     // The store is on a disk of its own.
     let url = format!("file:{}/archives", store.path().display());
     let bundle = edited(&lab, "file:backups", &url);
@@ -36,15 +45,36 @@ async fn a_full_disk_is_named_and_changes_nothing() {
     let larger = edited(&lab, "file:backups", &url);
     let larger = larger.path().join("bundle");
     let yaml = std::fs::read_to_string(larger.join("cluster.yaml")).expect("the bundle");
-    std::fs::write(larger.join("cluster.yaml"), format!("{yaml}{}", "# a comment that takes room\n".repeat(8_000))).expect("more of it");
+    std::fs::write(
+        larger.join("cluster.yaml"),
+        format!("{yaml}{}", "# a comment that takes room\n".repeat(8_000)),
+    )
+    .expect("more of it");
     let apply = ["config", "apply", larger.to_str().expect("UTF-8"), "-m", "larger"];
-    let processes = lab.now().processes.into_iter().map(|process| (process.name, process.pid)).collect::<Vec<_>>();
+    let processes = lab
+        .now()
+        .processes
+        .into_iter()
+        .map(|process| (process.name, process.pid))
+        .collect::<Vec<_>>();
     let before = state(&lab).await;
 
     everything.fill();
-    assert_names(&fails(&lab, &apply).await, &everything, &["config.db is full", "nothing was stored and nothing is lost"]);
-    assert_names(&fails(&lab, &["backup", "create"]).await, &everything, &["the state of the config-service cannot be taken"]);
-    assert_names(&refused(&lab, &["latest", "--yes"]).await, &everything, &["the archive cannot be unpacked to be looked at"]);
+    assert_names(
+        &fails(&lab, &apply).await,
+        &everything,
+        &["config.db is full", "nothing was stored and nothing is lost"],
+    );
+    assert_names(
+        &fails(&lab, &["backup", "create"]).await,
+        &everything,
+        &["the state of the config-service cannot be taken"],
+    );
+    assert_names(
+        &refused(&lab, &["latest", "--yes"]).await,
+        &everything,
+        &["the archive cannot be unpacked to be looked at"],
+    );
     assert_names(
         &fails(&lab, &["node", "drain", "proxy-node-1"]).await,
         &everything,
@@ -55,7 +85,11 @@ async fn a_full_disk_is_named_and_changes_nothing() {
 
     store.fill();
     let said = fails(&lab, &["backup", "create"]).await;
-    assert_names(&said, &store, &[&format!("the store {url} cannot be written"), "nothing of this backup is left in it"]);
+    assert_names(
+        &said,
+        &store,
+        &[&format!("the store {url} cannot be written"), "nothing of this backup is left in it"],
+    );
     let left = std::fs::read_dir(store.path().join("archives")).expect("the store").count();
     assert_eq!(left, 2, "an archive and the lock");
     store.release();
@@ -65,6 +99,11 @@ async fn a_full_disk_is_named_and_changes_nothing() {
     lab.ok(&["backup", "create"]).await;
     lab.ok(&apply).await;
     assert_eq!(text(&lab.json(&["config", "history"]).await["revisions"][0]["message"]), "larger");
-    let now = lab.now().processes.into_iter().map(|process| (process.name, process.pid)).collect::<Vec<_>>();
+    let now = lab
+        .now()
+        .processes
+        .into_iter()
+        .map(|process| (process.name, process.pid))
+        .collect::<Vec<_>>();
     assert_eq!(now, processes, "a process died of a full disk");
 }

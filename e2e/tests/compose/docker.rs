@@ -1,5 +1,6 @@
-//! The `docker` command, and the image that these tests run: made from the local binary on a base that is made on the spot, so that nothing is
-//! pulled from anywhere but the Debian mirror that apt is configured with.
+//! The `docker` command, and the image that these tests run: made from the local binary on a base
+//! that is made on the spot, so that nothing is pulled from anywhere but the Debian mirror that apt
+//! is configured with.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +16,8 @@ pub fn run(command: &mut Command) -> Output {
     let started = command.stdin(Stdio::null()).output();
     started.unwrap_or_else(|error| {
         panic!(
-            "{}: {error}: apt-get install docker.io docker-compose mmdebstrap, and start the Docker daemon",
+            "{}: {error}: apt-get install docker.io docker-compose mmdebstrap, and start the \
+             Docker daemon",
             command.get_program().display()
         )
     })
@@ -25,7 +27,13 @@ pub fn run(command: &mut Command) -> Output {
 pub fn ok(command: &mut Command) -> String {
     let output = run(command);
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{}\n{}", output.status, shown(&output.stdout), shown(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        shown(&output.stdout),
+        shown(&output.stderr)
+    );
     shown(&output.stdout)
 }
 
@@ -34,7 +42,8 @@ pub fn docker(arguments: &[&str]) -> String {
     ok(Command::new("docker").args(arguments))
 }
 
-/// The program under test beside the product: docker-compose 1.29, or what SHOAL_E2E_COMPOSE names, such as a Compose v2.
+/// The program under test beside the product: docker-compose 1.29, or what SHOAL_E2E_COMPOSE names,
+/// such as a Compose v2.
 pub fn docker_compose() -> PathBuf {
     std::env::var_os("SHOAL_E2E_COMPOSE").map_or_else(|| "docker-compose".into(), PathBuf::from)
 }
@@ -47,7 +56,8 @@ pub fn inspect(container: &str) -> serde_json::Value {
 /// The same of several.
 pub fn inspect_all(containers: &[String]) -> Vec<serde_json::Value> {
     let names: Vec<_> = containers.iter().map(String::as_str).collect();
-    serde_json::from_str(&docker(&[&["inspect"], &names[..]].concat())).expect("docker inspect prints JSON")
+    serde_json::from_str(&docker(&[&["inspect"], &names[..]].concat()))
+        .expect("docker inspect prints JSON")
 }
 
 /// The root of the repository.
@@ -82,9 +92,13 @@ impl Images {
         assert_eq!(
             testkit::lab::binary().canonicalize().expect("the shoal binary"),
             root.join("target/release/shoal"),
-            "the image is made from target/release/shoal: run these tests with --release and without another target directory"
+            "the image is made from target/release/shoal: run these tests with --release and \
+             without another target directory"
         );
-        let images = Self { base: format!("shoal-e2e-{}-base", std::process::id()), shoal: format!("shoal-e2e-{}", std::process::id()) };
+        let images = Self {
+            base: format!("shoal-e2e-{}-base", std::process::id()),
+            shoal: format!("shoal-e2e-{}", std::process::id()),
+        };
         docker(&["import", &base_tar(&root).display().to_string(), &images.base]);
         // The way that docs/deploy-docker.md shows.
         ok(Command::new(docker_compose())
@@ -109,13 +123,18 @@ impl Drop for Images {
 /// A root file system with Debian's essential packages, kept between runs.
 fn base_tar(root: &Path) -> PathBuf {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable").to_owned();
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .unwrap_or("stable")
+        .to_owned();
     // The binary needs the libc that it was linked with, so it is this machine's release.
     let kept = root.join(format!("target/e2e-compose/{codename}.tar"));
     if kept.exists() {
         return kept;
     }
-    std::fs::create_dir_all(kept.parent().expect("a directory")).expect("a directory for the base image");
+    std::fs::create_dir_all(kept.parent().expect("a directory"))
+        .expect("a directory for the base image");
     let scratch = kept.with_extension(format!("{}.tar", std::process::id()));
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--include=busybox,ca-certificates"]);
@@ -127,10 +146,16 @@ fn base_tar(root: &Path) -> PathBuf {
     kept
 }
 
-/// The Debian mirror that apt is configured with; none when it is not known, and then mmdebstrap takes its own.
+/// The Debian mirror that apt is configured with; none when it is not known, and then mmdebstrap
+/// takes its own.
 fn mirror(codename: &str) -> Option<String> {
     let format = "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)";
-    let targets = run(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
+    let targets = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        format,
+        "Created-By: Packages",
+    ]));
     let targets = String::from_utf8_lossy(&targets.stdout).into_owned();
     let wanted = |line: &&str| line.split(' ').skip(1).eq([codename, "main", "Debian"]);
     targets.lines().find(wanted).and_then(|line| line.split(' ').next()).map(str::to_owned)

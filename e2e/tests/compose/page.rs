@@ -1,4 +1,5 @@
-//! The page as docs/deploy-docker.md has operators use it: a password by one command, https beside http on one port, the cluster's own authority.
+//! The page as docs/deploy-docker.md has operators use it: a password by one command, https beside
+//! http on one port, the cluster's own authority.
 
 use std::process::Command;
 
@@ -19,12 +20,26 @@ impl Browser {
         let directory = tempfile::tempdir().expect("a directory");
         let authority = project.compose(&["exec", "-T", "console", "cat", "/etc/shoal/ca.crt"]);
         std::fs::write(directory.path().join("ca.crt"), authority).expect("write the authority");
-        Self { directory, page: format!("https://{}", project.compose(&["port", "console", "7000"])) }
+        Self {
+            directory,
+            page: format!("https://{}", project.compose(&["port", "console", "7000"])),
+        }
     }
 
     fn curl(&self, arguments: &[&str]) -> String {
-        let ours = ["--silent", "--show-error", "--cacert", "ca.crt", "--cookie", "jar", "--cookie-jar", "jar"];
-        docker::ok(Command::new("curl").current_dir(self.directory.path()).args(ours).args(arguments))
+        let ours = [
+            "--silent",
+            "--show-error",
+            "--cacert",
+            "ca.crt",
+            "--cookie",
+            "jar",
+            "--cookie-jar",
+            "jar",
+        ];
+        docker::ok(
+            Command::new("curl").current_dir(self.directory.path()).args(ours).args(arguments),
+        )
     }
 
     fn get(&self, path: &str) -> String {
@@ -34,7 +49,16 @@ impl Browser {
     /// As the page's own script sends it.
     fn post(&self, path: &str, token: &str, body: &str) -> String {
         let (origin, token) = (format!("origin: {}", self.page), format!("x-shoal-token: {token}"));
-        let fields = ["-H", &origin, "-H", "x-shoal-console: 1", "-H", "content-type: application/json", "-H", &token];
+        let fields = [
+            "-H",
+            &origin,
+            "-H",
+            "x-shoal-console: 1",
+            "-H",
+            "content-type: application/json",
+            "-H",
+            &token,
+        ];
         self.curl(&[&fields[..], &["--data", body, &format!("{}{path}", self.page)]].concat())
     }
 }
@@ -43,7 +67,13 @@ impl Browser {
 pub async fn an_operator_logs_in_and_drains_a_node(project: &Project) {
     let browser = Browser::new(project);
     let plain = browser.page.replacen("https", "http", 1);
-    let led = browser.curl(&["--output", "/dev/null", "--write-out", "%{http_code} %{redirect_url}", &format!("{plain}/login")]);
+    let led = browser.curl(&[
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code} %{redirect_url}",
+        &format!("{plain}/login"),
+    ]);
     assert_eq!(led, format!("307 {}/login", browser.page));
 
     let credentials = format!(r#"{{"name":"ann","password":"{PASSWORD}"}}"#);
@@ -54,13 +84,20 @@ pub async fn an_operator_logs_in_and_drains_a_node(project: &Project) {
     assert!(said.contains("Logged in as ann"), "{said}");
 
     let page = browser.get("/");
-    let token = page.split("name=\"shoal-token\" content=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a token");
+    let token = page
+        .split("name=\"shoal-token\" content=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a token");
     let path = "/instances/proxy-node-2/admin-state";
     let said = browser.post(path, token, r#"{"state":"drain","reason":"a new disk"}"#);
     assert!(said.contains("proxy-node-2 drains"), "{said}");
     until_state(project, "draining").await;
     let audit = project.cli(&["audit"]);
-    assert!(audit.lines().any(|line| line.contains("ann via console") && line.contains("a new disk")), "{audit}");
+    assert!(
+        audit.lines().any(|line| line.contains("ann via console") && line.contains("a new disk")),
+        "{audit}"
+    );
     browser.post(path, token, r#"{"state":"ready"}"#);
     until_state(project, "usable").await;
 }

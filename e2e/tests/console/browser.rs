@@ -1,4 +1,5 @@
-//! A headless Chromium with chromedriver in front of it: fantoccini for what people do, chromedriver's own commands for what they see.
+//! A headless Chromium with chromedriver in front of it: fantoccini for what people do,
+//! chromedriver's own commands for what they see.
 
 use std::{
     io::{Read, Write},
@@ -50,11 +51,18 @@ impl Browser {
             "--window-size=1440,2400",
         ];
         capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments }));
-        capabilities.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL", "performance": "ALL" }));
-        let client = ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&format!("http://{driver}")).await;
-        let client = client.expect("a session with Chromium: install it with `apt-get install chromium chromium-driver`");
+        capabilities
+            .insert("goog:loggingPrefs".into(), json!({ "browser": "ALL", "performance": "ALL" }));
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://{driver}"))
+            .await;
+        let client = client.expect(
+            "a session with Chromium: install it with `apt-get install chromium chromium-driver`",
+        );
         let session = client.session_id().await.expect("the session").expect("its id");
-        let browser = Self { _driver: child, driver, session, base: format!("http://{console}"), client };
+        let browser =
+            Self { _driver: child, driver, session, base: format!("http://{console}"), client };
         browser.resize(1440, 2400, false).await;
         browser
     }
@@ -66,7 +74,10 @@ impl Browser {
 
     /// Runs a script in the page.
     pub async fn js(&self, script: &str, arguments: Vec<Value>) -> Value {
-        self.client.execute(script, arguments).await.unwrap_or_else(|error| panic!("{script}: {error}"))
+        self.client
+            .execute(script, arguments)
+            .await
+            .unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
     /// What people read in an element; nothing when there is none.
@@ -77,7 +88,10 @@ impl Browser {
 
     /// An element that is there.
     pub async fn find(&self, selector: &str) -> Element {
-        self.client.find(Locator::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
+        self.client
+            .find(Locator::Css(selector))
+            .await
+            .unwrap_or_else(|error| panic!("{selector}: {error}"))
     }
 
     /// Clicks as soon as the element is there.
@@ -91,7 +105,9 @@ impl Browser {
     /// A key, down and up.
     pub async fn press(&self, key: impl Into<char>) {
         let value = key.into();
-        let keys = KeyActions::new("keyboard".into()).then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        let keys = KeyActions::new("keyboard".into())
+            .then(KeyAction::Down { value })
+            .then(KeyAction::Up { value });
         self.client.perform_actions(keys).await.expect("press a key");
     }
 
@@ -104,7 +120,12 @@ impl Browser {
 
     /// Whether the focus is there.
     pub async fn is_focused(&self, selector: &str) -> bool {
-        self.js("return document.activeElement?.matches(arguments[0]) ?? false", vec![selector.into()]).await == true
+        self.js(
+            "return document.activeElement?.matches(arguments[0]) ?? false",
+            vec![selector.into()],
+        )
+        .await
+            == true
     }
 
     /// Presses Tab until the focus is there.
@@ -120,7 +141,8 @@ impl Browser {
 
     /// What the system prefers, as the page sees it.
     pub async fn emulate(&self, features: &[(&str, &str)]) {
-        let features: Vec<_> = features.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        let features: Vec<_> =
+            features.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
@@ -143,17 +165,27 @@ impl Browser {
     /// The page said no error, and asked nobody but the console.
     pub async fn check_logs(&self) {
         let logs = |kind: &'static str| async move {
-            self.command("/se/log", json!({ "type": kind })).await.as_array().cloned().unwrap_or_default()
+            self.command("/se/log", json!({ "type": kind }))
+                .await
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
         };
-        let errors: Vec<_> = logs("browser").await.into_iter().filter(|entry| entry["level"] == "SEVERE").collect();
+        let errors: Vec<_> =
+            logs("browser").await.into_iter().filter(|entry| entry["level"] == "SEVERE").collect();
         assert!(errors.is_empty(), "the browser's console: {errors:#?}");
         let mut asked = 0;
         for entry in logs("performance").await {
-            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or_default()).unwrap_or_default();
+            let message: Value =
+                serde_json::from_str(entry["message"].as_str().unwrap_or_default())
+                    .unwrap_or_default();
             if message["message"]["method"] != "Network.requestWillBeSent" {
                 continue;
             }
-            let url = message["message"]["params"]["request"]["url"].as_str().unwrap_or_default().to_owned();
+            let url = message["message"]["params"]["request"]["url"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             asked += 1;
             assert!(url.starts_with(&format!("{}/", self.base)), "the page asked {url}");
         }
@@ -173,7 +205,8 @@ impl Browser {
     async fn command(&self, path: &str, body: Value) -> Value {
         let (session, driver, body) = (&self.session, self.driver, body.to_string());
         let head = format!(
-            "POST /session/{session}{path} HTTP/1.1\r\nHost: {driver}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /session/{session}{path} HTTP/1.1\r\nHost: {driver}\r\nContent-Type: \
+             application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let mut connection = Connection::open(driver).await.expect("connect to chromedriver");
@@ -186,12 +219,16 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Ends the session of a test that failed: chromedriver is killed next, and its Chromium would stay.
+    /// Ends the session of a test that failed: chromedriver is killed next, and its Chromium would
+    /// stay.
     fn drop(&mut self) {
         let ask = || -> std::io::Result<()> {
             let mut driver = std::net::TcpStream::connect_timeout(&self.driver, PATIENCE)?;
             driver.set_read_timeout(Some(PATIENCE))?;
-            let head = format!("DELETE /session/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.session, self.driver);
+            let head = format!(
+                "DELETE /session/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                self.session, self.driver
+            );
             driver.write_all(head.as_bytes())?;
             driver.read_exact(&mut [0])
         };
@@ -205,8 +242,15 @@ impl Drop for Browser {
 /// chromedriver on a port of its own choice.
 async fn start_driver() -> (Child, SocketAddr) {
     let mut command = Command::new("chromedriver");
-    command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().expect("chromedriver: install it with `apt-get install chromium chromium-driver`");
+    command
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .expect("chromedriver: install it with `apt-get install chromium chromium-driver`");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     while let Some(line) = lines.next_line().await.expect("a line of chromedriver") {
         if let Some(port) = line.strip_prefix("ChromeDriver was started successfully on port ") {
@@ -222,6 +266,11 @@ async fn start_driver() -> (Child, SocketAddr) {
 /// Beside the build's other products.
 fn artefacts() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
-    let target = test.ancestors().find(|directory| directory.file_name().is_some_and(|name| name == "release"));
-    target.and_then(|release| release.parent()).map_or_else(std::env::temp_dir, PathBuf::from).join("e2e-artefacts")
+    let target = test
+        .ancestors()
+        .find(|directory| directory.file_name().is_some_and(|name| name == "release"));
+    target
+        .and_then(|release| release.parent())
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join("e2e-artefacts")
 }

@@ -1,4 +1,5 @@
-//! What the tables are made of. In all bytes `{o}` stands for the authority of the case's own origin, `{h}` and `{p}` for its host and port.
+//! What the tables are made of. In all bytes `{o}` stands for the authority of the case's own
+//! origin, `{h}` and `{p}` for its host and port.
 
 use crate::{message::Message, origin::Then};
 
@@ -24,7 +25,8 @@ pub enum Expect {
     Local(&'static [u16]),
     /// These requests arrive, and nothing else.
     Forwarded(Vec<Meaning>),
-    /// These arrive; what follows them is refused with a status of these, and the connection closed.
+    /// These arrive; what follows them is refused with a status of these, and the connection
+    /// closed.
     Then(Vec<Meaning>, &'static [u16]),
 }
 
@@ -76,7 +78,8 @@ impl Meaning {
         if got.body != self.body {
             return Some(format!("body {:?}", got.text()));
         }
-        let trailers: Vec<_> = got.trailers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let trailers: Vec<_> =
+            got.trailers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         if trailers != self.trailers {
             return Some(format!("trailers {trailers:?}"));
         }
@@ -147,7 +150,9 @@ impl Reading {
         if method != "HEAD" && got.body != self.body {
             return Some(format!("body {:?}", got.text()));
         }
-        if let Some((name, value)) = self.has.iter().find(|(name, value)| got.only(name) != Some(value)) {
+        if let Some((name, value)) =
+            self.has.iter().find(|(name, value)| got.only(name) != Some(value))
+        {
             return Some(format!("{name}: {:?} instead of {value:?}", got.all(name)));
         }
         let there = self.lacks.iter().find(|name| !got.all(name).is_empty())?;
@@ -155,7 +160,8 @@ impl Reading {
     }
 }
 
-/// Puts the origin's authority in place of `{o}`, its host in place of `{h}`, and its port in place of `{p}`.
+/// Puts the origin's authority in place of `{o}`, its host in place of `{h}`, and its port in place
+/// of `{p}`.
 pub fn fill(bytes: &[u8], authority: &str) -> Vec<u8> {
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
     replace(&replace(&replace(bytes, b"{o}", authority), b"{h}", host), b"{p}", port)
@@ -176,7 +182,8 @@ pub fn replace(bytes: &[u8], mark: &[u8], text: &str) -> Vec<u8> {
 
 /// A POST to `/t` with these field lines and this body.
 pub fn post(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
-    [b"POST http://{o}/t HTTP/1.1\r\nHost: {o}\r\n", fields.as_ref(), b"\r\n", body.as_ref()].concat()
+    [b"POST http://{o}/t HTTP/1.1\r\nHost: {o}\r\n", fields.as_ref(), b"\r\n", body.as_ref()]
+        .concat()
 }
 
 /// A GET of `/t` with these field lines.

@@ -1,4 +1,5 @@
-//! What concerns one hop, and what a client may not say in our name (RFC 9110 §7.6, §10.1.1), and requests behind each other.
+//! What concerns one hop, and what a client may not say in our name (RFC 9110 §7.6, §10.1.1), and
+//! requests behind each other.
 
 use crate::case::{Case, Expect, Meaning, case, forwarded, get, local, post, refused};
 
@@ -43,7 +44,11 @@ fn connection() -> Vec<Case> {
         ("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n", meant()),
         ("Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n", meant()),
         ("Upgrade: websocket\r\n", meant()),
-        ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n", meant()),
+        (
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \
+             AAMAAABkAARAAAAAAAIAAAAA\r\n",
+            meant(),
+        ),
         ("Upgrade: h2c\r\n", meant()),
         ("Upgrade: TLS/1.0\r\n", meant()),
         ("Keep-Alive: timeout=5, max=1000\r\n", meant()),
@@ -56,18 +61,30 @@ fn connection() -> Vec<Case> {
         ("Proxy-Authorization: Basic eDp5\r\n", meant()),
         ("Connection: Proxy-Authorization\r\nProxy-Authorization: Basic eDp5\r\n", meant()),
         // Who nominates these wants to take from the next hop what it decides by.
-        ("Connection: Authorization\r\nAuthorization: Basic eDp5\r\n", meant().has("authorization", "Basic eDp5")),
+        (
+            "Connection: Authorization\r\nAuthorization: Basic eDp5\r\n",
+            meant().has("authorization", "Basic eDp5"),
+        ),
         ("Connection: Cookie\r\nCookie: a=b\r\n", meant().has("cookie", "a=b")),
         ("Connection: Via\r\nVia: 1.1 before\r\n", meant()),
         ("Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n", meant()),
         ("Connection: Shoal-Request-Id\r\n", meant()),
-        ("Connection: Cache-Control\r\nCache-Control: no-store\r\n", meant().has("cache-control", "no-store")),
-        ("Connection: If-None-Match\r\nIf-None-Match: \"a\"\r\n", meant().has("if-none-match", "\"a\"")),
+        (
+            "Connection: Cache-Control\r\nCache-Control: no-store\r\n",
+            meant().has("cache-control", "no-store"),
+        ),
+        (
+            "Connection: If-None-Match\r\nIf-None-Match: \"a\"\r\n",
+            meant().has("if-none-match", "\"a\""),
+        ),
         ("Connection: Forwarded\r\nForwarded: for=a\r\n", meant().lacks("forwarded")),
         ("Connection: Max-Forwards\r\nMax-Forwards: 3\r\n", meant().has("max-forwards", "3")),
         ("Connection: Connection\r\n", meant()),
         ("Connection: Host\r\n", meant()),
-        ("Connection: close, X-Forwarded-For, Via, Host, Content-Length, Transfer-Encoding\r\n", meant()),
+        (
+            "Connection: close, X-Forwarded-For, Via, Host, Content-Length, Transfer-Encoding\r\n",
+            meant(),
+        ),
     ] {
         cases.push(forwarded(CONNECTION, get(fields), meaning));
     }
@@ -83,12 +100,18 @@ fn connection() -> Vec<Case> {
     ));
     cases.push(forwarded(
         CONNECTION,
-        post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        post(
+            "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+        ),
         hello(),
     ));
     cases.push(forwarded(
         CONNECTION,
-        post("Connection: Trailer\r\nTrailer: X-S\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\nX-S: 1\r\n\r\n"),
+        post(
+            "Connection: Trailer\r\nTrailer: X-S\r\nTransfer-Encoding: chunked\r\n",
+            "5\r\nhello\r\n0\r\nX-S: 1\r\n\r\n",
+        ),
         hello().trailer("x-s", "1"),
     ));
     // Of a GET the whole may be fetched for the cache: this goes past it.
@@ -104,14 +127,20 @@ fn connection() -> Vec<Case> {
     ));
     cases.push(refused(
         CONNECTION,
-        post("Connection: Content-Length, Transfer-Encoding\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        post(
+            "Connection: Content-Length, Transfer-Encoding\r\nContent-Length: \
+            5\r\nTransfer-Encoding: chunked\r\n",
+            "0\r\n\r\n",
+        ),
         &[400],
     ));
     cases
 }
 
 fn expect() -> Vec<Case> {
-    let body = |expectation: &str| post(format!("Expect: {expectation}\r\nContent-Length: 5\r\n"), "hello");
+    let body = |expectation: &str| {
+        post(format!("Expect: {expectation}\r\nContent-Length: 5\r\n"), "hello")
+    };
     let mut cases = Vec::new();
     for expectation in ["100-continue", "100-Continue", "100-CONTINUE"] {
         cases.push(forwarded(EXPECT, body(expectation), hello()));
@@ -119,10 +148,22 @@ fn expect() -> Vec<Case> {
     for expectation in ["100-continue, x", "200-ok", "y"] {
         cases.push(forwarded(EXPECT, body(expectation), hello()));
     }
-    cases.push(forwarded(EXPECT, post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), hello()));
-    cases.push(forwarded(EXPECT, post("Connection: Expect\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", "hello"), hello()));
+    cases.push(forwarded(
+        EXPECT,
+        post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        hello(),
+    ));
+    cases.push(forwarded(
+        EXPECT,
+        post("Connection: Expect\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", "hello"),
+        hello(),
+    ));
     cases.push(forwarded(EXPECT, get("Expect: 100-continue\r\n"), meant().lacks("expect")));
-    cases.push(forwarded(EXPECT, post("Expect: 100-continue\r\nContent-Length: 0\r\n", ""), Meaning::of("POST", "/t").lacks("expect")));
+    cases.push(forwarded(
+        EXPECT,
+        post("Expect: 100-continue\r\nContent-Length: 0\r\n", ""),
+        Meaning::of("POST", "/t").lacks("expect"),
+    ));
     cases
 }
 
@@ -183,10 +224,16 @@ fn pipeline() -> Vec<Case> {
     let one = |line: &str, rest: &str| format!("{line} HTTP/1.1\r\nHost: {{o}}\r\n{rest}");
     let (a, b) = (one("GET http://{o}/a", "\r\n"), one("GET http://{o}/b", "\r\n"));
     let posted = one("POST http://{o}/a", "Content-Length: 5\r\n\r\nhello");
-    let chunked = one("POST http://{o}/a", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    let chunked =
+        one("POST http://{o}/a", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
     let head = one("HEAD http://{o}/a", "\r\n");
-    let (get_a, get_b, post_a) = (Meaning::of("GET", "/a"), Meaning::of("GET", "/b"), Meaning::of("POST", "/a").body("hello"));
-    let all = |meanings: &[&Meaning]| Expect::Forwarded(meanings.iter().map(|&it| it.clone()).collect());
+    let (get_a, get_b, post_a) = (
+        Meaning::of("GET", "/a"),
+        Meaning::of("GET", "/b"),
+        Meaning::of("POST", "/a").body("hello"),
+    );
+    let all =
+        |meanings: &[&Meaning]| Expect::Forwarded(meanings.iter().map(|&it| it.clone()).collect());
     let mut cases = vec![
         case(PIPELINE, format!("{a}{b}{a}{b}"), all(&[&get_a, &get_b, &get_a, &get_b])),
         case(PIPELINE, format!("{a}\r\n{b}"), all(&[&get_a, &get_b])),
@@ -194,13 +241,36 @@ fn pipeline() -> Vec<Case> {
         case(PIPELINE, format!("{posted}\r\n{b}"), all(&[&post_a, &get_b])),
         case(PIPELINE, format!("{chunked}{b}"), all(&[&post_a, &get_b])),
         case(PIPELINE, format!("{chunked}\r\n{posted}{b}"), all(&[&post_a, &post_a, &get_b])),
-        case(PIPELINE, format!("{head}{b}{head}"), all(&[&Meaning::of("HEAD", "/a"), &get_b, &Meaning::of("HEAD", "/a")])),
-        case(PIPELINE, format!("{}{b}", one("POST http://{o}/a", "Content-Length: 0\r\n\r\n")), all(&[&Meaning::of("POST", "/a"), &get_b])),
-        case(PIPELINE, format!("{}{b}", one("POST http://{o}/a", "\r\n")), all(&[&Meaning::of("POST", "/a"), &get_b])),
+        case(
+            PIPELINE,
+            format!("{head}{b}{head}"),
+            all(&[&Meaning::of("HEAD", "/a"), &get_b, &Meaning::of("HEAD", "/a")]),
+        ),
+        case(
+            PIPELINE,
+            format!("{}{b}", one("POST http://{o}/a", "Content-Length: 0\r\n\r\n")),
+            all(&[&Meaning::of("POST", "/a"), &get_b]),
+        ),
+        case(
+            PIPELINE,
+            format!("{}{b}", one("POST http://{o}/a", "\r\n")),
+            all(&[&Meaning::of("POST", "/a"), &get_b]),
+        ),
         // What follows a close is not read.
-        case(PIPELINE, format!("{}{b}", one("GET http://{o}/a", "Connection: close\r\n\r\n")), all(&[&get_a])),
+        case(
+            PIPELINE,
+            format!("{}{b}", one("GET http://{o}/a", "Connection: close\r\n\r\n")),
+            all(&[&get_a]),
+        ),
         case(PIPELINE, format!("GET http://{{o}}/a HTTP/1.0\r\n\r\n{b}"), all(&[&get_a])),
-        case(PIPELINE, format!("{}{b}", one("POST http://{o}/a", "Connection: close\r\nContent-Length: 5\r\n\r\nhello")), all(&[&post_a])),
+        case(
+            PIPELINE,
+            format!(
+                "{}{b}",
+                one("POST http://{o}/a", "Connection: close\r\nContent-Length: 5\r\n\r\nhello")
+            ),
+            all(&[&post_a]),
+        ),
         // A body is a body, whatever it looks like.
         case(
             PIPELINE,
@@ -214,7 +284,10 @@ fn pipeline() -> Vec<Case> {
         ),
         case(
             PIPELINE,
-            one("POST http://{o}/a", "Transfer-Encoding: chunked\r\n\r\n1a\r\nGET /smuggled HTTP/1.1\r\n\r\n\r\n0\r\n\r\n"),
+            one(
+                "POST http://{o}/a",
+                "Transfer-Encoding: chunked\r\n\r\n1a\r\nGET /smuggled HTTP/1.1\r\n\r\n\r\n0\r\n\r\n",
+            ),
             all(&[&Meaning::of("POST", "/a").body("GET /smuggled HTTP/1.1\r\n\r\n")]),
         ),
     ];
@@ -231,7 +304,11 @@ fn pipeline() -> Vec<Case> {
     ];
     for junk in behind {
         for (first, meaning) in [(&a, &get_a), (&posted, &post_a), (&chunked, &post_a)] {
-            cases.push(case(PIPELINE, format!("{first}{junk}"), Expect::Then(vec![meaning.clone()], &[400])));
+            cases.push(case(
+                PIPELINE,
+                format!("{first}{junk}"),
+                Expect::Then(vec![meaning.clone()], &[400]),
+            ));
         }
     }
     cases
@@ -265,7 +342,11 @@ fn connect() -> Vec<Case> {
         "@{o}",
         "a b:{p}",
     ] {
-        cases.push(refused(CONNECT, format!("CONNECT {target} HTTP/1.1\r\nHost: {{o}}\r\n\r\n"), &[400]));
+        cases.push(refused(
+            CONNECT,
+            format!("CONNECT {target} HTTP/1.1\r\nHost: {{o}}\r\n\r\n"),
+            &[400],
+        ));
     }
     for fields in [
         "Host: {o}\r\nContent-Length: 5\r\n",
@@ -280,8 +361,20 @@ fn connect() -> Vec<Case> {
         cases.push(refused(CONNECT, format!("CONNECT {{o}} HTTP/1.1\r\n{fields}\r\n"), &[400]));
     }
     // Nobody is there: what stands behind was for the tunnel, and is for nobody.
-    cases.push(refused(CONNECT, "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n", &[403, 502]));
-    cases.push(refused(CONNECT, "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\nContent-Length: 0\r\n\r\n", &[403, 502]));
-    cases.push(refused(CONNECT, "connect 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n", &[400]));
+    cases.push(refused(
+        CONNECT,
+        "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n",
+        &[403, 502],
+    ));
+    cases.push(refused(
+        CONNECT,
+        "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\nContent-Length: 0\r\n\r\n",
+        &[403, 502],
+    ));
+    cases.push(refused(
+        CONNECT,
+        "connect 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n",
+        &[400],
+    ));
     cases
 }

@@ -1,4 +1,5 @@
-//! Where a request's body ends: Content-Length, Transfer-Encoding, both, neither, and chunks (RFC 9112 §6 and §7).
+//! Where a request's body ends: Content-Length, Transfer-Encoding, both, neither, and chunks (RFC
+//! 9112 §6 and §7).
 
 use crate::case::{Case, Meaning, cut, forwarded, post, refused};
 
@@ -79,25 +80,55 @@ fn lengths() -> Vec<Case> {
     ] {
         cases.push(refused(LENGTH, post(fields, "hello"), &[400]));
     }
-    for fields in ["Content-Length: 5\r\n", "Content-Length:5\r\n", "content-LENGTH: \t 5 \t\r\n", "A: b\r\nContent-Length: 5\r\nC: d\r\n"]
-    {
+    for fields in [
+        "Content-Length: 5\r\n",
+        "Content-Length:5\r\n",
+        "content-LENGTH: \t 5 \t\r\n",
+        "A: b\r\nContent-Length: 5\r\nC: d\r\n",
+    ] {
         cases.push(forwarded(LENGTH, post(fields, "hello"), hello().has("content-length", "5")));
     }
     for length in ["05", "0005", "00000000000000000000005"] {
-        cases.push(forwarded(LENGTH, post(format!("Content-Length: {length}\r\n"), "hello"), hello().has("content-length", "5")));
+        cases.push(forwarded(
+            LENGTH,
+            post(format!("Content-Length: {length}\r\n"), "hello"),
+            hello().has("content-length", "5"),
+        ));
     }
-    cases.push(forwarded(LENGTH, post("Content-Length: 00\r\n", ""), Meaning::of("POST", "/t").has("content-length", "0")));
-    cases.push(forwarded(LENGTH, post("Content-Length: 0\r\n", ""), Meaning::of("POST", "/t").has("content-length", "0")));
-    cases.push(forwarded(LENGTH, post("", ""), Meaning::of("POST", "/t").lacks("transfer-encoding")));
+    cases.push(forwarded(
+        LENGTH,
+        post("Content-Length: 00\r\n", ""),
+        Meaning::of("POST", "/t").has("content-length", "0"),
+    ));
+    cases.push(forwarded(
+        LENGTH,
+        post("Content-Length: 0\r\n", ""),
+        Meaning::of("POST", "/t").has("content-length", "0"),
+    ));
+    cases.push(forwarded(
+        LENGTH,
+        post("", ""),
+        Meaning::of("POST", "/t").lacks("transfer-encoding"),
+    ));
     for method in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW", "get", "M-SEARCH"] {
-        let bytes = format!("{method} http://{{o}}/t HTTP/1.1\r\nHost: {{o}}\r\nContent-Length: 5\r\n\r\nhello");
+        let bytes = format!(
+            "{method} http://{{o}}/t HTTP/1.1\r\nHost: {{o}}\r\nContent-Length: 5\r\n\r\nhello"
+        );
         cases.push(forwarded(LENGTH, bytes, Meaning::of(method, "/t").body("hello")));
     }
     // Names that only look like it are other fields, and decide nothing.
     for name in ["Content_Length", "Content-Length2", "X-Content-Length", "Contentlength"] {
-        cases.push(forwarded(LENGTH, post(format!("{name}: 50\r\nContent-Length: 5\r\n"), "hello"), hello().has("content-length", "5")));
+        cases.push(forwarded(
+            LENGTH,
+            post(format!("{name}: 50\r\nContent-Length: 5\r\n"), "hello"),
+            hello().has("content-length", "5"),
+        ));
     }
-    cases.push(refused(LENGTH, b"TRACE http://{o}/t HTTP/1.1\r\nHost: {o}\r\nContent-Length: 5\r\n\r\nhello".to_vec(), &[400]));
+    cases.push(refused(
+        LENGTH,
+        b"TRACE http://{o}/t HTTP/1.1\r\nHost: {o}\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
+        &[400],
+    ));
     cases
 }
 
@@ -165,21 +196,32 @@ fn codings() -> Vec<Case> {
         "TRANSFER-ENCODING: \tCHUNKED \r\n",
         "Transfer-Encoding: Chunked\r\n",
     ] {
-        cases.push(forwarded(CODING, post(fields, body), hello().has("transfer-encoding", "chunked").lacks("content-length")));
+        cases.push(forwarded(
+            CODING,
+            post(fields, body),
+            hello().has("transfer-encoding", "chunked").lacks("content-length"),
+        ));
     }
-    for name in ["Transfer_Encoding", "Transfer-Encodin", "X-Transfer-Encoding", "TransferEncoding"] {
+    for name in ["Transfer_Encoding", "Transfer-Encodin", "X-Transfer-Encoding", "TransferEncoding"]
+    {
         cases.push(forwarded(
             CODING,
             post(format!("{name}: chunked\r\nContent-Length: 5\r\n"), "hello"),
             hello().lacks("transfer-encoding"),
         ));
     }
-    let old = |fields: &str| format!("POST http://{{o}}/t HTTP/1.0\r\nHost: {{o}}\r\n{fields}\r\n{body}");
+    let old =
+        |fields: &str| format!("POST http://{{o}}/t HTTP/1.0\r\nHost: {{o}}\r\n{fields}\r\n{body}");
     cases.push(refused(CODING, old("Transfer-Encoding: chunked\r\n"), &[400]));
-    cases.push(refused(CODING, old("Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n"), &[400]));
     cases.push(refused(
         CODING,
-        b"TRACE http://{o}/t HTTP/1.1\r\nHost: {o}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+        old("Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n"),
+        &[400],
+    ));
+    cases.push(refused(
+        CODING,
+        b"TRACE http://{o}/t HTTP/1.1\r\nHost: {o}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_vec(),
         &[400],
     ));
     cases
@@ -189,7 +231,10 @@ fn both() -> Vec<Case> {
     let mut cases = Vec::new();
     for length in ["0", "4", "5", "15", "6", "", "x", "5, 5"] {
         for coding in ["chunked", "Chunked", "identity", "gzip, chunked", "x", ""] {
-            let (first, last) = (format!("Content-Length: {length}\r\n"), format!("Transfer-Encoding: {coding}\r\n"));
+            let (first, last) = (
+                format!("Content-Length: {length}\r\n"),
+                format!("Transfer-Encoding: {coding}\r\n"),
+            );
             let body = "5\r\nhello\r\n0\r\n\r\n";
             cases.push(refused("both", post(format!("{first}{last}"), body), &[400, 501]));
             cases.push(refused("both", post(format!("{last}{first}"), body), &[400, 501]));
@@ -286,10 +331,22 @@ fn chunks() -> Vec<Case> {
         cases.push(forwarded(CHUNKS, chunked(body), hello()));
     }
     cases.push(forwarded(CHUNKS, chunked("0\r\n\r\n"), Meaning::of("POST", "/t")));
-    cases.push(forwarded(CHUNKS, chunked("a\r\n0\r\n\r\nGET /\r\n0\r\n\r\n"), Meaning::of("POST", "/t").body("0\r\n\r\nGET /")));
-    cases.push(forwarded(CHUNKS, chunked(format!("A\r\n{}\r\n0\r\n\r\n", "x".repeat(10))), Meaning::of("POST", "/t").body("x".repeat(10))));
+    cases.push(forwarded(
+        CHUNKS,
+        chunked("a\r\n0\r\n\r\nGET /\r\n0\r\n\r\n"),
+        Meaning::of("POST", "/t").body("0\r\n\r\nGET /"),
+    ));
+    cases.push(forwarded(
+        CHUNKS,
+        chunked(format!("A\r\n{}\r\n0\r\n\r\n", "x".repeat(10))),
+        Meaning::of("POST", "/t").body("x".repeat(10)),
+    ));
     let big = "y".repeat(100_000);
-    cases.push(forwarded(CHUNKS, chunked(format!("186a0\r\n{big}\r\n0\r\n\r\n")), Meaning::of("POST", "/t").body(big)));
+    cases.push(forwarded(
+        CHUNKS,
+        chunked(format!("186a0\r\n{big}\r\n0\r\n\r\n")),
+        Meaning::of("POST", "/t").body(big),
+    ));
     cases
 }
 
@@ -338,10 +395,18 @@ fn trailers() -> Vec<Case> {
     ] {
         cases.push(cut(TRAILERS, chunked(format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"))));
     }
-    cases.push(cut(TRAILERS, chunked(format!("5\r\nhello\r\n0\r\n{}\r\n", "X: y\r\n".repeat(2000)))));
-    cases.push(cut(TRAILERS, chunked(format!("5\r\nhello\r\n0\r\n{}: y\r\n\r\n", "x".repeat(300)))));
+    cases.push(cut(
+        TRAILERS,
+        chunked(format!("5\r\nhello\r\n0\r\n{}\r\n", "X: y\r\n".repeat(2000))),
+    ));
+    cases
+        .push(cut(TRAILERS, chunked(format!("5\r\nhello\r\n0\r\n{}: y\r\n\r\n", "x".repeat(300)))));
     let with = |trailers: &str| chunked(format!("5\r\nhello\r\n0\r\n{trailers}\r\n"));
     cases.push(forwarded(TRAILERS, with("X-Sum: 1\r\n"), hello().trailer("x-sum", "1")));
-    cases.push(forwarded(TRAILERS, with("Grpc-Status:0\r\nY:\r\n"), hello().trailer("grpc-status", "0").trailer("y", "")));
+    cases.push(forwarded(
+        TRAILERS,
+        with("Grpc-Status:0\r\nY:\r\n"),
+        hello().trailer("grpc-status", "0").trailer("y", ""),
+    ));
     cases
 }

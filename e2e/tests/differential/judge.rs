@@ -80,12 +80,14 @@ pub async fn run(case: &Case, door: Door, address: SocketAddr, manner: Manner) -
         }
     }
     let count = expected.len();
-    let verdict = verdict.and_then(|()| arrived(&origin, &expected, door, matches!(case.expect, Expect::Cut)));
+    let verdict = verdict
+        .and_then(|()| arrived(&origin, &expected, door, matches!(case.expect, Expect::Cut)));
     (origin, count, verdict)
 }
 
 fn method(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes.split(|byte| *byte == b' ').next().unwrap_or_default()).unwrap_or_default()
+    std::str::from_utf8(bytes.split(|byte| *byte == b' ').next().unwrap_or_default())
+        .unwrap_or_default()
 }
 
 async fn is_refused(client: &mut Talk, statuses: &[u16]) -> Result<(), String> {
@@ -96,14 +98,18 @@ async fn is_refused(client: &mut Talk, statuses: &[u16]) -> Result<(), String> {
             }
             client.is_closed().await
         }
-        Got::Answer(answer, _) => Err(format!("{} instead of {statuses:?}: {:?}", answer.line, answer.text())),
+        Got::Answer(answer, _) => {
+            Err(format!("{} instead of {statuses:?}: {:?}", answer.line, answer.text()))
+        }
         other => Err(format!("{other:?} instead of {statuses:?}")),
     }
 }
 
 async fn is_cut(client: &mut Talk) -> Result<(), String> {
     match client.answer("POST").await {
-        Got::Answer(answer, _) if matches!(answer.status(), 400 | 431 | 502) => client.is_closed().await,
+        Got::Answer(answer, _) if matches!(answer.status(), 400 | 431 | 502) => {
+            client.is_closed().await
+        }
         Got::Closed(0) => Ok(()),
         other => Err(format!("{other:?} instead of an end")),
     }
@@ -120,7 +126,11 @@ async fn is_answered(client: &mut Talk, statuses: &[u16], method: &str) -> Resul
 
 async fn are_answered(client: &mut Talk, meanings: &[Meaning]) -> Result<(), String> {
     for meaning in meanings {
-        let body = if meaning.method == "HEAD" { String::new() } else { seen(meaning.method, meaning.target) };
+        let body = if meaning.method == "HEAD" {
+            String::new()
+        } else {
+            seen(meaning.method, meaning.target)
+        };
         match client.answer(meaning.method).await {
             Got::Answer(answer, _) => {
                 hygiene(&answer)?;
@@ -128,7 +138,12 @@ async fn are_answered(client: &mut Talk, meanings: &[Meaning]) -> Result<(), Str
                     return Err(why);
                 }
             }
-            other => return Err(format!("{other:?} instead of an answer to {} {}", meaning.method, meaning.target)),
+            other => {
+                return Err(format!(
+                    "{other:?} instead of an answer to {} {}",
+                    meaning.method, meaning.target
+                ));
+            }
         }
     }
     Ok(())
@@ -138,18 +153,30 @@ async fn are_answered(client: &mut Talk, meanings: &[Meaning]) -> Result<(), Str
 async fn follows(client: &mut Talk) -> Result<bool, String> {
     match client.answer("GET").await {
         Got::Closed(0) => Ok(false),
-        Got::Answer(answer, _) => match Reading::of(200, seen("GET", "/after")).differs(&answer, "GET") {
-            None => hygiene(&answer).map(|()| true),
-            Some(why) => Err(format!("the request behind: {why}")),
-        },
-        Got::Broken(why) => Err(format!("the request behind was answered with what is no response: {why}")),
+        Got::Answer(answer, _) => {
+            match Reading::of(200, seen("GET", "/after")).differs(&answer, "GET") {
+                None => hygiene(&answer).map(|()| true),
+                Some(why) => Err(format!("the request behind: {why}")),
+            }
+        }
+        Got::Broken(why) => {
+            Err(format!("the request behind was answered with what is no response: {why}"))
+        }
         other => Err(format!("the request behind: {other:?}")),
     }
 }
 
 /// What no answer may carry to a client.
 fn hygiene(answer: &Message) -> Result<(), String> {
-    for name in ["keep-alive", "te", "upgrade", "proxy-connection", "shoal-origin-time", "proxy-authenticate", "http2-settings"] {
+    for name in [
+        "keep-alive",
+        "te",
+        "upgrade",
+        "proxy-connection",
+        "shoal-origin-time",
+        "proxy-authenticate",
+        "http2-settings",
+    ] {
         if !answer.all(name).is_empty() {
             return Err(format!("{name}: {:?} came through", answer.all(name)));
         }
@@ -166,7 +193,12 @@ fn hygiene(answer: &Message) -> Result<(), String> {
 }
 
 /// Whether the origin has seen these requests, each as it is meant, and nothing else.
-pub fn arrived(origin: &Origin, expected: &[Meaning], door: Door, incomplete: bool) -> Result<(), String> {
+pub fn arrived(
+    origin: &Origin,
+    expected: &[Meaning],
+    door: Door,
+    incomplete: bool,
+) -> Result<(), String> {
     let record = origin.record();
     if let Some(why) = record.broken.first() {
         return Err(format!("the origin got what is no request: {why}"));
@@ -202,9 +234,11 @@ fn canonical(request: &Message, authority: &str, door: Door) -> Result<(), Strin
         "shoal-origin-time",
     ];
     // The one upgrade that goes on is written anew, and is asked for on this connection.
-    let upgrades = (request.only("connection"), request.only("upgrade")) == (Some("upgrade"), Some("websocket"));
+    let upgrades = (request.only("connection"), request.only("upgrade"))
+        == (Some("upgrade"), Some("websocket"));
     let asked = |name: &str| upgrades && matches!(name, "connection" | "upgrade");
-    if let Some(name) = gone.into_iter().find(|name| !request.all(name).is_empty() && !asked(name)) {
+    if let Some(name) = gone.into_iter().find(|name| !request.all(name).is_empty() && !asked(name))
+    {
         return Err(format!("{name}: {:?} at the origin", request.all(name)));
     }
     if request.only("host") != Some(authority) {
@@ -213,26 +247,38 @@ fn canonical(request: &Message, authority: &str, door: Door) -> Result<(), Strin
     if request.only("x-forwarded-for") != Some("127.0.0.1") {
         return Err(format!("x-forwarded-for: {:?} at the origin", request.all("x-forwarded-for")));
     }
-    let ours = request.all("via").iter().filter(|via| via.contains("balancer-1") || via.contains("proxy-node-1")).count();
+    let ours = request
+        .all("via")
+        .iter()
+        .filter(|via| via.contains("balancer-1") || via.contains("proxy-node-1"))
+        .count();
     if ours != if door == Door::Balancer { 2 } else { 1 } {
         return Err(format!("via: {:?} at the origin", request.all("via")));
     }
     Ok(())
 }
 
-/// Lets an origin answer so, and asks again: on the same connection, on another, and for the same resource.
+/// Lets an origin answer so, and asks again: on the same connection, on another, and for the same
+/// resource.
 pub async fn reply(case: &Reply, method: &'static str, address: SocketAddr) -> Ran {
     let script = Script { bytes: case.bytes.clone(), then: case.then, early: false };
-    let origin = Origin::start(Arc::new(move |_, before| (before == 0).then(|| script.clone()))).await;
+    let origin =
+        Origin::start(Arc::new(move |_, before| (before == 0).then(|| script.clone()))).await;
     let authority = origin.address.to_string();
     let mut client = Talk::open(address).await;
     let framing = if method == "POST" { "Content-Length: 4\r\n\r\nbody" } else { "\r\n" };
-    client.send(format!("{method} http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{framing}").as_bytes()).await;
+    client
+        .send(
+            format!("{method} http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{framing}")
+                .as_bytes(),
+        )
+        .await;
     let got = client.answer(method).await;
     let over = matches!(got, Got::Closed(_));
     let mut verdict = reads(case, method, got);
     let asked = origin.record().requests.len();
-    if verdict.is_ok() && (method != "GET" || matches!(case.expect, Gets::Answer(_))) && asked != 1 {
+    if verdict.is_ok() && (method != "GET" || matches!(case.expect, Gets::Answer(_))) && asked != 1
+    {
         verdict = Err(format!("the {method} arrived {asked} times"));
     }
     if verdict.is_ok() && !over {
@@ -249,10 +295,18 @@ pub async fn reply(case: &Reply, method: &'static str, address: SocketAddr) -> R
             Err(why) => Err(why),
         };
         // Only what is whole, and says that it may be, is kept.
-        let kept = matches!(case.expect, Gets::Answer(_)) && case.bytes.windows(10).any(|window| window == b"max-age=60");
+        let kept = matches!(case.expect, Gets::Answer(_))
+            && case.bytes.windows(10).any(|window| window == b"max-age=60");
         if verdict.is_ok() && !kept {
-            other.send(format!("GET http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await;
-            verdict = are_answered(&mut other, &[Meaning::of("GET", "/t")]).await.map_err(|why| format!("asked again: {why}"));
+            other
+                .send(
+                    format!("GET http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+                        .as_bytes(),
+                )
+                .await;
+            verdict = are_answered(&mut other, &[Meaning::of("GET", "/t")])
+                .await
+                .map_err(|why| format!("asked again: {why}"));
         }
     }
     (origin, 0, verdict)
@@ -260,12 +314,19 @@ pub async fn reply(case: &Reply, method: &'static str, address: SocketAddr) -> R
 
 fn reads(case: &Reply, method: &str, got: Got) -> Result<(), String> {
     match (&case.expect, got) {
-        (Gets::Refused | Gets::Cut, Got::Answer(answer, _)) if answer.status() == 502 && !answer.all("proxy-status").is_empty() => {
+        (Gets::Refused | Gets::Cut, Got::Answer(answer, _))
+            if answer.status() == 502 && !answer.all("proxy-status").is_empty() =>
+        {
             hygiene(&answer)
         }
         (Gets::Cut, Got::Closed(_)) => Ok(()),
-        // What had not begun to reach the client may have been asked for again, if it may be asked for twice.
-        (Gets::Cut, Got::Answer(answer, _)) if method == "GET" && answer.text() == seen("GET", "/t") => hygiene(&answer),
+        // What had not begun to reach the client may have been asked for again, if it may be asked
+        // for twice.
+        (Gets::Cut, Got::Answer(answer, _))
+            if method == "GET" && answer.text() == seen("GET", "/t") =>
+        {
+            hygiene(&answer)
+        }
         (Gets::Answer(reading), Got::Answer(answer, interims)) => {
             hygiene(&answer)?;
             if interims.iter().any(|interim| !interim.all("shoal-origin-time").is_empty()) {

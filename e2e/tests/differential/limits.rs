@@ -1,5 +1,5 @@
-//! Messages around the limits: what one hop takes, the next one takes, with the fields that were added on the way. Otherwise an origin or a
-//! client could make one hop look bad to the other.
+//! Messages around the limits: what one hop takes, the next one takes, with the fields that were
+//! added on the way. Otherwise an origin or a client could make one hop look bad to the other.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -36,24 +36,42 @@ async fn request(address: SocketAddr, fields: &str) -> Result<(), String> {
     let origin = Origin::start(Arc::new(|_, _| None)).await;
     let authority = origin.address.to_string();
     let mut client = Talk::open(address).await;
-    client.send(format!("GET http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n").as_bytes()).await;
+    client
+        .send(
+            format!("GET http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
+                .as_bytes(),
+        )
+        .await;
     let requests = || origin.record().requests.len();
     match client.answer("GET").await {
         Got::Answer(answer, _) if answer.text() == seen("GET", "/t") && requests() == 1 => Ok(()),
-        Got::Answer(answer, _) if answer.status() == 431 && requests() == 0 => client.is_closed().await,
+        Got::Answer(answer, _) if answer.status() == 431 && requests() == 0 => {
+            client.is_closed().await
+        }
         other => Err(format!("{other:?}")),
     }
 }
 
 async fn response(address: SocketAddr, method: &str, fields: &str) -> Result<(), String> {
-    let bytes = format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n{fields}\r\nhello").into_bytes();
+    let bytes = format!(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n{fields}\r\nhello"
+    )
+    .into_bytes();
     let script = Script { bytes, then: Then::Keep, early: false };
     let origin = Origin::start(Arc::new(move |_, _| Some(script.clone()))).await;
     let authority = origin.address.to_string();
     // Twice: fetched, and from the cache.
     for _ in 0..2 {
         let mut client = Talk::open(address).await;
-        client.send(format!("{method} http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
+        client
+            .send(
+                format!(
+                    "{method} http://{authority}/t HTTP/1.1\r\nHost: \
+            {authority}\r\nContent-Length: 0\r\n\r\n"
+                )
+                .as_bytes(),
+            )
+            .await;
         match client.answer(method).await {
             Got::Answer(answer, _) if answer.status() == 200 && answer.text() == "hello" => {}
             // The node says that the origin is at fault. A balancer that says so means the node.

@@ -1,4 +1,5 @@
-//! Lines, white space, control characters, sizes and versions of a request's head (RFC 9112 §2, §3 and §5).
+//! Lines, white space, control characters, sizes and versions of a request's head (RFC 9112 §2, §3
+//! and §5).
 
 use crate::case::{Case, Meaning, forwarded, get, refused};
 
@@ -56,12 +57,17 @@ fn request_lines() -> Vec<Case> {
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n",
-        b"\r\n\r\n\0\r\nQUIT\n!\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x01\x00\x02GET http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n!\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x01\x00\x02GET \
+            http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n",
     ] {
         cases.push(refused(LINES, bytes, &[400]));
     }
     // RFC 9112 §2.2 lets a server skip one.
-    cases.push(forwarded(LINES, &b"\r\nGET http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n"[..], meant()));
+    cases.push(forwarded(
+        LINES,
+        &b"\r\nGET http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n"[..],
+        meant(),
+    ));
     cases
 }
 
@@ -116,7 +122,11 @@ fn field_lines() -> Vec<Case> {
         cases.push(refused(LINES, get(fields), &[400]));
     }
     cases.push(refused(LINES, &b"GET http://{o}/t HTTP/1.1\r\n Host: {o}\r\n\r\n"[..], &[400]));
-    cases.push(refused(LINES, &b"GET http://{o}/t HTTP/1.1\r\n\tX: a\r\nHost: {o}\r\n\r\n"[..], &[400]));
+    cases.push(refused(
+        LINES,
+        &b"GET http://{o}/t HTTP/1.1\r\n\tX: a\r\nHost: {o}\r\n\r\n"[..],
+        &[400],
+    ));
     for (fields, value) in [
         (&b"X-A: a\r\n"[..], "a"),
         (b"X-A:a\r\n", "a"),
@@ -128,10 +138,14 @@ fn field_lines() -> Vec<Case> {
         (b"X-A: :::\r\n", ":::"),
         (b"X-A: a: b\r\n", "a: b"),
         (b"!#$%&'*+-.^_`|~9: x\r\nX-A: \"\\\"\r\n", "\"\\\""),
-        (b"X-A: GET http://{o}/smuggled HTTP/1.1\r\nX-B: y\r\n", "GET http://{o}/smuggled HTTP/1.1"),
+        (
+            b"X-A: GET http://{o}/smuggled HTTP/1.1\r\nX-B: y\r\n",
+            "GET http://{o}/smuggled HTTP/1.1",
+        ),
         (b"X-A: %0d%0aX-B: y\r\n", "%0d%0aX-B: y"),
     ] {
-        let meaning = if value.contains("{o}") { meant().has("x-b", "y") } else { meant().has("x-a", value) };
+        let meaning =
+            if value.contains("{o}") { meant().has("x-b", "y") } else { meant().has("x-a", value) };
         cases.push(forwarded(LINES, get(fields), meaning));
     }
     cases
@@ -166,10 +180,18 @@ fn versions() -> Vec<Case> {
         "HTTP/1.1\0",
         "\"HTTP/1.1\"",
     ] {
-        cases.push(refused(VERSION, format!("GET http://{{o}}/t {version}\r\nHost: {{o}}\r\n\r\n"), &[400]));
+        cases.push(refused(
+            VERSION,
+            format!("GET http://{{o}}/t {version}\r\nHost: {{o}}\r\n\r\n"),
+            &[400],
+        ));
     }
     for version in ["HTTP/0.9", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9", "HTTP/0.0"] {
-        cases.push(refused(VERSION, format!("GET http://{{o}}/t {version}\r\nHost: {{o}}\r\n\r\n"), &[505]));
+        cases.push(refused(
+            VERSION,
+            format!("GET http://{{o}}/t {version}\r\nHost: {{o}}\r\n\r\n"),
+            &[505],
+        ));
     }
     cases.push(refused(VERSION, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505]));
     cases.push(refused(VERSION, "GET http://{o}/t\r\n", &[400]));
@@ -181,7 +203,10 @@ fn versions() -> Vec<Case> {
         ("GET http://{o}/t HTTP/1.0\r\nHost: other\r\n\r\n", meant()),
         ("GET http://{o}/t HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", meant()),
         ("GET http://{o}/t HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n", meant()),
-        ("POST http://{o}/t HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello", Meaning::of("POST", "/t").body("hello")),
+        (
+            "POST http://{o}/t HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
+            Meaning::of("POST", "/t").body("hello"),
+        ),
         (
             "POST http://{o}/t HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
             Meaning::of("POST", "/t").body("hello").lacks("expect"),
@@ -194,7 +219,9 @@ fn versions() -> Vec<Case> {
 }
 
 fn sizes() -> Vec<Case> {
-    let long = |length: usize| format!("GET http://{{o}}/{} HTTP/1.1\r\nHost: {{o}}\r\n\r\n", "a".repeat(length));
+    let long = |length: usize| {
+        format!("GET http://{{o}}/{} HTTP/1.1\r\nHost: {{o}}\r\n\r\n", "a".repeat(length))
+    };
     let mut cases = vec![
         refused(SIZE, long(8192), &[414]),
         refused(SIZE, long(40_000), &[414]),
@@ -205,7 +232,11 @@ fn sizes() -> Vec<Case> {
         refused(SIZE, get(format!("{}: a\r\n", "x".repeat(40_000))), &[431]),
         refused(SIZE, get(format!("Connection: {}\r\n", "a,".repeat(33))), &[431]),
         refused(SIZE, get("Connection: a, b, c\r\n".repeat(12)), &[431]),
-        refused(SIZE, format!("{} http://{{o}}/t HTTP/1.1\r\nHost: {{o}}\r\n\r\n", "M".repeat(70_000)), &[400, 414, 431]),
+        refused(
+            SIZE,
+            format!("{} http://{{o}}/t HTTP/1.1\r\nHost: {{o}}\r\n\r\n", "M".repeat(70_000)),
+            &[400, 414, 431],
+        ),
         forwarded(SIZE, get("X: a\r\n".repeat(900)), meant()),
         forwarded(SIZE, get(format!("X: {}\r\n", "a".repeat(60_000))), meant()),
         forwarded(SIZE, get(format!("{}: a\r\n", "x".repeat(255))), meant()),

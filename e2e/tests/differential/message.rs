@@ -1,4 +1,5 @@
-//! A strict reading of HTTP/1.1, written for this test from RFC 9112 alone: what the proxies' own codec thinks of a message is what is judged here.
+//! A strict reading of HTTP/1.1, written for this test from RFC 9112 alone: what the proxies' own
+//! codec thinks of a message is what is judged here.
 
 /// A whole message.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +35,11 @@ enum Framing {
 impl Message {
     /// The values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The only value of a field, if there is one and no other.
@@ -70,8 +75,13 @@ pub fn latin(bytes: &[u8]) -> String {
 pub fn request(bytes: &[u8]) -> Parsed {
     read(bytes, |head| {
         let words: Vec<_> = head.line.split(' ').collect();
-        let [method, target, "HTTP/1.1"] = words.as_slice() else { return Err(format!("request line {:?}", head.line)) };
-        if !is_token(method) || target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let [method, target, "HTTP/1.1"] = words.as_slice() else {
+            return Err(format!("request line {:?}", head.line));
+        };
+        if !is_token(method)
+            || target.is_empty()
+            || !target.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(format!("request line {:?}", head.line));
         }
         if head.all("host").len() != 1 {
@@ -85,8 +95,12 @@ pub fn request(bytes: &[u8]) -> Parsed {
 pub fn response(bytes: &[u8], method: &str, ended: bool) -> Parsed {
     let parsed = read(bytes, |head| {
         let status = head.status();
-        let code = head.line.as_bytes().get(9..12).is_some_and(|code| code.iter().all(u8::is_ascii_digit));
-        if !head.line.starts_with("HTTP/1.1 ") || !code || head.line.as_bytes().get(12) != Some(&b' ') {
+        let code =
+            head.line.as_bytes().get(9..12).is_some_and(|code| code.iter().all(u8::is_ascii_digit));
+        if !head.line.starts_with("HTTP/1.1 ")
+            || !code
+            || head.line.as_bytes().get(12) != Some(&b' ')
+        {
             return Err(format!("status line {:?}", head.line));
         }
         let framing = framing(head)?;
@@ -157,28 +171,38 @@ fn field(line: &str) -> Result<(String, String), String> {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn framing(head: &Message) -> Result<Option<Framing>, String> {
     match (head.all("transfer-encoding").as_slice(), head.all("content-length").as_slice()) {
         ([], []) => Ok(None),
         (["chunked"], []) => Ok(Some(Framing::Chunked)),
-        ([], [length]) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            length.parse().map(|length| Some(Framing::Length(length))).map_err(|_| format!("Content-Length {length:?}"))
+        ([], [length]) if length.bytes().all(|byte| byte.is_ascii_digit()) => length
+            .parse()
+            .map(|length| Some(Framing::Length(length)))
+            .map_err(|_| format!("Content-Length {length:?}")),
+        (codings, lengths) => {
+            Err(format!("Transfer-Encoding {codings:?}, Content-Length {lengths:?}"))
         }
-        (codings, lengths) => Err(format!("Transfer-Encoding {codings:?}, Content-Length {lengths:?}")),
     }
 }
 
-/// Length of a chunked body, none if it is not whole. Extensions are passed over up to the line's end, which is CRLF and nothing else.
+/// Length of a chunked body, none if it is not whole. Extensions are passed over up to the line's
+/// end, which is CRLF and nothing else.
 fn chunked(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String> {
     let mut at = 0;
     loop {
         let Some(length) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
         let line = latin(&bytes[at..at + length]);
         let digits = line.split(';').next().unwrap_or_default();
-        if line.contains(['\r', '\n', '\0']) || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if line.contains(['\r', '\n', '\0'])
+            || digits.is_empty()
+            || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return Err(format!("chunk line {line:?}"));
         }
         let size = usize::from_str_radix(digits, 16).map_err(|_| format!("chunk line {line:?}"))?;

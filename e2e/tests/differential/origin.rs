@@ -1,4 +1,5 @@
-//! An origin that records every byte and answers with scripted ones. Each case has one of its own, so that nothing of another's is in its record.
+//! An origin that records every byte and answers with scripted ones. Each case has one of its own,
+//! so that nothing of another's is in its record.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -38,7 +39,8 @@ pub enum Then {
     Reset,
 }
 
-/// Decides by the request and how many came before; none: the usual answer, which names the request.
+/// Decides by the request and how many came before; none: the usual answer, which names the
+/// request.
 pub type Decide = Arc<dyn Fn(&Message, usize) -> Option<Script> + Send + Sync>;
 
 /// What an origin has seen.
@@ -67,8 +69,8 @@ impl Drop for Origin {
 }
 
 impl Origin {
-    /// Listens on a loopback address that no other origin of this test has: a port alone would come again, and with it what is cached of
-    /// somebody else.
+    /// Listens on a loopback address that no other origin of this test has: a port alone would come
+    /// again, and with it what is cached of somebody else.
     pub async fn start(decide: Decide) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +92,8 @@ impl Origin {
                     record.connections.len() - 1
                 };
                 let (shared, decide) = (Arc::clone(&shared), Arc::clone(&decide));
-                connections.spawn(async move { drop(connection(stream, &shared, index, &decide).await) });
+                connections
+                    .spawn(async move { drop(connection(stream, &shared, index, &decide).await) });
             }
         });
         Self { address, record, task }
@@ -106,7 +109,12 @@ fn lock(record: &Mutex<Record>) -> std::sync::MutexGuard<'_, Record> {
     record.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn connection(mut stream: TcpStream, record: &Mutex<Record>, index: usize, decide: &Decide) -> std::io::Result<()> {
+async fn connection(
+    mut stream: TcpStream,
+    record: &Mutex<Record>,
+    index: usize,
+    decide: &Decide,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     // Of the request that is coming in: whether its head has been dealt with.
@@ -116,8 +124,13 @@ async fn connection(mut stream: TcpStream, record: &Mutex<Record>, index: usize,
             Parsed::Complete(request, length) => {
                 buffer.drain(..length);
                 let before = arrived(record, &request);
-                let answered = std::mem::take(&mut greeted) && decide(&request, before).is_some_and(|script| script.early);
-                if answered { None } else { Some(decide(&request, before).unwrap_or_else(|| usual(&request))) }
+                let answered = std::mem::take(&mut greeted)
+                    && decide(&request, before).is_some_and(|script| script.early);
+                if answered {
+                    None
+                } else {
+                    Some(decide(&request, before).unwrap_or_else(|| usual(&request)))
+                }
             }
             Parsed::Broken(why) => {
                 lock(record).broken.push(why);
@@ -126,9 +139,11 @@ async fn connection(mut stream: TcpStream, record: &Mutex<Record>, index: usize,
             Parsed::Incomplete { head: Some(head) } if !greeted => {
                 greeted = true;
                 match decide(&head, lock(record).requests.len()).filter(|script| script.early) {
-                    None if head.only("expect").is_some() => {
-                        Some(Script { bytes: b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), then: Then::Keep, early: false })
-                    }
+                    None if head.only("expect").is_some() => Some(Script {
+                        bytes: b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(),
+                        then: Then::Keep,
+                        early: false,
+                    }),
                     early => early,
                 }
             }
@@ -161,7 +176,10 @@ fn arrived(record: &Mutex<Record>, request: &Message) -> usize {
 /// The answer that says which request it answers.
 pub fn usual(request: &Message) -> Script {
     let body = seen(request.word(0), request.word(1));
-    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\r\n", body.len());
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\r\n",
+        body.len()
+    );
     if request.word(0) != "HEAD" {
         answer.push_str(&body);
     }

@@ -1,4 +1,5 @@
-//! What is more than one request and its answer: tunnels, answers that overtake their request, clients that hang up.
+//! What is more than one request and its answer: tunnels, answers that overtake their request,
+//! clients that hang up.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -56,13 +57,21 @@ async fn tunnel(address: SocketAddr, head: &str, early: bool) -> Result<(), Stri
         other => return Err(format!("{other:?} out of the tunnel")),
     }
     let bytes = origin.record().connections.concat();
-    if bytes == THROUGH.as_bytes() { Ok(()) } else { Err(format!("into the tunnel went {:?}", bytes.escape_ascii().to_string())) }
+    if bytes == THROUGH.as_bytes() {
+        Ok(())
+    } else {
+        Err(format!("into the tunnel went {:?}", bytes.escape_ascii().to_string()))
+    }
 }
 
 /// An origin that answers before it has the body: what is left of the body is never a request.
 pub async fn early_answers(address: SocketAddr) -> Vec<Played> {
     let mut played = Vec::new();
-    for framing in ["Content-Length: 200\r\n", "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\nContent-Length: 200\r\n"] {
+    for framing in [
+        "Content-Length: 200\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\nContent-Length: 200\r\n",
+    ] {
         for then in [Then::Keep, Then::Close, Then::Reset] {
             for answer in [
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -77,12 +86,24 @@ pub async fn early_answers(address: SocketAddr) -> Vec<Played> {
     played
 }
 
-async fn early_answer(address: SocketAddr, framing: &str, answer: &str, then: Then) -> Result<(), String> {
+async fn early_answer(
+    address: SocketAddr,
+    framing: &str,
+    answer: &str,
+    then: Then,
+) -> Result<(), String> {
     let script = Script { bytes: answer.into(), then, early: true };
-    let origin = Origin::start(Arc::new(move |head, _| (head.word(1) == "/t").then(|| script.clone()))).await;
+    let origin =
+        Origin::start(Arc::new(move |head, _| (head.word(1) == "/t").then(|| script.clone())))
+            .await;
     let authority = origin.address.to_string();
     let mut client = Talk::open(address).await;
-    client.send(format!("POST http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{framing}\r\n").as_bytes()).await;
+    client
+        .send(
+            format!("POST http://{authority}/t HTTP/1.1\r\nHost: {authority}\r\n{framing}\r\n")
+                .as_bytes(),
+        )
+        .await;
     match client.answer("POST").await {
         Got::Answer(answer, _) if answer.text() == "hello" => {}
         // A reset may take its answer along.
@@ -97,13 +118,26 @@ async fn early_answer(address: SocketAddr, framing: &str, answer: &str, then: Th
     for _ in 0..4 {
         let mut other = Talk::open(address).await;
         for _ in 0..2 {
-            other.send(format!("GET http://{authority}/other HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await;
+            other
+                .send(
+                    format!("GET http://{authority}/other HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+                        .as_bytes(),
+                )
+                .await;
             match other.answer("GET").await {
                 Got::Answer(answer, _) if answer.text() == seen("GET", "/other") => {}
                 wrong => return Err(format!("another client got {wrong:?}")),
             }
         }
-        other.send(format!("POST http://{authority}/other HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 2\r\n\r\nhi").as_bytes()).await;
+        other
+            .send(
+                format!(
+                    "POST http://{authority}/other HTTP/1.1\r\nHost: \
+            {authority}\r\nContent-Length: 2\r\n\r\nhi"
+                )
+                .as_bytes(),
+            )
+            .await;
         match other.answer("POST").await {
             Got::Answer(answer, _) if answer.text() == seen("POST", "/other") => {}
             wrong => return Err(format!("another client's POST got {wrong:?}")),
@@ -118,12 +152,14 @@ fn never_smuggled(origin: &Origin) -> Result<(), String> {
     if smuggled { Err("a smuggled request arrived".to_owned()) } else { Ok(()) }
 }
 
-/// Clients that hang up in the middle of a request: it never becomes a whole one, and one that is whole is answered.
+/// Clients that hang up in the middle of a request: it never becomes a whole one, and one that is
+/// whole is answered.
 pub async fn hang_ups(address: SocketAddr) -> Vec<Played> {
     let whole = [
         "GET http://{o}/t HTTP/1.1\r\nHost: {o}\r\n\r\n",
         "POST http://{o}/t HTTP/1.1\r\nHost: {o}\r\nContent-Length: 5\r\n\r\nhello",
-        "POST http://{o}/t HTTP/1.1\r\nHost: {o}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST http://{o}/t HTTP/1.1\r\nHost: {o}\r\nTransfer-Encoding: \
+         chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ];
     let mut played = Vec::new();
     for request in whole {

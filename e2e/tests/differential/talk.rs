@@ -36,7 +36,10 @@ pub enum Got {
 impl Talk {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = timeout(DEADLINE, TcpStream::connect(address)).await.expect("a connection in time").expect("a connection");
+        let stream = timeout(DEADLINE, TcpStream::connect(address))
+            .await
+            .expect("a connection in time")
+            .expect("a connection");
         stream.set_nodelay(true).expect("an option");
         Self { stream, buffer: Vec::new(), ended: false }
     }
@@ -87,7 +90,11 @@ impl Talk {
                 return Err("the connection stays open".to_owned());
             }
         }
-        if self.buffer.is_empty() { Ok(()) } else { Err(format!("more on the connection: {:?}", message::latin(&self.buffer))) }
+        if self.buffer.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("more on the connection: {:?}", message::latin(&self.buffer)))
+        }
     }
 
     async fn fill(&mut self) {

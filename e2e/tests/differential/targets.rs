@@ -1,4 +1,5 @@
-//! Which resource is meant: target forms, authorities and Host (RFC 9112 §3.2, RFC 9110 §4.2 and §7.2).
+//! Which resource is meant: target forms, authorities and Host (RFC 9112 §3.2, RFC 9110 §4.2 and
+//! §7.2).
 
 use crate::case::{Case, Meaning, forwarded, local, refused};
 
@@ -46,12 +47,27 @@ fn forms() -> Vec<Case> {
     ] {
         cases.push(refused(TARGET, with_host(&format!("GET {target}")), &[400]));
     }
-    for scheme in ["ftp", "gopher", "file", "unix", "ws", "wss", "httpx", "shttp", "javascript", "data", "h2c", "icap", "view-source"] {
+    for scheme in [
+        "ftp",
+        "gopher",
+        "file",
+        "unix",
+        "ws",
+        "wss",
+        "httpx",
+        "shttp",
+        "javascript",
+        "data",
+        "h2c",
+        "icap",
+        "view-source",
+    ] {
         cases.push(refused(TARGET, with_host(&format!("GET {scheme}://{{o}}/t")), &[501]));
     }
     for target in ["/t", "/", "//{o}/t", "/http://{o}/t", "/t?x=http://{o}/", "/./t", "/%2e%2e/t"] {
         for method in ["GET", "POST", "DELETE"] {
-            let wanted: &'static [u16] = if target == "/" && method == "GET" { &[200, 400] } else { &[400] };
+            let wanted: &'static [u16] =
+                if target == "/" && method == "GET" { &[200, 400] } else { &[400] };
             cases.push(local(TARGET, with_host(&format!("{method} {target}")), wanted));
         }
     }
@@ -59,7 +75,11 @@ fn forms() -> Vec<Case> {
     cases.push(local(TARGET, with_host("GET HTTPS://{o}/t"), &[501]));
     cases.push(local(TARGET, with_host("OPTIONS *"), &[200]));
     cases.push(local(TARGET, with_host("TRACE http://{o}/t"), &[501]));
-    cases.push(local(TARGET, "OPTIONS http://{o}/t HTTP/1.1\r\nHost: {o}\r\nMax-Forwards: 0\r\n\r\n", &[200]));
+    cases.push(local(
+        TARGET,
+        "OPTIONS http://{o}/t HTTP/1.1\r\nHost: {o}\r\nMax-Forwards: 0\r\n\r\n",
+        &[200],
+    ));
     for (target, meant) in [
         ("http://{o}/t", "/t"),
         ("http://{o}", "/"),
@@ -87,11 +107,19 @@ fn forms() -> Vec<Case> {
         ("http://{o}/*", "/*"),
         ("http://{o}/t,t", "/t,t"),
     ] {
-        cases.push(forwarded(TARGET, with_host(&format!("GET {target}")), Meaning::of("GET", meant)));
+        cases.push(forwarded(
+            TARGET,
+            with_host(&format!("GET {target}")),
+            Meaning::of("GET", meant),
+        ));
     }
     // Zeros before a port mean nothing.
     cases.push(forwarded(TARGET, with_host("GET http://{h}:0{p}/t"), Meaning::of("GET", "/t")));
-    cases.push(forwarded(TARGET, "GET http://{h}:000{p}/t HTTP/1.1\r\nHost: {h}:000{p}\r\n\r\n", Meaning::of("GET", "/t")));
+    cases.push(forwarded(
+        TARGET,
+        "GET http://{h}:000{p}/t HTTP/1.1\r\nHost: {h}:000{p}\r\n\r\n",
+        Meaning::of("GET", "/t"),
+    ));
     cases.push(forwarded(TARGET, with_host("OPTIONS http://{o}"), Meaning::of("OPTIONS", "*")));
     cases.push(forwarded(TARGET, with_host("OPTIONS http://{o}/"), Meaning::of("OPTIONS", "/")));
     cases.push(forwarded(TARGET, with_host("HEAD http://{o}/t"), Meaning::of("HEAD", "/t")));
@@ -165,7 +193,11 @@ fn authorities() -> Vec<Case> {
     let label = "a".repeat(64);
     let name = "a.".repeat(130);
     for authority in [label, name] {
-        cases.push(refused(AUTHORITY, with_host(&format!("GET http://{authority}:{{p}}/t")), &[400]));
+        cases.push(refused(
+            AUTHORITY,
+            with_host(&format!("GET http://{authority}:{{p}}/t")),
+            &[400],
+        ));
     }
     cases
 }

@@ -1,4 +1,5 @@
-//! Pods as processes of this machine: the arguments of the manifests, with volumes as directories and every port a free one of loopback.
+//! Pods as processes of this machine: the arguments of the manifests, with volumes as directories
+//! and every port a free one of loopback.
 
 use std::{
     fs,
@@ -22,8 +23,16 @@ use super::{
 };
 
 /// Who has a certificate.
-const HOLDERS: [&str; 8] =
-    ["registry", "config-service", "health-checker", "backup-service", "console", "proxy-node", "balancer", "operator"];
+const HOLDERS: [&str; 8] = [
+    "registry",
+    "config-service",
+    "health-checker",
+    "backup-service",
+    "console",
+    "proxy-node",
+    "balancer",
+    "operator",
+];
 /// Whose certificate's name the pods of a Deployment continue, as Kubernetes names them.
 const SUFFIX: &str = "7d4b9c6f5d";
 
@@ -60,8 +69,13 @@ pub async fn provision(place: &Path) {
     let directories: Vec<PathBuf> = HOLDERS.iter().map(|holder| place.join(holder)).collect();
     directories.iter().for_each(|directory| fs::create_dir(directory).expect("a directory"));
     let mut command = Command::new(testkit::lab::binary());
-    let output =
-        command.args(["pki", "provision", "--dir"]).arg(place.join("authority")).args(&directories).output().await.expect("run shoal");
+    let output = command
+        .args(["pki", "provision", "--dir"])
+        .arg(place.join("authority"))
+        .args(&directories)
+        .output()
+        .await
+        .expect("run shoal");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -102,11 +116,17 @@ impl Cluster {
         } else {
             format!("{component}-{SUFFIX}-{suffix}")
         };
-        let arguments: Vec<_> =
-            list(&container["args"]).iter().map(|argument| self.localise(&expand(text(argument), &pod), component, &pod)).collect();
+        let arguments: Vec<_> = list(&container["args"])
+            .iter()
+            .map(|argument| self.localise(&expand(text(argument), &pod), component, &pod))
+            .collect();
         let mut command = Command::new(testkit::lab::binary());
         command.args(&arguments);
-        for port in list(&container["ports"]).iter().map(|port| text(&port["name"])).filter(|port| *port != "target") {
+        for port in list(&container["ports"])
+            .iter()
+            .map(|port| text(&port["name"]))
+            .filter(|port| *port != "target")
+        {
             let address = match (component, port) {
                 ("registry", "grpc") => self.registry,
                 ("balancer", "frontend") => self.frontend,
@@ -115,7 +135,11 @@ impl Cluster {
             command.arg(format!("--{port}")).arg(address.to_string());
         }
         let log = fs::File::create(self.log(&pod)).expect("a log");
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .kill_on_drop(true);
         self.pods.push((pod, command.spawn().expect("start a pod")));
     }
 
@@ -123,7 +147,8 @@ impl Cluster {
         self.place.path().join(format!("{pod}.log"))
     }
 
-    /// An argument with the volumes of the pod where they are on this machine, and the registry's name resolved.
+    /// An argument with the volumes of the pod where they are on this machine, and the registry's
+    /// name resolved.
     fn localise(&self, argument: &str, component: &str, pod: &str) -> String {
         let place = |path: &str| self.place.path().join(path).display().to_string();
         argument
@@ -140,7 +165,10 @@ impl Cluster {
         let file = |name: &str| self.place.path().join("operator").join(name);
         let mut command = Command::new(testkit::lab::binary());
         command.args(["status", "-o", "json"]).env("SHOAL_REGISTRY", self.registry.to_string());
-        command.env("SHOAL_CA", file("ca.crt")).env("SHOAL_CERT", file("tls.crt")).env("SHOAL_KEY", file("tls.key"));
+        command
+            .env("SHOAL_CA", file("ca.crt"))
+            .env("SHOAL_CERT", file("tls.crt"))
+            .env("SHOAL_KEY", file("tls.key"));
         serde_json::from_slice(&command.output().await.expect("run shoal").stdout).ok()
     }
 
@@ -149,34 +177,61 @@ impl Cluster {
         while let Some((pod, mut child)) = self.pods.pop() {
             let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a running pod");
             kill(Pid::from_raw(pid), Signal::SIGTERM).expect("stop a pod");
-            let ended = tokio::time::timeout(wait::PATIENCE, child.wait()).await.expect("the pod ends").expect("its status");
-            assert!(ended.success(), "{pod} ended with {ended}:\n{}", fs::read_to_string(self.log(&pod)).unwrap_or_default());
+            let ended = tokio::time::timeout(wait::PATIENCE, child.wait())
+                .await
+                .expect("the pod ends")
+                .expect("its status");
+            assert!(
+                ended.success(),
+                "{pod} ended with {ended}:\n{}",
+                fs::read_to_string(self.log(&pod)).unwrap_or_default()
+            );
         }
     }
 }
 
 /// A port for somebody who is told its number.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
 }
 
-/// The volume of the ConfigMap, with the links that the kubelet makes, and with this machine's clients and origins let in.
+/// The volume of the ConfigMap, with the links that the kubelet makes, and with this machine's
+/// clients and origins let in.
 fn bundle(manifests: &Manifests, place: &Path) {
     let data = place.join("..2025_11_22");
     let template = manifests.template("config-service");
-    let volume = list(&template.spec["volumes"]).iter().find(|volume| volume.get("configMap").is_some()).expect("the bundle's volume");
-    let map = manifests.kind("ConfigMap").find(|map| map["metadata"]["name"] == volume["configMap"]["name"]).expect("the bundle");
+    let volume = list(&template.spec["volumes"])
+        .iter()
+        .find(|volume| volume.get("configMap").is_some())
+        .expect("the bundle's volume");
+    let map = manifests
+        .kind("ConfigMap")
+        .find(|map| map["metadata"]["name"] == volume["configMap"]["name"])
+        .expect("the bundle");
     for item in list(&volume["configMap"]["items"]) {
         let file = data.join(text(&item["path"]));
         fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
         let content = text(&map["data"][text(&item["key"])]);
         let (clients, rules) = ("\"fc00::/7\"]", "    rules: ");
-        assert!(!file.ends_with("cluster.yaml") || (content.contains(clients) && content.contains(rules)), "the bundle's access rules");
-        let egress = format!("    egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n{rules}");
-        fs::write(&file, content.replace(clients, "\"fc00::/7\", 127.0.0.0/8]").replacen(rules, &egress, 1)).expect("a file of the bundle");
+        assert!(
+            !file.ends_with("cluster.yaml")
+                || (content.contains(clients) && content.contains(rules)),
+            "the bundle's access rules"
+        );
+        let egress =
+            format!("    egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n{rules}");
+        fs::write(
+            &file,
+            content.replace(clients, "\"fc00::/7\", 127.0.0.0/8]").replacen(rules, &egress, 1),
+        )
+        .expect("a file of the bundle");
     }
     symlink("..2025_11_22", place.join("..data")).expect("a link");
-    for entry in fs::read_dir(&data).expect("the bundle").map(|entry| entry.expect("an entry").file_name()) {
+    for entry in
+        fs::read_dir(&data).expect("the bundle").map(|entry| entry.expect("an entry").file_name())
+    {
         symlink(Path::new("..data").join(&entry), place.join(&entry)).expect("a link");
     }
 }

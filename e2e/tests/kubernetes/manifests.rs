@@ -1,4 +1,5 @@
-//! The manifests as Kubernetes gets them: built with kubectl, checked and parsed with a little Python.
+//! The manifests as Kubernetes gets them: built with kubectl, checked and parsed with a little
+//! Python.
 
 use std::{
     collections::BTreeMap,
@@ -45,9 +46,19 @@ pub async fn build(place: &str) -> Manifests {
 
 /// Builds any directory.
 pub async fn build_at(place: &Path) -> Manifests {
-    let output = Command::new("kubectl").arg("kustomize").arg(place).env("HOME", "/nonexistent").output().await;
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(place)
+        .env("HOME", "/nonexistent")
+        .output()
+        .await;
     let output = output.expect("kubectl, of Debian's package kubernetes-client");
-    assert!(output.status.success(), "kubectl kustomize {}: {}", place.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "kubectl kustomize {}: {}",
+        place.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let scratch = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(scratch.path(), &output.stdout).expect("the built manifests");
     check(scratch.path()).await
@@ -55,8 +66,16 @@ pub async fn build_at(place: &Path) -> Manifests {
 
 /// Checks and parses a file of documents.
 pub async fn check(file: &Path) -> Manifests {
-    let python = testkit::lab::binary().parent().and_then(Path::parent).expect("a target directory").join("e2e-python/bin/python");
-    assert!(python.exists(), "{} is missing: run the test command of README.md, which sets it up", python.display());
+    let python = testkit::lab::binary()
+        .parent()
+        .and_then(Path::parent)
+        .expect("a target directory")
+        .join("e2e-python/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run the test command of README.md, which sets it up",
+        python.display()
+    );
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/kubernetes.py");
     let output = Command::new(python).arg(script).arg(file).output().await.expect("run Python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -87,7 +106,8 @@ impl Manifests {
             _ => None,
         };
         let template = |document| {
-            let found: &Value = Value::pointer(document, place(document)?).expect("a template of pods");
+            let found: &Value =
+                Value::pointer(document, place(document)?).expect("a template of pods");
             let labels = labels(&found["metadata"]["labels"]);
             let component = text(&found["metadata"]["labels"]["app.kubernetes.io/component"]);
             Some(Template { owner: name(document), component, labels, spec: &found["spec"] })
@@ -111,7 +131,11 @@ impl<'a> Template<'a> {
     /// Its ports by name.
     pub fn ports(&self) -> BTreeMap<String, u64> {
         let ports = self.containers().flat_map(|container| list(&container["ports"]));
-        ports.map(|port| (text(&port["name"]).to_owned(), port["containerPort"].as_u64().expect("a port"))).collect()
+        ports
+            .map(|port| {
+                (text(&port["name"]).to_owned(), port["containerPort"].as_u64().expect("a port"))
+            })
+            .collect()
     }
 }
 
@@ -132,10 +156,16 @@ pub fn text(value: &Value) -> &str {
 
 /// A map of texts, empty when there is none.
 pub fn labels(value: &Value) -> Labels {
-    value.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value).to_owned())).collect()
+    value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), text(value).to_owned()))
+        .collect()
 }
 
-/// Whether a selector (`matchLabels`, or a bare map of labels) chooses these labels. An empty one chooses everything.
+/// Whether a selector (`matchLabels`, or a bare map of labels) chooses these labels. An empty one
+/// chooses everything.
 pub fn selects(selector: &Value, of: &Labels) -> bool {
     assert!(selector.get("matchExpressions").is_none(), "this test reads no matchExpressions");
     let asked = labels(selector.get("matchLabels").unwrap_or(selector));

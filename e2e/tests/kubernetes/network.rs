@@ -1,5 +1,5 @@
-//! What the network policies let through, by the rules of NetworkPolicy: at the source and at the destination, nothing but what some policy
-//! that chooses the pod allows.
+//! What the network policies let through, by the rules of NetworkPolicy: at the source and at the
+//! destination, nothing but what some policy that chooses the pod allows.
 
 use serde_json::Value;
 
@@ -18,7 +18,8 @@ pub enum End<'a> {
 
 /// Every connection that is let through, as `source → destination:port`.
 pub fn allowed(manifests: &[&Manifests]) -> Vec<String> {
-    let policies: Vec<&Value> = manifests.iter().flat_map(|manifests| manifests.kind("NetworkPolicy")).collect();
+    let policies: Vec<&Value> =
+        manifests.iter().flat_map(|manifests| manifests.kind("NetworkPolicy")).collect();
     let pods: Vec<_> = manifests.iter().flat_map(|manifests| manifests.templates()).collect();
     let mut sources: Vec<_> = pods.iter().map(|pod| (pod.component, End::Pod(pod))).collect();
     sources.extend([("monitoring", End::Monitoring), ("outside", End::Outside)]);
@@ -36,7 +37,10 @@ pub fn allowed(manifests: &[&Manifests]) -> Vec<String> {
             }
         }
         if let End::Pod(source) = source {
-            for port in [53, 80, 443, 6443].into_iter().filter(|port| passes(&policies, "egress", source, End::Outside, *port)) {
+            for port in [53, 80, 443, 6443]
+                .into_iter()
+                .filter(|port| passes(&policies, "egress", source, End::Outside, *port))
+            {
                 found.push(format!("{from} → outside:{port}"));
             }
         }
@@ -47,18 +51,30 @@ pub fn allowed(manifests: &[&Manifests]) -> Vec<String> {
 }
 
 /// Whether the policies that choose `pod` let a connection with `other` pass in this direction.
-fn passes(policies: &[&Value], direction: &str, pod: &Template<'_>, other: End<'_>, port: u64) -> bool {
+fn passes(
+    policies: &[&Value],
+    direction: &str,
+    pod: &Template<'_>,
+    other: End<'_>,
+    port: u64,
+) -> bool {
     let (kind, peers) = if direction == "ingress" { ("Ingress", "from") } else { ("Egress", "to") };
     let chosen: Vec<_> = policies
         .iter()
         .filter(|policy| {
-            list(&policy["spec"]["policyTypes"]).iter().any(|of| of == kind) && selects(&policy["spec"]["podSelector"], &pod.labels)
+            list(&policy["spec"]["policyTypes"]).iter().any(|of| of == kind)
+                && selects(&policy["spec"]["podSelector"], &pod.labels)
         })
         .collect();
     let rules = chosen.iter().flat_map(|policy| list(&policy["spec"][direction]));
-    let mut rules =
-        rules.filter(|rule| rule.get("ports").is_none() || list(&rule["ports"]).iter().any(|entry| is_tcp(entry) && entry["port"] == port));
-    chosen.is_empty() || rules.any(|rule| rule.get(peers).is_none() || list(&rule[peers]).iter().any(|peer| is_meant(peer, other)))
+    let mut rules = rules.filter(|rule| {
+        rule.get("ports").is_none()
+            || list(&rule["ports"]).iter().any(|entry| is_tcp(entry) && entry["port"] == port)
+    });
+    chosen.is_empty()
+        || rules.any(|rule| {
+            rule.get(peers).is_none() || list(&rule[peers]).iter().any(|peer| is_meant(peer, other))
+        })
 }
 
 fn is_tcp(port: &Value) -> bool {
@@ -68,10 +84,13 @@ fn is_tcp(port: &Value) -> bool {
 fn is_meant(peer: &Value, end: End<'_>) -> bool {
     match end {
         End::Pod(pod) => {
-            peer.get("namespaceSelector").is_none() && peer.get("podSelector").is_some_and(|selector| selects(selector, &pod.labels))
+            peer.get("namespaceSelector").is_none()
+                && peer.get("podSelector").is_some_and(|selector| selects(selector, &pod.labels))
         }
         End::Monitoring => peer.get("namespaceSelector").is_some_and(|selector| {
-            labels(&selector["matchLabels"]).get("kubernetes.io/metadata.name").is_some_and(|name| name == "monitoring")
+            labels(&selector["matchLabels"])
+                .get("kubernetes.io/metadata.name")
+                .is_some_and(|name| name == "monitoring")
         }),
         End::Outside => peer["ipBlock"]["cidr"] == "0.0.0.0/0",
     }

@@ -1,4 +1,5 @@
-//! A service manager as a process sees it: sockets from descriptor 3 on, `LISTEN_PID`, a datagram socket to report to, SIGTERM at the end.
+//! A service manager as a process sees it: sockets from descriptor 3 on, `LISTEN_PID`, a datagram
+//! socket to report to, SIGTERM at the end.
 
 use std::{
     collections::BTreeMap,
@@ -36,12 +37,14 @@ pub struct Manager {
     pub environment: BTreeMap<String, String>,
 }
 
-/// A command that takes what it runs as its arguments, and passes `count` of its standard descriptors on from 3 on: the process id that
-/// systemd would set is the shell's, which becomes the process.
+/// A command that takes what it runs as its arguments, and passes `count` of its standard
+/// descriptors on from 3 on: the process id that systemd would set is the shell's, which becomes
+/// the process.
 pub fn shell(names: &[String], count: usize) -> Command {
     assert!(count <= 2, "standard input and output");
     let passing = ["", "exec 3<&0; ", "exec 3<&0 4<&1; "][count];
-    let script = format!("{passing}exec 0</dev/null 1>&2; LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$@\"");
+    let script =
+        format!("{passing}exec 0</dev/null 1>&2; LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh"]).kill_on_drop(true);
     if count > 0 {
@@ -55,7 +58,15 @@ impl Manager {
     pub fn new(path: PathBuf, argv: Vec<String>, passed: Vec<Passed>) -> Self {
         let reports = UnixDatagram::bind(&path).expect("a socket for reports");
         reports.set_nonblocking(true).expect("a socket that does not block");
-        Self { reports, path, argv, passed, child: None, said: Vec::new(), environment: BTreeMap::new() }
+        Self {
+            reports,
+            path,
+            argv,
+            passed,
+            child: None,
+            said: Vec::new(),
+            environment: BTreeMap::new(),
+        }
     }
 
     /// Starts the process.
@@ -63,10 +74,18 @@ impl Manager {
         self.said.clear();
         let names: Vec<_> = self.passed.iter().map(|passed| passed.name.to_owned()).collect();
         let mut command = shell(&names, self.passed.len());
-        let mut sockets = self.passed.iter().map(|passed| Stdio::from(OwnedFd::from(passed.socket.try_clone().expect("a duplicate"))));
-        command.stdin(sockets.next().unwrap_or_else(Stdio::null)).stdout(sockets.next().unwrap_or_else(Stdio::null));
+        let mut sockets = self.passed.iter().map(|passed| {
+            Stdio::from(OwnedFd::from(passed.socket.try_clone().expect("a duplicate")))
+        });
+        command
+            .stdin(sockets.next().unwrap_or_else(Stdio::null))
+            .stdout(sockets.next().unwrap_or_else(Stdio::null));
         let log = std::fs::File::create(self.log()).expect("a log");
-        command.stderr(log).env("NOTIFY_SOCKET", &self.path).env("WATCHDOG_USEC", "1000000").envs(&self.environment);
+        command
+            .stderr(log)
+            .env("NOTIFY_SOCKET", &self.path)
+            .env("WATCHDOG_USEC", "1000000")
+            .envs(&self.environment);
         self.child = Some(command.args(&self.argv).spawn().expect("start the process"));
     }
 
@@ -78,7 +97,8 @@ impl Manager {
     pub fn said(&mut self) -> &[String] {
         let mut message = [0; 4096];
         while let Ok(length) = self.reports.recv(&mut message) {
-            self.said.extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
+            self.said
+                .extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
         }
         &self.said
     }
@@ -100,7 +120,10 @@ impl Manager {
         let mut child = self.child.take().expect("a running process");
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a running process");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("stop the process");
-        let ended = tokio::time::timeout(wait::PATIENCE, child.wait()).await.expect("the process ends").expect("its status");
+        let ended = tokio::time::timeout(wait::PATIENCE, child.wait())
+            .await
+            .expect("the process ends")
+            .expect("its status");
         assert!(ended.success(), "the process ended with {ended}:\n{}", tail(&self.log()));
     }
 }

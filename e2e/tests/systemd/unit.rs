@@ -21,7 +21,9 @@ pub fn directory() -> PathBuf {
 
 /// All of them.
 pub fn all() -> Vec<Unit> {
-    let paths = fs::read_dir(directory()).expect("deploy/systemd").map(|entry| entry.expect("an entry").path());
+    let paths = fs::read_dir(directory())
+        .expect("deploy/systemd")
+        .map(|entry| entry.expect("an entry").path());
     let mut units: Vec<_> = paths
         .map(|path| Unit {
             name: path.file_name().expect("a name").to_string_lossy().into_owned(),
@@ -36,28 +38,39 @@ impl Unit {
     /// The last value of a key.
     pub fn value(&self, key: &str) -> String {
         let joined = self.text.replace("\\\n", " ");
-        let found = joined.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned)).next_back();
+        let found = joined
+            .lines()
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
+            .next_back();
         found.unwrap_or_else(|| panic!("no {key}= in {}", self.name))
     }
 
     /// What `ExecStart=` runs, on a host whose root is `root`.
     pub fn command_line(&self, root: &Path) -> Vec<String> {
-        let below = |word: &str| word.strip_prefix('/').map_or_else(|| word.to_owned(), |path| root.join(path).display().to_string());
+        let below = |word: &str| {
+            word.strip_prefix('/')
+                .map_or_else(|| word.to_owned(), |path| root.join(path).display().to_string())
+        };
         self.value("ExecStart").split_whitespace().map(below).collect()
     }
 
     /// What `EnvironmentFile=` brings.
     pub fn environment(&self, root: &Path) -> BTreeMap<String, String> {
         let file = root.join(self.value("EnvironmentFile").trim_start_matches('/'));
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let text =
+            fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        lines.map(|line| line.split_once('=').expect("a setting")).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        lines
+            .map(|line| line.split_once('=').expect("a setting"))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
     }
 }
 
 /// Seconds of `5s` or `100ms`.
 pub fn seconds(text: &str) -> f64 {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let number: f64 = number.parse().unwrap_or_else(|_| panic!("{text:?} is no duration"));
     match unit {
         "s" => number,

@@ -50,9 +50,14 @@ pub struct Collector {
 impl Collector {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let collector = Self { address: listener.local_addr().expect("bound"), received: Arc::default() };
+        let collector =
+            Self { address: listener.local_addr().expect("bound"), received: Arc::default() };
         let service = TraceServiceServer::new(collector.clone());
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
         collector
     }
 
@@ -63,10 +68,16 @@ impl Collector {
 
 #[tonic::async_trait]
 impl TraceService for Collector {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut received = self.received.lock().expect("spans");
         for of_process in request.into_inner().resource_spans {
-            let process = of_process.resource.map(|resource| text(&resource.attributes, "service.instance.id")).unwrap_or_default();
+            let process = of_process
+                .resource
+                .map(|resource| text(&resource.attributes, "service.instance.id"))
+                .unwrap_or_default();
             let spans = of_process.scope_spans.into_iter().flat_map(|scope| scope.spans);
             received.extend(spans.map(|span| Received { process: process.clone(), span }));
         }

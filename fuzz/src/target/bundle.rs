@@ -1,4 +1,5 @@
-//! Bundles from operators. What validation accepts, every service can render, read and build: a bad configuration never reaches a node.
+//! Bundles from operators. What validation accepts, every service can render, read and build: a bad
+//! configuration never reaches a node.
 
 use std::{collections::BTreeMap, io};
 
@@ -78,8 +79,11 @@ fn check(bytes: &[u8]) {
     let (accepted, problems) = Bundle::from_files(&files);
     for problem in &problems {
         // To YAML a CR alone ends a line, too.
-        let lines = files.get(&problem.place.file).map(|content| content.split(|byte| matches!(byte, b'\n' | b'\r')).count() + 1);
-        let placed = problem.place.line == u32::MAX || lines.is_none_or(|lines| problem.place.line as usize <= lines);
+        let lines = files
+            .get(&problem.place.file)
+            .map(|content| content.split(|byte| matches!(byte, b'\n' | b'\r')).count() + 1);
+        let placed = problem.place.line == u32::MAX
+            || lines.is_none_or(|lines| problem.place.line as usize <= lines);
         assert!(placed && !problem.message.is_empty(), "{problem:?}");
     }
     let Some(accepted) = accepted else {
@@ -87,12 +91,17 @@ fn check(bytes: &[u8]) {
         return;
     };
     let main = files.get(bundle::MAIN).expect("an accepted bundle has its main file");
-    let reopened = Bundle::reopen(main, accepted.files().cloned()).expect("what is stored can be opened again");
+    let reopened = Bundle::reopen(main, accepted.files().cloned())
+        .expect("what is stored can be opened again");
     for service in bundle::FOLLOWERS {
         let variables = bundle::sample(service);
-        let rendered =
-            render(&accepted, service, &variables).unwrap_or_else(|problems| panic!("accepted, and then {service}: {problems:?}"));
-        assert_eq!(render(&reopened, service, &variables).as_ref(), Ok(&rendered), "the same document after it was stored");
+        let rendered = render(&accepted, service, &variables)
+            .unwrap_or_else(|problems| panic!("accepted, and then {service}: {problems:?}"));
+        assert_eq!(
+            render(&reopened, service, &variables).as_ref(),
+            Ok(&rendered),
+            "the same document after it was stored"
+        );
         build(service, &rendered.document, &files);
     }
 }
@@ -101,18 +110,28 @@ fn check(bytes: &[u8]) {
 fn build(service: Service, document: &[u8], files: &BTreeMap<String, Vec<u8>>) {
     match service {
         Service::ProxyNode => {
-            let document = ProxyDocument::from_json(document).expect("a proxy-node can read its document");
-            let read = |path: &str| files.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-            let built = proxy_node::config::Generation::from_document("1".to_owned(), document, read);
+            let document =
+                ProxyDocument::from_json(document).expect("a proxy-node can read its document");
+            let read = |path: &str| {
+                files.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+            };
+            let built =
+                proxy_node::config::Generation::from_document("1".to_owned(), document, read);
             assert!(built.is_ok(), "a proxy-node cannot build it: {:?}", built.err());
         }
         Service::Balancer => {
             let built = balancer::config::Generation::build("1", document);
             assert!(built.is_ok(), "a balancer cannot build it: {:?}", built.err());
         }
-        Service::HealthChecker => drop(ChecksDocument::from_json(document).expect("a health-checker can read its document")),
-        Service::BackupService => drop(BackupDocument::from_json(document).expect("a backup-service can read its document")),
-        Service::Registry | Service::ConfigService | Service::Console => panic!("{service} takes no section"),
+        Service::HealthChecker => drop(
+            ChecksDocument::from_json(document).expect("a health-checker can read its document"),
+        ),
+        Service::BackupService => drop(
+            BackupDocument::from_json(document).expect("a backup-service can read its document"),
+        ),
+        Service::Registry | Service::ConfigService | Service::Console => {
+            panic!("{service} takes no section")
+        }
     }
 }
 
@@ -121,7 +140,9 @@ fn files(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut path = bundle::MAIN.to_owned();
     let mut rest = bytes;
     while files.len() < MOST_FILES {
-        let Some(end) = rest.windows(NEXT_FILE.len()).position(|window| window == NEXT_FILE) else { break };
+        let Some(end) = rest.windows(NEXT_FILE.len()).position(|window| window == NEXT_FILE) else {
+            break;
+        };
         files.insert(path, rest[..=end].to_vec());
         let after = &rest[end + NEXT_FILE.len()..];
         let line = after.iter().position(|byte| *byte == b'\n').unwrap_or(after.len());

@@ -1,4 +1,5 @@
-//! Chunked bodies: the same payload, end and verdict in one piece and byte by byte; what is encoded is decoded to what it was.
+//! Chunked bodies: the same payload, end and verdict in one piece and byte by byte; what is encoded
+//! is decoded to what it was.
 
 use relay::{
     body::Transfer,
@@ -41,7 +42,10 @@ pub const TARGET: Target = Target {
 };
 
 /// Payload, bytes consumed, done.
-fn decode<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Vec<u8>, usize, bool), Malformed> {
+fn decode<'a>(
+    dialect: Dialect,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Result<(Vec<u8>, usize, bool), Malformed> {
     let (mut decoder, mut payload, mut consumed) = (ChunkedDecoder::new(dialect), Vec::new(), 0);
     for mut bytes in pieces {
         while !bytes.is_empty() && !decoder.is_done() {
@@ -56,7 +60,10 @@ fn decode<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> Resul
 }
 
 /// What goes on to the next hop, and how many bytes were consumed.
-fn relay<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Vec<u8>, usize), Malformed> {
+fn relay<'a>(
+    dialect: Dialect,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Result<(Vec<u8>, usize), Malformed> {
     let (mut relay, mut out, mut consumed) = (ChunkedRelay::new(dialect), Vec::new(), 0);
     for mut bytes in pieces {
         while !bytes.is_empty() && !relay.is_done() {
@@ -76,14 +83,24 @@ fn check(bytes: &[u8]) {
         let whole = decode(dialect, std::iter::once(bytes));
         assert_eq!(whole, decode(dialect, bytes.chunks(1)), "the same byte by byte");
         let relayed = relay(dialect, std::iter::once(bytes));
-        let consumed = |relayed: &Result<(Vec<u8>, usize), Malformed>| relayed.clone().map(|(_, consumed)| consumed);
-        assert_eq!(consumed(&relayed), whole.clone().map(|(_, consumed, _)| consumed), "what is relayed is what was decoded");
+        let consumed = |relayed: &Result<(Vec<u8>, usize), Malformed>| {
+            relayed.clone().map(|(_, consumed)| consumed)
+        };
+        assert_eq!(
+            consumed(&relayed),
+            whole.clone().map(|(_, consumed, _)| consumed),
+            "what is relayed is what was decoded"
+        );
         assert_eq!(consumed(&relayed), consumed(&relay(dialect, bytes.chunks(1))));
         if let (Ok((payload, _, true)), Ok((out, _))) = (&whole, &relayed) {
             plain(out, payload);
         }
         if let (Dialect::Strict, Ok((payload, consumed, true))) = (dialect, whole) {
-            assert_eq!(oracle::read_chunked(bytes), Some((payload, consumed)), "the plain reading is the same");
+            assert_eq!(
+                oracle::read_chunked(bytes),
+                Some((payload, consumed)),
+                "the plain reading is the same"
+            );
         }
     }
     encode(bytes);
@@ -91,10 +108,21 @@ fn check(bytes: &[u8]) {
 
 /// What the next hop gets: the payload, in the plainest chunks.
 fn plain(out: &[u8], payload: &[u8]) {
-    assert_eq!(oracle::read_chunked(out), Some((payload.to_vec(), out.len())), "the plain reading is the same");
-    assert_eq!(decode(Dialect::Strict, std::iter::once(out)), Ok((payload.to_vec(), out.len(), true)));
+    assert_eq!(
+        oracle::read_chunked(out),
+        Some((payload.to_vec(), out.len())),
+        "the plain reading is the same"
+    );
+    assert_eq!(
+        decode(Dialect::Strict, std::iter::once(out)),
+        Ok((payload.to_vec(), out.len(), true))
+    );
     let mut again = ChunkedRelay::new(Dialect::Strict);
-    assert_eq!(again.pass(out).map(|passed| passed == out.len() || out.ends_with(b"\r\n\r\n")), Ok(true), "nothing is left to write anew");
+    assert_eq!(
+        again.pass(out).map(|passed| passed == out.len() || out.ends_with(b"\r\n\r\n")),
+        Ok(true),
+        "nothing is left to write anew"
+    );
     let mut written = Vec::new();
     let mut transfer = Transfer::new(Chunked, UntilClose, Dialect::Strict);
     assert_eq!(transfer.rewrite(out, &mut written), Ok(out.len()));
@@ -113,7 +141,11 @@ fn encode(payload: &[u8]) {
             assert_eq!(transfer.rewrite(piece, &mut out), Ok(piece.len()));
         }
         assert_eq!(transfer.end(&mut out), Ok(()));
-        assert_eq!(decode(Dialect::Strict, std::iter::once(&out[..])), Ok((payload.to_vec(), out.len(), true)), "decoding undoes encoding");
+        assert_eq!(
+            decode(Dialect::Strict, std::iter::once(&out[..])),
+            Ok((payload.to_vec(), out.len(), true)),
+            "decoding undoes encoding"
+        );
         assert_eq!(oracle::read_chunked(&out), Some((payload.to_vec(), out.len())));
     }
 }

@@ -1,4 +1,5 @@
-//! Answers of name servers: whatever they hold, only addresses that were asked for come out, and few.
+//! Answers of name servers: whatever they hold, only addresses that were asked for come out, and
+//! few.
 
 use proxy_node::dns::message::{self, Family, Reply};
 
@@ -39,7 +40,10 @@ fn check(bytes: &[u8]) {
         for answer in [bytes, &believed] {
             if let Some(Reply::Addresses(addresses, _)) = message::decode(answer, &query) {
                 assert!((1..=64).contains(&addresses.len()));
-                assert!(addresses.iter().all(|address| address.is_ipv6() == (family == Family::V6)), "{addresses:?}");
+                assert!(
+                    addresses.iter().all(|address| address.is_ipv6() == (family == Family::V6)),
+                    "{addresses:?}"
+                );
             }
         }
         assert!(message::decode(&believed, &query).is_some(), "what is believed is an answer");
@@ -47,6 +51,9 @@ fn check(bytes: &[u8]) {
     if let Ok(host) = std::str::from_utf8(bytes)
         && let Some(query) = message::encode(7, host, Family::V4)
     {
-        assert!(query.len() <= 12 + 255 + 4 && message::decode(&query, &query).is_none(), "a question is no answer");
+        assert!(
+            query.len() <= 12 + 255 + 4 && message::decode(&query, &query).is_none(),
+            "a question is no answer"
+        );
     }
 }

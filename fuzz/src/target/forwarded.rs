@@ -1,4 +1,5 @@
-//! X-Forwarded-For: whose request it is. Nobody becomes somebody else by what they write into a field.
+//! X-Forwarded-For: whose request it is. Nobody becomes somebody else by what they write into a
+//! field.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -47,7 +48,11 @@ fn check(bytes: &[u8]) {
     let view = head.view(bytes);
     for unbelieved in [ForwardedFor::Replace, ForwardedFor::Append, ForwardedFor::Delete] {
         let trust = Trust { downstreams: &downstreams, unbelieved };
-        for (door, source) in [(Door::Proxy, STRANGER), (Door::RelayClient, STRANGER), (Door::RelayClient, DOWNSTREAM)] {
+        for (door, source) in [
+            (Door::Proxy, STRANGER),
+            (Door::RelayClient, STRANGER),
+            (Door::RelayClient, DOWNSTREAM),
+        ] {
             let client = request::client(view, door, source, &trust);
             assert_eq!(client.address, source, "what {source} writes at {door:?} is not believed");
             assert_ne!(client.forwarded, Forwarded::Keep, "nor passed on as it came");
@@ -59,8 +64,10 @@ fn check(bytes: &[u8]) {
         if downstreams.contains(address) {
             continue;
         }
-        // Found behind trusted proxies only: whatever a client wrote before it is hearsay and changes nothing.
-        let first_line = bytes.windows(2).skip(1).position(|pair| pair == b"\r\n").map_or(0, |at| at + 3);
+        // Found behind trusted proxies only: whatever a client wrote before it is hearsay and
+        // changes nothing.
+        let first_line =
+            bytes.windows(2).skip(1).position(|pair| pair == b"\r\n").map_or(0, |at| at + 3);
         let more = [&bytes[..first_line], HEARSAY, &bytes[first_line..]].concat();
         let Some(head) = request(&more) else { continue };
         let again = request::client(head.view(&more), door, source, &trust).address;

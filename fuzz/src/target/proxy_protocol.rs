@@ -1,5 +1,5 @@
-//! PROXY headers on the relay door: a verdict on a beginning is the verdict on the whole, what is written back is read alike, and a TLV that means
-//! nothing to us changes nothing.
+//! PROXY headers on the relay door: a verdict on a beginning is the verdict on the whole, what is
+//! written back is read alike, and a TLV that means nothing to us changes nothing.
 
 use relay::proxy_protocol::{self, Command, Header};
 
@@ -41,7 +41,10 @@ fn check(bytes: &[u8]) {
     let whole = proxy_protocol::parse(bytes);
     for len in 0..bytes.len().min(1100) {
         let partial = proxy_protocol::parse(&bytes[..len]);
-        assert!(partial == Ok(None) || partial == whole, "a beginning of {len} bytes says something else");
+        assert!(
+            partial == Ok(None) || partial == whole,
+            "a beginning of {len} bytes says something else"
+        );
     }
     let Ok(Some((header, len))) = whole else { return };
     assert!(len <= bytes.len());
@@ -52,10 +55,16 @@ fn check(bytes: &[u8]) {
     let mut out = Vec::new();
     match (header.command, &header.addresses) {
         (Command::Local, _) => proxy_protocol::encode_local(&mut out, header.nonce.as_ref()),
-        (Command::Proxy, Some(addresses)) => proxy_protocol::encode_proxy(&mut out, addresses, header.nonce.as_ref()),
+        (Command::Proxy, Some(addresses)) => {
+            proxy_protocol::encode_proxy(&mut out, addresses, header.nonce.as_ref())
+        }
         (Command::Proxy, None) => return,
     }
-    assert_eq!(proxy_protocol::parse(&out), Ok(Some((header, out.len()))), "written and read again");
+    assert_eq!(
+        proxy_protocol::parse(&out),
+        Ok(Some((header, out.len()))),
+        "written and read again"
+    );
 }
 
 /// The same header with one more TLV at its end.

@@ -11,7 +11,8 @@ use super::{HEAD_WORDS, SMALL, request};
 use crate::{Target, oracle};
 
 /// See the module.
-pub const TARGET: Target = Target { name: "request_head", check, words: HEAD_WORDS, executions: 40_000 };
+pub const TARGET: Target =
+    Target { name: "request_head", check, words: HEAD_WORDS, executions: 40_000 };
 
 fn check(bytes: &[u8]) {
     let (mut head, mut dripped) = (RequestHead::new(), RequestHead::new());
@@ -47,20 +48,39 @@ fn in_normal_form(received: Request<'_>) {
 fn through_both_hops(received: Request<'_>) {
     let nominated = oracle::nominated(received.bytes());
     let mut to_node = Vec::new();
-    HeadWriter::request(&mut to_node, received, LineForm::AsReceived, hygiene::BALANCER_REQUEST, BodyFields::AsReceived).finish();
+    HeadWriter::request(
+        &mut to_node,
+        received,
+        LineForm::AsReceived,
+        hygiene::BALANCER_REQUEST,
+        BodyFields::AsReceived,
+    )
+    .finish();
     let Some(at_node) = same(received, &to_node, &nominated) else { return };
     let mut to_origin = Vec::new();
     let at_node = at_node.view(&to_node);
-    HeadWriter::request(&mut to_origin, at_node, LineForm::Origin, hygiene::NODE_REQUEST, BodyFields::AsReceived).finish();
+    HeadWriter::request(
+        &mut to_origin,
+        at_node,
+        LineForm::Origin,
+        hygiene::NODE_REQUEST,
+        BodyFields::AsReceived,
+    )
+    .finish();
     let _at_origin = same(at_node, &to_origin, &nominated);
 }
 
-/// What was forwarded, read again: it must be the request that was received. `None`: the next hop refuses it, rightly.
+/// What was forwarded, read again: it must be the request that was received. `None`: the next hop
+/// refuses it, rightly.
 fn same(received: Request<'_>, forwarded: &[u8], nominated: &[String]) -> Option<RequestHead> {
     let (first, fields) = oracle::read_head(forwarded);
     let mut words = first.split(|byte| *byte == b' ');
     assert_eq!(words.next(), Some(received.method_text().as_bytes()));
-    assert_eq!((words.nth(1), words.next()), (Some(&b"HTTP/1.1"[..]), None), "one version, one target");
+    assert_eq!(
+        (words.nth(1), words.next()),
+        (Some(&b"HTTP/1.1"[..]), None),
+        "one version, one target"
+    );
     for (name, _) in &fields {
         let field = Field::classify(name.as_bytes());
         assert!(!hygiene::HOP_BY_HOP.contains(field), "{name} is for one hop");
@@ -75,7 +95,9 @@ fn same(received: Request<'_>, forwarded: &[u8], nominated: &[String]) -> Option
     let view = again.view(forwarded);
     assert_eq!(again.len(), forwarded.len());
     assert_eq!(again.framing(), received.framing());
-    let meant = |request: Request<'_>| request.authority().map(|authority| (authority.host_text().to_owned(), authority.port));
+    let meant = |request: Request<'_>| {
+        request.authority().map(|authority| (authority.host_text().to_owned(), authority.port))
+    };
     assert_eq!(meant(view), meant(received));
     assert!(view.authority().is_none_or(|authority| authority.is_plain()), "one spelling goes on");
     let limits = Limits { head: forwarded.len(), ..Limits::default() };

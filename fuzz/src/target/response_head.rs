@@ -13,7 +13,8 @@ use super::{HEAD_WORDS, SMALL};
 use crate::{Target, oracle};
 
 /// See the module.
-pub const TARGET: Target = Target { name: "response_head", check, words: HEAD_WORDS, executions: 40_000 };
+pub const TARGET: Target =
+    Target { name: "response_head", check, words: HEAD_WORDS, executions: 40_000 };
 
 fn check(bytes: &[u8]) {
     for relaxed in [false, true] {
@@ -35,18 +36,28 @@ fn check_as(bytes: &[u8], limits: &Limits) {
     let Ok(Progress::Complete(_)) = whole else { return };
     let view = head.view(bytes);
     assert!(view.fields().eq(dripped.view(bytes).fields()));
-    assert!(proxy_status::error_of(view.lines(), "node").is_none_or(|error| error.len() < bytes.len()));
+    assert!(
+        proxy_status::error_of(view.lines(), "node").is_none_or(|error| error.len() < bytes.len())
+    );
 
     let mut out = Vec::new();
     HeadWriter::response(&mut out, view, hygiene::NODE_RESPONSE, BodyFields::AsReceived).finish();
     let (_, fields) = oracle::read_head(&out);
-    let plain = |line: HeaderLine<'_>| (String::from_utf8_lossy(line.name).to_ascii_lowercase(), oracle::plain_value(line.value));
-    assert!(oracle::read_folded(&bytes[..head.len()]).into_iter().eq(view.fields().map(plain)), "folded lines are one value each");
+    let plain = |line: HeaderLine<'_>| {
+        (String::from_utf8_lossy(line.name).to_ascii_lowercase(), oracle::plain_value(line.value))
+    };
+    assert!(
+        oracle::read_folded(&bytes[..head.len()]).into_iter().eq(view.fields().map(plain)),
+        "folded lines are one value each"
+    );
     let nominated = oracle::nominated(view.bytes());
     for (name, _) in &fields {
         let field = Field::classify(name.as_bytes());
         assert!(!hygiene::NODE_RESPONSE.contains(field), "{name} is not for the client");
-        assert!(hygiene::NEVER_NOMINATED.contains(field) || !nominated.contains(name), "{name} was nominated in Connection");
+        assert!(
+            hygiene::NEVER_NOMINATED.contains(field) || !nominated.contains(name),
+            "{name} was nominated in Connection"
+        );
     }
     let mut forwarded = ResponseHead::new();
     // What goes on is plain, whatever came.
@@ -54,6 +65,10 @@ fn check_as(bytes: &[u8], limits: &Limits) {
     assert!(!forwarded.is_sloppy());
     assert_eq!((forwarded.status(), forwarded.view(&out).reason()), (head.status(), view.reason()));
     for method in [Method::Get, Method::Head, Method::Post, Method::Options, Method::Connect] {
-        assert_eq!(forwarded.framing(method), head.framing(method), "the same body after {method:?}");
+        assert_eq!(
+            forwarded.framing(method),
+            head.framing(method),
+            "the same body after {method:?}"
+        );
     }
 }

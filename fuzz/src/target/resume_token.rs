@@ -1,4 +1,5 @@
-//! Resume tokens of a watch: a delta goes to a token that was handed out to this kind of watcher, everything else gets a snapshot.
+//! Resume tokens of a watch: a delta goes to a token that was handed out to this kind of watcher,
+//! everything else gets a snapshot.
 
 use std::sync::Arc;
 
@@ -50,7 +51,11 @@ fn check(bytes: &[u8]) {
         }
         let (event, next) = said(&feed, filter, token);
         let known = handed_out.iter().any(|one| one == token);
-        assert_eq!(matches!(event, Event::Delta(_)), known, "a delta for what was handed out, a snapshot for the rest");
+        assert_eq!(
+            matches!(event, Event::Delta(_)),
+            known,
+            "a delta for what was handed out, a snapshot for the rest"
+        );
         assert_eq!(Some(&next), handed_out.last(), "either way the watcher stands at the end");
     }
 }

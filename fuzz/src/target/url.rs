@@ -37,11 +37,18 @@ pub const TARGET: Target = Target {
 /// A line with a URL, and a line with a Location that came for it.
 fn check(bytes: &[u8]) {
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
-    let Some(key) = lines.next().and_then(|url| std::str::from_utf8(url).ok()).and_then(Key::parse) else { return };
+    let Some(key) = lines.next().and_then(|url| std::str::from_utf8(url).ok()).and_then(Key::parse)
+    else {
+        return;
+    };
     let text = key.to_string();
     assert_eq!(Key::parse(&text), Some(key.clone()), "a key is its own normal form: {text:?}");
     assert!(text.starts_with("http://") && !text.contains(['#', '\n', ' ']), "{text:?}");
     let Some(sibling) = lines.next().and_then(|location| key.sibling(location)) else { return };
     assert_eq!(sibling.origin(), key.origin(), "{sibling} is another origin's than {key}");
-    assert_eq!(sibling.as_bytes().get(key.origin().len()), Some(&b'/'), "{sibling} begins like {key} and is another host's");
+    assert_eq!(
+        sibling.as_bytes().get(key.origin().len()),
+        Some(&b'/'),
+        "{sibling} begins like {key} and is another host's"
+    );
 }

@@ -1,4 +1,5 @@
-//! Messages of other processes: what is accepted into the domain goes out as the same message again.
+//! Messages of other processes: what is accepted into the domain goes out as the same message
+//! again.
 
 use cluster::{Instance, InstanceStatus, Opinion, PoolGuard};
 use prost::Message;
@@ -37,7 +38,9 @@ fn check(bytes: &[u8]) {
     match kind % 4 {
         0 => again::<pb::Instance, Instance, _>(bytes, |domain| pb::Instance::from(domain)),
         1 => again::<pb::Opinion, Opinion, _>(bytes, |domain| pb::Opinion::from(domain)),
-        2 => again::<pb::InstanceStatus, InstanceStatus, _>(bytes, |domain| pb::InstanceStatus::from(domain)),
+        2 => again::<pb::InstanceStatus, InstanceStatus, _>(bytes, |domain| {
+            pb::InstanceStatus::from(domain)
+        }),
         _ => again::<pb::PoolGuard, PoolGuard, _>(bytes, |domain| pb::PoolGuard::from(domain)),
     }
 }
@@ -53,12 +56,16 @@ where
         Ok(domain) => {
             let sent = back(&domain).encode_to_vec();
             let received = M::decode(&sent[..]).expect("what is sent can be decoded");
-            let received = D::try_from(received).unwrap_or_else(|error| panic!("what is sent is accepted: {error}"));
+            let received = D::try_from(received)
+                .unwrap_or_else(|error| panic!("what is sent is accepted: {error}"));
             assert_eq!(received, domain, "sent and received");
         }
         Err(error) => {
             let sentence = error.to_string();
-            assert!(!sentence.is_empty() && sentence.len() < 2048, "a refusal is one sentence: {sentence:?}");
+            assert!(
+                !sentence.is_empty() && sentence.len() < 2048,
+                "a refusal is one sentence: {sentence:?}"
+            );
         }
     }
 }

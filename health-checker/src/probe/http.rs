@@ -13,7 +13,11 @@ pub(super) async fn direct(target: &Target, path: &str, expect: &Expect) -> Resu
     get(client(None, &wanted)?.get(&wanted.url), &wanted, expect).await
 }
 
-pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -> Result<String, Error> {
+pub(super) async fn proxied(
+    target: &Target,
+    wanted: &Wanted,
+    expect: &Expect,
+) -> Result<String, Error> {
     let asked = client(Some(&target.address), wanted)?.get(&wanted.url);
     let asked = match target.proof(wanted, "GET", &wanted.url) {
         Some(proof) => asked.header(chassis::probe::FIELD, proof),
@@ -24,14 +28,20 @@ pub(super) async fn proxied(target: &Target, wanted: &Wanted, expect: &Expect) -
 
 /// A client whose only connection is the probe's: what a kept one would say is old.
 fn client(proxy: Option<&str>, wanted: &Wanted) -> Result<Client, Error> {
-    let builder = Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).user_agent("shoal-health-checker");
+    let builder = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .pool_max_idle_per_host(0)
+        .user_agent("shoal-health-checker");
     let broken = |error: reqwest::Error| Error::Exchange(chain(&error));
     let builder = match proxy {
         Some(address) => builder.proxy(Proxy::all(format!("http://{address}")).map_err(broken)?),
         None => builder,
     };
-    // Reading the system's authorities costs more than a plain probe, and a small container has none: that is no fault of the node's.
-    let builder = if wanted.url.starts_with("https:") { builder } else { builder.tls_certs_only([]) };
+    // Reading the system's authorities costs more than a plain probe, and a small container has
+    // none: that is no fault of the node's.
+    let builder =
+        if wanted.url.starts_with("https:") { builder } else { builder.tls_certs_only([]) };
     builder.build().map_err(broken)
 }
 
@@ -47,5 +57,9 @@ async fn get(asked: RequestBuilder, wanted: &Wanted, expect: &Expect) -> Result<
             return Err(Error::ForeignAnswer);
         }
     }
-    if body == expected.as_bytes() { Ok(format!("{found} from the built-in target")) } else { Err(Error::ForeignAnswer) }
+    if body == expected.as_bytes() {
+        Ok(format!("{found} from the built-in target"))
+    } else {
+        Err(Error::ForeignAnswer)
+    }
 }

@@ -1,7 +1,9 @@
-//! A set of domains that holds a million of them in little memory and answers in the time of a few hash look-ups.
+//! A set of domains that holds a million of them in little memory and answers in the time of a few
+//! hash look-ups.
 //!
-//! Names lie one after the other in one block of bytes; an open-addressing table of 32-bit offsets finds them. A question costs one probe per
-//! label of the host, however large the set is. Exact: a full comparison follows every probe.
+//! Names lie one after the other in one block of bytes; an open-addressing table of 32-bit offsets
+//! finds them. A question costs one probe per label of the host, however large the set is. Exact: a
+//! full comparison follows every probe.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -33,7 +35,12 @@ impl Domains {
     #[must_use]
     pub fn with_capacity(entries: usize, bytes: usize) -> Self {
         let slots = (entries.saturating_mul(3) / 2).max(8).next_power_of_two();
-        Self { names: Vec::with_capacity(bytes.saturating_add(entries * 2)), table: vec![0; slots], entries: 0, hasher: RandomState::new() }
+        Self {
+            names: Vec::with_capacity(bytes.saturating_add(entries * 2)),
+            table: vec![0; slots],
+            entries: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Adds one pattern.
@@ -67,16 +74,22 @@ impl Domains {
         Ok(())
     }
 
-    /// Whether a host (lower case, no dot at the end) is in the set: itself, or under a domain that is.
+    /// Whether a host (lower case, no dot at the end) is in the set: itself, or under a domain that
+    /// is.
     #[must_use]
     pub fn contains(&self, host: &str) -> bool {
         if self.entries == 0 {
             return false;
         }
         let host = host.as_bytes();
-        let has = |name: &[u8], flag: u8| self.find(name).is_ok_and(|at| self.names.get(at).is_some_and(|flags| flags & flag != 0));
+        let has = |name: &[u8], flag: u8| {
+            self.find(name)
+                .is_ok_and(|at| self.names.get(at).is_some_and(|flags| flags & flag != 0))
+        };
         has(host, EXACT)
-            || host.iter().enumerate().any(|(at, byte)| *byte == b'.' && host.get(at + 1..).is_some_and(|suffix| has(suffix, UNDER)))
+            || host.iter().enumerate().any(|(at, byte)| {
+                *byte == b'.' && host.get(at + 1..).is_some_and(|suffix| has(suffix, UNDER))
+            })
     }
 
     /// How many names it holds.
@@ -142,7 +155,11 @@ mod tests {
 
     fn pattern(text: &str) -> DomainPattern {
         let subdomains = text.starts_with('.');
-        DomainPattern { name: text.trim_start_matches('.').to_owned(), subdomains, only_below: false }
+        DomainPattern {
+            name: text.trim_start_matches('.').to_owned(),
+            subdomains,
+            only_below: false,
+        }
     }
 
     fn set(patterns: &[&str]) -> Domains {
@@ -192,7 +209,10 @@ mod tests {
         assert_eq!(domains.len(), 1_000_000);
         assert!(domains.memory() < 64 << 20, "{} bytes", domains.memory());
         assert!(domains.contains("deep.below.host-a.zone10.example"));
-        assert!(domains.contains("host-b.zone11.example") && !domains.contains("below.host-b.zone11.example"));
+        assert!(
+            domains.contains("host-b.zone11.example")
+                && !domains.contains("below.host-b.zone11.example")
+        );
         assert!(!domains.contains("host-f4240.zone0.example"));
     }
 

@@ -13,7 +13,8 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Whether an address is in one of the networks. An IPv4-mapped address counts as the IPv4 address in it.
+    /// Whether an address is in one of the networks. An IPv4-mapped address counts as the IPv4
+    /// address in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
@@ -66,11 +67,17 @@ mod tests {
 
     #[test]
     fn networks() {
-        let set: Networks =
-            ["10.0.0.0/8", "10.1.0.0/16", "192.168.1.7/32", "2001:db8::/32", "::ffff:172.16.0.0/108", "::ffff:198.51.100.9/128"]
-                .iter()
-                .map(|net| net.parse().unwrap())
-                .collect();
+        let set: Networks = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "192.168.1.7/32",
+            "2001:db8::/32",
+            "::ffff:172.16.0.0/108",
+            "::ffff:198.51.100.9/128",
+        ]
+        .iter()
+        .map(|net| net.parse().unwrap())
+        .collect();
         for (address, want) in [
             ("10.255.255.255", true),
             ("11.0.0.0", false),

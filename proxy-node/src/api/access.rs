@@ -1,4 +1,5 @@
-//! What was asked for, as messages: counts and records out of [`crate::record::lately`], and older records out of the log's files.
+//! What was asked for, as messages: counts and records out of [`crate::record::lately`], and older
+//! records out of the log's files.
 
 mod files;
 
@@ -7,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use chassis::StopSignal;
 use dataplane::filter::Filter;
 use futures::stream::{self, BoxStream, StreamExt};
-use proto::proxy::{AccessKey, AccessRecord, AccessTotal, TailAccessRequest, TailAccessResponse, TopAccessRequest, TopAccessResponse};
+use proto::proxy::{
+    AccessKey, AccessRecord, AccessTotal, TailAccessRequest, TailAccessResponse, TopAccessRequest,
+    TopAccessResponse,
+};
 use tonic::Status;
 
 use crate::{
@@ -30,8 +34,16 @@ const AT_ONCE: usize = 256;
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Counts by one key.
-pub fn top(node: &Node, request: &TopAccessRequest, now: jiff::Timestamp) -> Result<TopAccessResponse, Status> {
-    let since = request.since.and_then(|since| Duration::try_from(since).ok()).unwrap_or(LONGEST).min(LONGEST);
+pub fn top(
+    node: &Node,
+    request: &TopAccessRequest,
+    now: jiff::Timestamp,
+) -> Result<TopAccessResponse, Status> {
+    let since = request
+        .since
+        .and_then(|since| Duration::try_from(since).ok())
+        .unwrap_or(LONGEST)
+        .min(LONGEST);
     let limit = match usize::try_from(request.limit) {
         Ok(limit @ 1..=MOST_TOTALS) => limit,
         _ => MOST_TOTALS,
@@ -41,19 +53,33 @@ pub fn top(node: &Node, request: &TopAccessRequest, now: jiff::Timestamp) -> Res
     let windows = recent.look().windows(seconds, since.as_secs());
     let window = Window::merged(windows.iter().map(|window| &**window));
     let (totals, unlisted_at_most) = match request.by() {
-        AccessKey::Client => totals(window.clients, limit, |client| client.map_or_else(|| "-".to_owned(), |client| client.to_string())),
-        AccessKey::Url => totals(window.urls, limit, |url| if url.is_empty() { "-".to_owned() } else { url.to_string() }),
+        AccessKey::Client => totals(window.clients, limit, |client| {
+            client.map_or_else(|| "-".to_owned(), |client| client.to_string())
+        }),
+        AccessKey::Url => totals(window.urls, limit, |url| {
+            if url.is_empty() { "-".to_owned() } else { url.to_string() }
+        }),
         AccessKey::Domain => totals(window.domains, limit, |domain| domain.to_string()),
         AccessKey::Status => totals(by_status(&window), limit, |status| status.to_string()),
-        AccessKey::Unspecified => return Err(Status::invalid_argument("say by what to count: client, URL, status or domain")),
+        AccessKey::Unspecified => {
+            return Err(Status::invalid_argument(
+                "say by what to count: client, URL, status or domain",
+            ));
+        }
     };
-    let age = if windows.is_empty() { since.as_secs().min(seconds) } else { seconds.saturating_sub(window.begins) };
+    let age = if windows.is_empty() {
+        since.as_secs().min(seconds)
+    } else {
+        seconds.saturating_sub(window.begins)
+    };
     Ok(TopAccessResponse {
         totals,
         requests: window.requests,
         bytes: window.bytes,
         unlisted_at_most,
-        from: Some(cluster::wire::timestamp(now - jiff::SignedDuration::from_secs(i64::try_from(age).unwrap_or(0)))),
+        from: Some(cluster::wire::timestamp(
+            now - jiff::SignedDuration::from_secs(i64::try_from(age).unwrap_or(0)),
+        )),
         taken_at: Some(cluster::wire::timestamp(now)),
         off: !node.current.load().logged,
         records_dropped: node.recorder.dropped(),
@@ -87,13 +113,15 @@ fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
     (top.entries.iter().map(total).collect(), top.unlisted)
 }
 
-/// The last records, older ones out of the log's files where that is asked for, and new ones until the caller or the process ends it.
+/// The last records, older ones out of the log's files where that is asked for, and new ones until
+/// the caller or the process ends it.
 pub fn tail(
     node: Arc<Node>,
     request: &TailAccessRequest,
     closing: StopSignal,
 ) -> Result<BoxStream<'static, Result<TailAccessResponse, Status>>, Status> {
-    let wanted = Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
+    let wanted =
+        Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
     let wanted = wanted.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let wanted = wanted.between(files::millis(request.since), files::millis(request.until));
     let off = !node.current.load().logged;
@@ -103,16 +131,22 @@ pub fn tail(
         (lately.last(count, &wanted), lately.oldest().map(|oldest| oldest.ended_at))
     };
     let next = last.next;
-    let mut kept: Vec<_> = last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect();
+    let mut kept: Vec<_> =
+        last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect();
     if kept.is_empty() {
         kept.push(response(&[], 0, off));
     }
     kept[0].kept_since = since.map(files::moment);
     let kept = stream::iter(kept.into_iter().map(Ok));
     if !request.follow {
-        let bounds = wanted.beyond(count, last.records.len(), since).filter(|_| request.search_files);
-        let older = bounds.map(|bounds| files::search(&node, Older::new(wanted, &last.records), bounds));
-        return Ok(kept.chain(stream::iter(older).flatten()).take_until(async move { closing.wait().await }).boxed());
+        let bounds =
+            wanted.beyond(count, last.records.len(), since).filter(|_| request.search_files);
+        let older =
+            bounds.map(|bounds| files::search(&node, Older::new(wanted, &last.records), bounds));
+        return Ok(kept
+            .chain(stream::iter(older).flatten())
+            .take_until(async move { closing.wait().await })
+            .boxed());
     }
     let following = stream::unfold((node, wanted, next), |(node, wanted, mut next)| async move {
         loop {
@@ -129,7 +163,13 @@ pub fn tail(
 }
 
 fn response(records: &[Record], missed: u64, off: bool) -> TailAccessResponse {
-    TailAccessResponse { records: records.iter().map(message).collect(), missed, off, kept_since: None, searched: None }
+    TailAccessResponse {
+        records: records.iter().map(message).collect(),
+        missed,
+        off,
+        kept_since: None,
+        searched: None,
+    }
 }
 
 fn message(record: &Record) -> AccessRecord {

@@ -1,11 +1,14 @@
-//! A body that readers on any worker follow while one writer appends to it: segments that are full and do not change any more, and a tail that
-//! still grows, of which readers take copies. So an origin that sends byte by byte costs no segment each.
+//! A body that readers on any worker follow while one writer appends to it: segments that are full
+//! and do not change any more, and a tail that still grows, of which readers take copies. So an
+//! origin that sends byte by byte costs no segment each.
 //!
-//! While it *retains*, every segment stays and readers may begin at any time: that is what the cache keeps. When it turns out to be too large, or
-//! there is no memory for it, it *stops retaining*: segments that all readers have passed go, the writer waits for the slowest reader, and nobody
-//! new may begin.
+//! While it *retains*, every segment stays and readers may begin at any time: that is what the
+//! cache keeps. When it turns out to be too large, or there is no memory for it, it *stops
+//! retaining*: segments that all readers have passed go, the writer waits for the slowest reader,
+//! and nobody new may begin.
 //!
-//! Each segment carries the charge for its memory, and gives it back when the last reference to it goes, a reader's included.
+//! Each segment carries the charge for its memory, and gives it back when the last reference to it
+//! goes, a reader's included.
 
 use std::{
     collections::VecDeque,
@@ -131,8 +134,9 @@ impl Body {
         })
     }
 
-    /// Appends. The bytes are copied, so that a small piece never keeps a large read buffer alive. `more`: how many bytes follow these, where
-    /// somebody has said so. `admit` is asked for the memory; where it says no, the body stops retaining.
+    /// Appends. The bytes are copied, so that a small piece never keeps a large read buffer alive.
+    /// `more`: how many bytes follow these, where somebody has said so. `admit` is asked for the
+    /// memory; where it says no, the body stops retaining.
     pub fn append(&self, bytes: &[u8], more: Option<u64>, admit: impl Fn(u64) -> Option<Charge>) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -168,7 +172,8 @@ impl Body {
         state.seal();
         if state.retains {
             let length = state.sealed;
-            let segments = std::mem::take(&mut state.segments).into_iter().map(|(_, segment)| segment);
+            let segments =
+                std::mem::take(&mut state.segments).into_iter().map(|(_, segment)| segment);
             self.whole.get_or_init(|| (segments.collect(), length));
         }
         wake(state);
@@ -212,7 +217,8 @@ impl Body {
         .await
     }
 
-    /// Lets go those who make a body that is not kept wait for them, if others have read all there is: they get no more of it.
+    /// Lets go those who make a body that is not kept wait for them, if others have read all there
+    /// is: they get no more of it.
     pub fn cut_laggards(&self) {
         let window = self.window();
         let mut state = self.lock();
@@ -283,7 +289,11 @@ impl Body {
     /// For how many milliseconds nothing has come of what is still growing.
     #[must_use]
     pub fn silent_for(&self, now: u64) -> u64 {
-        if self.whole.get().is_some() { 0 } else { now.saturating_sub(self.progress.load(Ordering::Relaxed)) }
+        if self.whole.get().is_some() {
+            0
+        } else {
+            now.saturating_sub(self.progress.load(Ordering::Relaxed))
+        }
     }
 
     /// Somebody needs its memory: who reads it slowly shall let it go.
@@ -355,7 +365,8 @@ impl State {
     fn next_tail(&self, coming: usize, more: Option<u64>) -> usize {
         let tail = &self.tail.bytes;
         let (begun, coming) = if tail.len() < SEGMENT { (tail.len(), coming) } else { (0, coming) };
-        let known = more.map(|more| coming.saturating_add(usize::try_from(more).unwrap_or(usize::MAX)));
+        let known =
+            more.map(|more| coming.saturating_add(usize::try_from(more).unwrap_or(usize::MAX)));
         match known {
             Some(all) => begun.saturating_add(all).min(SEGMENT),
             None if self.sealed > 0 || tail.len() >= SEGMENT => SEGMENT,
@@ -387,7 +398,8 @@ impl State {
             }
         }
         if length > 0 {
-            self.segments.push_back((self.sealed, Bytes::from_owner(Segment { bytes, _charge: charge })));
+            self.segments
+                .push_back((self.sealed, Bytes::from_owner(Segment { bytes, _charge: charge })));
             self.sealed += length as u64;
         }
     }
@@ -424,7 +436,8 @@ impl State {
 
 /// Wakes everybody who waits, after the lock is given back.
 fn wake(mut state: MutexGuard<'_, State>) {
-    let mut wakers: Vec<Waker> = state.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).collect();
+    let mut wakers: Vec<Waker> =
+        state.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).collect();
     wakers.extend(state.writer.take());
     drop(state);
     wakers.into_iter().for_each(Waker::wake);

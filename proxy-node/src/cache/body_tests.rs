@@ -69,8 +69,14 @@ fn a_reader_in_the_middle_goes_on_in_the_whole() {
     let (rest, end) = drain(&mut reader);
     got.extend(rest);
     assert!(got == bytes && end == Poll::Ready(Next::End));
-    assert!(body.matches(12_345, &bytes[12_345..400_000]) && !body.matches(12_346, &bytes[12_345..400_000]));
-    assert!(!body.matches(799_999, &[bytes[799_999], 0]), "beyond the end nothing is as it should be");
+    assert!(
+        body.matches(12_345, &bytes[12_345..400_000])
+            && !body.matches(12_346, &bytes[12_345..400_000])
+    );
+    assert!(
+        !body.matches(799_999, &[bytes[799_999], 0]),
+        "beyond the end nothing is as it should be"
+    );
 }
 
 #[test]
@@ -117,7 +123,11 @@ fn who_makes_others_wait_is_cut() {
     append(&body, &[1; 400_000]);
     body.stop_retaining();
     body.cut_laggards();
-    assert_eq!(drain(&mut fast).0.len(), 400_000, "as long as nobody has read all of it, nobody is cut");
+    assert_eq!(
+        drain(&mut fast).0.len(),
+        400_000,
+        "as long as nobody has read all of it, nobody is cut"
+    );
     assert!(room(&body).is_pending());
     body.cut_laggards();
     assert_eq!(room(&body), Poll::Ready(Ok(())));

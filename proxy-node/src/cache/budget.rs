@@ -1,17 +1,20 @@
-//! What the memory of the cache is spent on. Every byte that is kept, or held for somebody who reads, has a [`Charge`] here from its allocation
-//! until the last of those who refer to it lets go: evicting an object gives back what nobody reads, and no more than that.
+//! What the memory of the cache is spent on. Every byte that is kept, or held for somebody who
+//! reads, has a [`Charge`] here from its allocation until the last of those who refer to it lets
+//! go: evicting an object gives back what nobody reads, and no more than that.
 //!
-//! Two sums: what is *held* (heads, keys and bodies, in the cache or only with readers any more) and what is at *work* (requests on their way past
-//! the cache, bodies that are passed on and not kept). Work has an allowance of its own beside the configured memory; beyond it, it displaces what
-//! is cached, and when even that is gone, new work is refused.
+//! Two sums: what is *held* (heads, keys and bodies, in the cache or only with readers any more)
+//! and what is at *work* (requests on their way past the cache, bodies that are passed on and not
+//! kept). Work has an allowance of its own beside the configured memory; beyond it, it displaces
+//! what is cached, and when even that is gone, new work is refused.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// What work may take beside the configured memory, in bytes. The process itself, buffers of idle connections and what allocation wastes have to
-/// fit into the rest of the 64 MiB that a node may take beyond what is configured.
+/// What work may take beside the configured memory, in bytes. The process itself, buffers of idle
+/// connections and what allocation wastes have to fit into the rest of the 64 MiB that a node may
+/// take beyond what is configured.
 pub const WORK: u64 = 16 << 20;
 /// From here on bodies that are only passed on get a smaller window, in bytes.
 const PRESSED: u64 = WORK / 2;
@@ -35,7 +38,11 @@ impl Budget {
     /// An account for so many bytes.
     #[must_use]
     pub fn new(capacity: u64) -> Arc<Self> {
-        Arc::new(Self { capacity: AtomicU64::new(capacity), held: AtomicU64::new(0), work: AtomicU64::new(0) })
+        Arc::new(Self {
+            capacity: AtomicU64::new(capacity),
+            held: AtomicU64::new(0),
+            work: AtomicU64::new(0),
+        })
     }
 
     /// Charges memory for what is kept, if it fits.
@@ -47,7 +54,8 @@ impl Budget {
         Some(Charge { budget: self.clone(), bytes, sum: Sum::Held })
     }
 
-    /// Charges memory for what is kept, whether it fits or not: [`is_over`](Self::is_over) says so afterwards.
+    /// Charges memory for what is kept, whether it fits or not: [`is_over`](Self::is_over) says so
+    /// afterwards.
     #[must_use]
     pub fn hold(self: &Arc<Self>, bytes: u64) -> Charge {
         self.held.fetch_add(bytes, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! Cache-Control, as RFC 9111 §5.2 has it, read to the careful side: of two values the smaller counts, and one that cannot be read counts as 0.
+//! Cache-Control, as RFC 9111 §5.2 has it, read to the careful side: of two values the smaller
+//! counts, and one that cannot be read counts as 0.
 
 /// Seconds that stand for "longer than anybody waits" (RFC 9111 §1.2.2).
 const FOREVER: u64 = 1 << 31;
@@ -64,7 +65,8 @@ impl ResponseDirectives {
         }
     }
 
-    /// Whether a response of this kind may never be served stale (RFC 9111 §4.2.4); s-maxage implies proxy-revalidate (§5.2.2.10).
+    /// Whether a response of this kind may never be served stale (RFC 9111 §4.2.4); s-maxage
+    /// implies proxy-revalidate (§5.2.2.10).
     #[must_use]
     pub const fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
@@ -80,8 +82,14 @@ impl RequestDirectives {
                 b"no-store" => self.no_store = true,
                 b"only-if-cached" => self.only_if_cached = true,
                 b"max-age" => smaller(&mut self.max_age, seconds(argument)),
-                b"min-fresh" => self.min_fresh = Some(self.min_fresh.unwrap_or(0).max(argument.map_or(0, |_| seconds(argument)))),
-                b"max-stale" => smaller(&mut self.max_stale, argument.map_or(FOREVER, |_| seconds(argument))),
+                b"min-fresh" => {
+                    self.min_fresh = Some(
+                        self.min_fresh.unwrap_or(0).max(argument.map_or(0, |_| seconds(argument))),
+                    )
+                }
+                b"max-stale" => {
+                    smaller(&mut self.max_stale, argument.map_or(FOREVER, |_| seconds(argument)))
+                }
                 b"stale-if-error" => smaller(&mut self.stale_if_error, seconds(argument)),
                 _ => {}
             });
@@ -99,7 +107,10 @@ fn seconds(argument: Option<&[u8]>) -> u64 {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return 0;
     }
-    digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))).min(FOREVER)
+    digits
+        .iter()
+        .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+        .min(FOREVER)
 }
 
 /// Calls `found` with the name in lower case. Longer names than any that we know are nobody's.
@@ -117,14 +128,18 @@ fn split(value: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     elements(value).map(|element| match element.iter().position(|byte| *byte == b'=') {
         Some(at) => {
             let argument = element.get(at + 1..).unwrap_or_default().trim_ascii();
-            let bare = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(argument);
+            let bare = argument
+                .strip_prefix(b"\"")
+                .and_then(|rest| rest.strip_suffix(b"\""))
+                .unwrap_or(argument);
             (element.get(..at).unwrap_or_default().trim_ascii(), Some(bare))
         }
         None => (element, None),
     })
 }
 
-/// The elements of a comma-separated list, commas in quoted strings respected, blanks and empty elements dropped (RFC 9110 §5.6.1).
+/// The elements of a comma-separated list, commas in quoted strings respected, blanks and empty
+/// elements dropped (RFC 9110 §5.6.1).
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = value;
     std::iter::from_fn(move || {
@@ -179,7 +194,9 @@ mod tests {
             ("x=\"a, no-store\"", |d| !d.no_store),
             ("x=\"a\\\", no-store\", private", |d| !d.no_store && d.private),
             (",, ,public,", |d| d.public),
-            ("no-storefront, averyveryveryverylongextension=1", |d| *d == ResponseDirectives::default()),
+            ("no-storefront, averyveryveryverylongextension=1", |d| {
+                *d == ResponseDirectives::default()
+            }),
         ];
         for (value, holds) in cases {
             assert!(holds(&response(value)), "{value}: {:?}", response(value));

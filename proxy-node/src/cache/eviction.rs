@@ -1,7 +1,8 @@
 //! What goes when the cache is full: S3-FIFO (Yang et al., SOSP 2023), weighed in bytes.
 //!
-//! New objects go through a small queue; those that are used again while they are in it move to the main one, the others leave at once, so that
-//! a crawl does not wash out what is popular. Who comes back soon after leaving goes straight to the main queue. A hit only counts: no queue moves.
+//! New objects go through a small queue; those that are used again while they are in it move to the
+//! main one, the others leave at once, so that a crawl does not wash out what is popular. Who comes
+//! back soon after leaving goes straight to the main queue. A hit only counts: no queue moves.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -12,7 +13,8 @@ use crate::cache::object::Object;
 
 /// Share of the bytes that the small queue may hold, in percent.
 const SMALL_PERCENT: u64 = 10;
-/// Objects that are being read and therefore passed over, in one search: their memory would not come back yet.
+/// Objects that are being read and therefore passed over, in one search: their memory would not
+/// come back yet.
 const MOST_PASSED: usize = 16;
 
 /// The queues of one shard.
@@ -26,7 +28,8 @@ pub struct Queues {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Weak, so that what was removed otherwise does not stay in memory; with its bytes and the hash of its key.
+    /// Weak, so that what was removed otherwise does not stay in memory; with its bytes and the
+    /// hash of its key.
     entries: VecDeque<(Weak<Object>, u64, u64)>,
     bytes: u64,
 }
@@ -65,7 +68,8 @@ impl Queues {
         }
     }
 
-    /// Chooses who goes next and takes it out of the queues. Objects that are being read stay, and their readers hear of it.
+    /// Chooses who goes next and takes it out of the queues. Objects that are being read stay, and
+    /// their readers hear of it.
     pub fn victim(&mut self) -> Option<Arc<Object>> {
         for _ in 0..MOST_PASSED {
             let (object, bytes, hash) = self.unused()?;
@@ -82,7 +86,8 @@ impl Queues {
     fn unused(&mut self) -> Option<(Arc<Object>, u64, u64)> {
         loop {
             let total = self.small.bytes + self.main.bytes;
-            let from_small = self.small.bytes * 100 > total * SMALL_PERCENT || self.main.entries.is_empty();
+            let from_small =
+                self.small.bytes * 100 > total * SMALL_PERCENT || self.main.entries.is_empty();
             if from_small {
                 let (object, bytes, hash) = self.small.pop()?;
                 let Some(object) = object else { continue };
@@ -104,7 +109,8 @@ impl Queues {
         }
     }
 
-    /// Forgets entries of objects that have gone otherwise, when there are many: each still takes the memory of the structure.
+    /// Forgets entries of objects that have gone otherwise, when there are many: each still takes
+    /// the memory of the structure.
     pub fn sweep(&mut self, kept: usize) {
         if self.small.entries.len() + self.main.entries.len() > kept + kept / 4 + 64 {
             self.small.sweep();

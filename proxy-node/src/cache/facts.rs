@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use crate::cache::directives::{RequestDirectives, ResponseDirectives, elements};
 
-/// Names in Vary that a stored response may have, and their bytes together. An origin that names more varies with everything, as far as this
-/// cache is concerned: a request would be searched for each of them.
+/// Names in Vary that a stored response may have, and their bytes together. An origin that names
+/// more varies with everything, as far as this cache is concerned: a request would be searched for
+/// each of them.
 const MOST_NAMES: usize = 32;
 const MOST_NAME_BYTES: usize = 1024;
 
@@ -38,8 +39,13 @@ pub struct RequestFacts {
 
 impl RequestFacts {
     /// Gathers the facts of a request.
-    pub fn new<'a>(method: &[u8], body: bool, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
-        let mut facts = Self { get: method == b"GET", head: method == b"HEAD", body, ..Self::default() };
+    pub fn new<'a>(
+        method: &[u8],
+        body: bool,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Self {
+        let mut facts =
+            Self { get: method == b"GET", head: method == b"HEAD", body, ..Self::default() };
         let (mut cache_control, mut pragma) = (false, false);
         for (name, value) in fields {
             // The length first: most fields are none of these.
@@ -49,13 +55,25 @@ impl RequestFacts {
                     facts.directives.add(value);
                 }
                 13 if name.eq_ignore_ascii_case(b"authorization") => facts.authorization = true,
-                13 if name.eq_ignore_ascii_case(b"if-none-match") => join(&mut facts.if_none_match, value),
-                17 if name.eq_ignore_ascii_case(b"if-modified-since") => facts.if_modified_since = http_date(value),
+                13 if name.eq_ignore_ascii_case(b"if-none-match") => {
+                    join(&mut facts.if_none_match, value)
+                }
+                17 if name.eq_ignore_ascii_case(b"if-modified-since") => {
+                    facts.if_modified_since = http_date(value)
+                }
                 6 if name.eq_ignore_ascii_case(b"cookie") => facts.cookie = true,
-                6 if name.eq_ignore_ascii_case(b"pragma") => pragma |= elements(value).any(|item| item.eq_ignore_ascii_case(b"no-cache")),
+                6 if name.eq_ignore_ascii_case(b"pragma") => {
+                    pragma |= elements(value).any(|item| item.eq_ignore_ascii_case(b"no-cache"))
+                }
                 5 if name.eq_ignore_ascii_case(b"range") => facts.range = true,
-                8 if name.eq_ignore_ascii_case(b"if-match") || name.eq_ignore_ascii_case(b"if-range") => facts.precondition = true,
-                19 if name.eq_ignore_ascii_case(b"if-unmodified-since") => facts.precondition = true,
+                8 if name.eq_ignore_ascii_case(b"if-match")
+                    || name.eq_ignore_ascii_case(b"if-range") =>
+                {
+                    facts.precondition = true
+                }
+                19 if name.eq_ignore_ascii_case(b"if-unmodified-since") => {
+                    facts.precondition = true
+                }
                 _ => {}
             }
         }
@@ -63,7 +81,8 @@ impl RequestFacts {
         facts
     }
 
-    /// Whether it says who asks, so that nobody but the origin may guess for how long and for whom its answer is good.
+    /// Whether it says who asks, so that nobody but the origin may guess for how long and for whom
+    /// its answer is good.
     #[must_use]
     pub const fn personal(&self) -> bool {
         self.authorization || self.cookie
@@ -143,7 +162,8 @@ impl ResponseFacts {
                 13 if name.eq_ignore_ascii_case(b"cache-control") => facts.directives.add(value),
                 13 if name.eq_ignore_ascii_case(b"last-modified") => {
                     facts.last_modified = http_date(value);
-                    facts.last_modified_text = facts.last_modified.map(|_| Bytes::copy_from_slice(value));
+                    facts.last_modified_text =
+                        facts.last_modified.map(|_| Bytes::copy_from_slice(value));
                 }
                 13 if name.eq_ignore_ascii_case(b"content-range") => facts.content_range = true,
                 10 if name.eq_ignore_ascii_case(b"set-cookie") => facts.set_cookie = true,
@@ -152,12 +172,16 @@ impl ResponseFacts {
                     // Of two, the earlier: an unreadable one is the earliest.
                     facts.expires = Some(match (facts.expires, read) {
                         (Some(Expires::At(old)), Expires::At(new)) => Expires::At(old.min(new)),
-                        (Some(Expires::Unreadable), _) | (_, Expires::Unreadable) => Expires::Unreadable,
+                        (Some(Expires::Unreadable), _) | (_, Expires::Unreadable) => {
+                            Expires::Unreadable
+                        }
                         (None, new) => new,
                     });
                 }
                 4 if name.eq_ignore_ascii_case(b"date") => facts.date = http_date(value),
-                4 if name.eq_ignore_ascii_case(b"etag") => facts.etag = is_etag(value).then(|| Bytes::copy_from_slice(value)),
+                4 if name.eq_ignore_ascii_case(b"etag") => {
+                    facts.etag = is_etag(value).then(|| Bytes::copy_from_slice(value))
+                }
                 4 if name.eq_ignore_ascii_case(b"vary") => facts.vary.add(value),
                 3 if name.eq_ignore_ascii_case(b"age") => facts.age = facts.age.max(age(value)),
                 _ => {}
@@ -184,7 +208,8 @@ impl Vary {
                 }
             }
             if let Self::Fields(names) = self
-                && (names.len() > MOST_NAMES || names.iter().map(|name| name.len()).sum::<usize>() > MOST_NAME_BYTES)
+                && (names.len() > MOST_NAMES
+                    || names.iter().map(|name| name.len()).sum::<usize>() > MOST_NAME_BYTES)
             {
                 *self = Self::Anything;
             }
@@ -193,7 +218,10 @@ impl Vary {
 }
 
 fn age(value: &[u8]) -> u64 {
-    std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).map_or(0, |age: u64| age.min(1 << 31))
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map_or(0, |age: u64| age.min(1 << 31))
 }
 
 /// An entity tag, weak or strong (RFC 9110 §8.8.3).
@@ -212,7 +240,8 @@ pub fn http_date(value: &[u8]) -> Option<u64> {
 /// Unix seconds as an HTTP date.
 #[must_use]
 pub fn http_date_text(seconds: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(253_402_300_799));
+    let time =
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(253_402_300_799));
     String::from_utf8_lossy(&relay::date::http_date(time)).into_owned()
 }
 
@@ -220,7 +249,8 @@ pub fn http_date_text(seconds: u64) -> String {
 #[must_use]
 pub fn none_match_names(value: &[u8], etag: Option<&Bytes>) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    elements(value).any(|element| element == b"*" || etag.is_some_and(|etag| opaque(element) == opaque(etag)))
+    elements(value)
+        .any(|element| element == b"*" || etag.is_some_and(|etag| opaque(element) == opaque(etag)))
 }
 
 #[cfg(test)]
@@ -228,12 +258,19 @@ mod tests {
     use super::*;
 
     fn response(fields: &[(&str, &str)]) -> ResponseFacts {
-        ResponseFacts::new(200, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        ResponseFacts::new(
+            200,
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        )
     }
 
     #[test]
     fn dates_in_three_spellings() {
-        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
             assert_eq!(http_date(text.as_bytes()), Some(784_111_777), "{text}");
         }
         assert_eq!(http_date(b"0"), None);
@@ -244,18 +281,33 @@ mod tests {
     fn the_earlier_expiry_counts() {
         let early = "Sun, 06 Nov 1994 08:49:37 GMT";
         let late = "Sun, 06 Nov 1994 08:49:38 GMT";
-        assert_eq!(response(&[("Expires", late), ("Expires", early)]).expires, Some(Expires::At(784_111_777)));
-        assert_eq!(response(&[("Expires", late), ("Expires", "0")]).expires, Some(Expires::Unreadable));
-        assert_eq!(response(&[("Expires", "0"), ("Expires", late)]).expires, Some(Expires::Unreadable));
+        assert_eq!(
+            response(&[("Expires", late), ("Expires", early)]).expires,
+            Some(Expires::At(784_111_777))
+        );
+        assert_eq!(
+            response(&[("Expires", late), ("Expires", "0")]).expires,
+            Some(Expires::Unreadable)
+        );
+        assert_eq!(
+            response(&[("Expires", "0"), ("Expires", late)]).expires,
+            Some(Expires::Unreadable)
+        );
     }
 
     #[test]
     fn vary_is_sorted_and_a_star_wins() {
-        let fields = |names: &[&str]| Vary::Fields(names.iter().map(|name| (*name).into()).collect());
-        assert_eq!(response(&[("Vary", "Cookie, accept"), ("vary", "ACCEPT")]).vary, fields(&["accept", "cookie"]));
+        let fields =
+            |names: &[&str]| Vary::Fields(names.iter().map(|name| (*name).into()).collect());
+        assert_eq!(
+            response(&[("Vary", "Cookie, accept"), ("vary", "ACCEPT")]).vary,
+            fields(&["accept", "cookie"])
+        );
         assert_eq!(response(&[("Vary", "Cookie, *"), ("Vary", "x")]).vary, Vary::Anything);
         assert_eq!(response(&[]).vary, Vary::Nothing);
-        let many = |count: usize| (0..count).map(|number| format!("x-{number}")).collect::<Vec<_>>().join(",");
+        let many = |count: usize| {
+            (0..count).map(|number| format!("x-{number}")).collect::<Vec<_>>().join(",")
+        };
         assert!(matches!(response(&[("Vary", &many(MOST_NAMES))]).vary, Vary::Fields(_)));
         assert_eq!(response(&[("Vary", &many(MOST_NAMES + 1))]).vary, Vary::Anything);
         assert_eq!(response(&[("Vary", &many(7000))]).vary, Vary::Anything);
@@ -265,7 +317,9 @@ mod tests {
     #[test]
     fn tags_compare_weakly() {
         let tag = Bytes::from_static(b"W/\"a\"");
-        for (value, want) in [("\"a\"", true), ("\"x\", W/\"a\"", true), ("*", true), ("\"A\"", false), ("", false)] {
+        for (value, want) in
+            [("\"a\"", true), ("\"x\", W/\"a\"", true), ("*", true), ("\"A\"", false), ("", false)]
+        {
             assert_eq!(none_match_names(value.as_bytes(), Some(&tag)), want, "{value}");
         }
         assert!(!none_match_names(b"\"a\"", None));
@@ -273,8 +327,16 @@ mod tests {
 
     #[test]
     fn pragma_counts_only_without_cache_control() {
-        let facts = |fields: &[(&str, &str)]| RequestFacts::new(b"GET", false, fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+        let facts = |fields: &[(&str, &str)]| {
+            RequestFacts::new(
+                b"GET",
+                false,
+                fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())),
+            )
+        };
         assert!(facts(&[("Pragma", "no-cache")]).directives.no_cache);
-        assert!(!facts(&[("Pragma", "no-cache"), ("Cache-Control", "max-age=1")]).directives.no_cache);
+        assert!(
+            !facts(&[("Pragma", "no-cache"), ("Cache-Control", "max-age=1")]).directives.no_cache
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! How a response gets into the cache: a task of its own, on the worker of the request that caused it, and independent of that request's client.
+//! How a response gets into the cache: a task of its own, on the worker of the request that caused
+//! it, and independent of that request's client.
 //!
-//! It asks the next hop, decides whether the answer may be kept, tells the leader and those who wait ([`crate::cache::ticket::Ticket`]), and then
-//! fills the body, which readers on any worker follow. What may not be kept it hands over to the leader with the connection.
+//! It asks the next hop, decides whether the answer may be kept, tells the leader and those who
+//! wait ([`crate::cache::ticket::Ticket`]), and then fills the body, which readers on any worker
+//! follow. What may not be kept it hands over to the leader with the connection.
 
 use std::{
     net::IpAddr,
@@ -39,7 +41,10 @@ use crate::{
     node::{Local, unix_millis},
     parent,
     record::Hierarchy,
-    relay::{Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits, reuse, write_request},
+    relay::{
+        Conditions, Outgoing, Received, begin_response, bound_to_client, deadlines, reply_limits,
+        reuse, write_request,
+    },
     request::{Destination, Forwarded},
     respond::Failure,
     steps::Steps,
@@ -49,7 +54,8 @@ use crate::{
 
 /// How long a fill goes on that nobody reads any more.
 const ALONE: Duration = Duration::from_secs(30);
-/// What a fill counts for while it is under way: its future, the request, the buffer that it reads with.
+/// What a fill counts for while it is under way: its future, the request, the buffer that it reads
+/// with.
 const FILL: u64 = 40 * 1024;
 /// Pieces of a body below this are gathered, up to so many bytes.
 const SMALL: usize = 1024;
@@ -124,7 +130,8 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
     let worker = order.local.worker.clone();
     let working = order.local.node.store.budget().work(FILL);
     let steps = Steps::current();
-    // On its way into the runtime a task is copied several times: a pointer is, and not kilobytes of room.
+    // On its way into the runtime a task is copied several times: a pointer is, and not kilobytes
+    // of room.
     let fill = Box::pin(run(order, ticket, answer));
     worker.spawn(async move {
         let _working = working;
@@ -151,10 +158,16 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
         Ok(received) => received,
         Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
     };
-    // A small answer is not begun before it is whole: one that breaks off is a failure to tell of then, and not half an answer that a balancer
-    // could take for the end of this node.
+    // A small answer is not begun before it is whole: one that breaks off is a failure to tell of
+    // then, and not half an answer that a balancer could take for the end of this node.
     if received.hop.stream.gather(received.head.framing(Method::Get), HOLD).await.is_err() {
-        return give_up(&order, &ticket, leader, received.hop.blames(Failure::Incomplete), began.elapsed());
+        return give_up(
+            &order,
+            &ticket,
+            leader,
+            received.hop.blames(Failure::Incomplete),
+            began.elapsed(),
+        );
     }
     let status = received.head.status();
     if let Some(stale) = &order.stale {
@@ -162,14 +175,22 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
             return refresh(&order, &ticket, leader, stale, received, asked_at);
         }
         let trouble = matches!(status, 500 | 502 | 503 | 504);
-        if trouble && policy::may_stand_in(&stale.freshness, &order.facts.directives, asked_at, Trouble::ServerError) {
+        if trouble
+            && policy::may_stand_in(
+                &stale.freshness,
+                &order.facts.directives,
+                asked_at,
+                Trouble::ServerError,
+            )
+        {
             return stand_in(&ticket, leader, stale, received.hop.hierarchy(), received.took);
         }
     }
     keep(order, ticket, leader, received, asked_at).await;
 }
 
-/// Returns once nobody waits for the answer any more: its leader has left, and so has everybody who came after.
+/// Returns once nobody waits for the answer any more: its leader has left, and so has everybody who
+/// came after.
 async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<Lead>) {
     leader.closed().await;
     while ticket.is_awaited() {
@@ -177,22 +198,34 @@ async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<L
     }
 }
 
-/// Sends the request and reads the head of the answer; once more when a pooled connection turns out to be closed.
+/// Sends the request and reads the head of the answer; once more when a pooled connection turns out
+/// to be closed.
 async fn exchange(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
     let deadlines = deadlines(&order.generation);
     let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = reuse(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
-    let outgoing = Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };
-    let conditions =
-        order.stale.as_ref().map(|stale| Conditions { etag: stale.etag.as_deref(), last_modified: stale.last_modified_text.as_deref() });
+    let outgoing =
+        Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };
+    let conditions = order.stale.as_ref().map(|stale| Conditions {
+        etag: stale.etag.as_deref(),
+        last_modified: stale.last_modified_text.as_deref(),
+    });
     let mut out = Vec::with_capacity(1024);
     let (began, parents) = (Instant::now(), &order.generation.parents);
     let mut tried = order.local.parents.begin(parents, order.asked.view().target_text());
     // What a parent answered in vain, while another one is asked.
     let mut held: Option<Received> = None;
     loop {
-        let connecting = upstream::connect(&order.local, &order.generation, order.client, route, from, order.addresses.clone(), &mut tried);
+        let connecting = upstream::connect(
+            &order.local,
+            &order.generation,
+            order.client,
+            route,
+            from,
+            order.addresses.clone(),
+            &mut tried,
+        );
         let mut hop = match connecting.await {
             Ok(hop) => hop,
             Err(failure) => return held.ok_or(failure),
@@ -208,9 +241,18 @@ async fn exchange(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
             Ok(bytes) => {
                 let answer = Received { hop, head, bytes, took: began.elapsed() };
                 let phase = if interims.any() { Phase::ResponseRelayed } else { Phase::Written };
-                let another = answer.is_in_vain(&order.local, &order.generation, &order.destination, &mut tried)
-                    && tried.leaves_any(parents)
-                    && parent::may_ask_another_after_answer(Method::Get, true, phase, &order.local.parents);
+                let another = answer.is_in_vain(
+                    &order.local,
+                    &order.generation,
+                    &order.destination,
+                    &mut tried,
+                ) && tried.leaves_any(parents)
+                    && parent::may_ask_another_after_answer(
+                        Method::Get,
+                        true,
+                        phase,
+                        &order.local.parents,
+                    );
                 if !another {
                     return Ok(answer);
                 }
@@ -247,7 +289,14 @@ async fn final_head(
 ) -> Result<Bytes, Fault> {
     let deadlines = deadlines(&order.generation);
     loop {
-        let bytes = stream.read_response(head, &reply_limits(&order.generation), deadlines.first_byte, deadlines.head).await?;
+        let bytes = stream
+            .read_response(
+                head,
+                &reply_limits(&order.generation),
+                deadlines.first_byte,
+                deadlines.head,
+            )
+            .await?;
         if !head.is_interim() {
             return Ok(bytes);
         }
@@ -260,11 +309,22 @@ async fn final_head(
 }
 
 /// No answer: what is stale may do, and if not, everybody who waits gets the failure.
-fn give_up(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, failure: Failure, took: Duration) {
+fn give_up(
+    order: &Order,
+    ticket: &Ticket,
+    leader: oneshot::Sender<Lead>,
+    failure: Failure,
+    took: Duration,
+) {
     let now = order.local.node.steady.seconds();
     if let Some(stale) = &order.stale
         && !matches!(failure, Failure::Egress(_))
-        && policy::may_stand_in(&stale.freshness, &order.facts.directives, now, Trouble::Unreachable)
+        && policy::may_stand_in(
+            &stale.freshness,
+            &order.facts.directives,
+            now,
+            Trouble::Unreachable,
+        )
     {
         return stand_in(ticket, leader, stale, Hierarchy::None, took);
     }
@@ -275,15 +335,36 @@ fn give_up(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, failur
     drop(leader.send(Lead::Failed(failure)));
 }
 
-fn stand_in(ticket: &Ticket, leader: oneshot::Sender<Lead>, stale: &Arc<Object>, hierarchy: Hierarchy, took: Duration) {
+fn stand_in(
+    ticket: &Ticket,
+    leader: oneshot::Sender<Lead>,
+    stale: &Arc<Object>,
+    hierarchy: Hierarchy,
+    took: Duration,
+) {
     ticket.stand_in(stale);
     if let Some(reader) = Reader::new(&stale.body) {
-        drop(leader.send(Lead::Object { object: stale.clone(), reader, how: How::StaleOnError, hierarchy, took, cookies: Bytes::new() }));
+        drop(leader.send(Lead::Object {
+            object: stale.clone(),
+            reader,
+            how: How::StaleOnError,
+            hierarchy,
+            took,
+            cookies: Bytes::new(),
+        }));
     }
 }
 
-/// 304: the stored response is good for another while, with the fields of the answer (RFC 9111 §4.3.4).
-fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale: &Arc<Object>, received: Received, asked_at: u64) {
+/// 304: the stored response is good for another while, with the fields of the answer (RFC 9111
+/// §4.3.4).
+fn refresh(
+    order: &Order,
+    ticket: &Ticket,
+    leader: oneshot::Sender<Lead>,
+    stale: &Arc<Object>,
+    received: Received,
+    asked_at: u64,
+) {
     let Received { hop, head, bytes, took } = received;
     let hierarchy = hop.hierarchy();
     let answer = stored_head(&head, &bytes, &order.local.node.pseudonym.load());
@@ -291,10 +372,18 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
     let mut facts = ResponseFacts::new(stale.status, object::fields(&merged));
     // Age is not kept with the fields.
     facts.age = ResponseFacts::new(304, lines(&head, &bytes)).age;
-    let freshness = Freshness::new(&facts, stale.key.as_bytes(), patterns(order), times(order, asked_at));
+    let freshness =
+        Freshness::new(&facts, stale.key.as_bytes(), patterns(order), times(order, asked_at));
     let cookies = cookies(&head, &bytes);
-    let mut new =
-        Object::new(stale.key.clone(), merged.into(), &facts, stale.selection.clone(), freshness, stale.declared, stale.body.clone());
+    let mut new = Object::new(
+        stale.key.clone(),
+        merged.into(),
+        &facts,
+        stale.selection.clone(),
+        freshness,
+        stale.declared,
+        stale.body.clone(),
+    );
     new.from = stale.from;
     let new = Arc::new(new);
     if !ticket.store(&new) {
@@ -304,17 +393,34 @@ fn refresh(order: &Order, ticket: &Ticket, leader: oneshot::Sender<Lead>, stale:
         hop.keep(&order.local);
     }
     if let Some(reader) = Reader::new(&new.body) {
-        drop(leader.send(Lead::Object { object: new, reader, how: How::Unmodified, hierarchy, took, cookies }));
+        drop(leader.send(Lead::Object {
+            object: new,
+            reader,
+            how: How::Unmodified,
+            hierarchy,
+            took,
+            cookies,
+        }));
     }
 }
 
 /// Keeps the answer if it may be kept, or hands it over.
-async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, received: Received, asked_at: u64) {
+async fn keep(
+    order: Order,
+    ticket: Ticket,
+    leader: oneshot::Sender<Lead>,
+    received: Received,
+    asked_at: u64,
+) {
     let object = match storable(&order, &ticket, &received, asked_at) {
         Ok(object) => object,
         Err(reason) => {
             if reason.lasts() {
-                order.local.node.store.note_unshared(ticket.key(), order.local.node.steady.seconds());
+                order
+                    .local
+                    .node
+                    .store
+                    .note_unshared(ticket.key(), order.local.node.steady.seconds());
             }
             // Those who wait go on their own, all of them now.
             drop(ticket);
@@ -329,7 +435,14 @@ async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, recei
     drop(ticket);
     let hierarchy = received.hop.hierarchy();
     let cookies = cookies(&received.head, &received.bytes);
-    let answered = leader.send(Lead::Object { object, reader, how: How::Stored, hierarchy, took: received.took, cookies });
+    let answered = leader.send(Lead::Object {
+        object,
+        reader,
+        how: How::Stored,
+        hierarchy,
+        took: received.took,
+        cookies,
+    });
     // The leader may be gone; the fill goes on for those who come.
     drop(answered);
     fill(order, filling, received).await;
@@ -337,20 +450,31 @@ async fn keep(order: Order, ticket: Ticket, leader: oneshot::Sender<Lead>, recei
 
 /// When a response that has just come was asked for and came.
 fn times(order: &Order, asked_at: u64) -> policy::Times {
-    policy::Times { asked_at, received_at: order.local.node.steady.seconds(), wall: unix_millis() / 1000 }
+    policy::Times {
+        asked_at,
+        received_at: order.local.node.steady.seconds(),
+        wall: unix_millis() / 1000,
+    }
 }
 
-fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) -> Result<Arc<Object>, NotStored> {
+fn storable(
+    order: &Order,
+    ticket: &Ticket,
+    received: &Received,
+    asked_at: u64,
+) -> Result<Arc<Object>, NotStored> {
     let (head, bytes) = (&received.head, &received.bytes);
     let framing = head.framing(Method::Get);
     let facts = ResponseFacts::new(head.status(), lines(head, bytes));
-    let freshness = Freshness::new(&facts, ticket.key().as_bytes(), patterns(order), times(order, asked_at));
+    let freshness =
+        Freshness::new(&facts, ticket.key().as_bytes(), patterns(order), times(order, asked_at));
     policy::storable(&order.facts, &facts, &freshness)?;
     let declared = match framing {
         BodyFraming::Empty => Some(0),
         BodyFraming::Length(length) => Some(length),
         BodyFraming::Chunked => None,
-        // RFC 9112 §9.8: where TLS says that it ends, the answer is whole; where it does not, the fill fails.
+        // RFC 9112 §9.8: where TLS says that it ends, the answer is whole; where it does not, the
+        // fill fails.
         BodyFraming::UntilClose if received.hop.stream.announces_its_end() => None,
         BodyFraming::UntilClose if order.generation.document.cache.store_until_close => None,
         BodyFraming::UntilClose => return Err(NotStored::Unframed),
@@ -372,12 +496,21 @@ fn storable(order: &Order, ticket: &Ticket, received: &Received, asked_at: u64) 
     let stored = stored_head(head, bytes, &order.local.node.pseudonym.load());
     let body = Body::new(store.budget());
     body.note_progress(order.local.node.steady.millis());
-    let mut object = Object::new(ticket.key().clone(), stored.into(), &facts, selection, freshness, declared, body);
+    let mut object = Object::new(
+        ticket.key().clone(),
+        stored.into(),
+        &facts,
+        selection,
+        freshness,
+        declared,
+        body,
+    );
     object.from = received.hop.origin();
     Ok(Arc::new(object))
 }
 
-/// The patterns that say how long the answer to a request lives: none where the request says who asks.
+/// The patterns that say how long the answer to a request lives: none where the request says who
+/// asks.
 fn patterns(order: &Order) -> &[RefreshPattern] {
     if order.facts.personal() { &[] } else { &order.generation.refresh_patterns }
 }
@@ -392,14 +525,23 @@ fn cookies(head: &ResponseHead, bytes: &Bytes) -> Bytes {
     cookies.into()
 }
 
-fn lines<'a>(head: &'a ResponseHead, bytes: &'a Bytes) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn lines<'a>(
+    head: &'a ResponseHead,
+    bytes: &'a Bytes,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     head.view(bytes).fields().map(|line| (line.name, line.value))
 }
 
-/// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing, Age, Set-Cookie, and the empty line.
+/// The head as it is kept: hygiene applied, our Via added, a Date in any case; without framing,
+/// Age, Set-Cookie, and the empty line.
 fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
     let mut written = Vec::new();
-    let mut writer = begin_response(&mut written, head.view(bytes), BodyFields::Set(BodyFraming::Empty), pseudonym);
+    let mut writer = begin_response(
+        &mut written,
+        head.view(bytes),
+        BodyFields::Set(BodyFraming::Empty),
+        pseudonym,
+    );
     if !head.has(Field::Date) {
         // RFC 9110 §6.6.1.
         writer.field("Date", &relay::date::http_date(std::time::SystemTime::now()));
@@ -410,14 +552,18 @@ fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -> Vec<u8> {
     kept.extend_from_slice(lines.next().unwrap_or_default());
     for line in lines {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if !name.eq_ignore_ascii_case(b"age") && !name.eq_ignore_ascii_case(SET_COOKIE) && line != b"\r\n" {
+        if !name.eq_ignore_ascii_case(b"age")
+            && !name.eq_ignore_ascii_case(SET_COOKIE)
+            && line != b"\r\n"
+        {
             kept.extend_from_slice(line);
         }
     }
     kept
 }
 
-/// The duty to end a body one way or the other: a fill that is cut (a panic, a drain at its end) must not look complete, nor hang its readers.
+/// The duty to end a body one way or the other: a fill that is cut (a panic, a drain at its end)
+/// must not look complete, nor hang its readers.
 struct Filling {
     local: Rc<Local>,
     object: Arc<Object>,
@@ -480,7 +626,9 @@ async fn fill(order: Order, mut filling: Filling, received: Received) {
         }
     };
     let metrics = &order.local.node.metrics;
-    metrics.bytes_from_origins.add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
+    metrics
+        .bytes_from_origins
+        .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
     if complete {
         filling.settled = true;
         body.complete();
@@ -501,9 +649,15 @@ async fn room(timer: &Timer, body: &Body) -> bool {
     }
 }
 
-/// Puts small pieces that are there already together, so that an origin which sends byte by byte costs an append for each read and not for each
-/// byte. `gathered` stays empty where a piece is worth an append of its own.
-fn gather(reader: &mut BodyReader, stream: &mut Stream, piece: &[u8], gathered: &mut Vec<u8>) -> Result<(), Fault> {
+/// Puts small pieces that are there already together, so that an origin which sends byte by byte
+/// costs an append for each read and not for each byte. `gathered` stays empty where a piece is
+/// worth an append of its own.
+fn gather(
+    reader: &mut BodyReader,
+    stream: &mut Stream,
+    piece: &[u8],
+    gathered: &mut Vec<u8>,
+) -> Result<(), Fault> {
     gathered.clear();
     if piece.len() >= SMALL {
         return Ok(());

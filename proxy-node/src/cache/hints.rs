@@ -1,5 +1,6 @@
-//! Interim responses on their way from a fill to the clients that wait for it: to the one whose request led it, and to those who came after it, on
-//! whatever worker. Who comes late gets at once what there was before.
+//! Interim responses on their way from a fill to the clients that wait for it: to the one whose
+//! request led it, and to those who came after it, on whatever worker. Who comes late gets at once
+//! what there was before.
 
 use std::{
     pin::pin,
@@ -11,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::cache::ticket::Pending;
 
-/// Heads of interim responses, ready to be sent. Whoever puts them in bounds them ([`relay::interims`]).
+/// Heads of interim responses, ready to be sent. Whoever puts them in bounds them
+/// ([`relay::interims`]).
 #[derive(Debug, Default)]
 pub struct Hints {
     heads: Mutex<Vec<Bytes>>,
@@ -74,7 +76,10 @@ mod tests {
         let mut late = Listener::new(fill.clone());
         assert_eq!((late.next().await, late.next().await), (vec![1].into(), vec![2].into()));
         let (mut one, mut other) = (Box::pin(first.next()), Box::pin(late.next()));
-        let wait = poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending() && other.as_mut().poll(cx).is_pending())).await;
+        let wait = poll_fn(|cx| {
+            Poll::Ready(one.as_mut().poll(cx).is_pending() && other.as_mut().poll(cx).is_pending())
+        })
+        .await;
         assert!(wait);
         fill.hints.put(vec![3]);
         assert_eq!((one.await, other.await), (Bytes::from(vec![3]), Bytes::from(vec![3])));

@@ -1,5 +1,6 @@
-//! What makes two requests ask for the same thing: the URL in its one normal form ([`relay::normal`]), in which the rules have judged it and the
-//! origin is asked for it. So no spelling of one client becomes what everybody gets for another.
+//! What makes two requests ask for the same thing: the URL in its one normal form
+//! ([`relay::normal`]), in which the rules have judged it and the origin is asked for it. So no
+//! spelling of one client becomes what everybody gets for another.
 
 use std::{
     fmt,
@@ -16,7 +17,8 @@ use relay::{normal, target::Scheme};
 pub struct Key(Arc<[u8]>);
 
 impl Key {
-    /// The key of `scheme://host:port` + `path`: path and query of a request in its normal form, empty for the root.
+    /// The key of `scheme://host:port` + `path`: path and query of a request in its normal form,
+    /// empty for the root.
     #[must_use]
     pub fn new(scheme: Scheme, host: &str, port: u16, path: &[u8]) -> Self {
         let mut url = Vec::with_capacity(16 + host.len() + path.len());
@@ -41,12 +43,18 @@ impl Key {
         &self.0
     }
 
-    /// The key that a Location of a response for this one means: an absolute URL of the same origin, or a path on it.
+    /// The key that a Location of a response for this one means: an absolute URL of the same
+    /// origin, or a path on it.
     #[must_use]
     pub fn sibling(&self, location: &[u8]) -> Option<Self> {
         let without_fragment = location.split(|byte| *byte == b'#').next().unwrap_or_default();
-        let on_this_origin = without_fragment.starts_with(b"/") && !without_fragment.starts_with(b"//");
-        let url = if on_this_origin { [self.origin(), without_fragment].concat() } else { without_fragment.to_vec() };
+        let on_this_origin =
+            without_fragment.starts_with(b"/") && !without_fragment.starts_with(b"//");
+        let url = if on_this_origin {
+            [self.origin(), without_fragment].concat()
+        } else {
+            without_fragment.to_vec()
+        };
         let other = Self::parse(std::str::from_utf8(&url).ok()?)?;
         let same = other.0.strip_prefix(self.origin()).is_some_and(|rest| rest.starts_with(b"/"));
         same.then_some(other)
@@ -56,10 +64,14 @@ impl Key {
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         let url = normal::url(url.split('#').next().unwrap_or_default())?;
-        ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)).then(|| Self(url.into_bytes().into()))
+        ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+            .then(|| Self(url.into_bytes().into()))
     }
 
-    /// The beginning of keys that an operator means by the beginning of a URL: as [`Self::parse`] has it, where it names an origin and a path.
+    /// The beginning of keys that an operator means by the beginning of a URL: as [`Self::parse`]
+    /// has it, where it names an origin and a path.
     #[must_use]
     pub fn prefix(url: &str) -> Vec<u8> {
         let names_a_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
@@ -69,11 +81,17 @@ impl Key {
         }
     }
 
-    /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share it.
+    /// The URL without its path: `http://host` or `http://host:port`. Two keys of one origin share
+    /// it.
     #[must_use]
     pub fn origin(&self) -> &[u8] {
         let scheme = if self.0.starts_with(b"https://") { 8 } else { 7 };
-        let end = self.0.iter().skip(scheme).position(|byte| *byte == b'/').map_or(self.0.len(), |at| at + scheme);
+        let end = self
+            .0
+            .iter()
+            .skip(scheme)
+            .position(|byte| *byte == b'/')
+            .map_or(self.0.len(), |at| at + scheme);
         self.0.get(..end).unwrap_or(&self.0)
     }
 }
@@ -131,7 +149,10 @@ mod tests {
         assert_eq!(Key::new(Scheme::Http, "a.b", 81, b"/x/y").origin(), b"http://a.b:81");
         assert_eq!(Key::new(Scheme::Https, "a.b", 443, b"/x/y").to_string(), "https://a.b/x/y");
         assert_eq!(Key::new(Scheme::Https, "a.b", 80, b"/x/y").origin(), b"https://a.b:80");
-        assert_ne!(Key::new(Scheme::Https, "a.b", 81, b"/"), Key::new(Scheme::Http, "a.b", 81, b"/"));
+        assert_ne!(
+            Key::new(Scheme::Https, "a.b", 81, b"/"),
+            Key::new(Scheme::Http, "a.b", 81, b"/")
+        );
     }
 
     #[test]
@@ -149,13 +170,23 @@ mod tests {
             ("//other.example/", None),
             ("b", None),
         ] {
-            assert_eq!(key.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(), want, "{location}");
+            assert_eq!(
+                key.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(),
+                want,
+                "{location}"
+            );
         }
         let secure = Key::new(Scheme::Https, "h.example", 443, b"/a");
-        for (location, want) in
-            [("/b", Some("https://h.example/b")), ("https://h.example:443/c", Some("https://h.example/c")), ("http://h.example/b", None)]
-        {
-            assert_eq!(secure.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(), want, "{location}");
+        for (location, want) in [
+            ("/b", Some("https://h.example/b")),
+            ("https://h.example:443/c", Some("https://h.example/c")),
+            ("http://h.example/b", None),
+        ] {
+            assert_eq!(
+                secure.sibling(location.as_bytes()).map(|key| key.to_string()).as_deref(),
+                want,
+                "{location}"
+            );
         }
     }
 

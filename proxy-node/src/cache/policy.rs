@@ -1,4 +1,5 @@
-//! What RFC 9111 lets a shared cache do: store a response, serve it, validate it first, or serve it stale. Pure.
+//! What RFC 9111 lets a shared cache do: store a response, serve it, validate it first, or serve it
+//! stale. Pure.
 
 use std::{fmt, time::Duration};
 
@@ -25,14 +26,16 @@ pub struct RefreshPattern {
 }
 
 impl RefreshPattern {
-    /// Whether it says how long responses for a URL live. `/personal?x.deb` is no package: the end of a query is what the client likes.
+    /// Whether it says how long responses for a URL live. `/personal?x.deb` is no package: the end
+    /// of a query is what the client likes.
     #[must_use]
     pub fn applies(&self, url: &[u8]) -> bool {
         (self.query || !url.contains(&b'?')) && self.url.is_match(url)
     }
 }
 
-/// Whether a regular expression names a question mark: escaped, or in a class. All others are its syntax.
+/// Whether a regular expression names a question mark: escaped, or in a class. All others are its
+/// syntax.
 #[must_use]
 pub fn names_query(regex: &str) -> bool {
     let (mut escaped, mut class) = (false, false);
@@ -53,10 +56,12 @@ pub fn names_query(regex: &str) -> bool {
 const HEURISTIC_MAX: u64 = 24 * 3600;
 /// The share of its age that it lives by guess, in percent (RFC 9111 §4.2.2).
 const HEURISTIC_PERCENT: u64 = 10;
-/// How long a stale response may stand in for an origin that cannot be reached, where nothing forbids it (RFC 9111 §4.2.4).
+/// How long a stale response may stand in for an origin that cannot be reached, where nothing
+/// forbids it (RFC 9111 §4.2.4).
 const UNREACHABLE_GRACE: u64 = 24 * 3600;
 
-/// Request fields that an origin gets from us and not from the client: what varies with them varies with who asks.
+/// Request fields that an origin gets from us and not from the client: what varies with them varies
+/// with who asks.
 const WRITTEN_ANEW: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
 
 /// Where a freshness lifetime comes from.
@@ -128,18 +133,35 @@ impl Freshness {
         self.age(now).saturating_sub(self.lifetime)
     }
 
-    /// Computes the freshness of a response that has come. `patterns`: none for a request that is [personal](RequestFacts::personal).
+    /// Computes the freshness of a response that has come. `patterns`: none for a request that is
+    /// [personal](RequestFacts::personal).
     #[must_use]
-    pub fn new(response: &ResponseFacts, url: &[u8], patterns: &[RefreshPattern], times: Times) -> Self {
+    pub fn new(
+        response: &ResponseFacts,
+        url: &[u8],
+        patterns: &[RefreshPattern],
+        times: Times,
+    ) -> Self {
         let Times { asked_at, received_at, wall } = times;
         let apparent = response.date.map_or(0, |date| wall.saturating_sub(date));
         let corrected = response.age.saturating_add(received_at.saturating_sub(asked_at));
         let (lifetime, source) = lifetime(response, url, patterns, wall);
-        Self { lifetime, source, initial_age: apparent.max(corrected), received_at, directives: response.directives }
+        Self {
+            lifetime,
+            source,
+            initial_age: apparent.max(corrected),
+            received_at,
+            directives: response.directives,
+        }
     }
 }
 
-fn lifetime(response: &ResponseFacts, url: &[u8], patterns: &[RefreshPattern], wall: u64) -> (u64, Source) {
+fn lifetime(
+    response: &ResponseFacts,
+    url: &[u8],
+    patterns: &[RefreshPattern],
+    wall: u64,
+) -> (u64, Source) {
     let date = response.date.unwrap_or(wall);
     if let Some(seconds) = response.directives.s_maxage {
         return (seconds, Source::SharedMaxAge);
@@ -157,12 +179,16 @@ fn lifetime(response: &ResponseFacts, url: &[u8], patterns: &[RefreshPattern], w
     }
     let since_change = response.last_modified.map(|changed| date.saturating_sub(changed));
     if let Some(pattern) = patterns.iter().find(|pattern| pattern.applies(url)) {
-        let share = since_change.map_or(0, |age| age.saturating_mul(u64::from(pattern.percent)) / 100);
+        let share =
+            since_change.map_or(0, |age| age.saturating_mul(u64::from(pattern.percent)) / 100);
         return (share.min(pattern.max.as_secs()).max(pattern.min.as_secs()), Source::Pattern);
     }
     match since_change {
-        // A query with nothing said about it is most often made for one client (Squid's `refresh_pattern (/cgi-bin/|\?) 0 0% 0`).
-        Some(age) if !url.contains(&b'?') => ((age.saturating_mul(HEURISTIC_PERCENT) / 100).min(HEURISTIC_MAX), Source::Heuristic),
+        // A query with nothing said about it is most often made for one client (Squid's
+        // `refresh_pattern (/cgi-bin/|\?) 0 0% 0`).
+        Some(age) if !url.contains(&b'?') => {
+            ((age.saturating_mul(HEURISTIC_PERCENT) / 100).min(HEURISTIC_MAX), Source::Heuristic)
+        }
         _ => (0, Source::Unknown),
     }
 }
@@ -234,7 +260,8 @@ pub enum NotStored {
     /// Sets a cookie and says nothing of caching.
     #[error("it sets a cookie and does not say how long it lives")]
     Cookie,
-    /// Ends with the connection, so that a truncated one looks complete, and `store_until_close` is off.
+    /// Ends with the connection, so that a truncated one looks complete, and `store_until_close` is
+    /// off.
     #[error("its length is unknown and its end cannot be told from a lost connection")]
     Unframed,
     /// Over `max_object_size`.
@@ -254,12 +281,19 @@ impl NotStored {
 }
 
 /// Whether a response to this request may be stored, and how long it lives (RFC 9111 §3).
-pub fn storable(request: &RequestFacts, response: &ResponseFacts, freshness: &Freshness) -> Result<(), NotStored> {
+pub fn storable(
+    request: &RequestFacts,
+    response: &ResponseFacts,
+    freshness: &Freshness,
+) -> Result<(), NotStored> {
     let directives = &response.directives;
     if !request.get || request.range || request.directives.no_store {
         return Err(NotStored::Method);
     }
-    if !(200..=599).contains(&response.status) || matches!(response.status, 206 | 304) || response.content_range {
+    if !(200..=599).contains(&response.status)
+        || matches!(response.status, 206 | 304)
+        || response.content_range
+    {
         return Err(NotStored::Status);
     }
     if directives.no_store {
@@ -268,15 +302,22 @@ pub fn storable(request: &RequestFacts, response: &ResponseFacts, freshness: &Fr
     if directives.private {
         return Err(NotStored::Private);
     }
-    if request.authorization && !(directives.public || directives.must_revalidate || directives.s_maxage.is_some()) {
+    if request.authorization
+        && !(directives.public || directives.must_revalidate || directives.s_maxage.is_some())
+    {
         return Err(NotStored::Authorization);
     }
     match &response.vary {
         Vary::Anything => return Err(NotStored::VaryAnything),
-        Vary::Fields(names) if names.iter().any(|name| WRITTEN_ANEW.contains(&name.as_ref())) => return Err(NotStored::VaryAnything),
+        Vary::Fields(names) if names.iter().any(|name| WRITTEN_ANEW.contains(&name.as_ref())) => {
+            return Err(NotStored::VaryAnything);
+        }
         Vary::Fields(_) | Vary::Nothing => {}
     }
-    let explicit = directives.public || directives.s_maxage.is_some() || directives.max_age.is_some() || response.expires.is_some();
+    let explicit = directives.public
+        || directives.s_maxage.is_some()
+        || directives.max_age.is_some()
+        || response.expires.is_some();
     if !explicit && !heuristically_cacheable(response.status) {
         return Err(NotStored::Status);
     }
@@ -327,7 +368,9 @@ pub fn usable(stored: &Freshness, request: &RequestDirectives, now: u64) -> Resu
         return Ok(age);
     }
     match request.max_stale {
-        Some(most) if !stored.directives.forbids_stale() && stored.staleness(now) <= most => Ok(age),
+        Some(most) if !stored.directives.forbids_stale() && stored.staleness(now) <= most => {
+            Ok(age)
+        }
         _ => Err(Unfit::Stale),
     }
 }
@@ -341,10 +384,20 @@ pub enum Trouble {
     ServerError,
 }
 
-/// Whether something stale may stand in for an answer that could not be had (RFC 9111 §4.2.4, RFC 5861 §4).
+/// Whether something stale may stand in for an answer that could not be had (RFC 9111 §4.2.4, RFC
+/// 5861 §4).
 #[must_use]
-pub fn may_stand_in(stored: &Freshness, request: &RequestDirectives, now: u64, trouble: Trouble) -> bool {
-    if stored.directives.forbids_stale() || request.no_cache || request.max_age.is_some() || request.min_fresh.is_some() {
+pub fn may_stand_in(
+    stored: &Freshness,
+    request: &RequestDirectives,
+    now: u64,
+    trouble: Trouble,
+) -> bool {
+    if stored.directives.forbids_stale()
+        || request.no_cache
+        || request.max_age.is_some()
+        || request.min_fresh.is_some()
+    {
         return false;
     }
     let staleness = stored.staleness(now);

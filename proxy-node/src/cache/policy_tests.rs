@@ -11,11 +11,18 @@ const NOW: u64 = 1_800_000_000;
 const AT_ONCE: Times = Times { asked_at: NOW, received_at: NOW, wall: NOW };
 
 fn facts(status: u16, fields: &[(&str, &str)]) -> ResponseFacts {
-    ResponseFacts::new(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    ResponseFacts::new(
+        status,
+        fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+    )
 }
 
 fn request(fields: &[(&str, &str)]) -> RequestFacts {
-    RequestFacts::new(b"GET", false, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    RequestFacts::new(
+        b"GET",
+        false,
+        fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+    )
 }
 
 fn freshness(response: &ResponseFacts) -> Freshness {
@@ -43,8 +50,16 @@ fn lifetimes() {
         assert_eq!((found.lifetime, found.source), (lifetime, source), "{fields:?}");
     }
     let guessed = facts(200, &[("Last-Modified", &days_ago)]);
-    assert_eq!(Freshness::new(&guessed, b"http://h/x?q", &[], AT_ONCE).lifetime, 0, "a query is not guessed at");
-    assert_eq!(freshness(&facts(302, &[("Last-Modified", &days_ago)])).lifetime, 0, "302 is not heuristically cacheable");
+    assert_eq!(
+        Freshness::new(&guessed, b"http://h/x?q", &[], AT_ONCE).lifetime,
+        0,
+        "a query is not guessed at"
+    );
+    assert_eq!(
+        freshness(&facts(302, &[("Last-Modified", &days_ago)])).lifetime,
+        0,
+        "302 is not heuristically cacheable"
+    );
 }
 
 #[test]
@@ -58,11 +73,17 @@ fn refresh_patterns_work_like_squids() {
     }];
     for (age, lifetime) in [(None, 100), (Some(10), 100), (Some(1000), 800), (Some(10_000), 1000)] {
         let changed = age.map(|age| http_date_text(NOW - age));
-        let fields: Vec<(&str, &str)> = changed.iter().map(|date| ("Last-Modified", date.as_str())).collect();
+        let fields: Vec<(&str, &str)> =
+            changed.iter().map(|date| ("Last-Modified", date.as_str())).collect();
         let found = Freshness::new(&facts(200, &fields), b"http://h/a.deb", &patterns, AT_ONCE);
         assert_eq!((found.lifetime, found.source), (lifetime, Source::Pattern), "{age:?}");
     }
-    let explicit = Freshness::new(&facts(200, &[("Cache-Control", "max-age=5")]), b"http://h/a.deb", &patterns, AT_ONCE);
+    let explicit = Freshness::new(
+        &facts(200, &[("Cache-Control", "max-age=5")]),
+        b"http://h/a.deb",
+        &patterns,
+        AT_ONCE,
+    );
     assert_eq!(explicit.lifetime, 5, "what the origin says goes first");
 }
 
@@ -82,7 +103,13 @@ fn a_pattern_means_a_query_only_if_it_names_one() {
         (r"\\?x", "http://h/a?x", false),
     ] {
         let every = Duration::from_secs(60);
-        let pattern = RefreshPattern { url: Regex::new(regex).unwrap(), query: names_query(regex), min: every, percent: 0, max: every };
+        let pattern = RefreshPattern {
+            url: Regex::new(regex).unwrap(),
+            query: names_query(regex),
+            min: every,
+            percent: 0,
+            max: every,
+        };
         assert_eq!(pattern.applies(url.as_bytes()), want, "{regex} on {url}");
     }
 }
@@ -106,11 +133,17 @@ fn ages() {
 
 #[test]
 fn a_wall_clock_that_was_set_changes_no_age() {
-    // Set forward or back by an hour since the process started: the Date is the wall clock's, what passes afterwards is not.
+    // Set forward or back by an hour since the process started: the Date is the wall clock's, what
+    // passes afterwards is not.
     for wall in [NOW + 3600, NOW - 3600] {
         let date = http_date_text(wall - 30);
         let times = Times { wall, ..AT_ONCE };
-        let found = Freshness::new(&facts(200, &[("Date", date.as_str()), ("Cache-Control", "max-age=60")]), b"", &[], times);
+        let found = Freshness::new(
+            &facts(200, &[("Date", date.as_str()), ("Cache-Control", "max-age=60")]),
+            b"",
+            &[],
+            times,
+        );
         assert_eq!((found.initial_age, found.age(NOW + 31), found.lifetime), (30, 61, 60));
     }
 }
@@ -128,31 +161,80 @@ fn what_may_be_stored() {
         (vec![], 200, vec![("Cache-Control", "max-age=0"), ("ETag", "\"a\"")], Ok(())),
         (vec![], 200, vec![("Cache-Control", "max-age=60, no-store")], Err(NotStored::NoStore)),
         (vec![], 200, vec![("Cache-Control", "max-age=60, private")], Err(NotStored::Private)),
-        (vec![], 200, vec![("Cache-Control", "private=\"set-cookie\", max-age=60")], Err(NotStored::Private)),
+        (
+            vec![],
+            200,
+            vec![("Cache-Control", "private=\"set-cookie\", max-age=60")],
+            Err(NotStored::Private),
+        ),
         (vec![], 200, vec![("Cache-Control", "no-cache, max-age=60"), ("ETag", "\"a\"")], Ok(())),
         (vec![], 200, vec![("Cache-Control", "no-cache, max-age=60")], Err(NotStored::Useless)),
-        (vec![("Authorization", "x")], 200, vec![("Cache-Control", "max-age=60")], Err(NotStored::Authorization)),
+        (
+            vec![("Authorization", "x")],
+            200,
+            vec![("Cache-Control", "max-age=60")],
+            Err(NotStored::Authorization),
+        ),
         (vec![("Authorization", "x")], 200, vec![("Cache-Control", "max-age=60, public")], Ok(())),
-        (vec![("Authorization", "x")], 200, vec![("Cache-Control", "max-age=60, must-revalidate")], Ok(())),
+        (
+            vec![("Authorization", "x")],
+            200,
+            vec![("Cache-Control", "max-age=60, must-revalidate")],
+            Ok(()),
+        ),
         (vec![("Authorization", "x")], 200, vec![("Cache-Control", "s-maxage=60")], Ok(())),
-        (vec![], 200, vec![("Cache-Control", "max-age=60"), ("Vary", "*")], Err(NotStored::VaryAnything)),
-        (vec![], 200, vec![("Cache-Control", "max-age=60"), ("Vary", "Accept, X-Forwarded-For")], Err(NotStored::VaryAnything)),
+        (
+            vec![],
+            200,
+            vec![("Cache-Control", "max-age=60"), ("Vary", "*")],
+            Err(NotStored::VaryAnything),
+        ),
+        (
+            vec![],
+            200,
+            vec![("Cache-Control", "max-age=60"), ("Vary", "Accept, X-Forwarded-For")],
+            Err(NotStored::VaryAnything),
+        ),
         (vec![], 200, vec![("Cache-Control", "max-age=60"), ("Vary", "Accept")], Ok(())),
-        (vec![], 200, vec![("Last-Modified", changed), ("Set-Cookie", "a=b")], Err(NotStored::Cookie)),
+        (
+            vec![],
+            200,
+            vec![("Last-Modified", changed), ("Set-Cookie", "a=b")],
+            Err(NotStored::Cookie),
+        ),
         (vec![], 200, vec![("Cache-Control", "public, max-age=9"), ("Set-Cookie", "a=b")], Ok(())),
         (vec![], 206, vec![("Cache-Control", "max-age=60")], Err(NotStored::Status)),
         (vec![], 304, vec![("Cache-Control", "max-age=60")], Err(NotStored::Status)),
-        (vec![], 200, vec![("Cache-Control", "max-age=60"), ("Content-Range", "bytes 0-1/2")], Err(NotStored::Status)),
+        (
+            vec![],
+            200,
+            vec![("Cache-Control", "max-age=60"), ("Content-Range", "bytes 0-1/2")],
+            Err(NotStored::Status),
+        ),
         (vec![], 302, vec![("Cache-Control", "max-age=60")], Ok(())),
         (vec![], 302, vec![], Err(NotStored::Status)),
         (vec![], 404, vec![("Last-Modified", changed)], Ok(())),
         (vec![], 500, vec![], Err(NotStored::Status)),
-        (vec![("Range", "bytes=0-1")], 200, vec![("Cache-Control", "max-age=60")], Err(NotStored::Method)),
-        (vec![("Cache-Control", "no-store")], 200, vec![("Cache-Control", "max-age=60")], Err(NotStored::Method)),
+        (
+            vec![("Range", "bytes=0-1")],
+            200,
+            vec![("Cache-Control", "max-age=60")],
+            Err(NotStored::Method),
+        ),
+        (
+            vec![("Cache-Control", "no-store")],
+            200,
+            vec![("Cache-Control", "max-age=60")],
+            Err(NotStored::Method),
+        ),
     ];
     for (asked, status, fields, want) in cases {
         let response = facts(status, &fields);
-        assert_eq!(storable(&request(&asked), &response, &freshness(&response)), want, "{asked:?} {status} {fields:?}");
+        assert_eq!(
+            storable(&request(&asked), &response, &freshness(&response)),
+            want,
+            "{asked:?} {status} {fields:?}"
+        );
     }
 }
 
@@ -179,7 +261,11 @@ fn what_may_be_served() {
     for (stored, after, asked, want) in cases {
         let stored_as = freshness(&facts(200, &[("Cache-Control", stored)]));
         let directives = request(&[("Cache-Control", asked)]).directives;
-        assert_eq!(usable(&stored_as, &directives, NOW + after), want, "{stored} after {after} s, asked with {asked:?}");
+        assert_eq!(
+            usable(&stored_as, &directives, NOW + after),
+            want,
+            "{stored} after {after} s, asked with {asked:?}"
+        );
     }
 }
 
@@ -227,7 +313,11 @@ fn only_successful_unsafe_methods_invalidate() {
 #[test]
 fn what_goes_past_the_cache() {
     let with = |method: &[u8], body, fields: &[(&str, &str)]| {
-        eligible(&RequestFacts::new(method, body, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))))
+        eligible(&RequestFacts::new(
+            method,
+            body,
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        ))
     };
     assert_eq!(with(b"GET", false, &[]), Ok(()));
     assert_eq!(with(b"HEAD", false, &[("Range", "bytes=0-")]), Ok(()));

@@ -1,4 +1,5 @@
-//! What a client gets of a stored response: all of it, a part of it, or the news that it has it already. Pure.
+//! What a client gets of a stored response: all of it, a part of it, or the news that it has it
+//! already. Pure.
 
 use std::ops::Range;
 
@@ -26,7 +27,8 @@ pub fn choose(object: &Object, request: &RequestFacts, range: Option<&[u8]>) -> 
     if object.status == 200 && not_modified(object, request) {
         return Serving::NotModified;
     }
-    // Of what is still growing, a part can be told from the whole where the origin has said how long it will be.
+    // Of what is still growing, a part can be told from the whole where the origin has said how
+    // long it will be.
     let whole = object.length().filter(|_| object.status == 200 && request.get);
     match (range.and_then(parse_range), whole) {
         (Some(asked), Some(length)) => match asked.within(length) {
@@ -56,7 +58,9 @@ struct Asked {
 impl Asked {
     fn within(self, length: u64) -> Option<Range<u64>> {
         let part = match (self.first, self.last) {
-            (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1)).min(length),
+            (Some(first), last) => {
+                first..last.map_or(length, |last| last.saturating_add(1)).min(length)
+            }
             (None, Some(suffix)) => length.saturating_sub(suffix)..length,
             (None, None) => return None,
         };
@@ -64,7 +68,8 @@ impl Asked {
     }
 }
 
-/// `bytes=a-b`, `bytes=a-`, `bytes=-n`. Several ranges, and what is no range, are ignored, as RFC 9110 §14.2 allows.
+/// `bytes=a-b`, `bytes=a-`, `bytes=-n`. Several ranges, and what is no range, are ignored, as RFC
+/// 9110 §14.2 allows.
 fn parse_range(value: &[u8]) -> Option<Asked> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let (unit, set) = text.split_once('=')?;
@@ -79,12 +84,13 @@ fn parse_range(value: &[u8]) -> Option<Asked> {
         Some(Some(digits.parse().unwrap_or(u64::MAX)))
     };
     let asked = Asked { first: number(first)?, last: number(last)? };
-    let backwards =
-        matches!((asked.first, asked.last), (Some(first), Some(last)) if last < first) || asked == (Asked { first: None, last: None });
+    let backwards = matches!((asked.first, asked.last), (Some(first), Some(last)) if last < first)
+        || asked == (Asked { first: None, last: None });
     (unit.eq_ignore_ascii_case("bytes") && !backwards).then_some(asked)
 }
 
-/// The first byte that a Range asks for, of a body whose length is not known yet; `None`: it is no single range of bytes from the beginning.
+/// The first byte that a Range asks for, of a body whose length is not known yet; `None`: it is no
+/// single range of bytes from the beginning.
 #[must_use]
 pub fn first_of(range: &[u8]) -> Option<u64> {
     parse_range(range)?.first
@@ -93,13 +99,17 @@ pub fn first_of(range: &[u8]) -> Option<u64> {
 /// Whether a field goes with a 416: who says so, when, and of which representation.
 #[must_use]
 pub fn goes_with_416(name: &[u8]) -> bool {
-    [&b"date"[..], b"etag", b"via", b"accept-ranges"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
+    [&b"date"[..], b"etag", b"via", b"accept-ranges"]
+        .iter()
+        .any(|kept| name.eq_ignore_ascii_case(kept))
 }
 
-/// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes a body that is not sent.
+/// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes a
+/// body that is not sent.
 #[must_use]
 pub fn goes_with_304(name: &[u8]) -> bool {
-    !name.to_ascii_lowercase().starts_with(b"content-") || name.eq_ignore_ascii_case(b"content-location")
+    !name.to_ascii_lowercase().starts_with(b"content-")
+        || name.eq_ignore_ascii_case(b"content-location")
 }
 
 #[cfg(test)]
@@ -124,9 +134,17 @@ mod tests {
         let body = Body::new(&budget);
         body.append(&vec![b'x'; length], None, |size| budget.try_hold(size));
         body.complete();
-        let facts = ResponseFacts::new(status, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-        let freshness =
-            Freshness { lifetime: 60, source: Source::MaxAge, initial_age: 0, received_at: 0, directives: ResponseDirectives::default() };
+        let facts = ResponseFacts::new(
+            status,
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        );
+        let freshness = Freshness {
+            lifetime: 60,
+            source: Source::MaxAge,
+            initial_age: 0,
+            received_at: 0,
+            directives: ResponseDirectives::default(),
+        };
         Object::new(
             Key::new(relay::target::Scheme::Http, "h", 80, b"/"),
             Bytes::new(),
@@ -139,7 +157,11 @@ mod tests {
     }
 
     fn facts(fields: &[(&str, &str)]) -> RequestFacts {
-        RequestFacts::new(b"GET", false, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+        RequestFacts::new(
+            b"GET",
+            false,
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        )
     }
 
     #[test]
@@ -152,7 +174,10 @@ mod tests {
             (vec![("If-None-Match", "\"a\"")], Serving::NotModified),
             (vec![("If-None-Match", "W/\"a\", \"b\"")], Serving::NotModified),
             (vec![("If-None-Match", "\"b\"")], Serving::Whole),
-            (vec![("If-None-Match", "\"b\""), ("If-Modified-Since", later.as_str())], Serving::Whole),
+            (
+                vec![("If-None-Match", "\"b\""), ("If-Modified-Since", later.as_str())],
+                Serving::Whole,
+            ),
             (vec![("If-Modified-Since", changed.as_str())], Serving::NotModified),
             (vec![("If-Modified-Since", later.as_str())], Serving::NotModified),
             (vec![("If-Modified-Since", earlier.as_str())], Serving::Whole),
@@ -160,7 +185,14 @@ mod tests {
         ] {
             assert_eq!(choose(&stored, &facts(&fields), None), want, "{fields:?}");
         }
-        assert_eq!(choose(&object(404, &[("ETag", "\"a\"")], 3), &facts(&[("If-None-Match", "\"a\"")]), None), Serving::Whole);
+        assert_eq!(
+            choose(
+                &object(404, &[("ETag", "\"a\"")], 3),
+                &facts(&[("If-None-Match", "\"a\"")]),
+                None
+            ),
+            Serving::Whole
+        );
     }
 
     #[test]

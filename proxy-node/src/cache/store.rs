@@ -1,6 +1,8 @@
-//! Where objects are kept: shards by key, a bound in bytes for all of them together, and who is filling what.
+//! Where objects are kept: shards by key, a bound in bytes for all of them together, and who is
+//! filling what.
 //!
-//! Locks are per shard, held for a look-up or a change of a few pointers, never across a wait; never two at a time.
+//! Locks are per shard, held for a look-up or a change of a few pointers, never across a wait;
+//! never two at a time.
 
 use std::{
     collections::HashMap,
@@ -24,7 +26,8 @@ use crate::cache::{
 const SHARDS: usize = 32;
 /// Variants kept of one key; the oldest goes.
 const MOST_VARIANTS: usize = 32;
-/// Different lists of names in Vary that the variants of one key may have; variants with older ones go. A request is hashed once for each.
+/// Different lists of names in Vary that the variants of one key may have; variants with older ones
+/// go. A request is hashed once for each.
 const MOST_LISTS: usize = 4;
 
 /// The store.
@@ -33,7 +36,8 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     budget: Arc<Budget>,
-    /// Bytes of the complete objects that are kept: what eviction can give back once nobody reads it.
+    /// Bytes of the complete objects that are kept: what eviction can give back once nobody reads
+    /// it.
     settled: AtomicU64,
     objects: AtomicU64,
     /// The shard that gives something up next, once the one that grows has nothing.
@@ -54,7 +58,8 @@ struct Slot {
     /// Newest first.
     variants: Vec<Arc<Object>>,
     fills: Vec<Arc<Pending>>,
-    /// The lists of request fields that the variants named in Vary, newest first. `None`: no variant names any.
+    /// The lists of request fields that the variants named in Vary, newest first. `None`: no
+    /// variant names any.
     lists: Option<Arc<[Names]>>,
 }
 
@@ -88,7 +93,10 @@ impl Slot {
 struct Digests([u64; MOST_LISTS]);
 
 impl Digests {
-    fn new<'a>(lists: Option<&[Names]>, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
+    fn new<'a>(
+        lists: Option<&[Names]>,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Self {
         let mut digests = [0; MOST_LISTS];
         for (digest, names) in digests.iter_mut().zip(lists.unwrap_or_default()) {
             *digest = vary::digest(names, fields.clone());
@@ -134,7 +142,11 @@ impl Store {
     }
 
     /// The newest variant that `fields` of a request select. Counts as a use.
-    pub fn find<'a>(&self, key: &Key, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Option<Arc<Object>> {
+    pub fn find<'a>(
+        &self,
+        key: &Key,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Option<Arc<Object>> {
         let shard = self.shard(key).0;
         let slot = shard.slots.get(key)?;
         let found = match slot.lists.clone() {
@@ -150,7 +162,8 @@ impl Store {
         Some(found)
     }
 
-    /// Leads a fill or follows one, `now` in steady seconds. `seen` is what was found and judged unfit.
+    /// Leads a fill or follows one, `now` in steady seconds. `seen` is what was found and judged
+    /// unfit.
     pub fn join<'a>(
         self: &Arc<Self>,
         key: &Key,
@@ -160,7 +173,10 @@ impl Store {
     ) -> Join {
         let lists = self.shard(key).0.slots.get(key).and_then(|slot| slot.lists.clone());
         let digests = Digests::new(lists.as_deref(), fields.clone());
-        let selection = lists.as_deref().and_then(<[Names]>::first).map_or_else(Selection::default, |names| vary::select(names, fields));
+        let selection = lists
+            .as_deref()
+            .and_then(<[Names]>::first)
+            .map_or_else(Selection::default, |names| vary::select(names, fields));
         let (mut shard, _, hash) = self.shard(key);
         let alone = shard.unshared.contains(hash, now);
         let slot = shard.slots.entry(key.clone()).or_default();
@@ -169,7 +185,10 @@ impl Store {
         {
             return Join::Changed(object.clone());
         }
-        let others = slot.fills.iter().find(|pending| !pending.alone && digests.contains(pending.selection.digest()));
+        let others = slot
+            .fills
+            .iter()
+            .find(|pending| !pending.alone && digests.contains(pending.selection.digest()));
         if !alone && let Some(pending) = others {
             return Join::Follow(Follower::new(pending));
         }
@@ -187,7 +206,8 @@ impl Store {
         Ticket { store: self.clone(), key: key.clone(), pending }
     }
 
-    /// The answer for this key, `now` in steady seconds, was for one request only: for a while nobody waits for another's.
+    /// The answer for this key, `now` in steady seconds, was for one request only: for a while
+    /// nobody waits for another's.
     pub fn note_unshared(&self, key: &Key, now: u64) {
         let (mut shard, _, hash) = self.shard(key);
         shard.unshared.note(hash, now);
@@ -200,7 +220,8 @@ impl Store {
         shard.unshared.contains(hash, now)
     }
 
-    /// Takes an object in, in place of `old` and of every variant that the same request fields select. Its body may still be growing.
+    /// Takes an object in, in place of `old` and of every variant that the same request fields
+    /// select. Its body may still be growing.
     pub(super) fn insert(&self, object: &Arc<Object>) -> bool {
         if object.bytes() > self.capacity() {
             return false;
@@ -243,10 +264,12 @@ impl Store {
         false
     }
 
-    /// Memory for a body that grows and has `own` bytes. `None`: there is none beside what is being read and filled.
+    /// Memory for a body that grows and has `own` bytes. `None`: there is none beside what is being
+    /// read and filled.
     ///
-    /// What is in flight (bodies that are not complete, or that are only read any more) has half of the memory; a body that has hardly any
-    /// company may take more, so that the largest object fits into a small cache.
+    /// What is in flight (bodies that are not complete, or that are only read any more) has half of
+    /// the memory; a body that has hardly any company may take more, so that the largest object
+    /// fits into a small cache.
     pub fn admit(&self, object: &Arc<Object>, own: u64, bytes: u64) -> Option<Charge> {
         if !object.is_kept() || !self.has_room_in_flight(own, bytes) {
             return None;
@@ -263,7 +286,8 @@ impl Store {
         }
     }
 
-    /// Whether a body that has `own` bytes may grow by `bytes` more, as far as other bodies in flight are concerned.
+    /// Whether a body that has `own` bytes may grow by `bytes` more, as far as other bodies in
+    /// flight are concerned.
     #[must_use]
     pub fn has_room_in_flight(&self, own: u64, bytes: u64) -> bool {
         let (flight, capacity) = (self.in_flight(), self.capacity());
@@ -277,7 +301,8 @@ impl Store {
         self.in_flight() > self.capacity() / 4 || self.budget.is_pressed()
     }
 
-    /// Whether one more request may be served that the cache does not answer; makes room for it if it has to.
+    /// Whether one more request may be served that the cache does not answer; makes room for it if
+    /// it has to.
     #[must_use]
     pub fn has_room_for_work(&self) -> bool {
         !self.budget.is_exhausted() || self.evict(self.next_victim.load(Ordering::Relaxed) % SHARDS)
@@ -325,7 +350,8 @@ impl Store {
         }
     }
 
-    /// Removes everything kept for a key, and keeps nothing of the fills in progress. Tells how many objects went.
+    /// Removes everything kept for a key, and keeps nothing of the fills in progress. Tells how
+    /// many objects went.
     pub fn invalidate(&self, key: &Key) -> u64 {
         let mut shard = self.shard(key).0;
         let Some(slot) = shard.slots.remove(key) else { return 0 };
@@ -337,7 +363,12 @@ impl Store {
         let mut removed = 0;
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let keys: Vec<Key> = shard.slots.keys().filter(|key| key.as_bytes().starts_with(prefix)).cloned().collect();
+            let keys: Vec<Key> = shard
+                .slots
+                .keys()
+                .filter(|key| key.as_bytes().starts_with(prefix))
+                .cloned()
+                .collect();
             for key in keys {
                 if let Some(slot) = shard.slots.remove(&key) {
                     removed += self.clear(&mut shard, &slot);
@@ -402,7 +433,8 @@ impl Store {
         }
     }
 
-    /// Evicts until the bound holds, from the shard that grew first. False: only what is being filled or read is left.
+    /// Evicts until the bound holds, from the shard that grew first. False: only what is being
+    /// filled or read is left.
     fn evict(&self, first: usize) -> bool {
         let mut index = first;
         let mut empty = 0;
@@ -414,7 +446,8 @@ impl Store {
         true
     }
 
-    /// Evicts one object. `index`: the shard that is asked; `empty`: how many have had nothing one after another. False: nobody has.
+    /// Evicts one object. `index`: the shard that is asked; `empty`: how many have had nothing one
+    /// after another. False: nobody has.
     fn evict_one(&self, index: &mut usize, empty: &mut usize) -> bool {
         while *empty <= SHARDS {
             let Some(shard) = self.shards.get(*index) else { return false };

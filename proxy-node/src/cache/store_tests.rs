@@ -16,10 +16,23 @@ use crate::respond::Failure;
 const NOTHING: [(&[u8], &[u8]); 0] = [];
 
 fn object(path: &str, body: Arc<Body>, selection: Selection) -> Arc<Object> {
-    let freshness =
-        Freshness { lifetime: 60, source: Source::MaxAge, initial_age: 0, received_at: 0, directives: ResponseDirectives::default() };
+    let freshness = Freshness {
+        lifetime: 60,
+        source: Source::MaxAge,
+        initial_age: 0,
+        received_at: 0,
+        directives: ResponseDirectives::default(),
+    };
     let facts = ResponseFacts { status: 200, ..ResponseFacts::default() };
-    Arc::new(Object::new(key(path), Bytes::from_static(b"HTTP/1.1 200 OK\r\n"), &facts, selection, freshness, None, body))
+    Arc::new(Object::new(
+        key(path),
+        Bytes::from_static(b"HTTP/1.1 200 OK\r\n"),
+        &facts,
+        selection,
+        freshness,
+        None,
+        body,
+    ))
 }
 
 fn key(path: &str) -> Key {
@@ -35,7 +48,9 @@ fn filled(store: &Store, bytes: usize) -> Arc<Body> {
 
 /// Appends to the body of an object, as far as the store lets it.
 fn grow(store: &Store, object: &Arc<Object>, bytes: usize) -> bool {
-    object.body.append(&vec![0; bytes], None, |size| store.admit(object, object.body.charged(), size));
+    object
+        .body
+        .append(&vec![0; bytes], None, |size| store.admit(object, object.body.charged(), size));
     object.body.retains()
 }
 
@@ -52,7 +67,10 @@ fn check(store: &Store, seed: u64) {
         let shard = lock(shard);
         let mut here = 0;
         for slot in shard.slots.values() {
-            assert!(!slot.variants.is_empty() || !slot.fills.is_empty(), "seed {seed}: an empty slot stays");
+            assert!(
+                !slot.variants.is_empty() || !slot.fills.is_empty(),
+                "seed {seed}: an empty slot stays"
+            );
             for object in &slot.variants {
                 assert!(object.is_kept(), "seed {seed}");
                 settled += object.settled.load(Ordering::Relaxed);
@@ -63,7 +81,11 @@ fn check(store: &Store, seed: u64) {
         assert_eq!(here, shard.objects, "seed {seed}");
         objects += here as u64;
     }
-    assert_eq!((store.used(), store.settled.load(Ordering::Relaxed), store.objects()), (held, settled, objects), "seed {seed}");
+    assert_eq!(
+        (store.used(), store.settled.load(Ordering::Relaxed), store.objects()),
+        (held, settled, objects),
+        "seed {seed}"
+    );
     assert!(held <= store.capacity(), "seed {seed}: {held} of {}", store.capacity());
 }
 
@@ -78,7 +100,9 @@ fn the_bound_holds_whatever_happens() {
             match random.random_range(0..100) {
                 0..40 => drop(store.find(&key(&path), NOTHING.into_iter())),
                 40..65 => {
-                    if let Join::Lead(ticket) = store.join(&key(&path), NOTHING.into_iter(), None, 0) {
+                    if let Join::Lead(ticket) =
+                        store.join(&key(&path), NOTHING.into_iter(), None, 0)
+                    {
                         let size = random.random_range(0..30_000);
                         ticket.store(&object(&path, filled(&store, size), Selection::default()));
                     }
@@ -126,7 +150,11 @@ fn what_is_used_survives_a_crawl() {
     let store = Store::new(2_000_000);
     for number in 0..50 {
         let path = format!("/popular/{number}");
-        assert!(lead(&store, &path).store(&object(&path, filled(&store, 1000), Selection::default())));
+        assert!(lead(&store, &path).store(&object(
+            &path,
+            filled(&store, 1000),
+            Selection::default()
+        )));
     }
     for crawled in 0..20_000 {
         let path = format!("/crawled/{crawled}");
@@ -134,7 +162,11 @@ fn what_is_used_survives_a_crawl() {
         let popular = format!("/popular/{}", crawled % 50);
         drop(store.find(&key(&popular), NOTHING.into_iter()));
     }
-    let left = (0..50).filter(|number| store.find(&key(&format!("/popular/{number}")), NOTHING.into_iter()).is_some()).count();
+    let left = (0..50)
+        .filter(|number| {
+            store.find(&key(&format!("/popular/{number}")), NOTHING.into_iter()).is_some()
+        })
+        .count();
     assert_eq!(left, 50);
 }
 
@@ -142,13 +174,19 @@ fn what_is_used_survives_a_crawl() {
 fn one_leads_and_the_others_follow() {
     let store = Store::new(100_000);
     let ticket = lead(&store, "/a");
-    let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
+    let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else {
+        panic!("follows")
+    };
     assert!(matches!(store.join(&key("/b"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
     assert!(matches!(&*follower.outcome.borrow(), Outcome::Waiting));
     let stored = object("/a", filled(&store, 10), Selection::default());
     assert!(ticket.store(&stored));
-    assert!(matches!(&*follower.outcome.borrow(), Outcome::Stored(found) if Arc::ptr_eq(found, &stored)));
-    let Join::Changed(found) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("is there") };
+    assert!(
+        matches!(&*follower.outcome.borrow(), Outcome::Stored(found) if Arc::ptr_eq(found, &stored))
+    );
+    let Join::Changed(found) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else {
+        panic!("is there")
+    };
     assert!(Arc::ptr_eq(&found, &stored));
     assert!(
         matches!(store.join(&key("/a"), NOTHING.into_iter(), Some(&stored), 0), Join::Lead(_)),
@@ -160,7 +198,9 @@ fn one_leads_and_the_others_follow() {
 fn a_dropped_fill_sends_followers_on_their_own() {
     let store = Store::new(100_000);
     let ticket = lead(&store, "/a");
-    let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
+    let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else {
+        panic!("follows")
+    };
     drop(ticket);
     assert!(matches!(&*follower.outcome.borrow(), Outcome::OnYourOwn));
     assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
@@ -171,7 +211,9 @@ fn followers_hear_what_became_of_the_fill_and_nobody_waits_for_it_any_more() {
     let store = Store::new(100_000);
     let follow = || {
         let ticket = lead(&store, "/a");
-        let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else { panic!("follows") };
+        let Join::Follow(follower) = store.join(&key("/a"), NOTHING.into_iter(), None, 0) else {
+            panic!("follows")
+        };
         (ticket, follower)
     };
     let (ticket, follower) = follow();
@@ -182,7 +224,9 @@ fn followers_hear_what_became_of_the_fill_and_nobody_waits_for_it_any_more() {
     let (ticket, follower) = follow();
     let stale = object("/a", filled(&store, 10), Selection::default());
     ticket.stand_in(&stale);
-    assert!(matches!(&*follower.outcome.borrow(), Outcome::StandIn(found) if Arc::ptr_eq(found, &stale)));
+    assert!(
+        matches!(&*follower.outcome.borrow(), Outcome::StandIn(found) if Arc::ptr_eq(found, &stale))
+    );
     assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)));
 }
 
@@ -192,13 +236,18 @@ fn what_was_changed_while_it_was_fetched_is_not_kept() {
     let ticket = lead(&store, "/a");
     store.invalidate(&key("/a"));
     assert!(!ticket.store(&object("/a", filled(&store, 10), Selection::default())));
-    assert!(matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)), "and nobody new waits for it");
+    assert!(
+        matches!(store.join(&key("/a"), NOTHING.into_iter(), None, 0), Join::Lead(_)),
+        "and nobody new waits for it"
+    );
 }
 
 #[test]
 fn variants_live_side_by_side_and_replace_their_like() {
     let store = Store::new(100_000);
-    let selection = |value: &str| vary::select(&["accept".into()], [(&b"accept"[..], value.as_bytes())].into_iter());
+    let selection = |value: &str| {
+        vary::select(&["accept".into()], [(&b"accept"[..], value.as_bytes())].into_iter())
+    };
     let variant = |value: &str| object("/v", filled(&store, 1), selection(value));
     let (a, b, a2) = (variant("a"), variant("b"), variant("a"));
     for variant in [&a, &b, &a2] {
@@ -209,7 +258,8 @@ fn variants_live_side_by_side_and_replace_their_like() {
     assert!(Arc::ptr_eq(&store.find(&key("/v"), asked("b").into_iter()).unwrap(), &b));
     assert!(store.find(&key("/v"), asked("c").into_iter()).is_none());
     assert_eq!(store.objects(), 2);
-    // Once the fields that matter are known, requests that differ in them do not wait for each other.
+    // Once the fields that matter are known, requests that differ in them do not wait for each
+    // other.
     let _leading = match store.join(&key("/v"), asked("x").into_iter(), None, 0) {
         Join::Lead(ticket) => ticket,
         other => panic!("{other:?}"),
@@ -251,7 +301,11 @@ fn what_is_read_stays_and_its_readers_hear_that_it_is_wanted() {
     assert!(read.is_kept() && read.body.take_wanted_back(), "evicting it would give nothing back");
     drop(reader);
     for number in 0..20 {
-        lead(&store, &format!("/{number}")).store(&object(&format!("/{number}"), filled(&store, 50_000), Selection::default()));
+        lead(&store, &format!("/{number}")).store(&object(
+            &format!("/{number}"),
+            filled(&store, 50_000),
+            Selection::default(),
+        ));
     }
     assert!(!read.is_kept());
 }
@@ -261,7 +315,11 @@ fn what_is_in_flight_leaves_half_of_the_memory_alone() {
     let store = Store::new(1_000_000);
     for number in 0..9 {
         let path = format!("/kept/{number}");
-        assert!(lead(&store, &path).store(&object(&path, filled(&store, 100_000), Selection::default())));
+        assert!(lead(&store, &path).store(&object(
+            &path,
+            filled(&store, 100_000),
+            Selection::default()
+        )));
     }
     let growing: Vec<_> = (0..20)
         .map(|number| {
@@ -272,10 +330,15 @@ fn what_is_in_flight_leaves_half_of_the_memory_alone() {
             (object, reader)
         })
         .collect();
-    let kept = growing.iter().filter(|(object, _)| (0..30).all(|_| grow(&store, object, 10_000))).count();
+    let kept =
+        growing.iter().filter(|(object, _)| (0..30).all(|_| grow(&store, object, 10_000))).count();
     assert!((1..=2).contains(&kept), "{kept}");
     assert!(store.used() <= 1_000_000 && store.is_short());
-    let left = (0..9).filter(|number| store.find(&key(&format!("/kept/{number}")), NOTHING.into_iter()).is_some()).count();
+    let left = (0..9)
+        .filter(|number| {
+            store.find(&key(&format!("/kept/{number}")), NOTHING.into_iter()).is_some()
+        })
+        .count();
     assert!(left >= 4, "{left}");
 }
 
@@ -284,7 +347,9 @@ fn an_unshared_key_is_filled_by_everybody_until_it_is_stored() {
     let store = Store::new(100_000);
     store.note_unshared(&key("/u"), 10);
     let joined = || store.join(&key("/u"), NOTHING.into_iter(), None, 20);
-    let (Join::Lead(first), Join::Lead(_second)) = (joined(), joined()) else { panic!("both lead") };
+    let (Join::Lead(first), Join::Lead(_second)) = (joined(), joined()) else {
+        panic!("both lead")
+    };
     assert!(first.store(&object("/u", filled(&store, 1), Selection::default())));
     let Join::Changed(stored) = joined() else { panic!("it is stored") };
     let unfit = || store.join(&key("/u"), NOTHING.into_iter(), Some(&stored), 21);

@@ -72,7 +72,8 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// The right and the duty to fill a key. Dropped without an outcome, it sends those who wait on their own.
+/// The right and the duty to fill a key. Dropped without an outcome, it sends those who wait on
+/// their own.
 #[derive(Debug)]
 pub struct Ticket {
     pub(super) store: Arc<Store>,
@@ -81,7 +82,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL was changed meanwhile.
+    /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL
+    /// was changed meanwhile.
     pub fn store(&self, object: &Arc<Object>) -> bool {
         if self.pending.void.load(Ordering::Acquire) || !self.store.insert(object) {
             return false;

@@ -1,7 +1,9 @@
-//! Keys whose answers turned out to be for one request each: nobody waits for another's fill of them (what Varnish calls hit-for-miss).
+//! Keys whose answers turned out to be for one request each: nobody waits for another's fill of
+//! them (what Varnish calls hit-for-miss).
 //!
-//! Bounded: the oldest is forgotten, which costs one round of waiting and nothing else. Keys are remembered by their hash; two that share one
-//! are fetched without waiting for each other, and stored all the same.
+//! Bounded: the oldest is forgotten, which costs one round of waiting and nothing else. Keys are
+//! remembered by their hash; two that share one are fetched without waiting for each other, and
+//! stored all the same.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -56,12 +58,21 @@ mod tests {
     fn keys_are_forgotten_in_time_and_in_number() {
         let mut unshared = Unshared::default();
         unshared.note(1, 10);
-        assert!(unshared.contains(1, 10) && unshared.contains(1, 129) && !unshared.contains(1, 130) && !unshared.contains(2, 10));
+        assert!(
+            unshared.contains(1, 10)
+                && unshared.contains(1, 129)
+                && !unshared.contains(1, 130)
+                && !unshared.contains(2, 10)
+        );
         for hash in 100..100_000 {
             unshared.note(hash, 20);
             unshared.note(7, 20 + hash);
         }
-        assert!(!unshared.contains(1, 20) && unshared.contains(7, 100_000) && unshared.contains(99_999, 20));
+        assert!(
+            !unshared.contains(1, 20)
+                && unshared.contains(7, 100_000)
+                && unshared.contains(99_999, 20)
+        );
         assert!(unshared.until.len() <= MOST && unshared.order.len() <= MOST);
         unshared.forget(7);
         assert!(!unshared.contains(7, 100_000));

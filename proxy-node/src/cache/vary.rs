@@ -1,7 +1,7 @@
 //! Which of several stored responses a request selects (RFC 9111 §4.1).
 //!
-//! What is compared is a hash over the fields that Vary names and the values which they have: the store compares one number, however much an
-//! origin names and a client sends.
+//! What is compared is a hash over the fields that Vary names and the values which they have: the
+//! store compares one number, however much an origin names and a client sends.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -46,7 +46,9 @@ impl Selection {
 
     /// Name and value of every field, as far as the value is kept.
     pub fn shown(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.0.iter().flat_map(|varied| varied.names.iter().map(|name| &**name).zip(varied.values.iter().map(Option::as_deref)))
+        self.0.iter().flat_map(|varied| {
+            varied.names.iter().map(|name| &**name).zip(varied.values.iter().map(Option::as_deref))
+        })
     }
 
     /// Bytes of memory that it takes, names included.
@@ -54,17 +56,29 @@ impl Selection {
     pub fn bytes(&self) -> u64 {
         let Some(varied) = &self.0 else { return 0 };
         let names: usize = varied.names.iter().map(|name| name.len() + 32).sum();
-        let values: usize = varied.values.iter().map(|value| value.as_ref().map_or(0, |value| value.len() + 16) + 16).sum();
+        let values: usize = varied
+            .values
+            .iter()
+            .map(|value| value.as_ref().map_or(0, |value| value.len() + 16) + 16)
+            .sum();
         (size_of::<Varied>() + 32 + names + values) as u64
     }
 }
 
 /// The selection that a request makes by these names.
-pub fn select<'a>(names: &[Box<str>], fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Selection {
+pub fn select<'a>(
+    names: &[Box<str>],
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) -> Selection {
     if names.is_empty() {
         return Selection::default();
     }
-    let values = names.iter().map(|name| fields.clone().find(|(field, _)| is(field, name)).map(|(_, value)| shown(value))).collect();
+    let values = names
+        .iter()
+        .map(|name| {
+            fields.clone().find(|(field, _)| is(field, name)).map(|(_, value)| shown(value))
+        })
+        .collect();
     Selection(Some(Arc::new(Varied { names: names.into(), digest: digest(names, fields), values })))
 }
 
@@ -73,12 +87,18 @@ fn shown(value: &[u8]) -> Box<[u8]> {
 }
 
 /// Whether a request selects the variant.
-pub fn selects<'a>(selection: &Selection, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> bool {
+pub fn selects<'a>(
+    selection: &Selection,
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) -> bool {
     selection.names().is_none_or(|names| digest(names, fields) == selection.digest())
 }
 
 /// A hash over names and the values which they have in a request; never 0.
-pub fn digest<'a>(names: &[Box<str>], fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> u64 {
+pub fn digest<'a>(
+    names: &[Box<str>],
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) -> u64 {
     let mut hasher = SECRET.build_hasher();
     for name in names {
         write(&mut hasher, name.as_bytes());
@@ -101,7 +121,8 @@ fn write(hasher: &mut impl Hasher, bytes: &[u8]) {
     hasher.write(bytes);
 }
 
-/// A field's value with what cannot matter taken out: several lines are one list, blanks around commas go.
+/// A field's value with what cannot matter taken out: several lines are one list, blanks around
+/// commas go.
 fn list<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
     let mut lines = 0u8;
     for value in values {
@@ -112,15 +133,19 @@ fn list<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
     hasher.write_u8(lines);
 }
 
-/// Accept-Encoding, whose order and case mean nothing either, is sorted and in lower case, so that the spellings of browsers share a variant.
+/// Accept-Encoding, whose order and case mean nothing either, is sorted and in lower case, so that
+/// the spellings of browsers share a variant.
 fn codings<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>) {
     let mut lines = 0u8;
     let mut items: Vec<Vec<u8>> = Vec::new();
     for value in values {
         lines = 1;
-        items.extend(
-            elements(value).map(|item| item.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect()),
-        );
+        items.extend(elements(value).map(|item| {
+            item.iter()
+                .filter(|byte| !byte.is_ascii_whitespace())
+                .map(u8::to_ascii_lowercase)
+                .collect()
+        }));
     }
     items.sort();
     items.dedup();
@@ -132,7 +157,9 @@ fn codings<'a>(hasher: &mut impl Hasher, values: impl Iterator<Item = &'a [u8]>)
 mod tests {
     use super::*;
 
-    fn fields<'a>(list: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+    fn fields<'a>(
+        list: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
     }
 
@@ -146,13 +173,27 @@ mod tests {
             ("accept", vec![], vec![], true),
             ("accept", vec![], vec![("Accept", "")], false),
             ("accept", vec![("Accept", "ab")], vec![("Accept", "a, b")], false),
-            ("accept-encoding", vec![("Accept-Encoding", "gzip, br")], vec![("accept-encoding", "BR,gzip")], true),
-            ("accept-encoding", vec![("Accept-Encoding", "gzip;q=1")], vec![("accept-encoding", "gzip; q=1")], true),
+            (
+                "accept-encoding",
+                vec![("Accept-Encoding", "gzip, br")],
+                vec![("accept-encoding", "BR,gzip")],
+                true,
+            ),
+            (
+                "accept-encoding",
+                vec![("Accept-Encoding", "gzip;q=1")],
+                vec![("accept-encoding", "gzip; q=1")],
+                true,
+            ),
             ("accept-encoding", vec![("Accept-Encoding", "gzip")], vec![], false),
             ("cookie", vec![("Cookie", "a=1")], vec![("Cookie", "a=2")], false),
         ] {
             let selection = select(&[name.into()], fields(&made_by));
-            assert_eq!(selects(&selection, fields(&asked_by)), want, "{name}: {made_by:?} then {asked_by:?}");
+            assert_eq!(
+                selects(&selection, fields(&asked_by)),
+                want,
+                "{name}: {made_by:?} then {asked_by:?}"
+            );
         }
     }
 
@@ -160,7 +201,10 @@ mod tests {
     fn values_do_not_wander_between_names() {
         let names: [Box<str>; 2] = ["a".into(), "b".into()];
         let one = select(&names, fields(&[("a", "x")]));
-        assert!(!selects(&one, fields(&[("b", "x")])) && selects(&one, fields(&[("A", "x"), ("c", "y")])));
+        assert!(
+            !selects(&one, fields(&[("b", "x")]))
+                && selects(&one, fields(&[("A", "x"), ("c", "y")]))
+        );
     }
 
     #[test]
@@ -168,7 +212,10 @@ mod tests {
         let (long, other) = ("v".repeat(100_000), format!("{}w", "v".repeat(99_999)));
         let names: [Box<str>; 1] = ["cookie".into()];
         let selection = select(&names, fields(&[("cookie", &long)]));
-        assert!(selects(&selection, fields(&[("cookie", &long)])) && !selects(&selection, fields(&[("cookie", &other)])));
+        assert!(
+            selects(&selection, fields(&[("cookie", &long)]))
+                && !selects(&selection, fields(&[("cookie", &other)]))
+        );
         assert!(selection.bytes() < 500, "{}", selection.bytes());
         assert_eq!(selection.shown().next().unwrap().1.unwrap().len(), SHOWN);
     }

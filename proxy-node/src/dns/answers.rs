@@ -1,6 +1,7 @@
 //! What names resolve to, and until when that counts. Bounded; shared by all workers, in shards.
 //!
-//! What has expired is kept for another day: where no new answer can be had, an old one is better than none (RFC 8767).
+//! What has expired is kept for another day: where no new answer can be had, an old one is better
+//! than none (RFC 8767).
 
 use std::{
     collections::HashMap,
@@ -14,10 +15,12 @@ use arc_swap::ArcSwap;
 
 use super::{DnsProblem, Resolved};
 
-/// Shards, and names kept in each. A change copies its shard, so that nobody who looks a name up ever waits for a lock: many small shards.
+/// Shards, and names kept in each. A change copies its shard, so that nobody who looks a name up
+/// ever waits for a lock: many small shards.
 const SHARDS: usize = 64;
 const MOST_NAMES: usize = 256;
-/// RFC 8767 §5: an expired answer may serve for so long, and the servers are asked again after so long.
+/// RFC 8767 §5: an expired answer may serve for so long, and the servers are asked again after so
+/// long.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -77,7 +80,8 @@ impl Answers {
         }
         let until = now + ttl;
         let kept_until = if resolved.is_ok() { until + KEPT } else { until };
-        let (host, known) = (Arc::from(host), Known { resolved: resolved.clone(), until, kept_until });
+        let (host, known) =
+            (Arc::from(host), Known { resolved: resolved.clone(), until, kept_until });
         self.shard(&host).rcu(|names| {
             let mut names = Names::clone(names);
             if names.len() >= MOST_NAMES && !names.contains_key(&host) {
@@ -88,7 +92,8 @@ impl Answers {
         });
     }
 
-    /// Nobody answers: what has expired serves for a while before anybody is asked again. Whether there is such.
+    /// Nobody answers: what has expired serves for a while before anybody is asked again. Whether
+    /// there is such.
     pub fn postpone(&self, host: &str, now: Instant) -> bool {
         let shard = self.shard(host);
         if !shard.load().get(host).is_some_and(|known| known.serves(now)) {
@@ -109,7 +114,10 @@ impl Answers {
         for shard in &self.shards {
             shard.rcu(|names| {
                 let kept = names.iter().filter(|(_, known)| known.resolved.is_ok());
-                kept.map(|(host, known)| (Arc::clone(host), Known { until: known.until.min(now), ..known.clone() })).collect::<Names>()
+                kept.map(|(host, known)| {
+                    (Arc::clone(host), Known { until: known.until.min(now), ..known.clone() })
+                })
+                .collect::<Names>()
             });
         }
     }
@@ -121,7 +129,8 @@ impl Answers {
     }
 }
 
-/// Forgets an eighth: what expires first, so that names which nobody asks for again, and those that do not exist, go before the others.
+/// Forgets an eighth: what expires first, so that names which nobody asks for again, and those that
+/// do not exist, go before the others.
 fn make_room(names: &mut Names, now: Instant) {
     names.retain(|_, known| now < known.kept_until);
     let mut ends: Vec<Instant> = names.values().map(|known| known.until).collect();
@@ -157,15 +166,26 @@ mod tests {
         let later = start + MINUTE;
         assert_eq!((answers.get("a", later), answers.expired("a", later)), (None, found(1).ok()));
         answers.put("a", &Err(DnsProblem::Timeout), MINUTE, later);
-        assert_eq!(answers.get("a", later + RETRY / 2), Some(found(1)), "not asked again for a while");
+        assert_eq!(
+            answers.get("a", later + RETRY / 2),
+            Some(found(1)),
+            "not asked again for a while"
+        );
         assert_eq!(answers.get("a", later + RETRY), None);
         let much_later = start + MINUTE + KEPT;
         assert_eq!((answers.get("a", much_later), answers.expired("a", much_later)), (None, None));
         answers.put("a", &found(2), MINUTE, later);
         answers.put("a", &Err(DnsProblem::NotFound), MINUTE, later + MINUTE);
-        assert_eq!(answers.get("a", later + MINUTE), Some(Err(DnsProblem::NotFound)), "that there is no such name is an answer");
+        assert_eq!(
+            answers.get("a", later + MINUTE),
+            Some(Err(DnsProblem::NotFound)),
+            "that there is no such name is an answer"
+        );
         answers.put("b", &Err(DnsProblem::Failed), MINUTE, start);
-        assert_eq!((answers.get("b", start), answers.expired("b", later)), (Some(Err(DnsProblem::Failed)), None));
+        assert_eq!(
+            (answers.get("b", start), answers.expired("b", later)),
+            (Some(Err(DnsProblem::Failed)), None)
+        );
         answers.put("c", &found(3), MINUTE, start);
         answers.expire(start);
         assert_eq!((answers.get("c", start), answers.expired("c", start)), (None, found(3).ok()));
@@ -182,7 +202,10 @@ mod tests {
         // At the end of its day it serves only until then, and afterwards a failure is a failure.
         let end = start + 60 * MINUTE + KEPT;
         assert!(answers.postpone("long", end - RETRY / 3));
-        assert_eq!((answers.get("long", end - RETRY / 6), answers.get("long", end)), (Some(found(1)), None));
+        assert_eq!(
+            (answers.get("long", end - RETRY / 6), answers.get("long", end)),
+            (Some(found(1)), None)
+        );
         assert!(!answers.postpone("long", end));
         answers.put("long", &failed, MINUTE, end);
         assert_eq!(answers.get("long", end), Some(failed.clone()));
@@ -197,8 +220,11 @@ mod tests {
     #[test]
     fn a_full_shard_forgets_what_can_serve_nobody_and_else_an_eighth() {
         let (answers, start) = (Answers::default(), Instant::now());
-        let names: Vec<String> =
-            (0..).map(|number| format!("x{number}.test")).filter(|name| answers.is_first(name)).take(MOST_NAMES + 2).collect();
+        let names: Vec<String> = (0..)
+            .map(|number| format!("x{number}.test"))
+            .filter(|name| answers.is_first(name))
+            .take(MOST_NAMES + 2)
+            .collect();
         let count = || answers.shards[0].load().len();
         for (place, name) in names[..MOST_NAMES].iter().enumerate() {
             answers.put(name, &found(1), MINUTE + Duration::from_secs(place as u64), start);
@@ -209,11 +235,15 @@ mod tests {
         assert_eq!(count(), MOST_NAMES - MOST_NAMES / 8, "an eighth has gone, and one has come");
         // A day later only the last of them can serve: it stays, and all the others go at once.
         let later = start + 10 * MINUTE + KEPT - RETRY;
-        let more = (0..).map(|number| format!("y{number}.test")).filter(|name| answers.is_first(name));
+        let more =
+            (0..).map(|number| format!("y{number}.test")).filter(|name| answers.is_first(name));
         for name in more.take(MOST_NAMES / 8 + 1) {
             answers.put(&name, &found(3), MINUTE, later);
         }
-        assert_eq!((count(), answers.expired(&names[MOST_NAMES], later)), (MOST_NAMES / 8 + 2, found(1).ok()));
+        assert_eq!(
+            (count(), answers.expired(&names[MOST_NAMES], later)),
+            (MOST_NAMES / 8 + 2, found(1).ok())
+        );
     }
 
     #[test]

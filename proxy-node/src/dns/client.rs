@@ -1,7 +1,9 @@
-//! A stub resolver: asks the servers of resolv.conf, by UDP and where an answer does not fit by TCP (RFC 1035 §4.2, RFC 7766).
+//! A stub resolver: asks the servers of resolv.conf, by UDP and where an answer does not fit by TCP
+//! (RFC 1035 §4.2, RFC 7766).
 //!
-//! Each question has a socket, a port and an id of its own, and its answer must come from where it was sent. A server that is silent for a moment
-//! is not given up: the next one is asked beside it, and whichever answers first is believed and asked first from then on.
+//! Each question has a socket, a port and an id of its own, and its answer must come from where it
+//! was sent. A server that is silent for a moment is not given up: the next one is asked beside it,
+//! and whichever answers first is believed and asked first from then on.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -25,7 +27,8 @@ use super::{
     message::{self, Family, Reply},
 };
 
-/// A server that has not answered for so long has the next one, or itself once more, asked beside it; twice as long each round.
+/// A server that has not answered for so long has the next one, or itself once more, asked beside
+/// it; twice as long each round.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// An answer counts at least and at most so long.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -46,16 +49,22 @@ impl Client {
     /// The addresses of one family.
     pub async fn ask(&self, servers: &Servers, host: &str, family: Family) -> Answer {
         // An id that nobody can guess: a keyed hash of a counter.
-        let [.., high, low] = self.random.hash_one(self.asked.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
-        let Some(query) = message::encode(u16::from_be_bytes([high, low]), host, family) else { return Answer::NoSuchName };
+        let [.., high, low] =
+            self.random.hash_one(self.asked.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+        let Some(query) = message::encode(u16::from_be_bytes([high, low]), host, family) else {
+            return Answer::NoSuchName;
+        };
         let all = self.ask_all(servers, &query);
-        tokio::time::timeout(servers.within, all).await.unwrap_or(Answer::Failed(DnsProblem::Timeout))
+        tokio::time::timeout(servers.within, all)
+            .await
+            .unwrap_or(Answer::Failed(DnsProblem::Timeout))
     }
 
     async fn ask_all(&self, servers: &Servers, query: &[u8]) -> Answer {
         let count = servers.list.len();
         let first = self.first.load(Ordering::Relaxed);
-        let mut order = (0..servers.rounds).flat_map(|round| (0..count).map(move |place| (round, (first + place) % count)));
+        let mut order = (0..servers.rounds)
+            .flat_map(|round| (0..count).map(move |place| (round, (first + place) % count)));
         let mut attempts = FuturesUnordered::new();
         loop {
             let mut patience = None;
@@ -85,9 +94,10 @@ impl Client {
 /// `None`: another server may know better.
 fn answer(reply: Reply) -> Option<Answer> {
     match reply {
-        Reply::Addresses(addresses, ttl) => {
-            Some(Answer::Addresses(addresses, Duration::from_secs(u64::from(ttl)).clamp(SHORTEST, LONGEST)))
-        }
+        Reply::Addresses(addresses, ttl) => Some(Answer::Addresses(
+            addresses,
+            Duration::from_secs(u64::from(ttl)).clamp(SHORTEST, LONGEST),
+        )),
         Reply::NoRecords => Some(Answer::NoRecords),
         Reply::NoSuchName => Some(Answer::NoSuchName),
         Reply::Truncated | Reply::Failed => None,
@@ -102,7 +112,11 @@ async fn exchange(server: SocketAddr, query: &[u8]) -> io::Result<Reply> {
 }
 
 async fn by_udp(server: SocketAddr, query: &[u8]) -> io::Result<Reply> {
-    let here = if server.is_ipv4() { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+    let here = if server.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    };
     let socket = UdpSocket::bind(here).await?;
     // From now on the kernel drops what others send.
     socket.connect(server).await?;
@@ -122,5 +136,7 @@ async fn by_tcp(server: SocketAddr, query: &[u8]) -> io::Result<Reply> {
     stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
-    message::decode(&buffer, query).filter(|reply| *reply != Reply::Truncated).ok_or_else(|| io::Error::other("no answer to the question"))
+    message::decode(&buffer, query)
+        .filter(|reply| *reply != Reply::Truncated)
+        .ok_or_else(|| io::Error::other("no answer to the question"))
 }

@@ -1,4 +1,5 @@
-//! Both families of a name's addresses, each on its own clock (RFC 8305 §3): who has one does not wait for a server that is silent about the other.
+//! Both families of a name's addresses, each on its own clock (RFC 8305 §3): who has one does not
+//! wait for a server that is silent about the other.
 
 use std::{future::Future, net::IpAddr, pin::pin, time::Duration};
 
@@ -8,7 +9,8 @@ use super::{DnsProblem, Resolved};
 
 /// RFC 8305 §3: when one family has answered, the other gets so long before the connection is made.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// After that it may still join for those who come later, and for those whose connections fail, for so long.
+/// After that it may still join for those who come later, and for those whose connections fail, for
+/// so long.
 const LATER: Duration = Duration::from_secs(2);
 /// A failure counts so long.
 const NEGATIVE: Duration = Duration::from_secs(5);
@@ -26,8 +28,8 @@ pub enum Answer {
     Failed(DnsProblem),
 }
 
-/// Waits for both. `early` is told what one family has when the other takes its time; what it answers is held while the other is waited for, and
-/// with `None` nobody waits.
+/// Waits for both. `early` is told what one family has when the other takes its time; what it
+/// answers is held while the other is waited for, and with `None` nobody waits.
 pub async fn both<P>(
     v4: impl Future<Output = Answer>,
     v6: impl Future<Output = Answer>,
@@ -74,8 +76,12 @@ fn joined(one: Answer, other: Answer) -> (Resolved, Duration) {
             one.sort_by_key(|address| !address.is_ipv6());
             (Ok(one.into()), first.min(second))
         }
-        (Addresses(addresses, ttl), _) | (_, Addresses(addresses, ttl)) => (Ok(addresses.into()), ttl),
-        (NoSuchName, _) | (_, NoSuchName) | (NoRecords, NoRecords) => (Err(DnsProblem::NotFound), NEGATIVE),
+        (Addresses(addresses, ttl), _) | (_, Addresses(addresses, ttl)) => {
+            (Ok(addresses.into()), ttl)
+        }
+        (NoSuchName, _) | (_, NoSuchName) | (NoRecords, NoRecords) => {
+            (Err(DnsProblem::NotFound), NEGATIVE)
+        }
         (Failed(problem), _) | (_, Failed(problem)) => (Err(problem), NEGATIVE),
     }
 }
@@ -89,7 +95,10 @@ mod tests {
     use super::*;
 
     fn found(addresses: &[&str], ttl: u64) -> Answer {
-        Answer::Addresses(addresses.iter().map(|text| text.parse().unwrap()).collect(), Duration::from_secs(ttl))
+        Answer::Addresses(
+            addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            Duration::from_secs(ttl),
+        )
     }
 
     fn texts(resolved: &Resolved) -> Vec<String> {
@@ -112,7 +121,8 @@ mod tests {
         use Answer::{Failed, NoRecords, NoSuchName};
         let (a, b) = (found(&["192.0.2.1"], 60), found(&["2001:db8::1"], 30));
         let timeout = Failed(DnsProblem::Timeout);
-        let (v4, both_of_them): (&[&str], &[&str]) = (&["192.0.2.1"], &["2001:db8::1", "192.0.2.1"]);
+        let (v4, both_of_them): (&[&str], &[&str]) =
+            (&["192.0.2.1"], &["2001:db8::1", "192.0.2.1"]);
         // Two answers at once, in either order.
         for (one, other, want, problem) in [
             (&a, &b, both_of_them, None),
@@ -123,8 +133,13 @@ mod tests {
             (&NoRecords, &timeout, &[], Some(DnsProblem::Timeout)),
         ] {
             for (one, other) in [(one, other), (other, one)] {
-                let (resolved, _) = both(async { one.clone() }, async { other.clone() }, |_, _| None::<()>).await;
-                assert_eq!((texts(&resolved), resolved.err()), (strings(want), problem), "{one:?} {other:?}");
+                let (resolved, _) =
+                    both(async { one.clone() }, async { other.clone() }, |_, _| None::<()>).await;
+                assert_eq!(
+                    (texts(&resolved), resolved.err()),
+                    (strings(want), problem),
+                    "{one:?} {other:?}"
+                );
             }
         }
         // One that comes only after the other has been told early, and joins it.
@@ -140,10 +155,17 @@ mod tests {
                 told.send(()).ok()
             };
             let (resolved, ttl) = both(async { first.clone() }, late, tell).await;
-            assert_eq!((seen.borrow().len(), texts(&resolved), ttl), (1, strings(both_of_them), Duration::from_secs(30)));
+            assert_eq!(
+                (seen.borrow().len(), texts(&resolved), ttl),
+                (1, strings(both_of_them), Duration::from_secs(30))
+            );
         }
         let (alone, ttl) = both(async { a.clone() }, pending(), |_, _| None::<()>).await;
-        assert_eq!((texts(&alone), ttl), (vec!["192.0.2.1".to_owned()], Duration::from_secs(60)), "nobody has to wait for the other");
+        assert_eq!(
+            (texts(&alone), ttl),
+            (vec!["192.0.2.1".to_owned()], Duration::from_secs(60)),
+            "nobody has to wait for the other"
+        );
         let (_, ttl) = both(async { NoRecords }, async { NoRecords }, |_, _| None::<()>).await;
         assert_eq!(ttl, NEGATIVE, "what is not there may come");
     }

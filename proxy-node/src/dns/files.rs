@@ -1,4 +1,5 @@
-//! `/etc/resolv.conf` and `/etc/hosts`: read at the start, and again whenever they have changed, so that a node follows its host without a restart.
+//! `/etc/resolv.conf` and `/etc/hosts`: read at the start, and again whenever they have changed, so
+//! that a node follows its host without a restart.
 
 use std::{
     collections::HashMap,
@@ -64,7 +65,9 @@ impl Servers {
                     for option in words {
                         match option.split_once(':') {
                             Some(("timeout", value)) => timeout = value.parse().unwrap_or(timeout),
-                            Some(("attempts", value)) => attempts = value.parse().unwrap_or(attempts),
+                            Some(("attempts", value)) => {
+                                attempts = value.parse().unwrap_or(attempts)
+                            }
                             _ => {}
                         }
                     }
@@ -74,7 +77,8 @@ impl Servers {
         }
         list.truncate(MOST_SERVERS);
         let rounds = attempts.clamp(1, MOST_ROUNDS);
-        let within = Duration::from_secs(timeout.saturating_mul(u64::from(rounds)).clamp(SHORTEST, LONGEST));
+        let within =
+            Duration::from_secs(timeout.saturating_mul(u64::from(rounds)).clamp(SHORTEST, LONGEST));
         Self { list, rounds, within }
     }
 }
@@ -100,7 +104,9 @@ impl Hosts {
         let mut names: HashMap<Box<str>, Vec<IpAddr>> = HashMap::new();
         for line in text.lines() {
             let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-            let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+            let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
+                continue;
+            };
             for name in words {
                 let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
                 let known = names.entry(name.into()).or_default();
@@ -125,7 +131,8 @@ struct Stamp(Option<(SystemTime, u64, u64)>);
 
 impl Stamp {
     fn of(path: &Path) -> Self {
-        let read = fs::metadata(path).and_then(|found| Ok((found.modified()?, found.len(), found.ino())));
+        let read =
+            fs::metadata(path).and_then(|found| Ok((found.modified()?, found.len(), found.ino())));
         Self(read.ok())
     }
 }
@@ -145,10 +152,16 @@ impl System {
     /// Nothing is read yet.
     #[must_use]
     pub fn new(files: Files) -> Self {
-        Self { files, servers: ArcSwap::from_pointee(Servers::parse("")), client: Client::default(), seen: Mutex::default() }
+        Self {
+            files,
+            servers: ArcSwap::from_pointee(Servers::parse("")),
+            client: Client::default(),
+            seen: Mutex::default(),
+        }
     }
 
-    /// Reads what has changed since; not for a worker. Answers the new hosts file, and whether anything is different.
+    /// Reads what has changed since; not for a worker. Answers the new hosts file, and whether
+    /// anything is different.
     pub fn refresh(&self) -> Option<Hosts> {
         let now = [Stamp::of(&self.files.resolv_conf), Stamp::of(&self.files.hosts)];
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +171,8 @@ impl System {
         let servers = Servers::parse(&read(&self.files.resolv_conf));
         // An empty one is being written, or was taken away: whom we know is better than nobody.
         if servers.list.is_empty() {
-            tracing::warn!(path = %self.files.resolv_conf.display(), "names no name server: those known before are asked, and without them only the hosts file counts");
+            tracing::warn!(path = %self.files.resolv_conf.display(), "names no name server: those \
+                known before are asked, and without them only the hosts file counts");
         } else {
             tracing::info!(servers = ?servers.list, within = ?servers.within, "name servers");
             self.servers.store(Arc::new(servers));
@@ -191,17 +205,31 @@ mod tests {
     fn resolv_conf() {
         let parse = |text: &str| {
             let Servers { list, rounds, within } = Servers::parse(text);
-            (list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), rounds, within.as_secs())
+            (
+                list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                rounds,
+                within.as_secs(),
+            )
         };
         for (text, want) in [
             (
-                "nameserver 192.0.2.1\n# nameserver 192.0.2.9\nsearch a b\nnameserver\t2001:db8::1 \n",
+                "nameserver 192.0.2.1\n# nameserver 192.0.2.9\nsearch a b\nnameserver\t2001:db8::1 \
+                 \n",
                 ("192.0.2.1:53 [2001:db8::1]:53", 2, 10),
             ),
             ("options timeout:0\nnameserver 192.0.2.1", ("192.0.2.1:53", 2, 2)),
-            ("options timeout:1 attempts:3 rotate edns0\nnameserver 192.0.2.1\r\n", ("192.0.2.1:53", 3, 3)),
-            ("options timeout:99999999999999999999 attempts:0\nnameserver [127.0.0.1]:5353", ("127.0.0.1:5353", 1, 5)),
-            ("options timeout:30 attempts:100\nnameserver fe80::1%eth0\nnameserver nonsense", ("", 5, 10)),
+            (
+                "options timeout:1 attempts:3 rotate edns0\nnameserver 192.0.2.1\r\n",
+                ("192.0.2.1:53", 3, 3),
+            ),
+            (
+                "options timeout:99999999999999999999 attempts:0\nnameserver [127.0.0.1]:5353",
+                ("127.0.0.1:5353", 1, 5),
+            ),
+            (
+                "options timeout:30 attempts:100\nnameserver fe80::1%eth0\nnameserver nonsense",
+                ("", 5, 10),
+            ),
             ("", ("", 2, 10)),
         ] {
             assert_eq!(parse(text), (want.0.to_owned(), want.1, want.2), "{text}");
@@ -211,9 +239,14 @@ mod tests {
     #[test]
     fn hosts() {
         let hosts = Hosts::parse(
-            "127.0.0.1 localhost\n192.0.2.1\tA_b.test  project_web_1.test. -ab.test # comment\n# 192.0.2.9 x\n2001:db8::1 a_b.test\n192.0.2.1 a_b.test\nnonsense y\n",
+            "127.0.0.1 localhost\n192.0.2.1\tA_b.test  project_web_1.test. -ab.test # comment\n# \
+             192.0.2.9 x\n2001:db8::1 a_b.test\n192.0.2.1 a_b.test\nnonsense y\n",
         );
-        let texts = |host| hosts.get(host).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        let texts = |host| {
+            hosts
+                .get(host)
+                .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
         assert_eq!(texts("a_b.test").as_deref(), Some("192.0.2.1 2001:db8::1"));
         assert_eq!(texts("-ab.test"), texts("project_web_1.test"));
         assert_eq!((texts("x"), texts("y"), texts("comment")), (None, None, None));

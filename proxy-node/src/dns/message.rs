@@ -1,7 +1,8 @@
-//! DNS messages as far as a stub resolver needs them (RFC 1035 §4): a question about one name, and the addresses in its answer. Pure.
+//! DNS messages as far as a stub resolver needs them (RFC 1035 §4): a question about one name, and
+//! the addresses in its answer. Pure.
 //!
-//! A name is a list of labels of any octets (RFC 2181 §11): `a_b`, `-a`, `xn--` that is no punycode are asked for like all others. What else an
-//! answer holds is stepped over, not read.
+//! A name is a list of labels of any octets (RFC 2181 §11): `a_b`, `-a`, `xn--` that is no punycode
+//! are asked for like all others. What else an answer holds is stepped over, not read.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -110,14 +111,23 @@ fn addresses(bytes: &[u8], query: &[u8]) -> Option<Reply> {
     let mut at = query.len();
     for _ in 0..word(bytes, 6)? {
         let (owner, after) = name(bytes, at)?;
-        let (found, class, ttl, length) = (word(bytes, after)?, word(bytes, after + 2)?, long(bytes, after + 4)?, word(bytes, after + 8)?);
+        let (found, class, ttl, length) = (
+            word(bytes, after)?,
+            word(bytes, after + 2)?,
+            long(bytes, after + 4)?,
+            word(bytes, after + 8)?,
+        );
         let data_at = after + 10;
         let data = bytes.get(data_at..data_at + usize::from(length))?;
         let record = match found {
             _ if class != INTERNET => None,
             CNAME => Some(Record::Alias(name(bytes, data_at)?.0)),
-            A if kind == A => Some(Record::Address(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?).into())),
-            AAAA if kind == AAAA => Some(Record::Address(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?).into())),
+            A if kind == A => {
+                Some(Record::Address(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?).into()))
+            }
+            AAAA if kind == AAAA => {
+                Some(Record::Address(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?).into()))
+            }
             _ => None,
         };
         // RFC 2181 §8: a time beyond 31 bits is none.
@@ -133,7 +143,11 @@ fn addresses(bytes: &[u8], query: &[u8]) -> Option<Reply> {
         for (_, record, ttl) in records.iter().filter(|(owner, ..)| *owner == wanted) {
             until = until.min(*ttl);
             match record {
-                Record::Address(address) if found.len() < MOST_ADDRESSES && !found.contains(address) => found.push(*address),
+                Record::Address(address)
+                    if found.len() < MOST_ADDRESSES && !found.contains(address) =>
+                {
+                    found.push(*address)
+                }
                 Record::Address(_) => {}
                 Record::Alias(target) => next = Some(target.clone()),
             }
@@ -210,9 +224,22 @@ mod tests {
 
     #[test]
     fn names_of_any_kind_are_asked_for() {
-        for host in ["a_b.test", "project_web_1.test", "_x.test", "x_.test", "-ab.test", "ab-.test", "xn--zzzzzz99999.test", "a", "A.b"] {
+        for host in [
+            "a_b.test",
+            "project_web_1.test",
+            "_x.test",
+            "x_.test",
+            "-ab.test",
+            "ab-.test",
+            "xn--zzzzzz99999.test",
+            "a",
+            "A.b",
+        ] {
             let query = encode(0x1234, host, Family::V4).unwrap();
-            let labels: Vec<&[u8]> = query[12..query.len() - 5].split(|byte| *byte < 32).filter(|label| !label.is_empty()).collect();
+            let labels: Vec<&[u8]> = query[12..query.len() - 5]
+                .split(|byte| *byte < 32)
+                .filter(|label| !label.is_empty())
+                .collect();
             assert_eq!(labels.join(&b'.'), host.as_bytes());
             assert_eq!(query[query.len() - 5..], [0, 0, 1, 0, 1]);
         }
@@ -229,13 +256,29 @@ mod tests {
         let v4 = |last| IpAddr::from([192, 0, 2, last]);
         let ok = [0x81, 0x80];
         for (flags, records, want) in [
-            (ok, &[(OWNER, A, 60, &[192, 0, 2, 1][..]), (OWNER, A, 30, &[192, 0, 2, 2])][..], Reply::Addresses(vec![v4(1), v4(2)], 30)),
-            (ok, &[(OWNER, CNAME, 9, alias), (b"\x04REAL\xc0\x10", A, 60, &[192, 0, 2, 3])], Reply::Addresses(vec![v4(3)], 9)),
-            (ok, &[(b"\x04real\xc0\x10", A, 60, &[192, 0, 2, 3]), (OWNER, CNAME, 90, alias)], Reply::Addresses(vec![v4(3)], 60)),
+            (
+                ok,
+                &[(OWNER, A, 60, &[192, 0, 2, 1][..]), (OWNER, A, 30, &[192, 0, 2, 2])][..],
+                Reply::Addresses(vec![v4(1), v4(2)], 30),
+            ),
+            (
+                ok,
+                &[(OWNER, CNAME, 9, alias), (b"\x04REAL\xc0\x10", A, 60, &[192, 0, 2, 3])],
+                Reply::Addresses(vec![v4(3)], 9),
+            ),
+            (
+                ok,
+                &[(b"\x04real\xc0\x10", A, 60, &[192, 0, 2, 3]), (OWNER, CNAME, 90, alias)],
+                Reply::Addresses(vec![v4(3)], 60),
+            ),
             // What nobody asked for is not believed.
             (ok, &[(b"\x04evil\xc0\x10", A, 60, &[192, 0, 2, 3])], Reply::NoRecords),
             (ok, &[(OWNER, AAAA, 60, &[0; 16])], Reply::NoRecords),
-            (ok, &[(OWNER, 46, 60, b"signature"), (OWNER, A, 60, &[192, 0, 2, 1])], Reply::Addresses(vec![v4(1)], 60)),
+            (
+                ok,
+                &[(OWNER, 46, 60, b"signature"), (OWNER, A, 60, &[192, 0, 2, 1])],
+                Reply::Addresses(vec![v4(1)], 60),
+            ),
             (ok, &[(OWNER, A, u32::MAX, &[192, 0, 2, 1])], Reply::Addresses(vec![v4(1)], 0)),
             (ok, &[(OWNER, CNAME, 9, OWNER)], Reply::Failed),
             (ok, &[(OWNER, A, 60, &[192, 0, 2])], Reply::Failed),
@@ -253,7 +296,11 @@ mod tests {
             other[at] = value;
             assert_eq!(decode(&other, &query), None, "octet {at}");
         }
-        assert_eq!(decode(&[0, 7, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0], &query), Some(Reply::Failed), "without the question");
+        assert_eq!(
+            decode(&[0, 7, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0], &query),
+            Some(Reply::Failed),
+            "without the question"
+        );
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 //! Who may have how many names looked up at a time, and whose question is next. Pure.
 //!
-//! A look-up takes as long as a server that nobody here knows likes to take. So that nobody takes all of them, each client has a share, and so has
-//! each network of clients, and each registrable domain, whose names one server answers for; within a client's share so has each top-level domain. What is beyond a share
-//! waits, the clients taking turns, and what is beyond the shares of those who wait is refused: it harms whoever asks, and no one else.
+//! A look-up takes as long as a server that nobody here knows likes to take. So that nobody takes
+//! all of them, each client has a share, and so has each network of clients, and each registrable
+//! domain, whose names one server answers for; within a client's share so has each top-level
+//! domain. What is beyond a share waits, the clients taking turns, and what is beyond the shares of
+//! those who wait is refused: it harms whoever asks, and no one else.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +18,8 @@ use super::{DnsProblem, Resolved};
 
 /// Look-ups under way at a time.
 const CONCURRENT: usize = 256;
-/// Of these, one client's; one network's; one registrable domain's; one client's below one top-level domain.
+/// Of these, one client's; one network's; one registrable domain's; one client's below one
+/// top-level domain.
 const OF_CLIENT: Limits = Limits { running: 128, waiting: 512 };
 const OF_NETWORK: Limits = Limits { running: 192, waiting: 4096 };
 const OF_DOMAIN: Limits = Limits { running: 32, waiting: 128 };
@@ -112,7 +115,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Takes a question: to be looked up at once if it comes back with a share; it may also have to wait, or be refused, which it is told here.
+    /// Takes a question: to be looked up at once if it comes back with a share; it may also have to
+    /// wait, or be refused, which it is told here.
     pub fn take(&mut self, question: Question) -> Option<(Question, Share)> {
         let Asker::Client(client) = question.asker else {
             self.running += 1;
@@ -140,7 +144,8 @@ impl Shares {
         None
     }
 
-    /// A question that has waited and may be looked up now. Those whose asker has gone are forgotten on the way.
+    /// A question that has waited and may be looked up now. Those whose asker has gone are
+    /// forgotten on the way.
     pub fn turn(&mut self) -> Option<(Question, Share)> {
         for _ in 0..self.turns.len() {
             let client = self.turns.pop_front()?;
@@ -173,11 +178,13 @@ impl Shares {
     }
 
     fn may_run(&self, keys: &[Key]) -> bool {
-        self.running < CONCURRENT && keys.iter().all(|key| self.load(key).running < key.limits().running)
+        self.running < CONCURRENT
+            && keys.iter().all(|key| self.load(key).running < key.limits().running)
     }
 
     fn may_wait(&self, keys: &[Key]) -> bool {
-        self.waiting < MOST_WAITING && keys.iter().all(|key| self.load(key).waiting < key.limits().waiting)
+        self.waiting < MOST_WAITING
+            && keys.iter().all(|key| self.load(key).waiting < key.limits().waiting)
     }
 
     fn load(&self, key: &Key) -> Load {
@@ -208,7 +215,8 @@ impl Shares {
 
     fn forget_who_has_gone(&mut self, client: IpAddr) {
         let Some(queue) = self.queues.get_mut(&client) else { return };
-        let (gone, waiting): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(|(question, _)| question.answer.is_closed());
+        let (gone, waiting): (VecDeque<_>, VecDeque<_>) =
+            queue.drain(..).partition(|(question, _)| question.answer.is_closed());
         *queue = waiting;
         if queue.is_empty() {
             self.queues.remove(&client);
@@ -221,11 +229,17 @@ impl Shares {
 fn keys(client: IpAddr, host: &str) -> Vec<Key> {
     let top = host.rsplit_once('.').map_or("", |(_, top)| top);
     let network = Prefix::of(client).network(Lengths::default());
-    vec![Key::Client(client), Key::Network(network), Key::Domain(registrable(host).into()), Key::ClientBelow(client, top.into())]
+    vec![
+        Key::Client(client),
+        Key::Network(network),
+        Key::Domain(registrable(host).into()),
+        Key::ClientBelow(client, top.into()),
+    ]
 }
 
-/// What somebody has registered, as a rule: two labels, or three below such a second level as `co.uk` and `com.cn`. The list of public suffixes is
-/// not needed to share look-ups: a domain taken too widely waits for its neighbours.
+/// What somebody has registered, as a rule: two labels, or three below such a second level as
+/// `co.uk` and `com.cn`. The list of public suffixes is not needed to share look-ups: a domain
+/// taken too widely waits for its neighbours.
 #[must_use]
 pub fn registrable(host: &str) -> &str {
     let mut dots = host.rmatch_indices('.').map(|(at, _)| at);
@@ -244,11 +258,23 @@ mod tests {
 
     fn question(client: [u8; 4], host: &str) -> (Question, oneshot::Receiver<Resolved>) {
         let (answer, answered) = oneshot::channel();
-        (Question { host: host.into(), asker: Asker::client(client.into()), whole: false, answer }, answered)
+        (
+            Question {
+                host: host.into(),
+                asker: Asker::client(client.into()),
+                whole: false,
+                answer,
+            },
+            answered,
+        )
     }
 
     /// Asks for so many names; answers the shares of those that run, and the receivers of all.
-    fn flood(shares: &mut Shares, client: [u8; 4], names: impl Iterator<Item = String>) -> (Vec<Share>, Vec<oneshot::Receiver<Resolved>>) {
+    fn flood(
+        shares: &mut Shares,
+        client: [u8; 4],
+        names: impl Iterator<Item = String>,
+    ) -> (Vec<Share>, Vec<oneshot::Receiver<Resolved>>) {
         let (mut running, mut asking) = (Vec::new(), Vec::new());
         for name in names {
             let (question, answered) = question(client, &name);
@@ -279,17 +305,26 @@ mod tests {
     #[test]
     fn names_below_one_silent_zone_take_the_look_ups_of_nobody_else() {
         let mut shares = Shares::default();
-        let (running, mut asking) = flood(&mut shares, CLIENT, (0..1400).map(|number| format!("r{number}.silent.test")));
+        let (running, mut asking) =
+            flood(&mut shares, CLIENT, (0..1400).map(|number| format!("r{number}.silent.test")));
         assert_eq!(running.len(), OF_DOMAIN.running);
-        let refused =
-            asking.iter_mut().filter_map(|answered| answered.try_recv().ok()).filter(|told| *told == Err(DnsProblem::Busy)).count();
+        let refused = asking
+            .iter_mut()
+            .filter_map(|answered| answered.try_recv().ok())
+            .filter(|told| *told == Err(DnsProblem::Busy))
+            .count();
         assert_eq!(refused, 1400 - OF_DOMAIN.running - OF_DOMAIN.waiting);
         // The same client for other names, another client, and this node itself.
-        for (client, host) in [(CLIENT, "www.lively.test"), ([192, 0, 2, 2], "www.lively.test"), ([192, 0, 2, 3], "lively")] {
+        for (client, host) in [
+            (CLIENT, "www.lively.test"),
+            ([192, 0, 2, 2], "www.lively.test"),
+            ([192, 0, 2, 3], "lively"),
+        ] {
             assert!(shares.take(question(client, host).0).is_some(), "{client:?} {host}");
         }
         // Whatever is below a top-level domain of its own.
-        let (running, _asking) = flood(&mut shares, CLIENT, (0..1400).map(|number| format!("r{number}.silent")));
+        let (running, _asking) =
+            flood(&mut shares, CLIENT, (0..1400).map(|number| format!("r{number}.silent")));
         assert!(running.len() <= OF_CLIENT_BELOW.running, "{}", running.len());
         assert!(shares.take(question(CLIENT, "another.test").0).is_some());
         for client in 3..9 {
@@ -298,7 +333,8 @@ mod tests {
             assert!(running.len() <= OF_CLIENT.running);
         }
         let (answer, _answered) = oneshot::channel();
-        let own = Question { host: "parent.example".into(), asker: Asker::Node, whole: false, answer };
+        let own =
+            Question { host: "parent.example".into(), asker: Asker::Node, whole: false, answer };
         assert!(shares.take(own).is_some(), "the node itself does not wait");
     }
 
@@ -306,16 +342,24 @@ mod tests {
     fn many_clients_of_one_network_leave_look_ups_for_others() {
         let mut shares = Shares::default();
         let (mut running, mut asking) = (Vec::new(), Vec::new());
-        // Every name is below a zone of its own, and every client has only a few: nobody is near another share.
+        // Every name is below a zone of its own, and every client has only a few: nobody is near
+        // another share.
         for number in 0..8000_u32 {
             let client = [192, 0, 2, (number % 250) as u8];
-            let (question, answered) = question(client, &format!("r{number}.zone{number}.t{number}"));
+            let (question, answered) =
+                question(client, &format!("r{number}.zone{number}.t{number}"));
             running.extend(shares.take(question).map(|(_, share)| share));
             asking.push(answered);
         }
         assert_eq!((running.len(), shares.waiting), (OF_NETWORK.running, OF_NETWORK.waiting));
-        for (client, runs) in [([192, 0, 2, 251], false), ([192, 0, 3, 1], true), ([198, 51, 100, 1], true)] {
-            assert_eq!(shares.take(question(client, "www.lively.test").0).is_some(), runs, "{client:?}");
+        for (client, runs) in
+            [([192, 0, 2, 251], false), ([192, 0, 3, 1], true), ([198, 51, 100, 1], true)]
+        {
+            assert_eq!(
+                shares.take(question(client, "www.lively.test").0).is_some(),
+                runs,
+                "{client:?}"
+            );
         }
         // What is given back goes on, and nothing is left in the end.
         drop(asking);
@@ -331,8 +375,10 @@ mod tests {
         let mut shares = Shares::default();
         let (mut running, mut asking) = (0, Vec::new());
         for number in 0..20_000_u32 {
-            let (question, answered) =
-                question([192, 0, (number % 5) as u8, (number % 250) as u8], &format!("r{number}.zone{number}.t{number}"));
+            let (question, answered) = question(
+                [192, 0, (number % 5) as u8, (number % 250) as u8],
+                &format!("r{number}.zone{number}.t{number}"),
+            );
             running += usize::from(shares.take(question).is_some());
             asking.push(answered);
         }
@@ -342,7 +388,12 @@ mod tests {
     #[test]
     fn what_waits_counts_until_its_turn() {
         let mut shares = Shares::default();
-        let names = |of: &str, count: usize| (0..count).map(|number| format!("{of}{number}.{of}.test")).collect::<Vec<_>>().into_iter();
+        let names = |of: &str, count: usize| {
+            (0..count)
+                .map(|number| format!("{of}{number}.{of}.test"))
+                .collect::<Vec<_>>()
+                .into_iter()
+        };
         let (slow, mut first) = flood(&mut shares, CLIENT, names("slow", 33));
         let (mut quick, _second) = flood(&mut shares, CLIENT, names("quick", 33));
         assert_eq!((slow.len(), quick.len(), shares.waiting), (32, 32, 2));
@@ -359,7 +410,10 @@ mod tests {
             shares.give_back(share);
         }
         let (running, mut more) = flood(&mut shares, CLIENT, names("slow", 33));
-        assert_eq!((running.len(), more.pop().unwrap().try_recv().ok()), (32, Some(Err(DnsProblem::Busy))));
+        assert_eq!(
+            (running.len(), more.pop().unwrap().try_recv().ok()),
+            (32, Some(Err(DnsProblem::Busy)))
+        );
         // Who has gone makes room, and its client has one turn all the same.
         drop(many);
         assert!(first.pop().unwrap().try_recv().is_err());
@@ -370,10 +424,16 @@ mod tests {
     #[test]
     fn clients_take_turns_and_who_has_gone_is_skipped() {
         let mut shares = Shares::default();
-        let (mut running, _held) = flood(&mut shares, CLIENT, (0..33).map(|number| format!("a{number}.silent.test")));
+        let (mut running, _held) =
+            flood(&mut shares, CLIENT, (0..33).map(|number| format!("a{number}.silent.test")));
         assert_eq!(running.len(), 32);
-        let (_none, mut first) = flood(&mut shares, CLIENT, ["b1.silent.test", "b2.silent.test"].map(String::from).into_iter());
-        let (_none, second) = flood(&mut shares, [192, 0, 2, 2], ["c1.silent.test"].map(String::from).into_iter());
+        let (_none, mut first) = flood(
+            &mut shares,
+            CLIENT,
+            ["b1.silent.test", "b2.silent.test"].map(String::from).into_iter(),
+        );
+        let (_none, second) =
+            flood(&mut shares, [192, 0, 2, 2], ["c1.silent.test"].map(String::from).into_iter());
         assert!(shares.turn().is_none(), "nothing is free");
         first.remove(0);
         let mut order = Vec::new();
@@ -392,7 +452,8 @@ mod tests {
     #[test]
     fn nothing_is_left_of_what_has_ended() {
         let mut shares = Shares::default();
-        let (running, asking) = flood(&mut shares, CLIENT, (0..300).map(|number| format!("a{number}.silent.test")));
+        let (running, asking) =
+            flood(&mut shares, CLIENT, (0..300).map(|number| format!("a{number}.silent.test")));
         drop(asking);
         for share in running {
             shares.give_back(share);

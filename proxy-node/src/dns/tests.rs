@@ -1,4 +1,5 @@
-//! Questions and those who wait, with look-ups that the test answers; and the whole way to servers that misbehave.
+//! Questions and those who wait, with look-ups that the test answers; and the whole way to servers
+//! that misbehave.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -29,7 +30,10 @@ fn held() -> (Resolver, watch::Sender<HashMap<&'static str, Resolved>>, Arc<Atom
             count.fetch_add(1, Ordering::SeqCst);
             let mut told = told.clone();
             async move {
-                let known = told.wait_for(|all: &HashMap<&str, Resolved>| all.contains_key(&*host)).await.unwrap();
+                let known = told
+                    .wait_for(|all: &HashMap<&str, Resolved>| all.contains_key(&*host))
+                    .await
+                    .unwrap();
                 (known[&*host].clone(), Duration::from_secs(60))
             }
         })
@@ -70,7 +74,11 @@ async fn localhost_and_the_hosts_file_need_no_resolver() {
     assert_eq!(resolver.resolve("elsewhere").await.unwrap()[..], [v4(1)]);
     assert_eq!(resolver.whole("-ab.test", Asker::Node).await.unwrap()[..], [v4(1)]);
     resolver.renew(Hosts::parse(""));
-    assert_eq!(resolver.cached("elsewhere"), None, "what the file says no more is not known any more");
+    assert_eq!(
+        resolver.cached("elsewhere"),
+        None,
+        "what the file says no more is not known any more"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +92,9 @@ async fn random_names_below_a_silent_zone_take_dns_from_nobody() {
     let flood: Vec<_> = (0..1400)
         .map(|number| {
             let resolver = resolver.clone();
-            tokio::spawn(async move { resolver.resolve_for(&format!("r{number}.silent.test"), client(1)).await })
+            tokio::spawn(async move {
+                resolver.resolve_for(&format!("r{number}.silent.test"), client(1)).await
+            })
         })
         .collect();
     let refused = async {
@@ -95,7 +105,10 @@ async fn random_names_below_a_silent_zone_take_dns_from_nobody() {
     refused.await;
     assert!(asked.load(Ordering::SeqCst) < 100, "{asked:?} look-ups of one domain");
     assert!(resolver.resolve_for("www.lively.test", client(2)).await.is_ok(), "another client");
-    assert!(resolver.resolve_for("other.lively.test", client(1)).await.is_ok(), "the same one, for other names");
+    assert!(
+        resolver.resolve_for("other.lively.test", client(1)).await.is_ok(),
+        "the same one, for other names"
+    );
     flood.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
@@ -104,7 +117,9 @@ async fn who_has_gone_is_not_asked_for() {
     let (resolver, tell, asked) = held();
     let ask = |number: usize| {
         let resolver = resolver.clone();
-        tokio::spawn(async move { resolver.resolve_for(&format!("r{number}.silent.test"), client(1)).await })
+        tokio::spawn(async move {
+            resolver.resolve_for(&format!("r{number}.silent.test"), client(1)).await
+        })
     };
     let waiting: Vec<_> = (0..100).map(ask).collect();
     while asked.load(Ordering::SeqCst) < 32 {
@@ -123,11 +138,16 @@ async fn who_has_gone_is_not_asked_for() {
 /// A resolver as a node has it, that goes by files in a directory.
 fn system(dir: &std::path::Path, resolv_conf: &str) -> (Resolver, Arc<System>) {
     std::fs::write(dir.join("resolv.conf"), resolv_conf).unwrap();
-    let system = Arc::new(System::new(files::Files { resolv_conf: dir.join("resolv.conf"), hosts: dir.join("hosts") }));
+    let system = Arc::new(System::new(files::Files {
+        resolv_conf: dir.join("resolv.conf"),
+        hosts: dir.join("hosts"),
+    }));
     let (resolver, mut questions) = Resolver::new();
     resolver.renew(system.refresh().unwrap());
     let (answering, asking) = (resolver.clone(), system.clone());
-    tokio::spawn(async move { serve(answering, &mut questions, |host, early| look_up(asking.clone(), host, early)).await });
+    tokio::spawn(async move {
+        serve(answering, &mut questions, |host, early| look_up(asking.clone(), host, early)).await
+    });
     (resolver, system)
 }
 
@@ -140,12 +160,24 @@ async fn a_server_that_misbehaves_is_no_outage() {
     let (server, dir) = (NameServer::start().unwrap(), tempfile::tempdir().unwrap());
     let (resolver, _) = system(dir.path(), &format!("options timeout:0\n{}", server.line()));
     let both = ["::1", "127.0.0.1"];
-    for name in ["a_b.test", "project_web_1.test", "_x.test", "x_.test", "-ab.test", "xn--zzzzzz99999.test", "large.test"] {
+    for name in [
+        "a_b.test",
+        "project_web_1.test",
+        "_x.test",
+        "x_.test",
+        "-ab.test",
+        "xn--zzzzzz99999.test",
+        "large.test",
+    ] {
         assert_eq!(texts(resolver.resolve(name).await), both, "{name}");
     }
     assert_eq!(texts(resolver.resolve("no-aaaa.test").await), ["127.0.0.1"]);
     assert_eq!(texts(resolver.resolve("late-a.test").await), ["::1"]);
-    assert_eq!(texts(resolver.whole("late-a.test", client(1)).await), both, "it joins for who waits");
+    assert_eq!(
+        texts(resolver.whole("late-a.test", client(1)).await),
+        both,
+        "it joins for who waits"
+    );
     assert_eq!(texts(resolver.cached("late-a.test").unwrap()), both, "and for all who come later");
     assert_eq!(resolver.resolve("none.test").await, Err(DnsProblem::NotFound));
     assert_eq!(resolver.resolve("dead.test").await, Err(DnsProblem::Timeout));
@@ -158,18 +190,23 @@ async fn the_next_server_is_asked_and_then_first() {
     // Bound, and never read.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let line = |address: SocketAddr| format!("nameserver [{}]:{}\n", address.ip(), address.port());
-    let (resolver, system) = system(dir.path(), &(line(silent.local_addr().unwrap()) + &server.line()));
+    let (resolver, system) =
+        system(dir.path(), &(line(silent.local_addr().unwrap()) + &server.line()));
     assert!(resolver.resolve("a.test").await.is_ok());
     assert_eq!(server.count("a.test"), 2);
     let closed = { UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     std::fs::write(dir.path().join("resolv.conf"), line(closed) + &server.line()).unwrap();
     resolver.renew(system.refresh().unwrap());
-    assert!(resolver.resolve("b.test").await.is_ok(), "where nobody listens the next one is asked at once");
+    assert!(
+        resolver.resolve("b.test").await.is_ok(),
+        "where nobody listens the next one is asked at once"
+    );
 }
 
 #[tokio::test]
 async fn changed_files_are_seen() {
-    let (old, new, dir) = (NameServer::start().unwrap(), NameServer::start().unwrap(), tempfile::tempdir().unwrap());
+    let (old, new, dir) =
+        (NameServer::start().unwrap(), NameServer::start().unwrap(), tempfile::tempdir().unwrap());
     let (resolver, system) = system(dir.path(), &old.line());
     assert!(resolver.resolve("a.test").await.is_ok());
     assert!(system.refresh().is_none(), "nothing has changed");
@@ -193,8 +230,18 @@ async fn an_expired_answer_serves_while_no_server_answers() {
     assert_eq!(resolver.cached("a.test"), None);
     let expired = resolver.expired("a.test");
     assert!(expired.is_some());
-    assert_eq!(resolver.or_expired("a.test", Err(DnsProblem::NotFound), expired.clone()), Err(DnsProblem::NotFound));
-    assert_eq!(texts(resolver.or_expired("a.test", Err(DnsProblem::Timeout), expired)), ["192.0.2.1"]);
-    assert_eq!(texts(resolver.cached("a.test").unwrap()), ["192.0.2.1"], "nobody waits again for a while");
+    assert_eq!(
+        resolver.or_expired("a.test", Err(DnsProblem::NotFound), expired.clone()),
+        Err(DnsProblem::NotFound)
+    );
+    assert_eq!(
+        texts(resolver.or_expired("a.test", Err(DnsProblem::Timeout), expired)),
+        ["192.0.2.1"]
+    );
+    assert_eq!(
+        texts(resolver.cached("a.test").unwrap()),
+        ["192.0.2.1"],
+        "nobody waits again for a while"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

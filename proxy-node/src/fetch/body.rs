@@ -1,7 +1,8 @@
 //! Sends the body of an object to a client, from memory or as it is being filled.
 //!
-//! Who follows the fill of another leaves it when it comes to a halt: it asks the origin itself and goes on where it was, provided that the
-//! new answer begins with the very bytes that have been sent already.
+//! Who follows the fill of another leaves it when it comes to a halt: it asks the origin itself and
+//! goes on where it was, provided that the new answer begins with the very bytes that have been
+//! sent already.
 
 use std::{future::poll_fn, ops::Range, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -26,9 +27,11 @@ use crate::{
 
 /// Segments that are sent with one write.
 pub(super) const AT_ONCE: usize = 5;
-/// A larger part may take more of the kernel's memory than it should, where its client does not read.
+/// A larger part may take more of the kernel's memory than it should, where its client does not
+/// read.
 const LARGE: u64 = 256 * 1024;
-/// A reader that takes less than a segment in this time is let go if what it holds is needed and not kept for others.
+/// A reader that takes less than a segment in this time is let go if what it holds is needed and
+/// not kept for others.
 const SLOW: Duration = Duration::from_secs(15);
 
 /// How far an object came to its client.
@@ -111,7 +114,11 @@ pub(super) async fn send(
         }
         head = &[];
         if rest == Rest::None {
-            return if part.end != u64::MAX && sent_to < part.end { Sent::Cut } else { Sent::Whole };
+            return if part.end != u64::MAX && sent_to < part.end {
+                Sent::Cut
+            } else {
+                Sent::Whole
+            };
         }
     }
 }
@@ -148,13 +155,23 @@ async fn waited(turn: &Turn, way: &Way<'_>, source: &mut Source, first: u64, at:
     }
 }
 
-/// Asks the origin again. The new answer is the same as far as it has been `sent`; the reader and the bytes before it go on from there.
-async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) -> Option<(Arc<Object>, Reader, Bytes)> {
+/// Asks the origin again. The new answer is the same as far as it has been `sent`; the reader and
+/// the bytes before it go on from there.
+async fn leave(
+    turn: &Turn,
+    way: &Way<'_>,
+    old: &Arc<Object>,
+    sent: Range<u64>,
+) -> Option<(Arc<Object>, Reader, Bytes)> {
     tracing::debug!(request_id = %turn.id, url = %way.key, "left a fill that has come to a halt");
     let order = super::range::whole_order(order(turn, way, None))?;
     let ticket = turn.local.node.store.lead(&way.key);
-    let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else { return None };
-    let same = object.status == old.status && object.etag == old.etag && object.last_modified == old.last_modified;
+    let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
+        return None;
+    };
+    let same = object.status == old.status
+        && object.etag == old.etag
+        && object.last_modified == old.last_modified;
     if !same || object.length() != old.length() {
         return None;
     }
@@ -164,7 +181,8 @@ async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) 
     while at < sent.end {
         let Next::Segment(mut piece) = reader.next().await else { return None };
         // What is behind is not gone back to: it may be dropped once it has been read.
-        more = piece.split_off(piece.len().min(usize::try_from(sent.end - at).unwrap_or(usize::MAX)));
+        more =
+            piece.split_off(piece.len().min(usize::try_from(sent.end - at).unwrap_or(usize::MAX)));
         if !old.body.matches(at, &piece) {
             return None;
         }
@@ -173,13 +191,22 @@ async fn leave(turn: &Turn, way: &Way<'_>, old: &Arc<Object>, sent: Range<u64>) 
     Some((object, reader, more))
 }
 
-/// Awaits a write of an object's bytes. Nobody is waited for for ever who takes next to nothing and holds memory that others need.
-pub(super) async fn patiently(local: &Local, object: &Object, write: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+/// Awaits a write of an object's bytes. Nobody is waited for for ever who takes next to nothing and
+/// holds memory that others need.
+pub(super) async fn patiently(
+    local: &Local,
+    object: &Object,
+    write: impl Future<Output = Result<(), Fault>>,
+) -> Result<(), Fault> {
     patiently_noting(local, object, write).await.0
 }
 
 /// The same; tells too whether it took its time.
-async fn patiently_noting(local: &Local, object: &Object, write: impl Future<Output = Result<(), Fault>>) -> (Result<(), Fault>, bool) {
+async fn patiently_noting(
+    local: &Local,
+    object: &Object,
+    write: impl Future<Output = Result<(), Fault>>,
+) -> (Result<(), Fault>, bool) {
     let mut write = pin!(write);
     if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await {
         return (done, false);
@@ -189,7 +216,9 @@ async fn patiently_noting(local: &Local, object: &Object, write: impl Future<Out
         loop {
             match timer.within(Kind::Other, SLOW, write.as_mut()).await {
                 Ok(done) => return (done, true),
-                Err(_) if is_needed(local, object) => return (Err(Fault::Timeout(Kind::Write)), true),
+                Err(_) if is_needed(local, object) => {
+                    return (Err(Fault::Timeout(Kind::Write)), true);
+                }
                 Err(_) => {}
             }
         }

@@ -1,4 +1,5 @@
-//! The parents of one generation, in the order of the bundle: those by address, and the nodes of the cluster that are parents of this one. Pure.
+//! The parents of one generation, in the order of the bundle: those by address, and the nodes of
+//! the cluster that are parents of this one. Pure.
 
 use std::{ops::Index, sync::Arc};
 
@@ -25,7 +26,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whoever may serve: asked-for states count, what the registry finds only decides who comes first.
+    /// Whoever may serve: asked-for states count, what the registry finds only decides who comes
+    /// first.
     #[must_use]
     pub fn of(status: &InstanceStatus) -> Option<Self> {
         let well = match status.state {
@@ -35,7 +37,13 @@ impl Member {
         };
         let (host, port) = status.instance.endpoints.get(ENDPOINT)?.rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Some(Self { name: status.instance.name.clone(), host, port: port.parse().ok()?, tags: status.instance.tags.clone(), well })
+        Some(Self {
+            name: status.instance.name.clone(),
+            host,
+            port: port.parse().ok()?,
+            tags: status.instance.tags.clone(),
+            well,
+        })
     }
 }
 
@@ -58,13 +66,22 @@ pub struct Parents {
 }
 
 impl Parents {
-    /// What the bundle says, with the members that there are. What `before` knows of a parent is kept.
+    /// What the bundle says, with the members that there are. What `before` knows of a parent is
+    /// kept.
     #[must_use]
     pub fn new(written: &[Written], members: &Members, before: &Self) -> Self {
         let (mut list, mut meant): (Vec<Arc<Parent>>, _) = (Vec::new(), false);
-        for document in written.iter().filter_map(|entry| documents(entry, members)).inspect(|_| meant = true).flatten() {
+        for document in written
+            .iter()
+            .filter_map(|entry| documents(entry, members))
+            .inspect(|_| meant = true)
+            .flatten()
+        {
             let same = |known: &&Arc<Parent>| known.document == document;
-            if list.len() < MOST && !list.iter().any(|known| (&known.document.host, known.document.port) == (&document.host, document.port))
+            if list.len() < MOST
+                && !list.iter().any(|known| {
+                    (&known.document.host, known.document.port) == (&document.host, document.port)
+                })
             {
                 let known = before.list.iter().find(same).cloned();
                 list.push(known.unwrap_or_else(|| Arc::new(Parent::new(document))));
@@ -99,7 +116,13 @@ impl Parents {
 
     /// The place of the parent to ask now, of those that are still `open`.
     pub(super) fn next(&self, seed: Seed, open: impl Fn(usize) -> bool) -> Option<usize> {
-        select::next(&self.groups, seed, |place| self.list[place].is_alive(), |place| self.list[place].identity, open)
+        select::next(
+            &self.groups,
+            seed,
+            |place| self.list[place].is_alive(),
+            |place| self.list[place].identity,
+            open,
+        )
     }
 }
 
@@ -111,7 +134,8 @@ impl Index<usize> for Parents {
     }
 }
 
-/// The parents that one of the bundle's lines stands for; `None`: it is not for this node, which is one of them.
+/// The parents that one of the bundle's lines stands for; `None`: it is not for this node, which is
+/// one of them.
 fn documents(written: &Written, members: &Members) -> Option<Vec<Document>> {
     let nodes = match written {
         Written::At(document) => return Some(vec![document.clone()]),
@@ -121,14 +145,19 @@ fn documents(written: &Written, members: &Members) -> Option<Vec<Document>> {
     if has_all(&members.own) {
         return None;
     }
-    let mut tier: Vec<&Member> = members.others.iter().filter(|member| has_all(&member.tags)).collect();
+    let mut tier: Vec<&Member> =
+        members.others.iter().filter(|member| has_all(&member.tags)).collect();
     // The last resort is to try an unwell one.
     if tier.iter().any(|member| member.well) {
         tier.retain(|member| member.well);
     }
     tier.sort_by(|one, other| one.name.cmp(&other.name));
-    let document =
-        |member: &Member| Document { host: member.host.clone(), port: member.port, login: nodes.login.clone(), select: nodes.select };
+    let document = |member: &Member| Document {
+        host: member.host.clone(),
+        port: member.port,
+        login: nodes.login.clone(),
+        select: nodes.select,
+    };
     Some(tier.into_iter().map(document).collect())
 }
 
@@ -144,7 +173,11 @@ mod tests {
     }
 
     fn nodes(tags: &[&str]) -> Written {
-        Written::Nodes(ParentNodes { tags: tags.iter().map(ToString::to_string).collect(), login: None, select: Select::Carp })
+        Written::Nodes(ParentNodes {
+            tags: tags.iter().map(ToString::to_string).collect(),
+            login: None,
+            select: Select::Carp,
+        })
     }
 
     fn at(host: &str) -> Written {
@@ -152,41 +185,77 @@ mod tests {
     }
 
     fn shown(parents: &Parents) -> Vec<&str> {
-        parents.iter().map(|parent| parent.document.host.split('.').next().unwrap_or_default()).collect()
+        parents
+            .iter()
+            .map(|parent| parent.document.host.split('.').next().unwrap_or_default())
+            .collect()
     }
 
     #[test]
     fn the_nodes_with_the_tags_are_parents_of_the_others() {
-        let others = || vec![member("c", &["parent", "dc1"], true), member("a", &["parent"], true), member("b", &["leaf"], true)];
-        let members = |own: &[&str], others| Members { own: own.iter().map(ToString::to_string).collect(), others };
+        let others = || {
+            vec![
+                member("c", &["parent", "dc1"], true),
+                member("a", &["parent"], true),
+                member("b", &["leaf"], true),
+            ]
+        };
+        let members = |own: &[&str], others| Members {
+            own: own.iter().map(ToString::to_string).collect(),
+            others,
+        };
         for (written, own, others, want) in [
             (vec![nodes(&["parent"])], &["leaf"][..], others(), Some(&["a", "c"][..])),
             (vec![nodes(&["parent", "dc1"]), at("x")], &[], others(), Some(&["c", "x"])),
-            (vec![at("x"), nodes(&["parent"]), at("a.example")], &[], others(), Some(&["x", "a", "c"])),
+            (
+                vec![at("x"), nodes(&["parent"]), at("a.example")],
+                &[],
+                others(),
+                Some(&["x", "a", "c"]),
+            ),
             // One of them goes on by what else there is.
             (vec![nodes(&["parent"])], &["parent", "dc2"], others(), None),
             (vec![nodes(&["parent"]), at("x")], &["parent"], others(), Some(&["x"])),
             // None is known, and nothing goes past them all the same.
             (vec![nodes(&["parent"])], &[], vec![], Some(&[])),
-            (vec![nodes(&["parent"])], &[], vec![member("a", &["parent"], false), member("c", &["parent"], true)], Some(&["c"])),
+            (
+                vec![nodes(&["parent"])],
+                &[],
+                vec![member("a", &["parent"], false), member("c", &["parent"], true)],
+                Some(&["c"]),
+            ),
             (vec![nodes(&["parent"])], &[], vec![member("a", &["parent"], false)], Some(&["a"])),
             (vec![], &[], others(), None),
         ] {
             let parents = Parents::new(&written, &members(own, others), &Parents::default());
-            assert_eq!((!parents.is_unused()).then(|| shown(&parents)).as_deref(), want, "{written:?} {own:?}");
+            assert_eq!(
+                (!parents.is_unused()).then(|| shown(&parents)).as_deref(),
+                want,
+                "{written:?} {own:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_known_of_a_parent_stays_with_it() {
         let written = [nodes(&["parent"])];
-        let members = |names: &[&str]| Members { own: vec![], others: names.iter().map(|name| member(name, &["parent"], true)).collect() };
+        let members = |names: &[&str]| Members {
+            own: vec![],
+            others: names.iter().map(|name| member(name, &["parent"], true)).collect(),
+        };
         let before = Parents::new(&written, &members(&["a", "b"]), &Parents::default());
         before[1].failed(crate::respond::Failure::ConnectTimeout);
         let after = Parents::new(&written, &members(&["b", "c"]), &before);
-        assert_eq!((shown(&after), after[0].is_alive(), after[1].is_alive()), (vec!["b", "c"], false, true));
+        assert_eq!(
+            (shown(&after), after[0].is_alive(), after[1].is_alive()),
+            (vec!["b", "c"], false, true)
+        );
         let many: Vec<String> = (0..100).map(|number| format!("n{number}")).collect();
-        let many = Parents::new(&written, &members(&many.iter().map(String::as_str).collect::<Vec<_>>()), &before);
+        let many = Parents::new(
+            &written,
+            &members(&many.iter().map(String::as_str).collect::<Vec<_>>()),
+            &before,
+        );
         assert_eq!(many.len(), MOST);
     }
 }

@@ -1,4 +1,5 @@
-//! What proves this node to a parent. The bundle names where it is; the secret itself is read on the node, and never shown.
+//! What proves this node to a parent. The bundle names where it is; the secret itself is read on
+//! the node, and never shown.
 
 use std::{fmt, fs::File, io::Read, path::Path};
 
@@ -73,7 +74,9 @@ fn read_file(path: &Path) -> Result<String, String> {
 /// RFC 7617. The text is not part of what is said when it is wrong.
 fn basic(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches(['\r', '\n']);
-    let Some((user, _)) = text.split_once(':') else { return Err("it is not of the form user:password".to_owned()) };
+    let Some((user, _)) = text.split_once(':') else {
+        return Err("it is not of the form user:password".to_owned());
+    };
     if user.is_empty() || text.chars().any(char::is_control) {
         return Err("it is not of the form user:password on one line".to_owned());
     }
@@ -102,9 +105,15 @@ mod tests {
 
     #[test]
     fn base64_as_in_the_rfc() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
-        {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
@@ -118,7 +127,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Credentials::read(Some(&login))
         };
-        assert_eq!(read("Aladdin:open sesame\n").header(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        assert_eq!(
+            read("Aladdin:open sesame\n").header(),
+            Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+        );
         assert!(!format!("{:?}", read("user:geheim")).contains("Z2VoZWlt"));
         for wrong in ["geheim", "", ":geheim", "user:ge\nheim", &"x".repeat(5000)] {
             let said = read(wrong).problem().unwrap_or_default().to_owned();

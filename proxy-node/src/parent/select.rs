@@ -1,7 +1,8 @@
 //! In which order a request asks the parents. Pure.
 //!
-//! Parents that follow each other in the bundle with the same `select` are one group; groups are asked in the order of the bundle, and within a
-//! group the living as it says. Who is dead comes last, whatever its group: a later group is a way out as long as one of it lives.
+//! Parents that follow each other in the bundle with the same `select` are one group; groups are
+//! asked in the order of the bundle, and within a group the living as it says. Who is dead comes
+//! last, whatever its group: a later group is a way out as long as one of it lives.
 
 use std::ops::Range;
 
@@ -36,7 +37,8 @@ pub struct Seed {
     pub url: u64,
 }
 
-/// The place of the parent to ask now, of those that are still `open` to the request. `identity` is a hash of the parent at a place.
+/// The place of the parent to ask now, of those that are still `open` to the request. `identity` is
+/// a hash of the parent at a place.
 pub fn next(
     groups: &[Group],
     seed: Seed,
@@ -48,7 +50,8 @@ pub fn next(
         Select::First => group.places.clone().find(|place| alive(*place) && open(*place)),
         Select::RoundRobin => {
             let living = || group.places.clone().filter(|place| alive(*place));
-            let begin = living().count().checked_sub(1).map_or(0, |last| seed.turn as usize % (last + 1));
+            let begin =
+                living().count().checked_sub(1).map_or(0, |last| seed.turn as usize % (last + 1));
             living().skip(begin).chain(living().take(begin)).find(|place| open(*place))
         }
         Select::Carp => {
@@ -60,13 +63,17 @@ pub fn next(
     groups.iter().find_map(of).or_else(|| (0..end).find(|place| open(*place)))
 }
 
-/// A hash that is the same on every node, so that all of them find the same parent for a URL (FNV-1a, finished by [`mix`]).
+/// A hash that is the same on every node, so that all of them find the same parent for a URL
+/// (FNV-1a, finished by [`mix`]).
 #[must_use]
 pub fn hash(bytes: &[u8]) -> u64 {
-    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)))
+    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    }))
 }
 
-/// The last step of `SplitMix64`: inputs that differ little have outputs that have nothing in common.
+/// The last step of `SplitMix64`: inputs that differ little have outputs that have nothing in
+/// common.
 const fn mix(input: u64) -> u64 {
     let mut mixed = input.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -124,7 +131,10 @@ mod tests {
 
     #[test]
     fn a_url_has_a_parent_and_loses_it_only_with_that_parent() {
-        let seed = |number: u32| Seed { turn: number, url: hash(format!("http://a.test/{number}").as_bytes()) };
+        let seed = |number: u32| Seed {
+            turn: number,
+            url: hash(format!("http://a.test/{number}").as_bytes()),
+        };
         let (mut share, mut moved) = ([0; 4], 0);
         for number in 0..4000 {
             let (before, without, fewer) = (
@@ -132,9 +142,16 @@ mod tests {
                 order(&[Carp; 4], seed(number), &[3])[0],
                 order(&[Carp; 3], seed(number), &[])[0],
             );
-            assert_eq!(before, order(&[Carp; 4], Seed { turn: 0, ..seed(number) }, &[])[0], "whatever came before");
+            assert_eq!(
+                before,
+                order(&[Carp; 4], Seed { turn: 0, ..seed(number) }, &[])[0],
+                "whatever came before"
+            );
             assert_eq!(without, fewer);
-            assert!(before == 3 || without == before, "{number}: only what the dead one had goes to others");
+            assert!(
+                before == 3 || without == before,
+                "{number}: only what the dead one had goes to others"
+            );
             share[before] += 1;
             moved += u32::from(without != before);
         }

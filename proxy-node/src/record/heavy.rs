@@ -1,8 +1,9 @@
-//! Who asks most, in bounded memory: the space-saving summary of Metwally, Agrawal and El Abbadi ("Efficient computation of frequent and top-k
-//! elements in data streams", 2005), and how summaries are merged (Agarwal et al., "Mergeable summaries", 2012).
+//! Who asks most, in bounded memory: the space-saving summary of Metwally, Agrawal and El Abbadi
+//! ("Efficient computation of frequent and top-k elements in data streams", 2005), and how
+//! summaries are merged (Agarwal et al., "Mergeable summaries", 2012).
 //!
-//! A summary of k entries over n requests knows every key with more than n/k requests, counts none too low, and says for each by how much its
-//! count may be too high. Pure.
+//! A summary of k entries over n requests knows every key with more than n/k requests, counts none
+//! too low, and says for each by how much its count may be too high. Pure.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
@@ -38,7 +39,14 @@ impl<K: Clone + Eq + Hash> Counter<K> {
     /// One that keeps at most `capacity` keys, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), entries: Vec::new(), places: HashMap::default(), least: 0, smallest: Vec::new(), forgot: false }
+        Self {
+            capacity: capacity.max(1),
+            entries: Vec::new(),
+            places: HashMap::default(),
+            least: 0,
+            smallest: Vec::new(),
+            forgot: false,
+        }
     }
 
     /// Counts a request. `own` makes a key to keep, and is only called for one that is not known.
@@ -67,8 +75,8 @@ impl<K: Clone + Eq + Hash> Counter<K> {
         self.places.insert(key, place);
     }
 
-    /// The place of an entry with the smallest count, which the caller raises. Looking through all of them finds all that have it, so that this
-    /// costs little on the average.
+    /// The place of an entry with the smallest count, which the caller raises. Looking through all
+    /// of them finds all that have it, so that this costs little on the average.
     fn take_smallest(&mut self) -> usize {
         loop {
             while let Some(place) = self.smallest.pop() {
@@ -78,7 +86,9 @@ impl<K: Clone + Eq + Hash> Counter<K> {
             }
             self.least = self.entries.iter().map(|entry| entry.requests).min().unwrap_or(0);
             let least = self.least;
-            self.smallest.extend((0..self.entries.len()).filter(|&place| self.entries[place].requests == least));
+            self.smallest.extend(
+                (0..self.entries.len()).filter(|&place| self.entries[place].requests == least),
+            );
         }
     }
 
@@ -117,7 +127,8 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         let mut unlisted = 0;
         for summary in summaries {
             for entry in &summary.entries {
-                let fresh = || (Entry { key: entry.key.clone(), requests: 0, overcount: 0, bytes: 0 }, 0);
+                let fresh =
+                    || (Entry { key: entry.key.clone(), requests: 0, overcount: 0, bytes: 0 }, 0);
                 let (sum, known_by) = merged.entry(entry.key.clone()).or_insert_with(fresh);
                 sum.requests += entry.requests;
                 sum.overcount += entry.overcount;
@@ -129,7 +140,11 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         // A summary that does not list a key may have forgotten as many of its requests as it says.
         let entries = merged.into_values().map(|(entry, known_by)| {
             let forgotten = unlisted - known_by;
-            Entry { requests: entry.requests + forgotten, overcount: entry.overcount + forgotten, ..entry }
+            Entry {
+                requests: entry.requests + forgotten,
+                overcount: entry.overcount + forgotten,
+                ..entry
+            }
         });
         Self { entries: entries.collect(), unlisted }
     }
@@ -137,7 +152,9 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     /// The `limit` largest, largest first; equal ones by key, so that the order is always the same.
     #[must_use]
     pub fn top(mut self, limit: usize) -> Self {
-        self.entries.sort_unstable_by(|one, other| other.requests.cmp(&one.requests).then_with(|| one.key.cmp(&other.key)));
+        self.entries.sort_unstable_by(|one, other| {
+            other.requests.cmp(&one.requests).then_with(|| one.key.cmp(&other.key))
+        });
         if let Some(cut) = self.entries.get(limit) {
             self.unlisted = self.unlisted.max(cut.requests);
             self.entries.truncate(limit);
@@ -169,21 +186,31 @@ mod tests {
     #[test]
     fn counts_are_exact_while_there_is_room() {
         let summary = counted(b"abacaba", 3).top(9);
-        assert_eq!(summary, Summary { entries: vec![entry(b'a', 4, 0), entry(b'b', 2, 0), entry(b'c', 1, 0)], unlisted: 0 });
+        assert_eq!(
+            summary,
+            Summary {
+                entries: vec![entry(b'a', 4, 0), entry(b'b', 2, 0), entry(b'c', 1, 0)],
+                unlisted: 0
+            }
+        );
         assert_eq!(summary.top(1), Summary { entries: vec![entry(b'a', 4, 0)], unlisted: 2 });
     }
 
     #[test]
     fn the_rarest_makes_room() {
         let summary = counted(b"aaabc", 2).top(9);
-        assert_eq!(summary, Summary { entries: vec![entry(b'a', 3, 0), entry(b'c', 2, 1)], unlisted: 2 });
+        assert_eq!(
+            summary,
+            Summary { entries: vec![entry(b'a', 3, 0), entry(b'c', 2, 1)], unlisted: 2 }
+        );
     }
 
     #[test]
     fn who_is_not_listed_may_have_been_forgotten() {
         let (full, roomy) = (counted(b"aaabc", 2), counted(b"bbd", 8));
         let merged = Summary::merged([&full, &roomy]).top(9);
-        let expected = vec![entry(b'b', 4, 2), entry(b'a', 3, 0), entry(b'd', 3, 2), entry(b'c', 2, 1)];
+        let expected =
+            vec![entry(b'b', 4, 2), entry(b'a', 3, 0), entry(b'd', 3, 2), entry(b'c', 2, 1)];
         assert_eq!(merged, Summary { entries: expected, unlisted: 2 });
         assert_eq!(Summary::<u8>::merged([]), Summary::default());
     }
@@ -195,10 +222,17 @@ mod tests {
         for (key, count) in exact {
             match summary.entries.iter().find(|entry| entry.key == key) {
                 Some(entry) => {
-                    prop_assert!(entry.requests - entry.overcount <= count && count <= entry.requests, "{count} {entry:?}");
+                    prop_assert!(
+                        entry.requests - entry.overcount <= count && count <= entry.requests,
+                        "{count} {entry:?}"
+                    );
                     prop_assert!(entry.bytes <= count * 10, "{count} {entry:?}");
                 }
-                None => prop_assert!(count <= summary.unlisted, "{key} has {count}, not listed at most {}", summary.unlisted),
+                None => prop_assert!(
+                    count <= summary.unlisted,
+                    "{key} has {count}, not listed at most {}",
+                    summary.unlisted
+                ),
             }
         }
         Ok(())

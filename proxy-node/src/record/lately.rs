@@ -1,7 +1,8 @@
-//! What was answered lately, kept for those who ask: the last records themselves, and an hour of counts by client, URL, status and domain.
+//! What was answered lately, kept for those who ask: the last records themselves, and an hour of
+//! counts by client, URL, status and domain.
 //!
-//! Bounded in every direction. The log's own thread feeds it, so that a worker pays nothing for it. Time is passed in, in seconds of a clock
-//! that nobody sets.
+//! Bounded in every direction. The log's own thread feeds it, so that a worker pays nothing for it.
+//! Time is passed in, in seconds of a clock that nobody sets.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -175,7 +176,12 @@ impl Lately {
         if closed.requests > 0 {
             self.short.push_back(Arc::new(closed.window()));
         }
-        while self.short.len() > SHORTS || self.short.front().is_some_and(|oldest| oldest.begins + SHORT * (SHORTS as u64) < now) {
+        while self.short.len() > SHORTS
+            || self
+                .short
+                .front()
+                .is_some_and(|oldest| oldest.begins + SHORT * (SHORTS as u64) < now)
+        {
             let Some(oldest) = self.short.pop_front() else { break };
             match self.long.back_mut().filter(|last| last.begins / LONG == oldest.begins / LONG) {
                 Some(last) => *last = Arc::new(Window::merged([&**last, &*oldest]).bounded()),
@@ -203,7 +209,8 @@ impl Lately {
         }
     }
 
-    /// The windows that touch the last `since` seconds, oldest first: shared, so that merging them holds nobody up.
+    /// The windows that touch the last `since` seconds, oldest first: shared, so that merging them
+    /// holds nobody up.
     #[must_use]
     pub fn windows(&self, now: u64, since: u64) -> Vec<Arc<Window>> {
         let from = now.saturating_sub(since);
@@ -216,7 +223,8 @@ impl Lately {
     /// The last `count` records that are wanted.
     #[must_use]
     pub fn last(&self, count: usize, wanted: &Filter) -> Tail {
-        let newest_first = self.records.iter().rev().filter(|record| wanted.matches(&record.facts()));
+        let newest_first =
+            self.records.iter().rev().filter(|record| wanted.matches(&record.facts()));
         let mut records: Vec<_> = newest_first.take(count).cloned().collect();
         records.reverse();
         Tail { records, missed: 0, next: self.next }
@@ -227,10 +235,19 @@ impl Lately {
     pub fn after(&self, next: u64, limit: usize, wanted: &Filter) -> Tail {
         let oldest = self.next - self.records.len() as u64;
         let missed = oldest.saturating_sub(next);
-        let skipped = usize::try_from(next.max(oldest) - oldest).unwrap_or(usize::MAX).min(self.records.len());
+        let skipped = usize::try_from(next.max(oldest) - oldest)
+            .unwrap_or(usize::MAX)
+            .min(self.records.len());
         let looked_at = (self.records.len() - skipped).min(limit);
-        let records = self.records.range(skipped..skipped + looked_at).filter(|record| wanted.matches(&record.facts()));
-        Tail { records: records.cloned().collect(), missed, next: oldest + (skipped + looked_at) as u64 }
+        let records = self
+            .records
+            .range(skipped..skipped + looked_at)
+            .filter(|record| wanted.matches(&record.facts()));
+        Tail {
+            records: records.cloned().collect(),
+            missed,
+            next: oldest + (skipped + looked_at) as u64,
+        }
     }
 
     /// The oldest record that is kept.

@@ -1,7 +1,13 @@
 use super::*;
 
 fn record(client: u8, url: &str, status: u16, bytes: u64) -> Record {
-    Record { client: Some(IpAddr::from([10, 0, 0, client])), url: url.into(), status, bytes, ..Record::default() }
+    Record {
+        client: Some(IpAddr::from([10, 0, 0, client])),
+        url: url.into(),
+        status,
+        bytes,
+        ..Record::default()
+    }
 }
 
 fn total(lately: &Lately, now: u64, since: u64) -> Window {
@@ -19,8 +25,17 @@ fn counts_by_everything() {
     assert_eq!((all.requests, all.bytes, all.begins), (3, 60, 1000));
     assert_eq!(all.statuses, BTreeMap::from([(200, (2, 40)), (404, (1, 20))]));
     let clients = all.clients.top(9).entries;
-    assert_eq!((clients[0].key, clients[0].requests, clients[0].bytes), (Some(IpAddr::from([10, 0, 0, 1])), 2, 30));
-    let domains: Vec<_> = all.domains.top(9).entries.iter().map(|entry| (entry.key.to_string(), entry.requests)).collect();
+    assert_eq!(
+        (clients[0].key, clients[0].requests, clients[0].bytes),
+        (Some(IpAddr::from([10, 0, 0, 1])), 2, 30)
+    );
+    let domains: Vec<_> = all
+        .domains
+        .top(9)
+        .entries
+        .iter()
+        .map(|entry| (entry.key.to_string(), entry.requests))
+        .collect();
     assert_eq!(domains, [("a.example".to_owned(), 2), ("b.example".to_owned(), 1)]);
     assert_eq!(all.urls.entries.len(), 3);
 }
@@ -32,7 +47,14 @@ fn an_hour_is_kept_and_no_more() {
     for now in 0..7200 {
         lately.note(record(1, "http://a.example/", 200, 1), now);
     }
-    for (since, least, most) in [(0, 1, 10), (30, 30, 40), (300, 300, 310), (600, 600, 660), (3600, 3540, 3720), (100_000, 3600, 4030)] {
+    for (since, least, most) in [
+        (0, 1, 10),
+        (30, 30, 40),
+        (300, 300, 310),
+        (600, 600, 660),
+        (3600, 3540, 3720),
+        (100_000, 3600, 4030),
+    ] {
         let found = total(&lately, 7199, since);
         assert!((least..=most).contains(&found.requests), "{since} s: {}", found.requests);
         // What is counted is what happened since then, all of it and nothing else.
@@ -52,15 +74,24 @@ fn memory_is_bounded_whatever_is_asked_for() {
     }
     let windows = lately.windows(2000, 3600);
     assert!(windows.iter().all(|window| window.urls.entries.len() <= KEYS && window.domains.entries.len() <= KEYS));
-    assert!(windows.iter().flat_map(|window| &window.urls.entries).all(|entry| entry.key.len() <= KEY_BYTES));
-    assert!(lately.held <= RECORD_BYTES && lately.records.iter().all(|record| record.url.len() <= RECORD_URL));
+    assert!(
+        windows
+            .iter()
+            .flat_map(|window| &window.urls.entries)
+            .all(|entry| entry.key.len() <= KEY_BYTES)
+    );
+    assert!(
+        lately.held <= RECORD_BYTES
+            && lately.records.iter().all(|record| record.url.len() <= RECORD_URL)
+    );
     assert_eq!(total(&lately, 2000, 3600).requests, 20_000, "and nothing is left out of the sums");
 }
 
 #[test]
 fn a_reader_goes_on_where_it_was_and_hears_what_it_missed() {
     let (mut lately, all) = (Lately::new(0), Filter::default());
-    let urls = |tail: &Tail| tail.records.iter().map(|record| record.url.to_string()).collect::<Vec<_>>();
+    let urls =
+        |tail: &Tail| tail.records.iter().map(|record| record.url.to_string()).collect::<Vec<_>>();
     assert_eq!(lately.last(5, &all), Tail::default());
     for number in 0..5 {
         lately.note(record(1, &number.to_string(), 200, 1), 0);
@@ -85,12 +116,22 @@ fn a_record_is_found_by_what_it_says() {
         let id = uuid::Uuid::from_u128(number);
         lately.note(Record { id, ..record(7, "http://a.example/", status, 1) }, 0);
     }
-    let filter = |request: &str, client: &str, status: &str, domain: &str| Filter::parse(request, client, status, domain).unwrap();
-    let ids = |tail: Tail| tail.records.iter().map(|record| record.id.as_u128()).collect::<Vec<_>>();
+    let filter = |request: &str, client: &str, status: &str, domain: &str| {
+        Filter::parse(request, client, status, domain).unwrap()
+    };
+    let ids =
+        |tail: Tail| tail.records.iter().map(|record| record.id.as_u128()).collect::<Vec<_>>();
     assert_eq!(ids(lately.last(9, &filter("", "10.0.0.0/8", "2xx", "a.example"))), [1, 3]);
     assert_eq!(ids(lately.last(1, &filter("", "", "200", ""))), [3]);
-    assert_eq!(ids(lately.last(9, &filter(&uuid::Uuid::from_u128(2).to_string(), "", "", ""))), [2]);
+    assert_eq!(
+        ids(lately.last(9, &filter(&uuid::Uuid::from_u128(2).to_string(), "", "", ""))),
+        [2]
+    );
     assert!(ids(lately.last(9, &filter("", "", "", "b.example"))).is_empty());
     let unwanted = lately.after(0, 2, &filter("", "", "500", ""));
-    assert_eq!((unwanted.records.len(), unwanted.next), (0, 2), "what is not wanted is not looked at again");
+    assert_eq!(
+        (unwanted.records.len(), unwanted.next),
+        (0, 2),
+        "what is not wanted is not looked at again"
+    );
 }

@@ -18,7 +18,8 @@ impl search::Record for Record {
         let elapsed = columns.next()?.parse().ok()?;
         let client = address(columns.next()?)?;
         let (outcome, status) = columns.next()?.split_once('/')?;
-        let (outcome, aborted) = outcome.strip_suffix("_ABORTED").map_or((outcome, false), |outcome| (outcome, true));
+        let (outcome, aborted) =
+            outcome.strip_suffix("_ABORTED").map_or((outcome, false), |outcome| (outcome, true));
         let record = Self {
             ended_at,
             elapsed,
@@ -49,7 +50,10 @@ fn millis(text: &str) -> Option<u64> {
 }
 
 /// Some address, or none that could be known.
-#[allow(clippy::option_option, reason = "what cannot be read is another thing than what was not known")]
+#[allow(
+    clippy::option_option,
+    reason = "what cannot be read is another thing than what was not known"
+)]
 fn address(text: &str) -> Option<Option<IpAddr>> {
     if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
 }
@@ -58,7 +62,8 @@ fn text(column: &str) -> Box<str> {
     if column == "-" { "".into() } else { column.into() }
 }
 
-/// A line may be one of the request that is looked for: its end says so. Without one, every line has to be read.
+/// A line may be one of the request that is looked for: its end says so. Without one, every line
+/// has to be read.
 #[must_use]
 pub fn look(line: &[u8], request: Option<&str>) -> Look {
     let Some(request) = request else { return Look::Perhaps };
@@ -66,7 +71,13 @@ pub fn look(line: &[u8], request: Option<&str>) -> Look {
         return Look::Perhaps;
     }
     let end = line.len().checked_sub(ID).map(|begin| &line[begin..]);
-    if end.is_some_and(|end| end[8] == b'-' && end[13] == b'-' && end[18] == b'-' && end[23] == b'-') { Look::No } else { Look::NoId }
+    if end
+        .is_some_and(|end| end[8] == b'-' && end[13] == b'-' && end[18] == b'-' && end[23] == b'-')
+    {
+        Look::No
+    } else {
+        Look::NoId
+    }
 }
 
 #[cfg(test)]
@@ -105,17 +116,22 @@ mod tests {
                     media_type: "text/html".into(),
                 };
                 assert_eq!(Record::parse(&line(&record, true)).as_ref(), Some(&record));
-                assert_eq!(Record::parse(&line(&record, false)), Some(Record { id: Uuid::nil(), ..record }));
+                assert_eq!(
+                    Record::parse(&line(&record, false)),
+                    Some(Record { id: Uuid::nil(), ..record })
+                );
             }
         }
         assert_eq!(Record::parse(&line(&Record::default(), true)), Some(Record::default()));
-        let long = Record { url: format!("http://a/{}", "x".repeat(5000)).into(), ..Record::default() };
+        let long =
+            Record { url: format!("http://a/{}", "x".repeat(5000)).into(), ..Record::default() };
         assert_eq!(Record::parse(&line(&long, true)).unwrap().url.len(), RECORD_URL);
     }
 
     #[test]
     fn what_is_none_of_ours_is_none() {
-        let good = "1700000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://a/ - HIER_NONE/- text/html";
+        let good = "1700000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://a/ - HIER_NONE/- \
+            text/html";
         assert!(Record::parse(good.as_bytes()).is_some());
         for (from, to) in [
             ("1700000000.045", "1700000000"),

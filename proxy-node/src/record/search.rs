@@ -23,7 +23,13 @@ struct Mark {
 
 impl Mark {
     const fn of(record: &Record, id: Uuid) -> Self {
-        Self { ended_at: record.ended_at, elapsed: record.elapsed, status: record.status, bytes: record.bytes, id }
+        Self {
+            ended_at: record.ended_at,
+            elapsed: record.elapsed,
+            status: record.status,
+            bytes: record.bytes,
+            id,
+        }
     }
 }
 
@@ -44,14 +50,19 @@ impl Older {
         for record in told {
             *counts.entry(Mark::of(record, record.id)).or_default() += 1;
         }
-        Self { request: filter.request().map(|id| id.to_string()), filter, told: RefCell::new(counts) }
+        Self {
+            request: filter.request().map(|id| id.to_string()),
+            filter,
+            told: RefCell::new(counts),
+        }
     }
 
     /// Whether it was told already; then it has been seen now.
     fn was_told(&self, record: &Record) -> bool {
         let mut told = self.told.borrow_mut();
         let seen = |(mark, left): (&Mark, &mut u32)| {
-            let same = *mark == Mark::of(record, if record.id.is_nil() { mark.id } else { record.id });
+            let same =
+                *mark == Mark::of(record, if record.id.is_nil() { mark.id } else { record.id });
             let first = same && *left > 0;
             *left -= u32::from(first);
             first
@@ -84,13 +95,21 @@ mod tests {
 
     #[test]
     fn what_was_told_is_not_told_again() {
-        let record = |id: u128, ended_at| Record { id: Uuid::from_u128(id), ended_at, status: 200, ..Record::default() };
+        let record = |id: u128, ended_at| Record {
+            id: Uuid::from_u128(id),
+            ended_at,
+            status: 200,
+            ..Record::default()
+        };
         let line = |record: &Record| Record { id: Uuid::nil(), ..record.clone() };
         let told = [record(1, 5), record(2, 5), record(2, 5)];
         let all = || Older::new(Filter::default(), &told);
         // With ids: exactly those, as often as they were told.
         let older = all();
-        assert_eq!([1, 2, 2, 2, 3].map(|id| older.takes(&record(id, 5))), [false, false, false, true, true]);
+        assert_eq!(
+            [1, 2, 2, 2, 3].map(|id| older.takes(&record(id, 5))),
+            [false, false, false, true, true]
+        );
         assert!(all().takes(&record(1, 6)), "the same request on its second way");
         // Lines without ids: as many of the same moment as were told.
         let older = all();

@@ -1,5 +1,6 @@
-//! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`, and behind these ten columns
-//! the request's id: who reads Squid's logs reads the columns that it knows.
+//! A line of the access log in Squid's native format: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru
+//! %[un %Sh/%<a %mt`, and behind these ten columns the request's id: who reads Squid's logs reads
+//! the columns that it knows.
 
 use std::{
     fmt,
@@ -156,7 +157,13 @@ impl Record {
     /// What it can be found by.
     #[must_use]
     pub fn facts(&self) -> Facts<'_> {
-        Facts { request: self.id, client: self.client, status: self.status, target: &self.url, ended_at: self.ended_at }
+        Facts {
+            request: self.id,
+            client: self.client,
+            status: self.status,
+            target: &self.url,
+            ended_at: self.ended_at,
+        }
     }
 
     /// Exports its span, which has ended just now.
@@ -175,13 +182,16 @@ impl Record {
         let outcome = KeyValue::new("shoal.outcome", self.outcome.as_str());
         let upstream = match self.hierarchy {
             Hierarchy::None => None,
-            Hierarchy::Direct(address) | Hierarchy::Parent(address) => Some(KeyValue::new("shoal.upstream.address", address.to_string())),
+            Hierarchy::Direct(address) | Hierarchy::Parent(address) => {
+                Some(KeyValue::new("shoal.upstream.address", address.to_string()))
+            }
         };
         tracer.end(trace, &request, [outcome].into_iter().chain(upstream));
     }
 
-    /// Appends the line by hand (a formatter takes longer over it than a hit does), with its newline, and the request's id behind the ten columns where `ids` are wanted. Whatever a client sent stays within
-    /// its own column.
+    /// Appends the line by hand (a formatter takes longer over it than a hit does), with its
+    /// newline, and the request's id behind the ten columns where `ids` are wanted. Whatever a
+    /// client sent stays within its own column.
     pub fn write(&self, line: &mut Vec<u8>, ids: bool) {
         push_decimal(line, self.ended_at / 1000);
         line.push(b'.');
@@ -213,7 +223,9 @@ impl Record {
         column(line, self.media_type.split(';').next().unwrap_or_default().trim());
         if ids {
             line.push(b' ');
-            line.extend_from_slice(self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+            line.extend_from_slice(
+                self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
+            );
         }
         line.push(b'\n');
     }
@@ -280,7 +292,8 @@ mod tests {
             for client in [IpAddr::from(v4.to_be_bytes()), IpAddr::from(v6.to_be_bytes())] {
                 let record = Record { ended_at, elapsed, status, bytes, client: Some(client), ..Record::default() };
                 let (seconds, millis) = (ended_at / 1000, ended_at % 1000);
-                let want = format!("{seconds}.{millis:03} {elapsed:>6} {client} TCP_MISS/{status:03} {bytes} - - - HIER_NONE/- -\n");
+                let want = format!("{seconds}.{millis:03} {elapsed:>6} {client} \
+                    TCP_MISS/{status:03} {bytes} - - - HIER_NONE/- -\n");
                 prop_assert_eq!(line(&record), want);
             }
         }
@@ -303,11 +316,13 @@ mod tests {
         for (record, want) in [
             (
                 Record { hierarchy: Hierarchy::Direct(origin), ..base.clone() },
-                "1700000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://example.com/a%20b - HIER_DIRECT/192.0.2.7 text/html\n",
+                "1700000000.045     12 10.0.0.5 TCP_MISS/200 1234 GET http://example.com/a%20b - \
+                 HIER_DIRECT/192.0.2.7 text/html\n",
             ),
             (
                 Record { outcome: Outcome::MemHit, ..base.clone() },
-                "1700000000.045     12 10.0.0.5 TCP_MEM_HIT/200 1234 GET http://example.com/a%20b - HIER_NONE/- text/html\n",
+                "1700000000.045     12 10.0.0.5 TCP_MEM_HIT/200 1234 GET http://example.com/a%20b \
+                 - HIER_NONE/- text/html\n",
             ),
             (
                 Record {
@@ -320,7 +335,8 @@ mod tests {
                     aborted: true,
                     ..base.clone()
                 },
-                "1700000000.045 12345678 10.0.0.5 TCP_TUNNEL_ABORTED/200 1234 CONNECT example.com:443 - FIRSTUP_PARENT/192.0.2.7 -\n",
+                "1700000000.045 12345678 10.0.0.5 TCP_TUNNEL_ABORTED/200 1234 CONNECT \
+                 example.com:443 - FIRSTUP_PARENT/192.0.2.7 -\n",
             ),
             (Record::default(), "0.000      0 - TCP_MISS/000 0 - - - HIER_NONE/- -\n"),
         ] {
@@ -328,7 +344,11 @@ mod tests {
             let mut with_id = Vec::new();
             Record { id: Uuid::from_u128(7), ..record }.write(&mut with_id, true);
             let with_id = String::from_utf8(with_id).unwrap();
-            assert_eq!(with_id, format!("{} 00000000-0000-0000-0000-000000000007\n", want.trim_end()), "ten columns, and one more");
+            assert_eq!(
+                with_id,
+                format!("{} 00000000-0000-0000-0000-000000000007\n", want.trim_end()),
+                "ten columns, and one more"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
-//! TLS to origins, for requests whose client leaves that to this node: whom it believes, and connections with those whom it does.
+//! TLS to origins, for requests whose client leaves that to this node: whom it believes, and
+//! connections with those whom it does.
 //!
-//! There is no way to believe everybody. The name in the certificate is the host of the request in its normal form, an address where that is one.
+//! There is no way to believe everybody. The name in the certificate is the host of the request in
+//! its normal form, an address where that is one.
 
 use std::{
     sync::Arc,
@@ -17,7 +19,8 @@ use rustls::{RootCertStore, client::Resumption, pki_types::CertificateDer};
 
 use crate::{request::Destination, respond::Failure, steps::Step};
 
-/// Sessions that are remembered to be resumed. What a server may have us keep for one is some 100 KiB at most.
+/// Sessions that are remembered to be resumed. What a server may have us keep for one is some 100
+/// KiB at most.
 const SESSIONS: usize = 128;
 
 /// Whom this node believes, and the sessions that it has had with them.
@@ -31,7 +34,8 @@ pub struct OriginTls {
 }
 
 impl OriginTls {
-    /// With these authorities, those of the bundle. Reads those of the system where they are trusted, too, which may take as long as a disk takes.
+    /// With these authorities, those of the bundle. Reads those of the system where they are
+    /// trusted, too, which may take as long as a disk takes.
     #[must_use]
     pub fn new(document: &Document, mut trusted: Vec<CertificateDer<'static>>) -> Self {
         if document.system_ca {
@@ -52,20 +56,27 @@ impl OriginTls {
         roots.add_parsable_certificates(trusted.iter().cloned());
         let builder = ClientConfig::builder_with_provider(chassis::tls::provider());
         #[expect(clippy::expect_used, reason = "ring knows both versions")]
-        let builder = builder.with_safe_default_protocol_versions().expect("the provider knows TLS 1.2 and 1.3");
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows TLS 1.2 and 1.3");
         let mut client = builder.with_root_certificates(roots).with_no_client_auth();
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         client.resumption = Resumption::in_memory_sessions(SESSIONS);
         Self { client: Arc::new(client), trusted, mark: 0 }
     }
 
-    /// Keeps the sessions of the generation before, if the same are trusted; otherwise nothing that was believed then is believed now.
+    /// Keeps the sessions of the generation before, if the same are trusted; otherwise nothing that
+    /// was believed then is believed now.
     #[must_use]
     pub fn after(now: Arc<Self>, before: &Arc<Self>) -> Arc<Self> {
         if now.trusted == before.trusted {
             return Arc::clone(before);
         }
-        Arc::new(Self { client: Arc::clone(&now.client), trusted: now.trusted.clone(), mark: before.mark + 1 })
+        Arc::new(Self {
+            client: Arc::clone(&now.client),
+            trusted: now.trusted.clone(),
+            mark: before.mark + 1,
+        })
     }
 
     /// Tells connections apart that were made when others were trusted.
@@ -84,16 +95,24 @@ impl OriginTls {
     ///
     /// # Errors
     /// It is not believed, or no session came to be.
-    pub async fn start(&self, stream: Stream, destination: &Destination, until: Instant) -> Result<Stream, Failure> {
+    pub async fn start(
+        &self,
+        stream: Stream,
+        destination: &Destination,
+        until: Instant,
+    ) -> Result<Stream, Failure> {
         let name = server_name(destination).ok_or(Failure::Tls(tls::Error::WrongName))?;
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let step = Step::begin();
-        let begun = stream.start_tls(Arc::clone(&self.client), name, left).await.map_err(|fault| match fault {
-            Fault::Timeout(_) => Failure::HandshakeTimeout,
-            Fault::Tls(error) => Failure::Tls(error),
-            Fault::Exhausted => Failure::Limit,
-            _ => Failure::HandshakeCut,
-        });
+        let begun =
+            stream.start_tls(Arc::clone(&self.client), name, left).await.map_err(
+                |fault| match fault {
+                    Fault::Timeout(_) => Failure::HandshakeTimeout,
+                    Fault::Tls(error) => Failure::Tls(error),
+                    Fault::Exhausted => Failure::Limit,
+                    _ => Failure::HandshakeCut,
+                },
+            );
         if let Some(step) = step {
             step.secured(&destination.host, &begun);
         }
@@ -101,7 +120,8 @@ impl OriginTls {
     }
 }
 
-/// The name that the certificate has to be for. Not every name that can be asked for can stand in one.
+/// The name that the certificate has to be for. Not every name that can be asked for can stand in
+/// one.
 fn server_name(destination: &Destination) -> Option<ServerName<'static>> {
     match destination.address {
         Some(address) => Some(ServerName::from(address)),
@@ -116,7 +136,8 @@ fn of_the_system() -> Vec<CertificateDer<'static>> {
         let causes: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
         tracing::warn!(
             causes = causes.join("; "),
-            "this system has no certificates of authorities: https:// in absolute form needs proxy.origin_tls.ca_file"
+            "this system has no certificates of authorities: https:// in absolute form needs \
+             proxy.origin_tls.ca_file"
         );
     }
     found.certs
@@ -142,7 +163,8 @@ mod tests {
     #[test]
     fn a_certificate_is_for_the_host_of_the_request() {
         let name = |host: &str| {
-            let destination = Destination { host: host.into(), address: host.parse().ok(), port: 443, tls: true };
+            let destination =
+                Destination { host: host.into(), address: host.parse().ok(), port: 443, tls: true };
             server_name(&destination).map(|name| name.to_str().into_owned())
         };
         assert_eq!(name("a.example").as_deref(), Some("a.example"));

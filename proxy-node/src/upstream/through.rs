@@ -1,5 +1,5 @@
-//! TLS with a destination through a parent proxy, which is asked for a tunnel: what it relays it cannot read, and what it says for the destination
-//! is not believed.
+//! TLS with a destination through a parent proxy, which is asked for a tunnel: what it relays it
+//! cannot read, and what it says for the destination is not believed.
 
 use std::{net::SocketAddr, rc::Rc, time::Instant};
 
@@ -33,7 +33,8 @@ pub(super) async fn open(
     from: From,
 ) -> Result<Hop, Failed> {
     let tls = &generation.origin_tls;
-    let endpoint = |address| Endpoint::Tunnelled(address, asked.host.clone(), asked.port, tls.mark());
+    let endpoint =
+        |address| Endpoint::Tunnelled(address, asked.host.clone(), asked.port, tls.mark());
     if let Some(hop) = pooled(local, candidates, endpoint, from) {
         return Ok(hop);
     }
@@ -42,14 +43,18 @@ pub(super) async fn open(
     let head = request(asked, parent, &local.node.pseudonym.load());
     tunnel::ask_parent(&mut stream, parent, generation, &head).await.map_err(Failed::Refused)?;
     // The time that the parent took to reach the destination is not the destination's.
-    let stream = tls.start(stream, asked, Instant::now() + connect).await.map_err(Failed::Destination)?;
+    let stream =
+        tls.start(stream, asked, Instant::now() + connect).await.map_err(Failed::Destination)?;
     Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
 }
 
-/// The CONNECT that asks for the tunnel. It is this node's own: of the client's request nothing is in it.
+/// The CONNECT that asks for the tunnel. It is this node's own: of the client's request nothing is
+/// in it.
 fn request(asked: &Destination, parent: &Parent, pseudonym: &str) -> Vec<u8> {
     let authority = asked.authority();
-    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nVia: 1.1 {pseudonym}\r\n").into_bytes();
+    let mut head =
+        format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nVia: 1.1 {pseudonym}\r\n")
+            .into_bytes();
     if let Some(proof) = parent.credentials().header() {
         head.extend_from_slice(format!("Proxy-Authorization: {proof}\r\n").as_bytes());
     }

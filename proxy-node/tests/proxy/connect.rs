@@ -18,7 +18,8 @@ fn echo() -> std::net::SocketAddr {
             std::thread::spawn(move || {
                 let mut received = Vec::new();
                 drop(stream.read_to_end(&mut received));
-                // Only after the other direction was closed: a half-closed tunnel still carries this.
+                // Only after the other direction was closed: a half-closed tunnel still carries
+                // this.
                 drop(stream.write_all(&received));
                 drop(stream.write_all(b" goodbye"));
             });
@@ -30,7 +31,9 @@ fn echo() -> std::net::SocketAddr {
 fn tunnel(proxy: &Proxy, target: &str) -> (TcpStream, String) {
     let mut stream = connect(proxy.address);
     // Bytes behind the head belong to the tunnel.
-    stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly ").as_bytes()).unwrap();
+    stream
+        .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly ").as_bytes())
+        .unwrap();
     let head = read_head(&mut stream).unwrap();
     (stream, head)
 }
@@ -39,7 +42,10 @@ fn tunnel(proxy: &Proxy, target: &str) -> (TcpStream, String) {
 fn bytes_go_both_ways_and_each_direction_closes_by_itself() {
     let proxy = Proxy::start();
     let (mut stream, head) = tunnel(&proxy, &echo().to_string());
-    assert!(head.starts_with("HTTP/1.1 200 ") && !head.to_ascii_lowercase().contains("content-length"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && !head.to_ascii_lowercase().contains("content-length"),
+        "{head}"
+    );
     stream.write_all(b"late").unwrap();
     until("the tunnel counts", || (proxy.node.metrics.active_tunnels.get() == 1).then_some(()));
     stream.shutdown(Shutdown::Write).unwrap();
@@ -49,7 +55,9 @@ fn bytes_go_both_ways_and_each_direction_closes_by_itself() {
     until("the tunnel has ended", || (proxy.node.metrics.active_tunnels.get() == 0).then_some(()));
     let line = proxy.log_lines(1).remove(0);
     assert!(
-        line.contains(" TCP_TUNNEL/200 ") && line.contains(" CONNECT 127.0.0.1:") && line.contains(" HIER_DIRECT/127.0.0.1 -"),
+        line.contains(" TCP_TUNNEL/200 ")
+            && line.contains(" CONNECT 127.0.0.1:")
+            && line.contains(" HIER_DIRECT/127.0.0.1 -"),
         "{line}"
     );
 }
@@ -76,7 +84,10 @@ fn what_is_not_opened_is_answered_and_closed() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = Proxy::with(|document| {
         document.access.acls.insert("connect".into(), Acl::Method(vec!["CONNECT".into()]));
-        document.access.acls.insert("low".into(), Acl::Port(vec![PortRange { first: 1, last: 1023 }]));
+        document
+            .access
+            .acls
+            .insert("low".into(), Acl::Port(vec![PortRange { first: 1, last: 1023 }]));
         let terms = ["connect", "low"].map(|acl| Term { acl: acl.into(), negated: false }).to_vec();
         document.access.rules.insert(0, Rule { verdict: Verdict::Deny, terms, page: None });
     });
@@ -89,10 +100,16 @@ fn what_is_not_opened_is_answered_and_closed() {
         ("169.254.169.254:8080".to_owned(), 403, "destination_ip_prohibited"),
     ] {
         let mut stream = connect(proxy.address);
-        stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())
+            .unwrap();
         let reply = read_reply(&mut stream, "CONNECT");
         assert_eq!(reply.status, status, "{target}");
-        assert_eq!(reply.field("proxy-status"), Some(format!("proxy-node-1; error={error}").as_str()), "{target}");
+        assert_eq!(
+            reply.field("proxy-status"),
+            Some(format!("proxy-node-1; error={error}").as_str()),
+            "{target}"
+        );
         assert_eq!(reply.field("connection"), Some("close"));
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "closed");
     }
@@ -122,7 +139,12 @@ fn parent(target: std::net::SocketAddr) -> Origin {
 #[test]
 fn everything_goes_through_the_parent_when_there_is_one() {
     let parent = parent(echo());
-    let at = Parent { host: "127.0.0.1".into(), port: parent.address.port(), login: None, select: Default::default() };
+    let at = Parent {
+        host: "127.0.0.1".into(),
+        port: parent.address.port(),
+        login: None,
+        select: Default::default(),
+    };
     // A dead one before it is passed over.
     let dead = Parent {
         host: "127.0.0.1".into(),
@@ -133,7 +155,10 @@ fn everything_goes_through_the_parent_when_there_is_one() {
     let proxy = Proxy::with(|document| document.parents = vec![dead.clone().into(), at.into()]);
     assert_eq!(proxy.get("http://inside.example/x").text(), "by the parent");
     let asked = parent.requests().remove(0);
-    assert!(asked.starts_with("GET http://inside.example/x HTTP/1.1\r\nHost: inside.example\r\n"), "{asked}");
+    assert!(
+        asked.starts_with("GET http://inside.example/x HTTP/1.1\r\nHost: inside.example\r\n"),
+        "{asked}"
+    );
     let (mut stream, _) = tunnel(&proxy, "inside.example:443");
     stream.shutdown(Shutdown::Write).unwrap();
     let mut all = String::new();
@@ -143,5 +168,8 @@ fn everything_goes_through_the_parent_when_there_is_one() {
     assert!(lines.iter().all(|line| line.contains(" FIRSTUP_PARENT/127.0.0.1")), "{lines:?}");
     let proxy = Proxy::with(|document| document.parents = vec![dead.into()]);
     let reply = proxy.get("http://inside.example/x");
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=connection_refused"))
+    );
 }

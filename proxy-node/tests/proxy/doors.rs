@@ -12,7 +12,9 @@ use relay::{
     worker::Phase,
 };
 
-use crate::support::{KEY, NAME, Origin, Proxy, Then, connect, listen_at, proved, read_reply, response, until};
+use crate::support::{
+    KEY, NAME, Origin, Proxy, Then, connect, listen_at, proved, read_reply, response, until,
+};
 
 fn echo_origin() -> Origin {
     Origin::start(|stream, head| {
@@ -27,11 +29,18 @@ fn enter(door: SocketAddr, header: &[u8]) -> TcpStream {
     stream
 }
 
-/// What somebody sends who has this key and means the node of this name, once the node has answered.
-fn confirmation(stream: &mut TcpStream, challenge: &Challenge, key: [u8; 32], name: &str) -> Confirmation {
+/// What somebody sends who has this key and means the node of this name, once the node has
+/// answered.
+fn confirmation(
+    stream: &mut TcpStream,
+    challenge: &Challenge,
+    key: [u8; 32],
+    name: &str,
+) -> Confirmation {
     let mut answer = [0; 64];
     stream.read_exact(&mut answer).unwrap();
-    // Computed as the node would for that key and name: a stranger does not care whether the answer convinces it.
+    // Computed as the node would for that key and name: a stranger does not care whether the answer
+    // convinces it.
     let nonce = answer.first_chunk::<32>().unwrap();
     let convincing = proof::answer(&Key::new(&key), name, nonce, challenge.header());
     challenge.confirm(&Key::new(&key), name, &convincing).unwrap()
@@ -62,9 +71,17 @@ fn the_relay_door_opens_only_to_those_who_hold_the_key_for_this_node() {
     first.write_all(&[&recorded, request.as_bytes()].concat()).unwrap();
     let reply = read_reply(&mut first, "GET");
     assert_eq!(reply.status, 200);
-    for (what, key, name) in [("another key", [8; 32], NAME), ("another node's proof", KEY, "proxy-node-2"), ("repeated", KEY, NAME)] {
+    for (what, key, name) in [
+        ("another key", [8; 32], NAME),
+        ("another node's proof", KEY, "proxy-node-2"),
+        ("repeated", KEY, NAME),
+    ] {
         let mut stream = enter(proxy.relay, challenge.header());
-        let confirmation = if what == "repeated" { recorded } else { confirmation(&mut stream, &challenge, key, name) };
+        let confirmation = if what == "repeated" {
+            recorded
+        } else {
+            confirmation(&mut stream, &challenge, key, name)
+        };
         drop(stream.write_all(&[&confirmation, request.as_bytes()].concat()));
         let mut answer = Vec::new();
         drop(stream.read_to_end(&mut answer));
@@ -72,7 +89,11 @@ fn the_relay_door_opens_only_to_those_who_hold_the_key_for_this_node() {
     }
     assert_eq!(origin.requests().len(), 1);
     assert!(reply.field("shoal-origin-time").unwrap().parse::<u64>().is_ok());
-    assert_eq!(proxy.get(&origin.url("/")).field("shoal-origin-time"), None, "only balancers hear it");
+    assert_eq!(
+        proxy.get(&origin.url("/")).field("shoal-origin-time"),
+        None,
+        "only balancers hear it"
+    );
 }
 
 #[test]
@@ -80,17 +101,27 @@ fn whom_a_request_belongs_to() {
     let proxy = Proxy::start();
     let origin = echo_origin();
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
-    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\nShoal-Request-Id: {id}\r\n\r\n", origin.url("/"));
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\nShoal-Request-Id: \
+         {id}\r\n\r\n",
+        origin.url("/")
+    );
     // Pooled: each request says whose it is.
     let mut stream = proved(proxy.relay, &Challenge::local(&[1; 32]));
     for client in ["203.0.113.7", "203.0.113.8"] {
         stream.write_all(request.replace("203.0.113.7", client).as_bytes()).unwrap();
         let reply = read_reply(&mut stream, "GET");
-        assert!(reply.text().contains(&format!("X-Forwarded-For: {client}\r\n")), "{client}: {reply:?}");
+        assert!(
+            reply.text().contains(&format!("X-Forwarded-For: {client}\r\n")),
+            "{client}: {reply:?}"
+        );
         assert_eq!(reply.field("shoal-request-id"), Some(id));
     }
     // One client's: the connection says it.
-    let addresses = Addresses { source: "198.51.100.9:5".parse().unwrap(), destination: "127.0.0.1:80".parse().unwrap() };
+    let addresses = Addresses {
+        source: "198.51.100.9:5".parse().unwrap(),
+        destination: "127.0.0.1:80".parse().unwrap(),
+    };
     let mut stream = proved(proxy.relay, &Challenge::of_client(&addresses, &[1; 32]));
     stream.write_all(request.as_bytes()).unwrap();
     assert!(read_reply(&mut stream, "GET").text().contains("X-Forwarded-For: 198.51.100.9\r\n"));
@@ -98,10 +129,17 @@ fn whom_a_request_belongs_to() {
     let mut stream = enter(proxy.address, b"");
     stream.write_all(request.as_bytes()).unwrap();
     let reply = read_reply(&mut stream, "GET");
-    assert!(reply.text().contains("X-Forwarded-For: 127.0.0.1\r\n") && !reply.text().contains("203.0.113"));
+    assert!(
+        reply.text().contains("X-Forwarded-For: 127.0.0.1\r\n")
+            && !reply.text().contains("203.0.113")
+    );
     assert_ne!(reply.field("shoal-request-id"), Some(id));
     assert!(!reply.text().contains("Shoal-"), "{}", reply.text());
-    let mut clients: Vec<String> = proxy.log_lines(4).iter().map(|line| line.split_ascii_whitespace().nth(2).unwrap().to_owned()).collect();
+    let mut clients: Vec<String> = proxy
+        .log_lines(4)
+        .iter()
+        .map(|line| line.split_ascii_whitespace().nth(2).unwrap().to_owned())
+        .collect();
     // Connections may be different workers', whose lines have no order.
     clients.sort();
     assert_eq!(clients, ["127.0.0.1", "198.51.100.9", "203.0.113.7", "203.0.113.8"]);
@@ -132,7 +170,11 @@ fn what_the_doors_answer_themselves() {
     let health = proxy.raw(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET");
     assert_eq!((health.status, health.text().as_str()), (200, "ready\n"));
     // As HAProxy asks by default, and as it is told to by many.
-    for line in ["OPTIONS / HTTP/1.0\r\n", "OPTIONS * HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"] {
+    for line in [
+        "OPTIONS / HTTP/1.0\r\n",
+        "OPTIONS * HTTP/1.0\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+    ] {
         let check = proxy.raw(format!("{line}\r\n").as_bytes(), "OPTIONS");
         assert_eq!((check.status, check.text().as_str()), (200, "ready\n"), "{line}");
         proxy.node.serving.store(false, std::sync::atomic::Ordering::Release);
@@ -142,7 +184,11 @@ fn what_the_doors_answer_themselves() {
     }
     let lost = proxy.raw(b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n", "GET");
     assert_eq!(lost.status, 400);
-    assert!(lost.text().contains("HTTP proxy, not a web server") && lost.text().contains("http_proxy="), "{}", lost.text());
+    assert!(
+        lost.text().contains("HTTP proxy, not a web server") && lost.text().contains("http_proxy="),
+        "{}",
+        lost.text()
+    );
     let mut stream = proved(proxy.relay, &Challenge::local(&[1; 32]));
     for _ in 0..2 {
         stream.write_all(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n").unwrap();
@@ -169,7 +215,9 @@ fn one_address_takes_not_all_of_a_node() {
     let address = proxy.address;
     let from = |last: u8| connect_from(last, address);
     let served = |stream: &mut TcpStream| {
-        stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes()).unwrap();
+        stream
+            .write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/")).as_bytes())
+            .unwrap();
         read_reply(stream, "GET").status
     };
     let clients = proxy.workers.as_ref().unwrap().clients();
@@ -182,7 +230,8 @@ fn one_address_takes_not_all_of_a_node() {
     let ended = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(0) | Err(_));
     assert!(ended(&mut many[0]), "its oldest one");
     // Balancers are no clients, and neither is whoever is trusted to speak for others.
-    let mut balancers: Vec<TcpStream> = (0..8).map(|_| proved(proxy.relay, &Challenge::local(&[1; 32]))).collect();
+    let mut balancers: Vec<TcpStream> =
+        (0..8).map(|_| proved(proxy.relay, &Challenge::local(&[1; 32]))).collect();
     balancers.iter_mut().for_each(|stream| assert_eq!(served(stream), 200));
     proxy.change(|document| document.trusted_downstreams = vec!["127.0.0.3/32".parse().unwrap()]);
     let mut downstreams = Vec::new();
@@ -199,8 +248,14 @@ fn the_body_of_a_probe_is_nobodys_request() {
     let origin = echo_origin();
     let proxy = Proxy::start();
     let inner = format!("GET {} HTTP/1.1\r\nHost: smuggled\r\n\r\n", origin.url("/"));
-    for (mut stream, line) in [(proved(proxy.relay, &Challenge::local(&[1; 32])), "OPTIONS *"), (connect(proxy.address), "GET /")] {
-        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\nContent-Length: {}\r\n\r\n{inner}", inner.len());
+    for (mut stream, line) in [
+        (proved(proxy.relay, &Challenge::local(&[1; 32])), "OPTIONS *"),
+        (connect(proxy.address), "GET /"),
+    ] {
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\nContent-Length: {}\r\n\r\n{inner}",
+            inner.len()
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let reply = read_reply(&mut stream, "GET");
         assert_eq!((reply.status, reply.field("connection")), (200, Some("close")), "{line}");
@@ -216,17 +271,31 @@ fn a_denial_says_which_rule_and_how_to_find_out_more() {
     let origin = echo_origin();
     let proxy = Proxy::with(|document| {
         document.access.acls.insert("here".into(), Acl::Dst(vec!["127.0.0.0/8".parse().unwrap()]));
-        document
-            .access
-            .rules
-            .insert(0, Rule { verdict: Verdict::Deny, terms: vec![Term { acl: "here".into(), negated: false }], page: None });
+        document.access.rules.insert(
+            0,
+            Rule {
+                verdict: Verdict::Deny,
+                terms: vec![Term { acl: "here".into(), negated: false }],
+                page: None,
+            },
+        );
     });
     let reply = proxy.get(&origin.url("/<b>"));
-    assert!(reply.status == 403 && !reply.text().contains("/<b>"), "what a client sends is escaped");
+    assert!(
+        reply.status == 403 && !reply.text().contains("/<b>"),
+        "what a client sends is escaped"
+    );
     let reply = proxy.get(&origin.url("/x"));
     let id = reply.field("shoal-request-id").unwrap().to_owned();
     assert_eq!(reply.status, 403);
-    for part in ["deny: [here] (rule 1)", "revision r1", id.as_str(), "shoal explain", "--client 127.0.0.1", "test-node"] {
+    for part in [
+        "deny: [here] (rule 1)",
+        "revision r1",
+        id.as_str(),
+        "shoal explain",
+        "--client 127.0.0.1",
+        "test-node",
+    ] {
         assert!(reply.text().contains(part), "{part}: {}", reply.text());
     }
     assert_eq!(origin.requests().len(), 0);
@@ -243,15 +312,35 @@ fn addresses_are_checked_and_not_only_names() {
     let mut proxy = Proxy::with_names(|_| {}, names.into());
     let port = origin.address.port();
     assert_eq!(proxy.get(&format!("http://innocent.example:{port}/")).status, 200);
-    assert_eq!(proxy.get(&format!("http://half.example:{port}/")).status, 200, "the address that may be reached is");
+    assert_eq!(
+        proxy.get(&format!("http://half.example:{port}/")).status,
+        200,
+        "the address that may be reached is"
+    );
     assert_eq!(proxy.get(&format!("http://{}/", proxy.address)).status, 403, "our own port");
-    assert_eq!(proxy.get(&format!("http://innocent.example:{}/", proxy.relay.port())).status, 403, "our own port by another name");
+    assert_eq!(
+        proxy.get(&format!("http://innocent.example:{}/", proxy.relay.port())).status,
+        403,
+        "our own port by another name"
+    );
     proxy.change(|document| document.access.egress = Egress::default());
-    for host in
-        ["innocent.example", "half.example", "127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "localhost", "[fe80::1]"]
-    {
+    for host in [
+        "innocent.example",
+        "half.example",
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "localhost",
+        "[fe80::1]",
+    ] {
         let reply = proxy.get(&format!("http://{host}:{port}/"));
-        assert_eq!((reply.status, reply.field("proxy-status")), (403, Some("proxy-node-1; error=destination_ip_prohibited")), "{host}");
+        assert_eq!(
+            (reply.status, reply.field("proxy-status")),
+            (403, Some("proxy-node-1; error=destination_ip_prohibited")),
+            "{host}"
+        );
     }
     // What was reached before the rules changed is in a pool; that opens nothing now.
     assert_eq!(origin.requests().len(), 2);
@@ -262,7 +351,10 @@ fn a_loop_is_found() {
     let origin = echo_origin();
     let proxy = Proxy::start();
     let reply = proxy.ask("GET", &origin.url("/"), "Via: 1.1 somebody, 1.1 proxy-node-1.test\r\n");
-    assert_eq!((reply.status, reply.field("proxy-status")), (508, Some("proxy-node-1; error=proxy_loop_detected")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (508, Some("proxy-node-1; error=proxy_loop_detected"))
+    );
     assert_eq!(
         proxy.ask("GET", &origin.url("/"), "Via: 1.1 proxy-node-1.other\r\n").status,
         200,
@@ -283,13 +375,15 @@ fn a_drain_closes_in_band_and_leaves_pooled_connections_to_their_owner() {
     }
     proxy.workers.as_ref().unwrap().advance(Phase::Leaving);
     let health = until("the health path says so", || {
-        Some(proxy.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET")).filter(|reply| reply.status == 503)
+        Some(proxy.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET"))
+            .filter(|reply| reply.status == 503)
     });
     assert_eq!(health.text(), "draining\n");
     let reply = until("new connections are served, and told to close", || {
         let mut stream = connect(proxy.address);
         stream.write_all(request.as_bytes()).unwrap();
-        Some(read_reply(&mut stream, "GET")).filter(|reply| reply.field("connection") == Some("close"))
+        Some(read_reply(&mut stream, "GET"))
+            .filter(|reply| reply.field("connection") == Some("close"))
     });
     assert_eq!(reply.status, 200);
     let workers = proxy.workers.take().unwrap();
@@ -298,7 +392,8 @@ fn a_drain_closes_in_band_and_leaves_pooled_connections_to_their_owner() {
         runtime.block_on(workers.drain(std::time::Duration::from_secs(20)))
     });
     assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an idle client is let go");
-    // The pooled connection is still the balancer's: a request that is on its way is answered, and told to close.
+    // The pooled connection is still the balancer's: a request that is on its way is answered, and
+    // told to close.
     pooled.write_all(request.as_bytes()).unwrap();
     let last = read_reply(&mut pooled, "GET");
     assert_eq!((last.status, last.field("connection")), (200, Some("close")));

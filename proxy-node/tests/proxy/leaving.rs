@@ -41,7 +41,9 @@ fn the_fetch_of_a_client_that_left_ends() {
     let proxy = Proxy::start();
     let mut gone = 0;
     // Filling the cache, and past it.
-    for fields in ["", "Authorization: Basic eA==\r\nCache-Control: no-store\r\n", "Range: bytes=0-1\r\n"] {
+    for fields in
+        ["", "Authorization: Basic eA==\r\nCache-Control: no-store\r\n", "Range: bytes=0-1\r\n"]
+    {
         for leave in [reset as fn(TcpStream), drop as fn(TcpStream)] {
             let asked = origin.requests().len();
             let client = ask(&proxy, &origin.url("/"), fields);
@@ -51,12 +53,18 @@ fn the_fetch_of_a_client_that_left_ends() {
             until("the origin is left", || (left.load(Ordering::SeqCst) == gone).then_some(()));
         }
     }
-    assert!(proxy.log_lines(gone).iter().all(|line| line.contains("_ABORTED/")), "{:?}", proxy.log_lines(gone));
+    assert!(
+        proxy.log_lines(gone).iter().all(|line| line.contains("_ABORTED/")),
+        "{:?}",
+        proxy.log_lines(gone)
+    );
 }
 
 #[test]
 fn who_has_only_finished_sending_is_served() {
-    for fields in ["", "Cache-Control: no-store\r\n", "Authorization: Basic eA==\r\nRange: bytes=90-\r\n"] {
+    for fields in
+        ["", "Cache-Control: no-store\r\n", "Authorization: Basic eA==\r\nRange: bytes=90-\r\n"]
+    {
         let gate = Gate::default();
         let waiting = gate.clone();
         let origin = Origin::start(move |stream, _| {
@@ -74,7 +82,10 @@ fn who_has_only_finished_sending_is_served() {
         let mut all = begun.to_vec();
         client.read_to_end(&mut all).unwrap();
         let text = String::from_utf8(all).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\nfor you"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\nfor you"),
+            "{text}"
+        );
     }
 }
 
@@ -102,5 +113,7 @@ fn a_fill_goes_on_while_others_wait_for_it_and_ends_with_the_last() {
     let clients = [ask(&proxy, &origin.url("/"), ""), ask(&proxy, &origin.url("/"), "")];
     until("both wait", || (proxy.node.metrics.misses.get() == 4).then_some(()));
     clients.into_iter().for_each(reset);
-    until("the origin is left", || (left.load(Ordering::SeqCst) == origin.requests().len()).then_some(()));
+    until("the origin is left", || {
+        (left.load(Ordering::SeqCst) == origin.requests().len()).then_some(())
+    });
 }

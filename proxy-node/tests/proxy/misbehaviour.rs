@@ -15,11 +15,19 @@ fn broken_answers_are_502_with_their_reason() {
         ("", Then::Close, "connection_terminated"),
         ("", Then::Reset, "connection_terminated"),
         ("garbage\r\n\r\n", Then::Close, "http_protocol_error"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", Then::Keep, "http_protocol_error"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            Then::Keep,
+            "http_protocol_error",
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Then::Keep, "http_protocol_error"),
         ("HTTP/1.1 200 OK\r\nX: y\nContent-Length: 0\r\n\r\n", Then::Keep, "http_protocol_error"),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Then::Keep, "http_protocol_error"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", Then::Close, "http_response_incomplete"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+            Then::Close,
+            "http_response_incomplete",
+        ),
         ("HTTP/1.1 200", Then::Close, "connection_terminated"),
         (huge.as_str(), Then::Keep, "http_protocol_error"),
     ] {
@@ -28,7 +36,11 @@ fn broken_answers_are_502_with_their_reason() {
         let reply = proxy.get(&origin.url("/"));
         let begin: String = answer.chars().take(60).collect();
         assert_eq!(reply.status, 502, "{begin:?}");
-        assert_eq!(reply.field("proxy-status"), Some(format!("proxy-node-1; error={error}").as_str()), "{begin:?}");
+        assert_eq!(
+            reply.field("proxy-status"),
+            Some(format!("proxy-node-1; error={error}").as_str()),
+            "{begin:?}"
+        );
         assert_eq!(proxy.node.store.objects(), 0);
     }
 }
@@ -38,7 +50,10 @@ fn a_dead_a_silent_and_an_unknown_destination() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = Proxy::with(|document| document.timeouts.read = Duration::from_millis(200));
     let reply = proxy.get(&format!("http://{dead}/"));
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=connection_refused"))
+    );
     let gate = Gate::default();
     let waiting = gate.clone();
     let silent = Origin::start(move |_, _| {
@@ -46,17 +61,26 @@ fn a_dead_a_silent_and_an_unknown_destination() {
         Then::Close
     });
     let reply = proxy.get(&silent.url("/"));
-    assert_eq!((reply.status, reply.field("proxy-status")), (504, Some("proxy-node-1; error=http_response_timeout")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (504, Some("proxy-node-1; error=http_response_timeout"))
+    );
     gate.open();
     let reply = proxy.get("http://nowhere.example/");
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=dns_error")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=dns_error"))
+    );
     assert!(reply.text().contains("nowhere.example"));
 }
 
 #[test]
 fn an_origin_cannot_speak_in_our_name() {
     let origin = Origin::answering(
-        "HTTP/1.1 500 Oops\r\nProxy-Status: proxy-node-1; error=proxy_internal_error\r\nShoal-Origin-Time: 1\r\nShoal-Request-Id: forged\r\nProxy-Authenticate: Basic\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 500 Oops\r\nProxy-Status: proxy-node-1; \
+         error=proxy_internal_error\r\nShoal-Origin-Time: 1\r\nShoal-Request-Id: \
+         forged\r\nProxy-Authenticate: Basic\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: \
+         0\r\n\r\n",
         Then::Keep,
     );
     let reply = Proxy::start().get(&origin.url("/"));
@@ -74,11 +98,33 @@ fn smuggling_is_refused_and_the_connection_closed() {
     let proxy = Proxy::start();
     let url = origin.url("/");
     for (request, status) in [
-        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
-        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd"), 400),
+        (
+            format!(
+                "POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: \
+                 chunked\r\n\r\n0\r\n\r\n"
+            ),
+            400,
+        ),
+        (
+            format!(
+                "POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: \
+                 4\r\n\r\nabcd"
+            ),
+            400,
+        ),
         (format!("POST {url} HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd"), 400),
-        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), 501),
-        (format!("POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"), 400),
+        (
+            format!(
+                "POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
+            ),
+            501,
+        ),
+        (
+            format!(
+                "POST {url} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"
+            ),
+            400,
+        ),
         (format!("GET {url} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400),
         (format!("GET {url} HTTP/1.1\r\n\r\n"), 400),
         (format!("GET {url} HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n"), 400),
@@ -93,7 +139,9 @@ fn smuggling_is_refused_and_the_connection_closed() {
     ] {
         let mut stream = connect(proxy.address);
         // Whatever follows a refused request must not be taken for another one.
-        stream.write_all(format!("{request}GET {url} HTTP/1.1\r\nHost: smuggled\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{request}GET {url} HTTP/1.1\r\nHost: smuggled\r\n\r\n").as_bytes())
+            .unwrap();
         let reply = read_reply(&mut stream, "GET");
         let begin: String = request.chars().take(120).collect();
         assert_eq!(reply.status, status, "{begin:?}");
@@ -111,12 +159,20 @@ fn a_bad_chunk_in_a_request_never_becomes_a_message() {
         Then::Close
     });
     let proxy = Proxy::start();
-    let request = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", origin.url("/"));
+    let request = format!(
+        "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+        origin.url("/")
+    );
     assert_eq!(proxy.raw(request.as_bytes(), "POST").status, 400);
 }
 
-/// Everything that comes to a client which has hardly read anything when the answer ends, and how it ends.
-fn ask_and_read_late(proxy: &Proxy, request: &str, lines: usize) -> (String, std::io::Result<usize>) {
+/// Everything that comes to a client which has hardly read anything when the answer ends, and how
+/// it ends.
+fn ask_and_read_late(
+    proxy: &Proxy,
+    request: &str,
+    lines: usize,
+) -> (String, std::io::Result<usize>) {
     let mut stream = connect(proxy.address);
     socket2::SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -156,10 +212,17 @@ fn a_cut_answer_gives_all_that_came_of_it_and_ends_unclean() {
 #[test]
 fn a_small_answer_that_breaks_off_is_a_502_that_says_so_and_is_asked_for_once() {
     for fields in ["Cache-Control: max-age=60\r\n", "Cache-Control: no-store\r\n"] {
-        let origin = Origin::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n{fields}\r\nhalf"), Then::Close);
+        let origin = Origin::answering(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n{fields}\r\nhalf"),
+            Then::Close,
+        );
         let proxy = Proxy::start();
         let reply = proxy.get(&origin.url("/"));
-        assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=http_response_incomplete")), "{fields}");
+        assert_eq!(
+            (reply.status, reply.field("proxy-status")),
+            (502, Some("proxy-node-1; error=http_response_incomplete")),
+            "{fields}"
+        );
         assert!(reply.text().contains("incomplete"), "{}", reply.text());
         assert_eq!(origin.requests().len(), 1);
         assert_eq!(proxy.node.store.objects(), 0);
@@ -171,5 +234,8 @@ fn an_answer_that_breaks_off_before_its_body_is_a_502_where_nothing_was_sent_on(
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n";
     let origin = Origin::answering(head, Then::Close);
     let reply = Proxy::start().get(&origin.url("/"));
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=http_response_incomplete")));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=http_response_incomplete"))
+    );
 }

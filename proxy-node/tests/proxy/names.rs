@@ -26,7 +26,9 @@ fn origin() -> Origin {
 
 fn tunnel(proxy: &Proxy, target: &str) -> u16 {
     let mut stream = connect(proxy.address);
-    stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())
+        .unwrap();
     read_reply(&mut stream, "CONNECT").status
 }
 
@@ -38,11 +40,17 @@ fn every_name_is_looked_up_in_dns_and_in_the_hosts_file() {
     let by_file = Proxy::on_host("", &format!("127.0.0.1 {}\n", NAMES.join(" ")));
     for (how, proxy) in [("DNS", by_dns), ("hosts", by_file)] {
         for name in NAMES {
-            assert_eq!(proxy.get(&format!("http://{name}:{port}/")).text(), "here", "GET {name} by {how}");
+            assert_eq!(
+                proxy.get(&format!("http://{name}:{port}/")).text(),
+                "here",
+                "GET {name} by {how}"
+            );
             assert_eq!(tunnel(&proxy, &format!("{name}:{port}")), 200, "CONNECT {name} by {how}");
         }
     }
-    assert!(origin.requests().iter().any(|head| head.contains(&format!("Host: -ab.test:{port}\r\n"))));
+    assert!(
+        origin.requests().iter().any(|head| head.contains(&format!("Host: -ab.test:{port}\r\n")))
+    );
 }
 
 #[test]
@@ -66,17 +74,26 @@ fn random_names_below_a_silent_zone_disturb_nobody() {
     let flood: Vec<_> = (0..300)
         .map(|number| {
             let mut stream = connect(proxy.address);
-            let head = format!("GET http://r{number}.dead.test/ HTTP/1.1\r\nHost: r{number}.dead.test\r\n\r\n");
+            let head = format!(
+                "GET http://r{number}.dead.test/ HTTP/1.1\r\nHost: r{number}.dead.test\r\n\r\n"
+            );
             stream.write_all(head.as_bytes()).unwrap();
             stream
         })
         .collect();
-    // Of one domain 32 are looked up, 128 wait, and the rest is told at once, before any of them has been given up.
-    until("what is beyond the share is refused", || (proxy.node.metrics.errors.get() >= 140).then_some(()));
+    // Of one domain 32 are looked up, 128 wait, and the rest is told at once, before any of them
+    // has been given up.
+    until("what is beyond the share is refused", || {
+        (proxy.node.metrics.errors.get() >= 140).then_some(())
+    });
     let asked = server.names().into_iter().filter(|name| name.ends_with(".dead.test")).count();
     assert!(asked <= 32, "{asked} names of one silent domain are looked up at a time");
     for number in 0..20 {
-        assert_eq!(proxy.get(&format!("http://lively-{number}.test:{port}/")).text(), "here", "for the same client");
+        assert_eq!(
+            proxy.get(&format!("http://lively-{number}.test:{port}/")).text(),
+            "here",
+            "for the same client"
+        );
     }
     drop(flood);
 }

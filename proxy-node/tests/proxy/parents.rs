@@ -25,7 +25,11 @@ fn picked(address: SocketAddr, login: Option<Login>, select: Select) -> Parents 
 /// A parent that answers everything itself, tunnels too.
 fn good() -> Origin {
     Origin::start(|stream, head| {
-        let answer = if head.starts_with("CONNECT") { "HTTP/1.1 200 OK\r\n\r\n".to_owned() } else { response("", "by the second") };
+        let answer = if head.starts_with("CONNECT") {
+            "HTTP/1.1 200 OK\r\n\r\n".to_owned()
+        } else {
+            response("", "by the second")
+        };
         drop(stream.write_all(answer.as_bytes()));
         if head.starts_with("CONNECT") { Then::Close } else { Then::Keep }
     })
@@ -35,7 +39,11 @@ fn refusing(status: &'static str) -> Origin {
     Origin::start(move |stream, _| {
         drop(
             stream.write_all(
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nProxy-Authenticate: Basic realm=\"theirs\"\r\n\r\n").as_bytes(),
+                format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: 0\r\nProxy-Authenticate: Basic \
+                    realm=\"theirs\"\r\n\r\n"
+                )
+                .as_bytes(),
             ),
         );
         Then::Close
@@ -48,7 +56,14 @@ fn dead() -> SocketAddr {
 
 fn connect_through(proxy: &Proxy, fields: &str) -> crate::support::Reply {
     let mut stream = connect(proxy.address);
-    stream.write_all(format!("CONNECT inside.example:443 HTTP/1.1\r\nHost: inside.example:443\r\n{fields}\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!(
+                "CONNECT inside.example:443 HTTP/1.1\r\nHost: inside.example:443\r\n{fields}\r\n"
+            )
+            .as_bytes(),
+        )
+        .unwrap();
     read_reply(&mut stream, "CONNECT")
 }
 
@@ -62,7 +77,9 @@ fn another_parent_is_asked_when_one_fails_and_a_dead_one_is_remembered() {
     for (first, what) in failing {
         let address = first.as_ref().map_or_else(dead, |first| first.address);
         let second = good();
-        let proxy = Proxy::with(|document| document.parents = vec![at(address, None), at(second.address, None)]);
+        let proxy = Proxy::with(|document| {
+            document.parents = vec![at(address, None), at(second.address, None)]
+        });
         assert_eq!(connect_through(&proxy, "").status, 200, "{what}");
         for _ in 0..5 {
             assert_eq!(proxy.get("http://inside.example/x").text(), "by the second", "{what}");
@@ -77,10 +94,18 @@ fn another_parent_is_asked_when_one_fails_and_a_dead_one_is_remembered() {
 #[test]
 fn what_cannot_be_repeated_is_not_asked_of_another_parent() {
     let (first, second) = (Origin::answering("", Then::Close), good());
-    let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+    let proxy = Proxy::with(|document| {
+        document.parents = vec![at(first.address, None), at(second.address, None)]
+    });
     let reply = proxy.ask("POST", "http://inside.example/x", "Content-Length: 0\r\n");
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_terminated")));
-    assert!(reply.text().contains("the parent proxy of this node closed the connection") && !reply.text().contains("the destination"));
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=connection_terminated"))
+    );
+    assert!(
+        reply.text().contains("the parent proxy of this node closed the connection")
+            && !reply.text().contains("the destination")
+    );
     assert_eq!(second.requests().len(), 0);
 }
 
@@ -89,7 +114,10 @@ fn all_dead_ones_are_asked_all_the_same() {
     let proxy = Proxy::with(|document| document.parents = vec![at(dead(), None), at(dead(), None)]);
     for _ in 0..4 {
         let reply = proxy.get("http://inside.example/x");
-        assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=connection_refused")));
+        assert_eq!(
+            (reply.status, reply.field("proxy-status")),
+            (502, Some("proxy-node-1; error=connection_refused"))
+        );
     }
     for parent in proxy.node.current.load().parents.iter() {
         assert_eq!((parent.is_alive(), parent.counts()), (false, (4, 4)));
@@ -99,26 +127,39 @@ fn all_dead_ones_are_asked_all_the_same() {
 #[test]
 fn a_tunnel_that_a_parent_cannot_open_is_asked_of_another_and_one_that_it_forbids_is_not() {
     let (broken, second) = (refusing("503 Full"), good());
-    let proxy = Proxy::with(|document| document.parents = vec![at(broken.address, None), at(second.address, None)]);
+    let proxy = Proxy::with(|document| {
+        document.parents = vec![at(broken.address, None), at(second.address, None)]
+    });
     assert_eq!(connect_through(&proxy, "").status, 200);
     let forbidding = refusing("403 Forbidden");
-    let proxy = Proxy::with(|document| document.parents = vec![at(forbidding.address, None), at(second.address, None)]);
+    let proxy = Proxy::with(|document| {
+        document.parents = vec![at(forbidding.address, None), at(second.address, None)]
+    });
     let reply = connect_through(&proxy, "");
     assert_eq!(reply.status, 502);
-    assert!(reply.text().contains("the parent proxy refused the tunnel with status 403"), "{}", reply.text());
+    assert!(
+        reply.text().contains("the parent proxy refused the tunnel with status 403"),
+        "{}",
+        reply.text()
+    );
     assert_eq!(second.requests().len(), 1);
 }
 
 /// A parent that answers so to what is not CONNECT, and refuses tunnels with the same status.
 fn in_vain(status: &'static str, fields: &'static str) -> Origin {
-    Origin::answering(format!("HTTP/1.1 {status}\r\n{fields}Content-Length: 4\r\n\r\nvain"), Then::Keep)
+    Origin::answering(
+        format!("HTTP/1.1 {status}\r\n{fields}Content-Length: 4\r\n\r\nvain"),
+        Then::Keep,
+    )
 }
 
 #[test]
 fn what_one_parent_cannot_do_is_asked_of_another() {
     for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
         let (first, second) = (in_vain(status, ""), good());
-        let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+        let proxy = Proxy::with(|document| {
+            document.parents = vec![at(first.address, None), at(second.address, None)]
+        });
         assert_eq!(proxy.get("http://inside.example/x").text(), "by the second", "{status}");
         let past = proxy.ask("GET", "http://inside.example/y", "Authorization: Basic bWluZQ==\r\n");
         assert_eq!(past.text(), "by the second", "{status}, past the cache");
@@ -128,8 +169,14 @@ fn what_one_parent_cannot_do_is_asked_of_another() {
         assert_eq!(connect_through(&proxy, "").status, 200, "{status}");
         // What may have had its effect is not repeated.
         let post = put("POST");
-        assert_eq!((post.status.to_string(), post.text()), (status[..3].to_owned(), "vain".to_owned()));
-        assert!(proxy.node.current.load().parents[0].is_alive(), "{status}: one destination says nothing of the parent");
+        assert_eq!(
+            (post.status.to_string(), post.text()),
+            (status[..3].to_owned(), "vain".to_owned())
+        );
+        assert!(
+            proxy.node.current.load().parents[0].is_alive(),
+            "{status}: one destination says nothing of the parent"
+        );
         assert_eq!((first.requests().len(), second.requests().len()), (6, 5), "{status}");
     }
 }
@@ -137,7 +184,8 @@ fn what_one_parent_cannot_do_is_asked_of_another() {
 #[test]
 fn what_none_can_do_is_answered_by_the_last_and_what_the_origin_said_by_the_first() {
     let (first, last) = (in_vain("503 Service Unavailable", ""), in_vain("502 Bad Gateway", ""));
-    let parents = vec![at(first.address, None), at(dead(), None), at(last.address, None), at(dead(), None)];
+    let parents =
+        vec![at(first.address, None), at(dead(), None), at(last.address, None), at(dead(), None)];
     let proxy = Proxy::with(|document| document.parents = parents);
     for _ in 0..2 {
         for fields in ["", "Authorization: Basic bWluZQ==\r\n"] {
@@ -155,13 +203,20 @@ fn what_none_can_do_is_answered_by_the_last_and_what_the_origin_said_by_the_firs
         ("404 Not Found", "", 404),
     ] {
         let (first, second) = (in_vain(status, fields), good());
-        let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
-        assert_eq!((proxy.get("http://inside.example/x").status, second.requests().len()), (parents, 0), "{status}");
+        let proxy = Proxy::with(|document| {
+            document.parents = vec![at(first.address, None), at(second.address, None)]
+        });
+        assert_eq!(
+            (proxy.get("http://inside.example/x").status, second.requests().len()),
+            (parents, 0),
+            "{status}"
+        );
     }
 }
 
 #[test]
-fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one_destination_is_not() {
+fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one_destination_is_not()
+ {
     let first = Origin::start(|stream, head| {
         let answer = if head.contains("//lacking.example/") {
             response("", "by the first")
@@ -172,7 +227,9 @@ fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one
         Then::Keep
     });
     let second = good();
-    let proxy = Proxy::with(|document| document.parents = vec![at(first.address, None), at(second.address, None)]);
+    let proxy = Proxy::with(|document| {
+        document.parents = vec![at(first.address, None), at(second.address, None)]
+    });
     let fetch = |host: &str, number: u32| proxy.get(&format!("http://{host}/{number}")).text();
     for number in 0..5 {
         assert_eq!(fetch("one.example", number), "by the second");
@@ -181,24 +238,36 @@ fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one
         assert_eq!(fetch("lacking.example", 100 + number), "by the first");
     }
     assert!(proxy.node.current.load().parents[0].is_alive());
-    for (number, host) in ["one.example", "two.example", "lacking.example"].into_iter().enumerate() {
+    for (number, host) in ["one.example", "two.example", "lacking.example"].into_iter().enumerate()
+    {
         assert_eq!(fetch(host, 200 + number as u32), "by the second", "{host}");
     }
     let known = proxy.node.current.load();
     assert!(!known.parents[0].is_alive());
-    assert!(known.parents[0].last_failure().is_some_and(|how| how.to_string().contains("answered 503")));
+    assert!(
+        known.parents[0].last_failure().is_some_and(|how| how.to_string().contains("answered 503"))
+    );
 }
 
 #[test]
 fn parents_take_turns_or_have_urls_of_their_own() {
     let parents: Vec<Origin> = (0..3).map(|_| good()).collect();
     let counts = || parents.iter().map(|parent| parent.requests().len()).collect::<Vec<_>>();
-    let all = |select| parents.iter().map(|parent| picked(parent.address, None, select)).collect::<Vec<_>>();
+    let all = |select| {
+        parents.iter().map(|parent| picked(parent.address, None, select)).collect::<Vec<_>>()
+    };
     let mut proxy = Proxy::with(|document| document.parents = all(Select::RoundRobin));
     let mut stream = connect(proxy.address);
     let mut fetch = |number: u32| {
         let url = format!("http://inside.example/{number}");
-        stream.write_all(format!("GET {url} HTTP/1.1\r\nHost: inside.example\r\nCache-Control: no-store\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(
+                format!(
+                    "GET {url} HTTP/1.1\r\nHost: inside.example\r\nCache-Control: no-store\r\n\r\n"
+                )
+                .as_bytes(),
+            )
+            .unwrap();
         read_reply(&mut stream, "GET").status
     };
     // One connection is one worker's, whose turns they are.
@@ -216,15 +285,32 @@ fn parents_take_turns_or_have_urls_of_their_own() {
 #[test]
 fn nodes_of_the_cluster_are_parents_of_those_that_are_none() {
     let (one, two) = (good(), good());
-    let nodes = || vec![Parents::Nodes(ParentNodes { tags: vec!["parent".into()], login: None, select: Select::RoundRobin })];
+    let nodes = || {
+        vec![Parents::Nodes(ParentNodes {
+            tags: vec!["parent".into()],
+            login: None,
+            select: Select::RoundRobin,
+        })]
+    };
     let proxy = Proxy::with(|document| document.parents = nodes());
     let reply = proxy.get("http://inside.example/x");
-    assert_eq!((reply.status, reply.field("proxy-status")), (502, Some("proxy-node-1; error=destination_unavailable")));
-    assert!(reply.text().contains("the parent proxy of this node is any of several nodes"), "{}", reply.text());
+    assert_eq!(
+        (reply.status, reply.field("proxy-status")),
+        (502, Some("proxy-node-1; error=destination_unavailable"))
+    );
+    assert!(
+        reply.text().contains("the parent proxy of this node is any of several nodes"),
+        "{}",
+        reply.text()
+    );
     let members = |addresses: &[SocketAddr], own: &[&str]| {
-        let member =
-            |(number, address): (usize, &SocketAddr)| Member::of(&node_at(&format!("proxy-node-{}", number + 2), *address)).unwrap();
-        Members { own: own.iter().map(ToString::to_string).collect(), others: addresses.iter().enumerate().map(member).collect() }
+        let member = |(number, address): (usize, &SocketAddr)| {
+            Member::of(&node_at(&format!("proxy-node-{}", number + 2), *address)).unwrap()
+        };
+        Members {
+            own: own.iter().map(ToString::to_string).collect(),
+            others: addresses.iter().enumerate().map(member).collect(),
+        }
     };
     let tell = |members: &Members| {
         let current = proxy.node.current.load_full();
@@ -284,22 +370,39 @@ fn a_parents_challenge_is_a_502_that_says_whose_it_is() {
     let proxy = Proxy::with(|document| document.parents = vec![at(parent.address, None)]);
     for reply in [
         proxy.get("http://inside.example/x"),
-        proxy.ask("POST", "http://inside.example/x", "Content-Length: 0\r\nProxy-Authorization: Basic bWluZQ==\r\n"),
+        proxy.ask(
+            "POST",
+            "http://inside.example/x",
+            "Content-Length: 0\r\nProxy-Authorization: Basic bWluZQ==\r\n",
+        ),
         connect_through(&proxy, ""),
     ] {
         assert_eq!((reply.status, reply.field("proxy-authenticate")), (502, None));
-        assert!(reply.text().contains("the parent proxy of this node asks for credentials"), "{}", reply.text());
+        assert!(
+            reply.text().contains("the parent proxy of this node asks for credentials"),
+            "{}",
+            reply.text()
+        );
     }
-    assert!(parent.requests().iter().all(|head| !head.contains("Proxy-Authorization")), "a client's credentials are not the parent's");
+    assert!(
+        parent.requests().iter().all(|head| !head.contains("Proxy-Authorization")),
+        "a client's credentials are not the parent's"
+    );
 }
 
 #[test]
 fn clients_answer_the_challenge_themselves_where_that_is_meant() {
     let parent = refusing("407 Proxy Authentication Required");
-    let proxy = Proxy::with(|document| document.parents = vec![at(parent.address, Some(Login::Passthrough))]);
+    let proxy = Proxy::with(|document| {
+        document.parents = vec![at(parent.address, Some(Login::Passthrough))]
+    });
     let mine = "Proxy-Authorization: Basic bWluZQ==\r\n";
-    for reply in [proxy.ask("GET", "http://inside.example/x", mine), connect_through(&proxy, mine)] {
-        assert_eq!((reply.status, reply.field("proxy-authenticate")), (407, Some("Basic realm=\"theirs\"")));
+    for reply in [proxy.ask("GET", "http://inside.example/x", mine), connect_through(&proxy, mine)]
+    {
+        assert_eq!(
+            (reply.status, reply.field("proxy-authenticate")),
+            (407, Some("Basic realm=\"theirs\""))
+        );
     }
     assert!(parent.requests().iter().all(|head| head.contains(mine)), "{:?}", parent.requests());
 }
@@ -325,21 +428,33 @@ fn credentials_are_read_on_the_node_and_read_again() {
     proxy.ask("GET", "http://inside.example/x", "Proxy-Authorization: Basic bWluZQ==\r\n");
     connect_through(&proxy, "");
     for head in second.requests() {
-        assert!(head.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n") && !head.contains("bWluZQ"), "{head}");
+        assert!(
+            head.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n")
+                && !head.contains("bWluZQ"),
+            "{head}"
+        );
     }
     std::fs::write(&file, "Aladdin:other\n").unwrap();
     until("the new ones are used", || {
         proxy.get("http://inside.example/y");
-        second.requests().last().filter(|head| head.contains("Basic QWxhZGRpbjpvdGhlcg==")).map(drop)
+        second
+            .requests()
+            .last()
+            .filter(|head| head.contains("Basic QWxhZGRpbjpvdGhlcg=="))
+            .map(drop)
     });
     std::fs::remove_file(&file).unwrap();
-    until("what is wrong is told", || proxy.node.current.load().parents[0].credentials().problem().map(drop));
+    until("what is wrong is told", || {
+        proxy.node.current.load().parents[0].credentials().problem().map(drop)
+    });
 }
 
 #[test]
 fn a_dead_parent_that_takes_connections_again_is_used_again_and_a_new_revision_forgets_nothing() {
     let (address, second) = (dead(), good());
-    let mut proxy = Proxy::with(|document| document.parents = vec![at(address, None), at(second.address, None)]);
+    let mut proxy = Proxy::with(|document| {
+        document.parents = vec![at(address, None), at(second.address, None)]
+    });
     for _ in 0..2 {
         proxy.get("http://inside.example/x");
     }

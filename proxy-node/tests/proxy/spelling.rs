@@ -1,9 +1,12 @@
-//! What is judged is what is fetched, kept and explained, however it is spelled; the log has what was sent.
+//! What is judged is what is fetched, kept and explained, however it is spelled; the log has what
+//! was sent.
 
 use std::collections::HashMap;
 
 use cluster_config::document::{Acl, DomainPattern, Rule, Term, UrlPattern, Verdict};
-use proto::proxy::{ExplainRequestRequest, LookupCacheRequest, PurgeRequest, proxy_node_server::ProxyNode};
+use proto::proxy::{
+    ExplainRequestRequest, LookupCacheRequest, PurgeRequest, proxy_node_server::ProxyNode,
+};
 
 use crate::{
     api::api,
@@ -14,7 +17,8 @@ fn rule(verdict: Verdict, acl: &str) -> Rule {
     Rule { verdict, terms: vec![Term { acl: acl.into(), negated: false }], page: None }
 }
 
-/// A node on which every name leads to loopback. `verdict` for what `acl` matches, the other one for all else.
+/// A node on which every name leads to loopback. `verdict` for what `acl` matches, the other one
+/// for all else.
 fn ruled(verdict: Verdict, acl: Acl) -> Proxy {
     let other = if verdict == Verdict::Deny { Verdict::Allow } else { Verdict::Deny };
     let change = |document: &mut cluster_config::document::ProxyDocument| {
@@ -65,11 +69,21 @@ const CASES: &[Case] = &[
             "http://other.test",
             "http://OTHER.test:80/?q",
         ],
-        &["http://host.test/innocent", "http://third.test/ads", "http://host.test/ads/../innocent", "http://host.test:81/ads"],
+        &[
+            "http://host.test/innocent",
+            "http://third.test/ads",
+            "http://host.test/ads/../innocent",
+            "http://host.test:81/ads",
+        ],
     ),
     (
         || regexes(&["^host\\.test:443$", "^127\\.0\\.0\\.9:443$"]),
-        &["CONNECT host.test:443", "CONNECT HOST.test:443", "CONNECT Host.Test.:443", "CONNECT [::ffff:127.0.0.9]:443"],
+        &[
+            "CONNECT host.test:443",
+            "CONNECT HOST.test:443",
+            "CONNECT Host.Test.:443",
+            "CONNECT [::ffff:127.0.0.9]:443",
+        ],
         &["CONNECT other.test:443", "CONNECT host.test:444", "CONNECT [::1]:443"],
     ),
     (
@@ -87,7 +101,12 @@ const CASES: &[Case] = &[
     ),
     (
         || domain("host.test", true),
-        &["http://a.host.test/", "http://A.Host.TEST./", "CONNECT a.host.test.:443", "CONNECT HOST.TEST:443"],
+        &[
+            "http://a.host.test/",
+            "http://A.Host.TEST./",
+            "CONNECT a.host.test.:443",
+            "CONNECT HOST.TEST:443",
+        ],
         &["http://ahost.test/", "CONNECT host.test.example:443"],
     ),
     (
@@ -131,7 +150,9 @@ async fn one_spelling_is_fetched_kept_and_explained_and_the_log_has_what_was_sen
         format!("http://host.test.:{port}/./%61/%C3%7Eb?x=%2E%2f.%2e"),
     ];
     for url in &spellings {
-        let raw = format!("GET {url} HTTP/1.1\r\nHost: A-spelling-of-its-own\r\nConnection: close\r\n\r\n");
+        let raw = format!(
+            "GET {url} HTTP/1.1\r\nHost: A-spelling-of-its-own\r\nConnection: close\r\n\r\n"
+        );
         assert_eq!(proxy.raw(raw.as_bytes(), "GET").text(), "kept", "{url}");
     }
     let seen = origin.requests();
@@ -139,7 +160,10 @@ async fn one_spelling_is_fetched_kept_and_explained_and_the_log_has_what_was_sen
     assert!(seen[0].starts_with("GET /a/%C3~b?x=.%2F.. HTTP/1.1\r\n"), "{seen:?}");
     assert!(seen[0].contains(&format!("\r\nHost: host.test:{port}\r\n")), "{seen:?}");
     let lines = proxy.log_lines(3);
-    assert!(spellings.iter().all(|url| lines.iter().any(|line| line.contains(&format!(" {url} ")))), "{lines:?}");
+    assert!(
+        spellings.iter().all(|url| lines.iter().any(|line| line.contains(&format!(" {url} ")))),
+        "{lines:?}"
+    );
 
     let api = api(&proxy);
     for url in spellings {
@@ -147,7 +171,11 @@ async fn one_spelling_is_fetched_kept_and_explained_and_the_log_has_what_was_sen
         let told = api.explain_request(tonic::Request::new(asked)).await.unwrap().into_inner();
         assert_eq!(told.cache, "hit", "{url}: {told:?}");
         assert_eq!(told.explanation[0] == format!("taken as {normal}"), url != normal, "{told:?}");
-        let looked = api.lookup_cache(tonic::Request::new(LookupCacheRequest { url: url.clone() })).await.unwrap().into_inner();
+        let looked = api
+            .lookup_cache(tonic::Request::new(LookupCacheRequest { url: url.clone() }))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(looked.variants.len(), 1, "{url}");
     }
     let prefix = PurgeRequest { url: format!("http://HOST.test.:{port}/%61/"), prefix: true };

@@ -92,8 +92,19 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
         direct: Direct::default(),
         access: Access {
             acls: [("all".to_owned(), Acl::All)].into(),
-            rules: vec![Rule { verdict: Verdict::Allow, terms: vec![Term { acl: "all".into(), negated: false }], page: None }],
-            egress: Egress { allow: vec![EgressAllow { to: vec![EgressTarget::Loopback], ports: vec![], clients: vec![] }], deny: vec![] },
+            rules: vec![Rule {
+                verdict: Verdict::Allow,
+                terms: vec![Term { acl: "all".into(), negated: false }],
+                page: None,
+            }],
+            egress: Egress {
+                allow: vec![EgressAllow {
+                    to: vec![EgressTarget::Loopback],
+                    ports: vec![],
+                    clients: vec![],
+                }],
+                deny: vec![],
+            },
         },
         origin_tls: OriginTls { ca_file: None, system_ca: false },
         timeouts: Timeouts {
@@ -107,7 +118,11 @@ pub fn document(listen: SocketAddr) -> ProxyDocument {
             upstream_idle: long,
             tunnel_idle: long,
         },
-        access_log: AccessLog { format: AccessLogFormat::Squid, rotate: Default::default(), request_id: true },
+        access_log: AccessLog {
+            format: AccessLogFormat::Squid,
+            rotate: Default::default(),
+            request_id: true,
+        },
     }
 }
 
@@ -121,17 +136,31 @@ impl Proxy {
     }
 
     /// `names`: what the resolver answers; others do not exist.
-    pub fn with_names(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>) -> Self {
+    pub fn with_names(
+        change: impl FnOnce(&mut ProxyDocument),
+        names: HashMap<&'static str, Vec<IpAddr>>,
+    ) -> Self {
         Self::traced(change, names, None)
     }
 
     /// One that exports spans.
-    pub fn traced(change: impl FnOnce(&mut ProxyDocument), names: HashMap<&'static str, Vec<IpAddr>>, tracer: Option<Tracer>) -> Self {
-        Self::looking_up(change, move |host| names.get(host).cloned().map(Into::into).ok_or(DnsProblem::NotFound), tracer)
+    pub fn traced(
+        change: impl FnOnce(&mut ProxyDocument),
+        names: HashMap<&'static str, Vec<IpAddr>>,
+        tracer: Option<Tracer>,
+    ) -> Self {
+        Self::looking_up(
+            change,
+            move |host| names.get(host).cloned().map(Into::into).ok_or(DnsProblem::NotFound),
+            tracer,
+        )
     }
 
     /// `lookup`: what the resolver answers.
-    pub fn with_lookup(change: impl FnOnce(&mut ProxyDocument), lookup: impl Fn(&str) -> Resolved + Send + 'static) -> Self {
+    pub fn with_lookup(
+        change: impl FnOnce(&mut ProxyDocument),
+        lookup: impl Fn(&str) -> Resolved + Send + 'static,
+    ) -> Self {
         Self::looking_up(change, lookup, None)
     }
 
@@ -153,14 +182,18 @@ impl Proxy {
     /// A node on a host with these files.
     pub fn on_host(resolv_conf: &str, hosts: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts") };
+        let files =
+            Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts") };
         std::fs::write(&files.resolv_conf, resolv_conf).unwrap();
         std::fs::write(&files.hosts, hosts).unwrap();
         let system = Arc::new(System::new(files));
         let dns = |resolver: Resolver, mut questions: mpsc::Receiver<Question>| async move {
             resolver.renew(system.refresh().unwrap());
             drop(dir);
-            dns::serve(resolver, &mut questions, |host, early| dns::look_up(system.clone(), host, early)).await;
+            dns::serve(resolver, &mut questions, |host, early| {
+                dns::look_up(system.clone(), host, early)
+            })
+            .await;
         };
         Self::with_dns(|_| {}, dns, None)
     }
@@ -186,7 +219,8 @@ impl Proxy {
         let (resolver, questions) = Resolver::new();
         let answering = resolver.clone();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(dns(answering, questions));
         });
         let generation = Generation::from_document("r1".into(), document.clone(), file).unwrap();
@@ -199,7 +233,11 @@ impl Proxy {
             current: ArcSwap::from_pointee(generation),
             cluster_names: ArcSwap::default(),
             probe_targets: ArcSwap::default(),
-            ports: ArcSwap::from_pointee(ClusterPorts::new([], [address, relay], egress::own_addresses())),
+            ports: ArcSwap::from_pointee(ClusterPorts::new(
+                [],
+                [address, relay],
+                egress::own_addresses(),
+            )),
             resolver,
             recorder,
             metrics: Metrics::new(),
@@ -212,7 +250,8 @@ impl Proxy {
             refusals: proxy_node::node::Seldom::default(),
             crowding: proxy_node::node::Seldom::default(),
         });
-        let doors = Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
+        let doors =
+            Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
         doors.reconcile(&[listen_at(address)]).unwrap();
         let workers = start::start_workers(&node, &doors, 2).unwrap();
         Self { address, relay, node, workers: Some(workers), log, doors, document, _dir: dir }
@@ -221,7 +260,8 @@ impl Proxy {
     /// Puts another configuration in force.
     pub fn change(&mut self, change: impl FnOnce(&mut ProxyDocument)) {
         change(&mut self.document);
-        let generation = Generation::from_document("r2".into(), self.document.clone(), file).unwrap();
+        let generation =
+            Generation::from_document("r2".into(), self.document.clone(), file).unwrap();
         let generation = generation.after(&self.node.current.load());
         self.node.current.store(Arc::new(generation));
     }
@@ -229,7 +269,11 @@ impl Proxy {
     /// A request on a connection of its own, read to the end.
     pub fn ask(&self, method: &str, url: &str, fields: &str) -> Reply {
         let host = url.split('/').nth(2).unwrap_or_default();
-        self.raw(format!("{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n").as_bytes(), method)
+        self.raw(
+            format!("{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n")
+                .as_bytes(),
+            method,
+        )
     }
 
     pub fn get(&self, url: &str) -> Reply {
@@ -258,7 +302,8 @@ pub fn proved(door: SocketAddr, challenge: &Challenge) -> TcpStream {
     stream.write_all(challenge.header()).unwrap();
     let mut answer = [0; 64];
     stream.read_exact(&mut answer).unwrap();
-    let confirmation = challenge.confirm(&Key::new(&KEY), NAME, &answer).expect("the node proves itself");
+    let confirmation =
+        challenge.confirm(&Key::new(&KEY), NAME, &answer).expect("the node proves itself");
     stream.write_all(&confirmation).unwrap();
     stream
 }
@@ -332,7 +377,9 @@ pub fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
     }
     if reply.field("transfer-encoding").is_some() {
         reply.complete = read_chunks(stream, &mut reply.body);
-    } else if let Some(length) = reply.field("content-length").map(|length| length.parse::<usize>().unwrap()) {
+    } else if let Some(length) =
+        reply.field("content-length").map(|length| length.parse::<usize>().unwrap())
+    {
         let mut taken = (&mut *stream).take(length as u64);
         reply.complete = taken.read_to_end(&mut reply.body).is_ok() && reply.body.len() == length;
     } else {
@@ -356,7 +403,9 @@ fn read_chunks(stream: &mut TcpStream, body: &mut Vec<u8>) -> bool {
         String::from_utf8(line).ok()
     };
     loop {
-        let Some(size) = line(stream).and_then(|size| usize::from_str_radix(&size, 16).ok()) else { return false };
+        let Some(size) = line(stream).and_then(|size| usize::from_str_radix(&size, 16).ok()) else {
+            return false;
+        };
         if size == 0 {
             break;
         }
@@ -394,7 +443,8 @@ impl Origin {
     pub fn start(script: impl Fn(&mut TcpStream, &str) -> Then + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (requests, connections, script) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)), Arc::new(script));
+        let (requests, connections, script) =
+            (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)), Arc::new(script));
         let (seen, counted) = (Arc::clone(&requests), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -428,7 +478,11 @@ impl Origin {
     }
 }
 
-fn converse(mut stream: TcpStream, seen: &Mutex<Vec<String>>, script: &dyn Fn(&mut TcpStream, &str) -> Then) {
+fn converse(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<String>>,
+    script: &dyn Fn(&mut TcpStream, &str) -> Then,
+) {
     while let Some(head) = read_head(&mut stream) {
         seen.lock().unwrap().push(head.clone());
         match script(&mut stream, &head) {

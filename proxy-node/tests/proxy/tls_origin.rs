@@ -11,7 +11,10 @@ use std::{
 
 use cluster_config::document::{FileReference, ProxyDocument, proxy::OriginTls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring::default_provider, pki_types::PrivateKeyDer};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned, crypto::ring::default_provider,
+    pki_types::PrivateKeyDer,
+};
 
 use crate::support::{Then, add_file};
 
@@ -47,16 +50,30 @@ pub struct Shown {
     pub protocols: &'static [&'static [u8]],
 }
 
-pub const GOOD: Shown = Shown { names: &["a.test", "b.test", "127.0.0.1"], foreign: false, valid: (2020, 2100), protocols: &[] };
+pub const GOOD: Shown = Shown {
+    names: &["a.test", "b.test", "127.0.0.1"],
+    foreign: false,
+    valid: (2020, 2100),
+    protocols: &[],
+};
 
 fn config(shown: Shown) -> Arc<ServerConfig> {
-    let mut params = CertificateParams::new(shown.names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-    (params.not_before, params.not_after) = (date_time_ymd(shown.valid.0, 1, 1), date_time_ymd(shown.valid.1, 1, 1));
+    let mut params = CertificateParams::new(
+        shown.names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    (params.not_before, params.not_after) =
+        (date_time_ymd(shown.valid.0, 1, 1), date_time_ymd(shown.valid.1, 1, 1));
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &AUTHORITIES[usize::from(shown.foreign)]).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
     config.alpn_protocols = shown.protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Arc::new(config)
 }
@@ -69,16 +86,22 @@ pub struct TlsOrigin {
 }
 
 impl TlsOrigin {
-    pub fn start(shown: Shown, script: impl Fn(&mut Session, &str) -> Then + Send + Sync + 'static) -> Self {
+    pub fn start(
+        shown: Shown,
+        script: impl Fn(&mut Session, &str) -> Then + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (requests, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
-        let (seen, counted, script, config) = (Arc::clone(&requests), Arc::clone(&connections), Arc::new(script), config(shown));
+        let (requests, connections) =
+            (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (seen, counted, script, config) =
+            (Arc::clone(&requests), Arc::clone(&connections), Arc::new(script), config(shown));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                let session = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+                let session =
+                    StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
                 std::thread::spawn(move || converse(session, &seen, &*script));
             }
         });
@@ -108,7 +131,11 @@ impl TlsOrigin {
 }
 
 /// `Then::Close` says that it ends; `Then::Reset` cuts the session, while its socket ends in order.
-fn converse(mut session: Session, seen: &Mutex<Vec<String>>, script: &dyn Fn(&mut Session, &str) -> Then) {
+fn converse(
+    mut session: Session,
+    seen: &Mutex<Vec<String>>,
+    script: &dyn Fn(&mut Session, &str) -> Then,
+) {
     while let Some(head) = read_head(&mut session) {
         seen.lock().unwrap().push(head.clone());
         match script(&mut session, &head) {

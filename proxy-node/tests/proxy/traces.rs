@@ -23,7 +23,11 @@ type Spans = Arc<Mutex<Vec<SpanData>>>;
 fn tracer(ratio: &str) -> (Tracer, Spans) {
     let spans = Spans::default();
     let kept = Arc::clone(&spans);
-    let options = Options { trace_ratio: ratio.parse().unwrap(), trace_clients: Clients::Follow, trace_queries: false };
+    let options = Options {
+        trace_ratio: ratio.parse().unwrap(),
+        trace_clients: Clients::Follow,
+        trace_queries: false,
+    };
     (Tracer::new(options, Arc::new(move |span| kept.lock().unwrap().push(span))), spans)
 }
 
@@ -39,7 +43,10 @@ fn with_steps(spans: &Spans) -> (SpanData, Vec<SpanData>) {
     let steps: Vec<_> = spans.lock().unwrap().drain(..).collect();
     for step in &steps {
         assert_eq!((&step.span_kind, step.parent_span_is_remote), (&SpanKind::Internal, false));
-        assert_eq!((step.span_context.trace_id(), step.parent_span_id), (span.span_context.trace_id(), span.span_context.span_id()));
+        assert_eq!(
+            (step.span_context.trace_id(), step.parent_span_id),
+            (span.span_context.trace_id(), span.span_context.span_id())
+        );
     }
     (span, steps)
 }
@@ -51,7 +58,10 @@ fn attribute(span: &SpanData, key: &str) -> Option<String> {
 /// The traceparent that an origin got with its last request.
 fn told(origin: &Origin) -> Option<String> {
     let request = origin.requests().pop().unwrap();
-    let lines: Vec<_> = request.lines().filter(|line| line.to_ascii_lowercase().starts_with("traceparent:")).collect();
+    let lines: Vec<_> = request
+        .lines()
+        .filter(|line| line.to_ascii_lowercase().starts_with("traceparent:"))
+        .collect();
     assert!(lines.len() < 2, "{request}");
     lines.first().and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
 }
@@ -60,7 +70,8 @@ fn told(origin: &Origin) -> Option<String> {
 fn from_balancer(proxy: &Proxy, url: &str, fields: &str) -> Reply {
     let mut stream = proved(proxy.relay, &relay::proof::Challenge::local(&[1; 32]));
     let host = url.split('/').nth(2).unwrap();
-    let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 10.0.0.9\r\n{fields}\r\n");
+    let request =
+        format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 10.0.0.9\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     read_reply(&mut stream, "GET")
 }
@@ -73,7 +84,13 @@ fn a_client_s_trace_reaches_the_origin_through_the_node_s_span() {
     let fields = format!("traceparent: {CLIENT}\r\ntracestate: vendor=kept\r\n");
     let reply = proxy.ask("GET", &origin.url("/a?secret"), &fields);
     let miss = span(&spans);
-    assert_eq!((miss.span_context.trace_id().to_string().as_str(), miss.parent_span_id.to_string().as_str()), (TRACE, "b7ad6b7169203331"));
+    assert_eq!(
+        (
+            miss.span_context.trace_id().to_string().as_str(),
+            miss.parent_span_id.to_string().as_str()
+        ),
+        (TRACE, "b7ad6b7169203331")
+    );
     assert_eq!(told(&origin), Some(format!("00-{TRACE}-{}-01", miss.span_context.span_id())));
     assert!(origin.requests()[0].contains("tracestate: vendor=kept"));
     assert_eq!(attribute(&miss, "url.full"), Some(origin.url("/a?REDACTED")));
@@ -94,7 +111,8 @@ fn a_client_s_trace_reaches_the_origin_through_the_node_s_span() {
     proxy.ask("GET", &format!("http://{}/own", proxy.address), &fields);
     assert_eq!(attribute(&span(&spans), "http.response.status_code").as_deref(), Some("403"));
 
-    // Without a decision of the client's there is none here: nothing is sampled, and nothing is added.
+    // Without a decision of the client's there is none here: nothing is sampled, and nothing is
+    // added.
     proxy.ask("GET", &origin.url("/c"), "");
     assert_eq!(told(&origin), None);
     let unsampled = CLIENT.replace("-01", "-00");
@@ -110,17 +128,28 @@ fn a_trace_of_our_own_goes_from_the_balancer_to_the_node_and_no_further() {
     let proxy = Proxy::traced(|_| {}, HashMap::new(), Some(tracer));
     let id = "018bcfe5-687b-7123-8456-789abcdef012";
     let trace = id.replace('-', "");
-    let begun = format!("Shoal-Request-Id: {id}\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
+    let begun =
+        format!("Shoal-Request-Id: {id}\r\ntraceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
     let reply = from_balancer(&proxy, &origin.url("/a"), &begun);
     assert_eq!((reply.status, reply.field("Shoal-Request-Id")), (200, Some(id)));
     let child = span(&spans);
-    assert_eq!((child.span_context.trace_id().to_string(), child.parent_span_id.to_string()), (trace, "00f067aa0ba902b7".to_owned()));
+    assert_eq!(
+        (child.span_context.trace_id().to_string(), child.parent_span_id.to_string()),
+        (trace, "00f067aa0ba902b7".to_owned())
+    );
     assert_eq!(attribute(&child, "client.address").as_deref(), Some("10.0.0.9"));
     assert_eq!(told(&origin), None, "who began no trace is not told of one");
 
     // A client's that came through the balancer goes on.
-    from_balancer(&proxy, &origin.url("/b"), &format!("Shoal-Request-Id: {id}\r\ntraceparent: {CLIENT}\r\n"));
-    assert_eq!(told(&origin), Some(format!("00-{TRACE}-{}-01", span(&spans).span_context.span_id())));
+    from_balancer(
+        &proxy,
+        &origin.url("/b"),
+        &format!("Shoal-Request-Id: {id}\r\ntraceparent: {CLIENT}\r\n"),
+    );
+    assert_eq!(
+        told(&origin),
+        Some(format!("00-{TRACE}-{}-01", span(&spans).span_context.span_id()))
+    );
 
     // A node that traces nothing keeps what is ours to itself all the same.
     let silent = Proxy::start();
@@ -134,14 +163,22 @@ fn a_trace_of_our_own_goes_from_the_balancer_to_the_node_and_no_further() {
 fn what_a_sampled_request_waits_for_has_spans_of_its_own() {
     let origin = Origin::answering(response("", "x"), Then::Keep);
     let (tracer, spans) = tracer("1");
-    let proxy = Proxy::traced(|_| {}, HashMap::from([("o.test", vec!["127.0.0.1".parse().unwrap()])]), Some(tracer));
+    let proxy = Proxy::traced(
+        |_| {},
+        HashMap::from([("o.test", vec!["127.0.0.1".parse().unwrap()])]),
+        Some(tracer),
+    );
     let url = |host: &str| format!("http://{host}:{}/", origin.address.port());
     let said = |step: &SpanData| {
-        let attributes: Vec<_> = step.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
+        let attributes: Vec<_> =
+            step.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
         format!("{}: {}", step.name, attributes.join(" "))
     };
     let port = origin.address.port();
-    let connected = format!("tcp connect: network.peer.address=127.0.0.1 network.peer.port={port} network.transport=tcp network.type=ipv4");
+    let connected = format!(
+        "tcp connect: network.peer.address=127.0.0.1 network.peer.port={port} \
+         network.transport=tcp network.type=ipv4"
+    );
     // A fill is another task; its steps are the request's all the same.
     for (method, fields) in [("GET", ""), ("POST", "Content-Length: 0\r\nConnection: close\r\n")] {
         let proxy_client = proxy.ask(method, &url("o.test"), fields);
@@ -159,7 +196,11 @@ fn what_a_sampled_request_waits_for_has_spans_of_its_own() {
     }
     // A tunnel has a connection of its own.
     let mut stream = std::net::TcpStream::connect(proxy.address).unwrap();
-    stream.write_all(format!("CONNECT o.test:{port} HTTP/1.1\r\nHost: o.test:{port}\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!("CONNECT o.test:{port} HTTP/1.1\r\nHost: o.test:{port}\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
     assert_eq!(read_reply(&mut stream, "CONNECT").status, 200);
     drop(stream);
     assert_eq!(with_steps(&spans).1.iter().map(said).collect::<Vec<_>>(), [connected]);
@@ -167,11 +208,17 @@ fn what_a_sampled_request_waits_for_has_spans_of_its_own() {
     assert_eq!(proxy.ask("GET", &url("nowhere.test"), "").status, 502);
     let (_, steps) = with_steps(&spans);
     assert_eq!(steps.len(), 1);
-    assert_eq!((steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()), ("dns lookup", Some("dns_error")));
+    assert_eq!(
+        (steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()),
+        ("dns lookup", Some("dns_error"))
+    );
     assert!(matches!(steps[0].status, Status::Error { .. }));
     assert_eq!(proxy.ask("GET", &format!("http://127.0.0.1:{}/", unused_port()), "").status, 502);
     let (_, steps) = with_steps(&spans);
-    assert_eq!((steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()), ("tcp connect", Some("connection_refused")));
+    assert_eq!(
+        (steps[0].name.as_ref(), attribute(&steps[0], "error.type").as_deref()),
+        ("tcp connect", Some("connection_refused"))
+    );
 }
 
 /// A port that nobody listens on.

@@ -11,11 +11,14 @@ use crate::support::{Origin, Proxy, Then, connect, read_head, read_reply, respon
 fn switching() -> Origin {
     Origin::start(|stream, head| {
         if !head.contains("Upgrade: websocket\r\n") || !head.contains("Connection: upgrade\r\n") {
-            drop(stream.write_all(response("Cache-Control: max-age=60\r\n", "not asked").as_bytes()));
+            drop(
+                stream.write_all(response("Cache-Control: max-age=60\r\n", "not asked").as_bytes()),
+            );
             return Then::Keep;
         }
         // Its first words come with the head.
-        let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\nSec-WebSocket-Accept: yes\r\n\r\nwelcome";
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: \
+            Upgrade, X-Hop\r\nX-Hop: 1\r\nSec-WebSocket-Accept: yes\r\n\r\nwelcome";
         drop(stream.write_all(answer));
         let mut bytes = [0; 1024];
         while let Ok(read @ 1..) = stream.read(&mut bytes) {
@@ -31,7 +34,8 @@ fn upgrade(proxy: &Proxy, origin: &Origin, fields: &str, more: &str) -> TcpStrea
 
 fn upgrade_at(proxy: &Proxy, url: &str, fields: &str, more: &str) -> TcpStream {
     let mut stream = connect(proxy.address);
-    let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Key: k\r\n{fields}\r\n{more}");
+    let request =
+        format!("GET {url} HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Key: k\r\n{fields}\r\n{more}");
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
@@ -43,8 +47,16 @@ fn a_websocket_becomes_a_tunnel() {
     let (origin, proxy) = (switching(), Proxy::start());
     let mut stream = upgrade(&proxy, &origin, WEBSOCKET, "early");
     let head = read_head(&mut stream).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("Sec-WebSocket-Accept: yes\r\n"), "{head}");
-    assert!(head.contains("Upgrade: websocket\r\n") && head.contains("Connection: upgrade\r\n") && !head.contains("Hop"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && head.contains("Sec-WebSocket-Accept: yes\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("Upgrade: websocket\r\n")
+            && head.contains("Connection: upgrade\r\n")
+            && !head.contains("Hop"),
+        "{head}"
+    );
     let mut said = [0; 12];
     stream.read_exact(&mut said).unwrap();
     assert_eq!(&said, b"welcomeearly");
@@ -58,14 +70,19 @@ fn a_websocket_becomes_a_tunnel() {
     assert!(lines[0].contains("TCP_TUNNEL/101") && lines[0].contains("GET http://"), "{lines:?}");
     until("the tunnel has ended", || (proxy.node.metrics.active_tunnels.get() == 0).then_some(()));
     let seen = origin.requests().remove(0);
-    assert!(seen.contains("Sec-WebSocket-Key: k\r\n") && seen.matches("Upgrade:").count() == 1, "{seen}");
+    assert!(
+        seen.contains("Sec-WebSocket-Key: k\r\n") && seen.matches("Upgrade:").count() == 1,
+        "{seen}"
+    );
     assert_eq!(proxy.node.store.objects(), 0);
 }
 
 #[test]
 fn an_idle_one_ends_like_every_tunnel() {
     let origin = switching();
-    let proxy = Proxy::with(|document| document.timeouts.tunnel_idle = std::time::Duration::from_millis(50));
+    let proxy = Proxy::with(|document| {
+        document.timeouts.tunnel_idle = std::time::Duration::from_millis(50)
+    });
     let mut stream = upgrade(&proxy, &origin, WEBSOCKET, "");
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
@@ -84,7 +101,9 @@ fn an_answer_that_does_not_switch_is_an_answer() {
     let mut stream = upgrade(&proxy, &origin, WEBSOCKET, "");
     let reply = read_reply(&mut stream, "GET");
     assert_eq!((reply.status, reply.text().as_str(), reply.field("upgrade")), (200, "no", None));
-    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/chat2")).as_bytes()).unwrap();
+    stream
+        .write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.url("/chat2")).as_bytes())
+        .unwrap();
     assert_eq!(read_reply(&mut stream, "GET").text(), "no");
     assert_eq!((origin.connections(), proxy.node.metrics.tunnels.get()), (1, 0));
 }
@@ -104,7 +123,8 @@ fn the_cache_has_no_part_in_it() {
     assert_eq!(origin.requests().len(), 3);
 }
 
-/// h2c would carry requests past every rule; what is not asked for on the connection is not asked for at all.
+/// h2c would carry requests past every rule; what is not asked for on the connection is not asked
+/// for at all.
 #[test]
 fn what_does_not_go_on() {
     let (origin, proxy) = (switching(), Proxy::start());

@@ -1,4 +1,5 @@
-//! KeepAlive: every message renews the lease and is answered; what operators want is pushed as soon as it changes.
+//! KeepAlive: every message renews the lease and is answered; what operators want is pushed as soon
+//! as it changes.
 
 use std::time::Duration;
 
@@ -78,7 +79,9 @@ impl Line {
         match self.wait().await? {
             Event::Message(Some(message)) => self.renew(message).await.map(Some),
             Event::Message(None) => Ok(None),
-            Event::Silence => Err(Status::deadline_exceeded("no word for two leases: open another stream")),
+            Event::Silence => {
+                Err(Status::deadline_exceeded("no word for two leases: open another stream"))
+            }
             Event::Changed => self.push().map(Some),
             Event::Closing => Err(Status::unavailable("the registry stops: open another stream")),
         }
@@ -103,16 +106,31 @@ impl Line {
         }
     }
 
-    async fn renew(&mut self, message: pb::KeepAliveRequest) -> Result<pb::KeepAliveResponse, Status> {
+    async fn renew(
+        &mut self,
+        message: pb::KeepAliveRequest,
+    ) -> Result<pb::KeepAliveResponse, Status> {
         let renewal = self.read(message)?;
         let (name, id) = (renewal.name.clone(), renewal.id);
-        let answer = self.handle.apply(Command::Renew(renewal)).await.map_err(|failed| refuse::failed(&failed))?;
-        let Outcome::Renewed { ttl } = answer.outcome else { return Err(refuse::failed(&handle::Error::Busy)) };
+        let answer = self
+            .handle
+            .apply(Command::Renew(renewal))
+            .await
+            .map_err(|failed| refuse::failed(&failed))?;
+        let Outcome::Renewed { ttl } = answer.outcome else {
+            return Err(refuse::failed(&handle::Error::Busy));
+        };
         match self.lease.as_mut() {
             Some(lease) => lease.ttl = ttl,
             None => {
-                let followed = self.handle.follow(name.clone()).await.map_err(|failed| refuse::failed(&failed))?;
-                let holding = followed.ok_or_else(|| refuse::failed(&command::Error::NotRegistered { name: name.clone() }.into()))?;
+                let followed = self
+                    .handle
+                    .follow(name.clone())
+                    .await
+                    .map_err(|failed| refuse::failed(&failed))?;
+                let holding = followed.ok_or_else(|| {
+                    refuse::failed(&command::Error::NotRegistered { name: name.clone() }.into())
+                })?;
                 self.lease = Some(Lease { name, id, ttl, holding });
             }
         }
@@ -124,20 +142,29 @@ impl Line {
         let id = wire::id(&message.id).map_err(|problem| refuse::invalid("id", problem))?;
         may_be_named(&self.peer, &name)?;
         if self.lease.as_ref().is_some_and(|lease| lease.name != name || lease.id != id) {
-            return Err(refuse::invalid("name", "one stream keeps one lease alive: open another for another instance"));
+            return Err(refuse::invalid(
+                "name",
+                "one stream keeps one lease alive: open another for another instance",
+            ));
         }
-        for (field, text) in [("applied_revision", &message.applied_revision), ("applied_hash", &message.applied_hash)] {
+        for (field, text) in [
+            ("applied_revision", &message.applied_revision),
+            ("applied_hash", &message.applied_hash),
+        ] {
             if text.len() > wire::MAX_NAME {
                 return Err(refuse::invalid(field, "has more than 128 bytes"));
             }
         }
-        let pb::KeepAliveRequest { generation, applied_revision, applied_hash, ready, .. } = message;
+        let pb::KeepAliveRequest { generation, applied_revision, applied_hash, ready, .. } =
+            message;
         Ok(Renewal { name, id, generation, applied_revision, applied_hash, ready })
     }
 
     /// What the instance has to know now.
     fn push(&mut self) -> Result<pb::KeepAliveResponse, Status> {
-        let Some(lease) = self.lease.as_mut() else { return Err(refuse::failed(&handle::Error::Busy)) };
+        let Some(lease) = self.lease.as_mut() else {
+            return Err(refuse::failed(&handle::Error::Busy));
+        };
         let gone = lease.holding.has_changed().is_err();
         let holding = *lease.holding.borrow_and_update();
         let name = lease.name.clone();
@@ -145,7 +172,9 @@ impl Line {
             return Err(refuse::failed(&command::Error::NotRegistered { name }.into()));
         }
         if holding.id != lease.id {
-            return Err(refuse::failed(&command::Error::Superseded { name, holder: holding.id }.into()));
+            return Err(refuse::failed(
+                &command::Error::Superseded { name, holder: holding.id }.into(),
+            ));
         }
         Ok(pb::KeepAliveResponse {
             lease_ttl: Some(wire::duration(lease.ttl)),

@@ -1,4 +1,5 @@
-//! SetAdminState: what operators want, and whether held-back losses are real. RemoveInstance: who is gone for good.
+//! SetAdminState: what operators want, and whether held-back losses are real. RemoveInstance: who
+//! is gone for good.
 
 use chassis::{Peer, Role, audit};
 use cluster::{Service, instance::MAX_WEIGHT, wire};
@@ -14,38 +15,65 @@ use crate::{
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 1024;
 
-pub(super) async fn set_admin_state(api: &Api, request: Request<pb::SetAdminStateRequest>) -> Result<pb::SetAdminStateResponse, Status> {
+pub(super) async fn set_admin_state(
+    api: &Api,
+    request: Request<pb::SetAdminStateRequest>,
+) -> Result<pb::SetAdminStateResponse, Status> {
     let wanted = Wanted::read(request.get_ref())?;
     audit::note(&request, wanted.describe());
-    if let Err(why) = wanted.may_be_asked_by(Peer::of(&request).role(), request.metadata().contains_key(audit::ON_BEHALF_OF)) {
+    if let Err(why) = wanted.may_be_asked_by(
+        Peer::of(&request).role(),
+        request.metadata().contains_key(audit::ON_BEHALF_OF),
+    ) {
         return Err(refuse::denied("WRONG_ROLE", why.to_owned()));
     }
     let Wanted { target, accept } = wanted;
     let status = match target {
-        Some((name, change)) => Some(api.handle.change(name, change).await.map_err(|failed| refuse::failed(&failed))?),
+        Some((name, change)) => {
+            Some(api.handle.change(name, change).await.map_err(|failed| refuse::failed(&failed))?)
+        }
         None => None,
     };
     if let Some(service) = accept {
-        let answer = api.handle.apply(Command::AcceptLosses { service }).await.map_err(|failed| refuse::failed(&failed))?;
+        let answer = api
+            .handle
+            .apply(Command::AcceptLosses { service })
+            .await
+            .map_err(|failed| refuse::failed(&failed))?;
         if let Outcome::Accepted { names } = answer.outcome {
             audit::note(
                 &request,
-                format!("accept the losses of {service}: {}", if names.is_empty() { "none held".into() } else { names.join(", ") }),
+                format!(
+                    "accept the losses of {service}: {}",
+                    if names.is_empty() { "none held".into() } else { names.join(", ") }
+                ),
             );
         }
     }
     Ok(pb::SetAdminStateResponse { status: status.as_ref().map(Into::into) })
 }
 
-pub(super) async fn remove_instance(api: &Api, request: Request<pb::RemoveInstanceRequest>) -> Result<pb::RemoveInstanceResponse, Status> {
+pub(super) async fn remove_instance(
+    api: &Api,
+    request: Request<pb::RemoveInstanceRequest>,
+) -> Result<pb::RemoveInstanceResponse, Status> {
     let message = request.get_ref();
-    let name = wire::name(message.name.clone()).map_err(|problem| refuse::invalid("name", problem))?;
+    let name =
+        wire::name(message.name.clone()).map_err(|problem| refuse::invalid("name", problem))?;
     if message.reason.len() > MAX_REASON {
         return Err(refuse::invalid("reason", "has more than 1024 bytes"));
     }
-    let because = if message.reason.is_empty() { String::new() } else { format!(", because {}", message.reason) };
+    let because = if message.reason.is_empty() {
+        String::new()
+    } else {
+        format!(", because {}", message.reason)
+    };
     audit::note(&request, format!("remove {name}{because}"));
-    let answer = api.handle.apply(Command::Remove { name }).await.map_err(|failed| refuse::failed(&failed))?;
+    let answer = api
+        .handle
+        .apply(Command::Remove { name })
+        .await
+        .map_err(|failed| refuse::failed(&failed))?;
     let was_listed = matches!(answer.outcome, Outcome::Removed { was_listed: true });
     Ok(pb::RemoveInstanceResponse { was_listed })
 }
@@ -59,7 +87,8 @@ struct Wanted {
 impl Wanted {
     /// Checks everything before anything is done.
     fn read(message: &pb::SetAdminStateRequest) -> Result<Self, Status> {
-        let admin_state = wire::admin_state(message.admin_state).map_err(|problem| refuse::invalid("admin_state", problem))?;
+        let admin_state = wire::admin_state(message.admin_state)
+            .map_err(|problem| refuse::invalid("admin_state", problem))?;
         if message.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
             return Err(refuse::invalid("weight", "weights are 0 to 256"));
         }
@@ -72,28 +101,49 @@ impl Wanted {
         let weight = if message.reset_weight { Some(None) } else { message.weight.map(Some) };
         let accept = match message.accept_losses.as_str() {
             "" => None,
-            service => Some(service.parse::<Service>().map_err(|problem| refuse::invalid("accept_losses", problem))?),
+            service => Some(
+                service
+                    .parse::<Service>()
+                    .map_err(|problem| refuse::invalid("accept_losses", problem))?,
+            ),
         };
-        let change = Change { admin_state, weight, reason: message.reason.clone(), force: message.force };
+        let change =
+            Change { admin_state, weight, reason: message.reason.clone(), force: message.force };
         let target = match message.name.as_str() {
-            "" if admin_state.is_some() || weight.is_some() => return Err(refuse::invalid("name", "whose? the name is missing")),
+            "" if admin_state.is_some() || weight.is_some() => {
+                return Err(refuse::invalid("name", "whose? the name is missing"));
+            }
             "" => None,
-            name => Some((wire::name(name.to_owned()).map_err(|problem| refuse::invalid("name", problem))?, change)),
+            name => Some((
+                wire::name(name.to_owned()).map_err(|problem| refuse::invalid("name", problem))?,
+                change,
+            )),
         };
         if target.is_none() && accept.is_none() {
-            return Err(refuse::invalid("name", "nothing is asked for: name an instance, or a service whose losses are to be accepted"));
+            return Err(refuse::invalid(
+                "name",
+                "nothing is asked for: name an instance, or a service whose losses are to be \
+                 accepted",
+            ));
         }
         Ok(Self { target, accept })
     }
 
-    /// Operators may ask for everything. A balancer passes on what operators tell it about one server, a console what a person who has
-    /// logged in wants of one instance; that a pool's losses are real is an operator's own judgement.
+    /// Operators may ask for everything. A balancer passes on what operators tell it about one
+    /// server, a console what a person who has logged in wants of one instance; that a pool's
+    /// losses are real is an operator's own judgement.
     fn may_be_asked_by(&self, role: Option<Role>, on_behalf: bool) -> Result<(), &'static str> {
         let weighed = self.target.as_ref().is_some_and(|(_, change)| change.weight.is_some());
         match role {
-            Some(Role::Service(_)) if self.accept.is_some() => Err("only an operator may accept losses"),
-            Some(Role::Service(Service::Console)) if weighed => Err("a console may not change weights"),
-            Some(Role::Service(Service::Console)) if !on_behalf => Err("a console has to say who asks for it"),
+            Some(Role::Service(_)) if self.accept.is_some() => {
+                Err("only an operator may accept losses")
+            }
+            Some(Role::Service(Service::Console)) if weighed => {
+                Err("a console may not change weights")
+            }
+            Some(Role::Service(Service::Console)) if !on_behalf => {
+                Err("a console has to say who asks for it")
+            }
             _ => Ok(()),
         }
     }
@@ -103,7 +153,9 @@ impl Wanted {
         if let Some((name, Change { admin_state, weight, reason, force })) = &self.target {
             parts.push(name.clone());
             parts.extend(admin_state.map(|state| format!("{state:?}").to_lowercase()));
-            parts.extend(weight.map(|weight| weight.map_or_else(|| "own weight".to_owned(), |weight| format!("weight {weight}"))));
+            parts.extend(weight.map(|weight| {
+                weight.map_or_else(|| "own weight".to_owned(), |weight| format!("weight {weight}"))
+            }));
             parts.extend(force.then(|| "forced".to_owned()));
             parts.extend((!reason.is_empty()).then(|| format!("because {reason}")));
         }
@@ -125,22 +177,34 @@ mod tests {
             (pb::SetAdminStateRequest { name: "a b".into(), ..good() }, "name"),
             (pb::SetAdminStateRequest { admin_state: 9, ..good() }, "admin_state"),
             (pb::SetAdminStateRequest { weight: Some(257), ..good() }, "weight"),
-            (pb::SetAdminStateRequest { weight: Some(1), reset_weight: true, ..good() }, "reset_weight"),
+            (
+                pb::SetAdminStateRequest { weight: Some(1), reset_weight: true, ..good() },
+                "reset_weight",
+            ),
             (pb::SetAdminStateRequest { reason: "x".repeat(1025), ..good() }, "reason"),
             (pb::SetAdminStateRequest { accept_losses: "squid".into(), ..good() }, "accept_losses"),
         ] {
             let status = Wanted::read(&message).expect_err(field);
-            assert!(status.code() == tonic::Code::InvalidArgument && status.message().starts_with(field), "{status:?}");
+            assert!(
+                status.code() == tonic::Code::InvalidArgument
+                    && status.message().starts_with(field),
+                "{status:?}"
+            );
         }
         assert!(Wanted::read(&good()).is_ok());
     }
 
     #[test]
     fn services_pass_on_no_more_than_what_they_are_for() {
-        let drain = pb::SetAdminStateRequest { name: "a".into(), admin_state: pb::AdminState::Drain.into(), ..Default::default() };
+        let drain = pb::SetAdminStateRequest {
+            name: "a".into(),
+            admin_state: pb::AdminState::Drain.into(),
+            ..Default::default()
+        };
         let weigh = pb::SetAdminStateRequest { weight: Some(1), ..drain.clone() };
         let reset = pb::SetAdminStateRequest { reset_weight: true, ..drain.clone() };
-        let accept = pb::SetAdminStateRequest { accept_losses: "proxy-node".into(), ..Default::default() };
+        let accept =
+            pb::SetAdminStateRequest { accept_losses: "proxy-node".into(), ..Default::default() };
         let service = |service| Some(Role::Service(service));
         for (role, on_behalf, message, allowed) in [
             (Some(Role::Operator), false, &drain, true),
@@ -157,7 +221,11 @@ mod tests {
             (None, false, &accept, true),
         ] {
             let wanted = Wanted::read(message).expect("good");
-            assert_eq!(wanted.may_be_asked_by(role, on_behalf).is_ok(), allowed, "{role:?} {message:?}");
+            assert_eq!(
+                wanted.may_be_asked_by(role, on_behalf).is_ok(),
+                allowed,
+                "{role:?} {message:?}"
+            );
         }
     }
 
@@ -173,6 +241,9 @@ mod tests {
             force: false,
         };
         let described = Wanted::read(&message).expect("good").describe();
-        assert_eq!(described, "node-3, drain, weight 7, because new disk, accept the losses of proxy-node");
+        assert_eq!(
+            described,
+            "node-3, drain, weight 7, because new disk, accept the losses of proxy-node"
+        );
     }
 }

@@ -13,15 +13,31 @@ const DOMAIN: &str = "registry.shoal";
 #[must_use]
 pub fn failed(error: &handle::Error) -> Status {
     let (code, reason) = match error {
-        handle::Error::Refused(command::Error::YoungerHolds { .. }) => (Code::AlreadyExists, "YOUNGER_HOLDS_NAME"),
-        handle::Error::Refused(command::Error::OtherService { .. }) => (Code::AlreadyExists, "OTHER_SERVICE_HOLDS_NAME"),
-        handle::Error::Refused(command::Error::TooManyReplicas { .. }) => (Code::ResourceExhausted, "TOO_MANY_REPLICAS"),
-        handle::Error::Refused(command::Error::OtherCertificate { .. }) => (Code::PermissionDenied, "OTHER_CERTIFICATE_HOLDS_NAME"),
+        handle::Error::Refused(command::Error::YoungerHolds { .. }) => {
+            (Code::AlreadyExists, "YOUNGER_HOLDS_NAME")
+        }
+        handle::Error::Refused(command::Error::OtherService { .. }) => {
+            (Code::AlreadyExists, "OTHER_SERVICE_HOLDS_NAME")
+        }
+        handle::Error::Refused(command::Error::TooManyReplicas { .. }) => {
+            (Code::ResourceExhausted, "TOO_MANY_REPLICAS")
+        }
+        handle::Error::Refused(command::Error::OtherCertificate { .. }) => {
+            (Code::PermissionDenied, "OTHER_CERTIFICATE_HOLDS_NAME")
+        }
         handle::Error::Refused(command::Error::Superseded { .. }) => (Code::Aborted, "SUPERSEDED"),
-        handle::Error::Refused(command::Error::NotRegistered { .. }) => (Code::NotFound, "NOT_REGISTERED"),
-        handle::Error::Refused(command::Error::Unknown { .. }) => (Code::NotFound, "UNKNOWN_INSTANCE"),
-        handle::Error::Refused(command::Error::LastUsable { .. }) => (Code::FailedPrecondition, "LAST_USABLE"),
-        handle::Error::Refused(command::Error::StillThere { .. }) => (Code::FailedPrecondition, "STILL_THERE"),
+        handle::Error::Refused(command::Error::NotRegistered { .. }) => {
+            (Code::NotFound, "NOT_REGISTERED")
+        }
+        handle::Error::Refused(command::Error::Unknown { .. }) => {
+            (Code::NotFound, "UNKNOWN_INSTANCE")
+        }
+        handle::Error::Refused(command::Error::LastUsable { .. }) => {
+            (Code::FailedPrecondition, "LAST_USABLE")
+        }
+        handle::Error::Refused(command::Error::StillThere { .. }) => {
+            (Code::FailedPrecondition, "STILL_THERE")
+        }
         handle::Error::Store(_) => (Code::Unavailable, "STORE_FAILED"),
         handle::Error::Changed => (Code::Aborted, "CHANGED"),
         handle::Error::Busy => (Code::Unavailable, "BUSY"),
@@ -46,10 +62,17 @@ pub fn denied(reason: &'static str, message: String) -> Status {
 /// Its certificate has so many watches open already.
 #[must_use]
 pub fn too_many(watches: usize) -> Status {
-    let message = format!("this certificate has {watches} watches open; a process needs one: close those that nobody reads");
+    let message = format!(
+        "this certificate has {watches} watches open; a process needs one: close those that nobody \
+         reads"
+    );
     reasoned(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
 }
 
 fn reasoned(code: Code, reason: &'static str, message: String) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()),
+    )
 }

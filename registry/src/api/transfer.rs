@@ -53,7 +53,9 @@ impl Transfer {
             taken_at: Some(wire::timestamp(self.clock.now())),
             counts: recollection.counts(),
             facts: recollection.facts(),
-            fingerprint: recollection.fingerprint().map_err(|error| Status::internal(error.to_string()))?,
+            fingerprint: recollection
+                .fingerprint()
+                .map_err(|error| Status::internal(error.to_string()))?,
         })
     }
 
@@ -61,13 +63,22 @@ impl Transfer {
         Accepts { service: SERVICE, format: FORMAT, directory: &self.directory, limit: LARGEST }
     }
 
-    async fn import(&self, header: pb::ImportHeader, parcel: Parcel) -> Result<pb::ImportResponse, Status> {
+    async fn import(
+        &self,
+        header: pb::ImportHeader,
+        parcel: Parcel,
+    ) -> Result<pb::ImportResponse, Status> {
         let restored = read(&header, &parcel)?;
         let present = self.recollect().await?;
         let changes = restored.changes(&present);
         let after = if header.check_only {
             let (generations, desired) = (restored.generations, restored.desired.clone());
-            Recollection { identity: restored.identity(&present.identity), generations, desired, instances: present.instances }
+            Recollection {
+                identity: restored.identity(&present.identity),
+                generations,
+                desired,
+                instances: present.instances,
+            }
         } else {
             self.handle.restore(restored).await.map_err(|failed| refuse::failed(&failed))?
         };
@@ -78,11 +89,14 @@ impl Transfer {
 fn read(header: &pb::ImportHeader, parcel: &Parcel) -> Result<Restored, Status> {
     let state = header.state.clone().unwrap_or_default();
     let id = if header.cluster_id.is_empty() { &state.cluster_id } else { &header.cluster_id };
-    let id = Uuid::try_parse(id).map_err(|_| refuse::invalid("cluster_id", format!("{id:?} is no cluster's id")))?;
-    // An entry that the disk does not give back is as good as missing: nothing has been touched yet.
+    let id = Uuid::try_parse(id)
+        .map_err(|_| refuse::invalid("cluster_id", format!("{id:?} is no cluster's id")))?;
+    // An entry that the disk does not give back is as good as missing: nothing has been touched
+    // yet.
     let content = |name: &str| parcel.read(name).ok().flatten();
     let epoch = state.epoch.max(header.after_epoch);
-    let restored = Restored::read(id, epoch, content).map_err(|problem| refuse::invalid("entries", problem))?;
+    let restored = Restored::read(id, epoch, content)
+        .map_err(|problem| refuse::invalid("entries", problem))?;
     let expected = Some(header.expected.clone()).filter(|expected| !expected.is_empty());
     Ok(Restored { expected, ..restored })
 }
@@ -92,17 +106,25 @@ impl StateTransfer for Transfer {
     type ExportStream = BoxStream<'static, Result<pb::ExportResponse, Status>>;
     type ImportStream = BoxStream<'static, Result<pb::ImportResponse, Status>>;
 
-    async fn describe(&self, _: Request<pb::DescribeRequest>) -> Result<Response<pb::DescribeResponse>, Status> {
+    async fn describe(
+        &self,
+        _: Request<pb::DescribeRequest>,
+    ) -> Result<Response<pb::DescribeResponse>, Status> {
         let state = self.state(&self.recollect().await?)?;
         Ok(Response::new(pb::DescribeResponse { state: Some(state) }))
     }
 
-    async fn export(&self, _: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+    async fn export(
+        &self,
+        _: Request<pb::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
         let recollection = self.recollect().await?;
-        let entries = recollection.entries().map_err(|error| Status::internal(error.to_string()))?;
+        let entries =
+            recollection.entries().map_err(|error| Status::internal(error.to_string()))?;
         let first = pb::ExportResponse { part: Some(Part::State(self.state(&recollection)?)) };
         let (mut sender, receiver) = Sender::new(transfer::exported);
-        // Ends with the stream, at the latest a minute after its reader stopped reading; a panic in it would end this stream only.
+        // Ends with the stream, at the latest a minute after its reader stopped reading; a panic in
+        // it would end this stream only.
         tokio::spawn(async move {
             sender.send(first).await?;
             for (name, content) in entries {
@@ -110,11 +132,16 @@ impl StateTransfer for Transfer {
             }
             sender.end().await
         });
-        let stream = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|message| (message, receiver)) });
+        let stream = stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|message| (message, receiver))
+        });
         Ok(Response::new(stream.boxed()))
     }
 
-    async fn import(&self, request: Request<Streaming<pb::ImportRequest>>) -> Result<Response<Self::ImportStream>, Status> {
+    async fn import(
+        &self,
+        request: Request<Streaming<pb::ImportRequest>>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
         let (metadata, extensions, mut incoming) = request.into_parts();
         let caller = Request::from_parts(metadata, extensions, ());
         let this = self.clone();

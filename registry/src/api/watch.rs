@@ -1,4 +1,5 @@
-//! ListInstances and Watch. Watch is answered with bytes that all watchers at the same position share.
+//! ListInstances and Watch. Watch is answered with bytes that all watchers at the same position
+//! share.
 
 use std::{
     collections::VecDeque,
@@ -46,7 +47,10 @@ const ENCODED: usize = 16;
 /// What tonic would answer itself, were Watch not answered here.
 const WATCH: &str = "/shoal.registry.v1.Registry/Watch";
 
-pub(super) async fn list(api: &Api, request: Request<pb::ListInstancesRequest>) -> Result<pb::ListInstancesResponse, Status> {
+pub(super) async fn list(
+    api: &Api,
+    request: Request<pb::ListInstancesRequest>,
+) -> Result<pb::ListInstancesResponse, Status> {
     let filter = Filter::of(&services(&request.get_ref().services)?);
     let snapshot = api.handle.snapshot().await.map_err(|error| refuse::failed(&error))?;
     Ok(pb::ListInstancesResponse {
@@ -58,16 +62,27 @@ pub(super) async fn list(api: &Api, request: Request<pb::ListInstancesRequest>) 
 }
 
 fn listed(listed: &Listed) -> pb::InstanceStatus {
-    pb::InstanceStatus { lease_expires_at: Some(wire::timestamp(listed.lease_expires_at)), ..(&*listed.status).into() }
+    pb::InstanceStatus {
+        lease_expires_at: Some(wire::timestamp(listed.lease_expires_at)),
+        ..(&*listed.status).into()
+    }
 }
 
 /// A stream of what a watcher has to hear.
-pub(super) fn watch(api: &Api, request: Request<pb::WatchRequest>) -> Result<BoxStream<'static, Result<Step, Status>>, Status> {
+pub(super) fn watch(
+    api: &Api,
+    request: Request<pb::WatchRequest>,
+) -> Result<BoxStream<'static, Result<Step, Status>>, Status> {
     let counted = api.watches.open(&Peer::of(&request)).ok_or_else(|| refuse::too_many(OF_ONE))?;
     let pb::WatchRequest { services: wanted, resume_token } = request.into_inner();
     let reader = api.handle.feed().reader(Filter::of(&services(&wanted)?), &resume_token);
-    let watcher =
-        Watcher { reader, closing: api.closing.clone(), spoke: false, _open: metrics::Open::stream(metrics::WATCHERS), _counted: counted };
+    let watcher = Watcher {
+        reader,
+        closing: api.closing.clone(),
+        spoke: false,
+        _open: metrics::Open::stream(metrics::WATCHERS),
+        _counted: counted,
+    };
     let stream = stream::unfold(Some(watcher), |watcher| async {
         let mut watcher = watcher?;
         match watcher.next().await {
@@ -120,7 +135,10 @@ impl Encoded {
 }
 
 fn services(names: &[String]) -> Result<Vec<Service>, Status> {
-    names.iter().map(|name| name.parse().map_err(|problem| refuse::invalid("services", problem))).collect()
+    names
+        .iter()
+        .map(|name| name.parse().map_err(|problem| refuse::invalid("services", problem)))
+        .collect()
 }
 
 struct Watcher {
@@ -145,7 +163,8 @@ impl Watcher {
         };
         tokio::select! {
             () = worth_saying => Ok(self.reader.read()),
-            () = self.closing.wait() => Err(Status::unavailable("the registry stops: watch again, with the last resume token")),
+            () = self.closing.wait() => Err(Status::unavailable("the registry stops: watch again, \
+                with the last resume token")),
         }
     }
 }
@@ -196,7 +215,8 @@ impl ServerStreamingService<pb::WatchRequest> for SharedWatch {
 
     fn call(&mut self, request: Request<pb::WatchRequest>) -> Self::Future {
         let encoded = Arc::clone(&self.0.encoded);
-        let stream = watch(&self.0, request).map(|steps| steps.map(move |step| step.map(|step| encoded.of(&step))).boxed());
+        let stream = watch(&self.0, request)
+            .map(|steps| steps.map(move |step| step.map(|step| encoded.of(&step))).boxed());
         Box::pin(std::future::ready(stream.map(Response::new)))
     }
 }

@@ -1,5 +1,6 @@
-//! How many watches one certificate has open. Each takes little (some 11 KiB), and who has stolen a node's certificate may ask for as many as it
-//! can open streams: 256 connections with 200 each took 600 MB.
+//! How many watches one certificate has open. Each takes little (some 11 KiB), and who has stolen a
+//! node's certificate may ask for as many as it can open streams: 256 connections with 200 each
+//! took 600 MB.
 
 use std::{
     collections::HashMap,
@@ -34,7 +35,8 @@ pub(super) struct Watch {
 impl Watches {
     /// One more for this peer; none: it has as many as it may.
     pub(super) fn open(self: &Arc<Self>, peer: &Peer) -> Option<Watch> {
-        let certificate = peer.identity.as_ref().map(|identity| Who::Certificate(identity.to_string()));
+        let certificate =
+            peer.identity.as_ref().map(|identity| Who::Certificate(identity.to_string()));
         let who = certificate.unwrap_or_else(|| Who::Address(peer.address.ip().to_canonical()));
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(who.clone()).or_default();
@@ -74,8 +76,11 @@ mod tests {
     #[test]
     fn one_certificate_has_so_many_and_others_have_theirs() {
         let watches = Arc::default();
-        for (one, other) in [(peer(Some("a"), 1), peer(Some("b"), 1)), (peer(None, 1), peer(Some("a"), 1))] {
-            let mut open: Vec<_> = (0..OF_ONE).map(|_| Watches::open(&watches, &one).expect("its share")).collect();
+        for (one, other) in
+            [(peer(Some("a"), 1), peer(Some("b"), 1)), (peer(None, 1), peer(Some("a"), 1))]
+        {
+            let mut open: Vec<_> =
+                (0..OF_ONE).map(|_| Watches::open(&watches, &one).expect("its share")).collect();
             // Wherever it comes from.
             let elsewhere = Peer { address: (one.address.ip(), 2).into(), ..one };
             assert!(Watches::open(&watches, &elsewhere).is_none());

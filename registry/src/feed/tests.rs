@@ -45,19 +45,28 @@ fn hear(reader: &mut Reader) -> (Event, String) {
 
 fn delta(reader: &mut Reader) -> (Vec<(String, u32)>, Vec<String>) {
     let (Event::Delta(delta), _) = hear(reader) else { panic!("a snapshot") };
-    let name = |status: &Arc<InstanceStatus>| (status.instance.name.clone(), status.effective_weight);
+    let name =
+        |status: &Arc<InstanceStatus>| (status.instance.name.clone(), status.effective_weight);
     (delta.upserted.iter().map(name).collect(), delta.removed)
 }
 
 #[test]
 fn a_snapshot_then_deltas_then_resumption() {
     let feed = feed();
-    feed.publish(vec![status(Service::ProxyNode, "a", 1), status(Service::Balancer, "b", 1)], &[], vec![]);
+    feed.publish(
+        vec![status(Service::ProxyNode, "a", 1), status(Service::Balancer, "b", 1)],
+        &[],
+        vec![],
+    );
     let mut reader = feed.reader(Filter::of(&[Service::ProxyNode]), "");
     let (Event::Snapshot(snapshot), token) = hear(&mut reader) else { panic!("no snapshot") };
     assert_eq!(snapshot.members(Filter::of(&[Service::ProxyNode])).count(), 1);
     feed.publish(vec![status(Service::ProxyNode, "a", 2)], &[], vec![]);
-    feed.publish(vec![status(Service::ProxyNode, "a", 3), status(Service::Balancer, "b", 2)], &[], vec![]);
+    feed.publish(
+        vec![status(Service::ProxyNode, "a", 3), status(Service::Balancer, "b", 2)],
+        &[],
+        vec![],
+    );
     assert_eq!(delta(&mut reader), (vec![("a".to_owned(), 3)], vec![]), "told once, as it is now");
     assert_eq!(delta(&mut reader), (vec![], vec![]), "a sign of life");
     feed.publish(vec![], &[(Service::ProxyNode, "a".to_owned())], vec![]);
@@ -72,9 +81,18 @@ fn tokens_of_others_get_a_snapshot() {
     let filter = Filter::of(&[]);
     let good = hear(&mut feed.reader(filter, "")).1;
     assert!(matches!(hear(&mut feed.reader(filter, &good)).0, Event::Delta(_)));
-    let later = Feed::new(Identity { cluster_id: uuid::Uuid::from_u128(7), epoch: 1 }, uuid::Uuid::from_u128(10));
-    let restored = Feed::new(Identity { cluster_id: uuid::Uuid::from_u128(7), epoch: 2 }, uuid::Uuid::from_u128(9));
-    let foreign = Feed::new(Identity { cluster_id: uuid::Uuid::from_u128(8), epoch: 1 }, uuid::Uuid::from_u128(9));
+    let later = Feed::new(
+        Identity { cluster_id: uuid::Uuid::from_u128(7), epoch: 1 },
+        uuid::Uuid::from_u128(10),
+    );
+    let restored = Feed::new(
+        Identity { cluster_id: uuid::Uuid::from_u128(7), epoch: 2 },
+        uuid::Uuid::from_u128(9),
+    );
+    let foreign = Feed::new(
+        Identity { cluster_id: uuid::Uuid::from_u128(8), epoch: 1 },
+        uuid::Uuid::from_u128(9),
+    );
     for other in [later, restored, foreign] {
         other.publish(vec![], &[], vec![]);
         let mut reader = other.reader(filter, &good);
@@ -85,7 +103,10 @@ fn tokens_of_others_get_a_snapshot() {
         assert!(matches!(hear(&mut feed.reader(filter, bad)).0, Event::Snapshot(_)), "{bad:?}");
     }
     let mut other = feed.reader(Filter::of(&[Service::Balancer]), &good);
-    assert!(matches!(hear(&mut other).0, Event::Snapshot(_)), "a token is worth nothing with another filter");
+    assert!(
+        matches!(hear(&mut other).0, Event::Snapshot(_)),
+        "a token is worth nothing with another filter"
+    );
 }
 
 #[test]
@@ -133,7 +154,10 @@ fn a_refresh_is_read_and_not_told() {
     hear(&mut reader);
     let expires = Timestamp::from_second(9).expect("in range");
     let unknown = |name| (name, Timestamp::MAX);
-    feed.refresh(vec![status(Service::ProxyNode, "a", 2)], [unknown("0"), ("a", expires), unknown("b")].into_iter());
+    feed.refresh(
+        vec![status(Service::ProxyNode, "a", 2)],
+        [unknown("0"), ("a", expires), unknown("b")].into_iter(),
+    );
     let snapshot = feed.snapshot();
     let listed = snapshot.member("a").expect("is there");
     assert_eq!((listed.lease_expires_at, listed.status.effective_weight), (expires, 2));
@@ -141,7 +165,8 @@ fn a_refresh_is_read_and_not_told() {
     assert_eq!(delta(&mut reader), (vec![], vec![]));
 }
 
-/// A step that was taken before the log moved on, and is told after, tells what is true all the same.
+/// A step that was taken before the log moved on, and is told after, tells what is true all the
+/// same.
 #[test]
 fn a_step_outlives_its_log() {
     let feed = feed();
@@ -152,7 +177,11 @@ fn a_step_outlives_its_log() {
     let step = reader.read();
     feed.publish(vec![status(Service::ProxyNode, "b", 3)], &[], vec![]);
     let Event::Delta(told) = step.event() else { panic!("a snapshot") };
-    assert_eq!((told.upserted.len(), told.upserted[0].effective_weight), (1, 2), "what came later is the next step's");
+    assert_eq!(
+        (told.upserted.len(), told.upserted[0].effective_weight),
+        (1, 2),
+        "what came later is the next step's"
+    );
     assert!(told.removed.is_empty(), "{:?}", told.removed);
     assert_eq!(delta(&mut reader), (vec![("b".to_owned(), 3)], vec![]));
     let late = feed.reader(Filter::of(&[]), &step.resume_token()).read();
@@ -188,13 +217,20 @@ fn every_watcher_converges() {
                 token = next;
                 let (upserted, removed) = match event {
                     Event::Snapshot(snapshot) => {
-                        let all = snapshot.members(Filter::of(&[])).map(|listed| Arc::clone(&listed.status)).collect();
+                        let all = snapshot
+                            .members(Filter::of(&[]))
+                            .map(|listed| Arc::clone(&listed.status))
+                            .collect();
                         (all, std::mem::take(&mut known).into_keys().collect())
                     }
                     Event::Delta(delta) => (delta.upserted, delta.removed),
                 };
                 known.retain(|name, _| !removed.contains(name));
-                known.extend(upserted.iter().map(|status| (status.instance.name.clone(), status.effective_weight)));
+                known.extend(
+                    upserted
+                        .iter()
+                        .map(|status| (status.instance.name.clone(), status.effective_weight)),
+                );
             }
         }
         assert_eq!(known, truth, "seed {seed}");

@@ -21,15 +21,25 @@ fn membership(desired: &[(&str, Desired)]) -> Membership {
 
 #[test]
 fn what_is_taken_down_comes_back_and_nothing_else_stays() {
-    let then = membership(&[("a", desired(AdminState::Drain, None, "new disk")), ("b", desired(AdminState::Ready, Some(3), ""))]);
+    let then = membership(&[
+        ("a", desired(AdminState::Drain, None, "new disk")),
+        ("b", desired(AdminState::Ready, Some(3), "")),
+    ]);
     let kept = Recollection::of(&then, Identity { cluster_id: id(1), epoch: 4 });
     let entries: BTreeMap<_, _> = kept.entries().unwrap().into_iter().collect();
     let restored = Restored::read(id(1), 4, |name| entries.get(name).cloned()).unwrap();
-    let mut now = membership(&[("b", desired(AdminState::Maintenance, None, "gone")), ("c", desired(AdminState::Drain, None, ""))]);
+    let mut now = membership(&[
+        ("b", desired(AdminState::Maintenance, None, "gone")),
+        ("c", desired(AdminState::Drain, None, "")),
+    ]);
     let present = Recollection::of(&now, Identity { cluster_id: id(2), epoch: 9 });
     let said = restored.changes(&present);
     assert_eq!(said.len(), 5, "{said:?}");
-    assert!(said.contains(&"a: drain (new disk) (now ready)".to_owned()) && said.contains(&"c: ready (now drain)".to_owned()), "{said:?}");
+    assert!(
+        said.contains(&"a: drain (new disk) (now ready)".to_owned())
+            && said.contains(&"c: ready (now drain)".to_owned()),
+        "{said:?}"
+    );
     for command in restored.commands(&now) {
         now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
     }
@@ -43,7 +53,13 @@ fn generations_never_go_back() {
     let mut now = membership(&[]);
     now.apply(Command::Generations { given: 7 }, jiff::Timestamp::UNIX_EPOCH).unwrap();
     for (restored, expected) in [(3, 7), (12, 12)] {
-        let restored = Restored { cluster_id: id(1), epoch: 1, generations: restored, desired: BTreeMap::new(), expected: None };
+        let restored = Restored {
+            cluster_id: id(1),
+            epoch: 1,
+            generations: restored,
+            desired: BTreeMap::new(),
+            expected: None,
+        };
         for command in restored.commands(&now.clone()) {
             now.apply(command, jiff::Timestamp::UNIX_EPOCH).unwrap();
         }
@@ -77,7 +93,13 @@ fn only_what_was_looked_at_is_replaced() {
     let identity = |epoch| Identity { cluster_id: id(1), epoch };
     let drained = membership(&[("a", desired(AdminState::Drain, None, ""))]);
     let looked_at = Recollection::of(&drained, identity(1));
-    let mut restored = Restored { cluster_id: id(1), epoch: 1, generations: 0, desired: BTreeMap::new(), expected: None };
+    let mut restored = Restored {
+        cluster_id: id(1),
+        epoch: 1,
+        generations: 0,
+        desired: BTreeMap::new(),
+        expected: None,
+    };
     let other = Recollection::of(&membership(&[]), identity(1));
     assert!(restored.replaces(&looked_at) && restored.replaces(&other), "whatever there is");
     restored.expected = Some(looked_at.fingerprint().unwrap());
@@ -86,5 +108,8 @@ fn only_what_was_looked_at_is_replaced() {
     let somebody = Recollection { generations: 9, ..looked_at.clone() };
     assert!(restored.replaces(&somebody));
     assert!(!restored.replaces(&other), "an operator wants something else by now");
-    assert!(!restored.replaces(&Recollection::of(&drained, identity(2))), "somebody restored something meanwhile");
+    assert!(
+        !restored.replaces(&Recollection::of(&drained, identity(2))),
+        "somebody restored something meanwhile"
+    );
 }

@@ -1,4 +1,5 @@
-//! A store in memory: what the suite measures the others by, and a double for tests of what is above it.
+//! A store in memory: what the suite measures the others by, and a double for tests of what is
+//! above it.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +37,9 @@ impl Memory {
     /// # Errors
     /// Somebody has.
     pub fn open(&self) -> Result<Box<dyn Store>> {
-        self.with(|kept| if std::mem::replace(&mut kept.owned, true) { Err(Error::Busy) } else { Ok(()) })?;
+        self.with(|kept| {
+            if std::mem::replace(&mut kept.owned, true) { Err(Error::Busy) } else { Ok(()) }
+        })?;
         Ok(Box::new(Open(self.clone())))
     }
 
@@ -65,11 +68,15 @@ impl Kept {
 #[async_trait]
 impl Store for Open {
     async fn identity(&mut self, candidate: Uuid) -> Result<Identity> {
-        Ok(self.0.with(|kept| kept.identity.get_or_insert(Identity { cluster_id: candidate, epoch: 1 }).clone()))
+        Ok(self.0.with(|kept| {
+            kept.identity.get_or_insert(Identity { cluster_id: candidate, epoch: 1 }).clone()
+        }))
     }
 
     async fn load(&mut self) -> Result<Vec<(Slot, Record)>> {
-        Ok(self.0.with(|kept| kept.records.iter().map(|(slot, record)| (slot.clone(), record.clone())).collect()))
+        Ok(self.0.with(|kept| {
+            kept.records.iter().map(|(slot, record)| (slot.clone(), record.clone())).collect()
+        }))
     }
 
     async fn write(&mut self, writes: &Writes) -> Result<()> {

@@ -1,4 +1,5 @@
-//! What every store must do. A third implementation is a variant of [`Place`] and a line at the end.
+//! What every store must do. A third implementation is a variant of [`Place`] and a line at the
+//! end.
 
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ enum Place {
 impl Place {
     async fn try_open(&self) -> Result<Box<dyn Store>> {
         match self {
-            Self::Sqlite(directory) => Ok(Box::new(Sqlite::open(&directory.path().join("registry.db")).await?)),
+            Self::Sqlite(directory) => {
+                Ok(Box::new(Sqlite::open(&directory.path().join("registry.db")).await?))
+            }
             Self::Memory(memory) => memory.open(),
         }
     }
@@ -43,9 +46,16 @@ fn put(slot: Slot, given: u64) -> (Slot, Option<Record>) {
 
 async fn what_is_written_is_there_when_it_is_opened_again(place: Place) {
     let mut store = place.open().await;
-    let written = [put(Kind::Generations.of(""), 1), put(Kind::Desired.of("a"), 2), put(Kind::Desired.of("b"), 3)];
+    let written = [
+        put(Kind::Generations.of(""), 1),
+        put(Kind::Desired.of("a"), 2),
+        put(Kind::Desired.of("b"), 3),
+    ];
     store.write(&Writes::from(written)).await.expect("writes");
-    store.write(&Writes::from([(Kind::Desired.of("a"), None), put(Kind::Desired.of("b"), 4)])).await.expect("writes");
+    store
+        .write(&Writes::from([(Kind::Desired.of("a"), None), put(Kind::Desired.of("b"), 4)]))
+        .await
+        .expect("writes");
     store.write(&Writes::new()).await.expect("nothing to write is no error");
     let expected = vec![(Kind::Generations.of(""), record(1)), (Kind::Desired.of("b"), record(4))];
     assert_eq!(store.load().await.expect("loads"), expected);
@@ -64,9 +74,13 @@ async fn writing_the_same_twice_is_writing_it_once(place: Place) {
 
 async fn slots_differ_by_kind_and_by_name(place: Place) {
     let mut store = place.open().await;
-    let names = ["", "a", "A", "a ", "a\u{0}b", "ä", "'; DROP TABLE commands; --", &"n".repeat(128)];
+    let names =
+        ["", "a", "A", "a ", "a\u{0}b", "ä", "'; DROP TABLE commands; --", &"n".repeat(128)];
     let slots = || names.iter().flat_map(|name| [Kind::Register.of(name), Kind::Loss.of(name)]);
-    store.write(&slots().zip(0..).map(|(slot, number)| put(slot, number)).collect()).await.expect("writes");
+    store
+        .write(&slots().zip(0..).map(|(slot, number)| put(slot, number)).collect())
+        .await
+        .expect("writes");
     let mut expected: Vec<_> = slots().zip((0..).map(record)).collect();
     expected.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut kept = store.load().await.expect("loads");
@@ -77,10 +91,19 @@ async fn slots_differ_by_kind_and_by_name(place: Place) {
 async fn it_is_one_cluster_until_it_is_restored_as_another(place: Place) {
     let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let mut store = place.open().await;
-    assert_eq!(store.identity(first).await.expect("has one"), Identity { cluster_id: first, epoch: 1 });
-    assert_eq!(store.identity(second).await.expect("has one"), Identity { cluster_id: first, epoch: 1 });
+    assert_eq!(
+        store.identity(first).await.expect("has one"),
+        Identity { cluster_id: first, epoch: 1 }
+    );
+    assert_eq!(
+        store.identity(second).await.expect("has one"),
+        Identity { cluster_id: first, epoch: 1 }
+    );
     let restored = Identity { cluster_id: second, epoch: 9 };
-    store.restore(&Writes::from([put(Kind::Desired.of("a"), 1)]), &restored).await.expect("restores");
+    store
+        .restore(&Writes::from([put(Kind::Desired.of("a"), 1)]), &restored)
+        .await
+        .expect("restores");
     drop(store);
     let mut store = place.open().await;
     assert_eq!(store.identity(first).await.expect("has one"), restored);
@@ -97,7 +120,9 @@ async fn it_has_one_owner(place: Place) {
 /// As when the owner is dropped in the middle: the same `given` in every slot, whichever it is.
 async fn a_write_that_is_dropped_has_happened_or_has_not(place: Place) {
     const SLOTS: usize = 300;
-    let all = |given| -> Writes { (0..SLOTS).map(|number| put(Kind::Desired.of(&format!("node-{number}")), given)).collect() };
+    let all = |given| -> Writes {
+        (0..SLOTS).map(|number| put(Kind::Desired.of(&format!("node-{number}")), given)).collect()
+    };
     let mut store = place.open().await;
     store.write(&all(0)).await.expect("writes");
     for round in 1..=20 {
@@ -105,7 +130,10 @@ async fn a_write_that_is_dropped_has_happened_or_has_not(place: Place) {
         drop(timeout(Duration::from_micros(200 * round), store.write(&all(round))).await);
         let kept = store.load().await.expect("loads");
         assert_eq!(kept.len(), SLOTS);
-        assert!(kept.iter().all(|(_, record)| *record == kept[0].1), "a part of round {round} is there, and a part is not");
+        assert!(
+            kept.iter().all(|(_, record)| *record == kept[0].1),
+            "a part of round {round} is there, and a part is not"
+        );
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cluster::{AdminState, Instance, InstanceId, Opinion, Service, State, Verdict, guard::Threshold};
+use cluster::{
+    AdminState, Instance, InstanceId, Opinion, Service, State, Verdict, guard::Threshold,
+};
 use jiff::{SignedDuration, Timestamp};
 use registry::{
     command::{self, Command, Desired, Outcome, Record, Renewal, Slot},
@@ -35,7 +37,8 @@ pub fn instance(service: Service, name: &str, start: u64) -> Instance {
     }
 }
 
-/// A registry without a process around it: a membership, a clock that is moved by hand, and a store that is a map.
+/// A registry without a process around it: a membership, a clock that is moved by hand, and a store
+/// that is a map.
 pub struct World {
     pub membership: Membership,
     pub store: BTreeMap<Slot, Record>,
@@ -46,7 +49,12 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let now = Timestamp::from_second(1_700_000_000).expect("in range");
-        Self { membership: Membership::new(Threshold::DEFAULT), store: BTreeMap::new(), now, last: Changes::default() }
+        Self {
+            membership: Membership::new(Threshold::DEFAULT),
+            store: BTreeMap::new(),
+            now,
+            last: Changes::default(),
+        }
     }
 
     pub fn apply(&mut self, command: Command) -> Result<Outcome, command::Error> {
@@ -96,13 +104,19 @@ impl World {
     }
 
     pub fn restart(&mut self) {
-        let entries = self.store.iter().map(|(slot, entry)| (slot.clone(), entry.clone())).collect();
+        let entries =
+            self.store.iter().map(|(slot, entry)| (slot.clone(), entry.clone())).collect();
         self.membership = Membership::replay(Threshold::DEFAULT, entries, self.now);
         self.settle();
     }
 
     pub fn register(&mut self, service: Service, name: &str, start: u64) {
-        self.does(Command::Register { instance: instance(service, name, start), ttl: TTL, ready: true, by: None });
+        self.does(Command::Register {
+            instance: instance(service, name, start),
+            ttl: TTL,
+            ready: true,
+            by: None,
+        });
     }
 
     /// Registers ready nodes; the `n`th is process start `n`.
@@ -145,12 +159,18 @@ impl World {
 
     /// These checkers find that target unwell.
     pub fn accuse(&mut self, checkers: &[&str], target: &str) {
-        let opinions = checkers.iter().map(|checker| self.opinion(checker, "tcp", target, Verdict::Critical)).collect();
+        let opinions = checkers
+            .iter()
+            .map(|checker| self.opinion(checker, "tcp", target, Verdict::Critical))
+            .collect();
         self.does(Command::Report { opinions });
     }
 
     pub fn desired(&mut self, name: &str, admin_state: AdminState, weight: Option<u32>) {
-        self.does(Command::Desired { name: name.to_owned(), desired: Desired { admin_state, weight, reason: "test".to_owned() } });
+        self.does(Command::Desired {
+            name: name.to_owned(),
+            desired: Desired { admin_state, weight, reason: "test".to_owned() },
+        });
     }
 
     pub fn state(&self, name: &str) -> Option<State> {

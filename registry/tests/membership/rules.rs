@@ -10,7 +10,12 @@ use crate::cast::{TTL, World, id, instance};
 #[test]
 fn an_instance_starts_serves_lapses_and_is_forgotten() {
     let mut world = World::new();
-    world.does(Command::Register { instance: instance(Service::ConfigService, "config", 1), ttl: TTL, ready: false, by: None });
+    world.does(Command::Register {
+        instance: instance(Service::ConfigService, "config", 1),
+        ttl: TTL,
+        ready: false,
+        by: None,
+    });
     assert_eq!(world.state("config"), Some(State::Starting));
     let renewal = world.renewal("config");
     world.does(Command::Renew(renewal));
@@ -18,7 +23,11 @@ fn an_instance_starts_serves_lapses_and_is_forgotten() {
     world.wait(5);
     assert_eq!(world.state("config"), Some(State::Usable));
     world.wait(1);
-    assert_eq!(world.state("config"), Some(State::Lost), "control services are not guarded: the lone one is lost");
+    assert_eq!(
+        world.state("config"),
+        Some(State::Lost),
+        "control services are not guarded: the lone one is lost"
+    );
     let status = world.membership.status("config").expect("listed");
     assert!(status.reasons[0].contains("lease lapsed"), "{:?}", status.reasons);
     assert_eq!(status.changed_at, world.now);
@@ -27,7 +36,12 @@ fn an_instance_starts_serves_lapses_and_is_forgotten() {
     world.wait(1);
     assert_eq!(world.state("config"), None);
     assert_eq!(world.last.removed, [(Service::ConfigService, "config".to_owned())]);
-    assert_eq!(world.store.len(), 1, "only that its generation was given is kept: {:?}", world.store);
+    assert_eq!(
+        world.store.len(),
+        1,
+        "only that its generation was given is kept: {:?}",
+        world.store
+    );
 }
 
 #[test]
@@ -39,19 +53,38 @@ fn a_lost_instance_that_renews_is_back() {
     let renewal = world.renewal("a");
     world.does(Command::Renew(renewal));
     assert_eq!(world.state("a"), Some(State::Usable));
-    assert!(!world.store.keys().any(|slot| slot.kind == registry::command::Kind::Loss), "{:?}", world.store.keys());
+    assert!(
+        !world.store.keys().any(|slot| slot.kind == registry::command::Kind::Loss),
+        "{:?}",
+        world.store.keys()
+    );
 }
 
 #[test]
 fn the_youngest_process_has_the_name() {
     let mut world = World::new();
-    let register = |start| Command::Register { instance: instance(Service::ProxyNode, "a", start), ttl: TTL, ready: true, by: None };
+    let register = |start| Command::Register {
+        instance: instance(Service::ProxyNode, "a", start),
+        ttl: TTL,
+        ready: true,
+        by: None,
+    };
     assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 });
-    assert_eq!(world.does(register(5)), Outcome::Registered { generation: 1 }, "a retry is answered alike");
+    assert_eq!(
+        world.does(register(5)),
+        Outcome::Registered { generation: 1 },
+        "a retry is answered alike"
+    );
     let older = world.renewal("a");
-    assert_eq!(world.refuses(register(4)), command::Error::YoungerHolds { name: "a".to_owned(), holder: id(5) });
+    assert_eq!(
+        world.refuses(register(4)),
+        command::Error::YoungerHolds { name: "a".to_owned(), holder: id(5) }
+    );
     assert_eq!(world.does(register(6)), Outcome::Registered { generation: 2 });
-    assert_eq!(world.refuses(Command::Renew(older.clone())), command::Error::Superseded { name: "a".to_owned(), holder: id(6) });
+    assert_eq!(
+        world.refuses(Command::Renew(older.clone())),
+        command::Error::Superseded { name: "a".to_owned(), holder: id(6) }
+    );
     world.does(Command::Deregister { name: "a".to_owned(), id: older.id, drain_for: TTL });
     assert_eq!(world.state("a"), Some(State::Usable), "an older process has nothing to stop");
     // The younger one died; its name is free, and whoever comes back younger takes it again.
@@ -60,7 +93,10 @@ fn the_youngest_process_has_the_name() {
     assert_eq!(world.state("a"), Some(State::Lost));
     let younger = world.renewal("a");
     assert_eq!(world.does(register(4)), Outcome::Registered { generation: 4 });
-    assert_eq!(world.refuses(Command::Renew(younger)), command::Error::NotRegistered { name: "a".to_owned() });
+    assert_eq!(
+        world.refuses(Command::Renew(younger)),
+        command::Error::NotRegistered { name: "a".to_owned() }
+    );
     assert_eq!(world.does(register(6)), Outcome::Registered { generation: 5 });
 }
 
@@ -68,11 +104,22 @@ fn the_youngest_process_has_the_name() {
 fn a_name_belongs_to_one_service() {
     let mut world = World::new();
     world.nodes(&["a"]);
-    let other = || Command::Register { instance: instance(Service::Balancer, "a", 9), ttl: TTL, ready: true, by: None };
-    assert_eq!(world.refuses(other()), command::Error::OtherService { name: "a".to_owned(), service: Service::ProxyNode });
+    let other = || Command::Register {
+        instance: instance(Service::Balancer, "a", 9),
+        ttl: TTL,
+        ready: true,
+        by: None,
+    };
+    assert_eq!(
+        world.refuses(other()),
+        command::Error::OtherService { name: "a".to_owned(), service: Service::ProxyNode }
+    );
     world.does(Command::Deregister { name: "a".to_owned(), id: id(0), drain_for: TTL });
     world.does(other());
-    assert_eq!(world.membership.status("a").expect("registered").instance.service, Service::Balancer);
+    assert_eq!(
+        world.membership.status("a").expect("registered").instance.service,
+        Service::Balancer
+    );
 }
 
 #[test]
@@ -93,7 +140,11 @@ fn renewals_need_the_right_process() {
 fn who_deregisters_drains_and_goes() {
     let mut world = World::new();
     world.nodes(&["a"]);
-    let deregister = || Command::Deregister { name: "a".to_owned(), id: id(0), drain_for: Duration::from_secs(20) };
+    let deregister = || Command::Deregister {
+        name: "a".to_owned(),
+        id: id(0),
+        drain_for: Duration::from_secs(20),
+    };
     world.does(deregister());
     assert_eq!(world.state("a"), Some(State::Draining));
     world.wait(15);
@@ -112,9 +163,11 @@ fn who_deregisters_drains_and_goes() {
 fn what_operators_want_outlives_the_process() {
     let mut world = World::new();
     world.nodes(&["a"]);
-    for (admin_state, state) in
-        [(AdminState::Drain, State::Draining), (AdminState::Maintenance, State::Maintenance), (AdminState::Ready, State::Usable)]
-    {
+    for (admin_state, state) in [
+        (AdminState::Drain, State::Draining),
+        (AdminState::Maintenance, State::Maintenance),
+        (AdminState::Ready, State::Usable),
+    ] {
         world.desired("a", admin_state, Some(7));
         assert_eq!(world.state("a"), Some(state));
     }
@@ -122,7 +175,10 @@ fn what_operators_want_outlives_the_process() {
     world.register(Service::ProxyNode, "a", 10);
     world.restart();
     let status = world.membership.status("a").expect("registered");
-    assert_eq!((status.instance.id, status.state, status.effective_weight), (id(10), State::Maintenance, 7));
+    assert_eq!(
+        (status.instance.id, status.state, status.effective_weight),
+        (id(10), State::Maintenance, 7)
+    );
     assert!(status.reasons[0].contains("maintenance: test"), "{:?}", status.reasons);
     world.desired("a", AdminState::Ready, None);
     let status = world.membership.status("a").expect("registered");
@@ -157,7 +213,10 @@ fn only_the_freshest_opinion_of_the_living_process_counts() {
     world.does(Command::Report { opinions: vec![new, old.clone()] });
     assert_eq!(world.state("a"), Some(State::Usable));
     world.register(Service::ProxyNode, "a", 20);
-    assert_eq!(world.does(Command::Report { opinions: vec![old] }), Outcome::Reported { unknown: vec![id(0)] });
+    assert_eq!(
+        world.does(Command::Report { opinions: vec![old] }),
+        Outcome::Reported { unknown: vec![id(0)] }
+    );
     assert_eq!(world.state("a"), Some(State::Usable));
     // A clock that is a day ahead does not make an opinion last a day.
     let mut ahead = world.opinion("k1", "tcp", "a", Verdict::Critical);
@@ -172,19 +231,32 @@ fn the_second_of_three_is_held_until_it_can_be_borne_or_is_accepted() {
     let mut world = World::new();
     world.nodes(&["a", "b", "c"]);
     world.wait_alive(6, &["c"]);
-    assert_eq!((world.state("a"), world.state("b"), world.state("c")), (Some(State::Lost), Some(State::Usable), Some(State::Usable)));
+    assert_eq!(
+        (world.state("a"), world.state("b"), world.state("c")),
+        (Some(State::Lost), Some(State::Usable), Some(State::Usable))
+    );
     assert_eq!((world.withheld("a"), world.withheld("b")), (None, Some(State::Lost)));
     let guard = &world.membership.guards()[&Service::ProxyNode];
-    assert!(guard.holding && guard.held == ["b"] && guard.members == 3 && guard.well == 1, "{guard:?}");
+    assert!(
+        guard.holding && guard.held == ["b"] && guard.members == 3 && guard.well == 1,
+        "{guard:?}"
+    );
     assert!(guard.explanation.contains("accept-losses"), "{guard:?}");
     world.wait_alive(700, &["c"]);
     assert_eq!(world.state("a"), Some(State::Lost), "time alone does not erode the pool");
     assert_eq!(world.state("b"), Some(State::Usable));
     let outcome = world.does(Command::AcceptLosses { service: Service::ProxyNode });
     assert_eq!(outcome, Outcome::Accepted { names: vec!["b".to_owned()] });
-    assert_eq!((world.state("a"), world.state("b")), (None, Some(State::Lost)), "a's ten minutes were over long ago");
+    assert_eq!(
+        (world.state("a"), world.state("b")),
+        (None, Some(State::Lost)),
+        "a's ten minutes were over long ago"
+    );
     assert!(!world.membership.guards()[&Service::ProxyNode].holding);
-    assert_eq!(world.does(Command::AcceptLosses { service: Service::ProxyNode }), Outcome::Accepted { names: vec![] });
+    assert_eq!(
+        world.does(Command::AcceptLosses { service: Service::ProxyNode }),
+        Outcome::Accepted { names: vec![] }
+    );
     world.wait_alive(600, &["c"]);
     assert_eq!(world.state("b"), None, "ten minutes from when it was believed");
 }
@@ -196,7 +268,11 @@ fn a_newcomer_makes_a_held_loss_bearable() {
     world.wait_alive(6, &["c"]);
     assert_eq!(world.withheld("b"), Some(State::Lost));
     world.register(Service::ProxyNode, "d", 9);
-    assert_eq!((world.state("b"), world.withheld("b")), (Some(State::Lost), None), "c and d are half of four");
+    assert_eq!(
+        (world.state("b"), world.withheld("b")),
+        (Some(State::Lost), None),
+        "c and d are half of four"
+    );
 }
 
 #[test]
@@ -204,7 +280,9 @@ fn when_everybody_is_unwell_from_everywhere_the_last_state_stays() {
     let mut world = World::new();
     world.nodes(&["a", "b", "c"]);
     for checker in ["k1", "k2", "k3"] {
-        let opinions = ["a", "b", "c"].map(|target| world.opinion(checker, "through-proxy", target, Verdict::Critical)).to_vec();
+        let opinions = ["a", "b", "c"]
+            .map(|target| world.opinion(checker, "through-proxy", target, Verdict::Critical))
+            .to_vec();
         world.does(Command::Report { opinions });
     }
     let states = ["a", "b", "c"].map(|name| (world.state(name), world.withheld(name)));
@@ -224,9 +302,16 @@ fn what_somebody_asked_for_always_counts() {
     world.nodes(&["a", "b"]);
     world.desired("a", AdminState::Maintenance, None);
     world.desired("b", AdminState::Drain, None);
-    assert_eq!((world.state("a"), world.state("b")), (Some(State::Maintenance), Some(State::Draining)));
+    assert_eq!(
+        (world.state("a"), world.state("b")),
+        (Some(State::Maintenance), Some(State::Draining))
+    );
     world.wait(6);
-    assert_eq!((world.state("a"), world.state("b")), (Some(State::Maintenance), Some(State::Draining)), "powered off for maintenance");
+    assert_eq!(
+        (world.state("a"), world.state("b")),
+        (Some(State::Maintenance), Some(State::Draining)),
+        "powered off for maintenance"
+    );
     assert_eq!(world.membership.guards()[&Service::ProxyNode].members, 0);
     world.wait(600);
     assert_eq!(world.state("a"), None);
@@ -241,7 +326,12 @@ fn the_last_one_is_never_lost() {
     world.wait(3600);
     assert_eq!((world.state("a"), world.withheld("a")), (Some(State::Usable), Some(State::Lost)));
     // Who replaces it starts anew; who was never ready was never in the pool.
-    world.does(Command::Register { instance: instance(Service::ProxyNode, "a", 3), ttl: TTL, ready: false, by: None });
+    world.does(Command::Register {
+        instance: instance(Service::ProxyNode, "a", 3),
+        ttl: TTL,
+        ready: false,
+        by: None,
+    });
     assert_eq!(world.membership.guards()[&Service::ProxyNode].members, 0);
     world.wait(6);
     assert_eq!(world.state("a"), Some(State::Lost));
@@ -255,7 +345,11 @@ fn a_restart_forgives_one_lease_and_no_more() {
     assert_eq!(world.state("a"), Some(State::Lost));
     world.now = registry::lease::after(world.now, Duration::from_secs(60));
     world.restart();
-    assert_eq!((world.state("a"), world.state("b")), (Some(State::Lost), Some(State::Usable)), "lost before is lost after");
+    assert_eq!(
+        (world.state("a"), world.state("b")),
+        (Some(State::Lost), Some(State::Usable)),
+        "lost before is lost after"
+    );
     world.wait(5);
     assert_eq!(world.state("b"), Some(State::Usable));
     world.wait(1);
@@ -265,7 +359,11 @@ fn a_restart_forgives_one_lease_and_no_more() {
     world.nodes(&["a", "b", "c"]);
     world.now = registry::lease::after(world.now, Duration::from_secs(60));
     world.does(Command::Forgive);
-    assert!(["a", "b", "c"].iter().all(|name| world.state(name) == Some(State::Usable) && world.withheld(name).is_none()));
+    assert!(
+        ["a", "b", "c"]
+            .iter()
+            .all(|name| world.state(name) == Some(State::Usable) && world.withheld(name).is_none())
+    );
 }
 
 #[test]

@@ -22,14 +22,24 @@ pub struct Program {
 
 impl Program {
     pub async fn start(dir: &Path, args: &[&str]) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let free = || {
+            TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .expect("a free port")
+                .port()
+        };
         let (port, admin) = (free(), free());
         let log = File::create(dir.join("log")).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_registry"))
             .args(args)
             .args(["--name", "registry-1", "--data-dir"])
             .arg(dir.join("data"))
-            .args(["--grpc", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
+            .args([
+                "--grpc",
+                &format!("127.0.0.1:{port}"),
+                "--admin",
+                &format!("127.0.0.1:{admin}"),
+            ])
             .args(["--registry", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::null())
             .stderr(log)
@@ -41,7 +51,11 @@ impl Program {
     pub async fn client(&self) -> RegistryClient<Channel> {
         let connected = async {
             loop {
-                match Channel::from_shared(format!("http://127.0.0.1:{}", self.port)).expect("an address").connect().await {
+                match Channel::from_shared(format!("http://127.0.0.1:{}", self.port))
+                    .expect("an address")
+                    .connect()
+                    .await
+                {
                     Ok(channel) => return RegistryClient::new(channel),
                     Err(_) => sleep(Duration::from_millis(20)).await,
                 }
@@ -52,9 +66,11 @@ impl Program {
 
     /// What the kernel says that it used, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        let ticks: u32 = fields[11..13].iter().map(|field| field.parse::<u32>().expect("ticks")).sum();
+        let ticks: u32 =
+            fields[11..13].iter().map(|field| field.parse::<u32>().expect("ticks")).sum();
         f64::from(ticks) / 100.0
     }
 

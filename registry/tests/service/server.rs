@@ -1,15 +1,19 @@
-//! A registry on a socket. Who a client is, it says itself: certificates are the chassis's business, names and roles are tested here.
+//! A registry on a socket. Who a client is, it says itself: certificates are the chassis's
+//! business, names and roles are tested here.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use chassis::{Clock, Identity, Peer, StopSignal};
 use jiff::{SignedDuration, Timestamp};
 use proto::registry::{
-    DeregisterRequest, Instance, InstanceStatus, KeepAliveRequest, ListInstancesRequest, ListInstancesResponse, Opinion, RegisterRequest,
-    RegisterResponse, RemoveInstanceRequest, ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
+    DeregisterRequest, Instance, InstanceStatus, KeepAliveRequest, ListInstancesRequest,
+    ListInstancesResponse, Opinion, RegisterRequest, RegisterResponse, RemoveInstanceRequest,
+    ReportOpinionsRequest, SetAdminStateRequest, State, Verdict, WatchRequest, WatchResponse,
     registry_client::RegistryClient,
 };
-use proto::state::{state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer};
+use proto::state::{
+    state_transfer_client::StateTransferClient, state_transfer_server::StateTransferServer,
+};
 use registry::{
     api::{Api, RegistryServer, Transfer},
     endpoints::Trusted,
@@ -43,15 +47,21 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// Puts the peer that the client claims to be where the chassis puts the peer that the certificate proves.
+/// Puts the peer that the client claims to be where the chassis puts the peer that the certificate
+/// proves.
 fn claim(mut request: http::Request<Body>) -> http::Request<Body> {
     // `spiffe://…/name`, and `*3` behind it where the certificate is for three.
-    let claimed = request.headers().get("test-peer").and_then(|value| value.to_str().ok()).and_then(|text| {
-        let (uri, replicas) = text.split_once('*').unwrap_or((text, ""));
-        let identity = Identity::from_uri(uri)?;
-        Some(Identity { replicas: replicas.parse().unwrap_or(identity.replicas), ..identity })
-    });
-    let peer = Peer { identity: claimed, address: SocketAddr::from(([10, 0, 0, 1], 1)), hosts: Vec::new() };
+    let claimed =
+        request.headers().get("test-peer").and_then(|value| value.to_str().ok()).and_then(|text| {
+            let (uri, replicas) = text.split_once('*').unwrap_or((text, ""));
+            let identity = Identity::from_uri(uri)?;
+            Some(Identity { replicas: replicas.parse().unwrap_or(identity.replicas), ..identity })
+        });
+    let peer = Peer {
+        identity: claimed,
+        address: SocketAddr::from(([10, 0, 0, 1], 1)),
+        hosts: Vec::new(),
+    };
     request.extensions_mut().insert(peer);
     request
 }
@@ -60,16 +70,29 @@ impl Running {
     pub async fn start(dir: &Path, clock: &Clock) -> Self {
         let mut store = Sqlite::open(&dir.join("registry.db")).await.expect("opens");
         let identity = store.identity(Uuid::now_v7()).await.expect("has an identity");
-        let (owner, handle) =
-            Owner::new(Box::new(store), Time::Given(clock.clone()), Feed::new(identity, Uuid::now_v7()), Default::default());
+        let (owner, handle) = Owner::new(
+            Box::new(store),
+            Time::Given(clock.clone()),
+            Feed::new(identity, Uuid::now_v7()),
+            Default::default(),
+        );
         let owner = tokio::spawn(async move { owner.run().await.expect("the store is read") });
-        let transfer = StateTransferServer::new(Transfer::new(handle.clone(), clock.clone(), dir.to_owned()));
-        let routes = Routes::new(RegistryServer::new(Api::new(handle, StopSignal::default(), lease::DEFAULT_TTL, Trusted::default())))
-            .add_service(transfer);
+        let transfer =
+            StateTransferServer::new(Transfer::new(handle.clone(), clock.clone(), dir.to_owned()));
+        let routes = Routes::new(RegistryServer::new(Api::new(
+            handle,
+            StopSignal::default(),
+            lease::DEFAULT_TTL,
+            Trusted::default(),
+        )))
+        .add_service(transfer);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
-        let server = Server::builder().layer(tower::util::MapRequestLayer::new(claim)).add_routes(routes);
-        let serving = tokio::spawn(async move { server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("serves") });
+        let server =
+            Server::builder().layer(tower::util::MapRequestLayer::new(claim)).add_routes(routes);
+        let serving = tokio::spawn(async move {
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("serves")
+        });
         Self { address, clock: clock.clone(), tasks: vec![serving, owner] }
     }
 
@@ -77,12 +100,19 @@ impl Running {
     pub async fn crash(self) {
         for task in self.tasks {
             task.abort();
-            assert!(task.await.is_err_and(|error| error.is_cancelled()), "it was running until now");
+            assert!(
+                task.await.is_err_and(|error| error.is_cancelled()),
+                "it was running until now"
+            );
         }
     }
 
     pub async fn client(&self, peer: &str) -> Client {
-        let channel = Channel::from_shared(format!("http://{}", self.address)).expect("an address").connect().await.expect("connects");
+        let channel = Channel::from_shared(format!("http://{}", self.address))
+            .expect("an address")
+            .connect()
+            .await
+            .expect("connects");
         Client { inner: RegistryClient::new(channel), peer: format!("spiffe://shoal/{peer}") }
     }
 
@@ -128,24 +158,40 @@ impl Client {
         request
     }
 
-    pub async fn register(&mut self, instance: Instance, ready: bool) -> Result<RegisterResponse, Status> {
+    pub async fn register(
+        &mut self,
+        instance: Instance,
+        ready: bool,
+    ) -> Result<RegisterResponse, Status> {
         let message = RegisterRequest { instance: Some(instance), lease_ttl: None, ready };
         Ok(self.inner.register(self.request(message)).await?.into_inner())
     }
 
-    pub async fn deregister(&mut self, name: &str, start: u64, drain_for: u64) -> Result<(), Status> {
-        let drain_for = Some(prost_types::Duration { seconds: i64::try_from(drain_for).expect("short"), nanos: 0 });
+    pub async fn deregister(
+        &mut self,
+        name: &str,
+        start: u64,
+        drain_for: u64,
+    ) -> Result<(), Status> {
+        let drain_for = Some(prost_types::Duration {
+            seconds: i64::try_from(drain_for).expect("short"),
+            nanos: 0,
+        });
         let message = DeregisterRequest { name: name.to_owned(), id: id(start), drain_for };
         self.inner.deregister(self.request(message)).await.map(drop)
     }
 
-    pub async fn set(&mut self, message: SetAdminStateRequest) -> Result<Option<InstanceStatus>, Status> {
+    pub async fn set(
+        &mut self,
+        message: SetAdminStateRequest,
+    ) -> Result<Option<InstanceStatus>, Status> {
         Ok(self.inner.set_admin_state(self.request(message)).await?.into_inner().status)
     }
 
     /// Whether it was listed.
     pub async fn remove(&mut self, name: &str) -> Result<bool, Status> {
-        let message = RemoveInstanceRequest { name: name.to_owned(), reason: "gone for good".to_owned() };
+        let message =
+            RemoveInstanceRequest { name: name.to_owned(), reason: "gone for good".to_owned() };
         Ok(self.inner.remove_instance(self.request(message)).await?.into_inner().was_listed)
     }
 
@@ -160,7 +206,9 @@ impl Client {
     }
 
     pub async fn status(&mut self, name: &str) -> Option<InstanceStatus> {
-        let named = |status: &InstanceStatus| status.instance.as_ref().is_some_and(|instance| instance.name == name);
+        let named = |status: &InstanceStatus| {
+            status.instance.as_ref().is_some_and(|instance| instance.name == name)
+        };
         self.list().await.instances.into_iter().find(named)
     }
 
@@ -187,12 +235,19 @@ impl Client {
     }
 
     /// One renewal on a stream of its own.
-    pub async fn renew(&mut self, message: KeepAliveRequest) -> Result<proto::registry::KeepAliveResponse, Status> {
+    pub async fn renew(
+        &mut self,
+        message: KeepAliveRequest,
+    ) -> Result<proto::registry::KeepAliveResponse, Status> {
         let mut responses = self.keep_alive(tokio_stream::once(message)).await;
         Ok(responses.message().await?.expect("an answer"))
     }
 
-    pub async fn watch(&mut self, services: &[&str], resume_token: &str) -> Result<Streaming<WatchResponse>, Status> {
+    pub async fn watch(
+        &mut self,
+        services: &[&str],
+        resume_token: &str,
+    ) -> Result<Streaming<WatchResponse>, Status> {
         let services = services.iter().map(ToString::to_string).collect();
         let message = WatchRequest { services, resume_token: resume_token.to_owned() };
         Ok(self.inner.watch(self.request(message)).await?.into_inner())
@@ -200,7 +255,13 @@ impl Client {
 }
 
 pub fn renewal(name: &str, start: u64, generation: u64) -> KeepAliveRequest {
-    KeepAliveRequest { name: name.to_owned(), id: id(start), generation, ready: true, ..KeepAliveRequest::default() }
+    KeepAliveRequest {
+        name: name.to_owned(),
+        id: id(start),
+        generation,
+        ready: true,
+        ..KeepAliveRequest::default()
+    }
 }
 
 pub fn critical(checker: &str, target: &str, start: u64, at: Timestamp) -> Opinion {

@@ -10,7 +10,10 @@ pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainP
     let Explanation { pool, order, .. } = explanation;
     let tried = order.iter().copied().chain(explanation.excluded());
     pb::ExplainPickResponse {
-        server: order.first().map(|&index| pool.servers[index].server.name.clone()).unwrap_or_default(),
+        server: order
+            .first()
+            .map(|&index| pool.servers[index].server.name.clone())
+            .unwrap_or_default(),
         backend: pool.settings.name.clone(),
         candidates: tried.map(|index| message::server(pool, &pool.servers[index])).collect(),
         explanation: steps(explanation, revision),
@@ -19,14 +22,19 @@ pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainP
 
 fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     let Explanation { frontend, pool, for_health, .. } = explanation;
-    let (name, revision) = (&pool.settings.name, if revision.is_empty() { "none" } else { revision });
+    let (name, revision) =
+        (&pool.settings.name, if revision.is_empty() { "none" } else { revision });
     if *for_health {
-        return vec![format!("frontend {frontend} answers it itself: it asks whether this balancer serves (revision {revision})")];
+        return vec![format!(
+            "frontend {frontend} answers it itself: it asks whether this balancer serves (revision \
+             {revision})"
+        )];
     }
     let mut lines = vec![format!("frontend {frontend} uses backend {name} (revision {revision})")];
     if pool.panic {
         lines.push(format!(
-            "panic: fewer than {} % of the servers are well, so losses reported by the registry are not acted on",
+            "panic: fewer than {} % of the servers are well, so losses reported by the registry \
+             are not acted on",
             pool.settings.panic_threshold
         ));
     }
@@ -37,7 +45,10 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     }
     lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));
     lines.push(turn(explanation));
-    lines.push(format!("at most {} attempts, each on another server where there is one", pool.settings.retry.attempts));
+    lines.push(format!(
+        "at most {} attempts, each on another server where there is one",
+        pool.settings.retry.attempts
+    ));
     lines
 }
 
@@ -47,10 +58,15 @@ fn turn(Explanation { pool, .. }: &Explanation) -> String {
         return "nobody can take it: the client gets 503".to_owned();
     };
     let sum: u32 = tier.members.iter().map(|(_, weight)| weight).sum();
-    let shares: Vec<_> = tier.members.iter().map(|&(index, weight)| format!("{} {weight}/{sum}", pool.plan.names()[index])).collect();
+    let shares: Vec<_> = tier
+        .members
+        .iter()
+        .map(|&(index, weight)| format!("{} {weight}/{sum}", pool.plan.names()[index]))
+        .collect();
     match pool.plan.balance() {
         Balance::RoundRobin => format!(
-            "round robin by weight among the {} servers, by the plan that live requests are picked with, each worker in its own turn: {}",
+            "round robin by weight among the {} servers, by the plan that live requests are picked \
+             with, each worker in its own turn: {}",
             tier.standing.as_str(),
             shares.join(", ")
         ),

@@ -25,7 +25,16 @@ pub fn stats(stats: &Stats) -> pb::Stats {
 }
 
 fn frontend(it: &Frontend) -> pb::Frontend {
-    let FrontendTotals { connections, active_connections, requests, failed, refused, tunnels, cut_tunnels, cut_responses } = it.totals;
+    let FrontendTotals {
+        connections,
+        active_connections,
+        requests,
+        failed,
+        refused,
+        tunnels,
+        cut_tunnels,
+        cut_responses,
+    } = it.totals;
     pb::Frontend {
         name: it.name.clone(),
         address: it.address.to_string(),

@@ -28,14 +28,32 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     for process in &facts.processes {
         let remedy = renew(&process.name);
         match &process.certificate {
-            Ok(Some(certificate)) => found.extend(judge(facts.now, certificate, &process.name, "its certificate", &remedy)),
+            Ok(Some(certificate)) => found.extend(judge(
+                facts.now,
+                certificate,
+                &process.name,
+                "its certificate",
+                &remedy,
+            )),
             Ok(None) => {
                 let remedy = "remove --insecure-plaintext and give it --ca, --cert and --key";
-                found.push(Finding::new(Critical, CHECK, &process.name, "it speaks gRPC without TLS and believes everybody", remedy));
+                found.push(Finding::new(
+                    Critical,
+                    CHECK,
+                    &process.name,
+                    "it speaks gRPC without TLS and believes everybody",
+                    remedy,
+                ));
             }
             // A process that does not answer at all is another finding.
             Err(_) if process.grpc.is_err() => {}
-            Err(why) => found.push(Finding::new(Warning, CHECK, &process.name, format!("its certificate cannot be seen: {why}"), remedy)),
+            Err(why) => found.push(Finding::new(
+                Warning,
+                CHECK,
+                &process.name,
+                format!("its certificate cannot be seen: {why}"),
+                remedy,
+            )),
         }
     }
     match &facts.operator {
@@ -46,29 +64,57 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
             "your certificate",
             &renew(certificate.identity.as_ref().map_or("NAME", |identity| &identity.name)),
         )),
-        Err(why) => {
-            found.push(Finding::new(Critical, CHECK, "operator", why.clone(), "give --cert and --key of a valid operator certificate"))
-        }
+        Err(why) => found.push(Finding::new(
+            Critical,
+            CHECK,
+            "operator",
+            why.clone(),
+            "give --cert and --key of a valid operator certificate",
+        )),
     }
     match &facts.authorities {
         Ok(all) => {
-            // While an authority is being replaced there are two: as long as the newest is good, the others may end.
-            let remedy = "make a new authority and give every process both: old and new in one --ca file, then new certificates";
+            // While an authority is being replaced there are two: as long as the newest is good,
+            // the others may end.
+            let remedy = "make a new authority and give every process both: old and new in one \
+                --ca file, then new certificates";
             let newest = all.iter().max_by_key(|it| it.not_after);
-            found.extend(newest.and_then(|it| judge(facts.now, it, "authority", "the authority's certificate", remedy)));
+            found.extend(newest.and_then(|it| {
+                judge(facts.now, it, "authority", "the authority's certificate", remedy)
+            }));
         }
-        Err(why) => found.push(Finding::new(Critical, CHECK, "authority", why.clone(), "give the --ca file of this cluster")),
+        Err(why) => found.push(Finding::new(
+            Critical,
+            CHECK,
+            "authority",
+            why.clone(),
+            "give the --ca file of this cluster",
+        )),
     }
     found
 }
 
-fn judge(now: Timestamp, certificate: &Certificate, subject: &str, what: &str, remedy: &str) -> Option<Finding> {
-    let finding = |severity: Severity, text: String| Some(Finding::new(severity, CHECK, subject, format!("{what} {text}"), remedy));
-    let (left, whole) = (certificate.not_after.duration_since(now), certificate.not_after.duration_since(certificate.not_before));
+fn judge(
+    now: Timestamp,
+    certificate: &Certificate,
+    subject: &str,
+    what: &str,
+    remedy: &str,
+) -> Option<Finding> {
+    let finding = |severity: Severity, text: String| {
+        Some(Finding::new(severity, CHECK, subject, format!("{what} {text}"), remedy))
+    };
+    let (left, whole) = (
+        certificate.not_after.duration_since(now),
+        certificate.not_after.duration_since(certificate.not_before),
+    );
     if left <= SignedDuration::ZERO {
         finding(Critical, format!("expired at {}", certificate.not_after))
     } else if certificate.not_before > now {
-        finding(Critical, format!("is not valid before {}: one of the clocks is wrong", certificate.not_before))
+        finding(
+            Critical,
+            format!("is not valid before {}: one of the clocks is wrong", certificate.not_before),
+        )
     } else if left < VERY_SOON.min(whole / 16) {
         finding(Critical, format!("expires in {}", span(left)))
     } else if left < SOON.min(whole / 4) {
@@ -96,12 +142,17 @@ mod tests {
     fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
         let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
         change(&mut facts);
-        check(&facts).into_iter().map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding))).collect()
+        check(&facts)
+            .into_iter()
+            .map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding)))
+            .collect()
     }
 
     #[test]
     fn table() {
-        let of_node = |left, whole| found(|it| it.processes[0].certificate = Ok(Some(certificate(left, whole))));
+        let of_node = |left, whole| {
+            found(|it| it.processes[0].certificate = Ok(Some(certificate(left, whole))))
+        };
         let is = |severity, text: &str| vec![(severity, text.to_owned())];
         assert!(of_node(15, 365).is_empty());
         assert_eq!(of_node(13, 365), is(Warning, "n-1: its certificate expires in 13 days"));
@@ -119,13 +170,22 @@ mod tests {
             it.processes[0].grpc = Err("reset".into());
         };
         assert!(found(dead).is_empty(), "said elsewhere");
-        assert_eq!(found(|it| it.operator = Ok(certificate(3, 365))), is(Warning, "operator: your certificate expires in 3 days"));
-        assert_eq!(found(|it| it.operator = Err("unreadable".into())), is(Critical, "operator: unreadable"));
+        assert_eq!(
+            found(|it| it.operator = Ok(certificate(3, 365))),
+            is(Warning, "operator: your certificate expires in 3 days")
+        );
+        assert_eq!(
+            found(|it| it.operator = Err("unreadable".into())),
+            is(Critical, "operator: unreadable")
+        );
         assert_eq!(
             found(|it| it.authorities = Ok(vec![certificate(3, 3650)])),
             is(Warning, "authority: the authority's certificate expires in 3 days")
         );
-        assert!(found(|it| it.authorities = Ok(vec![certificate(-3, 3650), certificate(900, 3650)])).is_empty());
+        assert!(
+            found(|it| it.authorities = Ok(vec![certificate(-3, 3650), certificate(900, 3650)]))
+                .is_empty()
+        );
         assert_eq!(found(|it| it.authorities = Err("gone".into()))[0].0, Critical);
     }
 }

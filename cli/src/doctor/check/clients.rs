@@ -24,7 +24,10 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         served.nodes.clear();
     }
     let mut found: Vec<_> = alarm::alarms(&served).into_iter().map(finding).collect();
-    if facts.registry.is_ok() && facts.processes.iter().all(|process| process.service != Service::Balancer) && !facts.processes.is_empty() {
+    if facts.registry.is_ok()
+        && facts.processes.iter().all(|process| process.service != Service::Balancer)
+        && !facts.processes.is_empty()
+    {
         let remedy = "start one: `shoal serve balancer`; see `shoal status`";
         found.push(Finding::new(
             Severity::Info,
@@ -50,7 +53,8 @@ fn finding(alarm: alarm::Alarm) -> Finding {
         alarm::Severity::Warning => Severity::Warning,
         alarm::Severity::Critical => Severity::Critical,
     };
-    let subjects = if alarm.subjects.is_empty() { vec!["cluster".to_owned()] } else { alarm.subjects };
+    let subjects =
+        if alarm.subjects.is_empty() { vec!["cluster".to_owned()] } else { alarm.subjects };
     Finding { severity, check: CHECK, subjects, finding: alarm.text, remedy: alarm.remedy }
 }
 
@@ -66,15 +70,22 @@ mod tests {
 
     fn balancer(standing: Standing, requests: u64, failed: u64) -> (String, Stats) {
         let server = Server { standing: standing.into(), discovered: true, ..Server::default() };
-        let frontend =
-            Frontend { backend: "squid".into(), last_minute: Some(LastMinute { seconds: 60, requests, failed }), ..Frontend::default() };
+        let frontend = Frontend {
+            backend: "squid".into(),
+            last_minute: Some(LastMinute { seconds: 60, requests, failed }),
+            ..Frontend::default()
+        };
         let backend = Backend { name: "squid".into(), servers: vec![server], ..Backend::default() };
-        ("b-1".to_owned(), Stats { frontends: vec![frontend], backends: vec![backend], ..Stats::default() })
+        (
+            "b-1".to_owned(),
+            Stats { frontends: vec![frontend], backends: vec![backend], ..Stats::default() },
+        )
     }
 
     fn found(balancers: Vec<(String, Stats)>, errors: u64) -> Vec<(Severity, String)> {
         let last_minute = Some(proto::proxy::LastMinute { seconds: 60, requests: 100, errors });
-        let nodes = vec![("n-1".to_owned(), GetStatsResponse { last_minute, ..Default::default() })];
+        let nodes =
+            vec![("n-1".to_owned(), GetStatsResponse { last_minute, ..Default::default() })];
         let facts = Facts { balancers, nodes, ..facts(vec![process(Service::Balancer, "b-1")]) };
         check(&facts).into_iter().map(|it| (it.severity, it.finding)).collect()
     }
@@ -86,7 +97,8 @@ mod tests {
         assert_eq!(drained.len(), 2, "{drained:?}");
         assert!(drained.iter().all(|(severity, _)| *severity == Severity::Critical), "{drained:?}");
         assert!(
-            drained[0].1.contains("backend squid has no usable server") && drained[1].1.starts_with("20 of 20 requests"),
+            drained[0].1.contains("backend squid has no usable server")
+                && drained[1].1.starts_with("20 of 20 requests"),
             "{drained:?}"
         );
         assert_eq!(found(vec![balancer(Standing::Usable, 100, 0)], 60)[0].0, Severity::Critical);

@@ -1,4 +1,5 @@
-//! Do the clocks agree? Leases and caches do not go by them, but schedules, certificates and everybody who reads logs do.
+//! Do the clocks agree? Leases and caches do not go by them, but schedules, certificates and
+//! everybody who reads logs do.
 
 use crate::doctor::{
     facts::Facts,
@@ -16,17 +17,28 @@ const FAR_OFF: f64 = 60.0;
 
 /// Compares every clock with the one in the middle, and this machine's with them.
 pub fn check(facts: &Facts) -> Vec<Finding> {
-    let read: Vec<_> = facts.processes.iter().filter_map(|process| Some((process.name.as_str(), process.clock?))).collect();
+    let read: Vec<_> = facts
+        .processes
+        .iter()
+        .filter_map(|process| Some((process.name.as_str(), process.clock?)))
+        .collect();
     let mut ahead: Vec<_> = read.iter().map(|(_, reading)| reading.ahead).collect();
     ahead.sort_by(f64::total_cmp);
     let Some(&middle) = ahead.get(ahead.len().saturating_sub(1) / 2) else { return Vec::new() };
     let mut found = Vec::new();
-    let remedy = "run a time service (chrony, systemd-timesyncd) on its machine, and see whether that is synchronised";
+    let remedy = "run a time service (chrony, systemd-timesyncd) on its machine, and see whether \
+        that is synchronised";
     for (name, reading) in &read {
         let off = reading.ahead - middle;
         if off.abs() - reading.exact_to > OFF {
             let severity = if off.abs() > FAR_OFF { Critical } else { Warning };
-            found.push(Finding::new(severity, CHECK, name, format!("its clock is {}", difference(off, "the others")), remedy));
+            found.push(Finding::new(
+                severity,
+                CHECK,
+                name,
+                format!("its clock is {}", difference(off, "the others")),
+                remedy,
+            ));
         }
     }
     let closest = read.iter().map(|(_, reading)| reading.exact_to).fold(f64::INFINITY, f64::min);
@@ -66,10 +78,14 @@ mod tests {
     fn found(readings: &[(f64, f64)]) -> Vec<(String, String)> {
         let processes = readings.iter().enumerate().map(|(number, (ahead, exact_to))| {
             let mut process = process(Service::ProxyNode, &format!("n-{number}"));
-            process.clock = Some(Reading { ahead: *ahead, exact_to: *exact_to, took: Duration::ZERO });
+            process.clock =
+                Some(Reading { ahead: *ahead, exact_to: *exact_to, took: Duration::ZERO });
             process
         });
-        check(&facts(processes.collect())).into_iter().map(|it| (it.subjects.join(","), it.finding)).collect()
+        check(&facts(processes.collect()))
+            .into_iter()
+            .map(|it| (it.subjects.join(","), it.finding))
+            .collect()
     }
 
     #[test]
@@ -77,11 +93,26 @@ mod tests {
         let one = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
         assert!(found(&[]).is_empty());
         assert!(found(&[(0.2, 0.01), (-0.3, 0.01), (0.9, 0.01)]).is_empty());
-        assert_eq!(found(&[(0.0, 0.01), (-1.8, 0.01), (0.1, 0.01)]), one("n-1", "its clock is 1.8 s behind the others"));
-        assert_eq!(found(&[(0.0, 0.01), (3600.0, 0.01), (0.1, 0.01)]), one("n-1", "its clock is 60 min ahead of the others"));
-        assert!(found(&[(0.0, 0.01), (1.8, 1.0), (0.1, 0.01)]).is_empty(), "a reading that is not exact enough proves nothing");
+        assert_eq!(
+            found(&[(0.0, 0.01), (-1.8, 0.01), (0.1, 0.01)]),
+            one("n-1", "its clock is 1.8 s behind the others")
+        );
+        assert_eq!(
+            found(&[(0.0, 0.01), (3600.0, 0.01), (0.1, 0.01)]),
+            one("n-1", "its clock is 60 min ahead of the others")
+        );
+        assert!(
+            found(&[(0.0, 0.01), (1.8, 1.0), (0.1, 0.01)]).is_empty(),
+            "a reading that is not exact enough proves nothing"
+        );
         // All agree with one another, and not with this machine: it is this one that is wrong.
-        assert_eq!(found(&[(90.0, 0.01), (90.1, 0.01)]), one("this machine", "this machine's clock is 90.0 s behind the cluster's"));
-        assert_eq!(found(&[(-86_400.0, 0.01)]), one("this machine", "this machine's clock is 24.0 h ahead of the cluster's"));
+        assert_eq!(
+            found(&[(90.0, 0.01), (90.1, 0.01)]),
+            one("this machine", "this machine's clock is 90.0 s behind the cluster's")
+        );
+        assert_eq!(
+            found(&[(-86_400.0, 0.01)]),
+            one("this machine", "this machine's clock is 24.0 h ahead of the cluster's")
+        );
     }
 }

@@ -14,7 +14,8 @@ use crate::doctor::{
 };
 
 const CHECK: &str = "configuration";
-const FOLLOWS: &str = "wait a moment: it gets the released one by itself; if that does not end, see `shoal config drift` and its log";
+const FOLLOWS: &str = "wait a moment: it gets the released one by itself; if that does not end, \
+    see `shoal config drift` and its log";
 
 /// Why a node has not taken a configuration, as far as it decides what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,31 +67,58 @@ fn service(facts: &Facts) -> Vec<Finding> {
         Some(Err(why)) => {
             let remedy = match facts.way_back() {
                 Some(_) => {
-                    "see whether it runs, and its log; if its database is damaged: move that file aside, start it, `shoal backup restore latest`"
+                    "see whether it runs, and its log; if its database is damaged: move that file \
+                     aside, start it, `shoal backup restore latest`"
                 }
-                None => "see whether it runs, and its log; every process keeps the configuration that it has meanwhile",
+                None => {
+                    "see whether it runs, and its log; every process keeps the configuration that \
+                     it has meanwhile"
+                }
             };
             let text = format!("no config-service answers ({why}): nothing can be changed");
-            return [Finding::new(Critical, CHECK, "config-service", text, remedy)].into_iter().chain(among_themselves(facts)).collect();
+            return [Finding::new(Critical, CHECK, "config-service", text, remedy)]
+                .into_iter()
+                .chain(among_themselves(facts))
+                .collect();
         }
         // Without the registry nobody knows whether there is one.
         None if facts.registry.is_err() => return Vec::new(),
         None => {
             let text = "the registry lists no config-service: nothing can be changed";
-            return vec![Finding::new(Critical, CHECK, "config-service", text, "start one: `shoal serve config-service`, see its --help")];
+            return vec![Finding::new(
+                Critical,
+                CHECK,
+                "config-service",
+                text,
+                "start one: `shoal serve config-service`, see its --help",
+            )];
         }
     };
     let mut found: Vec<_> = nothing_released(facts, configuration).into_iter().collect();
     found.extend(configuration.drift.iter().map(|(name, why)| not_in_step(facts, name, why)));
     let in_drift: BTreeSet<_> = configuration.drift.iter().map(|(name, _)| name).collect();
-    for process in facts.processes.iter().filter(follows).filter(|process| !in_drift.contains(&process.name) && !process.is_away()) {
-        let Some(applied) = process.listed.as_ref().map(|status| &status.instance.applied_revision) else { continue };
-        if !configuration.released.is_empty() && !applied.is_empty() && *applied != configuration.released {
-            let text = format!("it runs revision {applied}, released is {}", configuration.released);
+    for process in facts
+        .processes
+        .iter()
+        .filter(follows)
+        .filter(|process| !in_drift.contains(&process.name) && !process.is_away())
+    {
+        let Some(applied) = process.listed.as_ref().map(|status| &status.instance.applied_revision)
+        else {
+            continue;
+        };
+        if !configuration.released.is_empty()
+            && !applied.is_empty()
+            && *applied != configuration.released
+        {
+            let text =
+                format!("it runs revision {applied}, released is {}", configuration.released);
             found.push(Finding::new(Warning, CHECK, &process.name, text, FOLLOWS));
         }
     }
-    found.extend(configuration.failed_rollout.as_ref().map(|(revision, why)| failed_rollout(revision, why)));
+    found.extend(
+        configuration.failed_rollout.as_ref().map(|(revision, why)| failed_rollout(revision, why)),
+    );
     found
 }
 
@@ -98,13 +126,23 @@ fn nothing_released(facts: &Facts, configuration: &Configuration) -> Option<Find
     if !configuration.released.is_empty() {
         return None;
     }
-    let running = facts.processes.iter().filter(follows).filter_map(|process| Some(&process.listed.as_ref()?.instance.applied_revision));
+    let running = facts
+        .processes
+        .iter()
+        .filter(follows)
+        .filter_map(|process| Some(&process.listed.as_ref()?.instance.applied_revision));
     let text = match running.filter(|revision| !revision.is_empty()).count() {
         0 => "no revision is released: nodes that join get nothing".to_owned(),
-        running => format!("no revision is released, although {running} processes run one: the config-service has lost its history"),
+        running => format!(
+            "no revision is released, although {running} processes run one: the config-service has \
+             lost its history"
+        ),
     };
     let remedy = match facts.way_back() {
-        Some(backup) => format!("`shoal backup restore latest`: of {:.0}; it shows what would change, and asks", backup.made),
+        Some(backup) => format!(
+            "`shoal backup restore latest`: of {:.0}; it shows what would change, and asks",
+            backup.made
+        ),
         None => "apply a bundle with `shoal config apply DIR`".to_owned(),
     };
     Some(Finding::new(Critical, CHECK, "config-service", text, remedy))
@@ -118,13 +156,19 @@ fn not_in_step(facts: &Facts, name: &str, why: &str) -> Finding {
         Cause::Away if facts.process(name).is_none_or(Process::is_away) => {
             (Info, "none: it gets its configuration when it is back".to_owned())
         }
-        Cause::Away => {
-            (Warning, "see whether it reaches the config-service, and its log; it gets its configuration by itself then".to_owned())
-        }
+        Cause::Away => (
+            Warning,
+            "see whether it reaches the config-service, and its log; it gets its \
+                configuration by itself then"
+                .to_owned(),
+        ),
         Cause::Waiting => (Warning, FOLLOWS.to_owned()),
-        Cause::Bundle => {
-            (Warning, "mend what it complains of, there or in the bundle, and apply that: `shoal config apply DIR`".to_owned())
-        }
+        Cause::Bundle => (
+            Warning,
+            "mend what it complains of, there or in the bundle, and apply that: `shoal \
+                config apply DIR`"
+                .to_owned(),
+        ),
     };
     let why = if why.is_empty() { "it does not run what it was assigned" } else { why };
     Finding::new(severity, CHECK, name, format!("not in step: {why}"), remedy)
@@ -132,31 +176,56 @@ fn not_in_step(facts: &Facts, name: &str, why: &str) -> Finding {
 
 fn failed_rollout(revision: &str, why: &str) -> Finding {
     let remedy = match cause(why) {
-        Cause::Disk => format!("the bundle is right: make room on that disk; {}", again("the same")),
+        Cause::Disk => {
+            format!("the bundle is right: make room on that disk; {}", again("the same"))
+        }
         Cause::Crash => {
-            let node = why.split(" refused it").next().and_then(|who| who.rsplit(' ').next()).unwrap_or("NAME");
+            let node = why
+                .split(" refused it")
+                .next()
+                .and_then(|who| who.rsplit(' ').next())
+                .unwrap_or("NAME");
             format!("{}; {}", retry(node), again("the same"))
         }
-        Cause::Away | Cause::Waiting => format!("see the findings about that process; when it is well, {}", again("the same")),
-        Cause::Bundle => "mend the bundle and apply it again; `shoal config rollout` shows each process's answer".to_owned(),
+        Cause::Away | Cause::Waiting => {
+            format!("see the findings about that process; when it is well, {}", again("the same"))
+        }
+        Cause::Bundle => {
+            "mend the bundle and apply it again; `shoal config rollout` shows each process's answer"
+                .to_owned()
+        }
     };
-    Finding::new(Warning, CHECK, "config-service", format!("the last rollout, of revision {revision}, failed: {why}"), remedy)
+    Finding::new(
+        Warning,
+        CHECK,
+        "config-service",
+        format!("the last rollout, of revision {revision}, failed: {why}"),
+        remedy,
+    )
 }
 
 /// An unchanged bundle whose rollout failed is rolled out once more.
 fn again(which: &str) -> String {
-    format!("then apply {} bundle once more: `shoal config apply DIR`", if which.is_empty() { "the" } else { which })
+    format!(
+        "then apply {} bundle once more: `shoal config apply DIR`",
+        if which.is_empty() { "the" } else { which }
+    )
 }
 
 fn retry(name: &str) -> String {
     format!(
-        "if it was ended for another reason (kill -9, out of memory): `shoal config retry {name}`; if it crashed, see its log and mend the bundle"
+        "if it was ended for another reason (kill -9, out of memory): `shoal config retry {name}`; \
+         if it crashed, see its log and mend the bundle"
     )
 }
 
 /// Without the config-service nobody knows what is released, but all should run the same.
 fn among_themselves(facts: &Facts) -> Option<Finding> {
-    let applied = facts.processes.iter().filter(follows).filter_map(|process| Some(&process.listed.as_ref()?.instance.applied_revision));
+    let applied = facts
+        .processes
+        .iter()
+        .filter(follows)
+        .filter_map(|process| Some(&process.listed.as_ref()?.instance.applied_revision));
     let different: BTreeSet<_> = applied.filter(|revision| !revision.is_empty()).collect();
     (different.len() > 1).then(|| {
         let list: Vec<_> = different.into_iter().map(String::as_str).collect();
@@ -171,8 +240,14 @@ fn among_themselves(facts: &Facts) -> Option<Finding> {
 }
 
 fn refused(process: &Process) -> Option<Finding> {
-    let count = process.metrics.as_ref().ok()?.with(chassis::metrics::CONFIGURATIONS, "result", "rejected").filter(|count| *count > 0)?;
-    let remedy = format!("`shoal config rollout` and {} say why; it keeps what it has", process.log_hint());
+    let count = process
+        .metrics
+        .as_ref()
+        .ok()?
+        .with(chassis::metrics::CONFIGURATIONS, "result", "rejected")
+        .filter(|count| *count > 0)?;
+    let remedy =
+        format!("`shoal config rollout` and {} say why; it keeps what it has", process.log_hint());
     Some(Finding::new(
         Warning,
         CHECK,
@@ -183,19 +258,37 @@ fn refused(process: &Process) -> Option<Finding> {
 }
 
 fn unconfirmed(process: &Process) -> Option<Finding> {
-    let confirmed = process.metrics.as_ref().ok()?.count(chassis::metrics::CONFIGURATION_CONFIRMED)?;
-    let remedy = "wait: it is confirmed after 60 s of serving; until then a crash goes back to the one before";
-    (confirmed == 0 && process.listed.is_some())
-        .then(|| Finding::new(Info, CHECK, &process.name, "its configuration is in force and not confirmed yet", remedy))
+    let confirmed =
+        process.metrics.as_ref().ok()?.count(chassis::metrics::CONFIGURATION_CONFIRMED)?;
+    let remedy = "wait: it is confirmed after 60 s of serving; until then a crash goes back to the \
+        one before";
+    (confirmed == 0 && process.listed.is_some()).then(|| {
+        Finding::new(
+            Info,
+            CHECK,
+            &process.name,
+            "its configuration is in force and not confirmed yet",
+            remedy,
+        )
+    })
 }
 
 fn versions(facts: &Facts) -> Option<Finding> {
-    let versions: BTreeSet<_> =
-        facts.processes.iter().filter_map(|process| Some(process.listed.as_ref()?.instance.version.as_str())).collect();
+    let versions: BTreeSet<_> = facts
+        .processes
+        .iter()
+        .filter_map(|process| Some(process.listed.as_ref()?.instance.version.as_str()))
+        .collect();
     (versions.len() > 1).then(|| {
         let list: Vec<_> = versions.into_iter().collect();
         let text = format!("different versions of Shoal run: {}", list.join(", "));
-        Finding::new(Info, CHECK, "cluster", text, "finish the upgrade: see VERSION in `shoal node list --service …`")
+        Finding::new(
+            Info,
+            CHECK,
+            "cluster",
+            text,
+            "finish the upgrade: see VERSION in `shoal node list --service …`",
+        )
     })
 }
 
@@ -214,9 +307,13 @@ mod tests {
     };
 
     fn found(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, String)> {
-        let mut facts = facts(vec![process(Service::ProxyNode, "n-1"), process(Service::Balancer, "b-1")]);
+        let mut facts =
+            facts(vec![process(Service::ProxyNode, "n-1"), process(Service::Balancer, "b-1")]);
         change(&mut facts);
-        check(&facts).into_iter().map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding))).collect()
+        check(&facts)
+            .into_iter()
+            .map(|it| (it.severity, format!("{}: {}", it.subjects.join(","), it.finding)))
+            .collect()
     }
 
     fn remedy(why: &str, as_drift: bool) -> String {
@@ -225,7 +322,8 @@ mod tests {
         if as_drift {
             configuration.drift = vec![("n-1".into(), why.into())];
         } else {
-            configuration.failed_rollout = Some(("7".into(), format!("proxy-node n-1 refused it: {why}")));
+            configuration.failed_rollout =
+                Some(("7".into(), format!("proxy-node n-1 refused it: {why}")));
         }
         check(&facts).pop().unwrap().remedy
     }
@@ -233,26 +331,36 @@ mod tests {
     #[test]
     fn every_cause_has_its_remedy() {
         let disk = "cannot fetch lists/blocked.txt: No space left on device (os error 28)";
-        let crash = "it will not take this again: the process did not survive it: it was started with it and did not serve long enough";
+        let crash = "it will not take this again: the process did not survive it: it was started \
+            with it and did not serve long enough";
         for (why, part) in [
             (disk, "make room"),
             (crash, "`shoal config retry n-1`"),
-            ("not connected: it gets its configuration when it is back", "reaches the config-service"),
+            (
+                "not connected: it gets its configuration when it is back",
+                "reaches the config-service",
+            ),
             ("assigned; it has not answered yet", "wait a moment"),
             ("it refused: cluster.yaml:3:1: port 80 is in use", "mend"),
         ] {
             assert!(remedy(why, true).contains(part), "{why}: {}", remedy(why, true));
         }
-        for (why, part) in
-            [(disk, "the bundle is right"), (crash, "`shoal config retry n-1`"), ("cluster.yaml:3:1: port 80 is in use", "mend the bundle")]
-        {
+        for (why, part) in [
+            (disk, "the bundle is right"),
+            (crash, "`shoal config retry n-1`"),
+            ("cluster.yaml:3:1: port 80 is in use", "mend the bundle"),
+        ] {
             assert!(remedy(why, false).contains(part), "{why}: {}", remedy(why, false));
         }
-        assert_eq!(cause("proxy-node n-1 went away after it got it, and was not back within 30s"), Cause::Away);
+        assert_eq!(
+            cause("proxy-node n-1 went away after it got it, and was not back within 30s"),
+            Cause::Away
+        );
         let away = |it: &mut Facts| {
             it.processes[0].listed.as_mut().unwrap().state = cluster::State::Lost;
             it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into();
-            it.configuration.as_mut().unwrap().as_mut().unwrap().drift = vec![("n-1".into(), "not connected: later".into())];
+            it.configuration.as_mut().unwrap().as_mut().unwrap().drift =
+                vec![("n-1".into(), "not connected: later".into())];
         };
         says(&found(away), &[(Info, "not in step: not connected")]);
     }
@@ -262,7 +370,11 @@ mod tests {
         let backup = Backup { made: now(), cluster_id: String::new() };
         let backups = Some(Ok(Backups { newest: Some(backup), damaged: vec![] }));
         for configuration in [Ok(Configuration::default()), Err("refused".into())] {
-            let facts = Facts { configuration: Some(configuration), backups: backups.clone(), ..facts(vec![]) };
+            let facts = Facts {
+                configuration: Some(configuration),
+                backups: backups.clone(),
+                ..facts(vec![])
+            };
             let found = check(&facts);
             assert!(found[0].remedy.contains("`shoal backup restore latest`"), "{found:?}");
             let without = check(&Facts { backups: None, ..facts });
@@ -283,29 +395,55 @@ mod tests {
         says(&found(|it| it.configuration = None), &[(Critical, "lists no config-service")]);
         // Nobody was asked: nothing is known.
         says(&found(|it| (it.registry, it.configuration) = (Err("refused".into()), None)), &[]);
-        says(&found(|it| it.configuration = Some(Err("refused".into()))), &[(Critical, "no config-service answers (refused)")]);
-        says(&found(|it| it.configuration = Some(Ok(Configuration::default()))), &[(Critical, "although 2 processes run one")]);
-        let other = |it: &mut Facts| it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into();
+        says(
+            &found(|it| it.configuration = Some(Err("refused".into()))),
+            &[(Critical, "no config-service answers (refused)")],
+        );
+        says(
+            &found(|it| it.configuration = Some(Ok(Configuration::default()))),
+            &[(Critical, "although 2 processes run one")],
+        );
+        let other = |it: &mut Facts| {
+            it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into()
+        };
         says(&found(other), &[(Warning, "n-1: it runs revision 0000, released is 4f2a")]);
         says(
             &found(|it| {
                 other(it);
                 it.configuration = Some(Err("refused".into()));
             }),
-            &[(Critical, "no config-service"), (Warning, "different revisions are in force: 0000, 4f2a")],
+            &[
+                (Critical, "no config-service"),
+                (Warning, "different revisions are in force: 0000, 4f2a"),
+            ],
         );
         let drift = |it: &mut Facts| {
             other(it);
-            it.configuration.as_mut().unwrap().as_mut().unwrap().drift = vec![("n-1".into(), "it rejected 4f2a: no port".into())];
+            it.configuration.as_mut().unwrap().as_mut().unwrap().drift =
+                vec![("n-1".into(), "it rejected 4f2a: no port".into())];
         };
         says(&found(drift), &[(Warning, "n-1: not in step: it rejected 4f2a: no port")]);
         let failed = |it: &mut Facts| {
-            it.configuration.as_mut().unwrap().as_mut().unwrap().failed_rollout = Some(("7".into(), "n-1 rejected it".into()));
+            it.configuration.as_mut().unwrap().as_mut().unwrap().failed_rollout =
+                Some(("7".into(), "n-1 rejected it".into()));
         };
-        says(&found(failed), &[(Warning, "the last rollout, of revision 7, failed: n-1 rejected it")]);
-        let metrics = |text: &'static str| move |it: &mut Facts| it.processes[1].metrics = Ok(Exposition::parse(text));
-        says(&found(metrics("shoal_configurations_total{result=\"rejected\"} 2\n")), &[(Warning, "b-1: it has refused 2 configurations")]);
-        says(&found(metrics("shoal_configurations_total{result=\"applied\"} 2\nshoal_configuration_confirmed 1\n")), &[]);
+        says(
+            &found(failed),
+            &[(Warning, "the last rollout, of revision 7, failed: n-1 rejected it")],
+        );
+        let metrics = |text: &'static str| {
+            move |it: &mut Facts| it.processes[1].metrics = Ok(Exposition::parse(text))
+        };
+        says(
+            &found(metrics("shoal_configurations_total{result=\"rejected\"} 2\n")),
+            &[(Warning, "b-1: it has refused 2 configurations")],
+        );
+        says(
+            &found(metrics(
+                "shoal_configurations_total{result=\"applied\"} 2\nshoal_configuration_confirmed 1\n",
+            )),
+            &[],
+        );
         says(&found(metrics("shoal_configuration_confirmed 0\n")), &[(Info, "not confirmed yet")]);
         says(
             &found(|it| it.processes[0].listed.as_mut().unwrap().instance.version = "2".into()),

@@ -17,30 +17,47 @@ const CHECK: &str = "processes";
 pub fn processes(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Err(why) = &facts.registry {
-        let unseen = if facts.processes.is_empty() { "; it alone knows who else is there, so that nothing else was looked at" } else { "" };
+        let unseen = if facts.processes.is_empty() {
+            "; it alone knows who else is there, so that nothing else was looked at"
+        } else {
+            ""
+        };
         let remedy = "see whether it runs, its log, and --registry, and start it again; balancers and nodes serve meanwhile with what they remember, but \
                       nobody new is seen and nothing can be changed";
-        found.push(Finding::new(Critical, CHECK, "registry", format!("the registry does not answer ({why}){unseen}"), remedy));
+        found.push(Finding::new(
+            Critical,
+            CHECK,
+            "registry",
+            format!("the registry does not answer ({why}){unseen}"),
+            remedy,
+        ));
     }
     if facts.registry.is_ok() && facts.processes.is_empty() {
         let remedy = "start processes with --registry, --ca, --cert and --key of this cluster";
         found.push(Finding::new(Critical, CHECK, "registry", "the registry lists nobody", remedy));
     }
-    found.extend(facts.processes.iter().flat_map(|process| match gone(process, facts.registry.is_ok()) {
-        Some(finding) => vec![finding],
-        None => answers(process, facts).into_iter().chain(standing(process)).collect(),
+    found.extend(facts.processes.iter().flat_map(|process| {
+        match gone(process, facts.registry.is_ok()) {
+            Some(finding) => vec![finding],
+            None => answers(process, facts).into_iter().chain(standing(process)).collect(),
+        }
     }));
     found
 }
 
 /// Nothing of it answers: one finding, with what the registry makes of it.
 fn gone(process: &Process, registry_answers: bool) -> Option<Finding> {
-    let finding = |severity, text: String, remedy: String| Some(Finding::new(severity, CHECK, &process.name, text, remedy));
+    let finding = |severity, text: String, remedy: String| {
+        Some(Finding::new(severity, CHECK, &process.name, text, remedy))
+    };
     let (silence, log) = (process.silence()?, process.log_hint());
     let again = if silence.kind() == Kind::Refused {
         format!("nothing listens there: start it again, and see {log} for why it ended")
     } else {
-        format!("it is stopped (SIGSTOP), hangs, or its machine or network is down: see {log}, and start it again")
+        format!(
+            "it is stopped (SIGSTOP), hangs, or its machine or network is down: see {log}, and \
+             start it again"
+        )
     };
     if process.listed.is_none() && registry_answers {
         return finding(Critical, format!("it should run, and is nowhere ({silence})"), again);
@@ -48,21 +65,35 @@ fn gone(process: &Process, registry_answers: bool) -> Option<Finding> {
     if process.was_stopped() {
         // Said by itself, so that nothing was lost; whether it should be back, nobody here knows.
         let text = format!("it was stopped and is not back ({silence})");
-        return finding(Warning, text, format!("if it should run, start it again and see {log}; otherwise it leaves the list by itself"));
+        return finding(
+            Warning,
+            text,
+            format!(
+                "if it should run, start it again and see {log}; otherwise it leaves the list by \
+                 itself"
+            ),
+        );
     }
     match process.state() {
         Some(State::Draining | State::Maintenance) => {
-            let text = format!("it does not answer ({silence}), and was taken out by an operator{}", reasons(process));
+            let text = format!(
+                "it does not answer ({silence}), and was taken out by an operator{}",
+                reasons(process)
+            );
             finding(Info, text, format!("when it is back: `shoal node enable {}`", process.name))
         }
-        Some(State::Lost) => finding(Critical, format!("it does not answer ({silence}){}", reasons(process)), again),
+        Some(State::Lost) => {
+            finding(Critical, format!("it does not answer ({silence}){}", reasons(process)), again)
+        }
         _ => finding(Critical, format!("it does not answer ({silence})"), again),
     }
 }
 
 /// What can be seen of a process that answers without asking anybody else.
 fn answers(process: &Process, facts: &Facts) -> Option<Finding> {
-    let finding = |severity, text: String, remedy: String| Some(Finding::new(severity, CHECK, &process.name, text, remedy));
+    let finding = |severity, text: String, remedy: String| {
+        Some(Finding::new(severity, CHECK, &process.name, text, remedy))
+    };
     let log = process.log_hint();
     if process.listed.is_none() && facts.registry.is_ok() {
         let text = "it runs, and the registry does not list it".to_owned();
@@ -70,7 +101,15 @@ fn answers(process: &Process, facts: &Facts) -> Option<Finding> {
     }
     match (&process.grpc, &process.ready) {
         // Another finding says it, with what to do.
-        (Err(_), Ok(_)) if process.certificate.iter().flatten().any(|certificate| certificate.not_after <= facts.now) => None,
+        (Err(_), Ok(_))
+            if process
+                .certificate
+                .iter()
+                .flatten()
+                .any(|certificate| certificate.not_after <= facts.now) =>
+        {
+            None
+        }
         (Err(why), Ok(_)) => finding(
             Critical,
             format!("its gRPC port does not answer ({why}), and its admin HTTP port does"),
@@ -79,7 +118,8 @@ fn answers(process: &Process, facts: &Facts) -> Option<Finding> {
         (Ok(_), Err(why)) => finding(
             Warning,
             format!("its admin HTTP port does not answer from here ({why})"),
-            "open the port for probes and scrapers, or see whether the process is overloaded".to_owned(),
+            "open the port for probes and scrapers, or see whether the process is overloaded"
+                .to_owned(),
         ),
         (Ok(_), Ok(Err(why))) => {
             let severity = if is_leaving(process) { Info } else { Warning };
@@ -104,7 +144,8 @@ fn is_leaving(process: &Process) -> bool {
 
 /// ` (why; and why)`, from the registry.
 fn reasons(process: &Process) -> String {
-    let reasons = process.listed.as_ref().map(|status| status.reasons.join("; ")).unwrap_or_default();
+    let reasons =
+        process.listed.as_ref().map(|status| status.reasons.join("; ")).unwrap_or_default();
     if reasons.is_empty() { reasons } else { format!("; {reasons}") }
 }
 
@@ -118,36 +159,49 @@ fn standing(process: &Process) -> Option<Finding> {
             Warning,
             "it would be taken out, and its loss is held back with those of others",
             format!(
-                "see why the registry or the checkers do not reach it, and {log}; if it is gone: `shoal node accept-losses {}`",
+                "see why the registry or the checkers do not reach it, and {log}; if it is gone: \
+                 `shoal node accept-losses {}`",
                 process.service
             ),
         ),
         State::Usable => return None,
-        State::Starting => (Warning, "it is starting and may not serve yet", format!("wait a moment; if that does not end, see {log}")),
+        State::Starting => (
+            Warning,
+            "it is starting and may not serve yet",
+            format!("wait a moment; if that does not end, see {log}"),
+        ),
         State::Suspect => (
             Warning,
             "too few health-checkers to take it out find it unwell: it is picked last",
             "see `shoal check list`: is it the node, or the network of those checkers?".to_owned(),
         ),
-        State::Critical => {
-            (Critical, "most of its health-checkers find it unwell: it gets no requests", format!("see `shoal check list` and {log}"))
-        }
+        State::Critical => (
+            Critical,
+            "most of its health-checkers find it unwell: it gets no requests",
+            format!("see `shoal check list` and {log}"),
+        ),
         State::Lost => (
             Critical,
             "it answers here, and the registry has not heard of it for longer than it may be silent",
-            format!("see whether it reaches the registry (--registry, the network between them) and {log}; it comes back by itself then"),
+            format!(
+                "see whether it reaches the registry (--registry, the network between them) and \
+                 {log}; it comes back by itself then"
+            ),
         ),
-        State::Draining if process.was_stopped() => {
-            (Info, "it stops, and finishes what it has", format!("none, if it was meant; see {log}"))
-        }
+        State::Draining if process.was_stopped() => (
+            Info,
+            "it stops, and finishes what it has",
+            format!("none, if it was meant; see {log}"),
+        ),
         State::Draining => (Info, "it drains, as an operator asked for", enable()),
         State::Maintenance => (Info, "it is in maintenance, as an operator asked for", enable()),
     };
     Some(Finding::new(severity, CHECK, name, format!("{text}{}", reasons(process)), remedy))
 }
 
-/// The ports that others use take connections. One that nothing answers from here may be closed to us on purpose, by a firewall or a network
-/// policy: then those who use it know better, and the process says itself that it is well.
+/// The ports that others use take connections. One that nothing answers from here may be closed to
+/// us on purpose, by a firewall or a network policy: then those who use it know better, and the
+/// process says itself that it is well.
 pub fn ports(facts: &Facts) -> Vec<Finding> {
     let closed = facts.processes.iter().filter(|process| process.answers()).flat_map(|process| {
         process.ports.iter().filter_map(move |port| {
@@ -156,13 +210,26 @@ pub fn ports(facts: &Facts) -> Vec<Finding> {
             let (severity, why, remedy) = match open {
                 Open::Yes => return None,
                 Open::Refused if process.was_stopped() => return None,
-                Open::Refused => (Warning, "nothing listens there", format!("see whether it is announced where it listens, and {log}")),
-                Open::Unreached(_) if process.ready == Ok(Ok(())) && process.state() == Some(State::Usable) => return None,
-                Open::Unreached(why) => {
-                    (Info, why.as_str(), format!("none, if a firewall is meant to keep this machine out; else see {log}"))
+                Open::Refused => (
+                    Warning,
+                    "nothing listens there",
+                    format!("see whether it is announced where it listens, and {log}"),
+                ),
+                Open::Unreached(_)
+                    if process.ready == Ok(Ok(())) && process.state() == Some(State::Usable) =>
+                {
+                    return None;
                 }
+                Open::Unreached(why) => (
+                    Info,
+                    why.as_str(),
+                    format!(
+                        "none, if a firewall is meant to keep this machine out; else see {log}"
+                    ),
+                ),
             };
-            let text = format!("its {purpose} port {address} takes no connections from here: {why}");
+            let text =
+                format!("its {purpose} port {address} takes no connections from here: {why}");
             Some(Finding::new(severity, "ports", &process.name, text, remedy))
         })
     });
@@ -198,7 +265,10 @@ mod tests {
         }
     }
 
-    fn both(one: impl FnOnce(&mut Process) + 'static, other: impl FnOnce(&mut Process) + 'static) -> Box<dyn FnOnce(&mut Process)> {
+    fn both(
+        one: impl FnOnce(&mut Process) + 'static,
+        other: impl FnOnce(&mut Process) + 'static,
+    ) -> Box<dyn FnOnce(&mut Process)> {
         Box::new(|it| {
             one(it);
             other(it);
@@ -216,12 +286,21 @@ mod tests {
     fn table() {
         let cases: Vec<Case> = vec![
             (Box::new(|_| {}), &[]),
-            (Box::new(|it| it.grpc = Err("refused".into())), &[(Critical, "gRPC port does not answer (refused)")]),
+            (
+                Box::new(|it| it.grpc = Err("refused".into())),
+                &[(Critical, "gRPC port does not answer (refused)")],
+            ),
             (Box::new(|it| it.ready = Err("x".into())), &[(Warning, "admin HTTP port")]),
-            (Box::new(|it| it.ready = Ok(Err("starting".into()))), &[(Warning, "not ready: starting")]),
+            (
+                Box::new(|it| it.ready = Ok(Err("starting".into()))),
+                &[(Warning, "not ready: starting")],
+            ),
             (Box::new(|it| it.grpc = Ok(false)), &[(Warning, "although /readyz")]),
             (
-                both(|it| it.grpc = Err("expired".into()), |it| it.certificate = Ok(Some(certificate(-1, 300)))),
+                both(
+                    |it| it.grpc = Err("expired".into()),
+                    |it| it.certificate = Ok(Some(certificate(-1, 300))),
+                ),
                 &[], // the certificate is the finding
             ),
             (Box::new(silent), &[(Critical, "it does not answer (no answer in time)")]),
@@ -236,20 +315,36 @@ mod tests {
             ),
             (both(silent, asked_for(State::Maintenance)), &[(Info, "taken out by an operator")]),
             // It said good-bye: nobody drains it.
-            (both(silent, in_state(State::Draining, &["it was stopped"])), &[(Warning, "it was stopped and is not back")]),
+            (
+                both(silent, in_state(State::Draining, &["it was stopped"])),
+                &[(Warning, "it was stopped and is not back")],
+            ),
             (Box::new(in_state(State::Draining, &[])), &[(Info, "it stops, and finishes")]),
-            (Box::new(asked_for(State::Draining)), &[(Info, "it drains, as an operator asked for")]),
+            (
+                Box::new(asked_for(State::Draining)),
+                &[(Info, "it drains, as an operator asked for")],
+            ),
             (Box::new(|it| it.listed = None), &[(Critical, "the registry does not list it")]),
             (both(silent, |it| it.listed = None), &[(Critical, "should run, and is nowhere")]),
-            (Box::new(in_state(State::Lost, &[])), &[(Critical, "answers here, and the registry has not heard")]),
-            (Box::new(in_state(State::Critical, &["w"])), &[(Critical, "find it unwell: it gets no requests; w")]),
+            (
+                Box::new(in_state(State::Lost, &[])),
+                &[(Critical, "answers here, and the registry has not heard")],
+            ),
+            (
+                Box::new(in_state(State::Critical, &["w"])),
+                &[(Critical, "find it unwell: it gets no requests; w")],
+            ),
             (Box::new(in_state(State::Suspect, &[])), &[(Warning, "too few health-checkers")]),
             (
-                both(in_state(State::Suspect, &[]), |it| it.listed.as_mut().unwrap().withheld_state = Some(State::Lost)),
+                both(in_state(State::Suspect, &[]), |it| {
+                    it.listed.as_mut().unwrap().withheld_state = Some(State::Lost)
+                }),
                 &[(Warning, "its loss is held back")],
             ),
             (
-                both(in_state(State::Usable, &[]), |it| it.listed.as_mut().unwrap().withheld_state = Some(State::Critical)),
+                both(in_state(State::Usable, &[]), |it| {
+                    it.listed.as_mut().unwrap().withheld_state = Some(State::Critical)
+                }),
                 &[(Warning, "its loss is held back")],
             ),
             (Box::new(in_state(State::Starting, &[])), &[(Warning, "starting")]),
@@ -265,23 +360,38 @@ mod tests {
 
     #[test]
     fn ports_are_tried_from_where_doctor_runs() {
-        let port = |open: Open| move |it: &mut Process| it.ports = vec![Port { purpose: "proxy".into(), address: "h:1".into(), open }];
+        let port = |open: Open| {
+            move |it: &mut Process| {
+                it.ports = vec![Port { purpose: "proxy".into(), address: "h:1".into(), open }]
+            }
+        };
         let silent = || port(Open::Unreached("no answer in time".into()));
         let is = |change: Box<dyn FnOnce(&mut Process)>, expected: &[(Severity, &str)]| {
             let mut node = process(Service::ProxyNode, "n-1");
             change(&mut node);
-            let found: Vec<_> = ports(&facts(vec![node])).into_iter().map(|it| (it.severity, it.finding)).collect();
+            let found: Vec<_> =
+                ports(&facts(vec![node])).into_iter().map(|it| (it.severity, it.finding)).collect();
             assert_eq!(found.len(), expected.len(), "{found:?}");
             assert!(
-                found.iter().zip(expected).all(|((severity, text), (wanted, part))| severity == wanted && text.contains(part)),
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|((severity, text), (wanted, part))| severity == wanted
+                        && text.contains(part)),
                 "{found:?}"
             );
         };
         is(Box::new(port(Open::Yes)), &[]);
-        is(Box::new(port(Open::Refused)), &[(Warning, "proxy port h:1 takes no connections from here: nothing listens there")]);
+        is(
+            Box::new(port(Open::Refused)),
+            &[(Warning, "proxy port h:1 takes no connections from here: nothing listens there")],
+        );
         is(Box::new(silent()), &[]);
         is(both(silent(), in_state(State::Critical, &[])), &[(Info, "no answer in time")]);
-        is(both(silent(), |it| it.ready = Ok(Err("starting".into()))), &[(Info, "no answer in time")]);
+        is(
+            both(silent(), |it| it.ready = Ok(Err("starting".into()))),
+            &[(Info, "no answer in time")],
+        );
         is(both(port(Open::Refused), in_state(State::Draining, &[])), &[]);
     }
 
@@ -294,7 +404,10 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].severity == Critical && found[0].finding.contains("(refused)"));
         let alone = processes(&Facts { processes: vec![], ..facts });
-        assert!(alone.len() == 1 && alone[0].finding.contains("nothing else was looked at"), "{alone:?}");
+        assert!(
+            alone.len() == 1 && alone[0].finding.contains("nothing else was looked at"),
+            "{alone:?}"
+        );
         let nobody = processes(&self::facts(vec![]));
         assert_eq!(nobody[0].finding, "the registry lists nobody");
     }

@@ -18,7 +18,8 @@ const TIES: [(&str, &str, &str); 3] = [
     (
         chassis::metrics::REGISTERED,
         "its lease at the registry is not kept alive",
-        "see whether it reaches the registry (--registry, the network between them) and the registry's log",
+        "see whether it reaches the registry (--registry, the network between them) and the \
+         registry's log",
     ),
     (
         chassis::metrics::MEMBERSHIP_LIVE,
@@ -35,8 +36,10 @@ const TIES: [(&str, &str, &str); 3] = [
 /// Every process hears registry and config-service; no pool's losses are held back.
 pub fn synchronisation(facts: &Facts) -> Vec<Finding> {
     let check = "synchronisation";
-    let mut found: Vec<_> = facts.processes.iter().flat_map(|process| ties(process, check)).collect();
-    let guards = facts.registry.iter().flat_map(|register| &register.guards).filter(|guard| guard.holding);
+    let mut found: Vec<_> =
+        facts.processes.iter().flat_map(|process| ties(process, check)).collect();
+    let guards =
+        facts.registry.iter().flat_map(|register| &register.guards).filter(|guard| guard.holding);
     found.extend(guards.map(|guard| {
         let text = format!(
             "losses are held back as implausible ({} of {} well; held: {}): {}",
@@ -45,8 +48,11 @@ pub fn synchronisation(facts: &Facts) -> Vec<Finding> {
             guard.held.join(", "),
             guard.explanation
         );
-        let remedy =
-            format!("if they are real: `shoal node accept-losses {}`; if not, see why the registry cannot hear them", guard.service);
+        let remedy = format!(
+            "if they are real: `shoal node accept-losses {}`; if not, see why the registry \
+                cannot hear them",
+            guard.service
+        );
         Finding::new(Critical, check, guard.service.as_str(), text, remedy)
     }));
     found
@@ -59,19 +65,27 @@ fn ties(process: &Process, check: &'static str) -> Vec<Finding> {
     }
     let Ok(metrics) = &process.metrics else { return Vec::new() };
     let broken = TIES.iter().filter(|(metric, ..)| metrics.count(metric) == Some(0));
-    broken.map(|(_, text, remedy)| Finding::new(Warning, check, &process.name, *text, *remedy)).collect()
+    broken
+        .map(|(_, text, remedy)| Finding::new(Warning, check, &process.name, *text, *remedy))
+        .collect()
 }
 
 /// The balancers use the nodes that the registry finds usable, and no others.
 pub fn balancers(facts: &Facts) -> Vec<Finding> {
-    let mut found: Vec<_> = facts.balancers.iter().flat_map(|(balancer, stats)| backends(balancer, stats)).collect();
-    let servers = || facts.balancers.iter().flat_map(|(balancer, stats)| servers(stats).map(move |server| (balancer.as_str(), server)));
+    let mut found: Vec<_> =
+        facts.balancers.iter().flat_map(|(balancer, stats)| backends(balancer, stats)).collect();
+    let servers = || {
+        facts.balancers.iter().flat_map(|(balancer, stats)| {
+            servers(stats).map(move |server| (balancer.as_str(), server))
+        })
+    };
     for (balancer, server) in servers() {
         found.extend(one_view(balancer, server, facts));
     }
     let nodes = facts.processes.iter().filter(|process| process.service == Service::ProxyNode);
     for node in nodes.filter(|node| node.state() == Some(State::Usable)) {
-        let seen: Vec<_> = servers().filter(|(_, server)| server.discovered && server.name == node.name).collect();
+        let seen: Vec<_> =
+            servers().filter(|(_, server)| server.discovered && server.name == node.name).collect();
         found.extend(unwell(node, &seen));
     }
     found
@@ -87,10 +101,15 @@ fn backends(balancer: &str, stats: &Stats) -> Vec<Finding> {
     for backend in &stats.backends {
         if backend.panic {
             let text = format!(
-                "backend {} panics: fewer servers are well than its threshold asks for, so that unwell ones are used too",
+                "backend {} panics: fewer servers are well than its threshold asks for, so that \
+                 unwell ones are used too",
                 backend.name
             );
-            found.push(finding(text, "see the findings about its nodes; bring some back, or take dead ones out of the bundle"));
+            found.push(finding(
+                text,
+                "see the findings about its nodes; bring some back, or take \
+                dead ones out of the bundle",
+            ));
         }
     }
     found
@@ -98,16 +117,26 @@ fn backends(balancer: &str, stats: &Stats) -> Vec<Finding> {
 
 /// What one balancer has against one server, whatever the others think.
 fn one_view(balancer: &str, server: &Server, facts: &Facts) -> Option<Finding> {
-    let finding = |text: String, remedy: &str| Some(Finding::new(Warning, CHECK, balancer, text, remedy));
+    let finding =
+        |text: String, remedy: &str| Some(Finding::new(Warning, CHECK, balancer, text, remedy));
     let (name, reasons) = (&server.name, server.reasons.join("; "));
     if server.drift {
-        let text = format!("it keeps an admin state or weight of {name} of its own, which the registry does not know");
+        let text = format!(
+            "it keeps an admin state or weight of {name} of its own, which the registry does not \
+             know"
+        );
         return finding(text, "set it again with `shoal node …` now that the registry answers");
     }
     if !server.discovered {
         return (server.standing() == Standing::Unwell).then(|| {
             let text = format!("its server {name} ({}) is unwell: {reasons}", server.address);
-            Finding::new(Warning, CHECK, balancer, text, "see whether that server runs and can be reached from the balancer")
+            Finding::new(
+                Warning,
+                CHECK,
+                balancer,
+                text,
+                "see whether that server runs and can be reached from the balancer",
+            )
         });
     }
     match (facts.process(name).and_then(Process::state), server.standing()) {
@@ -123,32 +152,57 @@ fn one_view(balancer: &str, server: &Server, facts: &Facts) -> Option<Finding> {
     }
 }
 
-/// A node that the registry finds usable, and balancers do not. When none of them uses it, it is out, whoever calls it usable.
+/// A node that the registry finds usable, and balancers do not. When none of them uses it, it is
+/// out, whoever calls it usable.
 fn unwell(node: &Process, seen: &[(&str, &Server)]) -> Option<Finding> {
-    let (against, others): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, server)| server.standing() == Standing::Unwell);
+    let (against, others): (Vec<_>, Vec<_>) =
+        seen.iter().partition(|(_, server)| server.standing() == Standing::Unwell);
     let (_, server) = against.first()?;
     let mut names: Vec<_> = against.iter().map(|(balancer, _)| *balancer).collect();
     names.dedup();
     let (severity, who) = match (others.is_empty(), names.as_slice()) {
-        (true, [one]) => (Critical, format!("it gets no requests: {one}, the only balancer, finds it unwell")),
+        (true, [one]) => {
+            (Critical, format!("it gets no requests: {one}, the only balancer, finds it unwell"))
+        }
         (true, _) => (Critical, "it gets no requests: every balancer finds it unwell".to_owned()),
         (false, some) => (Warning, format!("{} finds it unwell, others do not", some.join(", "))),
     };
     // A balancer tells the registry's view beside its own; that one is known here.
-    let own = server.explained.iter().filter(|reason| reason.source() != ReasonSource::Registry).map(|reason| reason.text.as_str());
+    let own = server
+        .explained
+        .iter()
+        .filter(|reason| reason.source() != ReasonSource::Registry)
+        .map(|reason| reason.text.as_str());
     let own: Vec<_> = own.collect();
-    let refused = node.metrics.as_ref().ok().and_then(|metrics| metrics.count(proxy_node::metrics::WRONG_PROOFS)).unwrap_or(0);
+    let refused = node
+        .metrics
+        .as_ref()
+        .ok()
+        .and_then(|metrics| metrics.count(proxy_node::metrics::WRONG_PROOFS))
+        .unwrap_or(0);
     if refused == 0 {
         let text = format!("{who}, although the registry finds it usable ({})", own.join("; "));
-        return Some(Finding::new(severity, CHECK, &node.name, text, format!("see the network between them, and {}", node.log_hint())));
+        return Some(Finding::new(
+            severity,
+            CHECK,
+            &node.name,
+            text,
+            format!("see the network between them, and {}", node.log_hint()),
+        ));
     }
     let text = format!(
-        "{who}: it has refused {refused} of their connections, because they were opened with another cluster key than it has ({})",
+        "{who}: it has refused {refused} of their connections, because they were opened with \
+         another cluster key than it has ({})",
         own.join("; ")
     );
-    let odd = if others.is_empty() { node.name.as_str() } else { names.first().copied().unwrap_or_default() };
+    let odd = if others.is_empty() {
+        node.name.as_str()
+    } else {
+        names.first().copied().unwrap_or_default()
+    };
     let remedy = format!(
-        "compare the files of --cluster-key (`sha256sum`): {odd} has another than the rest; put theirs in place and start it again"
+        "compare the files of --cluster-key (`sha256sum`): {odd} has another than the rest; put \
+         theirs in place and start it again"
     );
     Some(Finding::new(severity, CHECK, &node.name, text, remedy))
 }
@@ -168,7 +222,13 @@ mod tests {
     };
 
     fn server(name: &str, standing: Standing) -> Server {
-        Server { name: name.into(), standing: standing.into(), discovered: true, reasons: vec!["why".into()], ..Server::default() }
+        Server {
+            name: name.into(),
+            standing: standing.into(),
+            discovered: true,
+            reasons: vec!["why".into()],
+            ..Server::default()
+        }
     }
 
     fn findings(state: State, servers: Vec<Server>, panic: bool) -> Vec<Finding> {
@@ -189,32 +249,59 @@ mod tests {
         let one = |state, standing| found(state, vec![server("n-1", standing)], false);
         assert!(one(State::Usable, Standing::Usable).is_empty());
         assert!(one(State::Usable, Standing::Last).is_empty());
-        assert!(one(State::Lost, Standing::Unwell).is_empty() && one(State::Draining, Standing::Excluded).is_empty(), "they agree");
-        assert!(one(State::Usable, Standing::Unwell)[0].contains("b-1, the only balancer, finds it unwell, although"));
+        assert!(
+            one(State::Lost, Standing::Unwell).is_empty()
+                && one(State::Draining, Standing::Excluded).is_empty(),
+            "they agree"
+        );
+        assert!(
+            one(State::Usable, Standing::Unwell)[0]
+                .contains("b-1, the only balancer, finds it unwell, although")
+        );
         assert!(one(State::Usable, Standing::Excluded)[0].contains("excludes n-1"));
-        assert!(found(State::Usable, vec![server("n-9", Standing::Usable)], false)[0].contains("n-9, which the registry does not list"));
-        assert!(found(State::Usable, vec![server("n-1", Standing::Usable)], true)[0].contains("panics"));
+        assert!(
+            found(State::Usable, vec![server("n-9", Standing::Usable)], false)[0]
+                .contains("n-9, which the registry does not list")
+        );
+        assert!(
+            found(State::Usable, vec![server("n-1", Standing::Usable)], true)[0].contains("panics")
+        );
         let drift = Server { drift: true, ..server("n-1", Standing::Excluded) };
         assert!(found(State::Usable, vec![drift], false)[0].contains("of its own"));
         let fixed = |standing| Server { discovered: false, ..server("squid", standing) };
         assert!(found(State::Usable, vec![fixed(Standing::Usable)], false).is_empty());
-        assert!(found(State::Usable, vec![fixed(Standing::Unwell)], false)[0].contains("its server squid"));
+        assert!(
+            found(State::Usable, vec![fixed(Standing::Unwell)], false)[0]
+                .contains("its server squid")
+        );
     }
 
-    /// What two balancers make of a node that the registry finds usable, and that has refused so many proofs.
+    /// What two balancers make of a node that the registry finds usable, and that has refused so
+    /// many proofs.
     fn seen_by_two(standings: [Standing; 2], refused: u64) -> Vec<Finding> {
         let mut node = process(Service::ProxyNode, "n-1");
-        node.metrics = Ok(Exposition::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
+        node.metrics =
+            Ok(Exposition::parse(&format!("{} {refused}\n", proxy_node::metrics::WRONG_PROOFS)));
         let stats = |standing: Standing| {
-            let says = |source: ReasonSource, text: &str| Reason { source: source.into(), text: text.to_owned() };
+            let says = |source: ReasonSource, text: &str| Reason {
+                source: source.into(),
+                text: text.to_owned(),
+            };
             let own = "own evidence: check failed: closed without an answer";
-            let explained = vec![says(ReasonSource::Balancer, own), says(ReasonSource::Registry, "usable")];
+            let explained =
+                vec![says(ReasonSource::Balancer, own), says(ReasonSource::Registry, "usable")];
             let reasons = vec![own.to_owned(), "registry: usable".to_owned()];
             let servers = vec![Server { reasons, explained, ..server("n-1", standing) }];
-            Stats { backends: vec![Backend { name: "back".into(), servers, ..Backend::default() }], ..Stats::default() }
+            Stats {
+                backends: vec![Backend { name: "back".into(), servers, ..Backend::default() }],
+                ..Stats::default()
+            }
         };
         let [one, other] = standings.map(stats);
-        balancers(&Facts { balancers: vec![("b-1".into(), one), ("b-2".into(), other)], ..facts(vec![node]) })
+        balancers(&Facts {
+            balancers: vec![("b-1".into(), one), ("b-2".into(), other)],
+            ..facts(vec![node])
+        })
     }
 
     #[test]
@@ -222,15 +309,28 @@ mod tests {
         use Standing::{Unwell, Usable};
         assert!(seen_by_two([Usable, Usable], 9).is_empty(), "refused once, and all is well now");
         let found = seen_by_two([Unwell, Unwell], 0);
-        assert_eq!((found.len(), found[0].severity, found[0].subjects.as_slice()), (1, Critical, &["n-1".to_owned()][..]));
+        assert_eq!(
+            (found.len(), found[0].severity, found[0].subjects.as_slice()),
+            (1, Critical, &["n-1".to_owned()][..])
+        );
         assert!(
             found[0].finding.contains("every balancer finds it unwell")
-                && found[0].finding.ends_with("(own evidence: check failed: closed without an answer)"),
+                && found[0]
+                    .finding
+                    .ends_with("(own evidence: check failed: closed without an answer)"),
             "{found:?}"
         );
-        assert_eq!(findings(State::Usable, vec![server("n-1", Unwell)], false)[0].severity, Critical, "nor does the only one");
+        assert_eq!(
+            findings(State::Usable, vec![server("n-1", Unwell)], false)[0].severity,
+            Critical,
+            "nor does the only one"
+        );
         let found = seen_by_two([Unwell, Usable], 0);
-        assert!(found[0].severity == Warning && found[0].finding.starts_with("b-1 finds it unwell, others do not"), "{found:?}");
+        assert!(
+            found[0].severity == Warning
+                && found[0].finding.starts_with("b-1 finds it unwell, others do not"),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -238,10 +338,15 @@ mod tests {
         use Standing::{Unwell, Usable};
         let found = seen_by_two([Unwell, Unwell], 12);
         assert!(
-            found[0].finding.contains("refused 12 of their connections") && found[0].finding.contains("another cluster key"),
+            found[0].finding.contains("refused 12 of their connections")
+                && found[0].finding.contains("another cluster key"),
             "{found:?}"
         );
-        assert!(found[0].remedy.contains("--cluster-key") && found[0].remedy.contains("n-1 has another"), "{found:?}");
+        assert!(
+            found[0].remedy.contains("--cluster-key")
+                && found[0].remedy.contains("n-1 has another"),
+            "{found:?}"
+        );
         let found = seen_by_two([Unwell, Usable], 12);
         assert!(found[0].remedy.contains("b-1 has another"), "{found:?}");
     }
@@ -253,7 +358,10 @@ mod tests {
             node.metrics = Ok(Exposition::parse(text));
             synchronisation(&facts(vec![node])).into_iter().map(|it| it.finding).collect::<Vec<_>>()
         };
-        assert!(with("shoal_registered 1\nshoal_membership_live 1\nshoal_configuration_live 1\n").is_empty());
+        assert!(
+            with("shoal_registered 1\nshoal_membership_live 1\nshoal_configuration_live 1\n")
+                .is_empty()
+        );
         assert!(with("").is_empty());
         assert!(with("shoal_registered 0\n")[0].contains("lease"));
         assert_eq!(with("shoal_membership_live 0\nshoal_configuration_live 0\n").len(), 2);
@@ -265,8 +373,14 @@ mod tests {
             well: 0,
             explanation: "all at once".into(),
         };
-        let guarded = Facts { registry: Ok(Register { guards: vec![guard], ..Register::default() }), ..facts(vec![]) };
+        let guarded = Facts {
+            registry: Ok(Register { guards: vec![guard], ..Register::default() }),
+            ..facts(vec![])
+        };
         let found = synchronisation(&guarded);
-        assert!(found[0].severity == Critical && found[0].remedy.contains("accept-losses proxy-node"), "{found:?}");
+        assert!(
+            found[0].severity == Critical && found[0].remedy.contains("accept-losses proxy-node"),
+            "{found:?}"
+        );
     }
 }

@@ -31,13 +31,22 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         ])
     };
     let mut found: Vec<_> = facts.processes.iter().filter_map(of).flatten().flatten().collect();
-    found.extend(facts.processes.iter().filter(|process| process.answers()).filter_map(|process| {
-        let why = process.metrics.as_ref().err()?;
-        // A port that does not answer at all is another finding.
-        process.ready.as_ref().ok()?;
-        let text = format!("its metrics cannot be read ({why}), so that its resources are not known");
-        Some(Finding::new(Warning, CHECK, &process.name, text, format!("see {}", process.log_hint())))
-    }));
+    found.extend(facts.processes.iter().filter(|process| process.answers()).filter_map(
+        |process| {
+            let why = process.metrics.as_ref().err()?;
+            // A port that does not answer at all is another finding.
+            process.ready.as_ref().ok()?;
+            let text =
+                format!("its metrics cannot be read ({why}), so that its resources are not known");
+            Some(Finding::new(
+                Warning,
+                CHECK,
+                &process.name,
+                text,
+                format!("see {}", process.log_hint()),
+            ))
+        },
+    ));
     found
 }
 
@@ -57,11 +66,18 @@ fn descriptors(metrics: &Exposition, name: &str) -> Option<Finding> {
         return None;
     };
     let text = format!("{open} of {most} file descriptors are in use ({used} %)");
-    Some(Finding::new(severity, CHECK, name, text, "raise the hard limit (LimitNOFILE=, ulimit -Hn): every connection is one"))
+    Some(Finding::new(
+        severity,
+        CHECK,
+        name,
+        text,
+        "raise the hard limit (LimitNOFILE=, ulimit -Hn): every connection is one",
+    ))
 }
 
 fn memory(metrics: &Exposition, name: &str) -> Option<Finding> {
-    let (used, limit) = (metrics.count(names::RESIDENT_MEMORY)?, metrics.count(names::MEMORY_LIMIT)?);
+    let (used, limit) =
+        (metrics.count(names::RESIDENT_MEMORY)?, metrics.count(names::MEMORY_LIMIT)?);
     let share = percent(used, limit);
     let severity = if share >= 95 {
         Critical
@@ -70,19 +86,32 @@ fn memory(metrics: &Exposition, name: &str) -> Option<Finding> {
     } else {
         return None;
     };
-    let text = format!("it uses {} of the {} of memory that it may have ({share} %)", bytes(used), bytes(limit));
-    Some(Finding::new(severity, CHECK, name, text, "lower proxy.cache.memory in the bundle, or give it more memory"))
+    let text = format!(
+        "it uses {} of the {} of memory that it may have ({share} %)",
+        bytes(used),
+        bytes(limit)
+    );
+    Some(Finding::new(
+        severity,
+        CHECK,
+        name,
+        text,
+        "lower proxy.cache.memory in the bundle, or give it more memory",
+    ))
 }
 
 /// What a node needs beside its cache, in bytes.
 const BESIDE: u64 = 64 * MIB;
 
-/// A cache that may grow larger than what there is: the node is killed when it has, and nothing tells of it before.
+/// A cache that may grow larger than what there is: the node is killed when it has, and nothing
+/// tells of it before.
 fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
-    let (cache, limit) = (metrics.count("shoal_proxy_cache_capacity_bytes")?, metrics.count(names::MEMORY_LIMIT)?);
+    let (cache, limit) =
+        (metrics.count("shoal_proxy_cache_capacity_bytes")?, metrics.count(names::MEMORY_LIMIT)?);
     (cache.saturating_add(BESIDE) > limit).then(|| {
         let text = format!(
-            "proxy.cache.memory ({}) and the {} that it needs beside that are more than the {} of memory that it may have",
+            "proxy.cache.memory ({}) and the {} that it needs beside that are more than the {} of \
+             memory that it may have",
             bytes(cache),
             bytes(BESIDE),
             bytes(limit)
@@ -90,7 +119,10 @@ fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
         let remedy = match limit.saturating_sub(BESIDE) / MIB {
             0 => "give it more memory".to_owned(),
             most => {
-                format!("write proxy: {{cache: {{memory: {most}MiB}}}} or less in the bundle (or in its override), or give it more memory")
+                format!(
+                    "write proxy: {{cache: {{memory: {most}MiB}}}} or less in the bundle (or \
+                    in its override), or give it more memory"
+                )
             }
         };
         Finding::new(Warning, CHECK, name, text, remedy)
@@ -98,11 +130,19 @@ fn promised(metrics: &Exposition, name: &str) -> Option<Finding> {
 }
 
 fn machine(metrics: &Exposition, name: &str) -> Option<Finding> {
-    let (left, limit) = (metrics.count(names::MEMORY_AVAILABLE)?, metrics.count(names::MEMORY_LIMIT)?);
+    let (left, limit) =
+        (metrics.count(names::MEMORY_AVAILABLE)?, metrics.count(names::MEMORY_LIMIT)?);
     let share = percent(left, limit);
     (share < 5).then(|| {
-        let text = format!("its machine has {} of memory left", bytes(left / (64 * MIB) * 64 * MIB));
-        Finding::new(Warning, CHECK, name, text, "see what uses it (top, ps --sort=-rss); the kernel ends processes when it is gone")
+        let text =
+            format!("its machine has {} of memory left", bytes(left / (64 * MIB) * 64 * MIB));
+        Finding::new(
+            Warning,
+            CHECK,
+            name,
+            text,
+            "see what uses it (top, ps --sort=-rss); the kernel ends processes when it is gone",
+        )
     })
 }
 
@@ -117,7 +157,8 @@ fn disk(metrics: &Exposition, name: &str) -> Option<Finding> {
         return None;
     };
     let text = format!("the disk of its data dir has {} left of {}", bytes(free), bytes(size));
-    let remedy = "make room: rotate access.log, remove old logs and backups; what cannot be stored is refused or dropped";
+    let remedy = "make room: rotate access.log, remove old logs and backups; what cannot be stored \
+        is refused or dropped";
     Some(Finding::new(severity, CHECK, name, text, remedy))
 }
 
@@ -136,24 +177,55 @@ mod tests {
         let cases: &[(&str, Option<(Severity, &str)>)] = &[
             ("", None),
             ("process_open_fds 79\nprocess_max_fds 100\n", None),
-            ("process_open_fds 80\nprocess_max_fds 100\n", Some((Warning, "80 of 100 file descriptors"))),
+            (
+                "process_open_fds 80\nprocess_max_fds 100\n",
+                Some((Warning, "80 of 100 file descriptors")),
+            ),
             ("process_open_fds 96\nprocess_max_fds 100\n", Some((Critical, "96 of 100"))),
             ("process_open_fds 9\n", None),
-            ("process_resident_memory_bytes 860\nshoal_memory_limit_bytes 1000\n", Some((Warning, "(86 %)"))),
-            ("process_resident_memory_bytes 960\nshoal_memory_limit_bytes 1000\n", Some((Critical, "(96 %)"))),
-            ("shoal_proxy_cache_capacity_bytes 1006632960\nshoal_memory_limit_bytes 1073741824\n", None),
+            (
+                "process_resident_memory_bytes 860\nshoal_memory_limit_bytes 1000\n",
+                Some((Warning, "(86 %)")),
+            ),
+            (
+                "process_resident_memory_bytes 960\nshoal_memory_limit_bytes 1000\n",
+                Some((Critical, "(96 %)")),
+            ),
+            (
+                "shoal_proxy_cache_capacity_bytes 1006632960\nshoal_memory_limit_bytes 1073741824\n",
+                None,
+            ),
             (
                 "shoal_proxy_cache_capacity_bytes 1006632961\nshoal_memory_limit_bytes 1073741824\n",
                 Some((Warning, "the 1.0 GiB of memory")),
             ),
-            ("process_resident_memory_bytes 100\nshoal_memory_limit_bytes 1000\nshoal_memory_available_bytes 500\n", None),
-            ("shoal_memory_available_bytes 100000000\nshoal_memory_limit_bytes 16000000000\n", Some((Warning, "64 MiB of memory left"))),
+            (
+                "process_resident_memory_bytes 100\nshoal_memory_limit_bytes \
+                 1000\nshoal_memory_available_bytes 500\n",
+                None,
+            ),
+            (
+                "shoal_memory_available_bytes 100000000\nshoal_memory_limit_bytes 16000000000\n",
+                Some((Warning, "64 MiB of memory left")),
+            ),
             ("shoal_data_dir_free_bytes 100e9\nshoal_data_dir_size_bytes 1000e9\n", None),
             ("shoal_data_dir_free_bytes 30e9\nshoal_data_dir_size_bytes 1000e9\n", None),
-            ("shoal_data_dir_free_bytes 10e9\nshoal_data_dir_size_bytes 1000e9\n", Some((Warning, "9.3 GiB left"))),
-            ("shoal_data_dir_free_bytes 500e6\nshoal_data_dir_size_bytes 1e9\n", Some((Warning, "left"))),
-            ("shoal_data_dir_free_bytes 1e9\nshoal_data_dir_size_bytes 1000e9\n", Some((Critical, "left"))),
-            ("shoal_data_dir_free_bytes 0\nshoal_data_dir_size_bytes 0\n", Some((Critical, "0 B left"))),
+            (
+                "shoal_data_dir_free_bytes 10e9\nshoal_data_dir_size_bytes 1000e9\n",
+                Some((Warning, "9.3 GiB left")),
+            ),
+            (
+                "shoal_data_dir_free_bytes 500e6\nshoal_data_dir_size_bytes 1e9\n",
+                Some((Warning, "left")),
+            ),
+            (
+                "shoal_data_dir_free_bytes 1e9\nshoal_data_dir_size_bytes 1000e9\n",
+                Some((Critical, "left")),
+            ),
+            (
+                "shoal_data_dir_free_bytes 0\nshoal_data_dir_size_bytes 0\n",
+                Some((Critical, "0 B left")),
+            ),
         ];
         for (text, expected) in cases {
             let mut node = process(Service::ProxyNode, "n-1");
@@ -161,7 +233,10 @@ mod tests {
             let found = check(&facts(vec![node]));
             assert_eq!(found.len(), usize::from(expected.is_some()), "{text}: {found:?}");
             for (finding, (severity, part)) in found.iter().zip(expected) {
-                assert!(finding.severity == *severity && finding.finding.contains(part), "{text}: {finding:?}");
+                assert!(
+                    finding.severity == *severity && finding.finding.contains(part),
+                    "{text}: {finding:?}"
+                );
             }
         }
         let mut node = process(Service::ProxyNode, "n-1");

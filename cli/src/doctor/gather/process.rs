@@ -14,11 +14,15 @@ use cluster::{
 use jiff::Timestamp;
 use proto::{
     log::{ListErrorsRequest, LoggedError, log_client::LogClient},
-    proxy::{ExplainRequestRequest, RouteKind, TailAccessRequest, proxy_node_client::ProxyNodeClient},
+    proxy::{
+        ExplainRequestRequest, RouteKind, TailAccessRequest, proxy_node_client::ProxyNodeClient,
+    },
 };
 use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{ANSWER, Person, ask, within};
 use crate::{
@@ -30,15 +34,19 @@ use crate::{
 const METRICS: usize = 8 << 20;
 /// Of `/readyz`, which is a line or two.
 const READINESS: usize = 64 << 10;
-/// Endpoints that are not tried. Asked otherwise, or datagrams, or a path: grpc, admin, icp, socket. Open to balancers alone, or to nodes alone, who
-/// use them all the time and say when they cannot: relay, target. A firewall that keeps others out, this machine too, is as it should be.
+/// Endpoints that are not tried. Asked otherwise, or datagrams, or a path: grpc, admin, icp,
+/// socket. Open to balancers alone, or to nodes alone, who use them all the time and say when they
+/// cannot: relay, target. A firewall that keeps others out, this machine too, is as it should be.
 const NOT_TRIED: [&str; 6] = ["grpc", "admin", "icp", "socket", "relay", "target"];
 /// Of the requests that a node has answered, as many as this are looked at.
 const ANSWERED: u32 = 500;
 
 /// Asks one of them everything, at the same time.
 pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Process {
-    let admin = person.endpoints.get("admin").ok_or_else(|| Silence::from("it announces no admin HTTP port"));
+    let admin = person
+        .endpoints
+        .get("admin")
+        .ok_or_else(|| Silence::from("it announces no admin HTTP port"));
     let ready = async {
         match &admin {
             Ok(address) => is_ready(http, address).await,
@@ -54,7 +62,10 @@ pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Pro
     let certificate = async {
         match person.endpoints.get("grpc") {
             Some(address) => {
-                within(ANSWER, async { operator.certificate_at(address).await.map_err(|error| error.to_string().into()) }).await
+                within(ANSWER, async {
+                    operator.certificate_at(address).await.map_err(|error| error.to_string().into())
+                })
+                .await
             }
             None => Err("it announces no gRPC port".into()),
         }
@@ -91,13 +102,20 @@ pub async fn process(operator: &Operator, http: &Client, person: &Person) -> Pro
 async fn complaints(operator: &Operator, person: &Person) -> Option<Complaints> {
     let mut log = LogClient::new(person.grpc(operator).ok()?);
     let told = ask(log.list_errors(ListErrorsRequest { within: None })).await.ok()?;
-    let error =
-        |error: LoggedError| Complaint { age: from_duration(error.age).unwrap_or_default(), target: error.target, text: error.text };
+    let error = |error: LoggedError| Complaint {
+        age: from_duration(error.age).unwrap_or_default(),
+        target: error.target,
+        text: error.text,
+    };
     Some(Complaints { errors: told.errors.into_iter().map(error).collect(), more: told.more })
 }
 
-/// The last requests of a node, and where the last of them that failed was to go. What cannot be had is no finding of its own.
-async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>, Option<(RouteKind, String)>)> {
+/// The last requests of a node, and where the last of them that failed was to go. What cannot be
+/// had is no finding of its own.
+async fn answered(
+    operator: &Operator,
+    person: &Person,
+) -> Option<(Vec<Answered>, Option<(RouteKind, String)>)> {
     if person.service != Service::ProxyNode {
         return None;
     }
@@ -119,9 +137,18 @@ async fn answered(operator: &Operator, person: &Person) -> Option<(Vec<Answered>
         Some(Answered { at, method: record.method, url: record.url, status: record.status })
     });
     let answered: Vec<_> = answered.collect();
-    let Some(failed) = answered.iter().rev().find(|request| request.has_failed()) else { return Some((answered, None)) };
-    let question = ExplainRequestRequest { url: failed.url.clone(), method: failed.method.clone(), ..Default::default() };
-    let route = ask(node.explain_request(question)).await.ok().map(|answer| (answer.route_kind(), answer.route));
+    let Some(failed) = answered.iter().rev().find(|request| request.has_failed()) else {
+        return Some((answered, None));
+    };
+    let question = ExplainRequestRequest {
+        url: failed.url.clone(),
+        method: failed.method.clone(),
+        ..Default::default()
+    };
+    let route = ask(node.explain_request(question))
+        .await
+        .ok()
+        .map(|answer| (answer.route_kind(), answer.route));
     Some((answered, route))
 }
 
@@ -172,10 +199,15 @@ async fn bounded(mut answer: Response, most: usize) -> Answer<String> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-/// How far a clock is ahead that was read at some moment between asking and the answer. A process of an older version tells the second only,
-/// in Date (RFC 9110 §6.6.1).
+/// How far a clock is ahead that was read at some moment between asking and the answer. A process
+/// of an older version tells the second only, in Date (RFC 9110 §6.6.1).
 #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 in microseconds fit a double")]
-fn reading(asked_at: Timestamp, took: Duration, told: Option<f64>, date: Option<Timestamp>) -> Option<Reading> {
+fn reading(
+    asked_at: Timestamp,
+    took: Duration,
+    told: Option<f64>,
+    date: Option<Timestamp>,
+) -> Option<Reading> {
     let half = took.as_secs_f64() / 2.0;
     let middle = asked_at.as_microsecond() as f64 / 1e6 + half;
     let (there, step) = match (told, date) {
@@ -191,20 +223,27 @@ fn reason(error: reqwest::Error) -> Silence {
     if error.is_timeout() { Silence::late() } else { Silence::of_error(&error.without_url()) }
 }
 
-/// Whether the other ports take connections. A loopback address of a process on another machine is not for us.
+/// Whether the other ports take connections. A loopback address of a process on another machine is
+/// not for us.
 async fn ports(person: &Person) -> Vec<Port> {
-    let is_loopback = |address: &str| address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    let is_loopback = |address: &str| {
+        address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+    };
     let beside_us = person.endpoints.get("grpc").is_some_and(|address| is_loopback(address));
-    let tried = person.endpoints.iter().filter(|(purpose, _)| !NOT_TRIED.contains(&purpose.as_str()));
-    let opening = tried.filter(|(_, address)| beside_us || !is_loopback(address)).map(|(purpose, address)| async move {
-        let open = match tokio::time::timeout(ANSWER, TcpStream::connect(address.as_str())).await {
-            Ok(Ok(_)) => Open::Yes,
-            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Open::Refused,
-            Ok(Err(error)) => Open::Unreached(Silence::of_error(&error).to_string()),
-            Err(_) => Open::Unreached(Silence::late().to_string()),
-        };
-        Port { purpose: purpose.clone(), address: address.clone(), open }
-    });
+    let tried =
+        person.endpoints.iter().filter(|(purpose, _)| !NOT_TRIED.contains(&purpose.as_str()));
+    let opening = tried.filter(|(_, address)| beside_us || !is_loopback(address)).map(
+        |(purpose, address)| async move {
+            let open =
+                match tokio::time::timeout(ANSWER, TcpStream::connect(address.as_str())).await {
+                    Ok(Ok(_)) => Open::Yes,
+                    Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Open::Refused,
+                    Ok(Err(error)) => Open::Unreached(Silence::of_error(&error).to_string()),
+                    Err(_) => Open::Unreached(Silence::late().to_string()),
+                };
+            Port { purpose: purpose.clone(), address: address.clone(), open }
+        },
+    );
     futures::future::join_all(opening).await
 }
 
@@ -237,7 +276,8 @@ mod tests {
         let client = crate::ready::client().unwrap();
         assert_eq!(is_ready(&client, &address).await, Err("/readyz does not end".into()));
         drop(client);
-        // It is hung up on: what it could say is what was asked for and what waits in the sockets' buffers.
+        // It is hung up on: what it could say is what was asked for and what waits in the sockets'
+        // buffers.
         assert!(talker.await.unwrap() < 64 << 20);
     }
 
@@ -245,8 +285,13 @@ mod tests {
     fn a_clock_is_read_in_the_middle_of_the_answer() {
         let at = Timestamp::from_second(1000).unwrap();
         let read = |took, told, date: Option<i64>| {
-            reading(at, Duration::from_secs_f64(took), told, date.map(|second| Timestamp::from_second(second).unwrap()))
-                .map(|it| (it.ahead, it.exact_to))
+            reading(
+                at,
+                Duration::from_secs_f64(took),
+                told,
+                date.map(|second| Timestamp::from_second(second).unwrap()),
+            )
+            .map(|it| (it.ahead, it.exact_to))
         };
         assert_eq!(read(0.5, Some(1000.25), None), Some((0.0, 0.25)));
         assert_eq!(read(0.5, Some(1010.25), Some(1)), Some((10.0, 0.25)));

@@ -29,7 +29,8 @@ impl Papers {
     fn of(made: &Made) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let [cert, key] = ["cert.pem", "key.pem"].map(|file| scratch.path().join(file));
-        let arguments = ["console", "--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+        let arguments =
+            ["console", "--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
         let options = <Line as clap::Parser>::parse_from(arguments).options;
         let papers = Self { scratch, options };
         papers.write(made);
@@ -75,7 +76,8 @@ async fn connect(address: SocketAddr, trusted: &Made) -> io::Result<TlsStream<Tc
 /// One exchange, in lower case.
 async fn exchange(address: SocketAddr, trusted: &Made, head: &str, body: &str) -> String {
     let mut stream = connect(address, trusted).await.unwrap();
-    let message = format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let message =
+        format!("{head}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(message.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     // Some servers close without a word; what came before counts.
@@ -90,15 +92,23 @@ async fn with_a_certificate_it_speaks_https() {
     let served = serve_with(https_rules(), Some(papers.read()));
     let body = format!(r#"{{"name":"ann","password":"{PASSWORD}"}}"#);
     let head = format!(
-        "POST /login HTTP/1.1\r\nhost: {0}\r\norigin: https://{0}\r\nx-shoal-console: 1\r\ncontent-type: application/json\r\n",
+        "POST /login HTTP/1.1\r\nhost: {0}\r\norigin: https://{0}\r\nx-shoal-console: \
+         1\r\ncontent-type: application/json\r\n",
         served.address
     );
     let answer = exchange(served.address, &own, &head, &body).await;
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
     assert!(answer.contains("set-cookie: __host-c=") && answer.contains("; secure"), "{answer}");
-    assert!(!answer.contains("strict-transport-security"), "an address may have other ports that speak http: {answer}");
-    let named = exchange(served.address, &own, "GET / HTTP/1.1\r\nhost: console.test\r\n", "").await;
-    assert!(named.starts_with("http/1.1 200") && named.contains("strict-transport-security"), "{named}");
+    assert!(
+        !answer.contains("strict-transport-security"),
+        "an address may have other ports that speak http: {answer}"
+    );
+    let named =
+        exchange(served.address, &own, "GET / HTTP/1.1\r\nhost: console.test\r\n", "").await;
+    assert!(
+        named.starts_with("http/1.1 200") && named.contains("strict-transport-security"),
+        "{named}"
+    );
 }
 
 #[test]
@@ -113,7 +123,10 @@ fn files_that_are_none_are_refused() {
         papers.write(&own);
         papers.read();
         papers.replace(file, &content);
-        let refused = Certificate::read(&papers.options).err().unwrap_or_else(|| panic!("{what} is taken")).to_string();
+        let refused = Certificate::read(&papers.options)
+            .err()
+            .unwrap_or_else(|| panic!("{what} is taken"))
+            .to_string();
         assert!(refused.contains("cert.pem") && refused.contains("--tls-key"), "{what}: {refused}");
     }
 }
@@ -150,7 +163,10 @@ async fn files_are_followed_while_it_serves() {
     let following = tokio::spawn(certificate.follow(Duration::from_millis(5)));
     connect(served.address, &first).await.unwrap();
     papers.write(&last);
-    testkit::wait::until("the new certificate", || async { connect(served.address, &last).await.ok() }).await;
+    testkit::wait::until("the new certificate", || async {
+        connect(served.address, &last).await.ok()
+    })
+    .await;
     following.abort();
 }
 
@@ -160,13 +176,25 @@ async fn plain_http_beside_https_leads_there() {
     let there = |path: &str| format!("https://{}{path}", served.address);
     for path in ["/", "/login", "/explain?url=http%3A%2F%2Fa.test%2F", "/live?page=overview"] {
         let answer = served.get(path).await;
-        assert_eq!((answer.status(), answer.head.field("location")), (307, Some(there(path).as_str())), "{path}");
+        assert_eq!(
+            (answer.status(), answer.head.field("location")),
+            (307, Some(there(path).as_str())),
+            "{path}"
+        );
     }
     let answer = served.log_in(PASSWORD).await;
-    assert!(answer.status() == 403 && text(&answer).contains(&there("/login")), "{}", text(&answer));
+    assert!(
+        answer.status() == 403 && text(&answer).contains(&there("/login")),
+        "{}",
+        text(&answer)
+    );
     assert!(answer.head.field("set-cookie").is_none());
     let elsewhere = served.ask("GET", "/", &[("host", "evil.test")], "").await;
-    assert_eq!((elsewhere.status(), elsewhere.head.field("location")), (421, None), "nobody is sent to another's host");
+    assert_eq!(
+        (elsewhere.status(), elsewhere.head.field("location")),
+        (421, None),
+        "nobody is sent to another's host"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +202,11 @@ async fn plain_http_may_look_where_that_was_said_and_nothing_more() {
     let own = made();
     let served = serve_with(Rules { plain: true, ..https_rules() }, Some(Papers::of(&own).read()));
     let page = served.get("/").await;
-    assert!(page.status() == 200 && text(&page).contains("proxy-node-1") && text(&page).contains("href=\"/login\""));
+    assert!(
+        page.status() == 200
+            && text(&page).contains("proxy-node-1")
+            && text(&page).contains("href=\"/login\"")
+    );
     let mut stream = Stream::open(served.address, "overview", "").await;
     stream.until("event: frame").await;
     assert_eq!(served.get("/login").await.status(), 307, "the way to log in is encrypted");
@@ -183,17 +215,44 @@ async fn plain_http_may_look_where_that_was_said_and_nothing_more() {
     // A session of https is worth nothing in the clear, where others may have read it.
     let body = format!(r#"{{"name":"ann","password":"{PASSWORD}"}}"#);
     let head = |path: &str| {
-        let own = format!("host: {0}\r\norigin: https://{0}\r\nx-shoal-console: 1\r\ncontent-type: application/json\r\n", served.address);
+        let own = format!(
+            "host: {0}\r\norigin: https://{0}\r\nx-shoal-console: 1\r\ncontent-type: \
+             application/json\r\n",
+            served.address
+        );
         format!("POST {path} HTTP/1.1\r\n{own}")
     };
     let answer = exchange(served.address, &own, &head("/login"), &body).await;
-    let cookie = answer.split("set-cookie: __host-c=").nth(1).expect("a cookie").split(';').next().unwrap().to_owned();
+    let cookie = answer
+        .split("set-cookie: __host-c=")
+        .nth(1)
+        .expect("a cookie")
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     let cookie = format!("__Host-c={cookie}");
-    let page = exchange(served.address, &own, &format!("GET / HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\n", served.address), "").await;
-    let token = page.split("name=\"shoal-token\" content=\"").nth(1).expect("a token").split('"').next().unwrap().to_owned();
-    assert!(!text(&served.ask("GET", "/", &[("cookie", &cookie)], "").await).contains("shoal-token"));
+    let page = exchange(
+        served.address,
+        &own,
+        &format!("GET / HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\n", served.address),
+        "",
+    )
+    .await;
+    let token = page
+        .split("name=\"shoal-token\" content=\"")
+        .nth(1)
+        .expect("a token")
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
+    assert!(
+        !text(&served.ask("GET", "/", &[("cookie", &cookie)], "").await).contains("shoal-token")
+    );
     let path = "/instances/proxy-node-1/admin-state";
-    let (fields, drain) = ([("cookie", cookie.as_str()), ("x-shoal-token", token.as_str())], r#"{"state":"drain"}"#);
+    let (fields, drain) =
+        ([("cookie", cookie.as_str()), ("x-shoal-token", token.as_str())], r#"{"state":"drain"}"#);
     assert_eq!(served.post(path, &fields, drain).await.status(), 403);
     assert!(served.double.told.lock().unwrap().is_empty());
     let session = format!("{}cookie: {cookie}\r\nx-shoal-token: {token}\r\n", head(path));
@@ -201,6 +260,9 @@ async fn plain_http_may_look_where_that_was_said_and_nothing_more() {
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
 
     // Where looking takes a password, it takes https as well.
-    let closed = serve_with(Rules { plain: true, open: false, ..https_rules() }, Some(Papers::of(&own).read()));
+    let closed = serve_with(
+        Rules { plain: true, open: false, ..https_rules() },
+        Some(Papers::of(&own).read()),
+    );
     assert_eq!(closed.get("/").await.status(), 307);
 }

@@ -1,6 +1,8 @@
-//! The file behind the journal: appended to, line by line, and moved aside when it is large. `audit.jsonl.1` is younger than `audit.jsonl.2`.
+//! The file behind the journal: appended to, line by line, and moved aside when it is large.
+//! `audit.jsonl.1` is younger than `audit.jsonl.2`.
 //!
-//! Nothing that was written is lost by moving: a file is renamed whole, and only the oldest of [`KEPT`] makes room for a younger one.
+//! Nothing that was written is lost by moving: a file is renamed whole, and only the oldest of
+//! [`KEPT`] makes room for a younger one.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -41,16 +43,25 @@ impl Lines {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
         }
-        Ok(Self { path: path.to_owned(), file, size, full_at: largest, largest, torn: last != [b'\n'] })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            full_at: largest,
+            largest,
+            torn: last != [b'\n'],
+        })
     }
 
-    /// Appends a line, which ends with its newline. After an error it is not there, and whatever is of it spoils no other line.
+    /// Appends a line, which ends with its newline. After an error it is not there, and whatever is
+    /// of it spoils no other line.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.size >= self.full_at
             && let Err(error) = self.move_aside()
         {
             self.full_at = self.size + self.largest / 4;
-            tracing::warn!(path = %self.path.display(), "cannot move the audit records aside, the file grows: {error}");
+            tracing::warn!(path = %self.path.display(), "cannot move the audit records aside, the \
+                file grows: {error}");
         }
         if self.torn {
             self.file.write_all(b"\n")?;
@@ -87,9 +98,11 @@ impl Lines {
         Ok(())
     }
 
-    /// What is there now, newest file first, each with its size now: what is appended meanwhile is not in the middle of being written.
+    /// What is there now, newest file first, each with its size now: what is appended meanwhile is
+    /// not in the middle of being written.
     pub(super) fn files(&self) -> Vec<(File, u64)> {
-        let paths = std::iter::once(self.path.clone()).chain((1..=KEPT).map(|number| self.aside(number)));
+        let paths =
+            std::iter::once(self.path.clone()).chain((1..=KEPT).map(|number| self.aside(number)));
         let open = |path: PathBuf| {
             let file = File::open(path).ok()?;
             let size = file.metadata().ok()?.len();
@@ -108,7 +121,11 @@ mod tests {
     use super::*;
 
     fn texts(lines: &Lines) -> Vec<String> {
-        lines.files().into_iter().map(|(file, size)| io::read_to_string(file.take(size)).unwrap()).collect()
+        lines
+            .files()
+            .into_iter()
+            .map(|(file, size)| io::read_to_string(file.take(size)).unwrap())
+            .collect()
     }
 
     #[test]
@@ -125,7 +142,12 @@ mod tests {
         for number in 0..20 {
             lines.append(format!("{number}\n").as_bytes()).unwrap();
         }
-        assert_eq!(texts(&lines).concat().lines().last(), Some("12"), "no more than {KEPT} are kept: {:?}", texts(&lines));
+        assert_eq!(
+            texts(&lines).concat().lines().last(),
+            Some("12"),
+            "no more than {KEPT} are kept: {:?}",
+            texts(&lines)
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + KEPT as usize);
     }
 
@@ -133,7 +155,9 @@ mod tests {
     fn a_stop_in_the_middle_of_moving_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        for (name, text) in [("audit.jsonl", "new\n"), ("audit.jsonl.2", "older\n"), ("audit.jsonl.3", "oldest\n")] {
+        for (name, text) in
+            [("audit.jsonl", "new\n"), ("audit.jsonl.2", "older\n"), ("audit.jsonl.3", "oldest\n")]
+        {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let mut lines = Lines::limited(&path, 3).unwrap();

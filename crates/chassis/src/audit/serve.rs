@@ -26,11 +26,17 @@ impl Api {
 
 #[tonic::async_trait]
 impl Audit for Api {
-    async fn list_records(&self, request: Request<ListRecordsRequest>) -> Result<Response<ListRecordsResponse>, Status> {
+    async fn list_records(
+        &self,
+        request: Request<ListRecordsRequest>,
+    ) -> Result<Response<ListRecordsResponse>, Status> {
         let ListRecordsRequest { since, who, limit } = request.into_inner();
         let since = match since {
             None => None,
-            given => Some(from_timestamp(given).ok_or_else(|| Status::invalid_argument("since: not a moment that can be"))?),
+            given => Some(
+                from_timestamp(given)
+                    .ok_or_else(|| Status::invalid_argument("since: not a moment that can be"))?,
+            ),
         };
         let limit = match usize::try_from(limit) {
             Ok(0) => USUAL,
@@ -40,7 +46,9 @@ impl Audit for Api {
         let (journal, wanted) = (self.journal.clone(), Wanted { since, who, limit });
         let found = tokio::task::spawn_blocking(move || journal.find(&wanted)).await;
         let found = found.map_err(|error| Status::internal(error.to_string()))?;
-        found.map(|found| Response::new(found.into())).map_err(|error| Status::internal(format!("cannot read the audit records: {error}")))
+        found
+            .map(|found| Response::new(found.into()))
+            .map_err(|error| Status::internal(format!("cannot read the audit records: {error}")))
     }
 }
 

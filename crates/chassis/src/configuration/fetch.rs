@@ -1,4 +1,5 @@
-//! Completes the files of an assignment: what is not here yet comes by FetchFile and is believed only when its hash is right.
+//! Completes the files of an assignment: what is not here yet comes by FetchFile and is believed
+//! only when its hash is right.
 
 use std::{
     fs::File,
@@ -26,7 +27,11 @@ const LARGEST: u64 = 4 << 30;
 ///
 /// # Errors
 /// One problem for every file that could not be had.
-pub(crate) async fn complete(store: &Store, channel: &ServiceChannel, files: &[FileReference]) -> Result<(), Vec<Problem>> {
+pub(crate) async fn complete(
+    store: &Store,
+    channel: &ServiceChannel,
+    files: &[FileReference],
+) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for file in files {
         if let Err(why) = one(store, channel, file).await {
@@ -42,7 +47,8 @@ async fn one(store: &Store, channel: &ServiceChannel, file: &FileReference) -> R
         return Err(format!("{:?} is no SHA-256", file.sha256));
     }
     let path = store.file(&file.sha256);
-    // Named by its hash and renamed into place whole, so that the length is enough here; a start checks every byte.
+    // Named by its hash and renamed into place whole, so that the length is enough here; a start
+    // checks every byte.
     if std::fs::metadata(&path).is_ok_and(|found| found.len() == file.size) {
         return Ok(());
     }
@@ -51,7 +57,8 @@ async fn one(store: &Store, channel: &ServiceChannel, file: &FileReference) -> R
     }
     let temporary = path.with_extension("new");
     let fetched = download(channel, file, &temporary).await;
-    let placed = fetched.and_then(|()| std::fs::rename(&temporary, &path).map_err(|error| error.to_string()));
+    let placed = fetched
+        .and_then(|()| std::fs::rename(&temporary, &path).map_err(|error| error.to_string()));
     if placed.is_err() && temporary.exists() {
         // What is left behind is swept with the next generation.
         std::fs::remove_file(&temporary).unwrap_or_default();
@@ -64,9 +71,17 @@ async fn download(channel: &ServiceChannel, file: &FileReference, to: &Path) -> 
     let silent = |_| "the config-service does not answer".to_owned();
     let mut client = ConfigServiceClient::new(channel.clone()).max_decoding_message_size(8 << 20);
     let call = client.fetch_file(FetchFileRequest { sha256: file.sha256.clone() });
-    let mut stream = timeout(PIECE_WITHIN, call).await.map_err(silent)?.map_err(|status| explain(&status))?.into_inner();
+    let mut stream = timeout(PIECE_WITHIN, call)
+        .await
+        .map_err(silent)?
+        .map_err(|status| explain(&status))?
+        .into_inner();
     let (mut out, mut digest, mut length) = (File::create(to).map_err(disk)?, Sha256::new(), 0_u64);
-    while let Some(piece) = timeout(PIECE_WITHIN, stream.message()).await.map_err(silent)?.map_err(|status| explain(&status))? {
+    while let Some(piece) = timeout(PIECE_WITHIN, stream.message())
+        .await
+        .map_err(silent)?
+        .map_err(|status| explain(&status))?
+    {
         length += piece.data.len() as u64;
         if length > file.size {
             return Err(format!("more than the {} bytes that were announced", file.size));
@@ -76,7 +91,10 @@ async fn download(channel: &ServiceChannel, file: &FileReference, to: &Path) -> 
     }
     let found = hex(&digest.finalize());
     if found != file.sha256 || length != file.size {
-        return Err(format!("what came is {length} bytes with the hash {found}, not {} bytes with {}", file.size, file.sha256));
+        return Err(format!(
+            "what came is {length} bytes with the hash {found}, not {} bytes with {}",
+            file.size, file.sha256
+        ));
     }
     out.sync_all().map_err(disk)
 }

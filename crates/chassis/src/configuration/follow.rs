@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use cluster::Service;
 use proto::config::{
-    Acknowledgement, Applied as AppliedMessage, Assignment, Hello, SubscribeRequest, config_service_client::ConfigServiceClient,
-    subscribe_request::Message,
+    Acknowledgement, Applied as AppliedMessage, Assignment, Hello, SubscribeRequest,
+    config_service_client::ConfigServiceClient, subscribe_request::Message,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -56,12 +56,22 @@ impl Keeper {
     ///
     /// # Errors
     /// The disk fails, or what is remembered is unreadable.
-    pub(crate) fn boot(process: Process, variables: BTreeMap<String, String>, apply: Apply) -> io::Result<Arc<Self>> {
+    pub(crate) fn boot(
+        process: Process,
+        variables: BTreeMap<String, String>,
+        apply: Apply,
+    ) -> io::Result<Arc<Self>> {
         let store = Store::open(process.data_dir().path("configuration"))?;
         let before = store.load()?;
         let generations = before.clone().booted(crate::VERSION);
-        for rejection in generations.rejected.iter().filter(|rejection| !before.rejected.contains(rejection)) {
-            tracing::error!(hash = rejection.hash, "a configuration is rejected: {}", rejection.reason);
+        for rejection in
+            generations.rejected.iter().filter(|rejection| !before.rejected.contains(rejection))
+        {
+            tracing::error!(
+                hash = rejection.hash,
+                "a configuration is rejected: {}",
+                rejection.reason
+            );
         }
         store.save(&generations)?;
         let keeper = Self {
@@ -86,20 +96,35 @@ impl Keeper {
             let Some(current) = self.generations().current.clone() else { return Ok(()) };
             match self.store.rendered(&current) {
                 Err(error) => {
-                    tracing::error!(revision = current.revision, "the configuration on disk is damaged: {error}");
+                    tracing::error!(
+                        revision = current.revision,
+                        "the configuration on disk is damaged: {error}"
+                    );
                     self.change(Generations::lost)?;
                 }
                 Ok(rendered) => match self.attempt(rendered) {
                     Ok(()) => {
-                        tracing::info!(revision = current.revision, "configuration booted from disk");
+                        tracing::info!(
+                            revision = current.revision,
+                            "configuration booted from disk"
+                        );
                         metrics::flag(metrics::CONFIGURATION_CONFIRMED, current.confirmed);
                         self.publish(Applied { revision: current.revision, hash: current.hash });
                         return Ok(());
                     }
                     Err(problems) => {
-                        let why = problems.first().map_or_else(String::new, |problem| problem.message.clone());
-                        tracing::error!(revision = current.revision, "the configuration on disk cannot be applied: {why}");
-                        self.change(|state| state.fallen_back(&format!("it could not be applied at the start: {why}")))?;
+                        let why = problems
+                            .first()
+                            .map_or_else(String::new, |problem| problem.message.clone());
+                        tracing::error!(
+                            revision = current.revision,
+                            "the configuration on disk cannot be applied: {why}"
+                        );
+                        self.change(|state| {
+                            state.fallen_back(&format!(
+                                "it could not be applied at the start: {why}"
+                            ))
+                        })?;
                     }
                 },
             }
@@ -124,7 +149,10 @@ impl Keeper {
         let mut apply = self.apply.lock().unwrap_or_else(PoisonError::into_inner);
         catch_unwind(AssertUnwindSafe(|| apply(rendered))).unwrap_or_else(|panic| {
             metrics::task_panicked("apply-configuration");
-            Err(vec![Problem::new(format!("applying it panicked: {}", supervise::message(&*panic))).remedy("report this as a defect")])
+            Err(vec![
+                Problem::new(format!("applying it panicked: {}", supervise::message(&*panic)))
+                    .remedy("report this as a defect"),
+            ])
         })
     }
 
@@ -146,7 +174,9 @@ impl Keeper {
                 metrics::flag(metrics::CONFIGURATION_CONFIRMED, true);
                 tracing::info!(hash, "configuration confirmed");
             }
-            Err(error) => tracing::error!("cannot remember that the configuration is confirmed: {error}"),
+            Err(error) => {
+                tracing::error!("cannot remember that the configuration is confirmed: {error}")
+            }
         }
     }
 
@@ -168,14 +198,21 @@ impl Keeper {
     }
 
     /// Takes an assignment, or says why not.
-    async fn take(self: &Arc<Self>, channel: &ServiceChannel, assignment: Assignment) -> Result<(), Vec<Problem>> {
+    async fn take(
+        self: &Arc<Self>,
+        channel: &ServiceChannel,
+        assignment: Assignment,
+    ) -> Result<(), Vec<Problem>> {
         let in_force = self.applied.borrow().clone();
-        let decision = self.generations().assigned(&assignment.hash, in_force.as_ref().map(|applied| applied.hash.as_str()));
+        let decision = self
+            .generations()
+            .assigned(&assignment.hash, in_force.as_ref().map(|applied| applied.hash.as_str()));
         match decision {
             Assigned::Refuse(reason) => {
                 let name = self.process.name();
                 let remedy = format!(
-                    "release a revision that differs for this process, or have it tried once more with `shoal config retry {name}`"
+                    "release a revision that differs for this process, or have it tried once more \
+                     with `shoal config retry {name}`"
                 );
                 return Err(vec![Problem::new(reason).remedy(remedy)]);
             }
@@ -194,20 +231,34 @@ impl Keeper {
         fetch::complete(&self.store, channel, &assignment.files).await?;
         let this = Arc::clone(self);
         let taken = tokio::task::spawn_blocking(move || this.put_into_force(assignment)).await;
-        taken.unwrap_or_else(|error| Err(vec![Problem::new(format!("applying it failed: {error}"))]))
+        taken
+            .unwrap_or_else(|error| Err(vec![Problem::new(format!("applying it failed: {error}"))]))
     }
 
     fn put_into_force(&self, assignment: Assignment) -> Result<(), Vec<Problem>> {
         let Assignment { revision, hash, document, files } = assignment;
         self.store.save_document(&hash, &document).map_err(disk)?;
         self.change(|state| state.begun(&hash)).map_err(disk)?;
-        let files: BTreeMap<_, _> = files.into_iter().map(|file| (file.path, file.sha256)).collect();
-        let rendered =
-            Rendered { revision: revision.clone(), hash: hash.clone(), document: Bytes::from(document), files: self.store.files(&files) };
+        let files: BTreeMap<_, _> =
+            files.into_iter().map(|file| (file.path, file.sha256)).collect();
+        let rendered = Rendered {
+            revision: revision.clone(),
+            hash: hash.clone(),
+            document: Bytes::from(document),
+            files: self.store.files(&files),
+        };
         let outcome = self.attempt(rendered);
-        let generation = Generation { revision: revision.clone(), hash: hash.clone(), files, confirmed: false, starts: 0 };
+        let generation = Generation {
+            revision: revision.clone(),
+            hash: hash.clone(),
+            files,
+            confirmed: false,
+            starts: 0,
+        };
         let applied = outcome.is_ok();
-        if let Err(error) = self.change(|state| if applied { state.applied(generation) } else { state.refused() }) {
+        if let Err(error) =
+            self.change(|state| if applied { state.applied(generation) } else { state.refused() })
+        {
             tracing::error!("cannot remember the configuration that is now in force: {error}");
         }
         if applied {
@@ -218,7 +269,8 @@ impl Keeper {
         outcome
     }
 
-    /// Forgets what was rejected, and has the config-service asked for it again; answers what it was.
+    /// Forgets what was rejected, and has the config-service asked for it again; answers what it
+    /// was.
     ///
     /// # Errors
     /// The disk fails; then nothing is forgotten.
@@ -229,20 +281,32 @@ impl Keeper {
             state.forgiven()
         })?;
         if !forgotten.is_empty() {
-            tracing::info!(rejections = forgotten.len(), "what was rejected may be tried again, as an operator says");
+            tracing::info!(
+                rejections = forgotten.len(),
+                "what was rejected may be tried again, as an operator says"
+            );
             self.forgiven.notify_one();
         }
         Ok(forgotten)
     }
 
     fn hello(&self) -> SubscribeRequest {
-        let rejected = self.generations().rejected.iter().map(|rejection| (rejection.hash.clone(), rejection.reason.clone())).collect();
+        let rejected = self
+            .generations()
+            .rejected
+            .iter()
+            .map(|rejection| (rejection.hash.clone(), rejection.reason.clone()))
+            .collect();
         let hello = Hello {
             service: self.process.service().to_string(),
             name: self.process.name().to_owned(),
             id: self.process.id().to_string(),
             variables: self.variables.clone(),
-            applied: self.applied.borrow().clone().map(|applied| AppliedMessage { revision: applied.revision, hash: applied.hash }),
+            applied: self
+                .applied
+                .borrow()
+                .clone()
+                .map(|applied| AppliedMessage { revision: applied.revision, hash: applied.hash }),
             rejected_hashes: rejected,
         };
         SubscribeRequest { message: Some(Message::Hello(hello)) }
@@ -270,7 +334,10 @@ pub(crate) async fn follow(keeper: Arc<Keeper>, channel: ServiceChannel) {
             ended = once(&keeper, &channel, &mut retry) => ended,
         };
         metrics::flag(metrics::CONFIGURATION_LIVE, false);
-        let pause = retry.failed("the config-service is not followed now, the configuration in force stays", &ended);
+        let pause = retry.failed(
+            "the config-service is not followed now, the configuration in force stays",
+            &ended,
+        );
         tokio::select! {
             () = stop.wait() => return,
             () = tokio::time::sleep(pause) => {}
@@ -287,11 +354,12 @@ async fn once(keeper: &Arc<Keeper>, channel: &ServiceChannel, retry: &mut Retry)
         return gone.to_owned();
     }
     let mut client = ConfigServiceClient::new(channel.clone()).max_decoding_message_size(64 << 20);
-    let mut stream = match timeout(CALL_WITHIN, client.subscribe(ReceiverStream::new(requests))).await {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return explain(&status),
-        Err(_) => return "the config-service does not answer".to_owned(),
-    };
+    let mut stream =
+        match timeout(CALL_WITHIN, client.subscribe(ReceiverStream::new(requests))).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return explain(&status),
+            Err(_) => return "the config-service does not answer".to_owned(),
+        };
     metrics::flag(metrics::CONFIGURATION_LIVE, true);
     loop {
         // No deadline here: nothing has to come. HTTP/2 pings find a dead peer.
@@ -305,7 +373,8 @@ async fn once(keeper: &Arc<Keeper>, channel: &ServiceChannel, retry: &mut Retry)
         let (revision, hash) = (assignment.revision.clone(), assignment.hash.clone());
         let problems = keeper.take(channel, assignment).await.err().unwrap_or_default();
         report(&revision, &problems);
-        let acknowledgement = Acknowledgement { revision, hash, problems: problems.iter().map(Into::into).collect() };
+        let acknowledgement =
+            Acknowledgement { revision, hash, problems: problems.iter().map(Into::into).collect() };
         let answer = SubscribeRequest { message: Some(Message::Acknowledgement(acknowledgement)) };
         match timeout(CALL_WITHIN, answers.send(answer)).await {
             Ok(Ok(())) => {}
@@ -320,11 +389,19 @@ fn report(revision: &str, problems: &[Problem]) {
     match problems.first() {
         None => tracing::info!(revision, "configuration applied"),
         Some(first) => {
-            tracing::error!(revision, problems = problems.len(), "configuration rejected, the one in force stays: {}", first.message);
+            tracing::error!(
+                revision,
+                problems = problems.len(),
+                "configuration rejected, the one in force stays: {}",
+                first.message
+            );
         }
     }
 }
 
 fn disk(error: io::Error) -> Vec<Problem> {
-    vec![Problem::new(format!("cannot write to the data dir: {error}")).remedy("free some space, and check the disk")]
+    vec![
+        Problem::new(format!("cannot write to the data dir: {error}"))
+            .remedy("free some space, and check the disk"),
+    ]
 }

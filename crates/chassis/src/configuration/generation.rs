@@ -1,9 +1,11 @@
-//! Which generation a process runs (invariant 1). Pure: the state and an event in, a decision and the next state out.
+//! Which generation a process runs (invariant 1). Pure: the state and an event in, a decision and
+//! the next state out.
 //!
-//! Two generations are kept. A new one is unconfirmed until it has served for a while. Every process start with an unconfirmed generation is
-//! counted before it is applied; the second such start boots the one before and reports the newer as rejected. A clean stop proves that the
-//! generation did not crash, so its starts are forgotten. When there is none before, the unconfirmed one is booted again: trying is better
-//! than serving nothing.
+//! Two generations are kept. A new one is unconfirmed until it has served for a while. Every
+//! process start with an unconfirmed generation is counted before it is applied; the second such
+//! start boots the one before and reports the newer as rejected. A clean stop proves that the
+//! generation did not crash, so its starts are forgotten. When there is none before, the
+//! unconfirmed one is booted again: trying is better than serving nothing.
 
 use std::collections::BTreeMap;
 
@@ -72,8 +74,8 @@ pub enum Assigned {
 const REJECTIONS: usize = 16;
 
 impl Generations {
-    /// At the start of the process, before anything is applied: settles which generation is current and counts the start. The result has
-    /// to be on disk before the current one is applied.
+    /// At the start of the process, before anything is applied: settles which generation is current
+    /// and counts the start. The result has to be on disk before the current one is applied.
     #[must_use]
     pub fn booted(mut self, version: &str) -> Self {
         if self.version != version {
@@ -83,9 +85,13 @@ impl Generations {
         if let Some(trying) = self.trying.take_if(|trying| trying.attempts >= 2) {
             self.reject(trying.hash, "the process did not survive being given it, twice");
         }
-        let crashed = self.current.as_ref().is_some_and(|current| !current.confirmed && current.starts >= 1);
+        let crashed =
+            self.current.as_ref().is_some_and(|current| !current.confirmed && current.starts >= 1);
         if crashed && self.previous.is_some() {
-            self = self.fallen_back("the process did not survive it: it was started with it and did not serve long enough");
+            self = self.fallen_back(
+                "the process did not survive it: it was started with it and \
+                did not serve long enough",
+            );
         }
         if let Some(current) = &mut self.current
             && !current.confirmed
@@ -105,7 +111,8 @@ impl Generations {
         self
     }
 
-    /// An operator wants what was rejected to be tried again. A crash counts anew from here: two more, and it is rejected again.
+    /// An operator wants what was rejected to be tried again. A crash counts anew from here: two
+    /// more, and it is rejected again.
     #[must_use]
     pub fn forgiven(mut self) -> Self {
         self.rejected.clear();
@@ -123,7 +130,11 @@ impl Generations {
     /// An assignment is about to be applied. The result has to be on disk before it is.
     #[must_use]
     pub fn begun(mut self, hash: &str) -> Self {
-        let attempts = self.trying.take().filter(|trying| trying.hash == hash).map_or(0, |trying| trying.attempts);
+        let attempts = self
+            .trying
+            .take()
+            .filter(|trying| trying.hash == hash)
+            .map_or(0, |trying| trying.attempts);
         self.trying = Some(Trying { hash: hash.to_owned(), attempts: attempts + 1 });
         self
     }
@@ -135,7 +146,8 @@ impl Generations {
         self
     }
 
-    /// The current one is not whole on disk: the one before takes its place. Nothing is rejected; it may be assigned again.
+    /// The current one is not whole on disk: the one before takes its place. Nothing is rejected;
+    /// it may be assigned again.
     #[must_use]
     pub fn lost(mut self) -> Self {
         self.current = self.previous.take();
@@ -154,7 +166,8 @@ impl Generations {
         }
     }
 
-    /// A new one was applied. What it goes back to is the newest confirmed one, or else the one it replaced.
+    /// A new one was applied. What it goes back to is the newest confirmed one, or else the one it
+    /// replaced.
     #[must_use]
     pub fn applied(mut self, generation: Generation) -> Self {
         let replaced = self.current.take().filter(|current| current.hash != generation.hash);
@@ -165,7 +178,9 @@ impl Generations {
                 Some(replaced)
             }
             (_, Some(previous)) if keep(&previous) => Some(previous),
-            (replaced, previous) => replaced.or(previous).filter(|previous| previous.hash != generation.hash),
+            (replaced, previous) => {
+                replaced.or(previous).filter(|previous| previous.hash != generation.hash)
+            }
         };
         self.trying = None;
         self.current = Some(Generation { starts: 0, ..generation });
@@ -202,12 +217,18 @@ impl Generations {
 
     /// The files that have to stay on disk, by hash.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        [&self.current, &self.previous].into_iter().flatten().flat_map(|generation| generation.files.values().map(String::as_str))
+        [&self.current, &self.previous]
+            .into_iter()
+            .flatten()
+            .flat_map(|generation| generation.files.values().map(String::as_str))
     }
 
     /// The documents that have to stay on disk, by hash.
     pub fn documents(&self) -> impl Iterator<Item = &str> {
-        [&self.current, &self.previous].into_iter().flatten().map(|generation| generation.hash.as_str())
+        [&self.current, &self.previous]
+            .into_iter()
+            .flatten()
+            .map(|generation| generation.hash.as_str())
     }
 }
 
@@ -225,7 +246,11 @@ mod tests {
 
     fn shape(state: &Generations) -> Shape<'_> {
         let current = state.current.as_ref().map(|g| (g.hash.as_str(), g.confirmed, g.starts));
-        (current, state.previous.as_ref().map(|g| g.hash.as_str()), state.rejected.iter().map(|r| r.hash.as_str()).collect())
+        (
+            current,
+            state.previous.as_ref().map(|g| g.hash.as_str()),
+            state.rejected.iter().map(|r| r.hash.as_str()).collect(),
+        )
     }
 
     fn with_a_confirmed() -> Generations {
@@ -237,50 +262,93 @@ mod tests {
         let state = with_a_confirmed().applied(generation("b", false));
         assert_eq!(shape(&state), (Some(("b", false, 0)), Some("a"), vec![]));
         let state = state.booted("1");
-        assert_eq!(shape(&state), (Some(("b", false, 1)), Some("a"), vec![]), "the first start tries it");
+        assert_eq!(
+            shape(&state),
+            (Some(("b", false, 1)), Some("a"), vec![]),
+            "the first start tries it"
+        );
         let state = state.booted("1");
         assert_eq!(shape(&state), (Some(("a", true, 0)), None, vec!["b"]), "the second does not");
         assert!(matches!(state.assigned("b", Some("a")), Assigned::Refuse(_)));
         assert_eq!(state.assigned("a", Some("a")), Assigned::InForce);
         assert_eq!(state.assigned("c", Some("a")), Assigned::Take);
         let state = state.booted("1").booted("1").booted("1");
-        assert_eq!(shape(&state), (Some(("a", true, 0)), None, vec!["b"]), "a confirmed one boots for ever");
+        assert_eq!(
+            shape(&state),
+            (Some(("a", true, 0)), None, vec!["b"]),
+            "a confirmed one boots for ever"
+        );
         let state = state.booted("2");
-        assert_eq!(state.assigned("b", Some("a")), Assigned::Take, "another version of the program may try again");
+        assert_eq!(
+            state.assigned("b", Some("a")),
+            Assigned::Take,
+            "another version of the program may try again"
+        );
     }
 
     #[test]
     fn confirmation_and_clean_stops_forget_starts() {
-        let state = with_a_confirmed().applied(generation("b", false)).booted("1").confirmed("b").booted("1").booted("1");
+        let state = with_a_confirmed()
+            .applied(generation("b", false))
+            .booted("1")
+            .confirmed("b")
+            .booted("1")
+            .booted("1");
         assert_eq!(shape(&state), (Some(("b", true, 0)), Some("a"), vec![]));
-        let state =
-            with_a_confirmed().applied(generation("b", false)).booted("1").stopped_cleanly().booted("1").stopped_cleanly().booted("1");
+        let state = with_a_confirmed()
+            .applied(generation("b", false))
+            .booted("1")
+            .stopped_cleanly()
+            .booted("1")
+            .stopped_cleanly()
+            .booted("1");
         assert_eq!(shape(&state), (Some(("b", false, 1)), Some("a"), vec![]));
         let state = with_a_confirmed().applied(generation("b", false)).confirmed("a");
-        assert_eq!(shape(&state).0, Some(("b", false, 0)), "a late confirmation of another one counts for nothing");
+        assert_eq!(
+            shape(&state).0,
+            Some(("b", false, 0)),
+            "a late confirmation of another one counts for nothing"
+        );
     }
 
     #[test]
     fn with_nothing_to_go_back_to_it_is_tried_again() {
-        let state = Generations::default().booted("1").applied(generation("a", false)).booted("1").booted("1").booted("1");
+        let state = Generations::default()
+            .booted("1")
+            .applied(generation("a", false))
+            .booted("1")
+            .booted("1")
+            .booted("1");
         assert_eq!(shape(&state), (Some(("a", false, 3)), None, vec![]));
         assert_eq!(shape(&Generations::default().booted("1")), (None, None, vec![]));
     }
 
     #[test]
     fn what_an_unconfirmed_one_goes_back_to_is_a_confirmed_one() {
-        let state = with_a_confirmed().applied(generation("b", false)).applied(generation("c", false));
+        let state =
+            with_a_confirmed().applied(generation("b", false)).applied(generation("c", false));
         assert_eq!(shape(&state), (Some(("c", false, 0)), Some("a"), vec![]));
-        let state = Generations::default().booted("1").applied(generation("b", false)).applied(generation("c", false));
+        let state = Generations::default()
+            .booted("1")
+            .applied(generation("b", false))
+            .applied(generation("c", false));
         assert_eq!(shape(&state), (Some(("c", false, 0)), Some("b"), vec![]));
-        let state = with_a_confirmed().applied(generation("b", false)).applied(generation("a", false));
-        assert_eq!(shape(&state), (Some(("a", false, 0)), Some("b"), vec![]), "back to the same content");
+        let state =
+            with_a_confirmed().applied(generation("b", false)).applied(generation("a", false));
+        assert_eq!(
+            shape(&state),
+            (Some(("a", false, 0)), Some("b"), vec![]),
+            "back to the same content"
+        );
     }
 
     #[test]
     fn what_cannot_be_applied_at_the_start_is_rejected_and_what_is_broken_is_not() {
         let state = with_a_confirmed().applied(generation("b", false)).booted("1");
-        assert_eq!(shape(&state.clone().fallen_back("no")), (Some(("a", true, 0)), None, vec!["b"]));
+        assert_eq!(
+            shape(&state.clone().fallen_back("no")),
+            (Some(("a", true, 0)), None, vec!["b"])
+        );
         assert_eq!(shape(&state.lost()), (Some(("a", true, 0)), None, vec![]));
     }
 
@@ -295,16 +363,26 @@ mod tests {
         let state = state.booted("1");
         assert_eq!(shape(&state), (Some(("a", true, 0)), None, vec!["b"]), "the second does not");
         let state = state.booted("1").booted("1");
-        assert!(matches!(state.assigned("b", Some("a")), Assigned::Refuse(_)), "and no start forgives it");
+        assert!(
+            matches!(state.assigned("b", Some("a")), Assigned::Refuse(_)),
+            "and no start forgives it"
+        );
         let state = with_a_confirmed().begun("b").booted("1").begun("b").forgiven().booted("1");
-        assert_eq!(state.assigned("b", Some("a")), Assigned::Take, "attempts to apply it count anew, too");
+        assert_eq!(
+            state.assigned("b", Some("a")),
+            Assigned::Take,
+            "attempts to apply it count anew, too"
+        );
     }
 
     #[test]
     fn rejections_are_bounded() {
         let mut state = with_a_confirmed();
         for n in 0..100 {
-            state = state.applied(generation(&format!("x{n}"), false)).fallen_back("no").applied(generation("a", true));
+            state = state
+                .applied(generation(&format!("x{n}"), false))
+                .fallen_back("no")
+                .applied(generation("a", true));
         }
         assert_eq!(state.rejected.len(), REJECTIONS);
         assert_eq!(state.rejected.last().unwrap().hash, "x99");
@@ -318,7 +396,8 @@ mod tests {
         assert!(matches!(state.assigned("b", Some("a")), Assigned::Refuse(_)));
         let state = with_a_confirmed().begun("b").refused().begun("b").refused().booted("1");
         assert_eq!(state.assigned("b", Some("a")), Assigned::Take, "a refusal is no crash");
-        let state = with_a_confirmed().begun("b").applied(generation("b", false)).begun("b").booted("1");
+        let state =
+            with_a_confirmed().begun("b").applied(generation("b", false)).begun("b").booted("1");
         assert_eq!(state.trying.unwrap().attempts, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Following the config-service: one generation in force, the one before kept, everything on disk.
 //!
-//! Reading order: [`generation`] decides (pure), [`store`] keeps, [`fetch`] completes files, [`follow`] moves, [`serve`] is what operators
-//! may ask.
+//! Reading order: [`generation`] decides (pure), [`store`] keeps, [`fetch`] completes files,
+//! [`follow`] moves, [`serve`] is what operators may ask.
 
 pub(crate) mod fetch;
 pub(crate) mod follow;
@@ -21,7 +21,8 @@ use tokio::sync::watch;
 
 use crate::Failure;
 
-/// A configuration for this process, complete and verified: all that [`Process::configuration`](crate::Process::configuration) hands over.
+/// A configuration for this process, complete and verified: all that
+/// [`Process::configuration`](crate::Process::configuration) hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// Id of the revision.
@@ -34,7 +35,8 @@ pub struct Rendered {
     pub files: Files,
 }
 
-/// The files of a bundle, each at its content address on disk. The files do not change; they stay while their generation is kept.
+/// The files of a bundle, each at its content address on disk. The files do not change; they stay
+/// while their generation is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files(BTreeMap<String, PathBuf>);
 
@@ -54,7 +56,9 @@ impl Files {
     /// # Errors
     /// There is no such file in the bundle, or the disk fails.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let on_disk = self.path(path).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{path} is not in the bundle")))?;
+        let on_disk = self.path(path).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("{path} is not in the bundle"))
+        })?;
         std::fs::read(on_disk)
     }
 
@@ -123,7 +127,10 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub(crate) const fn new(applied: watch::Receiver<Option<Applied>>, stop: crate::StopSignal) -> Self {
+    pub(crate) const fn new(
+        applied: watch::Receiver<Option<Applied>>,
+        stop: crate::StopSignal,
+    ) -> Self {
         Self { applied, stop }
     }
 

@@ -1,4 +1,5 @@
-//! Generations on disk: `generations.json`, `documents/<hash>.json`, `files/<sha256>`, all below `configuration/` in the data dir.
+//! Generations on disk: `generations.json`, `documents/<hash>.json`, `files/<sha256>`, all below
+//! `configuration/` in the data dir.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -67,7 +68,10 @@ impl Store {
     }
 
     pub(crate) fn save(&self, generations: &Generations) -> io::Result<()> {
-        write_atomically(&self.root.join("generations.json"), &serde_json::to_vec_pretty(generations)?)
+        write_atomically(
+            &self.root.join("generations.json"),
+            &serde_json::to_vec_pretty(generations)?,
+        )
     }
 
     pub(crate) fn save_document(&self, hash: &str, document: &[u8]) -> io::Result<()> {
@@ -107,7 +111,8 @@ impl Store {
 
     /// Removes what no generation needs. Best effort: what stays is found by the next one.
     pub(crate) fn sweep(&self, generations: &Generations) {
-        let documents: HashSet<String> = generations.documents().map(|hash| format!("{hash}.json")).collect();
+        let documents: HashSet<String> =
+            generations.documents().map(|hash| format!("{hash}.json")).collect();
         let files: HashSet<String> = generations.files().map(str::to_owned).collect();
         for (directory, kept) in [("documents", documents), ("files", files)] {
             let Ok(entries) = fs::read_dir(self.root.join(directory)) else { continue };
@@ -162,7 +167,10 @@ mod tests {
             check(&path, &hash).expect("nothing changed");
             content.push(b'y');
             fs::write(&path, &content).expect("written");
-            assert_eq!(check(&path, &hash).expect_err("one byte more").kind(), io::ErrorKind::InvalidData);
+            assert_eq!(
+                check(&path, &hash).expect_err("one byte more").kind(),
+                io::ErrorKind::InvalidData
+            );
         }
     }
 }

@@ -23,11 +23,17 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Changes within this time are written together.
 const COALESCE: Duration = Duration::from_millis(500);
 
-/// Loads what was remembered, and answers what publishes it. An unreadable file is no reason not to start: the registry has it all.
+/// Loads what was remembered, and answers what publishes it. An unreadable file is no reason not to
+/// start: the registry has it all.
 pub(crate) fn load(path: &PathBuf) -> (watch::Sender<Arc<Membership>>, Watch) {
     let remembered = match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
-            .inspect_err(|error| tracing::warn!("the remembered membership {} is unreadable and ignored: {error}", path.display()))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "the remembered membership {} is unreadable and ignored: {error}",
+                    path.display()
+                )
+            })
             .unwrap_or_default(),
         Err(_) => Membership::default(),
     };
@@ -35,7 +41,11 @@ pub(crate) fn load(path: &PathBuf) -> (watch::Sender<Arc<Membership>>, Watch) {
 }
 
 /// Follows the registry until `stop`.
-pub(crate) async fn follow(channel: ServiceChannel, sender: watch::Sender<Arc<Membership>>, stop: StopSignal) {
+pub(crate) async fn follow(
+    channel: ServiceChannel,
+    sender: watch::Sender<Arc<Membership>>,
+    stop: StopSignal,
+) {
     let mut retry = Retry::new(Duration::from_millis(100), Duration::from_secs(3));
     loop {
         let ended = tokio::select! {
@@ -43,8 +53,11 @@ pub(crate) async fn follow(channel: ServiceChannel, sender: watch::Sender<Arc<Me
             ended = once(channel.clone(), &sender, &mut retry) => ended,
         };
         metrics::flag(metrics::MEMBERSHIP_LIVE, false);
-        sender.send_if_modified(|membership| std::mem::replace(&mut Arc::make_mut(membership).live, false));
-        let pause = retry.failed("membership is not followed now, the last one known stays in use", &ended);
+        sender.send_if_modified(|membership| {
+            std::mem::replace(&mut Arc::make_mut(membership).live, false)
+        });
+        let pause =
+            retry.failed("membership is not followed now, the last one known stays in use", &ended);
         tokio::select! {
             () = stop.wait() => return,
             () = tokio::time::sleep(pause) => {}
@@ -53,8 +66,13 @@ pub(crate) async fn follow(channel: ServiceChannel, sender: watch::Sender<Arc<Me
 }
 
 /// One stream, to its end.
-async fn once(channel: ServiceChannel, sender: &watch::Sender<Arc<Membership>>, retry: &mut Retry) -> String {
-    let request = WatchRequest { services: Vec::new(), resume_token: sender.borrow().resume_token.clone() };
+async fn once(
+    channel: ServiceChannel,
+    sender: &watch::Sender<Arc<Membership>>,
+    retry: &mut Retry,
+) -> String {
+    let request =
+        WatchRequest { services: Vec::new(), resume_token: sender.borrow().resume_token.clone() };
     let mut client = RegistryClient::new(channel).max_decoding_message_size(64 << 20);
     let mut stream = match timeout(CALL_WITHIN, client.watch(request)).await {
         Ok(Ok(response)) => response.into_inner(),

@@ -1,6 +1,8 @@
-//! Who is there: a fold of the registry's events, remembered on disk, so that the data plane goes on with the registry dead.
+//! Who is there: a fold of the registry's events, remembered on disk, so that the data plane goes
+//! on with the registry dead.
 //!
-//! [`Membership`] is the state and [`Membership::apply`] the fold (pure); [`follow`] is the shell that watches, publishes and remembers.
+//! [`Membership`] is the state and [`Membership::apply`] the fold (pure); [`follow`] is the shell
+//! that watches, publishes and remembers.
 
 pub(crate) mod follow;
 
@@ -17,7 +19,8 @@ use tokio::sync::watch;
 
 use crate::probe;
 
-/// Name of the endpoint at which a health-checker's built-in target listens: the one endpoint that is reached through proxies, by probes alone.
+/// Name of the endpoint at which a health-checker's built-in target listens: the one endpoint that
+/// is reached through proxies, by probes alone.
 pub const PROBE_TARGET: &str = "target";
 
 /// All instances at one moment.
@@ -78,9 +81,16 @@ impl Membership {
         self.resume_token = event.resume_token;
         match event.change {
             Change::Snapshot { instances, guards, cluster_id, epoch } => {
-                let instances = instances.into_iter().map(|status| (status.instance.name.clone(), status)).collect();
-                let changed = self.instances != instances || self.guards != guards || self.cluster_id != cluster_id || self.epoch != epoch;
-                (self.instances, self.guards, self.cluster_id, self.epoch) = (instances, guards, cluster_id, epoch);
+                let instances = instances
+                    .into_iter()
+                    .map(|status| (status.instance.name.clone(), status))
+                    .collect();
+                let changed = self.instances != instances
+                    || self.guards != guards
+                    || self.cluster_id != cluster_id
+                    || self.epoch != epoch;
+                (self.instances, self.guards, self.cluster_id, self.epoch) =
+                    (instances, guards, cluster_id, epoch);
                 changed
             }
             Change::Delta { upserted, removed, guards } => {
@@ -105,19 +115,27 @@ impl Membership {
         self.instances.values().filter(move |status| status.instance.service == service)
     }
 
-    /// Where the instances of a service listen for `endpoint`: those that may serve first, lost ones last.
+    /// Where the instances of a service listen for `endpoint`: those that may serve first, lost
+    /// ones last.
     #[must_use]
     pub fn addresses(&self, service: Service, endpoint: &str) -> Vec<String> {
         let mut found: Vec<_> = self
             .of(service)
-            .filter_map(|status| status.instance.endpoints.get(endpoint).map(|address| (rank(status.state), address.clone())))
+            .filter_map(|status| {
+                status
+                    .instance
+                    .endpoints
+                    .get(endpoint)
+                    .map(|address| (rank(status.state), address.clone()))
+            })
             .collect();
         found.sort();
         found.into_iter().map(|(_, address)| address).collect()
     }
 
-    /// Where the built-in targets of the health-checkers are, as far as they are advertised by address, and the keys with which they sign
-    /// their probes; checkers of earlier versions have none.
+    /// Where the built-in targets of the health-checkers are, as far as they are advertised by
+    /// address, and the keys with which they sign their probes; checkers of earlier versions have
+    /// none.
     #[must_use]
     pub fn probe_targets(&self) -> HashMap<SocketAddr, Option<probe::Key>> {
         let target = |status: &InstanceStatus| {
@@ -128,18 +146,29 @@ impl Membership {
         self.of(Service::HealthChecker).filter_map(target).collect()
     }
 
-    /// All endpoints of all instances but the built-in targets: what no client may reach through the proxy.
+    /// All endpoints of all instances but the built-in targets: what no client may reach through
+    /// the proxy.
     #[must_use]
     pub fn control_endpoints(&self) -> ControlEndpoints {
         let mut endpoints = ControlEndpoints::default();
         let instances = self.instances.values().map(|status| &status.instance);
         let control = instances.flat_map(|instance| {
-            let target = |purpose: &str| instance.service == Service::HealthChecker && purpose == PROBE_TARGET;
-            instance.endpoints.iter().filter(move |(purpose, _)| !target(purpose)).map(|(_, address)| address)
+            let target = |purpose: &str| {
+                instance.service == Service::HealthChecker && purpose == PROBE_TARGET
+            };
+            instance
+                .endpoints
+                .iter()
+                .filter(move |(purpose, _)| !target(purpose))
+                .map(|(_, address)| address)
         });
         for address in control {
             match address.parse::<SocketAddr>() {
-                Ok(address) => drop(endpoints.addresses.insert(SocketAddr::new(address.ip().to_canonical(), address.port()))),
+                Ok(address) => drop(
+                    endpoints
+                        .addresses
+                        .insert(SocketAddr::new(address.ip().to_canonical(), address.port())),
+                ),
                 Err(_) => endpoints.names.extend(named(address)),
             }
         }
@@ -199,14 +228,16 @@ impl Watch {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Returns after the next change that this clone has not seen; never again once the process has ended.
+    /// Returns after the next change that this clone has not seen; never again once the process has
+    /// ended.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Returns once other addresses of a service are known than now: a reason to try again before the time.
+    /// Returns once other addresses of a service are known than now: a reason to try again before
+    /// the time.
     pub async fn moved(&mut self, service: Service) {
         let known = self.borrow().addresses(service, "grpc");
         while self.borrow().addresses(service, "grpc") == known {
@@ -228,7 +259,8 @@ impl Watch {
 }
 
 impl From<pb::WatchResponse> for Event {
-    /// An instance that cannot be understood (a service of a newer version) is left out and logged; the rest counts.
+    /// An instance that cannot be understood (a service of a newer version) is left out and logged;
+    /// the rest counts.
     fn from(message: pb::WatchResponse) -> Self {
         use pb::watch_response::Event as Kind;
         let change = match message.event {
@@ -238,9 +270,11 @@ impl From<pb::WatchResponse> for Event {
                 cluster_id: snapshot.cluster_id,
                 epoch: snapshot.epoch,
             },
-            Some(Kind::Delta(delta)) => {
-                Change::Delta { upserted: statuses(delta.upserted), removed: delta.removed, guards: guards(delta.guards) }
-            }
+            Some(Kind::Delta(delta)) => Change::Delta {
+                upserted: statuses(delta.upserted),
+                removed: delta.removed,
+                guards: guards(delta.guards),
+            },
             None => Change::Delta { upserted: Vec::new(), removed: Vec::new(), guards: Vec::new() },
         };
         Self { change, resume_token: message.resume_token }
@@ -250,8 +284,11 @@ impl From<pb::WatchResponse> for Event {
 /// Leaves out what cannot be understood.
 pub(crate) fn statuses(messages: Vec<pb::InstanceStatus>) -> Vec<InstanceStatus> {
     let understood = |message: pb::InstanceStatus| {
-        let name = message.instance.as_ref().map(|instance| instance.name.clone()).unwrap_or_default();
-        InstanceStatus::try_from(message).inspect_err(|error| tracing::warn!("instance {name} is left out: {error}")).ok()
+        let name =
+            message.instance.as_ref().map(|instance| instance.name.clone()).unwrap_or_default();
+        InstanceStatus::try_from(message)
+            .inspect_err(|error| tracing::warn!("instance {name} is left out: {error}"))
+            .ok()
     };
     messages.into_iter().filter_map(understood).collect()
 }

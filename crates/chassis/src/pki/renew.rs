@@ -1,5 +1,5 @@
-//! Another certificate for who has one: the same role and name, the same hosts, a new key. Where the two go is the caller's to say: they
-//! belong on the host that holds the ones before.
+//! Another certificate for who has one: the same role and name, the same hosts, a new key. Where
+//! the two go is the caller's to say: they belong on the host that holds the ones before.
 
 use std::{fs, io, net::IpAddr, path::Path, time::Duration};
 
@@ -34,7 +34,12 @@ impl std::fmt::Debug for Renewed {
 ///
 /// # Errors
 /// There is none of that name, it is not one of ours, or the authority cannot be read.
-pub fn renew(directory: &Path, name: &str, now: Timestamp, validity: Duration) -> Result<Renewed, Error> {
+pub fn renew(
+    directory: &Path,
+    name: &str,
+    now: Timestamp,
+    validity: Duration,
+) -> Result<Renewed, Error> {
     let before = file(directory, name, "crt");
     let bytes = fs::read(&before).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::Nothing(before.clone()),
@@ -52,7 +57,11 @@ pub fn renew(directory: &Path, name: &str, now: Timestamp, validity: Duration) -
 pub(crate) fn hosts(der: &[u8], identity: &Identity) -> Option<Vec<String>> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    let usual = ["localhost".to_owned(), "127.0.0.1".to_owned(), format!("{}.shoal.internal", identity.role)];
+    let usual = [
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        format!("{}.shoal.internal", identity.role),
+    ];
     let named = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::DNSName(host) => Some((*host).to_owned()),
         GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
@@ -83,7 +92,9 @@ mod tests {
         let now = Timestamp::now();
         init(base.path(), &[], now, VALIDITY).unwrap();
         let hosts = ["node-7.example.com", "10.0.0.17", "fd00::17"].map(str::to_owned);
-        let issued = issue(base.path(), Role::Service(Service::ProxyNode), "node-7", &hosts, now, VALIDITY).unwrap();
+        let issued =
+            issue(base.path(), Role::Service(Service::ProxyNode), "node-7", &hosts, now, VALIDITY)
+                .unwrap();
         let before = fs::read(&issued.cert).unwrap();
         let later = now.checked_add(VALIDITY * 2).unwrap();
         let renewed = renew(base.path(), "node-7", later, VALIDITY).unwrap();
@@ -92,7 +103,10 @@ mod tests {
         let der = CertificateDer::from_pem_slice(renewed.certificate.as_bytes()).unwrap();
         assert_eq!(super::hosts(&der, &renewed.identity).unwrap(), hosts);
         let dates = Certificate::of_der(&der).unwrap();
-        assert_eq!(dates.not_after.as_second(), later.as_second() + i64::try_from(VALIDITY.as_secs()).unwrap());
+        assert_eq!(
+            dates.not_after.as_second(),
+            later.as_second() + i64::try_from(VALIDITY.as_secs()).unwrap()
+        );
         assert_ne!(renewed.key, fs::read_to_string(&issued.key).unwrap(), "a new key");
     }
 

@@ -22,7 +22,8 @@ use crate::{
 };
 
 impl Process {
-    /// Registers now and keeps the lease alive until the drain. Call it once every endpoint is bound; a later endpoint registers again.
+    /// Registers now and keeps the lease alive until the drain. Call it once every endpoint is
+    /// bound; a later endpoint registers again.
     pub fn register(&self) {
         if self.0.registered.set(()).is_ok() {
             let process = self.clone();
@@ -39,7 +40,8 @@ impl Process {
         Connector::new(self.transport().clone(), expected, move || process.candidates(&wanted))
     }
 
-    /// Where to find somebody: what the membership says, and for the registry the seeds, this process's own port when it is one.
+    /// Where to find somebody: what the membership says, and for the registry the seeds, this
+    /// process's own port when it is one.
     fn candidates(&self, expected: &Expected) -> Candidates {
         // Not through `membership()`: that one begins to follow, which needs this.
         let membership = self.0.membership.get().map(Watch::borrow).unwrap_or_default();
@@ -56,7 +58,8 @@ impl Process {
         found
     }
 
-    /// Follows who is there: all instances of all services, from disk at once, then live. One watch a process; every call answers the same.
+    /// Follows who is there: all instances of all services, from disk at once, then live. One watch
+    /// a process; every call answers the same.
     #[must_use]
     pub fn membership(&self) -> Watch {
         let path = self.data_dir().path("membership.json");
@@ -69,14 +72,19 @@ impl Process {
             });
             let (process, remembered) = (self.clone(), watch.clone());
             self.spawn("membership-memory", move || {
-                membership::follow::remember(path.clone(), remembered.clone(), process.servers_closing())
+                membership::follow::remember(
+                    path.clone(),
+                    remembered.clone(),
+                    process.servers_closing(),
+                )
             });
             watch
         });
         watch.clone()
     }
 
-    /// A channel to any live instance of a service: found by the membership, reconnecting, mutual TLS, role checked.
+    /// A channel to any live instance of a service: found by the membership, reconnecting, mutual
+    /// TLS, role checked.
     #[must_use]
     pub fn channel(&self, service: Service) -> ServiceChannel {
         if service != Service::Registry {
@@ -94,12 +102,13 @@ impl Process {
         self.connector(Expected { service, name: Some(name.to_owned()) }).channel()
     }
 
-    /// Boots the right generation from disk (calling `apply` before this returns, when there is one), then follows the config-service:
-    /// assignments are completed, verified, given to `apply` on a blocking thread, remembered and acknowledged. An error or a panic of
-    /// `apply` is reported, and what was in force stays: `apply` has to leave it untouched.
+    /// Boots the right generation from disk (calling `apply` before this returns, when there is
+    /// one), then follows the config-service: assignments are completed, verified, given to `apply`
+    /// on a blocking thread, remembered and acknowledged. An error or a panic of `apply` is
+    /// reported, and what was in force stays: `apply` has to leave it untouched.
     ///
-    /// `variables` are what `${node.*}` stands for; `name`, `address`, `datacenter`, `zone`, `service` and `tags` (with commas) are added
-    /// unless given.
+    /// `variables` are what `${node.*}` stands for; `name`, `address`, `datacenter`, `zone`,
+    /// `service` and `tags` (with commas) are added unless given.
     ///
     /// # Errors
     /// The data dir cannot be read or written.
@@ -110,14 +119,17 @@ impl Process {
     ) -> Result<Follower, Failure> {
         let mut all = self.standard_variables();
         all.extend(variables);
-        let keeper = Keeper::boot(self.clone(), all, Box::new(apply))
-            .fail("read the configuration in the data dir", "restore it from a backup, or remove its configuration/ to fetch it anew")?;
+        let keeper = Keeper::boot(self.clone(), all, Box::new(apply)).fail(
+            "read the configuration in the data dir",
+            "restore it from a backup, or remove its configuration/ to fetch it anew",
+        )?;
         let follower = Follower::new(keeper.subscribe(), self.stop());
         if follower.applied().is_none() {
             self.waits_for_configuration();
         }
         if self.0.keeper.set(Arc::downgrade(&keeper)).is_err() {
-            return Err(Failure::new("the configuration is followed twice").remedy("this is a defect: please report it"));
+            return Err(Failure::new("the configuration is followed twice")
+                .remedy("this is a defect: please report it"));
         }
         let (confirming, channel) = (Arc::clone(&keeper), self.channel(Service::ConfigService));
         self.spawn("confirmation", move || Arc::clone(&confirming).confirm_in_time());
@@ -132,7 +144,8 @@ impl Process {
 
     fn standard_variables(&self) -> BTreeMap<String, String> {
         let options = self.options();
-        let address = options.advertise.clone().or_else(|| self.address().map(|address| address.to_string()));
+        let address =
+            options.advertise.clone().or_else(|| self.address().map(|address| address.to_string()));
         [
             ("name", self.name().to_owned()),
             ("address", address.unwrap_or_else(|| "127.0.0.1".to_owned())),
@@ -145,15 +158,22 @@ impl Process {
         .into()
     }
 
-    /// The local address of connections to the registry: the real one once there was one, else the one that the routing table gives.
+    /// The local address of connections to the registry: the real one once there was one, else the
+    /// one that the routing table gives.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         let known = *lock(&self.0.local_address);
         known.or_else(|| {
-            // An address for documentation (RFC 5737), routed like any other, stands for the others when this is the registry itself.
-            let seeds = if self.is_first_registry() { vec!["192.0.2.1:7001".to_owned()] } else { self.options().registry_seeds() };
+            // An address for documentation (RFC 5737), routed like any other, stands for the others
+            // when this is the registry itself.
+            let seeds = if self.is_first_registry() {
+                vec!["192.0.2.1:7001".to_owned()]
+            } else {
+                self.options().registry_seeds()
+            };
             let registry = seeds.iter().find_map(|seed| seed.to_socket_addrs().ok()?.next())?;
-            let any: SocketAddr = if registry.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+            let any: SocketAddr =
+                if registry.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
             // Connecting a datagram socket asks the routing table and sends nothing.
             let socket = UdpSocket::bind(any).ok()?;
             socket.connect(registry).ok()?;

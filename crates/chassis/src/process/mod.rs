@@ -1,6 +1,8 @@
-//! The running process, as its service sees it: one cheap handle to everything the chassis does for it.
+//! The running process, as its service sees it: one cheap handle to everything the chassis does for
+//! it.
 //!
-//! Here: who it is, its tasks, its stop, what it says of itself. Its ports are in `ports`, its dealings with others in `cluster`.
+//! Here: who it is, its tasks, its stop, what it says of itself. Its ports are in `ports`, its
+//! dealings with others in `cluster`.
 
 mod cluster;
 mod ports;
@@ -54,11 +56,15 @@ pub struct Status {
 }
 
 impl Status {
-    /// What the content of a generation that was applied as `revision` is called now: a later revision that changes nothing for this process
-    /// gives it another name, and nothing else.
+    /// What the content of a generation that was applied as `revision` is called now: a later
+    /// revision that changes nothing for this process gives it another name, and nothing else.
     #[must_use]
     pub fn called_now(&self, revision: &str) -> String {
-        if self.applied_revision.is_empty() { revision.to_owned() } else { self.applied_revision.clone() }
+        if self.applied_revision.is_empty() {
+            revision.to_owned()
+        } else {
+            self.applied_revision.clone()
+        }
     }
 }
 
@@ -187,16 +193,23 @@ impl Process {
     /// None was given.
     pub fn cluster_key(&self) -> Result<ClusterKey, Failure> {
         self.0.parts.cluster_key.clone().ok_or_else(|| {
-            Failure::new("no cluster key: --cluster-key not given").remedy("pass the cluster.key that `shoal pki init` made").exit_code(2)
+            Failure::new("no cluster key: --cluster-key not given")
+                .remedy("pass the cluster.key that `shoal pki init` made")
+                .exit_code(2)
         })
     }
 
-    /// The cluster's id; empty until the registry was heard once (on any start). A restore changes it back under a registration that goes on:
-    /// what is heard now counts more than what was heard then.
+    /// The cluster's id; empty until the registry was heard once (on any start). A restore changes
+    /// it back under a registration that goes on: what is heard now counts more than what was heard
+    /// then.
     #[must_use]
     pub fn cluster_id(&self) -> String {
         let (membership, heard) = (self.membership().borrow(), lock(&self.0.cluster_id).clone());
-        if heard.is_empty() || (membership.live && !membership.cluster_id.is_empty()) { membership.cluster_id.clone() } else { heard }
+        if heard.is_empty() || (membership.live && !membership.cluster_id.is_empty()) {
+            membership.cluster_id.clone()
+        } else {
+            heard
+        }
     }
 
     pub(crate) fn set_cluster_id(&self, id: &str) {
@@ -232,8 +245,9 @@ impl Process {
         self.0.parts.spans.clone()
     }
 
-    /// Has `/metrics` end with what `write` appends: whole metrics, with their help. For what is counted without the recorder, so that counting
-    /// costs less and nothing is copied while nobody asks.
+    /// Has `/metrics` end with what `write` appends: whole metrics, with their help. For what is
+    /// counted without the recorder, so that counting costs less and nothing is copied while nobody
+    /// asks.
     pub fn add_metrics(&self, write: impl Fn(&mut String) + Send + Sync + 'static) {
         lock(&self.0.writers).push(Arc::new(write));
     }
@@ -258,7 +272,8 @@ impl Process {
 
     // Tasks and stopping.
 
-    /// Runs a supervised task on the control runtime: a panic is counted, logged and followed by another run; it is over when the future ends.
+    /// Runs a supervised task on the control runtime: a panic is counted, logged and followed by
+    /// another run; it is over when the future ends.
     pub fn spawn<F, T>(&self, name: &'static str, factory: F)
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -289,8 +304,9 @@ impl Process {
         lock(&self.0.stop_reason).clone()
     }
 
-    /// Waits until the process is asked to stop, then drains it: not ready, deregistered, one propagation period, `closing` (the service's
-    /// own closing step, bounded by `--drain-timeout`), servers closed.
+    /// Waits until the process is asked to stop, then drains it: not ready, deregistered, one
+    /// propagation period, `closing` (the service's own closing step, bounded by
+    /// `--drain-timeout`), servers closed.
     ///
     /// # Errors
     /// The reason, when the process stops because something is wrong with it.
@@ -329,12 +345,14 @@ impl Process {
 
     // What it says of itself.
 
-    /// Up (or not) and may serve: `/readyz`, the gRPC health service and the registry say so at once.
+    /// Up (or not) and may serve: `/readyz`, the gRPC health service and the registry say so at
+    /// once.
     pub fn set_ready(&self, ready: bool) {
         if ready && self.0.was_ready.set(()).is_ok() {
             for idle in self.inherited().idle() {
                 tracing::warn!(
-                    "nothing listens on the inherited socket {idle}: whoever connects to it waits in vain; remove it from the .socket unit"
+                    "nothing listens on the inherited socket {idle}: whoever connects to it waits \
+                     in vain; remove it from the .socket unit"
                 );
             }
         }
@@ -390,6 +408,10 @@ impl Process {
 
 impl std::fmt::Debug for Process {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Process").field("service", &self.service()).field("name", &self.name()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Process")
+            .field("service", &self.service())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }

@@ -17,23 +17,30 @@ impl Process {
         self.update(|status| status.endpoints.insert(name.to_owned(), address) != Some(address));
     }
 
-    /// Where this process listens itself, by purpose: with [`membership::ControlEndpoints`] what no client may reach through it.
+    /// Where this process listens itself, by purpose: with [`membership::ControlEndpoints`] what no
+    /// client may reach through it.
     #[must_use]
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
         self.0.status.borrow().endpoints.clone()
     }
 
-    /// Binds a port exclusively (non-blocking) and announces it as an endpoint, with its real number when 0 was asked for. A socket that was
-    /// inherited for the endpoint is used instead.
+    /// Binds a port exclusively (non-blocking) and announces it as an endpoint, with its real
+    /// number when 0 was asked for. A socket that was inherited for the endpoint is used instead.
     ///
     /// # Errors
     /// It is in use, or not this machine's.
     pub fn bind(&self, endpoint: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
         let refused = |error: io::Error| {
             let remedy = match error.kind() {
-                io::ErrorKind::AddrInUse => format!("stop what listens there, or choose another address for --{endpoint}"),
-                io::ErrorKind::AddrNotAvailable => format!("give --{endpoint} an address of this machine"),
-                io::ErrorKind::PermissionDenied => format!("choose a port above 1023 for --{endpoint}, or grant CAP_NET_BIND_SERVICE"),
+                io::ErrorKind::AddrInUse => {
+                    format!("stop what listens there, or choose another address for --{endpoint}")
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    format!("give --{endpoint} an address of this machine")
+                }
+                io::ErrorKind::PermissionDenied => format!(
+                    "choose a port above 1023 for --{endpoint}, or grant CAP_NET_BIND_SERVICE"
+                ),
                 _ => format!("check --{endpoint}"),
             };
             let sentence = match error.kind() {
@@ -42,7 +49,8 @@ impl Process {
             };
             Failure::new(sentence).remedy(remedy)
         };
-        // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on is always refused.
+        // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on
+        // is always refused.
         let inherited = self.inherited().lend(endpoint, address).map(Ok);
         let listener = inherited.unwrap_or_else(|| TcpListener::bind(address)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
@@ -51,7 +59,8 @@ impl Process {
         Ok(listener)
     }
 
-    /// Makes sure that nobody listens on a port, announces it, and leaves it: for a set of SO_REUSEPORT listeners that follows at once.
+    /// Makes sure that nobody listens on a port, announces it, and leaves it: for a set of
+    /// SO_REUSEPORT listeners that follows at once.
     ///
     /// # Errors
     /// As [`Process::bind`].
@@ -60,15 +69,21 @@ impl Process {
         listener.local_addr().fail(format!("read the {endpoint} address"), ADMIN_REMEDY)
     }
 
-    /// Serves gRPC: mutual TLS, `policy` for every rpc, audit records, health, reflection. Answers the real address.
+    /// Serves gRPC: mutual TLS, `policy` for every rpc, audit records, health, reflection. Answers
+    /// the real address.
     ///
     /// # Errors
     /// The port cannot be bound.
-    pub fn serve_grpc(&self, routes: tonic::service::Routes, policy: &'static Policy) -> Result<SocketAddr, Failure> {
+    pub fn serve_grpc(
+        &self,
+        routes: tonic::service::Routes,
+        policy: &'static Policy,
+    ) -> Result<SocketAddr, Failure> {
         grpc::serve(self, routes, policy)
     }
 
-    /// Serves admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version` and `extra`. Answers the real address.
+    /// Serves admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version` and `extra`. Answers the real
+    /// address.
     ///
     /// # Errors
     /// The port cannot be bound.

@@ -25,18 +25,25 @@ pub struct Accepts<'a> {
 ///
 /// # Errors
 /// It is another service's, or of a newer format.
-pub async fn header(stream: &mut Streaming<pb::ImportRequest>, accepts: Accepts<'_>) -> Result<pb::ImportHeader, Status> {
+pub async fn header(
+    stream: &mut Streaming<pb::ImportRequest>,
+    accepts: Accepts<'_>,
+) -> Result<pb::ImportHeader, Status> {
     let Some(import_request::Part::Header(header)) = next(stream).await? else {
         return Err(refuse(&Malformed::OutOfPlace("an import begins with its header")));
     };
     let state = header.state.clone().unwrap_or_default();
     if state.service != accepts.service {
-        let message = format!("this is the state of {:?} and cannot become that of {}", state.service, accepts.service);
+        let message = format!(
+            "this is the state of {:?} and cannot become that of {}",
+            state.service, accepts.service
+        );
         return Err(Status::invalid_argument(message));
     }
     if state.format != accepts.format {
         let message = format!(
-            "the state of {} is in format {}, and this version of Shoal knows format {}: restore it with the version that made it",
+            "the state of {} is in format {}, and this version of Shoal knows format {}: restore \
+             it with the version that made it",
             accepts.service, state.format, accepts.format
         );
         return Err(Status::failed_precondition(message));
@@ -48,14 +55,28 @@ pub async fn header(stream: &mut Streaming<pb::ImportRequest>, accepts: Accepts<
 ///
 /// # Errors
 /// It is incomplete or damaged.
-pub async fn content(stream: &mut Streaming<pb::ImportRequest>, accepts: Accepts<'_>) -> Result<Parcel, Status> {
-    let mut spool = Spool::create(accepts.directory, accepts.limit).map_err(|problem| refuse(&problem))?;
+pub async fn content(
+    stream: &mut Streaming<pb::ImportRequest>,
+    accepts: Accepts<'_>,
+) -> Result<Parcel, Status> {
+    let mut spool =
+        Spool::create(accepts.directory, accepts.limit).map_err(|problem| refuse(&problem))?;
     loop {
         match next(stream).await? {
-            Some(import_request::Part::Chunk(chunk)) => spool.push(&chunk).map_err(|problem| refuse(&problem))?,
-            Some(import_request::Part::End(end)) => return spool.finish(&end).map_err(|problem| refuse(&problem)),
-            Some(import_request::Part::Header(_)) => return Err(refuse(&Malformed::OutOfPlace("a second header"))),
-            None => return Err(refuse(&Malformed::OutOfPlace("the import ended before its end was sent"))),
+            Some(import_request::Part::Chunk(chunk)) => {
+                spool.push(&chunk).map_err(|problem| refuse(&problem))?
+            }
+            Some(import_request::Part::End(end)) => {
+                return spool.finish(&end).map_err(|problem| refuse(&problem));
+            }
+            Some(import_request::Part::Header(_)) => {
+                return Err(refuse(&Malformed::OutOfPlace("a second header")));
+            }
+            None => {
+                return Err(refuse(&Malformed::OutOfPlace(
+                    "the import ended before its end was sent",
+                )));
+            }
         }
     }
 }
@@ -64,12 +85,17 @@ pub async fn content(stream: &mut Streaming<pb::ImportRequest>, accepts: Accepts
 #[must_use]
 pub fn describe(header: &pb::ImportHeader) -> String {
     let state = header.state.clone().unwrap_or_default();
-    let what = if header.check_only { "check only, nothing is replaced" } else { "replace everything" };
+    let what =
+        if header.check_only { "check only, nothing is replaced" } else { "replace everything" };
     let taken = state.taken_at.map_or_else(String::new, |at| format!(" of {at}"));
     format!("{what}: the state{taken} of cluster {} in epoch {}", state.cluster_id, state.epoch)
 }
 
-async fn next(stream: &mut Streaming<pb::ImportRequest>) -> Result<Option<import_request::Part>, Status> {
-    let message = timeout(NEXT_WITHIN, stream.message()).await.map_err(|_| Status::deadline_exceeded("the import has gone silent"))??;
+async fn next(
+    stream: &mut Streaming<pb::ImportRequest>,
+) -> Result<Option<import_request::Part>, Status> {
+    let message = timeout(NEXT_WITHIN, stream.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("the import has gone silent"))??;
     Ok(message.and_then(|message| message.part))
 }

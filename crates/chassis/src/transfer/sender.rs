@@ -82,7 +82,8 @@ impl<M> Sender<M> {
     pub async fn begin(&mut self, name: &str) -> Result<(), Gone> {
         self.seal();
         self.entries.push(pb::Entry { name: name.to_owned(), ..pb::Entry::default() });
-        self.send((self.wrap)(Part::Chunk(pb::Chunk { name: name.to_owned(), data: Vec::new() }))).await
+        self.send((self.wrap)(Part::Chunk(pb::Chunk { name: name.to_owned(), data: Vec::new() })))
+            .await
     }
 
     /// Sends at most 1 MiB of the entry that was begun last.
@@ -94,7 +95,8 @@ impl<M> Sender<M> {
         if let Some(last) = self.entries.last_mut() {
             last.size += data.len() as u64;
         }
-        self.send((self.wrap)(Part::Chunk(pb::Chunk { name: String::new(), data: data.to_vec() }))).await
+        self.send((self.wrap)(Part::Chunk(pb::Chunk { name: String::new(), data: data.to_vec() })))
+            .await
     }
 
     fn seal(&mut self) {

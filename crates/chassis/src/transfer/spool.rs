@@ -38,14 +38,23 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Nothing yet. The content goes to a file of no name in `directory`, and is never more than `limit` bytes.
+    /// Nothing yet. The content goes to a file of no name in `directory`, and is never more than
+    /// `limit` bytes.
     ///
     /// # Errors
     /// [`Malformed::Disk`]
     pub fn create(directory: &Path, limit: u64) -> Result<Self, Malformed> {
         let directory = directory.to_owned();
         match tempfile::tempfile_in(&directory) {
-            Ok(file) => Ok(Self { directory, file, limit, end: 0, entries: Vec::new(), names: BTreeMap::new(), digest: Sha256::new() }),
+            Ok(file) => Ok(Self {
+                directory,
+                file,
+                limit,
+                end: 0,
+                entries: Vec::new(),
+                names: BTreeMap::new(),
+                digest: Sha256::new(),
+            }),
             Err(source) => Err(Malformed::Disk { directory, source }),
         }
     }
@@ -63,7 +72,10 @@ impl Spool {
         }
         self.seal();
         self.names.insert(name.to_owned(), self.entries.len());
-        self.entries.push(Placed { entry: pb::Entry { name: name.to_owned(), ..pb::Entry::default() }, offset: self.end });
+        self.entries.push(Placed {
+            entry: pb::Entry { name: name.to_owned(), ..pb::Entry::default() },
+            offset: self.end,
+        });
         Ok(())
     }
 
@@ -72,12 +84,16 @@ impl Spool {
     /// # Errors
     /// There is none, it becomes too large, or the disk fails.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Malformed> {
-        let Some(last) = self.entries.last_mut() else { return Err(Malformed::OutOfPlace("the first piece has no name")) };
+        let Some(last) = self.entries.last_mut() else {
+            return Err(Malformed::OutOfPlace("the first piece has no name"));
+        };
         let length = data.len() as u64;
         if self.limit - self.end < length {
             return Err(Malformed::TooLarge(format!("{} MiB", self.limit >> 20)));
         }
-        self.file.write_all(data).map_err(|source| Malformed::Disk { directory: self.directory.clone(), source })?;
+        self.file
+            .write_all(data)
+            .map_err(|source| Malformed::Disk { directory: self.directory.clone(), source })?;
         self.digest.update(data);
         self.end += length;
         last.entry.size += length;
@@ -126,7 +142,11 @@ impl Spool {
     #[must_use]
     pub fn close(mut self) -> Parcel {
         self.seal();
-        Parcel { file: Arc::new(self.file), entries: self.entries.into(), names: Arc::new(self.names) }
+        Parcel {
+            file: Arc::new(self.file),
+            entries: self.entries.into(),
+            names: Arc::new(self.names),
+        }
     }
 }
 
@@ -154,7 +174,11 @@ impl Parcel {
     #[must_use]
     pub fn open(&self, name: &str) -> Option<Content> {
         let placed = &self.entries[*self.names.get(name)?];
-        Some(Content { file: Arc::clone(&self.file), offset: placed.offset, left: placed.entry.size })
+        Some(Content {
+            file: Arc::clone(&self.file),
+            offset: placed.offset,
+            left: placed.entry.size,
+        })
     }
 
     /// The whole content of an entry; none when there is no such entry.

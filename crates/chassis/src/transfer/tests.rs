@@ -57,7 +57,12 @@ fn what_differs_from_the_account_is_refused() {
     ] {
         assert!(matches!(spool(bad).unwrap().finish(&end), Err(Malformed::Differs(_))), "{bad:?}");
     }
-    for bad in [&[chunk("", b"1")][..], &[chunk("a", b""), chunk("a", b"")], &[chunk("../a", b"")], &[chunk("a", &[0; 101])]] {
+    for bad in [
+        &[chunk("", b"1")][..],
+        &[chunk("a", b""), chunk("a", b"")],
+        &[chunk("../a", b"")],
+        &[chunk("a", &[0; 101])],
+    ] {
         assert!(spool(bad).is_err(), "{bad:?}");
     }
 }
@@ -85,26 +90,39 @@ fn a_disk_that_fails_is_named_with_the_remedy() {
     let gone = scratch.path().join("gone");
     let status = refuse(&Spool::create(&gone, 100).unwrap_err());
     assert_eq!(status.code(), Code::Internal, "whoever says it can be reached: {status:?}");
-    assert!(status.message().contains(&gone.display().to_string()) && status.message().ends_with("can be written"), "{status:?}");
-    let full = |kind: io::ErrorKind| Malformed::Disk { directory: gone.clone(), source: kind.into() };
+    assert!(
+        status.message().contains(&gone.display().to_string())
+            && status.message().ends_with("can be written"),
+        "{status:?}"
+    );
+    let full =
+        |kind: io::ErrorKind| Malformed::Disk { directory: gone.clone(), source: kind.into() };
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
         let status = refuse(&full(kind));
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert!(status.message().ends_with("gone is full: free some space there, then try again"), "{status:?}");
+        assert!(
+            status.message().ends_with("gone is full: free some space there, then try again"),
+            "{status:?}"
+        );
     }
 }
 
 #[test]
 fn fingerprints_differ_where_anything_does() {
     let of = |entries: &[(&str, &str)]| {
-        let entries: Vec<_> = entries.iter().map(|(name, content)| (*name, content.as_bytes().to_vec())).collect();
+        let entries: Vec<_> =
+            entries.iter().map(|(name, content)| (*name, content.as_bytes().to_vec())).collect();
         fingerprint(&entries)
     };
     let base = of(&[("a", "1"), ("b", "2")]);
     assert_eq!(base, of(&[("a", "1"), ("b", "2")]));
-    for other in
-        [&[("a", "1")][..], &[("a", "1"), ("b", "3")], &[("a1", ""), ("b", "2")], &[("b", "2"), ("a", "1")], &[("a", "1b"), ("", "2")]]
-    {
+    for other in [
+        &[("a", "1")][..],
+        &[("a", "1"), ("b", "3")],
+        &[("a1", ""), ("b", "2")],
+        &[("b", "2"), ("a", "1")],
+        &[("a", "1b"), ("", "2")],
+    ] {
         assert_ne!(of(other), base, "{other:?}");
     }
 }

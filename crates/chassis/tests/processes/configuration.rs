@@ -1,4 +1,5 @@
-//! Following the config-service; what is in force after a start without it; what is never taken again.
+//! Following the config-service; what is in force after a start without it; what is never taken
+//! again.
 
 use std::{
     collections::BTreeMap,
@@ -24,22 +25,27 @@ type Given = Arc<Mutex<Vec<String>>>;
 fn node(world: &World, registry: SocketAddr, more: &[&str]) -> (Running, Given, Follower) {
     let given = Given::default();
     let (taking, (sender, receiver)) = (Arc::clone(&given), std::sync::mpsc::sync_channel(1));
-    let running = start("proxy-node", world.options("node-1", Some(registry), more), move |process| {
-        process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
-        let variables = BTreeMap::from([("listen.proxy".to_owned(), "127.0.0.1:3128".to_owned())]);
-        let follower = process.configuration(variables, move |rendered: Rendered| {
-            let document = String::from_utf8(rendered.document.to_vec()).unwrap();
-            if document.contains("bad") {
-                return Err(vec![Problem::new("it is bad"), Problem::new("very bad")]);
-            }
-            assert!(!document.contains("panic"), "it panics");
-            let file = rendered.files.read("lists/a.txt").map_or_else(|e| e.to_string(), |b| String::from_utf8(b).unwrap());
-            taking.lock().unwrap().push(format!("{document}|{file}"));
+    let running =
+        start("proxy-node", world.options("node-1", Some(registry), more), move |process| {
+            process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
+            let variables =
+                BTreeMap::from([("listen.proxy".to_owned(), "127.0.0.1:3128".to_owned())]);
+            let follower = process.configuration(variables, move |rendered: Rendered| {
+                let document = String::from_utf8(rendered.document.to_vec()).unwrap();
+                if document.contains("bad") {
+                    return Err(vec![Problem::new("it is bad"), Problem::new("very bad")]);
+                }
+                assert!(!document.contains("panic"), "it panics");
+                let file = rendered
+                    .files
+                    .read("lists/a.txt")
+                    .map_or_else(|e| e.to_string(), |b| String::from_utf8(b).unwrap());
+                taking.lock().unwrap().push(format!("{document}|{file}"));
+                Ok(())
+            })?;
+            sender.send(follower).unwrap();
             Ok(())
-        })?;
-        sender.send(follower).unwrap();
-        Ok(())
-    });
+        });
     let follower = receiver.recv().unwrap();
     (running, given, follower)
 }
@@ -54,46 +60,87 @@ fn in_force(follower: &Follower) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn assignments_are_applied_or_refused_with_reasons_and_files_fetched_once() {
-    let (world, registry_double, double) = (World::new(), RegistryDouble::new(), ConfigDouble::new());
+    let (world, registry_double, double) =
+        (World::new(), RegistryDouble::new(), ConfigDouble::new());
     let registry = registry_double.start(&world);
     let config = double.start(&world, registry.grpc());
     let first = double.assign("r1", r#"{"v":1}"#, "example.com");
     let (node, given, follower) = node(&world, registry.grpc(), &[]);
-    assert_eq!(follower.first().await.unwrap(), Applied { revision: "r1".to_owned(), hash: first.clone() });
+    assert_eq!(
+        follower.first().await.unwrap(),
+        Applied { revision: "r1".to_owned(), hash: first.clone() }
+    );
     eventually("acknowledged", || double.answer("r1") == Some(vec![])).await;
     assert_eq!(given.lock().unwrap().as_slice(), [r#"{"v":1}|example.com"#]);
     let hello = double.memory().hellos[0].clone();
-    assert_eq!((hello.service.as_str(), hello.name.as_str(), hello.applied), ("proxy-node", "node-1", None));
+    assert_eq!(
+        (hello.service.as_str(), hello.name.as_str(), hello.applied),
+        ("proxy-node", "node-1", None)
+    );
     assert_eq!(hello.variables["listen.proxy"], "127.0.0.1:3128");
-    assert_eq!((hello.variables["name"].as_str(), hello.variables["address"].as_str()), ("node-1", "127.0.0.1"));
+    assert_eq!(
+        (hello.variables["name"].as_str(), hello.variables["address"].as_str()),
+        ("node-1", "127.0.0.1")
+    );
     assert_eq!(node.process.status().borrow().applied_hash, first);
 
     // Every refusal names its reason, and what was in force stays.
     double.assign("r2", r#"{"bad":1}"#, "example.com");
-    eventually("refused", || double.answer("r2") == Some(vec!["it is bad".to_owned(), "very bad".to_owned()])).await;
+    eventually("refused", || {
+        double.answer("r2") == Some(vec!["it is bad".to_owned(), "very bad".to_owned()])
+    })
+    .await;
     double.assign("r3", r#"{"panic":1}"#, "example.com");
-    eventually("a panic is a refusal", || double.answer("r3").is_some_and(|said| said[0].contains("it panics"))).await;
-    let mut lie = Assignment { revision: "r4".to_owned(), hash: first.clone(), document: b"{}".to_vec(), files: vec![] };
+    eventually("a panic is a refusal", || {
+        double.answer("r3").is_some_and(|said| said[0].contains("it panics"))
+    })
+    .await;
+    let mut lie = Assignment {
+        revision: "r4".to_owned(),
+        hash: first.clone(),
+        document: b"{}".to_vec(),
+        files: vec![],
+    };
     lie.hash = sha256(b"other");
     double.assign_raw(lie);
-    eventually("a wrong hash is refused", || double.answer("r4").is_some_and(|said| said[0].contains("not what its hash says"))).await;
+    eventually("a wrong hash is refused", || {
+        double.answer("r4").is_some_and(|said| said[0].contains("not what its hash says"))
+    })
+    .await;
     double.memory().files.insert(sha256(b"honest"), b"forged".to_vec());
     let files = vec![
         FileReference { path: "lists/a.txt".to_owned(), sha256: sha256(b"honest"), size: 6 },
-        FileReference { path: "lists/b.txt".to_owned(), sha256: "../../../etc/passwd".to_owned(), size: 6 },
+        FileReference {
+            path: "lists/b.txt".to_owned(),
+            sha256: "../../../etc/passwd".to_owned(),
+            size: 6,
+        },
         FileReference { path: "lists/c.txt".to_owned(), sha256: sha256(b"absent"), size: 6 },
     ];
-    double.assign_raw(Assignment { revision: "r5".to_owned(), hash: sha256(b"{}"), document: b"{}".to_vec(), files });
-    eventually("every file that cannot be had is named", || double.answer("r5").is_some_and(|said| said.len() == 3)).await;
+    double.assign_raw(Assignment {
+        revision: "r5".to_owned(),
+        hash: sha256(b"{}"),
+        document: b"{}".to_vec(),
+        files,
+    });
+    eventually("every file that cannot be had is named", || {
+        double.answer("r5").is_some_and(|said| said.len() == 3)
+    })
+    .await;
     assert_eq!(in_force(&follower).as_deref(), Some("r1"));
     assert_eq!(given.lock().unwrap().len(), 1);
 
     double.assign("r6", r#"{"v":2}"#, "example.com");
-    eventually("the next good one is applied", || in_force(&follower).as_deref() == Some("r6")).await;
+    eventually("the next good one is applied", || in_force(&follower).as_deref() == Some("r6"))
+        .await;
     double.assign("r7", r#"{"v":2}"#, "example.com");
-    eventually("the same content under another name is only renamed", || in_force(&follower).as_deref() == Some("r7")).await;
+    eventually("the same content under another name is only renamed", || {
+        in_force(&follower).as_deref() == Some("r7")
+    })
+    .await;
     assert_eq!(given.lock().unwrap().len(), 2);
-    let fetched = double.memory().fetched.iter().filter(|sha| **sha == sha256(b"example.com")).count();
+    let fetched =
+        double.memory().fetched.iter().filter(|sha| **sha == sha256(b"example.com")).count();
     assert_eq!(fetched, 1, "what is here already is not fetched");
     blocking(|| node.stop()).await.unwrap();
     blocking(|| config.stop()).await.unwrap();
@@ -102,7 +149,8 @@ async fn assignments_are_applied_or_refused_with_reasons_and_files_fetched_once(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_without_the_control_plane_serves_what_was_in_force() {
-    let (world, registry_double, double) = (World::new(), RegistryDouble::new(), ConfigDouble::new());
+    let (world, registry_double, double) =
+        (World::new(), RegistryDouble::new(), ConfigDouble::new());
     let registry = registry_double.start(&world);
     let address = registry.grpc();
     let config = double.start(&world, address);
@@ -126,7 +174,8 @@ async fn a_start_without_the_control_plane_serves_what_was_in_force() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so() {
-    let (world, registry_double, double) = (World::new(), RegistryDouble::new(), ConfigDouble::new());
+    let (world, registry_double, double) =
+        (World::new(), RegistryDouble::new(), ConfigDouble::new());
     let registry = registry_double.start(&world);
     let address = registry.grpc();
     let config = double.start(&world, address);
@@ -134,7 +183,10 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     let (running, _, follower) = node(&world, address, &["--confirm-after", "1ms"]);
     follower.first().await.unwrap();
     let file = running.process.data_dir().path("configuration/generations.json");
-    eventually("confirmed", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("\"confirmed\": true"))).await;
+    eventually("confirmed", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("\"confirmed\": true"))
+    })
+    .await;
     blocking(|| running.stop()).await.unwrap();
 
     // Starts that end in a clean stop do not count.
@@ -155,9 +207,14 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     let (running, given, follower) = node(&world, address, &[]);
     assert_eq!(in_force(&follower).as_deref(), Some("r1"), "the one before");
     assert_eq!(given.lock().unwrap().as_slice(), [r#"{"v":1}|one"#]);
-    eventually("reported as rejected", || double.memory().hellos.last().unwrap().rejected_hashes.contains_key(&newer)).await;
+    eventually("reported as rejected", || {
+        double.memory().hellos.last().unwrap().rejected_hashes.contains_key(&newer)
+    })
+    .await;
     eventually("and refused when it comes again", || {
-        double.answer("r2").is_some_and(|said| said.first().is_some_and(|why| why.contains("did not survive")))
+        double
+            .answer("r2")
+            .is_some_and(|said| said.first().is_some_and(|why| why.contains("did not survive")))
     })
     .await;
     assert_eq!(in_force(&follower).as_deref(), Some("r1"));
@@ -166,11 +223,18 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     let channel = world.channel("operator", cluster::Service::ProxyNode, running.grpc());
     let forget = async || {
         let mut door = proto::follower::follower_client::FollowerClient::new(channel.clone());
-        door.forget_rejections(proto::follower::ForgetRejectionsRequest {}).await.unwrap().into_inner().rejections
+        door.forget_rejections(proto::follower::ForgetRejectionsRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .rejections
     };
     let forgotten = forget().await;
     assert_eq!(forgotten.iter().map(|it| it.hash.as_str()).collect::<Vec<_>>(), [newer.as_str()]);
-    eventually("a hello says that nothing is rejected", || double.memory().hellos.last().unwrap().rejected_hashes.is_empty()).await;
+    eventually("a hello says that nothing is rejected", || {
+        double.memory().hellos.last().unwrap().rejected_hashes.is_empty()
+    })
+    .await;
     eventually("tried again", || in_force(&follower).as_deref() == Some("r2")).await;
     assert!(forget().await.is_empty(), "and there is nothing more to forget");
     blocking(|| running.crash()).await;
@@ -179,7 +243,10 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     blocking(|| running.crash()).await;
     let (running, _, follower) = node(&world, address, &[]);
     assert_eq!(in_force(&follower).as_deref(), Some("r1"));
-    eventually("rejected again", || double.memory().hellos.last().unwrap().rejected_hashes.contains_key(&newer)).await;
+    eventually("rejected again", || {
+        double.memory().hellos.last().unwrap().rejected_hashes.contains_key(&newer)
+    })
+    .await;
     blocking(|| running.stop()).await.unwrap();
     blocking(|| config.stop()).await.unwrap();
     blocking(|| registry.stop()).await.unwrap();
@@ -187,7 +254,8 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_on_disk_is_found_and_repaired_from_the_service() {
-    let (world, registry_double, double) = (World::new(), RegistryDouble::new(), ConfigDouble::new());
+    let (world, registry_double, double) =
+        (World::new(), RegistryDouble::new(), ConfigDouble::new());
     let registry = registry_double.start(&world);
     let address = registry.grpc();
     let config = double.start(&world, address);

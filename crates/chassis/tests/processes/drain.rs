@@ -32,10 +32,15 @@ async fn not_ready_deregistered_accepting_closing_closed() {
                 let (watched, note, seen) = (watched.clone(), Arc::clone(&note), seen.clone());
                 async move {
                     watched.stop().wait().await;
-                    note.lock().unwrap().push(format!("stop, closing {}", watched.closing().is_stopping()));
+                    note.lock()
+                        .unwrap()
+                        .push(format!("stop, closing {}", watched.closing().is_stopping()));
                     watched.closing().wait().await;
                     let deregistered = seen.memory().deregistrations.len();
-                    note.lock().unwrap().push(format!("closing, ready {}, deregistered {deregistered}", watched.is_ready()));
+                    note.lock().unwrap().push(format!(
+                        "closing, ready {}, deregistered {deregistered}",
+                        watched.is_ready()
+                    ));
                 }
             });
             sender.send(process.clone()).unwrap();
@@ -54,7 +59,10 @@ async fn not_ready_deregistered_accepting_closing_closed() {
     eventually("registered", || !double.memory().registrations.is_empty()).await;
     process.stop().raise();
     tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap().unwrap();
-    assert_eq!(*steps.lock().unwrap(), ["stop, closing false", "closing, ready false, deregistered 1", "closed"]);
+    assert_eq!(
+        *steps.lock().unwrap(),
+        ["stop, closing false", "closing, ready false, deregistered 1", "closed"]
+    );
     registry.stop().unwrap();
 }
 

@@ -1,5 +1,5 @@
-//! The chassis over real sockets: real processes of it (in threads), real certificates, and doubles of the registry and the config-service
-//! that can also misbehave.
+//! The chassis over real sockets: real processes of it (in threads), real certificates, and doubles
+//! of the registry and the config-service that can also misbehave.
 
 mod calls;
 mod config_double;

@@ -57,7 +57,10 @@ async fn is_followed_remembered_and_resumed() {
     eventually("not live any more", || !watch.borrow().live).await;
     assert_eq!(names(&watch), ["n-1", "n-2"]);
     let file = node.process.data_dir().path("membership.json");
-    eventually("remembered", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("n-2"))).await;
+    eventually("remembered", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("n-2"))
+    })
+    .await;
     drop(watch);
     tokio::task::spawn_blocking(|| node.crash()).await.unwrap();
 
@@ -89,7 +92,8 @@ async fn what_was_remembered_and_is_unreadable_is_no_obstacle() {
     let world = World::new();
     let options = world.options("node-1", Some("127.0.0.1:1".parse().unwrap()), &[]);
     start("proxy-node", options.clone(), |_| Ok(())).stop().unwrap();
-    std::fs::write(world.directory.path().join("node-1/membership.json"), "{\"instances\":").unwrap();
+    std::fs::write(world.directory.path().join("node-1/membership.json"), "{\"instances\":")
+        .unwrap();
     let node = start("proxy-node", options, follow);
     assert!(names(&node.process.membership()).is_empty());
     node.stop().unwrap();
@@ -100,27 +104,42 @@ async fn operators_find_everybody_through_the_registry() {
     let world = World::new();
     let double = RegistryDouble::new();
     let registry = double.start(&world);
-    let node = start("proxy-node", world.options("node-1", Some(registry.grpc()), &[]), |process| {
-        process.serve_grpc(tonic::service::Routes::default(), &crate::support::POLICY)?;
-        process.set_ready(true);
-        process.register();
-        Ok(())
-    });
+    let node =
+        start("proxy-node", world.options("node-1", Some(registry.grpc()), &[]), |process| {
+            process.serve_grpc(tonic::service::Routes::default(), &crate::support::POLICY)?;
+            process.set_ready(true);
+            process.register();
+            Ok(())
+        });
     eventually("registered", || double.memory().members.contains_key("node-1")).await;
     let files = world.files("operator");
-    let context =
-        |address: String| Context { ca: files.ca.clone(), cert: files.cert.clone(), key: files.key.clone(), registry: vec![address] };
+    let context = |address: String| Context {
+        ca: files.ca.clone(),
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        registry: vec![address],
+    };
     let operator = context(registry.grpc().to_string()).connect().unwrap();
     let listing = operator.list().await.unwrap();
-    assert_eq!((listing.cluster_id.as_str(), listing.instances[0].instance.name.as_str()), ("cluster-1", "node-1"));
-    for channel in [operator.channel(Service::ProxyNode).await.unwrap(), operator.channel_to(&listing.instances[0]).unwrap()] {
+    assert_eq!(
+        (listing.cluster_id.as_str(), listing.instances[0].instance.name.as_str()),
+        ("cluster-1", "node-1")
+    );
+    for channel in [
+        operator.channel(Service::ProxyNode).await.unwrap(),
+        operator.channel_to(&listing.instances[0]).unwrap(),
+    ] {
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
         assert_eq!(answer.into_inner().status, 1);
     }
     let said = operator.channel(Service::Balancer).await.unwrap_err().to_string();
     assert_eq!(said, "the registry lists no balancer; start one with `shoal serve balancer`");
-    let said = context("127.0.0.1:1".to_owned()).connect().unwrap().list().await.unwrap_err().to_string();
-    assert!(said.contains("cannot ask the registry at 127.0.0.1:1") && said.contains("refused"), "{said}");
+    let said =
+        context("127.0.0.1:1".to_owned()).connect().unwrap().list().await.unwrap_err().to_string();
+    assert!(
+        said.contains("cannot ask the registry at 127.0.0.1:1") && said.contains("refused"),
+        "{said}"
+    );
     node.stop().unwrap();
     registry.stop().unwrap();
 }

@@ -21,7 +21,10 @@ fn refused(service: &'static str, options: &Options) -> String {
 
 fn tree(path: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
-    let mut found: Vec<_> = entries.map(|e| e.unwrap().path()).map(|p| (p.clone(), fs::read(&p).unwrap_or_default())).collect();
+    let mut found: Vec<_> = entries
+        .map(|e| e.unwrap().path())
+        .map(|p| (p.clone(), fs::read(&p).unwrap_or_default()))
+        .collect();
     found.sort();
     found
 }
@@ -33,7 +36,15 @@ fn bad_certificates_say_what_is_wrong_with_which_file() {
     let role = Role::Service(Service::ProxyNode);
     let past = Timestamp::now() - SignedDuration::from_hours(48);
     pki::issue(&world.pki(), role, "old", &[], past, Duration::from_secs(3600)).unwrap();
-    pki::issue(&world.pki(), role, "early", &[], Timestamp::now() + SignedDuration::from_hours(48), pki::VALIDITY).unwrap();
+    pki::issue(
+        &world.pki(),
+        role,
+        "early",
+        &[],
+        Timestamp::now() + SignedDuration::from_hours(48),
+        pki::VALIDITY,
+    )
+    .unwrap();
     let broken = world.directory.path().join("broken.pem");
     fs::write(&broken, "-----BEGIN CERTIFICATE-----\nnonsense\n").unwrap();
     let absent = world.directory.path().join("absent.pem");
@@ -44,8 +55,18 @@ fn bad_certificates_say_what_is_wrong_with_which_file() {
     };
     for (expected, options) in [
         ("is for proxy-node node-1, not for a registry", good.clone()),
-        ("expired at", with(&|o| (o.cert, o.key) = (Some(world.files("old").cert), Some(world.files("old").key)))),
-        ("not valid before", with(&|o| (o.cert, o.key) = (Some(world.files("early").cert), Some(world.files("early").key)))),
+        (
+            "expired at",
+            with(&|o| {
+                (o.cert, o.key) = (Some(world.files("old").cert), Some(world.files("old").key))
+            }),
+        ),
+        (
+            "not valid before",
+            with(&|o| {
+                (o.cert, o.key) = (Some(world.files("early").cert), Some(world.files("early").key))
+            }),
+        ),
         ("does not belong to the certificate", with(&|o| o.key = Some(world.files("node-2").key))),
         ("was not issued by the authority", with(&|o| o.ca = Some(other.files("node-1").ca))),
         ("holds no certificate", with(&|o| o.cert = Some(broken.clone()))),
@@ -59,7 +80,10 @@ fn bad_certificates_say_what_is_wrong_with_which_file() {
     ] {
         let service = if expected.contains("registry") { "registry" } else { "proxy-node" };
         let said = refused(service, &options);
-        assert!(said.contains(expected) && said.contains("; ") && !said.contains('\n'), "{expected}: {said}");
+        assert!(
+            said.contains(expected) && said.contains("; ") && !said.contains('\n'),
+            "{expected}: {said}"
+        );
     }
     assert!(!world.directory.path().join("node-1").exists(), "nothing was made");
 }
@@ -81,8 +105,15 @@ fn data_dirs_and_ports_in_use_are_refused_and_nothing_changes() {
     let mut port = world.options("node-1", None, &[]);
     port.admin = Some(registry.process.listeners()["admin"]);
     let said = refused("proxy-node", &port);
-    assert!(said.contains("the admin address 127.0.0.1:") && said.contains("is in use; stop what listens there"), "{said}");
-    assert!(!world.directory.path().join("node-1").exists(), "a start that came to nothing leaves nothing behind");
+    assert!(
+        said.contains("the admin address 127.0.0.1:")
+            && said.contains("is in use; stop what listens there"),
+        "{said}"
+    );
+    assert!(
+        !world.directory.path().join("node-1").exists(),
+        "a start that came to nothing leaves nothing behind"
+    );
     port.data_dir = Some(world.directory.path().join("shared/deep/node-1"));
     fs::create_dir(world.directory.path().join("shared")).unwrap();
     refused("proxy-node", &port);
@@ -90,7 +121,10 @@ fn data_dirs_and_ports_in_use_are_refused_and_nothing_changes() {
     registry.stop().unwrap();
 
     let before = tree(&directory);
-    assert!(refused("proxy-node", &foreign).contains("belongs to registry registry-1, not to proxy-node node-1"));
+    assert!(
+        refused("proxy-node", &foreign)
+            .contains("belongs to registry registry-1, not to proxy-node node-1")
+    );
     assert_eq!(tree(&directory), before);
 }
 

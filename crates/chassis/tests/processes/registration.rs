@@ -15,9 +15,14 @@ async fn a_process_registers_beats_and_deregisters() {
     let world = World::new();
     let double = RegistryDouble::new();
     let registry = double.start(&world);
-    let several = Identity { replicas: 3, ..Identity::new(Role::Service(Service::ProxyNode), "edge") };
+    let several =
+        Identity { replicas: 3, ..Identity::new(Role::Service(Service::ProxyNode), "edge") };
     pki::issue_to(&world.pki(), &several, &[], Timestamp::now(), pki::VALIDITY).unwrap();
-    let options = world.options("edge", Some(registry.grpc()), &["--tag", "a,b", "--weight", "3", "--name", "edge-b"]);
+    let options = world.options(
+        "edge",
+        Some(registry.grpc()),
+        &["--tag", "a,b", "--weight", "3", "--name", "edge-b"],
+    );
     let node = start("proxy-node", options, |process| {
         process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
         process.bind("proxy", "0.0.0.0:0".parse().unwrap())?;
@@ -27,16 +32,29 @@ async fn a_process_registers_beats_and_deregisters() {
     eventually("registered", || !double.memory().registrations.is_empty()).await;
     let first = double.memory().registrations[0].clone();
     let instance = first.instance.unwrap();
-    assert_eq!((instance.service.as_str(), instance.name.as_str(), instance.weight), ("proxy-node", "edge-b", 3));
+    assert_eq!(
+        (instance.service.as_str(), instance.name.as_str(), instance.weight),
+        ("proxy-node", "edge-b", 3)
+    );
     assert_eq!(instance.tags, ["a", "b"]);
-    assert!(instance.endpoints["proxy"].starts_with("127.0.0.1:"), "bound everywhere, so the address of the connection: {instance:?}");
+    assert!(
+        instance.endpoints["proxy"].starts_with("127.0.0.1:"),
+        "bound everywhere, so the address of the connection: {instance:?}"
+    );
     assert!(!first.ready);
 
-    eventually("a beat with the granted generation", || double.memory().beats.iter().any(|beat| beat.generation == 7 && !beat.ready)).await;
+    eventually("a beat with the granted generation", || {
+        double.memory().beats.iter().any(|beat| beat.generation == 7 && !beat.ready)
+    })
+    .await;
     node.process.applied("r1", "h1");
     node.process.set_ready(true);
     eventually("ready and revision are in a beat", || {
-        double.memory().beats.iter().any(|beat| beat.ready && beat.applied_revision == "r1" && beat.applied_hash == "h1")
+        double
+            .memory()
+            .beats
+            .iter()
+            .any(|beat| beat.ready && beat.applied_revision == "r1" && beat.applied_hash == "h1")
     })
     .await;
     let mut wanted = node.process.wanted();
@@ -46,7 +64,16 @@ async fn a_process_registers_beats_and_deregisters() {
 
     node.process.endpoint("icp", "127.0.0.1:9".parse().unwrap());
     eventually("a later endpoint registers again", || {
-        double.memory().registrations.last().unwrap().instance.as_ref().unwrap().endpoints.contains_key("icp")
+        double
+            .memory()
+            .registrations
+            .last()
+            .unwrap()
+            .instance
+            .as_ref()
+            .unwrap()
+            .endpoints
+            .contains_key("icp")
     })
     .await;
     let id = node.process.id().to_string();
@@ -87,13 +114,17 @@ async fn a_fenced_process_drains_and_says_why() {
     let world = World::new();
     let double = RegistryDouble::new();
     let registry = double.start(&world);
-    let node = start("proxy-node", world.options("node-1", Some(registry.grpc()), &[]), |process| {
-        process.register();
-        Ok(())
-    });
+    let node =
+        start("proxy-node", world.options("node-1", Some(registry.grpc()), &[]), |process| {
+            process.register();
+            Ok(())
+        });
     double.memory().answer = Some(("node-1".to_owned(), Code::Aborted));
     let failure = tokio::task::spawn_blocking(|| node.ended()).await.unwrap().unwrap_err();
-    assert!(failure.to_string().starts_with("another process took over the name node-1"), "{failure}");
+    assert!(
+        failure.to_string().starts_with("another process took over the name node-1"),
+        "{failure}"
+    );
     assert!(double.memory().deregistrations.is_empty(), "the name is the other's");
     assert_eq!(double.memory().registrations.len(), 1);
     registry.stop().unwrap();

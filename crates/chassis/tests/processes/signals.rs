@@ -17,7 +17,8 @@ use crate::support::World;
 
 const SPEED: &str = "CHASSIS_TEST_SPEED";
 
-/// Not a test of its own: what the child does. Its closing step takes for ever when it is asked to be slow.
+/// Not a test of its own: what the child does. Its closing step takes for ever when it is asked to
+/// be slow.
 #[test]
 #[ignore = "run as a child by the tests below"]
 fn child() {
@@ -41,10 +42,17 @@ fn child() {
 fn spawn(speed: &str) -> (Child, impl FnMut(&str)) {
     let program = std::env::current_exe().unwrap();
     let arguments = ["signals::child", "--exact", "--ignored", "--nocapture"];
-    let mut child =
-        Command::new(Path::new(&program)).args(arguments).env(SPEED, speed).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Command::new(Path::new(&program))
+        .args(arguments)
+        .env(SPEED, speed)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    (child, move |wanted: &str| assert!(lines.any(|line| line.unwrap() == wanted), "never said {wanted}"))
+    (child, move |wanted: &str| {
+        assert!(lines.any(|line| line.unwrap() == wanted), "never said {wanted}")
+    })
 }
 
 fn terminate(child: &Child) {

@@ -53,7 +53,8 @@ impl World {
             (Service::ProxyNode, "node-1"),
             (Service::ProxyNode, "node-2"),
         ];
-        let others: Vec<_> = services.map(|(service, name)| (Role::Service(service), name.to_owned())).into();
+        let others: Vec<_> =
+            services.map(|(service, name)| (Role::Service(service), name.to_owned())).into();
         pki::init(&world.pki(), &others, Timestamp::now(), pki::VALIDITY).unwrap();
         world
     }
@@ -74,8 +75,29 @@ impl World {
         let data_dir = path(&self.directory.path().join(name));
         let (ca, cert, key) = (path(&files.ca), path(&files.cert), path(&files.key));
         let registry = registry.map(|address| address.to_string());
-        let mut arguments = vec!["test", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir", &data_dir, "--ca", &ca];
-        arguments.extend(["--cert", &cert, "--key", &key, "--drain-propagation", "0s", "--lease-ttl", "1s", "--log-level", "panic=error"]);
+        let mut arguments = vec![
+            "test",
+            "--grpc",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--data-dir",
+            &data_dir,
+            "--ca",
+            &ca,
+        ];
+        arguments.extend([
+            "--cert",
+            &cert,
+            "--key",
+            &key,
+            "--drain-propagation",
+            "0s",
+            "--lease-ttl",
+            "1s",
+            "--log-level",
+            "panic=error",
+        ]);
         if let Some(registry) = &registry {
             arguments.extend(["--registry", registry]);
         }
@@ -91,7 +113,10 @@ impl World {
 
 pub fn channel(files: Files, service: Service, address: SocketAddr) -> ServiceChannel {
     let transport = Transport::Mutual(Credentials::load(files, Clock::system()).unwrap());
-    Connector::new(transport, Expected { service, name: None }, move || vec![address.to_string()].into()).channel()
+    Connector::new(transport, Expected { service, name: None }, move || {
+        vec![address.to_string()].into()
+    })
+    .channel()
 }
 
 /// A process in a thread.

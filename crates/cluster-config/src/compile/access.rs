@@ -1,7 +1,9 @@
 //! Access rules and egress.
 
 use super::{Context, ListKind, shadow, unknown};
-use crate::document::{Access, Acl, Egress, Rule, Term, UrlPattern, Verdict, egress::EgressAllow, egress::EgressTarget};
+use crate::document::{
+    Access, Acl, Egress, Rule, Term, UrlPattern, Verdict, egress::EgressAllow, egress::EgressTarget,
+};
 use crate::schema::proxy as schema;
 use crate::yaml::{Node, Value};
 use ipnet::IpNet;
@@ -11,11 +13,14 @@ use std::collections::BTreeMap;
 pub const BUILT_IN: [&str; 4] = ["all", "localhost", "to_localhost", "to_linklocal"];
 
 fn built_in(name: &str) -> Option<Acl> {
-    let networks = |texts: &[&str]| texts.iter().filter_map(|text| text.parse::<IpNet>().ok()).collect();
+    let networks =
+        |texts: &[&str]| texts.iter().filter_map(|text| text.parse::<IpNet>().ok()).collect();
     match name {
         "all" => Some(Acl::All),
         "localhost" => Some(Acl::Src(networks(&["127.0.0.0/8", "::1/128"]))),
-        "to_localhost" => Some(Acl::Dst(networks(&["127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128"]))),
+        "to_localhost" => {
+            Some(Acl::Dst(networks(&["127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128"])))
+        }
         "to_linklocal" => Some(Acl::Dst(networks(&["169.254.0.0/16", "fe80::/10"]))),
         _ => None,
     }
@@ -34,19 +39,25 @@ pub fn compile(context: &mut Context, written: schema::Access) -> Access {
         }
     }
     shadow::warn(context, &rules, &paths, &acls);
-    let used = |name: &String| rules.iter().flat_map(|rule| &rule.terms).any(|term| term.acl == *name);
+    let used =
+        |name: &String| rules.iter().flat_map(|rule| &rule.terms).any(|term| term.acl == *name);
     let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
     Access { acls, rules, egress: egress(context, written.egress) }
 }
 
 fn acls(context: &mut Context, written: BTreeMap<String, schema::Acl>) -> BTreeMap<String, Acl> {
-    let mut acls: BTreeMap<String, Acl> = BUILT_IN.iter().filter_map(|name| Some(((*name).to_owned(), built_in(name)?))).collect();
+    let mut acls: BTreeMap<String, Acl> =
+        BUILT_IN.iter().filter_map(|name| Some(((*name).to_owned(), built_in(name)?))).collect();
     for (name, acl) in written {
         let path = format!("access/acls/{name}");
         if BUILT_IN.contains(&name.as_str()) {
             context.error(&path, format!("`{name}` is built in"), "choose another name");
         } else if let Err(invalid) = crate::schema::notation::Name::parse(&name) {
-            context.error(&path, format!("the name of an ACL: {}", invalid.message), invalid.remedy);
+            context.error(
+                &path,
+                format!("the name of an ACL: {}", invalid.message),
+                invalid.remedy,
+            );
         } else if let Some(acl) = self::acl(context, &path, &name, acl) {
             acls.insert(name, acl);
         }
@@ -55,31 +66,61 @@ fn acls(context: &mut Context, written: BTreeMap<String, schema::Acl>) -> BTreeM
 }
 
 fn acl(context: &mut Context, path: &str, name: &str, written: schema::Acl) -> Option<Acl> {
-    let declared = context.written.get("access").and_then(|access| access.get("acls")).and_then(|acls| acls.get(name));
+    let declared = context
+        .written
+        .get("access")
+        .and_then(|access| access.get("acls"))
+        .and_then(|acls| acls.get(name));
     let keys = declared.map(Node::keys).unwrap_or_default();
     match keys.len() {
         1 => {}
         0 => {
-            context.error(path, "an ACL without a condition", "give it one, as in {src: [192.168.1.0/24]}");
+            context.error(
+                path,
+                "an ACL without a condition",
+                "give it one, as in {src: [192.168.1.0/24]}",
+            );
             return None;
         }
         _ => {
             let message = format!("an ACL of {} kinds: {}", keys.len(), keys.join(", "));
-            context.error(path, message, "write one ACL per kind and name both in the rule: a rule matches when all of its ACLs do");
+            context.error(
+                path,
+                message,
+                "write one ACL per kind and name both in the rule: a rule \
+                matches when all of its ACLs do",
+            );
             return None;
         }
     }
-    let empty =
-        declared.is_some_and(|acl| acl.entries().iter().any(|entry| matches!(&entry.node.value, Value::List(values) if values.is_empty())));
+    let empty = declared.is_some_and(|acl| {
+        acl.entries()
+            .iter()
+            .any(|entry| matches!(&entry.node.value, Value::List(values) if values.is_empty()))
+    });
     if empty {
-        context.warning(path, "an ACL without values never matches", "give it a value, or remove it");
+        context.warning(
+            path,
+            "an ACL without values never matches",
+            "give it a value, or remove it",
+        );
     }
     everything(context, path, &written);
     kind(context, path, written)
 }
 
 /// Texts unlike each other: what matches them all matches whatever comes.
-const UNLIKE: [&str; 9] = ["!", "~", "q", "Z", "7", "/", "http://q.example/7?x=y", "https://b.test:8443/", "w.example:443"];
+const UNLIKE: [&str; 9] = [
+    "!",
+    "~",
+    "q",
+    "Z",
+    "7",
+    "/",
+    "http://q.example/7?x=y",
+    "https://b.test:8443/",
+    "w.example:443",
+];
 
 /// Warns of patterns that match every request.
 fn everything(context: &mut Context, path: &str, written: &schema::Acl) {
@@ -89,9 +130,16 @@ fn everything(context: &mut Context, path: &str, written: &schema::Acl) {
         schema::OneOrMany::Many(patterns) => (patterns.as_slice(), false),
     };
     for (index, pattern) in patterns.iter().enumerate() {
-        if regex::Regex::new(&pattern.value).is_ok_and(|regex| UNLIKE.iter().all(|text| regex.is_match(text))) {
-            let path = if single { format!("{path}/url_regex") } else { format!("{path}/url_regex/{index}") };
-            let remedy = "remove the part that matches nothing in particular, such as what is empty beside `|`; `all` says that every request is meant";
+        if regex::Regex::new(&pattern.value)
+            .is_ok_and(|regex| UNLIKE.iter().all(|text| regex.is_match(text)))
+        {
+            let path = if single {
+                format!("{path}/url_regex")
+            } else {
+                format!("{path}/url_regex/{index}")
+            };
+            let remedy = "remove the part that matches nothing in particular, such as what is \
+                empty beside `|`; `all` says that every request is meant";
             context.warning(&path, format!("`{}` matches every request", pattern.text()), remedy);
         }
     }
@@ -102,13 +150,16 @@ fn kind(context: &mut Context, path: &str, written: schema::Acl) -> Option<Acl> 
         written.map(|written| written.into_vec().into_iter().map(value).collect())
     }
     if let Some(name) = written.src_list {
-        return list(context, &format!("{path}/src_list"), &name.value, ListKind::Networks).map(Acl::SrcList);
+        return list(context, &format!("{path}/src_list"), &name.value, ListKind::Networks)
+            .map(Acl::SrcList);
     }
     if let Some(name) = written.dst_list {
-        return list(context, &format!("{path}/dst_list"), &name.value, ListKind::Networks).map(Acl::DstList);
+        return list(context, &format!("{path}/dst_list"), &name.value, ListKind::Networks)
+            .map(Acl::DstList);
     }
     if let Some(name) = written.dstdomain_list {
-        return list(context, &format!("{path}/dstdomain_list"), &name.value, ListKind::Domains).map(Acl::DstdomainList);
+        return list(context, &format!("{path}/dstdomain_list"), &name.value, ListKind::Domains)
+            .map(Acl::DstdomainList);
     }
     values(written.src, |value| value.value)
         .map(Acl::Src)
@@ -117,34 +168,59 @@ fn kind(context: &mut Context, path: &str, written: schema::Acl) -> Option<Acl> 
         .or_else(|| values(written.port, |value| value.value).map(Acl::Port))
         .or_else(|| values(written.method, |value| value.value).map(Acl::Method))
         .or_else(|| values(written.time, |value| value.value).map(Acl::Time))
-        .or_else(|| values(written.url_regex, |value| UrlPattern { regex: value.value }).map(Acl::UrlRegex))
+        .or_else(|| {
+            values(written.url_regex, |value| UrlPattern { regex: value.value }).map(Acl::UrlRegex)
+        })
 }
 
-fn list(context: &mut Context, path: &str, name: &str, kind: ListKind) -> Option<crate::FileReference> {
+fn list(
+    context: &mut Context,
+    path: &str,
+    name: &str,
+    kind: ListKind,
+) -> Option<crate::FileReference> {
     let reference = context.file(path, "lists", name, "txt")?;
     context.lists.insert((reference.path.clone(), kind));
     Some(reference)
 }
 
-fn rule(context: &mut Context, written: schema::Rule, acls: &BTreeMap<String, Acl>, path: &str) -> Option<Rule> {
+fn rule(
+    context: &mut Context,
+    written: schema::Rule,
+    acls: &BTreeMap<String, Acl>,
+    path: &str,
+) -> Option<Rule> {
     let (verdict, key, names) = match (written.allow, written.deny) {
         (Some(names), None) => (Verdict::Allow, "allow", names),
         (None, Some(names)) => (Verdict::Deny, "deny", names),
         (Some(_), Some(_)) => {
-            context.error(path, "a rule that both allows and denies", "make two rules of it; the first that matches counts");
+            context.error(
+                path,
+                "a rule that both allows and denies",
+                "make two rules of it; the first that matches counts",
+            );
             return None;
         }
         (None, None) => {
             let place = context.place(path);
-            if !context.written.place_keys(&place).iter().any(|key| key == "allow" || key == "deny") {
-                context.error(path, "a rule without `allow` or `deny`", "write {allow: [names]} or {deny: [names]}");
+            if !context.written.place_keys(&place).iter().any(|key| key == "allow" || key == "deny")
+            {
+                context.error(
+                    path,
+                    "a rule without `allow` or `deny`",
+                    "write {allow: [names]} or {deny: [names]}",
+                );
             }
             return None;
         }
     };
     let path_of = |index: usize| format!("{path}/{key}/{index}");
     if names.is_empty() {
-        context.error(&format!("{path}/{key}"), "a rule without ACLs", "name at least one; `all` matches every request");
+        context.error(
+            &format!("{path}/{key}"),
+            "a rule without ACLs",
+            "name at least one; `all` matches every request",
+        );
         return None;
     }
     let mut resolved = true;
@@ -159,7 +235,11 @@ fn rule(context: &mut Context, written: schema::Rule, acls: &BTreeMap<String, Ac
     }
     let page = written.page.and_then(|page| {
         if verdict == Verdict::Allow {
-            context.warning(&format!("{path}/page"), "a page on a rule that allows is never shown", "remove it");
+            context.warning(
+                &format!("{path}/page"),
+                "a page on a rule that allows is never shown",
+                "remove it",
+            );
         }
         context.file(&format!("{path}/page"), "pages", &page.value, "html")
     });
@@ -172,7 +252,11 @@ fn resolve(context: &mut Context, name: &str, acls: &BTreeMap<String, Acl>, path
         return true;
     }
     let written = context.written;
-    let declared = written.get("access").and_then(|access| access.get("acls")).map(|acls| acls.entries()).unwrap_or_default();
+    let declared = written
+        .get("access")
+        .and_then(|access| access.get("acls"))
+        .map(|acls| acls.entries())
+        .unwrap_or_default();
     if !declared.iter().any(|entry| entry.key == name) {
         let known = declared.iter().map(|entry| entry.key.as_str()).chain(BUILT_IN);
         context.error(path, format!("unknown ACL `{name}`"), unknown(name, known));
@@ -185,8 +269,13 @@ fn egress(context: &mut Context, written: schema::Egress) -> Egress {
     for (index, entry) in written.allow.into_iter().enumerate() {
         let to: Vec<EgressTarget> = entry.to.into_iter().map(|to| to.value).collect();
         if to.contains(&EgressTarget::ClusterPorts) {
-            let message = "clients of the proxy will reach the cluster's own ports, control plane included";
-            context.warning(&format!("access/egress/allow/{index}"), message, "name only the addresses that are needed");
+            let message =
+                "clients of the proxy will reach the cluster's own ports, control plane included";
+            context.warning(
+                &format!("access/egress/allow/{index}"),
+                message,
+                "name only the addresses that are needed",
+            );
         }
         allow.push(EgressAllow {
             to,

@@ -7,10 +7,16 @@ use crate::schema::{balancer as schema, notation::Duration};
 /// The document, unless something is wrong.
 pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     let section: schema::Balancer = context.read()?;
-    context.unique("frontend", section.frontends.iter().map(|frontend| frontend.name.value.as_str()), |index| {
-        format!("frontends/{index}/name")
-    });
-    context.unique("backend", section.backends.iter().map(|backend| backend.name.value.as_str()), |index| format!("backends/{index}/name"));
+    context.unique(
+        "frontend",
+        section.frontends.iter().map(|frontend| frontend.name.value.as_str()),
+        |index| format!("frontends/{index}/name"),
+    );
+    context.unique(
+        "backend",
+        section.backends.iter().map(|backend| backend.name.value.as_str()),
+        |index| format!("backends/{index}/name"),
+    );
     let binds: Vec<_> = section.frontends.iter().map(|frontend| frontend.bind.clone()).collect();
     distinct_addresses(context, "frontends", &binds, |index| format!("frontends/{index}/bind"));
     references(context, &section);
@@ -25,17 +31,30 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     let frontends = frontends
         .into_iter()
         .enumerate()
-        .map(|(index, frontend)| self::frontend(context, frontend, &backends, &format!("frontends/{index}")))
+        .map(|(index, frontend)| {
+            self::frontend(context, frontend, &backends, &format!("frontends/{index}"))
+        })
         .collect();
     Some(BalancerDocument { frontends, backends })
 }
 
-fn frontend(context: &mut Context, written: schema::Frontend, backends: &[document::Backend], path: &str) -> document::Frontend {
+fn frontend(
+    context: &mut Context,
+    written: schema::Frontend,
+    backends: &[document::Backend],
+    path: &str,
+) -> document::Frontend {
     let backend = written.backend.value;
-    // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer with.
+    // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer
+    // with.
     let nodes_only = backends.iter().any(|it| it.name == backend && it.servers.is_empty());
-    let health_path = written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
-    let request_header_max_size = heads::size(context, written.request_header_max_size, &format!("{path}/request_header_max_size"));
+    let health_path =
+        written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
+    let request_header_max_size = heads::size(
+        context,
+        written.request_header_max_size,
+        &format!("{path}/request_header_max_size"),
+    );
     document::Frontend {
         name: written.name.value,
         bind: written.bind.value,
@@ -48,7 +67,11 @@ fn frontend(context: &mut Context, written: schema::Frontend, backends: &[docume
 }
 
 /// A key that moved from the backends to the frontends, where it was and where it is.
-type Moved = (&'static str, fn(&schema::BackendTimeouts) -> &Option<Duration>, fn(&mut schema::FrontendTimeouts) -> &mut Duration);
+type Moved = (
+    &'static str,
+    fn(&schema::BackendTimeouts) -> &Option<Duration>,
+    fn(&mut schema::FrontendTimeouts) -> &mut Duration,
+);
 
 const MOVED: [Moved; 3] = [
     ("client", |from| &from.client, |to| &mut to.client),
@@ -56,18 +79,27 @@ const MOVED: [Moved; 3] = [
     ("request_head", |from| &from.request_head, |to| &mut to.request_head),
 ];
 
-/// Clients' deadlines used to be written under a backend. There they still count for its frontends, key by key, unless the frontend says its own.
-fn client_timeouts(context: &mut Context, frontends: &mut [schema::Frontend], backends: &[schema::Backend]) {
+/// Clients' deadlines used to be written under a backend. There they still count for its frontends,
+/// key by key, unless the frontend says its own.
+fn client_timeouts(
+    context: &mut Context,
+    frontends: &mut [schema::Frontend],
+    backends: &[schema::Backend],
+) {
     for (number, backend) in backends.iter().enumerate() {
         for (key, from, to) in MOVED {
             let Some(value) = from(&backend.timeouts) else { continue };
             context.warning(
                 &format!("backends/{number}/timeouts/{key}"),
-                format!("`{key}` is for frontends to say; here it counts only for frontends of this backend that do not say it themselves"),
+                format!(
+                    "`{key}` is for frontends to say; here it counts only for frontends of \
+                    this backend that do not say it themselves"
+                ),
                 format!("move it to the frontend: timeouts: {{{key}: {}}}", value.text()),
             );
             for (index, frontend) in frontends.iter_mut().enumerate() {
-                let own = context.fitting.at(&format!("frontends/{index}/timeouts/{key}")).is_some();
+                let own =
+                    context.fitting.at(&format!("frontends/{index}/timeouts/{key}")).is_some();
                 if !own && frontend.backend.value == backend.name.value {
                     *to(&mut frontend.timeouts) = value.clone();
                 }
@@ -96,7 +128,12 @@ fn references(context: &mut Context, section: &schema::Balancer) {
         }
     }
     for (index, backend) in section.backends.iter().enumerate() {
-        if !section.frontends.is_empty() && !section.frontends.iter().any(|frontend| frontend.backend.value == backend.name.value) {
+        if !section.frontends.is_empty()
+            && !section
+                .frontends
+                .iter()
+                .any(|frontend| frontend.backend.value == backend.name.value)
+        {
             context.warning(
                 &format!("backends/{index}"),
                 format!("no frontend uses backend `{}`", backend.name.value),
@@ -117,7 +154,8 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
     let servers = written.servers;
     if servers.service.is_none() && servers.fixed.is_empty() {
         let place = context.place(&format!("{path}/servers"));
-        if !context.written.place_keys(&place).iter().any(|key| key == "service" || key == "static") {
+        if !context.written.place_keys(&place).iter().any(|key| key == "service" || key == "static")
+        {
             context.error(
                 &format!("{path}/servers"),
                 "a backend without servers",
@@ -126,11 +164,17 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         }
     }
     if servers.service.is_none() && (!servers.tags.is_empty() || servers.datacenter.is_some()) {
-        context.error(&format!("{path}/servers"), "tags and datacenter choose among discovered servers", "add `service: proxy-node`");
+        context.error(
+            &format!("{path}/servers"),
+            "tags and datacenter choose among discovered servers",
+            "add `service: proxy-node`",
+        );
     }
-    context.unique("server", servers.fixed.iter().map(|server| server.name.value.as_str()), |index| {
-        format!("{path}/servers/static/{index}/name")
-    });
+    context.unique(
+        "server",
+        servers.fixed.iter().map(|server| server.name.value.as_str()),
+        |index| format!("{path}/servers/static/{index}/name"),
+    );
     let check: document::OwnCheck = written.check.into();
     positive(context, check.inter, &format!("{path}/check/inter"));
     positive(context, check.timeout, &format!("{path}/check/timeout"));
@@ -142,7 +186,11 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         );
     }
     positive(context, written.timeouts.connect.value, &format!("{path}/timeouts/connect"));
-    positive(context, written.suspicion.probe_timeout.value, &format!("{path}/suspicion/probe_timeout"));
+    positive(
+        context,
+        written.suspicion.probe_timeout.value,
+        &format!("{path}/suspicion/probe_timeout"),
+    );
     let discover = servers.service.map(|schema::Discoverable::ProxyNode| document::Discover {
         service: cluster::Service::ProxyNode.as_str().to_owned(),
         tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
@@ -158,10 +206,17 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         check,
         passive: written.passive.into(),
         suspicion: written.suspicion.into(),
-        retry: document::Retry { attempts: written.retry.attempts, budget: written.retry.budget.value },
+        retry: document::Retry {
+            attempts: written.retry.attempts,
+            budget: written.retry.budget.value,
+        },
         forwarded_for: written.forwarded_for.into(),
         replies: Replies {
-            max_size: heads::size(context, written.reply_header_max_size, &format!("{path}/reply_header_max_size")),
+            max_size: heads::size(
+                context,
+                written.reply_header_max_size,
+                &format!("{path}/reply_header_max_size"),
+            ),
             relaxed: written.relaxed_header_parser,
         },
         timeouts: written.timeouts.into(),

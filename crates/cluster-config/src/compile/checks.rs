@@ -9,8 +9,14 @@ use std::time::Duration;
 /// The document, unless something is wrong.
 pub fn compile(context: &mut Context) -> Option<ChecksDocument> {
     let section: Vec<Check> = context.read()?;
-    context.unique("check", section.iter().map(|check| check.name.value.as_str()), |index| format!("{index}/name"));
-    let checks = section.into_iter().enumerate().map(|(index, check)| self::check(context, check, &index.to_string())).collect();
+    context.unique("check", section.iter().map(|check| check.name.value.as_str()), |index| {
+        format!("{index}/name")
+    });
+    let checks = section
+        .into_iter()
+        .enumerate()
+        .map(|(index, check)| self::check(context, check, &index.to_string()))
+        .collect();
     Some(ChecksDocument { checks })
 }
 
@@ -39,14 +45,24 @@ fn check(context: &mut Context, written: Check, path: &str) -> document::Check {
         );
     }
     let interval = written.interval.value;
-    let timeout = written.timeout.as_ref().map_or(interval.min(Duration::from_secs(5)), |timeout| timeout.value);
+    let timeout = written
+        .timeout
+        .as_ref()
+        .map_or(interval.min(Duration::from_secs(5)), |timeout| timeout.value);
     if interval < Duration::from_millis(10) || timeout.is_zero() {
         context.error(path, "a check with no time to run", "give interval and timeout more time");
     } else if timeout > interval {
-        context.error(&format!("{path}/timeout"), "a probe may not take longer than the interval", "make timeout shorter than interval");
+        context.error(
+            &format!("{path}/timeout"),
+            "a probe may not take longer than the interval",
+            "make timeout shorter than interval",
+        );
     }
     document::Check {
-        endpoint: written.endpoint.as_ref().map_or_else(|| endpoint(&written), |endpoint| endpoint.value.clone()),
+        endpoint: written
+            .endpoint
+            .as_ref()
+            .map_or_else(|| endpoint(&written), |endpoint| endpoint.value.clone()),
         service: service(written.service).as_str().to_owned(),
         interval,
         timeout,
@@ -79,10 +95,10 @@ fn endpoint(check: &Check) -> String {
 
 fn probe(check: &Check) -> document::Probe {
     let expect = || document::Expect {
-        status: check
-            .expect
-            .clone()
-            .map_or_else(|| vec![(200, 299)], |expect| expect.status.into_vec().into_iter().map(|status| status.value).collect()),
+        status: check.expect.clone().map_or_else(
+            || vec![(200, 299)],
+            |expect| expect.status.into_vec().into_iter().map(|status| status.value).collect(),
+        ),
     };
     let url = || match &check.url {
         Some(ProbeTarget { value: Some(url), .. }) => document::ProbeUrl::Url(url.clone()),

@@ -20,19 +20,35 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
     let cache = cache(context, section.cache);
     let access = access::compile(context, section.access);
     let origin_tls = origin_tls(context, section.origin_tls);
-    let request_header_max_size = heads::size(context, section.request_header_max_size, "request_header_max_size");
-    let reply_header_max_size = heads::size(context, section.reply_header_max_size, "reply_header_max_size");
+    let request_header_max_size =
+        heads::size(context, section.request_header_max_size, "request_header_max_size");
+    let reply_header_max_size =
+        heads::size(context, section.reply_header_max_size, "reply_header_max_size");
     timeouts(context, &section.timeouts);
     if section.access_log.rotate.size.value < LEAST_LOG {
-        context.error("access_log/rotate/size", "the access log would be moved aside all the time", "write at least 64KiB");
+        context.error(
+            "access_log/rotate/size",
+            "the access log would be moved aside all the time",
+            "write at least 64KiB",
+        );
     }
     Some(ProxyDocument {
         listen,
-        visible_hostname: section.visible_hostname.or_else(|| context.variables.get("name").cloned()).unwrap_or_default(),
-        trusted_downstreams: section.trusted_downstreams.into_iter().map(|network| network.value).collect(),
+        visible_hostname: section
+            .visible_hostname
+            .or_else(|| context.variables.get("name").cloned())
+            .unwrap_or_default(),
+        trusted_downstreams: section
+            .trusted_downstreams
+            .into_iter()
+            .map(|network| network.value)
+            .collect(),
         forwarded_for: section.forwarded_for.into(),
         request_header_max_size,
-        replies: Replies { max_size: reply_header_max_size, relaxed: section.relaxed_header_parser },
+        replies: Replies {
+            max_size: reply_header_max_size,
+            relaxed: section.relaxed_header_parser,
+        },
         cache,
         parents,
         direct,
@@ -45,13 +61,20 @@ pub fn compile(context: &mut Context) -> Option<ProxyDocument> {
 
 fn origin_tls(context: &mut Context, written: schema::OriginTls) -> document::OriginTls {
     let named = written.ca_file.is_some();
-    let ca_file = written.ca_file.and_then(|name| context.file("origin_tls/ca_file", "authorities", &name.value, "pem"));
+    let ca_file = written
+        .ca_file
+        .and_then(|name| context.file("origin_tls/ca_file", "authorities", &name.value, "pem"));
     if let Some(file) = &ca_file {
         context.lists.insert((file.path.clone(), ListKind::Authorities));
     }
     if !named && !written.system_ca {
-        let message = "without any authority no origin is believed, and every https:// in absolute form fails";
-        context.warning("origin_tls/system_ca", message, "name a ca_file, or trust the system's authorities");
+        let message = "without any authority no origin is believed, and every https:// in absolute \
+            form fails";
+        context.warning(
+            "origin_tls/system_ca",
+            message,
+            "name a ca_file, or trust the system's authorities",
+        );
     }
     document::OriginTls { ca_file, system_ca: written.system_ca }
 }
@@ -69,11 +92,18 @@ fn timeouts(context: &mut Context, written: &schema::Timeouts) {
         ("tunnel_idle", &written.tunnel_idle),
     ];
     for (name, _) in all.into_iter().filter(|(_, time)| time.value.is_zero()) {
-        context.error(&format!("timeouts/{name}"), "a time of zero leaves no time at all", "write a longer one");
+        context.error(
+            &format!("timeouts/{name}"),
+            "a time of zero leaves no time at all",
+            "write a longer one",
+        );
     }
 }
 
-fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option<Vec<document::Listen>> {
+fn listen(
+    context: &mut Context,
+    written: Option<Vec<schema::Listen>>,
+) -> Option<Vec<document::Listen>> {
     let Some(doors) = written else {
         return Some(vec![document::Listen {
             bind: own_door(context)?,
@@ -82,7 +112,9 @@ fn listen(context: &mut Context, written: Option<Vec<schema::Listen>>) -> Option
             limits: Limits::default(),
         }]);
     };
-    if doors.is_empty() && context.written.get("listen").is_some_and(|listen| listen.items().is_empty()) {
+    if doors.is_empty()
+        && context.written.get("listen").is_some_and(|listen| listen.items().is_empty())
+    {
         context.error(
             "listen",
             "a proxy without a door serves nobody",
@@ -105,7 +137,11 @@ fn own_door(context: &mut Context) -> Option<std::net::SocketAddr> {
     match Bind::parse(&written) {
         Ok(bind) => Some(bind.value),
         Err(invalid) => {
-            context.error("", format!("the node's listen.proxy: {}", invalid.message), "start the node with --proxy ADDRESS:PORT");
+            context.error(
+                "",
+                format!("the node's listen.proxy: {}", invalid.message),
+                "start the node with --proxy ADDRESS:PORT",
+            );
             None
         }
     }
@@ -119,7 +155,11 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
         match (parent.address, parent.service) {
             (Some(address), None) => {
                 if parent.tags.is_some() {
-                    context.error(&format!("{path}/tags"), "`tags` go with `service`, and a parent by address has none", "remove them");
+                    context.error(
+                        &format!("{path}/tags"),
+                        "`tags` go with `service`, and a parent by address has none",
+                        "remove them",
+                    );
                 }
                 let (host, port) = address.value;
                 names.push(format!("{host}:{port}"));
@@ -127,25 +167,49 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
                 parents.push(document::Parent { host, port, login, select }.into());
             }
             (None, Some(service)) => {
-                let tags: Vec<String> = parent.tags.into_iter().flatten().map(|tag| tag.value).collect();
+                let tags: Vec<String> =
+                    parent.tags.into_iter().flatten().map(|tag| tag.value).collect();
                 if service.value != "proxy-node" {
-                    let message = format!("`{}` is no service that requests could go through", service.value);
-                    context.error(&format!("{path}/service"), message, "write proxy-node, or name each parent by `address`");
+                    let message =
+                        format!("`{}` is no service that requests could go through", service.value);
+                    context.error(
+                        &format!("{path}/service"),
+                        message,
+                        "write proxy-node, or name each parent by `address`",
+                    );
                 } else if tags.is_empty() {
                     let message = "every node would be a parent of itself";
-                    context.error(&path, message, "add the `tags` that the parents have and the others have not, as in tags: [parent]");
+                    context.error(
+                        &path,
+                        message,
+                        "add the `tags` that the parents have and the \
+                        others have not, as in tags: [parent]",
+                    );
                 }
                 names.push(format!("proxy-node {}", tags.join(" ")));
                 paths.push(path);
-                parents.push(document::Parents::Nodes(document::ParentNodes { tags, login, select }));
+                parents.push(document::Parents::Nodes(document::ParentNodes {
+                    tags,
+                    login,
+                    select,
+                }));
             }
             (Some(_), Some(_)) => {
-                context.error(&path, "a parent has an `address` or a `service`, not both", "make two of it");
+                context.error(
+                    &path,
+                    "a parent has an `address` or a `service`, not both",
+                    "make two of it",
+                );
             }
             (None, None) => {
                 // Without its address because that, or its service, was refused: said already.
                 let place = context.place(&path);
-                if !context.written.place_keys(&place).iter().any(|key| ["address", "service"].contains(&key.as_str())) {
+                if !context
+                    .written
+                    .place_keys(&place)
+                    .iter()
+                    .any(|key| ["address", "service"].contains(&key.as_str()))
+                {
                     context.error(
                         &path,
                         "a parent without an address",
@@ -159,13 +223,21 @@ fn parents(context: &mut Context, written: Vec<schema::Parent>) -> Vec<document:
     parents
 }
 
-fn direct(context: &mut Context, written: schema::Direct, without_parents: bool) -> document::Direct {
+fn direct(
+    context: &mut Context,
+    written: schema::Direct,
+    without_parents: bool,
+) -> document::Direct {
     let direct = document::Direct {
         dstdomain: written.dstdomain.into_iter().map(|domain| domain.value).collect(),
         dst: written.dst.into_iter().map(|network| network.value).collect(),
     };
     if without_parents && direct != document::Direct::default() {
-        context.warning("hierarchy/direct", "without parents everything goes straight to its origin", "remove it, or add parents");
+        context.warning(
+            "hierarchy/direct",
+            "without parents everything goes straight to its origin",
+            "remove it, or add parents",
+        );
     }
     direct
 }
@@ -173,20 +245,40 @@ fn direct(context: &mut Context, written: schema::Direct, without_parents: bool)
 fn cache(context: &mut Context, written: schema::Cache) -> document::Cache {
     let (memory, largest) = (written.memory.value, written.max_object_size.value);
     if memory > MOST_MEMORY {
-        let message = format!("a cache of {} is more than any machine's memory", written.memory.text());
-        context.error("cache/memory", message, "write at most 16TiB, and less than the smallest node has");
+        let message =
+            format!("a cache of {} is more than any machine's memory", written.memory.text());
+        context.error(
+            "cache/memory",
+            message,
+            "write at most 16TiB, and less than the smallest node has",
+        );
     } else if memory > MUCH_MEMORY {
-        let message = format!("a cache of {} has to fit into the memory of every node", written.memory.text());
-        context.warning("cache/memory", message, "make sure that the nodes have it; an override gives one node less");
+        let message = format!(
+            "a cache of {} has to fit into the memory of every node",
+            written.memory.text()
+        );
+        context.warning(
+            "cache/memory",
+            message,
+            "make sure that the nodes have it; an override gives one node less",
+        );
     }
     if memory != 0 && largest > memory {
         let remedy = "make max_object_size smaller, or memory larger";
-        context.warning("cache/max_object_size", "max_object_size is larger than the whole cache: such objects are never kept", remedy);
+        context.warning(
+            "cache/max_object_size",
+            "max_object_size is larger than the whole cache: such objects are never kept",
+            remedy,
+        );
     }
     let mut patterns = Vec::new();
     for (index, pattern) in written.refresh_patterns.into_iter().enumerate() {
         if pattern.min.value > pattern.max.value {
-            context.error(&format!("cache/refresh_patterns/{index}/min"), "min is longer than max", "let min be the shorter one");
+            context.error(
+                &format!("cache/refresh_patterns/{index}/min"),
+                "min is longer than max",
+                "let min be the shorter one",
+            );
         }
         patterns.push(document::RefreshPattern {
             url_regex: pattern.url_regex.value,

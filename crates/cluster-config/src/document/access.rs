@@ -1,4 +1,5 @@
-//! Access rules: named ACLs, and rules over them in first-match order. When no rule matches, the answer is deny.
+//! Access rules: named ACLs, and rules over them in first-match order. When no rule matches, the
+//! answer is deny.
 
 use super::{Egress, FileReference};
 use ipnet::IpNet;
@@ -8,7 +9,8 @@ use std::{collections::BTreeMap, fmt};
 /// Who may ask for what, and what the node may connect to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Access {
-    /// Every ACL that a rule names, built-in ones (`all`, `localhost`, …) included; others are left out.
+    /// Every ACL that a rule names, built-in ones (`all`, `localhost`, …) included; others are left
+    /// out.
     pub acls: BTreeMap<String, Acl>,
     /// First match wins; none: deny.
     pub rules: Vec<Rule>,
@@ -26,8 +28,8 @@ pub enum Acl {
     Src(Vec<IpNet>),
     /// The same from a list file; read it with [`crate::lists::networks`].
     SrcList(FileReference),
-    /// Address of the destination. Of several that its name resolves to any makes a rule match that denies; one that allows lets the request go
-    /// to those that match, and to no other.
+    /// Address of the destination. Of several that its name resolves to any makes a rule match that
+    /// denies; one that allows lets the request go to those that match, and to no other.
     Dst(Vec<IpNet>),
     /// The same from a list file.
     DstList(FileReference),
@@ -45,7 +47,8 @@ pub enum Acl {
     UrlRegex(Vec<UrlPattern>),
 }
 
-/// `example.com` (only this host), `.example.com` (the domain and everything under it), or, from a list, only what is under it.
+/// `example.com` (only this host), `.example.com` (the domain and everything under it), or, from a
+/// list, only what is under it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DomainPattern {
     /// Lower case, no dot at either end. May be an IP address.
@@ -63,7 +66,8 @@ impl DomainPattern {
         if host == self.name {
             return !self.only_below;
         }
-        self.subdomains && host.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        self.subdomains
+            && host.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.ends_with('.'))
     }
 }
 

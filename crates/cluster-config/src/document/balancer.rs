@@ -50,8 +50,9 @@ pub struct Frontend {
     pub bind: SocketAddr,
     /// Name of a backend.
     pub backend: String,
-    /// Origin-form GET or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer serves and 503 while it drains or has nobody to ask;
-    /// none: they go to a server like every request.
+    /// Origin-form GET or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer
+    /// serves and 503 while it drains or has nobody to ask; none: they go to a server like every
+    /// request.
     #[serde(default)]
     pub health_path: Option<String>,
     /// Bytes of a request's head; a larger one is refused.
@@ -87,7 +88,8 @@ pub struct Backend {
     pub balance: Balance,
     /// Servers found in the registry; they are spoken to through their `relay` endpoint.
     pub discover: Option<Discover>,
-    /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP proxies: no PROXY header.
+    /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP
+    /// proxies: no PROXY header.
     pub servers: Vec<Server>,
     /// The balancer's own check.
     pub check: OwnCheck,
@@ -100,7 +102,8 @@ pub struct Backend {
     /// What becomes of a client's X-Forwarded-For.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
-    /// Heads of what servers with an address answer. Proxy-nodes are read as they write: strictly, whatever the size.
+    /// Heads of what servers with an address answer. Proxy-nodes are read as they write: strictly,
+    /// whatever the size.
     #[serde(default)]
     pub replies: Replies,
     /// Deadlines.
@@ -159,7 +162,8 @@ pub struct Server {
     pub backup: bool,
 }
 
-/// The balancer's own check of every server: a TCP connection, and `OPTIONS *` with `Max-Forwards: 0` through the relay door of a node.
+/// The balancer's own check of every server: a TCP connection, and `OPTIONS *` with `Max-Forwards:
+/// 0` through the relay door of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnCheck {
     /// False: no own checks.
@@ -184,7 +188,8 @@ pub struct Passive {
     /// See `max_fails`.
     #[serde(with = "units::duration")]
     pub fail_timeout: Duration,
-    /// What counts against servers that are not proxy-nodes (those with an address). Of a proxy-node only its own failures count, never its origins'.
+    /// What counts against servers that are not proxy-nodes (those with an address). Of a
+    /// proxy-node only its own failures count, never its origins'.
     pub count: Vec<Failure>,
 }
 
@@ -220,7 +225,8 @@ pub struct Suspicion {
 pub struct Retry {
     /// Attempts per request, the first included; at least 1.
     pub attempts: u32,
-    /// Percent of the requests that may be retried after an answer or timeout of a live server. Retries because of a lost one do not count.
+    /// Percent of the requests that may be retried after an answer or timeout of a live server.
+    /// Retries because of a lost one do not count.
     pub budget: u8,
 }
 

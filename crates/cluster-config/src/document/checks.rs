@@ -62,7 +62,8 @@ pub enum Probe {
         /// What counts as well.
         expect: Expect,
     },
-    /// CONNECT through the endpoint to the URL's host and port, then GET inside the tunnel (without TLS for http and built-in).
+    /// CONNECT through the endpoint to the URL's host and port, then GET inside the tunnel (without
+    /// TLS for http and built-in).
     Connect {
         /// Where to.
         url: ProbeUrl,

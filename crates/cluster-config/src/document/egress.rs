@@ -1,4 +1,5 @@
-//! Which addresses a proxy-node may connect to. The decision is about the address, after name resolution, never about the name.
+//! Which addresses a proxy-node may connect to. The decision is about the address, after name
+//! resolution, never about the name.
 
 use super::PortRange;
 use ipnet::IpNet;
@@ -8,7 +9,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Loopback, link-local, metadata and the cluster's own ports are denied unless `allow` has them; `deny` adds to that.
+/// Loopback, link-local, metadata and the cluster's own ports are denied unless `allow` has them;
+/// `deny` adds to that.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Egress {
     /// Exceptions.
@@ -38,7 +40,8 @@ pub enum EgressTarget {
     LinkLocal,
     /// The addresses of the clouds' metadata services.
     Metadata,
-    /// Every endpoint of every instance of the cluster, and this process's own listeners. Nothing but this allows them.
+    /// Every endpoint of every instance of the cluster, and this process's own listeners. Nothing
+    /// but this allows them.
     ClusterPorts,
     /// These addresses, except cluster ports.
     Net(IpNet),
@@ -75,9 +78,15 @@ impl fmt::Display for EgressDenial {
 }
 
 impl Egress {
-    /// Whether the node may connect to `target` for `client`. `is_cluster_port`: whether an address is an endpoint of an instance or one of this
-    /// process's own listeners. An address that embeds another (IPv4-mapped, -compatible, NAT64, 6to4, Teredo) is judged by both.
-    pub fn decide(&self, client: IpAddr, target: SocketAddr, is_cluster_port: impl Fn(SocketAddr) -> bool) -> Result<(), EgressDenial> {
+    /// Whether the node may connect to `target` for `client`. `is_cluster_port`: whether an address
+    /// is an endpoint of an instance or one of this process's own listeners. An address that embeds
+    /// another (IPv4-mapped, -compatible, NAT64, 6to4, Teredo) is judged by both.
+    pub fn decide(
+        &self,
+        client: IpAddr,
+        target: SocketAddr,
+        is_cluster_port: impl Fn(SocketAddr) -> bool,
+    ) -> Result<(), EgressDenial> {
         let client = client.to_canonical();
         Faces::of(target.ip()).iter().try_for_each(|address| {
             let face = SocketAddr::new(address, target.port());
@@ -90,7 +99,12 @@ impl Egress {
         self.allow.iter().any(|allow| !allow.clients.is_empty())
     }
 
-    fn decide_one(&self, client: IpAddr, target: SocketAddr, cluster_port: bool) -> Result<(), EgressDenial> {
+    fn decide_one(
+        &self,
+        client: IpAddr,
+        target: SocketAddr,
+        cluster_port: bool,
+    ) -> Result<(), EgressDenial> {
         let address = target.ip();
         if not_unicast(address) {
             return Err(EgressDenial::NotUnicast);
@@ -98,8 +112,10 @@ impl Egress {
         let Some(denial) = self.category(address, cluster_port) else { return Ok(()) };
         let allowed = self.allow.iter().any(|allow| {
             allow.to.iter().any(|to| to.lifts(denial, address))
-                && (allow.ports.is_empty() || allow.ports.iter().any(|range| range.contains(target.port())))
-                && (allow.clients.is_empty() || allow.clients.iter().any(|net| net.contains(&client)))
+                && (allow.ports.is_empty()
+                    || allow.ports.iter().any(|range| range.contains(target.port())))
+                && (allow.clients.is_empty()
+                    || allow.clients.iter().any(|net| net.contains(&client)))
         });
         if allowed { Ok(()) } else { Err(denial) }
     }
@@ -108,7 +124,8 @@ impl Egress {
         if cluster_port {
             return Some(EgressDenial::ClusterPort);
         }
-        // Metadata first: most of its addresses are link-local too, and an exception for link-local must not open it.
+        // Metadata first: most of its addresses are link-local too, and an exception for link-local
+        // must not open it.
         if METADATA.contains(&address) {
             return Some(EgressDenial::Metadata);
         }
@@ -138,19 +155,19 @@ impl EgressTarget {
 const METADATA: [IpAddr; 14] = [
     // AWS, GCP, Azure, DigitalOcean, Hetzner, OpenStack, Oracle and others.
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),      // AWS
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),       // GCP
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),  // GCP
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // Oracle
-    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),    // OpenStack
-    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),                         // Scaleway
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),        // Scaleway
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),                         // AWS ECS
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),                        // AWS EKS
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),       // AWS EKS
-    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),                          // Tencent
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                       // Alibaba
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                           // Oracle classic
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                         // Azure's wire server
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // OpenStack
+    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),                    // Scaleway
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),   // Scaleway
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),                    // AWS ECS
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),                   // AWS EKS
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),  // AWS EKS
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),                     // Tencent
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                  // Alibaba
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                      // Oracle classic
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                    // Azure's wire server
 ];
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -165,7 +182,9 @@ fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         // fec0::/10, site-local, is deprecated and never a legitimate origin (RFC 3879).
-        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0) == 0xfe80 || (v6.segments()[0] & 0xffc0) == 0xfec0,
+        IpAddr::V6(v6) => {
+            (v6.segments()[0] & 0xffc0) == 0xfe80 || (v6.segments()[0] & 0xffc0) == 0xfec0
+        }
     }
 }
 
@@ -180,8 +199,8 @@ fn not_unicast(address: IpAddr) -> bool {
 /// The most addresses that one can stand for.
 const MOST_FACES: usize = 6;
 
-/// All addresses that connecting to one may reach: itself, and the IPv4 addresses inside it that a gateway or the kernel would unpack. Whoever
-/// denies an address denies it in all of its spellings.
+/// All addresses that connecting to one may reach: itself, and the IPv4 addresses inside it that a
+/// gateway or the kernel would unpack. Whoever denies an address denies it in all of its spellings.
 #[derive(Clone, Copy, Debug)]
 pub struct Faces {
     list: [IpAddr; MOST_FACES],
@@ -219,12 +238,20 @@ impl Faces {
         match s {
             // :: and ::1 are no IPv4-compatible ones.
             [0, 0, 0, 0, 0, 0, 0, 0 | 1] => {}
-            // IPv4-compatible (deprecated, RFC 4291 §2.5.5.1), IPv4-translated (RFC 7915), NAT64's well-known prefix (RFC 6052).
-            [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => self.add(last),
-            // The prefix for local NAT64 (RFC 8215) is cut by each network as it likes: all cuts of RFC 6052 §2.2 that lie in it. Zeros are another
-            // cut's suffix or padding.
+            // IPv4-compatible (deprecated, RFC 4291 §2.5.5.1), IPv4-translated (RFC 7915), NAT64's
+            // well-known prefix (RFC 6052).
+            [0, 0, 0, 0, 0, 0, ..]
+            | [0, 0, 0, 0, 0xffff, 0, ..]
+            | [0x64, 0xff9b, 0, 0, 0, 0, ..] => self.add(last),
+            // The prefix for local NAT64 (RFC 8215) is cut by each network as it likes: all cuts of
+            // RFC 6052 §2.2 that lie in it. Zeros are another cut's suffix or padding.
             [0x64, 0xff9b, 1, ..] => {
-                for cut in [[o[6], o[7], o[9], o[10]], [o[7], o[9], o[10], o[11]], [o[9], o[10], o[11], o[12]], last] {
+                for cut in [
+                    [o[6], o[7], o[9], o[10]],
+                    [o[7], o[9], o[10], o[11]],
+                    [o[9], o[10], o[11], o[12]],
+                    last,
+                ] {
                     if cut[0] != 0 {
                         self.add(cut);
                     }
@@ -286,7 +313,11 @@ mod tests {
     fn an_exception_lifts_only_what_it_names() {
         let egress = Egress {
             allow: vec![
-                EgressAllow { to: vec![EgressTarget::Loopback], ports: vec![], clients: vec!["127.0.0.0/8".parse().unwrap()] },
+                EgressAllow {
+                    to: vec![EgressTarget::Loopback],
+                    ports: vec![],
+                    clients: vec!["127.0.0.0/8".parse().unwrap()],
+                },
                 EgressAllow {
                     to: vec![EgressTarget::Net("10.1.0.0/16".parse().unwrap())],
                     ports: vec![PortRange { first: 80, last: 90 }],
@@ -303,7 +334,10 @@ mod tests {
         assert_eq!(decide(&egress, "10.0.0.1", "10.1.0.1:91"), Err(EgressDenial::Denied));
         assert_eq!(decide(&egress, "10.0.0.1", "10.2.0.1:80"), Err(EgressDenial::Denied));
         let target = "127.0.0.1:7001".parse().unwrap();
-        assert_eq!(egress.decide("127.0.0.1".parse().unwrap(), target, |_| true), Err(EgressDenial::ClusterPort));
+        assert_eq!(
+            egress.decide("127.0.0.1".parse().unwrap(), target, |_| true),
+            Err(EgressDenial::ClusterPort)
+        );
     }
 
     #[test]
@@ -347,7 +381,11 @@ mod tests {
             ("64:ff9b:1:abce::8.8.8.8", None),
         ] {
             let address = target.parse().unwrap();
-            let verdict = egress.decide("10.0.0.1".parse().unwrap(), SocketAddr::new(address, 7001), |face| face == cluster);
+            let verdict = egress.decide(
+                "10.0.0.1".parse().unwrap(),
+                SocketAddr::new(address, 7001),
+                |face| face == cluster,
+            );
             assert_eq!(verdict.err(), want, "{target}");
         }
     }

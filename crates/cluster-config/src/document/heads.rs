@@ -12,8 +12,9 @@ pub const RANGE: std::ops::RangeInclusive<u64> = 4 * 1024..=96 * 1024;
 pub struct Replies {
     /// Bytes of a head; a larger one is refused.
     pub max_size: u64,
-    /// What is written against the rules and means one thing all the same is accepted: lines that end with LF alone, Content-Length beside
-    /// Transfer-Encoding, chunks with HTTP/1.0, control characters in values.
+    /// What is written against the rules and means one thing all the same is accepted: lines that
+    /// end with LF alone, Content-Length beside Transfer-Encoding, chunks with HTTP/1.0, control
+    /// characters in values.
     pub relaxed: bool,
 }
 

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Connections at a time. None: the program's own bound. In any case as many as leave enough for others, which depends on how many files the
-    /// process may open.
+    /// Connections at a time. None: the program's own bound. In any case as many as leave enough
+    /// for others, which depends on how many files the process may open.
     pub connections_per_client: Option<u32>,
-    /// Bytes of requests whose head has not come as a whole, or whose body is kept for another attempt.
+    /// Bytes of requests whose head has not come as a whole, or whose body is kept for another
+    /// attempt.
     pub unfinished_per_client: u64,
     /// So many bits of an IPv4 address name its network.
     pub network_ipv4: u8,

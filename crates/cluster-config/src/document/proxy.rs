@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 
-/// Everything that a proxy-node is told. The relay door's address is not here: it comes from the node's flags.
+/// Everything that a proxy-node is told. The relay door's address is not here: it comes from the
+/// node's flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProxyDocument {
     /// Doors for clients; at least one.
@@ -56,9 +57,11 @@ impl ProxyDocument {
 pub struct Listen {
     /// Address to bind.
     pub bind: SocketAddr,
-    /// Origin-form GET or OPTIONS of this path answers 200 while the node serves and 503 while it drains; none: no such path.
+    /// Origin-form GET or OPTIONS of this path answers 200 while the node serves and 503 while it
+    /// drains; none: no such path.
     pub health_path: Option<String>,
-    /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`; others are closed.
+    /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`;
+    /// others are closed.
     pub proxy_protocol: bool,
     /// What one client may have.
     #[serde(default)]
@@ -95,8 +98,8 @@ pub struct Cache {
     /// Whether responses that end with the connection are kept.
     #[serde(default)]
     pub store_until_close: bool,
-    /// First match wins; for responses that say nothing of their freshness themselves. None applies to a request with Cookie or Authorization,
-    /// nor to a URL with a query unless it names `?`.
+    /// First match wins; for responses that say nothing of their freshness themselves. None applies
+    /// to a request with Cookie or Authorization, nor to a URL with a query unless it names `?`.
     pub refresh_patterns: Vec<RefreshPattern>,
 }
 
@@ -126,7 +129,8 @@ pub struct RefreshPattern {
 pub enum Parents {
     /// One, by its address.
     At(Parent),
-    /// The proxy-nodes of the cluster that have these tags. A node that has them itself is one of them, and asks none of them.
+    /// The proxy-nodes of the cluster that have these tags. A node that has them itself is one of
+    /// them, and asks none of them.
     Nodes(ParentNodes),
 }
 
@@ -181,7 +185,8 @@ pub struct Parent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Login {
-    /// From the client: its Proxy-Authorization goes on to the parent, and the parent's challenge back to it.
+    /// From the client: its Proxy-Authorization goes on to the parent, and the parent's challenge
+    /// back to it.
     Passthrough,
     /// A file on the node that holds `user:password`; it is read again when it changes.
     File(String),

@@ -5,7 +5,8 @@ use crate::document::DomainPattern;
 use crate::units::Invalid;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Names that every hosts file has for the machine itself and its networks. They are no entries of a list.
+/// Names that every hosts file has for the machine itself and its networks. They are no entries of
+/// a list.
 const LOCAL: [&str; 16] = [
     "localhost",
     "localhost.localdomain",
@@ -40,12 +41,18 @@ pub fn read(address: IpAddr, entry: &str) -> Result<Vec<DomainPattern>, Invalid>
         if !leads_nowhere(address) {
             let remedy = format!("write 0.0.0.0 {name} to name it, or remove the line");
             return Err(Invalid::new(
-                format!("this gives `{name}` the address {address}, which does not say that it is in the list"),
+                format!(
+                    "this gives `{name}` the address {address}, which does not say that it is in \
+                     the list"
+                ),
                 remedy,
             ));
         }
         if name.starts_with('.') || self::address(name).is_some() {
-            return Err(Invalid::new(format!("`{name}` is not a name of a hosts file"), "write host names after the address"));
+            return Err(Invalid::new(
+                format!("`{name}` is not a name of a hosts file"),
+                "write host names after the address",
+            ));
         }
         named.push(terms::parse_domain(name)?);
     }

@@ -1,13 +1,16 @@
-//! The records of a response policy zone: `name CNAME .` says that a name does not exist, `*.name CNAME .` that nothing below it does.
+//! The records of a response policy zone: `name CNAME .` says that a name does not exist, `*.name
+//! CNAME .` that nothing below it does.
 //!
-//! What a zone does beside that (exceptions, other addresses, triggers by address) is not the naming of domains, and a problem.
+//! What a zone does beside that (exceptions, other addresses, triggers by address) is not the
+//! naming of domains, and a problem.
 
 use super::{FORMATS, terms};
 use crate::document::DomainPattern;
 use crate::units::Invalid;
 use std::net::IpAddr;
 
-/// Targets that take the name away: it does not exist, it has no records, the question is not answered.
+/// Targets that take the name away: it does not exist, it has no records, the question is not
+/// answered.
 const TAKEN_AWAY: [&str; 3] = [".", "*.", "rpz-drop."];
 const CLASSES: [&str; 3] = ["IN", "CH", "HS"];
 const TYPES: [&str; 5] = ["SOA", "NS", "CNAME", "A", "AAAA"];
@@ -57,16 +60,23 @@ impl Zone {
         let (owner, rest) = if inherits {
             (self.owner.clone(), words.as_slice())
         } else {
-            (words.first().copied().unwrap_or_default().to_owned(), words.get(1..).unwrap_or_default())
+            (
+                words.first().copied().unwrap_or_default().to_owned(),
+                words.get(1..).unwrap_or_default(),
+            )
         };
         let Some((kind, data)) = record(rest) else {
-            return Err(Invalid::new(format!("`{}` is not an entry of a list of domains", entry.trim()), FORMATS));
+            return Err(Invalid::new(
+                format!("`{}` is not an entry of a list of domains", entry.trim()),
+                FORMATS,
+            ));
         };
         self.owner.clone_from(&owner);
         match kind.as_str() {
             "SOA" => {
                 self.begin(&owner);
-                let unclosed = data.iter().any(|word| word.contains('(')) && !data.iter().any(|word| word.contains(')'));
+                let unclosed = data.iter().any(|word| word.contains('('))
+                    && !data.iter().any(|word| word.contains(')'));
                 self.open = unclosed.then_some(line);
                 Ok(Vec::new())
             }
@@ -88,7 +98,10 @@ impl Zone {
         match (directive.to_ascii_uppercase().as_str(), value) {
             ("$TTL", Some(_)) => Ok(()),
             ("$ORIGIN", Some(origin)) => self.origin(&origin.to_ascii_lowercase()),
-            _ => Err(Invalid::new(format!("`{directive}` cannot be read"), "write the records themselves; $TTL and $ORIGIN are known")),
+            _ => Err(Invalid::new(
+                format!("`{directive}` cannot be read"),
+                "write the records themselves; $TTL and $ORIGIN are known",
+            )),
         }
     }
 
@@ -104,7 +117,12 @@ impl Zone {
         self.below = match below(absolute, apex) {
             Some("") => String::new(),
             Some(labels) => format!("{labels}."),
-            None => return Err(Invalid::new(format!("`{origin}` is not in the zone {apex}"), "keep one zone in a list")),
+            None => {
+                return Err(Invalid::new(
+                    format!("`{origin}` is not in the zone {apex}"),
+                    "keep one zone in a list",
+                ));
+            }
         };
         Ok(())
     }
@@ -115,19 +133,31 @@ impl Zone {
             return self.named(owner);
         }
         if target == "rpz-passthru." {
-            let remedy = "put what is to be spared into a list of its own, and a rule that allows it before the one that denies";
-            return Err(Invalid::new(format!("`{owner}` is an exception, and a list has none"), remedy));
+            let remedy = "put what is to be spared into a list of its own, and a rule that allows \
+                it before the one that denies";
+            return Err(Invalid::new(
+                format!("`{owner}` is an exception, and a list has none"),
+                remedy,
+            ));
         }
-        Err(Invalid::new(format!("`{owner}` is led elsewhere, not taken away"), "write `CNAME .` to name it, or remove the record"))
+        Err(Invalid::new(
+            format!("`{owner}` is led elsewhere, not taken away"),
+            "write `CNAME .` to name it, or remove the record",
+        ))
     }
 
     fn address(&self, owner: &str, data: &[&str]) -> Result<Vec<DomainPattern>, Invalid> {
         let address = data.first().and_then(|address| address.parse::<IpAddr>().ok());
         match address {
-            Some(address) if data.len() == 1 && (address.is_unspecified() || address.is_loopback()) => self.named(owner),
-            _ => {
-                Err(Invalid::new(format!("`{owner}` is led elsewhere, not taken away"), "write `CNAME .` to name it, or remove the record"))
+            Some(address)
+                if data.len() == 1 && (address.is_unspecified() || address.is_loopback()) =>
+            {
+                self.named(owner)
             }
+            _ => Err(Invalid::new(
+                format!("`{owner}` is led elsewhere, not taken away"),
+                "write `CNAME .` to name it, or remove the record",
+            )),
         }
     }
 
@@ -139,9 +169,13 @@ impl Zone {
                 "remove the record; networks have lists of their own",
             ));
         }
-        let (name, only_below) = name.strip_prefix("*.").map_or((name.as_str(), false), |name| (name, true));
+        let (name, only_below) =
+            name.strip_prefix("*.").map_or((name.as_str(), false), |name| (name, true));
         if name.is_empty() || name == "@" || name == "*" {
-            return Err(Invalid::new(format!("`{owner}` would name every domain"), "remove the record, or deny `all` by a rule"));
+            return Err(Invalid::new(
+                format!("`{owner}` would name every domain"),
+                "remove the record, or deny `all` by a rule",
+            ));
         }
         let domain = terms::parse_domain(name)?;
         Ok(vec![DomainPattern { subdomains: only_below, only_below, ..domain }])
@@ -150,10 +184,13 @@ impl Zone {
     /// An owner without the zone's own name.
     fn relative(&self, owner: &str) -> Result<String, Invalid> {
         let owner = owner.to_ascii_lowercase();
-        let Some(absolute) = owner.strip_suffix('.') else { return Ok(format!("{owner}.{}", self.below).trim_end_matches('.').to_owned()) };
+        let Some(absolute) = owner.strip_suffix('.') else {
+            return Ok(format!("{owner}.{}", self.below).trim_end_matches('.').to_owned());
+        };
         let within = self.apex.as_deref().and_then(|apex| below(absolute, apex));
         within.map(str::to_owned).ok_or_else(|| {
-            let remedy = "write it without the dot at its end, relative to the zone, or give the zone's name by $ORIGIN";
+            let remedy = "write it without the dot at its end, relative to the zone, or give the \
+                zone's name by $ORIGIN";
             Invalid::new(format!("`{owner}` is not below the zone's own name"), remedy)
         })
     }
@@ -169,7 +206,8 @@ fn below<'n>(name: &'n str, apex: &str) -> Option<&'n str> {
 
 /// Type and data of a record, behind its time to live and class in either order.
 fn record<'w>(words: &'w [&'w str]) -> Option<(String, &'w [&'w str])> {
-    let passed = |word: &str| CLASSES.contains(&word.to_ascii_uppercase().as_str()) || is_time(word);
+    let passed =
+        |word: &str| CLASSES.contains(&word.to_ascii_uppercase().as_str()) || is_time(word);
     let at = words.iter().take(3).position(|word| !passed(word))?;
     let kind = words.get(at)?.to_ascii_uppercase();
     TYPES.contains(&kind.as_str()).then(|| (kind, words.get(at + 1..).unwrap_or_default()))
@@ -177,5 +215,6 @@ fn record<'w>(words: &'w [&'w str]) -> Option<(String, &'w [&'w str])> {
 
 /// `3600`, `1h30m`.
 fn is_time(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_digit()) && word.bytes().all(|b| b.is_ascii_digit() || b"smhdwSMHDW".contains(&b))
+    word.starts_with(|c: char| c.is_ascii_digit())
+        && word.bytes().all(|b| b.is_ascii_digit() || b"smhdwSMHDW".contains(&b))
 }

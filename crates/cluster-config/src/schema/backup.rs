@@ -10,17 +10,20 @@ use serde::Deserialize;
 pub struct Backup {
     /// Five fields of cron.
     pub schedule: Cron,
-    /// Where the schedule's clock stands, and where days, weeks and months of `keep` begin; UTC unless given.
+    /// Where the schedule's clock stands, and where days, weeks and months of `keep` begin; UTC
+    /// unless given.
     #[serde(default)]
     pub time_zone: Option<TimeZone>,
-    /// How many of those that the schedule made are kept; without it, all are. What somebody asked for is never removed.
+    /// How many of those that the schedule made are kept; without it, all are. What somebody asked
+    /// for is never removed.
     #[serde(default)]
     pub keep: Option<Keep>,
     /// Where to; every backup goes to each.
     pub stores: Vec<Store>,
 }
 
-/// How many backups are kept: the newest of each of the last so many days, weeks and months that have one.
+/// How many backups are kept: the newest of each of the last so many days, weeks and months that
+/// have one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {

@@ -36,9 +36,10 @@ pub struct Frontend {
     pub mode: Mode,
     /// Where requests go.
     pub backend: Name,
-    /// Origin-form GET, HEAD or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer serves and 503 while it drains or has nobody to
-    /// ask, as checks of a load balancer in front expect. Without it `/` where all servers are proxy-nodes, which have no page of their own, and
-    /// none where requests go to servers by address.
+    /// Origin-form GET, HEAD or OPTIONS of this path, and `OPTIONS *`, answer 200 while the
+    /// balancer serves and 503 while it drains or has nobody to ask, as checks of a load balancer
+    /// in front expect. Without it `/` where all servers are proxy-nodes, which have no page of
+    /// their own, and none where requests go to servers by address.
     #[serde(default)]
     pub health_path: Option<UrlPath>,
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
@@ -100,10 +101,12 @@ pub struct Backend {
     /// What servers are told in X-Forwarded-For about a client that sends one itself.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
-    /// Bytes of the head of an answer of a server by address; a larger one is refused (502). 4KiB to 96KiB.
+    /// Bytes of the head of an answer of a server by address; a larger one is refused (502). 4KiB
+    /// to 96KiB.
     #[serde(default = "usual_head")]
     pub reply_header_max_size: Size,
-    /// What servers by address write against the rules and means one thing all the same is accepted, as by `proxy.relaxed_header_parser`.
+    /// What servers by address write against the rules and means one thing all the same is
+    /// accepted, as by `proxy.relaxed_header_parser`.
     #[serde(default = "yes")]
     pub relaxed_header_parser: bool,
     /// Deadlines.
@@ -130,7 +133,8 @@ pub enum Balance {
     RoundRobin,
 }
 
-/// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is stands last in both cases.
+/// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is
+/// stands last in both cases.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedFor {
@@ -256,12 +260,14 @@ pub struct Retry {
 pub struct BackendTimeouts {
     /// TCP connection to a server.
     pub connect: Duration,
-    /// The server, and until its first byte. Longer than what a node takes for an origin (its `dns`, `connect` and `read` together), so that
-    /// the node, which knows what happened, is the one that says so.
+    /// The server, and until its first byte. Longer than what a node takes for an origin (its
+    /// `dns`, `connect` and `read` together), so that the node, which knows what happened, is the
+    /// one that says so.
     pub server: Duration,
     /// A tunnel in which nothing moves.
     pub tunnel_idle: Duration,
-    /// Moved to `frontends[].timeouts`. Here it still counts for those frontends of this backend that do not say it themselves.
+    /// Moved to `frontends[].timeouts`. Here it still counts for those frontends of this backend
+    /// that do not say it themselves.
     #[schemars(extend("deprecated" = true))]
     pub client: Option<Duration>,
     /// Moved to `frontends[].timeouts`, like `client`.
@@ -310,7 +316,11 @@ impl Default for Check {
 
 impl Default for Passive {
     fn default() -> Self {
-        Self { max_fails: 2, fail_timeout: duration("30s"), count: vec![Failure::Connect, Failure::Reset] }
+        Self {
+            max_fails: 2,
+            fail_timeout: duration("30s"),
+            count: vec![Failure::Connect, Failure::Reset],
+        }
     }
 }
 
@@ -356,13 +366,21 @@ impl From<ForwardedFor> for document::ForwardedFor {
 
 impl From<FrontendTimeouts> for document::ClientTimeouts {
     fn from(written: FrontendTimeouts) -> Self {
-        Self { client: written.client.value, client_idle: written.client_idle.value, request_head: written.request_head.value }
+        Self {
+            client: written.client.value,
+            client_idle: written.client_idle.value,
+            request_head: written.request_head.value,
+        }
     }
 }
 
 impl From<BackendTimeouts> for document::Timeouts {
     fn from(written: BackendTimeouts) -> Self {
-        Self { connect: written.connect.value, server: written.server.value, tunnel_idle: written.tunnel_idle.value }
+        Self {
+            connect: written.connect.value,
+            server: written.server.value,
+            tunnel_idle: written.tunnel_idle.value,
+        }
     }
 }
 
@@ -386,14 +404,20 @@ impl From<Passive> for document::Passive {
 
 impl From<Suspicion> for document::Suspicion {
     fn from(written: Suspicion) -> Self {
-        Self { after: written.after.value, probe_timeout: written.probe_timeout.value, probes: written.probes }
+        Self {
+            after: written.after.value,
+            probe_timeout: written.probe_timeout.value,
+            probes: written.probes,
+        }
     }
 }
 
 impl From<Check> for document::OwnCheck {
     fn from(written: Check) -> Self {
         let inter = written.inter.value;
-        let timeout = written.timeout.map_or(inter.min(std::time::Duration::from_secs(2)), |timeout| timeout.value);
+        let timeout = written
+            .timeout
+            .map_or(inter.min(std::time::Duration::from_secs(2)), |timeout| timeout.value);
         Self { enabled: written.enabled, inter, timeout, rise: written.rise, fall: written.fall }
     }
 }
@@ -401,6 +425,12 @@ impl From<Check> for document::OwnCheck {
 impl From<Server> for document::Server {
     fn from(written: Server) -> Self {
         let (host, port) = written.address.value;
-        Self { name: written.name.value, host, port, weight: written.weight, backup: written.backup }
+        Self {
+            name: written.name.value,
+            host,
+            port,
+            weight: written.weight,
+            backup: written.backup,
+        }
     }
 }

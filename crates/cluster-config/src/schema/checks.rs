@@ -18,7 +18,8 @@ pub struct Check {
     /// Whose instances are checked.
     #[serde(default)]
     pub service: CheckedService,
-    /// Which of their endpoints; without it `proxy` for proxy-nodes, `admin` for `http` checks, `grpc` otherwise.
+    /// Which of their endpoints; without it `proxy` for proxy-nodes, `admin` for `http` checks,
+    /// `grpc` otherwise.
     #[serde(default)]
     pub endpoint: Option<Name>,
     /// For `http`: what is asked for.

@@ -1,4 +1,5 @@
-//! Sections that the format has and no service of this version acts on. Their form is checked, so that a bundle stays valid later.
+//! Sections that the format has and no service of this version acts on. Their form is checked, so
+//! that a bundle stays valid later.
 
 use super::notation::{Duration, Name, Network, Secret};
 use schemars::JsonSchema;

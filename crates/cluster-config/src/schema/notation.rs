@@ -1,5 +1,6 @@
-//! Values with a notation of their own: text in YAML, a typed value after reading. Each gives its JSON Schema a `format`, and [`check`] is
-//! what that format means, so that the walk over a bundle and the reading of its values cannot disagree.
+//! Values with a notation of their own: text in YAML, a typed value after reading. Each gives its
+//! JSON Schema a `format`, and [`check`] is what that format means, so that the walk over a bundle
+//! and the reading of its values cannot disagree.
 
 use crate::document::{DomainPattern, PortRange, TimeWindow};
 use crate::terms;
@@ -36,7 +37,8 @@ macro_rules! notations {
 
             impl<'de> Deserialize<'de> for $name {
                 fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                    // The walk over a bundle has made text of what may be written otherwise; a list or a map is never one value.
+                    // The walk over a bundle has made text of what may be written otherwise; a list
+                    // or a map is never one value.
                     let text = String::deserialize(deserializer)?;
                     Self::parse(&text).map_err(D::Error::custom)
                 }
@@ -62,7 +64,8 @@ macro_rules! notations {
             }
         )+
 
-        /// Whether a text is in the notation of a `format`. Formats that are not ours accept everything.
+        /// Whether a text is in the notation of a `format`. Formats that are not ours accept
+        /// everything.
         pub fn check(format: &str, text: &str) -> Result<(), Invalid> {
             match format {
                 $($format => $name::parse(text).map(drop),)+
@@ -74,7 +77,8 @@ macro_rules! notations {
 
 /// Notations that may be written as a bare number too.
 const INTEGERS_TOO: [&str; 2] = ["shoal-ports", "shoal-status"];
-/// Notations in which a bare number would be read as text that nobody meant. The others say themselves what a number lacks.
+/// Notations in which a bare number would be read as text that nobody meant. The others say
+/// themselves what a number lacks.
 const NEVER_NUMBERS: [&str; 4] = ["shoal-regex", "shoal-domain", "shoal-method", "shoal-url-path"];
 
 /// Whether a number without quotes may stand for the text in the notation of a `format`.
@@ -131,18 +135,23 @@ notations! {
 
 fn parse_regex(text: &str) -> Result<String, Invalid> {
     if text.is_empty() {
-        return Err(Invalid::new("an empty regular expression matches everything", "write one that is meant, or remove it"));
+        return Err(Invalid::new(
+            "an empty regular expression matches everything",
+            "write one that is meant, or remove it",
+        ));
     }
     match regex::Regex::new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(regex::Error::CompiledTooBig(limit)) => {
-            Err(Invalid::new(format!("the regular expression needs more than {limit} bytes"), "make its repetitions smaller"))
-        }
+        Err(regex::Error::CompiledTooBig(limit)) => Err(Invalid::new(
+            format!("the regular expression needs more than {limit} bytes"),
+            "make its repetitions smaller",
+        )),
         Err(error) => {
             let said = error.to_string();
-            let cause = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let remedy =
-                "use the syntax of Rust's regex crate (no look-around, no back-references); in YAML, single quotes keep backslashes";
+            let cause =
+                said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let remedy = "use the syntax of Rust's regex crate (no look-around, no \
+                back-references); in YAML, single quotes keep backslashes";
             Err(Invalid::new(format!("`{text}` is not a regular expression: {cause}"), remedy))
         }
     }
@@ -153,16 +162,21 @@ fn parse_probe_target(text: &str) -> Result<Option<String>, Invalid> {
         return Ok(None);
     }
     let remedy = "write built-in or an absolute URL, as in http://example.com/health";
-    terms::parse_url(text).map(|()| Some(text.to_owned())).map_err(|invalid| Invalid::new(invalid.message, remedy))
+    terms::parse_url(text)
+        .map(|()| Some(text.to_owned()))
+        .map_err(|invalid| Invalid::new(invalid.message, remedy))
 }
 
 fn parse_name(text: &str) -> Result<String, Invalid> {
-    let good = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    let good = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
     if good {
         Ok(text.to_owned())
     } else {
         let remedy = match text.rsplit_once('/') {
-            Some((_, last)) if parse_name(last).is_ok() => "write the name alone, without folders and without an ending",
+            Some((_, last)) if parse_name(last).is_ok() => {
+                "write the name alone, without folders and without an ending"
+            }
             _ => "use 1 to 64 letters, digits, `_`, `-` or `.`",
         };
         Err(Invalid::new(format!("`{text}` is not a name"), remedy))
@@ -173,7 +187,10 @@ fn parse_method(text: &str) -> Result<String, Invalid> {
     // RFC 9110 §5.6.2; methods are compared exactly, so a lower-case one is a slip.
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || !text.bytes().all(token) {
-        return Err(Invalid::new(format!("`{text}` is not a method"), "write one like GET, POST or CONNECT"));
+        return Err(Invalid::new(
+            format!("`{text}` is not a method"),
+            "write one like GET, POST or CONNECT",
+        ));
     }
     if text.bytes().any(|b| b.is_ascii_lowercase()) {
         return Err(Invalid::new(
@@ -186,7 +203,11 @@ fn parse_method(text: &str) -> Result<String, Invalid> {
 
 fn parse_url_path(text: &str) -> Result<String, Invalid> {
     let good = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-    if good { Ok(text.to_owned()) } else { Err(Invalid::new(format!("`{text}` is not a path"), "begin it with `/`, as in /health")) }
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(format!("`{text}` is not a path"), "begin it with `/`, as in /health"))
+    }
 }
 
 fn parse_egress_to(text: &str) -> Result<crate::document::egress::EgressTarget, Invalid> {
@@ -197,7 +218,11 @@ fn parse_egress_to(text: &str) -> Result<crate::document::egress::EgressTarget, 
         "metadata" => EgressTarget::Metadata,
         "cluster_ports" => EgressTarget::ClusterPorts,
         _ => EgressTarget::Net(terms::parse_network(text).map_err(|invalid| {
-            Invalid::new(invalid.message, "write loopback, link_local, metadata, cluster_ports, or a network as in 10.0.0.0/8")
+            Invalid::new(
+                invalid.message,
+                "write loopback, link_local, metadata, cluster_ports, or \
+                a network as in 10.0.0.0/8",
+            )
         })?),
     })
 }
@@ -205,18 +230,24 @@ fn parse_egress_to(text: &str) -> Result<crate::document::egress::EgressTarget, 
 fn parse_secret(text: &str) -> Result<String, Invalid> {
     match text.strip_prefix("secret:") {
         Some(name) => parse_name(name).map(|_| text.to_owned()),
-        None => Err(Invalid::new("a secret may not be written into a bundle", "write a reference, as in secret:vrrp_auth")),
+        None => Err(Invalid::new(
+            "a secret may not be written into a bundle",
+            "write a reference, as in secret:vrrp_auth",
+        )),
     }
 }
 
 fn parse_login(text: &str) -> Result<crate::document::proxy::Login, Invalid> {
     use crate::document::proxy::Login;
-    let remedy = "write passthrough, file:/PATH or env:NAME; the file or variable holds user:password";
+    let remedy =
+        "write passthrough, file:/PATH or env:NAME; the file or variable holds user:password";
     if text == "passthrough" {
         return Ok(Login::Passthrough);
     }
     if let Some(path) = text.strip_prefix("file:") {
-        let good = path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0');
+        let good = path.starts_with('/')
+            && !path.split('/').any(|part| part == "..")
+            && !path.contains('\0');
         return if good {
             Ok(Login::File(path.to_owned()))
         } else {
@@ -237,7 +268,10 @@ fn parse_login(text: &str) -> Result<crate::document::proxy::Login, Invalid> {
 fn parse_cron(text: &str) -> Result<String, Invalid> {
     let remedy = "write minute, hour, day, month and weekday, as in \"0 3 * * *\"";
     let fields: Vec<&str> = text.split_whitespace().collect();
-    let good = fields.len() == 5 && fields.iter().all(|field| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b)));
+    let good = fields.len() == 5
+        && fields
+            .iter()
+            .all(|field| field.bytes().all(|b| b.is_ascii_alphanumeric() || b"*/,-".contains(&b)));
     if !good {
         return Err(Invalid::new(format!("`{text}` is not a schedule"), remedy));
     }
@@ -252,23 +286,37 @@ fn parse_cron(text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// Whether there is such a zone, only a machine with the database can tell: the backup-service refuses a revision with one that it lacks.
+/// Whether there is such a zone, only a machine with the database can tell: the backup-service
+/// refuses a revision with one that it lacks.
 fn parse_time_zone(text: &str) -> Result<String, Invalid> {
-    let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b));
-    if text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('/').all(part) {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+    };
+    if text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.split('/').all(part)
+    {
         Ok(text.to_owned())
     } else {
-        Err(Invalid::new(format!("`{text}` is not a time zone"), "write a name of the IANA database, as in UTC or Europe/Berlin"))
+        Err(Invalid::new(
+            format!("`{text}` is not a time zone"),
+            "write a name of the IANA database, as in UTC or Europe/Berlin",
+        ))
     }
 }
 
 fn parse_store_url(text: &str) -> Result<String, Invalid> {
-    let remedy = "write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or file:/var/backups/shoal";
+    let remedy = "write file:DIRECTORY, as in file:backups (in the backup-service's data dir) or \
+        file:/var/backups/shoal";
     if text.starts_with("s3:") {
         return Err(Invalid::new("S3 stores are not in this version", remedy));
     }
     match text.strip_prefix("file:") {
-        Some(path) if !path.trim_matches('/').is_empty() && !path.split('/').any(|part| part == "..") && !path.contains('\0') => {
+        Some(path)
+            if !path.trim_matches('/').is_empty()
+                && !path.split('/').any(|part| part == "..")
+                && !path.contains('\0') =>
+        {
             Ok(text.to_owned())
         }
         _ => Err(Invalid::new(format!("`{text}` is not a store"), remedy)),

@@ -1,7 +1,10 @@
 //! Section `proxy`.
 
 use super::limits::Limits;
-use super::notation::{Address, Bind, Domain, Duration, EgressTo, Login, Method, Name, Network, Ports, Regex, Size, Time, UrlPath};
+use super::notation::{
+    Address, Bind, Domain, Duration, EgressTo, Login, Method, Name, Network, Ports, Regex, Size,
+    Time, UrlPath,
+};
 use crate::document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error};
@@ -20,12 +23,15 @@ pub struct Proxy {
     pub trusted_downstreams: Vec<Network>,
     /// What happens to an X-Forwarded-For that is not believed.
     pub forwarded_for: ForwardedFor,
-    /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB; of balancers see `frontends`.
+    /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB; of balancers see
+    /// `frontends`.
     pub request_header_max_size: Size,
     /// Bytes of the head of an answer; a larger one is refused (502). 4KiB to 96KiB.
     pub reply_header_max_size: Size,
-    /// What origins write against the rules and means one thing all the same is accepted, and sent on in plain form: lines that end with LF alone,
-    /// Content-Length beside Transfer-Encoding, chunks with HTTP/1.0, control characters in values, folded lines. Requests are always read strictly.
+    /// What origins write against the rules and means one thing all the same is accepted, and sent
+    /// on in plain form: lines that end with LF alone, Content-Length beside Transfer-Encoding,
+    /// chunks with HTTP/1.0, control characters in values, folded lines. Requests are always read
+    /// strictly.
     pub relaxed_header_parser: bool,
     /// The cache.
     pub cache: Cache,
@@ -34,9 +40,11 @@ pub struct Proxy {
     /// Who may ask for what. Without rules every request is denied.
     pub access: Access,
     /// Who must prove who they are.
-    #[schemars(extend("x-refused" = "without it the proxy would serve clients that never authenticated; restrict access by address instead"))]
+    #[schemars(extend("x-refused" = "without it the proxy would serve clients that never \
+        authenticated; restrict access by address instead"))]
     pub auth: Option<Auth>,
-    /// What TLS connections to origins are verified with, where the node makes them itself: for `https://` in absolute form.
+    /// What TLS connections to origins are verified with, where the node makes them itself: for
+    /// `https://` in absolute form.
     pub origin_tls: OriginTls,
     /// Deadlines.
     pub timeouts: Timeouts,
@@ -50,8 +58,8 @@ pub struct Proxy {
 pub struct OriginTls {
     /// A file in authorities/, without `.pem`: certificates of authorities that are trusted, too.
     pub ca_file: Option<Name>,
-    /// Trust the authorities that the node's system trusts: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or else what its distribution keeps. They are read when
-    /// a revision is applied.
+    /// Trust the authorities that the node's system trusts: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or
+    /// else what its distribution keeps. They are read when a revision is applied.
     pub system_ca: bool,
 }
 
@@ -67,7 +75,8 @@ impl Default for OriginTls {
 pub struct Listen {
     /// Address and port.
     pub bind: Bind,
-    /// Origin-form GET, HEAD or OPTIONS of this path answers 200 while the node serves and 503 while it drains. So does `OPTIONS *`, always.
+    /// Origin-form GET, HEAD or OPTIONS of this path answers 200 while the node serves and 503
+    /// while it drains. So does `OPTIONS *`, always.
     #[serde(default)]
     pub health_path: Option<UrlPath>,
     /// Every connection begins with a PROXY header, believed only from `trusted_downstreams`.
@@ -104,14 +113,18 @@ pub struct Cache {
     pub max_object_size: Size,
     /// Concurrent misses of one key share one fetch.
     pub collapsed_forwarding: bool,
-    /// How long a request waits for a fetch of another that makes no progress before it fetches for itself.
+    /// How long a request waits for a fetch of another that makes no progress before it fetches for
+    /// itself.
     pub follow_timeout: Duration,
-    /// A request for a part that begins before this place fetches and keeps the whole, if that is no larger than `max_object_size`, as Squid's
-    /// range_offset_limit; `0B`: parts are fetched alone and not kept.
+    /// A request for a part that begins before this place fetches and keeps the whole, if that is
+    /// no larger than `max_object_size`, as Squid's range_offset_limit; `0B`: parts are fetched
+    /// alone and not kept.
     pub range_offset_limit: Size,
-    /// Keep responses whose end is the end of the connection, although one that was cut cannot be told from a whole one.
+    /// Keep responses whose end is the end of the connection, although one that was cut cannot be
+    /// told from a whole one.
     pub store_until_close: bool,
-    /// First match wins; for responses that say nothing of their freshness. None applies to a request with Cookie or Authorization.
+    /// First match wins; for responses that say nothing of their freshness. None applies to a
+    /// request with Cookie or Authorization.
     pub refresh_patterns: Vec<RefreshPattern>,
 }
 
@@ -119,7 +132,8 @@ pub struct Cache {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshPattern {
-    /// For URLs that match. URLs with a query are meant only by a pattern that names it (`\?`): what follows the `?` is anything that a client likes.
+    /// For URLs that match. URLs with a query are meant only by a pattern that names it (`\?`):
+    /// what follows the `?` is anything that a client likes.
     pub url_regex: Regex,
     /// Fresh for at least this long.
     #[serde(default = "zero")]
@@ -152,7 +166,8 @@ pub struct Hierarchy {
 pub struct Direct {
     /// Hosts, and domains with everything under them.
     pub dstdomain: Vec<Domain>,
-    /// Addresses and networks; they are compared with addresses in requests, since the parents resolve names.
+    /// Addresses and networks; they are compared with addresses in requests, since the parents
+    /// resolve names.
     pub dst: Vec<Network>,
 }
 
@@ -163,20 +178,23 @@ pub struct Parent {
     /// Its host and port.
     #[serde(default)]
     pub address: Option<Address>,
-    /// What proves the node to it: `file:/PATH` or `env:NAME`, whose content on the node is `user:password` for Basic, or `passthrough`: the
-    /// client's own Proxy-Authorization goes on to the parent, and the parent's challenge back to the client. Without it a parent that asks
-    /// for credentials gets none, and the client a 502 that says so.
+    /// What proves the node to it: `file:/PATH` or `env:NAME`, whose content on the node is
+    /// `user:password` for Basic, or `passthrough`: the client's own Proxy-Authorization goes on to
+    /// the parent, and the parent's challenge back to the client. Without it a parent that asks for
+    /// credentials gets none, and the client a 502 that says so.
     #[serde(default)]
     pub login: Option<Login>,
-    /// `proxy-node`: the nodes of this cluster that have `tags` are parents of all others, as the membership lists them. They need a rule that
-    /// lets those others in, and count them as clients unless they are among their `trusted_downstreams`.
+    /// `proxy-node`: the nodes of this cluster that have `tags` are parents of all others, as the
+    /// membership lists them. They need a rule that lets those others in, and count them as clients
+    /// unless they are among their `trusted_downstreams`.
     #[serde(default)]
     pub service: Option<Name>,
     /// Tags that the nodes have (`--tags` at their start).
     #[serde(default)]
     pub tags: Option<Vec<Name>>,
-    /// How one is picked of parents that follow each other with the same `select`. Whatever it says, the living come first, and a parent that
-    /// fails, refuses a tunnel, or answers 502, 503 or 504 is followed by the next one where a request may be repeated.
+    /// How one is picked of parents that follow each other with the same `select`. Whatever it
+    /// says, the living come first, and a parent that fails, refuses a tunnel, or answers 502, 503
+    /// or 504 is followed by the next one where a request may be repeated.
     #[serde(default)]
     pub select: Select,
 }
@@ -225,8 +243,9 @@ pub struct Acl {
     pub src: Option<OneOrMany<Network>>,
     /// The client's address, from a file in lists/.
     pub src_list: Option<Name>,
-    /// An address of the destination. Of several, any makes a rule match that denies; one that allows lets the request go to those alone that
-    /// match. Where they cannot be found out, the request fails.
+    /// An address of the destination. Of several, any makes a rule match that denies; one that
+    /// allows lets the request go to those alone that match. Where they cannot be found out, the
+    /// request fails.
     pub dst: Option<OneOrMany<Network>>,
     /// An address of the destination, from a file in lists/.
     pub dst_list: Option<Name>,
@@ -240,11 +259,13 @@ pub struct Acl {
     pub method: Option<OneOrMany<Method>>,
     /// Time of day in the node's time zone.
     pub time: Option<OneOrMany<Time>>,
-    /// The request's URL in its normal form: scheme and host in lower case, no default port, no dot segments, no needless escapes.
+    /// The request's URL in its normal form: scheme and host in lower case, no default port, no dot
+    /// segments, no needless escapes.
     pub url_regex: Option<OneOrMany<Regex>>,
 }
 
-/// A value, or a list of them. Whether it is a list decides what it is read as, not what can be made of it.
+/// A value, or a list of them. Whether it is a list decides what it is read as, not what can be
+/// made of it.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
@@ -258,9 +279,12 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = serde_json::Value::deserialize(deserializer)?;
         match written {
-            serde_json::Value::Array(values) => {
-                values.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().map(Self::Many).map_err(D::Error::custom)
-            }
+            serde_json::Value::Array(values) => values
+                .into_iter()
+                .map(serde_json::from_value)
+                .collect::<Result<_, _>>()
+                .map(Self::Many)
+                .map_err(D::Error::custom),
             value => serde_json::from_value(value).map(Self::One).map_err(D::Error::custom),
         }
     }
@@ -288,7 +312,8 @@ pub struct Rule {
     pub page: Option<Name>,
 }
 
-/// Loopback, link-local, metadata services and the cluster's own ports are denied unless an entry allows them.
+/// Loopback, link-local, metadata services and the cluster's own ports are denied unless an entry
+/// allows them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
@@ -363,10 +388,12 @@ pub struct AccessLog {
     /// Form of a line.
     #[schemars(extend("x-later" = ["common", "combined", "json"]))]
     pub format: AccessLogFormat,
-    /// When the file is moved aside to `access.log.1`. A file that logrotate or others move away is opened anew, too.
+    /// When the file is moved aside to `access.log.1`. A file that logrotate or others move away is
+    /// opened anew, too.
     pub rotate: Rotate,
-    /// A line ends with the request's id, an eleventh column behind Squid's ten, by which `shoal logs --request ID` finds it. Who reads Squid's logs
-    /// and takes no more than ten columns needs `false`.
+    /// A line ends with the request's id, an eleventh column behind Squid's ten, by which `shoal
+    /// logs --request ID` finds it. Who reads Squid's logs and takes no more than ten columns needs
+    /// `false`.
     pub request_id: bool,
 }
 
@@ -516,7 +543,8 @@ impl From<AccessLog> for document::proxy::AccessLog {
             AccessLogFormat::Squid => document::proxy::AccessLogFormat::Squid,
             AccessLogFormat::Off => document::proxy::AccessLogFormat::Off,
         };
-        let rotate = document::proxy::Rotate { size: written.rotate.size.value, keep: written.rotate.keep };
+        let rotate =
+            document::proxy::Rotate { size: written.rotate.size.value, keep: written.rotate.keep };
         Self { format, rotate, request_id: written.request_id }
     }
 }

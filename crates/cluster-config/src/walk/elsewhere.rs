@@ -1,4 +1,5 @@
-//! Words of Squid and HAProxy for what has another name here, where a likeness of letters does not tell.
+//! Words of Squid and HAProxy for what has another name here, where a likeness of letters does not
+//! tell.
 
 /// Theirs, and ours.
 const WORDS: [(&str, &str); 36] = [
@@ -43,5 +44,8 @@ const WORDS: [(&str, &str); 36] = [
 /// What `key` is called here, if there is such a key in this place.
 pub fn word(key: &str, known: &[&str]) -> Option<&'static str> {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    WORDS.iter().find(|(theirs, ours)| *theirs == key && known.contains(ours)).map(|(_, ours)| *ours)
+    WORDS
+        .iter()
+        .find(|(theirs, ours)| *theirs == key && known.contains(ours))
+        .map(|(_, ours)| *ours)
 }

@@ -10,16 +10,29 @@ const MOST: usize = 3;
 pub fn of(root: &Json, key: &str, path: &str) -> Option<String> {
     let mut found = Vec::new();
     look(root, root, key, &mut Vec::new(), &mut found);
-    let inside = |place: &str, outer: &str| outer.is_empty() || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['.', '[']));
+    let inside = |place: &str, outer: &str| {
+        outer.is_empty()
+            || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with(['.', '[']))
+    };
     found.retain(|place| inside(place, path) || inside(path, place));
     (1..=MOST).contains(&found.len()).then(|| found.join(" or "))
 }
 
-fn look<'a>(root: &'a Json, schema: &'a Json, key: &str, path: &mut Vec<&'a str>, found: &mut Vec<String>) {
+fn look<'a>(
+    root: &'a Json,
+    schema: &'a Json,
+    key: &str,
+    path: &mut Vec<&'a str>,
+    found: &mut Vec<String>,
+) {
     if path.len() > DEEPEST || found.len() > 64 {
         return;
     }
-    if let Some(target) = schema.get("$ref").and_then(Json::as_str).and_then(|at| root.pointer(at.trim_start_matches('#'))) {
+    if let Some(target) = schema
+        .get("$ref")
+        .and_then(Json::as_str)
+        .and_then(|at| root.pointer(at.trim_start_matches('#')))
+    {
         return look(root, target, key, path, found);
     }
     for inner in schema.get("anyOf").and_then(Json::as_array).into_iter().flatten() {

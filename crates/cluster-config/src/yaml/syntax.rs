@@ -1,4 +1,5 @@
-//! What is said of text that is not YAML: where the slip is rather than where the parser noticed it, and what to do about it.
+//! What is said of text that is not YAML: where the slip is rather than where the parser noticed
+//! it, and what to do about it.
 
 use super::number;
 use crate::problem::{Place, Problem};
@@ -30,25 +31,39 @@ impl<'a> Source<'a> {
     fn explain(&self, kind: &ErrorKind) -> Option<Explained> {
         use ErrorKind as E;
         match kind {
-            E::TabNotAllowed | E::TabInBlockIndentation | E::TabAtBlockScalarStart | E::TabInIndentation | E::TabInPlainScalar => {
-                Some(self.tab())
-            }
+            E::TabNotAllowed
+            | E::TabInBlockIndentation
+            | E::TabAtBlockScalarStart
+            | E::TabInIndentation
+            | E::TabInPlainScalar => Some(self.tab()),
             E::UnknownAnchor | E::MissingAnchorOrAliasName => self.alias(),
-            E::UnexpectedCharacter { character } => {
-                Some((self.here(), format!("a value cannot begin with `{character}`"), "put it in quotes".to_owned()))
-            }
+            E::UnexpectedCharacter { character } => Some((
+                self.here(),
+                format!("a value cannot begin with `{character}`"),
+                "put it in quotes".to_owned(),
+            )),
             E::UnknownQuotedScalarEscape | E::InvalidQuotedScalarHexEscape => {
-                let message = "a backslash in double quotes begins an escape, and this is none".to_owned();
-                Some((self.here(), message, "write it in single quotes, which keep backslashes".to_owned()))
+                let message =
+                    "a backslash in double quotes begins an escape, and this is none".to_owned();
+                Some((
+                    self.here(),
+                    message,
+                    "write it in single quotes, which keep backslashes".to_owned(),
+                ))
             }
             E::UnclosedQuotedScalar
             | E::InvalidQuotedScalarIndent
             | E::DocumentIndicatorInQuotedScalar
             | E::InvalidTrailingSingleQuotedScalar
             | E::InvalidTrailingDoubleQuotedScalar => self.quote(),
-            E::MappingValueNotAllowed | E::InvalidMappingValueWhitespace | E::InvalidColonPlacement => Some(self.colon()),
+            E::MappingValueNotAllowed
+            | E::InvalidMappingValueWhitespace
+            | E::InvalidColonPlacement => Some(self.colon()),
             E::SimpleKeyExpected | E::InvalidSimpleKey => Some(self.bare_key()),
-            E::ExpectedBlockMappingKey | E::ExpectedBlockSequenceEntry | E::InvalidIndentation | E::InvalidFlowScalarIndent => {
+            E::ExpectedBlockMappingKey
+            | E::ExpectedBlockSequenceEntry
+            | E::InvalidIndentation
+            | E::InvalidFlowScalarIndent => {
                 self.quote().or_else(|| self.bracket()).or_else(|| Some(self.indentation()))
             }
             E::ExpectedFlowMappingSeparator
@@ -65,7 +80,11 @@ impl<'a> Source<'a> {
                     self.opened().brackets.pop().map(|(line, column, _)| (line, column))?
                 };
                 let message = format!("the `{open}` that is opened here is closed by `{close}`");
-                Some((self.place(line, column), message, "close each bracket by its own, and the inner ones first".to_owned()))
+                Some((
+                    self.place(line, column),
+                    message,
+                    "close each bracket by its own, and the inner ones first".to_owned(),
+                ))
             }
             _ => None,
         }
@@ -93,7 +112,11 @@ impl<'a> Source<'a> {
     fn tab(&self) -> Explained {
         let line = self.line(self.line);
         let column = line.chars().position(|c| c == '\t').unwrap_or(self.column);
-        (self.place(self.line, column), "a tab where YAML takes only spaces".to_owned(), "indent with spaces".to_owned())
+        (
+            self.place(self.line, column),
+            "a tab where YAML takes only spaces".to_owned(),
+            "indent with spaces".to_owned(),
+        )
     }
 
     fn alias(&self) -> Option<Explained> {
@@ -101,11 +124,20 @@ impl<'a> Source<'a> {
         let (message, remedy) = match word.split_at_checked(1)? {
             ("*", domain) if domain.starts_with('.') => {
                 let message = format!("`{word}` begins with `*`, which YAML takes for an alias");
-                (message, format!("for the domain and everything under it write {domain}; what has to begin with `*` goes into quotes"))
+                (
+                    message,
+                    format!(
+                        "for the domain and everything under it write {domain}; what has to begin \
+                         with `*` goes into quotes"
+                    ),
+                )
             }
             (sign @ ("*" | "&"), _) => {
                 let role = if sign == "*" { "an alias" } else { "an anchor" };
-                (format!("`{word}` begins with `{sign}`, which YAML takes for {role}"), "put it in quotes".to_owned())
+                (
+                    format!("`{word}` begins with `{sign}`, which YAML takes for {role}"),
+                    "put it in quotes".to_owned(),
+                )
             }
             _ => return None,
         };
@@ -117,34 +149,57 @@ impl<'a> Source<'a> {
         let opened = self.opened();
         let (line, column, quote) = opened.quote.or(opened.long_quote)?;
         let message = format!("the quote {quote} that is opened here is not closed in its line");
-        Some((self.place(line, column), message, format!("close it with {quote} where the text ends")))
+        Some((
+            self.place(line, column),
+            message,
+            format!("close it with {quote} where the text ends"),
+        ))
     }
 
     fn bracket(&self) -> Option<Explained> {
         let (line, column, bracket) = self.opened().brackets.pop()?;
         let close = if bracket == '[' { ']' } else { '}' };
-        let remedy = format!("close the `{bracket}` with `{close}` where its content ends, and put a comma between two entries");
+        let remedy = format!(
+            "close the `{bracket}` with `{close}` where its content ends, and put a comma between \
+             two entries"
+        );
         if line == self.line {
-            return Some((self.here(), format!("a comma or `{close}` is missing before this"), remedy));
+            return Some((
+                self.here(),
+                format!("a comma or `{close}` is missing before this"),
+                remedy,
+            ));
         }
-        Some((self.place(line, column), format!("the `{bracket}` that is opened here is not closed before line {}", self.line), remedy))
+        Some((
+            self.place(line, column),
+            format!("the `{bracket}` that is opened here is not closed before line {}", self.line),
+            remedy,
+        ))
     }
 
     fn colon(&self) -> Explained {
         if let Some((line, key)) = self.key_without_blank() {
             let message = format!("there is no blank behind the colon of `{key}`");
-            return (self.place(line, self.indent(line)), message, format!("write `{}`", key.replacen(':', ": ", 1)));
+            return (
+                self.place(line, self.indent(line)),
+                message,
+                format!("write `{}`", key.replacen(':', ": ", 1)),
+            );
         }
-        let remedy = "put a value that holds `: ` in quotes; begin every key in a line of its own, or put `{…}` around them";
+        let remedy = "put a value that holds `: ` in quotes; begin every key in a line of its own, \
+            or put `{…}` around them";
         (self.here(), "a second colon in one line".to_owned(), remedy.to_owned())
     }
 
     /// The line before, when it is `key:value`.
     fn key_without_blank(&self) -> Option<(usize, String)> {
-        let line = (1..=self.line).rev().find(|line| *line < self.line && !self.line(*line).trim().is_empty())?;
+        let line = (1..=self.line)
+            .rev()
+            .find(|line| *line < self.line && !self.line(*line).trim().is_empty())?;
         let text = self.line(line).trim();
         let (key, value) = text.split_once(':')?;
-        let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let is_key = !key.is_empty()
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         (is_key && !value.is_empty() && !value.starts_with(' ')).then(|| (line, text.to_owned()))
     }
 
@@ -152,7 +207,9 @@ impl<'a> Source<'a> {
         let word = self.line(self.line).trim();
         // A line of squid.conf or haproxy.cfg: a word, and what it sets.
         let remedy = match word.split_once(char::is_whitespace) {
-            Some((key, value)) => format!("a colon parts a key from its value: `{key}: {}`", value.trim_start()),
+            Some((key, value)) => {
+                format!("a colon parts a key from its value: `{key}: {}`", value.trim_start())
+            }
             None => format!("write `{word}:` for a key"),
         };
         (self.here(), format!("`{word}` is neither a key nor the value of one"), remedy)
@@ -164,8 +221,11 @@ impl<'a> Source<'a> {
             let text = self.line(*line).trim();
             !text.is_empty() && !text.starts_with('#')
         });
-        let than = before.map_or_else(String::new, |line| format!("; line {line} before it is indented by {}", self.indent(line)));
-        let message = format!("this line is indented by {indent}, and nothing above begins there{than}");
+        let than = before.map_or_else(String::new, |line| {
+            format!("; line {line} before it is indented by {}", self.indent(line))
+        });
+        let message =
+            format!("this line is indented by {indent}, and nothing above begins there{than}");
         (self.here(), message, "indent it as far as the lines that it stands beside".to_owned())
     }
 
@@ -186,17 +246,23 @@ impl<'a> Source<'a> {
             match (opened.quote, c) {
                 (_, '\n') => comment = false,
                 _ if comment => {}
-                (Some((_, _, '"')), '\\') if characters.next_if(|next| *next != '\n').is_some() => column += 1,
+                (Some((_, _, '"')), '\\') if characters.next_if(|next| *next != '\n').is_some() => {
+                    column += 1
+                }
                 (Some((_, _, '\'')), '\'') if characters.next_if_eq(&'\'').is_some() => column += 1,
                 (Some((began, at, quote)), _) if c == quote => {
                     opened.long_quote = (began < line).then_some((began, at, quote));
                     opened.quote = None;
                 }
                 (None, '#') if before.is_whitespace() => comment = true,
-                (None, '"' | '\'') if before.is_whitespace() || matches!(before, '[' | '{' | ',' | ':') => {
+                (None, '"' | '\'')
+                    if before.is_whitespace() || matches!(before, '[' | '{' | ',' | ':') =>
+                {
                     opened.quote = Some((line, column, c))
                 }
-                (None, '[' | '{') if !opened.brackets.is_empty() || before.is_whitespace() => opened.brackets.push((line, column, c)),
+                (None, '[' | '{') if !opened.brackets.is_empty() || before.is_whitespace() => {
+                    opened.brackets.push((line, column, c))
+                }
                 (None, ']' | '}') => {
                     opened.brackets.pop();
                 }

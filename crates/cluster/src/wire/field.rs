@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::instance::InstanceId;
 
-/// The longest name of an instance, a check, a datacenter, a zone, a tag, a version or a revision, in bytes.
+/// The longest name of an instance, a check, a datacenter, a zone, a tag, a version or a revision,
+/// in bytes.
 pub const MAX_NAME: usize = 128;
 /// The most endpoints or tags that an instance may have.
 pub const MAX_ENTRIES: usize = 64;
@@ -16,7 +17,10 @@ pub const MAX_TEXT: usize = 1024;
 
 /// Why a word is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name: names have 1 to 128 letters, digits, `-`, `_` or `.`, and begin with a letter or a digit")]
+#[error(
+    "{0:?} is no name: names have 1 to 128 letters, digits, `-`, `_` or `.`, and begin with a \
+     letter or a digit"
+)]
 pub struct InvalidName(pub String);
 
 /// Why a text is no instance id.
@@ -27,7 +31,8 @@ pub struct InvalidId(pub String);
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no address that others could connect to: addresses are `host:port` or `[ipv6]:port`, with a port from 1 to 65535 and not the unspecified address"
+    "{0:?} is no address that others could connect to: addresses are `host:port` or `[ipv6]:port`, \
+     with a port from 1 to 65535 and not the unspecified address"
 )]
 pub struct InvalidAddress(pub String);
 
@@ -37,7 +42,9 @@ pub struct InvalidAddress(pub String);
 /// When it is none.
 pub fn name(text: String) -> Result<String, InvalidName> {
     let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let fits = text.len() <= MAX_NAME && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric()) && text.bytes().all(rest);
+    let fits = text.len() <= MAX_NAME
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(rest);
     if fits { Ok(text) } else { Err(InvalidName(cut(text, MAX_NAME))) }
 }
 
@@ -62,10 +69,13 @@ pub fn address(text: String) -> Result<String, InvalidAddress> {
 
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let port_fits = port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port != 0);
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let host_fits = match (bracketed, host.parse::<IpAddr>()) {
-        (Some(inner), _) => inner.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified()),
+        (Some(inner), _) => {
+            inner.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified())
+        }
         (None, Ok(ip)) => ip.is_ipv4() && !ip.is_unspecified(),
         (None, Err(_)) => is_host_name(host),
     };
@@ -80,7 +90,8 @@ fn is_host_name(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let last_is_number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let last_is_number =
+        host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     host.len() <= 253 && !last_is_number && host.split('.').all(label)
 }
 
@@ -108,7 +119,11 @@ pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
 #[must_use]
 pub fn from_timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     let at = at?;
-    if (0..1_000_000_000).contains(&at.nanos) { Timestamp::new(at.seconds, at.nanos).ok() } else { None }
+    if (0..1_000_000_000).contains(&at.nanos) {
+        Timestamp::new(at.seconds, at.nanos).ok()
+    } else {
+        None
+    }
 }
 
 /// A duration as protobuf's; durations beyond what it can carry become the longest it can.

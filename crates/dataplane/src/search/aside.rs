@@ -1,4 +1,5 @@
-//! A search on a thread of its own, of which its process has one at a time, told to whoever waits for it.
+//! A search on a thread of its own, of which its process has one at a time, told to whoever waits
+//! for it.
 
 use std::{
     path::PathBuf,
@@ -44,7 +45,8 @@ impl Searcher {
         Self { path, one: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Begins a search and tells of it until it has ended. It ends soon, too, when nobody listens any more.
+    /// Begins a search and tells of it until it has ended. It ends soon, too, when nobody listens
+    /// any more.
     pub async fn begin<R, W>(&self, wanted: W, bounds: Bounds) -> mpsc::Receiver<Report<R>>
     where
         R: Record + Send + 'static,
@@ -52,11 +54,16 @@ impl Searcher {
     {
         let (reports, listener) = mpsc::channel(2);
         let failed = |stopped| {
-            let report = Report { records: Vec::new(), searched: Searched { stopped: Some(stopped), ..Searched::default() }, last: true };
+            let report = Report {
+                records: Vec::new(),
+                searched: Searched { stopped: Some(stopped), ..Searched::default() },
+                last: true,
+            };
             // The channel is new and has room.
             reports.try_send(report).ok();
         };
-        let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, self.one.clone().acquire_owned()).await else {
+        let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, self.one.clone().acquire_owned()).await
+        else {
             failed(Stopped::Busy);
             return listener;
         };
@@ -67,11 +74,23 @@ impl Searcher {
                 if told.elapsed() >= TELL {
                     told = Instant::now();
                     // A slow listener misses how far it was, and nothing else.
-                    teller.try_send(Report { records: Vec::new(), searched: searched.clone(), last: false }).ok();
+                    teller
+                        .try_send(Report {
+                            records: Vec::new(),
+                            searched: searched.clone(),
+                            last: false,
+                        })
+                        .ok();
                 }
                 !teller.is_closed() && begun.elapsed() < TIME
             });
-            teller.blocking_send(Report { records: found.records, searched: found.searched, last: true }).ok();
+            teller
+                .blocking_send(Report {
+                    records: found.records,
+                    searched: found.searched,
+                    last: true,
+                })
+                .ok();
             drop(permit);
         };
         if std::thread::Builder::new().name("log-search".to_owned()).spawn(search).is_err() {

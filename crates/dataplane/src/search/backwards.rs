@@ -38,13 +38,15 @@ impl Piece {
 }
 
 impl<'f> Backwards<'f> {
-    /// From `end` on, which may be in the middle of a line: that one is left out, as is one that has no newline yet.
+    /// From `end` on, which may be in the middle of a line: that one is left out, as is one that
+    /// has no newline yet.
     #[must_use]
     pub const fn from(file: &'f File, end: u64) -> Self {
         Self { file, at: end, rest: Vec::new(), spoiled: true }
     }
 
-    /// The lines before those that were read last, and how many bytes were read for it; none at the beginning of the file.
+    /// The lines before those that were read last, and how many bytes were read for it; none at the
+    /// beginning of the file.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -60,7 +62,9 @@ impl<'f> Backwards<'f> {
         self.at = begin;
         // Where the last line ends that is whole on the right.
         if self.spoiled {
-            let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else { return Ok(Some((Piece::default(), length))) };
+            let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+                return Ok(Some((Piece::default(), length)));
+            };
             bytes.truncate(end + 1);
             self.spoiled = false;
         } else {
@@ -70,7 +74,8 @@ impl<'f> Backwards<'f> {
             return Ok(Some((Piece { bytes }, length)));
         }
         // What is before the first newline is the end of a line that begins further to the left.
-        let first = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1);
+        let first =
+            bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1);
         let whole = bytes.split_off(first);
         self.spoiled = bytes.len() > LONGEST;
         self.rest = if self.spoiled { Vec::new() } else { bytes };

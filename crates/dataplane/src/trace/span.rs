@@ -1,4 +1,5 @@
-//! What is exported of a sampled request, in the words of OpenTelemetry's semantic conventions for HTTP.
+//! What is exported of a sampled request, in the words of OpenTelemetry's semantic conventions for
+//! HTTP.
 //!
 //! Only of sampled requests, when they have ended: nothing of this is on the way of the others.
 
@@ -21,18 +22,27 @@ use super::{Clients, Context, Ratio, Sampler, Trace};
 use crate::domain::domain;
 
 /// Methods that conventions know; another one is `_OTHER`.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 /// What is exported of a target, in bytes.
 const LONGEST_TARGET: usize = 2048;
 
 /// Options of processes that trace requests.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Share of requests that begin a trace, 0 to 1, where --otlp-endpoint says where traces go; those that a traceparent decides are not counted
+    /// Share of requests that begin a trace, 0 to 1, where --otlp-endpoint says where traces go;
+    /// those that a traceparent decides are not counted
     #[arg(long, env = "SHOAL_TRACE_RATIO", default_value = "0.01", value_name = "SHARE")]
     pub trace_ratio: Ratio,
-    /// Whether a client's traceparent is the parent of its request's span, and says whether it is sampled
-    #[arg(long, env = "SHOAL_TRACE_CLIENTS", value_enum, default_value = "follow", value_name = "WHAT")]
+    /// Whether a client's traceparent is the parent of its request's span, and says whether it is
+    /// sampled
+    #[arg(
+        long,
+        env = "SHOAL_TRACE_CLIENTS",
+        value_enum,
+        default_value = "follow",
+        value_name = "WHAT"
+    )]
     pub trace_clients: Clients,
     /// Export queries of URLs, which may hold secrets; without it they are REDACTED
     #[arg(long, env = "SHOAL_TRACE_QUERIES")]
@@ -98,11 +108,22 @@ impl Tracer {
     #[must_use]
     pub fn new(options: Options, sink: Sink) -> Self {
         let sampler = Sampler::new(options.trace_ratio, options.trace_clients);
-        Self { sampler, queries: options.trace_queries, scope: InstrumentationScope::builder("shoal").build(), sink }
+        Self {
+            sampler,
+            queries: options.trace_queries,
+            scope: InstrumentationScope::builder("shoal").build(),
+            sink,
+        }
     }
 
     /// The span of a request; none: it is not sampled.
-    pub fn begin(&self, id: Uuid, carried: Option<Context>, believed: bool, span: impl FnOnce() -> u64) -> Option<Trace> {
+    pub fn begin(
+        &self,
+        id: Uuid,
+        carried: Option<Context>,
+        believed: bool,
+        span: impl FnOnce() -> u64,
+    ) -> Option<Trace> {
         self.sampler.begin(id, carried, believed, span)
     }
 
@@ -111,7 +132,8 @@ impl Tracer {
         let ended = SystemTime::now();
         let mut span = self.span(trace, part.name, ended, part.took);
         // Its parent is this process's own.
-        (span.span_kind, span.parent_span_is_remote, span.attributes) = (part.kind.clone(), false, attributes);
+        (span.span_kind, span.parent_span_is_remote, span.attributes) =
+            (part.kind.clone(), false, attributes);
         if !part.error.is_empty() {
             span.attributes.push(KeyValue::new("error.type", part.error.to_owned()));
             span.status = Status::error(part.error.to_owned());
@@ -120,7 +142,12 @@ impl Tracer {
     }
 
     /// It has ended. `more` is what only this kind of process says.
-    pub fn end(&self, trace: &Trace, request: &Request<'_>, more: impl IntoIterator<Item = KeyValue>) {
+    pub fn end(
+        &self,
+        trace: &Trace,
+        request: &Request<'_>,
+        more: impl IntoIterator<Item = KeyValue>,
+    ) {
         let mut attributes = self.attributes(request);
         attributes.extend(more);
         let mut span = self.span(trace, name(request.method), request.ended, request.took);
@@ -131,9 +158,22 @@ impl Tracer {
         (self.sink)(span);
     }
 
-    fn span(&self, trace: &Trace, name: &'static str, ended: SystemTime, took: Duration) -> SpanData {
-        let context =
-            |span: u64| SpanContext::new(TraceId::from(trace.own.trace), SpanId::from(span), TraceFlags::SAMPLED, false, TraceState::NONE);
+    fn span(
+        &self,
+        trace: &Trace,
+        name: &'static str,
+        ended: SystemTime,
+        took: Duration,
+    ) -> SpanData {
+        let context = |span: u64| {
+            SpanContext::new(
+                TraceId::from(trace.own.trace),
+                SpanId::from(span),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            )
+        };
         SpanData {
             span_context: context(trace.own.span),
             parent_span_id: trace.parent.map_or(SpanId::INVALID, SpanId::from),
@@ -155,17 +195,30 @@ impl Tracer {
         let text = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
         let mut all = vec![
             KeyValue::new("http.request.method", known(request.method).unwrap_or("_OTHER")),
-            KeyValue::new("http.response.body.size", i64::try_from(request.bytes).unwrap_or(i64::MAX)),
+            KeyValue::new(
+                "http.response.body.size",
+                i64::try_from(request.bytes).unwrap_or(i64::MAX),
+            ),
             text("shoal.request_id", &request.id.to_string()),
         ];
         if known(request.method).is_none() && !request.method.is_empty() {
             all.push(text("http.request.method_original", request.method));
         }
         if !request.target.is_empty() {
-            let scheme =
-                if request.method == "CONNECT" { "https" } else { request.target.split_once("://").map_or("http", |(scheme, _)| scheme) };
-            all.extend([text("url.full", &redacted(request.target, self.queries)), text("url.scheme", &scheme.to_ascii_lowercase())]);
-            all.extend(Some(domain(request.target)).filter(|host| host != "-").map(|host| text("server.address", &host)));
+            let scheme = if request.method == "CONNECT" {
+                "https"
+            } else {
+                request.target.split_once("://").map_or("http", |(scheme, _)| scheme)
+            };
+            all.extend([
+                text("url.full", &redacted(request.target, self.queries)),
+                text("url.scheme", &scheme.to_ascii_lowercase()),
+            ]);
+            all.extend(
+                Some(domain(request.target))
+                    .filter(|host| host != "-")
+                    .map(|host| text("server.address", &host)),
+            );
         }
         all.extend(request.client.map(|client| text("client.address", &client.to_string())));
         if request.status > 0 {
@@ -202,7 +255,11 @@ fn redacted(target: &str, queries: bool) -> Cow<'_, str> {
     }
     let user = if host == begin { "" } else { "REDACTED@" };
     let rest = &target[host..query.unwrap_or(target.len())];
-    Cow::Owned(format!("{}{user}{rest}{}", &target[..begin], if query.is_some() { "?REDACTED" } else { "" }))
+    Cow::Owned(format!(
+        "{}{user}{rest}{}",
+        &target[..begin],
+        if query.is_some() { "?REDACTED" } else { "" }
+    ))
 }
 
 #[cfg(test)]
@@ -232,8 +289,13 @@ mod tests {
     fn a_span_says_it_in_the_words_of_the_conventions() {
         let spans = Arc::new(Mutex::new(Vec::new()));
         let kept = spans.clone();
-        let options = Options { trace_ratio: "1".parse().expect("a share"), trace_clients: Clients::Follow, trace_queries: false };
-        let tracer = Tracer::new(options, Arc::new(move |span| kept.lock().expect("spans").push(span)));
+        let options = Options {
+            trace_ratio: "1".parse().expect("a share"),
+            trace_clients: Clients::Follow,
+            trace_queries: false,
+        };
+        let tracer =
+            Tracer::new(options, Arc::new(move |span| kept.lock().expect("spans").push(span)));
         let id = Uuid::from_u128(9);
         let trace = tracer.begin(id, None, false, || 3).expect("all are sampled");
         let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
@@ -251,9 +313,16 @@ mod tests {
         tracer.end(&trace, &request, [KeyValue::new("shoal.attempts", 2)]);
         let span = spans.lock().expect("spans").remove(0);
         assert_eq!((span.name.as_ref(), span.span_kind), ("HTTP", SpanKind::Server));
-        assert_eq!((span.start_time, span.end_time), (SystemTime::UNIX_EPOCH + Duration::from_secs(6), ended));
-        assert_eq!((span.span_context.trace_id(), span.parent_span_id), (TraceId::from(9), SpanId::INVALID));
-        let said: Vec<_> = span.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
+        assert_eq!(
+            (span.start_time, span.end_time),
+            (SystemTime::UNIX_EPOCH + Duration::from_secs(6), ended)
+        );
+        assert_eq!(
+            (span.span_context.trace_id(), span.parent_span_id),
+            (TraceId::from(9), SpanId::INVALID)
+        );
+        let said: Vec<_> =
+            span.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
         for expected in [
             "http.request.method=_OTHER",
             "http.request.method_original=BREW",

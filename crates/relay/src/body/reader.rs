@@ -25,7 +25,8 @@ enum Mode {
 }
 
 impl BodyReader {
-    /// For a body framed like this, whose head has been read; `dialect` is how its sender may write chunks.
+    /// For a body framed like this, whose head has been read; `dialect` is how its sender may write
+    /// chunks.
     pub fn new(framing: BodyFraming, dialect: Dialect) -> Self {
         let mode = match framing {
             BodyFraming::Empty => Mode::Length(0),
@@ -47,8 +48,13 @@ impl BodyReader {
     /// A piece shares the connection's read buffer: whoever keeps it should copy it.
     ///
     /// # Errors
-    /// `Closed` before the end of the body, `Timeout(Body)` when nothing arrives for `deadline`, `Malformed`, `Reset`, `Io`.
-    pub async fn next(&mut self, stream: &mut Stream, deadline: Duration) -> Result<Option<Bytes>, Fault> {
+    /// `Closed` before the end of the body, `Timeout(Body)` when nothing arrives for `deadline`,
+    /// `Malformed`, `Reset`, `Io`.
+    pub async fn next(
+        &mut self,
+        stream: &mut Stream,
+        deadline: Duration,
+    ) -> Result<Option<Bytes>, Fault> {
         loop {
             if let Some(piece) = self.take(stream)? {
                 return Ok(Some(piece));

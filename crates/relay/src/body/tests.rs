@@ -47,7 +47,11 @@ fn unframed(bytes: &[u8], framing: BodyFraming) -> (Vec<u8>, bool) {
 }
 
 /// Feeds pieces as they would arrive; returns what goes out and what is left over.
-fn transfer(transfer: &mut Transfer, input: &[u8], cut: usize) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+fn transfer(
+    transfer: &mut Transfer,
+    input: &[u8],
+    cut: usize,
+) -> Result<(Vec<u8>, Vec<u8>), Fault> {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     for piece in input.chunks(cut) {
         held.extend_from_slice(piece);
@@ -122,8 +126,13 @@ fn a_body_of_no_bytes_in_chunks_is_a_last_chunk() {
 fn with_pair<F: Future<Output = ()>>(body: impl FnOnce(Stream, TcpStream) -> F) {
     block_on(|worker| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (ours, theirs) = tokio::join!(Stream::connect(&worker, listener.local_addr().unwrap(), LONG), listener.accept());
-        tokio::time::timeout(2 * LONG, body(ours.unwrap(), theirs.unwrap().0)).await.expect("the test hangs");
+        let (ours, theirs) = tokio::join!(
+            Stream::connect(&worker, listener.local_addr().unwrap(), LONG),
+            listener.accept()
+        );
+        tokio::time::timeout(2 * LONG, body(ours.unwrap(), theirs.unwrap().0))
+            .await
+            .expect("the test hangs");
     });
 }
 
@@ -183,17 +192,27 @@ fn the_reader_says_what_was_wrong() {
     }
     with_pair(|mut ours, theirs| async move {
         let _theirs = theirs;
-        let fault = BodyReader::new(Length(1), Dialect::Strict).next(&mut ours, Duration::from_millis(20)).await;
+        let fault = BodyReader::new(Length(1), Dialect::Strict)
+            .next(&mut ours, Duration::from_millis(20))
+            .await;
         assert_eq!(fault, Err(Fault::Timeout(Kind::Body)));
     });
 }
 
 #[test]
 fn the_writer_frames_segments_in_any_number() {
-    for (framing, count) in [(Length(0), 0), (Length(30), 3), (Length(200), 20), (Chunked, 0), (Chunked, 3), (Chunked, 20), (UntilClose, 7)]
-    {
+    for (framing, count) in [
+        (Length(0), 0),
+        (Length(30), 3),
+        (Length(200), 20),
+        (Chunked, 0),
+        (Chunked, 3),
+        (Chunked, 20),
+        (UntilClose, 7),
+    ] {
         with_pair(|mut ours, mut theirs| async move {
-            let segments: Vec<Bytes> = (0..count).map(|n| Bytes::from(vec![n as u8 + b'a'; 10])).collect();
+            let segments: Vec<Bytes> =
+                (0..count).map(|n| Bytes::from(vec![n as u8 + b'a'; 10])).collect();
             let mut writer = BodyWriter::new(framing);
             writer.write(&mut ours, b"HEAD", &segments, Rest::Follows, LONG).await.unwrap();
             writer.write(&mut ours, b"", &segments, Rest::None, LONG).await.unwrap();

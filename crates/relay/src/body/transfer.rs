@@ -1,7 +1,9 @@
 //! From one framing to another, as a function of the bytes received.
 
 use crate::buffer;
-use crate::chunked::{CHUNK_END, ChunkedDecoder, ChunkedRelay, Dialect, LAST_CHUNK, push_size_line};
+use crate::chunked::{
+    CHUNK_END, ChunkedDecoder, ChunkedRelay, Dialect, LAST_CHUNK, push_size_line,
+};
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::malformed::Malformed;
@@ -22,8 +24,9 @@ impl From<Truncated> for Fault {
 
 /// A body on its way between two framings.
 ///
-/// Where both sides frame alike, bytes go on as they came, checked and not copied ([`pass`](Self::pass)); otherwise, and where chunks are
-/// spelt otherwise than we spell them, they are written anew ([`rewrite`](Self::rewrite)). [`passes`](Self::passes) says which of the two to
+/// Where both sides frame alike, bytes go on as they came, checked and not copied
+/// ([`pass`](Self::pass)); otherwise, and where chunks are spelt otherwise than we spell them, they
+/// are written anew ([`rewrite`](Self::rewrite)). [`passes`](Self::passes) says which of the two to
 /// call first.
 #[derive(Debug)]
 pub struct Transfer {
@@ -46,10 +49,11 @@ enum Mode {
 }
 
 impl Transfer {
-    /// `incoming` is how the sender frames the body, `outgoing` how the receiver is told where it ends.
+    /// `incoming` is how the sender frames the body, `outgoing` how the receiver is told where it
+    /// ends.
     ///
-    /// An `outgoing` of `Length` is only meaningful for an `incoming` of the same length; a chunked one is then decoded. `dialect` is how the
-    /// sender may write chunks.
+    /// An `outgoing` of `Length` is only meaningful for an `incoming` of the same length; a chunked
+    /// one is then decoded. `dialect` is how the sender may write chunks.
     pub fn new(incoming: BodyFraming, outgoing: BodyFraming, dialect: Dialect) -> Self {
         use BodyFraming::{Chunked, Empty, Length, UntilClose};
         let mode = match (incoming, outgoing) {
@@ -86,7 +90,8 @@ impl Transfer {
         if long { BULK } else { buffer::SIZE / 2 }
     }
 
-    /// So many bytes may be moved past this process: a body of a known length that goes on as it came.
+    /// So many bytes may be moved past this process: a body of a known length that goes on as it
+    /// came.
     pub(crate) fn opaque(&self) -> u64 {
         if let Mode::Length(left) = self.mode { left } else { 0 }
     }
@@ -99,13 +104,14 @@ impl Transfer {
         }
     }
 
-    /// True: call [`pass`](Self::pass), and [`rewrite`](Self::rewrite) for what it leaves once all that passed has been taken away.
-    /// False: call [`rewrite`](Self::rewrite) alone.
+    /// True: call [`pass`](Self::pass), and [`rewrite`](Self::rewrite) for what it leaves once all
+    /// that passed has been taken away. False: call [`rewrite`](Self::rewrite) alone.
     pub fn passes(&self) -> bool {
         matches!(self.mode, Mode::Length(_) | Mode::UntilClose | Mode::Chunked(_))
     }
 
-    /// How many bytes at the front of `input` belong to the body and go on as they are. Each of them is shown once.
+    /// How many bytes at the front of `input` belong to the body and go on as they are. Each of
+    /// them is shown once.
     ///
     /// # Errors
     /// [`Malformed`] chunks.
@@ -129,7 +135,8 @@ impl Transfer {
         }
     }
 
-    /// Writes what of the body is at the front of `input` in the outgoing framing; returns how many bytes were consumed.
+    /// Writes what of the body is at the front of `input` in the outgoing framing; returns how many
+    /// bytes were consumed.
     ///
     /// # Errors
     /// [`Malformed`] chunks.

@@ -28,12 +28,14 @@ pub struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// The segments have to add up to the length, where there is one; with `Empty` they are not written.
+    /// The segments have to add up to the length, where there is one; with `Empty` they are not
+    /// written.
     pub fn new(framing: BodyFraming) -> Self {
         Self { framing }
     }
 
-    /// Writes a head (or nothing) and segments together, with one system call if the kernel takes them.
+    /// Writes a head (or nothing) and segments together, with one system call if the kernel takes
+    /// them.
     ///
     /// # Errors
     /// `Timeout(Write)` when the peer takes nothing for `deadline`, `Reset`, `Io`.

@@ -4,8 +4,8 @@ use super::{CHUNK_END, ChunkedDecoder, Dialect, LAST_CHUNK, State, push_size_lin
 use crate::head::mend;
 use crate::malformed::Malformed;
 
-/// Passes on what is written as we would write it, without a copy ([`pass`](Self::pass)), and writes the rest anew
-/// ([`rewrite`](Self::rewrite)). After an error it must not be used again.
+/// Passes on what is written as we would write it, without a copy ([`pass`](Self::pass)), and
+/// writes the rest anew ([`rewrite`](Self::rewrite)). After an error it must not be used again.
 #[derive(Debug, Clone)]
 pub struct ChunkedRelay {
     decoder: ChunkedDecoder,
@@ -24,7 +24,8 @@ impl ChunkedRelay {
         self.decoder.is_done()
     }
 
-    /// How many bytes at the front go on as they are. Each byte is shown once. What follows them is to be rewritten, or is not there in full.
+    /// How many bytes at the front go on as they are. Each byte is shown once. What follows them is
+    /// to be rewritten, or is not there in full.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -40,11 +41,14 @@ impl ChunkedRelay {
         Ok(passed)
     }
 
-    /// The length of the next part that is there and in our spelling: data, its end, the line of a size, or the last chunk without trailers.
+    /// The length of the next part that is there and in our spelling: data, its end, the line of a
+    /// size, or the last chunk without trailers.
     fn plain(&self, bytes: &[u8]) -> Option<usize> {
         match self.decoder.state {
             _ if bytes.is_empty() => None,
-            State::Data => Some(usize::try_from(self.decoder.remaining).unwrap_or(usize::MAX).min(bytes.len())),
+            State::Data => {
+                Some(usize::try_from(self.decoder.remaining).unwrap_or(usize::MAX).min(bytes.len()))
+            }
             _ if self.decoder.ends_with_bare_lf() => None,
             State::DataCr if bytes.starts_with(CHUNK_END) => Some(CHUNK_END.len()),
             State::Size if self.decoder.digits == 0 => size_line(bytes),
@@ -52,7 +56,8 @@ impl ChunkedRelay {
         }
     }
 
-    /// Writes what is not in our spelling at the front of `bytes`, up to where something may be that is; returns how many bytes were consumed.
+    /// Writes what is not in our spelling at the front of `bytes`, up to where something may be
+    /// that is; returns how many bytes were consumed.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -76,9 +81,15 @@ impl ChunkedRelay {
     fn write(&mut self, before: State, byte: u8, out: &mut Vec<u8>) {
         match (before, self.decoder.state) {
             // A chunk's size is known: at most 2^63 - 1, which a usize holds.
-            (_, State::Data) => push_size_line(out, usize::try_from(self.decoder.remaining).unwrap_or(usize::MAX)),
-            (State::DataLf | State::DataCr, State::Size) | (_, State::Done) => out.extend_from_slice(CHUNK_END),
-            (State::TrailerLf | State::TrailerValue, State::TrailerStart) => self.write_trailer(out),
+            (_, State::Data) => {
+                push_size_line(out, usize::try_from(self.decoder.remaining).unwrap_or(usize::MAX))
+            }
+            (State::DataLf | State::DataCr, State::Size) | (_, State::Done) => {
+                out.extend_from_slice(CHUNK_END)
+            }
+            (State::TrailerLf | State::TrailerValue, State::TrailerStart) => {
+                self.write_trailer(out)
+            }
             (_, State::TrailerStart) => out.extend_from_slice(&LAST_CHUNK[..3]),
             (_, State::TrailerName | State::TrailerValue) => self.trailer.push(byte),
             _ => {}
@@ -94,12 +105,17 @@ impl ChunkedRelay {
     }
 }
 
-/// The length of a whole line that says the size of a chunk and nothing else, or of the whole last chunk.
+/// The length of a whole line that says the size of a chunk and nothing else, or of the whole last
+/// chunk.
 fn size_line(bytes: &[u8]) -> Option<usize> {
     if bytes.starts_with(LAST_CHUNK) {
         return Some(LAST_CHUNK.len());
     }
-    let digits = bytes.iter().take(super::MAX_SIZE_DIGITS.into()).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = bytes
+        .iter()
+        .take(super::MAX_SIZE_DIGITS.into())
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
     let plain = digits > 0 && bytes[0] != b'0' && bytes[digits..].starts_with(CHUNK_END);
     plain.then_some(digits + CHUNK_END.len())
 }

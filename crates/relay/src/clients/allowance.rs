@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 
 use super::prefix::{Lengths, Prefix, Source};
 
-/// Connections of one client, where nobody says otherwise: what they take of memory is bounded too where descriptors abound.
+/// Connections of one client, where nobody says otherwise: what they take of memory is bounded too
+/// where descriptors abound.
 pub const CONNECTIONS: u32 = 16_384;
 /// Unfinished bytes of one client, where nobody says otherwise.
 pub const UNFINISHED: u64 = 4 * 1024 * 1024;
@@ -13,10 +14,12 @@ pub const UNFINISHED: u64 = 4 * 1024 * 1024;
 pub const NETWORK_CONNECTIONS: u32 = 65_536;
 /// Unfinished bytes of one network, where nobody says otherwise: half of what all may have.
 pub const NETWORK_UNFINISHED: u64 = 16 * 1024 * 1024;
-/// What one network alone may have of all that is there for clients, in percent, where nobody says otherwise. A company behind one /24 is hardly
-/// bound by it, and there is something left for others all the same.
+/// What one network alone may have of all that is there for clients, in percent, where nobody says
+/// otherwise. A company behind one /24 is hardly bound by it, and there is something left for
+/// others all the same.
 pub const NETWORK_SHARE: u8 = 90;
-/// So many connections a client may have however little is left, at least and at most: a house or an office behind one address.
+/// So many connections a client may have however little is left, at least and at most: a house or
+/// an office behind one address.
 const FLOOR: (u64, u64) = (16, 256);
 /// The floor is no more than one of so many of all descriptors.
 const FLOOR_PART: u64 = 8;
@@ -92,7 +95,8 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Who comes here is no client, or will show that it is none ([`crate::stream::Stream::exempt`]): it is counted apart from clients.
+    /// Who comes here is no client, or will show that it is none
+    /// ([`crate::stream::Stream::exempt`]): it is counted apart from clients.
     pub fn set_apart(&self) {
         self.apart.store(true, Relaxed);
     }
@@ -101,7 +105,10 @@ impl Allowance {
     pub(crate) fn source(&self, address: IpAddr) -> Source {
         let client = Prefix::of(address).apart(self.apart.load(Relaxed));
         let [v4, v6] = &self.lengths;
-        Source { client, network: client.network(Lengths { v4: v4.load(Relaxed), v6: v6.load(Relaxed) }) }
+        Source {
+            client,
+            network: client.network(Lengths { v4: v4.load(Relaxed), v6: v6.load(Relaxed) }),
+        }
     }
 
     /// Sets them.
@@ -111,11 +118,13 @@ impl Allowance {
         self.lengths[0].store(bounds.lengths.v4, Relaxed);
         self.lengths[1].store(bounds.lengths.v6, Relaxed);
         self.network_share.store(bounds.network_share, Relaxed);
-        self.network_connections.store(bounds.network_connections.unwrap_or(NETWORK_CONNECTIONS), Relaxed);
+        self.network_connections
+            .store(bounds.network_connections.unwrap_or(NETWORK_CONNECTIONS), Relaxed);
         self.network_unfinished.store(bounds.network_unfinished, Relaxed);
     }
 
-    /// Connections of one client and of one network while clients may open so many of `all` descriptors more.
+    /// Connections of one client and of one network while clients may open so many of `all`
+    /// descriptors more.
     pub(crate) fn connections(&self, left: u64, all: u64) -> Most {
         let bound = |share: u64, part: u64, (least, most): (u64, u64), bound: &AtomicU32| {
             let share = share.max((all / part).clamp(least, most));
@@ -123,10 +132,18 @@ impl Allowance {
         };
         let percent = u64::from(self.network_share.load(Relaxed));
         // Whoever may have nine tenths may have nine times what is left.
-        let share_of_network = left.saturating_mul(percent).checked_div(100_u64.saturating_sub(percent)).unwrap_or(u64::MAX);
+        let share_of_network = left
+            .saturating_mul(percent)
+            .checked_div(100_u64.saturating_sub(percent))
+            .unwrap_or(u64::MAX);
         Most {
             client: bound(left.saturating_mul(TIMES_LEFT), FLOOR_PART, FLOOR, &self.connections),
-            network: bound(share_of_network, NETWORK_FLOOR_PART, NETWORK_FLOOR, &self.network_connections),
+            network: bound(
+                share_of_network,
+                NETWORK_FLOOR_PART,
+                NETWORK_FLOOR,
+                &self.network_connections,
+            ),
         }
     }
 
@@ -152,11 +169,16 @@ mod tests {
             (0, 12, 16, 32),
             (10_000, 1_000_000, 16_384, 65_536),
         ] {
-            assert_eq!(allowance.connections(left, all), Most { client, network }, "{left} of {all}");
+            assert_eq!(
+                allowance.connections(left, all),
+                Most { client, network },
+                "{left} of {all}"
+            );
         }
         // However many take all they can, something is left for the next.
         type Level = fn(Most) -> u32;
-        let levels: [(Level, [u64; 3]); 2] = [(|most| most.client, [6_667, 2_222, 741]), (|most| most.network, [2_000, 200, 0])];
+        let levels: [(Level, [u64; 3]); 2] =
+            [(|most| most.client, [6_667, 2_222, 741]), (|most| most.network, [2_000, 200, 0])];
         for (level, remainders) in levels {
             let (all, mut taken) = (20_000, 0);
             for left in remainders {
@@ -176,7 +198,12 @@ mod tests {
         assert_eq!(allowance.source(there).client, Prefix::of(there));
         assert_eq!(allowance.source(there).network.to_string(), "192.0.2.0/24");
         allowance.set_apart();
-        for (apart, level) in allowance.source(there).levels().into_iter().zip(Allowance::default().source(there).levels()) {
+        for (apart, level) in allowance
+            .source(there)
+            .levels()
+            .into_iter()
+            .zip(Allowance::default().source(there).levels())
+        {
             assert_ne!(apart, level);
         }
         let bounds = Bounds {
@@ -192,7 +219,10 @@ mod tests {
         assert_eq!(allowance.connections(6_000, 20_000), Most { client: 10, network: 5_001 });
         assert_eq!(allowance.unfinished(), (1, 2));
         assert_eq!(allowance.source(there).network.to_string(), "192.0.0.0/16");
-        assert_eq!(allowance.source("2001:db8:1::1".parse().unwrap()).network.to_string(), "2001:db8::/32");
+        assert_eq!(
+            allowance.source("2001:db8:1::1".parse().unwrap()).network.to_string(),
+            "2001:db8::/32"
+        );
         // Everything is no bound at all.
         allowance.set(&Bounds { network_share: 100, ..bounds });
         assert_eq!(allowance.connections(1, 20_000).network, 5_001);

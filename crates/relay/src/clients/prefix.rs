@@ -18,7 +18,8 @@ pub struct Lengths {
 }
 
 impl Default for Lengths {
-    /// The smallest that is announced between networks (IPv4), and what one customer usually gets (IPv6, RFC 6177).
+    /// The smallest that is announced between networks (IPv4), and what one customer usually gets
+    /// (IPv6, RFC 6177).
     fn default() -> Self {
         Self { v4: 24, v6: 48 }
     }
@@ -30,7 +31,8 @@ pub struct Prefix {
     bits: u64,
     /// Of a network, so many bits count. None: a client.
     network: Option<u8>,
-    /// At a door that is not for clients: whoever knocks there takes nothing of what it has as a client, and the other way round.
+    /// At a door that is not for clients: whoever knocks there takes nothing of what it has as a
+    /// client, and the other way round.
     apart: bool,
 }
 
@@ -84,7 +86,9 @@ impl fmt::Display for Prefix {
         let v6 = Ipv6Addr::from_bits(u128::from(self.bits) << 64);
         match (self.is_v4(), self.network) {
             (true, None) => Ipv4Addr::from_bits(self.bits as u32).fmt(formatter),
-            (true, Some(length)) => write!(formatter, "{}/{length}", Ipv4Addr::from_bits(self.bits as u32)),
+            (true, Some(length)) => {
+                write!(formatter, "{}/{length}", Ipv4Addr::from_bits(self.bits as u32))
+            }
             (false, length) => write!(formatter, "{v6}/{}", length.unwrap_or(V6_CLIENT)),
         }
     }
@@ -149,7 +153,11 @@ mod tests {
             ((24, 64), "2001:db8:1:2::1", "2001:db8:1:3::1", false),
         ] {
             let lengths = Lengths { v4: lengths.0, v6: lengths.1 };
-            assert_eq!(of(one).network(lengths) == of(other).network(lengths), same, "{lengths:?} {one} {other}");
+            assert_eq!(
+                of(one).network(lengths) == of(other).network(lengths),
+                same,
+                "{lengths:?} {one} {other}"
+            );
         }
         let usual = Lengths::default();
         assert_eq!(of("192.0.2.1").network(usual).to_string(), "192.0.2.0/24");

@@ -15,7 +15,8 @@ use crate::stream::Ahead;
 use crate::tunnel::Pipes;
 use crate::wheel::Kind;
 
-/// A response of at most so many bytes is held until it is complete, so that an upstream's death in its middle can be retried.
+/// A response of at most so many bytes is held until it is complete, so that an upstream's death in
+/// its middle can be retried.
 pub const HOLD_LIMIT: u64 = 16 * 1024;
 
 /// Bytes that are handed on before the worker's other connections have their turn.
@@ -34,8 +35,14 @@ pub(super) struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    pub(super) fn new(head: &'a [u8], (incoming, dialect): (BodyFraming, Dialect), outgoing: BodyFraming, pipes: &Pipes) -> Self {
-        let (transfer, splicing) = (Transfer::new(incoming, outgoing, dialect), Splicing::new(pipes));
+    pub(super) fn new(
+        head: &'a [u8],
+        (incoming, dialect): (BodyFraming, Dialect),
+        outgoing: BodyFraming,
+        pipes: &Pipes,
+    ) -> Self {
+        let (transfer, splicing) =
+            (Transfer::new(incoming, outgoing, dialect), Splicing::new(pipes));
         Self { head, transfer, direct: 0, out: Vec::new(), out_sent: 0, splicing }
     }
 
@@ -64,7 +71,8 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// So much of head, rewritten and direct bytes, in this order, has been sent. Returns how much of it was direct.
+    /// So much of head, rewritten and direct bytes, in this order, has been sent. Returns how much
+    /// of it was direct.
     fn advance(&mut self, n: usize) -> usize {
         let of_head = n.min(self.head.len());
         self.head = &self.head[of_head..];
@@ -93,14 +101,20 @@ impl Exchange<'_> {
             if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(failure));
             }
-            self.upstream.poll_hold(cx, length, self.deadlines.hold).map_err(|fault| self.upstream_failed(fault))
+            self.upstream
+                .poll_hold(cx, length, self.deadlines.hold)
+                .map_err(|fault| self.upstream_failed(fault))
         })
         .await;
         self.upstream.expect_nothing();
         held
     }
 
-    pub(super) fn poll_download(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        download: &mut Download<'_>,
+    ) -> Poll<Result<(), Failure>> {
         let turn_ends = download.splicing.moved() + TURN;
         loop {
             if let Err(fault) = download.stage(self.upstream) {
@@ -123,9 +137,17 @@ impl Exchange<'_> {
                 Poll::Pending => return self.poll_watch(cx, Ahead::Nothing).map(Err),
             }
             if download.transfer.is_done() {
-                return self.client.poll_flush(cx, self.deadlines.write).map_err(|fault| self.client_failed(fault));
+                return self
+                    .client
+                    .poll_flush(cx, self.deadlines.write)
+                    .map_err(|fault| self.client_failed(fault));
             }
-            match self.upstream.poll_fill(cx, download.transfer.room(), Kind::Body, self.deadlines.body) {
+            match self.upstream.poll_fill(
+                cx,
+                download.transfer.room(),
+                Kind::Body,
+                self.deadlines.body,
+            ) {
                 Poll::Ready(Ok(0)) => {
                     if let Err(truncated) = download.transfer.end(&mut download.out) {
                         return Poll::Ready(Err(self.upstream_failed(truncated)));
@@ -138,7 +160,11 @@ impl Exchange<'_> {
         }
     }
 
-    fn poll_send_down(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_send_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        download: &mut Download<'_>,
+    ) -> Poll<Result<(), Failure>> {
         let direct = &self.upstream.input_ref()[..download.direct];
         let parts = [download.head, &download.out[download.out_sent..], direct];
         match self.client.poll_send(cx, &parts, self.deadlines.write) {

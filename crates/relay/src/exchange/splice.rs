@@ -1,6 +1,8 @@
-//! A long body on its way to the client through a pipe: its bytes are handed from socket to socket within the kernel.
+//! A long body on its way to the client through a pipe: its bytes are handed from socket to socket
+//! within the kernel.
 //!
-//! Only a body of a known length that goes on as it came, between two sockets whose bytes are its own. What was received together with its head has been sent by then.
+//! Only a body of a known length that goes on as it came, between two sockets whose bytes are its
+//! own. What was received together with its head has been sent by then.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -50,15 +52,24 @@ impl Drop for Splicing {
 }
 
 impl Exchange<'_> {
-    /// Moves what can be moved. Ready with false when the rest has to be copied, with true when some has been moved.
-    pub(super) fn poll_splice(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>) -> Poll<Result<bool, Failure>> {
+    /// Moves what can be moved. Ready with false when the rest has to be copied, with true when
+    /// some has been moved.
+    pub(super) fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        download: &mut Download<'_>,
+    ) -> Poll<Result<bool, Failure>> {
         if download.splicing.held() > 0 {
             ready!(self.poll_empty(cx, &mut download.splicing))?;
             return Poll::Ready(Ok(true));
         }
         let left = download.transfer.opaque();
         let begun = download.splicing.pipe.is_some();
-        if download.splicing.off || left == 0 || (!begun && left < WORTH) || !self.upstream.input_ref().is_empty() {
+        if download.splicing.off
+            || left == 0
+            || (!begun && left < WORTH)
+            || !self.upstream.input_ref().is_empty()
+        {
             return Poll::Ready(Ok(false));
         }
         if !begun {
@@ -70,14 +81,25 @@ impl Exchange<'_> {
         self.poll_take(cx, download, left)
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>, download: &mut Download<'_>, left: u64) -> Poll<Result<bool, Failure>> {
-        let (Some(pipe), Some(socket)) = (download.splicing.pipe.as_mut(), self.upstream.spliceable()) else {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        download: &mut Download<'_>,
+        left: u64,
+    ) -> Poll<Result<bool, Failure>> {
+        let (Some(pipe), Some(socket)) =
+            (download.splicing.pipe.as_mut(), self.upstream.spliceable())
+        else {
             return Poll::Ready(Ok(false));
         };
         let readable = match socket.poll_read_ready(cx) {
             Poll::Ready(readable) => readable,
             Poll::Pending => {
-                let late = ready!(self.upstream.poll_reading_deadline(cx, Kind::Body, self.deadlines.body));
+                let late = ready!(self.upstream.poll_reading_deadline(
+                    cx,
+                    Kind::Body,
+                    self.deadlines.body
+                ));
                 return Poll::Ready(Err(self.upstream_failed(late)));
             }
         };
@@ -103,8 +125,14 @@ impl Exchange<'_> {
     }
 
     /// Sends what is in the pipe.
-    fn poll_empty(&mut self, cx: &mut Context<'_>, splicing: &mut Splicing) -> Poll<Result<(), Failure>> {
-        let (Some(pipe), Some(socket)) = (splicing.pipe.as_mut(), self.client.spliceable()) else { return Poll::Ready(Ok(())) };
+    fn poll_empty(
+        &mut self,
+        cx: &mut Context<'_>,
+        splicing: &mut Splicing,
+    ) -> Poll<Result<(), Failure>> {
+        let (Some(pipe), Some(socket)) = (splicing.pipe.as_mut(), self.client.spliceable()) else {
+            return Poll::Ready(Ok(()));
+        };
         match socket.poll_write_ready(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(self.client_failed(error))),

@@ -1,4 +1,5 @@
-//! Whole exchanges between scripted peers, well-behaved and not, over everything that can carry them.
+//! Whole exchanges between scripted peers, well-behaved and not, over everything that can carry
+//! them.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -36,7 +37,9 @@ fn with_scene<F: Future<Output = ()>>(medium: Medium, body: impl FnOnce(Scene) -
     block_on(|worker| async move {
         let (client, browser) = from_client(&worker, medium).await;
         let (upstream, server) = to_server(&worker, medium).await;
-        tokio::time::timeout(2 * LONG, body(Scene { client, upstream, browser, server })).await.expect("the exchange hangs");
+        tokio::time::timeout(2 * LONG, body(Scene { client, upstream, browser, server }))
+            .await
+            .expect("the exchange hangs");
     });
 }
 
@@ -72,7 +75,12 @@ async fn relay(mut client: Stream, mut upstream: Stream, deadlines: Deadlines) -
 }
 
 /// Runs the relay beside the peers' script.
-async fn play<T>(client: Stream, upstream: Stream, deadlines: Deadlines, script: impl Future<Output = T>) -> (Outcome, T) {
+async fn play<T>(
+    client: Stream,
+    upstream: Stream,
+    deadlines: Deadlines,
+    script: impl Future<Output = T>,
+) -> (Outcome, T) {
     tokio::join!(relay(client, upstream, deadlines), script)
 }
 
@@ -137,7 +145,8 @@ fn every_framing_survives_dripping_peers(medium: Medium) {
     let bodies = [
         "Content-Length: 5\r\n\r\nhello".to_owned(),
         format!("Content-Length: {}\r\n\r\n{long}", long.len()),
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: t\r\n\r\n".to_owned(),
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: t\r\n\r\n"
+            .to_owned(),
         format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n", long.len()),
     ];
     for body in bodies {
@@ -189,9 +198,15 @@ fn a_response_without_length_ends_with_its_connection_or_in_chunks(medium: Mediu
             let mut response = ResponseHead::new();
             exchange.send(GET).await.unwrap();
             exchange.response(&mut response, &Limits::default(), pending::<()>).await.unwrap();
-            let finish = async { exchange.finish(b"HEAD", BodyFraming::UntilClose, outgoing).await.unwrap() };
+            let finish = async {
+                exchange.finish(b"HEAD", BodyFraming::UntilClose, outgoing).await.unwrap()
+            };
             let (_, read) = tokio::join!(finish, async {
-                expect(&mut scene.browser, if chunked { b"HEAD4\r\nsome\r\n" } else { b"HEADsome" }).await;
+                expect(
+                    &mut scene.browser,
+                    if chunked { b"HEAD4\r\nsome\r\n" } else { b"HEADsome" },
+                )
+                .await;
                 scene.server.write_all(b"body").await.unwrap();
                 expect(&mut scene.browser, if chunked { b"4\r\nbody\r\n" } else { b"body" }).await;
                 scene.server.shutdown().await.unwrap();
@@ -232,7 +247,11 @@ fn an_upstream_that_goes_is_told_by_how_far_things_had_come(medium: Medium) {
                 .await;
                 let failure = outcome.result.unwrap_err();
                 assert_eq!((failure.side, failure.phase), (Side::Upstream, phase), "{sent:?}");
-                assert_eq!(failure.fault, if reset { Fault::Reset } else { Fault::Closed }, "{sent:?}");
+                assert_eq!(
+                    failure.fault,
+                    if reset { Fault::Reset } else { Fault::Closed },
+                    "{sent:?}"
+                );
                 let mut upload = outcome.upload;
                 assert!(upload.rewind());
                 if phase == Phase::Written {
@@ -244,7 +263,11 @@ fn an_upstream_that_goes_is_told_by_how_far_things_had_come(medium: Medium) {
 }
 
 fn malformed_responses_are_the_upstreams_fault(medium: Medium) {
-    for sent in ["HTTP/9.9 200 OK\r\n\r\n", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"] {
+    for sent in [
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "garbage\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
         with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             scene.server.write_all(sent.as_bytes()).await.unwrap();
@@ -256,19 +279,28 @@ fn malformed_responses_are_the_upstreams_fault(medium: Medium) {
 }
 
 fn the_body_is_sent_again_while_it_is_small(medium: Medium) {
-    for (length, replayable) in [(10, true), (REPLAY_LIMIT, true), (REPLAY_LIMIT + 1, false), (1 << 20, false)] {
+    for (length, replayable) in
+        [(10, true), (REPLAY_LIMIT, true), (REPLAY_LIMIT + 1, false), (1 << 20, false)]
+    {
         with_scene(medium, |mut scene| async move {
             let body = vec![b'b'; length];
-            let head = format!("PUT http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            let head =
+                format!("PUT http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
             let message = [head.as_bytes(), &body].concat();
             let worker = scene.client.worker().clone();
             let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
-                let (sent, ()) = tokio::join!(scene.browser.write_all(&message), expect(&mut scene.server, &message));
+                let (sent, ()) = tokio::join!(
+                    scene.browser.write_all(&message),
+                    expect(&mut scene.server, &message)
+                );
                 sent.unwrap();
                 drop(scene.server);
             })
             .await;
-            assert!(matches!(outcome.result, Err(Failure { side: Side::Upstream, phase: Phase::Written, .. })));
+            assert!(matches!(
+                outcome.result,
+                Err(Failure { side: Side::Upstream, phase: Phase::Written, .. })
+            ));
             let (mut client, mut upload) = (outcome.client, outcome.upload);
             assert_eq!(upload.rewind(), replayable, "{length}");
             if !replayable {
@@ -293,7 +325,8 @@ fn the_body_is_sent_again_while_it_is_small(medium: Medium) {
 
 fn a_100_is_relayed_and_ends_the_possibility_of_another_attempt(medium: Medium) {
     with_scene(medium, |mut scene| async move {
-        let head = b"PUT http://a/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+        let head = b"PUT http://a/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: \
+            4\r\n\r\n";
         scene.browser.write_all(head).await.unwrap();
         // A client that waits for the 100 owes nothing, however short the deadline for bodies is.
         let deadlines = Deadlines { body: Duration::ZERO, ..patient() };
@@ -316,7 +349,13 @@ fn an_early_answer_is_relayed_although_the_body_is_not_wanted(medium: Medium) {
     for reset in [false, true] {
         with_scene(medium, |mut scene| async move {
             let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
-            scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst").await.unwrap();
+            scene
+                .browser
+                .write_all(
+                    b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst",
+                )
+                .await
+                .unwrap();
             let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
                 let mut part = [0; 60];
                 scene.server.read_exact(&mut part).await.unwrap();
@@ -355,15 +394,26 @@ fn a_half_closed_client_gets_its_answer(medium: Medium) {
 }
 
 fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault(medium: Medium) {
-    for (deadline, leaves, fault) in [(LONG, true, Fault::Closed), (SHORT, false, Fault::Timeout(Kind::Body))] {
+    for (deadline, leaves, fault) in
+        [(LONG, true, Fault::Closed), (SHORT, false, Fault::Timeout(Kind::Body))]
+    {
         with_scene(medium, |mut scene| async move {
-            scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            scene
+                .browser
+                .write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+                .await
+                .unwrap();
             if leaves {
                 scene.browser.shutdown().await.unwrap();
             }
             let _server = scene.server;
-            let outcome = relay(scene.client, scene.upstream, Deadlines { body: deadline, ..patient() }).await;
-            assert_eq!(outcome.result, Err(Failure { side: Side::Client, fault, phase: Phase::Written }));
+            let outcome =
+                relay(scene.client, scene.upstream, Deadlines { body: deadline, ..patient() })
+                    .await;
+            assert_eq!(
+                outcome.result,
+                Err(Failure { side: Side::Client, fault, phase: Phase::Written })
+            );
         });
     }
 }
@@ -377,7 +427,10 @@ fn a_client_that_resets_while_a_slow_upstream_works_is_noticed(medium: Medium) {
             scene.browser.reset();
         })
         .await;
-        assert_eq!(outcome.result, Err(Failure { side: Side::Client, fault: Fault::Reset, phase: Phase::Written }));
+        assert_eq!(
+            outcome.result,
+            Err(Failure { side: Side::Client, fault: Fault::Reset, phase: Phase::Written })
+        );
     });
 }
 
@@ -400,7 +453,10 @@ fn a_silent_upstream_is_late_then_released_or_timed_out(medium: Medium) {
             };
             let mut exchange = Exchange::new(&mut client, &mut upstream, &mut upload, &deadlines);
             exchange.send(b"HEAD").await.unwrap();
-            let failure = exchange.response(&mut ResponseHead::new(), &Limits::default(), late).await.unwrap_err();
+            let failure = exchange
+                .response(&mut ResponseHead::new(), &Limits::default(), late)
+                .await
+                .unwrap_err();
             let fault = if release { Fault::Released } else { Fault::Timeout(Kind::FirstByte) };
             assert_eq!(failure, Failure { side: Side::Upstream, fault, phase: Phase::Written });
             assert_eq!(told.get(), 1);
@@ -412,8 +468,13 @@ fn a_silent_upstream_is_late_then_released_or_timed_out(medium: Medium) {
 
 fn an_upstream_owes_nothing_before_it_has_the_whole_request(medium: Medium) {
     with_scene(medium, |mut scene| async move {
-        scene.browser.write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha").await.unwrap();
-        let deadlines = Deadlines { late: Duration::ZERO, first_byte: Duration::from_millis(1), ..patient() };
+        scene
+            .browser
+            .write_all(b"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha")
+            .await
+            .unwrap();
+        let deadlines =
+            Deadlines { late: Duration::ZERO, first_byte: Duration::from_millis(1), ..patient() };
         let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
             tokio::time::sleep(2 * SHORT).await;
             scene.server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
@@ -429,7 +490,11 @@ fn a_slow_small_body_is_streamed_when_it_was_held_long_enough(medium: Medium) {
         scene.browser.write_all(GET).await.unwrap();
         let deadlines = Deadlines { hold: SHORT, ..patient() };
         let (outcome, ()) = play(scene.client, scene.upstream, deadlines, async {
-            scene.server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").await.unwrap();
+            scene
+                .server
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+                .await
+                .unwrap();
             expect(&mut scene.browser, b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf").await;
             scene.server.write_all(b"half").await.unwrap();
             expect(&mut scene.browser, b"half").await;
@@ -442,7 +507,11 @@ fn a_slow_small_body_is_streamed_when_it_was_held_long_enough(medium: Medium) {
 fn more_than_was_announced_is_not_relayed_and_spoils_the_connection(medium: Medium) {
     with_scene(medium, |mut scene| async move {
         scene.browser.write_all(GET).await.unwrap();
-        scene.server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        scene
+            .server
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\n\r\n")
+            .await
+            .unwrap();
         let mut outcome = relay(scene.client, scene.upstream, patient()).await;
         assert_eq!(outcome.result, Ok(true));
         expect(&mut scene.browser, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody").await;
@@ -451,7 +520,9 @@ fn more_than_was_announced_is_not_relayed_and_spoils_the_connection(medium: Medi
 }
 
 fn a_long_body_is_handed_on_whole_and_nothing_behind_it(medium: Medium) {
-    for (length, excess) in [(40_000, ""), (70_000, "HTTP/1.1 200 OK\r\n\r\n"), (3_000_000, ""), (3_000_001, "x")] {
+    for (length, excess) in
+        [(40_000, ""), (70_000, "HTTP/1.1 200 OK\r\n\r\n"), (3_000_000, ""), (3_000_001, "x")]
+    {
         with_scene(medium, |mut scene| async move {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
             let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
@@ -493,7 +564,9 @@ fn a_long_body_that_breaks_off_is_cut(medium: Medium) {
         scene.browser.write_all(GET).await.unwrap();
         let (outcome, ()) = play(scene.client, scene.upstream, patient(), async {
             expect(&mut scene.server, GET).await;
-            let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".as_slice(), &[7; 400_000]].concat();
+            let answer =
+                [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".as_slice(), &[7; 400_000]]
+                    .concat();
             let (sent, ()) = tokio::join!(scene.server.write_all(&answer), async {
                 let mut received = vec![0; answer.len()];
                 scene.browser.read_exact(&mut received).await.unwrap();
@@ -504,7 +577,10 @@ fn a_long_body_that_breaks_off_is_cut(medium: Medium) {
         })
         .await;
         let failure = outcome.result.unwrap_err();
-        assert_eq!((failure.side, failure.fault, failure.phase), (Side::Upstream, Fault::Closed, Phase::ResponseRelayed));
+        assert_eq!(
+            (failure.side, failure.fault, failure.phase),
+            (Side::Upstream, Fault::Closed, Phase::ResponseRelayed)
+        );
     });
 }
 
@@ -525,7 +601,8 @@ fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline(medium: Medium) 
                     let mut received = vec![0; head.len() + if stalls { body.len() } else { 1 }];
                     scene.browser.read_exact(&mut received).await.unwrap();
                 };
-                // Whoever takes nothing lets the other one wait for ever: only the relay's deadline ends that.
+                // Whoever takes nothing lets the other one wait for ever: only the relay's deadline
+                // ends that.
                 tokio::join!(async { drop(scene.server.write_all(&body).await) }, receive);
                 pending::<()>().await;
             };
@@ -539,16 +616,25 @@ fn a_long_body_that_stalls_or_is_not_taken_ends_by_its_deadline(medium: Medium) 
     }
 }
 
-/// So much of a stream may wait in the kernel for a peer that takes nothing: what is bounded, and what such a peer's own buffer takes.
+/// So much of a stream may wait in the kernel for a peer that takes nothing: what is bounded, and
+/// what such a peer's own buffer takes.
 const WAITING: u64 = 1024 * 1024;
 
 fn a_client_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
-    for head in ["Content-Length: 60000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n3938700\r\n", "\r\n"] {
+    for head in [
+        "Content-Length: 60000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3938700\r\n",
+        "\r\n",
+    ] {
         with_scene(medium, |mut scene| async move {
             scene.browser.write_all(GET).await.unwrap();
             let script = async {
                 expect(&mut scene.server, GET).await;
-                scene.server.write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes()).await.unwrap();
+                scene
+                    .server
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes())
+                    .await
+                    .unwrap();
                 drop(scene.server.write_all(&vec![7; 60_000_000]).await);
                 pending::<()>().await;
             };
@@ -557,16 +643,29 @@ fn a_client_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
                 () = script => unreachable!("it never ends"),
             };
             assert_eq!(outcome.result.unwrap_err().fault, Fault::Timeout(Kind::Write));
-            assert!(outcome.client.sent() < WAITING, "{head}: {} bytes wait", outcome.client.sent());
+            assert!(
+                outcome.client.sent() < WAITING,
+                "{head}: {} bytes wait",
+                outcome.client.sent()
+            );
         });
     }
 }
 
 fn an_upstream_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
-    for (head, chunk) in [("Content-Length: 60000000\r\n\r\n", ""), ("Transfer-Encoding: chunked\r\n\r\n", "3938700\r\n")] {
+    for (head, chunk) in [
+        ("Content-Length: 60000000\r\n\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n\r\n", "3938700\r\n"),
+    ] {
         with_scene(medium, |mut scene| async move {
             let script = async {
-                scene.browser.write_all(format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{head}{chunk}").as_bytes()).await.unwrap();
+                scene
+                    .browser
+                    .write_all(
+                        format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{head}{chunk}").as_bytes(),
+                    )
+                    .await
+                    .unwrap();
                 drop(scene.browser.write_all(&vec![7; 60_000_000]).await);
                 pending::<()>().await;
                 drop(scene.server);
@@ -577,7 +676,11 @@ fn an_upstream_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
                 () = script => unreachable!("it never ends"),
             };
             assert_eq!(outcome.result.unwrap_err().side, Side::Upstream);
-            assert!(outcome.upstream.sent() < WAITING, "{head}: {} bytes wait", outcome.upstream.sent());
+            assert!(
+                outcome.upstream.sent() < WAITING,
+                "{head}: {} bytes wait",
+                outcome.upstream.sent()
+            );
         });
     }
 }
@@ -632,7 +735,11 @@ fn a_client_that_leaves_while_it_waits_is_noticed(medium: Medium) {
                 })
                 .await;
                 let failure = outcome.result.unwrap_err();
-                assert_eq!((failure.side, failure.phase), (Side::Client, Phase::Written), "{leaves:?} {begun:?}");
+                assert_eq!(
+                    (failure.side, failure.phase),
+                    (Side::Client, Phase::Written),
+                    "{leaves:?} {begun:?}"
+                );
             });
         }
     }
@@ -707,14 +814,21 @@ fn an_answer_up_to_the_end_of_tls_is_whole_if_that_was_announced() {
             }
             drop(scene.server);
             exchange.send(GET).await.ok();
-            exchange.response(&mut ResponseHead::new(), &Limits::default(), pending::<()>).await.unwrap();
-            let finished = exchange.finish(b"HEAD", BodyFraming::UntilClose, BodyFraming::UntilClose).await;
+            exchange
+                .response(&mut ResponseHead::new(), &Limits::default(), pending::<()>)
+                .await
+                .unwrap();
+            let finished =
+                exchange.finish(b"HEAD", BodyFraming::UntilClose, BodyFraming::UntilClose).await;
             expect(&mut scene.browser, b"HEADbody").await;
             match announced {
                 true => assert!(finished.is_ok()),
                 false => {
                     let failure = finished.unwrap_err();
-                    assert_eq!((failure.side, failure.fault, failure.phase), (Side::Upstream, Fault::Closed, Phase::ResponseRelayed));
+                    assert_eq!(
+                        (failure.side, failure.fault, failure.phase),
+                        (Side::Upstream, Fault::Closed, Phase::ResponseRelayed)
+                    );
                 }
             }
         });

@@ -16,7 +16,8 @@ use crate::wheel::Kind;
 /// A body of up to so many bytes, its framing included, can be sent again.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
 
-/// A request's body across all attempts. It goes upstream in the framing in which it came, chunks in our spelling.
+/// A request's body across all attempts. It goes upstream in the framing in which it came, chunks
+/// in our spelling.
 #[derive(Debug)]
 pub struct Upload {
     transfer: Transfer,
@@ -24,9 +25,11 @@ pub struct Upload {
     kept: Vec<u8>,
     /// How much of `kept` this attempt has sent.
     sent: usize,
-    /// Checked bytes at the front of the client's input that go upstream from there, once nothing is kept any more.
+    /// Checked bytes at the front of the client's input that go upstream from there, once nothing
+    /// is kept any more.
     direct: usize,
-    /// Everything so far is in `kept`. Otherwise it was too much: what is there has to be sent, then it is freed.
+    /// Everything so far is in `kept`. Otherwise it was too much: what is there has to be sent,
+    /// then it is freed.
     keeping: bool,
     /// This attempt's upstream takes no more of it; only its response counts.
     refused: bool,
@@ -35,13 +38,23 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// The body of a request framed like this; `expects_continue` when the client waits for a 100 before it sends.
+    /// The body of a request framed like this; `expects_continue` when the client waits for a 100
+    /// before it sends.
     pub fn new(framing: BodyFraming, expects_continue: bool) -> Self {
         let transfer = Transfer::new(framing, framing, Dialect::Strict);
-        Self { transfer, kept: Vec::new(), sent: 0, direct: 0, keeping: true, refused: false, expecting: expects_continue }
+        Self {
+            transfer,
+            kept: Vec::new(),
+            sent: 0,
+            direct: 0,
+            keeping: true,
+            refused: false,
+            expecting: expects_continue,
+        }
     }
 
-    /// Begins another attempt. False when what was sent is not kept any more: the request cannot be tried again.
+    /// Begins another attempt. False when what was sent is not kept any more: the request cannot be
+    /// tried again.
     pub fn rewind(&mut self) -> bool {
         self.sent = 0;
         self.refused = false;
@@ -63,7 +76,8 @@ impl Upload {
         self.refused || self.is_done()
     }
 
-    /// The upstream owes an answer: it has got everything, wants nothing, or is asked whether it does.
+    /// The upstream owes an answer: it has got everything, wants nothing, or is asked whether it
+    /// does.
     pub(super) fn is_answer_due(&self) -> bool {
         self.expecting || self.is_settled()
     }
@@ -96,7 +110,8 @@ impl Upload {
             } else {
                 self.direct += more;
             }
-            // What is written anew goes behind what is kept, and so not past what is to go from where it is.
+            // What is written anew goes behind what is kept, and so not past what is to go from
+            // where it is.
             if self.transfer.is_done() || self.direct > 0 || input.is_empty() {
                 return Ok(());
             }
@@ -125,7 +140,8 @@ impl Upload {
 }
 
 impl Exchange<'_> {
-    /// Moves what can be moved. Ready when the body is through, or when the upstream takes no more of it.
+    /// Moves what can be moved. Ready when the body is through, or when the upstream takes no more
+    /// of it.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
             if self.upload.is_settled() {
@@ -150,7 +166,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// One write upstream. An upstream that refuses the rest of a body has usually answered before: its response decides.
+    /// One write upstream. An upstream that refuses the rest of a body has usually answered before:
+    /// its response decides.
     fn poll_send_staged(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.upload.keeping {
             self.upstream.bound_unsent();
@@ -176,6 +193,10 @@ impl Exchange<'_> {
 
     /// Reads more of the body. A client that waits for a 100 owes nothing.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
-        if self.upload.expecting { self.client.poll_read(cx, 0) } else { self.client.poll_fill(cx, 0, Kind::Body, self.deadlines.body) }
+        if self.upload.expecting {
+            self.client.poll_read(cx, 0)
+        } else {
+            self.client.poll_fill(cx, 0, Kind::Body, self.deadlines.body)
+        }
     }
 }

@@ -13,7 +13,12 @@ use crate::stream::Ahead;
 use crate::wheel::Kind;
 
 impl Exchange<'_> {
-    pub(super) async fn wait_for_head<F, R>(&mut self, head: &mut ResponseHead, limits: &Limits, late: F) -> Result<Bytes, Failure>
+    pub(super) async fn wait_for_head<F, R>(
+        &mut self,
+        head: &mut ResponseHead,
+        limits: &Limits,
+        late: F,
+    ) -> Result<Bytes, Failure>
     where
         F: FnOnce() -> R,
         R: Future<Output = ()>,

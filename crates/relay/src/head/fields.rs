@@ -1,11 +1,13 @@
-//! The field lines of one head: where they are, which of the known names they carry, and what Connection says about them.
+//! The field lines of one head: where they are, which of the known names they carry, and what
+//! Connection says about them.
 
 use crate::field::{Field, FieldSet};
 use crate::head::{INLINE_FIELDS, MAX_FIELDS};
 use crate::hygiene;
 use crate::malformed::Malformed;
 
-/// The bit of a slot's tag that says "nominated by Connection"; the others are the [`Field`]'s discriminant.
+/// The bit of a slot's tag that says "nominated by Connection"; the others are the [`Field`]'s
+/// discriminant.
 const NOMINATED: u8 = 0x80;
 /// Honest peers send one or two options; each costs a walk over the fields.
 const MAX_CONNECTION_OPTIONS: usize = 32;
@@ -45,19 +47,34 @@ pub(crate) struct Options {
 impl Fields {
     pub(crate) const fn new() -> Self {
         let empty = Slot { name_at: 0, value_len: 0, value_off: 0, name_len: 0, tag: 0 };
-        Self { inline: [empty; INLINE_FIELDS], spilled: Vec::new(), count: 0, present: FieldSet::EMPTY, end: 0 }
+        Self {
+            inline: [empty; INLINE_FIELDS],
+            spilled: Vec::new(),
+            count: 0,
+            present: FieldSet::EMPTY,
+            end: 0,
+        }
     }
 
     #[inline]
     fn slots(&self) -> &[Slot] {
-        if self.spilled.is_empty() { &self.inline[..self.count] } else { &self.spilled[..self.count] }
+        if self.spilled.is_empty() {
+            &self.inline[..self.count]
+        } else {
+            &self.spilled[..self.count]
+        }
     }
 
     fn slots_mut(&mut self) -> &mut [Slot] {
-        if self.spilled.is_empty() { &mut self.inline[..self.count] } else { &mut self.spilled[..self.count] }
+        if self.spilled.is_empty() {
+            &mut self.inline[..self.count]
+        } else {
+            &mut self.spilled[..self.count]
+        }
     }
 
-    /// Room for so many slots, where they belong. A head with more than usual is rare: its room is not kept.
+    /// Room for so many slots, where they belong. A head with more than usual is rare: its room is
+    /// not kept.
     fn make_room(&mut self, count: usize) -> &mut [Slot] {
         if self.spilled.capacity() > 0 {
             self.spilled = Vec::new();
@@ -73,9 +90,15 @@ impl Fields {
         self.present
     }
 
-    /// Indexes what the tokeniser found in `head`, a head of `head.len()` bytes that ends in an empty line.
-    /// `None` where it was more lenient than we are: a line that ends in a bare LF, a name too long, too many fields.
-    pub(crate) fn index(&mut self, head: &[u8], headers: &[httparse::Header<'_>], limit: usize) -> Option<()> {
+    /// Indexes what the tokeniser found in `head`, a head of `head.len()` bytes that ends in an
+    /// empty line. `None` where it was more lenient than we are: a line that ends in a bare LF, a
+    /// name too long, too many fields.
+    pub(crate) fn index(
+        &mut self,
+        head: &[u8],
+        headers: &[httparse::Header<'_>],
+        limit: usize,
+    ) -> Option<()> {
         self.count = 0;
         self.present = FieldSet::EMPTY;
         if headers.len() > limit.min(MAX_FIELDS) || !head.ends_with(b"\r\n\r\n") {
@@ -105,7 +128,8 @@ impl Fields {
         Some(())
     }
 
-    /// Reads Connection and Proxy-Connection, and marks the lines that Connection nominates for removal (RFC 9110 §7.6.1).
+    /// Reads Connection and Proxy-Connection, and marks the lines that Connection nominates for
+    /// removal (RFC 9110 §7.6.1).
     pub(crate) fn read_connection(&mut self, head: &[u8]) -> Result<Options, Malformed> {
         let mut asked = Options::default();
         if !self.present.intersects(FieldSet::of(&[Field::Connection, Field::ProxyConnection])) {
@@ -140,11 +164,15 @@ impl Fields {
 
     fn nominate(&mut self, head: &[u8], name: &[u8]) {
         let field = Field::classify(name);
-        if hygiene::NEVER_NOMINATED.contains(field) || (field != Field::Other && !self.present.contains(field)) {
+        if hygiene::NEVER_NOMINATED.contains(field)
+            || (field != Field::Other && !self.present.contains(field))
+        {
             return;
         }
         for slot in self.slots_mut() {
-            if slot.tag & !NOMINATED == field as u8 && (field != Field::Other || slot.name(head).eq_ignore_ascii_case(name)) {
+            if slot.tag & !NOMINATED == field as u8
+                && (field != Field::Other || slot.name(head).eq_ignore_ascii_case(name))
+            {
                 slot.tag |= NOMINATED;
             }
         }
@@ -183,7 +211,8 @@ fn slice(head: &[u8], at: usize, len: usize) -> &[u8] {
     head.get(at..at + len).unwrap_or_default()
 }
 
-/// The members of a comma-separated list, without white space and empty members (RFC 9110 §5.6.1). Not for values with quoted strings.
+/// The members of a comma-separated list, without white space and empty members (RFC 9110 §5.6.1).
+/// Not for values with quoted strings.
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
@@ -195,7 +224,8 @@ pub struct HeaderLine<'a> {
     pub field: Field,
     /// The name as received: a token, never empty.
     pub name: &'a [u8],
-    /// The value without surrounding white space: visible ASCII, spaces, tabs, and bytes from 0x80 on.
+    /// The value without surrounding white space: visible ASCII, spaces, tabs, and bytes from 0x80
+    /// on.
     pub value: &'a [u8],
     /// Named in Connection, so not for the next hop.
     pub nominated: bool,
@@ -249,12 +279,17 @@ impl<'a> Lines<'a> {
         let tag = field as u8;
         let slots = if self.has(field) { self.fields.slots() } else { &[] };
         let head = self.head;
-        slots.iter().filter(move |slot| slot.tag & !NOMINATED == tag).map(move |slot| slot.value(head))
+        slots
+            .iter()
+            .filter(move |slot| slot.tag & !NOMINATED == tag)
+            .map(move |slot| slot.value(head))
     }
 
     /// Every value of the field with this name, known or not, whatever its case.
     pub fn named(self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |line| line.name.eq_ignore_ascii_case(name.as_bytes())).map(|line| line.value)
+        self.iter()
+            .filter(move |line| line.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|line| line.value)
     }
 
     /// The bytes of the head.

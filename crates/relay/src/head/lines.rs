@@ -1,5 +1,6 @@
-//! The slow way through a head: line by line, each looked at once, when it is there in full. It never accepts a head by itself (the
-//! tokeniser does that); it finds the end of a head that comes in pieces, and the first line that is wrong, by name.
+//! The slow way through a head: line by line, each looked at once, when it is there in full. It
+//! never accepts a head by itself (the tokeniser does that); it finds the end of a head that comes
+//! in pieces, and the first line that is wrong, by name.
 
 use crate::field::{Field, FieldSet};
 use crate::head::Limits;
@@ -58,8 +59,8 @@ impl Ends {
         self.last_bare = bare;
     }
 
-    /// Whether who takes only CRLF for an end could see another message: fields that it would take for a part of the one before, or a head that
-    /// does not end here.
+    /// Whether who takes only CRLF for an end could see another message: fields that it would take
+    /// for a part of the one before, or a head that does not end here.
     fn are_in_doubt(&self) -> bool {
         self.bare && self.whole && (self.splits || self.last_bare)
     }
@@ -67,7 +68,15 @@ impl Ends {
 
 impl Scan {
     pub(crate) const fn new() -> Self {
-        Self { line_at: 0, searched: 0, lines: 0, skipped_empty: false, ends: Ends::NONE, behind_bare: false, foldable: false }
+        Self {
+            line_at: 0,
+            searched: 0,
+            lines: 0,
+            skipped_empty: false,
+            ends: Ends::NONE,
+            behind_bare: false,
+            foldable: false,
+        }
     }
 
     /// Whether nothing has been looked at.
@@ -81,9 +90,16 @@ impl Scan {
     }
 
     /// Goes on where it stopped. The head's length when its empty line is there.
-    pub(crate) fn advance(&mut self, bytes: &[u8], limits: &Limits, kind: Kind) -> Result<Option<usize>, Malformed> {
+    pub(crate) fn advance(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        kind: Kind,
+    ) -> Result<Option<usize>, Malformed> {
         let window = limits.window(bytes);
-        while let Some(found) = window.get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) {
+        while let Some(found) =
+            window.get(self.searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
+        {
             let line_end = self.searched + found + 1;
             let line = self.complete_line(&window[self.line_at..line_end], kind)?;
             self.line_at = line_end;
@@ -92,7 +108,11 @@ impl Scan {
                 self.check(line, limits, kind)?;
                 self.lines += 1;
             } else if self.lines > 0 {
-                return if self.ends.are_in_doubt() { Err(Malformed::BareLf) } else { Ok(Some(line_end)) };
+                return if self.ends.are_in_doubt() {
+                    Err(Malformed::BareLf)
+                } else {
+                    Ok(Some(line_end))
+                };
             } else if self.skipped_empty || kind != Kind::Request {
                 return Err(Malformed::EmptyLine);
             } else {
@@ -103,7 +123,11 @@ impl Scan {
         if window.len() < limits.head_limit() {
             return Ok(None);
         }
-        Err(if self.lines == 0 && kind == Kind::Request { Malformed::TargetTooLong } else { Malformed::HeadTooLarge })
+        Err(if self.lines == 0 && kind == Kind::Request {
+            Malformed::TargetTooLong
+        } else {
+            Malformed::HeadTooLarge
+        })
     }
 
     /// Strips its end from a line, and refuses what no line may contain.
@@ -136,7 +160,11 @@ impl Scan {
                     self.foldable = carries && kind.is_relaxed();
                     self.ends.splits |= self.behind_bare && !carries;
                 }
-                if lines > limits.fields.min(super::MAX_FIELDS) { Err(Malformed::TooManyFields) } else { Ok(()) }
+                if lines > limits.fields.min(super::MAX_FIELDS) {
+                    Err(Malformed::TooManyFields)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -171,7 +199,10 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<(), Malformed> {
 fn status_line(line: &[u8]) -> Result<(), Malformed> {
     let (version, rest) = line.split_at_checked(8).ok_or(Malformed::StatusLine)?;
     self::version(version)?;
-    let (code, reason) = rest.strip_prefix(b" ").and_then(|rest| rest.split_at_checked(3)).ok_or(Malformed::StatusLine)?;
+    let (code, reason) = rest
+        .strip_prefix(b" ")
+        .and_then(|rest| rest.split_at_checked(3))
+        .ok_or(Malformed::StatusLine)?;
     if !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
         return Err(Malformed::StatusCode);
     }
@@ -188,13 +219,18 @@ fn status_line(line: &[u8]) -> Result<(), Malformed> {
 fn version(text: &[u8]) -> Result<(), Malformed> {
     match text {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => Ok(()),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => Err(Malformed::Version),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(Malformed::Version)
+        }
         _ => Err(Malformed::VersionSyntax),
     }
 }
 
-/// One field line, without its end: `token ":" value`. RFC 9112 §5.1: a blank before the colon is refused in a request and removed from a response.
-/// Answers whether the field is about the content alone: not about where the message or its connection ends.
+/// One field line, without its end: `token ":" value`. RFC 9112 §5.1: a blank before the colon is
+/// refused in a request and removed from a response. Answers whether the field is about the content
+/// alone: not about where the message or its connection ends.
 fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<bool, Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(if first { Malformed::LeadingWhitespace } else { Malformed::ObsFold });
@@ -207,29 +243,44 @@ fn field_line(line: &[u8], first: bool, kind: Kind) -> Result<bool, Malformed> {
     match name.last() {
         None => return Err(Malformed::EmptyFieldName),
         Some(b' ' | b'\t') => return Err(Malformed::SpaceBeforeColon),
-        Some(_) if !is_token(name) => return Err(if name.contains(&0) { Malformed::Nul } else { Malformed::FieldName }),
+        Some(_) if !is_token(name) => {
+            return Err(if name.contains(&0) { Malformed::Nul } else { Malformed::FieldName });
+        }
         Some(_) if name.len() > usize::from(u8::MAX) => return Err(Malformed::FieldNameTooLong),
         Some(_) => {}
     }
     // Where a message ends is not guessed from what somebody garbled.
     let field = Field::classify(name);
-    let frames = matches!(field, Field::ContentLength | Field::TransferEncoding | Field::Connection);
+    let frames =
+        matches!(field, Field::ContentLength | Field::TransferEncoding | Field::Connection);
     if frames || !kind.is_relaxed() {
         visible(value)?;
     }
     Ok(!frames && !OF_THE_CONNECTION.contains(field))
 }
 
-/// What is said of this connection, beside what frames: a reader that takes a folded line otherwise would treat the connection otherwise.
-const OF_THE_CONNECTION: FieldSet = FieldSet::of(&[Field::Trailer, Field::Upgrade, Field::KeepAlive, Field::ProxyConnection, Field::Te]);
+/// What is said of this connection, beside what frames: a reader that takes a folded line otherwise
+/// would treat the connection otherwise.
+const OF_THE_CONNECTION: FieldSet = FieldSet::of(&[
+    Field::Trailer,
+    Field::Upgrade,
+    Field::KeepAlive,
+    Field::ProxyConnection,
+    Field::Te,
+]);
 
-/// A line that goes on with the value of the one before (RFC 9112 §5.2), and that nobody takes for anything else: not for the empty line behind
-/// the fields, nor for a field of its own.
+/// A line that goes on with the value of the one before (RFC 9112 §5.2), and that nobody takes for
+/// anything else: not for the empty line behind the fields, nor for a field of its own.
 fn is_continuation(line: &[u8]) -> bool {
     let text = line.trim_ascii_start();
-    let looks_like_a_field =
-        text.iter().position(|byte| *byte == b':').is_some_and(|colon| is_token(without_blanks_behind(&text[..colon])));
-    matches!(line.first(), Some(b' ' | b'\t')) && !matches!(text.first(), None | Some(b':')) && !looks_like_a_field && visible(text).is_ok()
+    let looks_like_a_field = text
+        .iter()
+        .position(|byte| *byte == b':')
+        .is_some_and(|colon| is_token(without_blanks_behind(&text[..colon])));
+    matches!(line.first(), Some(b' ' | b'\t'))
+        && !matches!(text.first(), None | Some(b':'))
+        && !looks_like_a_field
+        && visible(text).is_ok()
 }
 
 fn without_blanks_behind(name: &[u8]) -> &[u8] {
@@ -255,7 +306,8 @@ pub(crate) fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Visible ASCII without a fragment. (RFC 3986 excludes a few more that browsers do send, such as `|` and `"`; they divide nothing.)
+/// Visible ASCII without a fragment. (RFC 3986 excludes a few more that browsers do send, such as
+/// `|` and `"`; they divide nothing.)
 #[inline]
 pub(crate) fn is_target(target: &[u8]) -> bool {
     // Without an early exit the loop becomes vector instructions.

@@ -1,5 +1,6 @@
-//! Writes a head in the plain spelling, before it is read by the rules for everybody. Only what [`super::lines`] has found to have one meaning
-//! comes here: its lines are known, and what differs is how they are written.
+//! Writes a head in the plain spelling, before it is read by the rules for everybody. Only what
+//! [`super::lines`] has found to have one meaning comes here: its lines are known, and what differs
+//! is how they are written.
 
 use super::lines::{Kind, is_text};
 
@@ -13,7 +14,9 @@ pub(super) fn mend(head: &[u8], kind: Kind) -> Vec<u8> {
             (true, true) => continue,
             (true, false) => {}
             (false, true) => first_line(line, kind, &mut out),
-            (false, false) if matches!(line.first(), Some(b' ' | b'\t')) => continuation(line, &mut out),
+            (false, false) if matches!(line.first(), Some(b' ' | b'\t')) => {
+                continuation(line, &mut out)
+            }
             (false, false) => field_line(line, &mut out),
         }
         out.extend_from_slice(b"\r\n");
@@ -42,9 +45,11 @@ fn first_line(line: &[u8], kind: Kind, out: &mut Vec<u8>) {
     }
 }
 
-/// RFC 9112 §5.1: no blanks before the colon go on. What no value may hold becomes a space (RFC 9110 §5.5).
+/// RFC 9112 §5.1: no blanks before the colon go on. What no value may hold becomes a space (RFC
+/// 9110 §5.5).
 pub(crate) fn field_line(line: &[u8], out: &mut Vec<u8>) {
-    let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
+    let (name, value) =
+        line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
     out.extend_from_slice(name.trim_ascii_end());
     out.extend_from_slice(b": ");
     text(value.get(1..).unwrap_or_default(), out);
@@ -74,13 +79,29 @@ mod tests {
     fn plainly_written() {
         let response = Kind::Response { relaxed: true };
         for (head, kind, plain) in [
-            ("\r\nGET / HTTP/1.2\r\nHost:a\r\n\r\n", Kind::Request, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (
+                "\r\nGET / HTTP/1.2\r\nHost:a\r\n\r\n",
+                Kind::Request,
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            ),
             ("GET / HTTP/1.0\r\n\r\n", Kind::Request, "GET / HTTP/1.0\r\n\r\n"),
             ("HTTP/1.9 200 OK\r\nX \t: a\r\n\r\n", response, "HTTP/1.1 200 OK\r\nX: a\r\n\r\n"),
-            ("HTTP/1.1 200 OK\nX: a\0b\x7f\nY:\n\n", response, "HTTP/1.1 200 OK\r\nX: a b \r\nY: \r\n\r\n"),
-            ("HTTP/1.1 200 OK\r\nX: a\0\r\n\t b \r\n  c\r\nY:\r\n d\r\n\r\n", response, "HTTP/1.1 200 OK\r\nX: a b c\r\nY: d\r\n\r\n"),
+            (
+                "HTTP/1.1 200 OK\nX: a\0b\x7f\nY:\n\n",
+                response,
+                "HTTP/1.1 200 OK\r\nX: a b \r\nY: \r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: a\0\r\n\t b \r\n  c\r\nY:\r\n d\r\n\r\n",
+                response,
+                "HTTP/1.1 200 OK\r\nX: a b c\r\nY: d\r\n\r\n",
+            ),
         ] {
-            assert_eq!(String::from_utf8(mend(head.as_bytes(), kind)).expect("ASCII"), plain, "{head:?}");
+            assert_eq!(
+                String::from_utf8(mend(head.as_bytes(), kind)).expect("ASCII"),
+                plain,
+                "{head:?}"
+            );
         }
     }
 }

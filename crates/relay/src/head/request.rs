@@ -28,7 +28,8 @@ pub struct RequestHead {
     /// The port of its authority is not in the plain spelling.
     odd_authority: bool,
     len: usize,
-    /// The head in the plain spelling, where it came in another; the index is one of these bytes then.
+    /// The head in the plain spelling, where it came in another; the index is one of these bytes
+    /// then.
     mended: Vec<u8>,
 }
 
@@ -79,10 +80,12 @@ impl RequestHead {
         }
     }
 
-    /// Looks for a complete head at the beginning of `bytes`. After [`Progress::NeedMore`] call again with the same bytes and more behind
-    /// them (what was looked at is not looked at again); after anything else the next call starts a new head.
+    /// Looks for a complete head at the beginning of `bytes`. After [`Progress::NeedMore`] call
+    /// again with the same bytes and more behind them (what was looked at is not looked at again);
+    /// after anything else the next call starts a new head.
     ///
-    /// One empty line before the request is skipped (RFC 9112 §2.2): old clients send one after a POST.
+    /// One empty line before the request is skipped (RFC 9112 §2.2): old clients send one after a
+    /// POST.
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Malformed> {
         if self.scan.is_fresh() && self.tokenise(limits.window(bytes), limits).is_some() {
             return self.conclude(bytes);
@@ -112,14 +115,16 @@ impl RequestHead {
         self.scan = Scan::new();
     }
 
-    /// Indexes a head that is complete and whose every line is right; `None` otherwise, without saying why.
+    /// Indexes a head that is complete and whose every line is right; `None` otherwise, without
+    /// saying why.
     fn tokenise(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
         self.mended.clear();
         let mut storage = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
         match self.tokenise_within(bytes, limits, &mut storage) {
-            Err(httparse::Error::TooManyHeaders) => {
-                self.tokenise_within(bytes, limits, &mut vec![MaybeUninit::uninit(); MAX_FIELDS]).ok().flatten()
-            }
+            Err(httparse::Error::TooManyHeaders) => self
+                .tokenise_within(bytes, limits, &mut vec![MaybeUninit::uninit(); MAX_FIELDS])
+                .ok()
+                .flatten(),
             other => other.ok().flatten(),
         }
     }
@@ -131,11 +136,19 @@ impl RequestHead {
         storage: &mut [MaybeUninit<httparse::Header<'b>>],
     ) -> Result<Option<()>, httparse::Error> {
         let mut parsed = httparse::Request::new(&mut []);
-        let httparse::Status::Complete(len) = parsed.parse_with_uninit_headers(bytes, storage)? else { return Ok(None) };
+        let httparse::Status::Complete(len) = parsed.parse_with_uninit_headers(bytes, storage)?
+        else {
+            return Ok(None);
+        };
         Ok(self.index(&bytes[..len], &parsed, limits))
     }
 
-    fn index(&mut self, head: &[u8], parsed: &httparse::Request<'_, '_>, limits: &Limits) -> Option<()> {
+    fn index(
+        &mut self,
+        head: &[u8],
+        parsed: &httparse::Request<'_, '_>,
+        limits: &Limits,
+    ) -> Option<()> {
         let (method, target) = (parsed.method?, parsed.path?);
         let offset = |part: &str| part.as_ptr() as usize - head.as_ptr() as usize;
         // The tokeniser skips any number of empty lines, whatever ends them.
@@ -176,24 +189,37 @@ impl RequestHead {
             self.line.authority_at = u16::try_from(at).unwrap_or_default();
             self.line.authority_len = u16::try_from(authority.text.len()).unwrap_or_default();
         }
-        self.framing = framing::of_request(framing::declared_by_request(lines, self.line.version)?, self.line.method)?;
+        self.framing = framing::of_request(
+            framing::declared_by_request(lines, self.line.version)?,
+            self.line.method,
+        )?;
         self.expects_continue = self.line.version == Version::Http11
             && !self.framing.is_empty()
-            && lines.get(Field::Expect).is_some_and(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"));
+            && lines
+                .get(Field::Expect)
+                .is_some_and(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"));
         self.options = self.fields.read_connection(head)?;
         self.upgrades = self.options.upgrade && self.asks_for_protocol(head);
         Ok(Progress::Complete(self.len))
     }
 
-    /// Whether Upgrade is one that is forwarded: of a GET without a body, to one protocol that is no HTTP. Another version of HTTP (h2c) would
-    /// carry requests past everybody on the way, and TLS would be the next hop's, not ours.
+    /// Whether Upgrade is one that is forwarded: of a GET without a body, to one protocol that is
+    /// no HTTP. Another version of HTTP (h2c) would carry requests past everybody on the way, and
+    /// TLS would be the next hop's, not ours.
     fn asks_for_protocol(&self, head: &[u8]) -> bool {
         let mut protocols = Lines::new(&self.fields, head).all(Field::Upgrade);
         let (Some(protocol), None) = (protocols.next(), protocols.next()) else { return false };
         let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-        let forbidden = [&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|other| name.eq_ignore_ascii_case(other));
-        let token = protocol.split(|byte| *byte == b'/').count() <= 2 && protocol.split(|byte| *byte == b'/').all(is_token);
-        token && !forbidden && self.line.method == Method::Get && self.line.version == Version::Http11 && self.framing.is_empty()
+        let forbidden = [&b"h2c"[..], b"h2", b"h3", b"http", b"tls"]
+            .iter()
+            .any(|other| name.eq_ignore_ascii_case(other));
+        let token = protocol.split(|byte| *byte == b'/').count() <= 2
+            && protocol.split(|byte| *byte == b'/').all(is_token);
+        token
+            && !forbidden
+            && self.line.method == Method::Get
+            && self.line.version == Version::Http11
+            && self.framing.is_empty()
     }
 
     /// Whether the target itself names whom the request is for: absolute form, or CONNECT's.
@@ -201,7 +227,8 @@ impl RequestHead {
         self.line.authority_len > 0
     }
 
-    /// Whether the request asks for another protocol on its connection (a WebSocket), in a way that goes on from hop to hop.
+    /// Whether the request asks for another protocol on its connection (a WebSocket), in a way that
+    /// goes on from hop to hop.
     pub fn upgrades(&self) -> bool {
         self.upgrades
     }
@@ -231,17 +258,21 @@ impl RequestHead {
         self.framing
     }
 
-    /// Whether the client may send another request on this connection (RFC 9112 §9.3): a 1.1 client unless it says close; a 1.0 client
-    /// only if it asks, and only where we are its gateway, not its proxy (older proxies forward `Connection: keep-alive` blindly).
+    /// Whether the client may send another request on this connection (RFC 9112 §9.3): a 1.1 client
+    /// unless it says close; a 1.0 client only if it asks, and only where we are its gateway, not
+    /// its proxy (older proxies forward `Connection: keep-alive` blindly).
     pub fn persistent(&self) -> bool {
         match self.line.version {
             Version::Http11 => !self.options.close,
-            Version::Http10 => self.options.keep_alive && !self.options.close && self.target == Parts::Origin,
+            Version::Http10 => {
+                self.options.keep_alive && !self.options.close && self.target == Parts::Origin
+            }
         }
     }
 
-    /// Whether nothing can come after this head: the client has no body to send and has said that it is done (RFC 9112 §9.6: it must not send
-    /// another request). Then its connection can be closed without waiting for it.
+    /// Whether nothing can come after this head: the client has no body to send and has said that
+    /// it is done (RFC 9112 §9.6: it must not send another request). Then its connection can be
+    /// closed without waiting for it.
     pub fn is_last(&self) -> bool {
         !self.persistent() && self.framing.is_empty()
     }
@@ -263,7 +294,8 @@ impl RequestHead {
 
     /// Joins the index with the bytes that it was made from.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
-        let bytes = if self.mended.is_empty() { &bytes[..self.len.min(bytes.len())] } else { &self.mended };
+        let bytes =
+            if self.mended.is_empty() { &bytes[..self.len.min(bytes.len())] } else { &self.mended };
         Request { head: self, bytes }
     }
 }
@@ -277,12 +309,15 @@ impl RequestLine {
 /// A part of the request line: tokenised as ASCII.
 fn text(head: &[u8], at: u16, len: u16) -> &str {
     let at = usize::from(at);
-    head.get(at..at + usize::from(len)).and_then(|part| std::str::from_utf8(part).ok()).unwrap_or_default()
+    head.get(at..at + usize::from(len))
+        .and_then(|part| std::str::from_utf8(part).ok())
+        .unwrap_or_default()
 }
 
-/// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, valid, and empty only where the target has no authority to repeat. One that
-/// differs from the target's authority is not an error: the target's replaces it (§3.2.2). CONNECT names the host itself, and some clients
-/// leave it at that. Answers whether the authority that counts is in the plain spelling.
+/// RFC 9112 §3.2: exactly one Host in 1.1, at most one in 1.0, valid, and empty only where the
+/// target has no authority to repeat. One that differs from the target's authority is not an error:
+/// the target's replaces it (§3.2.2). CONNECT names the host itself, and some clients leave it at
+/// that. Answers whether the authority that counts is in the plain spelling.
 fn check_host(lines: Lines<'_>, target: &Target<'_>, version: Version) -> Result<bool, Malformed> {
     let named = target.authority();
     let plain = named.is_none_or(|authority| authority.is_plain());
@@ -298,7 +333,8 @@ fn check_host(lines: Lines<'_>, target: &Target<'_>, version: Version) -> Result
     if same || (host.is_empty() && *target == Target::Asterisk) {
         return Ok(plain);
     }
-    let host = std::str::from_utf8(host).ok().and_then(Authority::parse).ok_or(Malformed::BadHost)?;
+    let host =
+        std::str::from_utf8(host).ok().and_then(Authority::parse).ok_or(Malformed::BadHost)?;
     Ok(plain && (named.is_some() || host.is_plain()))
 }
 
@@ -342,7 +378,9 @@ impl<'a> Request<'a> {
     /// What stands before and behind the authority in the target that names one.
     pub(crate) fn around_authority(self) -> Option<(&'a str, &'a str)> {
         let (line, target) = (&self.head.line, self.target_text());
-        let at = usize::from(line.authority_at).checked_sub(usize::from(line.target_at)).filter(|_| line.authority_len > 0)?;
+        let at = usize::from(line.authority_at)
+            .checked_sub(usize::from(line.target_at))
+            .filter(|_| line.authority_len > 0)?;
         Some((target.get(..at)?, target.get(at + usize::from(line.authority_len)..)?))
     }
 
@@ -351,7 +389,8 @@ impl<'a> Request<'a> {
         self.head.target.join(self.target_text())
     }
 
-    /// Whom the request is for: the target's authority, or else Host's. `None` for 1.0 without Host, and for `OPTIONS *` with an empty one.
+    /// Whom the request is for: the target's authority, or else Host's. `None` for 1.0 without
+    /// Host, and for `OPTIONS *` with an empty one.
     pub fn authority(self) -> Option<Authority<'a>> {
         self.target().authority().or_else(|| self.host())
     }
@@ -368,16 +407,21 @@ impl<'a> Request<'a> {
 
     /// What Host says.
     pub fn host(self) -> Option<Authority<'a>> {
-        self.value(Field::Host).and_then(|host| std::str::from_utf8(host).ok()).and_then(Authority::parse)
+        self.value(Field::Host)
+            .and_then(|host| std::str::from_utf8(host).ok())
+            .and_then(Authority::parse)
     }
 
-    /// What Max-Forwards says: digits and nothing else (RFC 9110 §7.6.2); more than there can be hops are all alike.
+    /// What Max-Forwards says: digits and nothing else (RFC 9110 §7.6.2); more than there can be
+    /// hops are all alike.
     pub fn max_forwards(self) -> Option<u64> {
         let digits = self.value(Field::MaxForwards)?;
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        Some(digits.iter().fold(0_u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+        Some(digits.iter().fold(0_u64, |sum, digit| {
+            sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+        }))
     }
 
     /// The version.

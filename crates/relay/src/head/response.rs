@@ -23,13 +23,15 @@ pub struct ResponseHead {
     version: Version,
     options: Options,
     declared: Declared,
-    /// It is written so that only one reading is left, but another recipient might have refused it: nothing follows it on its connection.
+    /// It is written so that only one reading is left, but another recipient might have refused it:
+    /// nothing follows it on its connection.
     sloppy: bool,
     dialect: Dialect,
     /// The request asked for another protocol: 101 may be the answer.
     may_switch: bool,
     len: usize,
-    /// The head in the plain spelling, where it came in another; the index is one of these bytes then.
+    /// The head in the plain spelling, where it came in another; the index is one of these bytes
+    /// then.
     mended: Vec<u8>,
 }
 
@@ -59,7 +61,8 @@ impl ResponseHead {
         }
     }
 
-    /// Looks for a complete head at the beginning of `bytes`, like [`crate::head::RequestHead::parse`]; no empty line may precede it.
+    /// Looks for a complete head at the beginning of `bytes`, like
+    /// [`crate::head::RequestHead::parse`]; no empty line may precede it.
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Malformed> {
         if self.scan.is_fresh() && self.tokenise(limits.window(bytes), limits).is_some() {
             return self.conclude(bytes, limits);
@@ -96,14 +99,16 @@ impl ResponseHead {
         self.scan = Scan::new();
     }
 
-    /// Indexes a head that is complete and whose every line is right; `None` otherwise, without saying why.
+    /// Indexes a head that is complete and whose every line is right; `None` otherwise, without
+    /// saying why.
     fn tokenise(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
         self.mended.clear();
         let mut storage = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
         match self.tokenise_within(bytes, limits, &mut storage) {
-            Err(httparse::Error::TooManyHeaders) => {
-                self.tokenise_within(bytes, limits, &mut vec![MaybeUninit::uninit(); MAX_FIELDS]).ok().flatten()
-            }
+            Err(httparse::Error::TooManyHeaders) => self
+                .tokenise_within(bytes, limits, &mut vec![MaybeUninit::uninit(); MAX_FIELDS])
+                .ok()
+                .flatten(),
             other => other.ok().flatten(),
         }
     }
@@ -116,17 +121,28 @@ impl ResponseHead {
     ) -> Result<Option<()>, httparse::Error> {
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
-        let httparse::Status::Complete(len) = config.parse_response_with_uninit_headers(&mut parsed, bytes, storage)? else {
+        let httparse::Status::Complete(len) =
+            config.parse_response_with_uninit_headers(&mut parsed, bytes, storage)?
+        else {
             return Ok(None);
         };
         Ok(self.index(&bytes[..len], &parsed, limits))
     }
 
-    fn index(&mut self, head: &[u8], parsed: &httparse::Response<'_, '_>, limits: &Limits) -> Option<()> {
-        // The tokeniser skips empty lines, and hides a reason phrase that has bytes beyond ASCII: so the line is read here.
+    fn index(
+        &mut self,
+        head: &[u8],
+        parsed: &httparse::Response<'_, '_>,
+        limits: &Limits,
+    ) -> Option<()> {
+        // The tokeniser skips empty lines, and hides a reason phrase that has bytes beyond ASCII:
+        // so the line is read here.
         let line_end = head.iter().position(|byte| *byte == b'\r')?;
         let code = parsed.code?;
-        if !head.starts_with(b"HTTP/1.") || !matches!(head.get(12), Some(b' ' | b'\r')) || code < 100 {
+        if !head.starts_with(b"HTTP/1.")
+            || !matches!(head.get(12), Some(b' ' | b'\r'))
+            || code < 100
+        {
             return None;
         }
         self.fields.index(head, parsed.headers, limits.fields)?;
@@ -144,7 +160,12 @@ impl ResponseHead {
         if self.status == 101 && !self.may_switch {
             return Err(Malformed::SwitchingProtocols);
         }
-        let stated = framing::declared_by_response(Lines::new(&self.fields, head), self.version, self.status, limits.relaxed)?;
+        let stated = framing::declared_by_response(
+            Lines::new(&self.fields, head),
+            self.version,
+            self.status,
+            limits.relaxed,
+        )?;
         (self.declared, self.sloppy) = (stated.declared, !stated.plainly);
         self.dialect = if limits.relaxed { Dialect::Relaxed } else { Dialect::Response };
         self.options = self.fields.read_connection(head)?;
@@ -161,7 +182,8 @@ impl ResponseHead {
         self.len == 0
     }
 
-    /// Whether 101 may be the answer to the request: unasked, nobody switches protocols. Stays so until it is said otherwise.
+    /// Whether 101 may be the answer to the request: unasked, nobody switches protocols. Stays so
+    /// until it is said otherwise.
     pub fn set_may_switch(&mut self, may_switch: bool) {
         self.may_switch = may_switch;
     }
@@ -171,7 +193,8 @@ impl ResponseHead {
         self.dialect
     }
 
-    /// Whether nothing may follow on the connection, as the sender's next message could begin elsewhere than we think.
+    /// Whether nothing may follow on the connection, as the sender's next message could begin
+    /// elsewhere than we think.
     pub fn is_sloppy(&self) -> bool {
         self.sloppy
     }
@@ -223,7 +246,8 @@ impl ResponseHead {
 
     /// Joins the index with the bytes that it was made from.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> Response<'a> {
-        let bytes = if self.mended.is_empty() { &bytes[..self.len.min(bytes.len())] } else { &self.mended };
+        let bytes =
+            if self.mended.is_empty() { &bytes[..self.len.min(bytes.len())] } else { &self.mended };
         Response { head: self, bytes }
     }
 }
@@ -244,7 +268,9 @@ impl<'a> Response<'a> {
     /// Whether it switches to the protocol that was asked for, and to no other.
     pub fn switches_to(self, protocol: &[u8]) -> bool {
         let mut protocols = self.values(Field::Upgrade);
-        self.status() == 101 && protocols.next().is_some_and(|it| it.eq_ignore_ascii_case(protocol)) && protocols.next().is_none()
+        self.status() == 101
+            && protocols.next().is_some_and(|it| it.eq_ignore_ascii_case(protocol))
+            && protocols.next().is_none()
     }
 
     /// The reason phrase as received; often empty.

@@ -1,4 +1,5 @@
-//! What becomes of the sockets of a process when it shall listen elsewhere, or serve something else where it listens. Pure.
+//! What becomes of the sockets of a process when it shall listen elsewhere, or serve something else
+//! where it listens. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,19 +15,21 @@ pub enum Step {
 /// A listener: what is served there, and the address that is asked for; port 0 stands for any.
 pub type Named<'a> = (&'a str, SocketAddr);
 
-/// For each wanted listener, by name and address, how it comes to its socket. What is open and kept by nobody is to be closed, after the others
-/// are open. A socket belongs to its address: names may move from one to another in any way.
+/// For each wanted listener, by name and address, how it comes to its socket. What is open and kept
+/// by nobody is to be closed, after the others are open. A socket belongs to its address: names may
+/// move from one to another in any way.
 #[must_use]
 pub fn plan(open: &[Named<'_>], wanted: &[Named<'_>]) -> Vec<Step> {
     let mut steps = vec![Step::Bind; wanted.len()];
     let mut taken = vec![false; open.len()];
     // Those that stay as they are first: with port 0, several are asked for by the same address.
     for of_that_name in [true, false] {
-        for (step, (name, asked)) in steps.iter_mut().zip(wanted).filter(|(step, _)| **step == Step::Bind) {
-            let found = open
-                .iter()
-                .enumerate()
-                .position(|(index, (there, address))| !taken[index] && address == asked && (there == name || !of_that_name));
+        for (step, (name, asked)) in
+            steps.iter_mut().zip(wanted).filter(|(step, _)| **step == Step::Bind)
+        {
+            let found = open.iter().enumerate().position(|(index, (there, address))| {
+                !taken[index] && address == asked && (there == name || !of_that_name)
+            });
             if let Some(index) = found {
                 taken[index] = true;
                 *step = Step::Keep(index);
@@ -36,7 +39,8 @@ pub fn plan(open: &[Named<'_>], wanted: &[Named<'_>]) -> Vec<Step> {
     steps
 }
 
-/// Whether a connection could be for either of two addresses to listen on. `[::]` takes IPv4 too (see [`super`]).
+/// Whether a connection could be for either of two addresses to listen on. `[::]` takes IPv4 too
+/// (see [`super`]).
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |wide: IpAddr, narrow: IpAddr| match wide {
@@ -44,7 +48,9 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         IpAddr::V6(wide) => wide.is_unspecified(),
     };
     let (this, that) = (one.ip(), other.ip());
-    one.port() == other.port() && one.port() != 0 && (this == that || covers(this, that) || covers(that, this))
+    one.port() == other.port()
+        && one.port() != 0
+        && (this == that || covers(this, that) || covers(that, this))
 }
 
 #[cfg(test)]
@@ -70,9 +76,24 @@ mod tests {
             ("moved", &[("a", "127.0.0.1:80")], &[("a", "127.0.0.1:81")], &[NEW]),
             ("to the wildcard", &[("a", "127.0.0.1:80")], &[("a", "0.0.0.0:80")], &[NEW]),
             ("and back", &[("a", "0.0.0.0:80")], &[("a", "127.0.0.1:80")], &[NEW]),
-            ("to both families", &[("a", "127.0.0.1:80"), ("b", "0.0.0.0:81")], &[("a", "[::]:80"), ("b", "[::]:81")], &[NEW, NEW]),
-            ("IPv4 and IPv6 do not meet", &[("a", "127.0.0.1:80")], &[("a", "127.0.0.1:80"), ("b", "[::1]:80")], &[KEEP(0), NEW]),
-            ("one becomes two", &[("a", "0.0.0.0:80")], &[("a", "127.0.0.1:80"), ("b", "127.0.0.2:80")], &[NEW, NEW]),
+            (
+                "to both families",
+                &[("a", "127.0.0.1:80"), ("b", "0.0.0.0:81")],
+                &[("a", "[::]:80"), ("b", "[::]:81")],
+                &[NEW, NEW],
+            ),
+            (
+                "IPv4 and IPv6 do not meet",
+                &[("a", "127.0.0.1:80")],
+                &[("a", "127.0.0.1:80"), ("b", "[::1]:80")],
+                &[KEEP(0), NEW],
+            ),
+            (
+                "one becomes two",
+                &[("a", "0.0.0.0:80")],
+                &[("a", "127.0.0.1:80"), ("b", "127.0.0.2:80")],
+                &[NEW, NEW],
+            ),
             ("two that overlap", &[], &[("a", "0.0.0.0:80"), ("b", "127.0.0.2:80")], &[NEW, NEW]),
             (
                 "any ports stay with their names",
@@ -82,8 +103,9 @@ mod tests {
             ),
         ];
         for (what, open, wanted, steps) in cases {
-            let read =
-                |listeners: &[(&'static str, &str)]| listeners.iter().map(|(name, at)| (*name, at.parse().unwrap())).collect::<Vec<_>>();
+            let read = |listeners: &[(&'static str, &str)]| {
+                listeners.iter().map(|(name, at)| (*name, at.parse().unwrap())).collect::<Vec<_>>()
+            };
             assert_eq!(plan(&read(open), &read(wanted)), steps, "{what}");
         }
     }
@@ -102,7 +124,10 @@ mod tests {
             ("0.0.0.0:0", "0.0.0.0:0", false),
         ] {
             let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
-            assert!(overlap(one, other) == overlaps && overlap(other, one) == overlaps, "{one} {other}");
+            assert!(
+                overlap(one, other) == overlaps && overlap(other, one) == overlaps,
+                "{one} {other}"
+            );
         }
     }
 }

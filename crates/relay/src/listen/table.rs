@@ -6,16 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::plan::overlap;
 
-/// A socket of ours that is being closed is in the table for a moment longer than among our descriptors: a stranger's stays there.
+/// A socket of ours that is being closed is in the table for a moment longer than among our
+/// descriptors: a stranger's stays there.
 const LOOKS: usize = 20;
 /// Of a socket that listens.
 const LISTENING: &str = "0A";
 
-/// Whether a socket of somebody else listens where one for `address` would; those of this process are all its own, also the ones that are being
-/// closed just now.
+/// Whether a socket of somebody else listens where one for `address` would; those of this process
+/// are all its own, also the ones that are being closed just now.
 pub(super) fn a_stranger_listens(address: SocketAddr) -> io::Result<bool> {
     for _ in 0..LOOKS {
-        // In this order: one that is closed in between is in the first list, and nobody opens any meanwhile.
+        // In this order: one that is closed in between is in the first list, and nobody opens any
+        // meanwhile.
         let own = own_sockets()?;
         if listening(address)?.iter().all(|inode| own.contains(inode)) {
             return Ok(false);
@@ -25,7 +27,8 @@ pub(super) fn a_stranger_listens(address: SocketAddr) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The sockets that listen where one for `address` would, by the numbers by which the table knows them.
+/// The sockets that listen where one for `address` would, by the numbers by which the table knows
+/// them.
 fn listening(address: SocketAddr) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -35,7 +38,12 @@ fn listening(address: SocketAddr) -> io::Result<Vec<u64>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        found.extend(text.lines().filter_map(listener).filter(|(at, _)| overlap(*at, address)).map(|(_, inode)| inode));
+        found.extend(
+            text.lines()
+                .filter_map(listener)
+                .filter(|(at, _)| overlap(*at, address))
+                .map(|(_, inode)| inode),
+        );
     }
     Ok(found)
 }
@@ -83,12 +91,18 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn lines_of_the_table() {
-        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000 100 0 0 10 0";
+        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     \
+            0        0 12345 1 0000 100 0 0 10 0";
         let v6 = "   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100 0 0 10 0";
         assert_eq!(listener(v4), Some(("127.0.0.1:8080".parse().unwrap(), 12345)));
         assert_eq!(listener(v6), Some(("[::1]:80".parse().unwrap(), 77)));
         assert_eq!(listener(&v4.replace(" 0A ", " 01 ")), None, "a connection");
-        for damaged in ["", "  sl  local_address rem_address   st", "0: 0100007F 0:0 0A", "0: 0100007:1F90 0:0 0A 0 0 0 0 0 1"] {
+        for damaged in [
+            "",
+            "  sl  local_address rem_address   st",
+            "0: 0100007F 0:0 0A",
+            "0: 0100007:1F90 0:0 0A 0 0 0 0 0 1",
+        ] {
             assert_eq!(listener(damaged), None, "{damaged}");
         }
     }
@@ -100,7 +114,10 @@ mod tests {
             let at = socket.local_addr().unwrap();
             let found = listening(at).unwrap();
             assert_eq!(found.len(), 1, "{at}");
-            assert!(own_sockets().unwrap().contains(&found[0]) && !a_stranger_listens(at).unwrap(), "{at}");
+            assert!(
+                own_sockets().unwrap().contains(&found[0]) && !a_stranger_listens(at).unwrap(),
+                "{at}"
+            );
         }
     }
 }

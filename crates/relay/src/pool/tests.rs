@@ -12,11 +12,17 @@ use crate::worker::{Worker, block_on};
 const LONG: Duration = Duration::from_secs(20);
 
 async fn pair(worker: &Worker, listener: &TcpListener) -> (Stream, TcpStream) {
-    let (ours, theirs) = tokio::join!(Stream::connect(worker, listener.local_addr().unwrap(), LONG), listener.accept());
+    let (ours, theirs) = tokio::join!(
+        Stream::connect(worker, listener.local_addr().unwrap(), LONG),
+        listener.accept()
+    );
     (ours.unwrap(), theirs.unwrap().0)
 }
 
-fn with_pool<F: Future<Output = ()>>(limits: Limits, body: impl FnOnce(Worker, TcpListener, Pool<&'static str>) -> F) {
+fn with_pool<F: Future<Output = ()>>(
+    limits: Limits,
+    body: impl FnOnce(Worker, TcpListener, Pool<&'static str>) -> F,
+) {
     block_on(|worker| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pool = Pool::new(&worker, limits);
@@ -26,23 +32,29 @@ fn with_pool<F: Future<Output = ()>>(limits: Limits, body: impl FnOnce(Worker, T
 
 #[test]
 fn the_latest_goes_out_first_and_the_oldest_makes_room() {
-    with_pool(Limits { per_upstream: 2, ..Limits::default() }, |worker, listener, pool| async move {
-        let mut peers = Vec::new();
-        let mut ports = Vec::new();
-        for _ in 0..3 {
-            let (ours, theirs) = pair(&worker, &listener).await;
-            ports.push(ours.local_addr().unwrap());
-            peers.push(theirs);
-            pool.put("a", 1, ours);
-        }
-        assert_eq!(pool.len(), 2);
-        assert!(pool.take(&"b", 1, Reuse::Replayable).is_none());
-        let first = pool.take(&"a", 1, Reuse::Replayable).unwrap();
-        let second = pool.take(&"a", 1, Reuse::Fresh(LONG)).unwrap();
-        assert_eq!([first.local_addr().unwrap(), second.local_addr().unwrap()], [ports[2], ports[1]]);
-        assert!(pool.take(&"a", 1, Reuse::Replayable).is_none());
-        assert!(pool.is_empty());
-    });
+    with_pool(
+        Limits { per_upstream: 2, ..Limits::default() },
+        |worker, listener, pool| async move {
+            let mut peers = Vec::new();
+            let mut ports = Vec::new();
+            for _ in 0..3 {
+                let (ours, theirs) = pair(&worker, &listener).await;
+                ports.push(ours.local_addr().unwrap());
+                peers.push(theirs);
+                pool.put("a", 1, ours);
+            }
+            assert_eq!(pool.len(), 2);
+            assert!(pool.take(&"b", 1, Reuse::Replayable).is_none());
+            let first = pool.take(&"a", 1, Reuse::Replayable).unwrap();
+            let second = pool.take(&"a", 1, Reuse::Fresh(LONG)).unwrap();
+            assert_eq!(
+                [first.local_addr().unwrap(), second.local_addr().unwrap()],
+                [ports[2], ports[1]]
+            );
+            assert!(pool.take(&"a", 1, Reuse::Replayable).is_none());
+            assert!(pool.is_empty());
+        },
+    );
 }
 
 #[test]
@@ -78,7 +90,14 @@ fn a_connection_that_the_peer_closed_or_spoke_on_is_not_handed_out() {
                     drop(theirs);
                 }
                 // The event loop sees it before it is asked.
-                while pool.0.borrow_mut().idle.get_mut("a").and_then(|idle| idle.first_mut()).is_some_and(|idle| !idle.stream.is_dead()) {
+                while pool
+                    .0
+                    .borrow_mut()
+                    .idle
+                    .get_mut("a")
+                    .and_then(|idle| idle.first_mut())
+                    .is_some_and(|idle| !idle.stream.is_dead())
+                {
                     tokio::task::yield_now().await;
                 }
                 tokio::time::sleep(Duration::ZERO).await;
@@ -119,11 +138,14 @@ fn what_cannot_be_repeated_gets_no_connection_that_was_idle_for_long() {
 
 #[test]
 fn an_aged_connection_is_closed() {
-    with_pool(Limits { idle: Duration::ZERO, ..Limits::default() }, |worker, listener, pool| async move {
-        let (ours, mut theirs) = pair(&worker, &listener).await;
-        pool.put("a", 1, ours);
-        // By the sweep, without being asked for.
-        assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
-        assert!(pool.is_empty());
-    });
+    with_pool(
+        Limits { idle: Duration::ZERO, ..Limits::default() },
+        |worker, listener, pool| async move {
+            let (ours, mut theirs) = pair(&worker, &listener).await;
+            pool.put("a", 1, ours);
+            // By the sweep, without being asked for.
+            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
+            assert!(pool.is_empty());
+        },
+    );
 }

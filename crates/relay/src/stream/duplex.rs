@@ -1,4 +1,5 @@
-//! A connection in memory, for what has no socket of its own. As a socket it can end in two ways: in order, or cut.
+//! A connection in memory, for what has no socket of its own. As a socket it can end in two ways:
+//! in order, or cut.
 
 use std::cell::Cell;
 use std::io;
@@ -22,7 +23,10 @@ impl Duplex {
     pub fn pair(capacity: usize) -> (Self, Self) {
         let (one, two) = tokio::io::duplex(capacity);
         let (first, second) = (Rc::<Cell<bool>>::default(), Rc::<Cell<bool>>::default());
-        (Self { bytes: one, ours: Rc::clone(&first), theirs: Rc::clone(&second) }, Self { bytes: two, ours: second, theirs: first })
+        (
+            Self { bytes: one, ours: Rc::clone(&first), theirs: Rc::clone(&second) },
+            Self { bytes: two, ours: second, theirs: first },
+        )
     }
 
     /// Ends it so that the other end, once it has read what there is, finds a reset.
@@ -37,20 +41,36 @@ impl Duplex {
 }
 
 impl AsyncRead for Duplex {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.bytes).poll_read(cx, buf))?;
         let ended = buf.filled().len() == before && buf.remaining() > 0;
-        Poll::Ready(if ended && self.is_cut() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) })
+        Poll::Ready(if ended && self.is_cut() {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(())
+        })
     }
 }
 
 impl AsyncWrite for Duplex {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.bytes).poll_write(cx, bytes)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.bytes).poll_write_vectored(cx, parts)
     }
 

@@ -29,21 +29,29 @@ pub struct Patience {
 }
 
 impl Stream {
-    /// Reads the next request head. The bytes that it indexes are split off the read buffer, without a copy;
-    /// what follows them stays in [`input`](Stream::input).
+    /// Reads the next request head. The bytes that it indexes are split off the read buffer,
+    /// without a copy; what follows them stays in [`input`](Stream::input).
     ///
-    /// `Ok(None)`: the connection ended, or nobody used it for `patience.idle`, before a byte of the request.
+    /// `Ok(None)`: the connection ended, or nobody used it for `patience.idle`, before a byte of
+    /// the request.
     ///
     /// # Errors
     /// `Malformed`, `Timeout(Head)`, `Closed` in the middle of the head, `Reset`, `Io`.
-    pub async fn read_request(&mut self, head: &mut RequestHead, limits: &Limits, patience: &Patience) -> Result<Option<Bytes>, Fault> {
+    pub async fn read_request(
+        &mut self,
+        head: &mut RequestHead,
+        limits: &Limits,
+        patience: &Patience,
+    ) -> Result<Option<Bytes>, Fault> {
         head.reset();
         let idle = self.0.input.is_empty();
         if idle {
             match self.fill(patience.idle_kind, patience.idle).await {
                 Ok(0) | Err(Fault::Timeout(_)) => return Ok(None),
                 // Clients leave idle connections in every way there is.
-                Err(Fault::Closed | Fault::Reset) if self.0.received == 0 || self.0.uses > 0 => return Ok(None),
+                Err(Fault::Closed | Fault::Reset) if self.0.received == 0 || self.0.uses > 0 => {
+                    return Ok(None);
+                }
                 Ok(_) => {}
                 Err(fault) => return Err(fault),
             }
@@ -54,7 +62,8 @@ impl Stream {
         Ok(Some(bytes))
     }
 
-    /// Reads a response head (which may be an interim one). The bytes that it indexes are split off the read buffer.
+    /// Reads a response head (which may be an interim one). The bytes that it indexes are split off
+    /// the read buffer.
     ///
     /// # Errors
     /// `Timeout(FirstByte)` or `Timeout(Head)`, `Malformed`, `Closed`, `Reset`, `Io`.
@@ -75,7 +84,8 @@ impl Stream {
         Ok(bytes)
     }
 
-    /// Parses what is there and reads more until a head is complete. `deadline` is for the whole of it.
+    /// Parses what is there and reads more until a head is complete. `deadline` is for the whole of
+    /// it.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,7 +109,8 @@ impl Stream {
                 self.0.reading.arm(Kind::Head, deadline);
             }
             let half = self.is_of_client() && !self.0.input.is_empty();
-            let read = if half { self.poll_more_of_head(cx) } else { self.poll_keeping_deadline(cx) };
+            let read =
+                if half { self.poll_more_of_head(cx) } else { self.poll_keeping_deadline(cx) };
             match read {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
                 Poll::Ready(Ok(_)) => {}
@@ -115,7 +126,8 @@ impl Stream {
         }
     }
 
-    /// Half a head is kept in no more room than it takes, and counted as its client's: thousands of them cost little, and not without end.
+    /// Half a head is kept in no more room than it takes, and counted as its client's: thousands of
+    /// them cost little, and not without end.
     fn wait_with_half(&mut self) {
         let input = &mut self.0.input;
         let fitting = input.len().next_power_of_two().max(SMALLEST);
@@ -142,11 +154,17 @@ impl Stream {
         read
     }
 
-    /// Waits until `length` bytes of a body are there, or for `within`. Not an error: the time being up.
+    /// Waits until `length` bytes of a body are there, or for `within`. Not an error: the time
+    /// being up.
     ///
     /// # Errors
     /// `Closed` when the peer ends the connection before, `Reset`, `Io`.
-    pub fn poll_hold(&mut self, cx: &mut Context<'_>, length: usize, within: Duration) -> Poll<Result<(), Fault>> {
+    pub fn poll_hold(
+        &mut self,
+        cx: &mut Context<'_>,
+        length: usize,
+        within: Duration,
+    ) -> Poll<Result<(), Fault>> {
         loop {
             if self.0.input.len() >= length {
                 return Poll::Ready(Ok(()));
@@ -155,13 +173,16 @@ impl Stream {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                Poll::Pending => return self.0.reading.poll(cx, Kind::Hold, within).map(|_| Ok(())),
+                Poll::Pending => {
+                    return self.0.reading.poll(cx, Kind::Hold, within).map(|_| Ok(()));
+                }
             }
         }
     }
 
-    /// Waits until a small body is there as a whole, but no longer than `within`: whoever has sent nothing on yet can still say that it
-    /// broke off. A large one, and one of unknown length, is not waited for.
+    /// Waits until a small body is there as a whole, but no longer than `within`: whoever has sent
+    /// nothing on yet can still say that it broke off. A large one, and one of unknown length, is
+    /// not waited for.
     ///
     /// # Errors
     /// As [`poll_hold`](Self::poll_hold).
@@ -177,7 +198,10 @@ impl Stream {
     }
 
     /// Reads without extending the deadline that is armed.
-    pub(crate) fn poll_keeping_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+    pub(crate) fn poll_keeping_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Fault>> {
         let armed = self.0.reading.armed.replace(false);
         let read = self.poll_read(cx, 0);
         self.0.reading.armed.set(armed);

@@ -15,22 +15,25 @@ use crate::fault::Fault;
 use crate::wheel::Kind;
 use crate::worker::Phase;
 
-/// A read is offered at least this much room, so that it is nearly always a short one, after which nobody has to ask
-/// the kernel whether there is more.
+/// A read is offered at least this much room, so that it is nearly always a short one, after which
+/// nobody has to ask the kernel whether there is more.
 const ROOM: usize = 4 * 1024;
 
-/// Parts that add up to no more than this are copied together: the kernel takes longer over a list of parts than this takes to copy.
+/// Parts that add up to no more than this are copied together: the kernel takes longer over a list
+/// of parts than this takes to copy.
 const GATHERED: usize = 4 * 1024;
 
-/// How long after it was accepted a connection may be silent before a drain takes it for an idle one.
+/// How long after it was accepted a connection may be silent before a drain takes it for an idle
+/// one.
 const FIRST: Duration = Duration::from_secs(2);
 
 /// Parts of one vectored write, the preamble not counted.
 pub(crate) const MAX_PARTS: usize = 7;
 
 impl Stream {
-    /// Reads once into [`input`](Self::input), without a deadline. `Ok(0)`: the peer has sent its last byte. `Closed`: it has gone without saying
-    /// that it had, where it would have had to ([`announces_its_end`](Self::announces_its_end)).
+    /// Reads once into [`input`](Self::input), without a deadline. `Ok(0)`: the peer has sent its
+    /// last byte. `Closed`: it has gone without saying that it had, where it would have had to
+    /// ([`announces_its_end`](Self::announces_its_end)).
     pub fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Fault>> {
         if self.0.ended || self.0.truncated {
             return Poll::Ready(if self.0.truncated { Err(Fault::Closed) } else { Ok(0) });
@@ -43,7 +46,10 @@ impl Stream {
     }
 
     /// Reads into what room there is in [`input`](Self::input).
-    pub(crate) fn poll_read_into_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
+    pub(crate) fn poll_read_into_room(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Fault>> {
         let read = pin!(self.0.io.read_buf(&mut self.0.input)).poll(cx);
         match read {
             Poll::Ready(Ok(n)) => {
@@ -75,12 +81,20 @@ impl Stream {
         }
     }
 
-    /// Reads once; fails when nothing arrives for `deadline`, counted from the first call that found nothing.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize, kind: Kind, deadline: Duration) -> Poll<Result<usize, Fault>> {
+    /// Reads once; fails when nothing arrives for `deadline`, counted from the first call that
+    /// found nothing.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        kind: Kind,
+        deadline: Duration,
+    ) -> Poll<Result<usize, Fault>> {
         match self.poll_read(cx, room) {
             // In a drain nobody begins to wait for another request.
             Poll::Pending if kind == Kind::Idle && self.0.worker.phase() >= Phase::Finishing => {
-                // The first one of a client that was accepted a moment ago is on its way: it has been told of no close, and may be a POST.
+                // The first one of a client that was accepted a moment ago is on its way: it has
+                // been told of no close, and may be a POST.
                 let left = FIRST.saturating_sub(self.0.opened.elapsed());
                 if self.0.received > 0 || left.is_zero() {
                     return Poll::Ready(Err(Fault::Timeout(kind)));
@@ -101,8 +115,14 @@ impl Stream {
         poll_fn(|cx| self.poll_fill(cx, 0, kind, deadline)).await
     }
 
-    /// Writes once, the preamble first; returns how many of the parts' bytes were taken. Fails when none is for `deadline`.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, parts: &[&[u8]], deadline: Duration) -> Poll<Result<usize, Fault>> {
+    /// Writes once, the preamble first; returns how many of the parts' bytes were taken. Fails when
+    /// none is for `deadline`.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[&[u8]],
+        deadline: Duration,
+    ) -> Poll<Result<usize, Fault>> {
         match self.poll_send_once(cx, parts) {
             Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
             ready => ready,
@@ -110,11 +130,19 @@ impl Stream {
     }
 
     /// Writes once, without a deadline.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Fault>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Fault>> {
         self.poll_send_once(cx, &[bytes])
     }
 
-    fn poll_send_once(&mut self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<Result<usize, Fault>> {
+    fn poll_send_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[&[u8]],
+    ) -> Poll<Result<usize, Fault>> {
         if self.0.ahead > 0 {
             match self.take_ahead(parts) {
                 0 => {}
@@ -124,7 +152,9 @@ impl Stream {
         loop {
             let mut slices = [IoSlice::new(&[]); MAX_PARTS + 1];
             let mut count = 0;
-            for part in std::iter::once(&self.0.preamble[..]).chain(parts.iter().copied().take(MAX_PARTS)) {
+            for part in
+                std::iter::once(&self.0.preamble[..]).chain(parts.iter().copied().take(MAX_PARTS))
+            {
                 if !part.is_empty() {
                     slices[count] = IoSlice::new(part);
                     count += 1;
@@ -168,7 +198,9 @@ impl Stream {
                     offset -= rest[0].len();
                     rest = &rest[1..];
                 }
-                let Some((first, others)) = rest.split_first() else { return self.poll_flush(cx, deadline) };
+                let Some((first, others)) = rest.split_first() else {
+                    return self.poll_flush(cx, deadline);
+                };
                 let mut window: [&[u8]; MAX_PARTS] = [&[]; MAX_PARTS];
                 window[0] = &first[offset..];
                 for (slot, part) in window[1..].iter_mut().zip(others) {
@@ -180,9 +212,13 @@ impl Stream {
         .await
     }
 
-    /// Ready when nothing of what was written waits in this process, as it may with TLS. Whoever reads the connection next need not ask: a read
-    /// sees to it as well.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, deadline: Duration) -> Poll<Result<(), Fault>> {
+    /// Ready when nothing of what was written waits in this process, as it may with TLS. Whoever
+    /// reads the connection next need not ask: a read sees to it as well.
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Duration,
+    ) -> Poll<Result<(), Fault>> {
         match self.poll_flush_once(cx) {
             Poll::Pending => self.0.writing.poll(cx, Kind::Write, deadline).map(Err),
             ready => ready,
@@ -199,7 +235,8 @@ impl Stream {
         Poll::Ready(flushed.map_err(Fault::from))
     }
 
-    /// Says that nothing more will be sent, with TLS by close_notify; the other direction stays open.
+    /// Says that nothing more will be sent, with TLS by close_notify; the other direction stays
+    /// open.
     ///
     /// # Errors
     /// `Reset`, `Io`.

@@ -15,12 +15,21 @@ use crate::tls::{ClientConfig, Error, ServerConfig, ServerName};
 use crate::wheel::{Kind, Timer};
 
 impl Stream {
-    /// Speaks TLS from here on, with the server of this name. What `config` says decides whether it is believed.
+    /// Speaks TLS from here on, with the server of this name. What `config` says decides whether it
+    /// is believed.
     ///
     /// # Errors
-    /// `Tls`, `Timeout(Connect)` when the handshake has not ended after `deadline`, `Closed`, `Reset`, `Io`.
-    pub async fn start_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>, deadline: Duration) -> Result<Self, Fault> {
-        let begin = |tcp| async { TlsConnector::from(config).connect(name, tcp).await.map(TlsStream::from) };
+    /// `Tls`, `Timeout(Connect)` when the handshake has not ended after `deadline`, `Closed`,
+    /// `Reset`, `Io`.
+    pub async fn start_tls(
+        self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        deadline: Duration,
+    ) -> Result<Self, Fault> {
+        let begin = |tcp| async {
+            TlsConnector::from(config).connect(name, tcp).await.map(TlsStream::from)
+        };
         self.shake_hands(begin, deadline).await
     }
 
@@ -28,12 +37,21 @@ impl Stream {
     ///
     /// # Errors
     /// The same.
-    pub async fn accept_tls(self, config: Arc<ServerConfig>, deadline: Duration) -> Result<Self, Fault> {
-        let begin = |tcp| async { TlsAcceptor::from(config).accept(tcp).await.map(TlsStream::from) };
+    pub async fn accept_tls(
+        self,
+        config: Arc<ServerConfig>,
+        deadline: Duration,
+    ) -> Result<Self, Fault> {
+        let begin =
+            |tcp| async { TlsAcceptor::from(config).accept(tcp).await.map(TlsStream::from) };
         self.shake_hands(begin, deadline).await
     }
 
-    async fn shake_hands<F>(mut self, begin: impl FnOnce(TcpStream) -> F, deadline: Duration) -> Result<Self, Fault>
+    async fn shake_hands<F>(
+        mut self,
+        begin: impl FnOnce(TcpStream) -> F,
+        deadline: Duration,
+    ) -> Result<Self, Fault>
     where
         F: Future<Output = io::Result<TlsStream<TcpStream>>>,
     {
@@ -44,7 +62,9 @@ impl Stream {
         if !self.0.input.is_empty() {
             return Err(Fault::Tls(Error::Protocol));
         }
-        let Io::Tcp(tcp) = std::mem::replace(&mut self.0.io, Io::Gone) else { return Err(Fault::Tls(Error::Protocol)) };
+        let Io::Tcp(tcp) = std::mem::replace(&mut self.0.io, Io::Gone) else {
+            return Err(Fault::Tls(Error::Protocol));
+        };
         let timer = Timer::new(self.0.worker.wheel());
         // On the heap: a handshake takes room that a connection without TLS has no use for.
         let session = timer.within(Kind::Connect, deadline, Box::pin(begin(tcp))).await??;
@@ -52,7 +72,8 @@ impl Stream {
         Ok(self)
     }
 
-    /// The peer says when it ends: an end that it did not say is a cut one. So of TLS, not of TCP alone (RFC 9112 §9.8).
+    /// The peer says when it ends: an end that it did not say is a cut one. So of TLS, not of TCP
+    /// alone (RFC 9112 §9.8).
     pub fn announces_its_end(&self) -> bool {
         matches!(self.0.io, Io::Tls(_))
     }

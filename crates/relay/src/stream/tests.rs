@@ -60,7 +60,9 @@ fn a_connection_that_is_left_or_not_used_is_not_an_error(medium: Medium) {
 fn a_head_has_one_deadline_however_it_drips(medium: Medium) {
     with_pair(medium, |mut ours, mut theirs| async move {
         let drip = async {
-            for byte in GET.iter().cycle().filter(|byte| **byte != b'\r' && **byte != b'\n').take(5000) {
+            for byte in
+                GET.iter().cycle().filter(|byte| **byte != b'\r' && **byte != b'\n').take(5000)
+            {
                 if theirs.write_all(&[*byte]).await.is_err() {
                     return;
                 }
@@ -102,18 +104,30 @@ fn an_idle_connection_holds_no_buffer(medium: Medium) {
 fn a_response_has_a_deadline_for_its_first_byte_and_one_for_the_rest(medium: Medium) {
     with_pair(medium, |mut ours, mut theirs| async move {
         let (mut head, limits) = (ResponseHead::new(), Limits::default());
-        assert_eq!(ours.read_response(&mut head, &limits, SHORT, LONG).await, Err(Fault::Timeout(Kind::FirstByte)));
+        assert_eq!(
+            ours.read_response(&mut head, &limits, SHORT, LONG).await,
+            Err(Fault::Timeout(Kind::FirstByte))
+        );
         theirs.write_all(b"HTTP/1.1 200 O").await.unwrap();
-        assert_eq!(ours.read_response(&mut head, &limits, LONG, SHORT).await, Err(Fault::Timeout(Kind::Head)));
+        assert_eq!(
+            ours.read_response(&mut head, &limits, LONG, SHORT).await,
+            Err(Fault::Timeout(Kind::Head))
+        );
         theirs.write_all(b"K\r\n\r\n").await.unwrap();
-        assert_eq!(ours.read_response(&mut head, &limits, LONG, LONG).await.map(|head| head.len()), Ok(19));
+        assert_eq!(
+            ours.read_response(&mut head, &limits, LONG, LONG).await.map(|head| head.len()),
+            Ok(19)
+        );
     });
 }
 
 fn a_peer_that_takes_nothing_runs_into_the_deadline(medium: Medium) {
     with_pair(medium, |mut ours, theirs| async move {
         let much = vec![0; 64 << 20];
-        assert_eq!(ours.write_all(&[b"head", &much], SHORT).await, Err(Fault::Timeout(Kind::Write)));
+        assert_eq!(
+            ours.write_all(&[b"head", &much], SHORT).await,
+            Err(Fault::Timeout(Kind::Write))
+        );
         drop(theirs);
     });
 }
@@ -134,7 +148,10 @@ fn many_parts_arrive_in_order(medium: Medium) {
         let slices: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
         let mut theirs = theirs;
         let mut received = vec![0; parts.concat().len()];
-        let (sent, read) = tokio::join!(ours.write_all(&slices, LONG), tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut received));
+        let (sent, read) = tokio::join!(
+            ours.write_all(&slices, LONG),
+            tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut received)
+        );
         sent.unwrap();
         read.unwrap();
         assert!(received == parts.concat());
@@ -142,7 +159,10 @@ fn many_parts_arrive_in_order(medium: Medium) {
 }
 
 /// A peer that has taken next to nothing yet of what was sent, and what it gets when it reads on.
-async fn read_late(mut theirs: Io, ended: impl Future<Output = ()>) -> (Vec<u8>, std::io::Result<usize>) {
+async fn read_late(
+    mut theirs: Io,
+    ended: impl Future<Output = ()>,
+) -> (Vec<u8>, std::io::Result<usize>) {
     ended.await;
     let mut received = Vec::new();
     loop {
@@ -165,10 +185,13 @@ fn a_cut_connection_delivers_what_was_sent_and_does_not_end_like_a_whole_message
                 begun.send(()).unwrap();
                 ours.cut(framing, 1 << 20, LONG).await;
             };
-            let ((), (received, end)) = tokio::join!(cutting, read_late(theirs, async { reading.await.unwrap() }));
+            let ((), (received, end)) =
+                tokio::join!(cutting, read_late(theirs, async { reading.await.unwrap() }));
             assert_eq!(received.len(), sent.len(), "{framing:?}");
             match framing {
-                BodyFraming::UntilClose => assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset),
+                BodyFraming::UntilClose => {
+                    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset)
+                }
                 _ => assert_eq!(end.unwrap(), 0, "{framing:?}"),
             }
         });
@@ -217,7 +240,10 @@ fn our_own_tls_ends_are_announced_unless_they_are_cut() {
             theirs.read_exact(&mut [0; 4]).await.unwrap();
             ending(ours);
             let end = theirs.read(&mut [0]).await.map_err(|error| error.kind());
-            assert_eq!(end, if announced { Ok(0) } else { Err(std::io::ErrorKind::ConnectionReset) });
+            assert_eq!(
+                end,
+                if announced { Ok(0) } else { Err(std::io::ErrorKind::ConnectionReset) }
+            );
         });
     }
     with_pair(Medium::Tls, |mut ours, mut theirs| async move {
@@ -253,7 +279,8 @@ async fn handshake<F: Future<Output = ()>>(
     worker: &crate::worker::Worker,
 ) -> Fault {
     let (ours, theirs) = sockets(worker).await;
-    let (ours, ()) = tokio::join!(ours.start_tls(TRUST.client.clone(), name(), within), server(theirs));
+    let (ours, ()) =
+        tokio::join!(ours.start_tls(TRUST.client.clone(), name(), within), server(theirs));
     ours.err().expect("no handshake")
 }
 
@@ -283,7 +310,8 @@ fn a_handshake_ends_whatever_the_peer_does() {
             while theirs.read(&mut [0; 4096]).await.unwrap() == 4096 {}
         };
         assert_eq!(handshake(LONG, leaves, &worker).await, Fault::Closed);
-        let resets = |theirs: tokio::net::TcpStream| async move { theirs.set_zero_linger().unwrap() };
+        let resets =
+            |theirs: tokio::net::TcpStream| async move { theirs.set_zero_linger().unwrap() };
         assert_eq!(handshake(LONG, resets, &worker).await, Fault::Reset);
     });
 }
@@ -294,7 +322,10 @@ fn a_handshake_with_somebody_else_fails() {
         let (ours, theirs) = sockets(&worker).await;
         let acceptor = tokio_rustls::TlsAcceptor::from(TRUST.server.clone());
         let other = tls::ServerName::try_from("other.test").unwrap();
-        let (ours, theirs) = tokio::join!(ours.start_tls(TRUST.client.clone(), other, LONG), acceptor.accept(theirs));
+        let (ours, theirs) = tokio::join!(
+            ours.start_tls(TRUST.client.clone(), other, LONG),
+            acceptor.accept(theirs)
+        );
         assert_eq!(ours.err(), Some(Fault::Tls(tls::Error::WrongName)));
         assert!(theirs.is_err(), "it is told");
     });
@@ -306,6 +337,9 @@ fn what_came_before_a_handshake_is_not_taken_for_what_is_in_it() {
         let (mut ours, mut theirs) = sockets(&worker).await;
         theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         ours.fill(Kind::Body, LONG).await.unwrap();
-        assert_eq!(ours.start_tls(TRUST.client.clone(), name(), LONG).await.err(), Some(Fault::Tls(tls::Error::Protocol)));
+        assert_eq!(
+            ours.start_tls(TRUST.client.clone(), name(), LONG).await.err(),
+            Some(Fault::Tls(tls::Error::Protocol))
+        );
     });
 }

@@ -1,10 +1,12 @@
 //! What carries a connection's bytes: a socket, a TLS session over one, or memory.
 //!
-//! One enum without a trait object: on a socket a read or a write costs a comparison more than the bare socket, and nothing else.
+//! One enum without a trait object: on a socket a read or a write costs a comparison more than the
+//! bare socket, and nothing else.
 //!
-//! All bytes pass [`AsyncRead`] and [`AsyncWrite`] of [`Io`], but for those that splice(2) moves, which are counted by
-//! [`Stream::count_spliced`](super::Stream::count_spliced) and [`Stream::count_sent`](super::Stream::count_sent). What is to limit a connection's
-//! bandwidth belongs at these four places.
+//! All bytes pass [`AsyncRead`] and [`AsyncWrite`] of [`Io`], but for those that splice(2) moves,
+//! which are counted by [`Stream::count_spliced`](super::Stream::count_spliced) and
+//! [`Stream::count_sent`](super::Stream::count_sent). What is to limit a connection's bandwidth
+//! belongs at these four places.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -49,8 +51,9 @@ impl Io {
         }
     }
 
-    /// Whether the peer has said something, or its last, as far as the event loop knows: no system call unless there is something to read. What a
-    /// TLS session says for itself, as new tickets, does not count. A byte of what it has said is lost.
+    /// Whether the peer has said something, or its last, as far as the event loop knows: no system
+    /// call unless there is something to read. What a TLS session says for itself, as new tickets,
+    /// does not count. A byte of what it has said is lost.
     pub(crate) fn has_spoken(&mut self) -> bool {
         let mut byte = [0];
         match self {
@@ -62,8 +65,8 @@ impl Io {
         }
     }
 
-    /// As [`has_spoken`](Self::has_spoken), asking the kernel. Where that has bytes of a TLS session which the event loop does not know of yet,
-    /// nobody can say what they are: yes, then.
+    /// As [`has_spoken`](Self::has_spoken), asking the kernel. Where that has bytes of a TLS
+    /// session which the event loop does not know of yet, nobody can say what they are: yes, then.
     pub(crate) fn has_spoken_to_the_kernel(&mut self) -> bool {
         (self.spliceable().is_none() && self.has_spoken()) || self.socket().is_some_and(is_readable)
     }
@@ -81,7 +84,8 @@ impl Io {
         matches!(self, Self::Tls(tls) if tls.get_ref().1.wants_write())
     }
 
-    /// From now on it ends, as soon as it is dropped, so that nobody can take what was sent for everything: with a reset, and without a word of TLS.
+    /// From now on it ends, as soon as it is dropped, so that nobody can take what was sent for
+    /// everything: with a reset, and without a word of TLS.
     pub(crate) fn cut(&mut self) {
         match std::mem::replace(self, Self::Gone) {
             Self::Duplex(duplex) => duplex.cut(),
@@ -101,7 +105,10 @@ impl Io {
 
 fn is_readable(tcp: &TcpStream) -> bool {
     let mut byte = [std::mem::MaybeUninit::uninit()];
-    !is_would_block(&socket2::SockRef::from(tcp).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT))
+    !is_would_block(
+        &socket2::SockRef::from(tcp)
+            .recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT),
+    )
 }
 
 fn is_would_block<T>(result: &io::Result<T>) -> bool {
@@ -113,13 +120,19 @@ fn gone<T>() -> Poll<io::Result<T>> {
 }
 
 impl AsyncRead for Io {
-    /// A TLS peer that closes without saying so (close_notify, RFC 8446 §6.1) has cut the connection: `UnexpectedEof`.
+    /// A TLS peer that closes without saying so (close_notify, RFC 8446 §6.1) has cut the
+    /// connection: `UnexpectedEof`.
     #[inline]
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => {
-                // What did not fit into the socket goes out while its answer is waited for. That it cannot, the read says.
+                // What did not fit into the socket goes out while its answer is waited for. That it
+                // cannot, the read says.
                 if tls.get_ref().1.wants_write() {
                     drop(Pin::new(&mut *tls).poll_flush(cx));
                 }
@@ -133,7 +146,11 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     #[inline]
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
@@ -143,7 +160,11 @@ impl AsyncWrite for Io {
     }
 
     #[inline]
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, parts),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, parts),

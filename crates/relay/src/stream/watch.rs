@@ -1,11 +1,14 @@
 //! Notices that a peer which waits for an answer has left.
 //!
-//! A reset says so at once. A peer that has closed its sending side may have left, or may have only said that its request was all (a half-close,
-//! RFC 9112 §9.6), and the two look alike: the kernel of one that has closed its socket answers keep-alive probes for a minute as if somebody
-//! were there. Only bytes tell, as nobody can receive them any more and a reset comes back. Every answer begins with `HTTP/1.`, so that these
-//! bytes can go ahead of it, one at a time: whoever still listens gets them a little early.
+//! A reset says so at once. A peer that has closed its sending side may have left, or may have only
+//! said that its request was all (a half-close, RFC 9112 §9.6), and the two look alike: the kernel
+//! of one that has closed its socket answers keep-alive probes for a minute as if somebody were
+//! there. Only bytes tell, as nobody can receive them any more and a reset comes back. Every answer
+//! begins with `HTTP/1.`, so that these bytes can go ahead of it, one at a time: whoever still
+//! listens gets them a little early.
 //!
-//! Our own balancers never half-close before an answer. On a connection of which that is known ([`Stream::set_whole`]) a close is a close.
+//! Our own balancers never half-close before an answer. On a connection of which that is known
+//! ([`Stream::set_whole`]) a close is a close.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -43,8 +46,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Ready when the peer has left. What it sends meanwhile is received up to a buffer's size: it is the next request's.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, peer: &mut Stream, ahead: Ahead) -> Poll<Fault> {
+    /// Ready when the peer has left. What it sends meanwhile is received up to a buffer's size: it
+    /// is the next request's.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &mut Stream,
+        ahead: Ahead,
+    ) -> Poll<Fault> {
         while !peer.0.ended && peer.0.input.len() < buffer::SIZE {
             // Answered from memory while there is nothing to read, and no buffer is taken for it.
             ready!(peer.0.io.poll_readable(cx));
@@ -59,7 +68,12 @@ impl Watch {
         }
     }
 
-    fn poll_half_closed(&mut self, cx: &mut Context<'_>, peer: &mut Stream, ahead: Ahead) -> Poll<Fault> {
+    fn poll_half_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &mut Stream,
+        ahead: Ahead,
+    ) -> Poll<Fault> {
         let (timer, looks) = self.looking.get_or_insert_with(|| {
             let timer = Timer::new(peer.0.worker.wheel());
             timer.arm(Kind::Other, LOOK);
@@ -83,7 +97,8 @@ impl Watch {
 }
 
 impl Stream {
-    /// The peer closes its connections as a whole: when it has sent its last byte it has left, whatever it waited for.
+    /// The peer closes its connections as a whole: when it has sent its last byte it has left,
+    /// whatever it waited for.
     pub fn set_whole(&mut self) {
         self.0.whole = true;
     }
@@ -97,7 +112,11 @@ impl Stream {
     /// Sends the next byte of the answer's beginning, if the connection takes it now.
     fn send_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(byte) = BEGINNING.get(usize::from(self.0.ahead)) else { return Ok(()) };
-        let Poll::Ready(written) = Pin::new(&mut self.0.io).poll_write(cx, std::slice::from_ref(byte)) else { return Ok(()) };
+        let Poll::Ready(written) =
+            Pin::new(&mut self.0.io).poll_write(cx, std::slice::from_ref(byte))
+        else {
+            return Ok(());
+        };
         let n = written?;
         self.0.ahead += u8::from(n > 0);
         self.0.sent += n as u64;

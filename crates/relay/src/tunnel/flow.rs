@@ -17,7 +17,8 @@ const TURN: u64 = 1024 * 1024;
 /// A read of so much is the beginning of a stream worth splicing; a splice of less is its end.
 const STREAM: usize = buffer::SIZE / 2;
 
-/// Before so much has been moved, nothing is done about what may wait in the kernel: most tunnels carry less.
+/// Before so much has been moved, nothing is done about what may wait in the kernel: most tunnels
+/// carry less.
 const LITTLE: u64 = 64 * 1024;
 
 pub(super) struct Flow<'a> {
@@ -62,7 +63,12 @@ impl<'a> Flow<'a> {
     }
 
     /// Moves what can be moved now; ready when the direction has been closed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Failed>> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Failed>> {
         let turn_ends = self.moved + TURN;
         while !self.closed {
             ready!(self.poll_flush(cx, from, to)).map_err(Failed::To)?;
@@ -88,7 +94,12 @@ impl<'a> Flow<'a> {
     }
 
     /// Delivers what has been taken: copied bytes first, as they came first.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Fault>> {
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Fault>> {
         while !from.input_ref().is_empty() {
             if self.moved > LITTLE {
                 to.bound_unsent();
@@ -99,7 +110,9 @@ impl<'a> Flow<'a> {
         }
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
             to.bound_unsent();
-            let Some(socket) = to.spliceable() else { return Poll::Ready(Err(Fault::Io(io::ErrorKind::Unsupported))) };
+            let Some(socket) = to.spliceable() else {
+                return Poll::Ready(Err(Fault::Io(io::ErrorKind::Unsupported)));
+            };
             ready!(socket.poll_write_ready(cx))?;
             match socket.try_io(Interest::WRITABLE, || pipe.empty(socket)) {
                 Ok(n) => {
@@ -114,7 +127,12 @@ impl<'a> Flow<'a> {
         to.poll_flush_once(cx)
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &Stream) -> Poll<Result<(), Fault>> {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &Stream,
+    ) -> Poll<Result<(), Fault>> {
         if self.way == Way::Splice
             && let Some(socket) = from.spliceable()
         {
@@ -139,7 +157,9 @@ impl<'a> Flow<'a> {
 
 impl Flow<'_> {
     fn splice_in(&mut self, from: &mut Stream) -> Result<(), Fault> {
-        let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.spliceable()) else { return Ok(()) };
+        let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.spliceable()) else {
+            return Ok(());
+        };
         match socket.try_io(Interest::READABLE, || pipe.fill(socket, u64::MAX)) {
             Ok(n) => {
                 if n < STREAM {

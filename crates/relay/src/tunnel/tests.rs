@@ -1,4 +1,5 @@
-//! Tunnels between everything that can carry a connection: integrity, half-closing, failures, idling.
+//! Tunnels between everything that can carry a connection: integrity, half-closing, failures,
+//! idling.
 
 use std::time::Duration;
 
@@ -23,9 +24,14 @@ over_every_medium! {
 }
 
 /// Runs a tunnel beside what its two ends do.
-fn tunnel<F: Future<Output = ()>>(media: (Medium, Medium), idle: Duration, ends: impl FnOnce(Io, Io) -> F) -> Report {
+fn tunnel<F: Future<Output = ()>>(
+    media: (Medium, Medium),
+    idle: Duration,
+    ends: impl FnOnce(Io, Io) -> F,
+) -> Report {
     block_on(|worker| async move {
-        let ((mut a, left), (mut b, right)) = (from_client(&worker, media.0).await, to_server(&worker, media.1).await);
+        let ((mut a, left), (mut b, right)) =
+            (from_client(&worker, media.0).await, to_server(&worker, media.1).await);
         let options = Options { idle };
         let run = async move {
             let report = run(&mut a, &mut b, &options).await;
@@ -40,7 +46,8 @@ fn tunnel<F: Future<Output = ()>>(media: (Medium, Medium), idle: Duration, ends:
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let step = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(step).take(length).collect()
@@ -61,23 +68,40 @@ async fn receive(mut input: impl AsyncReadExt + Unpin) -> Vec<u8> {
 }
 
 fn megabytes_arrive_whole_both_ways_at_once(medium: Medium) {
-    let lengths = [(5_000_000, 3_000_001, 100_000), (300_000, 7, 1000), (0, 4_000_000, 1 << 20), (9000, 20_000, 10_000)];
+    let lengths = [
+        (5_000_000, 3_000_001, 100_000),
+        (300_000, 7, 1000),
+        (0, 4_000_000, 1 << 20),
+        (9000, 20_000, 10_000),
+    ];
     let media = [(medium, medium), (medium, Medium::Tcp), (Medium::Tcp, medium)];
-    for ((there, back, piece), media) in lengths.into_iter().flat_map(|lengths| media.map(|media| (lengths, media))) {
+    for ((there, back, piece), media) in
+        lengths.into_iter().flat_map(|lengths| media.map(|media| (lengths, media)))
+    {
         let (one, two) = (noise(there, 1), noise(back, 2));
         let report = tunnel(media, LONG, |left, right| async move {
-            let ((left_in, left_out), (right_in, right_out)) = (tokio::io::split(left), tokio::io::split(right));
-            let (_, _, got_two, got_one) =
-                tokio::join!(send(left_out, &one, piece), send(right_out, &two, piece), receive(left_in), receive(right_in));
+            let ((left_in, left_out), (right_in, right_out)) =
+                (tokio::io::split(left), tokio::io::split(right));
+            let (_, _, got_two, got_one) = tokio::join!(
+                send(left_out, &one, piece),
+                send(right_out, &two, piece),
+                receive(left_in),
+                receive(right_in)
+            );
             assert!(got_one == one && got_two == two);
         });
-        assert_eq!(report, Report { a_to_b: there as u64, b_to_a: back as u64, end: End::Finished }, "{media:?}");
+        assert_eq!(
+            report,
+            Report { a_to_b: there as u64, b_to_a: back as u64, end: End::Finished },
+            "{media:?}"
+        );
     }
 }
 
 fn what_was_received_before_the_tunnel_goes_first(medium: Medium) {
     block_on(|worker| async move {
-        let ((mut a, mut left), (mut b, mut right)) = (from_client(&worker, medium).await, to_server(&worker, medium).await);
+        let ((mut a, mut left), (mut b, mut right)) =
+            (from_client(&worker, medium).await, to_server(&worker, medium).await);
         left.write_all(b"early ").await.unwrap();
         a.fill(Kind::Other, LONG).await.unwrap();
         left.write_all(b"late").await.unwrap();
@@ -105,24 +129,27 @@ fn a_reset_ends_the_tunnel_and_names_the_side(medium: Medium) {
 }
 
 fn an_idle_tunnel_ends(medium: Medium) {
-    let report = tunnel((medium, medium), Duration::from_millis(30), |mut left, mut right| async move {
-        left.write_all(b"x").await.unwrap();
-        right.read_exact(&mut [0]).await.unwrap();
-        assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
-        drop(right);
-    });
+    let report =
+        tunnel((medium, medium), Duration::from_millis(30), |mut left, mut right| async move {
+            left.write_all(b"x").await.unwrap();
+            right.read_exact(&mut [0]).await.unwrap();
+            assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
+            drop(right);
+        });
     assert_eq!(report, Report { a_to_b: 1, b_to_a: 0, end: End::Idle });
 }
 
-/// Sends without end in pieces to an end that takes nothing, until the tunnel is idle. Returns what the tunnel has put into the kernel for it.
+/// Sends without end in pieces to an end that takes nothing, until the tunnel is idle. Returns what
+/// the tunnel has put into the kernel for it.
 fn taken_for_nobody(medium: Medium, piece: usize) -> u64 {
-    let report = tunnel((medium, medium), Duration::from_millis(300), |mut left, right| async move {
-        let piece = vec![7; piece];
-        while left.write_all(&piece).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-        drop(right);
-    });
+    let report =
+        tunnel((medium, medium), Duration::from_millis(300), |mut left, right| async move {
+            let piece = vec![7; piece];
+            while left.write_all(&piece).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            drop(right);
+        });
     assert_eq!(report.end, End::Idle);
     report.a_to_b
 }
@@ -181,7 +208,8 @@ fn what_waits_behind_a_full_socket_is_sent_although_nobody_reads_from_that_side(
         socket2::SockRef::from(b.spliceable().unwrap()).set_send_buffer_size(4096).unwrap();
         socket2::SockRef::from(&right).set_recv_buffer_size(4096).unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(TRUST.server.clone());
-        let (b, right) = tokio::join!(b.start_tls(TRUST.client.clone(), name(), LONG), acceptor.accept(right));
+        let (b, right) =
+            tokio::join!(b.start_tls(TRUST.client.clone(), name(), LONG), acceptor.accept(right));
         let (mut b, mut right) = (b.unwrap(), right.unwrap());
         let bytes = noise(600_000, 4);
         let both = async {
@@ -198,7 +226,8 @@ fn what_waits_behind_a_full_socket_is_sent_although_nobody_reads_from_that_side(
                     }
                     assert!(received == bytes);
                 };
-                // The sender does not close before everything has arrived: nothing else would wake the tunnel.
+                // The sender does not close before everything has arrived: nothing else would wake
+                // the tunnel.
                 tokio::join!(sending, receiving);
                 drop((left, right));
             })

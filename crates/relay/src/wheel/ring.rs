@@ -36,12 +36,27 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new() -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), slots: Box::new([NONE; SLOTS]), occupied: [0; WORDS], now: 0 }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            slots: Box::new([NONE; SLOTS]),
+            occupied: [0; WORDS],
+            now: 0,
+        }
     }
 
     pub(super) fn insert(&mut self) -> u32 {
-        let entry =
-            Entry { due: NEVER, visit: 0, prev: NONE, next: NONE, linked: false, fired: false, used: true, kind: Kind::Other, waker: None };
+        let entry = Entry {
+            due: NEVER,
+            visit: 0,
+            prev: NONE,
+            next: NONE,
+            linked: false,
+            fired: false,
+            used: true,
+            kind: Kind::Other,
+            waker: None,
+        };
         match self.free.pop() {
             Some(key) => {
                 self.entries[key as usize] = entry;
@@ -64,7 +79,8 @@ impl Ring {
         waker
     }
 
-    /// Sets the deadline. Returns the tick at which the entry is visited next, when that had to be brought forward.
+    /// Sets the deadline. Returns the tick at which the entry is visited next, when that had to be
+    /// brought forward.
     pub(super) fn arm(&mut self, key: u32, kind: Kind, due: u64) -> Option<u64> {
         let due = due.max(self.now + 1);
         let entry = &mut self.entries[key as usize];

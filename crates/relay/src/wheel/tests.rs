@@ -29,7 +29,9 @@ fn advance(ring: &mut Ring, now: u64) -> usize {
 
 #[test]
 fn fires_once_at_its_tick_and_not_before() {
-    for due in [1, 2, 63, 64, 65, SLOTS as u64 - 1, SLOTS as u64, SLOTS as u64 + 1, 3 * SLOTS as u64 + 7] {
+    for due in
+        [1, 2, 63, 64, 65, SLOTS as u64 - 1, SLOTS as u64, SLOTS as u64 + 1, 3 * SLOTS as u64 + 7]
+    {
         let waker = Waker::from(Arc::new(Count::default()));
         let mut ring = Ring::new();
         let key = ring.insert();
@@ -86,7 +88,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (0..8_usize, prop_oneof![1..40_u64, 1..10_000_u64]).prop_map(|(timer, after)| Step::Arm(timer, after)),
+        (0..8_usize, prop_oneof![1..40_u64, 1..10_000_u64])
+            .prop_map(|(timer, after)| Step::Arm(timer, after)),
         (0..8_usize).prop_map(Step::Disarm),
         (0..8_usize).prop_map(Step::Renew),
         prop_oneof![1..20_u64, 1..6_000_u64].prop_map(Step::Pass),
@@ -94,7 +97,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever is armed, moved, removed and passed: a timer has fired exactly if its tick has come.
+    /// Whatever is armed, moved, removed and passed: a timer has fired exactly if its tick has
+    /// come.
     #[test]
     fn agrees_with_the_obvious(steps in proptest::collection::vec(step(), 1..80)) {
         let waker = Waker::from(Arc::new(Count::default()));
@@ -133,7 +137,8 @@ proptest! {
 fn a_deadline_ends_a_future_that_never_does() {
     let elapsed = crate::worker::block_on(|worker| async move {
         let timer = super::Timer::new(worker.wheel());
-        let ready = timer.within(Kind::Connect, Duration::from_secs(3600), std::future::ready(7)).await;
+        let ready =
+            timer.within(Kind::Connect, Duration::from_secs(3600), std::future::ready(7)).await;
         assert_eq!(ready, Ok(7));
         // An hour's sleep of the driver is cut short by the next, nearer deadline.
         let far = super::Timer::new(worker.wheel());

@@ -1,4 +1,5 @@
-//! The accept loop: never spins, never dies (a panic costs the connection that was being accepted), empties its backlog before it closes.
+//! The accept loop: never spins, never dies (a panic costs the connection that was being accepted),
+//! empties its backlog before it closes.
 
 use std::fs::File;
 use std::future::{Future, poll_fn};
@@ -18,11 +19,13 @@ use crate::stream::Stream;
 /// A backlog is never longer than this: the closing of a listener that is flooded has to end.
 const BACKLOG_MOST: usize = 65_536;
 
-/// How long accepting pauses when the process is out of descriptors or memory: long enough not to spin, short enough not to be seen.
+/// How long accepting pauses when the process is out of descriptors or memory: long enough not to
+/// spin, short enough not to be seen.
 const BACK_OFF: Duration = Duration::from_millis(5);
 
 impl Worker {
-    /// Accepts connections until the drain reaches [`Phase::Closing`], empties the backlog and closes the listener.
+    /// Accepts connections until the drain reaches [`Phase::Closing`], empties the backlog and
+    /// closes the listener.
     ///
     /// `handler` runs as one isolated task per connection (see [`Worker::spawn`]).
     pub async fn serve<H, Fut>(&self, listener: Listener, handler: H)
@@ -33,9 +36,14 @@ impl Worker {
         self.serve_until(listener, std::future::pending(), handler).await;
     }
 
-    /// As [`serve`](Self::serve), and until `unwanted`: the configuration wants nobody to listen there any more.
-    pub async fn serve_until<H, Fut>(&self, listener: Listener, unwanted: impl Future<Output = ()>, handler: H)
-    where
+    /// As [`serve`](Self::serve), and until `unwanted`: the configuration wants nobody to listen
+    /// there any more.
+    pub async fn serve_until<H, Fut>(
+        &self,
+        listener: Listener,
+        unwanted: impl Future<Output = ()>,
+        handler: H,
+    ) where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
@@ -44,7 +52,8 @@ impl Worker {
         let _open = Open(self.clone());
         let mut reserve = Reserve::new();
         let mut closing = std::pin::pin!(self.reached(Phase::Closing));
-        // The phase is looked at as well, since connections that keep coming would be all that is ever ready.
+        // The phase is looked at as well, since connections that keep coming would be all that is
+        // ever ready.
         while self.phase() < Phase::Closing {
             let accepted = tokio::select! {
                 biased;
@@ -63,7 +72,8 @@ impl Worker {
         }
     }
 
-    /// Accepts what is in the backlog by the kernel's word, not the event loop's, which may not have heard of the latest; then closes.
+    /// Accepts what is in the backlog by the kernel's word, not the event loop's, which may not
+    /// have heard of the latest; then closes.
     fn empty<H, Fut>(&self, listener: Listener, handler: &H)
     where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
@@ -80,9 +90,15 @@ impl Worker {
         }
     }
 
-    /// Starts a connection's task, if its client and that one's network may have one more. Whoever may not is closed at once, and goes to another balancer.
-    fn admit<H, Fut>(&self, tcp: tokio::net::TcpStream, peer: SocketAddr, allowance: &Arc<Allowance>, handler: &H)
-    where
+    /// Starts a connection's task, if its client and that one's network may have one more. Whoever
+    /// may not is closed at once, and goes to another balancer.
+    fn admit<H, Fut>(
+        &self,
+        tcp: tokio::net::TcpStream,
+        peer: SocketAddr,
+        allowance: &Arc<Allowance>,
+        handler: &H,
+    ) where
         H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
@@ -104,8 +120,8 @@ impl Worker {
         Fut: Future<Output = ()> + 'static,
     {
         bump(&self.meter().accepted, 1);
-        // The handler makes the future here, as a future inside a future would take twice the room; what it does before
-        // its first await is isolated all the same.
+        // The handler makes the future here, as a future inside a future would take twice the room;
+        // what it does before its first await is isolated all the same.
         let make = AssertUnwindSafe(|| handler(self.clone(), stream, peer));
         match catch_unwind(make) {
             Ok(connection) => self.spawn(connection),
@@ -128,7 +144,11 @@ impl Worker {
         match accepted {
             Ok((tcp, peer)) => self.admit(tcp, peer, &listener.allowance, handler),
             // The peer was quicker to leave; nothing is wrong here.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
             Err(error) => {
                 if out_of_descriptors(&error) {
                     self.room().measure();
@@ -149,8 +169,9 @@ impl Drop for Open {
     }
 }
 
-/// A descriptor kept back, so that a connection can be accepted and closed when there are none left: a client that is
-/// told at once goes to another balancer, one that sits in the backlog waits.
+/// A descriptor kept back, so that a connection can be accepted and closed when there are none
+/// left: a client that is told at once goes to another balancer, one that sits in the backlog
+/// waits.
 struct Reserve(Option<File>);
 
 impl Reserve {

@@ -1,8 +1,11 @@
-//! A worker's connections of clients: who has how many, and which of them goes first when there are too many.
+//! A worker's connections of clients: who has how many, and which of them goes first when there are
+//! too many.
 //!
-//! What a connection is doing is not written down here, which would cost every request something: its reading deadline says so. One that waits
-//! for a request ([`Kind::Idle`]) can be closed without harm, one that waits for the rest of a head ([`Kind::Head`]) comes next, the oldest
-//! first; busy ones are never touched. A client goes by its own share first, then by that of its network.
+//! What a connection is doing is not written down here, which would cost every request something:
+//! its reading deadline says so. One that waits for a request ([`Kind::Idle`]) can be closed
+//! without harm, one that waits for the rest of a head ([`Kind::Head`]) comes next, the oldest
+//! first; busy ones are never touched. A client goes by its own share first, then by that of its
+//! network.
 
 mod members;
 
@@ -66,8 +69,8 @@ impl Crowd {
         Self { clients, wheel, members: RefCell::default() }
     }
 
-    /// Admits a connection of a client of which, and of whose network, there may be so many; when need be in place of an older one. False: it may
-    /// not stay.
+    /// Admits a connection of a client of which, and of whose network, there may be so many; when
+    /// need be in place of an older one. False: it may not stay.
     pub(super) fn enter(&self, source: &Source, most: Most) -> bool {
         let Some(in_place) = self.enter_as(source.client, most.client) else { return false };
         // One that is closed for it was one of its network too, and is counted until it has ended.
@@ -79,12 +82,14 @@ impl Crowd {
         true
     }
 
-    /// Counts one more of a client or a network. Returns whether that was in place of an older one; none: it may not be.
+    /// Counts one more of a client or a network. Returns whether that was in place of an older one;
+    /// none: it may not be.
     fn enter_as(&self, who: Prefix, most: u32) -> Option<bool> {
         if self.clients.enter(who, most).is_ok() {
             return Some(false);
         }
-        // Those that are closed are counted until they have ended, which they do before anything else happens on this thread.
+        // Those that are closed are counted until they have ended, which they do before anything
+        // else happens on this thread.
         if self.close(who, Closing::Any) && self.clients.enter(who, u32::MAX).is_ok() {
             return Some(true);
         }
@@ -92,15 +97,17 @@ impl Crowd {
         None
     }
 
-    /// There is no descriptor left for a client that comes: takes one from the client that has the most, or else from the network that has,
-    /// unless that is no worse than this one.
+    /// There is no descriptor left for a client that comes: takes one from the client that has the
+    /// most, or else from the network that has, unless that is no worse than this one.
     pub(super) fn make_way(&self, source: &Source) -> bool {
         source.levels().into_iter().any(|own| {
             let (heaviest, own_count) = {
                 let members = self.members.borrow();
                 (members.heaviest(own.is_network()), members.count(own))
             };
-            heaviest.is_some_and(|(other, count)| other != own && count > own_count + 1 && self.close(other, Closing::Any))
+            heaviest.is_some_and(|(other, count)| {
+                other != own && count > own_count + 1 && self.close(other, Closing::Any)
+            })
         })
     }
 
@@ -120,7 +127,8 @@ impl Crowd {
         }
     }
 
-    /// The connection waits for the rest of something, and holds so many bytes of it. What is too much is closed, the oldest first.
+    /// The connection waits for the rest of something, and holds so many bytes of it. What is too
+    /// much is closed, the oldest first.
     pub(crate) fn hold(&self, place: Place, bytes: usize) {
         let Some((source, held)) = self.account(place, bytes) else { return };
         let (of_client, of_network) = self.members.borrow().unfinished(place);
@@ -138,12 +146,14 @@ impl Crowd {
         }
     }
 
-    /// As [`hold`](Self::hold), for what can be done without; false, and nothing is counted, when that would be too much.
+    /// As [`hold`](Self::hold), for what can be done without; false, and nothing is counted, when
+    /// that would be too much.
     pub(crate) fn may_hold(&self, place: Place, bytes: usize) -> bool {
         let before = self.members.borrow().held(place);
         let Some((_, held)) = self.account(place, bytes) else { return true };
         let (of_client, of_network) = self.members.borrow().unfinished(place);
-        let fits = held.client <= of_client && held.network <= of_network && held.all <= UNFINISHED_IN_ALL;
+        let fits =
+            held.client <= of_client && held.network <= of_network && held.all <= UNFINISHED_IN_ALL;
         if !fits {
             self.account(place, before as usize);
         }
@@ -165,7 +175,8 @@ impl Crowd {
         Some((source, Held { client, network, all: self.clients.hold_in_all(before, now) }))
     }
 
-    /// Closes the connections of a client or a network that go first; false when there are none on this worker.
+    /// Closes the connections of a client or a network that go first; false when there are none on
+    /// this worker.
     fn close(&self, who: Prefix, closing: Closing) -> bool {
         let now = self.wheel.now();
         let waiting = {
@@ -174,7 +185,9 @@ impl Crowd {
             if closing == Closing::Any && !members.worth_looking(who, now) {
                 return false;
             }
-            let waiting = |(place, timer)| self.wheel.waiting(timer).map(|(kind, due)| Waiting { place, timer, kind, due });
+            let waiting = |(place, timer)| {
+                self.wheel.waiting(timer).map(|(kind, due)| Waiting { place, timer, kind, due })
+            };
             members.of(who).filter_map(waiting).collect()
         };
         let victims = victims(waiting, closing);
@@ -201,16 +214,29 @@ mod tests {
     #[test]
     fn what_idles_goes_before_half_heads_and_the_oldest_before_others() {
         let it = |timer, kind, due| Waiting { place: timer, timer, kind, due };
-        let timers = |waiting: Vec<Waiting>, closing| victims(waiting, closing).iter().map(|it| it.timer).collect::<Vec<_>>();
-        let waiting = vec![it(1, Kind::Idle, 30), it(2, Kind::Head, 10), it(3, Kind::Idle, 20), it(4, Kind::Body, 5), it(5, Kind::Head, 9)];
+        let timers = |waiting: Vec<Waiting>, closing| {
+            victims(waiting, closing).iter().map(|it| it.timer).collect::<Vec<_>>()
+        };
+        let waiting = vec![
+            it(1, Kind::Idle, 30),
+            it(2, Kind::Head, 10),
+            it(3, Kind::Idle, 20),
+            it(4, Kind::Body, 5),
+            it(5, Kind::Head, 9),
+        ];
         assert_eq!(timers(waiting.clone(), Closing::Any), [3]);
         assert_eq!(timers(waiting, Closing::Unfinished), [5]);
         // By how long they have waited, not by when they came.
         let waiting = vec![it(1, Kind::Idle, 10), it(2, Kind::Idle, 30), it(3, Kind::Idle, 20)];
         assert_eq!(timers(waiting, Closing::Any), [1]);
         assert_eq!(timers(vec![it(4, Kind::Body, 5)], Closing::Any), []);
-        assert_eq!(timers(vec![it(2, Kind::Idle, 7), it(1, Kind::Idle, 7)], Closing::Any), [1], "the one that came first");
-        let many: Vec<_> = (0..256).map(|timer| it(timer, Kind::Head, 1000 - u64::from(timer))).collect();
+        assert_eq!(
+            timers(vec![it(2, Kind::Idle, 7), it(1, Kind::Idle, 7)], Closing::Any),
+            [1],
+            "the one that came first"
+        );
+        let many: Vec<_> =
+            (0..256).map(|timer| it(timer, Kind::Head, 1000 - u64::from(timer))).collect();
         assert_eq!(timers(many, Closing::Any), [255, 254, 253, 252]);
     }
 }

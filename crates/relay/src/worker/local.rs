@@ -131,12 +131,14 @@ impl Worker {
         self.0.meter.live.load(Ordering::Relaxed)
     }
 
-    /// Runs a connection as a task of its own: counted while it lives, cut when the worker aborts; a panic ends it alone.
+    /// Runs a connection as a task of its own: counted while it lives, cut when the worker aborts;
+    /// a panic ends it alone.
     pub fn spawn<F: Future<Output = ()> + 'static>(&self, task: F) {
         tokio::task::spawn_local(Counted::new(task, self.clone()));
     }
 
-    /// Runs a background task of the worker: not counted as a connection, restarted a second later when it panics.
+    /// Runs a background task of the worker: not counted as a connection, restarted a second later
+    /// when it panics.
     pub fn background<F, Fut>(&self, task: F)
     where
         F: Fn() -> Fut + 'static,
@@ -206,7 +208,8 @@ where
     F: Fn(Worker) -> Fut,
     Fut: Future<Output = ()> + 'static,
 {
-    // A thread without a runtime ends here, which the handle sees as ended; the process' own start-up has failed long before.
+    // A thread without a runtime ends here, which the handle sees as ended; the process' own
+    // start-up has failed long before.
     let Ok(runtime) = runtime.build_local(Default::default()) else { return };
     runtime.block_on(async {
         let worker = Worker::new(parts);
@@ -239,7 +242,13 @@ where
     let (_phase, phases) = watch::channel(Phase::Serving);
     let (listening, _) = watch::channel(0);
     runtime.block_on(async {
-        let worker = Worker::new(Parts { index: 0, meter: Arc::default(), phases, listening, clients: Arc::default() });
+        let worker = Worker::new(Parts {
+            index: 0,
+            meter: Arc::default(),
+            phases,
+            listening,
+            clients: Arc::default(),
+        });
         tokio::task::spawn_local(worker.0.wheel.clone().drive());
         body(worker).await
     })

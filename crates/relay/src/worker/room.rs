@@ -1,6 +1,7 @@
 //! How many descriptors clients may have, so that there are some left to reach upstreams with.
 //!
-//! The kernel hands out the lowest free descriptor: a client whose own is among the last has come to a process that is nearly full.
+//! The kernel hands out the lowest free descriptor: a client whose own is among the last has come
+//! to a process that is nearly full.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -13,8 +14,9 @@ const KEPT: u64 = 16;
 const KEPT_LEAST: u64 = 8;
 const KEPT_MOST: u64 = 256;
 
-/// The descriptors below this one are for clients too. What the limit is can change while the process runs (prlimit(2)), so it is looked at
-/// again when it would turn somebody away, and when there was no descriptor left.
+/// The descriptors below this one are for clients too. What the limit is can change while the
+/// process runs (prlimit(2)), so it is looked at again when it would turn somebody away, and when
+/// there was no descriptor left.
 pub(crate) struct Room(Cell<u64>);
 
 impl Room {
@@ -27,10 +29,13 @@ impl Room {
     /// Looks at the limit.
     pub(crate) fn measure(&self) {
         // Without an answer nobody is turned away for it.
-        self.0.set(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| for_clients(soft)));
+        self.0.set(
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| for_clients(soft)),
+        );
     }
 
-    /// How many more descriptors clients may have, and how many in all, as the one says that a client was given. None are left: it may not stay.
+    /// How many more descriptors clients may have, and how many in all, as the one says that a
+    /// client was given. None are left: it may not stay.
     pub(super) fn left(&self, descriptor: RawFd) -> (u64, u64) {
         let descriptor = u64::try_from(descriptor).unwrap_or(0);
         if descriptor >= self.0.get() {
@@ -51,7 +56,15 @@ mod tests {
 
     #[test]
     fn some_are_always_kept() {
-        for (limit, clients) in [(0, 0), (8, 0), (20, 12), (160, 150), (1_024, 960), (4_096, 3_840), (1_000_000, 999_744)] {
+        for (limit, clients) in [
+            (0, 0),
+            (8, 0),
+            (20, 12),
+            (160, 150),
+            (1_024, 960),
+            (4_096, 3_840),
+            (1_000_000, 999_744),
+        ] {
             assert_eq!(for_clients(limit), clients, "{limit}");
         }
     }

@@ -9,7 +9,8 @@ use pin_project_lite::pin_project;
 use super::{Worker, bump};
 
 pin_project! {
-    /// A task that is counted while it lives. An `async` block around it would hold room for it twice.
+    /// A task that is counted while it lives. An `async` block around it would hold room for it
+    /// twice.
     pub(super) struct Counted<F> {
         #[pin]
         task: F,
@@ -29,7 +30,8 @@ impl<F: Future> Future for Counted<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // A panic in `poll` does not unwind through the fields: the runtime drops them later, and quietly.
+        // A panic in `poll` does not unwind through the fields: the runtime drops them later, and
+        // quietly.
         let panicked = Panicked(this.live);
         let poll = this.task.poll(cx);
         drop(panicked);

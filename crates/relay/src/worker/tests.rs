@@ -1,4 +1,5 @@
-//! Real threads and sockets: isolation of panics, the phases of a drain, running out of descriptors.
+//! Real threads and sockets: isolation of panics, the phases of a drain, running out of
+//! descriptors.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -29,7 +30,8 @@ pub(super) fn fault() {
     assert!(left == 0, "the accept loop panics (expected by this test)");
 }
 
-/// Answers each byte: `p` panics, `w` waits for the client to go on for ever, `h` comes back and then does, anything else comes back.
+/// Answers each byte: `p` panics, `w` waits for the client to go on for ever, `h` comes back and
+/// then does, anything else comes back.
 async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
     loop {
         if stream.input().is_empty() && !matches!(stream.fill(Kind::Idle, LONG).await, Ok(1..)) {
@@ -49,7 +51,9 @@ async fn echo(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
 }
 
 fn start(workers: usize) -> (Workers, SocketAddr) {
-    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), workers, &Options::default()).unwrap());
+    let listeners = Arc::new(
+        Listeners::bind("127.0.0.1:0".parse().unwrap(), workers, &Options::default()).unwrap(),
+    );
     let address = listeners.local_addr();
     let workers = Workers::start(Settings { name: "test", workers }, move |worker: Worker| {
         let listeners = listeners.clone();
@@ -84,7 +88,11 @@ fn wait_for(workers: &Workers, mut state: impl FnMut(Counts) -> bool) {
 }
 
 fn drain(workers: Workers, within: Duration) -> super::Drained {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(workers.drain(within))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(workers.drain(within))
 }
 
 #[test]
@@ -108,7 +116,8 @@ fn a_panic_loses_its_own_connection_only() {
 
 #[test]
 fn a_panic_while_accepting_loses_that_connection_and_the_loop_goes_on() {
-    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    let listeners =
+        Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
     let address = listeners.local_addr();
     let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
         let listeners = listeners.clone();
@@ -117,7 +126,10 @@ fn a_panic_while_accepting_loses_that_connection_and_the_loop_goes_on() {
     })
     .unwrap();
     for _ in 0..2 {
-        assert!(matches!(connect(address).read(&mut [0]), Ok(0) | Err(_)), "closed, not left waiting");
+        assert!(
+            matches!(connect(address).read(&mut [0]), Ok(0) | Err(_)),
+            "closed, not left waiting"
+        );
     }
     let mut after = connect(address);
     assert_eq!(ask(&mut after, b'a'), Some(b'a'));
@@ -142,7 +154,10 @@ fn a_drain_empties_the_backlog_ends_idle_connections_and_lets_busy_ones_finish()
     let mut byte = [0];
     assert_eq!(latest.read(&mut byte).unwrap(), 1);
     assert_eq!(idle.read(&mut byte).unwrap(), 0);
-    assert!(TcpStream::connect(address).is_err(), "the listener is closed before idle connections are");
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "the listener is closed before idle connections are"
+    );
     // The busy one gets its answer, and is ended instead of idling.
     busy.write_all(b"go").unwrap();
     assert_eq!(busy.read(&mut byte).unwrap(), 1);
@@ -174,7 +189,11 @@ fn what_does_not_finish_in_time_is_cut_and_counted() {
     workers.advance(Phase::Leaving);
     assert_eq!(drain(workers, Duration::from_millis(50)).aborted, 1);
     let cut = busy.read(&mut [0]).unwrap_err();
-    assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset, "an orderly end would make half an answer look whole");
+    assert_eq!(
+        cut.kind(),
+        std::io::ErrorKind::ConnectionReset,
+        "an orderly end would make half an answer look whole"
+    );
 }
 
 #[test]
@@ -196,7 +215,11 @@ fn without_descriptors_clients_are_told_and_service_goes_on_afterwards() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(
+        child.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
 }
 
 #[test]
@@ -207,7 +230,9 @@ fn out_of_descriptors() {
     let mut before = connect(address);
     assert_eq!(ask(&mut before, b'a'), Some(b'a'));
     // Descriptors that this end gets before there are none left for the other.
-    let sockets: Vec<_> = (0..16).map(|_| socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap()).collect();
+    let sockets: Vec<_> = (0..16)
+        .map(|_| socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap())
+        .collect();
     // The lowest free one, and with it every one that could be had.
     let free = std::fs::File::open("/dev/null").map(|file| file.as_raw_fd()).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, free as u64, free as u64).unwrap();
@@ -247,7 +272,8 @@ fn start_with<F: Future<Output = ()> + 'static>(
     allow: impl Fn(&Allowance),
     handler: fn(Worker, Stream, SocketAddr) -> F,
 ) -> (Workers, SocketAddr) {
-    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    let listeners =
+        Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
     allow(listeners.allowance());
     let address = listeners.local_addr();
     let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
@@ -259,7 +285,10 @@ fn start_with<F: Future<Output = ()> + 'static>(
 
 #[test]
 fn a_client_has_its_share_and_others_are_served() {
-    let (workers, address) = start_with(|allowance| allowance.set(&Bounds { connections: Some(4), ..Bounds::default() }), echo);
+    let (workers, address) = start_with(
+        |allowance| allowance.set(&Bounds { connections: Some(4), ..Bounds::default() }),
+        echo,
+    );
     let mut first: Vec<TcpStream> = (0..4).map(|_| connect_from(1, address)).collect();
     for stream in &mut first {
         assert_eq!(ask(stream, b'a'), Some(b'a'));
@@ -271,7 +300,8 @@ fn a_client_has_its_share_and_others_are_served() {
     for stream in &mut first[1..] {
         assert_eq!(ask(stream, b'c'), Some(b'c'));
     }
-    // Nothing that is busy is closed: whoever comes then is refused, and a client of another address is not.
+    // Nothing that is busy is closed: whoever comes then is refused, and a client of another
+    // address is not.
     let mut busy: Vec<&mut TcpStream> = first[1..].iter_mut().chain([&mut newest]).collect();
     for stream in &mut busy {
         assert_eq!(ask(stream, b'h'), Some(b'h'));
@@ -280,18 +310,26 @@ fn a_client_has_its_share_and_others_are_served() {
     assert_eq!(ask(&mut connect_from(2, address), b'd'), Some(b'd'));
     let crowding = workers.clients().crowding();
     assert_eq!(crowding, Crowding { refused: 1, displaced: 1, unfinished: 0 });
-    assert!(workers.clients().take_report().is_some_and(|report| report.who.to_string() == "127.0.0.1"));
+    assert!(
+        workers.clients().take_report().is_some_and(|report| report.who.to_string() == "127.0.0.1")
+    );
 }
 
 #[test]
 fn a_network_has_its_share_and_others_are_served() {
-    let bounds = Bounds { network_connections: Some(6), lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let bounds = Bounds {
+        network_connections: Some(6),
+        lengths: Lengths { v4: 30, v6: 48 },
+        ..Bounds::default()
+    };
     let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
-    let mut first: Vec<TcpStream> = [4, 5, 6, 7, 4, 5].map(|host| connect_from(host, address)).into();
+    let mut first: Vec<TcpStream> =
+        [4, 5, 6, 7, 4, 5].map(|host| connect_from(host, address)).into();
     for stream in &mut first {
         assert_eq!(ask(stream, b'a'), Some(b'a'));
     }
-    // Whoever of the network comes next takes the place of the one that has idled longest, whosever it is.
+    // Whoever of the network comes next takes the place of the one that has idled longest, whosever
+    // it is.
     let mut newest = connect_from(6, address);
     assert_eq!(ask(&mut newest, b'b'), Some(b'b'));
     assert!(has_ended(&mut first[0]));
@@ -315,7 +353,12 @@ fn a_network_has_its_share_and_others_are_served() {
 
 #[test]
 fn who_has_its_share_makes_room_in_its_network_too() {
-    let bounds = Bounds { connections: Some(2), network_connections: Some(3), lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let bounds = Bounds {
+        connections: Some(2),
+        network_connections: Some(3),
+        lengths: Lengths { v4: 30, v6: 48 },
+        ..Bounds::default()
+    };
     let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
     let mut neighbour = connect_from(5, address);
     assert_eq!(ask(&mut neighbour, b'a'), Some(b'a'));
@@ -324,14 +367,22 @@ fn who_has_its_share_makes_room_in_its_network_too() {
         kept.push(connect_from(4, address));
         assert_eq!(ask(&mut kept[turn], b'a'), Some(b'a'), "{turn}");
     }
-    assert_eq!(ask(&mut neighbour, b'a'), Some(b'a'), "what a client has too many of costs its neighbours nothing");
+    assert_eq!(
+        ask(&mut neighbour, b'a'),
+        Some(b'a'),
+        "what a client has too many of costs its neighbours nothing"
+    );
     assert_eq!(workers.clients().crowding(), Crowding { refused: 0, displaced: 8, unfinished: 0 });
 }
 
 #[test]
 fn half_heads_of_one_network_are_bounded() {
     const MOST: u64 = 64 * 1024;
-    let bounds = Bounds { network_unfinished: MOST, lengths: Lengths { v4: 30, v6: 48 }, ..Bounds::default() };
+    let bounds = Bounds {
+        network_unfinished: MOST,
+        lengths: Lengths { v4: 30, v6: 48 },
+        ..Bounds::default()
+    };
     let (workers, address) = start_with(|allowance| allowance.set(&bounds), heads);
     let half = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(6_000));
     let begin = |from| {
@@ -365,7 +416,10 @@ async fn heads(_worker: Worker, mut stream: Stream, _peer: SocketAddr) {
 #[test]
 fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
     const MOST: u64 = 64 * 1024;
-    let (workers, address) = start_with(|allowance| allowance.set(&Bounds { unfinished: MOST, ..Bounds::default() }), heads);
+    let (workers, address) = start_with(
+        |allowance| allowance.set(&Bounds { unfinished: MOST, ..Bounds::default() }),
+        heads,
+    );
     let half = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(6_000));
     let begin = |from| {
         let mut stream = connect_from(from, address);
@@ -390,7 +444,8 @@ fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
     assert!(held <= MOST + 2 * 8192, "{held} bytes are held");
 }
 
-/// Runs [`a_lighter_client_comes`] and [`a_lighter_network_comes`] in processes of their own, whose limits may be lowered.
+/// Runs [`a_lighter_client_comes`] and [`a_lighter_network_comes`] in processes of their own, whose
+/// limits may be lowered.
 #[test]
 fn without_descriptors_who_has_the_most_makes_way() {
     for test in ["a_lighter_client_comes", "a_lighter_network_comes"] {
@@ -399,7 +454,11 @@ fn without_descriptors_who_has_the_most_makes_way() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&child.stderr));
+        assert!(
+            child.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&child.stderr)
+        );
     }
 }
 
@@ -409,7 +468,8 @@ fn a_lighter_network_comes() {
     use nix::sys::resource::{Resource, setrlimit};
     setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
     // One network may have everything here, and each of its clients has one connection.
-    let bounds = Bounds { network_share: 100, lengths: Lengths { v4: 25, v6: 48 }, ..Bounds::default() };
+    let bounds =
+        Bounds { network_share: 100, lengths: Lengths { v4: 25, v6: 48 }, ..Bounds::default() };
     let (workers, address) = start_with(|allowance| allowance.set(&bounds), echo);
     let mut many = Vec::new();
     for host in 1..100 {
@@ -452,18 +512,24 @@ fn a_lighter_client_comes() {
 
 #[test]
 fn a_listener_that_is_not_wanted_any_more_empties_its_backlog() {
-    let listeners = Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
+    let listeners =
+        Arc::new(Listeners::bind("127.0.0.1:0".parse().unwrap(), 1, &Options::default()).unwrap());
     let address = listeners.local_addr();
     // They wait in the backlog when the worker begins.
     let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
     let workers = Workers::start(Settings { name: "test", workers: 1 }, move |worker: Worker| {
         let listeners = listeners.clone();
-        async move { worker.serve_until(listeners.take(&worker).unwrap(), std::future::ready(()), echo).await }
+        async move {
+            worker.serve_until(listeners.take(&worker).unwrap(), std::future::ready(()), echo).await
+        }
     });
     let workers = workers.unwrap();
     for client in &mut clients {
         assert_eq!(ask(client, b'a'), Some(b'a'));
     }
-    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(
+        TcpStream::connect(address).unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionRefused
+    );
     drop(workers);
 }

@@ -1,5 +1,5 @@
-//! The codec from outside: what is refused and why, what is accepted, that no split of the bytes changes anything, and that what is
-//! forwarded means what was received.
+//! The codec from outside: what is refused and why, what is accepted, that no split of the bytes
+//! changes anything, and that what is forwarded means what was received.
 
 mod accepted;
 mod properties;

@@ -52,15 +52,17 @@ fn field_line() -> impl Strategy<Value = String> {
 }
 
 fn lines(first: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
-    let ending = prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\r\n")];
+    let ending =
+        prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\r\n")];
     let fields = prop_oneof![
         6 => proptest::collection::vec((field_line(), ending), 0..12),
         1 => proptest::collection::vec((field_line(), Just("\n")), 0..12),
     ];
-    (first, fields, prop_oneof![8 => Just("\r\n"), 1 => Just(""), 1 => Just("\n")], ".{0,10}").prop_map(|(first, fields, end, rest)| {
-        let fields: String = fields.into_iter().map(|(field, ending)| field + ending).collect();
-        format!("{first}{fields}{end}{rest}").into_bytes()
-    })
+    (first, fields, prop_oneof![8 => Just("\r\n"), 1 => Just(""), 1 => Just("\n")], ".{0,10}")
+        .prop_map(|(first, fields, end, rest)| {
+            let fields: String = fields.into_iter().map(|(field, ending)| field + ending).collect();
+            format!("{first}{fields}{end}{rest}").into_bytes()
+        })
 }
 
 fn request_bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -79,7 +81,10 @@ fn request_bytes() -> impl Strategy<Value = Vec<u8>> {
         1 => Just("GET  / HTTP/1.1\r\n"),
     ]
     .prop_map(str::to_owned);
-    let noise = proptest::collection::vec(proptest::sample::select(b"GET / HTTP/1.1\r\n\r\n:: aA\t\0\xff".to_vec()), 0..60);
+    let noise = proptest::collection::vec(
+        proptest::sample::select(b"GET / HTTP/1.1\r\n\r\n:: aA\t\0\xff".to_vec()),
+        0..60,
+    );
     prop_oneof![8 => lines(first), 1 => noise, 1 => proptest::collection::vec(any::<u8>(), 0..80)]
 }
 
@@ -98,7 +103,10 @@ fn response_bytes() -> impl Strategy<Value = Vec<u8>> {
         1 => Just("HTTP/1.1 200OK\r\n"),
     ]
     .prop_map(str::to_owned);
-    let noise = proptest::collection::vec(proptest::sample::select(b"HTTP/1.1 200 OK\r\n\r\n:: aA\t\0\xff".to_vec()), 0..60);
+    let noise = proptest::collection::vec(
+        proptest::sample::select(b"HTTP/1.1 200 OK\r\n\r\n:: aA\t\0\xff".to_vec()),
+        0..60,
+    );
     prop_oneof![8 => lines(first), 1 => noise, 1 => proptest::collection::vec(any::<u8>(), 0..80)]
 }
 
@@ -113,9 +121,21 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[proptest::sample::Index]) -> Vec<&'a [u8]> {
 const SMALL: Limits = Limits { head: 300, target: 20, fields: 6, relaxed: false };
 
 /// The lines that are not about one hop or about framing: they must arrive as they are.
-fn end_to_end<'a>(lines: impl Iterator<Item = HeaderLine<'a>>, dropped: FieldSet) -> Vec<(&'a [u8], &'a [u8])> {
-    let replaced = FieldSet::of(&[Field::Host, Field::ContentLength, Field::TransferEncoding, Field::Trailer, Field::Expect]);
-    lines.filter(|line| !line.nominated && !dropped.union(replaced).contains(line.field)).map(|line| (line.name, line.value)).collect()
+fn end_to_end<'a>(
+    lines: impl Iterator<Item = HeaderLine<'a>>,
+    dropped: FieldSet,
+) -> Vec<(&'a [u8], &'a [u8])> {
+    let replaced = FieldSet::of(&[
+        Field::Host,
+        Field::ContentLength,
+        Field::TransferEncoding,
+        Field::Trailer,
+        Field::Expect,
+    ]);
+    lines
+        .filter(|line| !line.nominated && !dropped.union(replaced).contains(line.field))
+        .map(|line| (line.name, line.value))
+        .collect()
 }
 
 proptest! {

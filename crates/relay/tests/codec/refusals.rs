@@ -13,14 +13,22 @@ fn with_fields(fields: &str) -> Vec<u8> {
 fn refused(bytes: &[u8], reason: M) {
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]);
     assert_eq!(request(bytes).0, Err(reason), "{shown:?}");
-    assert_eq!(request_in(&byte_by_byte(bytes), &Limits::default()).0, Err(reason), "{shown:?}, byte by byte");
+    assert_eq!(
+        request_in(&byte_by_byte(bytes), &Limits::default()).0,
+        Err(reason),
+        "{shown:?}, byte by byte"
+    );
     assert!([400, 414, 431, 501, 505].contains(&reason.request_status()));
 }
 
 fn response_refused(bytes: &[u8], reason: M) {
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]);
     assert_eq!(response(bytes).0, Err(reason), "{shown:?}");
-    assert_eq!(response_in(&byte_by_byte(bytes), &Limits::default()).0, Err(reason), "{shown:?}, byte by byte");
+    assert_eq!(
+        response_in(&byte_by_byte(bytes), &Limits::default()).0,
+        Err(reason),
+        "{shown:?}, byte by byte"
+    );
     assert_eq!(reason.response_status(), 502);
 }
 
@@ -196,8 +204,14 @@ fn framing_fields() {
         ("Transfer-Encoding: chunked \u{a0}\r\n", M::TransferCoding),
         ("Transfer-Encoding: chun ked\r\n", M::TransferCoding),
         ("Transfer-Encoding: \x0bchunked\r\n", M::ControlCharacter),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", M::SeveralTransferEncodings),
-        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", M::SeveralTransferEncodings),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            M::SeveralTransferEncodings,
+        ),
+        (
+            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            M::SeveralTransferEncodings,
+        ),
         ("Transfer-Encoding: chunked\r\nTransfer-encoding: x\r\n", M::SeveralTransferEncodings),
         ("Transfer-Encoding\t: chunked\r\n", M::SpaceBeforeColon),
         ("Transfer-Encoding:\r\n chunked\r\n", M::ObsFold),
@@ -207,7 +221,10 @@ fn framing_fields() {
     }
     refused(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", M::CodingOnOldVersion);
     refused(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 5\r\n\r\n", M::UnexpectedBody);
-    refused(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nTransfer-Encoding: chunked\r\n\r\n", M::UnexpectedBody);
+    refused(
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        M::UnexpectedBody,
+    );
     refused(b"TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", M::UnexpectedBody);
 }
 
@@ -217,8 +234,14 @@ fn sizes() {
     refused(&with_fields(&format!("X: {}\r\n", "a".repeat(66_000))), M::HeadTooLarge);
     refused(&with_fields(&format!("X: {}", "a".repeat(66_000))), M::HeadTooLarge);
     refused(&with_fields(&format!("{}: a\r\n", "x".repeat(256))), M::FieldNameTooLong);
-    refused(&with_fields(&format!("Connection: {}\r\n", "a,".repeat(33))), M::TooManyConnectionOptions);
-    refused(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192)).as_bytes(), M::TargetTooLong);
+    refused(
+        &with_fields(&format!("Connection: {}\r\n", "a,".repeat(33))),
+        M::TooManyConnectionOptions,
+    );
+    refused(
+        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(8192)).as_bytes(),
+        M::TargetTooLong,
+    );
     refused(format!("GET /{}", "a".repeat(66_000)).as_bytes(), M::TargetTooLong);
     // A head of exactly the limit is fine, one byte more is not.
     let limits = Limits { head: 64, ..Limits::default() };
@@ -286,7 +309,10 @@ fn responses() {
         (b"HTTP/1.1 200 OK\r\n : a\r\n\r\n", M::LeadingWhitespace),
         (b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", M::Nul),
         (b"HTTP/1.1 200 OK\r\nX: \x01\r\n\r\n", M::ControlCharacter),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", M::SeveralContentLengths),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            M::SeveralContentLengths,
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", M::SeveralContentLengths),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\n", M::ContentLength),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length:\r\n\r\n", M::ContentLength),
@@ -294,24 +320,37 @@ fn responses() {
         (b"HTTP/1.1 200 OK\r\n: a\r\n\r\n", M::EmptyFieldName),
         (b"HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", M::BareCr),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", M::LengthAndCoding),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            M::LengthAndCoding,
+        ),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", M::TransferCoding),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", M::TransferCoding),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            M::SeveralTransferEncodings,
+        ),
         (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", M::CodingOnOldVersion),
     ];
     for (bytes, reason) in cases {
         response_refused(bytes, *reason);
     }
-    response_refused(format!("HTTP/1.1 200 {}\r\n\r\n", "a".repeat(66_000)).as_bytes(), M::HeadTooLarge);
-    response_refused(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: a\r\n".repeat(MAX_FIELDS + 1)).as_bytes(), M::TooManyFields);
+    response_refused(
+        format!("HTTP/1.1 200 {}\r\n\r\n", "a".repeat(66_000)).as_bytes(),
+        M::HeadTooLarge,
+    );
+    response_refused(
+        format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: a\r\n".repeat(MAX_FIELDS + 1)).as_bytes(),
+        M::TooManyFields,
+    );
 }
 
 /// What not even a relaxed reading lets pass: two readers would see two messages.
 #[test]
 fn relaxed_responses() {
     let cases: &[(&[u8], M)] = &[
-        // Among lines that end with CRLF, an LF that decides where the message ends: to who takes only CRLF for an end it does not.
+        // Among lines that end with CRLF, an LF that decides where the message ends: to who takes
+        // only CRLF for an end it does not.
         (b"HTTP/1.1 200 OK\nX: a\nY: b\r\n\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\r\n\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\nContent-Length: 5\r\n\r\n", M::BareLf),
@@ -327,7 +366,8 @@ fn relaxed_responses() {
         (b"HTTP/1.1 200 O\x01K\r\n\r\n", M::ControlCharacter),
         (b"HTTP/1.1 200 OK\r\nX\0: a\r\n\r\n", M::Nul),
         (b"HTTP/1.1 200 OK\r\nX\x01: a\r\n\r\n", M::FieldName),
-        // A fold where nothing can be folded, or of what a reader could take for the empty line, a field, or another connection.
+        // A fold where nothing can be folded, or of what a reader could take for the empty line, a
+        // field, or another connection.
         (b"HTTP/1.1 200 OK\r\n X: a\r\n\r\n", M::LeadingWhitespace),
         (b"HTTP/1.1 200 OK\r\n b\r\n\r\n", M::LeadingWhitespace),
         (b"HTTP/1.1 200 OK\r\nX: a\r\n \r\n\r\n", M::ObsFold),
@@ -351,23 +391,46 @@ fn relaxed_responses() {
         // Where a message ends is not guessed.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\x0b\r\n\r\n", M::ControlCharacter),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \0chunked\r\n\r\n", M::ControlCharacter),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", M::SeveralContentLengths),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\n", M::TransferCoding),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: identity, chunked\r\n\r\n", M::TransferCoding),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\nTransfer-Encoding: identity\r\n\r\n", M::SeveralContentLengths),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", M::SeveralTransferEncodings),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            M::SeveralContentLengths,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\n",
+            M::TransferCoding,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: identity, chunked\r\n\r\n",
+            M::TransferCoding,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
+            M::SeveralTransferEncodings,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\nTransfer-Encoding: identity\r\n\r\n",
+            M::SeveralContentLengths,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            M::SeveralTransferEncodings,
+        ),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", M::SwitchingProtocols),
     ];
     let relaxed = Limits::default().relaxed(true);
     for (bytes, reason) in cases {
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(response_in(&[bytes], &relaxed).0, Err(*reason), "{shown:?}");
-        assert_eq!(response_in(&byte_by_byte(bytes), &relaxed).0, Err(*reason), "{shown:?}, byte by byte");
+        assert_eq!(
+            response_in(&byte_by_byte(bytes), &relaxed).0,
+            Err(*reason),
+            "{shown:?}, byte by byte"
+        );
     }
 }
 
-/// Every byte at every place in and around the tokeniser's vector widths: only the grammar's are accepted.
+/// Every byte at every place in and around the tokeniser's vector widths: only the grammar's are
+/// accepted.
 #[test]
 fn every_byte_everywhere() {
     for byte in 0..=255u8 {
@@ -378,15 +441,26 @@ fn every_byte_everywhere() {
                 text
             };
             let head = |target: &[u8], name: &[u8], value: &[u8]| {
-                [b"GET /", target, b" HTTP/1.1\r\nHost: a\r\n", name, b": b", value, b"b\r\n\r\n"].concat()
+                [b"GET /", target, b" HTTP/1.1\r\nHost: a\r\n", name, b": b", value, b"b\r\n\r\n"]
+                    .concat()
             };
             let target = request(&head(&filler(70), b"X", b"a")).0.is_ok();
-            assert_eq!(target, byte.is_ascii_graphic() && byte != b'#', "target: {byte:#x} at {at}");
+            assert_eq!(
+                target,
+                byte.is_ascii_graphic() && byte != b'#',
+                "target: {byte:#x} at {at}"
+            );
             let value = request(&head(b"", b"X", &filler(70))).0.is_ok();
-            assert_eq!(value, byte == b'\t' || (byte >= b' ' && byte != 0x7f), "value: {byte:#x} at {at}");
+            assert_eq!(
+                value,
+                byte == b'\t' || (byte >= b' ' && byte != 0x7f),
+                "value: {byte:#x} at {at}"
+            );
             // A colon in a name is the end of a shorter one.
             let name = request(&head(b"", &filler(70), b"a")).0.is_ok();
-            let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte) || (byte == b':' && at > 0);
+            let token = byte.is_ascii_alphanumeric()
+                || b"!#$%&'*+-.^_`|~".contains(&byte)
+                || (byte == b':' && at > 0);
             assert_eq!(name, token, "name: {byte:#x} at {at}");
         }
     }

@@ -15,11 +15,18 @@ use crate::{
 };
 
 /// Older records, and how far the search for them is.
-pub fn search(node: &Arc<Node>, older: Older, bounds: Bounds) -> impl Stream<Item = Result<TailAccessResponse, Status>> + use<> {
+pub fn search(
+    node: &Arc<Node>,
+    older: Older,
+    bounds: Bounds,
+) -> impl Stream<Item = Result<TailAccessResponse, Status>> + use<> {
     let node = Arc::clone(node);
     let begun = async move { node.recorder.searcher().begin(older, bounds).await };
-    let reports = stream::once(begun)
-        .flat_map(|reports| stream::unfold(reports, |mut reports| async move { reports.recv().await.map(|report| (report, reports)) }));
+    let reports = stream::once(begun).flat_map(|reports| {
+        stream::unfold(reports, |mut reports| async move {
+            reports.recv().await.map(|report| (report, reports))
+        })
+    });
     reports.flat_map(|report| stream::iter(messages(report).into_iter().map(Ok)))
 }
 
@@ -28,7 +35,8 @@ fn messages(Report { mut records, searched, last }: Report<Record>) -> Vec<TailA
     records.reverse();
     let told = |under_way| Some(told(&searched, under_way));
     // The newer ones first, each message in itself the oldest first.
-    let mut messages: Vec<_> = records.rchunks(AT_ONCE).map(|some| response(some, 0, false)).collect();
+    let mut messages: Vec<_> =
+        records.rchunks(AT_ONCE).map(|some| response(some, 0, false)).collect();
     if messages.is_empty() {
         messages.push(response(&[], 0, false));
     }
@@ -41,7 +49,10 @@ fn messages(Report { mut records, searched, last }: Report<Record>) -> Vec<TailA
 
 /// Unix milliseconds as a message.
 pub fn moment(millis: u64) -> prost_types::Timestamp {
-    wire::timestamp(jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX)).unwrap_or_default())
+    wire::timestamp(
+        jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX))
+            .unwrap_or_default(),
+    )
 }
 
 /// And back; none: before 1970, or none at all.

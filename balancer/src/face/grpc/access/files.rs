@@ -13,11 +13,18 @@ use super::{AT_ONCE, response};
 use crate::record::line::{Line, Older};
 
 /// Older records, and how far the search for them is.
-pub fn search(searcher: &Searcher, older: Older, bounds: Bounds) -> impl Stream<Item = Result<TailAccessResponse, Status>> + use<> {
+pub fn search(
+    searcher: &Searcher,
+    older: Older,
+    bounds: Bounds,
+) -> impl Stream<Item = Result<TailAccessResponse, Status>> + use<> {
     let searcher = searcher.clone();
     let begun = async move { searcher.begin(older, bounds).await };
-    let reports = stream::once(begun)
-        .flat_map(|reports| stream::unfold(reports, |mut reports| async move { reports.recv().await.map(|report| (report, reports)) }));
+    let reports = stream::once(begun).flat_map(|reports| {
+        stream::unfold(reports, |mut reports| async move {
+            reports.recv().await.map(|report| (report, reports))
+        })
+    });
     reports.flat_map(|report| stream::iter(messages(report).into_iter().map(Ok)))
 }
 
@@ -39,7 +46,10 @@ fn messages(Report { mut records, searched, last }: Report<Line>) -> Vec<TailAcc
 
 /// Unix milliseconds as a message.
 pub fn moment(millis: u64) -> prost_types::Timestamp {
-    wire::timestamp(jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX)).unwrap_or_default())
+    wire::timestamp(
+        jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX))
+            .unwrap_or_default(),
+    )
 }
 
 /// And back; none: before 1970, or none at all.

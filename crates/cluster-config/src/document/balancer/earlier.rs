@@ -1,5 +1,6 @@
-//! Documents of the version before, in which the deadlines of clients were the backend's: one may still be on a balancer's disk, and a balancer that
-//! is not upgraded yet has to read what is rendered now.
+//! Documents of the version before, in which the deadlines of clients were the backend's: one may
+//! still be on a balancer's disk, and a balancer that is not upgraded yet has to read what is
+//! rendered now.
 
 use serde_json::{Map, Value};
 
@@ -8,23 +9,37 @@ const MOVED: [&str; 3] = ["client", "client_idle", "request_head"];
 
 /// A frontend that says nothing of its clients' deadlines takes those of its backend.
 pub(super) fn to_frontends(document: &mut Value) {
-    let backends: Vec<Value> = document.get("backends").and_then(Value::as_array).cloned().unwrap_or_default();
+    let backends: Vec<Value> =
+        document.get("backends").and_then(Value::as_array).cloned().unwrap_or_default();
     for frontend in items(document, "frontends").filter(|it| it.get("timeouts").is_none()) {
-        let timeouts = backends.iter().find(|it| it.get("name") == frontend.get("backend")).and_then(|it| it.get("timeouts"));
+        let timeouts = backends
+            .iter()
+            .find(|it| it.get("name") == frontend.get("backend"))
+            .and_then(|it| it.get("timeouts"));
         if let (Some(timeouts), Value::Object(frontend)) = (timeouts, frontend) {
             let known = |key: &str| Some((key.to_owned(), timeouts.get(key)?.clone()));
-            frontend.insert("timeouts".to_owned(), MOVED.into_iter().filter_map(known).collect::<Map<_, _>>().into());
+            frontend.insert(
+                "timeouts".to_owned(),
+                MOVED.into_iter().filter_map(known).collect::<Map<_, _>>().into(),
+            );
         }
     }
 }
 
-/// A backend says the deadlines of the clients of the first frontend that uses it, or else the first of all.
+/// A backend says the deadlines of the clients of the first frontend that uses it, or else the
+/// first of all.
 pub(super) fn to_backends(document: &mut Value) {
-    let frontends: Vec<Value> = document.get("frontends").and_then(Value::as_array).cloned().unwrap_or_default();
+    let frontends: Vec<Value> =
+        document.get("frontends").and_then(Value::as_array).cloned().unwrap_or_default();
     for backend in items(document, "backends") {
-        let first = frontends.iter().find(|it| it.get("backend") == backend.get("name")).or_else(|| frontends.first());
+        let first = frontends
+            .iter()
+            .find(|it| it.get("backend") == backend.get("name"))
+            .or_else(|| frontends.first());
         let clients = first.and_then(|it| it.get("timeouts"));
-        let Some(timeouts) = backend.get_mut("timeouts").and_then(Value::as_object_mut) else { continue };
+        let Some(timeouts) = backend.get_mut("timeouts").and_then(Value::as_object_mut) else {
+            continue;
+        };
         for key in MOVED {
             // Without a frontend there are no clients.
             let value = clients.and_then(|it| it.get(key)).cloned().unwrap_or_else(|| "1m".into());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::clients::{Allowance, Prefix, Source};
 
-/// Of the connections of a client or a network, one of so many is closed at once: looking for them costs more than closing them.
+/// Of the connections of a client or a network, one of so many is closed at once: looking for them
+/// costs more than closing them.
 pub(super) const AT_ONCE: usize = 64;
 /// So many are looked at in one tick of the wheel, on average, while nothing much is found.
 const PER_TICK: u32 = 1024;
@@ -53,14 +54,24 @@ impl Members {
         self.slab.get_mut(key as usize)?.as_mut()
     }
 
-    pub(super) fn insert(&mut self, source: Source, timer: u32, allowance: &Arc<Allowance>) -> Place {
+    pub(super) fn insert(
+        &mut self,
+        source: Source,
+        timer: u32,
+        allowance: &Arc<Allowance>,
+    ) -> Place {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slab.push(None);
             (self.slab.len() - 1) as u32
         });
         let mut links = [Link { prev: NONE, next: NONE }; 2];
         for (level, of) in source.levels().into_iter().enumerate() {
-            let group = self.groups.entry(of).or_insert(Group { first: NONE, count: 0, held: 0, look_from: 0 });
+            let group = self.groups.entry(of).or_insert(Group {
+                first: NONE,
+                count: 0,
+                held: 0,
+                look_from: 0,
+            });
             let next = std::mem::replace(&mut group.first, key);
             group.count += 1;
             links[level].next = next;
@@ -68,7 +79,8 @@ impl Members {
                 next.links[level].prev = key;
             }
         }
-        self.slab[key as usize] = Some(Member { source, allowance: Arc::clone(allowance), timer, held: 0, links });
+        self.slab[key as usize] =
+            Some(Member { source, allowance: Arc::clone(allowance), timer, held: 0, links });
         key
     }
 
@@ -116,7 +128,10 @@ impl Members {
 
     /// Bytes of unfinished requests that its client, and its network, may have.
     pub(super) fn unfinished(&self, key: Place) -> (u64, u64) {
-        self.slab.get(key as usize).and_then(Option::as_ref).map_or((u64::MAX, u64::MAX), |member| member.allowance.unfinished())
+        self.slab
+            .get(key as usize)
+            .and_then(Option::as_ref)
+            .map_or((u64::MAX, u64::MAX), |member| member.allowance.unfinished())
     }
 
     /// How many connections there are of a client or a network.
@@ -126,7 +141,8 @@ impl Members {
 
     /// Those of a client or a network, the newest first: their places and timers.
     pub(super) fn of(&self, of: Prefix) -> impl Iterator<Item = (Place, u32)> {
-        let (level, mut at) = (usize::from(of.is_network()), self.groups.get(&of).map_or(NONE, |group| group.first));
+        let (level, mut at) =
+            (usize::from(of.is_network()), self.groups.get(&of).map_or(NONE, |group| group.first));
         std::iter::from_fn(move || {
             let (key, member) = (at, self.slab.get(at as usize)?.as_ref()?);
             at = member.links[level].next;
@@ -139,8 +155,9 @@ impl Members {
         self.groups.get(&of).is_none_or(|group| group.look_from <= tick)
     }
 
-    /// So many were found. Where that was few for the work, the next look has to wait: who comes again and again while all are busy would have
-    /// each of them looked at every time. Those that were closed a moment ago and have not ended are no reason to wait.
+    /// So many were found. Where that was few for the work, the next look has to wait: who comes
+    /// again and again while all are busy would have each of them looked at every time. Those that
+    /// were closed a moment ago and have not ended are no reason to wait.
     pub(super) fn looked(&mut self, of: Prefix, tick: u64, found: usize) {
         if let Some(group) = self.groups.get_mut(&of)
             && found < group.count as usize / AT_ONCE / 2
@@ -175,26 +192,44 @@ mod tests {
     fn members_come_and_go_in_any_order() {
         let (mut members, allowance) = (Members::default(), Arc::default());
         let client = |last| source(last).client;
-        let keys: Vec<u32> = (0..6).map(|timer| members.insert(source((timer % 2) as u8), timer, &allowance)).collect();
+        let keys: Vec<u32> = (0..6)
+            .map(|timer| members.insert(source((timer % 2) as u8), timer, &allowance))
+            .collect();
         members.remove(keys[2]);
         members.remove(keys[1]);
-        let timers = |members: &Members, of| members.of(of).map(|(_, timer)| timer).collect::<Vec<_>>();
+        let timers =
+            |members: &Members, of| members.of(of).map(|(_, timer)| timer).collect::<Vec<_>>();
         let network = source(0).network;
         assert_eq!(
             (timers(&members, client(0)), timers(&members, client(1)), timers(&members, network)),
             (vec![4, 0], vec![5, 3], vec![5, 4, 3, 0])
         );
         assert_eq!(members.insert(source(1), 9, &allowance), keys[1], "a free place is used again");
-        assert_eq!((members.heaviest(false), members.heaviest(true)), (Some((client(1), 3)), Some((network, 5))));
+        assert_eq!(
+            (members.heaviest(false), members.heaviest(true)),
+            (Some((client(1), 3)), Some((network, 5)))
+        );
         for key in [keys[5], keys[1], keys[3]] {
             members.remove(key);
         }
         assert_eq!((timers(&members, client(1)), timers(&members, network)), (vec![], vec![4, 0]));
-        assert_eq!((members.heaviest(false), members.count(client(1)), members.count(network)), (Some((client(0), 2)), 0, 2));
-        assert_eq!((members.largest(), members.remove(NOBODY), members.remove(keys[3])), (None, None, None));
-        assert_eq!((members.hold(keys[0], 10), members.hold(keys[0], 4)), (Some((source(0), 0)), Some((source(0), 10))));
+        assert_eq!(
+            (members.heaviest(false), members.count(client(1)), members.count(network)),
+            (Some((client(0), 2)), 0, 2)
+        );
+        assert_eq!(
+            (members.largest(), members.remove(NOBODY), members.remove(keys[3])),
+            (None, None, None)
+        );
+        assert_eq!(
+            (members.hold(keys[0], 10), members.hold(keys[0], 4)),
+            (Some((source(0), 0)), Some((source(0), 10)))
+        );
         assert_eq!((members.held(keys[0]), members.groups[&network].held), (4, 4));
-        assert_eq!((members.largest(), members.remove(keys[0])), (Some(client(0)), Some((source(0), 4))));
+        assert_eq!(
+            (members.largest(), members.remove(keys[0])),
+            (Some(client(0)), Some((source(0), 4)))
+        );
         assert_eq!((members.largest(), members.groups[&network].held), (None, 0));
         members.remove(keys[4]);
         assert!(members.groups.is_empty());
@@ -210,7 +245,9 @@ mod tests {
         for timer in 0..2048 {
             members.insert(many, timer, &allowance);
         }
-        for (who, found, ticks) in [(few.client, 0, 0), (many.client, 16, 0), (many.client, 15, 3), (many.network, 0, 3)] {
+        for (who, found, ticks) in
+            [(few.client, 0, 0), (many.client, 16, 0), (many.client, 15, 3), (many.network, 0, 3)]
+        {
             members.looked(who, 100, found);
             let first = (100..200).find(|tick| members.worth_looking(who, *tick));
             assert_eq!(first, Some(100 + ticks), "{who}, {found} found");
