@@ -72,6 +72,8 @@ fn metrics(source: &str) -> Vec<Metric> {
         {
             let mut row = line.to_owned();
             while !row.ends_with("\";") {
+                // A literal goes on in the next line.
+                row.truncate(row.trim_end_matches('\\').len());
                 row.push_str(lines.next().expect("the end of a row").trim());
             }
             let parts: Vec<&str> = row.split('"').collect();

@@ -169,7 +169,7 @@ fn page() -> String {
         let _infallible = write!(
             page,
             "\n## `{heading}`\n\n{}\n",
-            schema["description"].as_str().unwrap_or_default()
+            schema["description"].as_str().unwrap_or_default().replace('\n', " ")
         );
         rows(&mut page, properties, &schema["required"], &root);
         let below = properties.iter().filter_map(|(name, key)| {

@@ -51,7 +51,6 @@ fn refused() -> Vec<Reply> {
         "Content-Length: 0x5\r\n",
         "Content-Length: 99999999999999999999\r\n",
         "Transfer-Encoding: gzip, chunked\r\n",
-        "Transfer-Encoding: identity\r\n",
         "Transfer-Encoding: chunked, chunked\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: \x0bchunked\r\n",

@@ -71,8 +71,6 @@ fn forms() -> Vec<Case> {
             cases.push(local(TARGET, with_host(&format!("{method} {target}")), wanted));
         }
     }
-    cases.push(local(TARGET, with_host("GET https://{o}/t"), &[501]));
-    cases.push(local(TARGET, with_host("GET HTTPS://{o}/t"), &[501]));
     cases.push(local(TARGET, with_host("OPTIONS *"), &[200]));
     cases.push(local(TARGET, with_host("TRACE http://{o}/t"), &[501]));
     cases.push(local(

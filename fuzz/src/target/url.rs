@@ -43,7 +43,8 @@ fn check(bytes: &[u8]) {
     };
     let text = key.to_string();
     assert_eq!(Key::parse(&text), Some(key.clone()), "a key is its own normal form: {text:?}");
-    assert!(text.starts_with("http://") && !text.contains(['#', '\n', ' ']), "{text:?}");
+    let scheme = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    assert!(scheme && !text.contains(['#', '\n', ' ']), "{text:?}");
     let Some(sibling) = lines.next().and_then(|location| key.sibling(location)) else { return };
     assert_eq!(sibling.origin(), key.origin(), "{sibling} is another origin's than {key}");
     assert_eq!(

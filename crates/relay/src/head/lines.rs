@@ -31,8 +31,6 @@ pub(crate) struct Scan {
     skipped_empty: bool,
     /// How the lines behind the first end.
     ends: Ends,
-    /// The line before ended with LF alone.
-    behind_bare: bool,
     /// The last line is of a field that may go on in the next one.
     foldable: bool,
 }
@@ -46,23 +44,27 @@ struct Ends {
     whole: bool,
     /// The last one with LF alone.
     last_bare: bool,
+    /// The one before it.
+    before_bare: bool,
     /// A line that says where the message or the connection ends begins behind an LF alone.
     splits: bool,
 }
 
 impl Ends {
-    const NONE: Self = Self { bare: false, whole: false, last_bare: false, splits: false };
+    const NONE: Self =
+        Self { bare: false, whole: false, last_bare: false, before_bare: false, splits: false };
 
     fn note(&mut self, bare: bool) {
         self.bare |= bare;
         self.whole |= !bare;
+        self.before_bare = self.last_bare;
         self.last_bare = bare;
     }
 
     /// Whether who takes only CRLF for an end could see another message: fields that it would take
     /// for a part of the one before, or a head that does not end here.
     fn are_in_doubt(&self) -> bool {
-        self.bare && self.whole && (self.splits || self.last_bare)
+        self.bare && self.whole && (self.splits || self.last_bare || self.before_bare)
     }
 }
 
@@ -74,7 +76,7 @@ impl Scan {
             lines: 0,
             skipped_empty: false,
             ends: Ends::NONE,
-            behind_bare: false,
+
             foldable: false,
         }
     }
@@ -143,7 +145,6 @@ impl Scan {
         if line.contains(&0) && (self.lines == 0 || !kind.is_relaxed()) {
             return Err(Malformed::Nul);
         }
-        self.behind_bare = self.ends.last_bare;
         if self.lines > 0 {
             self.ends.note(bare);
         }
@@ -158,7 +159,7 @@ impl Scan {
                 if !(self.foldable && is_continuation(line)) {
                     let carries = field_line(line, lines == 1, kind)?;
                     self.foldable = carries && kind.is_relaxed();
-                    self.ends.splits |= self.behind_bare && !carries;
+                    self.ends.splits |= self.ends.before_bare && !carries;
                 }
                 if lines > limits.fields.min(super::MAX_FIELDS) {
                     Err(Malformed::TooManyFields)

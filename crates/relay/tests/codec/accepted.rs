@@ -240,9 +240,9 @@ fn relaxed_responses() {
             Length(5),
             "X: a\r\nY: b\r\nContent-Length: 5\r\n",
         ),
-        ("HTTP/1.1 200 OK\nX: a\nY: b\n\r\n", UntilClose, "X: a\r\nY: b\r\n"),
+        ("HTTP/1.1 200 OK\nX: a\nY: b\r\n\r\n", UntilClose, "X: a\r\nY: b\r\n"),
         (
-            "HTTP/1.0 200 OK\nContent-Length: 5\r\nX: a\n b\nY: c\n\r\n",
+            "HTTP/1.0 200 OK\nContent-Length: 5\r\nX: a\n b\nY: c\r\n\r\n",
             Length(5),
             "Content-Length: 5\r\nX: a b\r\nY: c\r\n",
         ),

@@ -357,6 +357,8 @@ fn relaxed_responses() {
         (b"HTTP/1.1 200 OK\r\nX: a\ntransfer-encoding : chunked\r\n\r\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\nConnection: x\r\nContent-Length: 5\r\n\r\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\nUpgrade: x\r\nContent-Length: 5\r\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\nX: a\n\r\n", M::BareLf),
+        (b"HTTP/1.1 200 OK\r\nY: b\r\nX: a\n\r\n", M::BareLf),
         (b"HTTP/1.1 200 OK\r\nX: a\nb\r\n\r\n", M::NoColon),
         (b"HTTP/1.1 200 OK\nX: a\r\r\n\n", M::BareCr),
         (b"HTTP/1.1 200 OK\r\nX: a\r\r\n\r\n", M::BareCr),
