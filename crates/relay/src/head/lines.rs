@@ -29,43 +29,10 @@ pub(crate) struct Scan {
     /// Lines seen, the first line included, a skipped empty one not.
     lines: usize,
     skipped_empty: bool,
-    /// How the lines behind the first end.
-    ends: Ends,
+    /// The lines behind the first end with LF alone; unknown before there is one.
+    bare_lf: Option<bool>,
     /// The last line is of a field that may go on in the next one.
     foldable: bool,
-}
-
-/// How lines ended.
-#[derive(Debug, Clone, Copy)]
-struct Ends {
-    /// Some with LF alone.
-    bare: bool,
-    /// Some with CRLF.
-    whole: bool,
-    /// The last one with LF alone.
-    last_bare: bool,
-    /// The one before it.
-    before_bare: bool,
-    /// A line that says where the message or the connection ends begins behind an LF alone.
-    splits: bool,
-}
-
-impl Ends {
-    const NONE: Self =
-        Self { bare: false, whole: false, last_bare: false, before_bare: false, splits: false };
-
-    fn note(&mut self, bare: bool) {
-        self.bare |= bare;
-        self.whole |= !bare;
-        self.before_bare = self.last_bare;
-        self.last_bare = bare;
-    }
-
-    /// Whether who takes only CRLF for an end could see another message: fields that it would take
-    /// for a part of the one before, or a head that does not end here.
-    fn are_in_doubt(&self) -> bool {
-        self.bare && self.whole && (self.splits || self.last_bare || self.before_bare)
-    }
 }
 
 impl Scan {
@@ -75,7 +42,7 @@ impl Scan {
             searched: 0,
             lines: 0,
             skipped_empty: false,
-            ends: Ends::NONE,
+            bare_lf: None,
 
             foldable: false,
         }
@@ -88,7 +55,7 @@ impl Scan {
 
     /// Whether the lines of a complete head end with LF alone.
     pub(crate) fn has_bare_lf(&self) -> bool {
-        self.ends.bare && !self.ends.whole
+        self.bare_lf == Some(true)
     }
 
     /// Goes on where it stopped. The head's length when its empty line is there.
@@ -110,11 +77,7 @@ impl Scan {
                 self.check(line, limits, kind)?;
                 self.lines += 1;
             } else if self.lines > 0 {
-                return if self.ends.are_in_doubt() {
-                    Err(Malformed::BareLf)
-                } else {
-                    Ok(Some(line_end))
-                };
+                return Ok(Some(line_end));
             } else if self.skipped_empty || kind != Kind::Request {
                 return Err(Malformed::EmptyLine);
             } else {
@@ -132,21 +95,23 @@ impl Scan {
         })
     }
 
-    /// Strips its end from a line, and refuses what no line may contain.
+    /// Strips its end from a line, and refuses what no line may contain. A server that ends lines
+    /// with LF alone ends all fields so: a single LF among CRLFs is a field to one reader and a
+    /// part of the one before to another.
     fn complete_line<'a>(&mut self, line: &'a [u8], kind: Kind) -> Result<&'a [u8], Malformed> {
         let (line, bare) = match line.strip_suffix(b"\r\n") {
             Some(line) => (line, false),
             None if kind.is_relaxed() => (&line[..line.len() - 1], true),
             None => return Err(Malformed::BareLf),
         };
+        if self.lines > 0 && *self.bare_lf.get_or_insert(bare) != bare {
+            return Err(Malformed::BareLf);
+        }
         if line.contains(&b'\r') {
             return Err(Malformed::BareCr);
         }
         if line.contains(&0) && (self.lines == 0 || !kind.is_relaxed()) {
             return Err(Malformed::Nul);
-        }
-        if self.lines > 0 {
-            self.ends.note(bare);
         }
         Ok(line)
     }
@@ -157,9 +122,7 @@ impl Scan {
             (0, Kind::Response { .. }) => status_line(line),
             (lines, _) => {
                 if !(self.foldable && is_continuation(line)) {
-                    let carries = field_line(line, lines == 1, kind)?;
-                    self.foldable = carries && kind.is_relaxed();
-                    self.ends.splits |= self.ends.before_bare && !carries;
+                    self.foldable = field_line(line, lines == 1, kind)? && kind.is_relaxed();
                 }
                 if lines > limits.fields.min(super::MAX_FIELDS) {
                     Err(Malformed::TooManyFields)
