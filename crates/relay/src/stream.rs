@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 pub use self::duplex::Duplex;
 pub use self::heads::Patience;
 pub(crate) use self::transport::Io;
+use self::unsent::Bound;
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Source};
@@ -67,7 +68,7 @@ struct Inner {
     /// The peer sent a response after which nothing may follow.
     sloppy: bool,
     /// What the kernel keeps for a peer that does not read is bounded.
-    unsent_bounded: bool,
+    unsent: Bound,
     /// Among the connections of its client.
     place: Place,
 }
@@ -134,7 +135,7 @@ impl Stream {
             opened: Instant::now(),
             uses: 0,
             sloppy: false,
-            unsent_bounded: false,
+            unsent: Bound::NotYet,
             place: NOBODY,
         }))
     }
@@ -331,7 +332,7 @@ impl Stream {
 
     pub(crate) fn count_sent(&mut self, n: usize) {
         self.0.writing.progressed();
-        self.0.sent += n as u64;
+        self.note_sent(n);
     }
 
     /// Polls the deadline for reading, arming it if it is not; to be called while there is nothing

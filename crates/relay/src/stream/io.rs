@@ -175,7 +175,7 @@ impl Stream {
             if n == 0 {
                 return Poll::Ready(Err(Fault::Closed));
             }
-            self.0.sent += n as u64;
+            self.note_sent(n);
             self.0.writing.progressed();
             let header = n.min(self.0.preamble.len());
             self.0.preamble.advance(header);

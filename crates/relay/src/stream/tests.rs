@@ -343,3 +343,30 @@ fn what_came_before_a_handshake_is_not_taken_for_what_is_in_it() {
         );
     });
 }
+
+/// What waits in the kernel is bounded until the peer has shown that it reads, and not after that:
+/// a bound makes a long stream dear.
+#[test]
+fn what_waits_in_the_kernel_is_bounded_until_the_peer_has_read_much() {
+    block_on(|worker| async move {
+        let (mut ours, mut theirs) = sockets(&worker).await;
+        let bound = |stream: &Stream| {
+            let socket = stream.spliceable().expect("a socket");
+            let socket = socket2::SockRef::from(socket);
+            socket.tcp_notsent_lowat().expect("an option")
+        };
+        let usual = bound(&ours);
+        ours.bound_unsent();
+        assert_ne!(bound(&ours), usual);
+        let piece = vec![b'x'; 1 << 20];
+        let mut sink = vec![0; 1 << 20];
+        for sent in 1..=4 {
+            assert_ne!(bound(&ours), usual, "after {sent} MiB");
+            let (written, read) =
+                tokio::join!(ours.write_all(&[&piece], LONG), theirs.read_exact(&mut sink));
+            assert!(written.is_ok() && read.is_ok());
+        }
+        ours.bound_unsent();
+        assert_eq!(bound(&ours), usual);
+    });
+}
