@@ -359,11 +359,11 @@ fn what_waits_in_the_kernel_is_bounded_until_the_peer_has_read_much() {
         ours.bound_unsent();
         assert_ne!(bound(&ours), usual);
         let piece = vec![b'x'; 1 << 20];
-        let mut sink = vec![0; 1 << 20];
+        let (parts, mut sink) = ([&piece[..]], vec![0; 1 << 20]);
         for sent in 1..=4 {
             assert_ne!(bound(&ours), usual, "after {sent} MiB");
             let (written, read) =
-                tokio::join!(ours.write_all(&[&piece], LONG), theirs.read_exact(&mut sink));
+                tokio::join!(ours.write_all(&parts, LONG), theirs.read_exact(&mut sink));
             assert!(written.is_ok() && read.is_ok());
         }
         ours.bound_unsent();
