@@ -17,8 +17,8 @@ const AS_USUAL: u32 = 0;
 pub(super) enum Bound {
     /// Little has been sent.
     NotYet,
-    /// Since so many bytes had been sent.
-    Since(u64),
+    /// The peer has not taken much yet.
+    Set,
     /// The peer reads.
     Lifted,
 }
@@ -28,8 +28,8 @@ impl Stream {
     /// account; a peer that reads nothing would have them for the asking. Costs a system call the
     /// first time on a connection, and one more when the peer has shown that it reads.
     pub fn bound_unsent(&mut self) {
-        if self.0.unsent == Bound::NotYet {
-            self.0.unsent = Bound::Since(self.0.sent);
+        if self.0.unsent == Bound::NotYet && self.0.sent < TAKEN {
+            self.0.unsent = Bound::Set;
             self.set_unsent(UNSENT);
         }
     }
@@ -37,9 +37,7 @@ impl Stream {
     /// Bytes have gone to the kernel.
     pub(super) fn note_sent(&mut self, n: usize) {
         self.0.sent += n as u64;
-        if let Bound::Since(begin) = self.0.unsent
-            && self.0.sent - begin >= TAKEN
-        {
+        if self.0.unsent == Bound::Set && self.0.sent >= TAKEN {
             self.0.unsent = Bound::Lifted;
             self.set_unsent(AS_USUAL);
         }
