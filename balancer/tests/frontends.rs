@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use relay::clients::Crowding;
 use support::{Cluster, by, document};
-use testkit::{client::Connection, wait::until};
+use testkit::{client::Connection, port::free, wait::until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -69,8 +69,6 @@ fn ask(
 #[tokio::test(flavor = "multi_thread")]
 async fn frontends_are_renamed_and_swapped_and_widened_under_load() {
     let cluster = Cluster::start(2).await;
-    let free =
-        || std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let (one, two) = (free(), free());
     apply(&cluster, "first", &[("a", one), ("b", two)]).await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -112,8 +110,6 @@ async fn frontends_are_renamed_and_swapped_and_widened_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_bound_leaves_everything_as_it_was() {
     let cluster = Cluster::start(1).await;
-    let free =
-        || std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let (one, two) = (free(), free());
     apply(&cluster, "first", &[("a", one), ("b", two)]).await;
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -156,8 +152,7 @@ async fn get(stream: &mut TcpStream) -> std::io::Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_others() {
     let cluster = Cluster::start(1).await;
-    let at =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let at = free();
     let limits = serde_json::json!({"connections_per_client": 200, "unfinished_per_client": 65536});
     cluster
         .engine

@@ -164,8 +164,7 @@ async fn ports_and_paths_of_the_instance_itself() {
         "a frozen process still has its backlog: that is what tcp checks see"
     );
     assert!(run(Probe::Http { path: "/".into(), expect: ok() }, hole.address()).await.is_err());
-    let closed =
-        TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address");
+    let closed = testkit::port::free();
     for probe in [
         Probe::Tcp,
         Probe::Http { path: "/".into(), expect: ok() },

@@ -11,6 +11,10 @@
 //!
 //! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from
 //! its one queue, which the process leaves as it is when it ends, for the next one to go on with.
+//!
+//! A socket that closes first stops taking new connections and lets the handshakes under way come
+//! to their end (`Listener::take_no_more`): what the kernel accepts between the last
+//! `accept` and the `close` would be reset, although its client had every reason to send.
 
 mod plan;
 mod table;
@@ -19,7 +23,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 pub use self::plan::{Named, Step, overlap, plan};
 use crate::clients::Allowance;
@@ -234,6 +238,28 @@ pub struct Listener {
     pub(crate) allowance: Arc<Allowance>,
 }
 
+impl Listener {
+    /// Has the kernel drop the first packet of every new connection (a SYN without an ACK). Its
+    /// client sends it again after a second (RFC 6298 §2) and then meets whoever listens there, or
+    /// nobody. Connections whose first packet was answered before still come to be accepted.
+    ///
+    /// # Errors
+    /// The kernel's, where it takes no filter for a socket.
+    pub(crate) fn take_no_more(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.tcp).attach_filter(&NO_SYN)
+    }
+}
+
+/// A classic BPF program over a TCP segment, `linux/bpf_common.h`: drops those with SYN and without
+/// ACK among their flags (RFC 9293 §3.1, octet 13), and leaves all others whole.
+const NO_SYN: [SockFilter; 5] = [
+    SockFilter::new(0x30, 0, 0, 13),          // ld byte [13]
+    SockFilter::new(0x54, 0, 0, 0x12),        // and SYN|ACK
+    SockFilter::new(0x15, 0, 1, 0x02),        // is it SYN alone?
+    SockFilter::new(0x06, 0, 0, 0),           // yes: drop it
+    SockFilter::new(0x06, 0, 0, 0xffff_ffff), // no: keep it
+];
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -333,6 +359,36 @@ mod tests {
         let mut byte = [0];
         served.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[tokio::test]
+    async fn a_closing_socket_takes_what_it_had_and_leaves_the_rest_to_its_successor() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let options = Options::default();
+            let old = Listeners::bind(any.parse().unwrap(), 1, &options).unwrap();
+            let address = old.local_addr();
+            let tcp = old.sockets[0].lock().unwrap().take().unwrap();
+            let old = Listener {
+                tcp: tokio::net::TcpListener::from_std(tcp).unwrap(),
+                outlives: false,
+                allowance: Arc::default(),
+            };
+            let waits = tokio::net::TcpStream::connect(address).await.unwrap();
+            old.take_no_more().unwrap();
+            let mut late = std::pin::pin!(tokio::net::TcpStream::connect(address));
+            let sent_in_vain = tokio::select! { biased; _ = &mut late => false, () = std::future::ready(()) => true };
+            let (_, peer) = old.tcp.accept().await.unwrap();
+            assert_eq!(peer, waits.local_addr().unwrap());
+            let new = Listeners::open(address, 1, &options).unwrap();
+            let new = new.sockets[0].lock().unwrap().take().unwrap();
+            socket2::SockRef::from(&new).listen(16).unwrap();
+            let new = tokio::net::TcpListener::from_std(new).unwrap();
+            let nothing_came = tokio::select! { biased; _ = old.tcp.accept() => false, () = std::future::ready(()) => true };
+            drop(old);
+            let (accepted, late) = tokio::join!(new.accept(), late);
+            assert_eq!(accepted.unwrap().1, late.unwrap().local_addr().unwrap());
+            assert!(sent_in_vain && nothing_came);
+        }
     }
 
     #[test]

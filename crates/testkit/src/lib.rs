@@ -7,8 +7,8 @@
 //! Reading order: [`origin`] (a server that counts who arrived), [`odd`] (what real servers write),
 //! [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`]
 //! (one exchange through a proxy, step by step), [`load`] (many of them, counted), [`lab`] (a
-//! cluster of real processes), [`machine`] (what it runs out of), [`wait`] (for a state, never for
-//! a time).
+//! cluster of real processes), [`machine`] (what it runs out of), [`port`] (known before anybody
+//! listens there), [`wait`] (for a state, never for a time).
 
 pub mod blackhole;
 pub mod client;
@@ -19,4 +19,5 @@ pub mod message;
 pub mod nameserver;
 pub mod odd;
 pub mod origin;
+pub mod port;
 pub mod wait;

@@ -391,7 +391,7 @@ async fn it_tells_what_it_holds_and_forgets_on_request() {
 fn doors_open_and_close_with_the_configuration() {
     let origin = Origin::answering(response("", "x"), Then::Keep);
     let mut proxy = Proxy::start();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = testkit::port::free();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     // What cannot be bound changes nothing.
     assert!(

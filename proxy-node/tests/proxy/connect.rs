@@ -81,7 +81,7 @@ fn much_goes_through() {
 
 #[test]
 fn what_is_not_opened_is_answered_and_closed() {
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = testkit::port::free();
     let proxy = Proxy::with(|document| {
         document.access.acls.insert("connect".into(), Acl::Method(vec!["CONNECT".into()]));
         document
@@ -148,7 +148,7 @@ fn everything_goes_through_the_parent_when_there_is_one() {
     // A dead one before it is passed over.
     let dead = Parent {
         host: "127.0.0.1".into(),
-        port: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+        port: testkit::port::free().port(),
         login: None,
         select: Default::default(),
     };

@@ -2,7 +2,6 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
     time::Duration,
 };
 
@@ -47,7 +46,7 @@ fn broken_answers_are_502_with_their_reason() {
 
 #[test]
 fn a_dead_a_silent_and_an_unknown_destination() {
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = testkit::port::free();
     let proxy = Proxy::with(|document| document.timeouts.read = Duration::from_millis(200));
     let reply = proxy.get(&format!("http://{dead}/"));
     assert_eq!(

@@ -51,7 +51,7 @@ fn refusing(status: &'static str) -> Origin {
 }
 
 fn dead() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    testkit::port::free()
 }
 
 fn connect_through(proxy: &Proxy, fields: &str) -> crate::support::Reply {

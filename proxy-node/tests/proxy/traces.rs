@@ -223,5 +223,5 @@ fn what_a_sampled_request_waits_for_has_spans_of_its_own() {
 
 /// A port that nobody listens on.
 fn unused_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    testkit::port::free().port()
 }

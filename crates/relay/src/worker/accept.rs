@@ -23,9 +23,13 @@ const BACKLOG_MOST: usize = 65_536;
 /// spin, short enough not to be seen.
 const BACK_OFF: Duration = Duration::from_millis(5);
 
+/// How long a closing listener waits for handshakes that its kernel has answered: a round trip
+/// around the world.
+const HANDSHAKE: Duration = Duration::from_millis(300);
+
 impl Worker {
-    /// Accepts connections until the drain reaches [`Phase::Closing`], empties the backlog and
-    /// closes the listener.
+    /// Accepts connections until the drain reaches [`Phase::Closing`]; then lets handshakes under
+    /// way come to their end, empties the backlog and closes the listener.
     ///
     /// `handler` runs as one isolated task per connection (see [`Worker::spawn`]).
     pub async fn serve<H, Fut>(&self, listener: Listener, handler: H)
@@ -68,7 +72,31 @@ impl Worker {
         }
         // What waits in a queue that outlives this process is for the next one.
         if !listener.outlives {
+            self.settle(&listener, &mut reserve, &handler).await;
             self.empty(listener, &handler);
+        }
+    }
+
+    /// Accepts the connections whose handshakes are under way, while no others begin.
+    async fn settle<H, Fut>(&self, listener: &Listener, reserve: &mut Reserve, handler: &H)
+    where
+        H: Fn(Worker, Stream, SocketAddr) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        // A kernel that takes no filter goes on accepting; some of those connections are reset.
+        drop(listener.take_no_more());
+        let mut settled = std::pin::pin!(tokio::time::sleep(HANDSHAKE));
+        let mut cut = std::pin::pin!(self.reached(Phase::Aborting));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut cut => return,
+                () = &mut settled => return,
+                accepted = listener.tcp.accept() => accepted,
+            };
+            if !survives(self.take(accepted, listener, reserve, handler)).await {
+                bump(&self.meter().panics, 1);
+            }
         }
     }
 
