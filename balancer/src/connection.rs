@@ -8,7 +8,7 @@ use std::{
 };
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
-use dataplane::trace::Context;
+use dataplane::{connection::Linger, trace::Context};
 use relay::{
     clock,
     fault::Fault,
@@ -22,7 +22,6 @@ use relay::{
 use tokio::sync::oneshot;
 
 use crate::{
-    end::ConnectionEnd,
     health,
     listen::{Frontend, Socket},
     local::{Backend, Local, Routed, Table},
@@ -30,7 +29,8 @@ use crate::{
     request::Request,
     respond::Error,
     stats::Raised,
-    transaction, tunnel,
+    transaction,
+    tunnel::{self, ConnectionEnd},
 };
 
 /// Before anything is configured for a frontend.
@@ -41,7 +41,7 @@ const UNCONFIGURED: ClientTimeouts = ClientTimeouts {
 };
 /// What a refused client still sends is read, up to this much and for this long, so that it reads
 /// the answer (RFC 9112 §9.6).
-const LINGER: (u64, Duration) = (256 * 1024, Duration::from_secs(1));
+const LINGER: Linger = Linger { bytes: 256 * 1024, time: Duration::from_secs(1) };
 
 /// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when
 /// the connection idles, so that an idle one is small.
@@ -67,15 +67,11 @@ pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: 
         }
         match Box::pin(transaction(&local, &frontend, &mut client, (peer, &name))).await {
             ConnectionEnd::Stays => {}
-            ConnectionEnd::Close => return Box::pin(client.close(LINGER.0, LINGER.1)).await,
-            ConnectionEnd::Abort => return client.abort(),
-            ConnectionEnd::Cut(framing) => {
-                return Box::pin(client.cut(framing, LINGER.0, LINGER.1)).await;
-            }
             ConnectionEnd::Over => return,
             ConnectionEnd::Tunnel(open) => {
                 return Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await;
             }
+            end => return Box::pin(end.close(client, LINGER)).await,
         }
     }
 }

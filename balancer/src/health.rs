@@ -9,8 +9,8 @@ use relay::{
 };
 
 use crate::{
-    end::ConnectionEnd,
     local::{Backend, Local},
+    tunnel::ConnectionEnd,
 };
 
 /// What is said of a balancer that is leaving, or has nobody to ask.
@@ -58,9 +58,7 @@ pub async fn answer(
         canned.write(out);
     }
     match client.write_all(&[out], within).await {
-        Ok(()) if stays => ConnectionEnd::Stays,
-        Ok(()) if head.is_last() && client.input().is_empty() => ConnectionEnd::Over,
-        Ok(()) => ConnectionEnd::Close,
+        Ok(()) => ConnectionEnd::answered(stays, head.is_last() && client.input().is_empty()),
         Err(_) => ConnectionEnd::Abort,
     }
 }

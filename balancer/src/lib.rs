@@ -10,7 +10,7 @@
 //! rules: those are the nodes'. Nothing here needs the control plane to go on serving (invariant
 //! 1).
 //!
-//! **Reading order.** A request: [`listen`] → [`connection`] (until its [`end`]) → [`route`] (or
+//! **Reading order.** A request: [`listen`] → [`connection`] → [`route`] (or
 //! [`health`]) → [`request`], whose [`transaction`] goes from server to server: [`pick`] →
 //! [`attempt`] (a node first proves itself: [`handshake`]) → [`tunnel`] → [`respond`] → [`record`].
 //! What a worker has for all of that is [`local`] to it. Who may get a request: [`membership`] →
@@ -23,7 +23,6 @@ pub mod attempt;
 pub mod check;
 pub mod config;
 pub mod connection;
-pub mod end;
 pub mod engine;
 pub mod evidence;
 pub mod face;

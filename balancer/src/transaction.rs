@@ -18,12 +18,11 @@ use relay::{
 
 use crate::{
     attempt::{Attempt, Error, Kind, Outcome, Span},
-    end::ConnectionEnd,
     local::{Backend, Local, Scratch, Slot},
     record::{self, Record},
     request::Request,
     respond,
-    tunnel::Open,
+    tunnel::{ConnectionEnd, Open},
 };
 use tried::Tried;
 
@@ -127,13 +126,8 @@ impl Transaction<'_> {
             }
             match outcome {
                 Outcome::Relayed { status, reusable } => {
-                    let connection = if reusable {
-                        ConnectionEnd::Stays
-                    } else if self.request.head.is_last() && client.input().is_empty() {
-                        ConnectionEnd::Over
-                    } else {
-                        ConnectionEnd::Close
-                    };
+                    let client_is_done = self.request.head.is_last() && client.input().is_empty();
+                    let connection = ConnectionEnd::answered(reusable, client_is_done);
                     return self.end(connection, status, &slot, None);
                 }
                 Outcome::Tunnel { upstream, status } => {

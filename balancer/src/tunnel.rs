@@ -12,7 +12,7 @@ use relay::{
     tunnel::{End, Options},
 };
 
-use dataplane::trace::Trace;
+use dataplane::{connection, trace::Trace};
 use uuid::Uuid;
 
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
     record::{Error, Record},
     stats::Raised,
 };
+
+/// What becomes of a client's connection after a request.
+pub type ConnectionEnd = connection::ConnectionEnd<Box<Open>>;
 
 /// A tunnel that a 2xx or a 101 has opened, with what its record will say.
 pub struct Open {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use dataplane::trace::Onward;
+use dataplane::{
+    connection::{ConnectionEnd, Linger},
+    trace::Onward,
+};
 use relay::{
     fault::Fault,
     head::Limits,
@@ -22,7 +25,7 @@ use crate::{
     request::Door,
     respond::{self, Circumstances, Failure},
     tunnel,
-    turn::{After, Asked, Turn},
+    turn::{Asked, Turn},
 };
 
 /// How long a connection may take to prove itself.
@@ -30,10 +33,8 @@ const PROOF: Duration = Duration::from_secs(5);
 /// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer
 /// costs.
 const POOLED_IDLE: Duration = Duration::from_secs(3600);
-/// After a last answer: what the client still sends is read and dropped, so much at the most.
-pub const LINGER_BYTES: u64 = 1 << 20;
-/// So long.
-pub const LINGER: Duration = Duration::from_secs(2);
+/// How much of what a client still sends after its last answer is read, and for how long.
+pub const LINGER: Linger = Linger { bytes: 1 << 20, time: Duration::from_secs(2) };
 
 /// The listener that a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,16 +69,12 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
             }
         }
         match Box::pin(request(&local, &mut stream, door, source, entrance)).await {
-            After::Keep => {}
-            After::Over => return,
-            After::Close => return Box::pin(stream.close(LINGER_BYTES, LINGER)).await,
-            After::Abort => return stream.abort(),
-            After::Cut(framing) => {
-                return Box::pin(stream.cut(framing, LINGER_BYTES, LINGER)).await;
+            ConnectionEnd::Stays => {}
+            ConnectionEnd::Over => return,
+            ConnectionEnd::Tunnel(open) => {
+                return Box::pin(tunnel::run(&local, stream, open)).await;
             }
-            After::Tunnel(open) => return Box::pin(tunnel::run(&local, stream, open)).await,
-            // Has become a tunnel before it comes here.
-            After::Switched(_) => return stream.abort(),
+            end => return Box::pin(end.close(stream, LINGER)).await,
         }
     }
 }
@@ -219,7 +216,7 @@ async fn request(
     door: Door,
     source: IpAddr,
     entrance: Entrance,
-) -> After {
+) -> ConnectionEnd<Box<tunnel::Open>> {
     let generation = local.node.current.load_full();
     let timeouts = &generation.document.timeouts;
     let mut head = local.rooms.head();
@@ -230,7 +227,7 @@ async fn request(
     let limits = if door == Door::Proxy { limits } else { limits.with_room() };
     let bytes = match stream.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return After::Abort,
+        Ok(None) => return ConnectionEnd::Abort,
         Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,
     };
     #[cfg(test)]
@@ -243,13 +240,18 @@ async fn request(
 }
 
 /// Answers a request whose head cannot be read, where somebody is there to hear it.
-async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: Fault) -> After {
+async fn unreadable<T>(
+    local: &Local,
+    stream: &mut Stream,
+    source: IpAddr,
+    fault: Fault,
+) -> ConnectionEnd<T> {
     let failure = match fault {
         Fault::Malformed(malformed) => Failure::Malformed(malformed),
         // Its client has its share.
-        Fault::Timeout(Kind::Crowded) => return After::Abort,
+        Fault::Timeout(Kind::Crowded) => return ConnectionEnd::Abort,
         Fault::Timeout(_) => Failure::RequestTimeout,
-        _ => return After::Abort,
+        _ => return ConnectionEnd::Abort,
     };
     let node = &local.node;
     node.metrics.requests.add(1);
@@ -296,5 +298,5 @@ async fn unreadable(local: &Local, stream: &mut Stream, source: IpAddr, fault: F
         };
         node.recorder.record(record);
     }
-    if written.is_ok() { After::Close } else { After::Abort }
+    if written.is_ok() { ConnectionEnd::Close } else { ConnectionEnd::Abort }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dataplane::connection::ConnectionEnd;
 use relay::{
     body::{BodyWriter, Rest},
     exchange::Upload,
@@ -41,7 +42,7 @@ use crate::{
     relay::{self as forward, outgoing_framing},
     request::{self, Destination},
     respond::Failure,
-    turn::{After, Asked, Turn},
+    turn::{Asked, Turn},
 };
 
 mod body;
@@ -81,7 +82,7 @@ pub async fn run(
     destination: &Destination,
     key: Key,
     addresses: Option<Arc<[IpAddr]>>,
-) -> After {
+) -> ConnectionEnd {
     let request = asked.view();
     let facts = RequestFacts::new(
         request.method_text().as_bytes(),
@@ -112,7 +113,12 @@ pub async fn run(
 }
 
 /// Past the cache, which has no say in it.
-async fn uncached(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &str) -> After {
+async fn uncached(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    way: &Way<'_>,
+    reason: &str,
+) -> ConnectionEnd {
     let store = &turn.local.node.store;
     if !store.has_room_for_work() {
         return turn.refuse(stream, way.asked, Failure::Limit, None).await;
@@ -123,7 +129,7 @@ async fn uncached(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &
 
 /// What came of one look into the cache.
 enum Looked {
-    Answered(After),
+    Answered(ConnectionEnd),
     Again,
 }
 
@@ -244,7 +250,7 @@ fn may_have(turn: &Turn, way: &Way<'_>, object: &Object) -> bool {
 }
 
 /// What is stored, or being fetched, is not for this client: it goes as far as it may go itself.
-async fn for_itself(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> After {
+async fn for_itself(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>) -> ConnectionEnd {
     if way.facts.directives.only_if_cached {
         return turn.refuse(stream, way.asked, Failure::OnlyIfCached, None).await;
     }
@@ -268,7 +274,7 @@ async fn lead(
     ticket: Ticket,
     stale: Option<Arc<Object>>,
     reason: &'static str,
-) -> After {
+) -> ConnectionEnd {
     let validates = stale.is_some();
     let hints = ticket.hints();
     let answer = fill::start(order(turn, way, stale), ticket);
@@ -369,7 +375,7 @@ async fn follow(
     follower: Follower,
     stale: Option<Arc<Object>>,
     reason: &'static str,
-) -> After {
+) -> ConnectionEnd {
     let began = Instant::now();
     let differs = turn.generation.egress_by_client || way.addresses.is_some();
     let Follower { mut outcome, hints } = follower;
@@ -449,7 +455,7 @@ fn fits(way: &Way<'_>, object: &Object, now: u64, stand_in: bool) -> bool {
 }
 
 /// Past the cache.
-async fn past(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &str) -> After {
+async fn past(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, reason: &str) -> ConnectionEnd {
     let status = cache_status(turn, reason);
     forward::run(turn, stream, way.asked, way.destination, &way.key, way.addresses.clone(), &status)
         .await
@@ -477,7 +483,12 @@ struct Source {
 }
 
 /// Sends an object to the client.
-async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source: Source) -> After {
+async fn deliver(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    way: &Way<'_>,
+    mut source: Source,
+) -> ConnectionEnd {
     let object = &source.object;
     let range = way.asked.view().value(Field::Range);
     let serving = serve::choose(object, &way.facts, range);
@@ -512,11 +523,11 @@ async fn deliver(turn: &mut Turn, stream: &mut Stream, way: &Way<'_>, mut source
         _ => stream.write_all(&[&turn.out], deadline).await.into(),
     };
     let after = match sent {
-        Sent::Whole if keep => After::Keep,
-        Sent::Whole => After::Close,
+        Sent::Whole if keep => ConnectionEnd::Stays,
+        Sent::Whole => ConnectionEnd::Close,
         Sent::Nothing => return turn.refuse(stream, way.asked, Failure::Incomplete, None).await,
-        Sent::Cut => After::Cut(body),
-        Sent::ClientGone => After::Abort,
+        Sent::Cut => ConnectionEnd::Cut(body),
+        Sent::ClientGone => ConnectionEnd::Abort,
     };
     turn.record.aborted |= sent != Sent::Whole;
     after

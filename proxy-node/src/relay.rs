@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dataplane::trace::Onward;
+use dataplane::{connection::ConnectionEnd, trace::Onward};
 use relay::{
     exchange::{self, Deadlines, Exchange, Side, Upload},
     fault::Fault,
@@ -35,7 +35,7 @@ use crate::{
     record::Outcome,
     request::{Destination, Forwarded},
     respond::Failure,
-    turn::{After, Asked, Turn},
+    turn::{Asked, Turn},
     upstream::{self, From, Hop},
 };
 
@@ -189,7 +189,7 @@ pub async fn run(
     key: &Key,
     addresses: Option<Arc<[IpAddr]>>,
     cache_status: &str,
-) -> After {
+) -> ConnectionEnd {
     let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
     let deadlines = deadlines(&turn.generation);
     let mut from = reuse(turn.method);
@@ -390,7 +390,12 @@ async fn head_of_answer(
 
 /// The other side speaks another protocol from here on, as the client asked: the connections become
 /// a tunnel.
-async fn switch(turn: &mut Turn, stream: &mut Stream, asked: &Asked, answer: Received) -> After {
+async fn switch(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    asked: &Asked,
+    answer: Received,
+) -> ConnectionEnd {
     let Received { hop, head, bytes, took } = answer;
     turn.record.hierarchy = hop.hierarchy();
     let response = head.view(&bytes);
@@ -417,10 +422,10 @@ async fn switch(turn: &mut Turn, stream: &mut Stream, asked: &Asked, answer: Rec
     turn.out = out;
     if stream.write_all(&[&turn.out], turn.generation.document.timeouts.write).await.is_err() {
         turn.record.aborted = true;
-        return After::Abort;
+        return ConnectionEnd::Abort;
     }
     turn.count(|metrics| &metrics.tunnels);
-    After::Switched(hop.stream)
+    ConnectionEnd::Tunnel(hop.stream)
 }
 
 /// Whether a failure is that of a pooled connection which the other side had closed.
@@ -442,7 +447,7 @@ pub async fn finish(
     answer: Received,
     upload: &mut Upload,
     cache_status: &str,
-) -> After {
+) -> ConnectionEnd {
     let Received { mut hop, head, bytes, took } = answer;
     let passes = hop.parent().is_some_and(Parent::passes_credentials);
     if head.status() == 407 && hop.parent().is_some() && !passes {
@@ -488,7 +493,7 @@ pub async fn finish(
             if done.upload_done && head.persistent(turn.method) && !bound_to_client(asked) {
                 hop.keep(&turn.local);
             }
-            if keep && done.upload_done { After::Keep } else { After::Close }
+            if keep && done.upload_done { ConnectionEnd::Stays } else { ConnectionEnd::Close }
         }
         Err(failure) => {
             failed(
@@ -544,14 +549,14 @@ async fn failed(
     asked: &Asked,
     failure: exchange::Failure,
     progress: Progress,
-) -> After {
+) -> ConnectionEnd {
     tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
     // After interim responses alone, a refusal is still an answer.
     if progress.answered.is_some() && failure.phase == retry::Phase::ResponseRelayed {
         turn.record.aborted = true;
         return match failure.side {
-            Side::Client => After::Abort,
-            Side::Upstream => After::Cut(progress.answered.unwrap_or_default()),
+            Side::Client => ConnectionEnd::Abort,
+            Side::Upstream => ConnectionEnd::Cut(progress.answered.unwrap_or_default()),
         };
     }
     let reason = match (failure.side, failure.fault) {
@@ -559,7 +564,7 @@ async fn failed(
         (Side::Client, Fault::Timeout(_)) => Failure::RequestTimeout,
         (Side::Client, _) => {
             turn.record.aborted = true;
-            return After::Abort;
+            return ConnectionEnd::Abort;
         }
         (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => {
             Failure::Incomplete

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use dataplane::connection::ConnectionEnd;
 use relay::{
     fault::Fault,
     field::Field,
@@ -26,13 +27,13 @@ use relay::{
 
 use crate::{
     config::Generation,
-    connection::{LINGER, LINGER_BYTES},
+    connection::LINGER,
     node::Local,
     parent::{self, Parent},
     relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,
-    turn::{Account, After, Asked, Turn},
+    turn::{Account, Asked, Turn},
     upstream::{self, From, Hop},
 };
 
@@ -72,7 +73,7 @@ pub async fn open(
     asked: &Asked,
     destination: &Destination,
     addresses: Option<Arc<[IpAddr]>>,
-) -> Result<Stream, After> {
+) -> Result<Stream, ConnectionEnd> {
     let began = Instant::now();
     let generation = turn.generation.clone();
     let route = turn.local.node.route(&generation, destination);
@@ -125,7 +126,7 @@ pub async fn open(
     turn.out = out;
     if stream.write_all(&[&turn.out], generation.document.timeouts.write).await.is_err() {
         turn.record.aborted = true;
-        return Err(After::Abort);
+        return Err(ConnectionEnd::Abort);
     }
     turn.count(|metrics| &metrics.tunnels);
     Ok(hop.stream)
@@ -144,14 +145,16 @@ pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
     account.record.aborted = matches!(report.end, End::A(_));
     account.close(local, client.sent().saturating_sub(sent_before));
     match report.end {
-        End::Finished | End::Idle => Box::pin(client.close(LINGER_BYTES, LINGER)).await,
+        End::Finished | End::Idle => {
+            Box::pin(client.close(LINGER.bytes, LINGER.time)).await;
+        }
         // A reset goes on as a reset, behind everything that came before it: neither side may take
         // what it got for everything.
         End::A(_) => {
             client.abort();
-            Box::pin(upstream.reset_when_delivered(LINGER)).await;
+            Box::pin(upstream.reset_when_delivered(LINGER.time)).await;
         }
-        End::B(_) => Box::pin(client.reset_when_delivered(LINGER)).await,
+        End::B(_) => Box::pin(client.reset_when_delivered(LINGER.time)).await,
     }
 }
 
@@ -250,7 +253,11 @@ pub async fn ask_parent(
 
 /// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the
 /// connection to the parent ends here.
-async fn challenge(turn: &mut Turn, stream: &mut Stream, answer: &(ResponseHead, Bytes)) -> After {
+async fn challenge(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    answer: &(ResponseHead, Bytes),
+) -> ConnectionEnd {
     let (head, bytes) = answer;
     turn.record.status = head.status();
     let mut out = std::mem::take(&mut turn.out);

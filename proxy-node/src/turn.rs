@@ -10,10 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use cluster_config::document::egress::EgressDenial;
-use dataplane::trace::{Onward, Trace};
+use dataplane::{
+    connection::ConnectionEnd,
+    trace::{Onward, Trace},
+};
 use relay::{
     field::Field,
-    framing::BodyFraming,
     head::{Limits, Progress, Request, RequestHead, Version},
     malformed::Malformed,
     method::Method,
@@ -44,26 +46,6 @@ use crate::{
 
 /// What is understood here.
 const ALLOW: (&str, &str) = ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT");
-
-/// What becomes of the client's connection after a request.
-pub enum After {
-    /// The next request may come.
-    Keep,
-    /// It ends, and what the client still sends is read and dropped for a moment.
-    Close,
-    /// It ends; the client has nothing more to send.
-    Over,
-    /// It is reset: nobody is there to read on.
-    Abort,
-    /// The answer, framed like this, broke off: the client gets all that came of it, and can tell
-    /// that more was to come.
-    Cut(BodyFraming),
-    /// It is a tunnel from now on.
-    Tunnel(Box<tunnel::Open>),
-    /// It switches to another protocol, and this is the other end: [`Turn::run`] makes a tunnel of
-    /// them.
-    Switched(Stream),
-}
 
 /// The state of one request.
 pub struct Turn {
@@ -241,7 +223,12 @@ impl Turn {
     }
 
     /// Answers the request, to the end, and writes it down.
-    pub async fn run(mut self, stream: &mut Stream, asked: &Asked, entrance: Entrance) -> After {
+    pub async fn run(
+        mut self,
+        stream: &mut Stream,
+        asked: &Asked,
+        entrance: Entrance,
+    ) -> ConnectionEnd<Box<tunnel::Open>> {
         let sent_before = stream.sent();
         // One spelling from here on: what is judged is what is fetched and kept. The record has
         // what was sent.
@@ -250,24 +237,24 @@ impl Turn {
             Ok(normal) => normal,
             Err(malformed) => {
                 self.count(|metrics| &metrics.requests);
-                let after = self.refuse(stream, asked, Failure::Malformed(malformed), None).await;
-                self.finish(stream.sent().saturating_sub(sent_before));
-                return after;
+                let end = self.refuse(stream, asked, Failure::Malformed(malformed), None).await;
+                return self.conclude(end, Some(stream.sent()), sent_before);
             }
         };
         let (asked, target) =
             normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
-        let after =
+        let end =
             match request::ask_for(asked.view(), target, self.door, self.health_path(entrance)) {
                 Ok(ask @ (Ask::Health | Ask::Probe)) => {
                     // Their bodies are not read, and would be taken for the next request: on a
                     // pooled connection, for another client's.
                     self.persistent &= asked.head.framing().is_empty();
-                    return if matches!(ask, Ask::Health) {
+                    let end = if matches!(ask, Ask::Health) {
                         self.health(stream).await
                     } else {
                         self.probe(stream).await
                     };
+                    return self.conclude(end, None, sent_before);
                 }
                 Ok(Ask::Fetch { destination, path }) => {
                     if self.begin(&destination, asked) == Asker::Stranger {
@@ -291,9 +278,8 @@ impl Turn {
                 Ok(Ask::Tunnel(destination)) => {
                     if self.begin(&destination, asked) == Asker::Stranger {
                         let denied = Failure::Egress(EgressDenial::ClusterPort);
-                        let after = self.refuse(stream, asked, denied, None).await;
-                        self.finish(stream.sent().saturating_sub(sent_before));
-                        return after;
+                        let end = self.refuse(stream, asked, denied, None).await;
+                        return self.conclude(end, Some(stream.sent()), sent_before);
                     }
                     let opened = match self.steps() {
                         None => Box::pin(self.tunnel(stream, asked, &destination)).await,
@@ -302,14 +288,8 @@ impl Turn {
                         }
                     };
                     match opened {
-                        Ok(upstream) => {
-                            return After::Tunnel(Box::new(tunnel::Open::new(
-                                self,
-                                upstream,
-                                sent_before,
-                            )));
-                        }
-                        Err(after) => after,
+                        Ok(upstream) => ConnectionEnd::Tunnel(upstream),
+                        Err(end) => end,
                     }
                 }
                 Err(failure) => {
@@ -317,13 +297,33 @@ impl Turn {
                     self.refuse(stream, asked, failure, None).await
                 }
             };
-        if let After::Switched(upstream) = after {
-            return After::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before)));
-        }
-        self.finish(stream.sent().saturating_sub(sent_before));
-        match after {
-            After::Close if asked.head.is_last() && stream.input().is_empty() => After::Over,
+        match self.conclude(end, Some(stream.sent()), sent_before) {
+            ConnectionEnd::Close => {
+                let client_is_done = asked.head.is_last() && stream.input().is_empty();
+                ConnectionEnd::answered(false, client_is_done)
+            }
             other => other,
+        }
+    }
+
+    /// Makes a tunnel of what is to be one; else the request is over, and is written down as one
+    /// that left the client's connection at `sent` bytes (none: it counts nowhere).
+    fn conclude(
+        self,
+        end: ConnectionEnd,
+        sent: Option<u64>,
+        sent_before: u64,
+    ) -> ConnectionEnd<Box<tunnel::Open>> {
+        match end.tunnel() {
+            Ok(upstream) => {
+                ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(self, upstream, sent_before)))
+            }
+            Err(end) => {
+                if let Some(sent) = sent {
+                    self.finish(sent.saturating_sub(sent_before));
+                }
+                end
+            }
         }
     }
 
@@ -368,7 +368,7 @@ impl Turn {
         asked: &Asked,
         destination: &Destination,
         path: &str,
-    ) -> After {
+    ) -> ConnectionEnd {
         let addresses = match self.admit(asked, destination).await {
             Ok(addresses) => addresses,
             Err((failure, decision)) => return self.refuse(stream, asked, failure, decision).await,
@@ -384,7 +384,7 @@ impl Turn {
         stream: &mut Stream,
         asked: &Asked,
         destination: &Destination,
-    ) -> Result<Stream, After> {
+    ) -> Result<Stream, ConnectionEnd> {
         self.record.outcome = Outcome::Tunnel;
         match self.admit(asked, destination).await {
             Ok(addresses) => tunnel::open(self, stream, asked, destination, addresses).await,
@@ -463,7 +463,7 @@ impl Turn {
         asked: &Asked,
         failure: Failure,
         decision: Option<Decision>,
-    ) -> After {
+    ) -> ConnectionEnd {
         let keep = self.write_refusal(asked, failure, decision);
         self.send(stream, keep).await
     }
@@ -527,21 +527,21 @@ impl Turn {
     }
 
     /// Sends what is in `out`.
-    pub async fn send(&mut self, stream: &mut Stream, keep: bool) -> After {
+    pub async fn send(&mut self, stream: &mut Stream, keep: bool) -> ConnectionEnd {
         match stream.write_all(&[&self.out], self.generation.document.timeouts.write).await {
-            Ok(()) if keep => After::Keep,
-            Ok(()) => After::Close,
+            Ok(()) if keep => ConnectionEnd::Stays,
+            Ok(()) => ConnectionEnd::Close,
             Err(_) => {
                 self.record.aborted = true;
-                After::Abort
+                ConnectionEnd::Abort
             }
         }
     }
 
     /// The client has left before it was answered.
-    pub fn left(&mut self) -> After {
+    pub fn left(&mut self) -> ConnectionEnd {
         self.record.aborted = true;
-        After::Abort
+        ConnectionEnd::Abort
     }
 
     /// Adds the fields of ours that every response carries.
@@ -575,7 +575,7 @@ impl Turn {
         }
     }
 
-    async fn health(&mut self, stream: &mut Stream) -> After {
+    async fn health(&mut self, stream: &mut Stream) -> ConnectionEnd {
         let serving = self.local.node.is_serving() && !self.local.worker.leaving();
         let (status, body): (u16, &[u8]) =
             if serving { (200, b"ready\n") } else { (503, b"draining\n") };
@@ -583,7 +583,7 @@ impl Turn {
     }
 
     /// A sign of life: from the data path, and without anything that could wait.
-    async fn probe(&mut self, stream: &mut Stream) -> After {
+    async fn probe(&mut self, stream: &mut Stream) -> ConnectionEnd {
         self.canned(stream, 200, b"", &[ALLOW]).await
     }
 
@@ -593,7 +593,7 @@ impl Turn {
         status: u16,
         body: &[u8],
         fields: &[(&str, &str)],
-    ) -> After {
+    ) -> ConnectionEnd {
         let keep = self.keeps();
         let persistence = if keep { Persistence::Implied } else { Persistence::Close };
         let now = UNIX_EPOCH + Duration::from_millis(self.now);

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::Ending;
 use crate::{
-    end::ConnectionEnd,
     local::{Local, Scratch},
     request::Request,
     respond::Error,
+    tunnel::ConnectionEnd,
 };
 
 /// Says why no server has answered.

@@ -4,10 +4,11 @@
 //! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here
 //! is a function of what is passed in, and [`search`] alone reads files.
 //!
-//! Reading order: [`unreadable`], [`domain`] → [`filter`] → [`search`]; [`count`] → [`answers`];
+//! Reading order: [`connection`]; [`unreadable`], [`domain`] → [`filter`] → [`search`]; [`count`] → [`answers`];
 //! [`trace`] → [`trace::span`]; [`limits`].
 
 pub mod answers;
+pub mod connection;
 pub mod count;
 pub mod domain;
 pub mod filter;

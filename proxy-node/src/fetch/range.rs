@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use dataplane::connection::ConnectionEnd;
 use relay::{
     field::Field,
     head::{Limits, Progress, RequestHead, Version},
@@ -26,7 +27,7 @@ use crate::{
     },
     record::Outcome,
     respond::Failure,
-    turn::{After, Asked, Turn},
+    turn::{Asked, Turn},
 };
 
 /// Whether what is there of an object reaches the part that is asked for, or will soon.
@@ -116,7 +117,7 @@ async fn lead(
     let hints = ticket.hints();
     let Some(led) = hinted(turn, stream, fill::start(order, ticket), Some(hints)).await else {
         turn.record.aborted = true;
-        return Looked::Answered(After::Abort);
+        return Looked::Answered(ConnectionEnd::Abort);
     };
     match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies })
