@@ -17,7 +17,7 @@
 //! [`evidence`] and [`suspect`] → [`standing`], kept in [`roster`] and published as [`snapshot`] of
 //! [`server`]s; [`check`] and [`liveness`] ask the servers. What can be seen: [`view`]; what
 //! operators want: [`operate`]; both behind [`face`]. Put together in [`engine`]; around it:
-//! [`config`], [`id`], [`metrics`], [`stats`], [`lately`].
+//! [`config`], [`metrics`], [`stats`], [`lately`].
 
 pub mod attempt;
 pub mod check;
@@ -28,7 +28,6 @@ pub mod evidence;
 pub mod face;
 pub mod handshake;
 pub mod health;
-pub mod id;
 pub mod lately;
 pub mod listen;
 pub mod liveness;

@@ -16,13 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dataplane::trace::{Trace, span::Tracer};
+use dataplane::{
+    id::Ids,
+    trace::{Trace, span::Tracer},
+};
 use relay::{head::Request, pool::Pool, worker::Worker};
 use tokio::sync::mpsc;
 
 use crate::{
     check::Suspect,
-    id::Ids,
     listen::Frontend,
     liveness,
     record::{self, Journal, Record},

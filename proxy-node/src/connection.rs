@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::{Buf, Bytes};
@@ -258,8 +258,9 @@ async fn unreadable<T>(
     node.metrics.errors.add(1);
     node.answers.of(local.worker.index()).note(failure.status(), None);
     let generation = node.current.load_full();
-    let now = unix_millis();
-    let id = local.ids.borrow_mut().next(now);
+    let millis = unix_millis();
+    let now = UNIX_EPOCH + Duration::from_millis(millis);
+    let id = local.ids.next(now);
     let (client, id_text) = (source.to_string(), id.to_string());
     let circumstances = Circumstances {
         node: &node.name,
@@ -273,14 +274,7 @@ async fn unreadable<T>(
         page: None,
     };
     let mut out = Vec::new();
-    respond::write(
-        &mut out,
-        failure,
-        &circumstances,
-        std::time::UNIX_EPOCH + Duration::from_millis(now),
-        false,
-        true,
-    );
+    respond::write(&mut out, failure, &circumstances, now, false, true);
     let written = stream.write_all(&[&out], generation.document.timeouts.write).await;
     if generation.logged {
         let (method, url) = dataplane::unreadable::request_line(stream.input());
@@ -288,7 +282,7 @@ async fn unreadable<T>(
             id,
             method: method.into(),
             url: url.into(),
-            ended_at: now,
+            ended_at: millis,
             client: Some(source),
             outcome: crate::record::Outcome::None,
             status: failure.status(),

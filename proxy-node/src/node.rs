@@ -1,7 +1,6 @@
 //! What all workers share, and what one worker has for itself.
 
 use std::{
-    cell::RefCell,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
@@ -16,6 +15,7 @@ use chassis::probe;
 use dataplane::{
     answers::Answers,
     count::PerWorker,
+    id::Ids,
     trace::{self, Context, Onward, Trace, span::Tracer},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -36,7 +36,7 @@ use crate::{
     metrics::Metrics,
     parent,
     record::Recorder,
-    request::{Destination, Ids},
+    request::Destination,
     room::Rooms,
     route::{self, Route},
     upstream::Endpoint,
@@ -227,7 +227,7 @@ pub struct Local {
     /// Idle connections to origins and parents.
     pub pool: Pool<Endpoint>,
     /// Makes request ids.
-    pub ids: RefCell<Ids>,
+    pub ids: Ids,
     /// Room for requests.
     pub rooms: Rooms,
     /// What it keeps of its requests to parents.
@@ -244,7 +244,7 @@ impl Local {
         };
         Rc::new(Self {
             pool: Pool::new(worker, limits),
-            ids: RefCell::new(Ids::new(seed)),
+            ids: Ids::seeded(seed),
             rooms: Rooms::default(),
             parents: parent::Account::default(),
             node,
@@ -263,8 +263,8 @@ impl Local {
             return (None, Onward::AsReceived);
         }
         let carried = Context::carried(request.values(Field::Traceparent));
-        let trace = tracer
-            .and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.borrow_mut().span()));
+        let trace =
+            tracer.and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.span()));
         (trace, trace::to_origin(trace, carried, id, self.node.trace_origins))
     }
 }

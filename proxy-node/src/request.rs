@@ -263,45 +263,6 @@ pub fn carried_id(request: Request<'_>, trusted: bool) -> Option<Uuid> {
     Uuid::try_parse_ascii(request.value(Field::ShoalRequestId)?).ok()
 }
 
-/// Makes request ids: UUID v7 from the time and a generator of this worker's own, so that no
-/// request costs a system call for randomness. They are unique, not secret.
-#[derive(Debug)]
-pub struct Ids {
-    state: u64,
-}
-
-impl Ids {
-    /// A generator; `seed` differs from worker to worker and from start to start.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    /// The next id, at `now` in Unix milliseconds.
-    pub fn next(&mut self, now: u64) -> Uuid {
-        let mut random = [0; 10];
-        let words = [self.step().to_le_bytes(), self.step().to_le_bytes()];
-        for (slot, byte) in random.iter_mut().zip(words.into_iter().flatten()) {
-            *slot = byte;
-        }
-        uuid::Builder::from_unix_timestamp_millis(now, &random).into_uuid()
-    }
-
-    /// The id of a span.
-    pub const fn span(&mut self) -> u64 {
-        self.step()
-    }
-
-    /// SplitMix64.
-    const fn step(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;

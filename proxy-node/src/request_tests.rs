@@ -178,12 +178,3 @@ fn only_the_trusted_name_requests() {
     let text = "GET http://h/ HTTP/1.1\r\nHost: h\r\nShoal-Request-Id: x<y\r\n\r\n";
     assert!(with(text, |request| carried_id(request, true)).is_none());
 }
-
-#[test]
-fn ids_are_version_7_and_differ() {
-    let mut ids = Ids::new(1);
-    let (a, b) = (ids.next(1_700_000_000_000), ids.next(1_700_000_000_000));
-    assert_ne!(a, b);
-    assert_eq!(a.get_version_num(), 7);
-    assert_eq!(a.get_timestamp().unwrap().to_unix().0, 1_700_000_000);
-}

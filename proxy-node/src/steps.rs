@@ -107,7 +107,7 @@ impl Step {
     fn end(self, name: &'static str, error: &str, said: Vec<KeyValue>) {
         let Steps { local, trace } = &self.steps;
         if let Some(tracer) = &local.node.tracer {
-            let span = local.ids.borrow_mut().span();
+            let span = local.ids.span();
             let part = Part { name, kind: SpanKind::Internal, error, took: self.began.elapsed() };
             tracer.end_part(&trace.part(span), &part, said);
         }

@@ -183,7 +183,7 @@ impl Turn {
         let client = request::client(request, door, source, &trust);
         let now = unix_millis();
         let id = request::carried_id(request, client.trusted)
-            .unwrap_or_else(|| local.ids.borrow_mut().next(now));
+            .unwrap_or_else(|| local.ids.next(UNIX_EPOCH + Duration::from_millis(now)));
         let (trace, onward) = local.traced(request, id, client.trusted);
         let record = if generation.logged || trace.is_some() {
             Record {

@@ -1,7 +1,5 @@
-//! Request ids: UUID v7 without a system call each. A worker seeds its own generator once from the
-//! kernel.
-//!
-//! Ids name requests in logs; they are no secrets.
+//! Request ids: UUID v7 from the time and a generator of the worker's own, so that no request costs a
+//! system call for randomness. They name requests in logs; they are unique, not secret.
 
 use std::{
     cell::Cell,
@@ -11,10 +9,11 @@ use std::{
 use uuid::{Builder, Uuid};
 
 /// Makes ids for one worker.
+#[derive(Debug)]
 pub struct Ids(Cell<u64>);
 
 impl Ids {
-    /// From a seed that no other worker has; zero is replaced.
+    /// From a seed that differs from worker to worker and from start to start; zero is replaced.
     #[must_use]
     pub const fn seeded(seed: u64) -> Self {
         Self(Cell::new(if seed == 0 { 0x9e37_79b9_7f4a_7c15 } else { seed }))
