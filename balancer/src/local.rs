@@ -18,6 +18,7 @@ use std::{
 
 use dataplane::{
     id::Ids,
+    scratch::Head,
     trace::{Trace, span::Tracer},
 };
 use relay::{head::Request, pool::Pool, worker::Worker};
@@ -32,8 +33,8 @@ use crate::{
     stats::Uptime,
 };
 pub use backend::Backend;
+use scratch::Pools;
 pub use scratch::Scratch;
-use scratch::{Head, Pools};
 pub use slot::{Owing, Slot};
 pub use table::{Routed, Table};
 
@@ -126,23 +127,23 @@ impl Local {
     /// An index for a request's head; to be given back with [`Local::give_head`].
     #[must_use]
     pub fn head(&self) -> Head {
-        self.0.pools.head()
+        self.0.pools.heads.take()
     }
 
     /// Takes it back.
     pub fn give_head(&self, head: Head) {
-        self.0.pools.give_head(head);
+        self.0.pools.heads.give(head);
     }
 
     /// Memory for a request's attempts; to be given back with [`Local::give`].
     #[must_use]
     pub fn scratch(&self) -> Box<Scratch> {
-        self.0.pools.scratch()
+        self.0.pools.scratch.take()
     }
 
     /// Takes it back.
     pub fn give(&self, scratch: Box<Scratch>) {
-        self.0.pools.give(scratch);
+        self.0.pools.scratch.give(scratch);
     }
 
     /// Everything of the newest snapshot: the worker takes it up before it decides anything,

@@ -219,7 +219,7 @@ async fn request(
 ) -> ConnectionEnd<Box<tunnel::Open>> {
     let generation = local.node.current.load_full();
     let timeouts = &generation.document.timeouts;
-    let mut head = local.rooms.head();
+    let mut head = local.heads.take();
     let patience =
         Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
     // At most 96 KiB, by the schema. What a balancer has read is larger by what it adds.
@@ -235,7 +235,7 @@ async fn request(
     let mut asked = Asked { head, bytes, onward: Onward::default() };
     let turn = Turn::new(local, generation, door, source, &mut asked);
     let after = turn.run(stream, &asked, entrance).await;
-    local.rooms.give_head(asked.head);
+    local.heads.give(asked.head);
     after
 }
 

@@ -14,9 +14,8 @@
 //! request) → [`request`] (what it asks, and for whom) → [`admit`] → [`fetch`] with [`cache`] (from
 //! memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] (with
 //! [`steps`] of its traces) → [`relay`] → [`respond`] (the only table from error to status) →
-//! [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`room`] (what
-//! they keep), [`config`], [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what
-//! the process takes).
+//! [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`config`],
+//! [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
 
 pub mod admit;
 pub mod api;
@@ -36,7 +35,6 @@ pub mod record;
 pub mod relay;
 pub mod request;
 pub mod respond;
-pub mod room;
 pub mod route;
 pub mod start;
 pub mod steps;

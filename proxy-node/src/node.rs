@@ -16,6 +16,7 @@ use dataplane::{
     answers::Answers,
     count::PerWorker,
     id::Ids,
+    scratch::{self, Head},
     trace::{self, Context, Onward, Trace, span::Tracer},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -37,7 +38,6 @@ use crate::{
     parent,
     record::Recorder,
     request::Destination,
-    room::Rooms,
     route::{self, Route},
     upstream::Endpoint,
 };
@@ -228,8 +228,10 @@ pub struct Local {
     pub pool: Pool<Endpoint>,
     /// Makes request ids.
     pub ids: Ids,
-    /// Room for requests.
-    pub rooms: Rooms,
+    /// Indexes of requests' heads.
+    pub heads: scratch::Pool<Head>,
+    /// Buffers for the heads that are written.
+    pub buffers: scratch::Pool<Vec<u8>>,
     /// What it keeps of its requests to parents.
     pub parents: parent::Account,
 }
@@ -245,7 +247,8 @@ impl Local {
         Rc::new(Self {
             pool: Pool::new(worker, limits),
             ids: Ids::seeded(seed),
-            rooms: Rooms::default(),
+            heads: scratch::Pool::default(),
+            buffers: scratch::Pool::default(),
             parents: parent::Account::default(),
             node,
             worker: worker.clone(),

@@ -211,7 +211,7 @@ impl Turn {
             persistent: asked.head.persistent(),
             probe: false,
             record,
-            out: local.rooms.buffer(),
+            out: local.buffers.take(),
             generation,
         }
     }
@@ -622,7 +622,7 @@ impl Turn {
     /// All that is left of a request when it ends.
     #[must_use]
     pub fn account(self) -> Account {
-        self.local.rooms.give_buffer(self.out);
+        self.local.buffers.give(self.out);
         Account {
             written: self.generation.logged && !self.probe,
             probe: self.probe,

@@ -4,7 +4,7 @@
 //! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here
 //! is a function of what is passed in, and [`search`] alone reads files.
 //!
-//! Reading order: [`id`], [`connection`]; [`unreadable`], [`domain`] → [`filter`] → [`search`]; [`count`] → [`answers`];
+//! Reading order: [`id`], [`scratch`], [`connection`]; [`unreadable`], [`domain`] → [`filter`] → [`search`]; [`count`] → [`answers`];
 //! [`trace`] → [`trace::span`]; [`limits`].
 
 pub mod answers;
@@ -14,6 +14,7 @@ pub mod domain;
 pub mod filter;
 pub mod id;
 pub mod limits;
+pub mod scratch;
 pub mod search;
 pub mod trace;
 pub mod unreadable;
