@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -14,16 +13,14 @@ use relay::{
     fault::Fault,
     field::Field,
     head::{Limits, RequestHead},
-    listen::Listener,
     method::Method,
     stream::{Patience, Stream},
     wheel::Kind,
 };
-use tokio::sync::oneshot;
 
 use crate::{
     health,
-    listen::{Frontend, Socket},
+    listen::{Frontend, Listener},
     local::{Backend, Local, Routed, Table},
     record::Record,
     request::Request,
@@ -45,8 +42,8 @@ const LINGER: Linger = Linger { bytes: 256 * 1024, time: Duration::from_secs(1) 
 
 /// Serves a connection to its end. What lives for one request or one tunnel is boxed and gone when
 /// the connection idles, so that an idle one is small.
-pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: SocketAddr) {
-    let mut frontend = socket.frontend.load_full();
+pub async fn serve(local: Local, listener: Arc<Listener>, mut client: Stream, peer: SocketAddr) {
+    let mut frontend = Arc::clone(&listener.served());
     let opened = Arc::clone(&frontend);
     let counts = opened.counts.of(local.worker().index());
     counts.connections.up();
@@ -62,8 +59,8 @@ pub async fn serve(local: Local, socket: Arc<Socket>, mut client: Stream, peer: 
             }
         }
         // What is served here may have changed while the connection idled.
-        if !Arc::ptr_eq(&socket.frontend.load(), &frontend) {
-            frontend = socket.frontend.load_full();
+        if !Arc::ptr_eq(&listener.served(), &frontend) {
+            frontend = Arc::clone(&listener.served());
         }
         match Box::pin(transaction(&local, &frontend, &mut client, (peer, &name))).await {
             ConnectionEnd::Stays => {}
@@ -254,25 +251,4 @@ async fn refuse(
         .and_then(|tracer| tracer.begin(id, None, false, || local.ids().span()));
     local.record(&record, trace.as_ref());
     if written.is_ok() { ConnectionEnd::Close } else { ConnectionEnd::Abort }
-}
-
-/// Accepts what comes to a listener of this worker, until the drain or until nobody is wanted there
-/// any more.
-pub async fn accept(
-    local: Local,
-    socket: Arc<Socket>,
-    listener: Listener,
-    unwanted: oneshot::Receiver<()>,
-) {
-    let (worker, shared) = (local.worker().clone(), Rc::new((local, socket)));
-    let unwanted = async {
-        // Sent, or the worker's loop has gone: both mean the same.
-        drop(unwanted.await);
-    };
-    worker
-        .serve_until(listener, unwanted, move |_, client, peer| {
-            let (local, socket) = (shared.0.clone(), Arc::clone(&shared.1));
-            serve(local, socket, client, peer)
-        })
-        .await;
 }

@@ -3,24 +3,26 @@
 
 use std::{
     path::PathBuf,
+    rc::Rc,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use dataplane::{search::aside::Searcher, trace::span::Tracer};
+use dataplane::{
+    listen::{Open, accept},
+    search::aside::Searcher,
+    trace::span::Tracer,
+};
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
 use relay::{clients::Clients, proof::Key};
-use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::{
     check,
     config::Generation,
     connection,
     lately::Lately,
-    listen::{Announce, Bound, Frontends, Socket},
+    listen::{Announce, Bound, Frontend, Frontends},
     local::{Local, Shared},
     record,
     roster::{
@@ -167,7 +169,7 @@ impl Engine {
     pub fn view(&self) -> View {
         View {
             roster: self.roster.clone(),
-            bound: self.frontends.follow(),
+            open: self.frontends.follow(),
             clock: self.clock.clone(),
             recent: self.recent.clone(),
             searcher: self.searcher.clone(),
@@ -195,10 +197,10 @@ impl Engine {
             records: self.records.clone(),
             tracer: self.tracer.clone(),
         });
-        let bound = self.frontends.follow();
+        let open = self.frontends.follow();
         let settings = Settings { name: "balancer", workers: self.workers };
         let workers = Workers::start(settings, move |worker| {
-            work(worker, Arc::clone(&shared), bound.clone())
+            work(worker, Arc::clone(&shared), open.clone())
         })?;
         Ok(Running(std::sync::Mutex::new(Some(workers))))
     }
@@ -239,7 +241,7 @@ async fn open_frontends(
                      same"
                 );
             }
-            frontends.publish(bound);
+            frontends.publish(&bound);
         }
         if due.changed().await.is_err() {
             return;
@@ -248,59 +250,20 @@ async fn open_frontends(
 }
 
 /// One worker's whole life.
-async fn work(worker: Worker, shared: Arc<Shared>, mut bound: watch::Receiver<Bound>) {
+async fn work(worker: Worker, shared: Arc<Shared>, open: watch::Receiver<Open<Frontend>>) {
     let local = Local::new(&worker, &shared);
     let followed = local.clone();
     worker.background(move || followed.clone().follow_roster());
     let watched = local.clone();
     worker.background(move || watched.clone().watch());
-    let mut open: Vec<Accepting> = Vec::new();
-    loop {
-        let wanted: Vec<_> =
-            bound.borrow_and_update().values().map(|it| Arc::clone(&it.socket)).collect();
-        for socket in &wanted {
-            if !open.iter().any(|it| Arc::ptr_eq(&it.socket, socket)) {
-                open.extend(accept(&local, socket));
-            }
+    accept(&worker, open, |listener| {
+        let served = Rc::new((local.clone(), listener));
+        move |_, client, peer| {
+            let (local, listener) = (served.0.clone(), Arc::clone(&served.1));
+            connection::serve(local, listener, client, peer)
         }
-        // Last, so that no port is closed in between; each empties its backlog, and its connections
-        // go on.
-        open.retain(|it| wanted.iter().any(|socket| Arc::ptr_eq(socket, &it.socket)));
-        tokio::select! {
-            changed = bound.changed() => if changed.is_err() { break },
-            () = worker.reached(Phase::Closing) => break,
-        }
-    }
-    for accepting in open {
-        // Each ends when its backlog is empty.
-        drop(accepting.task.await);
-    }
-}
-
-/// A socket on which this worker accepts. Dropping it ends that.
-struct Accepting {
-    socket: Arc<Socket>,
-    task: JoinHandle<()>,
-    _wanted: oneshot::Sender<()>,
-}
-
-/// Listens from now on.
-fn accept(local: &Local, socket: &Arc<Socket>) -> Option<Accepting> {
-    let listener = socket.listeners.take(local.worker());
-    let listener = listener.inspect_err(|error| {
-        tracing::error!(
-            frontend = socket.frontend.load().name,
-            "this worker cannot listen: {error}"
-        );
-    });
-    let (wanted, unwanted) = oneshot::channel();
-    let task = tokio::task::spawn_local(connection::accept(
-        local.clone(),
-        Arc::clone(socket),
-        listener.ok()?,
-        unwanted,
-    ));
-    Some(Accepting { socket: Arc::clone(socket), task, _wanted: wanted })
+    })
+    .await;
 }
 
 /// Running workers.

@@ -1,6 +1,4 @@
-//! Where clients come in. A socket belongs to its address: what is served there may change, and
-//! then it goes on with another frontend. [`relay::listen::plan`] says what becomes of each; what
-//! is bound anew is bound before anything is closed.
+//! Frontends: what is served where clients come in ([`dataplane::listen`]).
 
 use std::{
     collections::BTreeMap,
@@ -8,23 +6,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwap;
 use chassis::Inherited;
-use cluster_config::document::{Limits, balancer::Frontend as Settings};
-use relay::listen::{BindError, Listeners, Options, Step, plan};
+use cluster_config::document::balancer::Frontend as Settings;
+use dataplane::listen::{self, Change, Listening, Open, Ready, Wanted};
 use tokio::sync::watch;
 
 use crate::stats::{FrontendCounts, PerWorker};
 
-/// What is served on a socket.
+/// A frontend where clients come in.
+pub type Listener = listen::Listener<Frontend>;
+
+/// What is served on a listener.
 pub struct Frontend {
     /// Its name in the bundle.
     pub name: String,
     /// The address that the bundle asks for.
     pub asked: SocketAddr,
     address: SocketAddr,
-    /// What one client may have.
-    limits: Limits,
     /// Its counters; they outlive a change of address.
     pub counts: Arc<PerWorker<FrontendCounts>>,
 }
@@ -37,58 +35,39 @@ impl Frontend {
     }
 }
 
-/// One bound address.
-pub struct Socket {
-    /// One socket for each worker.
-    pub listeners: Listeners,
-    /// What is served here now.
-    pub frontend: ArcSwap<Frontend>,
-}
-
-/// A frontend and its socket.
-#[derive(Clone)]
-pub struct Opened {
-    /// What is served.
-    pub frontend: Arc<Frontend>,
-    /// Where.
-    pub socket: Arc<Socket>,
-}
-
 /// Is told every address that is bound, with the frontend's name.
 pub type Announce = Box<dyn Fn(&str, SocketAddr) + Send + Sync>;
 
-/// All frontends that are bound now, by name.
-pub type Bound = BTreeMap<String, Opened>;
+/// Frontends that were bound and not published yet.
+pub type Bound = Change<Frontend>;
 
 /// Owns the frontends.
 pub struct Frontends {
     workers: usize,
     /// Announces an address that was bound.
     announce: Announce,
-    /// Sockets that outlive this process; a frontend at the address of one of them uses it.
-    inherited: Inherited,
     /// Counters of frontends that were ever bound.
     counts: Mutex<BTreeMap<String, Arc<PerWorker<FrontendCounts>>>>,
-    bound: watch::Sender<Bound>,
+    listening: Listening<Frontend>,
 }
 
 impl Frontends {
     /// None yet. `announce` is told every address that is bound.
     #[must_use]
     pub fn new(workers: usize, announce: Announce, inherited: Inherited) -> Self {
+        let find = move |address| inherited.lend_at(address).map(Ready::Inherited);
         Self {
             workers,
             announce,
-            inherited,
             counts: Mutex::default(),
-            bound: watch::Sender::new(Bound::new()),
+            listening: Listening::new(workers, Box::new(find)),
         }
     }
 
-    /// What is bound, for the workers to follow.
+    /// What is open, for the workers to follow.
     #[must_use]
-    pub fn follow(&self) -> watch::Receiver<Bound> {
-        self.bound.subscribe()
+    pub fn follow(&self) -> watch::Receiver<Open<Frontend>> {
+        self.listening.follow()
     }
 
     /// Binds what is new. Returns a change that takes effect with [`Frontends::publish`]; dropping
@@ -97,72 +76,35 @@ impl Frontends {
     /// # Errors
     /// Every address that cannot be bound, with the remedy.
     pub fn prepare(&self, wanted: &[Settings]) -> Result<Bound, Vec<String>> {
-        let before: Vec<Opened> = self.bound.borrow().values().cloned().collect();
-        let open: Vec<_> =
-            before.iter().map(|it| (it.frontend.name.as_str(), it.frontend.asked)).collect();
-        let steps =
-            plan(&open, &wanted.iter().map(|it| (it.name.as_str(), it.bind)).collect::<Vec<_>>());
-        let (mut after, mut problems) = (Bound::new(), Vec::new());
-        for (settings, step) in wanted.iter().zip(steps) {
-            let opened = match step {
-                Step::Keep(index) => Ok(self.moved(&before[index], settings)),
-                Step::Bind => {
-                    self.listeners(settings.bind).map(|listeners| self.opened(settings, listeners))
-                }
-            };
-            match opened {
-                Ok(opened) => drop(after.insert(settings.name.clone(), opened)),
-                Err(error) => problems.push(format!("frontend {}: {error}", settings.name)),
+        let listeners =
+            wanted.iter().map(|it| Wanted { name: &it.name, bind: it.bind, limits: it.limits });
+        let serve = |place: usize, address, before: Option<&Arc<Frontend>>| {
+            let settings = &wanted[place];
+            match before {
+                Some(same) if same.name == settings.name => Arc::clone(same),
+                _ => self.frontend(settings, address),
             }
-        }
-        if problems.is_empty() { Ok(after) } else { Err(problems) }
-    }
-
-    fn listeners(&self, bind: SocketAddr) -> Result<Listeners, BindError> {
-        match self.inherited.lend_at(bind) {
-            Some(lent) => Listeners::adopt(lent, self.workers),
-            None => Listeners::open(bind, self.workers, &Options::default()),
-        }
-    }
-
-    fn frontend(&self, settings: &Settings, address: SocketAddr) -> Arc<Frontend> {
-        let counts = self.counts_of(&settings.name);
-        Arc::new(Frontend {
-            name: settings.name.clone(),
-            asked: settings.bind,
-            address,
-            limits: settings.limits,
-            counts,
+        };
+        self.listening.prepare(listeners, |frontend| &frontend.name, serve).map_err(|problems| {
+            let named = problems
+                .iter()
+                .map(|(place, error)| format!("frontend {}: {error}", wanted[*place].name));
+            named.collect()
         })
     }
 
-    fn opened(&self, settings: &Settings, listeners: Listeners) -> Opened {
-        let frontend = self.frontend(settings, listeners.local_addr());
-        Opened {
-            socket: Arc::new(Socket { listeners, frontend: ArcSwap::new(Arc::clone(&frontend)) }),
-            frontend,
-        }
-    }
-
-    /// What shall be served on a socket that is open.
-    fn moved(&self, from: &Opened, settings: &Settings) -> Opened {
-        let same = from.frontend.name == settings.name && from.frontend.limits == settings.limits;
-        let frontend = if same {
-            Arc::clone(&from.frontend)
-        } else {
-            self.frontend(settings, from.frontend.address)
-        };
-        Opened { frontend, socket: Arc::clone(&from.socket) }
+    fn frontend(&self, settings: &Settings, address: SocketAddr) -> Arc<Frontend> {
+        let Settings { name, bind, .. } = settings;
+        let counts = self.counts_of(name);
+        Arc::new(Frontend { name: name.clone(), asked: *bind, address, counts })
     }
 
     /// Lets the workers accept on these, and on no others.
-    pub fn publish(&self, bound: Bound) {
-        for (name, Opened { frontend, socket }) in &bound {
-            socket.listeners.allowance().set(&dataplane::limits::bounds(&frontend.limits));
-            socket.frontend.store(Arc::clone(frontend));
-            (self.announce)(name, frontend.address);
+    pub fn publish(&self, bound: &Bound) {
+        for frontend in bound.served() {
+            (self.announce)(&frontend.name, frontend.address);
         }
-        self.bound.send_replace(bound);
+        self.listening.publish(bound);
     }
 
     fn counts_of(&self, name: &str) -> Arc<PerWorker<FrontendCounts>> {
@@ -177,7 +119,7 @@ impl Frontends {
 mod tests {
     use std::time::Duration;
 
-    use cluster_config::document::balancer::ClientTimeouts;
+    use cluster_config::document::{Limits, balancer::ClientTimeouts};
 
     use super::*;
 
@@ -197,65 +139,35 @@ mod tests {
         }
     }
 
-    fn none() -> Frontends {
-        Frontends::new(2, Box::new(|_, _| ()), Inherited::default())
+    #[test]
+    fn a_frontend_keeps_its_counters_wherever_it_is_served() {
+        let announced = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&announced);
+        let announce: Announce =
+            Box::new(move |name, address| told.lock().unwrap().push((name.to_owned(), address)));
+        let frontends = Frontends::new(2, announce, Inherited::default());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let step = |settings: &[Settings]| {
+            frontends.publish(&frontends.prepare(settings).expect("bound"));
+            let open = frontends.follow().borrow().clone();
+            open.iter().map(|it| it.served().clone()).collect::<Vec<_>>()
+        };
+        let [a, b] = &step(&[wanted("a", any), wanted("b", any)])[..] else { panic!("two") };
+        assert_eq!(*announced.lock().unwrap(), [a, b].map(|it| (it.name.clone(), it.address)));
+        let swapped = step(&[wanted("b", a.address), wanted("a", b.address)]);
+        assert_eq!(swapped.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert!(Arc::ptr_eq(&swapped[1].counts, &a.counts));
     }
 
     #[test]
-    fn only_what_changed_is_bound_anew_and_a_failure_changes_nothing() {
-        let frontends = none();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        frontends.publish(frontends.prepare(&[wanted("a", any)]).expect("bound"));
-        let first = frontends.follow().borrow()["a"].frontend.address();
-        let both = frontends.prepare(&[wanted("a", any), wanted("b", any)]).expect("bound");
-        assert_eq!(both["a"].frontend.address(), first);
-        assert_ne!(both["b"].frontend.address(), first);
-        let stranger = std::net::TcpListener::bind(any).expect("a port");
-        let taken = stranger.local_addr().expect("bound");
-        let problems = frontends
-            .prepare(&[wanted("moved", any), wanted("c", taken)])
-            .map(|_| ())
-            .expect_err("in use");
+    fn what_cannot_be_bound_is_named() {
+        let frontends = Frontends::new(1, Box::new(|_, _| ()), Inherited::default());
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = wanted("c", stranger.local_addr().expect("bound"));
+        let problems = frontends.prepare(&[taken]).map(|_| ()).expect_err("in use");
         assert!(
             problems[0].contains("frontend c") && problems[0].contains("in use"),
             "{problems:?}"
         );
-        assert!(
-            frontends.follow().borrow().contains_key("a") && frontends.follow().borrow().len() == 1
-        );
-        assert_eq!(frontends.follow().borrow()["a"].socket.frontend.load().name, "a");
-    }
-
-    #[test]
-    fn a_socket_stays_with_its_address_whatever_is_served_there() {
-        let frontends = none();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let bound = frontends.prepare(&[wanted("a", any), wanted("b", any)]).expect("bound");
-        let [one, two] = [bound["a"].frontend.address(), bound["b"].frontend.address()];
-        drop(bound);
-        let step = |settings: &[Settings]| {
-            frontends.publish(frontends.prepare(settings).expect("bound"));
-            frontends.follow().borrow().clone()
-        };
-        let first = step(&[wanted("a", one), wanted("b", two)]);
-        let renamed = step(&[wanted("c", one), wanted("b", two)]);
-        assert!(
-            Arc::ptr_eq(&first["a"].socket, &renamed["c"].socket)
-                && renamed["c"].socket.frontend.load().name == "c"
-        );
-        let swapped = step(&[wanted("c", two), wanted("b", one)]);
-        assert!(
-            Arc::ptr_eq(&first["a"].socket, &swapped["b"].socket)
-                && Arc::ptr_eq(&first["b"].socket, &swapped["c"].socket)
-        );
-        assert_eq!(
-            (swapped["b"].frontend.address(), swapped["b"].socket.frontend.load().name.as_str()),
-            (one, "b")
-        );
-        let wide = SocketAddr::from(([0, 0, 0, 0], one.port()));
-        let widened = step(&[wanted("c", two), wanted("b", wide)]);
-        assert_eq!(widened["b"].frontend.address(), wide);
-        drop((first, renamed, swapped, widened));
-        assert_eq!(step(&[wanted("b", one)])["b"].frontend.address(), one, "and back");
     }
 }

@@ -10,13 +10,13 @@ pub mod explain;
 use std::{net::SocketAddr, sync::Arc};
 
 use cluster::recent::Traffic;
-use dataplane::search::aside::Searcher;
+use dataplane::{listen::Open, search::aside::Searcher};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
     lately::Lately,
-    listen::{self, Bound},
+    listen,
     record::recent::Recent,
     roster,
     snapshot::Snapshot,
@@ -28,8 +28,8 @@ use crate::{
 pub struct View {
     /// Who the servers are.
     pub roster: roster::Handle,
-    /// What is bound.
-    pub bound: watch::Receiver<Bound>,
+    /// Where clients come in.
+    pub open: watch::Receiver<Open<listen::Frontend>>,
     /// The wall clock.
     pub clock: chassis::Clock,
     /// The last access records.
@@ -75,20 +75,24 @@ impl View {
     /// Frontends now with their counters.
     #[must_use]
     pub fn frontends(&self) -> Vec<(String, Arc<PerWorker<FrontendCounts>>)> {
-        self.bound
-            .borrow()
-            .values()
-            .map(|it| (it.frontend.name.clone(), Arc::clone(&it.frontend.counts)))
-            .collect()
+        let served = self.served();
+        served.iter().map(|it| (it.name.clone(), Arc::clone(&it.counts))).collect()
     }
 
     /// Everything now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let snapshot = self.snapshot();
-        let bound = self.bound.borrow().clone();
-        let frontends = bound.values().map(|it| self.frontend(&it.frontend, &snapshot)).collect();
+        let frontends = self.served().iter().map(|it| self.frontend(it, &snapshot)).collect();
         Stats { taken_at: self.clock.now(), frontends, snapshot }
+    }
+
+    /// What is served, by name.
+    fn served(&self) -> Vec<Arc<listen::Frontend>> {
+        let open = self.open.borrow().clone();
+        let mut served: Vec<_> = open.iter().map(|it| Arc::clone(&it.served())).collect();
+        served.sort_by(|one, other| one.name.cmp(&other.name));
+        served
     }
 
     fn frontend(&self, it: &listen::Frontend, snapshot: &Snapshot) -> Frontend {

@@ -21,6 +21,7 @@ use relay::{
 };
 
 use crate::{
+    listen::Protocol,
     node::{Local, Node, unix_millis},
     request::Door,
     respond::{self, Circumstances, Failure},
@@ -36,25 +37,16 @@ const POOLED_IDLE: Duration = Duration::from_secs(3600);
 /// How much of what a client still sends after its last answer is read, and for how long.
 pub const LINGER: Linger = Linger { bytes: 1 << 20, time: Duration::from_secs(2) };
 
-/// The listener that a connection came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entrance {
-    /// A door for clients, by the address that the configuration names.
-    Proxy(SocketAddr),
-    /// The door for balancers.
-    Relay,
-}
-
 /// Serves a connection to its end.
-pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entrance: Entrance) {
+pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, protocol: Protocol) {
     local.node.metrics.active_connections.add(1);
     let _open = Open(local.clone());
-    if entrance == Entrance::Relay {
+    if protocol == Protocol::Relay {
         // A balancer that closes has left: it never only says that its request was all.
         stream.set_whole();
     }
     // Boxed, as everything that does not last: thousands of idle connections should cost little.
-    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, entrance)).await else {
+    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, protocol)).await else {
         return;
     };
     loop {
@@ -68,7 +60,7 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, entra
                 return;
             }
         }
-        match Box::pin(request(&local, &mut stream, door, source, entrance)).await {
+        match Box::pin(request(&local, &mut stream, door, source, protocol)).await {
             ConnectionEnd::Stays => {}
             ConnectionEnd::Over => return,
             ConnectionEnd::Tunnel(open) => {
@@ -93,10 +85,10 @@ async fn enter(
     local: &Local,
     stream: &mut Stream,
     peer: SocketAddr,
-    entrance: Entrance,
+    protocol: Protocol,
 ) -> Option<(Door, IpAddr)> {
-    let header = match entrance {
-        Entrance::Relay => {
+    let header = match protocol {
+        Protocol::Relay => {
             let proved = Timer::new(local.worker.wheel())
                 .within(Kind::Head, PROOF, prove(local, stream))
                 .await;
@@ -109,7 +101,7 @@ async fn enter(
             stream.exempt();
             header.ok()?
         }
-        Entrance::Proxy(bind) => {
+        Protocol::Proxy(bind) => {
             let generation = local.node.current.load_full();
             let trusted = generation.trusted_downstreams.contains(peer.ip());
             if trusted {
@@ -132,10 +124,10 @@ async fn enter(
     };
     let source =
         header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
-    let door = match (entrance, header.command) {
-        (Entrance::Proxy(_), _) => Door::Proxy,
-        (Entrance::Relay, Command::Local) => Door::RelayPooled,
-        (Entrance::Relay, Command::Proxy) => Door::RelayClient,
+    let door = match (protocol, header.command) {
+        (Protocol::Proxy(_), _) => Door::Proxy,
+        (Protocol::Relay, Command::Local) => Door::RelayPooled,
+        (Protocol::Relay, Command::Proxy) => Door::RelayClient,
     };
     Some((door, source))
 }
@@ -215,7 +207,7 @@ async fn request(
     stream: &mut Stream,
     door: Door,
     source: IpAddr,
-    entrance: Entrance,
+    protocol: Protocol,
 ) -> ConnectionEnd<Box<tunnel::Open>> {
     let generation = local.node.current.load_full();
     let timeouts = &generation.document.timeouts;
@@ -234,7 +226,7 @@ async fn request(
     crate::panic_tests::when_asked("a-handler-panics", &bytes);
     let mut asked = Asked { head, bytes, onward: Onward::default() };
     let turn = Turn::new(local, generation, door, source, &mut asked);
-    let after = turn.run(stream, &asked, entrance).await;
+    let after = turn.run(stream, &asked, protocol).await;
     local.heads.give(asked.head);
     after
 }

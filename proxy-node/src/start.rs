@@ -31,7 +31,7 @@ use crate::{
     config::Generation,
     dns::{self, Resolver},
     egress::{self, ClusterPorts, ProbeTargets},
-    listen::{self, Doors},
+    listen::{self, Listeners},
     memory,
     metrics::{self, Metrics},
     node::{Local, Node, Seldom, Steady, structured, unix_millis},
@@ -62,8 +62,8 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let workers = options
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let doors = Doors::new(relay, proxy, workers, process.inherited().clone());
-    let doors = Arc::new(doors.fail("open the doors", "choose other addresses")?);
+    let listeners = Listeners::new(relay, proxy, workers, process.inherited().clone());
+    let listeners = Arc::new(listeners.fail("open the listeners", "choose other addresses")?);
     let log = process.data_dir().path("access.log");
     let (recorder, log_thread) = record::start(log)
         .fail("open access.log in the data dir", "check its permissions and the disk")?;
@@ -73,7 +73,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let published = Arc::new(Mutex::new(Published::Nothing));
     let follower = process.configuration(
         variables,
-        applier(&process, &doors, &published, options.test_crash_on_visible_hostname.clone()),
+        applier(&process, &listeners, &published, options.test_crash_on_visible_hostname.clone()),
     )?;
     follower.first().await?;
     let traces = Traces {
@@ -83,10 +83,10 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
     let told = node.clone();
     process.add_metrics(move |out| metrics::write(&told.answers, out));
-    refresh_ports(&process, &node, &doors);
-    spawn_followers(&process, &node, &doors);
+    refresh_ports(&process, &node, &listeners);
+    spawn_followers(&process, &node, &listeners);
 
-    let workers = start_workers(&node, &doors, workers)?;
+    let workers = start_workers(&node, &listeners, workers)?;
     let (counting, clients) = (node.clone(), workers.clients());
     process.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
     let api = Api {
@@ -99,10 +99,10 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)),
         &POLICY,
     )?;
-    refresh_ports(&process, &node, &doors);
+    refresh_ports(&process, &node, &listeners);
     process.register();
     process.set_ready(true);
-    tracing::info!(revision = %node.current.load().revision, doors = ?doors.addresses(), "serving");
+    tracing::info!(revision = %node.current.load().revision, listeners = ?listeners.addresses(), "serving");
 
     let workers = Arc::new(workers);
     let leaving = tokio::spawn(leave(process.clone(), node.clone(), workers.clone()));
@@ -174,11 +174,11 @@ enum Published {
 /// What the chassis calls, on a blocking thread, with every new configuration.
 fn applier(
     process: &Process,
-    doors: &Arc<Doors>,
+    listeners: &Arc<Listeners>,
     published: &Arc<Mutex<Published>>,
     crash_on: Option<String>,
 ) -> impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static {
-    let (process, doors, published) = (process.clone(), doors.clone(), published.clone());
+    let (process, listeners, published) = (process.clone(), listeners.clone(), published.clone());
     move |rendered| {
         let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
         let mut generation = Generation::build(&rendered)?;
@@ -186,7 +186,7 @@ fn applier(
             generation = generation.after(&node.current.load());
         }
         let generation = Arc::new(generation);
-        doors.reconcile(&generation.document.listen).map_err(|errors| {
+        listeners.reconcile(&generation.document.listen).map_err(|errors| {
             errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>()
         })?;
         if let Some(first) = generation.binds().next() {
@@ -196,20 +196,25 @@ fn applier(
             crash_soon(&process);
         }
         match &*published {
-            Published::Running(node) => install(&process, &doors, node, generation),
+            Published::Running(node) => install(&process, &listeners, node, generation),
             Published::Nothing | Published::First(_) => *published = Published::First(generation),
         }
         Ok(())
     }
 }
 
-fn install(process: &Process, doors: &Doors, node: &Arc<Node>, generation: Arc<Generation>) {
+fn install(
+    process: &Process,
+    listeners: &Listeners,
+    node: &Arc<Node>,
+    generation: Arc<Generation>,
+) {
     doubt_memory(&generation);
     node.store.set_capacity(generation.document.cache.memory);
     node.recorder.configure(&generation.document.access_log);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
-    refresh_ports(process, node, doors);
+    refresh_ports(process, node, listeners);
 }
 
 /// Says so where the cache may grow larger than what there is: the process would be killed when it
@@ -298,12 +303,12 @@ fn pseudonym(process: &Process) -> String {
 }
 
 /// Computes the cluster's own ports anew.
-fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
+fn refresh_ports(process: &Process, node: &Node, listeners: &Listeners) {
     let membership = process.membership().borrow();
     node.probe_targets.store(Arc::new(ProbeTargets::new(membership.probe_targets())));
     let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
-    let listeners = process.listeners().into_values().chain(doors.addresses());
+    let listeners = process.listeners().into_values().chain(listeners.addresses());
     let others =
         membership.of(Service::ProxyNode).filter(|status| status.instance.name != process.name());
     let members = Members {
@@ -316,16 +321,16 @@ fn refresh_ports(process: &Process, node: &Node, doors: &Doors) {
     ));
 }
 
-fn spawn_followers(process: &Process, node: &Arc<Node>, doors: &Arc<Doors>) {
+fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listeners>) {
     let resolved = Arc::new(Notify::new());
-    let (watched, following, doors, told) =
-        (process.clone(), node.clone(), doors.clone(), resolved.clone());
+    let (watched, following, listeners, told) =
+        (process.clone(), node.clone(), listeners.clone(), resolved.clone());
     process.spawn("cluster-ports", move || {
         follow_membership(
             watched.clone(),
             watched.membership(),
             following.clone(),
-            doors.clone(),
+            listeners.clone(),
             told.clone(),
         )
     });
@@ -345,11 +350,11 @@ async fn follow_membership(
     process: Process,
     mut membership: membership::Watch,
     node: Arc<Node>,
-    doors: Arc<Doors>,
+    listeners: Arc<Listeners>,
     resolved: Arc<Notify>,
 ) {
     loop {
-        refresh_ports(&process, &node, &doors);
+        refresh_ports(&process, &node, &listeners);
         node.pseudonym.store(Arc::new(pseudonym(&process)));
         tokio::select! {
             () = membership.changed() => {}
@@ -426,13 +431,13 @@ async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
 /// One runtime per core.
 pub fn start_workers(
     node: &Arc<Node>,
-    doors: &Arc<Doors>,
+    listeners: &Arc<Listeners>,
     workers: usize,
 ) -> Result<Workers, Failure> {
-    let (node, doors, seed) = (node.clone(), doors.clone(), RandomState::new());
+    let (node, listeners, seed) = (node.clone(), listeners.clone(), RandomState::new());
     Workers::start(Settings { name: "proxy", workers }, move |worker| {
         let local = Local::new(node.clone(), &worker, seed.hash_one(worker.index()));
-        listen::serve(worker, local, doors.follow())
+        listen::serve(worker, local, listeners.follow())
     })
     .fail("start the workers", "check the limits of this process")
 }

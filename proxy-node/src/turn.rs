@@ -32,9 +32,9 @@ use crate::{
     admit::{Answer, Decision, Question},
     cache::key::Key,
     config::Generation,
-    connection::Entrance,
     dns::share,
     fetch,
+    listen::Protocol,
     metrics::{Metrics, Tally},
     node::{Asker, Local, unix_millis},
     record::{Outcome, Record},
@@ -227,7 +227,7 @@ impl Turn {
         mut self,
         stream: &mut Stream,
         asked: &Asked,
-        entrance: Entrance,
+        protocol: Protocol,
     ) -> ConnectionEnd<Box<tunnel::Open>> {
         let sent_before = stream.sent();
         // One spelling from here on: what is judged is what is fetched and kept. The record has
@@ -244,7 +244,7 @@ impl Turn {
         let (asked, target) =
             normal.as_ref().map_or((asked, target), |normal| (normal, normal.view().target()));
         let end =
-            match request::ask_for(asked.view(), target, self.door, self.health_path(entrance)) {
+            match request::ask_for(asked.view(), target, self.door, self.health_path(protocol)) {
                 Ok(ask @ (Ask::Health | Ask::Probe)) => {
                     // Their bodies are not read, and would be taken for the next request: on a
                     // pooled connection, for another client's.
@@ -333,8 +333,8 @@ impl Turn {
     }
 
     /// The path under which the listener of this connection says whether the node serves.
-    fn health_path(&self, entrance: Entrance) -> Option<&str> {
-        let Entrance::Proxy(bind) = entrance else { return None };
+    fn health_path(&self, protocol: Protocol) -> Option<&str> {
+        let Protocol::Proxy(bind) = protocol else { return None };
         self.generation
             .document
             .listen

@@ -429,8 +429,8 @@ impl Cluster {
         engine.apply("r1", &document(&settings)).expect("a good configuration");
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
-        let bound = view.bound.wait_for(|bound| !bound.is_empty()).await.expect("running").clone();
-        let frontend = bound["proxy_frontend"].frontend.address();
+        let open = view.open.wait_for(|open| !open.is_empty()).await.expect("running").clone();
+        let frontend = open[0].address();
         let cluster = Self {
             nodes,
             frontend,

@@ -1,11 +1,12 @@
-//! What balancer and proxy-node do the same around moving messages: counters of workers, what
-//! access records are searched by, traces, and what the bundle says of their doors.
+//! What balancer and proxy-node do the same around moving messages: where clients come in, what a
+//! worker keeps for its requests, what it counts, what is traced, and what access records are
+//! searched by.
 //!
 //! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here
-//! is a function of what is passed in, and [`search`] alone reads files.
+//! is a function of what is passed in. [`listen`] alone opens sockets, and [`search`] reads files.
 //!
-//! Reading order: [`id`], [`scratch`], [`connection`]; [`unreadable`], [`domain`] → [`filter`] → [`search`]; [`count`] → [`answers`];
-//! [`trace`] → [`trace::span`]; [`limits`].
+//! Reading order: [`limits`] → [`listen`]; [`id`], [`scratch`], [`connection`]; [`count`] →
+//! [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] → [`search`].
 
 pub mod answers;
 pub mod connection;
@@ -14,6 +15,7 @@ pub mod domain;
 pub mod filter;
 pub mod id;
 pub mod limits;
+pub mod listen;
 pub mod scratch;
 pub mod search;
 pub mod trace;

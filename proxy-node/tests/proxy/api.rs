@@ -395,10 +395,13 @@ fn doors_open_and_close_with_the_configuration() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     // What cannot be bound changes nothing.
     assert!(
-        proxy.doors.reconcile(&[listen_at(free), listen_at(taken.local_addr().unwrap())]).is_err()
+        proxy
+            .listeners
+            .reconcile(&[listen_at(free), listen_at(taken.local_addr().unwrap())])
+            .is_err()
     );
     assert_eq!(proxy.get(&origin.url("/")).status, 200);
-    proxy.doors.reconcile(&[listen_at(free)]).unwrap();
+    proxy.listeners.reconcile(&[listen_at(free)]).unwrap();
     let old = proxy.address;
     proxy.address = free;
     let reply = until("the new door is open", || {
@@ -430,11 +433,11 @@ fn a_door_is_widened_and_narrowed_without_being_closed() {
         });
         let stopping = Stop(&stop);
         for _ in 0..3 {
-            proxy.doors.reconcile(&[listen_at(wide)]).unwrap();
+            proxy.listeners.reconcile(&[listen_at(wide)]).unwrap();
             until("the whole host is listened on", || {
                 std::net::TcpStream::connect(elsewhere).is_ok().then_some(())
             });
-            proxy.doors.reconcile(&[listen_at(proxy.address)]).unwrap();
+            proxy.listeners.reconcile(&[listen_at(proxy.address)]).unwrap();
             until("nothing else is", || {
                 std::net::TcpStream::connect(elsewhere).is_err().then_some(())
             });

@@ -211,7 +211,7 @@ fn one_address_takes_not_all_of_a_node() {
     let origin = echo_origin();
     let mut proxy = Proxy::start();
     let limits = Limits { connections_per_client: Some(4), ..Limits::default() };
-    proxy.doors.reconcile(&[Listen { limits, ..listen_at(proxy.address) }]).unwrap();
+    proxy.listeners.reconcile(&[Listen { limits, ..listen_at(proxy.address) }]).unwrap();
     let address = proxy.address;
     let from = |last: u8| connect_from(last, address);
     let served = |stream: &mut TcpStream| {

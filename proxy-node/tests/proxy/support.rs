@@ -28,7 +28,7 @@ use proxy_node::{
         share::Question,
     },
     egress::{self, ClusterPorts},
-    listen::Doors,
+    listen::Listeners,
     metrics::Metrics,
     node::Node,
     record, start,
@@ -61,7 +61,7 @@ pub struct Proxy {
     pub node: Arc<Node>,
     pub workers: Option<Workers>,
     pub log: std::path::PathBuf,
-    pub doors: Arc<Doors>,
+    pub listeners: Arc<Listeners>,
     document: ProxyDocument,
     _dir: tempfile::TempDir,
 }
@@ -250,11 +250,11 @@ impl Proxy {
             refusals: proxy_node::node::Seldom::default(),
             crowding: proxy_node::node::Seldom::default(),
         });
-        let doors =
-            Arc::new(Doors::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
-        doors.reconcile(&[listen_at(address)]).unwrap();
-        let workers = start::start_workers(&node, &doors, 2).unwrap();
-        Self { address, relay, node, workers: Some(workers), log, doors, document, _dir: dir }
+        let listeners =
+            Arc::new(Listeners::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
+        listeners.reconcile(&[listen_at(address)]).unwrap();
+        let workers = start::start_workers(&node, &listeners, 2).unwrap();
+        Self { address, relay, node, workers: Some(workers), log, listeners, document, _dir: dir }
     }
 
     /// Puts another configuration in force.

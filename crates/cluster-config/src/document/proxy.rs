@@ -13,7 +13,7 @@ use std::{net::SocketAddr, time::Duration};
 /// node's flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProxyDocument {
-    /// Doors for clients; at least one.
+    /// Listeners for clients; at least one.
     pub listen: Vec<Listen>,
     /// What the node calls itself in Via and on denial pages.
     pub visible_hostname: String,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balancer {
-    /// Doors for clients.
+    /// Listeners for clients.
     pub frontends: Vec<Frontend>,
     /// Pools of servers.
     pub backends: Vec<Backend>,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Proxy {
-    /// Doors for clients; without it one at `${node.listen.proxy}` with health_path `/`.
+    /// Listeners for clients; without it one at `${node.listen.proxy}` with health_path `/`.
     pub listen: Option<Vec<Listen>>,
     /// What the node calls itself in Via and on denial pages; without it its name.
     #[schemars(length(min = 1, max = 253))]

@@ -1,0 +1,213 @@
+//! Where clients come in: bound once for the process, served by every worker, opened and closed as
+//! the configuration says.
+//!
+//! A listener belongs to its address: what is served there may change, and then it goes on with
+//! that. [`relay::listen::plan`] says what becomes of each; what is bound anew is bound before
+//! anything is closed, and a change that cannot be made whole is not made at all.
+
+mod accept;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use cluster_config::document::Limits;
+use relay::listen::{BindError, Listeners, Options, Step, overlap, plan};
+use tokio::sync::watch;
+
+pub use self::accept::accept;
+use crate::limits::bounds;
+
+/// A socket for an address, which is there already.
+pub enum Ready {
+    /// A service manager keeps it open, and it outlives the process.
+    Inherited(TcpListener),
+    /// The process has bound it itself.
+    Bound(TcpListener),
+}
+
+impl Ready {
+    /// For this many workers.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn share(self, workers: usize) -> Result<Listeners, BindError> {
+        match self {
+            Self::Inherited(socket) => Listeners::adopt(socket, workers),
+            Self::Bound(socket) => Listeners::share(socket, workers, &Options::default()),
+        }
+    }
+}
+
+/// Answers the socket for an address if there is one.
+pub type Find = Box<dyn Fn(SocketAddr) -> Option<Ready> + Send + Sync>;
+
+/// One address, and what is served there.
+pub struct Listener<S> {
+    /// One socket for each worker.
+    sockets: Listeners,
+    /// The address that was asked for; port 0 stands for any.
+    asked: SocketAddr,
+    served: ArcSwap<S>,
+}
+
+impl<S> Listener<S> {
+    /// The address with its real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.sockets.local_addr()
+    }
+
+    /// What is served here now. To be looked at anew for every connection, and whenever one has
+    /// idled.
+    #[must_use]
+    pub fn served(&self) -> Guard<Arc<S>> {
+        self.served.load()
+    }
+}
+
+/// All listeners that are open, as workers and others see them.
+pub type Open<S> = Arc<[Arc<Listener<S>>]>;
+
+/// A listener that the configuration wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// What it is called; empty where only its address tells it from others.
+    pub name: &'a str,
+    /// Where.
+    pub bind: SocketAddr,
+    /// What one client may have.
+    pub limits: Limits,
+}
+
+/// A change that is made as soon as it is published; until then, or if it is dropped, everything is
+/// as it was. Cheap to clone.
+pub struct Change<S>(Arc<[Next<S>]>);
+
+impl<S> Clone for Change<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> Change<S> {
+    /// What is going to be served, in the order of what was wanted.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<S>> {
+        self.0.iter().map(|next| &next.serves)
+    }
+}
+
+struct Next<S> {
+    listener: Arc<Listener<S>>,
+    serves: Arc<S>,
+    limits: Limits,
+}
+
+/// Owns the listeners of a process.
+pub struct Listening<S> {
+    workers: usize,
+    find: Find,
+    /// Open whatever the configuration says.
+    always: Vec<Arc<Listener<S>>>,
+    open: watch::Sender<Open<S>>,
+}
+
+impl<S> Listening<S> {
+    /// None yet. `find` is asked for a socket before one is bound.
+    #[must_use]
+    pub fn new(workers: usize, find: Find) -> Self {
+        Self { workers, find, always: Vec::new(), open: watch::Sender::new(Arc::new([])) }
+    }
+
+    /// With a listener that no configuration moves or closes. Its connections count apart from those
+    /// that a client at the same address has elsewhere.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn always(mut self, ready: Ready, serves: S) -> Result<Self, BindError> {
+        let sockets = ready.share(self.workers)?;
+        sockets.allowance().set_apart();
+        let served = ArcSwap::from_pointee(serves);
+        let asked = sockets.local_addr();
+        self.always.push(Arc::new(Listener { sockets, asked, served }));
+        self.open.send_replace(self.always.clone().into());
+        Ok(self)
+    }
+
+    /// What is open, for workers to follow.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Open<S>> {
+        self.open.subscribe()
+    }
+
+    /// Addresses of all listeners that are open.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.open.borrow().iter().map(|listener| listener.address()).collect()
+    }
+
+    /// Binds what is new. `serve` says what is to be served at a real address, by the place of the
+    /// wanted listener; it is told what is served there now.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound, with the place of the wanted listener.
+    pub fn prepare<'a>(
+        &self,
+        wanted: impl IntoIterator<Item = Wanted<'a>>,
+        name: impl Fn(&S) -> &str,
+        serve: impl Fn(usize, SocketAddr, Option<&Arc<S>>) -> Arc<S>,
+    ) -> Result<Change<S>, Vec<(usize, BindError)>> {
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let before = self.open.borrow()[self.always.len()..].to_vec();
+        let served: Vec<_> = before.iter().map(|it| it.served.load_full()).collect();
+        let open: Vec<_> =
+            served.iter().zip(&before).map(|(served, it)| (name(served), it.asked)).collect();
+        let steps = plan(&open, &wanted.iter().map(|it| (it.name, it.bind)).collect::<Vec<_>>());
+        let (mut change, mut problems) = (Vec::new(), Vec::new());
+        for (place, (Wanted { bind, limits, .. }, step)) in wanted.iter().zip(steps).enumerate() {
+            let next = match step {
+                Step::Keep(index) => {
+                    let listener = Arc::clone(&before[index]);
+                    let serves = serve(place, listener.address(), Some(&served[index]));
+                    Ok((listener, serves))
+                }
+                Step::Bind => self.bind(*bind).map(|sockets| {
+                    let serves = serve(place, sockets.local_addr(), None);
+                    let served = ArcSwap::new(Arc::clone(&serves));
+                    (Arc::new(Listener { sockets, asked: *bind, served }), serves)
+                }),
+            };
+            match next {
+                Ok((listener, serves)) => change.push(Next { listener, serves, limits: *limits }),
+                Err(problem) => problems.push((place, problem)),
+            }
+        }
+        if problems.is_empty() { Ok(Change(change.into())) } else { Err(problems) }
+    }
+
+    fn bind(&self, address: SocketAddr) -> Result<Listeners, BindError> {
+        // A listener that is always open stays what it is.
+        if self.always.iter().any(|it| overlap(it.address(), address)) {
+            return Err(BindError::InUse(address));
+        }
+        match (self.find)(address) {
+            Some(ready) => ready.share(self.workers),
+            None => Listeners::open(address, self.workers, &Options::default()),
+        }
+    }
+
+    /// Lets the workers accept at the listeners of this change, and at no others.
+    pub fn publish(&self, change: &Change<S>) {
+        for Next { listener, serves, limits } in change.0.iter() {
+            listener.sockets.allowance().set(&bounds(limits));
+            listener.served.store(Arc::clone(serves));
+        }
+        let wanted = change.0.iter().map(|next| Arc::clone(&next.listener));
+        self.open.send_replace(self.always.iter().cloned().chain(wanted).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests;
