@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use relay::proxy_status::ErrorType;
+
 /// A failure that is the server's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -24,7 +26,7 @@ pub enum Fault {
     /// It closed or reset a connection while it owed an answer.
     Reset,
     /// A 5xx whose Proxy-Status names this server and an error of its own.
-    OwnError(String),
+    OwnError(ErrorType),
     /// It answered 502, 503 or 504; counts only against servers that are not Shoal's, if the bundle
     /// says so.
     Gateway(u16),

@@ -20,7 +20,7 @@ use dataplane::trace::{
 };
 use jiff::Timestamp;
 use opentelemetry::KeyValue;
-use relay::rewrite::push_decimal;
+use relay::{proxy_status::ErrorType, rewrite::push_decimal};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use recent::Recent;
@@ -66,7 +66,7 @@ pub struct Record<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The balancer has answered itself, with this error type of Proxy-Status (RFC 9209).
-    Answered(&'static str),
+    Answered(ErrorType),
     /// The client sent or took nothing for too long.
     ClientTimeout,
     /// The client went away, or sent something malformed.
@@ -88,7 +88,7 @@ impl Error {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Answered(kind) => kind,
+            Self::Answered(error) => error.as_str(),
             Self::ClientTimeout => "client_timeout",
             Self::ClientAborted => "client_aborted",
             Self::ResponseCut => "response_cut",

@@ -4,7 +4,11 @@
 use std::time::SystemTime;
 
 use relay::{
-    malformed::Malformed, method::Method, proxy_status, respond::Canned, rewrite::Persistence,
+    malformed::Malformed,
+    method::Method,
+    proxy_status::{self, ErrorType},
+    respond::Canned,
+    rewrite::Persistence,
 };
 use uuid::Uuid;
 
@@ -37,7 +41,7 @@ pub enum Error {
 }
 
 /// Status, Proxy-Status error, text.
-struct Row(u16, &'static str, String);
+struct Row(u16, ErrorType, String);
 
 impl Error {
     /// The status that the client gets.
@@ -56,27 +60,28 @@ impl Error {
         match self {
             Self::Malformed(malformed) => Row(
                 malformed.request_status(),
-                "http_request_error",
+                ErrorType::HttpRequestError,
                 format!("The request cannot be understood: {malformed}."),
             ),
             Self::HeadTimeout => Row(
                 408,
-                "http_request_error",
+                ErrorType::HttpRequestError,
                 "The request's head did not arrive in time.".to_owned(),
             ),
+            // RFC 5842 §7.2, as the nodes say it.
             Self::Loop => Row(
-                502,
-                "proxy_loop_detected",
+                508,
+                ErrorType::ProxyLoopDetected,
                 "The request has passed this balancer before: the proxies form a loop.".to_owned(),
             ),
             Self::NoBackend => Row(
                 503,
-                "destination_not_found",
+                ErrorType::DestinationNotFound,
                 "This frontend has no backend at the moment.".to_owned(),
             ),
             Self::NoServer => Row(
                 503,
-                "destination_unavailable",
+                ErrorType::DestinationUnavailable,
                 "No server of the backend may take requests at the moment.".to_owned(),
             ),
             Self::Servers { last, server, attempts, uncertain } => {
@@ -163,7 +168,7 @@ mod tests {
         for (error, status) in [
             (Error::HeadTimeout, 408),
             (Error::NoServer, 503),
-            (Error::Loop, 502),
+            (Error::Loop, 508),
             (failed(Kind::Refused), 502),
             (failed(Kind::Silent), 504),
             (failed(Kind::Timeout), 504),

@@ -68,7 +68,7 @@ async fn refusals_are_records_like_any_other() {
             "GET",
             "ftp://o.example/",
         ),
-        (looped.to_owned(), 502, "GET", "http://o.example/loop"),
+        (looped.to_owned(), 508, "GET", "http://o.example/loop"),
         (
             "OPTIONS * HTTP/1.1\r\nHost: o.example\r\nMax-Forwards: 0\r\n\r\n".to_owned(),
             200,

@@ -167,7 +167,7 @@ async fn a_request_that_comes_round_again_is_stopped() {
         .request("GET", "http://o/", &[("Via", "1.1 balancer-1.cluster-1")], b"")
         .await
         .expect("an answer");
-    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.status(), 508);
     assert!(answer.head.field("proxy-status").is_some_and(|it| it.contains("proxy_loop_detected")));
 }
 

@@ -12,7 +12,7 @@ use cluster_config::{document::egress::EgressDenial, pages};
 use relay::{
     fault::Fault,
     malformed::Malformed,
-    proxy_status,
+    proxy_status::{self, ErrorType},
     respond::{Canned, reason},
     rewrite::Persistence,
     tls,
@@ -197,35 +197,49 @@ impl Failure {
 
     /// The error type of RFC 9209 §2.3.
     #[must_use]
-    pub const fn error_type(self) -> &'static str {
+    pub const fn error_type(self) -> ErrorType {
         match self {
-            Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => "http_request_error",
-            Self::Trace | Self::OnlyIfCached | Self::Denied => "http_request_denied",
-            Self::Egress(_) => "destination_ip_prohibited",
+            Self::Malformed(_) | Self::NotForAProxy | Self::RequestTimeout => {
+                ErrorType::HttpRequestError
+            }
+            Self::Trace | Self::OnlyIfCached | Self::Denied => ErrorType::HttpRequestDenied,
+            Self::Egress(_) => ErrorType::DestinationIpProhibited,
             Self::Dns(DnsProblem::Timeout)
             | Self::Undecided(DnsProblem::Timeout)
-            | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => "dns_timeout",
-            Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => "dns_error",
-            Self::Refused | Self::Parent(Unreached::Refused) => "connection_refused",
+            | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => ErrorType::DnsTimeout,
+            Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => {
+                ErrorType::DnsError
+            }
+            Self::Refused | Self::Parent(Unreached::Refused) => ErrorType::ConnectionRefused,
             Self::ConnectTimeout | Self::HandshakeTimeout | Self::Parent(Unreached::Timeout) => {
-                "connection_timeout"
+                ErrorType::ConnectionTimeout
             }
-            Self::Unroutable | Self::Parent(Unreached::Unroutable) => "destination_ip_unroutable",
-            Self::Tls(error) if error.is_certificate() => "tls_certificate_error",
-            Self::Tls(tls::Error::Alert(_)) => "tls_alert_received",
-            Self::Tls(_) => "tls_protocol_error",
+            Self::Unroutable | Self::Parent(Unreached::Unroutable) => {
+                ErrorType::DestinationIpUnroutable
+            }
+            Self::Tls(error) if error.is_certificate() => ErrorType::TlsCertificateError,
+            Self::Tls(tls::Error::Alert(_)) => ErrorType::TlsAlertReceived,
+            Self::Tls(_) => ErrorType::TlsProtocolError,
             Self::Terminated | Self::HandshakeCut | Self::Parent(Unreached::Terminated) => {
-                "connection_terminated"
+                ErrorType::ConnectionTerminated
             }
-            Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => "http_protocol_error",
-            Self::ResponseTimeout | Self::Parent(Unreached::Silent) => "http_response_timeout",
-            Self::Incomplete | Self::Parent(Unreached::Incomplete) => "http_response_incomplete",
+            Self::BadResponse(_) | Self::Parent(Unreached::BadResponse(_)) => {
+                ErrorType::HttpProtocolError
+            }
+            Self::ResponseTimeout | Self::Parent(Unreached::Silent) => {
+                ErrorType::HttpResponseTimeout
+            }
+            Self::Incomplete | Self::Parent(Unreached::Incomplete) => {
+                ErrorType::HttpResponseIncomplete
+            }
             Self::ParentRefused(_)
             | Self::ParentAuthentication
-            | Self::Parent(Unreached::Outdone(_) | Unreached::Nobody) => "destination_unavailable",
-            Self::Loop => "proxy_loop_detected",
-            Self::Limit => "connection_limit_reached",
-            Self::Internal => "proxy_internal_error",
+            | Self::Parent(Unreached::Outdone(_) | Unreached::Nobody) => {
+                ErrorType::DestinationUnavailable
+            }
+            Self::Loop => ErrorType::ProxyLoopDetected,
+            Self::Limit => ErrorType::ConnectionLimitReached,
+            Self::Internal => ErrorType::ProxyInternalError,
         }
     }
 
@@ -462,45 +476,45 @@ mod tests {
     #[test]
     fn the_table() {
         for (failure, status, error) in [
-            (Failure::Malformed(Malformed::LengthAndCoding), 400, "http_request_error"),
-            (Failure::Malformed(Malformed::TargetTooLong), 414, "http_request_error"),
-            (Failure::Malformed(Malformed::HeadTooLarge), 431, "http_request_error"),
-            (Failure::Malformed(Malformed::Scheme), 501, "http_request_error"),
-            (Failure::NotForAProxy, 400, "http_request_error"),
-            (Failure::Trace, 501, "http_request_denied"),
-            (Failure::Tls(tls::Error::Expired), 502, "tls_certificate_error"),
-            (Failure::Tls(tls::Error::Untrusted), 502, "tls_certificate_error"),
-            (Failure::Tls(tls::Error::WrongName), 502, "tls_certificate_error"),
-            (Failure::Tls(tls::Error::Alert(40)), 502, "tls_alert_received"),
-            (Failure::Tls(tls::Error::NotTls), 502, "tls_protocol_error"),
-            (Failure::HandshakeTimeout, 504, "connection_timeout"),
-            (Failure::HandshakeCut, 502, "connection_terminated"),
-            (Failure::RequestTimeout, 408, "http_request_error"),
-            (Failure::Denied, 403, "http_request_denied"),
-            (Failure::Egress(EgressDenial::Metadata), 403, "destination_ip_prohibited"),
-            (Failure::Dns(DnsProblem::NotFound), 502, "dns_error"),
-            (Failure::Dns(DnsProblem::Timeout), 504, "dns_timeout"),
-            (Failure::Dns(DnsProblem::Busy), 503, "dns_error"),
-            (Failure::Undecided(DnsProblem::NotFound), 502, "dns_error"),
-            (Failure::Undecided(DnsProblem::Timeout), 503, "dns_timeout"),
-            (Failure::Refused, 502, "connection_refused"),
-            (Failure::ConnectTimeout, 504, "connection_timeout"),
-            (Failure::Terminated, 502, "connection_terminated"),
-            (Failure::BadResponse(Malformed::ContentLength), 502, "http_protocol_error"),
-            (Failure::ResponseTimeout, 504, "http_response_timeout"),
-            (Failure::Incomplete, 502, "http_response_incomplete"),
-            (Failure::ParentRefused(403), 502, "destination_unavailable"),
-            (Failure::ParentAuthentication, 502, "destination_unavailable"),
-            (Failure::ResponseTimeout.of_parent(), 504, "http_response_timeout"),
-            (Failure::Incomplete.of_parent(), 502, "http_response_incomplete"),
-            (Failure::Refused.of_parent(), 502, "connection_refused"),
-            (Failure::ConnectTimeout.of_parent(), 504, "connection_timeout"),
-            (Failure::Dns(DnsProblem::Timeout).of_parent(), 504, "dns_timeout"),
-            (Failure::Limit.of_parent(), 503, "connection_limit_reached"),
-            (Failure::Loop, 508, "proxy_loop_detected"),
-            (Failure::OnlyIfCached, 504, "http_request_denied"),
-            (Failure::Limit, 503, "connection_limit_reached"),
-            (Failure::Internal, 500, "proxy_internal_error"),
+            (Failure::Malformed(Malformed::LengthAndCoding), 400, ErrorType::HttpRequestError),
+            (Failure::Malformed(Malformed::TargetTooLong), 414, ErrorType::HttpRequestError),
+            (Failure::Malformed(Malformed::HeadTooLarge), 431, ErrorType::HttpRequestError),
+            (Failure::Malformed(Malformed::Scheme), 501, ErrorType::HttpRequestError),
+            (Failure::NotForAProxy, 400, ErrorType::HttpRequestError),
+            (Failure::Trace, 501, ErrorType::HttpRequestDenied),
+            (Failure::Tls(tls::Error::Expired), 502, ErrorType::TlsCertificateError),
+            (Failure::Tls(tls::Error::Untrusted), 502, ErrorType::TlsCertificateError),
+            (Failure::Tls(tls::Error::WrongName), 502, ErrorType::TlsCertificateError),
+            (Failure::Tls(tls::Error::Alert(40)), 502, ErrorType::TlsAlertReceived),
+            (Failure::Tls(tls::Error::NotTls), 502, ErrorType::TlsProtocolError),
+            (Failure::HandshakeTimeout, 504, ErrorType::ConnectionTimeout),
+            (Failure::HandshakeCut, 502, ErrorType::ConnectionTerminated),
+            (Failure::RequestTimeout, 408, ErrorType::HttpRequestError),
+            (Failure::Denied, 403, ErrorType::HttpRequestDenied),
+            (Failure::Egress(EgressDenial::Metadata), 403, ErrorType::DestinationIpProhibited),
+            (Failure::Dns(DnsProblem::NotFound), 502, ErrorType::DnsError),
+            (Failure::Dns(DnsProblem::Timeout), 504, ErrorType::DnsTimeout),
+            (Failure::Dns(DnsProblem::Busy), 503, ErrorType::DnsError),
+            (Failure::Undecided(DnsProblem::NotFound), 502, ErrorType::DnsError),
+            (Failure::Undecided(DnsProblem::Timeout), 503, ErrorType::DnsTimeout),
+            (Failure::Refused, 502, ErrorType::ConnectionRefused),
+            (Failure::ConnectTimeout, 504, ErrorType::ConnectionTimeout),
+            (Failure::Terminated, 502, ErrorType::ConnectionTerminated),
+            (Failure::BadResponse(Malformed::ContentLength), 502, ErrorType::HttpProtocolError),
+            (Failure::ResponseTimeout, 504, ErrorType::HttpResponseTimeout),
+            (Failure::Incomplete, 502, ErrorType::HttpResponseIncomplete),
+            (Failure::ParentRefused(403), 502, ErrorType::DestinationUnavailable),
+            (Failure::ParentAuthentication, 502, ErrorType::DestinationUnavailable),
+            (Failure::ResponseTimeout.of_parent(), 504, ErrorType::HttpResponseTimeout),
+            (Failure::Incomplete.of_parent(), 502, ErrorType::HttpResponseIncomplete),
+            (Failure::Refused.of_parent(), 502, ErrorType::ConnectionRefused),
+            (Failure::ConnectTimeout.of_parent(), 504, ErrorType::ConnectionTimeout),
+            (Failure::Dns(DnsProblem::Timeout).of_parent(), 504, ErrorType::DnsTimeout),
+            (Failure::Limit.of_parent(), 503, ErrorType::ConnectionLimitReached),
+            (Failure::Loop, 508, ErrorType::ProxyLoopDetected),
+            (Failure::OnlyIfCached, 504, ErrorType::HttpRequestDenied),
+            (Failure::Limit, 503, ErrorType::ConnectionLimitReached),
+            (Failure::Internal, 500, ErrorType::ProxyInternalError),
         ] {
             assert_eq!((failure.status(), failure.error_type()), (status, error), "{failure:?}");
             assert!(!reason(failure.status()).is_empty(), "{failure:?}");

@@ -73,7 +73,7 @@ impl Step {
                 said.push(KeyValue::new("dns.answers", Value::Array(Array::String(addresses))));
                 ""
             }
-            Err(problem) => Failure::Dns(*problem).error_type(),
+            Err(problem) => Failure::Dns(*problem).error_type().as_str(),
         };
         self.end("dns lookup", error, said);
     }
@@ -89,7 +89,9 @@ impl Step {
         ];
         self.end(
             "tcp connect",
-            made.as_ref().err().map_or("", |fault| Failure::connecting(fault).error_type()),
+            made.as_ref()
+                .err()
+                .map_or("", |fault| Failure::connecting(fault).error_type().as_str()),
             said,
         );
     }
@@ -99,7 +101,7 @@ impl Step {
         let said = vec![KeyValue::new("server.address", host.to_owned())];
         self.end(
             "tls handshake",
-            begun.as_ref().err().map_or("", |failure| failure.error_type()),
+            begun.as_ref().err().map_or("", |failure| failure.error_type().as_str()),
             said,
         );
     }

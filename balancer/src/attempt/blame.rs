@@ -19,8 +19,7 @@ impl Attempt<'_> {
         }
         if server.protocol.is_relay() {
             let error = proxy_status::error_of(response.view(bytes).lines(), &server.name)?;
-            return proxy_status::is_own_failure(error)
-                .then(|| evidence::Fault::OwnError(error.to_owned()));
+            return error.is_own_failure().then_some(evidence::Fault::OwnError(error));
         }
         (matches!(status, 502..=504) && self.counts(Counted::Gateway))
             .then_some(evidence::Fault::Gateway(status))

@@ -3,6 +3,7 @@
 use relay::{
     fault::Fault,
     framing::BodyFraming,
+    proxy_status::ErrorType,
     retry::{Cause, Phase},
     stream::Stream,
     wheel,
@@ -56,16 +57,16 @@ impl From<Fault> for Kind {
 impl Kind {
     /// The error type of Proxy-Status for it (RFC 9209).
     #[must_use]
-    pub const fn error_type(self) -> &'static str {
+    pub const fn error_type(self) -> ErrorType {
         match self {
-            Self::Refused | Self::Unproven => "connection_refused",
-            Self::ConnectTimeout | Self::Silent => "connection_timeout",
-            Self::Unreachable => "destination_ip_unroutable",
-            Self::Exhausted => "proxy_internal_limit",
-            Self::Closed | Self::Broken => "connection_terminated",
-            Self::Timeout => "http_response_timeout",
-            Self::Malformed => "http_protocol_error",
-            Self::AnswerCut => "http_response_incomplete",
+            Self::Refused | Self::Unproven => ErrorType::ConnectionRefused,
+            Self::ConnectTimeout | Self::Silent => ErrorType::ConnectionTimeout,
+            Self::Unreachable => ErrorType::DestinationIpUnroutable,
+            Self::Exhausted => ErrorType::ConnectionLimitReached,
+            Self::Closed | Self::Broken => ErrorType::ConnectionTerminated,
+            Self::Timeout => ErrorType::HttpResponseTimeout,
+            Self::Malformed => ErrorType::HttpProtocolError,
+            Self::AnswerCut => ErrorType::HttpResponseIncomplete,
         }
     }
 

@@ -8,6 +8,7 @@ use dataplane::trace::{
     span::{self, Part},
 };
 use opentelemetry::{KeyValue, trace::SpanKind};
+use relay::proxy_status::ErrorType;
 
 use super::{Attempt, Outcome};
 use crate::{local::Local, request::Request};
@@ -82,10 +83,10 @@ fn told(outcome: &Outcome) -> Told {
     let (outcome, status, error) = match outcome {
         Outcome::Relayed { status, .. } => ("relayed", Some(*status), ""),
         Outcome::Tunnel { status, .. } => ("tunnel", Some(*status), ""),
-        Outcome::Cut { status, kind, .. } => ("cut", Some(*status), kind.error_type()),
+        Outcome::Cut { status, kind, .. } => ("cut", Some(*status), kind.error_type().as_str()),
         Outcome::ClientFailed(_) => ("client_failed", None, "client_aborted"),
-        Outcome::Failed(error) => ("failed", None, error.kind.error_type()),
-        Outcome::OwnFailure => ("own_failure", None, "proxy_internal_error"),
+        Outcome::Failed(error) => ("failed", None, error.kind.error_type().as_str()),
+        Outcome::OwnFailure => ("own_failure", None, ErrorType::ProxyInternalError.as_str()),
     };
     Told { outcome, status, error }
 }

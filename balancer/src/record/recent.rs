@@ -129,6 +129,7 @@ mod tests {
     use std::time::Duration;
 
     use dataplane::filter::Filter;
+    use relay::proxy_status::ErrorType;
     use uuid::Uuid;
 
     use super::{
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(recent.last(9, &Wanted::default()), (Tail::default(), None));
         recent.keep(lines(&[
             (1, 200, "n", None),
-            (2, 400, "", Some(Error::Answered("http_request_error"))),
+            (2, 400, "", Some(Error::Answered(ErrorType::HttpRequestError))),
         ]));
         recent.keep(lines(&[(3, 502, "n", Some(Error::ResponseCut)), (4, 200, "n", None)]));
         let filtered = |request: &str, status: &str| Wanted {

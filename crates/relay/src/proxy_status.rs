@@ -1,17 +1,16 @@
 //! Proxy-Status (RFC 9209): who failed, a node or what is behind it. Evidence against a node is the
 //! node's own failure only.
 
+mod error_type;
+
+pub use self::error_type::ErrorType;
 use crate::field::Field;
 use crate::head::Lines;
 use crate::head::lines::is_tchar;
 
-/// Error types with which an intermediary reports itself, not what is behind it (RFC 9209 §2.3).
-const OWN_FAILURES: [&str; 3] =
-    ["proxy_internal_error", "proxy_configuration_error", "connection_limit_reached"];
-
-/// Writes an entry: who, which error of RFC 9209 §2.3, and what a person should know (may be
-/// empty).
-pub fn entry(who: &str, error: &str, details: &str) -> String {
+/// Writes an entry: who, which error, and what a person should know (may be empty).
+pub fn entry(who: &str, error: ErrorType, details: &str) -> String {
+    let error = error.as_str();
     let mut value = String::with_capacity(who.len() + error.len() + details.len() + 24);
     if is_sf_token(who) {
         value.push_str(who)
@@ -28,8 +27,8 @@ pub fn entry(who: &str, error: &str, details: &str) -> String {
 }
 
 /// The error that `who` reports in a message's Proxy-Status, if there is an entry of that name with
-/// one.
-pub fn error_of<'a>(lines: Lines<'a>, who: &str) -> Option<&'a str> {
+/// one of RFC 9209's.
+pub fn error_of(lines: Lines<'_>, who: &str) -> Option<ErrorType> {
     lines
         .all(Field::ProxyStatus)
         .filter_map(|value| std::str::from_utf8(value).ok())
@@ -40,7 +39,8 @@ pub fn error_of<'a>(lines: Lines<'a>, who: &str) -> Option<&'a str> {
             if unquote(name) != who {
                 return None;
             }
-            parts.find_map(|parameter| parameter.strip_prefix("error=")).map(unquote)
+            let error = parts.find_map(|parameter| parameter.strip_prefix("error="))?;
+            ErrorType::parse(unquote(error))
         })
 }
 
@@ -54,11 +54,6 @@ pub fn was_received(lines: Lines<'_>) -> bool {
         .any(|member| {
             split(member, b';').skip(1).any(|parameter| parameter.starts_with("received-status="))
         })
-}
-
-/// Whether an error type is about the intermediary itself: an internal error or a limit.
-pub fn is_own_failure(error: &str) -> bool {
-    OWN_FAILURES.contains(&error)
 }
 
 /// `sf-token` of RFC 8941 §3.3.4.
@@ -109,19 +104,20 @@ mod tests {
     #[test]
     fn finds_who_failed() {
         let cases = [
-            ("proxy-node-1; error=proxy_internal_error", Some("proxy_internal_error")),
+            ("proxy-node-1; error=proxy_internal_error", Some(ErrorType::ProxyInternalError)),
             (
                 "a; error=dns_error, proxy-node-1;error=connection_limit_reached;details=\"x, y; \
                  error=z\"",
-                Some("connection_limit_reached"),
+                Some(ErrorType::ConnectionLimitReached),
             ),
             (
                 "\"proxy-node-1\"; received-status=503; error=connection_refused",
-                Some("connection_refused"),
+                Some(ErrorType::ConnectionRefused),
             ),
             ("proxy-node-2; error=proxy_internal_error", None),
             ("b; details=\"a, proxy-node-1; error=proxy_internal_error\"", None),
             ("b; details=\"\\\", proxy-node-1; error=x\"", None),
+            ("proxy-node-1; error=proxy_internal_limit", None),
             ("proxy-node-1", None),
             ("", None),
             (";,\"", None),
@@ -143,13 +139,12 @@ mod tests {
         for (who, details) in [("proxy-node-1", "say \"no\", twice; é"), ("1 odd name", "")] {
             let bytes = format!(
                 "HTTP/1.1 503 X\r\nProxy-Status: {}\r\n\r\n",
-                entry(who, "proxy_internal_error", details)
+                entry(who, ErrorType::ProxyInternalError, details)
             );
             let mut head = ResponseHead::new();
             head.parse(bytes.as_bytes(), &Limits::default()).expect("well-formed");
             let error = error_of(head.view(bytes.as_bytes()).lines(), who);
-            assert_eq!(error, Some("proxy_internal_error"));
-            assert!(error.is_some_and(is_own_failure) && !is_own_failure("connection_refused"));
+            assert_eq!(error, Some(ErrorType::ProxyInternalError));
         }
     }
 }
