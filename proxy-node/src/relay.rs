@@ -39,8 +39,6 @@ use crate::{
     upstream::{self, From, Hop},
 };
 
-/// A pooled connection that was idle for longer may be closing: not for what cannot be sent twice.
-const FRESH: Duration = Duration::from_secs(1);
 /// What an origin may not say in our name: who failed, and what only our own hops say.
 const DROP_RESPONSE: FieldSet = NODE_RESPONSE.with(Field::ProxyStatus);
 /// The conditions that a client puts on a request.
@@ -72,7 +70,7 @@ pub const fn reply_limits(generation: &Generation) -> Limits {
 /// Which pooled connections a request with this method may use.
 #[must_use]
 pub fn reuse(method: Method) -> From {
-    From::Pool(if method.is_idempotent() { Reuse::Replayable } else { Reuse::Fresh(FRESH) })
+    From::Pool(Reuse::of(method))
 }
 
 /// Validators that take the place of the client's own conditions.
@@ -607,12 +605,5 @@ mod tests {
         ] {
             assert_eq!(outgoing_framing(incoming, client), want, "{incoming:?} {client:?}");
         }
-    }
-
-    #[test]
-    fn what_cannot_be_repeated_needs_a_fresh_connection() {
-        assert!(matches!(reuse(Method::Get), From::Pool(Reuse::Replayable)));
-        assert!(matches!(reuse(Method::Post), From::Pool(Reuse::Fresh(_))));
-        assert!(retry::may_reuse(Method::Post, FRESH));
     }
 }

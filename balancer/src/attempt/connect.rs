@@ -12,8 +12,6 @@ use relay::{
 use super::Attempt;
 use crate::{handshake, server::Protocol};
 
-/// A pooled connection that was idle for longer does not get a request that cannot be repeated.
-const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
 /// How long a connection that lacks a descriptor waits before it looks again.
 const FOR_A_DESCRIPTOR: Duration = Duration::from_millis(20);
 
@@ -37,16 +35,12 @@ impl Attempt<'_> {
         if method == Method::Connect {
             return Ok((self.connect(client, releases).await?, false));
         }
-        if !self.afresh && settings.keepalive > 0 {
-            let reuse = if method.is_idempotent() {
-                Reuse::Replayable
-            } else {
-                Reuse::Fresh(FRESH_ENOUGH_FOR_ONCE)
-            };
-            if let Some(upstream) = self.local.idle().take(&server.key, 0, reuse) {
-                self.slot.counts().connections_reused.up();
-                return Ok((upstream, true));
-            }
+        if !self.afresh
+            && settings.keepalive > 0
+            && let Some(upstream) = self.local.idle().take(&server.key, 0, Reuse::of(method))
+        {
+            self.slot.counts().connections_reused.up();
+            return Ok((upstream, true));
         }
         Ok((self.connect(client, releases).await?, false))
     }

@@ -11,6 +11,7 @@ use std::hash::Hash;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::method::Method;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -32,7 +33,7 @@ impl Default for Limits {
 }
 
 /// What a connection has to fulfil to be used again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
     /// The request can be sent again if the connection turns out to be dead: a look without a
     /// system call is enough.
@@ -40,6 +41,17 @@ pub enum Reuse {
     /// It cannot: only a connection that has not been idle for longer than this, and is alive by
     /// the kernel's word.
     Fresh(Duration),
+}
+
+/// A connection that was idle for longer is not used for a request that cannot be repeated: the
+/// peer may be closing it right now.
+const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
+
+impl Reuse {
+    /// For a request with this method.
+    pub const fn of(method: Method) -> Self {
+        if method.is_idempotent() { Self::Replayable } else { Self::Fresh(FRESH_ENOUGH_FOR_ONCE) }
+    }
 }
 
 struct Idle {

@@ -1,13 +1,7 @@
 //! What may be tried again on another node: the table of §7, and the budget. Pure: inputs in,
 //! verdict out.
 
-use std::time::Duration;
-
 use crate::method::Method;
-
-/// A connection that was idle for longer is not used for a request that cannot be repeated: the
-/// peer may be closing it right now.
-const FRESH_ENOUGH_FOR_ONCE: Duration = Duration::from_secs(1);
 
 /// How far an attempt had come when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,11 +136,6 @@ fn forbidden(attempt: &Attempt) -> Option<Reason> {
     }
 }
 
-/// Whether a pooled connection that was idle for so long may carry a request with this method.
-pub fn may_reuse(method: Method, idle: Duration) -> bool {
-    method.is_idempotent() || idle <= FRESH_ENOUGH_FOR_ONCE
-}
-
 /// Retries allowed as a share of requests: every request pays in, every governed retry takes one
 /// out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,21 +263,5 @@ mod tests {
             retries += u32::from(budget.withdraw());
         }
         assert!((2000..=2000 + Budget::BURST).contains(&retries), "{retries}");
-    }
-
-    #[test]
-    fn a_post_wants_a_fresh_connection() {
-        for (method, milliseconds, expected) in [
-            (Method::Post, 1000, true),
-            (Method::Post, 1001, false),
-            (Method::Patch, 2000, false),
-            (Method::Get, 60_000, true),
-        ] {
-            assert_eq!(
-                may_reuse(method, Duration::from_millis(milliseconds)),
-                expected,
-                "{method:?} {milliseconds}"
-            );
-        }
     }
 }

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Limits, Pool, Reuse};
+use crate::method::Method;
 use crate::stream::Stream;
 use crate::worker::{Worker, block_on};
 
@@ -134,6 +135,13 @@ fn what_cannot_be_repeated_gets_no_connection_that_was_idle_for_long() {
         assert_eq!(pool.len(), 1, "it stays for those that can");
         assert!(pool.take(&"a", 1, Reuse::Replayable).is_some());
     });
+}
+
+#[test]
+fn what_cannot_be_repeated_wants_a_fresh_connection() {
+    assert_eq!([Method::Get, Method::Put].map(Reuse::of), [Reuse::Replayable; 2]);
+    let fresh = Reuse::Fresh(Duration::from_secs(1));
+    assert_eq!([Method::Post, Method::Patch, Method::Other].map(Reuse::of), [fresh; 3]);
 }
 
 #[test]
