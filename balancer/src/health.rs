@@ -45,11 +45,7 @@ pub async fn answer(
             ("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, CONNECT"),
         ],
         body,
-        persistence: match (stays, head.version()) {
-            (false, _) => Persistence::Close,
-            (true, relay::head::Version::Http10) => Persistence::KeepAlive,
-            (true, relay::head::Version::Http11) => Persistence::Implied,
-        },
+        persistence: Persistence::of(stays, head.version()),
     };
     out.clear();
     if head.method() == Method::Head {

@@ -39,7 +39,7 @@ use crate::{
     },
     egress,
     record::Outcome,
-    relay::{self as forward, outgoing_framing},
+    relay as forward,
     request::{self, Destination},
     respond::Failure,
     turn::{Asked, Turn},
@@ -534,7 +534,7 @@ async fn deliver(
 }
 
 fn whole_framing(length: Option<u64>, client: Version) -> BodyFraming {
-    length.map_or_else(|| outgoing_framing(BodyFraming::Chunked, client), BodyFraming::Length)
+    length.map_or_else(|| BodyFraming::Chunked.for_client(client), BodyFraming::Length)
 }
 
 /// Writes the head of a stored response into the turn's scratch.
@@ -588,7 +588,7 @@ fn write_head(
         }
     }
     turn.common_fields(&mut head, source.took);
-    head.connection(if keep { Persistence::Implied } else { Persistence::Close });
+    head.connection(Persistence::of(keep, turn.version));
     head.finish();
     turn.out = out;
     if turn.generation.logged {

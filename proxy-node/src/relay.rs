@@ -362,28 +362,18 @@ async fn head_of_answer(
     pseudonym: &str,
 ) -> Result<Bytes, exchange::Failure> {
     exchange.send(request).await?;
-    let mut interims = Interims::new(generation.document.timeouts.read);
-    loop {
-        let bytes =
-            exchange.response(head, &reply_limits(generation), future::pending::<()>).await?;
-        if !head.is_interim() {
-            return Ok(bytes);
-        }
-        if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
-            return Err(exchange::Failure {
-                side: Side::Upstream,
-                fault: malformed.into(),
-                phase: exchange.phase(),
-            });
-        }
-        // RFC 9110 §15.2: no interim response to a client that knows none.
-        if client == Version::Http11 {
-            let mut interim = Vec::with_capacity(bytes.len() + 32);
-            begin_response(&mut interim, head.view(&bytes), BodyFields::AsReceived, pseudonym)
-                .finish();
-            exchange.interim(&interim).await?;
-        }
-    }
+    exchange
+        .final_response(
+            head,
+            &reply_limits(generation),
+            Interims::new(generation.document.timeouts.read),
+            client,
+            future::pending::<()>,
+            |out, interim| {
+                begin_response(out, interim, BodyFields::AsReceived, pseudonym).finish();
+            },
+        )
+        .await
 }
 
 /// The other side speaks another protocol from here on, as the client asked: the connections become
@@ -433,6 +423,8 @@ fn stale(failure: &exchange::Failure) -> bool {
         && failure.phase != retry::Phase::ResponseRelayed
 }
 
+/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that
+/// turns out to be closed is the one case in which a node tries again itself.
 fn may_repeat(method: Method, failure: &exchange::Failure) -> bool {
     failure.phase == retry::Phase::NothingWritten || method.is_idempotent()
 }
@@ -453,7 +445,7 @@ pub async fn finish(
         return turn.refuse(stream, asked, Failure::ParentAuthentication, None).await;
     }
     let incoming = head.framing(turn.method);
-    let outgoing = outgoing_framing(incoming, turn.version);
+    let outgoing = incoming.for_client(turn.version);
     // An answer that overtakes the request's body says so now: what is left of the body may never
     // be read, and a balancer that pooled this connection would find it closed under its next
     // request.
@@ -473,7 +465,7 @@ pub async fn finish(
     let mut writer = begin(&mut out, head.view(&bytes), drop, fields, &pseudonym);
     writer.field("Cache-Status", cache_status.as_bytes());
     turn.common_fields(&mut writer, took);
-    writer.connection(if keep { Persistence::Implied } else { Persistence::Close });
+    writer.connection(Persistence::of(keep, turn.version));
     writer.finish();
     turn.out = out;
     let deadlines = deadlines(&turn.generation);
@@ -503,18 +495,6 @@ pub async fn finish(
             )
             .await
         }
-    }
-}
-
-/// How a body goes to a client: chunks only to those who know them.
-#[must_use]
-pub fn outgoing_framing(incoming: BodyFraming, client: Version) -> BodyFraming {
-    match (incoming, client) {
-        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
-        (BodyFraming::Chunked | BodyFraming::UntilClose, Version::Http10) => {
-            BodyFraming::UntilClose
-        }
-        (known, _) => known,
     }
 }
 
@@ -581,29 +561,6 @@ fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
     for field in [Field::Location, Field::ContentLocation] {
         if let Some(other) = response.value(field).and_then(|value| key.sibling(value)) {
             local.node.store.invalidate(&other);
-        }
-    }
-}
-
-/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that
-/// turns out to be closed is the one case in which a node tries again itself.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_go_only_to_those_who_know_them() {
-        use BodyFraming::{Chunked, Empty, Length, UntilClose};
-        use Version::{Http10, Http11};
-        for (incoming, client, want) in [
-            (Chunked, Http11, Chunked),
-            (Chunked, Http10, UntilClose),
-            (UntilClose, Http11, Chunked),
-            (UntilClose, Http10, UntilClose),
-            (Length(3), Http10, Length(3)),
-            (Empty, Http11, Empty),
-        ] {
-            assert_eq!(outgoing_framing(incoming, client), want, "{incoming:?} {client:?}");
         }
     }
 }

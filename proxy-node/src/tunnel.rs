@@ -17,7 +17,7 @@ use relay::{
     field::Field,
     framing::BodyFraming,
     head::ResponseHead,
-    malformed::Malformed,
+    interims::Interims,
     method::Method,
     respond::reason,
     rewrite::{HeadWriter, Persistence},
@@ -36,9 +36,6 @@ use crate::{
     turn::{Account, Asked, Turn},
     upstream::{self, From, Hop},
 };
-
-/// Interim responses of a parent accepted before its final one.
-const MOST_INTERIMS: usize = 16;
 
 /// A tunnel that a 2xx or a 101 has opened.
 pub struct Open {
@@ -218,37 +215,29 @@ pub async fn ask_parent(
         .await
         .map_err(|fault| Refused::broken(parent, fault))?;
     let mut head = ResponseHead::new();
-    for _ in 0..MOST_INTERIMS {
-        let read = stream
-            .read_response(
-                &mut head,
-                &reply_limits(generation),
-                deadlines.first_byte,
-                deadlines.head,
-            )
-            .await;
-        let bytes = read.map_err(|fault| Refused::broken(parent, fault))?;
-        if head.is_interim() {
-            continue;
-        }
-        let status = head.status();
-        if status < 500 {
-            parent.answered();
-        }
-        if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
-            return Ok(());
-        }
-        tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
-        let answer =
-            (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
-        let failure = if status == 407 {
-            Failure::ParentAuthentication
-        } else {
-            Failure::ParentRefused(status)
-        };
-        return Err(Refused { failure, elsewhere: status >= 500, answer });
+    let bytes = stream
+        .read_final_response(
+            &mut head,
+            &reply_limits(generation),
+            (deadlines.first_byte, deadlines.head),
+            &mut Interims::new(deadlines.first_byte),
+            // What it says in between is about its connection with us.
+            |_| {},
+        )
+        .await
+        .map_err(|fault| Refused::broken(parent, fault))?;
+    let status = head.status();
+    if status < 500 {
+        parent.answered();
     }
-    Err(Refused::broken(parent, Fault::Malformed(Malformed::TooManyInterims)))
+    if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
+        return Ok(());
+    }
+    tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
+    let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
+    let failure =
+        if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
+    Err(Refused { failure, elsewhere: status >= 500, answer })
 }
 
 /// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the

@@ -595,7 +595,7 @@ impl Turn {
         fields: &[(&str, &str)],
     ) -> ConnectionEnd {
         let keep = self.keeps();
-        let persistence = if keep { Persistence::Implied } else { Persistence::Close };
+        let persistence = Persistence::of(keep, self.version);
         let now = UNIX_EPOCH + Duration::from_millis(self.now);
         let canned = Canned {
             status,

@@ -7,7 +7,7 @@ use relay::{
     exchange::{Deadlines, Exchange, Failure, Side, Upload},
     field::Field,
     framing::BodyFraming,
-    head::{Limits, ResponseHead, Version},
+    head::{Limits, ResponseHead},
     interims::Interims,
     malformed::Malformed,
     method::Method,
@@ -82,7 +82,8 @@ impl Attempt<'_> {
         }
         let tunnel = (method == Method::Connect && (200..=299).contains(&status)) || status == 101;
         let incoming = scratch.response.framing(method);
-        let outgoing = self.outgoing(incoming);
+        let version = self.request.head.version();
+        let outgoing = incoming.for_client(version);
         let stays = method != Method::Connect
             && self.request.head.persistent()
             && outgoing != BodyFraming::UntilClose
@@ -95,7 +96,7 @@ impl Attempt<'_> {
             &bytes,
             incoming,
             outgoing,
-            if tunnel { Persistence::Implied } else { self.persistence(stays) },
+            if tunnel { Persistence::Implied } else { Persistence::of(stays, version) },
         );
         let finished = exchange.finish(&scratch.out, incoming, outgoing).await;
         let done = finished.map_err(|failure| Broken {
@@ -123,32 +124,18 @@ impl Attempt<'_> {
             interims = interims.with_room();
         }
         scratch.response.set_may_switch(self.request.head.upgrades());
-        loop {
-            let late = || self.slot.until_released(releases, || self.has_others());
-            let bytes = exchange.response(&mut scratch.response, &limits, late).await?;
-            if !scratch.response.is_interim() {
-                return Ok(bytes);
-            }
-            if let Err(malformed) = interims.admit(bytes.len(), Instant::now()) {
-                return Err(Failure {
-                    side: Side::Upstream,
-                    fault: malformed.into(),
-                    phase: exchange.phase(),
-                });
-            }
-            // RFC 9110 §15.2: a 1.0 client knows no interim responses.
-            if self.request.head.version() == Version::Http11 {
-                scratch.out.clear();
-                HeadWriter::response(
-                    &mut scratch.out,
-                    scratch.response.view(&bytes),
-                    ANSWERED,
-                    BodyFields::AsReceived,
-                )
-                .finish();
-                exchange.interim(&scratch.out).await?;
-            }
-        }
+        exchange
+            .final_response(
+                &mut scratch.response,
+                &limits,
+                interims,
+                self.request.head.version(),
+                || self.slot.until_released(releases, || self.has_others()),
+                |out, interim| {
+                    HeadWriter::response(out, interim, ANSWERED, BodyFields::AsReceived).finish();
+                },
+            )
+            .await
     }
 
     /// A node writes plainly, and whatever it lets pass passes here; other servers are origins to

@@ -61,14 +61,6 @@ impl Attempt<'_> {
         head.finish();
     }
 
-    pub(super) fn outgoing(&self, incoming: BodyFraming) -> BodyFraming {
-        match (incoming, self.request.head.version()) {
-            (BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
-            (BodyFraming::Chunked, Version::Http10) => BodyFraming::UntilClose,
-            (same, _) => same,
-        }
-    }
-
     pub(super) fn write_response(
         &self,
         scratch: &mut Scratch,
@@ -102,13 +94,5 @@ impl Attempt<'_> {
             _ => head.connection(persistence),
         }
         head.finish();
-    }
-
-    pub(super) fn persistence(&self, stays: bool) -> Persistence {
-        match (stays, self.request.head.version()) {
-            (false, _) => Persistence::Close,
-            (true, Version::Http10) => Persistence::KeepAlive,
-            (true, Version::Http11) => Persistence::Implied,
-        }
     }
 }

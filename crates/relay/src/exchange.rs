@@ -14,7 +14,7 @@ mod wait;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -23,7 +23,8 @@ pub use self::upload::{REPLAY_LIMIT, Upload};
 use crate::chunked::Dialect;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
-use crate::head::{Limits, ResponseHead};
+use crate::head::{Limits, Response, ResponseHead, Version};
+use crate::interims::Interims;
 pub use crate::retry::Phase;
 use crate::stream::{Ahead, Stream, Watch};
 
@@ -199,6 +200,39 @@ impl<'a> Exchange<'a> {
         R: Future<Output = ()>,
     {
         self.wait_for_head(head, limits, late).await
+    }
+
+    /// Waits for the final response head, as [`response`](Self::response) does for any. Interim ones
+    /// go to the client as `write` appends them, unless it is of version 1.0 and knows none (RFC
+    /// 9110 §15.2).
+    ///
+    /// # Errors
+    /// As [`response`](Self::response); also when interim ones come without end.
+    pub async fn final_response<F, R>(
+        &mut self,
+        head: &mut ResponseHead,
+        limits: &Limits,
+        mut interims: Interims,
+        client: Version,
+        mut late: F,
+        mut write: impl FnMut(&mut Vec<u8>, Response<'_>),
+    ) -> Result<Bytes, Failure>
+    where
+        F: FnMut() -> R,
+        R: Future<Output = ()>,
+    {
+        loop {
+            let bytes = self.response(head, limits, &mut late).await?;
+            let takes = interims.takes(head, &bytes, Instant::now());
+            if !takes.map_err(|malformed| self.upstream_failed(malformed))? {
+                return Ok(bytes);
+            }
+            if client == Version::Http11 {
+                let mut interim = Vec::with_capacity(bytes.len() + 64);
+                write(&mut interim, head.view(&bytes));
+                self.interim(&interim).await?;
+            }
+        }
     }
 
     /// Sends an interim (1xx) head on to the client. From now on nothing can be tried again.

@@ -25,6 +25,17 @@ impl BodyFraming {
     pub const fn is_empty(self) -> bool {
         matches!(self, Self::Empty | Self::Length(0))
     }
+
+    /// How a body that comes like this goes to a client: chunks only to those who know them (RFC
+    /// 9112 §7.1), and an end that is announced to all of them.
+    #[must_use]
+    pub const fn for_client(self, client: Version) -> Self {
+        match (self, client) {
+            (Self::Chunked | Self::UntilClose, Version::Http11) => Self::Chunked,
+            (Self::Chunked | Self::UntilClose, Version::Http10) => Self::UntilClose,
+            (known, _) => known,
+        }
+    }
 }
 
 /// What the fields alone say; what it means depends on method and status.
@@ -184,5 +195,25 @@ pub(crate) fn of_response(declared: Declared, status: u16, request: Method) -> B
         Declared::Nothing => BodyFraming::UntilClose,
         Declared::Length(length) => BodyFraming::Length(length),
         Declared::Chunked => BodyFraming::Chunked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyFraming::*, *};
+
+    #[test]
+    fn chunks_are_for_those_who_know_them() {
+        use Version::{Http10, Http11};
+        for (incoming, client, want) in [
+            (Chunked, Http11, Chunked),
+            (Chunked, Http10, UntilClose),
+            (UntilClose, Http11, Chunked),
+            (UntilClose, Http10, UntilClose),
+            (Length(3), Http10, Length(3)),
+            (Empty, Http11, Empty),
+        ] {
+            assert_eq!(incoming.for_client(client), want, "{incoming:?} {client:?}");
+        }
     }
 }

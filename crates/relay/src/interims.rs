@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::head::ResponseHead;
 use crate::malformed::Malformed;
 
 /// Bytes of their heads, all together.
@@ -40,11 +41,24 @@ impl Interims {
         self.bytes > 0
     }
 
-    /// One more, with a head of so many bytes.
+    /// Whether a head that was read is an interim one; the final one ends the loop that reads them.
     ///
     /// # Errors
     /// The server has gone on like this for too long: it is no honest one.
-    pub fn admit(&mut self, head: usize, now: Instant) -> Result<(), Malformed> {
+    pub(crate) fn takes(
+        &mut self,
+        head: &ResponseHead,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<bool, Malformed> {
+        if !head.is_interim() {
+            return Ok(false);
+        }
+        self.admit(bytes.len(), now).map(|()| true)
+    }
+
+    /// One more, with a head of so many bytes.
+    fn admit(&mut self, head: usize, now: Instant) -> Result<(), Malformed> {
         self.bytes = self.bytes.saturating_add(head);
         let until =
             *self.until.get_or_insert_with(|| now + self.time.min(Duration::from_secs(24 * 3600)));

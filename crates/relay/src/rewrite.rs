@@ -42,6 +42,17 @@ pub enum Persistence {
     KeepAlive,
 }
 
+impl Persistence {
+    /// What a client of this version has to be told.
+    pub const fn of(stays: bool, client: Version) -> Self {
+        match (stays, client) {
+            (false, _) => Self::Close,
+            (true, Version::Http10) => Self::KeepAlive,
+            (true, Version::Http11) => Self::Implied,
+        }
+    }
+}
+
 /// A part of a field's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Piece<'a> {

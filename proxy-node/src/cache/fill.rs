@@ -18,7 +18,7 @@ use relay::{
     fault::Fault,
     field::Field,
     framing::BodyFraming,
-    head::ResponseHead,
+    head::{Response, ResponseHead},
     interims::Interims,
     method::Method,
     retry::Phase,
@@ -288,24 +288,16 @@ async fn final_head(
     interims: &mut Interims,
 ) -> Result<Bytes, Fault> {
     let deadlines = deadlines(&order.generation);
-    loop {
-        let bytes = stream
-            .read_response(
-                head,
-                &reply_limits(&order.generation),
-                deadlines.first_byte,
-                deadlines.head,
-            )
-            .await?;
-        if !head.is_interim() {
-            return Ok(bytes);
-        }
-        interims.admit(bytes.len(), Instant::now())?;
-        let mut hint = Vec::with_capacity(bytes.len() + 64);
+    let hint = |interim: Response<'_>| {
+        let mut hint = Vec::with_capacity(1024);
         let pseudonym = order.local.node.pseudonym.load();
-        begin_response(&mut hint, head.view(&bytes), BodyFields::AsReceived, &pseudonym).finish();
+        begin_response(&mut hint, interim, BodyFields::AsReceived, &pseudonym).finish();
         ticket.hint(hint);
-    }
+    };
+    let silence = (deadlines.first_byte, deadlines.head);
+    stream
+        .read_final_response(head, &reply_limits(&order.generation), silence, interims, hint)
+        .await
 }
 
 /// No answer: what is stale may do, and if not, everybody who waits gets the failure.

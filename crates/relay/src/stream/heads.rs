@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,7 +10,8 @@ use super::Stream;
 use crate::exchange::HOLD_LIMIT;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
-use crate::head::{Limits, Progress, RequestHead, ResponseHead};
+use crate::head::{Limits, Progress, RequestHead, Response, ResponseHead};
+use crate::interims::Interims;
 use crate::malformed::Malformed;
 use crate::wheel::Kind;
 
@@ -60,6 +61,28 @@ impl Stream {
         let bytes = poll_fn(|cx| self.poll_head(cx, &mut parse, patience.head)).await?;
         self.count_use();
         Ok(Some(bytes))
+    }
+
+    /// Reads the final response head; `hint` is shown each interim one before it. `silence` is how
+    /// long each may take, to its first byte and from there to its end.
+    ///
+    /// # Errors
+    /// As [`read_response`](Self::read_response); also when interim ones come without end.
+    pub async fn read_final_response(
+        &mut self,
+        head: &mut ResponseHead,
+        limits: &Limits,
+        (first_byte, rest): (Duration, Duration),
+        interims: &mut Interims,
+        mut hint: impl FnMut(Response<'_>),
+    ) -> Result<Bytes, Fault> {
+        loop {
+            let bytes = self.read_response(head, limits, first_byte, rest).await?;
+            if !interims.takes(head, &bytes, Instant::now())? {
+                return Ok(bytes);
+            }
+            hint(head.view(&bytes));
+        }
     }
 
     /// Reads a response head (which may be an interim one). The bytes that it indexes are split off
