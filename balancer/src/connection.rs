@@ -99,8 +99,6 @@ async fn transaction(
     };
     match client.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => {
-            #[cfg(test)]
-            crate::panic_tests::when_asked(&bytes);
             let table = local.table();
             let (timeouts, routed) =
                 (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));

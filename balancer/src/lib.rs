@@ -52,10 +52,3 @@ pub mod tunnel;
 pub mod view;
 
 pub use run::{Options, run};
-
-#[cfg(test)]
-mod panic_tests;
-// Under this name the integration tests' support, which the tests of panics share, knows this
-// crate.
-#[cfg(test)]
-extern crate self as balancer;

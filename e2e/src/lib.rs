@@ -1,5 +1,5 @@
-//! Black-box tests of real processes, faults included: everything is in `tests/`, one file per
-//! promise.
+//! Black-box tests of real processes, faults included: everything is in `tests/it/`, one
+//! module per promise.
 //!
 //! They start `shoal lab` with the binary that the same build made, send real traffic and break
 //! things. Each prints one line of counts, `e2e NAME:

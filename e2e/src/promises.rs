@@ -1,5 +1,5 @@
 //! What the suite promises, fault by fault. A test of that name prints the counts;
-//! `tests/reliability.rs` checks that none is missing here.
+//! `tests/it/reliability.rs` checks that none is missing here.
 
 /// One fault under load, and what clients are promised meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,23 +222,23 @@ pub const ELSEWHERE: &[(&str, &str, &str)] = &[
         "a handler panics",
         "its own connection is lost, and counted; no other is",
         "`a_panicking_handler_loses_its_own_connection_and_no_other` in \
-         `balancer/src/panic_tests.rs` and `proxy-node/src/panic_tests.rs`: a whole balancer, a \
-         whole node, real sockets (what panics is compiled into the tests only)",
+         `balancer/tests/it/panics.rs` and `proxy-node/tests/it/panics.rs`: a whole balancer, a \
+         whole node, real sockets",
     ),
     (
         "a fill of the cache panics",
         "who waited for it gets an error at once, and the key can be filled afterwards",
-        "`a_panicking_fill_leaves_nobody_waiting` in `proxy-node/src/panic_tests.rs`",
+        "`a_panicking_fill_leaves_nobody_waiting` in `proxy-node/tests/it/panics.rs`",
     ),
     (
         "a fill of the cache comes to a halt",
         "who follows it asks for itself after `follow_timeout`, and goes on where it was",
-        "`a_fill_that_comes_to_a_halt_is_left_where_it_is` in `proxy-node/tests/proxy/filling.rs`",
+        "`a_fill_that_comes_to_a_halt_is_left_where_it_is` in `proxy-node/tests/it/filling.rs`",
     ),
     (
         "clients ask for much and read nothing",
         "the node stays within `cache.memory` and 64 MiB, and others are served",
-        "`readers_that_stall_…` in `proxy-node/tests/memory.rs`",
+        "`readers_that_stall_…` in `proxy-node/tests/it/memory.rs`",
     ),
     (
         "an accept loop panics",

@@ -222,8 +222,6 @@ async fn request(
         Ok(None) => return ConnectionEnd::Abort,
         Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,
     };
-    #[cfg(test)]
-    crate::panic_tests::when_asked("a-handler-panics", &bytes);
     let mut asked = Asked { head, bytes, onward: Onward::default() };
     let turn = Turn::new(local, generation, door, source, &mut asked);
     let after = turn.run(stream, &asked, protocol).await;

@@ -42,13 +42,6 @@ pub mod tunnel;
 pub mod turn;
 pub mod upstream;
 
-#[cfg(test)]
-mod panic_tests;
-// Under this name the integration tests' support, which the tests of panics share, knows this
-// crate.
-#[cfg(test)]
-extern crate self as proxy_node;
-
 use std::net::SocketAddr;
 
 use clap::Args;

@@ -342,5 +342,4 @@ pub fn of(listed: &[InstanceStatus], service: Service) -> impl Iterator<Item = &
 }
 
 #[cfg(test)]
-#[path = "model_tests.rs"]
 pub mod tests;

@@ -177,5 +177,4 @@ fn uncommented(text: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "lists_tests.rs"]
 mod tests;

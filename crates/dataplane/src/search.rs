@@ -207,5 +207,4 @@ fn end_of<R: Record>(file: &File, length: u64, until: u64) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-#[path = "search/tests.rs"]
 mod tests;

@@ -8,8 +8,10 @@
 //! [`blackhole`] (peers that never answer), [`nameserver`] (which misbehaves by name), [`client`]
 //! (one exchange through a proxy, step by step), [`load`] (many of them, counted), [`lab`] (a
 //! cluster of real processes), [`machine`] (what it runs out of), [`port`] (known before anybody
-//! listens there), [`wait`] (for a state, never for a time).
+//! listens there), [`alone`] (a test in a process of its own), [`wait`] (for a state, never for a
+//! time).
 
+pub mod alone;
 pub mod blackhole;
 pub mod client;
 pub mod lab;

@@ -144,8 +144,6 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
 }
 
 async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
-    #[cfg(test)]
-    crate::panic_tests::when_asked("a-fill-panics", &order.asked.bytes);
     let began = Instant::now();
     let asked_at = order.local.node.steady.seconds();
     let exchanged = tokio::select! {

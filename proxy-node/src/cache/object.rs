@@ -16,7 +16,7 @@ use crate::cache::{
 };
 
 /// What an object costs beside its bytes: the structure itself, its body's, maps, queues, and what
-/// the allocator takes for a dozen allocations. Measured: `tests/memory.rs` fails when it is too
+/// the allocator takes for a dozen allocations. Measured: `tests/it/memory.rs` fails when it is too
 /// little.
 pub const OVERHEAD: u64 = 1344;
 

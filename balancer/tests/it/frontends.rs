@@ -1,0 +1,192 @@
+//! Frontends that move while clients use them, and what one client may have.
+
+use std::{net::SocketAddr, time::Duration};
+
+use relay::clients::Crowding;
+use testkit::{client::Connection, port::free, wait::until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::support::{Cluster, by, document};
+
+const URL: &str = "http://origin.example/x";
+
+/// The document of a cluster with these frontends: name, address, limits.
+fn with(frontends: &[(&str, SocketAddr, serde_json::Value)]) -> Vec<u8> {
+    let mut all: serde_json::Value =
+        serde_json::from_slice(&document(&serde_json::json!({}))).expect("JSON");
+    let timeouts = all["frontends"][0]["timeouts"].take();
+    let frontend = |(name, bind, limits): &(&str, SocketAddr, serde_json::Value)| serde_json::json!({"name": name, "bind": bind, "backend": "squid_servers", "limits": limits, "timeouts": timeouts});
+    all["frontends"] = frontends.iter().map(frontend).collect();
+    serde_json::to_vec(&all).expect("JSON")
+}
+
+/// Puts these frontends into force and waits until they are bound, and no others.
+async fn apply(cluster: &Cluster, revision: &str, frontends: &[(&str, SocketAddr)]) {
+    let frontends: Vec<_> =
+        frontends.iter().map(|(name, bind)| (*name, *bind, serde_json::json!({}))).collect();
+    cluster
+        .engine
+        .apply(revision, &with(&frontends))
+        .unwrap_or_else(|problems| panic!("{revision}: {problems:?}"));
+    let mut wanted: Vec<_> =
+        frontends.iter().map(|(name, bind, _)| ((*name).to_owned(), bind.to_string())).collect();
+    wanted.sort();
+    until(format!("{revision} is bound"), || async {
+        let mut bound: Vec<_> =
+            cluster.stats().frontends.into_iter().map(|it| (it.name, it.address)).collect();
+        bound.sort();
+        (bound == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Asks without a pause on new connections and on one that is kept, until it is told to stop; how
+/// many answers there were.
+fn ask(
+    address: SocketAddr,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<usize> {
+    tokio::spawn(async move {
+        let (mut kept, mut answers) = (Connection::open(address).await.expect("a connection"), 0);
+        while !*stop.borrow() {
+            let mut fresh = Connection::open(address).await.expect("a new connection");
+            for connection in [&mut kept, &mut fresh] {
+                assert_eq!(
+                    connection.request("GET", URL, &[], b"").await.expect("an answer").status(),
+                    200
+                );
+                answers += 1;
+            }
+        }
+        answers
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frontends_are_renamed_and_swapped_and_widened_under_load() {
+    let cluster = Cluster::start(2).await;
+    let (one, two) = (free(), free());
+    apply(&cluster, "first", &[("a", one), ("b", two)]).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let asking = [ask(one, stopped.clone()), ask(two, stopped)];
+    apply(&cluster, "renamed", &[("c", one), ("b", two)]).await;
+    apply(&cluster, "swapped", &[("c", two), ("b", one)]).await;
+    let requests = |name: &str| {
+        cluster
+            .stats()
+            .frontends
+            .into_iter()
+            .find(|it| it.name == name)
+            .expect("a frontend")
+            .requests
+    };
+    let before = requests("b");
+    until("what comes there is counted for who is there now", || async {
+        (requests("b") > before).then_some(())
+    })
+    .await;
+    let wide = SocketAddr::from(([0, 0, 0, 0], one.port()));
+    apply(&cluster, "widened", &[("c", two), ("b", wide)]).await;
+    let elsewhere = SocketAddr::from(([127, 0, 0, 9], one.port()));
+    let mut other =
+        until("the whole host is listened on", || async { Connection::open(elsewhere).await.ok() })
+            .await;
+    assert_eq!(other.request("GET", URL, &[], b"").await.expect("an answer").status(), 200);
+    apply(&cluster, "and back", &[("c", two), ("b", one)]).await;
+    until("nothing else is", || async {
+        TcpStream::connect(elsewhere).await.is_err().then_some(())
+    })
+    .await;
+    stop.send(true).expect("they ask");
+    for answers in asking {
+        assert!(answers.await.expect("nobody was refused") > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_bound_leaves_everything_as_it_was() {
+    let cluster = Cluster::start(1).await;
+    let (one, two) = (free(), free());
+    apply(&cluster, "first", &[("a", one), ("b", two)]).await;
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = stranger.local_addr().expect("bound");
+    let wide = SocketAddr::from(([0, 0, 0, 0], one.port()));
+    let frontends = [
+        ("moved", two, serde_json::json!({})),
+        ("wide", wide, serde_json::json!({})),
+        ("c", taken, serde_json::json!({})),
+    ];
+    let problems = cluster.engine.apply("bad", &with(&frontends)).expect_err("it is taken");
+    assert!(
+        problems.len() == 1
+            && problems[0].contains("frontend c")
+            && problems[0].contains("another process"),
+        "{problems:?}"
+    );
+    for address in [one, two] {
+        let mut client = Connection::open(address).await.expect("still open");
+        assert_eq!(by(&client.request("GET", URL, &[], b"").await.expect("an answer")), "node-1");
+    }
+    assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 9], one.port()))).await.is_err());
+}
+
+async fn from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).expect("an address of loopback");
+    socket.connect(to).await.expect("a connection")
+}
+
+async fn get(stream: &mut TcpStream) -> std::io::Result<String> {
+    stream
+        .write_all(format!("GET {URL} HTTP/1.1\r\nHost: origin.example\r\n\r\n").as_bytes())
+        .await?;
+    let mut answer = vec![0; 4096];
+    let n = stream.read(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer[..n]).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_others() {
+    let cluster = Cluster::start(1).await;
+    let at = free();
+    let limits = serde_json::json!({"connections_per_client": 200, "unfinished_per_client": 65536});
+    cluster
+        .engine
+        .apply("limited", &with(&[("limited", at, limits)]))
+        .expect("a good configuration");
+    until("it is open", || async { TcpStream::connect(at).await.ok() }).await;
+    let mut attack = Vec::new();
+    let half = format!("GET {URL} HTTP/1.1\r\nHost: origin.example\r\nX: {}", "x".repeat(20_000));
+    for number in 0..1_000 {
+        let mut stream = from(1, at).await;
+        if number % 2 == 0 {
+            // The balancer may have closed it before all of it was sent.
+            drop(stream.write_all(half.as_bytes()).await);
+        }
+        attack.push(stream);
+    }
+    let clients = cluster.running.clients().expect("running");
+    until("it had its share", || async {
+        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        (unfinished > 0 && refused + displaced + unfinished >= 800).then_some(())
+    })
+    .await;
+    let mut other = from(2, at).await;
+    for _ in 0..3 {
+        let answer = tokio::time::timeout(Duration::from_secs(20), get(&mut other))
+            .await
+            .expect("in time")
+            .expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // And the address itself is served: its oldest idle connection makes way.
+    let mut newest = from(1, at).await;
+    assert!(get(&mut newest).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+    until("no more are open than it may have", || async {
+        (cluster.stats().frontends[0].active_connections <= 202).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,12 @@
+//! The balancer over fake nodes, and its pure parts in simulations.
+
+mod failures;
+mod frontends;
+mod panics;
+mod records;
+mod requests;
+mod servers;
+mod simulation;
+mod support;
+mod tolerance;
+mod traces;

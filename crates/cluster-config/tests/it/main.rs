@@ -1,0 +1,6 @@
+//! Bundles from outside: what is said of bad ones and what becomes of good ones.
+
+mod bundles;
+mod newcomers;
+mod one_or_many;
+mod reference;

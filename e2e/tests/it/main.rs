@@ -1,0 +1,29 @@
+//! Real processes, seen as operators and clients see them. One program with a module for each
+//! subject, so that what they share is linked once; `./test e2e NAME` runs one module.
+
+mod alarms;
+mod architecture;
+mod backup;
+mod clients;
+mod compose;
+mod configuration;
+mod console;
+mod control_plane;
+mod differential;
+mod doctor;
+mod documented;
+mod exhaustion;
+mod kubernetes;
+mod lab;
+mod logs_and_audit;
+mod metrics;
+mod node_faults;
+mod operations;
+mod origins;
+mod packaging;
+mod reliability;
+mod rolling;
+mod systemd;
+mod telemetry;
+mod terminal;
+mod time;

@@ -1,0 +1,4 @@
+//! The registry: the rules of the membership, and the service over real sockets.
+
+mod membership;
+mod service;
