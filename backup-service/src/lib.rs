@@ -70,9 +70,9 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
-    let root = process.data_dir().root().to_owned();
+    let root = process.data_dir.root().to_owned();
     let (publish, settings) = watch::channel(Arc::new(Settings::unconfigured(&root)));
-    let (directory, clock) = (root.clone(), process.clock());
+    let (directory, clock) = (root.clone(), process.clock.clone());
     let follower = process.configuration(BTreeMap::new(), move |rendered| {
         let problem = |error: &dyn std::fmt::Display| {
             vec![chassis::configuration::Problem::new(error.to_string())]
@@ -98,9 +98,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         Ok(())
     })?;
     let backups = Backups::new(tools(&process, &options, settings)?);
-    let (timed, stop) = (backups.clone(), process.stop());
-    process.spawn("schedule", move || timer::run(timed.clone(), stop.clone()));
-    let membership = process.membership();
+    let (timed, stop) = (backups.clone(), process.lifecycle.stop());
+    process.tasks.spawn("schedule", move || timer::run(timed.clone(), stop.clone()));
+    let membership = process.network.membership();
     let members = Arc::new(move || {
         let known = membership.borrow();
         Heard { epoch: known.epoch, instances: known.instances.values().cloned().collect() }
@@ -120,7 +120,8 @@ fn tools(
     options: &Options,
     settings: watch::Receiver<Arc<Settings>>,
 ) -> Result<Tools, Failure> {
-    let service = |service| transfer::StatefulService::new(service, process.channel(service));
+    let service =
+        |service| transfer::StatefulService::new(service, process.network.channel(service));
     let pki = options
         .pki_dir
         .clone()
@@ -132,13 +133,13 @@ fn tools(
             .fail(format!("read --pki-dir {}", source.directory.display()), remedy)?;
     }
     Ok(Tools {
-        name: format!("{} {}", process.service(), process.name()),
-        clock: process.clock(),
+        name: format!("{} {}", process.identity.service(), process.identity.name()),
+        clock: process.clock.clone(),
         services: transfer::STATEFUL.map(service).into(),
         authorities: authorities(options)?,
         pki,
-        scratch: process.data_dir().root().to_owned(),
-        notes: process.data_dir().path("catalog.json"),
+        scratch: process.data_dir.root().to_owned(),
+        notes: process.data_dir.path("catalog.json"),
         settings,
     })
 }

@@ -40,7 +40,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Makes a task, and makes it again after a panic.
 pub type Factory = Arc<dyn Fn() -> Task + Send + Sync>;
-/// Runs supervised tasks; what `chassis::Process::spawn` is in a process.
+/// Runs supervised tasks; what `chassis::Supervisor::spawn` is in a process.
 pub type Spawn = Arc<dyn Fn(&'static str, Factory) + Send + Sync>;
 /// What is run.
 pub type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

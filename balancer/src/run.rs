@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use chassis::{Fail, Failure, Process, configuration::Problem};
+use chassis::{Fail, Failure, Ports, Process, configuration::Problem};
 use cluster::Service;
 use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
@@ -54,16 +54,21 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let workers = options
         .workers
         .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
-    let frontend = free(&process, options.frontend)?;
+    let frontend = free(&process.ports, options.frontend)?;
     metrics::describe();
     let engine = Arc::new(Engine::new(surroundings(&process, workers, options.traces)?));
     let view = Arc::new(engine.view());
-    let operator = Operator::new(engine.view(), Registry::new(process.channel(Service::Registry)));
-    let face =
-        grpc::Face::new(engine.view(), operator.clone(), process.status(), process.closing());
+    let operator =
+        Operator::new(engine.view(), Registry::new(process.network.channel(Service::Registry)));
+    let face = grpc::Face::new(
+        engine.view(),
+        operator.clone(),
+        process.status.subscribe(),
+        process.lifecycle.closing(),
+    );
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(face)), &grpc::POLICY)?;
     let told = Arc::clone(&view);
-    process.add_metrics(move |out| prometheus::write(&told, out));
+    process.exposition.add(move |out| prometheus::write(&told, out));
     process.serve_admin(axum::Router::new())?;
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
@@ -75,17 +80,17 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     follower.first().await?;
     let running = Arc::new(
         engine
-            .start(&process.cluster_id())
+            .start(&process.network.cluster_id())
             .fail("start the workers", "raise the limits on threads and files of this user")?,
     );
     let seen = engine.view();
-    process.spawn("lately", move || {
+    process.tasks.spawn("lately", move || {
         let (lately, seen) = (seen.lately.clone(), seen.clone());
         lately::follow(lately, move || seen.frontends())
     });
     let clients = running.clients();
-    process.spawn("metrics", move || prometheus::follow(Arc::clone(&view), clients.clone()));
-    process.spawn("drift", move || operator.clone().offer_drift());
+    process.tasks.spawn("metrics", move || prometheus::follow(Arc::clone(&view), clients.clone()));
+    process.tasks.spawn("drift", move || operator.clone().offer_drift());
     process.register();
     process.set_ready(true);
     leave_when_stopped(&process, &running);
@@ -105,27 +110,26 @@ fn surroundings(
     workers: usize,
     traces: span::Options,
 ) -> Result<Surroundings, Failure> {
-    let announced = process.clone();
-    let spawning = process.clone();
+    let (ports, tasks) = (process.ports.clone(), process.tasks.clone());
     Ok(Surroundings {
         workers,
-        name: process.name().to_owned(),
+        name: process.identity.name().to_owned(),
         cluster_key: *process.cluster_key()?.as_bytes(),
-        membership: process.membership(),
-        clock: process.clock(),
-        access_log: process.data_dir().path("access.log"),
-        announce: Box::new(move |name, address| announced.endpoint(name, address)),
-        inherited: process.inherited().clone(),
-        tracer: process.spans().map(|spans| Tracer::new(traces, spans)),
-        spawn: Arc::new(move |name, task| spawning.spawn(name, move || task())),
+        membership: process.network.membership(),
+        clock: process.clock.clone(),
+        access_log: process.data_dir.path("access.log"),
+        announce: Box::new(move |name, address| ports.announce(name, address)),
+        inherited: process.ports.inherited().clone(),
+        tracer: process.spans.clone().map(|spans| Tracer::new(traces, spans)),
+        spawn: Arc::new(move |name, task| drop(tasks.spawn(name, move || task()))),
     })
 }
 
 /// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound
 /// when the configuration names them. Port 0 becomes a real one. An inherited socket says itself
 /// where it listens.
-fn free(process: &Process, address: SocketAddr) -> Result<SocketAddr, Failure> {
-    let inherited = process.inherited().lend("frontend", address).map(Ok);
+fn free(ports: &Ports, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    let inherited = ports.inherited().lend("frontend", address).map(Ok);
     inherited
         .unwrap_or_else(|| TcpListener::bind(address))
         .and_then(|listener| listener.local_addr())
@@ -145,8 +149,8 @@ fn free(process: &Process, address: SocketAddr) -> Result<SocketAddr, Failure> {
 
 /// From the first signal on, answers ask clients to come anew, and so to find another balancer.
 fn leave_when_stopped(process: &Process, running: &Arc<Running>) {
-    let (stop, running) = (process.stop(), Arc::clone(running));
-    process.spawn("leave", move || {
+    let (stop, running) = (process.lifecycle.stop(), Arc::clone(running));
+    process.tasks.spawn("leave", move || {
         let (stop, running) = (stop.clone(), Arc::clone(&running));
         async move {
             stop.wait().await;

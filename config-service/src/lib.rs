@@ -22,7 +22,7 @@ pub mod rollout;
 pub mod store;
 
 use api::{Api, POLICY, Roster, Seen, transfer::Transfer};
-use chassis::{Fail, Failure, Process};
+use chassis::{Fail, Failure, Network, Process};
 use cluster_config::bundle::FOLLOWERS;
 use database::{BadLocation, Location};
 use proto::config::config_service_server::ConfigServiceServer;
@@ -85,7 +85,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let store =
         Store::open(&path).await.fail(format!("open the database {}", path.display()), remedy)?;
     if let Some(directory) = &options.bundle {
-        first::commit(&store, directory, process.name(), process.clock().now()).await?;
+        first::commit(&store, directory, process.identity.name(), process.clock.now()).await?;
     }
     let times = Times { acknowledge: options.ack_timeout, soak: options.rollout_soak };
     let owner = owner(&process, store.clone(), times);
@@ -93,9 +93,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let api = Api {
         store,
         owner,
-        clock: process.clock(),
-        stop: process.closing(),
-        roster: roster(&process),
+        clock: process.clock.clone(),
+        stop: process.lifecycle.closing(),
+        roster: roster(&process.network),
     };
     let transfer = StateTransferServer::new(transfer)
         .max_decoding_message_size(MESSAGE)
@@ -113,7 +113,7 @@ fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Failure
     let refused =
         |bad: BadLocation| Failure::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
     let Location::Sqlite(path) =
-        Location::parse(written, &process.data_dir().path("config.db")).map_err(refused)?;
+        Location::parse(written, &process.data_dir.path("config.db")).map_err(refused)?;
     Ok(path)
 }
 
@@ -125,16 +125,16 @@ fn owner(process: &Process, store: Store, times: Times) -> Handle {
         commands: Arc::new(Mutex::new(commands)),
         store,
         times,
-        clock: process.clock(),
-        stop: process.closing(),
+        clock: process.clock.clone(),
+        stop: process.lifecycle.closing(),
     };
-    let stopping = process.clone();
-    process.spawn("owner", move || {
-        let (owner, stopping) = (owner.clone(), stopping.clone());
+    let lifecycle = process.lifecycle.clone();
+    process.tasks.spawn("owner", move || {
+        let (owner, lifecycle) = (owner.clone(), lifecycle.clone());
         async move {
             if let Err(error) = owner.run().await {
                 let remedy = "check the disk that holds the config-service's database";
-                stopping.request_stop(
+                lifecycle.request_stop(
                     Failure::new(format!("the config-service's database cannot be used: {error}"))
                         .remedy(remedy),
                 );
@@ -146,14 +146,14 @@ fn owner(process: &Process, store: Store, times: Times) -> Handle {
 
 /// What a backup takes and a restore puts back.
 fn transfer(process: &Process, store: Store, owner: Handle) -> Transfer {
-    let (known, directory) = (process.clone(), process.data_dir().root().to_owned());
-    let cluster = Arc::new(move || (known.cluster_id(), known.membership().borrow().epoch));
-    Transfer { store, owner, clock: process.clock(), cluster, directory }
+    let (network, directory) = (process.network.clone(), process.data_dir.root().to_owned());
+    let cluster = Arc::new(move || (network.cluster_id(), network.membership().borrow().epoch));
+    Transfer { store, owner, clock: process.clock.clone(), cluster, directory }
 }
 
 /// The nodes that follow the configuration, as the registry knows them.
-fn roster(process: &Process) -> Roster {
-    let membership = process.membership();
+fn roster(network: &Network) -> Roster {
+    let membership = network.membership();
     Arc::new(move || {
         let members = membership.borrow();
         let seen = FOLLOWERS

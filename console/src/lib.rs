@@ -51,7 +51,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let tls = door::tls::Certificate::read(&options)?;
     let users = auth::users::Users::open(options.users.clone())?;
-    let listener = process.bind("console", options.console)?;
+    let listener = process.ports.bind("console", options.console)?;
     let rules = options
         .rules(listener.local_addr().map_or(options.console, |address| address), tls.is_some());
     if let Some(warning) = rules.warning() {
@@ -63,11 +63,12 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         );
     }
     let board = gather::Board::default();
-    let others = Arc::new(gather::ask::Others::new(process.clone()));
-    let (clock, closing) = (process.clock(), process.closing());
-    let (asked, membership, published) = (Arc::clone(&others), process.membership(), board.clone());
+    let others = Arc::new(gather::ask::Others::new(process.network.clone()));
+    let (clock, closing) = (process.clock.clone(), process.lifecycle.closing());
+    let (asked, membership, published) =
+        (Arc::clone(&others), process.network.membership(), board.clone());
     let (time, stop) = (clock.clone(), closing.clone());
-    process.spawn("gather", move || {
+    process.tasks.spawn("gather", move || {
         gather::run(
             Arc::clone(&asked),
             membership.clone(),
@@ -78,7 +79,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     });
     if let Some(certificate) = &tls {
         let certificate = certificate.clone();
-        process.spawn("console-certificate", move || {
+        process.tasks.spawn("console-certificate", move || {
             certificate.clone().follow(door::tls::LOOK_EVERY)
         });
     }

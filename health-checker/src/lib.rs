@@ -69,10 +69,10 @@ async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Resul
         .local_addr()
         .fail("read the address of the built-in target", "choose another --target")?;
     // So that nodes know their probes from what clients ask for.
-    process.endpoint(chassis::membership::PROBE_TARGET, target);
+    process.ports.announce(chassis::membership::PROBE_TARGET, target);
     let port = target.port();
     let listener = Arc::new(listener);
-    process.spawn("target", move || builtin::serve(Arc::clone(&listener)));
+    process.tasks.spawn("target", move || builtin::serve(Arc::clone(&listener)));
 
     let (checks, current) = watch::channel(Vec::new());
     let follower = process.configuration(BTreeMap::new(), move |rendered| {
@@ -84,16 +84,17 @@ async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Resul
 
     let (opinions, received) = mpsc::channel::<Opinion>(OPINIONS);
     let (handle, inbox) = prober::channel(&process, port, signer);
-    let (asked, membership) = (handle.clone(), process.membership());
-    process.spawn("prober", move || {
+    let (asked, membership) = (handle.clone(), process.network.membership());
+    process.tasks.spawn("prober", move || {
         prober::Prober::new(&asked, opinions.clone()).run(
             inbox.clone(),
             current.clone(),
             membership.clone(),
         )
     });
-    let (channel, received) = (process.channel(Service::Registry), Arc::new(Mutex::new(received)));
-    process.spawn("report", move || {
+    let (channel, received) =
+        (process.network.channel(Service::Registry), Arc::new(Mutex::new(received)));
+    process.tasks.spawn("report", move || {
         let (channel, received) = (channel.clone(), Arc::clone(&received));
         async move { report::run(channel, &mut *received.lock().await).await }
     });

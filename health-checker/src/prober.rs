@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::{Process, membership::Membership, probe::Signer};
+use chassis::{Clock, Process, membership::Membership, probe::Signer};
 use cluster::{Opinion, Verdict};
 use cluster_config::document::checks::Check;
 use jiff::Timestamp;
@@ -88,8 +88,11 @@ pub struct Inbox(Arc<Mutex<mpsc::Receiver<Command>>>);
 pub fn channel(process: &Process, builtin_port: u16, signer: Arc<Signer>) -> (Handle, Inbox) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (results, _) = broadcast::channel(RESULTS);
+    let advertised = process.options.advertise.as_deref().and_then(|host| host.parse().ok());
     let probing = Arc::new(Probing {
-        process: process.clone(),
+        name: process.identity.name().to_owned(),
+        advertised,
+        clock: process.clock.clone(),
         builtin_port,
         signer,
         permits: Semaphore::new(PARALLEL),
@@ -128,7 +131,10 @@ impl Handle {
 /// What every probe shares.
 #[derive(Debug)]
 struct Probing {
-    process: Process,
+    name: String,
+    /// Where this checker says that it is reached, when that is an address.
+    advertised: Option<IpAddr>,
+    clock: Clock,
     builtin_port: u16,
     signer: Arc<Signer>,
     permits: Semaphore,
@@ -144,13 +150,7 @@ impl Probing {
             socket.connect(address).await?;
             socket.local_addr()
         };
-        let advertised = self
-            .process
-            .options()
-            .advertise
-            .as_deref()
-            .and_then(|host| host.parse::<IpAddr>().ok());
-        let host = match advertised {
+        let host = match self.advertised {
             Some(host) => host,
             None => seen_by.await.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip()),
         };
@@ -175,7 +175,7 @@ impl Probing {
             .increment(1);
         histogram!(names::PROBE_SECONDS, "check" => wanted.check.name.clone())
             .record(took.as_secs_f64());
-        let finished_at = self.process.clock().now();
+        let finished_at = self.clock.now();
         Finding {
             check: wanted.check.name.clone(),
             key,
@@ -205,7 +205,7 @@ impl Prober {
     #[must_use]
     pub fn new(handle: &Handle, opinions: mpsc::Sender<Opinion>) -> Self {
         Self {
-            name: handle.probing.process.name().to_owned(),
+            name: handle.probing.name.clone(),
             probing: Arc::clone(&handle.probing),
             schedule: Schedule::default(),
             positions: BTreeMap::new(),

@@ -56,15 +56,15 @@ const CRASH_AFTER: Duration = Duration::from_millis(500);
 /// Runs the node on the control runtime until it is drained.
 pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let cluster_key = Key::new(process.cluster_key()?.as_bytes());
-    let proxy = process.bind("proxy", options.proxy)?;
-    let relay = process.bind("relay", options.relay)?;
+    let proxy = process.ports.bind("proxy", options.proxy)?;
+    let relay = process.ports.bind("relay", options.relay)?;
     let variables = variables(&proxy.local_addr(), &relay.local_addr());
     let workers = options
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let listeners = Listeners::new(relay, proxy, workers, process.inherited().clone());
+    let listeners = Listeners::new(relay, proxy, workers, process.ports.inherited().clone());
     let listeners = Arc::new(listeners.fail("open the listeners", "choose other addresses")?);
-    let log = process.data_dir().path("access.log");
+    let log = process.data_dir.path("access.log");
     let (recorder, log_thread) = record::start(log)
         .fail("open access.log in the data dir", "check its permissions and the disk")?;
     let resolver = resolver(&process);
@@ -77,23 +77,23 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     )?;
     follower.first().await?;
     let traces = Traces {
-        tracer: process.spans().map(|spans| Tracer::new(options.traces, spans)),
+        tracer: process.spans.clone().map(|spans| Tracer::new(options.traces, spans)),
         origins: options.trace_origins,
     };
     let node = node(&process, &published, cluster_key, resolver, (recorder, traces), workers)?;
     let told = node.clone();
-    process.add_metrics(move |out| metrics::write(&told.answers, out));
+    process.exposition.add(move |out| metrics::write(&told.answers, out));
     refresh_ports(&process, &node, &listeners);
     spawn_followers(&process, &node, &listeners);
 
     let workers = start_workers(&node, &listeners, workers)?;
     let (counting, clients) = (node.clone(), workers.clients());
-    process.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
+    process.tasks.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
     let api = Api {
         node: node.clone(),
-        clock: process.clock(),
-        closing: process.closing(),
-        status: process.status(),
+        clock: process.clock.clone(),
+        closing: process.lifecycle.closing(),
+        status: process.status.subscribe(),
     };
     process.serve_grpc(
         tonic::service::Routes::new(proto::proxy::proxy_node_server::ProxyNodeServer::new(api)),
@@ -106,7 +106,7 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
 
     let workers = Arc::new(workers);
     let leaving = tokio::spawn(leave(process.clone(), node.clone(), workers.clone()));
-    let finish_within = process.options().drain_timeout;
+    let finish_within = process.options.drain_timeout;
     let drained = process
         .drain(async move {
             drop(leaving.await);
@@ -147,11 +147,11 @@ fn resolver(process: &Process) -> Resolver {
     let (resolver, questions) = Resolver::new();
     resolver.renew(system.refresh().unwrap_or_default());
     let (looking, told) = (system.clone(), resolver.clone());
-    process.spawn("dns-files", move || dns::follow(looking.clone(), told.clone()));
+    process.tasks.spawn("dns-files", move || dns::follow(looking.clone(), told.clone()));
     // A run after a panic goes on with the same questions.
     let questions = Arc::new(tokio::sync::Mutex::new(questions));
     let answering = resolver.clone();
-    process.spawn("dns", move || {
+    process.tasks.spawn("dns", move || {
         let (resolver, questions, system) = (answering.clone(), questions.clone(), system.clone());
         async move {
             let mut questions = questions.lock().await;
@@ -190,7 +190,7 @@ fn applier(
             errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>()
         })?;
         if let Some(first) = generation.binds().next() {
-            process.endpoint("proxy", first);
+            process.ports.announce("proxy", first);
         }
         if crash_on.as_ref() == Some(&generation.document.visible_hostname) {
             crash_soon(&process);
@@ -240,7 +240,7 @@ fn doubt_memory(generation: &Generation) {
 
 /// For tests only: a revision that applies, is acknowledged, and then takes the process down.
 fn crash_soon(process: &Process) {
-    process.spawn("test-crash", || async {
+    process.tasks.spawn("test-crash", || async {
         tokio::time::sleep(CRASH_AFTER).await;
         tracing::error!("--test-crash-on-visible-hostname: crashing as asked");
         std::process::abort();
@@ -269,8 +269,8 @@ fn node(
     recorder.configure(&generation.document.access_log);
     doubt_memory(generation);
     let node = Arc::new(Node {
-        name: process.name().to_owned(),
-        cache_name: structured(process.name()),
+        name: process.identity.name().to_owned(),
+        cache_name: structured(process.identity.name()),
         pseudonym: ArcSwap::from_pointee(pseudonym(process)),
         cluster_key,
         store: Store::new(generation.document.cache.memory),
@@ -296,23 +296,24 @@ fn node(
 
 /// Name + cluster id: no request passes the same node twice, and two clusters may chain.
 fn pseudonym(process: &Process) -> String {
-    match process.cluster_id() {
-        id if id.is_empty() => process.name().to_owned(),
-        id => format!("{}.{id}", process.name()),
+    match process.network.cluster_id() {
+        id if id.is_empty() => process.identity.name().to_owned(),
+        id => format!("{}.{id}", process.identity.name()),
     }
 }
 
 /// Computes the cluster's own ports anew.
 fn refresh_ports(process: &Process, node: &Node, listeners: &Listeners) {
-    let membership = process.membership().borrow();
+    let membership = process.network.membership().borrow();
     node.probe_targets.store(Arc::new(ProbeTargets::new(membership.probe_targets())));
     let ControlEndpoints { addresses, names } = membership.control_endpoints();
     let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
-    let listeners = process.listeners().into_values().chain(listeners.addresses());
-    let others =
-        membership.of(Service::ProxyNode).filter(|status| status.instance.name != process.name());
+    let listeners = process.ports.listeners().into_values().chain(listeners.addresses());
+    let others = membership
+        .of(Service::ProxyNode)
+        .filter(|status| status.instance.name != process.identity.name());
     let members = Members {
-        own: process.options().tags.clone(),
+        own: process.options.tags.clone(),
         others: others.filter_map(Member::of).collect(),
     };
     node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
@@ -325,25 +326,25 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listener
     let resolved = Arc::new(Notify::new());
     let (watched, following, listeners, told) =
         (process.clone(), node.clone(), listeners.clone(), resolved.clone());
-    process.spawn("cluster-ports", move || {
+    process.tasks.spawn("cluster-ports", move || {
         follow_membership(
             watched.clone(),
-            watched.membership(),
+            watched.network.membership(),
             following.clone(),
             listeners.clone(),
             told.clone(),
         )
     });
-    let (membership, naming) = (process.membership(), node.clone());
-    process.spawn("cluster-names", move || {
+    let (membership, naming) = (process.network.membership(), node.clone());
+    process.tasks.spawn("cluster-names", move || {
         follow_names(membership.clone(), naming.clone(), resolved.clone())
     });
     let parents = node.clone();
-    process.spawn("parents", move || parent::look_after(parents.clone(), PARENTS));
+    process.tasks.spawn("parents", move || parent::look_after(parents.clone(), PARENTS));
     let exporting = node.clone();
-    process.spawn("metrics-export", move || export(exporting.clone()));
+    process.tasks.spawn("metrics-export", move || export(exporting.clone()));
     let watching = node.clone();
-    process.spawn("memory", move || memory::watch(watching.clone()));
+    process.tasks.spawn("memory", move || memory::watch(watching.clone()));
 }
 
 async fn follow_membership(
@@ -445,7 +446,7 @@ pub fn start_workers(
 /// The drain begins: the health path says so, answers close their connections, new ones are still
 /// accepted.
 async fn leave(process: Process, node: Arc<Node>, workers: Arc<Workers>) {
-    process.stop().wait().await;
+    process.lifecycle.stop().wait().await;
     node.serving.store(false, std::sync::atomic::Ordering::Relaxed);
     workers.advance(Phase::Leaving);
 }

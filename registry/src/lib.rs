@@ -84,23 +84,23 @@ pub fn run(options: Options) -> Result<(), Failure> {
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
     let threshold = Threshold::percent(options.panic_threshold).unwrap_or_default();
-    let location = Location::parse(options.database.as_deref(), &process.data_dir().path(FILE))
+    let location = Location::parse(options.database.as_deref(), &process.data_dir.path(FILE))
         .map_err(bad_location)?;
     let handle = own(&process, location, threshold).await?;
     let mut replayed = handle.feed().reader(Filter::of(&[]), "");
     let api = Api::new(
         handle.clone(),
-        process.closing(),
+        process.lifecycle.closing(),
         lease::DEFAULT_TTL,
         Trusted { own: own_addresses(), advertised: options.advertised },
     );
-    let transfer = Transfer::new(handle, process.clock(), process.data_dir().root().to_owned());
+    let transfer = Transfer::new(handle, process.clock.clone(), process.data_dir.root().to_owned());
     let routes = Routes::new(RegistryServer::new(api))
         .add_service(StateTransferServer::new(transfer).max_decoding_message_size(MESSAGE));
     process.serve_grpc(routes, &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();
-    let stop = process.stop();
+    let stop = process.lifecycle.stop();
     tokio::select! {
         () = replayed.ready() => process.set_ready(true),
         () = stop.wait() => {}
@@ -133,15 +133,15 @@ async fn own(
     let identity = store.identity(uuid::Uuid::now_v7()).await.fail(&what, remedy)?;
     store.load().await.fail(&what, remedy)?;
     tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
-    let feed = Feed::new(identity, process.id().0);
+    let feed = Feed::new(identity, process.identity.id().0);
     let (owner, handle) =
-        Owner::new(Box::new(store), Time::machine(process.clock()), feed, threshold);
-    let stopping = process.clone();
-    process.spawn("owner", move || {
-        let (owner, stopping) = (owner.clone(), stopping.clone());
+        Owner::new(Box::new(store), Time::machine(process.clock.clone()), feed, threshold);
+    let lifecycle = process.lifecycle.clone();
+    process.tasks.spawn("owner", move || {
+        let (owner, lifecycle) = (owner.clone(), lifecycle.clone());
         async move {
             if let Err(error) = owner.run().await {
-                stopping.request_stop(
+                lifecycle.request_stop(
                     Failure::new(format!("the registry's database cannot be read: {error}"))
                         .remedy("check the disk that holds it"),
                 );

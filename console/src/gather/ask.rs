@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::{Process, ServiceChannel, connect::explain};
+use chassis::{Network, ServiceChannel, connect::explain};
 use cluster::Service;
 use proto::{
     balancer::{GetStatsRequest, balancer_client::BalancerClient},
@@ -50,15 +50,15 @@ pub struct Refused {
 /// Whom the console can ask.
 #[derive(Debug)]
 pub struct Others {
-    process: Process,
+    network: Network,
     channels: Mutex<HashMap<(Service, String), ServiceChannel>>,
 }
 
 impl Others {
-    /// Asks in the name of this process.
+    /// Asks over this network.
     #[must_use]
-    pub fn new(process: Process) -> Self {
-        Self { process, channels: Mutex::default() }
+    pub fn new(network: Network) -> Self {
+        Self { network, channels: Mutex::default() }
     }
 
     /// The channel to one instance, or to any of a service when `name` is empty.
@@ -66,9 +66,9 @@ impl Others {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || {
             if name.is_empty() {
-                self.process.channel(service)
+                self.network.channel(service)
             } else {
-                self.process.channel_to(service, name)
+                self.network.channel_to(service, name)
             }
         };
         channels.entry((service, name.to_owned())).or_insert_with(made).clone()

@@ -22,7 +22,7 @@ use tonic::transport::server::Connected;
 
 use crate::{
     connect::Transport,
-    drain::StopSignal,
+    lifecycle::StopSignal,
     metrics, pki,
     places::{Busy, Each, Place, Places},
     role::{Identity, Peer},

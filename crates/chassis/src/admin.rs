@@ -1,20 +1,24 @@
 //! Admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version`. Plaintext and read-only, for probes and
 //! scrapers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 
 use crate::{
-    Failure, StopSignal,
+    Failure,
+    exposition::Exposition,
     failure::Fail,
+    identity::ProcessIdentity,
+    lifecycle::StopSignal,
     places::{Each, Places, counting},
-    process::{ADMIN_REMEDY, Process},
+    ports::ADMIN_REMEDY,
+    status::StatusHandle,
     supervise,
 };
 
@@ -25,16 +29,26 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// A scraper that takes longer is cut.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(300);
 
-/// Binds the admin port and serves until the process closes.
-pub(crate) fn serve(process: &Process, extra: Router) -> Result<SocketAddr, Failure> {
-    let listener = process.bind("admin", process.options().admin_address(process.service()))?;
-    let address = listener.local_addr().fail("read the admin port's address", ADMIN_REMEDY)?;
-    let _runtime = process.runtime().enter();
+/// What the pages tell of.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    pub(crate) identity: ProcessIdentity,
+    pub(crate) status: StatusHandle,
+    pub(crate) stop: StopSignal,
+    pub(crate) exposition: Exposition,
+}
+
+/// Serves `pages` and `extra` until `closing`.
+pub(crate) fn serve(
+    listener: std::net::TcpListener,
+    pages: Pages,
+    extra: Router,
+    runtime: &Handle,
+    closing: StopSignal,
+) -> Result<JoinHandle<()>, Failure> {
+    let _runtime = runtime.enter();
     let listener = TcpListener::from_std(listener).fail("listen for admin HTTP", ADMIN_REMEDY)?;
-    let router = routes(process.clone()).merge(extra);
-    let closing = process.servers_closing();
-    process.server(accept(listener, router, closing));
-    Ok(address)
+    Ok(runtime.spawn(accept(listener, routes(pages).merge(extra), closing)))
 }
 
 /// Accepts until `closing`; a panic costs the connection that was being accepted.
@@ -77,39 +91,37 @@ async fn accept_each(listener: &TcpListener, router: &Router, places: &Places) {
     }
 }
 
-fn routes(process: Process) -> Router {
+fn routes(pages: Pages) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
-        .with_state(process)
+        .with_state(pages)
 }
 
-async fn ready(State(process): State<Process>) -> (StatusCode, &'static str) {
-    if process.stop().is_stopping() {
+async fn ready(State(pages): State<Pages>) -> (StatusCode, &'static str) {
+    if pages.stop.is_stopping() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if process.is_ready() {
+    } else if pages.status.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
     }
 }
 
-async fn metrics(
-    State(process): State<Process>,
-) -> ([(http::HeaderName, &'static str); 1], String) {
+async fn metrics(State(pages): State<Pages>) -> ([(http::HeaderName, &'static str); 1], String) {
     (
         [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        process.render_metrics(),
+        pages.exposition.render(),
     )
 }
 
-async fn version(State(process): State<Process>) -> Json<serde_json::Value> {
+async fn version(State(pages): State<Pages>) -> Json<serde_json::Value> {
     Json(serde_json::json!({
-        "service": process.service(),
-        "name": process.name(),
-        "id": process.id(),
+        "service": pages.identity.service(),
+        "name": pages.identity.name(),
+        "id": pages.identity.id(),
         "version": crate::VERSION,
     }))
 }

@@ -4,66 +4,52 @@
 //! for one propagation period, the service's own closing step (bounded by `--drain-timeout`),
 //! servers closed. A second signal ends the process at once.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use crate::{Failure, process::Process};
-
-/// Something that happens once: the process is asked to stop, or to close. Works on every runtime;
-/// cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct StopSignal(CancellationToken);
-
-impl StopSignal {
-    /// Returns once it has been raised.
-    pub async fn wait(&self) {
-        self.0.cancelled().await;
-    }
-
-    /// Whether it has been raised.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
-    /// Raises it, for good.
-    pub fn raise(&self) {
-        self.0.cancel();
-    }
-}
+use crate::{
+    Failure,
+    configuration::owner::Owner,
+    lifecycle::{Lifecycle, StopSignal},
+    options::Options,
+    status::StatusHandle,
+};
 
 /// How long Deregister may take before the drain goes on without it.
 const DEREGISTER_WITHIN: Duration = Duration::from_secs(2);
 /// How long open gRPC and admin connections have to end after the closing step.
 const SERVERS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Waits until the process is asked to stop and then drains it.
+/// Drains a process that was asked to stop.
 pub(crate) async fn drain(
-    process: &Process,
+    lifecycle: &Lifecycle,
+    status: &StatusHandle,
+    options: &Options,
+    owner: Option<Arc<Owner>>,
     closing: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    process.stop().wait().await;
-    let options = process.options();
     tracing::info!(propagation_ms = options.drain_propagation.as_millis(), "draining");
-    process.set_ready(false);
-    if tokio::time::timeout(DEREGISTER_WITHIN, process.deregistered()).await.is_err() {
+    status.set_ready(false);
+    if let Some(owner) = owner {
+        owner.stopped_cleanly();
+    }
+    if tokio::time::timeout(DEREGISTER_WITHIN, lifecycle.deregistered()).await.is_err() {
         tracing::warn!(
             "the registry did not answer the deregistration; the lease will lapse instead"
         );
     }
     tokio::time::sleep(options.drain_propagation).await;
-    process.closing().raise();
+    lifecycle.closing().raise();
     if tokio::time::timeout(options.drain_timeout, closing).await.is_err() {
         tracing::warn!(
             timeout_ms = options.drain_timeout.as_millis(),
             "what is under way takes too long and is cut"
         );
     }
-    process.close_servers(SERVERS_WITHIN).await;
+    lifecycle.close_servers(SERVERS_WITHIN).await;
     tracing::info!("drained");
-    process.stop_reason().map_or(Ok(()), Err)
+    lifecycle.stop_reason().map_or(Ok(()), Err)
 }
 
 /// Raises `stop` at the first SIGTERM or SIGINT; returns at the second.

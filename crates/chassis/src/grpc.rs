@@ -1,50 +1,79 @@
 //! The gRPC server: a service's routes with audit records, health and reflection, behind the
 //! chassis's acceptor and guard.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use proto::{
     audit::audit_server::AuditServer, follower::follower_server::FollowerServer,
     log::log_server::LogServer,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
-    Failure, accept, audit,
+    Failure, accept,
+    audit::{self, Journal},
     authorize::Policy,
-    complaints, configuration,
+    complaints::{self, Complaints},
+    configuration,
+    connect::Transport,
     failure::Fail,
     guard::GuardLayer,
     health,
-    process::{ADMIN_REMEDY, Process},
+    lifecycle::StopSignal,
+    ports::ADMIN_REMEDY,
+    status::StatusHandle,
 };
 
-/// Binds the gRPC port and serves until the process closes.
+/// What every process serves beside its service's own routes.
+pub(crate) struct Common {
+    pub(crate) policy: &'static Policy,
+    pub(crate) transport: Transport,
+    pub(crate) audit: Journal,
+    pub(crate) status: StatusHandle,
+    pub(crate) complaints: Complaints,
+    pub(crate) follower: configuration::serve::Api,
+}
+
+/// Serves `routes` and what is common until `closing`.
 pub(crate) fn serve(
-    process: &Process,
+    listener: std::net::TcpListener,
     routes: Routes,
-    policy: &'static Policy,
-) -> Result<SocketAddr, Failure> {
-    let listener = process.bind("grpc", process.options().grpc_address(process.service()))?;
-    let address = listener.local_addr().fail("read the gRPC port's address", ADMIN_REMEDY)?;
-    let _runtime = process.runtime().enter();
+    common: Common,
+    runtime: &Handle,
+    closing: StopSignal,
+) -> Result<JoinHandle<()>, Failure> {
+    let _runtime = runtime.enter();
     let listener = TcpListener::from_std(listener).fail("listen for gRPC", ADMIN_REMEDY)?;
-    let closing = process.servers_closing();
-    let health = HealthServer::new(health::Api {
-        status: process.status(),
-        policy,
-        closing: closing.clone(),
-    });
+    let Common { policy, transport, audit: journal, .. } = &common;
+    let incoming =
+        ReceiverStream::new(accept::accept(listener, transport.clone(), closing.clone()));
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .max_concurrent_streams(1024)
+        .layer(GuardLayer { policy, journal: journal.clone() })
+        .add_routes(with_common(routes, common, closing.clone())?);
+    Ok(runtime.spawn(async move {
+        if let Err(error) =
+            server.serve_with_incoming_shutdown(incoming, async move { closing.wait().await }).await
+        {
+            tracing::error!("the gRPC server ended: {error}");
+        }
+    }))
+}
+
+fn with_common(routes: Routes, common: Common, closing: StopSignal) -> Result<Routes, Failure> {
+    let Common { policy, audit, status, complaints, follower, .. } = common;
+    let health = health::Api { status: status.subscribe(), policy, closing };
     // Only what this port serves: the descriptors are everybody's.
-    let described = || {
+    let described = |services: BTreeSet<&'static str>| {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        policy
-            .services()
+        services
             .into_iter()
             .chain(["grpc.health.v1.Health"])
             .fold(builder, |builder, service| builder.with_service_name(service))
@@ -52,33 +81,14 @@ pub(crate) fn serve(
     let (attempted, remedy) = ("offer gRPC reflection", "this is a defect: please report it");
     // Python's client still asks for v1alpha.
     let (reflection, older) = (
-        described().build_v1().fail(attempted, remedy)?,
-        described().build_v1alpha().fail(attempted, remedy)?,
+        described(policy.services()).build_v1().fail(attempted, remedy)?,
+        described(policy.services()).build_v1alpha().fail(attempted, remedy)?,
     );
-    let audit = AuditServer::new(audit::Api::new(process.audit().clone()));
-    let follower = FollowerServer::new(configuration::serve::Api::new(process.clone()));
-    let log = LogServer::new(complaints::Api(process.complaints()));
-    let routes = routes
-        .add_service(health)
+    Ok(routes
+        .add_service(HealthServer::new(health))
         .add_service(reflection)
         .add_service(older)
-        .add_service(audit)
-        .add_service(follower)
-        .add_service(log);
-    let incoming =
-        ReceiverStream::new(accept::accept(listener, process.transport().clone(), closing.clone()));
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .max_concurrent_streams(1024)
-        .layer(GuardLayer { policy, journal: process.audit().clone() })
-        .add_routes(routes);
-    process.server(async move {
-        if let Err(error) =
-            server.serve_with_incoming_shutdown(incoming, async move { closing.wait().await }).await
-        {
-            tracing::error!("the gRPC server ended: {error}");
-        }
-    });
-    Ok(address)
+        .add_service(AuditServer::new(audit::Api::new(audit)))
+        .add_service(FollowerServer::new(follower))
+        .add_service(LogServer::new(complaints::Api(complaints))))
 }

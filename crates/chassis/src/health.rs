@@ -14,7 +14,7 @@ use tonic_health::pb::{
     health_server::Health,
 };
 
-use crate::{authorize::Policy, drain::StopSignal, process::Status};
+use crate::{authorize::Policy, lifecycle::StopSignal, status::Status};
 
 /// The service of one process.
 pub(crate) struct Api {

@@ -4,7 +4,7 @@
 //! whatever goes wrong. NOT_FOUND registers anew; ABORTED (or ALREADY_EXISTS) means that a younger
 //! process took over the name: this one stops registering and drains.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use proto::registry::{
     AdminState, DeregisterRequest, Instance, KeepAliveRequest, KeepAliveResponse, RegisterRequest,
@@ -17,15 +17,30 @@ use tonic::{Code, Status, Streaming};
 use crate::{
     Failure,
     connect::{ServiceChannel, explain},
+    identity::ProcessIdentity,
+    lifecycle::Lifecycle,
     metrics,
-    process::{Process, Status as Standing},
+    network::Network,
+    options::Options,
     retry::Retry,
+    status::{Desired, DesiredHandle, Status as Standing, StatusHandle},
 };
 
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 /// A lease is renewed so many times within its term.
 const RENEWALS: u32 = 3;
 const SHORTEST_LEASE: Duration = Duration::from_millis(300);
+
+/// What a registration tells and needs of its registration.
+#[derive(Clone)]
+pub(crate) struct Registration {
+    pub(crate) identity: ProcessIdentity,
+    pub(crate) options: Arc<Options>,
+    pub(crate) status: StatusHandle,
+    pub(crate) desired: DesiredHandle,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) network: Network,
+}
 
 /// Why a registration ended.
 enum Ended {
@@ -47,25 +62,25 @@ impl From<Status> for Ended {
 }
 
 /// Keeps the process registered until it stops.
-pub(crate) async fn keep(process: Process) {
+pub(crate) async fn keep(registration: Registration) {
     let mut retry = Retry::new(Duration::from_millis(200), Duration::from_secs(5));
-    let stop = process.stop();
+    let stop = registration.lifecycle.stop();
     loop {
         let ended = tokio::select! {
             () = stop.wait() => Ended::Stopping,
-            ended = once(&process, &mut retry) => ended,
+            ended = once(&registration, &mut retry) => ended,
         };
         metrics::flag(metrics::REGISTERED, false);
         let pause = match ended {
-            Ended::Stopping => return deregister(&process).await,
+            Ended::Stopping => return deregister(&registration).await,
             Ended::Fenced(why) => {
-                process.mark_deregistered();
+                registration.lifecycle.mark_deregistered();
                 let sentence = format!(
                     "another process took over the name {} ({why}), so this one drained",
-                    process.name()
+                    registration.identity.name()
                 );
                 tracing::error!("{sentence}");
-                return process.request_stop(
+                return registration.lifecycle.request_stop(
                     Failure::new(sentence).remedy("give every process its own --name"),
                 );
             }
@@ -79,37 +94,40 @@ pub(crate) async fn keep(process: Process) {
 }
 
 /// One registration, from the connection to its end.
-async fn once(process: &Process, retry: &mut Retry) -> Ended {
-    match attempt(process, retry).await {
+async fn once(registration: &Registration, retry: &mut Retry) -> Ended {
+    match attempt(registration, retry).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     }
 }
 
-async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::Infallible, Ended> {
-    let connector = process.registry_connector();
+async fn attempt(
+    registration: &Registration,
+    retry: &mut Retry,
+) -> Result<std::convert::Infallible, Ended> {
+    let connector = registration.network.registry_connector();
     let channel =
         connector.clone().connected().await.map_err(|error| Ended::Failed(causes(&error)))?;
     let mut client = RegistryClient::new(channel);
-    let mut status = process.status();
+    let mut status = registration.status.subscribe();
     let mut standing = status.borrow_and_update().clone();
     let local = match connector.local_address() {
         // A registry that reaches itself by loopback is not reached so by others.
-        Some(local) if local.is_loopback() && process.is_first_registry() => {
-            Some(process.address().unwrap_or(local))
+        Some(local) if local.is_loopback() && registration.network.is_first_registry() => {
+            Some(registration.network.address().unwrap_or(local))
         }
         other => other,
     };
-    process.set_local_address(local);
-    let granted = register(process, &mut client, &standing, local).await?;
+    registration.network.set_local_address(local);
+    let granted = register(registration, &mut client, &standing, local).await?;
     metrics::flag(metrics::REGISTERED, true);
     tracing::info!(generation = granted.generation, "registered");
     retry.well();
 
     let (beats, requests) = mpsc::channel(4);
     let beat = |standing: &Standing| KeepAliveRequest {
-        name: process.name().to_owned(),
-        id: process.id().to_string(),
+        name: registration.identity.name().to_owned(),
+        id: registration.identity.id().to_string(),
         generation: granted.generation,
         applied_revision: standing.applied_revision.clone(),
         applied_hash: standing.applied_hash.clone(),
@@ -126,17 +144,17 @@ async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::I
     loop {
         tokio::select! {
             answer = answers.message() => {
-                let answer = answer?.ok_or_else(|| Ended::Failed("the registry ended the stream".to_owned()))?;
+                let answer = answer?.ok_or_else(ended)?;
                 heard = tokio::time::Instant::now();
                 lease = duration(answer.lease_ttl.as_ref()).unwrap_or(lease).max(SHORTEST_LEASE);
-                process.set_admin_state(AdminState::try_from(answer.admin_state).unwrap_or(AdminState::Unspecified), answer.effective_weight);
+                registration.desired.set(desired(&answer));
             }
             changed = status.changed() => {
                 if changed.is_err() { return Err(Ended::Stopping) }
                 let now = status.borrow_and_update().clone();
                 // Endpoints are only in Register.
                 if now.endpoints != standing.endpoints {
-                    register(process, &mut client, &now, local).await?;
+                    register(registration, &mut client, &now, local).await?;
                 }
                 standing = now;
                 send(&beats, beat(&standing)).await?;
@@ -150,6 +168,17 @@ async fn attempt(process: &Process, retry: &mut Retry) -> Result<std::convert::I
             }
         }
     }
+}
+
+fn desired(answer: &KeepAliveResponse) -> Desired {
+    Desired {
+        admin_state: AdminState::try_from(answer.admin_state).unwrap_or(AdminState::Unspecified),
+        weight: answer.effective_weight,
+    }
+}
+
+fn ended() -> Ended {
+    Ended::Failed("the registry ended the stream".to_owned())
 }
 
 fn silent() -> Ended {
@@ -171,20 +200,20 @@ struct Granted {
 }
 
 async fn register(
-    process: &Process,
+    registration: &Registration,
     client: &mut RegistryClient<ServiceChannel>,
     standing: &Standing,
     local: Option<IpAddr>,
 ) -> Result<Granted, Ended> {
-    let options = process.options();
+    let options = &registration.options;
     let request = RegisterRequest {
-        instance: Some(instance(process, standing, local)),
+        instance: Some(instance(registration, standing, local)),
         lease_ttl: prost_types::Duration::try_from(options.lease_ttl).ok(),
         ready: standing.ready,
     };
     let answer =
         timeout(CALL_WITHIN, client.register(request)).await.map_err(|_| silent())??.into_inner();
-    process.set_cluster_id(&answer.cluster_id);
+    registration.network.set_cluster_id(&answer.cluster_id);
     Ok(Granted {
         generation: answer.generation,
         lease_ttl: duration(answer.lease_ttl.as_ref()).unwrap_or(options.lease_ttl),
@@ -195,12 +224,12 @@ fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
     duration.and_then(|duration| Duration::try_from(*duration).ok())
 }
 
-fn instance(process: &Process, standing: &Standing, local: Option<IpAddr>) -> Instance {
-    let options = process.options();
+fn instance(registration: &Registration, standing: &Standing, local: Option<IpAddr>) -> Instance {
+    let options = &registration.options;
     Instance {
-        service: process.service().to_string(),
-        name: process.name().to_owned(),
-        id: process.id().to_string(),
+        service: registration.identity.service().to_string(),
+        name: registration.identity.name().to_owned(),
+        id: registration.identity.id().to_string(),
         generation: 0,
         endpoints: advertised(&standing.endpoints, options.advertise.as_deref(), local),
         datacenter: options.datacenter.clone(),
@@ -244,19 +273,23 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-async fn deregister(process: &Process) {
-    let options = process.options();
+async fn deregister(registration: &Registration) {
+    let options = &registration.options;
     let request = DeregisterRequest {
-        name: process.name().to_owned(),
-        id: process.id().to_string(),
+        name: registration.identity.name().to_owned(),
+        id: registration.identity.id().to_string(),
         drain_for: prost_types::Duration::try_from(
             options.drain_propagation + options.drain_timeout,
         )
         .ok(),
     };
     let call = async {
-        let channel =
-            process.registry_connector().connected().await.map_err(|error| causes(&error))?;
+        let channel = registration
+            .network
+            .registry_connector()
+            .connected()
+            .await
+            .map_err(|error| causes(&error))?;
         RegistryClient::new(channel).deregister(request).await.map_err(|status| explain(&status))
     };
     match timeout(CALL_WITHIN, call).await {
@@ -264,7 +297,7 @@ async fn deregister(process: &Process) {
         Ok(Err(why)) => tracing::warn!("not deregistered, the lease will lapse instead: {why}"),
         Err(_) => tracing::warn!("not deregistered, the lease will lapse instead: no answer"),
     }
-    process.mark_deregistered();
+    registration.lifecycle.mark_deregistered();
 }
 
 /// An error with its causes, the last of which says what really happened.

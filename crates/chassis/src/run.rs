@@ -1,11 +1,10 @@
 //! From options to a running process and back to an exit code.
 
-use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, process::ExitCode, time::Duration};
 
 use clap::{Args, Command};
-use cluster::{InstanceId, Service};
+use cluster::Service;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use uuid::Uuid;
 
 use crate::{
     Failure, VERSION,
@@ -17,6 +16,7 @@ use crate::{
     data_dir::DataDir,
     drain,
     failure::Fail,
+    identity::ProcessIdentity,
     inherited::Inherited,
     metrics,
     options::Options,
@@ -119,9 +119,7 @@ where
         "check who owns its audit.jsonl, and the disk",
     )?;
     let process = Process::new(Parts {
-        service,
-        name,
-        id: InstanceId(Uuid::now_v7()),
+        identity: ProcessIdentity::new(service, &name),
         options: options.clone(),
         clock,
         data_dir,
@@ -130,21 +128,22 @@ where
         audit,
         complaints: telemetry.complaints(),
         inherited,
-        metrics: recorder,
+        recorder,
         runtime: runtime.handle().clone(),
         spans: telemetry.spans(),
     });
     housekeeping(&process);
-    tracing::info!(%service, name = process.name(), id = %process.id(), version = VERSION, "starting");
+    let id = process.identity.id();
+    tracing::info!(%service, name, %id, version = VERSION, "starting");
     let result = runtime.block_on(until_signalled(process.clone(), body));
-    process.closing().raise();
-    process.servers_closing().raise();
+    process.lifecycle.closing().raise();
+    process.lifecycle.servers_closing().raise();
     // Before the runtime, which carries the last traces.
     drop(telemetry);
     drop(inside);
     runtime.shutdown_timeout(RUNTIME_WITHIN);
     if result.as_ref().is_err_and(|failure| failure.code() != 0) && !process.was_up() {
-        process.data_dir().discard();
+        process.data_dir.discard();
     }
     result
 }
@@ -154,7 +153,7 @@ where
     F: FnOnce(Process) -> T,
     T: Future<Output = Result<(), Failure>>,
 {
-    let stop = process.stop();
+    let stop = process.lifecycle.stop();
     tokio::select! {
         // First, so that signals are caught before the body does anything.
         biased;
@@ -190,11 +189,14 @@ fn identify(
     }
     let name = options.name.clone().unwrap_or_else(|| identity.name.clone());
     if !identity.may_be_named(&name) {
-        return Err(Failure::new(format!("the certificate {} does not allow the name {name}", cert.display())).remedy(format!(
-            "call the process {0}, or issue a certificate with `shoal pki issue {service} {name}`, or one for several processes named {0}-… with \
-             `shoal pki issue {service} {0} --replicas N`",
+        let sentence = format!("the certificate {} does not allow the name {name}", cert.display());
+        let remedy = format!(
+            "call the process {0}, or issue a certificate with `shoal pki issue {service} {name}`, \
+             or one for several processes named {0}-… with `shoal pki issue {service} {0} \
+             --replicas N`",
             identity.name
-        )));
+        );
+        return Err(Failure::new(sentence).remedy(remedy));
     }
     if options.insecure_plaintext {
         return Ok((Transport::Plaintext, name));
@@ -204,31 +206,32 @@ fn identify(
 
 /// What every process does beside its work.
 fn housekeeping(process: &Process) {
+    let Process { identity, lifecycle, tasks, status, exposition, .. } = process;
     let labels = [
-        ("service", process.service().to_string()),
-        ("name", process.name().to_owned()),
+        ("service", identity.service().to_string()),
+        ("name", identity.name().to_owned()),
         ("version", VERSION.to_owned()),
     ];
     ::metrics::gauge!(metrics::PROCESS, &labels).set(1.0);
-    if let Transport::Mutual(credentials) = process.transport() {
+    if let Transport::Mutual(credentials) = process.network.transport() {
         let credentials = credentials.clone();
-        process.spawn("certificate", move || credentials.clone().follow());
+        tasks.spawn("certificate", move || credentials.clone().follow());
     } else {
         tracing::warn!(
             "gRPC is plaintext and believes every peer: for experiments on a closed network only"
         );
     }
     if systemd::is_listening() {
-        let told = process.clone();
-        process.spawn("service-manager", move || systemd::tell(told.clone()));
+        let (status, stop) = (status.clone(), lifecycle.stop());
+        tasks.spawn("service-manager", move || systemd::tell(status.clone(), stop.clone()));
     }
-    let rendered = Arc::new(process.metrics().clone());
-    process.spawn("metrics-upkeep", move || {
-        let rendered = Arc::clone(&rendered);
+    let exposition = exposition.clone();
+    tasks.spawn("metrics-upkeep", move || {
+        let exposition = exposition.clone();
         async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                rendered.run_upkeep();
+                exposition.run_upkeep();
             }
         }
     });

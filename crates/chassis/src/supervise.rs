@@ -7,7 +7,7 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
 
-use crate::{backoff::Backoff, drain::StopSignal, metrics};
+use crate::{backoff::Backoff, lifecycle::StopSignal, metrics};
 
 /// A task that ran for so long before it panicked starts its backoff anew.
 const STEADY: Duration = Duration::from_secs(60);
@@ -78,7 +78,14 @@ impl Supervisor {
         Self { runtime, stop }
     }
 
-    /// Starts a task under [`run`].
+    /// The runtime of these tasks.
+    #[must_use]
+    pub const fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    /// Starts a task under [`run`]: a panic is counted, logged and followed by another run; the
+    /// task is over when its future ends.
     pub fn spawn<F, T>(&self, name: &'static str, factory: F) -> tokio::task::JoinHandle<()>
     where
         F: Fn() -> T + Send + Sync + 'static,

@@ -6,7 +6,10 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::process::{Process, Status};
+use crate::{
+    lifecycle::StopSignal,
+    status::{Status, StatusHandle},
+};
 
 /// How long the manager may take to receive a message before it is given up.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -63,8 +66,8 @@ pub(crate) fn is_listening() -> bool {
 }
 
 /// Tells the service manager, until the drain closes the process.
-pub(crate) async fn tell(process: Process) {
-    let (mut status, stop) = (process.status(), process.stop());
+pub(crate) async fn tell(status: StatusHandle, stop: StopSignal) {
+    let mut status = status.subscribe();
     let mut alive = sd_notify::watchdog_enabled().map(heartbeat);
     let mut said: Option<Standing> = None;
     loop {

@@ -18,21 +18,21 @@ use nix::{
 };
 
 use crate::{
+    clock::Clock,
     metrics::{
         CLOCK, CPU, DISK_FREE, DISK_SIZE, MEMORY_AVAILABLE, MEMORY_LIMIT, MOST_FILES, OPEN_FILES,
         RESIDENT_MEMORY, STARTED, THREADS, VIRTUAL_MEMORY,
     },
-    process::Process,
 };
 
-/// The numbers of one process, as text in the format of `/metrics`.
-pub(crate) fn render(process: &Process) -> String {
+/// The numbers of this process, as text in the format of `/metrics`.
+pub(crate) fn render(data_dir: &Path, clock: &Clock) -> String {
     let mut out = Text(String::with_capacity(2048));
     of_process(&mut out);
     of_machine(&mut out);
-    of_disk(&mut out, process.data_dir().root());
+    of_disk(&mut out, data_dir);
     // Last, so that it is as fresh as can be.
-    let now = process.clock().now().as_microsecond();
+    let now = clock.now().as_microsecond();
     out.gauge(
         CLOCK,
         "Wall clock at the moment of this answer",

@@ -5,15 +5,13 @@ use proto::follower::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{audit, process::Process};
+use super::owner::Current;
+use crate::{audit, identity::ProcessIdentity};
 
 /// The service.
-pub(crate) struct Api(Process);
-
-impl Api {
-    pub(crate) const fn new(process: Process) -> Self {
-        Self(process)
-    }
+pub(crate) struct Api {
+    pub(crate) identity: ProcessIdentity,
+    pub(crate) owner: Current,
 }
 
 #[tonic::async_trait]
@@ -22,17 +20,26 @@ impl Follower for Api {
         &self,
         request: Request<ForgetRejectionsRequest>,
     ) -> Result<Response<ForgetRejectionsResponse>, Status> {
-        let nothing =
-            || Status::failed_precondition(format!("{} follows no configuration", self.0.name()));
-        let keeper = self.0.keeper().ok_or_else(nothing)?;
-        let forgotten = tokio::task::spawn_blocking(move || keeper.forget()).await;
+        let nothing = || {
+            Status::failed_precondition(format!(
+                "{} follows no configuration",
+                self.identity.name()
+            ))
+        };
+        let owner = self.owner.get().ok_or_else(nothing)?;
+        let forgotten = tokio::task::spawn_blocking(move || owner.forget()).await;
         let forgotten = forgotten.map_err(|error| Status::internal(error.to_string()))?;
         let forgotten = forgotten
             .map_err(|error| Status::internal(format!("cannot write to the data dir: {error}")))?;
         let hashes: Vec<_> = forgotten.iter().map(|rejection| rejection.hash.as_str()).collect();
         audit::note(
             &request,
-            format!("{} forgets {} rejections: {}", self.0.name(), hashes.len(), hashes.join(", ")),
+            format!(
+                "{} forgets {} rejections: {}",
+                self.identity.name(),
+                hashes.len(),
+                hashes.join(", ")
+            ),
         );
         let rejections = forgotten
             .into_iter()

@@ -12,7 +12,7 @@ use super::{Event, Membership, Watch};
 use crate::{
     connect::{ServiceChannel, explain},
     data_dir::write_atomically,
-    drain::StopSignal,
+    lifecycle::StopSignal,
     metrics,
     retry::Retry,
 };

@@ -54,7 +54,7 @@ async fn the_role_in_the_certificate_decides_and_changes_are_recorded() {
         client("operator").report_opinions(ReportOpinionsRequest::default()).await.unwrap_err();
     assert_eq!(unknown.code(), Code::Unimplemented, "what is not in the table is not served");
 
-    let path = registry.process.data_dir().path("audit.jsonl");
+    let path = registry.process.data_dir.path("audit.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
     let records: Vec<chassis::audit::Record> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -80,12 +80,16 @@ async fn health_is_open_to_every_certificate_and_says_what_readyz_says() {
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     while watch.message().await.unwrap().unwrap().status != 1 {}
     assert!(
-        get(registry.process.listeners()["admin"], "/readyz").await.starts_with("HTTP/1.1 200")
+        get(registry.process.ports.listeners()["admin"], "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200")
     );
     registry.process.set_ready(false);
     while watch.message().await.unwrap().unwrap().status != 2 {}
     assert!(
-        get(registry.process.listeners()["admin"], "/readyz").await.starts_with("HTTP/1.1 503")
+        get(registry.process.ports.listeners()["admin"], "/readyz")
+            .await
+            .starts_with("HTTP/1.1 503")
     );
     registry.stop().unwrap();
 }
@@ -211,7 +215,7 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
 async fn admin_http_serves_metrics_and_version() {
     let world = World::new();
     let registry = RegistryDouble::new().start(&world);
-    let admin = registry.process.listeners()["admin"];
+    let admin = registry.process.ports.listeners()["admin"];
     let client = RegistryClient::new(world.channel("node-1", Service::Registry, registry.grpc()));
     client.clone().list_instances(ListInstancesRequest::default()).await.unwrap();
     let metrics = get(admin, "/metrics").await;
@@ -221,7 +225,7 @@ async fn admin_http_serves_metrics_and_version() {
     assert!(get(admin, "/livez").await.starts_with("HTTP/1.1 200"));
     assert!(get(admin, "/other").await.starts_with("HTTP/1.1 404"));
     eventually("the connection is counted", || {
-        registry.process.metrics().render().contains("shoal_grpc_connections")
+        registry.process.exposition.render().contains("shoal_grpc_connections")
     })
     .await;
     registry.stop().unwrap();

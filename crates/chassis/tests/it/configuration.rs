@@ -82,7 +82,7 @@ async fn assignments_are_applied_or_refused_with_reasons_and_files_fetched_once(
         (hello.variables["name"].as_str(), hello.variables["address"].as_str()),
         ("node-1", "127.0.0.1")
     );
-    assert_eq!(node.process.status().borrow().applied_hash, first);
+    assert_eq!(node.process.status.subscribe().borrow().applied_hash, first);
 
     // Every refusal names its reason, and what was in force stays.
     double.assign("r2", r#"{"bad":1}"#, "example.com");
@@ -182,7 +182,7 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     double.assign("r1", r#"{"v":1}"#, "one");
     let (running, _, follower) = node(&world, address, &["--confirm-after", "1ms"]);
     follower.first().await.unwrap();
-    let file = running.process.data_dir().path("configuration/generations.json");
+    let file = running.process.data_dir.path("configuration/generations.json");
     eventually("confirmed", || {
         std::fs::read_to_string(&file).is_ok_and(|text| text.contains("\"confirmed\": true"))
     })
@@ -262,7 +262,7 @@ async fn damage_on_disk_is_found_and_repaired_from_the_service() {
     double.assign("r1", r#"{"v":1}"#, "one");
     let (running, _, follower) = node(&world, address, &[]);
     follower.first().await.unwrap();
-    let file = running.process.data_dir().path("configuration/files").join(sha256(b"one"));
+    let file = running.process.data_dir.path("configuration/files").join(sha256(b"one"));
     blocking(|| running.stop()).await.unwrap();
     std::fs::write(&file, "ONE!").unwrap();
     let (running, given, follower) = node(&world, address, &[]);

@@ -28,23 +28,24 @@ async fn not_ready_deregistered_accepting_closing_closed() {
             process.register();
             process.set_ready(true);
             let (watched, note) = (process.clone(), Arc::clone(&noted));
-            process.spawn("watch", move || {
+            process.tasks.spawn("watch", move || {
                 let (watched, note, seen) = (watched.clone(), Arc::clone(&note), seen.clone());
                 async move {
-                    watched.stop().wait().await;
-                    note.lock()
-                        .unwrap()
-                        .push(format!("stop, closing {}", watched.closing().is_stopping()));
-                    watched.closing().wait().await;
+                    watched.lifecycle.stop().wait().await;
+                    note.lock().unwrap().push(format!(
+                        "stop, closing {}",
+                        watched.lifecycle.closing().is_stopping()
+                    ));
+                    watched.lifecycle.closing().wait().await;
                     let deregistered = seen.memory().deregistrations.len();
                     note.lock().unwrap().push(format!(
                         "closing, ready {}, deregistered {deregistered}",
-                        watched.is_ready()
+                        watched.status.is_ready()
                     ));
                 }
             });
             sender.send(process.clone()).unwrap();
-            let admin = process.listeners()["admin"];
+            let admin = process.ports.listeners()["admin"];
             process
                 .drain(async move {
                     // The admin port still answers while the service closes.
@@ -57,7 +58,7 @@ async fn not_ready_deregistered_accepting_closing_closed() {
     });
     let process = receiver.recv().unwrap();
     eventually("registered", || !double.memory().registrations.is_empty()).await;
-    process.stop().raise();
+    process.lifecycle.stop().raise();
     tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap().unwrap();
     assert_eq!(
         *steps.lock().unwrap(),
@@ -72,7 +73,7 @@ fn a_closing_step_that_takes_too_long_is_cut() {
     let mut options = world.options("node-1", None, &[]);
     options.drain_timeout = Duration::from_millis(20);
     chassis::run("proxy-node", &options, |process| async move {
-        process.stop().raise();
+        process.lifecycle.stop().raise();
         process.drain(std::future::pending()).await
     })
     .unwrap();

@@ -29,7 +29,7 @@ fn names(watch: &Watch) -> Vec<String> {
 }
 
 fn follow(process: &Process) -> Result<(), chassis::Failure> {
-    drop(process.membership());
+    drop(process.network.membership());
     Ok(())
 }
 
@@ -42,7 +42,7 @@ async fn is_followed_remembered_and_resumed() {
     let registry = double.start(&world);
     let address = registry.grpc();
     let node = start("proxy-node", world.options("node-1", Some(address), &[]), follow);
-    let mut watch = node.process.membership();
+    let mut watch = node.process.network.membership();
     eventually("the snapshot is there", || names(&watch) == ["n-1"]).await;
     assert!(watch.borrow().live);
     assert_eq!((watch.borrow().cluster_id.as_str(), watch.borrow().epoch), ("cluster-1", 3));
@@ -56,7 +56,7 @@ async fn is_followed_remembered_and_resumed() {
     tokio::task::spawn_blocking(|| registry.crash()).await.unwrap();
     eventually("not live any more", || !watch.borrow().live).await;
     assert_eq!(names(&watch), ["n-1", "n-2"]);
-    let file = node.process.data_dir().path("membership.json");
+    let file = node.process.data_dir.path("membership.json");
     eventually("remembered", || {
         std::fs::read_to_string(&file).is_ok_and(|text| text.contains("n-2"))
     })
@@ -66,11 +66,11 @@ async fn is_followed_remembered_and_resumed() {
 
     // A start with the registry dead has it at once, from disk.
     let node = start("proxy-node", world.options("node-1", Some(address), &[]), follow);
-    let watch = node.process.membership();
+    let watch = node.process.network.membership();
     assert_eq!(names(&watch), ["n-1", "n-2"]);
     assert!(!watch.borrow().live);
     assert_eq!(watch.borrow().of(Service::ProxyNode).count(), 2);
-    assert_eq!(node.process.cluster_id(), "cluster-1");
+    assert_eq!(node.process.network.cluster_id(), "cluster-1");
 
     // And when the registry is back, the watch goes on where it was.
     let mut options = world.options("registry-1", None, &[]);
@@ -95,7 +95,7 @@ async fn what_was_remembered_and_is_unreadable_is_no_obstacle() {
     std::fs::write(world.directory.path().join("node-1/membership.json"), "{\"instances\":")
         .unwrap();
     let node = start("proxy-node", options, follow);
-    assert!(names(&node.process.membership()).is_empty());
+    assert!(names(&node.process.network.membership()).is_empty());
     node.stop().unwrap();
 }
 

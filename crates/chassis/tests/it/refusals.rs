@@ -103,7 +103,7 @@ fn data_dirs_and_ports_in_use_are_refused_and_nothing_changes() {
     assert_eq!(tree(&directory), before);
 
     let mut port = world.options("node-1", None, &[]);
-    port.admin = Some(registry.process.listeners()["admin"]);
+    port.admin = Some(registry.process.ports.listeners()["admin"]);
     let said = refused("proxy-node", &port);
     assert!(
         said.contains("the admin address 127.0.0.1:")
@@ -137,14 +137,14 @@ fn replicas_number_themselves_and_come_back_to_what_they_left() {
     let replica = || start("proxy-node", options.clone(), |_| Ok(()));
     let (first, second, third) = (replica(), replica(), replica());
     for (running, name) in [(&first, "node-1-1"), (&second, "node-1-2"), (&third, "node-1-3")] {
-        assert_eq!(running.process.name(), name);
-        assert_eq!(running.process.data_dir().root(), shared.join(name).canonicalize().unwrap());
+        assert_eq!(running.process.identity.name(), name);
+        assert_eq!(running.process.data_dir.root(), shared.join(name).canonicalize().unwrap());
     }
     fs::write(shared.join("node-1-2/left"), "there").unwrap();
     second.crash();
     let again = replica();
-    assert_eq!(again.process.name(), "node-1-2", "the first number that nobody has");
-    assert!(again.process.data_dir().path("left").exists());
+    assert_eq!(again.process.identity.name(), "node-1-2", "the first number that nobody has");
+    assert!(again.process.data_dir.path("left").exists());
     [first, third, again].into_iter().for_each(|running| running.stop().unwrap());
 
     // A volume from another cluster is refused, not passed over.
@@ -161,11 +161,11 @@ fn replicas_number_themselves_and_come_back_to_what_they_left() {
 fn a_port_is_bound_exclusively_also_against_a_shared_one() {
     let world = World::new();
     let node = start("proxy-node", world.options("node-1", None, &[]), |_| Ok(()));
-    let claimed = node.process.claim("proxy", "127.0.0.1:0".parse().unwrap()).unwrap();
-    let held = node.process.bind("proxy", claimed).unwrap();
-    assert!(node.process.claim("proxy", claimed).unwrap_err().to_string().contains("in use"));
+    let claimed = node.process.ports.claim("proxy", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let held = node.process.ports.bind("proxy", claimed).unwrap();
+    assert!(node.process.ports.claim("proxy", claimed).unwrap_err().to_string().contains("in use"));
     drop(held);
-    assert_eq!(node.process.claim("proxy", claimed).unwrap(), claimed);
+    assert_eq!(node.process.ports.claim("proxy", claimed).unwrap(), claimed);
     node.stop().unwrap();
 }
 

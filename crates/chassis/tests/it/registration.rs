@@ -25,7 +25,7 @@ async fn a_process_registers_beats_and_deregisters() {
     );
     let node = start("proxy-node", options, |process| {
         process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
-        process.bind("proxy", "0.0.0.0:0".parse().unwrap())?;
+        process.ports.bind("proxy", "0.0.0.0:0".parse().unwrap())?;
         process.register();
         Ok(())
     });
@@ -47,7 +47,7 @@ async fn a_process_registers_beats_and_deregisters() {
         double.memory().beats.iter().any(|beat| beat.generation == 7 && !beat.ready)
     })
     .await;
-    node.process.applied("r1", "h1");
+    node.process.status.applied("r1", "h1");
     node.process.set_ready(true);
     eventually("ready and revision are in a beat", || {
         double
@@ -57,12 +57,12 @@ async fn a_process_registers_beats_and_deregisters() {
             .any(|beat| beat.ready && beat.applied_revision == "r1" && beat.applied_hash == "h1")
     })
     .await;
-    let mut wanted = node.process.wanted();
+    let mut wanted = node.process.desired.subscribe();
     let heard = *wanted.wait_for(|wanted| wanted.weight == 5).await.unwrap();
     assert_eq!(heard.admin_state, proto::registry::AdminState::Drain);
-    assert_eq!(node.process.cluster_id(), "cluster-1");
+    assert_eq!(node.process.network.cluster_id(), "cluster-1");
 
-    node.process.endpoint("icp", "127.0.0.1:9".parse().unwrap());
+    node.process.ports.announce("icp", "127.0.0.1:9".parse().unwrap());
     eventually("a later endpoint registers again", || {
         double
             .memory()
@@ -76,7 +76,7 @@ async fn a_process_registers_beats_and_deregisters() {
             .contains_key("icp")
     })
     .await;
-    let id = node.process.id().to_string();
+    let id = node.process.identity.id().to_string();
     node.stop().unwrap();
     assert_eq!(double.memory().deregistrations[0].id, id);
     registry.stop().unwrap();
@@ -104,7 +104,7 @@ async fn not_found_registers_again_and_a_registry_that_comes_late_is_waited_for(
     eventually("registered", || double.memory().registrations.len() == 1).await;
     double.memory().answer = Some(("node-1".to_owned(), Code::NotFound));
     eventually("registered again", || double.memory().registrations.len() == 2).await;
-    assert!(!node.process.stop().is_stopping());
+    assert!(!node.process.lifecycle.stop().is_stopping());
     node.stop().unwrap();
     registry.stop().unwrap();
 }

@@ -151,7 +151,7 @@ where
 impl Running {
     /// Asks it to stop and waits until it has drained.
     pub fn stop(self) -> Result<(), Failure> {
-        self.process.stop().raise();
+        self.process.lifecycle.stop().raise();
         self.ended()
     }
 
@@ -169,7 +169,7 @@ impl Running {
     }
 
     pub fn grpc(&self) -> SocketAddr {
-        self.process.listeners()["grpc"]
+        self.process.ports.listeners()["grpc"]
     }
 }
 

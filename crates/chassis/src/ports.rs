@@ -1,4 +1,4 @@
-//! The process's ports: bound exclusively, announced as endpoints.
+//! The ports of a process: bound exclusively, announced as endpoints.
 
 use std::{
     collections::BTreeMap,
@@ -6,22 +6,40 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use super::Process;
-use crate::{Failure, Policy, admin, failure::Fail, grpc};
+use crate::{Failure, failure::Fail, inherited::Inherited, status::StatusHandle};
 
+/// What to do when a port that was just bound cannot be used.
 pub(crate) const ADMIN_REMEDY: &str = "check the address and the limits of this process";
 
-impl Process {
-    /// Announces an endpoint that is bound elsewhere.
-    pub fn endpoint(&self, name: &str, address: SocketAddr) {
-        self.update(|status| status.endpoints.insert(name.to_owned(), address) != Some(address));
+/// Binds ports and announces them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    inherited: Inherited,
+    status: StatusHandle,
+}
+
+impl Ports {
+    pub(crate) const fn new(inherited: Inherited, status: StatusHandle) -> Self {
+        Self { inherited, status }
     }
 
-    /// Where this process listens itself, by purpose: with [`membership::ControlEndpoints`] what no
-    /// client may reach through it.
+    /// Listening sockets that a service manager passed to this process.
+    #[must_use]
+    pub const fn inherited(&self) -> &Inherited {
+        &self.inherited
+    }
+
+    /// Announces an endpoint that is bound elsewhere.
+    pub fn announce(&self, endpoint: &str, address: SocketAddr) {
+        self.status.add_endpoint(endpoint, address);
+    }
+
+    /// Where this process listens itself, by purpose: with
+    /// [`ControlEndpoints`](crate::membership::ControlEndpoints) what no client may reach through
+    /// it.
     #[must_use]
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
-        self.0.status.borrow().endpoints.clone()
+        self.status.endpoints()
     }
 
     /// Binds a port exclusively (non-blocking) and announces it as an endpoint, with its real
@@ -51,11 +69,11 @@ impl Process {
         };
         // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on
         // is always refused.
-        let inherited = self.inherited().lend(endpoint, address).map(Ok);
+        let inherited = self.inherited.lend(endpoint, address).map(Ok);
         let listener = inherited.unwrap_or_else(|| TcpListener::bind(address)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let real = listener.local_addr().map_err(refused)?;
-        self.endpoint(endpoint, real);
+        self.announce(endpoint, real);
         Ok(listener)
     }
 
@@ -63,31 +81,19 @@ impl Process {
     /// SO_REUSEPORT listeners that follows at once.
     ///
     /// # Errors
-    /// As [`Process::bind`].
+    /// As [`Ports::bind`].
     pub fn claim(&self, endpoint: &str, address: SocketAddr) -> Result<SocketAddr, Failure> {
         let listener = self.bind(endpoint, address)?;
         listener.local_addr().fail(format!("read the {endpoint} address"), ADMIN_REMEDY)
     }
 
-    /// Serves gRPC: mutual TLS, `policy` for every rpc, audit records, health, reflection. Answers
-    /// the real address.
-    ///
-    /// # Errors
-    /// The port cannot be bound.
-    pub fn serve_grpc(
-        &self,
-        routes: tonic::service::Routes,
-        policy: &'static Policy,
-    ) -> Result<SocketAddr, Failure> {
-        grpc::serve(self, routes, policy)
-    }
-
-    /// Serves admin HTTP: `/livez`, `/readyz`, `/metrics`, `/version` and `extra`. Answers the real
-    /// address.
-    ///
-    /// # Errors
-    /// The port cannot be bound.
-    pub fn serve_admin(&self, extra: axum::Router) -> Result<SocketAddr, Failure> {
-        admin::serve(self, extra)
+    /// Logs which inherited sockets nothing listens on, now that the process is ready.
+    pub(crate) fn warn_of_idle_sockets(&self) {
+        for idle in self.inherited.idle() {
+            tracing::warn!(
+                "nothing listens on the inherited socket {idle}: whoever connects to it waits in \
+                 vain; remove it from the .socket unit"
+            );
+        }
     }
 }

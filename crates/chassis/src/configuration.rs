@@ -1,11 +1,12 @@
 //! Following the config-service: one generation in force, the one before kept, everything on disk.
 //!
 //! Reading order: [`generation`] decides (pure), [`store`] keeps, [`fetch`] completes files,
-//! [`follow`] moves, [`serve`] is what operators may ask.
+//! [`owner`] changes what is in force, [`follow`] subscribes, [`serve`] is what operators may ask.
 
 pub(crate) mod fetch;
 pub(crate) mod follow;
 pub mod generation;
+pub(crate) mod owner;
 pub(crate) mod serve;
 pub(crate) mod store;
 
@@ -149,7 +150,9 @@ impl Follower {
         let ended = || Failure::new("stopped before the first configuration arrived").exit_code(0);
         tokio::select! {
             () = self.stop.wait() => Err(ended()),
-            found = applied.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()).ok_or_else(ended),
+            found = applied.wait_for(Option::is_some) => {
+                found.ok().and_then(|found| found.clone()).ok_or_else(ended)
+            }
         }
     }
 

@@ -1,0 +1,39 @@
+//! Which process of the cluster this is.
+
+use std::sync::Arc;
+
+use cluster::{InstanceId, Service};
+use uuid::Uuid;
+
+/// The service, the name and the id with which a process registers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ProcessIdentity {
+    service: Service,
+    name: Arc<str>,
+    id: InstanceId,
+}
+
+impl ProcessIdentity {
+    /// That of a process which starts now.
+    pub(crate) fn new(service: Service, name: &str) -> Self {
+        Self { service, name: name.into(), id: InstanceId(Uuid::now_v7()) }
+    }
+
+    /// The service.
+    #[must_use]
+    pub const fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Stable and unique in the cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// UUID v7, new at every start.
+    #[must_use]
+    pub const fn id(&self) -> InstanceId {
+        self.id
+    }
+}
