@@ -478,5 +478,4 @@ fn bad_line(path: &str, bad: lists::BadLine) -> Unusable {
 }
 
 #[cfg(test)]
-#[path = "admit_tests.rs"]
 mod tests;

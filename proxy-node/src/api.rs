@@ -90,7 +90,7 @@ fn variant(object: &Object, now: u64) -> CachedVariant {
             .shown()
             .map(|(name, value)| (name.to_owned(), text(value)))
             .collect(),
-        bytes: object.body.len(),
+        bytes: object.content.len(),
         stored_at: Some(timestamp(freshness.received_at)),
         age: Some(seconds(freshness.age(now))),
         freshness_lifetime: Some(seconds(freshness.lifetime)),

@@ -1,18 +1,23 @@
 //! The memory cache: one per process, sharded by key, RFC 9111.
 //!
 //! Reading order: [`key`] (what is the same thing), [`facts`] and [`directives`] (what messages
-//! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`body`] (what is
-//! kept), [`budget`] (what its memory is charged to), [`store`] and [`eviction`] (where, and what
-//! goes when it is full), [`unshared`] (what is not waited for), [`ticket`] (who fills, and who
-//! waits), [`fill`] (how it gets there). All but the last are pure or nearly so: they know no
-//! sockets and no clock.
+//! say), [`vary`] (which variant), [`policy`] (what may be done), [`object`] and [`content`] (what
+//! is kept, and where its bytes are), [`serve`] (what of it a client gets), [`budget`] (what memory
+//! is charged to), [`store`] and [`eviction`] (where objects are, and what goes when it is full),
+//! [`unshared`] (what is not waited for), [`ticket`] and [`hints`] (who fills, who waits, and what
+//! those hear).
+//!
+//! A floor: it uses no other module of this crate, so it knows no configuration, no request under
+//! way and no socket; of the crate `relay` it takes the codec's plain types and functions alone
+//! (schemes, normal forms of URLs, dates, the limits of a head), which say the same thing
+//! everywhere. Whoever fetches is above it, in [`crate::fetch`]. `e2e/tests/architecture.rs` checks
+//! this.
 
-pub mod body;
 pub mod budget;
+pub mod content;
 pub mod directives;
 pub mod eviction;
 pub mod facts;
-pub mod fill;
 pub mod hints;
 pub mod key;
 pub mod object;

@@ -341,5 +341,4 @@ pub async fn follow(system: Arc<System>, resolver: Resolver) {
 }
 
 #[cfg(test)]
-#[path = "dns/tests.rs"]
 mod tests;

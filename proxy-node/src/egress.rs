@@ -153,6 +153,25 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// Whether the node may connect to an `address` of a destination for `client`. Who names a checker's
+/// target by its address was screened with the request: it is that checker, and its target is where
+/// it is, at a loopback address on a host that has everything.
+pub fn permits(
+    egress: &Egress,
+    ports: &ClusterPorts,
+    targets: &ProbeTargets,
+    client: IpAddr,
+    destination: &Destination,
+    address: SocketAddr,
+) -> Result<(), EgressDenial> {
+    let named = destination.address.map(|named| SocketAddr::new(named, destination.port));
+    if named.is_some_and(|named| targets.key(named).is_some()) {
+        return Ok(());
+    }
+    check(egress, ports, client, &destination.host, address)?;
+    if targets.hides(destination, address) { Err(EgressDenial::ClusterPort) } else { Ok(()) }
+}
+
 /// Whether the node may connect to `target` for `client`, who asked for `host`.
 pub fn check(
     egress: &Egress,

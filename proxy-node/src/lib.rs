@@ -17,6 +17,7 @@
 //! [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`config`],
 //! [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
 
+pub mod admission;
 pub mod admit;
 pub mod api;
 pub mod cache;

@@ -30,10 +30,10 @@ use relay::{
 use uuid::Uuid;
 
 use crate::{
-    cache::store::Store,
     config::Generation,
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
+    fetch::Store,
     metrics::Metrics,
     parent,
     record::Recorder,

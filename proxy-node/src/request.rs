@@ -264,5 +264,4 @@ pub fn carried_id(request: Request<'_>, trusted: bool) -> Option<Uuid> {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;

@@ -27,10 +27,10 @@ use tokio::sync::Notify;
 use crate::{
     Options,
     api::{Api, POLICY},
-    cache::store::Store,
     config::Generation,
     dns::{self, Resolver},
     egress::{self, ClusterPorts, ProbeTargets},
+    fetch::Store,
     listen::{self, Listeners},
     memory,
     metrics::{self, Metrics},

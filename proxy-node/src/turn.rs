@@ -15,7 +15,6 @@ use dataplane::{
     trace::{Onward, Trace},
 };
 use relay::{
-    field::Field,
     head::{Limits, Progress, Request, RequestHead, Version},
     malformed::Malformed,
     method::Method,
@@ -24,12 +23,12 @@ use relay::{
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
     target::Target,
-    via,
 };
 use uuid::Uuid;
 
 use crate::{
-    admit::{Answer, Decision, Question},
+    admission::Subject,
+    admit::Decision,
     cache::key::Key,
     config::Generation,
     dns::share,
@@ -392,6 +391,19 @@ impl Turn {
         }
     }
 
+    /// The request, as far as it matters whether it may go on.
+    #[must_use]
+    pub fn subject<'a>(&'a self, asked: &'a Asked, destination: &'a Destination) -> Subject<'a> {
+        Subject {
+            node: &self.local.node,
+            generation: &self.generation,
+            client: self.client.address,
+            request: asked.view(),
+            destination,
+            now: self.now,
+        }
+    }
+
     /// Asks the rules. Answers the addresses of the destination where a rule wanted them: those
     /// that the request may go to.
     async fn admit(
@@ -399,10 +411,8 @@ impl Turn {
         asked: &Asked,
         destination: &Destination,
     ) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
-        let request = asked.view();
-        if request.lines().has(Field::Via)
-            && via::passed_through(request.lines(), &self.local.node.pseudonym.load())
-        {
+        let subject = self.subject(asked, destination);
+        if subject.is_loop() {
             return Err((Failure::Loop, None));
         }
         // A check tells of the node. What its users may do is for the rules, and must not make it
@@ -410,50 +420,20 @@ impl Turn {
         if self.probe {
             return Ok(None);
         }
-        let mut addresses: Option<Arc<[IpAddr]>> = None;
-        loop {
-            match self.decide(asked, destination, addresses.as_deref()) {
-                Answer::Decided(decision) if decision.allowed => {
-                    return Ok(addresses.map(|all| decision.narrow(all)));
-                }
-                Answer::Decided(decision) => return Err((Failure::Denied, Some(decision))),
-                Answer::NeedsAddresses => {
-                    let found = upstream::resolve(
-                        &self.local,
-                        &destination.host,
-                        share::Asker::client(self.client.address),
-                        self.generation.document.timeouts.dns,
-                    );
-                    // What is not known is neither allowed nor denied, and never asked for again
-                    // behind the rules' back.
-                    addresses =
-                        Some(found.await.map_err(|problem| (Failure::Undecided(problem), None))?);
-                }
-            }
+        let resolve = || {
+            upstream::resolve(
+                &self.local,
+                &destination.host,
+                share::Asker::client(self.client.address),
+                self.generation.document.timeouts.dns,
+            )
+        };
+        let verdict = subject.walk(resolve, None).await.map_err(|failure| (failure, None))?;
+        if verdict.decision.allowed {
+            Ok(verdict.permitted())
+        } else {
+            Err((Failure::Denied, Some(verdict.decision)))
         }
-    }
-
-    /// What the rules say of this request, if its destination has these addresses.
-    #[must_use]
-    pub fn decide(
-        &self,
-        asked: &Asked,
-        destination: &Destination,
-        addresses: Option<&[IpAddr]>,
-    ) -> Answer {
-        let request = asked.view();
-        let (day, minute) =
-            if self.generation.rules.timed() { self.local.node.civil(self.now) } else { (0, 0) };
-        self.generation.rules.decide(&Question {
-            client: self.client.address,
-            host: &destination.host,
-            port: destination.port,
-            method: request.method_text(),
-            url: request.target_text().as_bytes(),
-            addresses,
-            day,
-            minute,
-        })
     }
 
     /// Answers with a failure.

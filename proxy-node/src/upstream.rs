@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster_config::document::egress::EgressDenial;
 use futures::{StreamExt, stream::FuturesUnordered};
 use relay::{
     fault::Fault,
@@ -265,33 +264,12 @@ async fn open_permitted(
     mut candidates: Vec<SocketAddr>,
 ) -> Result<Hop, Failure> {
     let (ports, targets) = (local.node.ports.load(), local.node.probe_targets.load());
-    // Whoever comes here with a checker's target by its address is that checker, and its target is
-    // where it is: at a loopback address on a host that has everything.
-    if destination
-        .address
-        .is_some_and(|address| targets.key(SocketAddr::new(address, destination.port)).is_some())
-    {
-        return open(local, generation, &candidates, destination, from).await;
-    }
+    let egress = &generation.document.access.egress;
     let mut denied = None;
     candidates.retain(|address| {
-        match egress::check(
-            &generation.document.access.egress,
-            &ports,
-            client,
-            &destination.host,
-            *address,
-        ) {
-            Ok(()) if targets.hides(destination, *address) => {
-                denied.get_or_insert(EgressDenial::ClusterPort);
-                false
-            }
-            Ok(()) => true,
-            Err(denial) => {
-                denied.get_or_insert(denial);
-                false
-            }
-        }
+        egress::permits(egress, &ports, &targets, client, destination, *address)
+            .inspect_err(|denial| denied = denied.or(Some(*denial)))
+            .is_ok()
     });
     match (candidates.is_empty(), denied) {
         (true, Some(denial)) => Err(Failure::Egress(denial)),

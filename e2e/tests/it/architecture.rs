@@ -169,3 +169,87 @@ fn heavy_crates_come_once() {
         );
     }
 }
+
+/// Modules of the crate `relay` that the cache may use: plain types and functions of the codec.
+const CODEC: [&str; 4] = ["date", "head", "normal", "target"];
+/// Of `crate::`, the cache uses itself alone.
+const FLOOR: &str = "cache";
+
+/// What a source names directly after `prefix`, in a group in braces too.
+fn named<'a>(source: &'a str, prefix: &str) -> Vec<&'a str> {
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    let first = |path: &'a str| path.trim_start().split(|other| !is_name(other)).next();
+    let mut named = Vec::new();
+    for (at, _) in source.match_indices(prefix) {
+        let (before, path) = (&source[..at], &source[at + prefix.len()..]);
+        if before.ends_with(|last| is_name(last) || last == ':') {
+            continue;
+        }
+        let Some(group) = path.strip_prefix('{') else {
+            named.extend(first(path));
+            continue;
+        };
+        let (mut depth, mut begins) = (1, 0);
+        for (end, character) in group.char_indices() {
+            if depth == 1 && matches!(character, ',' | '}') {
+                named.extend(first(&group[begins..end]).filter(|name| !name.is_empty()));
+                begins = end + 1;
+            }
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn what_a_source_names() {
+    let source = "use crate::{a, b::{c, d}, e};\nmycrate::f; crate::g::h; crate::relay::i";
+    assert_eq!(named(source, "crate::"), ["a", "b", "e", "g", "relay"]);
+    assert_eq!(named(source, "relay::"), [""; 0]);
+}
+
+#[test]
+fn the_cache_knows_neither_configuration_nor_requests_nor_sockets() {
+    let sources = sources("../proxy-node/src/cache");
+    assert!(sources.len() > 20, "{} sources", sources.len());
+    for (path, source) in sources.iter().chain([&source("../proxy-node/src/cache.rs")]) {
+        // What documentation links to is no dependency.
+        let code: String =
+            source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for module in named(&code, "crate::") {
+            assert_eq!(module, FLOOR, "{path} uses crate::{module}");
+        }
+        for module in named(&code, "relay::") {
+            assert!(CODEC.contains(&module), "{path} uses relay::{module}");
+        }
+        for other in ["cluster_config", "cluster", "dataplane", "chassis", "proto"] {
+            assert!(named(&code, &format!("{other}::")).is_empty(), "{path} uses {other}");
+        }
+    }
+}
+
+/// Path and content of a source.
+fn source(path: &str) -> (String, String) {
+    (path.to_owned(), std::fs::read_to_string(path).expect("a source"))
+}
+
+/// Every source below a directory.
+fn sources(directory: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let path = path.to_str().expect("UTF-8");
+        match std::path::Path::new(path).is_dir() {
+            true => found.extend(sources(path)),
+            false => found.push(source(path)),
+        }
+    }
+    found
+}

@@ -73,10 +73,10 @@ impl Queues {
     pub fn victim(&mut self) -> Option<Arc<Object>> {
         for _ in 0..MOST_PASSED {
             let (object, bytes, hash) = self.unused()?;
-            if Arc::strong_count(&object.body) == 1 {
+            if !object.content.is_held() {
                 return Some(object);
             }
-            object.body.want_back();
+            object.content.want_back();
             self.main.push(&object, bytes, hash);
         }
         None

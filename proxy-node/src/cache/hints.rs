@@ -34,13 +34,13 @@ impl Hints {
 
 /// Somebody who gets them all.
 #[derive(Debug)]
-pub struct Listener {
-    fill: Arc<Pending>,
+pub struct Listener<E> {
+    fill: Arc<Pending<E>>,
     at: usize,
 }
 
-impl Listener {
-    pub(super) const fn new(fill: Arc<Pending>) -> Self {
+impl<E> Listener<E> {
+    pub(super) const fn new(fill: Arc<Pending<E>>) -> Self {
         Self { fill, at: 0 }
     }
 
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn to_everybody_in_order_as_they_come_and_to_who_is_late_as_well() {
-        let fill = Arc::new(Pending::new(Selection::default()));
+        let fill = Arc::new(Pending::<()>::new(Selection::default()));
         let mut first = Listener::new(fill.clone());
         fill.hints.put(vec![1]);
         fill.hints.put(vec![2]);

@@ -1,19 +1,19 @@
 //! One stored response.
 
+mod head;
+
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
-use relay::head::Limits;
 
 use crate::cache::{
-    body::Body, budget::Charge, facts::ResponseFacts, key::Key, policy::Freshness, vary::Selection,
+    budget::Charge, content::Content, facts::ResponseFacts, key::Key, policy::Freshness,
+    vary::Selection,
 };
+pub use head::{fields, refreshed};
 
 /// What an object costs beside its bytes: the structure itself, its body's, maps, queues, and what
 /// the allocator takes for a dozen allocations. Measured: `tests/it/memory.rs` fails when it is too
@@ -48,7 +48,7 @@ pub struct Object {
     /// Bytes of the body where the origin said so in advance.
     pub declared: Option<u64>,
     /// The body.
-    pub body: Arc<Body>,
+    pub content: Content,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
     /// Bytes that the store has counted for it since its body is complete.
@@ -59,18 +59,30 @@ pub struct Object {
     charge: Charge,
 }
 
+/// What an object is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What it answers.
+    pub key: Key,
+    /// Status line and fields, as in [`Object::head`].
+    pub head: Bytes,
+    /// The request fields that select it.
+    pub selection: Selection,
+    /// Where it came from; `None`: a parent proxy.
+    pub from: Option<SocketAddr>,
+    /// How long it lives.
+    pub freshness: Freshness,
+    /// Bytes of the body where the origin said so in advance.
+    pub declared: Option<u64>,
+    /// The body.
+    pub content: Content,
+}
+
 impl Object {
-    /// A new object; the store has not seen it yet.
+    /// A new object of a response with these facts; the store has not seen it yet.
     #[must_use]
-    pub fn new(
-        key: Key,
-        head: Bytes,
-        facts: &ResponseFacts,
-        selection: Selection,
-        freshness: Freshness,
-        declared: Option<u64>,
-        body: Arc<Body>,
-    ) -> Self {
+    pub fn new(facts: &ResponseFacts, parts: Parts) -> Self {
+        let Parts { key, head, selection, from, freshness, declared, content } = parts;
         let media_type = fields(&head).find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
         let media_type: Box<str> = media_type
             .map_or_else(Box::default, |(_, value)| String::from_utf8_lossy(value).into());
@@ -81,19 +93,19 @@ impl Object {
             .sum::<usize>();
         let bytes = head.len() + key.as_bytes().len() + media_type.len() + texts;
         Self {
-            charge: body.budget().hold(OVERHEAD + bytes as u64 + selection.bytes()),
+            charge: content.budget().hold(OVERHEAD + bytes as u64 + selection.bytes()),
             key,
             status: facts.status,
             media_type,
             head,
             selection,
-            from: None,
+            from,
             freshness,
             etag: facts.etag.clone(),
             last_modified: facts.last_modified,
             last_modified_text: facts.last_modified_text.clone(),
             declared,
-            body,
+            content,
             used: AtomicU8::new(0),
             settled: AtomicU64::new(0),
             kept: AtomicBool::new(false),
@@ -103,13 +115,13 @@ impl Object {
     /// Length of the whole body where it is known: complete, or declared.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
-        if self.body.whole().is_some() { Some(self.body.len()) } else { self.declared }
+        if self.content.is_complete() { Some(self.content.len()) } else { self.declared }
     }
 
     /// Bytes of memory that it takes, with what there is of its body.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.charge.bytes() + self.body.charged()
+        self.charge.bytes() + self.content.charged()
     }
 
     /// Name and value of every field.
@@ -123,6 +135,12 @@ impl Object {
         self.kept.load(Ordering::Acquire)
     }
 
+    /// Whether it can be validated with the origin: it is a whole 200 with a validator.
+    #[must_use]
+    pub fn can_be_validated(&self) -> bool {
+        self.has_validator() && self.status == 200 && self.content.is_complete()
+    }
+
     /// Whether there is anything to validate it with.
     #[must_use]
     pub const fn has_validator(&self) -> bool {
@@ -134,94 +152,5 @@ impl Object {
         if used < 3 {
             self.used.store(used + 1, Ordering::Relaxed); // a lost count is no harm
         }
-    }
-}
-
-/// Name and value of every field of a head that we wrote ourselves.
-pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-    head.split(|byte| *byte == b'\n').skip(1).filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        Some((line.get(..colon)?, line.get(colon + 1..)?.trim_ascii()))
-    })
-}
-
-/// The head of a stored response after a 304 (RFC 9111 §3.2): fields of the answer take the place
-/// of the stored ones of the same name. `answer` holds lines without the status line. A head that
-/// would become too large to be sent on stays as it was: an origin could otherwise let one grow
-/// with every validation.
-#[must_use]
-pub fn refreshed(stored: &[u8], answer: &[u8]) -> Vec<u8> {
-    let new: Vec<(&[u8], &[u8])> = fields(answer).filter(|(name, _)| !keeps(name)).collect();
-    let mut head = Vec::with_capacity(stored.len() + answer.len());
-    let line_end = stored.iter().position(|byte| *byte == b'\n').map_or(stored.len(), |at| at + 1);
-    head.extend_from_slice(stored.get(..line_end).unwrap_or_default());
-    let kept = fields(stored)
-        .filter(|(name, _)| !new.iter().any(|(other, _)| name.eq_ignore_ascii_case(other)));
-    for (name, value) in kept.chain(new.iter().copied()) {
-        head.extend_from_slice(name);
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
-        head.extend_from_slice(b"\r\n");
-    }
-    let most = Limits::default();
-    if head.len() > most.head || fields(&head).count() > most.fields {
-        stored.to_vec()
-    } else {
-        head
-    }
-}
-
-/// Fields of a 304 that say nothing about the stored body (RFC 9111 §3.2): they describe the stored
-/// representation, not the answer.
-fn keeps(name: &[u8]) -> bool {
-    [
-        &b"content-length"[..],
-        b"content-encoding",
-        b"content-type",
-        b"content-range",
-        b"transfer-encoding",
-        b"etag",
-    ]
-    .iter()
-    .any(|kept| name.eq_ignore_ascii_case(kept))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stored_head_does_not_grow_for_ever() {
-        let mut head = b"HTTP/1.1 200 OK\r\nX: y\r\n".to_vec();
-        for round in 0..200 {
-            let answer: String =
-                (0..20).map(|field| format!("X-{round}-{field}: {}\r\n", "z".repeat(50))).collect();
-            head = refreshed(&head, format!("HTTP/1.1 304 Not Modified\r\n{answer}").as_bytes());
-        }
-        assert!(
-            fields(&head).count() <= Limits::default().fields
-                && fields(&head).any(|(name, _)| name == b"X")
-        );
-    }
-
-    #[test]
-    fn a_304_replaces_what_it_names_and_keeps_the_rest() {
-        let stored = b"HTTP/1.1 200 OK\r\nDate: old\r\nX-A: 1\r\nContent-Type: \
-            text/html\r\nCache-Control: max-age=1\r\n";
-        let answer = b"HTTP/1.1 304 Not Modified\r\ndate: new\r\ncache-control: max-age=9\r\nX-B: \
-            2\r\nContent-Type: x/y\r\n";
-        let head = refreshed(stored, answer);
-        assert_eq!(
-            String::from_utf8(head).unwrap(),
-            "HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Type: text/html\r\ndate: new\r\ncache-control: \
-             max-age=9\r\nX-B: 2\r\n"
-        );
-    }
-
-    #[test]
-    fn fields_of_a_head() {
-        let found: Vec<_> = fields(b"HTTP/1.1 200 OK\r\nA: b:c\r\nEmpty:\r\n").collect();
-        assert_eq!(found, [(&b"A"[..], &b"b:c"[..]), (b"Empty", b"")]);
     }
 }

@@ -7,22 +7,19 @@ use std::sync::{
 
 use tokio::sync::watch;
 
-use crate::{
-    cache::{
-        hints::{self, Hints},
-        key::Key,
-        object::Object,
-        store::Store,
-        vary::Selection,
-    },
-    respond::Failure,
+use crate::cache::{
+    hints::{self, Hints},
+    key::Key,
+    object::Object,
+    store::Store,
+    vary::Selection,
 };
 
 /// A fill whose response head is not there yet.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct Pending<E> {
     pub(super) selection: Selection,
-    pub(super) outcome: watch::Sender<Outcome>,
+    pub(super) outcome: watch::Sender<Outcome<E>>,
     pub(super) hints: Hints,
     /// Nobody else waits for it.
     pub(super) alone: bool,
@@ -30,7 +27,7 @@ pub(super) struct Pending {
     pub(super) void: AtomicBool,
 }
 
-impl Pending {
+impl<E> Pending<E> {
     pub(super) fn new(selection: Selection) -> Self {
         Self {
             selection,
@@ -44,22 +41,22 @@ impl Pending {
 
 /// Somebody's part in a fill that another leads.
 #[derive(Debug)]
-pub struct Follower {
+pub struct Follower<E> {
     /// What becomes of it.
-    pub outcome: watch::Receiver<Outcome>,
+    pub outcome: watch::Receiver<Outcome<E>>,
     /// What comes before.
-    pub hints: hints::Listener,
+    pub hints: hints::Listener<E>,
 }
 
-impl Follower {
-    pub(super) fn new(fill: &Arc<Pending>) -> Self {
+impl<E> Follower<E> {
+    pub(super) fn new(fill: &Arc<Pending<E>>) -> Self {
         Self { outcome: fill.outcome.subscribe(), hints: hints::Listener::new(fill.clone()) }
     }
 }
 
 /// What became of a fill that others wait for.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum Outcome<E> {
     /// Not known yet.
     Waiting,
     /// It is here, or coming.
@@ -69,19 +66,19 @@ pub enum Outcome {
     /// It is not for sharing: ask yourself.
     OnYourOwn,
     /// There is no answer to be had.
-    Failed(Failure),
+    Failed(E),
 }
 
 /// The right and the duty to fill a key. Dropped without an outcome, it sends those who wait on
 /// their own.
 #[derive(Debug)]
-pub struct Ticket {
-    pub(super) store: Arc<Store>,
+pub struct Ticket<E> {
+    pub(super) store: Arc<Store<E>>,
     pub(super) key: Key,
-    pub(super) pending: Arc<Pending>,
+    pub(super) pending: Arc<Pending<E>>,
 }
 
-impl Ticket {
+impl<E> Ticket<E> {
     /// The response may be kept: puts it in and tells those who wait. False: no room, or the URL
     /// was changed meanwhile.
     pub fn store(&self, object: &Arc<Object>) -> bool {
@@ -95,7 +92,7 @@ impl Ticket {
     }
 
     /// There is no answer: tells those who wait.
-    pub fn fail(&self, failure: Failure) {
+    pub fn fail(&self, failure: E) {
         self.leave();
         self.tell(Outcome::Failed(failure));
     }
@@ -113,7 +110,7 @@ impl Ticket {
 
     /// All that have come and will come.
     #[must_use]
-    pub fn hints(&self) -> hints::Listener {
+    pub fn hints(&self) -> hints::Listener<E> {
         hints::Listener::new(self.pending.clone())
     }
 
@@ -129,7 +126,7 @@ impl Ticket {
         &self.key
     }
 
-    fn tell(&self, outcome: Outcome) {
+    fn tell(&self, outcome: Outcome<E>) {
         self.pending.outcome.send_if_modified(|known| {
             let first = matches!(known, Outcome::Waiting);
             if first {
@@ -145,7 +142,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl<E> Drop for Ticket<E> {
     fn drop(&mut self) {
         self.leave();
         self.tell(Outcome::OnYourOwn);

@@ -267,5 +267,4 @@ fn cut(text: &str, at: usize) -> &str {
 }
 
 #[cfg(test)]
-#[path = "lately_tests.rs"]
 mod tests;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use proxy_node::cache::{
-    body::Body,
+    content::{Content, memory::Body},
     facts::ResponseFacts,
     key::Key,
-    object::Object,
+    object::{Object, Parts},
     policy::{Freshness, Times},
     store::Store,
     vary,
@@ -82,7 +82,7 @@ fn check(proxy: &Proxy, most: &mut u64, doing: &str) {
 /// Objects of hardly any bytes cost what is charged for them.
 fn small_objects_cost_what_they_count_for() {
     let before = resident().0;
-    let store = Store::new(32 << 20);
+    let store = Store::<()>::new(32 << 20);
     let mut number = 0u64;
     // Until it has been full for a while.
     while number < 40_000 {
@@ -109,15 +109,16 @@ fn small_objects_cost_what_they_count_for() {
         body.append(b"0123456789", Some(0), |bytes| store.budget().try_hold(bytes));
         body.complete();
         let selection = vary::select(&["accept".into()], fields.iter().copied());
-        let object = Object::new(
-            key.clone(),
-            head.clone().into(),
-            &facts,
+        let parts = Parts {
+            key: key.clone(),
+            head: head.clone().into(),
             selection,
+            from: None,
             freshness,
-            Some(10),
-            body,
-        );
+            declared: Some(10),
+            content: Content::Memory(body),
+        };
+        let object = Object::new(&facts, parts);
         store.lead(&key).store(&Arc::new(object));
         number += 1;
     }

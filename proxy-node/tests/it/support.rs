@@ -20,7 +20,6 @@ use cluster_config::document::{
 };
 use dataplane::trace::span::Tracer;
 use proxy_node::{
-    cache::store::Store,
     config::Generation,
     dns::{
         self, DnsProblem, Resolved, Resolver,
@@ -28,6 +27,7 @@ use proxy_node::{
         share::Question,
     },
     egress::{self, ClusterPorts},
+    fetch::Store,
     listen::Listeners,
     metrics::Metrics,
     node::Node,

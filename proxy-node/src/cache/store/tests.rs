@@ -3,15 +3,26 @@
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::*;
+use super::{keeping::MOST_VARIANTS, slot::MOST_LISTS, *};
 use crate::cache::ticket::Outcome;
 use crate::cache::{
-    body::{Body, Reader},
+    content::{
+        Content,
+        memory::{Body, Reader},
+    },
     directives::ResponseDirectives,
     facts::ResponseFacts,
+    object::Parts,
     policy::{Freshness, Source},
+    vary::{self, Selection},
 };
-use crate::respond::Failure;
+
+type Store = super::Store<Failed>;
+type Ticket = crate::cache::ticket::Ticket<Failed>;
+
+/// What followers hear of a fill that came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failed;
 
 const NOTHING: [(&[u8], &[u8]); 0] = [];
 
@@ -24,15 +35,16 @@ fn object(path: &str, body: Arc<Body>, selection: Selection) -> Arc<Object> {
         directives: ResponseDirectives::default(),
     };
     let facts = ResponseFacts { status: 200, ..ResponseFacts::default() };
-    Arc::new(Object::new(
-        key(path),
-        Bytes::from_static(b"HTTP/1.1 200 OK\r\n"),
-        &facts,
+    let parts = Parts {
+        key: key(path),
+        head: Bytes::from_static(b"HTTP/1.1 200 OK\r\n"),
         selection,
+        from: None,
         freshness,
-        None,
-        body,
-    ))
+        declared: None,
+        content: Content::Memory(body),
+    };
+    Arc::new(Object::new(&facts, parts))
 }
 
 fn key(path: &str) -> Key {
@@ -46,12 +58,16 @@ fn filled(store: &Store, bytes: usize) -> Arc<Body> {
     body
 }
 
+fn body(object: &Object) -> &Arc<Body> {
+    let Content::Memory(body) = &object.content;
+    body
+}
+
 /// Appends to the body of an object, as far as the store lets it.
 fn grow(store: &Store, object: &Arc<Object>, bytes: usize) -> bool {
-    object
-        .body
-        .append(&vec![0; bytes], None, |size| store.admit(object, object.body.charged(), size));
-    object.body.retains()
+    let body = body(object);
+    body.append(&vec![0; bytes], None, |size| store.admit(object, body.charged(), size));
+    body.retains()
 }
 
 fn lead(store: &Arc<Store>, path: &str) -> Ticket {
@@ -122,10 +138,10 @@ fn the_bound_holds_whatever_happens() {
                 88..94 if !growing.is_empty() => {
                     let done = growing.swap_remove(random.random_range(0..growing.len()));
                     if random.random() {
-                        done.body.complete();
+                        body(&done).complete();
                         store.settle(&done);
                     } else {
-                        done.body.fail();
+                        body(&done).fail();
                         store.remove(&done);
                     }
                 }
@@ -217,8 +233,8 @@ fn followers_hear_what_became_of_the_fill_and_nobody_waits_for_it_any_more() {
         (ticket, follower)
     };
     let (ticket, follower) = follow();
-    ticket.fail(Failure::Refused);
-    assert!(matches!(&*follower.outcome.borrow(), Outcome::Failed(Failure::Refused)));
+    ticket.fail(Failed);
+    assert!(matches!(&*follower.outcome.borrow(), Outcome::Failed(Failed)));
     drop(ticket);
     assert!(matches!(&*follower.outcome.borrow(), Outcome::Failed(_)), "the first word counts");
     let (ticket, follower) = follow();
@@ -292,13 +308,16 @@ fn what_is_read_stays_and_its_readers_hear_that_it_is_wanted() {
     let store = Store::new(200_000);
     let read = object("/read", filled(&store, 50_000), Selection::default());
     assert!(lead(&store, "/read").store(&read));
-    let reader = Reader::new(&read.body).unwrap();
+    let reader = Reader::new(body(&read)).unwrap();
     for number in 0..20 {
         let path = format!("/{number}");
         lead(&store, &path).store(&object(&path, filled(&store, 50_000), Selection::default()));
         assert!(store.used() <= 200_000);
     }
-    assert!(read.is_kept() && read.body.take_wanted_back(), "evicting it would give nothing back");
+    assert!(
+        read.is_kept() && read.content.take_wanted_back(),
+        "evicting it would give nothing back"
+    );
     drop(reader);
     for number in 0..20 {
         lead(&store, &format!("/{number}")).store(&object(
@@ -326,7 +345,7 @@ fn what_is_in_flight_leaves_half_of_the_memory_alone() {
             let path = format!("/growing/{number}");
             let object = object(&path, Body::new(store.budget()), Selection::default());
             assert!(lead(&store, &path).store(&object));
-            let reader = Reader::new(&object.body).unwrap();
+            let reader = Reader::new(body(&object)).unwrap();
             (object, reader)
         })
         .collect();

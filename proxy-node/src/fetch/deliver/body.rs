@@ -14,12 +14,16 @@ use relay::{
     wheel::{Kind, Timer},
 };
 
-use super::{Source, Way, order};
+use super::{Delivery, Fetch};
 use crate::{
     cache::{
-        body::{self, Next, Reader},
-        fill::{self, Lead},
+        content::{Next, Reader, memory::COPIED},
         object::Object,
+    },
+    fetch::{
+        fill::{self, Lead},
+        lead::order,
+        range::whole_order,
     },
     node::Local,
     turn::Turn,
@@ -57,18 +61,18 @@ impl From<Result<(), Fault>> for Sent {
 pub(super) async fn send(
     turn: &Turn,
     stream: &mut Stream,
-    way: &Way<'_>,
+    fetch: &Fetch<'_>,
     writer: &mut BodyWriter,
-    source: &mut Source,
+    delivery: &mut Delivery,
     part: Range<u64>,
 ) -> Sent {
     let deadline = turn.generation.document.timeouts.write;
     if part.end.saturating_sub(part.start) > LARGE {
         stream.bound_unsent();
     }
-    let growing = source.object.body.whole().is_none();
-    let _copies = growing.then(|| turn.local.node.store.budget().work(body::COPIED as u64));
-    source.reader.go_to(part.start);
+    let growing = !delivery.object.content.is_complete();
+    let _copies = growing.then(|| turn.local.node.store.budget().work(COPIED as u64));
+    delivery.reader.go_to(part.start);
     let mut at = part.start;
     let mut head: &[u8] = &turn.out;
     let mut batch: Vec<Bytes> = Vec::with_capacity(AT_ONCE);
@@ -78,7 +82,7 @@ pub(super) async fn send(
         let ahead = if head.is_empty() { Ahead::Nothing } else { Ahead::OfAnswer };
         let mut next = tokio::select! {
             biased;
-            next = waited(turn, way, source, part.start, at) => next,
+            next = waited(turn, fetch, delivery, part.start, at) => next,
             _ = stream.left(ahead) => return Sent::ClientGone,
         };
         let rest = loop {
@@ -99,14 +103,14 @@ pub(super) async fn send(
             if batch.len() >= most {
                 break Rest::Follows;
             }
-            match ready(&mut source.reader).await {
+            match ready(&mut delivery.reader).await {
                 Some(more) => next = more,
                 None => break Rest::Follows,
             }
         };
         let sent_to = at;
         let write = writer.write(stream, head, &batch, rest, deadline);
-        match patiently_noting(&turn.local, &source.object, write).await {
+        match patiently_noting(&turn.local, &delivery.object, write).await {
             (Ok(()), false) => {}
             // From now on it is judged by each segment.
             (Ok(()), true) => most = 1,
@@ -135,23 +139,29 @@ async fn ready(reader: &mut Reader) -> Option<Next> {
 }
 
 /// What comes next; from an answer of its own where the fill of another has come to a halt.
-async fn waited(turn: &Turn, way: &Way<'_>, source: &mut Source, first: u64, at: u64) -> Next {
-    if source.leads || source.object.body.whole().is_some() {
-        return source.reader.next().await;
+async fn waited(
+    turn: &Turn,
+    fetch: &Fetch<'_>,
+    delivery: &mut Delivery,
+    first: u64,
+    at: u64,
+) -> Next {
+    if delivery.leads || delivery.object.content.is_complete() {
+        return delivery.reader.next().await;
     }
     let timer = Timer::new(turn.local.worker.wheel());
     let patience = turn.generation.document.cache.follow_timeout;
-    if let Ok(next) = timer.within(Kind::Other, patience, source.reader.next()).await {
+    if let Ok(next) = timer.within(Kind::Other, patience, delivery.reader.next()).await {
         return next;
     }
-    source.leads = true;
-    match leave(turn, way, &source.object, first..at).await {
+    delivery.leads = true;
+    match leave(turn, fetch, &delivery.object, first..at).await {
         Some((object, reader, more)) => {
-            (source.object, source.reader) = (object, reader);
-            if more.is_empty() { source.reader.next().await } else { Next::Segment(more) }
+            (delivery.object, delivery.reader) = (object, reader);
+            if more.is_empty() { delivery.reader.next().await } else { Next::Segment(more) }
         }
         // There is no other answer that would go with what has been sent.
-        None => source.reader.next().await,
+        None => delivery.reader.next().await,
     }
 }
 
@@ -159,13 +169,13 @@ async fn waited(turn: &Turn, way: &Way<'_>, source: &mut Source, first: u64, at:
 /// the bytes before it go on from there.
 async fn leave(
     turn: &Turn,
-    way: &Way<'_>,
+    fetch: &Fetch<'_>,
     old: &Arc<Object>,
     sent: Range<u64>,
 ) -> Option<(Arc<Object>, Reader, Bytes)> {
-    tracing::debug!(request_id = %turn.id, url = %way.key, "left a fill that has come to a halt");
-    let order = super::range::whole_order(order(turn, way, None))?;
-    let ticket = turn.local.node.store.lead(&way.key);
+    tracing::debug!(request_id = %turn.id, url = %fetch.key, "left a fill that has come to a halt");
+    let order = whole_order(order(turn, fetch, None))?;
+    let ticket = turn.local.node.store.lead(&fetch.key);
     let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
         return None;
     };
@@ -183,7 +193,7 @@ async fn leave(
         // What is behind is not gone back to: it may be dropped once it has been read.
         more =
             piece.split_off(piece.len().min(usize::try_from(sent.end - at).unwrap_or(usize::MAX)));
-        if !old.body.matches(at, &piece) {
+        if !old.content.matches(at, &piece) {
             return None;
         }
         at += piece.len() as u64;
@@ -228,5 +238,5 @@ async fn patiently_noting(
 
 /// Whether the memory of an object that a slow reader holds is needed.
 fn is_needed(local: &Local, object: &Object) -> bool {
-    object.body.take_wanted_back() || (!object.is_kept() && local.node.store.is_short())
+    object.content.take_wanted_back() || (!object.is_kept() && local.node.store.is_short())
 }

@@ -1,7 +1,11 @@
 //! RFC 9111, case by case.
 
-use super::*;
-use crate::cache::facts::http_date_text;
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use super::{freshness::HEURISTIC_MAX, reuse::UNREACHABLE_GRACE, *};
+use crate::cache::facts::{ResponseFacts, http_date_text};
 
 /// Names and values.
 type Fields<'a> = Vec<(&'a str, &'a str)>;

@@ -1,8 +1,9 @@
 //! Who reads what of a body, and what its memory counts for meanwhile.
 
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use super::*;
+use crate::cache::content::Next;
 
 fn poll(reader: &mut Reader) -> Poll<Next> {
     reader.poll_next(&mut Context::from_waker(Waker::noop()))

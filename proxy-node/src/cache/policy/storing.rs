@@ -1,0 +1,104 @@
+//! Whether a response may be stored (RFC 9111 §3).
+
+use super::freshness::{Freshness, heuristically_cacheable};
+use crate::cache::facts::{RequestFacts, ResponseFacts, Vary};
+
+/// Request fields that an origin gets from us and not from the client: what varies with them varies
+/// with who asks.
+const WRITTEN_ANEW: [&str; 3] = ["x-forwarded-for", "forwarded", "via"];
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotStored {
+    /// Only answers to GET are stored.
+    #[error("not an answer to a plain GET")]
+    Method,
+    /// 206, 304 and what this cache does not know.
+    #[error("its status is not one that this cache stores")]
+    Status,
+    /// `no-store`.
+    #[error("the response says no-store")]
+    NoStore,
+    /// `private`.
+    #[error("the response says private")]
+    Private,
+    /// Authorization without leave (RFC 9111 §3.5).
+    #[error("the request had Authorization and the response does not say that it may be shared")]
+    Authorization,
+    /// `Vary: *`.
+    #[error("the response varies with everything")]
+    VaryAnything,
+    /// Nothing says that it lives, and there is nothing to validate it with.
+    #[error("it would be stale at once and has no validator")]
+    Useless,
+    /// Sets a cookie and says nothing of caching.
+    #[error("it sets a cookie and does not say how long it lives")]
+    Cookie,
+    /// Ends with the connection, so that a truncated one looks complete, and `store_until_close` is
+    /// off.
+    #[error("its length is unknown and its end cannot be told from a lost connection")]
+    Unframed,
+    /// Over `max_object_size`.
+    #[error("larger than max_object_size")]
+    TooLarge,
+    /// The memory is full of fills in progress.
+    #[error("no memory left beside the fills in progress")]
+    NoRoom,
+}
+
+impl NotStored {
+    /// Whether the next answer for the same URL is for one request only, as far as one can tell.
+    #[must_use]
+    pub const fn lasts(self) -> bool {
+        !matches!(self, Self::NoRoom | Self::Method)
+    }
+}
+
+/// Whether a response to this request may be stored, and how long it lives (RFC 9111 §3).
+pub fn storable(
+    request: &RequestFacts,
+    response: &ResponseFacts,
+    freshness: &Freshness,
+) -> Result<(), NotStored> {
+    let directives = &response.directives;
+    if !request.get || request.range || request.directives.no_store {
+        return Err(NotStored::Method);
+    }
+    if !(200..=599).contains(&response.status)
+        || matches!(response.status, 206 | 304)
+        || response.content_range
+    {
+        return Err(NotStored::Status);
+    }
+    if directives.no_store {
+        return Err(NotStored::NoStore);
+    }
+    if directives.private {
+        return Err(NotStored::Private);
+    }
+    if request.authorization
+        && !(directives.public || directives.must_revalidate || directives.s_maxage.is_some())
+    {
+        return Err(NotStored::Authorization);
+    }
+    match &response.vary {
+        Vary::Anything => return Err(NotStored::VaryAnything),
+        Vary::Fields(names) if names.iter().any(|name| WRITTEN_ANEW.contains(&name.as_ref())) => {
+            return Err(NotStored::VaryAnything);
+        }
+        Vary::Fields(_) | Vary::Nothing => {}
+    }
+    let explicit = directives.public
+        || directives.s_maxage.is_some()
+        || directives.max_age.is_some()
+        || response.expires.is_some();
+    if !explicit && !heuristically_cacheable(response.status) {
+        return Err(NotStored::Status);
+    }
+    if !explicit && response.set_cookie {
+        return Err(NotStored::Cookie);
+    }
+    let validator = response.etag.is_some() || response.last_modified.is_some();
+    let lives = freshness.lifetime > freshness.initial_age && !directives.no_cache;
+    if lives || (validator && response.status == 200) { Ok(()) } else { Err(NotStored::Useless) }
+}

@@ -1,0 +1,131 @@
+//! How an object gets into the store, and how it leaves.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{Shard, Store, lock, slot::Slot};
+use crate::cache::{key::Key, object::Object};
+
+/// Variants kept of one key; the oldest goes.
+pub(super) const MOST_VARIANTS: usize = 32;
+
+impl<E> Store<E> {
+    /// Takes an object in, in place of `old` and of every variant that the same request fields
+    /// select. Its body may still be growing.
+    pub(in crate::cache) fn insert(&self, object: &Arc<Object>) -> bool {
+        if object.bytes() > self.capacity() {
+            return false;
+        }
+        let (mut shard, index, hash) = self.shard(&object.key);
+        shard.unshared.forget(hash);
+        let slot = shard.slots.entry(object.key.clone()).or_default();
+        let mut gone: Vec<Arc<Object>> = Vec::new();
+        slot.variants.retain(|old| {
+            let same = old.selection.digest() == object.selection.digest();
+            if same {
+                gone.push(old.clone());
+            }
+            !same
+        });
+        // Most keys have one.
+        slot.variants.reserve_exact(1);
+        slot.variants.insert(0, object.clone());
+        if slot.variants.len() > MOST_VARIANTS {
+            gone.extend(slot.variants.pop());
+        }
+        if slot.lists.is_some() || object.selection.names().is_some() {
+            slot.list(&mut gone);
+        }
+        gone.iter().for_each(|old| self.discharge(&mut shard, old));
+        object.kept.store(true, Ordering::Release);
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        shard.objects += 1;
+        if object.content.is_complete() {
+            self.count(&mut shard, object, hash);
+        }
+        let objects = shard.objects;
+        shard.queues.sweep(objects);
+        drop(shard);
+        drop(gone);
+        if self.evict(index) {
+            return true;
+        }
+        self.remove(object);
+        false
+    }
+
+    /// The body is complete: from now on the object may be evicted.
+    pub fn settle(&self, object: &Arc<Object>) {
+        let (mut shard, index, hash) = self.shard(&object.key);
+        if object.is_kept() {
+            self.count(&mut shard, object, hash);
+        }
+        drop(shard);
+        // The bound may have been lowered while nothing here could go.
+        self.evict(index);
+    }
+
+    /// Removes an object.
+    pub fn remove(&self, object: &Arc<Object>) {
+        let mut shard = self.shard(&object.key).0;
+        if let Some(slot) = shard.slots.get_mut(&object.key) {
+            slot.variants.retain(|kept| !Arc::ptr_eq(kept, object));
+            if slot.is_empty() {
+                shard.slots.remove(&object.key);
+            }
+        }
+        self.discharge(&mut shard, object);
+    }
+
+    /// Removes everything kept for a key, and keeps nothing of the fills in progress. Tells how
+    /// many objects went.
+    pub fn invalidate(&self, key: &Key) -> u64 {
+        let mut shard = self.shard(key).0;
+        let Some(slot) = shard.slots.remove(key) else { return 0 };
+        self.clear(&mut shard, &slot)
+    }
+
+    /// Removes everything whose URL begins so. Tells how many objects went.
+    pub fn purge_prefix(&self, prefix: &[u8]) -> u64 {
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let keys: Vec<Key> = shard
+                .slots
+                .keys()
+                .filter(|key| key.as_bytes().starts_with(prefix))
+                .cloned()
+                .collect();
+            for key in keys {
+                if let Some(slot) = shard.slots.remove(&key) {
+                    removed += self.clear(&mut shard, &slot);
+                }
+            }
+        }
+        removed
+    }
+
+    pub(super) fn clear(&self, shard: &mut Shard<E>, slot: &Slot<E>) -> u64 {
+        slot.variants.iter().for_each(|object| self.discharge(shard, object));
+        for pending in &slot.fills {
+            pending.void.store(true, Ordering::Release);
+        }
+        slot.variants.len() as u64
+    }
+
+    /// Counts a complete object as one that can be evicted.
+    pub(super) fn count(&self, shard: &mut Shard<E>, object: &Arc<Object>, hash: u64) {
+        let bytes = object.bytes();
+        object.settled.store(bytes, Ordering::Relaxed);
+        self.settled.fetch_add(bytes, Ordering::Relaxed);
+        shard.queues.add(object, hash);
+    }
+
+    /// No longer counts an object. The slot is the caller's business.
+    pub(super) fn discharge(&self, shard: &mut Shard<E>, object: &Object) {
+        if object.kept.swap(false, Ordering::AcqRel) {
+            self.settled.fetch_sub(object.settled.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.objects.fetch_sub(1, Ordering::Relaxed);
+            shard.objects -= 1;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the cache would do.
+
+use super::Explanation;
+use crate::{
+    admission::Subject,
+    cache::{
+        facts::RequestFacts,
+        key::Key,
+        policy::{Bypass, Freshness},
+    },
+    fetch::{
+        Store,
+        plan::{self, Found, Plan, Why},
+    },
+    request,
+};
+
+/// Who would answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// What is stored.
+    FromCache,
+    /// The next hop.
+    Elsewhere,
+    /// The proxy itself: nothing else was asked for than what is stored.
+    Refused,
+}
+
+/// Tells what the plan for the request is. `by_address`: a rule wanted the destination's addresses.
+pub(super) fn tell(
+    told: &mut Explanation,
+    subject: &Subject<'_>,
+    path: &str,
+    by_address: bool,
+) -> Answered {
+    let Subject { node, destination, request, .. } = *subject;
+    let store = &node.store;
+    let facts = RequestFacts::new(
+        request.method_text().as_bytes(),
+        !request.framing().is_empty(),
+        request::sent_fields(request),
+    );
+    let planned = plan::Request::new(request, &facts);
+    if let Err(why) = plan::eligible(&planned, store.capacity()) {
+        told.cache = "bypass";
+        told.steps.push(format!("cache: {}", bypassed(why)));
+        return Answered::Elsewhere;
+    }
+    let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
+    let stored = store.peek(&key, request::sent_fields(request));
+    let (seconds, millis) = (node.steady.seconds(), node.steady.millis());
+    let described = match &stored {
+        Some(object) => describe(&object.freshness, seconds),
+        None => missing(store, &key),
+    };
+    let found = match stored {
+        Some(object) if subject.may_have(&object, by_address) => Found::Object(object),
+        Some(_) => Found::Forbidden,
+        None => Found::Nothing,
+    };
+    let nothing = matches!(found, Found::Nothing);
+    let cache = &subject.generation.document.cache;
+    let unshared = || store.is_unshared(&key, seconds);
+    match plan::plan(&planned, found, cache, millis, unshared) {
+        Plan::Serve { .. } => {
+            told.cache = "hit";
+            told.steps.push(format!("cache: hit, {described}"));
+            Answered::FromCache
+        }
+        Plan::Refuse => {
+            told.cache = if nothing { "miss" } else { "stale" };
+            told.steps.push(format!(
+                "cache: {described}; the request says only-if-cached: answered with 504"
+            ));
+            Answered::Refused
+        }
+        Plan::Pass(why) => {
+            told.cache = named(why);
+            told.steps
+                .push(format!("cache: {}, and the answer is not stored", said(why, &described)));
+            Answered::Elsewhere
+        }
+        Plan::Fill(fill) => {
+            let follows =
+                fill.shared && store.is_filled(&key, request::sent_fields(request), seconds);
+            told.cache = named(fill.why);
+            told.steps.push(format!("cache: {}{}", said(fill.why, &described), fetched(&fill)));
+            if follows {
+                told.steps.push(
+                    "cache: another request fetches it already, and this one waits for that"
+                        .to_owned(),
+                );
+            }
+            Answered::Elsewhere
+        }
+    }
+}
+
+/// What the answer calls it.
+const fn named(why: Why) -> &'static str {
+    match why {
+        Why::Upgrade | Why::Bypass(_) | Why::Policy | Why::Contended => "bypass",
+        Why::Missing | Why::Halted | Why::Partial => "miss",
+        Why::Unfit(_) => "stale",
+    }
+}
+
+/// Why the cache has no say in the request.
+fn bypassed(why: Why) -> String {
+    match why {
+        Why::Bypass(Bypass::Off) => "switched off".to_owned(),
+        Why::Bypass(bypass) => format!("bypassed, {bypass}"),
+        _ => "bypassed, the request asks for another protocol".to_owned(),
+    }
+}
+
+/// Why nothing exists that the request selects.
+fn missing(store: &Store, key: &Key) -> String {
+    match store.variants(key).len() {
+        0 => format!("nothing is stored for {key}"),
+        others => {
+            format!("none of the {others} variants stored for {key} is for these request fields")
+        }
+    }
+}
+
+/// Why what is stored does not answer.
+fn said(why: Why, described: &str) -> String {
+    match why {
+        Why::Unfit(unfit) => format!("{unfit}, {described}"),
+        Why::Halted => "what is stored is being fetched, and nothing has come for long".to_owned(),
+        Why::Partial => {
+            "what is stored is being fetched, and is far from the part that is asked for".to_owned()
+        }
+        Why::Policy => "bypassed, what is stored came from where this client may not go".to_owned(),
+        Why::Missing | Why::Upgrade | Why::Bypass(_) | Why::Contended => described.to_owned(),
+    }
+}
+
+/// How it is fetched.
+fn fetched(fill: &plan::Fill) -> &'static str {
+    match &fill.found {
+        _ if fill.validates => "; would be validated with the origin",
+        Some(object) if !object.has_validator() => "; would be fetched anew: it has no validator",
+        Some(_) => "; would be fetched anew",
+        None if fill.part => "; the whole would be fetched, and the part sent from it",
+        None => "",
+    }
+}
+
+/// Age and lifetime in words.
+#[must_use]
+pub fn describe(freshness: &Freshness, now: u64) -> String {
+    let (age, lifetime) = (freshness.age(now), freshness.lifetime);
+    let state = if age < lifetime {
+        format!("fresh for another {} s", lifetime - age)
+    } else {
+        format!("stale for {} s", age - lifetime)
+    };
+    format!("age {age} s, lifetime {lifetime} s by {}: {state}", freshness.source)
+}

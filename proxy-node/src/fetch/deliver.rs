@@ -1,0 +1,102 @@
+//! How an object gets to the client.
+
+mod body;
+mod head;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use dataplane::connection::ConnectionEnd;
+use relay::{
+    body::{BodyWriter, Rest},
+    field::Field,
+    framing::BodyFraming,
+    head::Version,
+    method::Method,
+    stream::Stream,
+};
+
+use super::Fetch;
+use crate::{
+    cache::{
+        content::Reader,
+        object::Object,
+        serve::{self, Serving},
+    },
+    record::Outcome,
+    respond::Failure,
+    turn::Turn,
+};
+use body::Sent;
+
+/// What is delivered, and why.
+pub(super) struct Delivery {
+    pub(super) object: Arc<Object>,
+    pub(super) reader: Reader,
+    /// For Cache-Status; `None`: a hit.
+    pub(super) status: Option<String>,
+    /// How long the origin took.
+    pub(super) took: Duration,
+    /// Its age now, in seconds.
+    pub(super) age: u64,
+    /// It is filled for this request, which does not leave it for another.
+    pub(super) leads: bool,
+    /// Lines of Set-Cookie, which are for the one that asked and are not stored.
+    pub(super) cookies: Bytes,
+}
+
+/// Sends an object to the client.
+pub(super) async fn deliver(
+    turn: &mut Turn,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    mut delivery: Delivery,
+) -> ConnectionEnd {
+    let object = &delivery.object;
+    let range = fetch.asked.view().value(Field::Range);
+    let serving = serve::choose(object, &fetch.facts, range);
+    let length = object.length();
+    let (code, framing) = match &serving {
+        Serving::Whole => (object.status, whole_framing(length, turn.version)),
+        Serving::NotModified => (304, BodyFraming::Empty),
+        Serving::Part(part, _) => (206, BodyFraming::Length(part.end - part.start)),
+        Serving::Unsatisfiable(_) => (416, BodyFraming::Length(0)),
+    };
+    if code == 304 && turn.record.outcome == Outcome::MemHit {
+        turn.record.outcome = Outcome::ImsHit;
+    }
+    turn.record.status = code;
+    let keep = turn.keeps() && framing != BodyFraming::UntilClose;
+    head::write(turn, &delivery, &serving, framing, keep);
+    let deadline = turn.generation.document.timeouts.write;
+    let body = if turn.method == Method::Head { BodyFraming::Empty } else { framing };
+    let mut writer = BodyWriter::new(body);
+    let sent = match (&serving, object.content.at_hand()) {
+        (Serving::Whole, Some(whole)) if whole.len() <= body::AT_ONCE => {
+            let write = writer.write(stream, &turn.out, whole, Rest::None, deadline);
+            body::patiently(&turn.local, object, write).await.into()
+        }
+        (Serving::Whole, _) if body != BodyFraming::Empty => {
+            let end = length.unwrap_or(u64::MAX);
+            Box::pin(body::send(turn, stream, fetch, &mut writer, &mut delivery, 0..end)).await
+        }
+        (Serving::Part(part, _), _) => {
+            Box::pin(body::send(turn, stream, fetch, &mut writer, &mut delivery, part.clone()))
+                .await
+        }
+        _ => stream.write_all(&[&turn.out], deadline).await.into(),
+    };
+    let end = match sent {
+        Sent::Whole if keep => ConnectionEnd::Stays,
+        Sent::Whole => ConnectionEnd::Close,
+        Sent::Nothing => return turn.refuse(stream, fetch.asked, Failure::Incomplete, None).await,
+        Sent::Cut => ConnectionEnd::Cut(body),
+        Sent::ClientGone => ConnectionEnd::Abort,
+    };
+    turn.record.aborted |= sent != Sent::Whole;
+    end
+}
+
+fn whole_framing(length: Option<u64>, client: Version) -> BodyFraming {
+    length.map_or_else(|| BodyFraming::Chunked.for_client(client), BodyFraming::Length)
+}

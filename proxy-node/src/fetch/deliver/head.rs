@@ -1,0 +1,95 @@
+//! The head of an answer from the cache.
+
+use relay::{
+    framing::BodyFraming,
+    rewrite::{HeadWriter, Persistence, Piece},
+};
+
+use super::Delivery;
+use crate::{
+    cache::{
+        object::Object,
+        serve::{self, Serving},
+    },
+    turn::Turn,
+};
+
+/// Writes the head of a stored response into the turn's scratch.
+pub(super) fn write(
+    turn: &mut Turn,
+    delivery: &Delivery,
+    serving: &Serving,
+    framing: BodyFraming,
+    keep: bool,
+) {
+    let (object, age) = (&*delivery.object, delivery.age);
+    let mut out = std::mem::take(&mut turn.out);
+    out.clear();
+    begin(&mut out, object, serving);
+    let mut head = HeadWriter::resume(&mut out);
+    match serving {
+        Serving::Part(part, length) => {
+            head.field(
+                "Content-Range",
+                format!("bytes {}-{}/{length}", part.start, part.end - 1).as_bytes(),
+            );
+        }
+        Serving::Unsatisfiable(length) => {
+            head.field("Content-Range", format!("bytes */{length}").as_bytes())
+        }
+        Serving::Whole | Serving::NotModified => {}
+    }
+    // RFC 9111 §5.1: its presence says that the answer was not made for this request.
+    if delivery.status.is_none() || age > 0 {
+        head.number("Age", age);
+    }
+    match framing {
+        BodyFraming::Length(length) if !matches!(object.status, 204 | 304) => {
+            head.number("Content-Length", length)
+        }
+        BodyFraming::Chunked => head.field("Transfer-Encoding", b"chunked"),
+        _ => {}
+    }
+    for line in delivery.cookies.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        head.field("Set-Cookie", line);
+    }
+    let name = Piece::Text(turn.local.node.cache_name.as_bytes());
+    match &delivery.status {
+        Some(detail) => {
+            head.pieces("Cache-Status", &[name, Piece::Text(b"; "), Piece::Text(detail.as_bytes())])
+        }
+        None => {
+            let seconds = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            let left = seconds(object.freshness.lifetime).saturating_sub(seconds(age));
+            head.pieces("Cache-Status", &[name, Piece::Text(b"; hit; ttl="), Piece::Number(left)]);
+        }
+    }
+    turn.common_fields(&mut head, delivery.took);
+    head.connection(Persistence::of(keep, turn.version));
+    head.finish();
+    turn.out = out;
+    if turn.generation.logged {
+        turn.record.media_type = object.media_type.clone();
+    }
+}
+
+/// Whether a field goes with an answer.
+type Keeps = fn(&[u8]) -> bool;
+
+/// Status line and fields of what is stored, as far as they go with what is served.
+fn begin(out: &mut Vec<u8>, object: &Object, serving: &Serving) {
+    let (line, keeps): (&[u8], Keeps) = match serving {
+        Serving::Whole => return out.extend_from_slice(&object.head),
+        Serving::NotModified => (b"HTTP/1.1 304 Not Modified\r\n", serve::goes_with_304),
+        Serving::Part(..) => (b"HTTP/1.1 206 Partial Content\r\n", |_| true),
+        Serving::Unsatisfiable(_) => {
+            (b"HTTP/1.1 416 Range Not Satisfiable\r\n", serve::goes_with_416)
+        }
+    };
+    out.extend_from_slice(line);
+    for (name, value) in object.fields().filter(|(name, _)| keeps(name)) {
+        for part in [name, b": ", value, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! How a response gets into the cache: a task of its own, on the worker of the request that caused
+//! it, and independent of that request's client.
+//!
+//! It asks the next hop, decides whether the answer may be kept, tells the leader and those who
+//! wait ([`crate::cache::ticket`]), and then fills the body, which readers on any worker
+//! follow. What may not be kept it hands over to the leader with the connection.
+//!
+//! Reading order: [`exchange`] (the next hop is asked), [`keep`] (what becomes of its answer), with
+//! [`head`] (what is stored of its head), [`body`] (how the rest follows).
+
+mod body;
+mod exchange;
+mod head;
+mod keep;
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use relay::method::Method;
+use tokio::sync::oneshot;
+
+use super::Ticket;
+use crate::{
+    cache::{
+        content::Reader,
+        facts::RequestFacts,
+        object::Object,
+        policy::{self, NotStored, Trouble},
+    },
+    config::Generation,
+    node::Local,
+    record::Hierarchy,
+    relay::Received,
+    request::{Destination, Forwarded},
+    respond::Failure,
+    steps::Steps,
+    turn::Asked,
+};
+
+/// What a fill counts for while it is under way: its future, the request, the buffer that it reads
+/// with.
+const FILL: u64 = 40 * 1024;
+/// How often it is looked whether those who follow a fill without a leader are still there.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a small answer is waited for as a whole.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// What a fill has to know.
+pub struct Order {
+    /// The worker's own.
+    pub local: Rc<Local>,
+    /// The configuration of the request that caused it.
+    pub generation: Arc<Generation>,
+    /// The request.
+    pub asked: Asked,
+    /// What the cache knows of it.
+    pub facts: RequestFacts,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Addresses of the destination, where a rule wanted them.
+    pub addresses: Option<Arc<[IpAddr]>>,
+    /// Whose request it is.
+    pub client: IpAddr,
+    /// What becomes of X-Forwarded-For.
+    pub forwarded: Forwarded,
+    /// What is stored already, is not fit, and can be validated.
+    pub stale: Option<Arc<Object>>,
+}
+
+/// How the leader is answered.
+pub enum Lead {
+    /// From the cache.
+    Object {
+        /// What.
+        object: Arc<Object>,
+        /// A place at its beginning.
+        reader: Reader,
+        /// How it got there.
+        how: How,
+        /// From where.
+        hierarchy: Hierarchy,
+        /// How long the origin took.
+        took: Duration,
+        /// Values of Set-Cookie, a line each: for the leader alone.
+        cookies: Bytes,
+    },
+    /// With an answer that is not kept.
+    Response(Box<Received>, NotStored),
+    /// With a failure.
+    Failed(Failure),
+}
+
+/// How an object came to answer the request that led the fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Fetched.
+    Stored,
+    /// Validated: what was stored is still good.
+    Unmodified,
+    /// Stale, for want of an answer.
+    StaleOnError,
+}
+
+/// Starts the fill. The leader is answered through the receiver.
+pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
+    let (answer, leader) = oneshot::channel();
+    let worker = order.local.worker.clone();
+    let working = order.local.node.store.budget().work(FILL);
+    let steps = Steps::current();
+    // On its way into the runtime a task is copied several times: a pointer is, and not kilobytes
+    // of room.
+    let fill = Box::pin(run(order, ticket, answer));
+    worker.spawn(async move {
+        let _working = working;
+        match steps {
+            None => fill.await,
+            Some(steps) => steps.during(fill).await,
+        }
+    });
+    leader
+}
+
+async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
+    let began = Instant::now();
+    let asked_at = order.local.node.steady.seconds();
+    let exchanged = tokio::select! {
+        biased;
+        exchanged = exchange::run(&order, &ticket) => exchanged,
+        // Dropping the ticket sends on their own who came at this very moment.
+        () = unwanted(&order, &ticket, &mut leader) => return,
+    };
+    let mut received = match exchanged {
+        Ok(received) => received,
+        Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
+    };
+    // A small answer is not begun before it is whole: one that breaks off is a failure to tell of
+    // then, and not half an answer that a balancer could take for the end of this node.
+    if received.hop.stream.gather(received.head.framing(Method::Get), HOLD).await.is_err() {
+        return give_up(
+            &order,
+            &ticket,
+            leader,
+            received.hop.blames(Failure::Incomplete),
+            began.elapsed(),
+        );
+    }
+    let status = received.head.status();
+    if let Some(stale) = &order.stale {
+        if status == 304 {
+            return keep::refresh(&order, &ticket, leader, stale, received, asked_at);
+        }
+        let trouble = matches!(status, 500 | 502 | 503 | 504);
+        if trouble
+            && policy::may_stand_in(
+                &stale.freshness,
+                &order.facts.directives,
+                asked_at,
+                Trouble::ServerError,
+            )
+        {
+            return stand_in(&ticket, leader, stale, received.hop.hierarchy(), received.took);
+        }
+    }
+    keep::keep(order, ticket, leader, received, asked_at).await;
+}
+
+/// Returns once nobody waits for the answer any more: its leader has left, and so has everybody who
+/// came after.
+async fn unwanted(order: &Order, ticket: &Ticket, leader: &mut oneshot::Sender<Lead>) {
+    leader.closed().await;
+    while ticket.is_awaited() {
+        order.local.worker.wheel().sleep(LOOK).await;
+    }
+}
+
+/// No answer: what is stale may do, and if not, everybody who waits gets the failure.
+fn give_up(
+    order: &Order,
+    ticket: &Ticket,
+    leader: oneshot::Sender<Lead>,
+    failure: Failure,
+    took: Duration,
+) {
+    let now = order.local.node.steady.seconds();
+    if let Some(stale) = &order.stale
+        && !matches!(failure, Failure::Egress(_))
+        && policy::may_stand_in(
+            &stale.freshness,
+            &order.facts.directives,
+            now,
+            Trouble::Unreachable,
+        )
+    {
+        return stand_in(ticket, leader, stale, Hierarchy::None, took);
+    }
+    // What one client may not reach another may: those who wait find out for themselves.
+    if !matches!(failure, Failure::Egress(_)) {
+        ticket.fail(failure);
+    }
+    drop(leader.send(Lead::Failed(failure)));
+}
+
+fn stand_in(
+    ticket: &Ticket,
+    leader: oneshot::Sender<Lead>,
+    stale: &Arc<Object>,
+    hierarchy: Hierarchy,
+    took: Duration,
+) {
+    ticket.stand_in(stale);
+    if let Some(reader) = stale.content.reader() {
+        drop(leader.send(Lead::Object {
+            object: stale.clone(),
+            reader,
+            how: How::StaleOnError,
+            hierarchy,
+            took,
+            cookies: Bytes::new(),
+        }));
+    }
+}

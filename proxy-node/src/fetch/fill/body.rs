@@ -1,0 +1,163 @@
+//! The body of an answer, on its way from the next hop into the content of an object.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use relay::{
+    body::BodyReader,
+    fault::Fault,
+    method::Method,
+    stream::Stream,
+    wheel::{Kind, Timer},
+};
+
+use super::Order;
+use crate::{
+    cache::{content::memory::Body, object::Object},
+    node::Local,
+    relay::{Received, bound_to_client},
+};
+
+/// How long a fill goes on that nobody reads any more.
+const ALONE: Duration = Duration::from_secs(30);
+/// Pieces of a body below this are gathered, up to so many bytes.
+const SMALL: usize = 1024;
+const GATHERED: usize = 8 * 1024;
+/// How long readers of a body that is not kept make the others wait before they are cut.
+const LAG: Duration = Duration::from_secs(1);
+
+/// The duty to end a body one way or the other: a fill that is cut (a panic, a drain at its end)
+/// must not look complete, nor hang its readers.
+pub(super) struct Filling {
+    local: Rc<Local>,
+    object: Arc<Object>,
+    /// The body of the object, which grows.
+    body: Arc<Body>,
+    settled: bool,
+}
+
+impl Filling {
+    /// Whoever has it must end the body of this object.
+    pub(super) fn new(local: &Rc<Local>, object: &Arc<Object>, body: Arc<Body>) -> Self {
+        Self { local: local.clone(), object: object.clone(), body, settled: false }
+    }
+
+    /// The body is complete.
+    fn settle(mut self) {
+        self.settled = true;
+        self.body.complete();
+        self.local.node.store.settle(&self.object);
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.body.fail();
+            self.local.node.store.remove(&self.object);
+        }
+    }
+}
+
+/// Fills the body to its end. The connection is used again if both are whole.
+pub(super) async fn fill(order: Order, filling: Filling, received: Received) {
+    let Received { mut hop, head, bytes, .. } = received;
+    let mut reader = BodyReader::new(head.framing(Method::Get), head.dialect());
+    let before = hop.stream.received();
+    let complete = pump(&order, &filling, &mut hop.stream, &mut reader).await;
+    let metrics = &order.local.node.metrics;
+    metrics
+        .bytes_from_origins
+        .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
+    if complete {
+        filling.settle();
+        if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
+            hop.keep(&order.local);
+        }
+    }
+}
+
+/// Moves the body from the connection into the object. False: it broke off, or nobody wants it.
+async fn pump(
+    order: &Order,
+    filling: &Filling,
+    stream: &mut Stream,
+    reader: &mut BodyReader,
+) -> bool {
+    let most = order.generation.document.cache.max_object_size;
+    let deadline = order.generation.document.timeouts.read;
+    let (store, object, body) = (&order.local.node.store, &filling.object, &filling.body);
+    let timer = Timer::new(order.local.worker.wheel());
+    let mut gathered = Vec::new();
+    let mut alone_since: Option<Instant> = None;
+    loop {
+        let piece = match reader.next(stream, deadline).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return true,
+            Err(fault) => {
+                tracing::debug!(url = %object.key, %fault, "fill incomplete");
+                return false;
+            }
+        };
+        let broken = gather(reader, stream, &piece, &mut gathered).err();
+        let bytes: &[u8] = if gathered.is_empty() { &piece } else { &gathered };
+        let length = body.len() + bytes.len() as u64;
+        if length > most {
+            body.stop_retaining();
+        }
+        if !room(&timer, body).await {
+            return false;
+        }
+        let more = object.declared.map(|declared| declared.saturating_sub(length));
+        body.append(bytes, more, |bytes| store.admit(object, body.charged(), bytes));
+        body.note_progress(order.local.node.steady.millis());
+        if object.is_kept() && !body.retains() {
+            // Too large after all, or no memory left: those who read it get it, nobody else will.
+            store.remove(object);
+        }
+        if let Some(fault) = broken {
+            tracing::debug!(url = %object.key, %fault, "fill broken");
+            return false;
+        }
+        if body.is_read() {
+            alone_since = None;
+        } else if alone_since.get_or_insert_with(Instant::now).elapsed() > ALONE {
+            return false;
+        }
+    }
+}
+
+/// Waits until there is room for more. False: nobody wants it any more.
+async fn room(timer: &Timer, body: &Body) -> bool {
+    loop {
+        match timer.within(Kind::Other, LAG, body.room()).await {
+            Ok(room) => return room.is_ok(),
+            Err(_) => body.cut_laggards(),
+        }
+    }
+}
+
+/// Puts small pieces that are there already together, so that an origin which sends byte by byte
+/// costs an append for each read and not for each byte. `gathered` stays empty where a piece is
+/// worth an append of its own.
+fn gather(
+    reader: &mut BodyReader,
+    stream: &mut Stream,
+    piece: &[u8],
+    gathered: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    gathered.clear();
+    if piece.len() >= SMALL {
+        return Ok(());
+    }
+    gathered.extend_from_slice(piece);
+    while gathered.len() < GATHERED
+        && let Some(more) = reader.take(stream)?
+    {
+        gathered.extend_from_slice(&more);
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Asking the next hop for what is to be stored.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use relay::{
+    fault::Fault,
+    head::{Response, ResponseHead},
+    interims::Interims,
+    method::Method,
+    retry::Phase,
+    rewrite::BodyFields,
+    stream::Stream,
+};
+
+use super::{Order, Ticket};
+use crate::{
+    parent::{self, Tried},
+    relay::{
+        Conditions, Outgoing, Received, begin_response, deadlines, reply_limits, reuse,
+        write_request,
+    },
+    respond::Failure,
+    upstream::{self, From},
+};
+
+/// Sends the request and reads the head of the answer; once more when a pooled connection turns out
+/// to be closed.
+pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
+    let deadlines = deadlines(&order.generation);
+    let route = order.local.node.route(&order.generation, &order.destination);
+    let mut from = reuse(Method::Get);
+    let pseudonym = order.local.node.pseudonym.load_full();
+    let outgoing =
+        Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };
+    let conditions = order.stale.as_ref().map(|stale| Conditions {
+        etag: stale.etag.as_deref(),
+        last_modified: stale.last_modified_text.as_deref(),
+    });
+    let mut out = Vec::with_capacity(1024);
+    let (began, parents) = (Instant::now(), &order.generation.parents);
+    let mut tried = order.local.parents.begin(parents, order.asked.view().target_text());
+    // What a parent answered in vain, while another one is asked.
+    let mut held: Option<Received> = None;
+    loop {
+        let connecting = upstream::connect(
+            &order.local,
+            &order.generation,
+            order.client,
+            route,
+            from,
+            order.addresses.clone(),
+            &mut tried,
+        );
+        let mut hop = match connecting.await {
+            Ok(hop) => hop,
+            Err(failure) => return held.ok_or(failure),
+        };
+        write_request(&mut out, &outgoing, hop.parent(), conditions);
+        let mut head = Box::new(ResponseHead::new());
+        let mut interims = Interims::new(deadlines.first_byte);
+        let answer = async {
+            hop.stream.write_all(&[&out], deadlines.write).await?;
+            final_head(order, ticket, &mut hop.stream, &mut head, &mut interims).await
+        };
+        from = match answer.await {
+            Ok(bytes) => {
+                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                if !asks_another(order, &answer, interims.any(), &mut tried) {
+                    return Ok(answer);
+                }
+                held = Some(answer);
+                reuse(Method::Get)
+            }
+            Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => {
+                if let Some(chosen) = &hop.parent {
+                    tried.forget(chosen.index);
+                }
+                From::New
+            }
+            Err(fault) => {
+                let failure = Failure::exchanging(&fault);
+                let Some(parent) = hop.parent() else { return Err(failure) };
+                parent.failed(failure);
+                let another = !interims.any() && parent::may_ask_another_for(Method::Get, fault);
+                if !another || !tried.leaves_any(parents) {
+                    return held.ok_or(failure.of_parent());
+                }
+                reuse(Method::Get)
+            }
+        };
+    }
+}
+
+/// Whether a parent answered in vain and another one is to be asked.
+fn asks_another(order: &Order, answer: &Received, interims: bool, tried: &mut Tried) -> bool {
+    let phase = if interims { Phase::ResponseRelayed } else { Phase::Written };
+    let (local, generation) = (&order.local, &order.generation);
+    answer.is_in_vain(local, generation, &order.destination, tried)
+        && tried.leaves_any(&generation.parents)
+        && parent::may_ask_another_after_answer(Method::Get, true, phase, &local.parents)
+}
+
+/// Interim responses before it are for whoever waits.
+async fn final_head(
+    order: &Order,
+    ticket: &Ticket,
+    stream: &mut Stream,
+    head: &mut ResponseHead,
+    interims: &mut Interims,
+) -> Result<Bytes, Fault> {
+    let deadlines = deadlines(&order.generation);
+    let hint = |interim: Response<'_>| {
+        let mut hint = Vec::with_capacity(1024);
+        let pseudonym = order.local.node.pseudonym.load();
+        begin_response(&mut hint, interim, BodyFields::AsReceived, &pseudonym).finish();
+        ticket.hint(hint);
+    };
+    let silence = (deadlines.first_byte, deadlines.head);
+    stream
+        .read_final_response(head, &reply_limits(&order.generation), silence, interims, hint)
+        .await
+}
