@@ -10,7 +10,6 @@ use std::{
 
 use dataplane::{
     listen::{Open, accept},
-    search::aside::Searcher,
     trace::span::Tracer,
 };
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
@@ -24,7 +23,7 @@ use crate::{
     lately::Lately,
     listen::{Announce, Bound, Frontend, Frontends},
     local::{Local, Shared},
-    record,
+    record::{self, Recorder},
     roster::{
         self, Roster, Sources,
         book::{Book, Setting},
@@ -76,9 +75,7 @@ pub struct Engine {
     pending: watch::Sender<Option<(Arc<Generation>, Bound)>>,
     roster: roster::Handle,
     suspects: mpsc::Sender<check::Suspect>,
-    records: mpsc::Sender<record::Lines>,
-    recent: record::recent::Recent,
-    searcher: Searcher,
+    recorder: Recorder,
     tracer: Option<Tracer>,
     uptime: Uptime,
     workers: usize,
@@ -89,8 +86,10 @@ pub struct Engine {
 
 impl Engine {
     /// Starts roster, prober and the writer of access records.
-    #[must_use]
-    pub fn new(around: Surroundings) -> Self {
+    ///
+    /// # Errors
+    /// Its thread cannot be made.
+    pub fn new(around: Surroundings) -> std::io::Result<Self> {
         let uptime = Uptime::starting(Instant::now());
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
         let book = Book::new(Setting {
@@ -107,7 +106,6 @@ impl Engine {
         let roster = Roster::new(book, sources);
         let handle = roster.handle();
         let (suspects, suspected) = mpsc::channel(SUSPECTS);
-        let (records, recorded) = mpsc::channel(record::QUEUE);
         let (pending, due) = watch::channel(None);
         let frontends = Arc::new(Frontends::new(around.workers, around.announce, around.inherited));
         let spawn = &around.spawn;
@@ -120,36 +118,26 @@ impl Engine {
                 check::probe_suspects(suspects, roster, *uptime).await;
             })
         });
-        let recent = record::recent::Recent::default();
-        let searcher = Searcher::of(around.access_log.clone());
-        supervise(spawn, "access-log", (recorded, around.access_log, recent.clone()), |writer| {
-            Box::pin(async move {
-                let (queue, path, recent) = &mut *writer.lock().await;
-                record::write(path, queue, recent).await;
-            })
-        });
         supervise(spawn, "frontends", (due, handle.clone(), Arc::clone(&frontends)), |opening| {
             Box::pin(async move {
                 let (due, roster, frontends) = &mut *opening.lock().await;
                 open_frontends(due, roster, frontends).await;
             })
         });
-        Self {
+        Ok(Self {
             frontends,
             generations,
             pending,
             roster: handle,
             suspects,
-            records,
-            recent,
-            searcher,
+            recorder: record::start(around.access_log)?,
             tracer: around.tracer,
             uptime,
             workers: around.workers,
             name: around.name,
             clock: around.clock,
             lately: Lately::new(uptime),
-        }
+        })
     }
 
     /// Puts a configuration into force, whole or not at all.
@@ -171,8 +159,7 @@ impl Engine {
             roster: self.roster.clone(),
             open: self.frontends.follow(),
             clock: self.clock.clone(),
-            recent: self.recent.clone(),
-            searcher: self.searcher.clone(),
+            recorder: self.recorder.clone(),
             lately: self.lately.clone(),
         }
     }
@@ -194,7 +181,7 @@ impl Engine {
             name: self.name.clone(),
             via: format!("1.1 {pseudonym}"),
             pseudonym,
-            records: self.records.clone(),
+            recorder: self.recorder.clone(),
             tracer: self.tracer.clone(),
         });
         let open = self.frontends.follow();

@@ -28,7 +28,7 @@ use crate::{
     check::Suspect,
     listen::Frontend,
     liveness,
-    record::{self, Journal, Record},
+    record::{Journal, Record, Recorder},
     roster,
     stats::Uptime,
 };
@@ -56,7 +56,7 @@ pub struct Shared {
     /// The whole entry.
     pub via: String,
     /// Where access records go.
-    pub records: mpsc::Sender<record::Lines>,
+    pub recorder: Recorder,
     /// Traces requests, where traces go anywhere.
     pub tracer: Option<Tracer>,
 }
@@ -84,7 +84,7 @@ impl Local {
             shared: Arc::clone(shared),
             table: RefCell::new(Rc::new(Table::empty())),
             idle: Pool::new(worker, relay::pool::Limits::default()),
-            journal: Journal::new(shared.records.clone()),
+            journal: Journal::new(shared.recorder.clone()),
             pools: Pools::default(),
             ids: Ids::seeded(seed()),
         }));

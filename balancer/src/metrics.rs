@@ -7,7 +7,7 @@ use metrics::{describe_counter, describe_gauge};
 pub const OBSERVATIONS_DROPPED: &str = "shoal_balancer_observations_dropped_total";
 /// Probes of late servers that stayed unanswered.
 pub const PROBES_UNANSWERED: &str = "shoal_balancer_probes_unanswered_total";
-/// Access records that found no room in the queue.
+/// Access records that found no room in the queue, or could not be written.
 pub const RECORDS_DROPPED: &str = "shoal_balancer_access_records_dropped_total";
 /// Client connections accepted, by `frontend`.
 pub const CONNECTIONS: &str = "shoal_balancer_connections_total";
@@ -61,7 +61,10 @@ pub fn describe() {
     for (name, help) in [
         (OBSERVATIONS_DROPPED, "Observations about servers that the roster had no room for"),
         (PROBES_UNANSWERED, "Probes of late servers that stayed unanswered"),
-        (RECORDS_DROPPED, "Access records that found no room in the queue"),
+        (
+            RECORDS_DROPPED,
+            "Access records that found no room in the queue, or could not be written",
+        ),
         (CONNECTIONS, "Client connections accepted"),
         (REQUESTS, "Well-formed requests"),
         (FAILED, "Requests that no server could answer"),

@@ -1,39 +1,41 @@
 //! Access records: one JSON object a line in `DATA_DIR/access.log`.
 //!
-//! A worker appends lines to a buffer of its own and hands it on, through a bounded queue, when it
-//! is full or 50 ms old. When the disk is too slow, whole buffers are dropped and their lines
-//! counted. Only the writing task touches the file; it keeps the last lines in [`recent`] for
-//! operators who ask.
+//! A worker appends lines to a buffer of its own and hands it on, through a bounded queue
+//! ([`dataplane::log`]), when it is full or 50 ms old. When the disk is too slow, whole buffers are
+//! dropped and their lines counted.
 
 pub mod line;
-pub mod recent;
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
-    path::Path,
+    io,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
-use dataplane::trace::{
-    Trace,
-    span::{self, Tracer},
+use cluster_config::document::proxy::Rotate;
+use dataplane::{
+    log::{self, Log},
+    trace::{
+        Trace,
+        span::{self, Tracer},
+    },
 };
 use jiff::Timestamp;
 use opentelemetry::KeyValue;
 use relay::{proxy_status::ErrorType, rewrite::push_decimal};
-use tokio::{io::AsyncWriteExt, sync::mpsc};
-
-use recent::Recent;
 
 /// A buffer is handed on when it is this full: some 400 records, so that the threads which write it
 /// wake up for many at a time.
 const FULL: usize = 128 * 1024;
 /// Buffers that may wait for the disk.
-pub const QUEUE: usize = 32;
-/// The file is opened again after so long, so that it can be rotated from outside.
-const REOPEN_EVERY: Duration = Duration::from_secs(10);
+const QUEUE: usize = 32;
 /// The file is renamed to `access.log.1` when it is this large.
-const LARGEST: u64 = 256 * 1024 * 1024;
+const ROTATE: Rotate = Rotate { size: 256 << 20, keep: 1 };
+
+/// The workers' end of the log.
+pub type Recorder = log::Recorder<AccessLog>;
 
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +185,7 @@ pub struct Lines {
 pub struct Journal {
     lines: RefCell<Vec<u8>>,
     count: Cell<u64>,
-    queue: mpsc::Sender<Lines>,
+    recorder: Recorder,
     /// The time as text. The clock is asked once a flush, not once a request: the file's times are
     /// exact to 50 ms.
     now: RefCell<String>,
@@ -192,11 +194,11 @@ pub struct Journal {
 impl Journal {
     /// An empty one.
     #[must_use]
-    pub fn new(queue: mpsc::Sender<Lines>) -> Self {
+    pub fn new(recorder: Recorder) -> Self {
         Self {
             lines: RefCell::default(),
             count: Cell::new(0),
-            queue,
+            recorder,
             now: RefCell::new(Timestamp::now().to_string()),
         }
     }
@@ -226,38 +228,37 @@ impl Journal {
         // times.
         let room = lines.capacity().min(FULL + FULL / 4);
         let bytes = std::mem::replace(&mut *lines, Vec::with_capacity(room));
-        if self.queue.try_send(Lines { bytes, count }).is_err() {
-            metrics::counter!(crate::metrics::RECORDS_DROPPED).increment(count);
-        }
+        self.recorder.record(Lines { bytes, count });
     }
 }
 
-/// Writes what comes until nobody can send any more.
-pub async fn write(path: &Path, queue: &mut mpsc::Receiver<Lines>, recent: &Recent) {
-    let mut open: Option<(tokio::fs::File, tokio::time::Instant)> = None;
-    while let Some(lines) = queue.recv().await {
-        if open.as_ref().is_none_or(|(_, since)| since.elapsed() > REOPEN_EVERY) {
-            open = reopen(path).await.map(|file| (file, tokio::time::Instant::now()));
-        }
-        let written = match &mut open {
-            Some((file, _)) => file.write_all(&lines.bytes).await,
-            None => Err(std::io::Error::other("the file cannot be opened")),
-        };
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), "access records are lost: {error}");
-            open = None;
-        }
-        recent.keep(lines);
+/// The file, and what is kept of it.
+#[derive(Debug)]
+pub struct AccessLog;
+
+impl Log for AccessLog {
+    type Records = Lines;
+
+    fn count(lines: &Lines) -> u64 {
+        lines.count
+    }
+
+    fn write(&self, written: &Lines, lines: &mut Vec<u8>) {
+        lines.extend_from_slice(&written.bytes);
+    }
+
+    fn keep<'l>(&self, _: impl Iterator<Item = Lines>, lines: &'l [u8]) -> Cow<'l, [u8]> {
+        Cow::Borrowed(lines)
     }
 }
 
-async fn reopen(path: &Path) -> Option<tokio::fs::File> {
-    if tokio::fs::metadata(path).await.is_ok_and(|it| it.len() > LARGEST)
-        && let Err(error) = tokio::fs::rename(path, path.with_extension("log.1")).await
-    {
-        tracing::warn!(path = %path.display(), "cannot rotate: {error}");
-    }
-    tokio::fs::OpenOptions::new().create(true).append(true).open(path).await.ok()
+/// Starts the thread that writes the log.
+///
+/// # Errors
+/// It cannot be made.
+pub fn start(path: PathBuf) -> io::Result<Recorder> {
+    let (recorder, _detached) = log::start(AccessLog, path, QUEUE, ROTATE)?;
+    Ok(recorder)
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
     let frontend = free(&process.ports, options.frontend)?;
     metrics::describe();
-    let engine = Arc::new(Engine::new(surroundings(&process, workers, options.traces)?));
+    let engine = Engine::new(surroundings(&process, workers, options.traces)?)
+        .fail("start the thread of the access log", "raise the limit on threads of this user")?;
+    let engine = Arc::new(engine);
     let view = Arc::new(engine.view());
     let operator =
         Operator::new(engine.view(), Registry::new(process.network.channel(Service::Registry)));

@@ -10,14 +10,14 @@ pub mod explain;
 use std::{net::SocketAddr, sync::Arc};
 
 use cluster::recent::Traffic;
-use dataplane::{listen::Open, search::aside::Searcher};
+use dataplane::listen::Open;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
     lately::Lately,
     listen,
-    record::recent::Recent,
+    record::Recorder,
     roster,
     snapshot::Snapshot,
     stats::{FrontendCounts, FrontendTotals, PerWorker},
@@ -32,10 +32,8 @@ pub struct View {
     pub open: watch::Receiver<Open<listen::Frontend>>,
     /// The wall clock.
     pub clock: chassis::Clock,
-    /// The last access records.
-    pub recent: Recent,
-    /// Older ones, in the files.
-    pub searcher: Searcher,
+    /// The access records.
+    pub recorder: Recorder,
     /// What the frontends' clients got lately.
     pub lately: Lately,
 }

@@ -158,6 +158,7 @@ impl ProxyNode for Api {
         request: Request<TailAccessRequest>,
     ) -> Result<Response<Self::TailAccessStream>, Status> {
         access::tail(Arc::clone(&self.node), request.get_ref(), self.closing.clone())
+            .await
             .map(Response::new)
     }
 

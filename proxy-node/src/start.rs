@@ -211,7 +211,7 @@ fn install(
 ) {
     doubt_memory(&generation);
     node.store.set_capacity(generation.document.cache.memory);
-    node.recorder.configure(&generation.document.access_log);
+    record::configure(&node.recorder, &generation.document.access_log);
     tracing::info!(revision = %generation.revision, "configuration in force");
     node.current.store(generation);
     refresh_ports(process, node, listeners);
@@ -266,7 +266,7 @@ fn node(
         return Err(Failure::new("there is no configuration although one was applied")
             .remedy("this is a defect: please report it"));
     };
-    recorder.configure(&generation.document.access_log);
+    record::configure(&recorder, &generation.document.access_log);
     doubt_memory(generation);
     let node = Arc::new(Node {
         name: process.identity.name().to_owned(),

@@ -10,9 +10,9 @@ use relay::clients::{Clients, Crowding};
 use crate::{
     metrics::{
         ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION,
-        FAILED, PANIC, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS,
-        SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES,
-        SERVER_REUSED, SERVER_USABLE, TUNNELS,
+        FAILED, PANIC, RECORDS_DROPPED, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS,
+        SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS,
+        SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::Listed,
     standing::Standing,
@@ -83,6 +83,7 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
 }
 
 fn copy(view: &View) {
+    counter!(RECORDS_DROPPED).absolute(view.recorder.dropped());
     for (name, counts) in view.frontends() {
         let totals = FrontendTotals::of(&counts);
         let set = |metric: &'static str, value| {

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
 use dataplane::{
     filter::{Facts, Filter},
+    log::tail::{self, Wanted as _},
     search::{self, Look},
 };
 use jiff::Timestamp;
@@ -72,12 +73,20 @@ pub struct Wanted {
     pub own: bool,
 }
 
-impl Wanted {
-    /// Whether it is one of them.
-    #[must_use]
-    pub fn takes(&self, line: &Line) -> bool {
+impl tail::Wanted<Line> for Wanted {
+    type Older = Older;
+
+    fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    fn takes(&self, line: &Line) -> bool {
         let own = line.server.is_empty() || !line.error.is_empty();
         (own || !self.own) && self.filter.matches(&line.facts())
+    }
+
+    fn older(self, told: &[Line]) -> Older {
+        Older::new(self, told)
     }
 }
 

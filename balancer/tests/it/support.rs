@@ -424,7 +424,8 @@ impl Cluster {
             inherited: chassis::Inherited::default(),
             tracer,
             spawn: Arc::new(move |_, task| drop(runtime.spawn(async move { task().await }))),
-        });
+        })
+        .expect("an access log");
         engine.apply("r1", &document(&settings)).expect("a good configuration");
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();

@@ -9,8 +9,8 @@ mod field;
 
 use field::cut;
 pub use field::{
-    InvalidAddress, InvalidId, InvalidName, MAX_ENTRIES, MAX_NAME, MAX_TEXT, address, duration,
-    from_duration, from_timestamp, id, name, timestamp,
+    InvalidAddress, InvalidId, InvalidName, MAX_ENTRIES, MAX_NAME, MAX_TEXT, address,
+    at_unix_millis, duration, from_duration, from_timestamp, id, name, timestamp, unix_millis,
 };
 use proto::registry as pb;
 

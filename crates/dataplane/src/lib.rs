@@ -3,10 +3,12 @@
 //! searched by.
 //!
 //! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here
-//! is a function of what is passed in. [`listen`] alone opens sockets, and [`search`] reads files.
+//! is a function of what is passed in. [`listen`] alone opens sockets, [`log`] writes
+//! files and [`search`] reads them.
 //!
 //! Reading order: [`limits`] → [`listen`]; [`id`], [`scratch`], [`connection`]; [`count`] →
-//! [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] → [`search`].
+//! [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] →
+//! [`search`] → [`log`].
 
 pub mod answers;
 pub mod connection;
@@ -16,6 +18,7 @@ pub mod filter;
 pub mod id;
 pub mod limits;
 pub mod listen;
+pub mod log;
 pub mod scratch;
 pub mod search;
 pub mod trace;

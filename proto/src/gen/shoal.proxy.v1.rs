@@ -230,7 +230,7 @@ pub struct AccessTotal {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TailAccessRequest {
-    /// So many of the last records first; at most what is kept (2048).
+    /// So many of the last records first; at most what is kept (the last 4 MiB of access.log).
     #[prost(uint32, tag = "1")]
     pub last: u32,
     /// Go on with every new record until the caller ends it.

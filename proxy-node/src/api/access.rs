@@ -1,37 +1,31 @@
-//! What was asked for, as messages: counts and records out of [`crate::record::lately`], and older
-//! records out of the log's files.
-
-mod files;
+//! What was asked for, as messages: counts out of [`crate::record::lately`], and records out of
+//! memory and the log's files ([`dataplane::log::tail`]).
 
 use std::{sync::Arc, time::Duration};
 
 use chassis::StopSignal;
-use dataplane::filter::Filter;
-use futures::stream::{self, BoxStream, StreamExt};
+use cluster::wire;
+use dataplane::{
+    filter::Filter,
+    log::tail::{self, Question, Told},
+    search::{self, Stopped},
+};
+use futures::stream::{BoxStream, StreamExt};
 use proto::proxy::{
-    AccessKey, AccessRecord, AccessTotal, TailAccessRequest, TailAccessResponse, TopAccessRequest,
-    TopAccessResponse,
+    AccessKey, AccessRecord, AccessTotal, SearchStopped, Searched, TailAccessRequest,
+    TailAccessResponse, TopAccessRequest, TopAccessResponse,
 };
 use tonic::Status;
 
 use crate::{
     node::Node,
-    record::{
-        Record,
-        heavy::Summary,
-        lately::{RECORDS, Window},
-        search::Older,
-    },
+    record::{Record, heavy::Summary, lately::Window},
 };
 
 /// No caller gets more totals than this.
 const MOST_TOTALS: usize = 1000;
 /// As far back as anything is kept.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Records in one message: well under what a message may have.
-const AT_ONCE: usize = 256;
-/// How often a follower is told of new records.
-const EVERY: Duration = Duration::from_millis(250);
 
 /// Counts by one key.
 pub fn top(
@@ -48,9 +42,9 @@ pub fn top(
         Ok(limit @ 1..=MOST_TOTALS) => limit,
         _ => MOST_TOTALS,
     };
-    let recent = node.recorder.recent();
-    let seconds = recent.now();
-    let windows = recent.look().windows(seconds, since.as_secs());
+    let log = node.recorder.log();
+    let seconds = log.now();
+    let windows = log.lately().windows(seconds, since.as_secs());
     let window = Window::merged(windows.iter().map(|window| &**window));
     let (totals, unlisted_at_most) = match request.by() {
         AccessKey::Client => totals(window.clients, limit, |client| {
@@ -77,10 +71,10 @@ pub fn top(
         requests: window.requests,
         bytes: window.bytes,
         unlisted_at_most,
-        from: Some(cluster::wire::timestamp(
+        from: Some(wire::timestamp(
             now - jiff::SignedDuration::from_secs(i64::try_from(age).unwrap_or(0)),
         )),
-        taken_at: Some(cluster::wire::timestamp(now)),
+        taken_at: Some(wire::timestamp(now)),
         off: !node.current.load().logged,
         records_dropped: node.recorder.dropped(),
     })
@@ -115,76 +109,66 @@ fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
 
 /// The last records, older ones out of the log's files where that is asked for, and new ones until
 /// the caller or the process ends it.
-pub fn tail(
+pub async fn tail(
     node: Arc<Node>,
     request: &TailAccessRequest,
     closing: StopSignal,
 ) -> Result<BoxStream<'static, Result<TailAccessResponse, Status>>, Status> {
-    let wanted =
+    let filter =
         Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
-    let wanted = wanted.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let wanted = wanted.between(files::millis(request.since), files::millis(request.until));
-    let off = !node.current.load().logged;
-    let count = usize::try_from(request.last).unwrap_or(RECORDS).min(RECORDS);
-    let (last, since) = {
-        let lately = node.recorder.recent().look();
-        (lately.last(count, &wanted), lately.oldest().map(|oldest| oldest.ended_at))
-    };
-    let next = last.next;
-    let mut kept: Vec<_> =
-        last.records.chunks(AT_ONCE).map(|some| response(some, 0, off)).collect();
-    if kept.is_empty() {
-        kept.push(response(&[], 0, off));
-    }
-    kept[0].kept_since = since.map(files::moment);
-    let kept = stream::iter(kept.into_iter().map(Ok));
-    if !request.follow {
-        let bounds =
-            wanted.beyond(count, last.records.len(), since).filter(|_| request.search_files);
-        let older =
-            bounds.map(|bounds| files::search(&node, Older::new(wanted, &last.records), bounds));
-        return Ok(kept
-            .chain(stream::iter(older).flatten())
-            .take_until(async move { closing.wait().await })
-            .boxed());
-    }
-    let following = stream::unfold((node, wanted, next), |(node, wanted, mut next)| async move {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            let tail = node.recorder.recent().look().after(next, AT_ONCE, &wanted);
-            next = tail.next;
-            if !tail.records.is_empty() || tail.missed > 0 {
-                let message = response(&tail.records, tail.missed, !node.current.load().logged);
-                return Some((Ok(message), (node, wanted, next)));
-            }
-        }
-    });
-    Ok(kept.chain(following.take_until(async move { closing.wait().await })).boxed())
+    let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let filter = filter.between(wire::unix_millis(request.since), wire::unix_millis(request.until));
+    let question =
+        Question { last: request.last, follow: request.follow, files: request.search_files };
+    let recorder = &node.recorder;
+    let told = tail::tail(recorder.recent(), recorder.searcher(), filter, question).await;
+    let told = told.map_err(|_| Status::internal("the records could not be read"))?;
+    let messages = told.map(move |told| Ok(response(told, !node.current.load().logged)));
+    Ok(messages.take_until(async move { closing.wait().await }).boxed())
 }
 
-fn response(records: &[Record], missed: u64, off: bool) -> TailAccessResponse {
+fn response(told: Told<Record>, off: bool) -> TailAccessResponse {
     TailAccessResponse {
-        records: records.iter().map(message).collect(),
-        missed,
+        records: told.records.into_iter().map(message).collect(),
+        missed: told.missed,
         off,
-        kept_since: None,
-        searched: None,
+        kept_since: told.kept_since.map(wire::at_unix_millis),
+        searched: told.searched.map(|(searched, under_way)| search_message(searched, under_way)),
     }
 }
 
-fn message(record: &Record) -> AccessRecord {
+fn search_message(searched: search::Searched, under_way: bool) -> Searched {
+    let stopped = match searched.stopped {
+        None => SearchStopped::Unspecified,
+        Some(Stopped::Bytes) => SearchStopped::Bytes,
+        Some(Stopped::Time) => SearchStopped::Time,
+        Some(Stopped::Busy) => SearchStopped::Busy,
+        Some(Stopped::Unreadable) => SearchStopped::Unreadable,
+    };
+    Searched {
+        back_to: searched.back_to.map(wire::at_unix_millis),
+        bytes: searched.bytes,
+        files: searched.files,
+        stopped: stopped.into(),
+        skipped: searched.skipped,
+        without_id: searched.without_id,
+        under_way,
+    }
+}
+
+fn message(record: Record) -> AccessRecord {
     AccessRecord {
-        ended_at: Some(files::moment(record.ended_at)),
-        took: prost_types::Duration::try_from(Duration::from_millis(record.elapsed)).ok(),
+        ended_at: Some(wire::at_unix_millis(record.ended_at)),
+        took: Some(wire::duration(Duration::from_millis(record.elapsed))),
         client: record.client.map(|client| client.to_string()).unwrap_or_default(),
         outcome: record.outcome.as_str().to_owned(),
         aborted: record.aborted,
         status: record.status.into(),
         bytes: record.bytes,
-        method: record.method.to_string(),
-        url: record.url.to_string(),
+        method: record.method.into(),
+        url: record.url.into(),
         hierarchy: record.hierarchy.to_string(),
-        media_type: record.media_type.split(';').next().unwrap_or_default().trim().to_owned(),
+        media_type: record.media_type.into(),
         request_id: if record.id.is_nil() { String::new() } else { record.id.to_string() },
     }
 }

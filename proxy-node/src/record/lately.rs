@@ -1,5 +1,5 @@
-//! What was answered lately, kept for those who ask: the last records themselves, and an hour of
-//! counts by client, URL, status and domain.
+//! What was answered lately, kept for those who ask: an hour of counts by client, URL, status and
+//! domain.
 //!
 //! Bounded in every direction. The log's own thread feeds it, so that a worker pays nothing for it.
 //! Time is passed in, in seconds of a clock that nobody sets.
@@ -10,20 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use dataplane::{domain::domain, filter::Filter};
+use dataplane::domain::domain;
 
 use super::{
     Record,
     heavy::{Counter, Summary},
 };
 
-/// Records kept.
-pub const RECORDS: usize = 2048;
-/// Bytes of text in them; a URL may be long.
-const RECORD_BYTES: usize = 2 << 20;
-/// What is kept of a URL in a record, and of a media type.
-pub const RECORD_URL: usize = 2048;
-const RECORD_MEDIA_TYPE: usize = 256;
 /// Keys of one kind in one window.
 const KEYS: usize = 256;
 /// What is kept of a URL as a key.
@@ -133,37 +126,19 @@ pub struct Lately {
     short: VecDeque<Arc<Window>>,
     /// Oldest first, each [`LONG`] long.
     long: VecDeque<Arc<Window>>,
-    records: VecDeque<Record>,
-    /// Bytes of text in `records`.
-    held: usize,
-    /// Number of the next record; the first ever was 0.
-    next: u64,
-}
-
-/// Some of the last records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// Oldest first.
-    pub records: Vec<Record>,
-    /// How many before them are gone already.
-    pub missed: u64,
-    /// Where to go on.
-    pub next: u64,
 }
 
 impl Lately {
     /// An empty one that begins now.
     #[must_use]
     pub fn new(now: u64) -> Self {
-        let (short, long, records) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { open: Open::new(now), short, long, records, held: 0, next: 0 }
+        Self { open: Open::new(now), short: VecDeque::new(), long: VecDeque::new() }
     }
 
     /// Takes one record in.
-    pub fn note(&mut self, record: Record, now: u64) {
+    pub fn note(&mut self, record: &Record, now: u64) {
         self.turn(now);
-        self.open.count(&record);
-        self.keep(record);
+        self.open.count(record);
     }
 
     /// Closes the window when it is over, and puts old ones together.
@@ -193,22 +168,6 @@ impl Lately {
         }
     }
 
-    fn keep(&mut self, mut record: Record) {
-        if record.url.len() > RECORD_URL {
-            record.url = cut(&record.url, RECORD_URL).into();
-        }
-        if record.media_type.len() > RECORD_MEDIA_TYPE {
-            record.media_type = cut(&record.media_type, RECORD_MEDIA_TYPE).into();
-        }
-        self.held += text_bytes(&record);
-        self.records.push_back(record);
-        self.next += 1;
-        while self.records.len() > RECORDS || self.held > RECORD_BYTES {
-            let Some(oldest) = self.records.pop_front() else { break };
-            self.held -= text_bytes(&oldest);
-        }
-    }
-
     /// The windows that touch the last `since` seconds, oldest first: shared, so that merging them
     /// holds nobody up.
     #[must_use]
@@ -219,46 +178,6 @@ impl Lately {
         let open = (self.open.begins + SHORT > from).then(|| Arc::new(self.open.window()));
         long.chain(short).cloned().chain(open).collect()
     }
-
-    /// The last `count` records that are wanted.
-    #[must_use]
-    pub fn last(&self, count: usize, wanted: &Filter) -> Tail {
-        let newest_first =
-            self.records.iter().rev().filter(|record| wanted.matches(&record.facts()));
-        let mut records: Vec<_> = newest_first.take(count).cloned().collect();
-        records.reverse();
-        Tail { records, missed: 0, next: self.next }
-    }
-
-    /// The wanted ones among the records from number `next` on; at most `limit` are looked at.
-    #[must_use]
-    pub fn after(&self, next: u64, limit: usize, wanted: &Filter) -> Tail {
-        let oldest = self.next - self.records.len() as u64;
-        let missed = oldest.saturating_sub(next);
-        let skipped = usize::try_from(next.max(oldest) - oldest)
-            .unwrap_or(usize::MAX)
-            .min(self.records.len());
-        let looked_at = (self.records.len() - skipped).min(limit);
-        let records = self
-            .records
-            .range(skipped..skipped + looked_at)
-            .filter(|record| wanted.matches(&record.facts()));
-        Tail {
-            records: records.cloned().collect(),
-            missed,
-            next: oldest + (skipped + looked_at) as u64,
-        }
-    }
-
-    /// The oldest record that is kept.
-    #[must_use]
-    pub fn oldest(&self) -> Option<&Record> {
-        self.records.front()
-    }
-}
-
-fn text_bytes(record: &Record) -> usize {
-    record.url.len() + record.method.len() + record.media_type.len()
 }
 
 /// The beginning of a text, whole characters only.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use dataplane::search::{self, Look};
 use uuid::Uuid;
 
-use super::{Hierarchy, Outcome, Record, lately::RECORD_URL};
+use super::{Hierarchy, Outcome, Record};
+
+/// What is told of a URL, in bytes; one may be long.
+const RECORD_URL: usize = 2048;
 
 /// Written length of a request's id.
 const ID: usize = 36;
@@ -29,7 +32,6 @@ impl search::Record for Record {
             status: status.parse().ok()?,
             bytes: columns.next()?.parse().ok()?,
             method: text(columns.next()?),
-            // As much of it as those in memory have.
             url: text(columns.next().map(|url| &url[..url.floor_char_boundary(RECORD_URL)])?),
             hierarchy: columns.nth(1).and_then(Hierarchy::parse)?,
             media_type: text(columns.next()?),

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap};
 
 use dataplane::{
     filter::Filter,
+    log::tail,
     search::{self, Look},
 };
 use uuid::Uuid;
@@ -74,6 +75,22 @@ impl Older {
             }
             _ => record.id.is_nil() && told.iter_mut().any(seen),
         }
+    }
+}
+
+impl tail::Wanted<Record> for Filter {
+    type Older = Older;
+
+    fn filter(&self) -> &Filter {
+        self
+    }
+
+    fn takes(&self, record: &Record) -> bool {
+        self.matches(&record.facts())
+    }
+
+    fn older(self, told: &[Record]) -> Older {
+        Older::new(self, told)
     }
 }
 

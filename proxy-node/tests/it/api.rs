@@ -9,7 +9,11 @@ use proto::proxy::{
     LookupCacheRequest, PurgeRequest, Searched, TailAccessRequest, TopAccessRequest,
     proxy_node_server::ProxyNode,
 };
-use proxy_node::{api::Api, egress::ProbeTargets};
+use proxy_node::{
+    api::Api,
+    egress::ProbeTargets,
+    record::{Record, Recorder},
+};
 use relay::proof::Challenge;
 use tonic::{Code, Request};
 
@@ -223,7 +227,8 @@ async fn what_memory_has_forgotten_is_found_in_the_files() {
         search_files: true,
         ..Default::default()
     };
-    until("the record is in memory", || api.node.recorder.recent().look().oldest().map(drop));
+    let kept = |recorder: &Recorder| recorder.recent().last::<Record>(1, |_| true).1;
+    until("the record is in memory", || kept(&api.node.recorder));
     let (records, _) = told(&api, all.clone()).await;
     assert_eq!(records.len(), 3, "{records:?}");
     assert_eq!(records.iter().filter(|it| it.request_id == first).count(), 1);

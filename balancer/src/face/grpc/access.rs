@@ -1,29 +1,23 @@
-//! What was answered, as messages: records out of [`crate::record::recent`], and older ones out of
-//! the log's files.
-
-mod files;
+//! What was answered, as messages: records out of memory and, where that is asked for, out of the
+//! log's files ([`dataplane::log::tail`]).
 
 use std::time::Duration;
 
 use chassis::StopSignal;
 use cluster::wire;
-use dataplane::filter::Filter;
-use futures::stream::{self, BoxStream, StreamExt};
-use proto::balancer::{AccessRecord, TailAccessRequest, TailAccessResponse};
+use dataplane::{
+    filter::Filter,
+    log::tail::{self, Question, Told},
+    search::{self, Stopped},
+};
+use futures::stream::{BoxStream, StreamExt};
+use proto::balancer::{
+    AccessRecord, SearchStopped, Searched, TailAccessRequest, TailAccessResponse,
+};
 use tonic::Status;
 
 use super::View;
-use crate::record::{
-    line::{Line, Older, Wanted},
-    recent::Tail,
-};
-
-/// Nobody gets more of what is kept than this in one answer.
-const MOST: usize = 10_000;
-/// Records in one message: well under what a message may have.
-const AT_ONCE: usize = 256;
-/// How often a follower is told of new records.
-const EVERY: Duration = Duration::from_millis(250);
+use crate::record::line::{Line, Wanted};
 
 /// The last records, older ones out of the log's files where that is asked for, and new ones until
 /// the caller or the process ends it.
@@ -38,66 +32,58 @@ pub async fn tail(
     let filter =
         Filter::parse(&request.request_id, &request.client, &request.status, &request.domain);
     let filter = filter.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let filter = filter.between(files::millis(request.since), files::millis(request.until));
-    let (recent, wanted) = (view.recent.clone(), Wanted { filter, own: request.own });
-    let count = usize::try_from(request.last).unwrap_or(MOST).min(MOST);
-    let (searched, asked) = (recent.clone(), wanted.clone());
-    let looking = tokio::task::spawn_blocking(move || searched.last(count, &asked));
-    let (Tail { lines, next, .. }, since) =
-        looking.await.map_err(|_| Status::internal("the records could not be read"))?;
-    let mut kept: Vec<_> = lines.chunks(AT_ONCE).map(|some| response(some, 0)).collect();
-    if kept.is_empty() {
-        kept.push(response(&[], 0));
-    }
-    kept[0].kept_since = since.map(wire::timestamp);
-    let kept = stream::iter(kept.into_iter().map(Ok));
-    if !request.follow {
-        let since = since.and_then(|since| u64::try_from(since.as_millisecond()).ok());
-        let bounds =
-            wanted.filter.beyond(count, lines.len(), since).filter(|_| request.search_files);
-        let older =
-            bounds.map(|bounds| files::search(&view.searcher, Older::new(wanted, &lines), bounds));
-        return Ok(kept
-            .chain(stream::iter(older).flatten())
-            .take_until(async move { closing.wait().await })
-            .boxed());
-    }
-    let following =
-        stream::unfold((recent, wanted, next), |(recent, wanted, mut next)| async move {
-            loop {
-                tokio::time::sleep(EVERY).await;
-                let tail = recent.after(next, AT_ONCE, &wanted);
-                next = tail.next;
-                if !tail.lines.is_empty() || tail.missed > 0 {
-                    return Some((Ok(response(&tail.lines, tail.missed)), (recent, wanted, next)));
-                }
-            }
-        });
-    Ok(kept.chain(following.take_until(async move { closing.wait().await })).boxed())
+    let filter = filter.between(wire::unix_millis(request.since), wire::unix_millis(request.until));
+    let wanted = Wanted { filter, own: request.own };
+    let question =
+        Question { last: request.last, follow: request.follow, files: request.search_files };
+    let recorder = &view.recorder;
+    let told = tail::tail(recorder.recent(), recorder.searcher(), wanted, question).await;
+    let told = told.map_err(|_| Status::internal("the records could not be read"))?;
+    let messages = told.map(|told| Ok(response(told)));
+    Ok(messages.take_until(async move { closing.wait().await }).boxed())
 }
 
-fn response(lines: &[Line], missed: u64) -> TailAccessResponse {
+fn response(told: Told<Line>) -> TailAccessResponse {
     TailAccessResponse {
-        records: lines.iter().map(message).collect(),
-        missed,
-        kept_since: None,
-        searched: None,
+        records: told.records.into_iter().map(message).collect(),
+        missed: told.missed,
+        kept_since: told.kept_since.map(wire::at_unix_millis),
+        searched: told.searched.map(|(searched, under_way)| search_message(searched, under_way)),
     }
 }
 
-fn message(line: &Line) -> AccessRecord {
+fn search_message(searched: search::Searched, under_way: bool) -> Searched {
+    let stopped = match searched.stopped {
+        None => SearchStopped::Unspecified,
+        Some(Stopped::Bytes) => SearchStopped::Bytes,
+        Some(Stopped::Time) => SearchStopped::Time,
+        Some(Stopped::Busy) => SearchStopped::Busy,
+        Some(Stopped::Unreadable) => SearchStopped::Unreadable,
+    };
+    Searched {
+        back_to: searched.back_to.map(wire::at_unix_millis),
+        bytes: searched.bytes,
+        files: searched.files,
+        stopped: stopped.into(),
+        skipped: searched.skipped,
+        without_id: searched.without_id,
+        under_way,
+    }
+}
+
+fn message(line: Line) -> AccessRecord {
     AccessRecord {
         ended_at: Some(wire::timestamp(line.time)),
         took: Some(wire::duration(Duration::from_millis(line.ms))),
         request_id: line.id.to_string(),
-        client: line.client.clone(),
-        frontend: line.frontend.clone(),
-        method: line.method.clone(),
-        target: line.target.clone(),
+        client: line.client,
+        frontend: line.frontend,
+        method: line.method,
+        target: line.target,
         status: line.status.into(),
         bytes: line.bytes,
-        server: line.server.clone(),
+        server: line.server,
         attempts: line.attempts,
-        error: line.error.clone(),
+        error: line.error,
     }
 }

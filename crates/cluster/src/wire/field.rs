@@ -126,6 +126,19 @@ pub fn from_timestamp(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
     }
 }
 
+/// Unix milliseconds as protobuf's time.
+#[must_use]
+pub fn at_unix_millis(millis: u64) -> prost_types::Timestamp {
+    let at = Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX));
+    timestamp(at.unwrap_or_default())
+}
+
+/// And back; none: before 1970, or none at all.
+#[must_use]
+pub fn unix_millis(at: Option<prost_types::Timestamp>) -> Option<u64> {
+    u64::try_from(from_timestamp(at)?.as_millisecond()).ok()
+}
+
 /// A duration as protobuf's; durations beyond what it can carry become the longest it can.
 #[must_use]
 pub fn duration(length: Duration) -> prost_types::Duration {
