@@ -161,6 +161,7 @@ impl Engine {
             clock: self.clock.clone(),
             recorder: self.recorder.clone(),
             lately: self.lately.clone(),
+            uptime: self.uptime,
         }
     }
 

@@ -199,7 +199,7 @@ impl Local {
         let old = Rc::clone(&self.0.table.borrow());
         let table = Rc::new(old.next(
             self.0.shared.roster.snapshot(),
-            self.0.worker.index(),
+            (self.0.worker.index(), self.0.ids.span()),
             Instant::now(),
         ));
         self.0.idle.retain(|key, _| table.may_be_pooled(*key));

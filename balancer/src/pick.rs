@@ -7,52 +7,133 @@
 //! takes no lock, and it is carried over to the next plan by the servers' names. A [`Request`] is
 //! what a policy may look at. So each policy is three answers:
 //!
-//! | policy | in the plan | in the state | of the request |
+//! | policy | in the plan | in the state | of the request and the servers |
 //! |---|---|---|---|
-//! | `round_robin` | weights | everybody's credit | |
-//! | `first` | the order | | load |
-//! | `least_connections`, `random` (two choices) | weights | the generator's seed | load |
-//! | `response_time` | weights | each server's average, told with every answer | load |
+//! | `round_robin` | weights | when everybody is due | |
+//! | `first` | the order | | |
+//! | `least_connections` | weights | loads as last seen | load |
+//! | `random` (the better one of two) | sums of weights | the generator | load |
+//! | `response_time` (the better one of two) | sums of weights | the generator | time, load |
 //! | `ip_hash` | a ring for each tier | | client |
-//! | `uri_hash`, `host_hash` with bounded load, `header_hash` | a ring for each tier | | head, load |
-//! | `cookie` | names by cookie | as the policy for who has none | head |
+//! | `uri_hash`, `host_hash`, `header_hash` | a ring for each tier | | head, load if bounded |
 //!
-//! The first is there. The others cost a variant of `Balance`, an arm in [`pick`] and a module like
-//! [`round_robin`].
+//! A pick costs the logarithm of the number of servers at the most. A request that has nothing to
+//! hash is given to whose turn it is.
+//!
+//! Reading order: [`plan`], [`state`], then [`round_robin`] and [`least`] over [`tournament`],
+//! [`two_choices`] with [`response_time`], [`ring`] with [`key`].
 
+pub mod key;
+pub mod least;
 pub mod plan;
+pub mod response_time;
+pub mod ring;
 pub mod round_robin;
 pub mod state;
+pub mod tournament;
+pub mod two_choices;
 
 use std::net::IpAddr;
 
 use cluster_config::document::balancer::Balance;
 use relay::head;
 
-pub use plan::Plan;
+use plan::Tier;
+pub use plan::{Plan, Policy};
+use state::Memory;
 pub use state::State;
 
-/// What a policy may look at. Nothing is worked out before it asks. Servers are known by their
-/// index in the plan.
+/// What a policy may ask of the servers, which it knows by their index in the plan. Nothing is
+/// worked out before it asks.
+pub trait Servers {
+    /// How many requests a server is answering now.
+    fn load(&self, index: usize) -> u64;
+    /// How many requests all servers of the backend are answering now.
+    fn load_of_all(&self) -> u64;
+    /// How long a server takes, in microseconds, as far as that is known.
+    fn response_time(&self, index: usize) -> Option<u64>;
+}
+
+/// Servers of which nothing is known, or that have nothing to do.
+pub struct Idle;
+
+impl Servers for Idle {
+    fn load(&self, _: usize) -> u64 {
+        0
+    }
+    fn load_of_all(&self) -> u64 {
+        0
+    }
+    fn response_time(&self, _: usize) -> Option<u64> {
+        None
+    }
+}
+
+/// What a policy may look at.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The request's head, as far as it is known: what is hashed is in it.
     pub head: Option<head::Request<'a>>,
     /// Who asks, as far as that is known.
     pub client: Option<IpAddr>,
-    /// How many requests a server is answering now.
-    pub load: &'a dyn Fn(usize) -> u64,
+    /// The servers.
+    pub servers: &'a dyn Servers,
     /// Whether a server was tried for this request already.
     pub tried: &'a dyn Fn(usize) -> bool,
 }
 
 /// The server for the next attempt: from the best tier that has one which was not tried yet.
 pub fn pick(plan: &Plan, state: &mut State, request: &Request<'_>) -> Option<usize> {
-    plan.tiers().iter().find_map(|tier| match plan.balance() {
-        Balance::RoundRobin => state
-            .turn
-            .pick(tier.members.iter().copied().filter(|(index, _)| !(request.tried)(*index))),
+    let key = key::of(&plan.policy().balance, request.head, request.client);
+    let State { tiers, random } = state;
+    plan.tiers().iter().zip(tiers).find_map(|(tier, memory)| {
+        let place = pick_in(plan.policy(), tier, memory, random, key, request)?;
+        Some(tier.members()[place].0)
     })
+}
+
+/// A place in the tier.
+fn pick_in(
+    policy: &Policy,
+    tier: &Tier,
+    memory: &mut Memory,
+    random: &mut fastrand::Rng,
+    key: Option<u64>,
+    request: &Request<'_>,
+) -> Option<usize> {
+    let (members, servers) = (tier.members(), request.servers);
+    let may = |place: usize| !(request.tried)(members[place].0);
+    match &policy.balance {
+        Balance::RoundRobin => memory.turn.pick(may),
+        Balance::First => (0..members.len()).find(|place| may(*place)),
+        Balance::LeastConnections => memory.least.pick(members, |index| servers.load(index), may),
+        Balance::Random => {
+            // By weight, as they are drawn: for each, the load that it has for the other's weight.
+            let load = |one: usize, other: usize| {
+                u128::from(servers.load(members[one].0)) * u128::from(members[other].1.max(1))
+            };
+            two_choices::pick(tier, random, |one, other| load(one, other) < load(other, one), may)
+        }
+        Balance::ResponseTime => {
+            let seen = |place: usize| {
+                let index = members[place].0;
+                (servers.response_time(index), servers.load(index))
+            };
+            let better = |one, other| response_time::is_better(seen(one), seen(other));
+            two_choices::pick(tier, random, better, may)
+        }
+        Balance::IpHash | Balance::UriHash | Balance::HostHash | Balance::HeaderHash { .. } => {
+            let Some(key) = key else { return memory.turn.pick(may) };
+            let bounded = policy.bound.and_then(|factor| {
+                let (all, sum) = (servers.load_of_all(), *tier.sums().last()?);
+                tier.ring().pick(key, |place| {
+                    let (index, weight) = members[place];
+                    may(place) && servers.load(index) < ring::bound(all, weight, sum, factor)
+                })
+            });
+            bounded.or_else(|| tier.ring().pick(key, may))
+        }
+    }
 }
 
 /// Every server that may be tried, in the order in which one request would try them, without taking
@@ -73,9 +154,9 @@ pub fn order(plan: &Plan, state: &State, request: &Request<'_>) -> Vec<usize> {
 /// The state of the worker with this number before its first pick. Workers that begin with the same
 /// server would send it the first request of each.
 #[must_use]
-pub fn begin(plan: &Plan, worker: usize) -> State {
-    let mut state = State::default();
-    let nobody = Request { head: None, client: None, load: &|_| 0, tried: &|_| false };
+pub fn begin(plan: &Plan, worker: usize, seed: u64) -> State {
+    let mut state = State::new(plan, seed);
+    let nobody = Request { head: None, client: None, servers: &Idle, tried: &|_| false };
     for _ in 0..worker {
         pick(plan, &mut state, &nobody);
     }
@@ -83,65 +164,4 @@ pub fn begin(plan: &Plan, worker: usize) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{plan::Candidate, *};
-    use crate::standing::Standing;
-
-    const ANY: Request<'static> =
-        Request { head: None, client: None, load: &|_| 0, tried: &|_| false };
-
-    fn plan(rows: &[(Standing, u32)]) -> Plan {
-        let candidate = |(index, &(standing, weight)): (usize, &(Standing, u32))| Candidate {
-            name: index.to_string(),
-            standing,
-            weight,
-        };
-        Plan::build(Balance::RoundRobin, rows.iter().enumerate().map(candidate).collect())
-    }
-
-    #[test]
-    fn tiers_are_exhausted_in_order_and_excluded_servers_never_tried() {
-        use Standing::{Backup, Excluded, Last, Unwell, Usable};
-        let all = plan(&[Unwell, Backup, Excluded, Last, Usable].map(|standing| (standing, 1)));
-        assert_eq!(order(&all, &State::default(), &ANY), [4, 3, 1, 0]);
-        assert_eq!(order(&plan(&[(Excluded, 1)]), &State::default(), &ANY), Vec::<usize>::new());
-    }
-
-    #[test]
-    fn explaining_takes_nobodys_turn() {
-        let plan = plan(&[(Standing::Usable, 1), (Standing::Usable, 1)]);
-        let mut state = State::default();
-        let first = order(&plan, &state, &ANY)[0];
-        assert_eq!(order(&plan, &state, &ANY)[0], first);
-        assert_eq!(pick(&plan, &mut state, &ANY), Some(first));
-        assert_ne!(order(&plan, &state, &ANY)[0], first);
-    }
-
-    #[test]
-    fn workers_begin_with_different_servers() {
-        let plan = plan(&[(Standing::Usable, 1); 3]);
-        let firsts: Vec<_> =
-            (0..4).filter_map(|worker| pick(&plan, &mut begin(&plan, worker), &ANY)).collect();
-        assert_eq!(firsts, [0, 1, 2, 0]);
-    }
-
-    proptest! {
-        /// A server that answers is always reached: the order holds every server that is not
-        /// excluded exactly once, better tiers first.
-        #[test]
-        fn nobody_is_forgotten(rows in prop::collection::vec((0_usize..5, 1_u32..=256), 0..12), turns in 0_usize..40) {
-            let all = [Standing::Usable, Standing::Last, Standing::Backup, Standing::Unwell, Standing::Excluded];
-            let rows: Vec<_> = rows.iter().map(|&(standing, weight)| (all[standing], weight)).collect();
-            let plan = plan(&rows);
-            let mut state = State::default();
-            for _ in 0..turns {
-                pick(&plan, &mut state, &ANY);
-            }
-            let order = order(&plan, &state, &ANY);
-            prop_assert_eq!(order.len(), rows.iter().filter(|it| it.0 != Standing::Excluded).count());
-            prop_assert!(order.windows(2).all(|pair| rows[pair[0]].0 <= rows[pair[1]].0 && pair[0] != pair[1]));
-        }
-    }
-}
+mod tests;

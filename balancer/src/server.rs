@@ -12,7 +12,7 @@ use std::{
 
 use relay::proof::Key;
 
-use crate::stats::{CheckCounts, PerWorker, ServerCounts, Uptime};
+use crate::stats::{BackendCounts, CheckCounts, PerWorker, ServerCounts, Uptime};
 
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ pub struct Server {
     pub backup: bool,
     /// Its counters.
     pub tally: Arc<Tally>,
+    /// Those of its backend.
+    pub backend: Arc<PerWorker<BackendCounts>>,
     /// Its signs of life that no worker received itself.
     pub signs: Signs,
 }

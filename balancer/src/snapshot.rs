@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     config::Generation,
-    pick::plan::{Candidate, Plan},
+    pick::plan::{Candidate, Plan, Policy},
     server::Server,
     standing::{Cause, Judgement, Standing},
 };
@@ -68,7 +68,8 @@ impl Pool {
             standing: it.judgement.standing,
             weight: it.weight,
         };
-        let plan = Plan::build(settings.balance, servers.iter().map(candidate).collect());
+        let policy = Policy { balance: settings.balance.clone(), bound: settings.hash_bound };
+        let plan = Plan::build(policy, servers.iter().map(candidate).collect());
         Self { settings, servers, plan, panic, missing }
     }
 

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dataplane::answers::Answers;
+
+use crate::pick::response_time::Average;
 pub use dataplane::count::{Count, PerWorker};
 
 /// A gauge that is one higher until this is dropped, however what it counts ends.
@@ -55,6 +57,40 @@ pub struct ServerCounts {
     pub own_microseconds: Count,
     /// Its answers by status class, and the time to their heads.
     pub heads: Answers,
+    /// The average of that own time, in microseconds ([`crate::pick::response_time`]); 0: none yet.
+    pub average: Count,
+    /// When the last answer came that is in the average, in milliseconds of uptime.
+    pub average_at: Count,
+}
+
+impl ServerCounts {
+    /// What it carries now.
+    #[must_use]
+    pub fn load(counts: &PerWorker<Self>) -> u64 {
+        counts.sum(|it| &it.active_requests) + counts.sum(|it| &it.active_tunnels)
+    }
+
+    /// The average of its own time; none before its first answer.
+    #[must_use]
+    pub fn average(&self) -> Option<Average> {
+        let (micros, at) = (self.average.get(), self.average_at.get());
+        (at > 0).then_some(Average { micros, at })
+    }
+
+    /// Takes an answer into the average. To be called from the owning worker's thread only.
+    pub fn took(&self, own: u64, now: u64) {
+        let average = Average::with(self.average(), own, now);
+        self.average.set(average.micros);
+        self.average_at.set(average.at);
+    }
+}
+
+/// One worker's counters of one backend.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct BackendCounts {
+    /// Requests and tunnels that its servers carry now.
+    pub active: Count,
 }
 
 /// One worker's counters of one frontend.

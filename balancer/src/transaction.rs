@@ -188,6 +188,7 @@ impl Transaction<'_> {
             self.request.view(),
             self.request.peer.ip(),
             self.tried.as_slice(),
+            self.local.shared().uptime,
         ) {
             Some(slot) => (Rc::clone(slot), false),
             None => {

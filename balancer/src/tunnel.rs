@@ -64,7 +64,7 @@ pub async fn run(
     frontend.counts.of(local.worker().index()).answers.note(open.status, None);
     let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
-    let active = Raised::new(&counts.active_tunnels);
+    let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
     let report =
         relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
     drop(active);

@@ -7,7 +7,7 @@
 
 pub mod explain;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use cluster::recent::Traffic;
 use dataplane::listen::Open;
@@ -20,7 +20,7 @@ use crate::{
     record::Recorder,
     roster,
     snapshot::Snapshot,
-    stats::{FrontendCounts, FrontendTotals, PerWorker},
+    stats::{FrontendCounts, FrontendTotals, PerWorker, Uptime},
 };
 
 /// Reads everything there is to see. Cheap to clone.
@@ -36,6 +36,8 @@ pub struct View {
     pub recorder: Recorder,
     /// What the frontends' clients got lately.
     pub lately: Lately,
+    /// For times in atomics.
+    pub uptime: Uptime,
 }
 
 /// Everything at one moment.
@@ -68,6 +70,12 @@ impl View {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.roster.snapshot()
+    }
+
+    /// Milliseconds of uptime now.
+    #[must_use]
+    pub fn uptime_millis(&self) -> u64 {
+        self.uptime.millis(Instant::now())
     }
 
     /// Frontends now with their counters.

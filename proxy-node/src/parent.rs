@@ -26,6 +26,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cluster_config::document::proxy::{self as document, Login};
+use dataplane::hash::hash;
 use futures::future::join_all;
 use relay::{
     exchange,
@@ -109,7 +110,7 @@ impl Parent {
             tls: false,
         };
         let credentials = ArcSwap::from_pointee(Credentials::read(document.login.as_ref()));
-        let identity = select::hash(destination.authority().as_bytes());
+        let identity = hash(destination.authority().as_bytes());
         let (in_a_row, dead_since, left_until, outdone_for, requests, failures) =
             Default::default();
         let last = Mutex::default();
@@ -268,7 +269,7 @@ impl Account {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         self.retries.borrow_mut().deposit();
-        Tried { seed: Seed { turn, url: select::hash(url.as_bytes()) }, ..Tried::default() }
+        Tried { seed: Seed { turn, url: hash(url.as_bytes()) }, ..Tried::default() }
     }
 }
 
@@ -315,7 +316,7 @@ impl Tried {
             return;
         }
         // One site, whatever its port.
-        let site = select::hash(destination.host.as_bytes()).max(1);
+        let site = hash(destination.host.as_bytes()).max(1);
         for (_, parent) in
             parents.iter().enumerate().filter(|(place, _)| self.in_vain & bit(*place) != 0)
         {
@@ -339,8 +340,7 @@ const fn bit(place: usize) -> u64 {
 /// that decides.
 #[must_use]
 pub fn order<'a>(parents: &'a Parents, url: &str) -> Vec<&'a Arc<Parent>> {
-    let mut tried =
-        Tried { seed: Seed { turn: 0, url: select::hash(url.as_bytes()) }, ..Tried::default() };
+    let mut tried = Tried { seed: Seed { turn: 0, url: hash(url.as_bytes()) }, ..Tried::default() };
     std::iter::from_fn(|| tried.next(parents).map(|(_, parent)| parent)).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cluster_config::document::balancer::Balance;
 use relay::{
     exchange::{Deadlines, Exchange, Failure, Side, Upload},
     field::Field,
@@ -181,7 +182,11 @@ impl Attempt<'_> {
         let own = took.saturating_sub(origin.unwrap_or_default());
         let counts = self.slot.counts();
         counts.answers.up();
-        counts.own_microseconds.add(u64::try_from(own.as_micros()).unwrap_or(0));
+        let own = u64::try_from(own.as_micros()).unwrap_or(0);
+        counts.own_microseconds.add(own);
+        if self.backend.pool.settings.balance == Balance::ResponseTime {
+            counts.took(own, self.local.shared().uptime.millis(Instant::now()));
+        }
     }
 
     fn deadlines(&self) -> Deadlines {

@@ -173,7 +173,7 @@ impl Balancer for Face {
         let pb::ExplainPickRequest { frontend, method, target, client_address } =
             request.into_inner();
         let question = Question { frontend, method, target, client: client_address.parse().ok() };
-        let explanation = explain::explain(&snapshot, &question)?;
+        let explanation = explain::explain(&snapshot, &question, self.view.uptime_millis())?;
         let revision = self.status.borrow().called_now(&snapshot.generation.revision);
         Ok(Response::new(explanation::message(&explanation, &revision)))
     }

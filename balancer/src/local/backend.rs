@@ -1,11 +1,15 @@
 //! One backend on one worker, for one snapshot.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use relay::{head::Request, retry::Budget};
 
 use super::Slot;
-use crate::{pick, snapshot::Pool};
+use crate::{
+    pick,
+    snapshot::Pool,
+    stats::{ServerCounts, Uptime},
+};
 
 /// See the module.
 pub struct Backend {
@@ -25,13 +29,13 @@ impl Backend {
         pool: &Arc<Pool>,
         slots: Vec<Rc<Slot>>,
         before: Option<&Self>,
-        worker: usize,
+        (worker, seed): (usize, u64),
     ) -> Self {
         let picked = match before {
             Some(before) if !before.slots.is_empty() => {
                 before.picked.borrow().carried_over(&before.pool.plan, &pool.plan)
             }
-            _ => pick::begin(&pool.plan, worker),
+            _ => pick::begin(&pool.plan, worker, seed),
         };
         let budget = || Rc::new(RefCell::new(Budget::new(u32::from(pool.settings.retry.budget))));
         let budget = before.map_or_else(budget, |before| Rc::clone(&before.budget));
@@ -46,15 +50,40 @@ impl Backend {
 
     /// Picks a server whose key is not among these, and takes its turn.
     #[must_use]
-    pub fn pick(&self, head: Request<'_>, client: IpAddr, tried: &[u64]) -> Option<&Rc<Slot>> {
-        let server = |index: usize| &self.slots[index].server;
+    pub fn pick(
+        &self,
+        head: Request<'_>,
+        client: IpAddr,
+        tried: &[u64],
+        uptime: Uptime,
+    ) -> Option<&Rc<Slot>> {
         let request = pick::Request {
             head: Some(head),
             client: Some(client),
-            load: &|index| server(index).tally.counts.sum(|it| &it.active_requests),
-            tried: &|index| tried.contains(&server(index).key),
+            servers: &Servers { slots: &self.slots, uptime },
+            tried: &|index| tried.contains(&self.slots[index].server.key),
         };
         let index = pick::pick(&self.pool.plan, &mut self.picked.borrow_mut(), &request)?;
         Some(&self.slots[index])
+    }
+}
+
+/// What this worker sees of the servers.
+struct Servers<'a> {
+    slots: &'a [Rc<Slot>],
+    uptime: Uptime,
+}
+
+impl pick::Servers for Servers<'_> {
+    fn load(&self, index: usize) -> u64 {
+        ServerCounts::load(&self.slots[index].server.tally.counts)
+    }
+
+    fn load_of_all(&self) -> u64 {
+        self.slots.first().map_or(0, |slot| slot.server.backend.sum(|it| &it.active))
+    }
+
+    fn response_time(&self, index: usize) -> Option<u64> {
+        Some(self.slots[index].counts().average()?.now(self.uptime.millis(Instant::now())))
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     liveness,
     server::Server,
-    stats::{ServerCounts, Uptime},
+    stats::{BackendCounts, ServerCounts, Uptime},
     suspect::Watch,
 };
 
@@ -44,11 +44,18 @@ impl Slot {
         self.server.tally.counts.of(self.worker)
     }
 
+    /// This worker's counters of its backend.
+    #[must_use]
+    pub fn backend_counts(&self) -> &BackendCounts {
+        self.server.backend.of(self.worker)
+    }
+
     /// It owes an answer until what this returns is dropped.
     #[must_use]
     pub fn owing(self: &Rc<Self>, now: Instant) -> Owing {
         self.update(|watch| watch.owes(now));
         self.counts().active_requests.up();
+        self.backend_counts().active.up();
         Owing { slot: Rc::clone(self), since: now, settled: Cell::new(false) }
     }
 
@@ -121,5 +128,6 @@ impl Drop for Owing {
     fn drop(&mut self) {
         self.settle();
         self.slot.counts().active_requests.down();
+        self.slot.backend_counts().active.down();
     }
 }

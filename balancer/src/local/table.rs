@@ -50,7 +50,12 @@ impl Table {
     }
 
     /// The table that takes the place of this one. What belongs to servers that stay goes with it.
-    pub(super) fn next(&self, snapshot: Arc<Snapshot>, worker: usize, now: Instant) -> Self {
+    pub(super) fn next(
+        &self,
+        snapshot: Arc<Snapshot>,
+        (worker, seed): (usize, u64),
+        now: Instant,
+    ) -> Self {
         let known: HashMap<u64, &Rc<Slot>> =
             self.slots().map(|slot| (slot.server.key, slot)).collect();
         let backend = |pool: &Arc<Pool>| {
@@ -63,7 +68,7 @@ impl Table {
                 .collect();
             let before =
                 self.backends.iter().find(|it| it.pool.settings.name == pool.settings.name);
-            Rc::new(Backend::new(pool, slots, before.map(|it| &**it), worker))
+            Rc::new(Backend::new(pool, slots, before.map(|it| &**it), (worker, seed)))
         };
         let backends = snapshot.pools.iter().map(backend).collect();
         let listed = snapshot.pools.iter().flat_map(|pool| &pool.servers);

@@ -2,6 +2,7 @@
 
 use cluster_config::document::balancer::Balance;
 
+use super::ring::Ring;
 use crate::standing::Standing;
 
 /// What picking needs to know of one server.
@@ -15,19 +16,71 @@ pub struct Candidate {
     pub weight: u32,
 }
 
-/// Servers of one standing.
+/// How servers are picked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The algorithm.
+    pub balance: Balance,
+    /// Percent of its share of the requests under way that a server may have before a hashed key
+    /// spills over; none: it may have all of them.
+    pub bound: Option<u32>,
+}
+
+impl From<Balance> for Policy {
+    fn from(balance: Balance) -> Self {
+        Self { balance, bound: None }
+    }
+}
+
+/// Servers of one standing. A server's place is its index in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
+    standing: Standing,
+    members: Vec<(usize, u32)>,
+    sums: Vec<u64>,
+    ring: Ring,
+}
+
+impl Tier {
+    /// Of these: index and weight of each, by index; at least one.
+    #[must_use]
+    pub fn new(standing: Standing, members: Vec<(usize, u32)>) -> Self {
+        let sums = members.iter().scan(0, |sum, (_, weight)| {
+            *sum += u64::from(*weight).max(1);
+            Some(*sum)
+        });
+        Self { standing, sums: sums.collect(), members, ring: Ring::default() }
+    }
+
     /// Theirs.
-    pub standing: Standing,
-    /// Index and weight of each, by index; at least one.
-    pub members: Vec<(usize, u32)>,
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Index and weight of each, by index.
+    #[must_use]
+    pub fn members(&self) -> &[(usize, u32)] {
+        &self.members
+    }
+
+    /// For each, the sum of the weights up to it and its own.
+    #[must_use]
+    pub fn sums(&self) -> &[u64] {
+        &self.sums
+    }
+
+    /// Where each stands for keys; of policies that hash.
+    #[must_use]
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
+    }
 }
 
 /// The servers of one backend, ready to be picked from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    balance: Balance,
+    policy: Policy,
     names: Vec<String>,
     tiers: Vec<Tier>,
 }
@@ -35,20 +88,27 @@ pub struct Plan {
 impl Plan {
     /// For these servers, which are known by their index from now on.
     #[must_use]
-    pub fn build(balance: Balance, candidates: Vec<Candidate>) -> Self {
+    pub fn build(policy: Policy, candidates: Vec<Candidate>) -> Self {
         let tier = |standing| {
             let inside = candidates.iter().enumerate().filter(|(_, it)| it.standing == standing);
-            Tier { standing, members: inside.map(|(index, it)| (index, it.weight)).collect() }
+            Tier::new(standing, inside.map(|(index, it)| (index, it.weight)).collect())
         };
-        let tiers =
+        let mut tiers: Vec<_> =
             Standing::TIERS.into_iter().map(tier).filter(|it| !it.members.is_empty()).collect();
-        Self { balance, tiers, names: candidates.into_iter().map(|it| it.name).collect() }
+        if policy.balance.hashes() {
+            for tier in &mut tiers {
+                let servers = tier.members.iter();
+                tier.ring =
+                    Ring::new(servers.map(|&(index, weight)| (&*candidates[index].name, weight)));
+            }
+        }
+        Self { policy, tiers, names: candidates.into_iter().map(|it| it.name).collect() }
     }
 
     /// How a server is picked within a tier.
     #[must_use]
-    pub const fn balance(&self) -> Balance {
-        self.balance
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Best first; none without members.

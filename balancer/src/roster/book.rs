@@ -20,7 +20,7 @@ use crate::{
     server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
     standing::{Inputs, Judgement, Standing, judge, settle},
-    stats::Uptime,
+    stats::{BackendCounts, PerWorker, Uptime},
 };
 
 /// What the book needs to know of its process.
@@ -57,6 +57,8 @@ pub struct Book {
     pages: Vec<Page>,
     /// By backend and name, so that they outlive the process behind a server.
     tallies: HashMap<(String, String), Arc<Tally>>,
+    /// By backend.
+    backends: HashMap<String, Arc<PerWorker<BackendCounts>>>,
     /// Host names that were looked up.
     resolved: HashMap<String, SocketAddr>,
     overrides: BTreeMap<String, Desired>,
@@ -75,6 +77,7 @@ impl Book {
             generation: Arc::new(Generation::none()),
             pages: Vec::new(),
             tallies: HashMap::new(),
+            backends: HashMap::new(),
             resolved: HashMap::new(),
             overrides: BTreeMap::new(),
             next_key: 1,
@@ -135,6 +138,10 @@ impl Book {
             .tallies
             .entry((backend.to_owned(), member.name.clone()))
             .or_insert_with(|| Arc::new(Tally::new(workers)));
+        let counts = self
+            .backends
+            .entry(backend.to_owned())
+            .or_insert_with(|| Arc::new(PerWorker::new(workers)));
         let protocol = if member.id.is_some() {
             Protocol::Relay { key: self.setting.key.clone() }
         } else {
@@ -148,6 +155,7 @@ impl Book {
             discovered: member.id.is_some(),
             backup: member.backup,
             tally: Arc::clone(tally),
+            backend: Arc::clone(counts),
             signs: Signs::default(),
         };
         Known {

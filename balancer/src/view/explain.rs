@@ -12,6 +12,7 @@ use crate::{
     route::Destination,
     snapshot::{Pool, Snapshot},
     standing::Standing,
+    stats::ServerCounts,
 };
 
 /// Why nothing can be said.
@@ -68,11 +69,33 @@ impl Explanation {
     }
 }
 
-/// Explains a request.
+/// What all workers together see of the servers.
+struct Servers<'a> {
+    pool: &'a Pool,
+    now: u64,
+}
+
+impl pick::Servers for Servers<'_> {
+    fn load(&self, index: usize) -> u64 {
+        ServerCounts::load(&self.pool.servers[index].server.tally.counts)
+    }
+
+    fn load_of_all(&self) -> u64 {
+        self.pool.servers.first().map_or(0, |it| it.server.backend.sum(|it| &it.active))
+    }
+
+    fn response_time(&self, index: usize) -> Option<u64> {
+        let counts = self.pool.servers[index].server.tally.counts.iter();
+        let averages: Vec<_> = counts.filter_map(|it| Some(it.average()?.now(self.now))).collect();
+        averages.iter().sum::<u64>().checked_div(averages.len() as u64)
+    }
+}
+
+/// Explains a request. `now`: in milliseconds of uptime.
 ///
 /// # Errors
 /// There is no such frontend, or it is not open yet.
-pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, Error> {
+pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Explanation, Error> {
     let Generation { document, routes, .. } = &*snapshot.generation;
     let asked = &question.frontend;
     let index = document.frontends.iter().position(|it| asked.is_empty() || it.name == *asked);
@@ -93,12 +116,13 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         }),
         Destination::Backend(backend) => {
             let pool = pool(backend)?;
-            let load = |index: usize| {
-                pool.servers[index].server.tally.counts.sum(|it| &it.active_requests)
+            let request = pick::Request {
+                head,
+                client: question.client,
+                servers: &Servers { pool: &pool, now },
+                tried: &|_| false,
             };
-            let request =
-                pick::Request { head, client: question.client, load: &load, tried: &|_| false };
-            let order = pick::order(&pool.plan, &pick::State::default(), &request);
+            let order = pick::order(&pool.plan, &pick::State::new(&pool.plan, 0), &request);
             Ok(Explanation { frontend, for_health: false, pool, order })
         }
     }

@@ -1,5 +1,6 @@
 //! The balancer over fake nodes, and its pure parts in simulations.
 
+mod algorithms;
 mod failures;
 mod frontends;
 mod panics;

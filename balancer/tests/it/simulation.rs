@@ -65,7 +65,7 @@ struct Simulation {
     book: Book,
     uptime: Uptime,
     snapshot: Arc<Snapshot>,
-    picked: pick::State,
+    picked: Option<pick::State>,
     nodes: Vec<Node>,
     requests: Vec<Request>,
     answered: usize,
@@ -140,7 +140,7 @@ impl Simulation {
             book,
             uptime,
             snapshot,
-            picked: pick::State::default(),
+            picked: None,
             nodes,
             requests: vec![],
             answered: 0,
@@ -159,6 +159,11 @@ impl Simulation {
 
     fn judge(&mut self) {
         if let Some(snapshot) = self.book.judge(self.now, Timestamp::UNIX_EPOCH) {
+            let plan = &snapshot.pools[0].plan;
+            self.picked = Some(match (&self.picked, self.snapshot.pools.first()) {
+                (Some(picked), Some(before)) => picked.carried_over(&before.plan, plan),
+                _ => pick::State::new(plan, self.seed),
+            });
             self.snapshot = Arc::new(snapshot);
         }
     }
@@ -278,8 +283,10 @@ impl Simulation {
         loop {
             let pool = Arc::clone(&self.snapshot.pools[0]);
             let tried = |index: usize| request.tried.contains(&pool.servers[index].server.key);
-            let wanted = pick::Request { head: None, client: None, load: &|_| 0, tried: &tried };
-            let Some(index) = pick::pick(&pool.plan, &mut self.picked, &wanted) else {
+            let wanted =
+                pick::Request { head: None, client: None, servers: &pick::Idle, tried: &tried };
+            let state = self.picked.as_mut().expect("there is a snapshot");
+            let Some(index) = pick::pick(&pool.plan, state, &wanted) else {
                 let answering = self
                     .nodes
                     .iter()

@@ -243,7 +243,8 @@ impl<'a> Walk<'a> {
                 format!("use {}", values.join(" or ")),
             )
         } else {
-            let remedy = match nearest(&scalar.text, values.iter().copied().chain(later)) {
+            let nearest = || nearest(&scalar.text, values.iter().copied().chain(later));
+            let remedy = match elsewhere::value(&scalar.text, values).or_else(nearest) {
                 Some(value) => format!("did you mean `{value}`?"),
                 None => format!("one of: {}", values.join(", ")),
             };

@@ -6,8 +6,8 @@
 //! is a function of what is passed in. [`listen`] alone opens sockets, [`log`] writes
 //! files and [`search`] reads them.
 //!
-//! Reading order: [`limits`] → [`listen`]; [`id`], [`scratch`], [`connection`]; [`count`] →
-//! [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] →
+//! Reading order: [`limits`] → [`listen`]; [`hash`], [`id`], [`scratch`], [`connection`]; [`count`]
+//! → [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] →
 //! [`search`] → [`log`].
 
 pub mod answers;
@@ -15,6 +15,7 @@ pub mod connection;
 pub mod count;
 pub mod domain;
 pub mod filter;
+pub mod hash;
 pub mod id;
 pub mod limits;
 pub mod listen;

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use cluster_config::document::proxy::Select;
+use dataplane::hash::mix;
 
 /// Parents that share a way of being selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,27 +64,10 @@ pub fn next(
     groups.iter().find_map(of).or_else(|| (0..end).find(|place| open(*place)))
 }
 
-/// A hash that is the same on every node, so that all of them find the same parent for a URL
-/// (FNV-1a, finished by [`mix`]).
-#[must_use]
-pub fn hash(bytes: &[u8]) -> u64 {
-    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    }))
-}
-
-/// The last step of `SplitMix64`: inputs that differ little have outputs that have nothing in
-/// common.
-const fn mix(input: u64) -> u64 {
-    let mut mixed = input.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use Select::{Carp, First, RoundRobin};
+    use dataplane::hash::hash;
 
     use super::*;
 

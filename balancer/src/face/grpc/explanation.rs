@@ -57,18 +57,38 @@ fn turn(Explanation { pool, .. }: &Explanation) -> String {
     let Some(tier) = pool.plan.tiers().first() else {
         return "nobody can take it: the client gets 503".to_owned();
     };
-    let sum: u32 = tier.members.iter().map(|(_, weight)| weight).sum();
+    let sum: u32 = tier.members().iter().map(|(_, weight)| weight).sum();
     let shares: Vec<_> = tier
-        .members
+        .members()
         .iter()
         .map(|&(index, weight)| format!("{} {weight}/{sum}", pool.plan.names()[index]))
         .collect();
-    match pool.plan.balance() {
-        Balance::RoundRobin => format!(
-            "round robin by weight among the {} servers, by the plan that live requests are picked \
-             with, each worker in its own turn: {}",
-            tier.standing.as_str(),
-            shares.join(", ")
-        ),
+    let among = format!(
+        "the {} servers, by the plan that live requests are picked with: {}",
+        tier.standing().as_str(),
+        shares.join(", ")
+    );
+    let policy = pool.plan.policy();
+    let bound = policy.bound.map_or_else(String::new, |factor| {
+        format!(", none of which gets more than {factor} % of its share of what is under way")
+    });
+    match &policy.balance {
+        Balance::RoundRobin => {
+            format!("round robin by weight, each worker in its own turn, among {among}")
+        }
+        Balance::LeastConnections => {
+            format!("the fewest requests and tunnels for its weight among {among}")
+        }
+        Balance::Random => format!("the less loaded one of two drawn by weight among {among}"),
+        Balance::ResponseTime => {
+            format!("the one that answers sooner of two drawn by weight among {among}")
+        }
+        Balance::First => format!("the first of {among}"),
+        Balance::IpHash => format!("by the client's address{bound} among {among}"),
+        Balance::UriHash => format!("by host, path and query{bound}, among {among}"),
+        Balance::HostHash => format!("by host{bound}, among {among}"),
+        Balance::HeaderHash { header } => {
+            format!("by the field {header}{bound} (without it: in turn by weight), among {among}")
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! What is seen, as messages.
 
 use cluster::{AdminState, recent::Traffic, wire};
-use cluster_config::document::balancer::Balance;
 use proto::balancer as pb;
 use tonic::Status;
 
@@ -58,9 +57,7 @@ fn last_minute(Traffic { seconds, requests, failed }: Traffic) -> pb::LastMinute
 fn backend(pool: &Pool) -> pb::Backend {
     pb::Backend {
         name: pool.settings.name.clone(),
-        balance: match pool.settings.balance {
-            Balance::RoundRobin => "round_robin".to_owned(),
-        },
+        balance: pool.settings.balance.as_str().to_owned(),
         servers: pool.servers.iter().map(|listed| server(pool, listed)).collect(),
         panic: pool.panic,
     }

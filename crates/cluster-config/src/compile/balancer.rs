@@ -2,7 +2,10 @@
 
 use super::{Context, distinct_addresses, heads, unknown};
 use crate::document::{BalancerDocument, balancer as document, heads::Replies};
-use crate::schema::{balancer as schema, notation::Duration};
+use crate::schema::{
+    balancer as schema,
+    notation::{Duration, FieldName},
+};
 
 /// The document, unless something is wrong.
 pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
@@ -196,11 +199,11 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
         datacenter: servers.datacenter.map(|datacenter| datacenter.value),
     });
+    let balance = balance(context, written.balance, written.hash_header, path);
     document::Backend {
         name: written.name.value,
-        balance: match written.balance {
-            schema::Balance::RoundRobin => document::Balance::RoundRobin,
-        },
+        hash_bound: hash_bound(context, &balance, written.hash_balance_factor, path),
+        balance,
         discover,
         servers: servers.fixed.into_iter().map(Into::into).collect(),
         check,
@@ -223,6 +226,77 @@ fn backend(context: &mut Context, written: schema::Backend, path: &str) -> docum
         keepalive: written.keepalive,
         keepalive_idle: written.keepalive_idle.value,
         panic_threshold: written.panic_threshold.value,
+    }
+}
+
+fn balance(
+    context: &mut Context,
+    written: schema::Balance,
+    header: Option<FieldName>,
+    path: &str,
+) -> document::Balance {
+    use document::Balance;
+    if header.is_some() && !matches!(written, schema::Balance::HeaderHash) {
+        context.error(
+            &format!("{path}/hash_header"),
+            "only `balance: header_hash` hashes a field",
+            "remove it, or write `balance: header_hash`",
+        );
+    }
+    match written {
+        schema::Balance::RoundRobin | schema::Balance::WeightedRoundRobin => Balance::RoundRobin,
+        schema::Balance::LeastConnections => Balance::LeastConnections,
+        schema::Balance::Random => Balance::Random,
+        schema::Balance::ResponseTime => Balance::ResponseTime,
+        schema::Balance::First => Balance::First,
+        schema::Balance::IpHash => Balance::IpHash,
+        schema::Balance::UriHash => Balance::UriHash,
+        schema::Balance::HostHash => Balance::HostHash,
+        schema::Balance::HeaderHash => {
+            if header.is_none() {
+                context.error(
+                    &format!("{path}/balance"),
+                    "`header_hash` does not say which field is hashed",
+                    "add it, as in hash_header: X-User",
+                );
+            }
+            Balance::HeaderHash { header: header.map(|it| it.value).unwrap_or_default() }
+        }
+    }
+}
+
+/// Where an object lives is its server's affair, and a hot one may live on several; who a client's
+/// server is matters to the client, so that nobody is moved unasked.
+fn hash_bound(
+    context: &mut Context,
+    balance: &document::Balance,
+    factor: Option<u32>,
+    path: &str,
+) -> Option<u32> {
+    let place = format!("{path}/hash_balance_factor");
+    match factor {
+        Some(_) if !balance.hashes() => {
+            context.error(
+                &place,
+                format!("`balance: {}` hashes nothing that could spill over", balance.as_str()),
+                "remove it, or choose uri_hash, host_hash, ip_hash or header_hash",
+            );
+            None
+        }
+        Some(1..=100) => {
+            context.error(
+                &place,
+                "a server has to be allowed more than its share",
+                "write more than 100, as in 125, or 0 for no bound",
+            );
+            None
+        }
+        Some(0) => None,
+        Some(factor) => Some(factor),
+        None if matches!(balance, document::Balance::UriHash | document::Balance::HostHash) => {
+            Some(125)
+        }
+        None => None,
     }
 }
 

@@ -86,6 +86,10 @@ pub struct Backend {
     pub name: String,
     /// How a server is picked.
     pub balance: Balance,
+    /// Percent of its share of the requests under way that a server may have before what is hashed
+    /// to it spills over; none: all of them.
+    #[serde(default)]
+    pub hash_bound: Option<u32>,
     /// Servers found in the registry; they are spoken to through their `relay` endpoint.
     pub discover: Option<Discover>,
     /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP
@@ -118,11 +122,54 @@ pub struct Backend {
 }
 
 /// How a server is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
-    /// Smooth weighted round robin.
+    /// In turn by weight, evenly spread.
     RoundRobin,
+    /// The least requests and tunnels under way for its weight.
+    LeastConnections,
+    /// The less loaded one of two that are drawn by weight.
+    Random,
+    /// The quicker one of two that are drawn by weight, with its load.
+    ResponseTime,
+    /// The first that is usable.
+    First,
+    /// By the client's address.
+    IpHash,
+    /// By host and path with query.
+    UriHash,
+    /// By host.
+    HostHash,
+    /// By a field of the request.
+    HeaderHash {
+        /// Its name.
+        header: String,
+    },
+}
+
+impl Balance {
+    /// As it is written in a bundle.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConnections => "least_connections",
+            Self::Random => "random",
+            Self::ResponseTime => "response_time",
+            Self::First => "first",
+            Self::IpHash => "ip_hash",
+            Self::UriHash => "uri_hash",
+            Self::HostHash => "host_hash",
+            Self::HeaderHash { .. } => "header_hash",
+        }
+    }
+
+    /// Whether what is alike goes to one server.
+    #[must_use]
+    pub const fn hashes(&self) -> bool {
+        matches!(self, Self::IpHash | Self::UriHash | Self::HostHash | Self::HeaderHash { .. })
+    }
 }
 
 /// What becomes of a client's X-Forwarded-For; the client's own address stands last in both cases.

@@ -2,7 +2,7 @@
 
 use super::{
     limits::Limits,
-    notation::{Address, Bind, Duration, Name, Percent, Size, UrlPath},
+    notation::{Address, Bind, Duration, FieldName, Name, Percent, Size, UrlPath},
     proxy::usual_head,
 };
 use crate::document::balancer as document;
@@ -82,8 +82,15 @@ pub struct Backend {
     pub name: Name,
     /// How a server is picked.
     #[serde(default)]
-    #[schemars(extend("x-later" = ["static_rr", "leastconn", "first", "source", "uri", "url_param", "hdr", "random", "rdp_cookie", "hash"]))]
+    #[schemars(extend("x-later" = ["static_rr", "url_param", "rdp_cookie", "cookie"]))]
     pub balance: Balance,
+    /// The field that `header_hash` hashes, as in `X-User`.
+    pub hash_header: Option<FieldName>,
+    /// Percent of its share by weight of the requests under way that a server may have before what
+    /// is hashed to it spills over to the servers that follow it; 0: all of them. 125 with
+    /// `uri_hash` and `host_hash`, 0 with `ip_hash` and `header_hash`, where it would move users.
+    #[schemars(range(min = 0, max = 10000))]
+    pub hash_balance_factor: Option<u32>,
     /// Who they are.
     pub servers: Servers,
     /// The balancer's own check.
@@ -128,9 +135,29 @@ pub struct Backend {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
-    /// Smooth weighted round robin.
+    /// In turn by weight, evenly spread.
     #[default]
     RoundRobin,
+    /// The same.
+    WeightedRoundRobin,
+    /// The fewest requests and tunnels under way for its weight.
+    LeastConnections,
+    /// Two are drawn by weight, and the less loaded one is taken.
+    Random,
+    /// Two are drawn by weight, and the one is taken that answers sooner (a moving average without
+    /// the origin's time, times the requests under way).
+    ResponseTime,
+    /// The first in the bundle or by name; the next one only when it is not usable.
+    First,
+    /// By the client's address: a client stays with its server while that is usable.
+    IpHash,
+    /// By host and path with query: an object lives on one server, as long as that has no more than
+    /// `hash_balance_factor` allows.
+    UriHash,
+    /// By host alone, in the same way.
+    HostHash,
+    /// By the field that `hash_header` names; requests without it in turn.
+    HeaderHash,
 }
 
 /// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is

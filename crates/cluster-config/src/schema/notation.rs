@@ -117,6 +117,8 @@ notations! {
     Name(String) = "shoal-name", parse_name, like "squid_servers";
     /// `GET`.
     Method(String) = "shoal-method", parse_method, like "GET", "CONNECT";
+    /// `X-User`.
+    FieldName(String) = "shoal-field-name", parse_field_name, like "X-User", "User-Agent";
     /// `/health`.
     UrlPath(String) = "shoal-url-path", parse_url_path, like "/", "/health";
     /// An egress destination.
@@ -181,6 +183,18 @@ fn parse_name(text: &str) -> Result<String, Invalid> {
         };
         Err(Invalid::new(format!("`{text}` is not a name"), remedy))
     }
+}
+
+/// A token (RFC 9110 §5.1).
+fn parse_field_name(text: &str) -> Result<String, Invalid> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(fits) {
+        return Err(Invalid::new(
+            format!("`{text}` is not the name of a header field"),
+            "write it without a colon, as in X-User",
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn parse_method(text: &str) -> Result<String, Invalid> {

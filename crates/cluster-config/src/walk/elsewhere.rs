@@ -41,6 +41,28 @@ const WORDS: [(&str, &str); 36] = [
     ("deny_info", "page"),
 ];
 
+/// Values that HAProxy and nginx spell in another way, and ours.
+const VALUES: [(&str, &str); 9] = [
+    ("roundrobin", "round_robin"),
+    ("leastconn", "least_connections"),
+    ("least_conn", "least_connections"),
+    ("least_time", "response_time"),
+    ("source", "ip_hash"),
+    ("uri", "uri_hash"),
+    ("hdr", "header_hash"),
+    ("hash", "header_hash"),
+    ("random_two", "random"),
+];
+
+/// What a value is called here, if there is such a value in this place.
+pub fn value(text: &str, known: &[&str]) -> Option<&'static str> {
+    let text = text.to_ascii_lowercase().replace([' ', '-'], "_");
+    VALUES
+        .iter()
+        .find(|(theirs, ours)| *theirs == text && known.contains(ours))
+        .map(|(_, ours)| *ours)
+}
+
 /// What `key` is called here, if there is such a key in this place.
 pub fn word(key: &str, known: &[&str]) -> Option<&'static str> {
     let key = key.to_ascii_lowercase().replace('-', "_");

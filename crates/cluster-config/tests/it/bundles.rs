@@ -305,7 +305,7 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:5:54: error: `tcp` is not in this version; use http",
             "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a \
              port of its own",
-            "cluster.yaml:8:30: error: `leastconn` is not in this version; use round_robin",
+            "cluster.yaml:8:30: error: `leastconn` is not a value of balancer.backends[0].balance; did you mean `least_connections`?",
             "cluster.yaml:8:50: error: a backend without servers; write {service: proxy-node}, or \
              static: [{name: …, address: …}]",
             "cluster.yaml:9:14: error: backend `nodes` is there twice; first in line 8; give each \
@@ -574,6 +574,53 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
 
 /// How large heads may be and how servers may write them, and where a frontend says whether it
 /// serves.
+#[test]
+fn algorithms_say_what_they_hash_and_how_far() {
+    let backend = |written: &str| {
+        let main = format!(
+            "version: 1\nbalancer:\n  frontends:\n    - {{name: a, bind: \":8080\", backend: nodes}}\n  backends:\n    - {{name: nodes, servers: {{service: proxy-node}}, {written}}}\n"
+        );
+        let (bundle, problems) = Bundle::from_files(&files(&main));
+        let document = bundle.map(|bundle| {
+            let rendered = render(&bundle, Service::Balancer, &sample(Service::Balancer));
+            BalancerDocument::from_json(&rendered.unwrap().document).unwrap().backends.remove(0)
+        });
+        (document, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    for (written, balance, bound) in [
+        ("balance: round_robin", "round_robin", None),
+        ("balance: weighted_round_robin", "round_robin", None),
+        ("balance: uri_hash", "uri_hash", Some(125)),
+        ("balance: host_hash, hash_balance_factor: 150", "host_hash", Some(150)),
+        ("balance: uri_hash, hash_balance_factor: 0", "uri_hash", None),
+        ("balance: ip_hash", "ip_hash", None),
+        ("balance: header_hash, hash_header: X-User", "header_hash", None),
+    ] {
+        let (document, problems) = backend(written);
+        let document = document.unwrap_or_else(|| panic!("{written}: {problems}"));
+        assert_eq!((document.balance.as_str(), document.hash_bound), (balance, bound), "{written}");
+    }
+    for (written, said) in [
+        (
+            "balance: header_hash",
+            "does not say which field is hashed; add it, as in hash_header: X-User",
+        ),
+        ("balance: uri_hash, hash_header: X", "only `balance: header_hash` hashes a field"),
+        ("hash_balance_factor: 150", "`balance: round_robin` hashes nothing that could spill over"),
+        (
+            "balance: uri_hash, hash_balance_factor: 90",
+            "allowed more than its share; write more than 100",
+        ),
+        ("balance: header_hash, hash_header: \"X-User:\"", "is not the name of a header field"),
+        ("balance: source", "did you mean `ip_hash`?"),
+        ("balance: least_conn", "did you mean `least_connections`?"),
+        ("balance: rdp_cookie", "`rdp_cookie` is not in this version"),
+    ] {
+        let (_, problems) = backend(written);
+        assert!(problems.contains(said), "{written}: {problems}");
+    }
+}
+
 #[test]
 fn heads_and_health_paths() {
     let balancer = |main: &str| {

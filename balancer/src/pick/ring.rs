@@ -1,0 +1,156 @@
+//! Consistent hashing: each server stands at many points of a ring, and a key belongs to the server
+//! at the next point (Karger et al., 1997). A server that leaves gives its own keys away and nobody
+//! else's; one that comes takes what is its own from then on. Every balancer that knows the same
+//! servers agrees.
+//!
+//! With bounded load, a server that has more than its share of the requests under way is passed
+//! over, so that a hot key spills over to the servers that follow, always the same ones
+//! (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018).
+
+use dataplane::hash::{hash, mix};
+
+/// Points of a server of the lowest weight. With so many, the largest of equal servers has about a
+/// fifth more than its share.
+const POINTS: u32 = 160;
+/// All points together, more or less: a list of 1,000 servers keeps all of its points.
+const MOST: u32 = 400_000;
+
+/// The points of a tier's servers, by their places in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ring {
+    points: Vec<(u64, u32)>,
+}
+
+impl Ring {
+    /// Of servers with these names and weights.
+    #[must_use]
+    pub fn new<'a>(servers: impl Iterator<Item = (&'a str, u32)> + Clone) -> Self {
+        let weights = || servers.clone().map(|(_, weight)| weight.max(1));
+        // Weights that have a divisor in common are divided by it, so that a list where all have
+        // 100 is the one where all have 1.
+        let unit = weights().fold(0, gcd).max(1);
+        let sum: u32 = weights().map(|weight| weight / unit).sum();
+        let points = POINTS.min(MOST / sum.max(1)).max(1);
+        let mut ring = Vec::with_capacity((sum * points) as usize);
+        for (place, (name, weight)) in (0_u32..).zip(servers) {
+            let name = hash(name.as_bytes());
+            let count = u64::from(points * (weight.max(1) / unit));
+            ring.extend((0..count).map(|number| (mix(name ^ mix(number)), place)));
+        }
+        ring.sort_unstable();
+        Self { points: ring }
+    }
+
+    /// The places in the order in which a key tries them. A place comes again and again.
+    fn from(&self, key: u64) -> impl Iterator<Item = usize> {
+        let begin = self.points.partition_point(|(at, _)| *at < key);
+        let (before, after) = self.points.split_at(begin);
+        after.iter().chain(before).map(|(_, place)| *place as usize)
+    }
+
+    /// Picks the first place for a key that may be picked.
+    #[must_use]
+    pub fn pick(&self, key: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
+        // Somebody who is passed over is met again and again, so that asking twice costs little.
+        self.from(key).find(|place| may(*place))
+    }
+}
+
+/// How many requests a server may have under way: `factor` percent of its share by weight of `all`,
+/// the next one included, and never less than one.
+#[must_use]
+pub fn bound(all: u64, weight: u32, sum: u64, factor: u32) -> u64 {
+    let share = u128::from(all + 1) * u128::from(weight) * u128::from(factor);
+    u64::try_from(share.div_ceil(u128::from(sum.max(1)) * 100)).unwrap_or(u64::MAX)
+}
+
+const fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (1..=count).map(|number| format!("proxy-node-{number}")).collect()
+    }
+
+    fn ring(names: &[String], weights: &[u32]) -> Ring {
+        Ring::new(names.iter().map(String::as_str).zip(weights.iter().copied()))
+    }
+
+    fn key(number: u64) -> u64 {
+        hash(format!("http://origin.example/{number}").as_bytes())
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        let names = names(3);
+        let ring = ring(&names, &[200, 100, 100]);
+        let mut counts = [0_i32; 3];
+        for number in 0..40_000 {
+            counts[ring.pick(key(number), |_| true).expect("somebody")] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([20_000, 10_000, 10_000]) {
+            assert!((count - expected).abs() < expected / 5, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_hot_key_spills_over_within_the_bound_and_others_stay() {
+        let names = names(4);
+        let (ring, weights) = (ring(&names, &[1; 4]), [1_u32; 4]);
+        let loads = RefCell::new([0_u64; 4]);
+        for _ in 0..400 {
+            let all = loads.borrow().iter().sum();
+            let may = |place: usize| loads.borrow()[place] < bound(all, weights[place], 4, 125);
+            let place = ring.pick(key(1), may).expect("somebody");
+            loads.borrow_mut()[place] += 1;
+        }
+        let loads = loads.into_inner();
+        assert!(loads.iter().all(|load| *load <= 126), "{loads:?}");
+        assert_eq!(loads.iter().filter(|load| **load >= 24).count(), 4, "{loads:?}");
+    }
+
+    #[test]
+    fn a_thousand_servers_have_room() {
+        let names = names(1000);
+        assert_eq!(ring(&names, &[256; 1000]).points.len(), 160_000);
+        let mixed: Vec<_> = (1..=1000).map(|number| number % 256 + 1).collect();
+        assert!(ring(&names, &mixed).points.len() <= MOST as usize);
+    }
+
+    #[test]
+    fn the_bound() {
+        for (all, weight, sum, factor, expected) in
+            [(0, 1, 4, 125, 1), (99, 1, 4, 125, 32), (99, 2, 4, 100, 50), (7, 1, 8, 100, 1)]
+        {
+            assert_eq!(bound(all, weight, sum, factor), expected, "{all} {weight}/{sum} {factor}");
+        }
+    }
+
+    proptest! {
+        /// What a server had, and nothing else, moves when it leaves; and comes back with it.
+        #[test]
+        fn a_server_that_leaves_moves_its_own_keys_alone(servers in 2_usize..30, leaves in 0_usize..30, keys in prop::collection::vec(any::<u64>(), 200)) {
+            let leaves = leaves % servers;
+            let all = names(servers);
+            let mut rest = all.clone();
+            rest.remove(leaves);
+            let (before, after) = (ring(&all, &vec![1; servers]), ring(&rest, &vec![1; servers - 1]));
+            for key in keys {
+                let had = &all[before.pick(key, |_| true).expect("somebody")];
+                let has = &rest[after.pick(key, |_| true).expect("somebody")];
+                prop_assert!(had == has || *had == all[leaves], "{had} → {has}");
+                // One that may not be picked for a moment is as one that left.
+                let spilled = &all[before.pick(key, |place| place != leaves).expect("somebody")];
+                prop_assert_eq!(spilled, has);
+            }
+        }
+    }
+}
