@@ -174,7 +174,7 @@ impl Backups {
         });
         Manifest {
             format: FORMAT,
-            id: manifest::id(now, uuid::Uuid::now_v7().as_u128()),
+            id: manifest::id(now, chassis::random::id().as_u128()),
             created_at: now,
             created_by: by.to_owned(),
             reason,

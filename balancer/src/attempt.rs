@@ -8,7 +8,7 @@ mod heads;
 pub mod outcome;
 mod span;
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{cell::Cell, rc::Rc};
 
 use dataplane::trace::Context;
 use relay::{
@@ -59,7 +59,7 @@ impl Attempt<'_> {
         let releases = self.slot.server.signs.releases();
         // The first one begins when the request's head is complete: the clock need not be asked
         // again.
-        let now = if self.number == 1 { self.request.began } else { Instant::now() };
+        let now = if self.number == 1 { self.request.began } else { relay::clock::now() };
         let owing = self.slot.owing(now);
         let counts = self.slot.counts();
         counts.requests.up();

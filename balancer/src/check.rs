@@ -5,10 +5,7 @@
 //! path itself answers; another server has to accept a TCP connection. A probe asks the same on a
 //! fresh connection when a node that owes answers is silent.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use cluster_config::document::balancer::Backend;
 use relay::head::{Limits, Progress, ResponseHead};
@@ -189,7 +186,7 @@ async fn probe(suspect: &Suspect, roster: &roster::Handle, uptime: Uptime) {
                 server = server.name,
                 "late, but it answers a probe: its origins are slow"
             );
-            server.signs.probe_answered(uptime, Instant::now());
+            server.signs.probe_answered(uptime, relay::clock::now());
             return;
         }
         metrics::counter!(crate::metrics::PROBES_UNANSWERED).increment(1);

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
@@ -199,7 +199,7 @@ fn request<'a>(
         peer,
         client: name,
         id,
-        began: Instant::now(),
+        began: relay::clock::now(),
         max_forwards: forwards.and_then(|it| it.checked_sub(1)),
         ends_here: forwards == Some(0),
         sent_before: client.sent(),
@@ -221,11 +221,11 @@ async fn refuse(
     let counts = frontend.counts.of(local.worker().index());
     counts.refused.up();
     counts.answers.note(error.status(), None);
-    let (id, sent) = (local.ids().next(SystemTime::now()), client.sent());
+    let (id, sent) = (local.ids().next(relay::clock::wall()), client.sent());
     let mut out = Vec::with_capacity(512);
-    error.write(&mut out, &local.shared().name, id, Method::Get, SystemTime::now());
+    error.write(&mut out, &local.shared().name, id, Method::Get, relay::clock::wall());
     let written = client.write_all(&[&out], UNCONFIGURED.client).await;
-    let took = client.opened().elapsed();
+    let took = relay::clock::since(client.opened());
     let bytes = client.sent() - sent;
     let (method, target) = dataplane::unreadable::request_line(client.input());
     let record = Record {

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dataplane::{
@@ -90,7 +90,7 @@ impl Engine {
     /// # Errors
     /// Its thread cannot be made.
     pub fn new(around: Surroundings) -> std::io::Result<Self> {
-        let uptime = Uptime::starting(Instant::now());
+        let uptime = Uptime::starting(relay::clock::now());
         let (generations, followed) = watch::channel(Arc::new(Generation::none()));
         let book = Book::new(Setting {
             workers: around.workers,

@@ -245,7 +245,7 @@ mod tests {
 
     /// Seconds from the start, what is seen, the opinion right after it.
     fn play(steps: &[(u64, Option<Seen>, &str)]) {
-        let start = Instant::now();
+        let start = relay::clock::now();
         let mut evidence = Evidence::default();
         for (at, seen, expected) in steps {
             let now = start + Duration::from_secs(*at);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn answers_under_traffic_are_good_evidence_but_do_not_end_an_ejection() {
-        let start = Instant::now();
+        let start = relay::clock::now();
         let mut evidence = Evidence::default();
         evidence.answered(start);
         assert_eq!(evidence.opinion(&RULES, start), Opinion::Good);
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn without_checks_a_server_is_put_aside_for_a_while() {
         let rules = Rules { checked: false, ..RULES };
-        let start = Instant::now();
+        let start = relay::clock::now();
         let mut evidence = Evidence::default();
         evidence.observe(&rules, start, Seen::Failed(Fault::Refused));
         evidence.observe(&rules, start, Seen::Failed(Fault::Refused));
@@ -339,7 +339,7 @@ mod tests {
     fn zero_max_fails_counts_nothing() {
         let rules = Rules { max_fails: 0, ..RULES };
         let mut evidence = Evidence::default();
-        let now = Instant::now();
+        let now = relay::clock::now();
         for _ in 0..100 {
             assert_eq!(evidence.observe(&rules, now, Seen::Failed(Fault::Reset)), None);
         }

@@ -2,7 +2,7 @@
 //! (HAProxy asks `OPTIONS /` or `OPTIONS *` by default), a name server with checks, a person. Which
 //! requests these are is in [`crate::route`]. Nothing of it is counted as a request.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use relay::{
     head::RequestHead, method::Method, respond::Canned, rewrite::Persistence, stream::Stream,
@@ -38,7 +38,7 @@ pub async fn answer(
     let stays = head.persistent() && head.framing().is_empty() && !leaving;
     let canned = Canned {
         status,
-        now: SystemTime::now(),
+        now: relay::clock::wall(),
         content_type: "text/plain",
         fields: &[
             ("Cache-Control", "no-store"),

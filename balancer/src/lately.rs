@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cluster::recent::{LastMinute, Traffic};
@@ -37,7 +37,7 @@ impl Lately {
     }
 
     fn second(&self) -> u64 {
-        self.uptime.millis(Instant::now()) / 1000
+        self.uptime.millis(relay::clock::now()) / 1000
     }
 
     /// What came to one frontend.
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn another_listener_of_the_name_begins_at_nothing() {
-        let lately = Lately::new(Uptime::starting(Instant::now()));
+        let lately = Lately::new(Uptime::starting(relay::clock::now()));
         let counts = || Arc::new(PerWorker::<FrontendCounts>::new(1));
         let (old, new) = (counts(), counts());
         old.of(0).requests.add(7);

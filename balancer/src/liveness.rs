@@ -39,7 +39,7 @@ pub async fn is_dead(
 ) -> bool {
     let _turn = last.asking.lock().await;
     if let Some((at, dead)) = last.found.get()
-        && at.elapsed() < BELIEVED_FOR
+        && relay::clock::since(at) < BELIEVED_FOR
     {
         return dead;
     }
@@ -52,7 +52,7 @@ pub async fn is_dead(
         Err(Fault::Exhausted) => false,
         Err(_) => true,
     };
-    last.found.set(Some((Instant::now(), dead)));
+    last.found.set(Some((relay::clock::now(), dead)));
     if dead {
         roster.observe(server.key, Seen::Failed(evidence::Fault::Refused));
     }

@@ -200,7 +200,7 @@ impl Local {
         let table = Rc::new(old.next(
             self.0.shared.roster.snapshot(),
             (self.0.worker.index(), self.0.ids.span()),
-            Instant::now(),
+            relay::clock::now(),
         ));
         self.0.idle.retain(|key, _| table.may_be_pooled(*key));
         self.0.idle.set_limits(table.pool_limits());
@@ -212,7 +212,7 @@ impl Local {
     pub async fn watch(self) {
         loop {
             self.0.worker.wheel().sleep(WATCH_EVERY).await;
-            self.watch_once(Instant::now());
+            self.watch_once(relay::clock::now());
             self.0.journal.flush();
         }
     }
@@ -247,5 +247,5 @@ impl Local {
 
 /// Differs between workers and between starts.
 fn seed() -> u64 {
-    uuid::Uuid::now_v7().as_u128() as u64
+    chassis::random::seed()
 }

@@ -294,7 +294,7 @@ pub(crate) mod tests {
 
     #[test]
     fn vanishing_is_not_leaving() {
-        let now = Instant::now();
+        let now = relay::clock::now();
         let (a, b) = (
             node("a", Some("127.0.0.1:1"), State::Usable),
             node("b", Some("127.0.0.1:2"), State::Draining),

@@ -11,7 +11,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use cluster_config::document::proxy::Rotate;
@@ -22,7 +22,6 @@ use dataplane::{
         span::{self, Tracer},
     },
 };
-use jiff::Timestamp;
 use opentelemetry::KeyValue;
 use relay::{proxy_status::ErrorType, rewrite::push_decimal};
 
@@ -113,7 +112,7 @@ impl Record<'_> {
             status: self.status,
             error: self.error.map_or("", Error::as_str),
             bytes: self.bytes,
-            ended: SystemTime::now(),
+            ended: relay::clock::exact_wall(),
             took: self.took,
         };
         let frontend = KeyValue::new("shoal.frontend", self.frontend.to_owned());
@@ -199,7 +198,7 @@ impl Journal {
             lines: RefCell::default(),
             count: Cell::new(0),
             recorder,
-            now: RefCell::new(Timestamp::now().to_string()),
+            now: RefCell::new(chassis::Clock::system().now().to_string()),
         }
     }
 
@@ -218,7 +217,7 @@ impl Journal {
 
     /// Hands on what is there.
     pub fn flush(&self) {
-        *self.now.borrow_mut() = Timestamp::now().to_string();
+        *self.now.borrow_mut() = chassis::Clock::system().now().to_string();
         let mut lines = self.lines.borrow_mut();
         if lines.is_empty() {
             return;

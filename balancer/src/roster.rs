@@ -195,7 +195,7 @@ impl Roster {
                     Seen::Passed => String::new(),
                     Seen::Failed(fault) => fault.to_string(),
                 };
-                match self.book.observe(key, seen, Instant::now()) {
+                match self.book.observe(key, seen, relay::clock::now()) {
                     Some((Change::Ejected, server)) => {
                         tracing::warn!(server, "out of turn: {words}")
                     }
@@ -222,7 +222,7 @@ impl Roster {
     }
 
     fn reconcile(&mut self) {
-        let now = Instant::now();
+        let now = relay::clock::now();
         let generation = Arc::clone(&self.sources.generations.borrow_and_update());
         let membership = self.sources.membership.borrow();
         self.memory.update(membership.instances.values().cloned(), now);
@@ -261,7 +261,7 @@ impl Roster {
 
     /// Starts looking up the host names that are due.
     fn look_up(&mut self) {
-        let now = Instant::now();
+        let now = relay::clock::now();
         for name in self.book.names_to_look_up(self.memory.instances()) {
             let due = self
                 .looked_up
@@ -294,7 +294,7 @@ impl Roster {
     }
 
     fn publish(&mut self) {
-        if let Some(snapshot) = self.book.judge(Instant::now(), self.sources.clock.now()) {
+        if let Some(snapshot) = self.book.judge(relay::clock::now(), self.sources.clock.now()) {
             let number = snapshot.number;
             self.handle.snapshot.store(Arc::new(snapshot));
             self.published.send_replace(number);

@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn zero_is_never() {
-        let now = std::time::Instant::now();
+        let now = relay::clock::now();
         let uptime = Uptime::starting(now);
         assert_eq!(uptime.instant(0), None);
         assert_eq!(uptime.instant(uptime.millis(now)), Some(now));

@@ -98,7 +98,7 @@ mod tests {
             ("… and no more", &[(0, Owes), (600, Heard)], 1_100, true),
         ];
         for (name, steps, at, late) in cases {
-            let start = Instant::now();
+            let start = relay::clock::now();
             let mut watch = Watch::new(start);
             for (when, step) in *steps {
                 let now = start + Duration::from_millis(*when);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn settling_more_than_owed_is_harmless() {
-        let mut watch = Watch::new(Instant::now());
+        let mut watch = Watch::new(relay::clock::now());
         watch.settled();
         assert_eq!(watch.owed(), 0);
     }

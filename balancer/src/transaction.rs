@@ -64,7 +64,7 @@ pub async fn serve(
     if let ConnectionEnd::Tunnel(_) = ending.connection {
         return ending.connection;
     }
-    let (view, took) = (request.view(), request.began.elapsed());
+    let (view, took) = (request.view(), relay::clock::since(request.began));
     request.counts(local).answers.note(ending.status, Some(took));
     let record = Record {
         id: request.id,

@@ -90,7 +90,7 @@ pub async fn run(
         target: &open.target,
         status: open.status,
         bytes: report.a_to_b + report.b_to_a,
-        took: open.began.elapsed(),
+        took: relay::clock::since(open.began),
         server: &slot.server.name,
         attempts: open.attempts,
         error,

@@ -7,7 +7,7 @@
 
 pub mod explain;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc};
 
 use cluster::recent::Traffic;
 use dataplane::listen::Open;
@@ -75,7 +75,7 @@ impl View {
     /// Milliseconds of uptime now.
     #[must_use]
     pub fn uptime_millis(&self) -> u64 {
-        self.uptime.millis(Instant::now())
+        self.uptime.millis(relay::clock::now())
     }
 
     /// Frontends now with their counters.

@@ -58,7 +58,7 @@ pub async fn run(options: Options) -> Result<()> {
     let since = options
         .since
         .and_then(|since| SignedDuration::try_from(since).ok())
-        .and_then(|since| Timestamp::now().checked_sub(since).ok());
+        .and_then(|since| chassis::Clock::system().now().checked_sub(since).ok());
     let request = ListRecordsRequest {
         since: since.map(wire::timestamp),
         who: options.who,

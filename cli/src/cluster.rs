@@ -185,7 +185,7 @@ impl Cluster {
     /// # Errors
     /// It does not answer.
     pub async fn listing(&self) -> Result<Listing> {
-        let (listing, now) = (self.operator.list().await?, Timestamp::now());
+        let (listing, now) = (self.operator.list().await?, chassis::Clock::system().now());
         self.memory.keep(&listing, now);
         self.hear(Heard {
             cluster_id: Some(listing.cluster_id.clone()),
@@ -206,7 +206,7 @@ impl Cluster {
             Err(error) => error,
         };
         let Some((listing, at)) = self.recall() else { return Err(error) };
-        let age = age(Timestamp::now().duration_since(at));
+        let age = age(chassis::Clock::system().now().duration_since(at));
         output::remark(&format!(
             "{error:#}\nwho is there, and in which state, is what the registry listed {age} ago: \
              it may have changed since"

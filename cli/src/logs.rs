@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use cluster::{InstanceStatus, Service};
 use dataplane::filter::Filter;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use proto::proxy::AccessKey;
 
 use self::{
@@ -149,7 +149,7 @@ pub async fn run(options: Options) -> Result<()> {
     let filter = options.wanted.filter()?;
     let cluster = Cluster::open(&options.target)?;
     let count = usize::try_from(options.lines).unwrap_or(usize::MAX);
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let (now, zone) = (chassis::Clock::system().now(), TimeZone::system());
     let when = |moment: Option<Moment>| moment.map(|moment| moment.of(now, &zone)).transpose();
     let times = Times { since: when(options.since)?, until: when(options.until)? };
     if times.since.zip(times.until).is_some_and(|(since, until)| since > until) {

@@ -9,7 +9,6 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Result;
 use chassis::{Failure, Identity, Role, pki};
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 
 use serde::Serialize;
 
@@ -101,7 +100,7 @@ struct Validity {
 }
 
 pub fn run(options: Options) -> Result<()> {
-    let now = Timestamp::now();
+    let now = chassis::Clock::system().now();
     match options.action {
         Action::Init { dir, validity } => {
             let made = pki::init(&dir, &[], now, validity.validity).map_err(Failure::from)?;

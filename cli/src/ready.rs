@@ -2,13 +2,14 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use chassis::options::default_grpc_port;
 use clap::Args;
 use cluster::Service;
+use tokio::time::Instant;
 
 use crate::output;
 

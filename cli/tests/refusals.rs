@@ -12,7 +12,6 @@ use std::{
 
 use chassis::{Role, pki};
 use cluster::Service;
-use jiff::Timestamp;
 
 /// A place with everything that can be wrong, and a copy of its content.
 struct Scene {
@@ -45,7 +44,7 @@ impl Scene {
         let locks = [place("running/lab.lock"), place("busy")]
             .map(|path| File::open(path).expect("something to lock"));
         locks.iter().for_each(|lock| lock.try_lock().expect("nobody else has the lock"));
-        let (day, now) = (Duration::from_secs(24 * 3600), Timestamp::now());
+        let (day, now) = (Duration::from_secs(24 * 3600), chassis::Clock::system().now());
         let registry = (Role::Service(Service::Registry), "registry-1".to_owned());
         pki::init(&place("good"), std::slice::from_ref(&registry), now, 30 * day).expect("a PKI");
         pki::init(&place("expired"), &[registry], now - 40 * day, 30 * day).expect("a PKI");

@@ -289,7 +289,7 @@ mod tests {
             ),
             (|status| status.admin_state = AdminState::Drain, "proxy-node-1 was asked to drain"),
             (
-                |status| status.instance.id.0 = uuid::Uuid::now_v7(),
+                |status| status.instance.id.0 = chassis::random::id(),
                 "proxy-node-1 was started again",
             ),
             (

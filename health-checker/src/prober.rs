@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chassis::{Clock, Process, membership::Membership, probe::Signer};
@@ -16,8 +16,8 @@ use tokio::{
     net::UdpSocket,
     sync::{Mutex, Semaphore, broadcast, mpsc, oneshot, watch},
     task::JoinSet,
+    time::Instant,
 };
-use uuid::Uuid;
 
 use crate::{
     metrics as names,
@@ -160,7 +160,7 @@ impl Probing {
     async fn probe(&self, key: Key, wanted: Wanted) -> Finding {
         let _permit = self.permits.acquire().await;
         let begun = Instant::now();
-        let nonce = Uuid::now_v7().to_string();
+        let nonce = chassis::random::id().to_string();
         let target = probe::Target {
             address: wanted.address.clone(),
             builtin: self.builtin(&wanted.address).await,
@@ -230,7 +230,7 @@ impl Prober {
                 self.start_due();
                 let due = self.schedule.next().unwrap_or_else(|| Instant::now() + IDLE);
                 tokio::select! {
-                    () = tokio::time::sleep_until(due.into()) => {}
+                    () = tokio::time::sleep_until(due) => {}
                     Some(ended) = self.running.join_next() => self.note(ended),
                     Some(command) = commands.recv() => self.answer(command),
                     changed = checks.changed() => if changed.is_ok() { break } else { return },

@@ -5,8 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// The first probe comes within this time, so that a fresh cluster knows where it stands soon.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);

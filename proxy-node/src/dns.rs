@@ -25,7 +25,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -99,7 +99,7 @@ impl Resolver {
         if let Some(addresses) = self.known.hosts.load().get(host) {
             return Some(Ok(addresses));
         }
-        self.known.answers.get(host, Instant::now())
+        self.known.answers.get(host, relay::clock::now())
     }
 
     /// The addresses of a name (lower case, no dot at the end), on this node's own account. The
@@ -138,7 +138,7 @@ impl Resolver {
     /// with them ([`Self::or_expired`]).
     #[must_use]
     pub fn expired(&self, host: &str) -> Option<Arc<[IpAddr]>> {
-        self.known.answers.expired(host, Instant::now())
+        self.known.answers.expired(host, relay::clock::now())
     }
 
     /// The answer, or what has expired where there is none (RFC 8767); then nobody waits for that
@@ -151,7 +151,7 @@ impl Resolver {
     ) -> Resolved {
         match (answer, expired) {
             (Err(problem), Some(addresses)) if problem != DnsProblem::NotFound => {
-                self.known.answers.postpone(host, Instant::now());
+                self.known.answers.postpone(host, relay::clock::now());
                 Ok(addresses)
             }
             (answer, _) => answer,
@@ -161,11 +161,11 @@ impl Resolver {
     /// The hosts file is another now, and the servers may be.
     pub fn renew(&self, hosts: Hosts) {
         self.known.hosts.store(Arc::new(hosts));
-        self.known.answers.expire(Instant::now());
+        self.known.answers.expire(relay::clock::now());
     }
 
     fn remember(&self, host: &str, resolved: &Resolved, ttl: Duration) {
-        self.known.answers.put(host, resolved, ttl, Instant::now());
+        self.known.answers.put(host, resolved, ttl, relay::clock::now());
     }
 }
 

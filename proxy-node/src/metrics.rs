@@ -85,13 +85,13 @@ pub struct Lately {
 
 impl Lately {
     fn new() -> Self {
-        Self { started: Instant::now(), minute: Mutex::new(LastMinute::starting(0)) }
+        Self { started: relay::clock::now(), minute: Mutex::new(LastMinute::starting(0)) }
     }
 
     /// The counters now.
     fn look(&self, requests: u64, errors: u64) {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner).look(
-            self.started.elapsed().as_secs(),
+            relay::clock::since(self.started).as_secs(),
             requests,
             errors,
         );
@@ -99,7 +99,7 @@ impl Lately {
 
     fn until(&self, requests: u64, errors: u64) -> Traffic {
         self.minute.lock().unwrap_or_else(PoisonError::into_inner).until(
-            self.started.elapsed().as_secs(),
+            relay::clock::since(self.started).as_secs(),
             requests,
             errors,
         )

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -114,19 +114,20 @@ impl Steady {
     /// Begins now, at this wall clock time in Unix milliseconds.
     #[must_use]
     pub fn start(unix_millis: u64) -> Self {
-        Self { started: Instant::now(), started_at: Duration::from_millis(unix_millis) }
+        Self { started: relay::clock::now(), started_at: Duration::from_millis(unix_millis) }
     }
 
     /// Seconds since the epoch, had the wall clock never been set since the start.
     #[must_use]
     pub fn seconds(&self) -> u64 {
-        (self.started_at + self.started.elapsed()).as_secs()
+        (self.started_at + relay::clock::since(self.started)).as_secs()
     }
 
     /// The same in milliseconds.
     #[must_use]
     pub fn millis(&self) -> u64 {
-        u64::try_from((self.started_at + self.started.elapsed()).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((self.started_at + relay::clock::since(self.started)).as_millis())
+            .unwrap_or(u64::MAX)
     }
 }
 
@@ -286,7 +287,7 @@ pub fn structured(name: &str) -> String {
 /// Now, in Unix milliseconds.
 #[must_use]
 pub fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = relay::clock::exact_wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

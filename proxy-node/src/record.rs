@@ -44,7 +44,7 @@ pub struct AccessLog {
 impl AccessLog {
     fn new() -> Self {
         Self {
-            since: Instant::now(),
+            since: relay::clock::now(),
             lately: Mutex::new(Lately::new(0)),
             ids: AtomicBool::new(true),
         }
@@ -53,7 +53,7 @@ impl AccessLog {
     /// Seconds of its clock now.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.since.elapsed().as_secs()
+        relay::clock::since(self.since).as_secs()
     }
 
     /// What was counted lately. To be held for a moment only: the log's thread waits meanwhile.

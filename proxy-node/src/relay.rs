@@ -1,13 +1,7 @@
 //! From the client to the next hop and back, past the cache: requests with bodies, what is not for
 //! sharing, and answers that a fill handed over.
 
-use std::{
-    future,
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::{connection::ConnectionEnd, trace::Onward};
@@ -195,7 +189,7 @@ pub async fn run(
     // What a parent answered in vain, while another one is asked.
     let mut held: Option<Received> = None;
     loop {
-        let began = Instant::now();
+        let began = relay::clock::now();
         let generation = turn.generation.clone();
         let route = turn.local.node.route(&generation, destination);
         let connecting = upstream::connect(
@@ -239,13 +233,13 @@ pub async fn run(
                     turn,
                     stream,
                     asked,
-                    Received { hop, head, bytes, took: began.elapsed() },
+                    Received { hop, head, bytes, took: relay::clock::since(began) },
                 )
                 .await;
             }
             Ok(bytes) => {
                 let phase = exchange.phase();
-                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
                 if answer.is_in_vain(&turn.local, &generation, destination, &mut tried)
                     && upload.is_done()
                 {

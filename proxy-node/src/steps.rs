@@ -58,7 +58,7 @@ impl Step {
     /// Begins, where this task's request is sampled.
     #[must_use]
     pub fn begin() -> Option<Self> {
-        Steps::current().map(|steps| Self { steps, began: Instant::now() })
+        Steps::current().map(|steps| Self { steps, began: relay::clock::now() })
     }
 
     /// A name was looked up.
@@ -110,7 +110,12 @@ impl Step {
         let Steps { local, trace } = &self.steps;
         if let Some(tracer) = &local.node.tracer {
             let span = local.ids.span();
-            let part = Part { name, kind: SpanKind::Internal, error, took: self.began.elapsed() };
+            let part = Part {
+                name,
+                kind: SpanKind::Internal,
+                error,
+                took: relay::clock::since(self.began),
+            };
             tracer.end_part(&trace.part(span), &part, said);
         }
     }

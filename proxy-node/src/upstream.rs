@@ -11,7 +11,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -333,7 +333,7 @@ async fn open(
     if let Some(hop) = pooled(local, candidates, endpoint, from) {
         return Ok(hop);
     }
-    let until = Instant::now() + generation.document.timeouts.connect;
+    let until = relay::clock::now() + generation.document.timeouts.connect;
     let (stream, address) = new(local, generation, candidates).await?;
     let stream = match tls {
         None => stream,

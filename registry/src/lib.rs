@@ -130,7 +130,7 @@ async fn own(
     let remedy = "check that the file is the registry's, that no other registry uses it, and that \
         its disk can be written; or name another with --database";
     let mut store = Sqlite::open(&path).await.fail(&what, remedy)?;
-    let identity = store.identity(uuid::Uuid::now_v7()).await.fail(&what, remedy)?;
+    let identity = store.identity(chassis::random::id()).await.fail(&what, remedy)?;
     store.load().await.fail(&what, remedy)?;
     tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
     let feed = Feed::new(identity, process.identity.id().0);

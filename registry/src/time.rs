@@ -4,10 +4,11 @@
 //! suspended) or the machine's clock was set, the silence was its own, and nobody may be lost for
 //! it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chassis::Clock;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// Longer than this between two readings, or a clock that jumped by more, means that the registry
 /// was away.

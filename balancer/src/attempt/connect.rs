@@ -1,6 +1,6 @@
 //! A connection to the server: a pooled one, or a new one that both sides have proved.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay::{
     fault::Fault,
@@ -56,12 +56,12 @@ impl Attempt<'_> {
     }
 
     async fn connect_in_time(&self, releases: u64) -> Result<Stream, Fault> {
-        let began = Instant::now();
+        let began = relay::clock::now();
         loop {
             match self.connect_once(releases).await {
                 Err(Fault::Exhausted) if self.local.idle().give_up_one() => {}
                 Err(Fault::Exhausted)
-                    if began.elapsed() < self.backend.pool.settings.timeouts.connect =>
+                    if relay::clock::since(began) < self.backend.pool.settings.timeouts.connect =>
                 {
                     self.local.worker().wheel().sleep(FOR_A_DESCRIPTOR).await;
                 }

@@ -1,6 +1,6 @@
 //! The request over a connection, and its response.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_config::document::balancer::Balance;
@@ -70,7 +70,7 @@ impl Attempt<'_> {
         exchange.send(&scratch.out).await?;
         let bytes = self.response(&mut exchange, scratch, releases).await?;
         self.check_switch(&scratch.response, &bytes, exchange.phase())?;
-        let now = Instant::now();
+        let now = relay::clock::now();
         self.count_time(owing.answered(now), &scratch.response, &bytes);
         let (method, status) = (self.request.method(), scratch.response.status());
         if let Some(fault) = self.own_failure(&scratch.response, &bytes) {
@@ -185,7 +185,7 @@ impl Attempt<'_> {
         let own = u64::try_from(own.as_micros()).unwrap_or(0);
         counts.own_microseconds.add(own);
         if self.backend.pool.settings.balance == Balance::ResponseTime {
-            counts.took(own, self.local.shared().uptime.millis(Instant::now()));
+            counts.took(own, self.local.shared().uptime.millis(relay::clock::now()));
         }
     }
 

@@ -24,7 +24,7 @@ impl Span {
     #[must_use]
     pub fn begin(local: &Local, request: &Request<'_>) -> Option<Self> {
         let trace = request.trace?;
-        Some(Self { trace: trace.part(local.ids().span()), began: Instant::now() })
+        Some(Self { trace: trace.part(local.ids().span()), began: relay::clock::now() })
     }
 
     /// What the server hears.
@@ -62,7 +62,7 @@ impl Span {
             name: span::name(method.method_text()),
             kind: SpanKind::Client,
             error,
-            took: self.began.elapsed(),
+            took: relay::clock::since(self.began),
         };
         if let Some(tracer) = &attempt.local.shared().tracer {
             tracer.end_part(&self.trace, &part, said);

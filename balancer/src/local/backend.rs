@@ -1,6 +1,6 @@
 //! One backend on one worker, for one snapshot.
 
-use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
 use relay::{head::Request, retry::Budget};
 
@@ -84,6 +84,6 @@ impl pick::Servers for Servers<'_> {
     }
 
     fn response_time(&self, index: usize) -> Option<u64> {
-        Some(self.slots[index].counts().average()?.now(self.uptime.millis(Instant::now())))
+        Some(self.slots[index].counts().average()?.now(self.uptime.millis(relay::clock::now())))
     }
 }

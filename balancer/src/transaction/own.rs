@@ -1,7 +1,5 @@
 //! Requests that the balancer answers itself.
 
-use std::time::SystemTime;
-
 use relay::{method::Method, respond::Canned, rewrite::Persistence, stream::Stream};
 use uuid::Uuid;
 
@@ -28,7 +26,7 @@ pub(super) async fn refuse(
         &local.shared().name,
         request.id,
         request.method(),
-        SystemTime::now(),
+        relay::clock::wall(),
     );
     let connection = send(request, client, &scratch.out).await;
     Ending { connection, status: error.status(), server: None, attempts, error: Some(error.kind()) }
@@ -49,7 +47,7 @@ pub(super) async fn answer_options(
     // Whatever body came with it is not read: the connection ends.
     let answer = Canned {
         status,
-        now: SystemTime::now(),
+        now: relay::clock::wall(),
         content_type: "",
         fields: &fields,
         body: b"",

@@ -116,7 +116,7 @@ fn status(index: usize, state: State) -> InstanceStatus {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let start = Instant::now();
+        let start = relay::clock::now();
         let uptime = Uptime::starting(start);
         let book = Book::new(Setting { workers: 1, uptime, key: relay::proof::Key::new(&[0; 32]) });
         let node = |index: usize| Node {

@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, IsTerminal},
-    time::Instant,
 };
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use jiff::Timestamp;
 use proto::backup::{self as pb, PlanRestoreRequest, RestoreRequest};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     Client, SERVICE,
@@ -65,7 +64,7 @@ impl View for Plan {
     fn text(&self) -> String {
         let Backup { id, created_by, reason, .. } = &self.backup;
         let made = self.backup.created_at.clone().unwrap_or_default();
-        let age = list::age(&made, Timestamp::now());
+        let age = list::age(&made, chassis::Clock::system().now());
         let about = format!("backup {id}, made {made}{age} by {created_by} ({reason})");
         let mut lines = vec![output::fitted(&about, "  "), String::new()];
         lines.push(output::table(

@@ -13,7 +13,6 @@ use chassis::{
 };
 use cluster::{Endpoints, InstanceStatus, Service, wire::from_timestamp};
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use proto::{
     backup::{Condition, ListBackupsRequest, Reason, backup_service_client::BackupServiceClient},
     balancer::{GetStatsRequest, Stats, balancer_client::BalancerClient},
@@ -65,7 +64,7 @@ pub async fn gather(target: &Target) -> Result<(Facts, Head)> {
         backups(&operator, &people)
     );
     let (operators, authorities) = (certificates(&context.cert), certificates(&context.ca));
-    let now = Timestamp::now();
+    let now = chassis::Clock::system().now();
     let id = listing.as_ref().ok().map(|listing| listing.cluster_id.clone());
     let head = Head {
         cluster: About { id, ..about },

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use chassis::{Failure, Role, pki};
-use jiff::Timestamp;
 use proto::config::StartRolloutRequest;
 
 use super::{
@@ -132,7 +131,8 @@ pub fn papers(directory: &Path, members: &[Member]) -> Result<Papers> {
             .iter()
             .map(|member| (Role::Service(member.service), member.name.clone()))
             .collect();
-        pki::init(&scratch, &others, Timestamp::now(), pki::VALIDITY).map_err(Failure::from)?;
+        pki::init(&scratch, &others, chassis::Clock::system().now(), pki::VALIDITY)
+            .map_err(Failure::from)?;
         std::fs::rename(&scratch, &papers.directory)
             .with_context(|| format!("cannot write {}", papers.directory.display()))?;
     }
@@ -150,9 +150,12 @@ impl Papers {
     /// Issues a certificate unless there is one that is in its first half of life.
     fn renew(&self, role: Role, name: &str) -> Result<()> {
         let (cert, key) = self.pair(name);
+        let now = chassis::Clock::system().now();
         let issued = std::fs::metadata(&cert).and_then(|metadata| metadata.modified());
-        if issued.is_ok_and(|issued| issued.elapsed().is_ok_and(|age| age < pki::VALIDITY / 2))
-            && key.exists()
+        if issued.is_ok_and(|issued| {
+            let now = std::time::SystemTime::from(now);
+            now.duration_since(issued).is_ok_and(|age| age < pki::VALIDITY / 2)
+        }) && key.exists()
         {
             return Ok(());
         }
@@ -164,8 +167,7 @@ impl Papers {
                 _ => {}
             }
         }
-        pki::issue(&self.directory, role, name, &[], Timestamp::now(), pki::VALIDITY)
-            .map_err(Failure::from)?;
+        pki::issue(&self.directory, role, name, &[], now, pki::VALIDITY).map_err(Failure::from)?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use nix::{
     unistd::Pid,
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{directory, keeper};
 use crate::{

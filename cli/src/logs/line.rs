@@ -153,7 +153,7 @@ const COLUMNS: [Column; 11] = [
 
 /// All of them: whole lines where there is room for the longest, else a table that fits.
 pub fn lines(records: &[Line], zone: &TimeZone, room: Option<usize>) -> String {
-    let today = Timestamp::now().to_zoned(zone.clone()).date();
+    let today = chassis::Clock::system().now().to_zoned(zone.clone()).date();
     let whole: Vec<_> = records.iter().map(|line| line.text(zone, today)).collect();
     let Some(room) = room.filter(|room| whole.iter().any(|line| line.width() > *room)) else {
         return whole.join("\n");
@@ -165,7 +165,7 @@ pub fn lines(records: &[Line], zone: &TimeZone, room: Option<usize>) -> String {
 
 /// One that comes by itself.
 pub fn followed(line: &Line, zone: &TimeZone, room: Option<usize>) -> String {
-    let today = Timestamp::now().to_zoned(zone.clone()).date();
+    let today = chassis::Clock::system().now().to_zoned(zone.clone()).date();
     let whole = line.text(zone, today);
     let Some(room) = room.filter(|room| whole.width() > *room) else { return whole };
     let table =
@@ -276,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             lines(&records[1..], &zone, Some(120)),
-            records[1].text(&zone, Timestamp::now().to_zoned(zone.clone()).date())
+            records[1].text(&zone, chassis::Clock::system().now().to_zoned(zone.clone()).date())
         );
     }
 

@@ -41,7 +41,7 @@ pub async fn run(
         since: Some(::cluster::wire::duration(since)),
         limit: 0,
     };
-    let begin = Timestamp::now() - SignedDuration::try_from(since.min(LONGEST))?;
+    let begin = chassis::Clock::system().now() - SignedDuration::try_from(since.min(LONGEST))?;
     let ask = async |status: &InstanceStatus| {
         if status.instance.service == Service::ProxyNode {
             return Ok(cluster.proxy_node(status)?.top_access(request).await);

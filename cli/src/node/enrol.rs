@@ -13,7 +13,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use chassis::{ClusterKey, Failure, Role, credentials, pki};
 use clap::Args;
 use cluster::Service;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
@@ -95,7 +94,7 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         Role::Service(enrol.service),
         &enrol.name,
         std::slice::from_ref(&enrol.address),
-        Timestamp::now(),
+        chassis::Clock::system().now(),
         enrol.validity,
     )
     .map_err(Failure::from)?;

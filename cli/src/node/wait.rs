@@ -1,11 +1,12 @@
 //! `shoal node wait`: until enough instances of a service are usable, for those who replace them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use cluster::{Service, State};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{
     cluster::Cluster,

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use cluster::Service;
-use jiff::Timestamp;
 
 /// Where the units look for what belongs to a service, below the root.
 const HOME: &str = "etc/shoal";
@@ -66,6 +65,6 @@ fn header(kind: tar::EntryType, mode: u32, size: usize) -> io::Result<tar::Heade
     header.set_gid(0);
     header.set_username("root")?;
     header.set_groupname(GROUP)?;
-    header.set_mtime(Timestamp::now().as_second().unsigned_abs());
+    header.set_mtime(chassis::Clock::system().now().as_second().unsigned_abs());
     Ok(header)
 }

@@ -329,7 +329,7 @@ mod tests {
             files.sort();
             files
         };
-        let now = Timestamp::now();
+        let now = Clock::system().now();
         assert_eq!(provision(now).len(), 4);
         assert!(
             !place("registry/cluster.key").exists() && place("balancer-1/cluster.key").exists(),
@@ -378,7 +378,7 @@ mod tests {
         let place = |path: &str| scratch.path().join(path);
         fs::create_dir_all(place("theirs/registry")).unwrap();
         fs::create_dir_all(place("ours/balancer-1")).unwrap();
-        let now = Timestamp::now();
+        let now = Clock::system().now();
         run(&place("theirs/authority"), &[place("theirs/registry")], now, pki::VALIDITY).unwrap();
         let mixed = [place("ours/balancer-1"), place("theirs/registry")];
         let refused =

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn renew(dir: &Path, name: &str) -> Result<String> {
-        run(dir, &[name.to_owned()], dir, Timestamp::now(), pki::VALIDITY)
+        run(dir, &[name.to_owned()], dir, chassis::Clock::system().now(), pki::VALIDITY)
             .map(|lines| lines.join("\n"))
     }
 
@@ -127,7 +127,7 @@ mod tests {
     fn in_place_where_the_key_is_and_as_an_archive_where_it_is_not() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path();
-        let now = Timestamp::now();
+        let now = chassis::Clock::system().now();
         let node = (Role::Service(Service::ProxyNode), "node-1".to_owned());
         let made =
             pki::init(dir, std::slice::from_ref(&node), now, Duration::from_secs(3600)).unwrap();
@@ -168,12 +168,18 @@ mod tests {
     #[test]
     fn one_unknown_name_changes_nobody() {
         let scratch = tempfile::tempdir().unwrap();
-        pki::init(scratch.path(), &[], Timestamp::now(), pki::VALIDITY).unwrap();
+        pki::init(scratch.path(), &[], chassis::Clock::system().now(), pki::VALIDITY).unwrap();
         let before = fs::read(scratch.path().join("operator.crt")).unwrap();
         let names = ["operator", "node-9"].map(str::to_owned);
-        let refused = run(scratch.path(), &names, scratch.path(), Timestamp::now(), pki::VALIDITY)
-            .unwrap_err()
-            .to_string();
+        let refused = run(
+            scratch.path(),
+            &names,
+            scratch.path(),
+            chassis::Clock::system().now(),
+            pki::VALIDITY,
+        )
+        .unwrap_err()
+        .to_string();
         assert!(
             refused.contains("node-9.crt is not there") && refused.contains("shoal pki issue"),
             "{refused}"

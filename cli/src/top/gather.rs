@@ -1,20 +1,17 @@
 //! Asking everybody, again and again: each call has its own deadline, and whoever does not answer
 //! keeps what it told last.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use chassis::ServiceChannel;
 use cluster::{InstanceStatus, Service};
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
 use proto::{
     balancer::{self, balancer_client::BalancerClient},
     proxy::{self, proxy_node_client::ProxyNodeClient},
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::{
@@ -120,7 +117,7 @@ impl Collector {
         if self.known.registry.value().is_some() {
             self.cluster.fell_silent();
         } else if let Some((listing, at)) = self.cluster.recall() {
-            let age = Timestamp::now().duration_since(at).as_secs_f64().max(0.0);
+            let age = chassis::Clock::system().now().duration_since(at).as_secs_f64().max(0.0);
             self.known.registry.answered(listing.instances, self.now() - age);
         }
         self.known.registry.silent(why);

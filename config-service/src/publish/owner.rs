@@ -217,7 +217,7 @@ impl Owned {
     async fn start(&mut self, revision: String) -> Result<Record, publish::Error> {
         let renderings = self.connections.renderings(&revision).await;
         let plan = Plan::canary(self.owner.times);
-        let start = Start { id: uuid::Uuid::now_v7().to_string(), revision, plan, renderings };
+        let start = Start { id: chassis::random::id().to_string(), revision, plan, renderings };
         let (before, started_at) = (self.fleet.clone(), self.started_at);
         let actions = self.fleet.start(start, self.now())?;
         if !actions.is_empty() {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 /// Waiting times between attempts. Attempt n waits between half and all of `base × 2ⁿ`, at most
 /// `limit`.
 #[derive(Clone, Debug)]
@@ -12,20 +14,20 @@ pub struct Backoff {
     base: Duration,
     limit: Duration,
     attempt: u32,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Backoff {
     /// `seed` tells this process's jitter from everybody else's.
     #[must_use]
-    pub const fn new(base: Duration, limit: Duration, seed: u64) -> Self {
-        Self { base, limit, attempt: 0, random: seed }
+    pub fn new(base: Duration, limit: Duration, seed: u64) -> Self {
+        Self { base, limit, attempt: 0, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Takes the low bits of a UUID v7, which are random, as the seed.
+    /// Jitter of its own, in each process and each time.
     #[must_use]
     pub fn seeded(base: Duration, limit: Duration) -> Self {
-        Self::new(base, limit, uuid::Uuid::now_v7().as_u64_pair().1)
+        Self::new(base, limit, random::seed())
     }
 
     /// How long to wait before the next attempt.
@@ -36,22 +38,12 @@ impl Backoff {
             .min(self.limit);
         self.attempt = (self.attempt + 1).min(31);
         let half = full / 2;
-        half + half.mul_f64(self.fraction())
+        half + half.mul_f64(self.random.f64())
     }
 
     /// The last attempt went well: the next failure waits for `base` again.
     pub const fn reset(&mut self) {
         self.attempt = 0;
-    }
-
-    /// A number in [0, 1) from splitmix64 (Steele, Lea, Flood 2014).
-    #[allow(clippy::cast_precision_loss)]
-    fn fraction(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

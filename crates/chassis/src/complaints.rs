@@ -5,15 +5,18 @@ use std::{
     collections::VecDeque,
     fmt::{Debug, Write},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cluster::wire;
 use jiff::Timestamp;
 use proto::log::{ListErrorsRequest, ListErrorsResponse, LoggedError, log_server::Log};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::Context};
+
+use crate::clock::Clock;
 
 /// How many are kept.
 const MOST: usize = 64;
@@ -33,7 +36,10 @@ struct Complaint {
 
 /// The last errors. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Complaints(Arc<Mutex<Kept>>);
+pub(crate) struct Complaints {
+    kept: Arc<Mutex<Kept>>,
+    clock: Clock,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -45,7 +51,7 @@ struct Kept {
 
 impl Complaints {
     fn keep(&self, complaint: Complaint) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.last.len() >= MOST {
             kept.dropped = kept.last.pop_front().map(|oldest| oldest.since);
         }
@@ -54,7 +60,7 @@ impl Complaints {
 
     /// Newest first.
     fn told(&self, within: Duration, now: Instant) -> ListErrorsResponse {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = |at: Instant| now.saturating_duration_since(at) <= within;
         let errors =
             kept.last.iter().rev().filter(|complaint| lately(complaint.since)).map(|complaint| {
@@ -83,7 +89,7 @@ impl<S: tracing::Subscriber> Layer<S> for Complaints {
             text
         };
         self.keep(Complaint {
-            at: Timestamp::now(),
+            at: self.clock.now(),
             since: Instant::now(),
             target: event.metadata().target().to_owned(),
             text,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cluster::{InstanceId, Service};
-use uuid::Uuid;
+
+use crate::random;
 
 /// The service, the name and the id with which a process registers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub struct ProcessIdentity {
 impl ProcessIdentity {
     /// That of a process which starts now.
     pub(crate) fn new(service: Service, name: &str) -> Self {
-        Self { service, name: name.into(), id: InstanceId(Uuid::now_v7()) }
+        Self { service, name: name.into(), id: InstanceId(random::id()) }
     }
 
     /// The service.

@@ -10,8 +10,8 @@
 //! [`credentials`], `tls`, [`authorize`], `accept`, `guard`, `grpc`, `health`, `propagation`,
 //! [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`]
 //! are the process's own calls; `drain` is its end, and [`transfer`] carries its state to a backup
-//! and back. [`backoff`], [`clock`], [`data_dir`], [`failure`], [`metrics`], `vitals`, `complaints`
-//! are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
+//! and back. [`backoff`], [`clock`], [`random`], [`data_dir`], [`failure`], [`metrics`], `vitals`,
+//! `complaints` are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
 //! for people; `inherited` and `systemd` are what it has to do with a service manager.
 
 mod accept;
@@ -50,6 +50,7 @@ mod ports;
 pub mod probe;
 mod process;
 mod propagation;
+pub mod random;
 mod registration;
 mod retry;
 pub mod role;

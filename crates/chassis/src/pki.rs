@@ -304,6 +304,7 @@ mod tests {
     use cluster::Service;
 
     use super::*;
+    use crate::clock::Clock;
 
     fn listing(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -318,7 +319,7 @@ mod tests {
         let directory = base.path().join("pki");
         let node = (Role::Service(Service::ProxyNode), "node-1".to_owned());
         let made =
-            init(&directory, std::slice::from_ref(&node), Timestamp::now(), VALIDITY).unwrap();
+            init(&directory, std::slice::from_ref(&node), Clock::system().now(), VALIDITY).unwrap();
         assert_eq!(made.issued[0].identity.uri(), "spiffe://shoal/proxy-node/node-1");
         assert!(ClusterKey::read(&made.cluster_key).is_ok());
         let before = listing(&directory);
@@ -331,9 +332,12 @@ mod tests {
                 path.display()
             );
         }
-        assert!(matches!(init(&directory, &[], Timestamp::now(), VALIDITY), Err(Error::Exists(_))));
         assert!(matches!(
-            issue(&directory, node.0, &node.1, &[], Timestamp::now(), VALIDITY),
+            init(&directory, &[], Clock::system().now(), VALIDITY),
+            Err(Error::Exists(_))
+        ));
+        assert!(matches!(
+            issue(&directory, node.0, &node.1, &[], Clock::system().now(), VALIDITY),
             Err(Error::Exists(_))
         ));
         assert_eq!(listing(&directory), before);
@@ -344,10 +348,10 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let issue = |name: &str, hosts: &[&str]| {
             let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
-            super::issue(base.path(), Role::Operator, name, &hosts, Timestamp::now(), VALIDITY)
+            super::issue(base.path(), Role::Operator, name, &hosts, Clock::system().now(), VALIDITY)
         };
         assert!(matches!(issue("ann", &[]), Err(Error::Read(..))));
-        init(base.path(), &[], Timestamp::now(), VALIDITY).unwrap();
+        init(base.path(), &[], Clock::system().now(), VALIDITY).unwrap();
         for name in ["", "../x", "a b", "ca", "cluster", ".x", "é"] {
             assert!(matches!(issue(name, &[]), Err(Error::Name(_))), "{name:?}");
         }

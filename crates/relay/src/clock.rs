@@ -1,13 +1,36 @@
-//! Clocks that cost next to nothing, as the kernel keeps their time ready: exact to one of its
-//! ticks, which is 10 ms at most, and never ahead.
+//! The clocks of the data plane. Whoever needs the time there takes it as an argument or asks here;
+//! `clippy.toml` forbids the standard library's.
 //!
-//! A request that is relayed asks for the time about ten times; the exact clocks made a tenth of
-//! this program's own share of it.
+//! [`steady`] and [`wall`] cost next to nothing, as the kernel keeps their time ready: exact to one
+//! of its ticks, which is 10 ms at most, and never ahead. A request that is relayed asks for the
+//! time about ten times; the exact clocks made a tenth of this program's own share of it.
+//!
+//! [`now`] and [`exact_wall`] are exact. [`now`] is tokio's, so that it stands still in tests that
+//! pause tokio's time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The longest that these clocks are behind the exact ones.
 pub const BEHIND: Duration = Duration::from_millis(10);
+
+/// This moment, exactly.
+#[must_use]
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// How long ago `moment` was, exactly; zero if it is still to come.
+#[must_use]
+pub fn since(moment: Instant) -> Duration {
+    now().saturating_duration_since(moment)
+}
+
+/// The time of day, exactly: for what is compared with the clocks of other machines.
+#[expect(clippy::disallowed_methods, reason = "this is where the data plane gets the time of day")]
+#[must_use]
+pub fn exact_wall() -> SystemTime {
+    SystemTime::now()
+}
 
 /// Time since some moment in the past, which nobody can set.
 pub fn steady() -> Duration {
@@ -39,7 +62,7 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
-        let before = SystemTime::now();
+        let before = exact_wall();
         let coarse = wall();
         // What this thread is kept waiting between the two readings only brings them closer.
         assert!(before.duration_since(coarse).unwrap_or_default() <= BEHIND);

@@ -14,13 +14,14 @@ mod wait;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 pub use self::download::HOLD_LIMIT;
 pub use self::upload::{REPLAY_LIMIT, Upload};
 use crate::chunked::Dialect;
+use crate::clock;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::head::{Limits, Response, ResponseHead, Version};
@@ -223,7 +224,7 @@ impl<'a> Exchange<'a> {
     {
         loop {
             let bytes = self.response(head, limits, &mut late).await?;
-            let takes = interims.takes(head, &bytes, Instant::now());
+            let takes = interims.takes(head, &bytes, clock::now());
             if !takes.map_err(|malformed| self.upstream_failed(malformed))? {
                 return Ok(bytes);
             }

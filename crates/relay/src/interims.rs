@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn bounded_by_bytes_and_time() {
-        let begin = Instant::now();
+        let begin = crate::clock::now();
         let mut many = Interims::new(Duration::from_secs(1));
         assert!((0..1000).all(|_| many.admit(30, begin).is_ok()));
         assert_eq!(

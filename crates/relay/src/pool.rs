@@ -11,6 +11,7 @@ use std::hash::Hash;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::method::Method;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -97,7 +98,7 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
         let inner = &mut *inner;
         let idle = inner.idle.get_mut(key)?;
         while let Some(candidate) = idle.last_mut() {
-            let age = candidate.since.elapsed();
+            let age = clock::since(candidate.since);
             match reuse {
                 // Those below have been idle for longer still, and are good for others.
                 Reuse::Fresh(limit) if age > limit => return None,
@@ -131,7 +132,7 @@ impl<K: Hash + Eq + Clone + 'static> Pool<K> {
             idle.remove(0);
             inner.total -= 1;
         }
-        idle.push(Idle { stream, generation, since: Instant::now() });
+        idle.push(Idle { stream, generation, since: clock::now() });
         inner.total += 1;
     }
 
@@ -194,7 +195,7 @@ async fn sweep<K: Hash + Eq>(pool: Weak<RefCell<Inner<K>>>, wheel: crate::wheel:
         let Some(pool) = pool.upgrade() else { return };
         let mut inner = pool.borrow_mut();
         let limit = inner.limits.idle;
-        inner.retain(|_, idle| idle.since.elapsed() < limit && !idle.stream.looks_dead());
+        inner.retain(|_, idle| clock::since(idle.since) < limit && !idle.stream.looks_dead());
     }
 }
 

@@ -31,6 +31,7 @@ use self::unsent::Bound;
 pub use self::watch::Ahead;
 pub(crate) use self::watch::Watch;
 use crate::clients::{Allowance, Source};
+use crate::clock;
 use crate::fault::{Fault, out_of_descriptors};
 use crate::proof::{Answer, Challenge, Key};
 use crate::wheel::{Kind, Timer};
@@ -132,7 +133,7 @@ impl Stream {
             ahead: 0,
             received: 0,
             sent: 0,
-            opened: Instant::now(),
+            opened: clock::now(),
             uses: 0,
             sloppy: false,
             unsent: Bound::NotYet,

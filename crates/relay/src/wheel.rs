@@ -72,7 +72,7 @@ pub struct Wheel(Rc<Shared>);
 impl Wheel {
     pub(crate) fn new() -> Self {
         Self(Rc::new(Shared {
-            start: Instant::now(),
+            start: clock::now(),
             coarse_start: clock::steady(),
             ring: RefCell::new(Ring::new()),
             sleeping_until: Cell::new(NEVER),
@@ -81,7 +81,7 @@ impl Wheel {
     }
 
     fn tick(&self) -> u64 {
-        (self.0.start.elapsed().as_nanos() / TICK.as_nanos()) as u64
+        (clock::since(self.0.start).as_nanos() / TICK.as_nanos()) as u64
     }
 
     /// How many ticks there have been, about.

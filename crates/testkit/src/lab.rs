@@ -18,6 +18,7 @@ use nix::{
 };
 use serde::Deserialize;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use crate::wait;
 
@@ -340,7 +341,7 @@ impl Lab {
 
 /// A process that was killed holds its ports and locks for another moment.
 fn until_dead(pid: i32) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     // A zombie has let go of everything, but for what it shares with threads that are still on
     // their way out: descriptors, and so locks.
     let lives = || {

@@ -1,11 +1,8 @@
 //! Waiting for a state, never for a time.
 
-use std::{
-    fmt::Display,
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, future::Future, time::Duration};
 
+use tokio::time::Instant;
 /// How long a state may take before the test fails. Generous: machines are shared, and this is no
 /// measurement.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! A clock that is set by an hour, there and back: leases, verdicts and caches go by the time that
 //! has passed, not by what the wall says.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::{
     client,
@@ -11,6 +11,7 @@ use testkit::{
     origin::Origin,
     wait,
 };
+use tokio::time::Instant;
 
 const REQUESTS: u64 = 10_000;
 const JUMPS: [&str; 4] = ["+3600", "+0", "-3600", "+0"];

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_expired_answer_serves_where_there_is_no_new_one() {
-        let (answers, start) = (Answers::default(), Instant::now());
+        let (answers, start) = (Answers::default(), relay::clock::now());
         answers.put("a", &found(1), MINUTE, start);
         assert_eq!((answers.get("a", start), answers.expired("a", start)), (Some(found(1)), None));
         let later = start + MINUTE;
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_serves_for_want_of_better_serves_no_longer_than_it_may() {
-        let (answers, start) = (Answers::default(), Instant::now());
+        let (answers, start) = (Answers::default(), relay::clock::now());
         let failed = Err(DnsProblem::Timeout);
         // What counts for long is not cut short by a failure.
         answers.put("long", &found(1), 60 * MINUTE, start);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_full_shard_forgets_what_can_serve_nobody_and_else_an_eighth() {
-        let (answers, start) = (Answers::default(), Instant::now());
+        let (answers, start) = (Answers::default(), relay::clock::now());
         let names: Vec<String> = (0..)
             .map(|number| format!("x{number}.test"))
             .filter(|name| answers.is_first(name))
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_what_expires_first_goes_first() {
-        let (answers, now) = (Answers::default(), Instant::now());
+        let (answers, now) = (Answers::default(), relay::clock::now());
         answers.put("kept.test", &found(1), 10 * MINUTE, now);
         for number in 0..40_000 {
             answers.put(&format!("x{number}.test"), &Err(DnsProblem::NotFound), MINUTE, now);

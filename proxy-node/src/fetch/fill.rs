@@ -13,12 +13,7 @@ mod exchange;
 mod head;
 mod keep;
 
-use std::{
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use relay::method::Method;
@@ -126,7 +121,7 @@ pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {
 }
 
 async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
-    let began = Instant::now();
+    let began = relay::clock::now();
     let asked_at = order.local.node.steady.seconds();
     let exchanged = tokio::select! {
         biased;
@@ -136,7 +131,9 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
     };
     let mut received = match exchanged {
         Ok(received) => received,
-        Err(failure) => return give_up(&order, &ticket, leader, failure, began.elapsed()),
+        Err(failure) => {
+            return give_up(&order, &ticket, leader, failure, relay::clock::since(began));
+        }
     };
     // A small answer is not begun before it is whole: one that breaks off is a failure to tell of
     // then, and not half an answer that a balancer could take for the end of this node.
@@ -146,7 +143,7 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
             &ticket,
             leader,
             received.hop.blames(Failure::Incomplete),
-            began.elapsed(),
+            relay::clock::since(began),
         );
     }
     let status = received.head.status();

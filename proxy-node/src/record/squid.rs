@@ -2,12 +2,7 @@
 //! %[un %Sh/%<a %mt`, and behind these ten columns the request's id: who reads Squid's logs reads
 //! the columns that it knows.
 
-use std::{
-    fmt,
-    io::Write,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, io::Write, net::IpAddr, time::Duration};
 
 use dataplane::{
     filter::Facts,
@@ -176,7 +171,7 @@ impl Record {
             status: self.status,
             error: if self.aborted { "aborted" } else { "" },
             bytes: self.bytes,
-            ended: SystemTime::now(),
+            ended: relay::clock::exact_wall(),
             took,
         };
         let outcome = KeyValue::new("shoal.outcome", self.outcome.as_str());

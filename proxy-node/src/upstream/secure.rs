@@ -102,7 +102,8 @@ impl OriginTls {
         until: Instant,
     ) -> Result<Stream, Failure> {
         let name = server_name(destination).ok_or(Failure::Tls(tls::Error::WrongName))?;
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left =
+            until.saturating_duration_since(relay::clock::now()).max(Duration::from_millis(1));
         let step = Step::begin();
         let begun =
             stream.start_tls(Arc::clone(&self.client), name, left).await.map_err(

@@ -1,7 +1,7 @@
 //! TLS with a destination through a parent proxy, which is asked for a tunnel: what it relays it
 //! cannot read, and what it says for the destination is not believed.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc};
 
 use super::{Endpoint, From, Hop, new, pooled};
 use crate::{
@@ -43,8 +43,10 @@ pub(super) async fn open(
     let head = request(asked, parent, &local.node.pseudonym.load());
     tunnel::ask_parent(&mut stream, parent, generation, &head).await.map_err(Failed::Refused)?;
     // The time that the parent took to reach the destination is not the destination's.
-    let stream =
-        tls.start(stream, asked, Instant::now() + connect).await.map_err(Failed::Destination)?;
+    let stream = tls
+        .start(stream, asked, relay::clock::now() + connect)
+        .await
+        .map_err(Failed::Destination)?;
     Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
 }
 

@@ -316,12 +316,12 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// Waits for a state.
 pub fn until<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let deadline = relay::clock::now() + Duration::from_secs(30);
     loop {
         if let Some(reached) = state() {
             return reached;
         }
-        assert!(std::time::Instant::now() < deadline, "not reached: {what}");
+        assert!(relay::clock::now() < deadline, "not reached: {what}");
         std::thread::yield_now();
     }
 }

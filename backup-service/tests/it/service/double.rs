@@ -415,7 +415,7 @@ fn instance() -> cluster::InstanceStatus {
     let instance = proto::registry::Instance {
         service: "proxy-node".to_owned(),
         name: "proxy-node-1".to_owned(),
-        id: uuid::Uuid::now_v7().to_string(),
+        id: chassis::random::id().to_string(),
         ..Default::default()
     };
     let message = proto::registry::InstanceStatus {

@@ -1,10 +1,6 @@
 //! What one process says of itself, and how it looks from here.
 
-use std::{
-    io::ErrorKind,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use chassis::{operator::Operator, silence::Silence};
 use cluster::{
@@ -20,6 +16,7 @@ use proto::{
 };
 use reqwest::{Client, Response, header};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -170,7 +167,7 @@ async fn is_ready(http: &Client, address: &str) -> Answer<Result<(), String>> {
 
 /// The numbers of a process, and what they say of its clock.
 async fn metrics(http: &Client, address: &str) -> Answer<(Exposition, Option<Reading>)> {
-    let (asked_at, asked) = (Timestamp::now(), Instant::now());
+    let (asked_at, asked) = (chassis::Clock::system().now(), Instant::now());
     let answer = http.get(format!("http://{address}/metrics")).send().await.map_err(reason)?;
     if !answer.status().is_success() {
         return Err(format!("/metrics answers {}", answer.status()).into());

@@ -12,7 +12,7 @@ fn status(name: &str, service: Service, state: State) -> InstanceStatus {
         instance: Instance {
             service,
             name: name.to_owned(),
-            id: InstanceId(uuid::Uuid::now_v7()),
+            id: InstanceId(crate::random::id()),
             generation: 1,
             endpoints: endpoints
                 .into_iter()

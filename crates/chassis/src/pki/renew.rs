@@ -80,6 +80,7 @@ mod tests {
     use cluster::Service;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::{
         certificate::Certificate,
         pki::{VALIDITY, init, issue},
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn the_same_identity_and_hosts_for_another_year_even_after_the_end() {
         let base = tempfile::tempdir().unwrap();
-        let now = Timestamp::now();
+        let now = Clock::system().now();
         init(base.path(), &[], now, VALIDITY).unwrap();
         let hosts = ["node-7.example.com", "10.0.0.17", "fd00::17"].map(str::to_owned);
         let issued =
@@ -113,8 +114,8 @@ mod tests {
     #[test]
     fn what_is_not_there_or_not_ours_is_refused() {
         let base = tempfile::tempdir().unwrap();
-        init(base.path(), &[], Timestamp::now(), VALIDITY).unwrap();
-        let renew = |name: &str| renew(base.path(), name, Timestamp::now(), VALIDITY);
+        init(base.path(), &[], Clock::system().now(), VALIDITY).unwrap();
+        let renew = |name: &str| renew(base.path(), name, Clock::system().now(), VALIDITY);
         assert!(matches!(renew("node-1"), Err(Error::Nothing(_))));
         assert!(matches!(renew("ca"), Err(Error::Foreign(..))), "an authority names no role");
         fs::write(base.path().join("torn.crt"), "x").unwrap();

@@ -8,7 +8,6 @@ use chassis::{
     pki,
 };
 use cluster::Service;
-use jiff::Timestamp;
 use proto::registry::{
     ListInstancesRequest, ReportOpinionsRequest, SetAdminStateRequest,
     registry_client::RegistryClient,
@@ -189,8 +188,15 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
         std::fs::copy(world.pki().join(file), renewed.join(file)).unwrap();
     }
     let role = Role::Service(Service::Registry);
-    pki::issue(&renewed, role, "registry-1", &[], Timestamp::now(), Duration::from_secs(7200))
-        .unwrap();
+    pki::issue(
+        &renewed,
+        role,
+        "registry-1",
+        &[],
+        chassis::Clock::system().now(),
+        Duration::from_secs(7200),
+    )
+    .unwrap();
     // First only the certificate: it does not go with the old key, and the old pair stays in use.
     let files = world.files("registry-1");
     std::fs::rename(renewed.join("registry-1.crt"), &files.cert).unwrap();

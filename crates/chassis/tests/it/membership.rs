@@ -16,7 +16,7 @@ fn member(name: &str, service: &str) -> InstanceStatus {
     let instance = Instance {
         service: service.to_owned(),
         name: name.to_owned(),
-        id: uuid::Uuid::now_v7().to_string(),
+        id: chassis::random::id().to_string(),
         endpoints: BTreeMap::from([("relay".to_owned(), "10.0.0.1:3129".to_owned())]),
         weight: 1,
         ..Default::default()

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use chassis::{Clock, Failure, Options, Role, credentials::Credentials, pki};
 use cluster::Service;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::{
     registry_double::RegistryDouble,
@@ -34,14 +34,14 @@ fn bad_certificates_say_what_is_wrong_with_which_file() {
     let (world, other) = (World::new(), World::new());
     let good = world.options("node-1", None, &[]);
     let role = Role::Service(Service::ProxyNode);
-    let past = Timestamp::now() - SignedDuration::from_hours(48);
+    let past = chassis::Clock::system().now() - SignedDuration::from_hours(48);
     pki::issue(&world.pki(), role, "old", &[], past, Duration::from_secs(3600)).unwrap();
     pki::issue(
         &world.pki(),
         role,
         "early",
         &[],
-        Timestamp::now() + SignedDuration::from_hours(48),
+        chassis::Clock::system().now() + SignedDuration::from_hours(48),
         pki::VALIDITY,
     )
     .unwrap();

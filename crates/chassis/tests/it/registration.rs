@@ -2,7 +2,6 @@
 
 use chassis::{Identity, Role, pki};
 use cluster::Service;
-use jiff::Timestamp;
 use tonic::Code;
 
 use crate::{
@@ -17,7 +16,8 @@ async fn a_process_registers_beats_and_deregisters() {
     let registry = double.start(&world);
     let several =
         Identity { replicas: 3, ..Identity::new(Role::Service(Service::ProxyNode), "edge") };
-    pki::issue_to(&world.pki(), &several, &[], Timestamp::now(), pki::VALIDITY).unwrap();
+    pki::issue_to(&world.pki(), &several, &[], chassis::Clock::system().now(), pki::VALIDITY)
+        .unwrap();
     let options = world.options(
         "edge",
         Some(registry.grpc()),

@@ -17,7 +17,6 @@ use chassis::{
 };
 use clap::Parser;
 use cluster::Service;
-use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -55,7 +54,7 @@ impl World {
         ];
         let others: Vec<_> =
             services.map(|(service, name)| (Role::Service(service), name.to_owned())).into();
-        pki::init(&world.pki(), &others, Timestamp::now(), pki::VALIDITY).unwrap();
+        pki::init(&world.pki(), &others, chassis::Clock::system().now(), pki::VALIDITY).unwrap();
         world
     }
 

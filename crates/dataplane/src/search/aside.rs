@@ -1,11 +1,7 @@
 //! A search on a thread of its own, of which its process has one at a time, told to whoever waits
 //! for it.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc};
 
@@ -69,10 +65,10 @@ impl Searcher {
         };
         let (path, teller) = (self.path.clone(), reports.clone());
         let search = move || {
-            let (begun, mut told) = (Instant::now(), Instant::now());
+            let (begun, mut told) = (relay::clock::now(), relay::clock::now());
             let found = search(&path, &wanted, &bounds, |searched| {
-                if told.elapsed() >= TELL {
-                    told = Instant::now();
+                if relay::clock::since(told) >= TELL {
+                    told = relay::clock::now();
                     // A slow listener misses how far it was, and nothing else.
                     teller
                         .try_send(Report {
@@ -82,7 +78,7 @@ impl Searcher {
                         })
                         .ok();
                 }
-                !teller.is_closed() && begun.elapsed() < TIME
+                !teller.is_closed() && relay::clock::since(begun) < TIME
             });
             teller
                 .blocking_send(Report {

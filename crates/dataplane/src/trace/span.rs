@@ -129,7 +129,7 @@ impl Tracer {
 
     /// A part of a request has ended. `trace` is the part's own ([`Trace::part`]).
     pub fn end_part(&self, trace: &Trace, part: &Part<'_>, attributes: Vec<KeyValue>) {
-        let ended = SystemTime::now();
+        let ended = relay::clock::exact_wall();
         let mut span = self.span(trace, part.name, ended, part.took);
         // Its parent is this process's own.
         (span.span_kind, span.parent_span_is_remote, span.attributes) =

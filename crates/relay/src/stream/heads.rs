@@ -2,11 +2,12 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::Stream;
+use crate::clock;
 use crate::exchange::HOLD_LIMIT;
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
@@ -78,7 +79,7 @@ impl Stream {
     ) -> Result<Bytes, Fault> {
         loop {
             let bytes = self.read_response(head, limits, first_byte, rest).await?;
-            if !interims.takes(head, &bytes, Instant::now())? {
+            if !interims.takes(head, &bytes, clock::now())? {
                 return Ok(bytes);
             }
             hint(head.view(&bytes));

@@ -95,7 +95,7 @@ impl Stream {
             Poll::Pending if kind == Kind::Idle && self.0.worker.phase() >= Phase::Finishing => {
                 // The first one of a client that was accepted a moment ago is on its way: it has
                 // been told of no close, and may be a POST.
-                let left = FIRST.saturating_sub(self.0.opened.elapsed());
+                let left = FIRST.saturating_sub(crate::clock::since(self.0.opened));
                 if self.0.received > 0 || left.is_zero() {
                     return Poll::Ready(Err(Fault::Timeout(kind)));
                 }

@@ -80,9 +80,9 @@ fn ask(stream: &mut TcpStream, what: u8) -> Option<u8> {
 }
 
 fn wait_for(workers: &Workers, mut state: impl FnMut(Counts) -> bool) {
-    let start = std::time::Instant::now();
+    let start = crate::clock::now();
     while !state(workers.counts()) {
-        assert!(start.elapsed() < 2 * LONG, "{:?}", workers.counts());
+        assert!(crate::clock::since(start) < 2 * LONG, "{:?}", workers.counts());
         std::thread::yield_now();
     }
 }

@@ -2,7 +2,6 @@
 //! -- --ignored --nocapture speed`.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use relay::framing::BodyFraming;
 use relay::head::{Limits, RequestHead, ResponseHead};
@@ -24,9 +23,9 @@ fn measure(what: &str, mut once: impl FnMut()) {
     const ROUNDS: u32 = 200_000;
     let best = (0..5)
         .map(|_| {
-            let start = Instant::now();
+            let start = relay::clock::now();
             (0..ROUNDS).for_each(|_| once());
-            start.elapsed() / ROUNDS
+            relay::clock::since(start) / ROUNDS
         })
         .min();
     println!("{what}: {best:?}");

@@ -15,6 +15,7 @@ use testkit::{
     lab::{Lab, Options},
     wait,
 };
+use tokio::time::Instant;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -110,7 +111,7 @@ fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
 
 /// Without a pause, so that the moment is not missed.
 fn at_once(what: &str, reached: impl Fn() -> bool) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !reached() {
         assert!(begun.elapsed() < wait::PATIENCE, "never: {what}");
         std::thread::yield_now();

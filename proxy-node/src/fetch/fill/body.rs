@@ -124,7 +124,7 @@ async fn pump(
         }
         if body.is_read() {
             alone_since = None;
-        } else if alone_since.get_or_insert_with(Instant::now).elapsed() > ALONE {
+        } else if relay::clock::since(*alone_since.get_or_insert_with(relay::clock::now)) > ALONE {
             return false;
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn stored_head(head: &ResponseHead, bytes: &Bytes, pseudonym: &str) -
     );
     if !head.has(Field::Date) {
         // RFC 9110 §6.6.1.
-        writer.field("Date", &relay::date::http_date(std::time::SystemTime::now()));
+        writer.field("Date", &relay::date::http_date(relay::clock::wall()));
     }
     writer.finish();
     let mut kept = Vec::with_capacity(written.len());

@@ -76,11 +76,11 @@ async fn a_restart_loses_nothing_and_forgives_one_lease() {
 async fn an_owner_that_panicked_is_followed_by_one_that_knows_the_same() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = Sqlite::open(&dir.path().join("registry.db")).await.expect("opens");
-    let identity = store.identity(uuid::Uuid::now_v7()).await.expect("has an identity");
+    let identity = store.identity(chassis::random::id()).await.expect("has an identity");
     let (owner, handle) = Owner::new(
         Box::new(store),
         Time::Given(clock()),
-        Feed::new(identity, uuid::Uuid::now_v7()),
+        Feed::new(identity, chassis::random::id()),
         Threshold::DEFAULT,
     );
     for round in 0..3 {

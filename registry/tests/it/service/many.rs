@@ -1,13 +1,14 @@
 //! Many instances. The first is a test; the second measures, and is run by name: `cargo test -p
 //! registry --test it many -- --ignored --nocapture`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use proto::registry::{
     KeepAliveRequest, ListInstancesRequest, RegisterRequest, registry_client::RegistryClient,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 

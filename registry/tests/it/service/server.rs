@@ -69,11 +69,11 @@ fn claim(mut request: http::Request<Body>) -> http::Request<Body> {
 impl Running {
     pub async fn start(dir: &Path, clock: &Clock) -> Self {
         let mut store = Sqlite::open(&dir.join("registry.db")).await.expect("opens");
-        let identity = store.identity(Uuid::now_v7()).await.expect("has an identity");
+        let identity = store.identity(chassis::random::id()).await.expect("has an identity");
         let (owner, handle) = Owner::new(
             Box::new(store),
             Time::Given(clock.clone()),
-            Feed::new(identity, Uuid::now_v7()),
+            Feed::new(identity, chassis::random::id()),
             Default::default(),
         );
         let owner = tokio::spawn(async move { owner.run().await.expect("the store is read") });
