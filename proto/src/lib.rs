@@ -10,6 +10,10 @@
 /// All file descriptors, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 
+/// `shoal.access.v1`
+pub mod access {
+    include!("gen/shoal.access.v1.rs");
+}
 /// `shoal.registry.v1`
 pub mod registry {
     include!("gen/shoal.registry.v1.rs");

@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-const FILES: [&str; 10] = [
+/// Messages that several of [`FILES`] use.
+const SHARED: &str = "shoal/access/v1/access.proto";
+
+const FILES: [&str; 11] = [
+    SHARED,
     "shoal/registry/v1/registry.proto",
     "shoal/config/v1/config.proto",
     "shoal/health/v1/health.proto",
@@ -44,11 +48,16 @@ fn committed_code_is_what_the_protos_generate() {
 }
 
 fn generate(root: &Path, out: &Path) {
-    let descriptors =
-        protox::compile(FILES.map(|file| root.join(file)), [root]).expect("the protos compile");
-    tonic_prost_build::configure()
-        .out_dir(out)
-        .btree_map(".")
+    let compile = |files: &[&str]| {
+        protox::compile(files.iter().map(|file| root.join(file)), [root])
+            .expect("the protos compile")
+    };
+    let descriptors = compile(&FILES);
+    let generator = || tonic_prost_build::configure().out_dir(out).btree_map(".");
+    generator().compile_fds(compile(&[SHARED])).expect("code for what several use");
+    // Modules of the crate are not nested as packages are, so that others name it from the root.
+    generator()
+        .extern_path(".shoal.access.v1", "crate::access")
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_fds(descriptors.clone())
         .expect("code for the protos");

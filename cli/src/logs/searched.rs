@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::wire::from_timestamp;
 use jiff::{Timestamp, tz::TimeZone};
-use proto::{balancer, proxy};
+use proto::access;
 use serde::Serialize;
 
 use crate::output::bytes;
@@ -26,9 +26,9 @@ pub struct Searched {
     pub under_way: bool,
 }
 
-impl From<proxy::Searched> for Searched {
-    fn from(told: proxy::Searched) -> Self {
-        use proxy::SearchStopped as Stopped;
+impl From<access::Searched> for Searched {
+    fn from(told: access::Searched) -> Self {
+        use access::SearchStopped as Stopped;
         let stopped = match told.stopped() {
             Stopped::Unspecified => None,
             Stopped::Bytes => Some("bytes"),
@@ -37,17 +37,8 @@ impl From<proxy::Searched> for Searched {
             Stopped::Unreadable => Some("unreadable"),
         };
         let back_to = from_timestamp(told.back_to);
-        let proxy::Searched { bytes, files, skipped, without_id, under_way, .. } = told;
+        let access::Searched { bytes, files, skipped, without_id, under_way, .. } = told;
         Self { back_to, bytes, files, stopped, skipped, without_id, under_way }
-    }
-}
-
-impl From<balancer::Searched> for Searched {
-    fn from(told: balancer::Searched) -> Self {
-        // The two services say it in the same words, each in its own contract.
-        let balancer::Searched { back_to, bytes, files, stopped, skipped, without_id, under_way } =
-            told;
-        proxy::Searched { back_to, bytes, files, stopped, skipped, without_id, under_way }.into()
     }
 }
 

@@ -2,7 +2,7 @@
 //! worker keeps for its requests, what it counts, what is traced, and what access records are
 //! searched by.
 //!
-//! It moves no bytes (`relay`), follows no configuration and speaks no gRPC: what is decided here
+//! It moves no bytes (`relay`), follows no configuration and serves no gRPC: what is decided here
 //! is a function of what is passed in. [`listen`] alone opens sockets, [`log`] writes
 //! files and [`search`] reads them.
 //!

@@ -275,32 +275,7 @@ pub struct TailAccessResponse {
     /// How far the files were searched. Records of a message that has it are older than those before it. Comes about twice a second while that goes
     /// on, and a last time when it has ended.
     #[prost(message, optional, tag = "5")]
-    pub searched: ::core::option::Option<Searched>,
-}
-/// How far the files of an access log were searched, the newest first.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Searched {
-    /// Whatever ended after this time was looked at; absent: there was no record.
-    #[prost(message, optional, tag = "1")]
-    pub back_to: ::core::option::Option<::prost_types::Timestamp>,
-    /// Bytes read.
-    #[prost(uint64, tag = "2")]
-    pub bytes: u64,
-    /// Files that were begun.
-    #[prost(uint32, tag = "3")]
-    pub files: u32,
-    /// Why it ended before everything was looked at that was asked for; unspecified: everything was.
-    #[prost(enumeration = "SearchStopped", tag = "4")]
-    pub stopped: i32,
-    /// Files that were left out, and why: `access.log.2.gz (compressed)`.
-    #[prost(string, repeated, tag = "5")]
-    pub skipped: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// A request was looked for, and so many records carry no id.
-    #[prost(uint64, tag = "6")]
-    pub without_id: u64,
-    /// It goes on: there will be another message.
-    #[prost(bool, tag = "7")]
-    pub under_way: bool,
+    pub searched: ::core::option::Option<crate::access::Searched>,
 }
 /// One line of the access log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -407,45 +382,6 @@ impl AccessKey {
             "ACCESS_KEY_URL" => Some(Self::Url),
             "ACCESS_KEY_STATUS" => Some(Self::Status),
             "ACCESS_KEY_DOMAIN" => Some(Self::Domain),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum SearchStopped {
-    Unspecified = 0,
-    /// One search reads no more bytes.
-    Bytes = 1,
-    /// One search takes no longer.
-    Time = 2,
-    /// Others are searching: ask again.
-    Busy = 3,
-    /// The files cannot be read.
-    Unreadable = 4,
-}
-impl SearchStopped {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "SEARCH_STOPPED_UNSPECIFIED",
-            Self::Bytes => "SEARCH_STOPPED_BYTES",
-            Self::Time => "SEARCH_STOPPED_TIME",
-            Self::Busy => "SEARCH_STOPPED_BUSY",
-            Self::Unreadable => "SEARCH_STOPPED_UNREADABLE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "SEARCH_STOPPED_UNSPECIFIED" => Some(Self::Unspecified),
-            "SEARCH_STOPPED_BYTES" => Some(Self::Bytes),
-            "SEARCH_STOPPED_TIME" => Some(Self::Time),
-            "SEARCH_STOPPED_BUSY" => Some(Self::Busy),
-            "SEARCH_STOPPED_UNREADABLE" => Some(Self::Unreadable),
             _ => None,
         }
     }

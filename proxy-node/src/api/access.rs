@@ -8,12 +8,11 @@ use cluster::wire;
 use dataplane::{
     filter::Filter,
     log::tail::{self, Question, Told},
-    search::{self, Stopped},
 };
 use futures::stream::{BoxStream, StreamExt};
 use proto::proxy::{
-    AccessKey, AccessRecord, AccessTotal, SearchStopped, Searched, TailAccessRequest,
-    TailAccessResponse, TopAccessRequest, TopAccessResponse,
+    AccessKey, AccessRecord, AccessTotal, TailAccessRequest, TailAccessResponse, TopAccessRequest,
+    TopAccessResponse,
 };
 use tonic::Status;
 
@@ -133,26 +132,7 @@ fn response(told: Told<Record>, off: bool) -> TailAccessResponse {
         missed: told.missed,
         off,
         kept_since: told.kept_since.map(wire::at_unix_millis),
-        searched: told.searched.map(|(searched, under_way)| search_message(searched, under_way)),
-    }
-}
-
-fn search_message(searched: search::Searched, under_way: bool) -> Searched {
-    let stopped = match searched.stopped {
-        None => SearchStopped::Unspecified,
-        Some(Stopped::Bytes) => SearchStopped::Bytes,
-        Some(Stopped::Time) => SearchStopped::Time,
-        Some(Stopped::Busy) => SearchStopped::Busy,
-        Some(Stopped::Unreadable) => SearchStopped::Unreadable,
-    };
-    Searched {
-        back_to: searched.back_to.map(wire::at_unix_millis),
-        bytes: searched.bytes,
-        files: searched.files,
-        stopped: stopped.into(),
-        skipped: searched.skipped,
-        without_id: searched.without_id,
-        under_way,
+        searched: told.searched,
     }
 }
 

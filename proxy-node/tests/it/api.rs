@@ -4,9 +4,10 @@ use std::{io::Write, net::TcpListener};
 
 use chassis::probe::{self, Signer};
 use futures::StreamExt;
+use proto::access::Searched;
 use proto::proxy::{
     AccessKey, AccessRecord, AccessTotal, ExplainRequestRequest, GetStatsRequest,
-    LookupCacheRequest, PurgeRequest, Searched, TailAccessRequest, TopAccessRequest,
+    LookupCacheRequest, PurgeRequest, TailAccessRequest, TopAccessRequest,
     proxy_node_server::ProxyNode,
 };
 use proxy_node::{

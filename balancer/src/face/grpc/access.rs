@@ -8,12 +8,9 @@ use cluster::wire;
 use dataplane::{
     filter::Filter,
     log::tail::{self, Question, Told},
-    search::{self, Stopped},
 };
 use futures::stream::{BoxStream, StreamExt};
-use proto::balancer::{
-    AccessRecord, SearchStopped, Searched, TailAccessRequest, TailAccessResponse,
-};
+use proto::balancer::{AccessRecord, TailAccessRequest, TailAccessResponse};
 use tonic::Status;
 
 use super::View;
@@ -48,26 +45,7 @@ fn response(told: Told<Line>) -> TailAccessResponse {
         records: told.records.into_iter().map(message).collect(),
         missed: told.missed,
         kept_since: told.kept_since.map(wire::at_unix_millis),
-        searched: told.searched.map(|(searched, under_way)| search_message(searched, under_way)),
-    }
-}
-
-fn search_message(searched: search::Searched, under_way: bool) -> Searched {
-    let stopped = match searched.stopped {
-        None => SearchStopped::Unspecified,
-        Some(Stopped::Bytes) => SearchStopped::Bytes,
-        Some(Stopped::Time) => SearchStopped::Time,
-        Some(Stopped::Busy) => SearchStopped::Busy,
-        Some(Stopped::Unreadable) => SearchStopped::Unreadable,
-    };
-    Searched {
-        back_to: searched.back_to.map(wire::at_unix_millis),
-        bytes: searched.bytes,
-        files: searched.files,
-        stopped: stopped.into(),
-        skipped: searched.skipped,
-        without_id: searched.without_id,
-        under_way,
+        searched: told.searched,
     }
 }
 

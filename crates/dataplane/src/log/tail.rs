@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use cluster::wire;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
+use proto::access::{SearchStopped, Searched};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::recent::{Recent, Tail};
 use crate::{
     filter::Filter,
     search::{
-        self, Bounds, Record, Searched,
+        self, Bounds, Record, Stopped,
         aside::{Report, Searcher},
     },
 };
@@ -57,8 +59,8 @@ pub struct Told<R> {
     pub missed: u64,
     /// When the oldest record in memory ended, in Unix milliseconds; in the first part only.
     pub kept_since: Option<u64>,
-    /// How far the files were searched, and whether that goes on.
-    pub searched: Option<(Searched, bool)>,
+    /// How far the files were searched.
+    pub searched: Option<Searched>,
 }
 
 impl<R> Told<R> {
@@ -150,11 +152,30 @@ fn newest_first<R>(Report { mut records, searched, last }: Report<R>) -> Vec<Tol
         let rest = records.split_off(records.len().min(AT_ONCE));
         records.reverse();
         let more = !rest.is_empty();
-        let searched = Some((searched.clone(), !last || more));
+        let searched = Some(message(&searched, !last || more));
         parts.push(Told { searched, ..Told::of(std::mem::replace(&mut records, rest)) });
         if !more {
             return parts;
         }
+    }
+}
+
+fn message(searched: &search::Searched, under_way: bool) -> Searched {
+    let stopped = match searched.stopped {
+        None => SearchStopped::Unspecified,
+        Some(Stopped::Bytes) => SearchStopped::Bytes,
+        Some(Stopped::Time) => SearchStopped::Time,
+        Some(Stopped::Busy) => SearchStopped::Busy,
+        Some(Stopped::Unreadable) => SearchStopped::Unreadable,
+    };
+    Searched {
+        back_to: searched.back_to.map(wire::at_unix_millis),
+        bytes: searched.bytes,
+        files: searched.files,
+        stopped: stopped.into(),
+        skipped: searched.skipped.clone(),
+        without_id: searched.without_id,
+        under_way,
     }
 }
 
@@ -171,14 +192,16 @@ mod tests {
         assert_eq!(kept.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 88]);
         assert!(kept.concat().iter().copied().eq(0..600));
         assert_eq!(parts(oldest_first(Vec::new())), [Vec::<usize>::new()], "one at least");
-        let report = |records, last| Report { records, searched: Searched::default(), last };
+        let report =
+            |records, last| Report { records, searched: search::Searched::default(), last };
         let found = newest_first(report((0..300).rev().collect(), true));
-        let over: Vec<_> = found.iter().filter_map(|it| Some(it.searched.as_ref()?.1)).collect();
+        let over: Vec<_> =
+            found.iter().filter_map(|it| Some(it.searched.as_ref()?.under_way)).collect();
         assert_eq!(over, [true, false], "only the last one says that it is over");
         let found = parts(found);
         assert!(found[0].iter().copied().eq(44..300) && found[1].iter().copied().eq(0..44));
         let under_way = newest_first(report(Vec::new(), false));
         assert_eq!(under_way.len(), 1);
-        assert!(under_way[0].searched.as_ref().is_some_and(|(_, goes_on)| *goes_on));
+        assert!(under_way[0].searched.as_ref().is_some_and(|it| it.under_way));
     }
 }
