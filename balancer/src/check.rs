@@ -1,9 +1,9 @@
 //! The balancer's own checks and its probes of suspects, on the control runtime: never on a worker,
 //! which a slow check could stall.
 //!
-//! A Shoal node is asked `OPTIONS *` with `Max-Forwards: 0` through its relay door, which its data
-//! path itself answers; another server has to accept a TCP connection. A probe asks the same on a
-//! fresh connection when a node that owes answers is silent.
+//! A Shoal node is asked `OPTIONS *` with `Max-Forwards: 0` through its relay listener, which its
+//! data path itself answers; another server has to accept a TCP connection. A probe asks the same
+//! on a fresh connection when a node that owes answers is silent.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How a connection to a server begins: at a relay door, both sides prove that they hold the
+//! How a connection to a server begins: at a relay listener, both sides prove that they hold the
 //! cluster key before a byte of a request is sent.
 
 use std::{io, net::SocketAddr};

@@ -143,7 +143,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
     let wanted = instance.service.as_str() == discover.service
         && discover.tags.iter().all(|tag| instance.tags.contains(tag))
         && discover.datacenter.as_ref().is_none_or(|datacenter| *datacenter == instance.datacenter);
-    // A node that has not opened its relay door yet cannot be a server.
+    // A node that has not opened its relay listener yet cannot be a server.
     let address = instance.endpoints.get("relay").filter(|_| wanted)?;
     Some(Member {
         name: instance.name.clone(),

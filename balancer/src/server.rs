@@ -17,7 +17,7 @@ use crate::stats::{BackendCounts, CheckCounts, PerWorker, ServerCounts, Uptime};
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// A Shoal node's relay door: every connection begins with a proof of both sides (see
+    /// A Shoal node's relay listener: every connection begins with a proof of both sides (see
     /// [`relay::proof`]).
     Relay {
         /// The cluster key.

@@ -130,7 +130,7 @@ impl Generation {
         })
     }
 
-    /// Addresses of the doors for clients.
+    /// Addresses of the listeners for clients.
     pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
         self.document.listen.iter().map(|listen| listen.bind)
     }

@@ -1,4 +1,4 @@
-//! One client connection: the door's proof, then request after request.
+//! One client connection: what the listener demands, then request after request.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -80,7 +80,7 @@ impl Drop for Open {
     }
 }
 
-/// What the door demands. `None`: closed without a word.
+/// What the listener demands. `None`: closed without a word.
 async fn enter(
     local: &Local,
     stream: &mut Stream,
@@ -169,17 +169,17 @@ async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
     }
 }
 
-/// Counts and says who was turned away at the relay door.
+/// Counts and says who was turned away at the relay listener.
 fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
     node.metrics.refused_doors.add(1);
     if matches!(stranger, Stranger::NoProof) {
-        return tracing::debug!(%peer, "no PROXY header that a proof could follow on the relay door");
+        return tracing::debug!(%peer, "no PROXY header that a proof could follow");
     }
     node.metrics.wrong_proofs.add(1);
     if node.refusals.is_due(node.steady.seconds()) {
         let so_far = node.metrics.wrong_proofs.get();
-        tracing::warn!(%peer, so_far, "refused at the relay door: the peer has another cluster key \
-            than this node, or means a node of another name; a balancer that is refused sends \
+        tracing::warn!(%peer, so_far, "refused at the relay listener: the peer has another cluster \
+            key than this node, or means a node of another name; a balancer that is refused sends \
             nothing here");
     }
 }

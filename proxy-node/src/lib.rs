@@ -1,10 +1,11 @@
 //! The caching forward proxy: what a client's `http_proxy` points to, and what balancers send
 //! requests to.
 //!
-//! **What it is.** Two doors (clients; balancers and other nodes), access rules, an RFC 9111 memory
-//! cache, DNS with its own cache, pooled connections to origins or to a parent proxy, CONNECT
-//! tunnels, an access log in Squid's format, and a gRPC face that tells what it holds and explains
-//! every decision. It serves from what it has on disk when nothing else of the cluster is alive.
+//! **What it is.** Two listeners (clients; balancers and other nodes), access rules, an RFC 9111
+//! memory cache, DNS with its own cache, pooled connections to origins or to a parent proxy,
+//! CONNECT tunnels, an access log in Squid's format, and a gRPC face that tells what it holds and
+//! explains every decision. It serves from what it has on disk when nothing else of the cluster
+//! is alive.
 //!
 //! **What it is not.** It does not choose among nodes, retry on another one, or judge anybody's
 //! health (balancer); it does not speak TLS for clients; it does not decide what its configuration
@@ -53,10 +54,10 @@ pub struct Options {
     /// What every service takes.
     #[command(flatten)]
     pub chassis: chassis::Options,
-    /// Address of the door for clients; `${node.listen.proxy}` in the bundle
+    /// Address of the listener for clients; `${node.listen.proxy}` in the bundle
     #[arg(long, env = "SHOAL_PROXY", default_value = "0.0.0.0:3128", value_name = "ADDRESS:PORT")]
     pub proxy: SocketAddr,
-    /// Address of the door for balancers and other nodes
+    /// Address of the listener for balancers and other nodes
     #[arg(long, env = "SHOAL_RELAY", default_value = "0.0.0.0:3129", value_name = "ADDRESS:PORT")]
     pub relay: SocketAddr,
     /// Threads that move traffic [default: one per core]

@@ -175,7 +175,7 @@ pub enum Forwarded {
 /// Who is believed about what.
 #[derive(Debug)]
 pub struct Trust<'a> {
-    /// Peers on the proxy door whose X-Forwarded-For is believed.
+    /// Peers on the proxy listener whose X-Forwarded-For is believed.
     pub downstreams: &'a Networks,
     /// What happens to one that is not believed.
     pub unbelieved: ForwardedFor,

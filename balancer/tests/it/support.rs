@@ -93,7 +93,7 @@ struct Shared {
     dies: Notify,
 }
 
-/// A fake node behind a relay door.
+/// A fake node behind a relay listener.
 pub struct Node {
     pub address: SocketAddr,
     shared: Arc<Shared>,

@@ -38,8 +38,11 @@ impl Shoal {
             });
         }
         let node = self.lab.process("proxy-node-1");
-        let address =
-            node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
+        let address = node
+            .endpoints
+            .get("proxy")
+            .context("a node without a listener for clients")?
+            .parse()?;
         Ok(Contender { address, pid: node.pid })
     }
 }

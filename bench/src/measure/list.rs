@@ -124,8 +124,11 @@ impl Subject {
             .to_vec();
         let lab = Lab::start(Options { arguments, ..Options::default() }).await;
         let node = lab.process("proxy-node-1");
-        let address =
-            node.endpoints.get("proxy").context("a node without a door for clients")?.parse()?;
+        let address = node
+            .endpoints
+            .get("proxy")
+            .context("a node without a listener for clients")?
+            .parse()?;
         first_answer(address, origin).await?;
         // A start as after a reboot: with the list on its disk, and nothing from the config-service
         // that it waits for.

@@ -1,4 +1,4 @@
-//! `limits` of a door for clients, as the mover of bytes takes them.
+//! `limits` of a listener for clients, as the mover of bytes takes them.
 
 use cluster_config::document::Limits;
 use relay::clients::{Bounds, Lengths};

@@ -157,7 +157,7 @@ async fn a_node_restarted_behind_inherited_sockets_loses_nothing() {
         manager.stop().await;
         manager.start();
         manager.until("READY=1").await;
-        // The door for clients went on where it was, too.
+        // The listener for clients went on where it was, too.
         assert_eq!(
             client::once(at, "GET", &origin.url("/bytes/7"), &[], b"")
                 .await

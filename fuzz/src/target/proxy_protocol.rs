@@ -1,5 +1,5 @@
-//! PROXY headers on the relay door: a verdict on a beginning is the verdict on the whole, what is
-//! written back is read alike, and a TLV that means nothing to us changes nothing.
+//! PROXY headers on the relay listener: a verdict on a beginning is the verdict on the whole, what
+//! is written back is read alike, and a TLV that means nothing to us changes nothing.
 
 use relay::proxy_protocol::{self, Command, Header};
 

@@ -182,6 +182,8 @@ fn what_the_doors_answer_themselves() {
         assert_eq!((check.status, check.text().as_str()), (503, "draining\n"), "{line}");
         proxy.node.serving.store(true, std::sync::atomic::Ordering::Release);
     }
+    let old = proxy.raw(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET");
+    assert_eq!((old.status, old.field("connection")), (200, Some("keep-alive")));
     let lost = proxy.raw(b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n", "GET");
     assert_eq!(lost.status, 400);
     assert!(

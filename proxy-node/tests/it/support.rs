@@ -296,7 +296,7 @@ impl Proxy {
     }
 }
 
-/// A connection to a relay door on which both sides have proved themselves.
+/// A connection to a relay listener on which both sides have proved themselves.
 pub fn proved(door: SocketAddr, challenge: &Challenge) -> TcpStream {
     let mut stream = connect(door);
     stream.write_all(challenge.header()).unwrap();

@@ -82,7 +82,7 @@ fn service(written: CheckedService) -> cluster::Service {
     }
 }
 
-/// A proxy-node's client door also answers GET of its health_path, as Squid's users expect.
+/// A proxy-node's client listener also answers GET of its health_path, as Squid's users expect.
 fn endpoint(check: &Check) -> String {
     let name = match (check.service, check.kind) {
         (CheckedService::ProxyNode, _) => "proxy",

@@ -41,7 +41,7 @@ impl BalancerDocument {
     }
 }
 
-/// A door for clients; HTTP mode is the only one of this version.
+/// A listener for clients; HTTP mode is the only one of this version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontend {
     /// Unique.
@@ -210,7 +210,7 @@ pub struct Server {
 }
 
 /// The balancer's own check of every server: a TCP connection, and `OPTIONS *` with `Max-Forwards:
-/// 0` through the relay door of a node.
+/// 0` through the relay listener of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnCheck {
     /// False: no own checks.

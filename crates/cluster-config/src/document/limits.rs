@@ -1,4 +1,4 @@
-//! What one client may have at a door for clients.
+//! What one client may have at a listener for clients.
 
 use serde::{Deserialize, Serialize};
 

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 
-/// Everything that a proxy-node is told. The relay door's address is not here: it comes from the
-/// node's flags.
+/// Everything that a proxy-node is told. The relay listener's address is not here: it comes from
+/// the node's flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProxyDocument {
     /// Listeners for clients; at least one.
@@ -52,7 +52,7 @@ impl ProxyDocument {
     }
 }
 
-/// One door for clients.
+/// One listener for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// Address to bind.

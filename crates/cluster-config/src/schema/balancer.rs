@@ -22,7 +22,7 @@ pub struct Balancer {
     pub vrrp: Vec<super::later::Vrrp>,
 }
 
-/// A door for clients.
+/// A listener for clients.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Frontend {

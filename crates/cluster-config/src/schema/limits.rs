@@ -1,4 +1,4 @@
-//! `limits` of a door for clients.
+//! `limits` of a listener for clients.
 
 use super::notation::{Percent, Size};
 use crate::document;
@@ -10,7 +10,7 @@ const LEAST_UNFINISHED: u64 = 64 << 10;
 
 /// What one client may have: an IPv4 address or an IPv6 /64; and what a network of many may have
 /// together. Their oldest idle connections are closed for their newer ones. Balancers on the relay
-/// door and `trusted_downstreams` are no clients.
+/// listener and `trusted_downstreams` are no clients.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

@@ -69,7 +69,7 @@ impl Default for OriginTls {
     }
 }
 
-/// One door for clients.
+/// One listener for clients.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
