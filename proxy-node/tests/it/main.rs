@@ -4,6 +4,7 @@ mod api;
 mod cache;
 mod connect;
 mod doors;
+mod explain;
 mod filling;
 mod leaving;
 mod memory;
