@@ -1,4 +1,4 @@
-//! One client connection: what the listener demands, then request after request.
+//! One client connection: the proof that a relay listener demands, then request after request.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,12 +21,13 @@ use relay::{
 };
 
 use crate::{
+    dispatch,
     listen::Protocol,
     node::{Local, Node, unix_millis},
-    request::Door,
+    request::Sender,
     respond::{self, Circumstances, Failure},
+    transaction::{Request, Transaction},
     tunnel,
-    turn::{Asked, Turn},
 };
 
 /// How long a connection may take to prove itself.
@@ -46,13 +47,13 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, proto
         stream.set_whole();
     }
     // Boxed, as everything that does not last: thousands of idle connections should cost little.
-    let Some((door, source)) = Box::pin(enter(&local, &mut stream, peer, protocol)).await else {
+    let Some((sender, source)) = Box::pin(enter(&local, &mut stream, peer, protocol)).await else {
         return;
     };
     loop {
         if stream.input().is_empty() {
-            let (kind, idle) = match door {
-                Door::RelayPooled => (Kind::Pooled, POOLED_IDLE),
+            let (kind, idle) = match sender {
+                Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
                 _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
             };
             // Whatever ends it: nothing was asked, nothing is owed.
@@ -60,7 +61,7 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, proto
                 return;
             }
         }
-        match Box::pin(request(&local, &mut stream, door, source, protocol)).await {
+        match Box::pin(request(&local, &mut stream, sender, source, protocol)).await {
             ConnectionEnd::Stays => {}
             ConnectionEnd::Over => return,
             ConnectionEnd::Tunnel(open) => {
@@ -80,13 +81,13 @@ impl Drop for Open {
     }
 }
 
-/// What the listener demands. `None`: closed without a word.
+/// Who sends on this connection, once the listener has what it demands. `None`: closed without a word.
 async fn enter(
     local: &Local,
     stream: &mut Stream,
     peer: SocketAddr,
     protocol: Protocol,
-) -> Option<(Door, IpAddr)> {
+) -> Option<(Sender, IpAddr)> {
     let header = match protocol {
         Protocol::Relay => {
             let proved = Timer::new(local.worker.wheel())
@@ -109,7 +110,7 @@ async fn enter(
             }
             let listen = generation.document.listen.iter().find(|listen| listen.bind == bind);
             if !listen.is_some_and(|listen| listen.proxy_protocol) {
-                return Some((Door::Proxy, peer.ip().to_canonical()));
+                return Some((Sender::Client, peer.ip().to_canonical()));
             }
             if !trusted {
                 return None;
@@ -124,12 +125,12 @@ async fn enter(
     };
     let source =
         header.addresses.map_or(peer.ip(), |addresses| addresses.source.ip()).to_canonical();
-    let door = match (protocol, header.command) {
-        (Protocol::Proxy(_), _) => Door::Proxy,
-        (Protocol::Relay, Command::Local) => Door::RelayPooled,
-        (Protocol::Relay, Command::Proxy) => Door::RelayClient,
+    let sender = match (protocol, header.command) {
+        (Protocol::Proxy(_), _) => Sender::Client,
+        (Protocol::Relay, Command::Local) => Sender::BalancerPooled,
+        (Protocol::Relay, Command::Proxy) => Sender::BalancerForOne,
     };
-    Some((door, source))
+    Some((sender, source))
 }
 
 /// Who is no balancer of ours.
@@ -205,7 +206,7 @@ async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
 async fn request(
     local: &Rc<Local>,
     stream: &mut Stream,
-    door: Door,
+    sender: Sender,
     source: IpAddr,
     protocol: Protocol,
 ) -> ConnectionEnd<Box<tunnel::Open>> {
@@ -216,17 +217,17 @@ async fn request(
         Patience { idle_kind: Kind::Idle, idle: timeouts.client_idle, head: timeouts.request_head };
     // At most 96 KiB, by the schema. What a balancer has read is larger by what it adds.
     let limits = Limits::of(generation.document.request_header_max_size as usize);
-    let limits = if door == Door::Proxy { limits } else { limits.with_room() };
+    let limits = if sender == Sender::Client { limits } else { limits.with_room() };
     let bytes = match stream.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return ConnectionEnd::Abort,
         Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,
     };
-    let mut asked = Asked { head, bytes, onward: Onward::default() };
-    let turn = Turn::new(local, generation, door, source, &mut asked);
-    let after = turn.run(stream, &asked, protocol).await;
-    local.heads.give(asked.head);
-    after
+    let mut request = Request { head, bytes, onward: Onward::default() };
+    let transaction = Transaction::new(local, generation, sender, source, &mut request);
+    let end = dispatch::run(transaction, stream, &request, protocol).await;
+    local.heads.give(request.head);
+    end
 }
 
 /// Answers a request whose head cannot be read, where somebody is there to hear it.

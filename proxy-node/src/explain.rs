@@ -15,7 +15,7 @@ use cluster_config::document::egress::EgressDenial;
 use crate::{
     admission::Subject,
     node::{Asker, Node},
-    request::{self, Ask, Door},
+    request::{self, Ask, Sender},
     respond::Failure,
 };
 pub use cache::describe;
@@ -80,17 +80,17 @@ pub async fn explain(
     headers: &BTreeMap<String, String>,
     now_millis: u64,
 ) -> Result<Explanation, Meaningless> {
-    let asked = spell::request(url, method, headers)?;
-    let normal = asked
-        .normal(&asked.view().target())
+    let spelled = spell::request(url, method, headers)?;
+    let normal = spelled
+        .normal(&spelled.view().target())
         .map_err(|malformed| Meaningless(malformed.to_string()))?;
-    let request = normal.as_ref().unwrap_or(&asked).view();
+    let request = normal.as_ref().unwrap_or(&spelled).view();
     let generation = node.current.load_full();
     let mut told = Explanation { revision: generation.revision.clone(), ..Explanation::default() };
     if normal.is_some() {
         told.steps.push(format!("taken as {}", request.target_text()));
     }
-    let (destination, path) = match request::ask(request, Door::Proxy, None) {
+    let (destination, path) = match request::ask(request, Sender::Client, None) {
         Ok(Ask::Fetch { destination, path }) => (destination, Some(path)),
         Ok(Ask::Tunnel(destination)) => (destination, None),
         Ok(Ask::Health | Ask::Probe) => {

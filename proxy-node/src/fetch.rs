@@ -27,7 +27,7 @@ use crate::{
     relay as forward,
     request::{self, Destination},
     respond::Failure,
-    turn::{Asked, Turn},
+    transaction::{Request, Transaction},
 };
 use look::Looked;
 use plan::Why;
@@ -49,7 +49,7 @@ const MOST_LOOKS: usize = 4;
 
 /// What is fetched, and for which request.
 struct Fetch<'a> {
-    asked: &'a Asked,
+    request: &'a Request,
     destination: &'a Destination,
     key: Key,
     /// The addresses of the destination where a rule wanted them: those that it may go to.
@@ -62,87 +62,92 @@ impl<'a> Fetch<'a> {
     /// nominates does not: an answer stored as if the origin had seen it would be another
     /// request's.
     fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
-        request::sent_fields(self.asked.view())
+        request::sent_fields(self.request.view())
     }
 
     /// The request, as far as the plan depends on it.
     fn planned(&self) -> plan::Request<'_> {
-        plan::Request::new(self.asked.view(), &self.facts)
+        plan::Request::new(self.request.view(), &self.facts)
     }
 
     /// The request, as far as it matters what its client may have.
-    fn subject<'b>(&'b self, turn: &'b Turn) -> Subject<'b> {
-        turn.subject(self.asked, self.destination)
+    fn subject<'b>(&'b self, transaction: &'b Transaction) -> Subject<'b> {
+        transaction.subject(self.request, self.destination)
     }
 }
 
 /// Answers a fetch.
 pub async fn run(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
-    asked: &Asked,
+    request: &Request,
     destination: &Destination,
     key: Key,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> ConnectionEnd {
-    let request = asked.view();
+    let view = request.view();
     let facts = RequestFacts::new(
-        request.method_text().as_bytes(),
-        !request.framing().is_empty(),
-        asked.fields(),
+        view.method_text().as_bytes(),
+        !view.framing().is_empty(),
+        request.fields(),
     );
-    let fetch = Fetch { asked, destination, key, addresses, facts };
-    if let Err(why) = plan::eligible(&fetch.planned(), turn.local.node.store.capacity()) {
-        return Box::pin(pass(turn, stream, &fetch, why)).await;
+    let fetch = Fetch { request, destination, key, addresses, facts };
+    if let Err(why) = plan::eligible(&fetch.planned(), transaction.local.node.store.capacity()) {
+        return Box::pin(pass(transaction, stream, &fetch, why)).await;
     }
     for _ in 0..MOST_LOOKS {
-        match look::look(turn, stream, &fetch).await {
+        match look::look(transaction, stream, &fetch).await {
             Looked::Answered(after) => return after,
             Looked::Again => {}
         }
     }
-    Box::pin(pass(turn, stream, &fetch, Why::Contended)).await
+    Box::pin(pass(transaction, stream, &fetch, Why::Contended)).await
 }
 
 /// Past the cache. What becomes a tunnel is no work of the cache's account: it may last for days.
-async fn pass(turn: &mut Turn, stream: &mut Stream, fetch: &Fetch<'_>, why: Why) -> ConnectionEnd {
-    note(turn, why);
-    if why == Why::Upgrade {
-        return forward(turn, stream, fetch, why).await;
-    }
-    let store = turn.local.node.store.clone();
-    if !store.has_room_for_work() {
-        return turn.refuse(stream, fetch.asked, Failure::Limit, None).await;
-    }
-    let _working = store.budget().work(TRANSACTION);
-    forward(turn, stream, fetch, why).await
-}
-
-/// Counts why the cache does not answer by itself, and notes it for the log.
-fn note(turn: &mut Turn, why: Why) {
-    match why {
-        Why::Upgrade | Why::Bypass(_) | Why::Contended => return,
-        Why::Policy | Why::Partial => {}
-        Why::Unfit(Unfit::Reload) => turn.record.outcome = Outcome::ClientRefresh,
-        Why::Missing | Why::Halted | Why::Unfit(_) => turn.record.outcome = Outcome::Miss,
-    }
-    turn.count(|metrics| &metrics.misses);
-}
-
-/// To the next hop and back.
-async fn forward(
-    turn: &mut Turn,
+async fn pass(
+    transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     why: Why,
 ) -> ConnectionEnd {
-    let status = cache_status(turn, why.cache_status());
+    note(transaction, why);
+    if why == Why::Upgrade {
+        return forward(transaction, stream, fetch, why).await;
+    }
+    let store = transaction.local.node.store.clone();
+    if !store.has_room_for_work() {
+        return transaction.refuse(stream, fetch.request, Failure::Limit, None).await;
+    }
+    let _working = store.budget().work(TRANSACTION);
+    forward(transaction, stream, fetch, why).await
+}
+
+/// Counts why the cache does not answer by itself, and notes it for the log.
+fn note(transaction: &mut Transaction, why: Why) {
+    match why {
+        Why::Upgrade | Why::Bypass(_) | Why::Contended => return,
+        Why::Policy | Why::Partial => {}
+        Why::Unfit(Unfit::Reload) => transaction.record.outcome = Outcome::ClientRefresh,
+        Why::Missing | Why::Halted | Why::Unfit(_) => transaction.record.outcome = Outcome::Miss,
+    }
+    transaction.count(|metrics| &metrics.misses);
+}
+
+/// To the next hop and back.
+async fn forward(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    fetch: &Fetch<'_>,
+    why: Why,
+) -> ConnectionEnd {
+    let status = cache_status(transaction, why.cache_status());
     let addresses = fetch.addresses.clone();
-    let Fetch { asked, destination, key, .. } = fetch;
-    forward::run(turn, stream, asked, destination, key, addresses, &status).await
+    let Fetch { request, destination, key, .. } = fetch;
+    forward::run(transaction, stream, request, destination, key, addresses, &status).await
 }
 
 /// A value of Cache-Status (RFC 9211).
-fn cache_status(turn: &Turn, detail: &str) -> String {
-    format!("{}; {detail}", turn.local.node.cache_name)
+fn cache_status(transaction: &Transaction, detail: &str) -> String {
+    format!("{}; {detail}", transaction.local.node.cache_name)
 }

@@ -1,22 +1,24 @@
 //! The caching forward proxy: what a client's `http_proxy` points to, and what balancers send
 //! requests to.
 //!
-//! **What it is.** Two listeners (clients; balancers and other nodes), access rules, an RFC 9111
-//! memory cache, DNS with its own cache, pooled connections to origins or to a parent proxy,
-//! CONNECT tunnels, an access log in Squid's format, and a gRPC face that tells what it holds and
-//! explains every decision. It serves from what it has on disk when nothing else of the cluster
-//! is alive.
+//! **What it is.** Two kinds of listeners (for clients; for balancers and other nodes), access
+//! rules, an RFC 9111 memory cache, DNS with its own cache, pooled connections to origins or to a
+//! parent proxy, CONNECT tunnels, an access log in Squid's format, and a gRPC face that tells what
+//! it holds and explains every decision. It serves from what it has on disk when nothing else of
+//! the cluster is alive.
 //!
 //! **What it is not.** It does not choose among nodes, retry on another one, or judge anybody's
 //! health (balancer); it does not speak TLS for clients; it does not decide what its configuration
 //! is (config-service).
 //!
-//! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`turn`] (one
-//! request) → [`request`] (what it asks, and for whom) → [`admit`] → [`fetch`] with [`cache`] (from
-//! memory, behind a fill, past it), or [`tunnel`] → [`route`] → [`parent`] → [`upstream`] (with
-//! [`steps`] of its traces) → [`relay`] → [`respond`] (the only table from error to status) →
-//! [`record`]. Beside it: [`start`] (the process), [`node`] (what workers share), [`config`],
-//! [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what the process takes).
+//! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`transaction`]
+//! (the state of one request) → [`dispatch`] (its steps) → [`request`] (what it asks, and for whom)
+//! → [`health`] (of the proxy itself), or [`admission`] by the rules of [`admit`] → [`fetch`] by its
+//! plan, with the [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] →
+//! [`parent`] → [`upstream`] (with [`steps`] of its traces) → [`relay`] → [`respond`] (the only table
+//! from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers
+//! share), [`config`], [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what the
+//! process takes).
 
 pub mod admission;
 pub mod admit;
@@ -24,10 +26,12 @@ pub mod api;
 pub mod cache;
 pub mod config;
 pub mod connection;
+pub mod dispatch;
 pub mod dns;
 pub mod egress;
 pub mod explain;
 pub mod fetch;
+pub mod health;
 pub mod listen;
 pub mod memory;
 pub mod metrics;
@@ -40,8 +44,8 @@ pub mod respond;
 pub mod route;
 pub mod start;
 pub mod steps;
+pub mod transaction;
 pub mod tunnel;
-pub mod turn;
 pub mod upstream;
 
 use std::net::SocketAddr;

@@ -1,23 +1,26 @@
 //! From the client to the next hop and back, past the cache: requests with bodies, what is not for
 //! sharing, and answers that a fill handed over.
+//!
+//! Reading order: [`request`] (the head that goes out), [`attempts`] (which connection it goes over,
+//! and when over another one), [`response`] (the answer), [`failure`].
 
-use std::{future, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+mod attempts;
+mod failure;
+mod request;
+mod response;
+
+use std::{future, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use dataplane::{connection::ConnectionEnd, trace::Onward};
+use dataplane::connection::ConnectionEnd;
 use relay::{
-    exchange::{self, Deadlines, Exchange, Side, Upload},
-    fault::Fault,
-    field::{Field, FieldSet},
-    framing::BodyFraming,
+    exchange::{self, Deadlines, Exchange},
+    field::Field,
     head::{Limits, Response, ResponseHead, Version},
-    hygiene::{CLAIMS, NODE_REQUEST, NODE_RESPONSE, PROXY_CREDENTIALS},
     interims::Interims,
-    malformed::Malformed,
     method::Method,
     pool::Reuse,
-    retry,
-    rewrite::{BodyFields, HeadWriter, LineForm, Persistence},
+    rewrite::BodyFields,
     stream::{Ahead, Stream},
 };
 
@@ -25,18 +28,14 @@ use crate::{
     cache::{key::Key, policy},
     config::Generation,
     node::Local,
-    parent::{self, Parent, Tried},
-    record::Outcome,
-    request::{Destination, Forwarded},
-    respond::Failure,
-    turn::{Asked, Turn},
-    upstream::{self, From, Hop},
+    request::Destination,
+    transaction::{Request, Transaction},
+    upstream::{self, From},
 };
-
-/// What an origin may not say in our name: who failed, and what only our own hops say.
-const DROP_RESPONSE: FieldSet = NODE_RESPONSE.with(Field::ProxyStatus);
-/// The conditions that a client puts on a request.
-const CONDITIONS: FieldSet = FieldSet::of(&[Field::IfNoneMatch, Field::IfModifiedSince]);
+use attempts::{Attempts, nothing_to_send};
+use failure::{Progress, failed};
+pub use request::{Conditions, Outgoing, bound_to_client, write_request};
+pub use response::{Received, begin_response, finish};
 
 /// The deadlines of an exchange with the next hop.
 #[must_use]
@@ -67,239 +66,83 @@ pub fn reuse(method: Method) -> From {
     From::Pool(Reuse::of(method))
 }
 
-/// Validators that take the place of the client's own conditions.
-#[derive(Clone, Copy, Debug)]
-pub struct Conditions<'a> {
-    /// For If-None-Match.
-    pub etag: Option<&'a [u8]>,
-    /// For If-Modified-Since.
-    pub last_modified: Option<&'a [u8]>,
-}
-
-/// Writes the head that the next hop gets, which may be a parent proxy. `conditions`: `None` leaves
-/// the client's own.
-pub fn write_request(
-    out: &mut Vec<u8>,
-    turn: &Outgoing<'_>,
-    parent: Option<&Parent>,
-    conditions: Option<Conditions<'_>>,
-) {
-    let request = turn.asked.view();
-    let mut drop = match turn.forwarded {
-        Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
-        _ => NODE_REQUEST.union(CLAIMS),
-    };
-    if conditions.is_some() {
-        drop = drop.union(CONDITIONS);
-    }
-    let hops = if request.method() == Method::Options { request.max_forwards() } else { None };
-    if hops.is_some() {
-        drop = drop.with(Field::MaxForwards);
-    }
-    if request.lines().has(Field::Traceparent) && turn.asked.onward != Onward::AsReceived {
-        drop = drop.with(Field::Traceparent);
-    }
-    if parent.is_some_and(Parent::passes_credentials) {
-        drop = drop.without(FieldSet::of(&[Field::ProxyAuthorization]));
-    }
-    let form = if parent.is_some() { LineForm::AsReceived } else { LineForm::Origin };
-    out.clear();
-    let mut head = HeadWriter::request(out, request, form, drop, BodyFields::AsReceived);
-    match turn.forwarded {
-        Forwarded::Keep | Forwarded::Remove => {}
-        Forwarded::Set(address) => head.forwarded_for(None, &address.to_string()),
-        Forwarded::Append(address) => {
-            head.forwarded_for(Some(request.lines()), &address.to_string());
-            head.forwarded(request.lines(), address);
-        }
-    }
-    if let Some(hops) = hops {
-        head.number("Max-Forwards", hops.saturating_sub(1));
-    }
-    if let Some(conditions) = conditions {
-        if let Some(etag) = conditions.etag {
-            head.field("If-None-Match", etag);
-        }
-        if let Some(date) = conditions.last_modified {
-            head.field("If-Modified-Since", date);
-        }
-    }
-    if let Onward::Told(context) = turn.asked.onward {
-        head.field(Field::Traceparent.name(), &context.value());
-    }
-    if let Some(credentials) = parent.map(Parent::credentials)
-        && let Some(proof) = credentials.header()
-    {
-        head.field("Proxy-Authorization", proof.as_bytes());
-    }
-    head.via(request.version(), turn.pseudonym);
-    if let Some(protocol) = request.upgrade() {
-        head.upgrade(protocol);
-    }
-    head.finish();
-}
-
-/// What is needed of a request to send it on.
-#[derive(Clone, Copy)]
-pub struct Outgoing<'a> {
-    /// The request.
-    pub asked: &'a Asked,
-    /// What becomes of X-Forwarded-For.
-    pub forwarded: Forwarded,
-    /// Our name in Via.
-    pub pseudonym: &'a str,
-}
-
-/// Begins the head of a response that is sent on: status line and fields, ours not yet.
-pub fn begin_response<'o>(
-    out: &'o mut Vec<u8>,
-    response: Response<'_>,
-    body: BodyFields,
-    pseudonym: &str,
-) -> HeadWriter<'o> {
-    begin(out, response, DROP_RESPONSE, body, pseudonym)
-}
-
-fn begin<'o>(
-    out: &'o mut Vec<u8>,
-    response: Response<'_>,
-    drop: FieldSet,
-    body: BodyFields,
-    pseudonym: &str,
-) -> HeadWriter<'o> {
-    let mut head = HeadWriter::response(out, response, drop, body);
-    head.via(response.version(), pseudonym);
-    head
-}
-
 /// Relays a request and its answer. `cache_status` says why the cache has no part in it.
 pub async fn run(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
-    asked: &Asked,
+    request: &Request,
     destination: &Destination,
     key: &Key,
     addresses: Option<Arc<[IpAddr]>>,
     cache_status: &str,
 ) -> ConnectionEnd {
-    let mut upload = Upload::new(asked.head.framing(), asked.head.expects_continue());
-    let deadlines = deadlines(&turn.generation);
-    let mut from = reuse(turn.method);
-    let mut tried = turn.local.parents.begin(&turn.generation.parents, asked.view().target_text());
-    // What a parent answered in vain, while another one is asked.
-    let mut held: Option<Received> = None;
+    let deadlines = deadlines(&transaction.generation);
+    let generation = transaction.generation.clone();
+    let mut attempts = Attempts::new(transaction, request);
     loop {
-        let began = relay::clock::now();
-        let generation = turn.generation.clone();
-        let route = turn.local.node.route(&generation, destination);
+        let began = Instant::now();
+        let route = transaction.local.node.route(&generation, destination);
         let connecting = upstream::connect(
-            &turn.local,
+            &transaction.local,
             &generation,
-            turn.client.address,
+            transaction.client.address,
             route,
-            from,
+            attempts.from,
             addresses.clone(),
-            &mut tried,
+            &mut attempts.tried,
         );
         let mut hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
-            Some(Err(failure)) => match held {
-                Some(answer) => {
-                    return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
-                }
-                None => return turn.refuse(stream, asked, failure, None).await,
-            },
-            None => return turn.left(),
+            Some(Err(failure)) => {
+                let Some(answer) = attempts.held else {
+                    return transaction.refuse(stream, request, failure, None).await;
+                };
+                let upload = &mut nothing_to_send();
+                return finish(transaction, stream, request, answer, upload, cache_status).await;
+            }
+            None => return transaction.left(),
         };
-        turn.record.hierarchy = hop.hierarchy();
-        let pseudonym = turn.local.node.pseudonym.load_full();
-        let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
-        write_request(&mut turn.out, &outgoing, hop.parent(), None);
+        transaction.record.hierarchy = hop.hierarchy();
+        let pseudonym = transaction.local.node.pseudonym.load_full();
+        let forwarded = transaction.client.forwarded;
+        let outgoing = Outgoing { request, forwarded, pseudonym: &pseudonym };
+        write_request(&mut transaction.out, &outgoing, hop.parent(), None);
         let mut head = Box::new(ResponseHead::new());
-        head.set_may_switch(asked.head.upgrades());
-        let mut exchange = Exchange::new(stream, &mut hop.stream, &mut upload, &deadlines);
-        match head_of_answer(
-            &mut exchange,
-            &turn.out,
-            &mut head,
-            &generation,
-            turn.version,
-            &pseudonym,
-        )
-        .await
-        {
-            Ok(bytes) if head.status() == 101 => {
-                return switch(
-                    turn,
-                    stream,
-                    asked,
-                    Received { hop, head, bytes, took: relay::clock::since(began) },
-                )
-                .await;
-            }
+        head.set_may_switch(request.head.upgrades());
+        let mut exchange = Exchange::new(stream, &mut hop.stream, &mut attempts.upload, &deadlines);
+        let (out, version) = (&transaction.out, transaction.version);
+        let answered =
+            head_of_answer(&mut exchange, out, &mut head, &generation, version, &pseudonym).await;
+        let phase = exchange.phase();
+        let failure = match answered {
             Ok(bytes) => {
-                let phase = exchange.phase();
-                let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
-                if answer.is_in_vain(&turn.local, &generation, destination, &mut tried)
-                    && upload.is_done()
-                {
-                    let another = tried.leaves_any(&generation.parents)
-                        && parent::may_ask_another_after_answer(
-                            turn.method,
-                            upload.rewind(),
-                            phase,
-                            &turn.local.parents,
-                        );
-                    if another {
-                        held = Some(answer);
-                        from = reuse(turn.method);
-                        continue;
-                    }
-                    upload = sent();
+                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                if answer.head.status() == 101 {
+                    return response::switch(transaction, stream, request, answer).await;
                 }
-                if policy::invalidates(turn.method_text(asked), answer.head.status()) {
-                    invalidate(&turn.local, key, answer.head.view(&answer.bytes));
-                }
-                return finish(turn, stream, asked, answer, &mut upload, cache_status).await;
-            }
-            Err(failure) => {
-                let replayable = upload.rewind();
-                if hop.reused && stale(&failure) && may_repeat(turn.method, &failure) && replayable
-                {
-                    if let Some(chosen) = &hop.parent {
-                        tried.forget(chosen.index);
-                    }
-                    from = From::New;
+                let Some(answer) = attempts.answered(transaction, destination, answer, phase)
+                else {
                     continue;
+                };
+                let method = request.view().method_text().as_bytes();
+                if policy::invalidates(method, answer.head.status()) {
+                    invalidate(&transaction.local, key, answer.head.view(&answer.bytes));
                 }
-                if let Some(parent) = hop.parent().filter(|_| failure.side == Side::Upstream) {
-                    parent.failed(Failure::exchanging(&failure.fault));
-                    if tried.leaves_any(&generation.parents)
-                        && parent::may_ask_another(turn.method, replayable, &failure)
-                    {
-                        from = reuse(turn.method);
-                        continue;
-                    }
-                }
-                if let Some(answer) = held {
-                    return finish(turn, stream, asked, answer, &mut sent(), cache_status).await;
-                }
-                return failed(
-                    turn,
-                    stream,
-                    asked,
-                    failure,
-                    Progress { answered: None, parent: hop.parent().is_some() },
-                )
-                .await;
+                let upload = &mut attempts.upload;
+                return finish(transaction, stream, request, answer, upload, cache_status).await;
             }
+            Err(failure) => failure,
+        };
+        if attempts.goes_on(transaction, &hop, &failure) {
+            continue;
         }
+        if let Some(answer) = attempts.held {
+            let upload = &mut nothing_to_send();
+            return finish(transaction, stream, request, answer, upload, cache_status).await;
+        }
+        let progress = Progress { answered: None, parent: hop.parent().is_some() };
+        return failed(transaction, stream, request, failure, progress).await;
     }
-}
-
-/// Of a body that has been sent as a whole there is nothing to do.
-fn sent() -> Upload {
-    Upload::new(BodyFraming::Empty, false)
 }
 
 /// What is done for a client, unless it leaves before that is done.
@@ -308,42 +151,6 @@ pub async fn unless_it_leaves<T>(client: &mut Stream, done: impl Future<Output =
         biased;
         done = done => Some(done),
         _ = client.left(Ahead::OfAnswer) => None,
-    }
-}
-
-/// A response whose head is there and whose body is still to come.
-pub struct Received {
-    /// Where it comes from.
-    pub hop: Hop,
-    /// Index of its head.
-    pub head: Box<ResponseHead>,
-    /// Bytes of its head.
-    pub bytes: Bytes,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Received {
-    /// Whether it comes from a parent that could not do what it was asked. Where it is an answer,
-    /// it is noted how the parents have done.
-    pub fn is_in_vain(
-        &self,
-        local: &Local,
-        generation: &Generation,
-        destination: &Destination,
-        tried: &mut Tried,
-    ) -> bool {
-        let Some(chosen) = &self.hop.parent else { return false };
-        // In a tunnel through it the destination answers for itself.
-        let in_vain =
-            self.hop.parent().is_some() && parent::is_in_vain(self.head.view(&self.bytes));
-        if in_vain {
-            tried.note_in_vain(&generation.parents, chosen.index, self.head.status());
-        } else {
-            chosen.parent.answered();
-            tried.settle(&generation.parents, destination, &local.parents);
-        }
-        in_vain
     }
 }
 
@@ -368,184 +175,6 @@ async fn head_of_answer(
             },
         )
         .await
-}
-
-/// The other side speaks another protocol from here on, as the client asked: the connections become
-/// a tunnel.
-async fn switch(
-    turn: &mut Turn,
-    stream: &mut Stream,
-    asked: &Asked,
-    answer: Received,
-) -> ConnectionEnd {
-    let Received { hop, head, bytes, took } = answer;
-    turn.record.hierarchy = hop.hierarchy();
-    let response = head.view(&bytes);
-    let Some(protocol) = asked.view().upgrade().filter(|protocol| response.switches_to(protocol))
-    else {
-        return turn
-            .refuse(
-                stream,
-                asked,
-                Failure::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)),
-                None,
-            )
-            .await;
-    };
-    turn.record.status = 101;
-    turn.record.outcome = Outcome::Tunnel;
-    let pseudonym = turn.local.node.pseudonym.load_full();
-    let mut out = std::mem::take(&mut turn.out);
-    out.clear();
-    let mut writer = begin_response(&mut out, response, BodyFields::AsReceived, &pseudonym);
-    turn.common_fields(&mut writer, took);
-    writer.upgrade(protocol);
-    writer.finish();
-    turn.out = out;
-    if stream.write_all(&[&turn.out], turn.generation.document.timeouts.write).await.is_err() {
-        turn.record.aborted = true;
-        return ConnectionEnd::Abort;
-    }
-    turn.count(|metrics| &metrics.tunnels);
-    ConnectionEnd::Tunnel(hop.stream)
-}
-
-/// Whether a failure is that of a pooled connection which the other side had closed.
-fn stale(failure: &exchange::Failure) -> bool {
-    failure.side == Side::Upstream
-        && matches!(failure.fault, Fault::Closed | Fault::Reset)
-        && failure.phase != retry::Phase::ResponseRelayed
-}
-
-/// The table of what may be tried again is [`retry`]'s for whole nodes; a pooled connection that
-/// turns out to be closed is the one case in which a node tries again itself.
-fn may_repeat(method: Method, failure: &exchange::Failure) -> bool {
-    failure.phase == retry::Phase::NothingWritten || method.is_idempotent()
-}
-
-/// Sends an answer to the client, whose request body may still be on its way.
-pub async fn finish(
-    turn: &mut Turn,
-    stream: &mut Stream,
-    asked: &Asked,
-    answer: Received,
-    upload: &mut Upload,
-    cache_status: &str,
-) -> ConnectionEnd {
-    let Received { mut hop, head, bytes, took } = answer;
-    let passes = hop.parent().is_some_and(Parent::passes_credentials);
-    if head.status() == 407 && hop.parent().is_some() && !passes {
-        // The client has not been asked by this proxy, and cannot answer its parent.
-        return turn.refuse(stream, asked, Failure::ParentAuthentication, None).await;
-    }
-    let incoming = head.framing(turn.method);
-    let outgoing = incoming.for_client(turn.version);
-    // An answer that overtakes the request's body says so now: what is left of the body may never
-    // be read, and a balancer that pooled this connection would find it closed under its next
-    // request.
-    let keep = turn.keeps() && outgoing != BodyFraming::UntilClose && upload.is_done();
-    turn.record.status = head.status();
-    turn.record.hierarchy = hop.hierarchy();
-    turn.note_media_type(head.view(&bytes).value(Field::ContentType));
-    let fields = if incoming == BodyFraming::Empty {
-        BodyFields::AsReceived
-    } else {
-        BodyFields::Set(outgoing)
-    };
-    let pseudonym = turn.local.node.pseudonym.load_full();
-    let mut out = std::mem::take(&mut turn.out);
-    out.clear();
-    let drop = if passes { DROP_RESPONSE.without(PROXY_CREDENTIALS) } else { DROP_RESPONSE };
-    let mut writer = begin(&mut out, head.view(&bytes), drop, fields, &pseudonym);
-    writer.field("Cache-Status", cache_status.as_bytes());
-    turn.common_fields(&mut writer, took);
-    writer.connection(Persistence::of(keep, turn.version));
-    writer.finish();
-    turn.out = out;
-    let deadlines = deadlines(&turn.generation);
-    let before = hop.stream.received();
-    let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
-    exchange.set_dialect(head.dialect());
-    let done = exchange.finish(&turn.out, incoming, outgoing).await;
-    turn.local
-        .node
-        .metrics
-        .bytes_from_origins
-        .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
-    match done {
-        Ok(done) => {
-            if done.upload_done && head.persistent(turn.method) && !bound_to_client(asked) {
-                hop.keep(&turn.local);
-            }
-            if keep && done.upload_done { ConnectionEnd::Stays } else { ConnectionEnd::Close }
-        }
-        Err(failure) => {
-            failed(
-                turn,
-                stream,
-                asked,
-                failure,
-                Progress { answered: Some(outgoing), parent: hop.parent().is_some() },
-            )
-            .await
-        }
-    }
-}
-
-/// NTLM and Negotiate authenticate the connection: nobody else's request may go over it.
-#[must_use]
-pub fn bound_to_client(asked: &Asked) -> bool {
-    let scheme = |value: &[u8], name: &[u8]| {
-        value.len() >= name.len()
-            && value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
-    };
-    asked
-        .view()
-        .values(Field::Authorization)
-        .any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
-}
-
-/// How far an exchange had come, and with whom.
-#[derive(Clone, Copy)]
-struct Progress {
-    /// The response's head had come, and its body goes to the client in this framing.
-    answered: Option<BodyFraming>,
-    /// It was a parent proxy that was asked.
-    parent: bool,
-}
-
-/// Ends a turn whose exchange failed.
-async fn failed(
-    turn: &mut Turn,
-    stream: &mut Stream,
-    asked: &Asked,
-    failure: exchange::Failure,
-    progress: Progress,
-) -> ConnectionEnd {
-    tracing::debug!(request_id = %turn.id, %failure, "exchange failed");
-    // After interim responses alone, a refusal is still an answer.
-    if progress.answered.is_some() && failure.phase == retry::Phase::ResponseRelayed {
-        turn.record.aborted = true;
-        return match failure.side {
-            Side::Client => ConnectionEnd::Abort,
-            Side::Upstream => ConnectionEnd::Cut(progress.answered.unwrap_or_default()),
-        };
-    }
-    let reason = match (failure.side, failure.fault) {
-        (Side::Client, Fault::Malformed(malformed)) => Failure::Malformed(malformed),
-        (Side::Client, Fault::Timeout(_)) => Failure::RequestTimeout,
-        (Side::Client, _) => {
-            turn.record.aborted = true;
-            return ConnectionEnd::Abort;
-        }
-        (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => {
-            Failure::Incomplete
-        }
-        (Side::Upstream, fault) => Failure::exchanging(&fault),
-    };
-    let reason =
-        if progress.parent && failure.side == Side::Upstream { reason.of_parent() } else { reason };
-    turn.refuse(stream, asked, reason, None).await
 }
 
 /// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name on

@@ -14,15 +14,15 @@ use uuid::Uuid;
 
 use crate::{admit::networks::Networks, respond::Failure};
 
-/// The door through which a connection came.
+/// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// For clients.
-    Proxy,
-    /// For balancers and other nodes, on a connection that many clients share.
-    RelayPooled,
-    /// For balancers and other nodes, on a connection that belongs to one client.
-    RelayClient,
+pub enum Sender {
+    /// A client, or a proxy of its own.
+    Client,
+    /// A balancer or another node, on a connection that many clients share.
+    BalancerPooled,
+    /// A balancer or another node, on a connection that belongs to one client.
+    BalancerForOne,
 }
 
 /// Where a request wants to go.
@@ -87,17 +87,17 @@ pub enum Ask<'a> {
 /// Reads what a request asks for.
 pub fn ask<'a>(
     request: Request<'a>,
-    door: Door,
+    sender: Sender,
     health_path: Option<&str>,
 ) -> Result<Ask<'a>, Failure> {
-    ask_for(request, request.target(), door, health_path)
+    ask_for(request, request.target(), sender, health_path)
 }
 
 /// The same for a request whose target has been taken apart.
 pub fn ask_for<'a>(
     request: Request<'a>,
     target: Target<'a>,
-    door: Door,
+    sender: Sender,
     health_path: Option<&str>,
 ) -> Result<Ask<'a>, Failure> {
     if request.method() == Method::Trace {
@@ -107,7 +107,7 @@ pub fn ask_for<'a>(
         Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443, false))),
         // What balancers ask has to be a sign of life, not of readiness: a node that drains is
         // alive.
-        Target::Asterisk if door != Door::Proxy || request.max_forwards() == Some(0) => {
+        Target::Asterisk if sender != Sender::Client || request.max_forwards() == Some(0) => {
             Ok(Ask::Probe)
         }
         Target::Asterisk => Ok(Ask::Health),
@@ -127,7 +127,7 @@ pub fn ask_for<'a>(
         }),
         Target::Origin(path) => {
             let asked = path.split('?').next().unwrap_or_default();
-            let healthy = door == Door::Proxy
+            let healthy = sender == Sender::Client
                 && matches!(request.method(), Method::Get | Method::Head | Method::Options);
             if healthy && health_path == Some(asked) {
                 Ok(Ask::Health)
@@ -175,7 +175,7 @@ pub enum Forwarded {
 /// Who is believed about what.
 #[derive(Debug)]
 pub struct Trust<'a> {
-    /// Peers on the proxy listener whose X-Forwarded-For is believed.
+    /// Those on a listener for clients whose X-Forwarded-For is believed.
     pub downstreams: &'a Networks,
     /// What happens to one that is not believed.
     pub unbelieved: ForwardedFor,
@@ -183,12 +183,12 @@ pub struct Trust<'a> {
 
 /// Finds out whose request it is. `source` is the connection's peer, or what its PROXY header said.
 #[must_use]
-pub fn client(request: Request<'_>, door: Door, source: IpAddr, trust: &Trust<'_>) -> Client {
+pub fn client(request: Request<'_>, sender: Sender, source: IpAddr, trust: &Trust<'_>) -> Client {
     let source = source.to_canonical();
-    let believed = match door {
-        Door::RelayPooled => true,
-        Door::RelayClient => false,
-        Door::Proxy => trust.downstreams.contains(source),
+    let believed = match sender {
+        Sender::BalancerPooled => true,
+        Sender::BalancerForOne => false,
+        Sender::Client => trust.downstreams.contains(source),
     };
     if !believed {
         let forwarded = match trust.unbelieved {
@@ -196,14 +196,14 @@ pub fn client(request: Request<'_>, door: Door, source: IpAddr, trust: &Trust<'_
             ForwardedFor::Append => Forwarded::Append(source),
             ForwardedFor::Delete => Forwarded::Remove,
         };
-        return Client { address: source, forwarded, trusted: door == Door::RelayClient };
+        return Client { address: source, forwarded, trusted: sender == Sender::BalancerForOne };
     }
     let address = nearest(request, trust.downstreams).unwrap_or(source);
-    let forwarded = match (trust.unbelieved, door) {
+    let forwarded = match (trust.unbelieved, sender) {
         (ForwardedFor::Delete, _) => Forwarded::Remove,
         // The balancer is part of us: it has already said who its peer was.
-        (_, Door::RelayPooled | Door::RelayClient) => Forwarded::Keep,
-        (_, Door::Proxy) => Forwarded::Append(source),
+        (_, Sender::BalancerPooled | Sender::BalancerForOne) => Forwarded::Keep,
+        (_, Sender::Client) => Forwarded::Append(source),
     };
     Client { address, forwarded, trusted: true }
 }

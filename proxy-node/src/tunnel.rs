@@ -4,7 +4,11 @@
 //! A tunnel may last for days: what the request needed goes before it begins, and of the rest only
 //! what its record will say is kept.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -29,7 +33,7 @@ use crate::{
     relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,
-    turn::{Account, Asked, Turn},
+    transaction::{Account, Request, Transaction},
     upstream::{self, From, Hop},
 };
 
@@ -46,11 +50,11 @@ pub struct Open {
 impl Open {
     /// What is left of a request that became a tunnel.
     #[must_use]
-    pub fn new(turn: Turn, upstream: Stream, sent_before: u64) -> Self {
+    pub fn new(transaction: Transaction, upstream: Stream, sent_before: u64) -> Self {
         Self {
             upstream,
-            idle: turn.generation.document.timeouts.tunnel_idle,
-            account: turn.account(),
+            idle: transaction.generation.document.timeouts.tunnel_idle,
+            account: transaction.account(),
             sent_before,
         }
     }
@@ -61,21 +65,22 @@ impl Open {
 /// # Errors
 /// The client has had its refusal, or is gone.
 pub async fn open(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
-    asked: &Asked,
+    request: &Request,
     destination: &Destination,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> Result<Stream, ConnectionEnd> {
-    let began = relay::clock::now();
-    let generation = turn.generation.clone();
-    let route = turn.local.node.route(&generation, destination);
-    let mut tried = turn.local.parents.begin(&generation.parents, asked.view().target_text());
+    let began = Instant::now();
+    let generation = transaction.generation.clone();
+    let route = transaction.local.node.route(&generation, destination);
+    let mut tried =
+        transaction.local.parents.begin(&generation.parents, request.view().target_text());
     let hop = loop {
         let connecting = upstream::connect(
-            &turn.local,
+            &transaction.local,
             &generation,
-            turn.client.address,
+            transaction.client.address,
             route,
             From::New,
             addresses.clone(),
@@ -83,12 +88,15 @@ pub async fn open(
         );
         let hop = match unless_it_leaves(stream, connecting).await {
             Some(Ok(hop)) => hop,
-            Some(Err(failure)) => return Err(turn.refuse(stream, asked, failure, None).await),
-            None => return Err(turn.left()),
+            Some(Err(failure)) => {
+                return Err(transaction.refuse(stream, request, failure, None).await);
+            }
+            None => return Err(transaction.left()),
         };
         let place = hop.parent.as_ref().map(|chosen| chosen.index);
-        let Some(opened) = unless_it_leaves(stream, through(turn, asked, hop)).await else {
-            return Err(turn.left());
+        let Some(opened) = unless_it_leaves(stream, through(transaction, request, hop)).await
+        else {
+            return Err(transaction.left());
         };
         if let (
             Some(place),
@@ -101,27 +109,27 @@ pub async fn open(
             Ok(hop) => break hop,
             Err(Refused { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {}
             Err(Refused { answer: Some(answer), .. }) => {
-                return Err(challenge(turn, stream, &answer).await);
+                return Err(challenge(transaction, stream, &answer).await);
             }
             Err(Refused { failure, .. }) => {
-                return Err(turn.refuse(stream, asked, failure, None).await);
+                return Err(transaction.refuse(stream, request, failure, None).await);
             }
         }
     };
-    tried.settle(&generation.parents, destination, &turn.local.parents);
-    turn.record.hierarchy = hop.hierarchy();
-    turn.record.status = 200;
-    let mut out = std::mem::take(&mut turn.out);
+    tried.settle(&generation.parents, destination, &transaction.local.parents);
+    transaction.record.hierarchy = hop.hierarchy();
+    transaction.record.status = 200;
+    let mut out = std::mem::take(&mut transaction.out);
     out.clear();
     let mut head = HeadWriter::status(&mut out, 200, "Connection established");
-    turn.common_fields(&mut head, relay::clock::since(began));
+    transaction.common_fields(&mut head, began.elapsed());
     head.finish();
-    turn.out = out;
-    if stream.write_all(&[&turn.out], generation.document.timeouts.write).await.is_err() {
-        turn.record.aborted = true;
+    transaction.out = out;
+    if stream.write_all(&[&transaction.out], generation.document.timeouts.write).await.is_err() {
+        transaction.record.aborted = true;
         return Err(ConnectionEnd::Abort);
     }
-    turn.count(|metrics| &metrics.tunnels);
+    transaction.count(|metrics| &metrics.tunnels);
     Ok(hop.stream)
 }
 
@@ -184,14 +192,19 @@ impl Refused {
 }
 
 /// Through a parent, a tunnel is asked for.
-async fn through(turn: &mut Turn, asked: &Asked, mut hop: Hop) -> Result<Hop, Refused> {
+async fn through(
+    transaction: &mut Transaction,
+    request: &Request,
+    mut hop: Hop,
+) -> Result<Hop, Refused> {
     let Some(parent) = hop.parent.as_ref().map(|chosen| Arc::clone(&chosen.parent)) else {
         return Ok(hop);
     };
-    let pseudonym = turn.local.node.pseudonym.load_full();
-    let outgoing = Outgoing { asked, forwarded: turn.client.forwarded, pseudonym: &pseudonym };
-    write_request(&mut turn.out, &outgoing, Some(&parent), None);
-    ask_parent(&mut hop.stream, &parent, &turn.generation, &turn.out).await?;
+    let pseudonym = transaction.local.node.pseudonym.load_full();
+    let outgoing =
+        Outgoing { request, forwarded: transaction.client.forwarded, pseudonym: &pseudonym };
+    write_request(&mut transaction.out, &outgoing, Some(&parent), None);
+    ask_parent(&mut hop.stream, &parent, &transaction.generation, &transaction.out).await?;
     Ok(hop)
 }
 
@@ -239,22 +252,22 @@ pub async fn ask_parent(
 /// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the
 /// connection to the parent ends here.
 async fn challenge(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     answer: &(ResponseHead, Bytes),
 ) -> ConnectionEnd {
     let (head, bytes) = answer;
-    turn.record.status = head.status();
-    let mut out = std::mem::take(&mut turn.out);
+    transaction.record.status = head.status();
+    let mut out = std::mem::take(&mut transaction.out);
     out.clear();
     let mut writer = HeadWriter::status(&mut out, head.status(), reason(head.status()));
     for value in head.view(bytes).values(Field::ProxyAuthenticate) {
         writer.field("Proxy-Authenticate", value);
     }
-    turn.common_fields(&mut writer, Duration::ZERO);
+    transaction.common_fields(&mut writer, Duration::ZERO);
     writer.number("Content-Length", 0);
     writer.connection(Persistence::Close);
     writer.finish();
-    turn.out = out;
-    turn.send(stream, false).await
+    transaction.out = out;
+    transaction.send(stream, false).await
 }

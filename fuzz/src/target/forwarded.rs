@@ -7,7 +7,7 @@ use cluster_config::document::proxy::ForwardedFor;
 use ipnet::IpNet;
 use proxy_node::{
     admit::networks::Networks,
-    request::{self, Door, Forwarded, Trust},
+    request::{self, Forwarded, Sender, Trust},
 };
 
 use super::{HEAD_WORDS, request};
@@ -48,19 +48,22 @@ fn check(bytes: &[u8]) {
     let view = head.view(bytes);
     for unbelieved in [ForwardedFor::Replace, ForwardedFor::Append, ForwardedFor::Delete] {
         let trust = Trust { downstreams: &downstreams, unbelieved };
-        for (door, source) in [
-            (Door::Proxy, STRANGER),
-            (Door::RelayClient, STRANGER),
-            (Door::RelayClient, DOWNSTREAM),
+        for (sender, source) in [
+            (Sender::Client, STRANGER),
+            (Sender::BalancerForOne, STRANGER),
+            (Sender::BalancerForOne, DOWNSTREAM),
         ] {
-            let client = request::client(view, door, source, &trust);
-            assert_eq!(client.address, source, "what {source} writes at {door:?} is not believed");
+            let client = request::client(view, sender, source, &trust);
+            assert_eq!(
+                client.address, source,
+                "what {source} writes at {sender:?} is not believed"
+            );
             assert_ne!(client.forwarded, Forwarded::Keep, "nor passed on as it came");
         }
     }
     let trust = Trust { downstreams: &downstreams, unbelieved: ForwardedFor::Replace };
-    for (door, source) in [(Door::Proxy, DOWNSTREAM), (Door::RelayPooled, DOWNSTREAM)] {
-        let address = request::client(view, door, source, &trust).address;
+    for (sender, source) in [(Sender::Client, DOWNSTREAM), (Sender::BalancerPooled, DOWNSTREAM)] {
+        let address = request::client(view, sender, source, &trust).address;
         if downstreams.contains(address) {
             continue;
         }
@@ -70,7 +73,7 @@ fn check(bytes: &[u8]) {
             bytes.windows(2).skip(1).position(|pair| pair == b"\r\n").map_or(0, |at| at + 3);
         let more = [&bytes[..first_line], HEARSAY, &bytes[first_line..]].concat();
         let Some(head) = request(&more) else { continue };
-        let again = request::client(head.view(&more), door, source, &trust).address;
+        let again = request::client(head.view(&more), sender, source, &trust).address;
         assert_eq!(again, address, "hearsay in front changed whose request it is");
     }
 }

@@ -7,14 +7,14 @@ use dataplane::trace::Onward;
 use relay::head::{Limits, Progress, RequestHead};
 
 use super::Meaningless;
-use crate::turn::Asked;
+use crate::transaction::Request;
 
 /// The request as a client would send it.
 pub(super) fn request(
     url: &str,
     method: &str,
     headers: &BTreeMap<String, String>,
-) -> Result<Asked, Meaningless> {
+) -> Result<Request, Meaningless> {
     let method = if method.is_empty() { "GET" } else { method };
     let authority = match url.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
@@ -34,7 +34,7 @@ pub(super) fn request(
     let bytes = Bytes::from(text);
     let mut head = Box::new(RequestHead::new());
     match head.parse(&bytes, &Limits::default()) {
-        Ok(Progress::Complete(_)) => Ok(Asked { head, bytes, onward: Onward::default() }),
+        Ok(Progress::Complete(_)) => Ok(Request { head, bytes, onward: Onward::default() }),
         Ok(Progress::NeedMore) => Err(Meaningless("it is not complete".to_owned())),
         Err(malformed) => Err(Meaningless(malformed.to_string())),
     }

@@ -25,7 +25,7 @@ use crate::{
     },
     record::Outcome,
     respond::Failure,
-    turn::Turn,
+    transaction::Transaction,
 };
 use body::Sent;
 
@@ -47,53 +47,63 @@ pub(super) struct Delivery {
 
 /// Sends an object to the client.
 pub(super) async fn deliver(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     mut delivery: Delivery,
 ) -> ConnectionEnd {
     let object = &delivery.object;
-    let range = fetch.asked.view().value(Field::Range);
+    let range = fetch.request.view().value(Field::Range);
     let serving = serve::choose(object, &fetch.facts, range);
     let length = object.length();
     let (code, framing) = match &serving {
-        Serving::Whole => (object.status, whole_framing(length, turn.version)),
+        Serving::Whole => (object.status, whole_framing(length, transaction.version)),
         Serving::NotModified => (304, BodyFraming::Empty),
         Serving::Part(part, _) => (206, BodyFraming::Length(part.end - part.start)),
         Serving::Unsatisfiable(_) => (416, BodyFraming::Length(0)),
     };
-    if code == 304 && turn.record.outcome == Outcome::MemHit {
-        turn.record.outcome = Outcome::ImsHit;
+    if code == 304 && transaction.record.outcome == Outcome::MemHit {
+        transaction.record.outcome = Outcome::ImsHit;
     }
-    turn.record.status = code;
-    let keep = turn.keeps() && framing != BodyFraming::UntilClose;
-    head::write(turn, &delivery, &serving, framing, keep);
-    let deadline = turn.generation.document.timeouts.write;
-    let body = if turn.method == Method::Head { BodyFraming::Empty } else { framing };
+    transaction.record.status = code;
+    let keep = transaction.keeps() && framing != BodyFraming::UntilClose;
+    head::write(transaction, &delivery, &serving, framing, keep);
+    let deadline = transaction.generation.document.timeouts.write;
+    let body = if transaction.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);
     let sent = match (&serving, object.content.at_hand()) {
         (Serving::Whole, Some(whole)) if whole.len() <= body::AT_ONCE => {
-            let write = writer.write(stream, &turn.out, whole, Rest::None, deadline);
-            body::patiently(&turn.local, object, write).await.into()
+            let write = writer.write(stream, &transaction.out, whole, Rest::None, deadline);
+            body::patiently(&transaction.local, object, write).await.into()
         }
         (Serving::Whole, _) if body != BodyFraming::Empty => {
             let end = length.unwrap_or(u64::MAX);
-            Box::pin(body::send(turn, stream, fetch, &mut writer, &mut delivery, 0..end)).await
-        }
-        (Serving::Part(part, _), _) => {
-            Box::pin(body::send(turn, stream, fetch, &mut writer, &mut delivery, part.clone()))
+            Box::pin(body::send(transaction, stream, fetch, &mut writer, &mut delivery, 0..end))
                 .await
         }
-        _ => stream.write_all(&[&turn.out], deadline).await.into(),
+        (Serving::Part(part, _), _) => {
+            Box::pin(body::send(
+                transaction,
+                stream,
+                fetch,
+                &mut writer,
+                &mut delivery,
+                part.clone(),
+            ))
+            .await
+        }
+        _ => stream.write_all(&[&transaction.out], deadline).await.into(),
     };
     let end = match sent {
         Sent::Whole if keep => ConnectionEnd::Stays,
         Sent::Whole => ConnectionEnd::Close,
-        Sent::Nothing => return turn.refuse(stream, fetch.asked, Failure::Incomplete, None).await,
+        Sent::Nothing => {
+            return transaction.refuse(stream, fetch.request, Failure::Incomplete, None).await;
+        }
         Sent::Cut => ConnectionEnd::Cut(body),
         Sent::ClientGone => ConnectionEnd::Abort,
     };
-    turn.record.aborted |= sent != Sent::Whole;
+    transaction.record.aborted |= sent != Sent::Whole;
     end
 }
 

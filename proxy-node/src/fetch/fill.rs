@@ -34,7 +34,7 @@ use crate::{
     request::{Destination, Forwarded},
     respond::Failure,
     steps::Steps,
-    turn::Asked,
+    transaction::Request,
 };
 
 /// What a fill counts for while it is under way: its future, the request, the buffer that it reads
@@ -52,7 +52,7 @@ pub struct Order {
     /// The configuration of the request that caused it.
     pub generation: Arc<Generation>,
     /// The request.
-    pub asked: Asked,
+    pub request: Request,
     /// What the cache knows of it.
     pub facts: RequestFacts,
     /// Where it goes.

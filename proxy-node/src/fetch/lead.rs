@@ -17,12 +17,13 @@ use super::{
     plan,
 };
 use crate::{
-    cache::object::Object, record::Outcome, relay as forward, respond::Failure, turn::Turn,
+    cache::object::Object, record::Outcome, relay as forward, respond::Failure,
+    transaction::Transaction,
 };
 
 /// Fills, and is answered by the fill.
 pub(super) async fn lead(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     ticket: Ticket,
@@ -30,15 +31,17 @@ pub(super) async fn lead(
 ) -> ConnectionEnd {
     let (validates, reason) = (plan.validates, plan.why.cache_status());
     let hints = ticket.hints();
-    let answer = fill::start(order(turn, fetch, plan.stale()), ticket);
-    let Some(led) = hinted(turn, stream, answer, Some(hints)).await else { return turn.left() };
+    let answer = fill::start(order(transaction, fetch, plan.stale()), ticket);
+    let Some(led) = hinted(transaction, stream, answer, Some(hints)).await else {
+        return transaction.left();
+    };
     match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies }) => {
-            let status = filled(turn, how, &plan, object.status);
-            turn.record.hierarchy = hierarchy;
-            let age = object.freshness.age(turn.seconds());
+            let status = filled(transaction, how, &plan, object.status);
+            transaction.record.hierarchy = hierarchy;
+            let age = object.freshness.age(transaction.seconds());
             deliver(
-                turn,
+                transaction,
                 stream,
                 fetch,
                 Delivery { object, reader, status: Some(status), took, age, leads: true, cookies },
@@ -46,37 +49,38 @@ pub(super) async fn lead(
             .await
         }
         Ok(Lead::Response(received, not_stored)) => {
-            tracing::trace!(request_id = %turn.id, reason = %not_stored, "not stored");
+            tracing::trace!(request_id = %transaction.id, reason = %not_stored, "not stored");
             if validates {
-                turn.record.outcome = Outcome::RefreshModified;
+                transaction.record.outcome = Outcome::RefreshModified;
             }
-            let status = cache_status(turn, reason);
+            let status = cache_status(transaction, reason);
             let mut upload = Upload::new(BodyFraming::Empty, false);
-            forward::finish(turn, stream, fetch.asked, *received, &mut upload, &status).await
+            forward::finish(transaction, stream, fetch.request, *received, &mut upload, &status)
+                .await
         }
-        Ok(Lead::Failed(failure)) => turn.refuse(stream, fetch.asked, failure, None).await,
+        Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
         // The fill panicked, or its worker is being cut.
-        Err(_) => turn.refuse(stream, fetch.asked, Failure::Internal, None).await,
+        Err(_) => transaction.refuse(stream, fetch.request, Failure::Internal, None).await,
     }
 }
 
 /// Waits for a fill to answer. The client gets interim responses as they come. `None`: it takes
 /// nothing any more.
 pub(super) async fn hinted<T>(
-    turn: &Turn,
+    transaction: &Transaction,
     stream: &mut Stream,
     answer: impl Future<Output = T>,
     hints: Option<Hints>,
 ) -> Option<T> {
     // RFC 9110 §15.2: no interim response to a client that knows none.
-    let Some(mut hints) = hints.filter(|_| turn.version == Version::Http11) else {
+    let Some(mut hints) = hints.filter(|_| transaction.version == Version::Http11) else {
         return forward::unless_it_leaves(stream, answer).await;
     };
     let mut answer = pin!(answer);
     loop {
         tokio::select! {
             biased;
-            hint = hints.next() => stream.write_all(&[&hint], turn.generation.document.timeouts.write).await.ok()?,
+            hint = hints.next() => stream.write_all(&[&hint], transaction.generation.document.timeouts.write).await.ok()?,
             answered = &mut answer => return Some(answered),
             _ = stream.left(Ahead::OfAnswer) => return None,
         }
@@ -84,37 +88,46 @@ pub(super) async fn hinted<T>(
 }
 
 /// What a fill has to know to ask for this request.
-pub(super) fn order(turn: &Turn, fetch: &Fetch<'_>, stale: Option<Arc<Object>>) -> Order {
+pub(super) fn order(
+    transaction: &Transaction,
+    fetch: &Fetch<'_>,
+    stale: Option<Arc<Object>>,
+) -> Order {
     Order {
-        local: turn.local.clone(),
-        generation: turn.generation.clone(),
-        asked: fetch.asked.clone(),
+        local: transaction.local.clone(),
+        generation: transaction.generation.clone(),
+        request: fetch.request.clone(),
         facts: fetch.facts.clone(),
         destination: fetch.destination.clone(),
         addresses: fetch.addresses.clone(),
-        client: turn.client.address,
-        forwarded: turn.client.forwarded,
+        client: transaction.client.address,
+        forwarded: transaction.client.forwarded,
         stale,
     }
 }
 
 /// Notes how a fill answered its leader; answers what Cache-Status says of it.
-pub(super) fn filled(turn: &mut Turn, how: How, plan: &plan::Fill, status: u16) -> String {
+pub(super) fn filled(
+    transaction: &mut Transaction,
+    how: How,
+    plan: &plan::Fill,
+    status: u16,
+) -> String {
     let reason = plan.why.cache_status();
     match how {
         How::Stored if plan.validates => {
-            turn.record.outcome = Outcome::RefreshModified;
+            transaction.record.outcome = Outcome::RefreshModified;
             format!("{reason}; fwd-status={status}; stored")
         }
         How::Stored => format!("{reason}; stored"),
         How::Unmodified => {
-            turn.count(|metrics| &metrics.revalidated);
-            turn.record.outcome = Outcome::RefreshUnmodified;
+            transaction.count(|metrics| &metrics.revalidated);
+            transaction.record.outcome = Outcome::RefreshUnmodified;
             format!("{reason}; fwd-status=304; stored")
         }
         How::StaleOnError => {
-            turn.count(|metrics| &metrics.stale);
-            turn.record.outcome = Outcome::RefreshFailOld;
+            transaction.count(|metrics| &metrics.stale);
+            transaction.record.outcome = Outcome::RefreshFailOld;
             format!("{reason}; detail=stale-on-error")
         }
     }

@@ -19,60 +19,61 @@ use super::{
 };
 use crate::{
     respond::Failure,
-    turn::{Asked, Turn},
+    transaction::{Request, Transaction},
 };
 
 /// Waits for the fill of another. Where that does not reach the part, the part alone is asked for.
 pub(super) async fn follow(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     mut follower: Follower,
     why: Why,
 ) -> ConnectionEnd {
-    if let Filled::Stored(object) = awaited(turn, &mut follower.outcome).await
-        && may_have(turn, fetch, &object)
-        && fits(turn, fetch, &object, false)
-        && plan::is_near(&fetch.planned(), &object, &turn.generation.document.cache)
+    if let Filled::Stored(object) = awaited(transaction, &mut follower.outcome).await
+        && may_have(transaction, fetch, &object)
+        && fits(transaction, fetch, &object, false)
+        && plan::is_near(&fetch.planned(), &object, &transaction.generation.document.cache)
         && let Some(reader) = object.content.reader()
     {
-        let delivery = collapsed(turn, object, reader, why);
-        return deliver(turn, stream, fetch, delivery).await;
+        let delivery = collapsed(transaction, object, reader, why);
+        return deliver(transaction, stream, fetch, delivery).await;
     }
-    forward(turn, stream, fetch, why).await
+    forward(transaction, stream, fetch, why).await
 }
 
 /// Fetches the whole; what cannot be kept is given up, and the part alone is asked for.
 pub(super) async fn lead(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     ticket: Ticket,
     plan: plan::Fill,
 ) -> ConnectionEnd {
-    let Some(order) = whole_order(order(turn, fetch, plan.stale())) else {
-        return forward(turn, stream, fetch, plan.why).await;
+    let Some(order) = whole_order(order(transaction, fetch, plan.stale())) else {
+        return forward(transaction, stream, fetch, plan.why).await;
     };
     let hints = ticket.hints();
-    let Some(led) = hinted(turn, stream, fill::start(order, ticket), Some(hints)).await else {
-        return turn.left();
+    let Some(led) = hinted(transaction, stream, fill::start(order, ticket), Some(hints)).await
+    else {
+        return transaction.left();
     };
     match led {
         Ok(Lead::Object { object, reader, how, hierarchy, took, cookies })
             if object.length().is_some() || object.status != 200 =>
         {
-            let status = Some(filled(turn, how, &plan, object.status));
-            turn.record.hierarchy = hierarchy;
-            let age = object.freshness.age(turn.seconds());
+            let status = Some(filled(transaction, how, &plan, object.status));
+            transaction.record.hierarchy = hierarchy;
+            let age = object.freshness.age(transaction.seconds());
             let delivery = Delivery { object, reader, status, took, age, leads: true, cookies };
-            deliver(turn, stream, fetch, delivery).await
+            deliver(transaction, stream, fetch, delivery).await
         }
-        Ok(Lead::Failed(failure)) => turn.refuse(stream, fetch.asked, failure, None).await,
+        Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
         // Of unknown length, or not kept: the part alone is asked for.
         Ok(Lead::Object { .. } | Lead::Response(..)) => {
-            forward(turn, stream, fetch, plan.why).await
+            forward(transaction, stream, fetch, plan.why).await
         }
-        Err(_) => turn.refuse(stream, fetch.asked, Failure::Internal, None).await,
+        Err(_) => transaction.refuse(stream, fetch.request, Failure::Internal, None).await,
     }
 }
 
@@ -83,15 +84,15 @@ pub(super) fn whole_order(order: Order) -> Option<Order> {
     }
     let mut facts = order.facts.clone();
     facts.range = false;
-    Some(Order { asked: without_range(&order.asked)?, facts, ..order })
+    Some(Order { request: without_range(&order.request)?, facts, ..order })
 }
 
-fn without_range(asked: &Asked) -> Option<Asked> {
-    let request = asked.view();
-    let version = if request.version() == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+fn without_range(request: &Request) -> Option<Request> {
+    let view = request.view();
+    let version = if view.version() == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
     let mut text =
-        format!("{} {} {version}\r\n", request.method_text(), request.target_text()).into_bytes();
-    for line in request.fields().filter(|line| !line.name.eq_ignore_ascii_case(b"range")) {
+        format!("{} {} {version}\r\n", view.method_text(), view.target_text()).into_bytes();
+    for line in view.fields().filter(|line| !line.name.eq_ignore_ascii_case(b"range")) {
         for part in [line.name, b": ", line.value, b"\r\n"] {
             text.extend_from_slice(part);
         }
@@ -99,5 +100,5 @@ fn without_range(asked: &Asked) -> Option<Asked> {
     text.extend_from_slice(b"\r\n");
     let mut head = Box::new(RequestHead::new());
     let parsed = matches!(head.parse(&text, &Limits::most()), Ok(Progress::Complete(_)));
-    parsed.then(|| Asked { head, bytes: text.into(), ..asked.clone() })
+    parsed.then(|| Request { head, bytes: text.into(), ..request.clone() })
 }

@@ -20,26 +20,26 @@ fn what_is_asked() {
     };
     let fetch = |host: &str, port, path| ask_for(host, port, path, false);
     let secure = |host: &str, port, path| ask_for(host, port, path, true);
-    for (line, door, want) in [
-        ("GET http://Example.COM./a?b", Door::Proxy, fetch("example.com", 80, "/a?b")),
-        ("GET http://example.com:81", Door::RelayPooled, fetch("example.com", 81, "")),
-        ("GET http://[2001:DB8::1]/", Door::Proxy, fetch("2001:db8::1", 80, "/")),
-        ("GET https://example.com/", Door::Proxy, secure("example.com", 443, "/")),
-        ("GET https://example.com:80/", Door::Proxy, secure("example.com", 80, "/")),
-        ("GET /", Door::Proxy, Ok(Ask::Health)),
-        ("HEAD /?x", Door::Proxy, Ok(Ask::Health)),
-        ("OPTIONS /", Door::Proxy, Ok(Ask::Health)),
-        ("OPTIONS *", Door::Proxy, Ok(Ask::Health)),
-        ("OPTIONS /x", Door::Proxy, Err(Failure::NotForAProxy)),
-        ("OPTIONS /", Door::RelayPooled, Err(Failure::NotForAProxy)),
-        ("POST /", Door::Proxy, Err(Failure::NotForAProxy)),
-        ("GET /index.html", Door::Proxy, Err(Failure::NotForAProxy)),
-        ("GET /", Door::RelayPooled, Err(Failure::NotForAProxy)),
-        ("OPTIONS *", Door::RelayPooled, Ok(Ask::Probe)),
-        ("TRACE http://example.com/", Door::Proxy, Err(Failure::Trace)),
+    for (line, sender, want) in [
+        ("GET http://Example.COM./a?b", Sender::Client, fetch("example.com", 80, "/a?b")),
+        ("GET http://example.com:81", Sender::BalancerPooled, fetch("example.com", 81, "")),
+        ("GET http://[2001:DB8::1]/", Sender::Client, fetch("2001:db8::1", 80, "/")),
+        ("GET https://example.com/", Sender::Client, secure("example.com", 443, "/")),
+        ("GET https://example.com:80/", Sender::Client, secure("example.com", 80, "/")),
+        ("GET /", Sender::Client, Ok(Ask::Health)),
+        ("HEAD /?x", Sender::Client, Ok(Ask::Health)),
+        ("OPTIONS /", Sender::Client, Ok(Ask::Health)),
+        ("OPTIONS *", Sender::Client, Ok(Ask::Health)),
+        ("OPTIONS /x", Sender::Client, Err(Failure::NotForAProxy)),
+        ("OPTIONS /", Sender::BalancerPooled, Err(Failure::NotForAProxy)),
+        ("POST /", Sender::Client, Err(Failure::NotForAProxy)),
+        ("GET /index.html", Sender::Client, Err(Failure::NotForAProxy)),
+        ("GET /", Sender::BalancerPooled, Err(Failure::NotForAProxy)),
+        ("OPTIONS *", Sender::BalancerPooled, Ok(Ask::Probe)),
+        ("TRACE http://example.com/", Sender::Client, Err(Failure::Trace)),
         (
             "CONNECT example.com:8443",
-            Door::Proxy,
+            Sender::Client,
             Ok(Ask::Tunnel(Destination {
                 host: "example.com".into(),
                 address: None,
@@ -49,19 +49,19 @@ fn what_is_asked() {
         ),
     ] {
         let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
-        with(&text, |request| assert_eq!(ask(request, door, Some("/")), want, "{line}"));
+        with(&text, |request| assert_eq!(ask(request, sender, Some("/")), want, "{line}"));
     }
     with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
-        assert_eq!(ask(request, Door::Proxy, None), Err(Failure::NotForAProxy))
+        assert_eq!(ask(request, Sender::Client, None), Err(Failure::NotForAProxy))
     });
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
-        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe));
+        assert_eq!(ask(request, Sender::Client, None), Ok(Ask::Probe));
     });
     with("OPTIONS * HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
-        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Probe))
+        assert_eq!(ask(request, Sender::Client, None), Ok(Ask::Probe))
     });
     with("OPTIONS * HTTP/1.0\r\n\r\n", |request| {
-        assert_eq!(ask(request, Door::Proxy, None), Ok(Ask::Health))
+        assert_eq!(ask(request, Sender::Client, None), Ok(Ask::Health))
     });
     // RFC 9110 §7.6.2: digits, and nothing else.
     for other in ["1", "+0", "-0", "0x0", "0,0", ""] {
@@ -69,7 +69,7 @@ fn what_is_asked() {
             &format!("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: {other}\r\n\r\n"),
             |request| {
                 assert!(
-                    matches!(ask(request, Door::Proxy, None), Ok(Ask::Fetch { .. })),
+                    matches!(ask(request, Sender::Client, None), Ok(Ask::Fetch { .. })),
                     "{other}"
                 );
             },
@@ -81,15 +81,15 @@ fn what_is_asked() {
 fn who_asks() {
     let downstreams: Networks = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    use Door::{Proxy, RelayClient, RelayPooled};
     use ForwardedFor::{Append, Delete, Replace};
-    for (door, source, field, unbelieved, address, forwarded) in [
-        (Proxy, "192.0.2.1", "1.1.1.1", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
-        (Proxy, "192.0.2.1", "1.1.1.1", Append, "192.0.2.1", Forwarded::Append(ip("192.0.2.1"))),
-        (Proxy, "192.0.2.1", "1.1.1.1", Delete, "192.0.2.1", Forwarded::Remove),
-        (Proxy, "::ffff:192.0.2.1", "", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
+    use Sender::{BalancerForOne, BalancerPooled, Client};
+    for (sender, source, field, unbelieved, address, forwarded) in [
+        (Client, "192.0.2.1", "1.1.1.1", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
+        (Client, "192.0.2.1", "1.1.1.1", Append, "192.0.2.1", Forwarded::Append(ip("192.0.2.1"))),
+        (Client, "192.0.2.1", "1.1.1.1", Delete, "192.0.2.1", Forwarded::Remove),
+        (Client, "::ffff:192.0.2.1", "", Replace, "192.0.2.1", Forwarded::Set(ip("192.0.2.1"))),
         (
-            Proxy,
+            Client,
             "10.0.0.1",
             "1.1.1.1, 2.2.2.2",
             Replace,
@@ -97,7 +97,7 @@ fn who_asks() {
             Forwarded::Append(ip("10.0.0.1")),
         ),
         (
-            Proxy,
+            Client,
             "10.0.0.1",
             "1.1.1.1, 2.2.2.2, 10.0.0.9",
             Replace,
@@ -105,7 +105,7 @@ fn who_asks() {
             Forwarded::Append(ip("10.0.0.1")),
         ),
         (
-            Proxy,
+            Client,
             "10.0.0.1",
             "1.1.1.1, junk",
             Replace,
@@ -113,16 +113,16 @@ fn who_asks() {
             Forwarded::Append(ip("10.0.0.1")),
         ),
         (
-            Proxy,
+            Client,
             "10.0.0.1",
             "[2001:db8::1]:99",
             Replace,
             "2001:db8::1",
             Forwarded::Append(ip("10.0.0.1")),
         ),
-        (RelayPooled, "127.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Keep),
-        (RelayPooled, "127.0.0.1", "", Replace, "127.0.0.1", Forwarded::Keep),
-        (RelayClient, "3.3.3.3", "1.1.1.1", Replace, "3.3.3.3", Forwarded::Set(ip("3.3.3.3"))),
+        (BalancerPooled, "127.0.0.1", "1.1.1.1, 2.2.2.2", Replace, "2.2.2.2", Forwarded::Keep),
+        (BalancerPooled, "127.0.0.1", "", Replace, "127.0.0.1", Forwarded::Keep),
+        (BalancerForOne, "3.3.3.3", "1.1.1.1", Replace, "3.3.3.3", Forwarded::Set(ip("3.3.3.3"))),
     ] {
         let trust = Trust { downstreams: &downstreams, unbelieved };
         let line = if field.is_empty() {
@@ -131,13 +131,13 @@ fn who_asks() {
             format!("X-Forwarded-For: {field}\r\nForwarded: for=9.9.9.9\r\n")
         };
         let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{line}\r\n");
-        let found = with(&text, |request| client(request, door, ip(source), &trust));
+        let found = with(&text, |request| client(request, sender, ip(source), &trust));
         assert_eq!(
             (found.address, found.forwarded),
             (ip(address), forwarded),
-            "{door:?} {source} {field:?} {unbelieved:?}"
+            "{sender:?} {source} {field:?} {unbelieved:?}"
         );
-        assert_eq!(found.trusted, door != Proxy || source.starts_with("10."));
+        assert_eq!(found.trusted, sender != Proxy || source.starts_with("10."));
     }
 }
 
@@ -162,7 +162,7 @@ fn forwarded_is_believed_where_x_forwarded_for_would_be() {
     ] {
         let text = format!("GET http://h/ HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n");
         assert_eq!(
-            with(&text, |request| client(request, Door::Proxy, ip(source), &trust)).address,
+            with(&text, |request| client(request, Sender::Client, ip(source), &trust)).address,
             ip(want),
             "{source} {lines}"
         );

@@ -26,7 +26,7 @@ use crate::{
         range::whole_order,
     },
     node::Local,
-    turn::Turn,
+    transaction::Transaction,
 };
 
 /// Segments that are sent with one write.
@@ -57,24 +57,24 @@ impl From<Result<(), Fault>> for Sent {
     }
 }
 
-/// Sends a part of a body behind the head in the turn's scratch.
+/// Sends a part of a body behind the head in the transaction's buffer.
 pub(super) async fn send(
-    turn: &Turn,
+    transaction: &Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
     writer: &mut BodyWriter,
     delivery: &mut Delivery,
     part: Range<u64>,
 ) -> Sent {
-    let deadline = turn.generation.document.timeouts.write;
+    let deadline = transaction.generation.document.timeouts.write;
     if part.end.saturating_sub(part.start) > LARGE {
         stream.bound_unsent();
     }
     let growing = !delivery.object.content.is_complete();
-    let _copies = growing.then(|| turn.local.node.store.budget().work(COPIED as u64));
+    let _copies = growing.then(|| transaction.local.node.store.budget().work(COPIED as u64));
     delivery.reader.go_to(part.start);
     let mut at = part.start;
-    let mut head: &[u8] = &turn.out;
+    let mut head: &[u8] = &transaction.out;
     let mut batch: Vec<Bytes> = Vec::with_capacity(AT_ONCE);
     let mut most = AT_ONCE;
     loop {
@@ -82,7 +82,7 @@ pub(super) async fn send(
         let ahead = if head.is_empty() { Ahead::Nothing } else { Ahead::OfAnswer };
         let mut next = tokio::select! {
             biased;
-            next = waited(turn, fetch, delivery, part.start, at) => next,
+            next = waited(transaction, fetch, delivery, part.start, at) => next,
             _ = stream.left(ahead) => return Sent::ClientGone,
         };
         let rest = loop {
@@ -110,7 +110,7 @@ pub(super) async fn send(
         };
         let sent_to = at;
         let write = writer.write(stream, head, &batch, rest, deadline);
-        match patiently_noting(&turn.local, &delivery.object, write).await {
+        match patiently_noting(&transaction.local, &delivery.object, write).await {
             (Ok(()), false) => {}
             // From now on it is judged by each segment.
             (Ok(()), true) => most = 1,
@@ -140,7 +140,7 @@ async fn ready(reader: &mut Reader) -> Option<Next> {
 
 /// What comes next; from an answer of its own where the fill of another has come to a halt.
 async fn waited(
-    turn: &Turn,
+    transaction: &Transaction,
     fetch: &Fetch<'_>,
     delivery: &mut Delivery,
     first: u64,
@@ -149,13 +149,13 @@ async fn waited(
     if delivery.leads || delivery.object.content.is_complete() {
         return delivery.reader.next().await;
     }
-    let timer = Timer::new(turn.local.worker.wheel());
-    let patience = turn.generation.document.cache.follow_timeout;
+    let timer = Timer::new(transaction.local.worker.wheel());
+    let patience = transaction.generation.document.cache.follow_timeout;
     if let Ok(next) = timer.within(Kind::Other, patience, delivery.reader.next()).await {
         return next;
     }
     delivery.leads = true;
-    match leave(turn, fetch, &delivery.object, first..at).await {
+    match leave(transaction, fetch, &delivery.object, first..at).await {
         Some((object, reader, more)) => {
             (delivery.object, delivery.reader) = (object, reader);
             if more.is_empty() { delivery.reader.next().await } else { Next::Segment(more) }
@@ -168,14 +168,14 @@ async fn waited(
 /// Asks the origin again. The new answer is the same as far as it has been `sent`; the reader and
 /// the bytes before it go on from there.
 async fn leave(
-    turn: &Turn,
+    transaction: &Transaction,
     fetch: &Fetch<'_>,
     old: &Arc<Object>,
     sent: Range<u64>,
 ) -> Option<(Arc<Object>, Reader, Bytes)> {
-    tracing::debug!(request_id = %turn.id, url = %fetch.key, "left a fill that has come to a halt");
-    let order = whole_order(order(turn, fetch, None))?;
-    let ticket = turn.local.node.store.lead(&fetch.key);
+    tracing::debug!(request_id = %transaction.id, url = %fetch.key, "left a fill that has come to a halt");
+    let order = whole_order(order(transaction, fetch, None))?;
+    let ticket = transaction.local.node.store.lead(&fetch.key);
     let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
         return None;
     };

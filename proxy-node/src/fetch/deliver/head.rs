@@ -11,19 +11,19 @@ use crate::{
         object::Object,
         serve::{self, Serving},
     },
-    turn::Turn,
+    transaction::Transaction,
 };
 
-/// Writes the head of a stored response into the turn's scratch.
+/// Writes the head of a stored response into the transaction's buffer.
 pub(super) fn write(
-    turn: &mut Turn,
+    transaction: &mut Transaction,
     delivery: &Delivery,
     serving: &Serving,
     framing: BodyFraming,
     keep: bool,
 ) {
     let (object, age) = (&*delivery.object, delivery.age);
-    let mut out = std::mem::take(&mut turn.out);
+    let mut out = std::mem::take(&mut transaction.out);
     out.clear();
     begin(&mut out, object, serving);
     let mut head = HeadWriter::resume(&mut out);
@@ -53,7 +53,7 @@ pub(super) fn write(
     for line in delivery.cookies.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         head.field("Set-Cookie", line);
     }
-    let name = Piece::Text(turn.local.node.cache_name.as_bytes());
+    let name = Piece::Text(transaction.local.node.cache_name.as_bytes());
     match &delivery.status {
         Some(detail) => {
             head.pieces("Cache-Status", &[name, Piece::Text(b"; "), Piece::Text(detail.as_bytes())])
@@ -64,12 +64,12 @@ pub(super) fn write(
             head.pieces("Cache-Status", &[name, Piece::Text(b"; hit; ttl="), Piece::Number(left)]);
         }
     }
-    turn.common_fields(&mut head, delivery.took);
-    head.connection(Persistence::of(keep, turn.version));
+    transaction.common_fields(&mut head, delivery.took);
+    head.connection(Persistence::of(keep, transaction.version));
     head.finish();
-    turn.out = out;
-    if turn.generation.logged {
-        turn.record.media_type = object.media_type.clone();
+    transaction.out = out;
+    if transaction.generation.logged {
+        transaction.record.media_type = object.media_type.clone();
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn fill(order: Order, filling: Filling, received: Received) {
         .add(hop.stream.received().saturating_sub(before) + bytes.len() as u64);
     if complete {
         filling.settle();
-        if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
+        if head.persistent(Method::Get) && !bound_to_client(&order.request) {
             hop.keep(&order.local);
         }
     }

@@ -1,5 +1,7 @@
 //! Asking the next hop for what is to be stored.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use relay::{
     fault::Fault,
@@ -30,14 +32,14 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
     let mut from = reuse(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing =
-        Outgoing { asked: &order.asked, forwarded: order.forwarded, pseudonym: &pseudonym };
+        Outgoing { request: &order.request, forwarded: order.forwarded, pseudonym: &pseudonym };
     let conditions = order.stale.as_ref().map(|stale| Conditions {
         etag: stale.etag.as_deref(),
         last_modified: stale.last_modified_text.as_deref(),
     });
     let mut out = Vec::with_capacity(1024);
-    let (began, parents) = (relay::clock::now(), &order.generation.parents);
-    let mut tried = order.local.parents.begin(parents, order.asked.view().target_text());
+    let (began, parents) = (Instant::now(), &order.generation.parents);
+    let mut tried = order.local.parents.begin(parents, order.request.view().target_text());
     // What a parent answered in vain, while another one is asked.
     let mut held: Option<Received> = None;
     loop {
@@ -63,7 +65,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
         };
         from = match answer.await {
             Ok(bytes) => {
-                let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
+                let answer = Received { hop, head, bytes, took: began.elapsed() };
                 if !asks_another(order, &answer, interims.any(), &mut tried) {
                     return Ok(answer);
                 }

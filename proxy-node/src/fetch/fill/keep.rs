@@ -99,7 +99,7 @@ pub(super) fn refresh(
     if !ticket.store(&new) {
         ticket.stand_in(&new);
     }
-    if head.persistent(Method::Get) && !bound_to_client(&order.asked) {
+    if head.persistent(Method::Get) && !bound_to_client(&order.request) {
         hop.keep(&order.local);
     }
     if let Some(reader) = new.content.reader() {
@@ -133,7 +133,7 @@ fn storable(
     }
     let selection = match &facts.vary {
         Vary::Fields(names) => {
-            let all: Vec<(&[u8], &[u8])> = order.asked.fields().collect();
+            let all: Vec<(&[u8], &[u8])> = order.request.fields().collect();
             vary::select(names, all.iter().copied())
         }
         Vary::Nothing | Vary::Anything => Selection::default(),

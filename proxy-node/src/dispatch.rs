@@ -1,0 +1,220 @@
+//! The steps of one request: it is brought into its normal form and read, it is admitted or not, it
+//! is fetched or becomes a tunnel, and it is written down.
+
+use std::{net::IpAddr, sync::Arc};
+
+use dataplane::connection::ConnectionEnd;
+use relay::stream::Stream;
+
+use crate::{
+    admit::Decision,
+    cache::key::Key,
+    dns::share,
+    fetch,
+    health::{self, Sign},
+    listen::Protocol,
+    node::Asker,
+    record::Outcome,
+    request::{self, Ask, Destination},
+    respond::Failure,
+    transaction::{Request, Transaction},
+    tunnel, upstream,
+};
+
+/// Answers a request, to the end, and writes it down.
+pub async fn run(
+    mut transaction: Transaction,
+    stream: &mut Stream,
+    request: &Request,
+    protocol: Protocol,
+) -> ConnectionEnd<Box<tunnel::Open>> {
+    let sent_before = stream.sent();
+    // One spelling from here on: what is judged is what is fetched and kept. The record has what
+    // was sent.
+    let target = request.view().target();
+    let normal = match request.normal(&target) {
+        Ok(normal) => normal,
+        Err(malformed) => {
+            transaction.count(|metrics| &metrics.requests);
+            let failure = Failure::Malformed(malformed);
+            let end = transaction.refuse(stream, request, failure, None).await;
+            return conclude(transaction, end, Some(stream.sent()), sent_before);
+        }
+    };
+    let (request, target) =
+        normal.as_ref().map_or((request, target), |normal| (normal, normal.view().target()));
+    let health_path = health_path(&transaction, protocol);
+    let end = match request::ask_for(request.view(), target, transaction.sender, health_path) {
+        Ok(ask @ (Ask::Health | Ask::Probe)) => {
+            let of = if ask == Ask::Health { Sign::OfReadiness } else { Sign::OfLife };
+            let end = health::answer(&mut transaction, stream, request, of).await;
+            return conclude(transaction, end, None, sent_before);
+        }
+        Ok(Ask::Fetch { destination, path }) => {
+            begin_fetch(&mut transaction, stream, request, &destination, path).await
+        }
+        Ok(Ask::Tunnel(destination)) => {
+            begin_tunnel(&mut transaction, stream, request, &destination).await
+        }
+        Err(failure) => {
+            transaction.count(|metrics| &metrics.requests);
+            transaction.refuse(stream, request, failure, None).await
+        }
+    };
+    match conclude(transaction, end, Some(stream.sent()), sent_before) {
+        ConnectionEnd::Close => {
+            let client_is_done = request.head.is_last() && stream.input().is_empty();
+            ConnectionEnd::answered(false, client_is_done)
+        }
+        other => other,
+    }
+}
+
+/// Makes a tunnel of what is to be one; else the request is over, and is written down as one that
+/// left the client's connection at `sent` bytes (none: it counts nowhere).
+fn conclude(
+    transaction: Transaction,
+    end: ConnectionEnd,
+    sent: Option<u64>,
+    sent_before: u64,
+) -> ConnectionEnd<Box<tunnel::Open>> {
+    match end.tunnel() {
+        Ok(upstream) => {
+            ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(transaction, upstream, sent_before)))
+        }
+        Err(end) => {
+            if let Some(sent) = sent {
+                transaction.finish(sent.saturating_sub(sent_before));
+            }
+            end
+        }
+    }
+}
+
+/// The path under which the listener of this connection says whether the node serves.
+fn health_path(transaction: &Transaction, protocol: Protocol) -> Option<&str> {
+    let Protocol::Proxy(bind) = protocol else { return None };
+    let listen = &transaction.generation.document.listen;
+    listen.iter().find(|listen| listen.bind == bind)?.health_path.as_deref()
+}
+
+/// Counts the request, and finds out whether it is a health-checker's probe.
+///
+/// # Errors
+/// It asks for a health-checker's target, and is somebody else's.
+fn screen(
+    transaction: &mut Transaction,
+    request: &Request,
+    destination: &Destination,
+) -> Result<(), Failure> {
+    let screened = transaction.subject(request, destination).screen();
+    transaction.probe = screened == Ok(Asker::Checker);
+    if transaction.probe {
+        transaction.local.node.metrics.probes.add(1);
+    }
+    transaction.count(|metrics| &metrics.requests);
+    screened.map(|_| ())
+}
+
+/// Answers a request for a resource.
+async fn begin_fetch(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    request: &Request,
+    destination: &Destination,
+    path: &str,
+) -> ConnectionEnd {
+    if let Err(failure) = screen(transaction, request, destination) {
+        return transaction.refuse(stream, request, failure, None).await;
+    }
+    match transaction.steps() {
+        None => admit_and_fetch(transaction, stream, request, destination, path).await,
+        Some(steps) => {
+            let fetched = admit_and_fetch(transaction, stream, request, destination, path);
+            Box::pin(steps.during(fetched)).await
+        }
+    }
+}
+
+async fn admit_and_fetch(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    request: &Request,
+    destination: &Destination,
+    path: &str,
+) -> ConnectionEnd {
+    let addresses = match admit(transaction, request, destination).await {
+        Ok(addresses) => addresses,
+        Err((failure, decision)) => {
+            return transaction.refuse(stream, request, failure, decision).await;
+        }
+    };
+    let key = Key::new(destination.scheme(), &destination.host, destination.port, path.as_bytes());
+    fetch::run(transaction, stream, request, destination, key, addresses).await
+}
+
+/// Answers a CONNECT: with the other end of the tunnel, once the client knows that it is there.
+async fn begin_tunnel(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    request: &Request,
+    destination: &Destination,
+) -> ConnectionEnd {
+    if let Err(failure) = screen(transaction, request, destination) {
+        return transaction.refuse(stream, request, failure, None).await;
+    }
+    let steps = transaction.steps();
+    let opening = Box::pin(admit_and_open(transaction, stream, request, destination));
+    let opened = match steps {
+        None => opening.await,
+        Some(steps) => Box::pin(steps.during(opening)).await,
+    };
+    opened.map_or_else(|end| end, ConnectionEnd::Tunnel)
+}
+
+async fn admit_and_open(
+    transaction: &mut Transaction,
+    stream: &mut Stream,
+    request: &Request,
+    destination: &Destination,
+) -> Result<Stream, ConnectionEnd> {
+    transaction.record.outcome = Outcome::Tunnel;
+    match admit(transaction, request, destination).await {
+        Ok(addresses) => tunnel::open(transaction, stream, request, destination, addresses).await,
+        Err((failure, decision)) => {
+            Err(transaction.refuse(stream, request, failure, decision).await)
+        }
+    }
+}
+
+/// Asks the rules. Answers the addresses of the destination where a rule wanted them: those that
+/// the request may go to.
+async fn admit(
+    transaction: &Transaction,
+    request: &Request,
+    destination: &Destination,
+) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
+    let subject = transaction.subject(request, destination);
+    if subject.is_loop() {
+        return Err((Failure::Loop, None));
+    }
+    // A check tells of the node. What its users may do is for the rules, and must not make it
+    // unwell.
+    if transaction.probe {
+        return Ok(None);
+    }
+    let resolve = || {
+        upstream::resolve(
+            &transaction.local,
+            &destination.host,
+            share::Asker::client(transaction.client.address),
+            transaction.generation.document.timeouts.dns,
+        )
+    };
+    let verdict = subject.walk(resolve, None).await.map_err(|failure| (failure, None))?;
+    if verdict.decision.allowed {
+        Ok(verdict.permitted())
+    } else {
+        Err((Failure::Denied, Some(verdict.decision)))
+    }
+}

@@ -1,0 +1,110 @@
+//! The head that the next hop gets.
+
+use dataplane::trace::Onward;
+use relay::{
+    field::{Field, FieldSet},
+    hygiene::{CLAIMS, NODE_REQUEST},
+    method::Method,
+    rewrite::{BodyFields, HeadWriter, LineForm},
+};
+
+use crate::{parent::Parent, request::Forwarded, transaction::Request};
+
+/// The conditions that a client puts on a request.
+const CONDITIONS: FieldSet = FieldSet::of(&[Field::IfNoneMatch, Field::IfModifiedSince]);
+
+/// Validators that take the place of the client's own conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// For If-None-Match.
+    pub etag: Option<&'a [u8]>,
+    /// For If-Modified-Since.
+    pub last_modified: Option<&'a [u8]>,
+}
+
+/// What is needed of a request to send it on.
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The request.
+    pub request: &'a Request,
+    /// What becomes of X-Forwarded-For.
+    pub forwarded: Forwarded,
+    /// Our name in Via.
+    pub pseudonym: &'a str,
+}
+
+/// Writes the head that the next hop gets, which may be a parent proxy. `conditions`: `None` leaves
+/// the client's own.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    outgoing: &Outgoing<'_>,
+    parent: Option<&Parent>,
+    conditions: Option<Conditions<'_>>,
+) {
+    let view = outgoing.request.view();
+    let mut drop = match outgoing.forwarded {
+        Forwarded::Keep => NODE_REQUEST.without(CLAIMS),
+        _ => NODE_REQUEST.union(CLAIMS),
+    };
+    if conditions.is_some() {
+        drop = drop.union(CONDITIONS);
+    }
+    let hops = if view.method() == Method::Options { view.max_forwards() } else { None };
+    if hops.is_some() {
+        drop = drop.with(Field::MaxForwards);
+    }
+    if view.lines().has(Field::Traceparent) && outgoing.request.onward != Onward::AsReceived {
+        drop = drop.with(Field::Traceparent);
+    }
+    if parent.is_some_and(Parent::passes_credentials) {
+        drop = drop.without(FieldSet::of(&[Field::ProxyAuthorization]));
+    }
+    let form = if parent.is_some() { LineForm::AsReceived } else { LineForm::Origin };
+    out.clear();
+    let mut head = HeadWriter::request(out, view, form, drop, BodyFields::AsReceived);
+    match outgoing.forwarded {
+        Forwarded::Keep | Forwarded::Remove => {}
+        Forwarded::Set(address) => head.forwarded_for(None, &address.to_string()),
+        Forwarded::Append(address) => {
+            head.forwarded_for(Some(view.lines()), &address.to_string());
+            head.forwarded(view.lines(), address);
+        }
+    }
+    if let Some(hops) = hops {
+        head.number("Max-Forwards", hops.saturating_sub(1));
+    }
+    if let Some(conditions) = conditions {
+        if let Some(etag) = conditions.etag {
+            head.field("If-None-Match", etag);
+        }
+        if let Some(date) = conditions.last_modified {
+            head.field("If-Modified-Since", date);
+        }
+    }
+    if let Onward::Told(context) = outgoing.request.onward {
+        head.field(Field::Traceparent.name(), &context.value());
+    }
+    if let Some(credentials) = parent.map(Parent::credentials)
+        && let Some(proof) = credentials.header()
+    {
+        head.field("Proxy-Authorization", proof.as_bytes());
+    }
+    head.via(view.version(), outgoing.pseudonym);
+    if let Some(protocol) = view.upgrade() {
+        head.upgrade(protocol);
+    }
+    head.finish();
+}
+
+/// NTLM and Negotiate authenticate the connection: nobody else's request may go over it.
+#[must_use]
+pub fn bound_to_client(request: &Request) -> bool {
+    let scheme = |value: &[u8], name: &[u8]| {
+        value.len() >= name.len()
+            && value.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+    };
+    request
+        .view()
+        .values(Field::Authorization)
+        .any(|value| scheme(value, b"ntlm") || scheme(value, b"negotiate"))
+}

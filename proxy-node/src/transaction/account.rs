@@ -1,0 +1,52 @@
+//! What is left of a transaction when it ends.
+
+use std::time::Instant;
+
+use dataplane::trace::Trace;
+
+use crate::{
+    node::Local,
+    record::{Outcome, Record},
+};
+
+/// What is counted and written down when a request ends.
+pub struct Account {
+    /// So far.
+    pub record: Record,
+    /// Whether anybody wants to know.
+    pub(super) written: bool,
+    /// A health-checker's, which counts nowhere.
+    pub(super) probe: bool,
+    /// Its span, if it is sampled.
+    pub(super) trace: Option<Trace>,
+    pub(super) started: Instant,
+    pub(super) now: u64,
+}
+
+impl Account {
+    /// It has ended; the client was sent so many bytes.
+    pub fn close(mut self, local: &Local, sent: u64) {
+        local.node.metrics.bytes_to_clients.add(sent);
+        let took = self.started.elapsed();
+        if !self.probe {
+            let timed = self.record.outcome != Outcome::Tunnel;
+            local
+                .node
+                .answers
+                .of(local.worker.index())
+                .note(self.record.status, timed.then_some(took));
+        }
+        if !self.written && self.trace.is_none() {
+            return;
+        }
+        self.record.bytes = sent;
+        self.record.elapsed = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.record.ended_at = self.now + self.record.elapsed;
+        if let (Some(trace), Some(tracer)) = (&self.trace, &local.node.tracer) {
+            self.record.trace(trace, tracer, took);
+        }
+        if self.written {
+            local.node.recorder.record(self.record);
+        }
+    }
+}
