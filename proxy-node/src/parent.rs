@@ -89,12 +89,6 @@ impl fmt::Display for Parent {
     }
 }
 
-impl fmt::Display for Parent {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.destination.authority())
-    }
-}
-
 impl Parent {
     /// A parent of which nothing is known yet. Reads its credentials, which may take as long as a
     /// disk takes.

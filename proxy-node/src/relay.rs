@@ -9,7 +9,7 @@ mod failure;
 mod request;
 mod response;
 
-use std::{future, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{future, net::IpAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -80,7 +80,7 @@ pub async fn run(
     let generation = transaction.generation.clone();
     let mut attempts = Attempts::new(transaction, request);
     loop {
-        let began = Instant::now();
+        let began = relay::clock::now();
         let route = transaction.local.node.route(&generation, destination);
         let connecting = upstream::connect(
             &transaction.local,
@@ -116,7 +116,7 @@ pub async fn run(
         let phase = exchange.phase();
         let failure = match answered {
             Ok(bytes) => {
-                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
                 if answer.head.status() == 101 {
                     return response::switch(transaction, stream, request, answer).await;
                 }

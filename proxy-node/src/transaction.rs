@@ -98,7 +98,7 @@ impl Transaction {
             sender,
             client,
             id,
-            started: Instant::now(),
+            started: relay::clock::now(),
             now,
             trace,
             method,

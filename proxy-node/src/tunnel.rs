@@ -4,11 +4,7 @@
 //! A tunnel may last for days: what the request needed goes before it begins, and of the rest only
 //! what its record will say is kept.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -71,7 +67,7 @@ pub async fn open(
     destination: &Destination,
     addresses: Option<Arc<[IpAddr]>>,
 ) -> Result<Stream, ConnectionEnd> {
-    let began = Instant::now();
+    let began = relay::clock::now();
     let generation = transaction.generation.clone();
     let route = transaction.local.node.route(&generation, destination);
     let mut tried =
@@ -122,7 +118,7 @@ pub async fn open(
     let mut out = std::mem::take(&mut transaction.out);
     out.clear();
     let mut head = HeadWriter::status(&mut out, 200, "Connection established");
-    transaction.common_fields(&mut head, began.elapsed());
+    transaction.common_fields(&mut head, relay::clock::since(began));
     head.finish();
     transaction.out = out;
     if stream.write_all(&[&transaction.out], generation.document.timeouts.write).await.is_err() {

@@ -4,6 +4,8 @@
 //! Every address is checked against the egress policy before it is used, pooled or not: what one
 //! client may reach another may not.
 
+mod addresses;
+mod open;
 pub mod secure;
 mod through;
 
@@ -14,9 +16,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
 use relay::{
-    fault::Fault,
     pool::Reuse,
     stream::Stream,
     wheel::{Kind, Timer},
@@ -34,9 +34,8 @@ use crate::{
     route::Route,
     steps::Step,
 };
-
-/// RFC 8305 §5: how long one attempt is alone before the next address is tried beside it.
-const STAGGER: Duration = Duration::from_millis(250);
+use addresses::{at, candidates};
+use open::{new, open, pooled};
 
 /// Whether a pooled connection will do.
 #[derive(Clone, Copy, Debug)]
@@ -177,8 +176,8 @@ pub async fn connect(
                             .await
                         {
                             Ok(hop) => Ok(hop),
-                            Err(through::Failed::Parent(failure)) => Err(failure),
-                            Err(through::Failed::Refused(refused)) => {
+                            Err(through::Error::Parent(failure)) => Err(failure),
+                            Err(through::Error::Refused(refused)) => {
                                 failure = refused.failure;
                                 if !refused.elsewhere {
                                     return Err(failure);
@@ -188,7 +187,7 @@ pub async fn connect(
                                 }
                                 continue;
                             }
-                            Err(through::Failed::Destination(failure)) => return Err(failure),
+                            Err(through::Error::Destination(failure)) => return Err(failure),
                         }
                     }
                     Ok(candidates) => open(local, generation, &candidates, destination, from).await,
@@ -274,171 +273,5 @@ async fn open_permitted(
     match (candidates.is_empty(), denied) {
         (true, Some(denial)) => Err(Failure::Egress(denial)),
         _ => open(local, generation, &candidates, destination, from).await,
-    }
-}
-
-/// The addresses of a destination, in the order in which they are tried.
-async fn candidates(
-    local: &Local,
-    generation: &Generation,
-    destination: &Destination,
-    asker: Asker,
-    addresses: Option<Arc<[IpAddr]>>,
-) -> Result<Vec<SocketAddr>, Failure> {
-    if let Some(address) = destination.address {
-        return Ok(vec![SocketAddr::new(address, destination.port)]);
-    }
-    let addresses = match addresses {
-        Some(known) => known,
-        None => resolve(local, &destination.host, asker, generation.document.timeouts.dns)
-            .await
-            .map_err(Failure::Dns)?,
-    };
-    Ok(at(&addresses, destination.port))
-}
-
-fn at(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    interleave(addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect()
-}
-
-/// RFC 8305 §4: the families take turns, beginning with that of the first address.
-fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let Some(first) = addresses.first() else { return Vec::new() };
-    let (mut same, mut other): (Vec<IpAddr>, Vec<IpAddr>) =
-        addresses.iter().partition(|address| address.is_ipv6() == first.is_ipv6());
-    same.reverse();
-    other.reverse();
-    let mut order = Vec::with_capacity(addresses.len());
-    while !(same.is_empty() && other.is_empty()) {
-        order.extend(same.pop());
-        order.extend(other.pop());
-    }
-    order
-}
-
-/// Opens a connection to `destination` at one of these addresses, with TLS where it is asked for
-/// with it.
-async fn open(
-    local: &Rc<Local>,
-    generation: &Generation,
-    candidates: &[SocketAddr],
-    destination: &Destination,
-    from: From,
-) -> Result<Hop, Failure> {
-    let tls = destination.tls.then_some(&generation.origin_tls);
-    let endpoint = |address| match tls {
-        None => Endpoint::Plain(address),
-        Some(tls) => Endpoint::Tls(address, destination.host.clone(), tls.mark()),
-    };
-    if let Some(hop) = pooled(local, candidates, endpoint, from) {
-        return Ok(hop);
-    }
-    let until = relay::clock::now() + generation.document.timeouts.connect;
-    let (stream, address) = new(local, generation, candidates).await?;
-    let stream = match tls {
-        None => stream,
-        Some(tls) => tls.start(stream, destination, until).await?,
-    };
-    Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
-}
-
-/// An idle connection to one of these addresses.
-fn pooled(
-    local: &Local,
-    candidates: &[SocketAddr],
-    endpoint: impl Fn(SocketAddr) -> Endpoint,
-    from: From,
-) -> Option<Hop> {
-    let From::Pool(reuse) = from else { return None };
-    candidates.iter().find_map(|address| {
-        let endpoint = endpoint(*address);
-        let stream = local.pool.take(&endpoint, 0, reuse)?;
-        local.node.metrics.upstream_reused.add(1);
-        Some(Hop { stream, endpoint, reused: true, parent: None })
-    })
-}
-
-/// A new connection to the first of these addresses that takes one.
-async fn new(
-    local: &Local,
-    generation: &Generation,
-    candidates: &[SocketAddr],
-) -> Result<(Stream, SocketAddr), Failure> {
-    let connected = race(local, candidates, generation.document.timeouts.connect).await;
-    let connected = connected.map_err(|fault| Failure::connecting(&fault))?;
-    local.node.metrics.upstream_connections.add(1);
-    Ok(connected)
-}
-
-/// Happy eyeballs (RFC 8305): the next attempt begins when the one before fails or has taken too
-/// long; the first connection wins.
-async fn race(
-    local: &Local,
-    candidates: &[SocketAddr],
-    deadline: Duration,
-) -> Result<(Stream, SocketAddr), Fault> {
-    let timer = Timer::new(local.worker.wheel());
-    let all = async {
-        let mut rest = candidates.iter().copied();
-        let mut attempts = FuturesUnordered::new();
-        let mut worst = Fault::Unreachable;
-        loop {
-            let more = rest.next().map(|address| {
-                attempts.push(async move {
-                    let step = Step::begin();
-                    let made = Stream::connect(&local.worker, address, deadline).await;
-                    if let Some(step) = step {
-                        step.connected(address, &made);
-                    }
-                    made.map(|stream| (stream, address))
-                });
-            });
-            tokio::select! {
-                biased;
-                attempt = attempts.next() => match attempt {
-                    Some(Ok(connected)) => return Ok(connected),
-                    Some(Err(fault)) => worst = graver(worst, fault),
-                    None => return Err(worst),
-                },
-                () = local.worker.wheel().sleep(STAGGER), if more.is_some() => {}
-            }
-        }
-    };
-    timer.within(Kind::Connect, deadline, all).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
-}
-
-/// Which of two failures says more: an answer says more than silence, and silence more than no way
-/// there.
-const fn graver(one: Fault, other: Fault) -> Fault {
-    const fn rank(fault: &Fault) -> u8 {
-        match fault {
-            Fault::Unreachable => 0,
-            Fault::Timeout(_) => 1,
-            Fault::Exhausted => 3,
-            _ => 2,
-        }
-    }
-    if rank(&other) >= rank(&one) { other } else { one }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns() {
-        let parse =
-            |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
-        for (found, order) in [
-            (
-                vec!["::1", "::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"],
-                vec!["::1", "1.1.1.1", "::2", "2.2.2.2", "3.3.3.3"],
-            ),
-            (vec!["1.1.1.1", "::1", "::2"], vec!["1.1.1.1", "::1", "::2"]),
-            (vec!["1.1.1.1"], vec!["1.1.1.1"]),
-            (vec![], vec![]),
-        ] {
-            assert_eq!(interleave(&parse(&found)), parse(&order));
-        }
     }
 }

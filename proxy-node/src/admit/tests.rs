@@ -1,9 +1,13 @@
 //! ACLs and rules, in tables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
-use cluster_config::document::{
-    DomainPattern, Egress, Rule as RuleDocument, Term as TermDocument, UrlPattern,
+use cluster_config::{
+    FileReference,
+    document::{
+        Access, Acl as AclDocument, DomainPattern, Egress, Rule as RuleDocument,
+        Term as TermDocument, UrlPattern,
+    },
 };
 
 use super::*;

@@ -1,9 +1,6 @@
 //! The answer from the fill of another.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -35,7 +32,7 @@ pub(super) async fn follow(
     follower: Follower,
     plan: plan::Fill,
 ) -> ConnectionEnd {
-    let began = Instant::now();
+    let began = relay::clock::now();
     let differs = transaction.generation.egress_by_client || fetch.addresses.is_some();
     let Follower { mut outcome, hints } = follower;
     // Hints of where this client may not look are none of its business, and where that is shows
@@ -64,7 +61,7 @@ pub(super) async fn follow(
         && let Some(reader) = object.content.reader()
     {
         let mut delivery = collapsed(transaction, object, reader, plan.why);
-        delivery.took = began.elapsed();
+        delivery.took = relay::clock::since(began);
         return deliver(transaction, stream, fetch, delivery).await;
     }
     let ticket = transaction.local.node.store.lead(&fetch.key);

@@ -19,7 +19,7 @@ const RETRIES: u32 = 20;
 #[derive(Debug)]
 pub struct Account {
     turn: Cell<u32>,
-    retries: RefCell<Budget>,
+    pub(super) retries: RefCell<Budget>,
 }
 
 impl Default for Account {

@@ -137,7 +137,7 @@ fn who_asks() {
             (ip(address), forwarded),
             "{sender:?} {source} {field:?} {unbelieved:?}"
         );
-        assert_eq!(found.trusted, sender != Proxy || source.starts_with("10."));
+        assert_eq!(found.trusted, sender != Client || source.starts_with("10."));
     }
 }
 

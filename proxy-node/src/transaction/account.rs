@@ -27,7 +27,7 @@ impl Account {
     /// It has ended; the client was sent so many bytes.
     pub fn close(mut self, local: &Local, sent: u64) {
         local.node.metrics.bytes_to_clients.add(sent);
-        let took = self.started.elapsed();
+        let took = relay::clock::since(self.started);
         if !self.probe {
             let timed = self.record.outcome != Outcome::Tunnel;
             local

@@ -13,8 +13,8 @@ use crate::{
     tunnel::{self, Refused},
 };
 
-/// Why there is no such connection.
-pub(super) enum Failed {
+/// Why there is no such connection: whose doing it is says whether another parent is asked.
+pub(super) enum Error {
     /// The parent cannot be reached.
     Parent(Failure),
     /// The parent opens no tunnel.
@@ -31,7 +31,7 @@ pub(super) async fn open(
     candidates: &[SocketAddr],
     asked: &Destination,
     from: From,
-) -> Result<Hop, Failed> {
+) -> Result<Hop, Error> {
     let tls = &generation.origin_tls;
     let endpoint =
         |address| Endpoint::Tunnelled(address, asked.host.clone(), asked.port, tls.mark());
@@ -39,14 +39,14 @@ pub(super) async fn open(
         return Ok(hop);
     }
     let connect = generation.document.timeouts.connect;
-    let (mut stream, address) = new(local, generation, candidates).await.map_err(Failed::Parent)?;
+    let (mut stream, address) = new(local, generation, candidates).await.map_err(Error::Parent)?;
     let head = request(asked, parent, &local.node.pseudonym.load());
-    tunnel::ask_parent(&mut stream, parent, generation, &head).await.map_err(Failed::Refused)?;
+    tunnel::ask_parent(&mut stream, parent, generation, &head).await.map_err(Error::Refused)?;
     // The time that the parent took to reach the destination is not the destination's.
     let stream = tls
         .start(stream, asked, relay::clock::now() + connect)
         .await
-        .map_err(Failed::Destination)?;
+        .map_err(Error::Destination)?;
     Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
 }
 

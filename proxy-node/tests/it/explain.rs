@@ -19,8 +19,11 @@ fn rule(verdict: Verdict, acl: &str) -> Rule {
     Rule { verdict, terms: vec![Term { acl: acl.into(), negated: false }], page: None }
 }
 
+/// What makes a configuration of the usual one.
+type Change = fn(&mut ProxyDocument);
+
 /// Configurations, by name.
-const CONFIGURATIONS: [(&str, fn(&mut ProxyDocument)); 5] = [
+const CONFIGURATIONS: [(&str, Change); 5] = [
     ("everything is allowed", |_| {}),
     ("a method is denied", |document| {
         document.access.acls.insert("posts".into(), Acl::Method(vec!["POST".into()]));
@@ -101,7 +104,7 @@ impl Happened {
         };
         let validated = self.seen.iter().any(|head| head.contains("If-None-Match: \"a\""));
         let checks = [
-            (told.allowed == !refused, "whether it is allowed"),
+            (told.allowed != refused, "whether it is allowed"),
             (self.names_the_rule(), "the rule"),
             (goes != self.seen.is_empty(), "whether the origin is asked"),
             (

@@ -1,7 +1,5 @@
 //! Asking the next hop for what is to be stored.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use relay::{
     fault::Fault,
@@ -38,7 +36,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
         last_modified: stale.last_modified_text.as_deref(),
     });
     let mut out = Vec::with_capacity(1024);
-    let (began, parents) = (Instant::now(), &order.generation.parents);
+    let (began, parents) = (relay::clock::now(), &order.generation.parents);
     let mut tried = order.local.parents.begin(parents, order.request.view().target_text());
     // What a parent answered in vain, while another one is asked.
     let mut held: Option<Received> = None;
@@ -65,7 +63,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
         };
         from = match answer.await {
             Ok(bytes) => {
-                let answer = Received { hop, head, bytes, took: began.elapsed() };
+                let answer = Received { hop, head, bytes, took: relay::clock::since(began) };
                 if !asks_another(order, &answer, interims.any(), &mut tried) {
                     return Ok(answer);
                 }

@@ -1,0 +1,199 @@
+//! How the rules of a document become ready to be asked.
+
+use std::io;
+
+use cluster_config::{
+    FileReference,
+    document::{Access, Acl as AclDocument},
+    lists,
+};
+use regex::bytes::RegexSetBuilder;
+
+use super::{
+    Acl, Rule, Rules, Term,
+    domains::{self, Domains},
+    networks::Networks,
+};
+
+/// A part of the access rules cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// A list or a page is missing or unreadable.
+    #[error("{path} cannot be read: {cause}")]
+    File {
+        /// In the bundle.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A line of a list is no entry.
+    #[error("{path}, line {line}: {message}; {remedy}")]
+    Line {
+        /// In the bundle.
+        path: String,
+        /// From 1.
+        line: u32,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A list is beyond all bounds.
+    #[error("{path}: {cause}")]
+    List {
+        /// In the bundle.
+        path: String,
+        /// Why.
+        cause: domains::TooLarge,
+    },
+    /// A regular expression does not compile.
+    #[error("acl {acl}: {cause}")]
+    Regex {
+        /// Name of the ACL.
+        acl: String,
+        /// Why.
+        cause: Box<regex::Error>,
+    },
+    /// A rule names an ACL that is not there.
+    #[error("the rule `{rule}` names the acl {acl}, which is not defined")]
+    UnknownAcl {
+        /// As written.
+        rule: String,
+        /// The name.
+        acl: String,
+    },
+}
+
+impl Rules {
+    /// Builds the rules of a document. `read` gives the content of a file of the bundle. Slow with
+    /// large lists: not for a worker.
+    pub fn build(
+        access: &Access,
+        read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<Unusable>> {
+        let mut problems = Vec::new();
+        let read = |file: &FileReference| {
+            read(file).map_err(|cause| Unusable::File { path: file.path.clone(), cause })
+        };
+        let mut acls = Vec::new();
+        for (name, document) in &access.acls {
+            match build_acl(name, document, &read) {
+                Ok(acl) => acls.push((name.clone(), acl)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let mut rules = Vec::new();
+        for document in &access.rules {
+            match build_rule(document, &acls, &read) {
+                Ok(rule) => rules.push(rule),
+                // A rule over an ACL that failed above says nothing new.
+                Err(Unusable::UnknownAcl { acl, .. }) if access.acls.contains_key(&acl) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let timed = acls.iter().any(|(_, acl)| matches!(acl, Acl::Time(_)));
+        if problems.is_empty() { Ok(Self { rules, acls, timed }) } else { Err(problems) }
+    }
+}
+
+fn build_acl(
+    name: &str,
+    document: &AclDocument,
+    read: &impl Fn(&FileReference) -> Result<Vec<u8>, Unusable>,
+) -> Result<Acl, Unusable> {
+    Ok(match document {
+        AclDocument::All => Acl::All,
+        AclDocument::Src(networks) => Acl::Src(networks.iter().copied().collect()),
+        AclDocument::SrcList(file) => Acl::Src(load_networks(file, &read(file)?)?),
+        AclDocument::Dst(networks) => Acl::Dst(networks.iter().copied().collect()),
+        AclDocument::DstList(file) => Acl::Dst(load_networks(file, &read(file)?)?),
+        AclDocument::Dstdomain(patterns) => {
+            let mut domains = Domains::with_capacity(patterns.len(), 0);
+            for pattern in patterns {
+                domains
+                    .insert(pattern)
+                    .map_err(|cause| Unusable::List { path: name.to_owned(), cause })?;
+            }
+            Acl::Dstdomain(domains)
+        }
+        AclDocument::DstdomainList(file) => {
+            let content = read(file)?;
+            Acl::Dstdomain(load_domains(&content).map_err(|problem| problem.at(&file.path))?)
+        }
+        AclDocument::Port(ranges) => Acl::Port(ranges.clone()),
+        AclDocument::Method(methods) => Acl::Method(methods.clone()),
+        AclDocument::Time(windows) => Acl::Time(windows.clone()),
+        AclDocument::UrlRegex(patterns) => {
+            let set = RegexSetBuilder::new(patterns.iter().map(|pattern| &pattern.regex)).build();
+            Acl::Url(set.map_err(|cause| Unusable::Regex {
+                acl: name.to_owned(),
+                cause: Box::new(cause),
+            })?)
+        }
+    })
+}
+
+fn build_rule(
+    document: &cluster_config::document::Rule,
+    acls: &[(String, Acl)],
+    read: &impl Fn(&FileReference) -> Result<Vec<u8>, Unusable>,
+) -> Result<Rule, Unusable> {
+    let text = document.to_string();
+    let mut terms = Vec::with_capacity(document.terms.len());
+    for term in &document.terms {
+        // A term that was dropped would widen its rule.
+        let Some(acl) = acls.iter().position(|(name, _)| *name == term.acl) else {
+            return Err(Unusable::UnknownAcl { rule: text, acl: term.acl.clone() });
+        };
+        terms.push(Term { acl, negated: term.negated });
+    }
+    let page = match &document.page {
+        Some(file) => Some(String::from_utf8_lossy(&read(file)?).into()),
+        None => None,
+    };
+    Ok(Rule { verdict: document.verdict, text, page, terms })
+}
+
+/// A list of domains that cannot be used.
+#[derive(Debug)]
+pub enum BadDomains {
+    /// One of its lines.
+    Line(lists::BadLine),
+    /// All of it.
+    TooLarge(domains::TooLarge),
+}
+
+impl BadDomains {
+    fn at(self, path: &str) -> Unusable {
+        match self {
+            Self::Line(bad) => bad_line(path, bad),
+            Self::TooLarge(cause) => Unusable::List { path: path.to_owned(), cause },
+        }
+    }
+}
+
+/// Reads a list of domains.
+pub fn load_domains(content: &[u8]) -> Result<Domains, BadDomains> {
+    let lines = content.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let mut domains = Domains::with_capacity(lines, content.len());
+    for pattern in lists::domains(content) {
+        domains.insert(&pattern.map_err(BadDomains::Line)?).map_err(BadDomains::TooLarge)?;
+    }
+    domains.shrink();
+    Ok(domains)
+}
+
+fn load_networks(file: &FileReference, content: &[u8]) -> Result<Networks, Unusable> {
+    lists::networks(content)
+        .map(|network| network.map_err(|bad| bad_line(&file.path, bad)))
+        .collect()
+}
+
+fn bad_line(path: &str, bad: lists::BadLine) -> Unusable {
+    Unusable::Line {
+        path: path.to_owned(),
+        line: bad.line,
+        message: bad.message,
+        remedy: bad.remedy,
+    }
+}
