@@ -12,7 +12,7 @@ use clap::Args;
 use cluster::text::quoted;
 use serde::Serialize;
 
-use crate::lab::{self, description::Description};
+use crate::labs::{self, description::Description};
 
 /// Which cluster is meant
 #[derive(Args, Clone, Default)]
@@ -102,16 +102,14 @@ impl Target {
     /// The lab that is meant, when it is one: its data directory and what should run in it.
     #[must_use]
     pub fn lab(&self) -> Option<(PathBuf, Description)> {
-        let named = self.named_lab().or_else(|| self.running_lab(&lab::directory::running()))?;
-        let directory = if named
-            .directory
-            .file_name()
-            .is_some_and(|name| name == lab::directory::DESCRIPTION)
-        {
-            named.directory.parent()?.to_owned()
-        } else {
-            named.directory
-        };
+        let named = self.named_lab().or_else(|| self.running_lab(&labs::directory::running()))?;
+        let directory =
+            if named.directory.file_name().is_some_and(|name| name == labs::directory::DESCRIPTION)
+            {
+                named.directory.parent()?.to_owned()
+            } else {
+                named.directory
+            };
         let description = Description::read(&directory).ok()?;
         Some((directory, description))
     }
@@ -157,7 +155,7 @@ impl Target {
         let named = match self.named_lab() {
             Some(named) => named,
             None => {
-                let running = lab::directory::running();
+                let running = labs::directory::running();
                 certain(&running, intent)?;
                 self.running_lab(&running).ok_or_else(|| {
                     anyhow!(
@@ -201,19 +199,19 @@ pub fn certain(running: &[PathBuf], intent: Intent) -> Result<()> {
 
 /// `path` is a lab's data directory or its `lab.json`.
 fn of_lab(path: &Path) -> Result<Context> {
-    let directory = if path.file_name().is_some_and(|name| name == lab::directory::DESCRIPTION) {
+    let directory = if path.file_name().is_some_and(|name| name == labs::directory::DESCRIPTION) {
         path.parent().unwrap_or(path)
     } else {
         path
     };
-    if !lab::directory::is_lab(directory) {
+    if !labs::directory::is_lab(directory) {
         bail!(
             "{} is not a lab's data directory: give the one that `shoal lab --data-dir` got, or \
              start a lab there",
             directory.display()
         );
     }
-    if !lab::directory::is_running(directory) {
+    if !labs::directory::is_running(directory) {
         bail!(
             "the lab in {0} is not running: start it with `shoal lab --data-dir {0}`",
             directory.display()

@@ -1,14 +1,13 @@
 //! `shoal lab`: a whole cluster of real processes on this machine.
 //!
-//! Reading order: [`up`] is the flow; it takes [`directory`], [`ports`], [`material`] (certificates
-//! and bundle) and [`plan`], starts a [`keeper`] for every child, waits with [`readiness`], writes
-//! the [`description`], prints the [`announcement`], and ends them all in order.
+//! Reading order: [`up`] is the flow; it takes the directory ([`labs`](crate::labs)), [`ports`],
+//! [`material`] (certificates and bundle) and [`plan`], starts an [`owner`] for every child, waits
+//! with [`readiness`], writes the description, prints the [`announcement`], and ends them all in
+//! order.
 
 mod announcement;
-pub mod description;
-pub mod directory;
-mod keeper;
 mod material;
+mod owner;
 mod plan;
 mod ports;
 mod readiness;

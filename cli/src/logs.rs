@@ -155,41 +155,41 @@ pub async fn run(options: Options) -> Result<()> {
     if times.since.zip(times.until).is_some_and(|(since, until)| since > until) {
         bail!("--since is later than --until: nothing can be between them");
     }
-    let keepers = keepers(&cluster, &KEEPERS, options.node.as_deref()).await?;
+    let sources = sources(&cluster, &SOURCES, options.node.as_deref()).await?;
     if let Some(key) = options.top {
         let since = times.since.map_or(COUNTED, |since| {
             Duration::try_from(now.duration_since(since)).unwrap_or_default()
         });
-        return top::run(&cluster, &keepers, key, since, count, options.format).await;
+        return top::run(&cluster, &sources, key, since, count, options.format).await;
     }
     let question = Question::new(&options.wanted, filter, times, count);
     if options.follow {
-        tail::follow(&cluster, options.node.as_deref(), keepers, question, options.format).await
+        tail::follow(&cluster, options.node.as_deref(), sources, question, options.format).await
     } else {
-        tail::last(&cluster, &keepers, question, options.format).await
+        tail::last(&cluster, &sources, question, options.format).await
     }
 }
 
 /// Who keeps access records.
-const KEEPERS: [Service; 2] = [Service::ProxyNode, Service::Balancer];
+const SOURCES: [Service; 2] = [Service::ProxyNode, Service::Balancer];
 
-async fn keepers(
+async fn sources(
     cluster: &Cluster,
     services: &[Service],
     name: Option<&str>,
 ) -> Result<Vec<InstanceStatus>> {
-    let mut keepers = Vec::new();
+    let mut sources = Vec::new();
     for service in services {
-        keepers.extend(cluster.last_instances(*service).await?);
+        sources.extend(cluster.last_instances(*service).await?);
     }
     if let Some(name) = name {
-        return Ok(vec![one_of(keepers, services[0], name)?]);
+        return Ok(vec![one_of(sources, services[0], name)?]);
     }
-    if keepers.is_empty() {
+    if sources.is_empty() {
         bail!(
             "no {} is registered: see `shoal status`",
             services.iter().map(|service| service.as_str()).collect::<Vec<_>>().join(" and no ")
         );
     }
-    Ok(keepers)
+    Ok(sources)
 }

@@ -23,6 +23,7 @@ mod examples;
 mod explain;
 mod exposition;
 mod lab;
+mod labs;
 mod logs;
 mod memory;
 mod node;

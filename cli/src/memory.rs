@@ -16,7 +16,7 @@ use cluster::{InstanceStatus, PoolGuard};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{context::Target, lab};
+use crate::{context::Target, labs};
 
 /// In a lab's data directory.
 const IN_A_LAB: &str = "listing.json";
@@ -48,7 +48,7 @@ impl Memory {
     pub fn of(target: &Target, context: &Context) -> Self {
         let elsewhere = || {
             Some(
-                lab::directory::state_home()?
+                labs::directory::state_home()?
                     .join(ELSEWHERE)
                     .join(format!("{}.json", called(context))),
             )

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use self::{
-    app::{Act, App, Wish},
+    app::{Act, App, Effect},
     draw::Look,
     gather::Collector,
     model::Model,
@@ -190,9 +190,9 @@ async fn watch_and_act(
                 event = keys.recv() => match event {
                     None => bail!("the keyboard cannot be read any more"),
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match app.press(key) {
-                        Wish::Quit => return Ok(()),
-                        Wish::Nothing => {}
-                        Wish::Do { act, name, force } => {
+                        Effect::Quit => return Ok(()),
+                        Effect::Nothing => {}
+                        Effect::Do { act, name, force } => {
                             let (cluster, done) = (Rc::clone(cluster), done.clone());
                             tokio::task::spawn_local(async move {
                                 // Nobody is there to be told any more: it has been done all the

@@ -28,7 +28,7 @@ use tonic::{Code, Status};
 use super::facts::{Answer, Backup, Backups, Configuration, Facts, Register};
 use crate::{
     context::{About, Intent, Target},
-    lab,
+    labs,
     output::Head,
     ready,
 };
@@ -158,7 +158,7 @@ fn whom(listed: &[InstanceStatus], target: &Target) -> Vec<Person> {
         listed: Some(status.clone()),
     };
     let mut people: Vec<_> = listed.iter().map(person).collect();
-    for lab::description::Process { name, service, endpoints, .. } in expected {
+    for labs::description::Process { name, service, endpoints, .. } in expected {
         let Ok(service) = service.parse() else { continue };
         if people.iter().all(|known| known.name != name) {
             let log = log(&name);

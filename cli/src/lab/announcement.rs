@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use super::{description::Description, material::CONSOLE_USER};
-use crate::output::{self, Cell, column, sentences};
+use super::material::CONSOLE_USER;
+use crate::{
+    labs::description::Description,
+    output::{self, Cell, column, sentences},
+};
 
 /// Endpoints, pids, a line that works, and what to do next.
 #[must_use]

@@ -9,10 +9,7 @@ use anyhow::{Context, Result, bail};
 use chassis::{Failure, Role, pki};
 use proto::config::StartRolloutRequest;
 
-use super::{
-    description::Operator,
-    plan::{self, Member},
-};
+use super::plan::{self, Member};
 use crate::{
     cluster::{Cluster, call},
     config::{
@@ -20,6 +17,7 @@ use crate::{
         apply::{commit, find},
         bundle::{self, Files},
     },
+    labs::description::Operator,
 };
 
 const MAIN: &str = "cluster.yaml";

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::directory::write_atomically;
+use crate::labs::directory::write_atomically;
 
 const FILE: &str = "ports.json";
 /// Where the first balancer listens unless told otherwise.

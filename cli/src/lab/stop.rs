@@ -13,10 +13,11 @@ use nix::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{directory, keeper};
+use super::owner;
 use crate::{
     cluster::block_on,
     context::{Intent, certain},
+    labs::directory,
     output::{self, Format, View},
 };
 
@@ -110,7 +111,7 @@ fn end(directory: &Path) -> Result<bool> {
     kill(Pid::from_raw(pid), Signal::SIGTERM)
         .with_context(|| format!("cannot end the lab (pid {pid})"))?;
     // Balancers, nodes and the rest drain one after another.
-    let deadline = Instant::now() + keeper::DRAIN * 5;
+    let deadline = Instant::now() + owner::DRAIN * 5;
     block_on(async {
         while directory::is_running(directory) {
             if Instant::now() > deadline {

@@ -14,11 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Up, announcement,
-    description::{self, Description, Process},
-    directory::{self, Lock, Note},
-    keeper::{Event, Keeper, Order, Restart},
-    material,
+    Up, announcement, material,
+    owner::{Event, Handle, Order, Restart},
     plan::{self, Child, ENDING, STAGES},
     ports::{self, Claims, Ports},
     readiness,
@@ -27,6 +24,10 @@ use super::{
 use crate::{
     cluster::{Cluster, block_on},
     config::bundle,
+    labs::{
+        description::{self, Description, Process},
+        directory::{self, Lock, Note},
+    },
     output, ready,
 };
 
@@ -94,7 +95,7 @@ struct Lab {
     children: Vec<Child>,
     operator: description::Operator,
     restart: Restart,
-    keepers: Vec<Keeper>,
+    handles: Vec<Handle>,
     events: mpsc::Receiver<Event>,
     reporter: mpsc::Sender<Event>,
     /// How often somebody asked for the end.
@@ -124,13 +125,13 @@ impl Lab {
             .with_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
         let progress = progress.with_finish(ProgressFinish::AndClear);
         progress.enable_steady_tick(Duration::from_millis(100));
-        let (keepers, pids, interrupts) = (Vec::new(), BTreeMap::new(), interrupts()?);
+        let (handles, pids, interrupts) = (Vec::new(), BTreeMap::new(), interrupts()?);
         Ok(Self {
             directory,
             children,
             operator,
             restart,
-            keepers,
+            handles,
             events,
             reporter,
             interrupts,
@@ -174,7 +175,7 @@ impl Lab {
                 .cloned()
                 .collect();
             for child in &members {
-                self.keepers.push(Keeper::start(
+                self.handles.push(Handle::start(
                     child.clone(),
                     self.restart,
                     self.reporter.clone(),
@@ -298,15 +299,15 @@ impl Lab {
         let progress = ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear);
         for service in ENDING {
             progress.set_message(format!("draining {service} (Ctrl-C again: end at once)"));
-            let ending = || self.keepers.iter().filter(|keeper| keeper.child.service == service);
-            ending().for_each(|keeper| keeper.order(Order::Drain));
+            let ending = || self.handles.iter().filter(|handle| handle.child.service == service);
+            ending().for_each(|handle| handle.order(Order::Drain));
             let mut interrupts = self.interrupts.clone();
-            for keeper in self.keepers.iter_mut().filter(|keeper| keeper.child.service == service) {
+            for handle in self.handles.iter_mut().filter(|handle| handle.child.service == service) {
                 tokio::select! {
-                    () = keeper.ended() => continue,
-                    _ = interrupts.wait_for(|count| *count > before) => keeper.order(Order::Kill),
+                    () = handle.ended() => continue,
+                    _ = interrupts.wait_for(|count| *count > before) => handle.order(Order::Kill),
                 }
-                keeper.ended().await;
+                handle.ended().await;
             }
         }
         progress.finish_and_clear();

@@ -92,14 +92,14 @@ impl Question {
     }
 }
 
-/// Somebody who keeps records.
-pub enum Keeper {
+/// A process that keeps records, and how to ask it.
+pub enum Source {
     Node(ProxyNodeClient<chassis::ServiceChannel>),
     Balancer(BalancerClient<chassis::ServiceChannel>),
 }
 
-impl Keeper {
-    /// Whoever this is.
+impl Source {
+    /// This instance, asked over `channel`.
     pub fn of(status: &InstanceStatus, channel: chassis::ServiceChannel) -> Self {
         match status.instance.service {
             Service::Balancer => Self::Balancer(BalancerClient::new(channel)),
@@ -107,7 +107,7 @@ impl Keeper {
         }
     }
 
-    /// Asks.
+    /// Asks for the `last` records that match, and, with `follow`, for those to come.
     pub async fn ask(
         self,
         question: &Question,

@@ -14,8 +14,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::{
-    ANSWER, KEEPERS,
-    ask::{Keeper, Question, Told},
+    ANSWER, SOURCES,
+    ask::{Question, Source, Told},
     line::{self, Line, newest},
     searched::{Searched, remarks},
 };
@@ -58,7 +58,7 @@ struct Lines {
 /// Nobody answered.
 pub async fn last(
     cluster: &Cluster,
-    keepers: &[InstanceStatus],
+    sources: &[InstanceStatus],
     question: Question,
     format: Format,
 ) -> Result<()> {
@@ -66,7 +66,7 @@ pub async fn last(
     let ask = async |status: &InstanceStatus| {
         Ok(Ok(tonic::Response::new(all(cluster, status, &question, &far).await?)))
     };
-    let answers = ask_together(keepers, ALL, ask).await;
+    let answers = ask_together(sources, ALL, ask).await;
     drop(far);
     let (records, missing, off) = (Vec::new(), Vec::new(), Vec::new());
     let mut lines = Lines {
@@ -88,7 +88,7 @@ pub async fn last(
             Err(error) => lines.missing.push(format!("{error:#}")),
         }
     }
-    if lines.missing.len() == keepers.len() {
+    if lines.missing.len() == sources.len() {
         bail!("{}", lines.missing.join("; "));
     }
     lines.records = newest(lines.records, lines.question.count);
@@ -118,7 +118,7 @@ async fn all(
             ANSWER.as_secs()
         )
     };
-    let asking = Keeper::of(status, cluster.channel(status)?);
+    let asking = Source::of(status, cluster.channel(status)?);
     let asking = tokio::time::timeout(ANSWER, asking.ask(question, question.count, false))
         .await
         .map_err(silent)?;
@@ -238,7 +238,7 @@ enum News {
 pub async fn follow(
     cluster: &Cluster,
     name: Option<&str>,
-    keepers: Vec<InstanceStatus>,
+    sources: Vec<InstanceStatus>,
     question: Question,
     format: Format,
 ) -> Result<()> {
@@ -248,7 +248,7 @@ pub async fn follow(
     }
     let (sender, mut news) = mpsc::channel(WAITING);
     let mut followed = BTreeSet::new();
-    start(cluster, keepers, (&question, question.count.min(FIRST)), &mut followed, &sender);
+    start(cluster, sources, (&question, question.count.min(FIRST)), &mut followed, &sender);
     let mut printer = Printer { zone: TimeZone::system(), json: format.is_json() };
     if !printer.first(&mut news, &mut followed, question.count).await? {
         return Ok(());
@@ -258,32 +258,32 @@ pub async fn follow(
         tokio::select! {
             Some(news) = news.recv() => if !printer.take(news, &mut followed)? { return Ok(()) },
             _ = look.tick() => {
-                for service in KEEPERS {
+                for service in SOURCES {
                     // A registry that does not answer hides only those who are new.
-                    let mut keepers = cluster.instances(service).await.unwrap_or_default();
-                    keepers.retain(|keeper| name.is_none_or(|name| keeper.instance.name == name));
-                    start(cluster, keepers, (&question, 0), &mut followed, &sender);
+                    let mut sources = cluster.instances(service).await.unwrap_or_default();
+                    sources.retain(|source| name.is_none_or(|name| source.instance.name == name));
+                    start(cluster, sources, (&question, 0), &mut followed, &sender);
                 }
             }
         }
     }
 }
 
-/// Follows those of `keepers` that are not followed yet, from their last so many records on.
+/// Follows those of `sources` that are not followed yet, from their last so many records on.
 fn start(
     cluster: &Cluster,
-    keepers: Vec<InstanceStatus>,
+    sources: Vec<InstanceStatus>,
     (question, last): (&Question, usize),
     followed: &mut BTreeSet<String>,
     sender: &mpsc::Sender<News>,
 ) {
-    for status in keepers {
+    for status in sources {
         let Ok(channel) = cluster.channel(&status) else { continue };
-        let keeper = Keeper::of(&status, channel);
+        let source = Source::of(&status, channel);
         if followed.insert(status.instance.name.clone()) {
             // It ends with the command, whose runtime it is on.
             tokio::spawn(follow_one(
-                keeper,
+                source,
                 status.instance.name,
                 (question.clone(), last),
                 sender.clone(),
@@ -293,13 +293,13 @@ fn start(
 }
 
 async fn follow_one(
-    keeper: Keeper,
+    source: Source,
     name: String,
     (question, last): (Question, usize),
     news: mpsc::Sender<News>,
 ) {
     let why = async {
-        let mut telling = call(&name, keeper.ask(&question, last, true)).await?;
+        let mut telling = call(&name, source.ask(&question, last, true)).await?;
         while let Some(told) = telling.message(&name).await? {
             if news.send(News::Told(name.clone(), told)).await.is_err() {
                 break;

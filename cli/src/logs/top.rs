@@ -15,7 +15,7 @@ use tonic::{Response, Status};
 
 use super::{
     ANSWER, Key,
-    ask::{Keeper, OWN, Question},
+    ask::{OWN, Question, Source},
     line::Line,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 /// Nobody answered.
 pub async fn run(
     cluster: &Cluster,
-    keepers: &[InstanceStatus],
+    sources: &[InstanceStatus],
     key: Key,
     since: Duration,
     count: usize,
@@ -46,10 +46,10 @@ pub async fn run(
         if status.instance.service == Service::ProxyNode {
             return Ok(cluster.proxy_node(status)?.top_access(request).await);
         }
-        let keeper = Keeper::of(status, cluster.channel(status)?);
-        Ok(own(keeper, &status.instance.name, key, begin).await.map(Response::new))
+        let source = Source::of(status, cluster.channel(status)?);
+        Ok(own(source, &status.instance.name, key, begin).await.map(Response::new))
     };
-    let answers = ask_together(keepers, ANSWER, ask).await;
+    let answers = ask_together(sources, ANSWER, ask).await;
     if answers.iter().all(|(_, answer)| answer.is_err()) {
         let failures: Vec<_> = answers
             .iter()
@@ -58,7 +58,7 @@ pub async fn run(
         bail!("{}", failures.join("; "));
     }
     let service = |name: &str| {
-        keepers
+        sources
             .iter()
             .find(|status| status.instance.name == name)
             .map_or("", |status| status.instance.service.as_str())
@@ -77,12 +77,12 @@ const KEY_BYTES: usize = 256;
 
 /// What a balancer answered itself, counted as nodes count what they did.
 async fn own(
-    keeper: Keeper,
+    source: Source,
     name: &str,
     key: Key,
     since: Timestamp,
 ) -> Result<TopAccessResponse, Status> {
-    let mut telling = keeper.ask(&Question::own(since), OWN, false).await?.into_inner();
+    let mut telling = source.ask(&Question::own(since), OWN, false).await?.into_inner();
     let (mut lines, mut kept) = (Vec::new(), None);
     while let Some(told) = telling.message(name).await? {
         kept = kept.or(told.since);

@@ -1,5 +1,5 @@
 //! What the person at the keyboard has chosen: which table, which row, which order, and what is
-//! about to be asked. Pure: keys in, wishes out.
+//! about to be asked. Pure: keys in, effects out.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -31,7 +31,7 @@ impl Act {
 
 /// What follows from a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Effect {
     Nothing,
     Quit,
     /// Confirmed.
@@ -146,47 +146,47 @@ impl App {
     }
 
     /// Takes a key.
-    pub fn press(&mut self, key: KeyEvent) -> Wish {
+    pub fn press(&mut self, key: KeyEvent) -> Effect {
         if key.modifiers.contains(KeyModifiers::CONTROL)
             && matches!(key.code, KeyCode::Char('c' | 'd'))
         {
-            return Wish::Quit;
+            return Effect::Quit;
         }
         match std::mem::take(&mut self.mode) {
-            Mode::Help => Wish::Nothing,
+            Mode::Help => Effect::Nothing,
             Mode::Filter => self.type_filter(key.code),
             Mode::Confirm(Act::Drain, name)
                 if matches!(key.code, KeyCode::Char('y' | 'Y'))
                     && self.model.last.contains(&name) =>
             {
                 self.mode = Mode::ConfirmLast(name);
-                Wish::Nothing
+                Effect::Nothing
             }
             Mode::Confirm(act, name) if matches!(key.code, KeyCode::Char('y' | 'Y')) => {
                 self.message = format!("{} {name} …", act.verb());
-                Wish::Do { act, name, force: false }
+                Effect::Do { act, name, force: false }
             }
             Mode::ConfirmLast(name) if key.code == KeyCode::Char('Y') => {
                 self.message = format!("drain {name} …");
-                Wish::Do { act: Act::Drain, name, force: true }
+                Effect::Do { act: Act::Drain, name, force: true }
             }
             Mode::ConfirmLast(name) => {
                 self.message = format!("{name} is left as it is: no drain");
-                Wish::Nothing
+                Effect::Nothing
             }
             Mode::Confirm(act, name) => {
                 self.message = format!("{name} is left as it is: no {}", act.verb());
-                Wish::Nothing
+                Effect::Nothing
             }
             Mode::Look => self.look(key.code),
         }
     }
 
-    fn look(&mut self, code: KeyCode) -> Wish {
+    fn look(&mut self, code: KeyCode) -> Effect {
         self.message.clear();
         match code {
-            KeyCode::Char('q') => return Wish::Quit,
-            KeyCode::Esc if self.filter.is_empty() => return Wish::Quit,
+            KeyCode::Char('q') => return Effect::Quit,
+            KeyCode::Esc if self.filter.is_empty() => return Effect::Quit,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
             KeyCode::Char('f' | '/') => self.mode = Mode::Filter,
@@ -203,15 +203,15 @@ impl App {
             KeyCode::BackTab | KeyCode::Left => self.turn(KINDS.len() - 1),
             _ => {}
         }
-        Wish::Nothing
+        Effect::Nothing
     }
 
-    fn type_filter(&mut self, code: KeyCode) -> Wish {
+    fn type_filter(&mut self, code: KeyCode) -> Effect {
         match code {
-            KeyCode::Enter => return Wish::Nothing,
+            KeyCode::Enter => return Effect::Nothing,
             KeyCode::Esc => {
                 self.filter.clear();
-                return Wish::Nothing;
+                return Effect::Nothing;
             }
             KeyCode::Backspace => {
                 self.filter.pop();
@@ -220,7 +220,7 @@ impl App {
             _ => {}
         }
         self.mode = Mode::Filter;
-        Wish::Nothing
+        Effect::Nothing
     }
 
     fn turn(&mut self, by: usize) {
@@ -281,8 +281,8 @@ mod tests {
         app
     }
 
-    fn press(app: &mut App, keys: &str) -> Wish {
-        let mut wish = Wish::Nothing;
+    fn press(app: &mut App, keys: &str) -> Effect {
+        let mut effect = Effect::Nothing;
         for key in keys.chars() {
             let code = match key {
                 '\n' => KeyCode::Enter,
@@ -291,52 +291,52 @@ mod tests {
                 '\u{8}' => KeyCode::Backspace,
                 key => KeyCode::Char(key),
             };
-            wish = app.press(KeyEvent::new(code, KeyModifiers::NONE));
+            effect = app.press(KeyEvent::new(code, KeyModifiers::NONE));
         }
-        wish
+        effect
     }
 
     #[test]
     fn keys() {
-        let wish = |act, name: &str, force| Wish::Do { act, name: name.to_owned(), force };
-        let drain = |name: &str| wish(Act::Drain, name, false);
+        let effect = |act, name: &str, force| Effect::Do { act, name: name.to_owned(), force };
+        let drain = |name: &str| effect(Act::Drain, name, false);
         for (keys, expected) in [
-            ("q", Wish::Quit),
-            ("\u{1b}", Wish::Quit),
-            ("?q", Wish::Nothing),
-            ("?qq", Wish::Quit),
+            ("q", Effect::Quit),
+            ("\u{1b}", Effect::Quit),
+            ("?q", Effect::Nothing),
+            ("?qq", Effect::Quit),
             // The last one that is usable asks a second time.
-            ("dy", Wish::Nothing),
-            ("dyy", Wish::Nothing),
-            ("dyn", Wish::Nothing),
-            ("dyY", wish(Act::Drain, "n-1", true)),
-            ("dyYY", Wish::Nothing),
+            ("dy", Effect::Nothing),
+            ("dyy", Effect::Nothing),
+            ("dyn", Effect::Nothing),
+            ("dyY", effect(Act::Drain, "n-1", true)),
+            ("dyYY", Effect::Nothing),
             ("jdy", drain("n-2")),
-            ("jjjkdyY", wish(Act::Drain, "n-1", true)),
-            ("ey", wish(Act::Enable, "n-1", false)),
+            ("jjjkdyY", effect(Act::Drain, "n-1", true)),
+            ("ey", effect(Act::Enable, "n-1", false)),
             ("Gdy", drain("n-2")),
-            ("GgdyY", wish(Act::Drain, "n-1", true)),
-            ("dn", Wish::Nothing),
-            ("dq", Wish::Nothing),
-            ("d\n", Wish::Nothing),
-            ("jey", wish(Act::Enable, "n-2", false)),
+            ("GgdyY", effect(Act::Drain, "n-1", true)),
+            ("dn", Effect::Nothing),
+            ("dq", Effect::Nothing),
+            ("d\n", Effect::Nothing),
+            ("jey", effect(Act::Enable, "n-2", false)),
             ("\tjdy", drain("n-2")),
             ("\t\tdy", drain("b-1")),
             ("fn-2\ndy", drain("n-2")),
-            ("fn-2\u{8}1\ndyY", wish(Act::Drain, "n-1", true)),
-            ("fnobody\ndy", Wish::Nothing),
+            ("fn-2\u{8}1\ndyY", effect(Act::Drain, "n-1", true)),
+            ("fnobody\ndy", Effect::Nothing),
             // A `q` in a filter is a letter; Esc takes the filter away before it quits.
-            ("fq", Wish::Nothing),
-            ("fx\n\u{1b}", Wish::Nothing),
-            ("fx\n\u{1b}\u{1b}", Wish::Quit),
+            ("fq", Effect::Nothing),
+            ("fx\n\u{1b}", Effect::Nothing),
+            ("fx\n\u{1b}\u{1b}", Effect::Quit),
         ] {
             assert_eq!(press(&mut app(), keys), expected, "{keys:?}");
         }
         let control = |key| KeyEvent::new(KeyCode::Char(key), KeyModifiers::CONTROL);
-        assert_eq!(app().press(control('c')), Wish::Quit);
+        assert_eq!(app().press(control('c')), Effect::Quit);
         let mut asking = app();
         press(&mut asking, "d");
-        assert_eq!(asking.press(control('c')), Wish::Quit, "also while something is asked");
+        assert_eq!(asking.press(control('c')), Effect::Quit, "also while something is asked");
     }
 
     #[test]
@@ -354,7 +354,7 @@ mod tests {
         app.show(model(&snapshot));
         assert_eq!(
             press(&mut app, "dy"),
-            Wish::Do { act: Act::Drain, name: "n-2".into(), force: false }
+            Effect::Do { act: Act::Drain, name: "n-2".into(), force: false }
         );
     }
 
@@ -374,10 +374,10 @@ mod tests {
     fn what_the_registry_does_not_know_is_not_drained_there() {
         let mut app = app();
         app.model.servers[0].discovered = false;
-        assert_eq!(press(&mut app, "d"), Wish::Nothing);
+        assert_eq!(press(&mut app, "d"), Effect::Nothing);
         assert!(app.message.contains("bundle") && app.mode == Mode::Look, "{}", app.message);
         app.model = Model::default();
-        assert_eq!(press(&mut app, "dy"), Wish::Nothing);
+        assert_eq!(press(&mut app, "dy"), Effect::Nothing);
     }
 
     #[test]

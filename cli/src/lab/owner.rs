@@ -1,4 +1,4 @@
-//! One child's life: started, started again when it dies, ended when asked.
+//! The one owner of a child: started, started again when it dies, ended when asked.
 
 use std::{io, process::ExitStatus, time::Duration};
 
@@ -36,7 +36,7 @@ pub enum Event {
     },
 }
 
-/// What a keeper shall do, each more than the one before.
+/// What an owner shall do, each more than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// Keep the child running.
@@ -47,10 +47,10 @@ pub enum Order {
     Kill,
 }
 
-/// A child and the task that looks after it.
+/// The way to the task that owns a child.
 #[derive(Debug)]
-pub struct Keeper {
-    /// Whose keeper.
+pub struct Handle {
+    /// The child.
     pub child: Child,
     orders: watch::Sender<Order>,
     task: JoinHandle<()>,
@@ -61,7 +61,7 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How long a child may take to drain.
 pub const DRAIN: Duration = Duration::from_secs(12);
 
-impl Keeper {
+impl Handle {
     /// Starts the child. `events` hears of everything that happens to it.
     #[must_use]
     pub fn start(child: Child, restart: Restart, events: mpsc::Sender<Event>) -> Self {
@@ -195,7 +195,7 @@ mod tests {
     async fn a_dead_child_is_started_again_and_ends_when_asked() {
         let scratch = tempfile::tempdir().unwrap();
         let (events, mut heard) = mpsc::channel(8);
-        let mut keeper = Keeper::start(
+        let mut handle = Handle::start(
             shell(&scratch, "echo here; read line < /dev/zero; sleep 600"),
             Restart::Always,
             events,
@@ -212,8 +212,8 @@ mod tests {
             panic!("not started again")
         };
         assert_ne!(first, second);
-        keeper.order(Order::Drain);
-        keeper.ended().await;
+        handle.order(Order::Drain);
+        handle.ended().await;
         assert!(
             kill(Pid::from_raw(i32::try_from(second).unwrap()), None).is_err(),
             "it still runs"
@@ -225,28 +225,28 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let (events, mut heard) = mpsc::channel(8);
         let script = "trap '' TERM; echo > trapped; while :; do read line < /dev/zero; done";
-        let mut keeper = Keeper::start(shell(&scratch, script), Restart::Never, events);
+        let mut handle = Handle::start(shell(&scratch, script), Restart::Never, events);
         assert!(matches!(heard.recv().await, Some(Event::Started { .. })));
         while !scratch.path().join("trapped").exists() {
             tokio::task::yield_now().await;
         }
-        keeper.order(Order::Drain);
-        keeper.order(Order::Kill);
-        keeper.order(Order::Run);
-        keeper.ended().await;
+        handle.order(Order::Drain);
+        handle.order(Order::Kill);
+        handle.order(Order::Run);
+        handle.ended().await;
     }
 
     #[tokio::test]
     async fn without_restart_it_stays_dead() {
         let scratch = tempfile::tempdir().unwrap();
         let (events, mut heard) = mpsc::channel(8);
-        let mut keeper = Keeper::start(shell(&scratch, "exit 3"), Restart::Never, events);
+        let mut handle = Handle::start(shell(&scratch, "exit 3"), Restart::Never, events);
         assert!(matches!(heard.recv().await, Some(Event::Started { .. })));
         let Some(Event::Ended { how, again: None, .. }) = heard.recv().await else {
             panic!("not ended")
         };
         assert!(how.contains('3'), "{how}");
-        keeper.ended().await;
+        handle.ended().await;
         assert!(heard.recv().await.is_none());
     }
 }
