@@ -7,12 +7,11 @@
 //! Reading order. What is known: [`gather`] asks everybody and publishes a [`view`] made of
 //! [`traffic`], [`configuration`] and [`history`]; what happened between two of them are
 //! [`events`]. How it looks: [`picture`] and [`page`], with [`look`] and [`words`]; all of it pure.
-//! How it gets to people: [`door`] is the HTTP port, [`auth`] says who may do more than look,
+//! How it gets to people: [`server`] is the HTTP port, [`auth`] says who may do more than look,
 //! [`explain`] answers what would happen to a request.
 
 pub mod auth;
 pub mod configuration;
-pub mod door;
 pub mod events;
 pub mod explain;
 pub mod gather;
@@ -24,6 +23,7 @@ pub mod page;
 pub mod picture;
 #[cfg(test)]
 mod sample;
+pub mod server;
 pub mod traffic;
 pub mod view;
 pub mod words;
@@ -49,7 +49,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     metrics::describe();
-    let tls = door::tls::Certificate::read(&options)?;
+    let tls = server::tls::Certificate::read(&options)?;
     let users = auth::users::Users::open(options.users.clone())?;
     let listener = process.ports.bind("console", options.console)?;
     let rules = options
@@ -80,13 +80,14 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     if let Some(certificate) = &tls {
         let certificate = certificate.clone();
         process.tasks.spawn("console-certificate", move || {
-            certificate.clone().follow(door::tls::LOOK_EVERY)
+            certificate.clone().follow(server::tls::LOOK_EVERY)
         });
     }
-    let console = Arc::new(door::Console::new(board, others, users, rules, clock, closing.clone()));
-    let patience = door::listen::Patience::default();
+    let console =
+        Arc::new(server::Console::new(board, others, users, rules, clock, closing.clone()));
+    let patience = server::listen::Patience::default();
     let serving =
-        door::listen::serve(listener, tls, door::router(console, patience), closing, patience)?;
+        server::listen::serve(listener, tls, server::router(console, patience), closing, patience)?;
     process.serve_grpc(tonic::service::Routes::default(), &POLICY)?;
     process.serve_admin(axum::Router::new())?;
     process.register();

@@ -43,7 +43,7 @@ pub struct Options {
 
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
-/// Who may do what at this door.
+/// Who may do what at this port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The page speaks https.

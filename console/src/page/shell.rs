@@ -4,8 +4,7 @@
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{Login, Region, Visitor};
-use crate::door::assets;
+use super::{Login, Region, Visitor, assets};
 
 /// A page whose regions follow what happens.
 pub struct Live<'a> {

@@ -1,4 +1,4 @@
-//! The gRPC port's door: accepts connections, shakes hands within a deadline, and keeps their
+//! The gRPC listener: accepts connections, shakes hands within a deadline, and keeps their
 //! number bounded.
 
 use std::{
@@ -71,19 +71,19 @@ pub(crate) fn accept(
     closing: StopSignal,
 ) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
-    let door = Arc::new(Door {
-        listener,
+    let listener = Arc::new(Listener {
+        socket: listener,
         transport,
         places: Places::new(room(), Each::TwiceLeft(OF_ONE)),
         sender,
     });
     let stop = closing.clone();
     tokio::spawn(supervise::run("grpc-accept", stop, move || {
-        let (door, closing) = (Arc::clone(&door), closing.clone());
+        let (listener, closing) = (Arc::clone(&listener), closing.clone());
         async move {
             tokio::select! {
                 () = closing.wait() => {}
-                () = door.serve() => {}
+                () = listener.serve() => {}
             }
         }
     }));
@@ -91,19 +91,19 @@ pub(crate) fn accept(
 }
 
 /// What the accept loop has, and keeps when it is started again.
-struct Door {
-    listener: TcpListener,
+struct Listener {
+    socket: TcpListener,
     transport: Transport,
     places: Places,
     sender: mpsc::Sender<io::Result<Accepted>>,
 }
 
-impl Door {
+impl Listener {
     async fn serve(&self) {
         loop {
             let accepted = tokio::select! {
                 () = self.sender.closed() => return,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
             };
             #[cfg(test)]
             crate::fault::point("gRPC accept");
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_while_accepting_loses_that_connection_and_the_door_stays_open() {
+    async fn a_panic_while_accepting_loses_that_connection_and_the_port_stays_open() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let mut accepted = accept(listener, Transport::Plaintext, StopSignal::default());

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_while_accepting_loses_that_connection_and_the_door_stays_open() {
+    async fn a_panic_while_accepting_loses_that_connection_and_the_port_stays_open() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let stop = StopSignal::default();

@@ -39,8 +39,8 @@ const NUMBERS: &[(&str, &str, &str, &str)] = &[
         "console/src/auth/attempts.rs",
         "[Duration::from_secs(900), Duration::from_secs(60)]",
     ),
-    (THREATS, "one of 64 streams", "console/src/door/mod.rs", "MOST_VIEWERS: usize = 64"),
-    (THREATS, "256 connections", "console/src/door/listen.rs", "CONNECTIONS: usize = 256"),
+    (THREATS, "one of 64 streams", "console/src/server.rs", "MOST_VIEWERS: usize = 64"),
+    (THREATS, "256 connections", "console/src/server/listen.rs", "CONNECTIONS: usize = 256"),
     (THREATS, "256 connections at once", "crates/chassis/src/admin.rs", "CONNECTIONS: usize = 256"),
     (
         THREATS,

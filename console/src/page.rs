@@ -4,6 +4,7 @@
 //! A page is made of regions, each a piece that can change by itself; the live stream sends those
 //! that did. [`shell`] is what surrounds them.
 
+pub mod assets;
 pub mod backends;
 pub mod checks;
 pub mod configuration;

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::{
     Console,
+    error::Error,
     gate::{Caller, has_token},
     lock,
-    refuse::Problem,
 };
 use crate::{
     auth::{random, sessions, users},
@@ -49,7 +49,7 @@ pub async fn login(
     result.unwrap_or_else(|(_, problem)| problem.json())
 }
 
-type Refused = (&'static str, Problem);
+type Refused = (&'static str, Error);
 
 async fn try_login(
     console: &Arc<Console>,
@@ -59,13 +59,10 @@ async fn try_login(
     if !console.rules.passwords {
         let sentence = "Passwords are not taken here, because this page is neither encrypted nor \
             on a loopback address.";
-        return Err(("refused", Problem::new(StatusCode::FORBIDDEN, sentence)));
+        return Err(("refused", Error::new(StatusCode::FORBIDDEN, sentence)));
     }
     let Json(Credentials { name, password }) = given.map_err(|rejection| {
-        (
-            "refused",
-            Problem::new(rejection.status(), "A name and a password are expected, as JSON."),
-        )
+        ("refused", Error::new(rejection.status(), "A name and a password are expected, as JSON."))
     })?;
     has_to_wait(console, caller, &name)?;
     let known = console.users.hash_of(&name);
@@ -73,7 +70,7 @@ async fn try_login(
     let busy = || {
         (
             "busy",
-            Problem::new(
+            Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many people log in at once: try again in a moment.",
             )
@@ -91,7 +88,7 @@ async fn try_login(
     let right = checked.map_err(|error| {
         (
             "busy",
-            Problem::new(
+            Error::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("The password was not checked: {error}."),
             ),
@@ -102,7 +99,7 @@ async fn try_login(
         tracing::warn!(name = crate::words::cut(&name, 63), address = %caller.address, "a wrong name or password");
         return Err((
             "wrong",
-            Problem::new(StatusCode::UNAUTHORIZED, "The name or the password is wrong."),
+            Error::new(StatusCode::UNAUTHORIZED, "The name or the password is wrong."),
         ));
     };
     lock(&console.attempts).succeeded(caller.address, &name);
@@ -115,13 +112,13 @@ fn has_to_wait(console: &Console, caller: &Caller, name: &str) -> Result<(), Ref
     };
     let seconds = wait.as_secs() + 1;
     let sentence = format!("Too many wrong passwords: try again in {seconds} s.");
-    Err(("waiting", Problem::new(StatusCode::TOO_MANY_REQUESTS, sentence).after(seconds)))
+    Err(("waiting", Error::new(StatusCode::TOO_MANY_REQUESTS, sentence).after(seconds)))
 }
 
 fn open(console: &Console, caller: &Caller, name: &str, hash: &str) -> Result<Response, Refused> {
     let secret = || {
         random::<32>().map_err(|failure| {
-            ("busy", Problem::new(StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()))
+            ("busy", Error::new(StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()))
         })
     };
     let (cookie, token) = (secret()?, secret()?);
@@ -154,10 +151,10 @@ pub async fn logout(
     headers: HeaderMap,
 ) -> Response {
     let Some(session) = &caller.session else {
-        return Problem::new(StatusCode::UNAUTHORIZED, "Nobody is logged in here.").json();
+        return Error::new(StatusCode::UNAUTHORIZED, "Nobody is logged in here.").json();
     };
     if !has_token(&headers, session) {
-        return Problem::new(
+        return Error::new(
             StatusCode::FORBIDDEN,
             "This request does not show the token of its page: load the page again.",
         )

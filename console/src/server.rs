@@ -2,17 +2,17 @@
 //!
 //! Reading order, the way of a request: [`listen`] accepts it ([`tls`] for https), [`gate`] says
 //! who it is and whether they may look, [`pages`] show, [`live`] follows, [`login`] and [`operate`]
-//! change; [`refuse`] is the only table from problems to answers, [`assets`] are the script and the
+//! change; [`error`] is the only table from errors to answers, [`assets`] are the script and the
 //! style sheet.
 
 pub mod assets;
+pub mod error;
 pub mod gate;
 pub mod listen;
 pub mod live;
 pub mod login;
 pub mod operate;
 pub mod pages;
-pub mod refuse;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -118,7 +118,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Console {
-    /// A door without a port.
+    /// Everything but the port.
     #[must_use]
     pub fn new(
         board: Board,
@@ -190,8 +190,8 @@ pub fn router(console: Arc<Console>, patience: listen::Patience) -> Router {
         .route("/logout", post(login::logout).route_layer(own_page()))
         .route("/favicon.svg", get(assets::icon))
         .route("/assets/{file}", get(assets::file))
-        .fallback(refuse::unknown_path)
-        .method_not_allowed_fallback(refuse::wrong_method)
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&console), gate::gate))
         .with_state(console)
 }

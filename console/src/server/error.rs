@@ -1,4 +1,4 @@
-//! The only table from problems to answers: one clear sentence, as a page for people and as JSON
+//! The only table from errors to answers: one clear sentence, as a page for people and as JSON
 //! for the script.
 
 use axum::{
@@ -15,15 +15,16 @@ use crate::{
     words,
 };
 
-/// What is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+/// Why a request is not answered as it was meant: a status and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct Error {
     status: StatusCode,
     sentence: String,
     retry_after: Option<u64>,
 }
 
-impl Problem {
+impl Error {
     /// A status with its sentence.
     pub fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
         Self { status, sentence: sentence.into(), retry_after: None }
@@ -59,11 +60,8 @@ impl Problem {
 
 /// No page has this address.
 pub async fn unknown_path(Extension(caller): Extension<Caller>, uri: Uri) -> Response {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        format!("There is no page {}.", words::cut(uri.path(), 100)),
-    )
-    .page(&caller)
+    Error::new(StatusCode::NOT_FOUND, format!("There is no page {}.", words::cut(uri.path(), 100)))
+        .page(&caller)
 }
 
 /// The page is there, but not for this method.
@@ -77,5 +75,5 @@ pub async fn wrong_method(
         words::cut(uri.path(), 100),
         words::cut(method.as_str(), 20)
     );
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence).page(&caller)
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, sentence).page(&caller)
 }

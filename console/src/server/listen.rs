@@ -84,42 +84,42 @@ pub fn serve(
     let listener = TcpListener::from_std(listener)
         .fail("listen for browsers", "check --console and the limits of this process")?;
     let places = Places::new(CONNECTIONS, Each::Most(OF_ONE_ADDRESS));
-    Ok(tokio::spawn(accept(Door {
-        listener,
+    Ok(tokio::spawn(accept(Listener {
+        socket: listener,
         places,
         open: TaskTracker::new(),
         greeter: Greeter { tls, router, closing, patience },
     })))
 }
 
-async fn accept(door: Door) {
-    let (open, closing) = (door.open.clone(), door.greeter.closing.clone());
+async fn accept(listener: Listener) {
+    let (open, closing) = (listener.open.clone(), listener.greeter.closing.clone());
     let accepting = || async {
         tokio::select! {
             () = closing.wait() => {}
-            () = door.accept_each() => {}
+            () = listener.accept_each() => {}
         }
     };
     supervise::run("console-accept", closing.clone(), accepting).await;
     // Whoever comes now is refused, and whoever is here is finished.
-    drop(door);
+    drop(listener);
     open.close();
     drop(timeout(FINISH_WITHIN, open.wait()).await);
 }
 
 /// What the accept loop has, and keeps when it is started again.
-struct Door {
-    listener: TcpListener,
+struct Listener {
+    socket: TcpListener,
     places: Places,
     /// Connections.
     open: TaskTracker,
     greeter: Greeter,
 }
 
-impl Door {
+impl Listener {
     async fn accept_each(&self) {
         loop {
-            let (tcp, address) = match self.listener.accept().await {
+            let (tcp, address) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("cannot accept a browser's connection: {error}");

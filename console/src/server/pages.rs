@@ -11,7 +11,7 @@ use axum::{
 use http::StatusCode;
 use maud::Markup;
 
-use super::{Console, gate::Caller, refuse::Problem};
+use super::{Console, error::Error, gate::Caller};
 use crate::{explain::Question, page, words};
 
 fn html(markup: Markup) -> Response {
@@ -40,7 +40,7 @@ pub async fn instance(
                 "There is no instance named {:?}: the registry does not list it (any more).",
                 words::cut(&name, 80)
             );
-            Problem::new(StatusCode::NOT_FOUND, sentence).page(&caller)
+            Error::new(StatusCode::NOT_FOUND, sentence).page(&caller)
         }
     }
 }
@@ -57,12 +57,12 @@ pub async fn revision(
             let regions = page::configuration::regions(&console.board.view(), &revision.id);
             html(page::configuration::page(&caller.visitor(), &regions, &revision, &files))
         }
-        Err(refused) if refused.unknown => Problem::new(
+        Err(refused) if refused.unknown => Error::new(
             StatusCode::NOT_FOUND,
             format!("There is no revision {:?}.", words::cut(&id, 80)),
         )
         .page(&caller),
-        Err(refused) => Problem::new(
+        Err(refused) => Error::new(
             StatusCode::BAD_GATEWAY,
             format!("This revision cannot be shown: {refused}."),
         )
@@ -70,8 +70,8 @@ pub async fn revision(
     }
 }
 
-fn busy() -> Problem {
-    Problem::new(
+fn busy() -> Error {
+    Error::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "Too many questions are open at this console: try again in a moment.",
     )

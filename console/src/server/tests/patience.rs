@@ -1,4 +1,4 @@
-//! Nobody keeps a place for nothing, and no panic closes the door.
+//! Nobody keeps a place for nothing, and no panic closes the port.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn who_does_not_shake_hands_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_panic_while_accepting_loses_that_connection_and_the_door_stays_open() {
+async fn a_panic_while_accepting_loses_that_connection_and_the_port_stays_open() {
     let served = serve(rules());
     listen::tests::arm();
     let mut lost = TcpStream::connect(served.address).await.unwrap();

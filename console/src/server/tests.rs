@@ -1,4 +1,4 @@
-//! The door with real sockets: what browsers, and those who are none, get.
+//! The server with real sockets: what browsers, and those who are none, get.
 
 mod https;
 mod patience;
@@ -221,8 +221,8 @@ async fn pages_and_what_is_none() {
         ),
         ("GET", "/nowhere", 404, "There is no page /nowhere."),
         ("GET", "/assets/console.css", 404, "no such file"),
-        ("GET", &super::assets::style_path(), 200, "--page"),
-        ("GET", &super::assets::script_path(), 200, "EventSource"),
+        ("GET", &crate::page::assets::style_path(), 200, "--page"),
+        ("GET", &crate::page::assets::script_path(), 200, "EventSource"),
         ("GET", "/live?page=nothing", 400, "overview"),
         ("POST", "/", 405, "cannot be used with POST"),
         ("DELETE", "/instances/proxy-node-1", 405, "cannot be used with DELETE"),
@@ -397,7 +397,7 @@ async fn without_loopback_looking_takes_a_password() {
         ("/live?page=overview", 401),
         ("/login", 200),
         ("/favicon.svg", 200),
-        (&super::assets::script_path(), 200),
+        (&crate::page::assets::script_path(), 200),
     ] {
         assert_eq!(served.get(path).await.status(), status, "{path}");
     }

@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Console, gate::Caller, refuse::Problem};
+use super::{Console, error::Error, gate::Caller};
 use crate::{
     metrics,
     page::{self, Region},
@@ -64,7 +64,7 @@ pub async fn live(
     uri: Uri,
 ) -> Response {
     let Some(page) = Page::read(&uri) else {
-        return Problem::new(
+        return Error::new(
             StatusCode::BAD_REQUEST,
             "The stream has to be asked for a page: overview, instance/NAME or revision/ID.",
         )
@@ -72,7 +72,7 @@ pub async fn live(
     };
     let Ok(permit) = Arc::clone(&console.viewers).try_acquire_owned() else {
         ::metrics::counter!(metrics::VIEWERS_REFUSED).increment(1);
-        return Problem::new(
+        return Error::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "Too many pages follow this console already: close some.",
         )

@@ -17,14 +17,15 @@ use tokio::time::timeout;
 
 use super::{
     Console,
+    error::Error,
     listen::{Patience, Peer},
-    refuse::Problem,
 };
 use crate::{
     auth::{self, sessions::Session},
     metrics,
     options::Rules,
     page::{Login, Visitor},
+    words,
 };
 
 /// Only our own script sends it: a form or a link of another page cannot (Fetch standard,
@@ -42,7 +43,7 @@ const LARGEST_BODY: usize = 16 << 10;
 pub struct Caller {
     /// Where they are.
     pub address: IpAddr,
-    /// What they have proved.
+    /// The session that their cookie names.
     pub session: Option<Session>,
     /// The cookie with which they did.
     pub cookie: Option<String>,
@@ -79,14 +80,14 @@ pub async fn gate(
     let path = request.uri().path().to_owned();
     let named = host(&request).is_some_and(|host| console.rules.hosts.contains(&bare(&host)));
     let mut response = match refused {
-        Some(Refusal::Encrypt(there)) if request.method() != Method::POST && !script => {
+        Some(Denied::Encrypt(there)) if request.method() != Method::POST && !script => {
             Redirect::temporary(&there).into_response()
         }
-        Some(Refusal::LogIn) if request.method() == Method::GET && !script && path != "/live" => {
+        Some(Denied::LogIn) if request.method() == Method::GET && !script && path != "/live" => {
             Redirect::to("/login").into_response()
         }
-        Some(refusal) if script || request.method() == Method::POST => refusal.problem().json(),
-        Some(refusal) => refusal.problem().page(&caller),
+        Some(denied) if script || request.method() == Method::POST => Error::from(&denied).json(),
+        Some(denied) => Error::from(&denied).page(&caller),
         None => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -104,7 +105,7 @@ pub async fn own_page(State(patience): State<Patience>, request: Request, next: 
     let host =
         request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !may_change(request.headers(), host) {
-        return Refusal::Foreign.problem().json();
+        return Error::from(&Denied::Foreign).json();
     }
     let (head, body) = request.into_parts();
     match timeout(patience.body, to_bytes(body, LARGEST_BODY)).await {
@@ -112,9 +113,9 @@ pub async fn own_page(State(patience): State<Patience>, request: Request, next: 
         Ok(Err(_)) => {
             let sentence =
                 format!("The body of a request has at most {LARGEST_BODY} bytes, and comes whole.");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence).json()
+            Error::new(StatusCode::PAYLOAD_TOO_LARGE, sentence).json()
         }
-        Err(_) => Problem::new(
+        Err(_) => Error::new(
             StatusCode::REQUEST_TIMEOUT,
             "The body of this request did not come in time.",
         )
@@ -157,61 +158,54 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Why somebody is turned away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Refusal {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Denied {
+    #[error("This request names no host.")]
     NoHost,
+    #[error(
+        "This console is not known as {}: use its address, or start it with --host.",
+        words::cut(.0, 100)
+    )]
     ForeignHost(String),
+    #[error("This request comes from another site's page, and is not answered.")]
     Foreign,
     /// Where the same is to be had over https.
+    #[error("This takes https: use {}.", words::cut(.0, 200))]
     Encrypt(String),
+    #[error("Log in to look: this console is not on a loopback address.")]
     LogIn,
 }
 
-impl Refusal {
-    fn problem(&self) -> Problem {
-        match self {
-            Self::NoHost => Problem::new(StatusCode::BAD_REQUEST, "This request names no host."),
-            Self::ForeignHost(host) => Problem::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                format!(
-                    "This console is not known as {}: use its address, or start it with --host.",
-                    crate::words::cut(host, 100)
-                ),
-            ),
-            Self::Foreign => Problem::new(
-                StatusCode::FORBIDDEN,
-                "This request comes from another site's page, and is not answered.",
-            ),
-            Self::Encrypt(there) => Problem::new(
-                StatusCode::FORBIDDEN,
-                format!("This takes https: use {}.", crate::words::cut(there, 200)),
-            ),
-            Self::LogIn => Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "Log in to look: this console is not on a loopback address.",
-            ),
-        }
+impl From<&Denied> for Error {
+    fn from(denied: &Denied) -> Self {
+        let status = match denied {
+            Denied::NoHost => StatusCode::BAD_REQUEST,
+            Denied::ForeignHost(_) => StatusCode::MISDIRECTED_REQUEST,
+            Denied::Foreign | Denied::Encrypt(_) => StatusCode::FORBIDDEN,
+            Denied::LogIn => StatusCode::UNAUTHORIZED,
+        };
+        Self::new(status, denied.to_string())
     }
 }
 
-fn check(rules: &Rules, caller: &Caller, request: &Request) -> Option<Refusal> {
+fn check(rules: &Rules, caller: &Caller, request: &Request) -> Option<Denied> {
     let headers = request.headers();
-    let Some(host) = host(request) else { return Some(Refusal::NoHost) };
+    let Some(host) = host(request) else { return Some(Denied::NoHost) };
     if !is_ours(&host, rules) {
-        return Some(Refusal::ForeignHost(host));
+        return Some(Denied::ForeignHost(host));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if reads && !may_read(headers) {
-        return Some(Refusal::Foreign);
+        return Some(Denied::Foreign);
     }
     let path = request.uri().path();
     let plain = rules.plain && rules.open && reads && path != "/login";
     if !caller.confidential && !plain {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        return Some(Refusal::Encrypt(format!("https://{host}{path}")));
+        return Some(Denied::Encrypt(format!("https://{host}{path}")));
     }
     let free = matches!(path, "/login" | "/favicon.svg") || path.starts_with("/assets/");
-    (!rules.open && caller.session.is_none() && !free).then_some(Refusal::LogIn)
+    (!rules.open && caller.session.is_none() && !free).then_some(Denied::LogIn)
 }
 
 fn host(request: &Request) -> Option<String> {
@@ -270,8 +264,9 @@ pub fn has_token(headers: &HeaderMap, session: &Session) -> bool {
 }
 
 /// Nothing inline, nothing from elsewhere, in nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'";
 
 /// `always`: from now on by https alone. That holds for every port of a host (RFC 6797 section
 /// 8.3), so localhost, which many share, is spared.

@@ -16,8 +16,8 @@ use serde_json::json;
 
 use super::{
     Console,
+    error::Error,
     gate::{Caller, has_token},
-    refuse::Problem,
 };
 use crate::words;
 
@@ -69,7 +69,7 @@ pub async fn admin_state(
     headers: HeaderMap,
     wanted: Result<Json<Wanted>, JsonRejection>,
 ) -> Response {
-    set(&console, &caller, &name, &headers, wanted).await.unwrap_or_else(Problem::json)
+    set(&console, &caller, &name, &headers, wanted).await.unwrap_or_else(Error::json)
 }
 
 async fn set(
@@ -78,22 +78,22 @@ async fn set(
     name: &str,
     headers: &HeaderMap,
     wanted: Result<Json<Wanted>, JsonRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, Error> {
     let gone = || {
-        Problem::new(
+        Error::new(
             StatusCode::UNAUTHORIZED,
             "Log in to do this: nobody is logged in, or the session has ended.",
         )
     };
     let session = caller.session.as_ref().ok_or_else(gone)?;
     if !has_token(headers, session) {
-        return Err(Problem::new(
+        return Err(Error::new(
             StatusCode::FORBIDDEN,
             "This request does not show the token of its page: load the page again.",
         ));
     }
     let Json(Wanted { state, reason, force }) = wanted.map_err(|rejection| {
-        Problem::new(
+        Error::new(
             rejection.status(),
             "A state (ready, drain or maintenance) is expected, as JSON.",
         )
@@ -101,13 +101,13 @@ async fn set(
     let view = console.board.view();
     let status = view.instance(name).filter(|status| status.instance.service == Service::ProxyNode);
     if status.is_none() {
-        return Err(Problem::new(
+        return Err(Error::new(
             StatusCode::NOT_FOUND,
             format!("There is no proxy-node named {:?}.", words::cut(name, 80)),
         ));
     }
     if reason.len() > LONGEST_REASON {
-        return Err(Problem::new(
+        return Err(Error::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             format!("A reason has at most {LONGEST_REASON} bytes."),
         ));
@@ -117,7 +117,7 @@ async fn set(
             "Nothing was changed: {}. Confirm that it is meant.",
             cluster::leaving::warning(name, Service::ProxyNode)
         );
-        return Err(Problem::new(StatusCode::CONFLICT, sentence));
+        return Err(Error::new(StatusCode::CONFLICT, sentence));
     }
     let request = SetAdminStateRequest {
         name: name.to_owned(),
@@ -131,7 +131,7 @@ async fn set(
             tracing::info!(operator = session.operator, instance = name, state = ?state.code(), "admin state set");
             Ok(Json(json!({ "said": format!("{name} {}.", state.done()) })).into_response())
         }
-        Err(refused) => Err(Problem::new(
+        Err(refused) => Err(Error::new(
             StatusCode::BAD_GATEWAY,
             format!("Nothing was changed as far as is known: {refused}."),
         )),
