@@ -83,8 +83,9 @@ impl Rules {
     pub const fn warning(&self) -> Option<&'static str> {
         match (self.passwords, self.open) {
             (false, false) => Some(
-                "nobody can use the web page: it takes no passwords without TLS on this address, and shows nothing without one; give it \
-                 --tls-cert and --tls-key, or bind --console to a loopback address",
+                "nobody can use the web page: it takes no passwords without TLS on this address, \
+                 and shows nothing without one; give it --tls-cert and --tls-key, or bind \
+                 --console to a loopback address",
             ),
             (false, true) => Some(
                 "nobody can log in: passwords are not taken without TLS on this address; give it \

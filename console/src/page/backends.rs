@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::parts;
 use crate::{
-    history::Meter,
+    history::{Meter, Point},
     look,
     traffic::{Backend, BalancerStats, Frontend, Server, ServerCounts, Standing},
     view::View,
@@ -34,34 +34,69 @@ fn table(view: &View, balancer: &str, stats: &BalancerStats, pool: &Backend) -> 
     let left_out = pool.servers.len().saturating_sub(MOST);
     let body = html! {
         table class="servers" {
-            caption { strong { (pool.name) } " at " (parts::named(view, balancer)) span class="quiet" { " · " (pool.balance)
-                @for front in stats.frontends.iter().filter(|front| front.backend == pool.name) { " · " (front.name) " on " (front.address) } }
+            caption {
+                strong { (pool.name) } " at " (parts::named(view, balancer))
+                span class="quiet" {
+                    " · " (pool.balance)
+                    @for front in frontends_of(stats, pool) {
+                        " · " (front.name) " on " (front.address)
+                    }
+                }
                 @if pool.panic { " " span class="badge bad" { "✖ panic: too few are well, so \
-                    unwell ones are used too" } } }
+                    unwell ones are used too" } }
+            }
             thead {
                 tr {
-                    th scope="col" { "Server" } th scope="col" { "Standing" } th scope="col" class="n" { "Rate" } th scope="col" { "Last minute" }
+                    th scope="col" { "Server" } th scope="col" { "Standing" }
+                    th scope="col" class="n" { "Rate" } th scope="col" { "Last minute" }
                     th scope="col" class="n" { "Weight" }
-                    th scope="col" class="n" { "Requests" } th scope="col" class="n" { "Now" } th scope="col" class="n" { "Tunnels" }
+                    th scope="col" class="n" { "Requests" } th scope="col" class="n" { "Now" }
+                    th scope="col" class="n" { "Tunnels" }
                     th scope="col" class="n" title="connections opened / used again" { "Conns" }
                     th scope="col" class="n" title="bytes that came from the server" { "From it" }
                     th scope="col" class="n" title="bytes that went to the server" { "To it" }
-                    th scope="col" class="n" title="attempts that failed through its own fault" { "Failed" }
-                    th scope="col" class="n" title="requests that went on to another server" { "Retried" }
-                    th scope="col" class="n" title="the balancer's own checks: passed / failed" { "Checks" }
+                    th scope="col" class="n" title="attempts that failed through its own fault" {
+                        "Failed"
+                    }
+                    th scope="col" class="n" title="requests that went on to another server" {
+                        "Retried"
+                    }
+                    th scope="col" class="n" title="the balancer's own checks: passed / failed" {
+                        "Checks"
+                    }
                     th scope="col" class="n" title="how often it was taken out because it did not \
                         answer" { "Ejected" } th scope="col" { "Since" }
                 }
             }
             tbody {
-                @for front in stats.frontends.iter().filter(|front| front.backend == pool.name) { (frontend(view, balancer, front)) }
+                @for front in frontends_of(stats, pool) {
+                    (frontend(view, balancer, front))
+                }
                 @for one in pool.servers.iter().take(MOST) { (server(view, balancer, pool, one)) }
-                @if left_out > 0 { tr { td colspan=(COLUMNS) class="quiet" { "and " (left_out) " more: see " code { "shoal status" } } } }
+                @if left_out > 0 {
+                    tr {
+                        td colspan=(COLUMNS) class="quiet" {
+                            "and " (left_out) " more: see " code { "shoal status" }
+                        }
+                    }
+                }
             }
             tfoot { (whole(view, balancer, pool)) }
         }
     };
     parts::scroller(&label, &body)
+}
+
+fn frontends_of<'a>(
+    stats: &'a BalancerStats,
+    pool: &'a Backend,
+) -> impl Iterator<Item = &'a Frontend> {
+    stats.frontends.iter().filter(|front| front.backend == pool.name)
+}
+
+/// Requests a second in the last minute.
+fn requests(points: &[Point], view: &View) -> Markup {
+    parts::sparkline(points, view.history.now(), "requests a second")
 }
 
 fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
@@ -71,16 +106,20 @@ fn frontend(view: &View, balancer: &str, front: &Frontend) -> Markup {
             th scope="row" { (front.name) }
             td { span class="quiet" { "frontend" } }
             td class="n" { (words::rate(view.history.rate(&meter))) }
-            td { (parts::sparkline(view.history.points(&meter), view.history.now(), "requests a second")) }
+            td { (requests(view.history.points(&meter), view)) }
             td {}
             td class="n" { (words::count(front.requests)) }
             td class="n" { (words::count(front.active)) }
             td class="n" { (words::count(front.tunnels)) }
             td class="n" { (words::count(front.connections)) }
             td {} td {}
-            td class="n" title="answered by the balancer because no server could" { (words::count(front.failed)) }
+            td class="n" title="answered by the balancer because no server could" {
+                (words::count(front.failed))
+            }
             td class="n" title="refused as malformed" { (words::count(front.refused)) " refused" }
-            td class="n" title="tunnels and responses that a server's death cut" { (words::count(front.cut)) " cut" }
+            td class="n" title="tunnels and responses that a server's death cut" {
+                (words::count(front.cut)) " cut"
+            }
             td {} td {}
         }
     }
@@ -95,17 +134,31 @@ fn server(view: &View, balancer: &str, pool: &Backend, server: &Server) -> Marku
     let look = look::standing(server.standing);
     html! {
         tr class=(look.class) data-key=(server.name) {
-            th scope="row" { (parts::named(view, &server.name)) @if server.backup { " " span class="quiet" { "backup" } } }
-            td { (parts::badge(look)) @if server.drift { " " span class="badge warn" title="kept by this balancer, the registry being out of reach" { "▲ drift" } } }
+            th scope="row" {
+                (parts::named(view, &server.name))
+                @if server.backup { " " span class="quiet" { "backup" } }
+            }
+            td {
+                (parts::badge(look))
+                @if server.drift {
+                    " "
+                    span class="badge warn"
+                        title="kept by this balancer, the registry being out of reach" {
+                        "▲ drift"
+                    }
+                }
+            }
             td class="n" { (words::rate(view.history.rate(&meter))) }
-            td { (parts::sparkline(view.history.points(&meter), view.history.now(), "requests a second")) }
+            td { (requests(view.history.points(&meter), view)) }
             td class="n" { (server.weight) }
             (counters(&server.counts))
             td { @if let Some(at) = server.changed_at { (parts::ago(at)) } }
         }
         @if server.standing != Standing::Usable && !server.reasons.is_empty() {
             tr class={ "because " (look.class) } data-key={ (server.name) " because" } {
-                td colspan=(COLUMNS) { div class="because" { (parts::reasons(&server.reasons, " · ")) } }
+                td colspan=(COLUMNS) {
+                    div class="because" { (parts::reasons(&server.reasons, " · ")) }
+                }
             }
         }
     }
@@ -116,13 +169,22 @@ fn counters(counts: &ServerCounts) -> Markup {
         td class="n" { (words::count(counts.requests)) }
         td class="n" { (words::count(counts.active_requests)) }
         td class="n" { (words::count(counts.active_tunnels)) }
-        td class="n" { (words::count(counts.connections_opened)) " / " (words::count(counts.connections_reused)) }
+        td class="n" {
+            (words::count(counts.connections_opened)) " / "
+            (words::count(counts.connections_reused))
+        }
         td class="n" { (words::bytes(counts.bytes_in)) }
         td class="n" { (words::bytes(counts.bytes_out)) }
-        td class={ "n" (if counts.failures > 0 { " some" } else { "" }) } { (words::count(counts.failures)) }
+        td class={ "n" (if counts.failures > 0 { " some" } else { "" }) } {
+            (words::count(counts.failures))
+        }
         td class="n" { (words::count(counts.retries_away)) }
-        td class="n" { (words::count(counts.checks_passed)) " / " (words::count(counts.checks_failed)) }
-        td class={ "n" (if counts.ejections > 0 { " some" } else { "" }) } { (words::count(counts.ejections)) }
+        td class="n" {
+            (words::count(counts.checks_passed)) " / " (words::count(counts.checks_failed))
+        }
+        td class={ "n" (if counts.ejections > 0 { " some" } else { "" }) } {
+            (words::count(counts.ejections))
+        }
     }
 }
 
@@ -131,7 +193,10 @@ fn whole(view: &View, balancer: &str, pool: &Backend) -> Markup {
     pool.servers.iter().for_each(|server| counts.add(&server.counts));
     let meters: Vec<_> = view
         .history
-        .meters(|meter| matches!(meter, Meter::Server { balancer: at, backend, .. } if at == balancer && *backend == pool.name))
+        .meters(|meter| match meter {
+            Meter::Server { balancer: at, backend, .. } => at == balancer && *backend == pool.name,
+            _ => false,
+        })
         .collect();
     let usable = pool.servers.iter().filter(|server| server.standing == Standing::Usable).count();
     html! {
@@ -139,8 +204,10 @@ fn whole(view: &View, balancer: &str, pool: &Backend) -> Markup {
             th scope="row" { (pool.name) }
             td { span class="quiet" { (usable) " of " (pool.servers.len()) " usable" } }
             td class="n" { (words::rate(view.history.rates(meters.iter().copied()))) }
-            td { (parts::sparkline(&view.history.sum(meters.iter().copied()), view.history.now(), "requests a second")) }
-            td class="n" { (pool.servers.iter().map(|server| u64::from(server.weight)).sum::<u64>()) }
+            td { (requests(&view.history.sum(meters.iter().copied()), view)) }
+            td class="n" {
+                (pool.servers.iter().map(|server| u64::from(server.weight)).sum::<u64>())
+            }
             (counters(&counts))
             td {}
         }

@@ -42,10 +42,22 @@ pub fn table(view: &View) -> Markup {
     }
     let body = html! {
         table class="checks" {
-            thead { tr { th scope="col" { "Check" } th scope="col" { "Target" } th scope="col" { "Checkers" } th scope="col" class="n" { "Took" } th scope="col" class="why" { "Found" } } }
+            thead {
+                tr {
+                    th scope="col" { "Check" } th scope="col" { "Target" }
+                    th scope="col" { "Checkers" } th scope="col" class="n" { "Took" }
+                    th scope="col" class="why" { "Found" }
+                }
+            }
             tbody {
                 @for ((check, target), found) in &rows { (row(view, check, target, found)) }
-                @if left_out > 0 { tr { td colspan="5" class="quiet" { "and " (left_out) " more: see " code { "shoal check list" } } } }
+                @if left_out > 0 {
+                    tr {
+                        td colspan="5" class="quiet" {
+                            "and " (left_out) " more: see " code { "shoal check list" }
+                        }
+                    }
+                }
             }
         }
     };
@@ -70,11 +82,20 @@ fn row(view: &View, check: &str, target: &str, row: &Row<'_>) -> Markup {
             td class="marks" {
                 @for (checker, finding) in &row.found {
                     @let look = look::passing(finding.passing);
-                    span class={ "mark " (look.class) } role="img" title={ (checker) ": " (look.word) ", " (finding.detail) } aria-label={ (checker) " " (look.word) } { (look.shape) }
+                    span class={ "mark " (look.class) } role="img"
+                        title={ (checker) ": " (look.word) ", " (finding.detail) }
+                        aria-label={ (checker) " " (look.word) } {
+                        (look.shape)
+                    }
                 }
             }
             td class="n" { (words::took(slowest)) }
-            td class="why" title=[worst.map(|(_, finding)| finding.detail.as_str())] { @if let Some((checker, finding)) = worst { @if finding.passing == Some(false) { (checker) ": " } (finding.detail) } }
+            td class="why" title=[worst.map(|(_, finding)| finding.detail.as_str())] {
+                @if let Some((checker, finding)) = worst {
+                    @if finding.passing == Some(false) { (checker) ": " }
+                    (finding.detail)
+                }
+            }
         }
     }
 }

@@ -25,12 +25,20 @@ pub fn panel(view: &View) -> Markup {
         @if let Some(rollout) = &configuration.rollout { (progress(rollout)) }
         @if !configuration.nodes.is_empty() {
             @if astray.is_empty() {
-                p class="step" { span class="badge good" { "● in step" } " all " (configuration.nodes.len()) " processes run what they were assigned" }
+                p class="step" {
+                    span class="badge good" { "● in step" } " all " (configuration.nodes.len())
+                    " processes run what they were assigned"
+                }
             } @else {
                 ul class="step" {
                     @for node in astray.iter().take(MOST_NODES) {
-                        li { span class="badge warn" { "▲ astray" } " " (parts::named(view, &node.name)) " runs " code { (or_nothing(&node.applied)) } ", assigned is " code { (or_nothing(&node.assigned)) }
-                            @if !node.explanation.is_empty() { ": " (node.explanation) } }
+                        li {
+                            span class="badge warn" { "▲ astray" } " "
+                            (parts::named(view, &node.name)) " runs "
+                            code { (or_nothing(&node.applied)) } ", assigned is "
+                            code { (or_nothing(&node.assigned)) }
+                            @if !node.explanation.is_empty() { ": " (node.explanation) }
+                        }
                     }
                 }
             }
@@ -47,12 +55,23 @@ fn or_nothing(revision: &str) -> String {
 fn table(revisions: &[Revision]) -> Markup {
     html! {
         table class="revisions" {
-            thead { tr { th scope="col" class="n" { "#" } th scope="col" { "Revision" } th scope="col" class="why" { "Message" } th scope="col" { "Author" } th scope="col" { "Committed" } } }
+            thead {
+                tr {
+                    th scope="col" class="n" { "#" } th scope="col" { "Revision" }
+                    th scope="col" class="why" { "Message" } th scope="col" { "Author" }
+                    th scope="col" { "Committed" }
+                }
+            }
             tbody {
                 @for revision in revisions {
                     tr data-key=(revision.id) {
                         td class="n" { (revision.number) }
-                        th scope="row" { a class="mono" href={ "/revisions/" (words::segment(&revision.id)) } { (revision.id) } @if revision.released { " " span class="badge good" { "● released" } } }
+                        th scope="row" {
+                            a class="mono" href={ "/revisions/" (words::segment(&revision.id)) } {
+                                (revision.id)
+                            }
+                            @if revision.released { " " span class="badge good" { "● released" } }
+                        }
                         td class="why" { (revision.message) }
                         td { (revision.author) }
                         td { @if let Some(at) = revision.committed_at { (parts::ago(at)) } }
@@ -69,18 +88,30 @@ pub fn progress(rollout: &Rollout) -> Markup {
     let refused: Vec<_> = rollout.nodes.iter().filter(|node| !node.problems.is_empty()).collect();
     html! {
         div class="rollout" {
-            p { (parts::badge(look::rollout(rollout.state))) " rollout of revision " (rollout.revision.number)
-                @if let Some(at) = rollout.changed_at { " " span class="quiet" { (parts::ago(at)) } }
-                @if !rollout.explanation.is_empty() { br; (rollout.explanation) } }
+            p {
+                (parts::badge(look::rollout(rollout.state))) " rollout of revision "
+                (rollout.revision.number)
+                @if let Some(at) = rollout.changed_at {
+                    " " span class="quiet" { (parts::ago(at)) }
+                }
+                @if !rollout.explanation.is_empty() { br; (rollout.explanation) }
+            }
             ul class="chips" aria-label="What every process answered" {
                 @for node in rollout.nodes.iter().take(MOST_NODES) {
                     @let look = look::answer(node.state);
-                    li class={ "chip " (look.class) } data-key=(node.name) { span aria-hidden="true" { (look.shape) " " } (node.name) " " span class="quiet" { (look.word) } }
+                    li class={ "chip " (look.class) } data-key=(node.name) {
+                        span aria-hidden="true" { (look.shape) " " } (node.name) " "
+                        span class="quiet" { (look.word) }
+                    }
                 }
-                @if rollout.nodes.len() > MOST_NODES { li class="chip" { "and " (rollout.nodes.len() - MOST_NODES) " more" } }
+                @if rollout.nodes.len() > MOST_NODES {
+                    li class="chip" { "and " (rollout.nodes.len() - MOST_NODES) " more" }
+                }
             }
             @for node in refused {
-                @for problem in &node.problems { p class="problem" { strong { (node.name) } ": " (problem) } }
+                @for problem in &node.problems {
+                    p class="problem" { strong { (node.name) } ": " (problem) }
+                }
             }
         }
     }
@@ -110,10 +141,30 @@ pub fn page(
     let about = html! {
         dl class="facts" {
             dt { "Message" } dd { (revision.message) }
-            dt { "Author" } dd { (revision.author) " " span class="quiet" { "(certificate " (revision.committer) ")" } }
+            dt { "Author" }
+            dd {
+                (revision.author) " "
+                span class="quiet" { "(certificate " (revision.committer) ")" }
+            }
             dt { "Committed" } dd { @if let Some(at) = revision.committed_at { (parts::ago(at)) } }
-            dt { "Parent" } dd { @if revision.parent.is_empty() { "none: this is the first" } @else { a class="mono" href={ "/revisions/" (words::segment(&revision.parent)) } { (revision.parent) } } }
-            dt { "Released" } dd { @if revision.released { span class="badge good" { "● released" } " joining nodes get it" } @else { "no" } }
+            dt { "Parent" }
+            dd {
+                @if revision.parent.is_empty() {
+                    "none: this is the first"
+                } @else {
+                    a class="mono" href={ "/revisions/" (words::segment(&revision.parent)) } {
+                        (revision.parent)
+                    }
+                }
+            }
+            dt { "Released" }
+            dd {
+                @if revision.released {
+                    span class="badge good" { "● released" } " joining nodes get it"
+                } @else {
+                    "no"
+                }
+            }
         }
     };
     let changes = html! {
@@ -135,13 +186,24 @@ fn difference(file: &FileDifference) -> Markup {
     let lines: Vec<_> = file.unified.lines().collect();
     html! {
         section class="file" {
-            h3 class="mono" { (file.path) @if file.added { " " span class="badge good" { "new" } } @if file.removed { " " span class="badge gone" { "gone" } } }
-            @if lines.is_empty() { p class="quiet" { "No text to compare: it is not text, or \
-                larger than 1 MiB." } }
-            @else {
+            h3 class="mono" {
+                (file.path)
+                @if file.added { " " span class="badge good" { "new" } }
+                @if file.removed { " " span class="badge gone" { "gone" } }
+            }
+            @if lines.is_empty() {
+                p class="quiet" { "No text to compare: it is not text, or \
+                larger than 1 MiB." }
+            } @else {
                 pre class="diff" tabindex="0" aria-label={ "difference of " (file.path) } {
-                    @for (place, line) in lines.iter().enumerate().take(MOST_LINES) { span class=(kind(place, line)) { (line) "\n" } }
-                    @if lines.len() > MOST_LINES { span class="quiet" { "and " (lines.len() - MOST_LINES) " lines more: shoal config diff" } }
+                    @for (place, line) in lines.iter().enumerate().take(MOST_LINES) {
+                        span class=(kind(place, line)) { (line) "\n" }
+                    }
+                    @if lines.len() > MOST_LINES {
+                        span class="quiet" {
+                            "and " (lines.len() - MOST_LINES) " lines more: shoal config diff"
+                        }
+                    }
                 }
             }
         }

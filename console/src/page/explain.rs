@@ -13,14 +13,26 @@ use crate::{
 pub fn form(url: &str, method: &str, client: &str) -> Markup {
     html! {
         form id="explain-form" class="explain" action="/explain" method="get" {
-            div class="field wide" { label for="explain-url" { "URL" } input id="explain-url" name="url" type="text" inputmode="url" required maxlength="8192" placeholder="http://example.com/file.deb" value=(url) spellcheck="false" autocomplete="off"; }
-            div class="field" { label for="explain-method" { "Method" }
+            div class="field wide" {
+                label for="explain-url" { "URL" }
+                input id="explain-url" name="url" type="text" inputmode="url" required
+                    maxlength="8192" placeholder="http://example.com/file.deb" value=(url)
+                    spellcheck="false" autocomplete="off";
+            }
+            div class="field" {
+                label for="explain-method" { "Method" }
                 select id="explain-method" name="method" {
                     option value="" selected[method.is_empty()] { "as clients do" }
-                    @for one in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"] { option value=(one) selected[method == one] { (one) } }
+                    @for one in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"] {
+                        option value=(one) selected[method == one] { (one) }
+                    }
                 }
             }
-            div class="field" { label for="explain-client" { "Client" } input id="explain-client" name="client" type="text" placeholder="127.0.0.1" maxlength="45" value=(client) spellcheck="false" autocomplete="off"; }
+            div class="field" {
+                label for="explain-client" { "Client" }
+                input id="explain-client" name="client" type="text" placeholder="127.0.0.1"
+                    maxlength="45" value=(client) spellcheck="false" autocomplete="off";
+            }
             button type="submit" class="primary" { "Explain" }
         }
         p class="quiet" { "What would happen to this request, and why. Nothing is sent." }
@@ -32,7 +44,10 @@ pub fn form(url: &str, method: &str, client: &str) -> Markup {
 pub fn page(visitor: &Visitor, [url, method, client]: [&str; 3], answer: &Markup) -> Markup {
     let body = html! {
         h1 { "Explain a request" }
-        section class="panel" id="explain" aria-label="Explain a request" { (form(url, method, client)) div id="explained" aria-live="polite" { (answer) } }
+        section class="panel" id="explain" aria-label="Explain a request" {
+            (form(url, method, client))
+            div id="explained" aria-live="polite" { (answer) }
+        }
     };
     shell::page("Explain", visitor, None, &body)
 }
@@ -48,13 +63,20 @@ pub fn problem(sentence: &str) -> Markup {
 pub fn answer(question: &Question, explanation: &Explanation) -> Markup {
     html! {
         div class="explanation" {
-            p class="question mono" { (question.method) " " (question.target) span class="quiet" { " from " (question.client) } }
+            p class="question mono" {
+                (question.method) " " (question.target)
+                span class="quiet" { " from " (question.client) }
+            }
             @for said in &explanation.picks { (pick(said)) }
             @if explanation.verdicts.len() > 1 { p class="banner warn" { "The nodes do not all say \
                 the same." } }
             @for said in &explanation.verdicts { (verdict(said)) }
-            @if explanation.picks.is_empty() && explanation.verdicts.is_empty() { p class="problem" { "There is nobody who could be asked." } }
-            @if explanation.left_out > 0 { p class="quiet" { (explanation.left_out) " instances were not asked." } }
+            @if explanation.picks.is_empty() && explanation.verdicts.is_empty() {
+                p class="problem" { "There is nobody who could be asked." }
+            }
+            @if explanation.left_out > 0 {
+                p class="quiet" { (explanation.left_out) " instances were not asked." }
+            }
         }
     }
 }
@@ -67,11 +89,21 @@ fn pick(said: &Said<Pick>) -> Markup {
                 Err(sentence) => { (problem(sentence)) }
                 Ok(pick) => {
                     p class="outcome" {
-                        @if pick.server.is_empty() { span class="badge bad" { "✖ nobody" } " no server is left in " (pick.backend) }
-                        @else { "would send it to " strong { (pick.server) } " " span class="quiet" { "of " (pick.backend) } }
+                        @if pick.server.is_empty() {
+                            span class="badge bad" { "✖ nobody" }
+                            " no server is left in " (pick.backend)
+                        } @else {
+                            "would send it to " strong { (pick.server) } " "
+                            span class="quiet" { "of " (pick.backend) }
+                        }
                     }
                     ol class="candidates" {
-                        @for server in &pick.candidates { li { (parts::badge(look::standing(server.standing))) " " (server.name) " " span class="quiet" { (server.reasons.join("; ")) } } }
+                        @for server in &pick.candidates {
+                            li {
+                                (parts::badge(look::standing(server.standing))) " " (server.name)
+                                " " span class="quiet" { (server.reasons.join("; ")) }
+                            }
+                        }
                     }
                     (steps(&pick.steps))
                 }
@@ -87,7 +119,10 @@ fn verdict(said: &Said<Verdict>) -> Markup {
             @match &said.answer {
                 Err(sentence) => { (problem(sentence)) }
                 Ok(verdict) => {
-                    p class="outcome" { (outcome(verdict)) " " span class="quiet" { "revision " (verdict.revision) } }
+                    p class="outcome" {
+                        (outcome(verdict)) " "
+                        span class="quiet" { "revision " (verdict.revision) }
+                    }
                     (steps(&verdict.steps))
                 }
             }
@@ -97,9 +132,14 @@ fn verdict(said: &Said<Verdict>) -> Markup {
 
 fn outcome(verdict: &Verdict) -> Markup {
     html! {
-        @if verdict.rule.is_empty() { "answered by the node itself," }
-        @else if verdict.allowed { span class="badge good" { "● allowed" } " by " code { (verdict.rule) } ", " (way(verdict)) }
-        @else { span class="badge bad" { "✖ denied" } " by " code { (verdict.rule) } }
+        @if verdict.rule.is_empty() {
+            "answered by the node itself,"
+        } @else if verdict.allowed {
+            span class="badge good" { "● allowed" } " by " code { (verdict.rule) } ", "
+            (way(verdict))
+        } @else {
+            span class="badge bad" { "✖ denied" } " by " code { (verdict.rule) }
+        }
     }
 }
 
@@ -115,7 +155,10 @@ fn way(verdict: &Verdict) -> String {
 fn steps(steps: &[String]) -> Markup {
     html! {
         @if !steps.is_empty() {
-            details { summary { (steps.len()) " steps" } ol class="steps" { @for step in steps { li { (step) } } } }
+            details {
+                summary { (steps.len()) " steps" }
+                ol class="steps" { @for step in steps { li { (step) } } }
+            }
         }
     }
 }

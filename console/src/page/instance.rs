@@ -49,18 +49,48 @@ pub fn page(visitor: &Visitor, name: &str, regions: &[Region]) -> Markup {
 fn facts(view: &View, status: &InstanceStatus) -> Markup {
     let instance = &status.instance;
     html! {
-        p class="standing" { (parts::badge(view.look(status))) " " span class="quiet" { (parts::lasting(status.changed_at)) } " " (parts::operations(view, status)) }
-        @if !status.reasons.is_empty() { ul class="reasons" { @for reason in &status.reasons { li { (reason) } } } }
-        @if let Some(withheld) = status.withheld_state { p class="banner warn" { "It would be " (look::state(withheld).word) ", but so many losses at once are not believed." } }
+        p class="standing" {
+            (parts::badge(view.look(status))) " "
+            span class="quiet" { (parts::lasting(status.changed_at)) }
+            " " (parts::operations(view, status))
+        }
+        @if !status.reasons.is_empty() {
+            ul class="reasons" { @for reason in &status.reasons { li { (reason) } } }
+        }
+        @if let Some(withheld) = status.withheld_state {
+            p class="banner warn" {
+                "It would be " (look::state(withheld).word)
+                ", but so many losses at once are not believed."
+            }
+        }
         dl class="facts" {
-            dt { "Service" } dd { (instance.service.as_str()) " " span class="quiet" { (instance.version) } }
+            dt { "Service" }
+            dd { (instance.service.as_str()) " " span class="quiet" { (instance.version) } }
             dt { "Operators want" } dd { (wanted(status)) }
-            dt { "Weight" } dd { (status.effective_weight) @if status.effective_weight != instance.weight { " " span class="quiet" { "(its own is " (instance.weight) ")" } } }
-            dt { "Revision" } dd class="mono" { @if instance.applied_revision.is_empty() { "none" } @else { a href={ "/revisions/" (words::segment(&instance.applied_revision)) } { (instance.applied_revision) } } }
+            dt { "Weight" }
+            dd {
+                (status.effective_weight)
+                @if status.effective_weight != instance.weight {
+                    " "
+                    span class="quiet" { "(its own is " (instance.weight) ")" }
+                }
+            }
+            dt { "Revision" }
+            dd class="mono" {
+                @if instance.applied_revision.is_empty() {
+                    "none"
+                } @else {
+                    a href={ "/revisions/" (words::segment(&instance.applied_revision)) } {
+                        (instance.applied_revision)
+                    }
+                }
+            }
             dt { "Registered" } dd { (parts::ago(status.registered_at)) }
             dt { "Place" } dd { (place(status)) }
             dt { "Id" } dd class="mono" { (instance.id) }
-            @for (purpose, address) in &instance.endpoints { dt { (purpose) } dd class="mono" { (address) } }
+            @for (purpose, address) in &instance.endpoints {
+                dt { (purpose) } dd class="mono" { (address) }
+            }
         }
     }
 }
@@ -112,23 +142,46 @@ fn node(view: &View, name: &str, stats: &NodeStats) -> Markup {
         } else {
             words::rate(rate)
         };
-        html! { div class="tile" { dt { (word) } dd class="value" { (text) } dd class="line" { (parts::sparkline(view.history.points(&meter), view.history.now(), word)) } } }
+        html! {
+            div class="tile" {
+                dt { (word) } dd class="value" { (text) }
+                dd class="line" {
+                    (parts::sparkline(view.history.points(&meter), view.history.now(), word))
+                }
+            }
+        }
     };
     html! {
         dl class="tiles" {
-            (line("requests", Measure::Requests, false)) (line("hits", Measure::Hits, false)) (line("sent on", Measure::Onward, false))
+            (line("requests", Measure::Requests, false)) (line("hits", Measure::Hits, false))
+            (line("sent on", Measure::Onward, false))
             (line("errors", Measure::Errors, false)) (line("to clients", Measure::BytesOut, true))
         }
         dl class="facts" {
             @for (word, number) in [
-                ("Requests", stats.requests), ("Hits", stats.hits), ("Revalidated", stats.revalidated), ("Collapsed", stats.collapsed), ("Misses", stats.misses),
-                ("Denied", stats.denied), ("Errors", stats.errors), ("Tunnels", stats.tunnels), ("Tunnels now", stats.active_tunnels),
-                ("Connections now", stats.active_connections), ("Objects in the cache", stats.cache_objects), ("Log records dropped", stats.log_records_dropped),
-            ] { dt { (word) } dd { (words::count(number)) } }
-            dt { "Cache" } dd { (words::bytes(stats.cache_bytes)) " of " (words::bytes(stats.cache_capacity)) }
+                ("Requests", stats.requests),
+                ("Hits", stats.hits),
+                ("Revalidated", stats.revalidated),
+                ("Collapsed", stats.collapsed),
+                ("Misses", stats.misses),
+                ("Denied", stats.denied),
+                ("Errors", stats.errors),
+                ("Tunnels", stats.tunnels),
+                ("Tunnels now", stats.active_tunnels),
+                ("Connections now", stats.active_connections),
+                ("Objects in the cache", stats.cache_objects),
+                ("Log records dropped", stats.log_records_dropped),
+            ] {
+                dt { (word) } dd { (words::count(number)) }
+            }
+            dt { "Cache" }
+            dd { (words::bytes(stats.cache_bytes)) " of " (words::bytes(stats.cache_capacity)) }
             dt { "To clients" } dd { (words::bytes(stats.bytes_to_clients)) }
             dt { "From origins" } dd { (words::bytes(stats.bytes_from_origins)) }
-            @for parent in &stats.parents { dt { "Parent " span class="mono" { (parent.address) } } dd { (parent_state(parent)) } }
+            @for parent in &stats.parents {
+                dt { "Parent " span class="mono" { (parent.address) } }
+                dd { (parent_state(parent)) }
+            }
         }
     }
 }
@@ -136,21 +189,38 @@ fn node(view: &View, name: &str, stats: &NodeStats) -> Markup {
 fn parent_state(parent: &Parent) -> Markup {
     html! {
         @match parent.dead_since {
-            Some(since) => { strong { "dead" } " " (parts::lasting(since)) ": " (parent.last_failure) },
-            None => { @if parent.alive { "alive" } @else { strong { "dead" } ": " (parent.last_failure) } },
+            Some(since) => {
+                strong { "dead" } " " (parts::lasting(since)) ": " (parent.last_failure)
+            },
+            None => {
+                @if parent.alive { "alive" }
+                @else { strong { "dead" } ": " (parent.last_failure) }
+            },
         }
-        " " span class="quiet" { (words::count(parent.failures)) " of " (words::count(parent.requests)) " requests failed" }
+        " "
+        span class="quiet" {
+            (words::count(parent.failures)) " of " (words::count(parent.requests))
+            " requests failed"
+        }
     }
 }
 
 fn opinions(status: &InstanceStatus) -> Markup {
     html! {
-        @if status.opinions.is_empty() { p class="quiet" { "No checker has a fresh opinion: that \
-            counts as usable." } }
-        @else {
+        @if status.opinions.is_empty() {
+            p class="quiet" { "No checker has a fresh opinion: that \
+            counts as usable." }
+        } @else {
             ul class="opinions" {
                 @for opinion in &status.opinions {
-                    li { (parts::badge(look::passing(Some(opinion.verdict == Verdict::Passing)))) " " (opinion.check) " " span class="quiet" { (opinion.checker) ", " (parts::ago(opinion.observed_at)) ": " (opinion.detail) } }
+                    li {
+                        (parts::badge(look::passing(Some(opinion.verdict == Verdict::Passing)))) " "
+                        (opinion.check) " "
+                        span class="quiet" {
+                            (opinion.checker) ", " (parts::ago(opinion.observed_at)) ": "
+                            (opinion.detail)
+                        }
+                    }
                 }
             }
         }

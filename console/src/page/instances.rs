@@ -22,14 +22,23 @@ pub fn table(view: &View) -> Markup {
         table class="instances" {
             thead {
                 tr {
-                    th scope="col" { "Name" } th scope="col" { "Service" } th scope="col" { "State" } th scope="col" class="why" { "Why" }
-                    th scope="col" { "Since" } th scope="col" { "Address" } th scope="col" { "Revision" } th scope="col" class="n" { "Weight" }
+                    th scope="col" { "Name" } th scope="col" { "Service" }
+                    th scope="col" { "State" } th scope="col" class="why" { "Why" }
+                    th scope="col" { "Since" } th scope="col" { "Address" }
+                    th scope="col" { "Revision" } th scope="col" class="n" { "Weight" }
                     th scope="col" class="operate" { "Operate" }
                 }
             }
             tbody {
                 @for status in shown { (row(view, status)) }
-                @if left_out > 0 { tr { td colspan="9" class="quiet" { "and " (words::count(left_out as u64)) " more: see " code { "shoal status" } } } }
+                @if left_out > 0 {
+                    tr {
+                        td colspan="9" class="quiet" {
+                            "and " (words::count(left_out as u64)) " more: see "
+                            code { "shoal status" }
+                        }
+                    }
+                }
             }
         }
     };
@@ -43,13 +52,21 @@ fn row(view: &View, status: &InstanceStatus) -> Markup {
     let (instance, look) = (&status.instance, view.look(status));
     html! {
         tr class=(look.class) data-key=(instance.name) {
-            th scope="row" { a href={ "/instances/" (words::segment(&instance.name)) } { (instance.name) } }
+            th scope="row" {
+                a href={ "/instances/" (words::segment(&instance.name)) } { (instance.name) }
+            }
             td { (instance.service.as_str()) }
             td class="state" { (parts::badge(look)) }
             td class="why" { (parts::reasons(&status.reasons, " · ")) }
             td { (parts::ago(status.changed_at)) }
             td class="mono" { (address(status)) }
-            td class="mono" { @if instance.applied_revision.is_empty() { "–" } @else { (words::cut(&instance.applied_revision, 12)) } }
+            td class="mono" {
+                @if instance.applied_revision.is_empty() {
+                    "–"
+                } @else {
+                    (words::cut(&instance.applied_revision, 12))
+                }
+            }
             td class="n" { (status.effective_weight) }
             td class="operate" { (parts::operations(view, status)) }
         }

@@ -34,6 +34,10 @@ pub fn regions(view: &View) -> Vec<Region> {
 #[must_use]
 pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
     let live = shell::Live { page: "overview", regions };
+    let asking = html! {
+        (explain::form("", "", ""))
+        div id="explained" aria-live="polite" {}
+    };
     let body = html! {
         h1 class="unseen" { "Cluster overview" }
         (live.region("tiles"))
@@ -46,7 +50,7 @@ pub fn page(visitor: &Visitor, regions: &[Region]) -> Markup {
                 (parts::panel("checks", "Checks", &live.region("checks")))
             }
             div {
-                (parts::panel("explain", "Explain a request", &html! { (explain::form("", "", "")) div id="explained" aria-live="polite" {} }))
+                (parts::panel("explain", "Explain a request", &asking))
                 (parts::panel("events", "Events", &live.region("events")))
             }
         }
@@ -61,21 +65,34 @@ pub fn banner(view: &View) -> Markup {
     let silent = view.silent();
     html! {
         @for alarm in view.alarms() {
-            p class={ "banner " (if alarm.severity == Severity::Critical { "bad" } else { "warn" }) } role="alert" data-key=(alarm.text) {
-                strong { (if alarm.severity == Severity::Critical { "Critical" } else { "Warning" }) } ": " (alarm.text) ". "
-                span class="quiet" { (alarm.subjects.join(", ")) @if !alarm.subjects.is_empty() { ". " } (alarm.remedy) }
+            @let (tone, word) = match alarm.severity {
+                Severity::Critical => ("bad", "Critical"),
+                _ => ("warn", "Warning"),
+            };
+            p class={ "banner " (tone) } role="alert" data-key=(alarm.text) {
+                strong { (word) } ": " (alarm.text) ". "
+                span class="quiet" {
+                    (alarm.subjects.join(", ")) @if !alarm.subjects.is_empty() { ". " }
+                    (alarm.remedy)
+                }
             }
         }
         @for (name, source, since) in &silent {
-            p class={ "banner " (if matches!(source.service, Service::Registry | Service::ConfigService) { "bad" } else { "warn" }) } role="alert" data-key=(name) {
-                strong { (subject(source.service, name)) } " has not answered " (parts::lasting(*since)) ". " (consequence(source.service))
+            @let tone = match source.service {
+                Service::Registry | Service::ConfigService => "bad",
+                _ => "warn",
+            };
+            p class={ "banner " (tone) } role="alert" data-key=(name) {
+                strong { (subject(source.service, name)) } " has not answered "
+                (parts::lasting(*since)) ". " (consequence(source.service))
                 @if let Some(failure) = &source.failure { " " span class="quiet" { (failure) } }
             }
         }
         @for (name, stats) in &view.nodes { (dead_parents(name, stats)) }
         @for guard in view.guards.iter().filter(|guard| guard.holding) {
             p class="banner warn" role="alert" data-key=(guard.service.as_str()) {
-                strong { "Losses of " (guard.service.as_str()) " are held back" } ": " (guard.well) " of " (guard.members) " are well, held are "
+                strong { "Losses of " (guard.service.as_str()) " are held back" }
+                ": " (guard.well) " of " (guard.members) " are well, held are "
                 (guard.held.join(", ")) ". " (guard.explanation)
             }
         }
@@ -87,12 +104,22 @@ fn dead_parents(name: &str, stats: &NodeStats) -> Markup {
     let (dead, all) = stats.dead_parents();
     html! {
         @if !dead.is_empty() {
-            p class={ "banner " (if all { "bad" } else { "warn" }) } role="alert" data-key={ "parents of " (name) } {
-                strong { (name) ": " (if all { "every parent proxy is dead" } else { "a parent proxy is dead" }) } ". "
-                @for parent in dead {
-                    (parent.address) @if let Some(since) = parent.dead_since { " " (parts::lasting(since)) } ": " (parent.last_failure) ". "
+            p class={ "banner " (if all { "bad" } else { "warn" }) } role="alert"
+                data-key={ "parents of " (name) } {
+                strong {
+                    (name) ": "
+                    (if all { "every parent proxy is dead" } else { "a parent proxy is dead" })
                 }
-                span class="quiet" { (if all { "What it has not stored, it cannot fetch." } else { "Its other parents are asked instead." }) }
+                ". "
+                @for parent in dead {
+                    (parent.address)
+                    @if let Some(since) = parent.dead_since { " " (parts::lasting(since)) }
+                    ": " (parent.last_failure) ". "
+                }
+                span class="quiet" {
+                    @if all { "What it has not stored, it cannot fetch." }
+                    @else { "Its other parents are asked instead." }
+                }
             }
         }
     }
@@ -168,15 +195,26 @@ fn tiles(view: &View) -> Markup {
     } else {
         "warn"
     };
+    let now_at = history.now();
+    let well = format!("{usable} of {}", nodes.len());
+    let others = if heard { unwell(&nodes) } else { "as the registry last said".to_owned() };
+    let arriving = words::rate(history.rates(frontends.iter().copied()));
+    let failed = format!("{} failed in all", words::count(failed));
+    let hit_ratio = words::percent(mean(&hits), mean(&lookups));
+    let sent = now(Measure::BytesOut)
+        .map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate)));
+    let (failing, room) = (words::rate(errors_now), format!("of {}", words::bytes(capacity)));
     html! {
         dl class="tiles" {
-            (tile("nodes usable", &format!("{usable} of {}", nodes.len()), &if heard { unwell(&nodes) } else { "as the registry last said".to_owned() }, None, tone))
-            (tile("requests", &words::rate(history.rates(frontends.iter().copied())), &format!("{} failed in all", words::count(failed)), Some((&requests, history.now())), ""))
-            (tile("from the cache", &words::percent(mean(&hits), mean(&lookups)), "of lookups, last minute", Some((&hits, history.now())), ""))
-            (tile("to clients", &now(Measure::BytesOut).map_or_else(|| "–".to_owned(), |rate| format!("{}/s", words::bytes_of(rate))), "body bytes of the nodes", Some((&bytes, history.now())), ""))
-            (tile("errors", &words::rate(errors_now), "of nodes and balancers", Some((&errors, history.now())), errors_tone))
-            (tile("tunnels", &words::count(tunnels), "open now", None, ""))
-            (tile("cache", &words::bytes(cached), &format!("of {}", words::bytes(capacity)), None, ""))
+            (tile("nodes usable", (&well, &others), None, tone))
+            (tile("requests", (&arriving, &failed), Some((&requests, now_at)), ""))
+            (tile("from the cache", (&hit_ratio, "of lookups, last \
+                minute"), Some((&hits, now_at)), ""))
+            (tile("to clients", (&sent, "body bytes of the nodes"), Some((&bytes, now_at)), ""))
+            (tile("errors", (&failing, "of nodes and \
+                balancers"), Some((&errors, now_at)), errors_tone))
+            (tile("tunnels", (&words::count(tunnels), "open now"), None, ""))
+            (tile("cache", (&words::bytes(cached), &room), None, ""))
         }
     }
 }
@@ -199,9 +237,8 @@ fn unwell(nodes: &[&cluster::InstanceStatus]) -> String {
 
 fn tile(
     name: &str,
-    value: &str,
-    below: &str,
-    points: Option<(&[Point], f64)>,
+    (value, below): (&str, &str),
+    line: Option<(&[Point], f64)>,
     tone: &str,
 ) -> Markup {
     html! {
@@ -209,7 +246,9 @@ fn tile(
             dt { (name) }
             dd class="value" { (value) }
             dd class="below" { (below) }
-            @if let Some((points, now)) = points { dd class="line" { (parts::sparkline(points, now, name)) } }
+            @if let Some((points, now)) = line {
+                dd class="line" { (parts::sparkline(points, now, name)) }
+            }
         }
     }
 }
@@ -218,7 +257,9 @@ fn legend() -> Markup {
     use State::{Critical, Draining, Lost, Maintenance, Starting, Suspect, Usable};
     html! {
         p class="legend" aria-label="What the shapes mean" {
-            @for state in [Usable, Starting, Suspect, Critical, Lost, Draining, Maintenance] { (parts::badge(crate::look::state(state))) " " }
+            @for state in [Usable, Starting, Suspect, Critical, Lost, Draining, Maintenance] {
+                (parts::badge(crate::look::state(state))) " "
+            }
             span class="quiet" { "numbers on the lines are requests a second" }
         }
     }

@@ -14,14 +14,23 @@ use crate::{
 /// A shape and a word in the colour of a state.
 #[must_use]
 pub fn badge(look: Look) -> Markup {
-    html! { span class={ "badge " (look.class) } { span class="shape" aria-hidden="true" { (look.shape) } " " (look.word) } }
+    html! {
+        span class={ "badge " (look.class) } {
+            span class="shape" aria-hidden="true" { (look.shape) }
+            " " (look.word)
+        }
+    }
 }
 
 /// The name of an instance, leading to its page when it has one.
 #[must_use]
 pub fn named(view: &View, name: &str) -> Markup {
     html! {
-        @if view.has_page(name) { a href={ "/instances/" (words::segment(name)) } { (name) } } @else { (name) }
+        @if view.has_page(name) {
+            a href={ "/instances/" (words::segment(name)) } { (name) }
+        } @else {
+            (name)
+        }
     }
 }
 
@@ -43,7 +52,11 @@ pub fn lasting(since: Timestamp) -> Markup {
 #[must_use]
 pub fn clock(at: Timestamp) -> Markup {
     let zoned = at.to_zoned(TimeZone::UTC);
-    html! { time datetime=(at.to_string()) title=(zoned.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()) { (zoned.strftime("%H:%M:%S").to_string()) } }
+    html! {
+        time datetime=(at.to_string()) title=(zoned.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()) {
+            (zoned.strftime("%H:%M:%S").to_string())
+        }
+    }
 }
 
 /// The last minute as a line.
@@ -58,6 +71,8 @@ pub fn sparkline(points: &[Point], now: f64, what: &str) -> Markup {
         (x.clamp(0.0, WIDTH), HEIGHT - 2.0 - (HEIGHT - 4.0) * point.rate / scale)
     };
     let line: Vec<_> = points.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let line = line.join(" ");
+    let ends = points.first().zip(points.last()).map(|(first, end)| (place(first).0, place(end).0));
     let last = points.last().map_or(0.0, |point| point.rate);
     let label = format!(
         "{what} in the last minute: now {}, at most {}",
@@ -65,10 +80,11 @@ pub fn sparkline(points: &[Point], now: f64, what: &str) -> Markup {
         words::short(most)
     );
     html! {
-        svg class="spark" viewBox="0 0 120 24" preserveAspectRatio="none" role="img" aria-label=(label) {
-            @if let (Some(first), Some(end)) = (points.first().map(place), points.last().map(place)) {
-                polygon points=(format!("{:.1},{HEIGHT} {} {:.1},{HEIGHT}", first.0, line.join(" "), end.0)) {}
-                polyline points=(line.join(" ")) {}
+        svg class="spark" viewBox="0 0 120 24" preserveAspectRatio="none" role="img"
+            aria-label=(label) {
+            @if let Some((first, end)) = ends {
+                polygon points=(format!("{first:.1},{HEIGHT} {line} {end:.1},{HEIGHT}")) {}
+                polyline points=(line) {}
             }
         }
     }
@@ -100,7 +116,10 @@ pub fn reasons(reasons: &[String], between: &str) -> Markup {
     let (shown, rest) = reasons.split_at(reasons.len().min(REASONS));
     html! {
         @for (place, reason) in shown.iter().enumerate() { @if place > 0 { (between) } (reason) }
-        @if !rest.is_empty() { (between) span class="quiet" title=(rest.join("; ")) { "and " (rest.len()) " more" } }
+        @if !rest.is_empty() {
+            (between)
+            span class="quiet" title=(rest.join("; ")) { "and " (rest.len()) " more" }
+        }
     }
 }
 
@@ -138,7 +157,12 @@ pub fn operations(view: &View, status: &cluster::InstanceStatus) -> Markup {
         .filter(|other| other.instance.name != *name && other.state == cluster::State::Usable);
     let left = if view.is_last(name) { 0 } else { others.count().max(1) };
     let button = |act: &str, word: &str| {
-        html! { button type="button" class="operate" data-act=(act) data-name=(name) data-left=(left) aria-label={ (word) " " (name) } { (word) } }
+        html! {
+            button type="button" class="operate" data-act=(act) data-name=(name) data-left=(left)
+                aria-label={ (word) " " (name) } {
+                (word)
+            }
+        }
     };
     html! {
         @if status.instance.service == cluster::Service::ProxyNode {

@@ -23,7 +23,9 @@ impl Live<'_> {
             .iter()
             .find(|region| region.id == id)
             .map_or("", |region| region.html.as_str());
-        html! { div class="region" id={ "region-" (id) } data-region=(id) { (maud::PreEscaped(html)) } }
+        html! {
+            div class="region" id={ "region-" (id) } data-region=(id) { (maud::PreEscaped(html)) }
+        }
     }
 }
 
@@ -37,18 +39,25 @@ pub fn page(title: &str, visitor: &Visitor, live: Option<&Live<'_>>, body: &Mark
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                @if let Some((_, token)) = &visitor.operator { meta name="shoal-token" content=(token); }
+                @if let Some((_, token)) = &visitor.operator {
+                    meta name="shoal-token" content=(token);
+                }
                 title { (title) " · Shoal" }
                 link rel="icon" href="/favicon.svg" type="image/svg+xml";
                 link rel="stylesheet" href=(assets::style_path());
                 script src=(assets::script_path()) defer {}
             }
-            body data-operator=[visitor.operator.as_ref().map(|(name, _)| name)] data-live=[live.map(|live| live.page)] {
+            body data-operator=[visitor.operator.as_ref().map(|(name, _)| name)]
+                data-live=[live.map(|live| live.page)] {
                 a class="skip" href="#main" { "Skip to the content" }
                 (header(visitor, live))
                 @if let Some(live) = live { (live.region("banner")) }
-                noscript { p class="banner warn" { "This page is as it was when it was loaded: \
-                    following what happens, and changing anything, takes JavaScript." } }
+                noscript {
+                    p class="banner warn" {
+                        "This page is as it was when it was loaded: following what happens, and \
+                        changing anything, takes JavaScript."
+                    }
+                }
                 main id="main" tabindex="-1" { (body) }
                 output id="said" role="status" aria-live="polite" {}
                 (confirmation())
@@ -63,15 +72,21 @@ fn header(visitor: &Visitor, live: Option<&Live<'_>>) -> Markup {
             a class="brand" href="/" { (mark()) span { "Shoal" } }
             nav aria-label="Sections" {
                 @for (target, word) in [
-                    ("picture", "Cluster"), ("servers", "Servers"), ("instances", "Instances"), ("configuration", "Configuration"),
-                    ("checks", "Checks"), ("events", "Events"), ("explain", "Explain"),
+                    ("picture", "Cluster"), ("servers", "Servers"), ("instances", "Instances"),
+                    ("configuration", "Configuration"), ("checks", "Checks"),
+                    ("events", "Events"), ("explain", "Explain"),
                 ] {
                     a href={ "/#" (target) } { (word) }
                 }
             }
             div class="who" {
-                @if live.is_some() { span id="liveness" class="liveness" role="status" { "loading" } }
-                button type="button" id="theme" aria-label="Switch between light and dark" title="Light or dark" { "◐" }
+                @if live.is_some() {
+                    span id="liveness" class="liveness" role="status" { "loading" }
+                }
+                button type="button" id="theme" aria-label="Switch between light and dark"
+                    title="Light or dark" {
+                    "◐"
+                }
                 @if let Some((name, _)) = &visitor.operator {
                     span class="operator" { (name) }
                     button type="button" id="logout" { "Log out" }
@@ -125,16 +140,24 @@ pub fn login(visitor: &Visitor) -> Markup {
             @if visitor.login == Login::Open {
                 form id="login" {
                     label for="login-name" { "Name" }
-                    input id="login-name" name="name" autocomplete="username" maxlength="63" required autofocus;
+                    input id="login-name" name="name" autocomplete="username" maxlength="63"
+                        required autofocus;
                     label for="login-password" { "Password" }
-                    input id="login-password" name="password" type="password" autocomplete="current-password" maxlength="1024" required;
+                    input id="login-password" name="password" type="password"
+                        autocomplete="current-password" maxlength="1024" required;
                     p id="login-problem" class="problem" role="alert" {}
                     button type="submit" class="primary" { "Log in" }
                 }
-                p class="quiet" { "People are added with " code { "shoal console passwd NAME" } "." }
+                p class="quiet" {
+                    "People are added with " code { "shoal console passwd NAME" } "."
+                }
             } @else if visitor.login == Login::Nobody {
-                p { "Nobody has a password yet. " code { "shoal console passwd NAME --users FILE" } " makes one, with the file that this console was started with; \
-                     then load this page again." }
+                p {
+                    "Nobody has a password yet. "
+                    code { "shoal console passwd NAME --users FILE" }
+                    " makes one, with the file that this console was started with; then load this \
+                    page again."
+                }
                 p class="quiet" { "With docker-compose: " code { "docker-compose run --rm console \
                     console passwd NAME" } }
             } @else {

@@ -13,16 +13,22 @@ use crate::words;
 pub fn svg(scene: &Scene, layout: &Layout, class: &str) -> Markup {
     let view_box = format!("0 0 {:.0} {:.0}", layout.width, layout.height);
     html! {
-        svg class={ "picture " (class) } viewBox=(view_box) role="group" aria-label="clients, balancers, nodes and what is beyond, with the requests a second between them" {
+        svg class={ "picture " (class) } viewBox=(view_box) role="group"
+            aria-label="clients, balancers, nodes and what is beyond, with the requests a second \
+                between them" {
             g class="flows" aria-hidden="true" {
                 @for (flow, line) in scene.flows.iter().zip(&layout.lines) { (curve(flow, line)) }
             }
             g class="actors" {
-                @for (actor, frame) in scene.actors.iter().zip(&layout.frames) { (boxed(actor, frame, layout.letters)) }
+                @for (actor, frame) in scene.actors.iter().zip(&layout.frames) {
+                    (boxed(actor, frame, layout.letters))
+                }
             }
             g class="labels" aria-hidden="true" {
                 @for (flow, line) in scene.flows.iter().zip(&layout.lines) {
-                    @if let (Some((x, y)), Some(rate)) = (line.label, flow.rate) { (label(x, y, rate, flow.idle)) }
+                    @if let (Some((x, y)), Some(rate)) = (line.label, flow.rate) {
+                        (label(x, y, rate, flow.idle))
+                    }
                 }
             }
         }
@@ -56,21 +62,37 @@ fn boxed(actor: &Actor, frame: &Frame, letters: usize) -> Markup {
     let state = actor.look.map_or("plain", |look| look.class);
     let drawn = html! {
         title { (actor.label) }
-        rect class="frame" x=(at(frame.x)) y=(at(frame.y)) width=(at(frame.width)) height=(at(frame.height)) rx="7" {}
-        rect class="edge" x=(at(frame.x)) y=(at(frame.y)) width="5" height=(at(frame.height)) rx="2.5" {}
+        rect class="frame" x=(at(frame.x)) y=(at(frame.y)) width=(at(frame.width))
+            height=(at(frame.height)) rx="7" {}
+        rect class="edge" x=(at(frame.x)) y=(at(frame.y)) width="5" height=(at(frame.height))
+            rx="2.5" {}
         @if let Some(look) = actor.look {
-            text class="shape" x=(at(frame.x + frame.width - 13.0)) y=(at(frame.y + frame.height - 9.0)) { (look.shape) }
+            text class="shape" x=(at(frame.x + frame.width - 13.0))
+                y=(at(frame.y + frame.height - 9.0)) {
+                (look.shape)
+            }
         }
-        text class="name" x=(at(frame.x + 14.0)) y=(at(frame.y + 20.0)) { (words::cut(&actor.title, letters)) }
+        text class="name" x=(at(frame.x + 14.0)) y=(at(frame.y + 20.0)) {
+            (words::cut(&actor.title, letters))
+        }
         @for (row, line) in actor.lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
-            text class="line" x=(at(frame.x + 14.0)) y=(at(frame.y + 37.0 + 15.0 * if row == 0 { 0.0 } else { 1.0 })) { (words::cut(line, letters + 3)) }
+            text class="line" x=(at(frame.x + 14.0))
+                y=(at(frame.y + 37.0 + 15.0 * if row == 0 { 0.0 } else { 1.0 })) {
+                (words::cut(line, letters + 3))
+            }
         }
     };
     html! {
         @if actor.linked {
-            a class={ "actor " (state) } href={ "/instances/" (words::segment(&actor.title)) } aria-label=(actor.label) data-key=(actor.title) { (drawn) }
+            a class={ "actor " (state) } href={ "/instances/" (words::segment(&actor.title)) }
+                aria-label=(actor.label) data-key=(actor.title) {
+                (drawn)
+            }
         } @else {
-            g class={ "actor " (state) } role="img" aria-label=(actor.label) data-key=(actor.title) { (drawn) }
+            g class={ "actor " (state) } role="img" aria-label=(actor.label)
+                data-key=(actor.title) {
+                (drawn)
+            }
         }
     }
 }

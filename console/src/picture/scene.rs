@@ -102,7 +102,10 @@ pub fn of(view: &View) -> Scene {
             idle: scene.actors[1 + place].is_out(),
         });
         for (offset, to) in nodes.iter().enumerate().filter(|(_, to)| knows(view, from, to)) {
-            let wanted = |meter: &Meter| matches!(meter, Meter::Server { balancer, server, .. } if from.has(balancer) && to.has(server));
+            let wanted = |meter: &Meter| match meter {
+                Meter::Server { balancer, server, .. } => from.has(balancer) && to.has(server),
+                _ => false,
+            };
             let rate = view.history.rates(view.history.meters(wanted));
             let idle = scene.actors[first_node + offset].is_out();
             scene.flows.push(Flow { from: 1 + place, to: first_node + offset, rate, idle });
@@ -185,7 +188,10 @@ fn knows(view: &View, from: &Drawn, to: &Drawn) -> bool {
 }
 
 fn node_rate(view: &View, node: &Drawn, wanted: Measure) -> Option<f64> {
-    let meters = view.history.meters(|meter| matches!(meter, Meter::Node { node: name, measure } if *measure == wanted && node.has(name)));
+    let meters = view.history.meters(|meter| match meter {
+        Meter::Node { node: name, measure } => *measure == wanted && node.has(name),
+        _ => false,
+    });
     view.history.rates(meters)
 }
 

@@ -1,4 +1,5 @@
-//! Serves the script, the style sheet and the icon, for good: their names change with their content.
+//! Serves the script, the style sheet and the icon. Browsers keep the first two for good: their
+//! names change with their content.
 
 use axum::{
     Extension,

@@ -96,7 +96,8 @@ async fn try_login(
     })?;
     let (true, Some(hash)) = (right, known) else {
         lock(&console.attempts).failed(caller.address, &name, console.now());
-        tracing::warn!(name = crate::words::cut(&name, 63), address = %caller.address, "a wrong name or password");
+        let (name, address) = (crate::words::cut(&name, 63), caller.address);
+        tracing::warn!(name, %address, "a wrong name or password");
         return Err((
             "wrong",
             Error::new(StatusCode::UNAUTHORIZED, "The name or the password is wrong."),

@@ -128,7 +128,8 @@ async fn set(
     };
     match console.cluster.set_admin_state(&session.operator, request).await {
         Ok(()) => {
-            tracing::info!(operator = session.operator, instance = name, state = ?state.code(), "admin state set");
+            let (operator, state_code) = (&session.operator, state.code());
+            tracing::info!(operator, instance = name, state = ?state_code, "admin state set");
             Ok(Json(json!({ "said": format!("{name} {}.", state.done()) })).into_response())
         }
         Err(refused) => Err(Error::new(

@@ -98,7 +98,8 @@ impl Certificate {
                 tracing::info!(sha256 = fingerprint, "the web page has a new certificate");
             }
             Ok(Err(error)) => tracing::error!(
-                "the web page keeps its old certificate, because the new one cannot be used: {error}"
+                "the web page keeps its old certificate, because the new one cannot be used: \
+                 {error}"
             ),
             Err(error) => tracing::error!("the web page keeps its old certificate: {error}"),
         }
