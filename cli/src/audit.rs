@@ -24,9 +24,11 @@ const ANSWER: Duration = Duration::from_secs(5);
   shoal audit                                  the last 50 changes
   shoal audit --since 1h --who ann
   shoal audit --service registry -n 200
-  shoal audit -o json | jq -r '.records[] | select(.result != \"ok\") | [.when, .who, .what, .result] | @tsv'
+  shoal audit -o json | jq -r '.records[] | select(.result != \"ok\") | [.when, .who, .what, \
+  .result] | @tsv'
 
-Refused calls are listed too. Every process keeps its own records in audit.jsonl in its data dir, 20 MiB of them; this
+Refused calls are listed too. Every process keeps its own records in audit.jsonl in its data dir, \
+20 MiB of them; this
 asks all processes that the registry lists, and says whose records are missing.")]
 pub struct Options {
     #[command(flatten)]
@@ -41,7 +43,13 @@ pub struct Options {
     #[arg(long, value_name = "SERVICE")]
     service: Option<Service>,
     /// How many records
-    #[arg(short = 'n', long = "lines", default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        short = 'n',
+        long = "lines",
+        default_value_t = 50,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+    )]
     lines: u32,
     #[command(flatten)]
     format: Format,

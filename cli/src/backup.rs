@@ -34,9 +34,11 @@ const SERVICE: &str = "the backup-service";
   shoal backup verify latest                   read every byte of it and compare every hash
   shoal backup restore latest --dry-run        what would change
   shoal backup restore 20261122T030000Z-4f2a9c --yes
-  shoal backup restore-pki /mnt/backups/shoal-20261122T030000Z-4f2a9c.tar.zst --identity key.txt --to pki
+  shoal backup restore-pki /mnt/backups/shoal-20261122T030000Z-4f2a9c.tar.zst --identity key.txt \
+  --to pki
 
-A backup holds every revision with its author, message and files, what is released, every rollout, and what operators want of
+A backup holds every revision with its author, message and files, what is released, every rollout, \
+and what operators want of
 instances. It is an ordinary archive: `tar --zstd -tf FILE` lists what is in it.")]
 pub struct Options {
     #[command(flatten)]

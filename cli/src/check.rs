@@ -16,7 +16,8 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal check list
-  shoal check run through-proxy                     on every target, by every checker; counts as no opinion
+  shoal check run through-proxy                     on every target, by every checker; counts as \
+  no opinion
   shoal check run through-proxy proxy-node-2")]
 pub struct Options {
     #[command(flatten)]

@@ -22,7 +22,8 @@ use crate::{cluster::Cluster, context::Target, output};
   shoal completions zsh > ~/.zfunc/_shoal
   shoal completions fish > ~/.config/fish/completions/shoal.fish
 
-Names of instances, revisions, checks and backups are completed, too (bash, zsh, fish): from what is remembered of the
+Names of instances, revisions, checks and backups are completed, too (bash, zsh, fish): from what \
+is remembered of the
 cluster, or asked for within a second.")]
 pub struct Options {
     /// bash, zsh, fish, elvish or powershell
@@ -50,7 +51,8 @@ _shoal_with_names() {
     [[ -n $names ]] && COMPREPLY=($(compgen -W "$names" -- "${COMP_WORDS[COMP_CWORD]}"))
     return 0
 }
-complete -F _shoal_with_names -o nosort -o bashdefault -o default shoal 2>/dev/null || complete -F _shoal_with_names -o bashdefault -o default shoal
+complete -F _shoal_with_names -o nosort -o bashdefault -o default shoal 2>/dev/null ||
+    complete -F _shoal_with_names -o bashdefault -o default shoal
 "#;
 
 const ZSH: &str = r#"

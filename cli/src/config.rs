@@ -26,20 +26,24 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal config validate my-bundle                          needs no cluster
-  shoal config apply my-bundle -m 'block the new tracker'  validate, commit, roll out, wait for every node
+  shoal config apply my-bundle -m 'block the new tracker'  validate, commit, roll out, wait for \
+  every node
   shoal config apply my-bundle --dry-run                   what would change; changes nothing
   shoal config history                                     what became of each revision
   shoal config show released --file cluster.yaml > cluster.yaml
   shoal config export my-bundle                            what is released, as a directory to edit
   shoal config diff my-bundle                              a directory against what is released
   shoal config diff released newest
-  shoal config rollback 3                                  the content of revision 3 again, as a new revision
+  shoal config rollback 3                                  the content of revision 3 again, as a \
+  new revision
   shoal config rollout pause
-  shoal config retry proxy-node-3                          it rejected a revision by crashing, and the reason was another
+  shoal config retry proxy-node-3                          it rejected a revision by crashing, and \
+  the reason was another
   shoal config drift                                       who does not run what it should, and why
   shoal config schema > cluster.schema.json                for editors
 
-Revisions are named by id, a unique beginning of it, number, `newest` or `released`; `diff` takes a directory for either side.")]
+Revisions are named by id, a unique beginning of it, number, `newest` or `released`; `diff` takes \
+a directory for either side.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -167,7 +171,12 @@ pub struct Applying {
 #[derive(Args, Clone, Copy)]
 pub struct Patience {
     /// How long to wait for the nodes
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = chassis::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "2m",
+        value_parser = chassis::options::duration,
+    )]
     timeout: Duration,
     #[command(flatten)]
     format: Format,

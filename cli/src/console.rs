@@ -19,7 +19,8 @@ use crate::output::{self, Format, View};
 #[command(after_help = "Examples:
   shoal console passwd ann --users console.users                  asks for the password twice
   pass show shoal/ann | shoal console passwd ann --users console.users
-  shoal serve console --users console.users …                     a running console reads the file again when it changes")]
+  shoal serve console --users console.users …                     a running console reads the file \
+  again when it changes")]
 pub struct Options {
     #[command(subcommand)]
     action: Action,

@@ -25,7 +25,15 @@ pub struct Target {
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// gRPC addresses of the cluster's registry, with --ca, --cert and --key
-    #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',', env = "SHOAL_REGISTRY", hide_env_values = true, requires_all = ["ca", "cert", "key"])]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        env = "SHOAL_REGISTRY",
+        hide_env_values = true,
+        requires_all = ["ca", "cert", "key"],
+    )]
     registry: Vec<String>,
     /// The cluster's CA certificate (PEM)
     #[arg(long, global = true, value_name = "FILE", env = "SHOAL_CA", hide_env_values = true)]

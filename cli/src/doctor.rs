@@ -21,12 +21,15 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal doctor
-  shoal doctor -o json | jq -r '.findings[] | select(.severity != \"info\") | [.severity, .subjects[0], .finding] | @tsv'
+  shoal doctor -o json | jq -r '.findings[] | select(.severity != \"info\") | [.severity, \
+  .subjects[0], .finding] | @tsv'
   shoal doctor --registry 10.0.0.5:7001 --ca ca.crt --cert me.crt --key me.key
 
-Clients, processes, ports, configuration, logs, resources, performance, clocks, synchronisation, relations between nodes, health
+Clients, processes, ports, configuration, logs, resources, performance, clocks, synchronisation, \
+relations between nodes, health
 checks, certificates, backups. It changes nothing, and works while parts of the cluster are down.
-The exit code is 0 when nothing needs to be done, 1 after a warning, 2 when something is critical.")]
+The exit code is 0 when nothing needs to be done, 1 after a warning, 2 when something is \
+critical.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,

@@ -67,13 +67,29 @@ struct Which {
 #[derive(Args, Debug)]
 struct Up {
     /// How many proxy-nodes
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64),
+    )]
     nodes: u16,
     /// How many balancers
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    #[arg(
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=16),
+    )]
     balancers: u16,
     /// How many health-checkers
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=16), hide = true)]
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(0..=16),
+        hide = true,
+    )]
     checkers: u16,
     /// Where the lab keeps everything [default: $XDG_STATE_HOME/shoal/lab]
     #[arg(long, value_name = "DIR")]

@@ -38,7 +38,8 @@ const COUNTED: Duration = Duration::from_secs(300);
 #[command(after_help = "Examples:
   shoal logs                                   the last 20 requests
   shoal logs -f                                and every new one
-  shoal logs --request ID                      where one request was, balancers and nodes (Shoal-Request-Id of its answer)
+  shoal logs --request ID                      where one request was, balancers and nodes \
+  (Shoal-Request-Id of its answer)
   shoal logs --client 10.0.0.0/8 --status 5xx  what went wrong for these clients
   shoal logs --domain .example.com             requests for example.com and all below it
   shoal logs --status 504 --since 2d           also out of the log files of two days
@@ -49,10 +50,14 @@ const COUNTED: Duration = Duration::from_secs(300);
   shoal logs --top domain
   shoal logs --top status --since 1m
 
-Without a condition every request is shown once: as its node tells it, or the balancer that answered it itself. With one, everybody who had it.
-What everybody keeps in memory is bounded: the last 2048 records of a node, the last 4 MiB of a balancer. With a condition or a time, what is
-older is looked for in the log files (access.log in the data dir of each, and those it was moved aside to, but for compressed ones): the newest
-first, as many as -n says, 4 GiB or 10 seconds of each process at most. Counts (--top) are of the last hour; one with ≤ is an upper bound.")]
+Without a condition every request is shown once: as its node tells it, or the balancer that \
+answered it itself. With one, everybody who had it.
+What everybody keeps in memory is bounded: the last 2048 records of a node, the last 4 MiB of a \
+balancer. With a condition or a time, what is
+older is looked for in the log files (access.log in the data dir of each, and those it was moved \
+aside to, but for compressed ones): the newest
+first, as many as -n says, 4 GiB or 10 seconds of each process at most. Counts (--top) are of the \
+last hour; one with ≤ is an upper bound.")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -64,7 +69,12 @@ pub struct Options {
     #[arg(long, value_name = "TIME", value_parser = times::moment, conflicts_with = "follow")]
     since: Option<Moment>,
     /// Only until then
-    #[arg(long, value_name = "TIME", value_parser = times::moment, conflicts_with_all = ["follow", "top"])]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = times::moment,
+        conflicts_with_all = ["follow", "top"],
+    )]
     until: Option<Moment>,
     /// Only this proxy-node or balancer
     #[arg(long, value_name = "NAME")]
@@ -72,7 +82,13 @@ pub struct Options {
     #[command(flatten)]
     wanted: Wanted,
     /// How many records or counts
-    #[arg(short = 'n', long = "lines", default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        short = 'n',
+        long = "lines",
+        default_value_t = 20,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+    )]
     lines: u32,
     /// Go on with new records until interrupted
     #[arg(short, long, conflicts_with = "top")]

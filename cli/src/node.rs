@@ -24,10 +24,13 @@ use crate::{
   shoal node enable proxy-node-2
   shoal node disable proxy-node-2 --reason 'its disk'   it gets nothing at all
   shoal node weight proxy-node-1 3                      without a number: back to its own weight
-  shoal node wait 3                                     until three proxy-nodes are usable; for scripts
-  shoal node remove proxy-node-7                        it is gone for good: off the list, and its admin state with it
+  shoal node wait 3                                     until three proxy-nodes are usable; for \
+  scripts
+  shoal node remove proxy-node-7                        it is gone for good: off the list, and its \
+  admin state with it
   shoal node accept-losses proxy-node                   losses held back as implausible are real
-  shoal node enrol proxy-node proxy-node-4 --address 10.0.0.17 --registry 10.0.0.5:7001    what a bare host needs to join")]
+  shoal node enrol proxy-node proxy-node-4 --address 10.0.0.17 --registry 10.0.0.5:7001    what a \
+  bare host needs to join")]
 pub struct Options {
     #[command(flatten)]
     target: Target,
@@ -56,7 +59,10 @@ enum Action {
         #[command(flatten)]
         leaving: change::Leaving,
         /// Share relative to the others; 0 gets no new requests
-        #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(cluster::instance::MAX_WEIGHT)))]
+        #[arg(
+            value_parser = clap::value_parser!(u32)
+            .range(0..=i64::from(cluster::instance::MAX_WEIGHT)),
+        )]
         value: Option<u32>,
     },
     /// Wait until so many proxy-nodes are usable, or instances of another service

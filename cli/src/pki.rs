@@ -17,15 +17,20 @@ use crate::output::{self, Format, View};
 /// Make the cluster's authority and certificates
 #[derive(Args)]
 #[command(after_help = "Examples:
-  shoal pki init pki                                     authority, cluster key and an operator's certificate
+  shoal pki init pki                                     authority, cluster key and an operator's \
+  certificate
   shoal pki issue registry registry-1 --dir pki
   shoal pki issue proxy-node node-7 --dir pki --host node-7.example.com --host 10.0.0.17
-  shoal pki issue proxy-node edge --dir pki --replicas 20   one certificate for processes that call themselves edge-…
+  shoal pki issue proxy-node edge --dir pki --replicas 20   one certificate for processes that \
+  call themselves edge-…
   shoal pki issue operator ann --dir pki --validity 720h
-  shoal pki renew proxy-node-4 operator --dir pki        after most of a year: the same names, new certificates and keys
-  shoal pki provision --dir pki registry balancer-1      each directory gets what the process of that name needs
+  shoal pki renew proxy-node-4 operator --dir pki        after most of a year: the same names, new \
+  certificates and keys
+  shoal pki provision --dir pki registry balancer-1      each directory gets what the process of \
+  that name needs
 
-The authority's key (ca.key) issues everything: keep it where only you can read it. Processes need ca.crt, their own certificate and key, and
+The authority's key (ca.key) issues everything: keep it where only you can read it. Processes need \
+ca.crt, their own certificate and key, and
 balancers and nodes the cluster key.")]
 pub struct Options {
     #[command(subcommand)]
@@ -93,7 +98,12 @@ enum Action {
 #[derive(Args, Clone, Copy)]
 struct Validity {
     /// How long certificates are valid, e.g. 8760h
-    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "8760h",
+        value_parser = chassis::options::duration,
+    )]
     validity: Duration,
     #[command(flatten)]
     format: Format,

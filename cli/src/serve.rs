@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 #[derive(Args)]
 #[command(after_help = "Examples:
   shoal serve registry --ca ca.crt --cert registry-1.crt --key registry-1.key
-  shoal serve proxy-node --registry 10.0.0.5:7001 --ca ca.crt --cert node.crt --key node.key --cluster-key cluster.key
+  shoal serve proxy-node --registry 10.0.0.5:7001 --ca ca.crt --cert node.crt --key node.key \
+  --cluster-key cluster.key
 
 The help of each shows the variable for every flag: [env: SHOAL_…].")]
 pub struct Options {

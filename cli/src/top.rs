@@ -49,7 +49,12 @@ pub struct Options {
     #[command(flatten)]
     target: Target,
     /// Time between two looks, at least 200ms
-    #[arg(long, value_name = "TIME", value_parser = chassis::options::duration, default_value = "1s")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = chassis::options::duration,
+        default_value = "1s",
+    )]
     interval: Duration,
     /// Print one picture and end
     #[arg(long)]
@@ -189,7 +194,8 @@ async fn watch_and_act(
                 }
                 event = keys.recv() => match event {
                     None => bail!("the keyboard cannot be read any more"),
-                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match app.press(key) {
+                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release =>
+                    match app.press(key) {
                         Effect::Quit => return Ok(()),
                         Effect::Nothing => {}
                         Effect::Do { act, name, force } => {

@@ -163,10 +163,12 @@ pub async fn run(cluster: &Cluster, mut client: Client, options: Options) -> Res
     let (mut shown, begun) = (Shown::beside(options.format), Instant::now());
     loop {
         let message = tokio::select! {
-            message = steps::next(&mut stream, "run the same restore again: it goes to the end") => message?,
+            message = steps::next(&mut stream, "run the same restore again: it goes to the \
+                end") => message?,
             _ = tokio::signal::ctrl_c() => {
                 bail!(
-                    "interrupted: the restore goes on in the cluster; `shoal audit` tells how it ended, and running the same restore again goes \
+                    "interrupted: the restore goes on in the cluster; `shoal audit` tells how it \
+                     ended, and running the same restore again goes \
                      to the end"
                 )
             }

@@ -47,9 +47,9 @@ struct List {
 }
 
 impl From<ListDifference> for List {
-    fn from(
-        ListDifference { added, removed, entries, added_examples, removed_examples }: ListDifference,
-    ) -> Self {
+    fn from(difference: ListDifference) -> Self {
+        let ListDifference { added, removed, entries, added_examples, removed_examples } =
+            difference;
         Self { added, removed, entries, added_examples, removed_examples }
     }
 }

@@ -1,23 +1,28 @@
 //! `shoal config rollout`: following a rollout node by node, and steering it.
 
-use std::{collections::BTreeMap, time::Duration};
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use proto::config::{
-    ControlRolloutRequest, NodeRollout, NodeRolloutState, Revision, Rollout, RolloutAction,
-    RolloutState, StartRolloutRequest, WatchRolloutRequest,
+    ControlRolloutRequest, NodeRolloutState, Revision, Rollout, RolloutAction, RolloutState,
+    StartRolloutRequest, WatchRolloutRequest,
 };
-use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Patience, bundle::Problem};
+use self::progress::{Printed, Progress, rollout_state};
+use super::Patience;
 use crate::{
     cluster::{ANSWER, Cluster, call, failed, silent},
-    output::{self, Cell, Format, View, column, sentences},
+    output::{self, Format},
 };
 
 const SERVICE: &str = "the config-service";
+
 /// Before a broken watch is opened again.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -143,8 +148,9 @@ pub async fn follow(cluster: &Cluster, rollout: Rollout, patience: Patience) -> 
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     while !is_over(latest.state()) {
+        let watching = watch(cluster, &latest.id, &mut printed, format);
         let watched = tokio::select! {
-            watched = tokio::time::timeout_at(deadline, watch(cluster, &latest.id, &mut printed, format)) => watched,
+            watched = tokio::time::timeout_at(deadline, watching) => watched,
             _ = &mut interrupted => bail!("{}", goes_on(&latest)),
         };
         match watched {
@@ -195,7 +201,8 @@ pub fn nothing_to_do(
 fn goes_on(rollout: &Rollout) -> String {
     let number = rollout.revision.as_ref().map_or(0, |revision| revision.number);
     format!(
-        "interrupted: the rollout of revision {number} goes on in the cluster; `shoal config rollout` shows it, `shoal config rollout abort` gives \
+        "interrupted: the rollout of revision {number} goes on in the cluster; `shoal config \
+         rollout` shows it, `shoal config rollout abort` gives \
          every node back what it had"
     )
 }
@@ -253,204 +260,5 @@ fn conclusion(rollout: &Rollout) -> Result<String> {
             rollout.explanation
         ),
         _ => bail!("revision {} was not rolled out: {}", revision.number, rollout.explanation),
-    }
-}
-
-/// What has been printed already.
-#[derive(Default)]
-struct Printed {
-    nodes: BTreeMap<String, NodeRolloutState>,
-    paused: bool,
-}
-
-impl Printed {
-    fn print(&mut self, rollout: &Rollout, format: Format) -> Result<()> {
-        for line in self.news(rollout) {
-            output::say(&line, format)?;
-        }
-        Ok(())
-    }
-
-    /// Lines for what is new in `rollout`.
-    fn news(&mut self, rollout: &Rollout) -> Vec<String> {
-        let mut lines = Vec::new();
-        for node in &rollout.nodes {
-            let state = node.state();
-            if self.nodes.insert(node.name.clone(), state) != Some(state)
-                && state != NodeRolloutState::Waiting
-            {
-                lines.extend(answer(node));
-            }
-        }
-        let paused = rollout.state() == RolloutState::Paused;
-        if paused && !self.paused {
-            lines.push("paused: go on with `shoal config rollout resume`".to_owned());
-        }
-        self.paused = paused;
-        lines
-    }
-}
-
-/// What one node answered.
-fn answer(node: &NodeRollout) -> Vec<String> {
-    let mut lines = vec![format!("  {:<20} {}", node.name, node_state(node.state()))];
-    lines.extend(
-        node.problems
-            .iter()
-            .map(|problem| format!("    {}", Problem::from(problem.clone()).line())),
-    );
-    lines
-}
-
-#[derive(Serialize)]
-struct Progress {
-    id: String,
-    revision: String,
-    number: u64,
-    state: &'static str,
-    explanation: String,
-    previous_revision: String,
-    nodes: Vec<NodeProgress>,
-}
-
-#[derive(Serialize)]
-struct NodeProgress {
-    name: String,
-    service: String,
-    state: &'static str,
-    problems: Vec<Problem>,
-}
-
-impl From<Rollout> for Progress {
-    fn from(rollout: Rollout) -> Self {
-        let state = rollout_state(rollout.state());
-        let revision = rollout.revision.unwrap_or_default();
-        let nodes = rollout.nodes.into_iter().map(|node| NodeProgress {
-            state: node_state(node.state()),
-            name: node.name,
-            service: node.service,
-            problems: node.problems.into_iter().map(Problem::from).collect(),
-        });
-        Self {
-            id: rollout.id,
-            revision: revision.id,
-            number: revision.number,
-            state,
-            explanation: rollout.explanation,
-            previous_revision: rollout.previous_revision,
-            nodes: nodes.collect(),
-        }
-    }
-}
-
-impl View for Progress {
-    fn text(&self) -> String {
-        let rows = self.nodes.iter().map(|node| {
-            let problems: Vec<_> = node.problems.iter().map(Problem::line).collect();
-            vec![
-                Cell::new(&node.name),
-                Cell::new(&node.service),
-                output::coloured(node.state),
-                Cell::new(problems.join("\n")),
-            ]
-        });
-        let heading = format!(
-            "Rollout of revision {} ({}): {}. {}",
-            self.number, self.revision, self.state, self.explanation
-        );
-        let heading = output::fitted(heading.trim_end(), "");
-        if self.nodes.is_empty() {
-            return heading;
-        }
-        format!(
-            "{heading}\n\n{}",
-            output::table(
-                &[
-                    column("NODE", 0),
-                    column("SERVICE", 1),
-                    column("STATE", 0),
-                    sentences("PROBLEMS")
-                ],
-                rows
-            )
-        )
-    }
-}
-
-fn rollout_state(state: RolloutState) -> &'static str {
-    match state {
-        RolloutState::Unspecified => "unknown",
-        RolloutState::Trying => "trying",
-        RolloutState::Spreading => "spreading",
-        RolloutState::Paused => "paused",
-        RolloutState::Done => "done",
-        RolloutState::Failed => "failed",
-        RolloutState::Aborted => "aborted",
-    }
-}
-
-fn node_state(state: NodeRolloutState) -> &'static str {
-    match state {
-        NodeRolloutState::Unspecified => "unknown",
-        NodeRolloutState::Waiting => "waiting",
-        NodeRolloutState::Assigned => "assigned",
-        NodeRolloutState::Applied => "applied",
-        NodeRolloutState::Rejected => "rejected",
-        NodeRolloutState::Reverted => "reverted",
-        NodeRolloutState::Gone => "gone",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rollout(states: &[(&str, NodeRolloutState)]) -> Rollout {
-        let nodes = states.iter().map(|(name, state)| NodeRollout {
-            name: (*name).into(),
-            state: (*state).into(),
-            ..Default::default()
-        });
-        Rollout {
-            nodes: nodes.collect(),
-            state: RolloutState::Spreading.into(),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn each_answer_is_printed_once() {
-        use NodeRolloutState::{Applied, Assigned, Rejected, Waiting};
-        let mut printed = Printed::default();
-        assert_eq!(printed.news(&rollout(&[("a", Assigned), ("b", Waiting)])).len(), 1);
-        assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])).len(), 1);
-        assert_eq!(printed.news(&rollout(&[("a", Applied), ("b", Waiting)])), Vec::<String>::new());
-        let news = printed.news(&rollout(&[("a", Applied), ("b", Rejected)]));
-        assert!(
-            news.len() == 1 && news[0].contains('b') && news[0].contains("rejected"),
-            "{news:?}"
-        );
-    }
-
-    #[test]
-    fn the_end_names_who_does_not_have_it() {
-        use NodeRolloutState::{Applied, Gone};
-        let done = |states: &[(&str, NodeRolloutState)]| Rollout {
-            state: RolloutState::Done.into(),
-            ..rollout(states)
-        };
-        assert_eq!(
-            conclusion(&done(&[("a", Applied), ("b", Applied)])).unwrap(),
-            "revision 0 is in force on 2 processes"
-        );
-        let one = conclusion(&done(&[("a", Applied), ("b", Gone)])).unwrap();
-        assert!(one.contains("on 1 processes; b went away meanwhile"), "{one}");
-        assert!(conclusion(&done(&[("a", Gone), ("b", Gone)])).unwrap().contains("a, b went away"));
-        let failed = Rollout {
-            state: RolloutState::Failed.into(),
-            explanation: "b refused it".into(),
-            ..rollout(&[])
-        };
-        assert!(conclusion(&failed).unwrap_err().to_string().contains("b refused it"));
     }
 }

@@ -46,11 +46,13 @@ pub fn text(
     format!(
         "{table}
 
-The lab is ready. Loopback clients may reach any origin, loopback origins included, except the cluster's own ports.
+The lab is ready. Loopback clients may reach any origin, loopback origins included, except the \
+cluster's own ports.
 
   curl -x http://{first} https://example.com/{second}
 
-  http://{console}/      the cluster as a page; log in as {user} with the password {password} to drain nodes there
+  http://{console}/      the cluster as a page; log in as {user} with the password {password} to \
+  drain nodes there
 
 Next, in another terminal:
   shoal status{chosen}

@@ -236,7 +236,8 @@ impl Lab {
                 },
                 Some(event) = self.events.recv() => match event {
                     Event::Started { name, pid } => { self.pids.insert(name, pid); }
-                    Event::Ended { name, how, .. } => return Err(self.failed(&name, &format!("did not start ({how})"))),
+                    Event::Ended { name, how, .. } => return Err(self.failed(&name, &format!("did \
+                        not start ({how})"))),
                 },
                 _ = interrupts.wait_for(|count| *count > 0) => return Ok(false),
             }

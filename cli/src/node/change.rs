@@ -224,7 +224,8 @@ fn is_away(status: &Status) -> bool {
 /// The failure of a change that only the registry can make.
 fn unasked(name: &str, why: &anyhow::Error) -> anyhow::Error {
     anyhow!(
-        "nothing is known to have changed for {name}: {why:#}. Only the registry changes admin states and weights; start it again (traffic flows \
+        "nothing is known to have changed for {name}: {why:#}. Only the registry changes admin \
+         states and weights; start it again (traffic flows \
          without it) and repeat the command"
     )
 }

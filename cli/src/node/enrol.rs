@@ -34,7 +34,12 @@ pub struct Enrol {
     #[arg(long, value_name = "HOST", value_parser = host)]
     address: String,
     /// Where the registry is [default: that of the running lab]
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = chassis::options::seed)]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = chassis::options::seed,
+    )]
     registry: Vec<String>,
     /// Where the authority is: the directory that `shoal pki init` made
     #[arg(long, value_name = "DIR", default_value = "pki")]
@@ -49,7 +54,12 @@ pub struct Enrol {
     #[arg(long, default_value = "", hide_default_value = true)]
     zone: String,
     /// How long the certificate is valid, e.g. 8760h
-    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = chassis::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "8760h",
+        value_parser = chassis::options::duration,
+    )]
     validity: Duration,
     #[command(flatten)]
     format: Format,
@@ -137,8 +147,10 @@ fn refuse_again(enrol: &Enrol, archive: &Path) -> Result<()> {
                 format!("remove {recorded}")
             };
             bail!(
-                "the name {name} is taken already ({recorded}): choose another name; if it is the same instance, `shoal pki renew {name} --dir {}` \
-                 makes it another certificate, and if its host never joined, {remove} and enrol it again",
+                "the name {name} is taken already ({recorded}): choose another name; if it is the \
+                 same instance, `shoal pki renew {name} --dir {}` \
+                 makes it another certificate, and if its host never joined, {remove} and enrol it \
+                 again",
                 pki.display()
             )
         }
@@ -161,7 +173,8 @@ fn registry(enrol: &Enrol, target: &Target) -> Result<Vec<String>> {
         found.iter().find(|seed| only_here(seed)).filter(|_| !only_here(&enrol.address))
     {
         bail!(
-            "the registry at {here} cannot be reached from {}: give --registry HOST:PORT, as that host sees it (without it, the registry of the \
+            "the registry at {here} cannot be reached from {}: give --registry HOST:PORT, as that \
+             host sees it (without it, the registry of the \
              running lab is meant)",
             enrol.address
         );
@@ -218,7 +231,8 @@ fn contents(
 fn settings(enrol: &Enrol, registry: &[String]) -> String {
     let service = enrol.service;
     let mut text = format!(
-        "# Settings of {service} {}, made by `shoal node enrol`. `shoal serve {service} --help` shows the variable of every flag, as\n\
+        "# Settings of {service} {}, made by `shoal node enrol`. `shoal serve {service} --help` \
+         shows the variable of every flag, as\n\
          # [env: SHOAL_…]; then: systemctl restart shoal-{service}\n",
         enrol.name
     );
@@ -261,7 +275,8 @@ fn what_next(enrol: &Enrol, registry: &[String], archive: &Path) -> String {
         format!(" It finds the registry at {}.", registry.join(", "))
     };
     format!(
-        "made {} for {service} {name}.{registry} Whoever has this file can join the cluster: copy it over a safe channel, and remove it here \
+        "made {} for {service} {name}.{registry} Whoever has this file can join the cluster: copy \
+         it over a safe channel, and remove it here \
          and there.\n\n\
          On {address}, as root:\n  \
          apt-get install ./shoal_{}_$(dpkg --print-architecture).deb\n  \
@@ -293,7 +308,9 @@ fn host(text: &str) -> Result<String, String> {
     if name || text.parse::<IpAddr>().is_ok() {
         Ok(text.to_owned())
     } else {
-        Err("give a host name or an address without a port, such as 10.0.0.17 or node-7.example.com".to_owned())
+        Err("give a host name or an address without a port, such as 10.0.0.17 or \
+            node-7.example.com"
+            .to_owned())
     }
 }
 

@@ -22,7 +22,12 @@ pub struct Wait {
     #[arg(long, default_value = "proxy-node")]
     service: Service,
     /// Longest wait
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = chassis::options::duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "2m",
+        value_parser = chassis::options::duration,
+    )]
     within: Duration,
     #[command(flatten)]
     format: Format,

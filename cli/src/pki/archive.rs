@@ -21,7 +21,8 @@ const GROUP: &str = "shoal";
 pub fn write(archive: &Path, service: Service, files: &[(&'static str, Vec<u8>)]) -> Result<()> {
     let refused = |error: io::Error| {
         anyhow!(
-            "cannot write {}: {error}; choose another --archive, in a directory that can be written",
+            "cannot write {}: {error}; choose another --archive, in a directory that can be \
+             written",
             archive.display()
         )
     };

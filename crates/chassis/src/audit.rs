@@ -115,7 +115,14 @@ impl Journal {
 
     /// Appends a record, in one write.
     pub fn append(&self, record: &Record) {
-        tracing::info!(target: "audit", who = record.who, from = record.from, what = record.what, detail = record.detail, result = record.result);
+        tracing::info!(
+            target: "audit",
+            who = record.who,
+            from = record.from,
+            what = record.what,
+            detail = record.detail,
+            result = record.result,
+        );
         let Ok(mut line) = serde_json::to_vec(record) else { return };
         line.push(b'\n');
         if let Err(error) = self.lines().append(&line) {

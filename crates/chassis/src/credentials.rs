@@ -59,7 +59,8 @@ pub enum Unusable {
     NotYet(PathBuf, Timestamp),
     #[error("the key {} does not belong to the certificate {}", .0.display(), .1.display())]
     Mismatch(PathBuf, PathBuf),
-    #[error("the certificate {} was not issued by the authority in {} ({})", .0.display(), .1.display(), .2)]
+    #[error("the certificate {} was not issued by the authority in {} \
+        ({})", .0.display(), .1.display(), .2)]
     Untrusted(PathBuf, PathBuf, rustls::Error),
     #[error("the authority in {} cannot be used: {}", .0.display(), .1)]
     Authority(PathBuf, String),

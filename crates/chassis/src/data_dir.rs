@@ -57,7 +57,8 @@ pub enum Refused {
     NotOurs(PathBuf),
     #[error("the data dir {} has an unreadable {MARKER}: {}", .0.display(), .1)]
     Marker(PathBuf, String),
-    #[error("the data dir {} was written by a newer version (format {}; this one knows {FORMAT})", .0.display(), .1)]
+    #[error("the data dir {} was written by a newer version (format {}; this one knows \
+        {FORMAT})", .0.display(), .1)]
     Newer(PathBuf, u32),
     #[error("the data dir {} belongs to {} {}, not to {} {}", .0.display(), .1, .2, .3, .4)]
     Foreign(PathBuf, Service, String, Service, String),

@@ -77,7 +77,13 @@ where
                     note,
                     written: false,
                 });
-                let span = tracing::info_span!("grpc", path, %peer, otel.name = path.trim_start_matches('/'), otel.kind = "server");
+                let span = tracing::info_span!(
+                    "grpc",
+                    path,
+                    %peer,
+                    otel.name = path.trim_start_matches('/'),
+                    otel.kind = "server",
+                );
                 propagation::accept(&span, request.headers());
                 propagation::describe(&span, path);
                 Box::pin(watch(self.inner.call(request), path, entry).instrument(span))

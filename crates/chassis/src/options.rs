@@ -44,10 +44,21 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Share of the load: 0 or 1. More than 1 is for operators to give (`shoal node weight`), and
     /// taken as 1 where there are certificates
-    #[arg(long, env = "SHOAL_WEIGHT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=256))]
+    #[arg(
+        long,
+        env = "SHOAL_WEIGHT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(0..=256),
+    )]
     pub weight: u32,
     /// Where the registry is; everything else is discovered [default: 127.0.0.1:7001]
-    #[arg(long, env = "SHOAL_REGISTRY", value_delimiter = ',', value_name = "HOST:PORT", value_parser = seed)]
+    #[arg(
+        long,
+        env = "SHOAL_REGISTRY",
+        value_delimiter = ',',
+        value_name = "HOST:PORT",
+        value_parser = seed,
+    )]
     pub registry: Vec<String>,
     /// Where this process keeps its state [default: $XDG_STATE_HOME/shoal/NAME, /var/lib/shoal/NAME
     /// for root]
@@ -90,16 +101,41 @@ pub struct Options {
     #[arg(long, env = "SHOAL_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// How long others need to hear that this process stops; it keeps accepting for so long
-    #[arg(long, env = "SHOAL_DRAIN_PROPAGATION", default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SHOAL_DRAIN_PROPAGATION",
+        default_value = "2s",
+        value_parser = duration,
+        value_name = "DURATION",
+    )]
     pub drain_propagation: Duration,
     /// How long what is under way may take to end after that
-    #[arg(long, env = "SHOAL_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SHOAL_DRAIN_TIMEOUT",
+        default_value = "30s",
+        value_parser = duration,
+        value_name = "DURATION",
+    )]
     pub drain_timeout: Duration,
     /// How long the registry believes in this process without hearing from it
-    #[arg(long, env = "SHOAL_LEASE_TTL", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SHOAL_LEASE_TTL",
+        default_value = "10s",
+        value_parser = duration,
+        value_name = "DURATION",
+    )]
     pub lease_ttl: Duration,
     /// How long a configuration has to serve before it is confirmed
-    #[arg(long, env = "SHOAL_CONFIRM_AFTER", default_value = "60s", value_parser = duration, value_name = "DURATION", hide = true)]
+    #[arg(
+        long,
+        env = "SHOAL_CONFIRM_AFTER",
+        default_value = "60s",
+        value_parser = duration,
+        value_name = "DURATION",
+        hide = true,
+    )]
     pub confirm_after: Duration,
 }
 

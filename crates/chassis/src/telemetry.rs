@@ -205,6 +205,12 @@ fn log_panics() {
             panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         crate::metrics::panicked(&thread);
-        tracing::error!(target: "panic", %place, thread, "{}", crate::supervise::message(panic.payload()));
+        tracing::error!(
+            target: "panic",
+            %place,
+            thread,
+            "{}",
+            crate::supervise::message(panic.payload()),
+        );
     }));
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 macro_rules! files {
     ($folder:literal: $($path:literal),+ $(,)?) => {
-        BTreeMap::from([$(($path.to_owned(), include_bytes!(concat!("../templates/", $folder, "/", $path)).to_vec())),+])
+        BTreeMap::from([$((
+            $path.to_owned(),
+            include_bytes!(concat!("../templates/", $folder, "/", $path)).to_vec(),
+        )),+])
     };
 }
 

@@ -142,9 +142,12 @@ pub fn explain(
         return String::new();
     }
     format!(
-        "{} of {} {service} instances are well, which is implausible: acting on the loss of {} would leave less than {} % of the pool in use. \
-         They stay in use. If they are really gone, confirm it with `shoal node accept-losses {service}`, or take each out with \
-         `shoal node disable NAME`; otherwise look at the network between them and the registry and the checkers.",
+        "{} of {} {service} instances are well, which is implausible: acting on the loss of {} \
+         would leave less than {} % of the pool in use. \
+         They stay in use. If they are really gone, confirm it with `shoal node accept-losses \
+         {service}`, or take each out with \
+         `shoal node disable NAME`; otherwise look at the network between them and the registry \
+         and the checkers.",
         judgement.well,
         judgement.members,
         held.join(", "),
@@ -194,9 +197,10 @@ mod tests {
             (50, "11111.....", &[0, 1, 2, 3, 4], &[]),
             (50, "111111....", &[0, 1, 2, 3, 4], &[5]),
             (50, "B2..", &[1], &[]), // somebody came: what was held can go
-            (50, "BB2.", &[], &[2]), // believed stays believed even when others were asked to leave meanwhile
+            // Believed stays believed even when others were asked to leave meanwhile.
+            (50, "BB2.", &[], &[2]),
             (0, "111", &[0, 1, 2], &[]), // the guard is off
-            (100, "1..", &[], &[0]), // nothing is ever believed
+            (100, "1..", &[], &[0]),     // nothing is ever believed
         ];
         for (percent, picture, believe, held) in cases {
             let judgement =

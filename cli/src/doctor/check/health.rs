@@ -44,7 +44,8 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         .filter(well)
         .count();
     if checks == Some(0) && nodes > 0 {
-        let remedy = "see checks in `shoal config show --file cluster.yaml`; for instance: checks: [{name: through-proxy, type: proxy, url: built-in, \
+        let remedy = "see checks in `shoal config show --file cluster.yaml`; for instance: checks: \
+            [{name: through-proxy, type: proxy, url: built-in, \
                       interval: 10s}]";
         found.push(Finding::new(
             Info,
@@ -72,7 +73,8 @@ fn number(checkers: usize) -> Option<Finding> {
         }
         1 => (
             Warning,
-            "only one health-checker is there: at least two have to agree before a node is taken out",
+            "only one health-checker is there: at least two have to agree before a node is taken \
+             out",
         ),
         2 => (
             Info,

@@ -22,7 +22,8 @@ pub fn processes(facts: &Facts) -> Vec<Finding> {
         } else {
             ""
         };
-        let remedy = "see whether it runs, its log, and --registry, and start it again; balancers and nodes serve meanwhile with what they remember, but \
+        let remedy = "see whether it runs, its log, and --registry, and start it again; balancers \
+            and nodes serve meanwhile with what they remember, but \
                       nobody new is seen and nothing can be changed";
         found.push(Finding::new(
             Critical,
@@ -182,7 +183,8 @@ fn standing(process: &Process) -> Option<Finding> {
         ),
         State::Lost => (
             Critical,
-            "it answers here, and the registry has not heard of it for longer than it may be silent",
+            "it answers here, and the registry has not heard of it for longer than it may be \
+             silent",
             format!(
                 "see whether it reaches the registry (--registry, the network between them) and \
                  {log}; it comes back by itself then"

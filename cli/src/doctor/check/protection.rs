@@ -91,7 +91,8 @@ fn another_cluster(facts: &Facts, backups: &Backups) -> Option<Finding> {
         return None;
     }
     let text = format!(
-        "the registry is that of another cluster ({now}) than the newest backup ({then}): its database was lost, and with it which processes are \
+        "the registry is that of another cluster ({now}) than the newest backup ({then}): its \
+         database was lost, and with it which processes are \
          drained, and their weights"
     );
     let remedy = "`shoal backup restore latest` brings them back: it shows what would change, and \

@@ -192,11 +192,13 @@ mod tests {
                 Some((Critical, "(96 %)")),
             ),
             (
-                "shoal_proxy_cache_capacity_bytes 1006632960\nshoal_memory_limit_bytes 1073741824\n",
+                "shoal_proxy_cache_capacity_bytes 1006632960\n\
+                 shoal_memory_limit_bytes 1073741824\n",
                 None,
             ),
             (
-                "shoal_proxy_cache_capacity_bytes 1006632961\nshoal_memory_limit_bytes 1073741824\n",
+                "shoal_proxy_cache_capacity_bytes 1006632961\n\
+                 shoal_memory_limit_bytes 1073741824\n",
                 Some((Warning, "the 1.0 GiB of memory")),
             ),
             (

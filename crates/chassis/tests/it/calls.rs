@@ -225,7 +225,13 @@ async fn admin_http_serves_metrics_and_version() {
     let client = RegistryClient::new(world.channel("node-1", Service::Registry, registry.grpc()));
     client.clone().list_instances(ListInstancesRequest::default()).await.unwrap();
     let metrics = get(admin, "/metrics").await;
-    assert!(metrics.contains("shoal_grpc_calls_total{path=\"/shoal.registry.v1.Registry/ListInstances\",result=\"ok\"}"), "{metrics}");
+    assert!(
+        metrics.contains(
+            "shoal_grpc_calls_total{path=\"/shoal.registry.v1.Registry/ListInstances\",\
+             result=\"ok\"}"
+        ),
+        "{metrics}",
+    );
     assert!(metrics.contains("shoal_certificate_expires_timestamp_seconds 1"), "{metrics}");
     assert!(get(admin, "/version").await.contains("\"name\":\"registry-1\""));
     assert!(get(admin, "/livez").await.starts_with("HTTP/1.1 200"));

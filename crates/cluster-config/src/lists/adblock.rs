@@ -53,7 +53,8 @@ pub fn read(line: &str) -> Result<Vec<DomainPattern>, Invalid> {
         let message = format!("`{line}` is about more or less than whole domains");
         Invalid::new(
             message,
-            "write ||name^ for a domain and everything under it, or use url_regex for parts of URLs",
+            "write ||name^ for a domain and everything under it, or use url_regex for parts of \
+             URLs",
         )
     };
     if is_cosmetic(line) {

@@ -12,7 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::borrow::Cow;
 
 macro_rules! notations {
-    ($($(#[$doc:meta])* $name:ident($value:ty) = $format:literal, $parse:expr, like $($example:literal),+;)+) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($value:ty) = $format:literal, $parse:expr, like $($example:literal),+;
+    )+) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +61,11 @@ macro_rules! notations {
                     stringify!($name).into()
                 }
                 fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                    let kind = if INTEGERS_TOO.contains(&$format) { serde_json::json!(["string", "integer"]) } else { "string".into() };
+                    let kind = if INTEGERS_TOO.contains(&$format) {
+                        serde_json::json!(["string", "integer"])
+                    } else {
+                        "string".into()
+                    };
                     json_schema!({ "type": kind, "format": $format, "examples": [$($example),+] })
                 }
             }
@@ -88,31 +95,39 @@ pub fn takes_numbers(format: &str) -> bool {
 
 notations! {
     /// `200ms`, `5s`, `1h`, `30d`.
-    Duration(std::time::Duration) = "shoal-duration", units::parse_duration, like "200ms", "5s", "1h", "30d";
+    Duration(std::time::Duration) = "shoal-duration", units::parse_duration,
+        like "200ms", "5s", "1h", "30d";
     /// `64KiB`, `256MiB`.
     Size(u64) = "shoal-size", units::parse_size, like "64KiB", "256MiB", "1GiB";
     /// `20%`.
     Percent(u8) = "shoal-percent", units::parse_percent, like "20%";
     /// `0.0.0.0:3128`.
-    Bind(std::net::SocketAddr) = "shoal-bind", terms::parse_bind, like "0.0.0.0:3128", "[::]:3128", "${node.listen.proxy}";
+    Bind(std::net::SocketAddr) = "shoal-bind", terms::parse_bind,
+        like "0.0.0.0:3128", "[::]:3128", "${node.listen.proxy}";
     /// `host:port`.
-    Address((String, u16)) = "shoal-address", terms::parse_address, like "192.168.1.11:3128", "[2001:db8::1]:3128";
+    Address((String, u16)) = "shoal-address", terms::parse_address,
+        like "192.168.1.11:3128", "[2001:db8::1]:3128";
     /// `192.168.1.0/24`.
-    Network(IpNet) = "shoal-network", terms::parse_network, like "192.168.1.0/24", "10.0.0.1", "2001:db8::/32";
+    Network(IpNet) = "shoal-network", terms::parse_network,
+        like "192.168.1.0/24", "10.0.0.1", "2001:db8::/32";
     /// `.example.com`.
-    Domain(DomainPattern) = "shoal-domain", terms::parse_domain, like ".example.com", "www.example.com";
+    Domain(DomainPattern) = "shoal-domain", terms::parse_domain,
+        like ".example.com", "www.example.com";
     /// `443`, `8000-8100`.
     Ports(PortRange) = "shoal-ports", terms::parse_ports, like "443", "8000-8100";
     /// `200`, `200-299`.
     Status((u16, u16)) = "shoal-status", terms::parse_status, like "200", "200-299";
     /// `MTWHF 09:00-18:00`.
-    Time(TimeWindow) = "shoal-time", terms::parse_time, like "MTWHF 09:00-18:00", "D 09:00-18:00", "SA";
+    Time(TimeWindow) = "shoal-time", terms::parse_time, like "MTWHF 09:00-18:00", "D \
+        09:00-18:00", "SA";
     /// A regular expression of the `regex` crate.
     Regex(String) = "shoal-regex", parse_regex, like "\\.(deb|rpm)$", "(?i)/ads/";
     /// An absolute URL.
-    Url(String) = "shoal-url", |text| terms::parse_url(text).map(|()| text.to_owned()), like "http://example.com/health";
+    Url(String) = "shoal-url", |text| terms::parse_url(text).map(|()| text.to_owned()),
+        like "http://example.com/health";
     /// `built-in` or an absolute URL.
-    ProbeTarget(Option<String>) = "shoal-probe-target", parse_probe_target, like "built-in", "http://example.com/health";
+    ProbeTarget(Option<String>) = "shoal-probe-target", parse_probe_target,
+        like "built-in", "http://example.com/health";
     /// Letters, digits, `_`, `-` and `.`.
     Name(String) = "shoal-name", parse_name, like "squid_servers";
     /// `GET`.
@@ -122,17 +137,21 @@ notations! {
     /// `/health`.
     UrlPath(String) = "shoal-url-path", parse_url_path, like "/", "/health";
     /// An egress destination.
-    EgressTo(crate::document::egress::EgressTarget) = "shoal-egress-to", parse_egress_to, like "loopback", "link_local", "metadata", "cluster_ports", "10.0.0.0/8";
+    EgressTo(crate::document::egress::EgressTarget) = "shoal-egress-to", parse_egress_to,
+        like "loopback", "link_local", "metadata", "cluster_ports", "10.0.0.0/8";
     /// A reference to a secret, never the secret.
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
     /// Where the credentials for a parent come from, never the credentials.
-    Login(crate::document::proxy::Login) = "shoal-login", parse_login, like "passthrough", "file:/etc/shoal/parent.login", "env:PARENT_LOGIN";
+    Login(crate::document::proxy::Login) = "shoal-login", parse_login,
+        like "passthrough", "file:/etc/shoal/parent.login", "env:PARENT_LOGIN";
     /// Five fields of cron.
     Cron(String) = "shoal-cron", parse_cron, like "0 3 * * *";
     /// A name of the IANA time zone database.
-    TimeZone(String) = "shoal-time-zone", parse_time_zone, like "UTC", "Europe/Berlin", "Asia/Shanghai";
+    TimeZone(String) = "shoal-time-zone", parse_time_zone,
+        like "UTC", "Europe/Berlin", "Asia/Shanghai";
     /// `file:DIRECTORY`.
-    StoreUrl(String) = "shoal-store-url", parse_store_url, like "file:backups", "file:/var/backups/shoal";
+    StoreUrl(String) = "shoal-store-url", parse_store_url,
+        like "file:backups", "file:/var/backups/shoal";
 }
 
 fn parse_regex(text: &str) -> Result<String, Invalid> {

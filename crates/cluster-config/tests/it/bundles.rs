@@ -158,10 +158,13 @@ fn the_whole_example_of_the_design() {
     text = text.replace(
         "\nchecks:",
         r#"
-  vrrp: [{name: VI_1, interface: eth0, virtual_router_id: 51, version: 3, priority: {balancer-1: 100, balancer-2: 90},
-          advert_interval: 200ms, addresses: [192.168.1.100/24]}]
-alerts: [{name: cache_hit_ratio_low, metric: cache_hit_ratio, below: 0.60, for: 5m, severity: warning}]
-dns: [{name: proxy.company.com, ttl: 5s, policy: failover, targets: [{datacenter: beijing, address: 192.168.1.100}, {datacenter: shanghai, address: 192.168.2.100}]}]
+  vrrp: [{name: VI_1, interface: eth0, virtual_router_id: 51, version: 3,
+          priority: {balancer-1: 100, balancer-2: 90}, advert_interval: 200ms, addresses: [192.168.1.100/24]}]
+alerts: [{name: cache_hit_ratio_low, metric: cache_hit_ratio, below: 0.60, for: 5m,
+          severity: warning}]
+dns: [{name: proxy.company.com, ttl: 5s, policy: failover,
+       targets: [{datacenter: beijing, address: 192.168.1.100},
+                 {datacenter: shanghai, address: 192.168.2.100}]}]
 checks:"#,
     );
     let said = problems(&text);
@@ -350,7 +353,8 @@ const BAD: &[(&str, &[&str])] = &[
              unit: B, KiB, MiB, GiB or TiB, as in 64KiB or 256MiB",
             "cluster.yaml:3:61: error: `alerts` cannot be set by an override; an override sets \
              proxy, balancer, checks",
-            "cluster.yaml:4:14: error: unknown key `nam` in overrides[1].match; did you mean `name`?",
+            "cluster.yaml:4:14: error: unknown key `nam` in overrides[1].match; did you mean \
+             `name`?",
             "cluster.yaml:5:13: warning: an override without a condition holds for every node; set \
              it in the section itself",
             "cluster.yaml:5:42: error: unknown key `raed` in proxy.timeouts; did you mean `read`?",
@@ -362,7 +366,8 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "version: 1\nchecks:\n  - {name: a, type: tcp, url: built-in}\n  - {name: a, type: proxy, \
          url: nowhere}\n  - {name: b, type: http, interval: 1s, timeout: 2s, expect: {status: \
-         [200, 700]}}\n  - {name: c, type: grpc}\n  - {name: d, type: connect, service: registry}\n",
+         [200, 700]}}\n  - {name: c, type: grpc}\n  - {name: d, type: connect, service: \
+         registry}\n",
         &[
             "cluster.yaml:3:31: error: `url` means nothing for a check of this type; remove it, or \
              change the type",
@@ -399,7 +404,11 @@ const BAD: &[(&str, &[&str])] = &[
              remove it, or add parents"],
     ),
     (
-        "version: 1\nproxy:\n  hierarchy:\n    parents:\n      - {address: \"p:1\", tags: [a]}\n      - {service: balancer, tags: [a]}\n      - {address: \"q:1\", service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a], select: carp}\n      - {address: \"r:1\", select: random}\n",
+        "version: 1\nproxy:\n  hierarchy:\n    parents:\n      - {address: \"p:1\", tags: [a]}\n\
+         \x20     - {service: balancer, tags: [a]}\n      - {address: \"q:1\", service: \
+         proxy-node, tags: [a]}\n      - {service: proxy-node, tags: [a]}\n\
+         \x20     - {service: proxy-node, tags: [a], select: carp}\n\
+         \x20     - {address: \"r:1\", select: random}\n",
         &[
             "cluster.yaml:5:32: error: `tags` go with `service`, and a parent by address has none; \
              remove them",
@@ -539,9 +548,10 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     assert_eq!(document.access.rules[0].to_string(), "deny: [\"!safe_ports\"]");
     assert_eq!(document.access.rules[1].to_string(), "deny: [connect, \"!ssl_ports\"]");
     assert_eq!(document.access.rules[2].verdict, Verdict::Deny);
-    assert!(
-        matches!(&document.access.acls["blocked"], Acl::DstdomainList(file) if file.path == "lists/blocked_sites.txt" && file.size > 0)
-    );
+    assert!(matches!(
+        &document.access.acls["blocked"],
+        Acl::DstdomainList(file) if file.path == "lists/blocked_sites.txt" && file.size > 0
+    ));
     let with_another = String::from_utf8(example_bundle()["cluster.yaml"].clone())
         .unwrap()
         .replace("acls: {", "acls: {office_hours: {time: D}, ");
@@ -567,7 +577,10 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
     let checks = render(&bundle, Service::HealthChecker, &sample(Service::HealthChecker)).unwrap();
     assert_eq!(
         String::from_utf8(checks.document.clone()).unwrap(),
-        r#"{"checks":[{"endpoint":"proxy","fall":3,"interval":"10s","name":"through-proxy","probe":{"expect":{"status":[[200,200]]},"type":"proxy","url":"built_in"},"rise":2,"service":"proxy-node","timeout":"5s"}]}"#
+        "{\"checks\":[{\"endpoint\":\"proxy\",\"fall\":3,\"interval\":\"10s\",\
+            \"name\":\"through-proxy\",\"probe\":{\"expect\":{\"status\":[[200,200]]},\
+            \"type\":\"proxy\",\"url\":\"built_in\"},\"rise\":2,\"service\":\"proxy-node\",\
+            \"timeout\":\"5s\"}]}"
     );
     assert_eq!(ChecksDocument::from_json(&checks.document).unwrap().checks.len(), 1);
 }
@@ -630,7 +643,14 @@ fn heads_and_health_paths() {
         )
         .unwrap()
     };
-    let main = "version: 1\nproxy: {request_header_max_size: 16KiB, reply_header_max_size: 96KiB, relaxed_header_parser: false}\nbalancer:\n  frontends:\n    - {name: a, bind: \":8080\", backend: nodes}\n    - {name: b, bind: \":8081\", backend: mixed}\n    - {name: c, bind: \":8082\", backend: mixed, health_path: /up, request_header_max_size: 8KiB}\n  backends:\n    - {name: nodes, servers: {service: proxy-node}}\n    - {name: mixed, servers: {service: proxy-node, static: [{name: s, address: \"192.0.2.1:80\"}]}, reply_header_max_size: 4KiB, relaxed_header_parser: false}\n";
+    let main = "version: 1\nproxy: {request_header_max_size: 16KiB, reply_header_max_size: 96KiB, \
+        relaxed_header_parser: false}\nbalancer:\n  frontends:\n\
+        \x20   - {name: a, bind: \":8080\", backend: nodes}\n\
+        \x20   - {name: b, bind: \":8081\", backend: mixed}\n\
+        \x20   - {name: c, bind: \":8082\", backend: mixed, health_path: /up, \
+        request_header_max_size: 8KiB}\n  backends:\n    - {name: nodes, servers: {service: \
+        proxy-node}}\n    - {name: mixed, servers: {service: proxy-node, static: [{name: s, \
+        address: \"192.0.2.1:80\"}]}, reply_header_max_size: 4KiB, relaxed_header_parser: false}\n";
     let document = balancer(main);
     let frontends: Vec<_> = document
         .frontends
@@ -799,7 +819,11 @@ proptest! {
 
     /// The example with some of it replaced: deeper than arbitrary bytes get.
     #[test]
-    fn damaged_bundles_never_panic_and_accepted_ones_render(at in 0usize..3000, length in 0usize..40, with in "[ -~\n]{0,20}") {
+    fn damaged_bundles_never_panic_and_accepted_ones_render(
+        at in 0usize..3000,
+        length in 0usize..40,
+        with in "[ -~\n]{0,20}",
+    ) {
         let mut bytes = example_bundle()["cluster.yaml"].clone();
         let at = at.min(bytes.len());
         let end = (at + length).min(bytes.len());
@@ -807,7 +831,8 @@ proptest! {
         let mut files = example_bundle();
         files.insert("cluster.yaml".into(), bytes);
         let (bundle, problems) = Bundle::from_files(&files);
-        prop_assert!(problems.iter().all(|problem| !problem.message.contains("cannot be read")), "{problems:?}");
+        prop_assert!(problems.iter().all(|problem| !problem.message.contains("cannot be \
+            read")), "{problems:?}");
         if let Some(bundle) = bundle {
             for service in cluster_config::bundle::FOLLOWERS {
                 prop_assert!(render(&bundle, service, &sample(service)).is_ok());

@@ -77,9 +77,8 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "version: 1\nproxy:\n  visible_hostname: \"abc\n  cache: {memory: 1MiB}\n",
-        &[
-            r#"cluster.yaml:3:21: error: not YAML: the quote " that is opened here is not closed in its line; close it with " where the text ends"#,
-        ],
+        &["cluster.yaml:3:21: error: not YAML: the quote \" that is opened here is not closed in \
+             its line; close it with \" where the text ends"],
     ),
     (
         "version: 1\nproxy:\n  visible_hostname: 'abc\n  cache: {memory: 1MiB}\n",
@@ -174,7 +173,8 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy:\n  listen: 3128\n",
         &["cluster.yaml:3:11: error: proxy.listen must be a list, not the number 3128; write a \
-             list of maps, as in [{key: value}]; the schema (`shoal config schema`) says which keys"],
+             list of maps, as in [{key: value}]; the schema (`shoal config schema`) says which \
+             keys"],
     ),
     (
         "version: 1\nproxy:\n  listen: {bind: \":3128\"}\n",
@@ -197,7 +197,8 @@ const CASES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "version: 1\nproxy:\n  access:\n    acls: {lan: {src: \"192.168.1.0 - 192.168.1.255\"}}\n    rules: [{allow: [lan]}, {deny: all}]\n",
+        "version: 1\nproxy:\n  access:\n    acls: {lan: {src: \"192.168.1.0 - 192.168.1.255\"}}\n\
+         \x20   rules: [{allow: [lan]}, {deny: all}]\n",
         &[
             "cluster.yaml:4:23: error: `192.168.1.0 - 192.168.1.255` is not a network; a range is \
              written as its networks: 192.168.1.0/24",
@@ -213,7 +214,8 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy:\n  access:\n    rules:\n      - allow all\n",
         &["cluster.yaml:5:9: error: proxy.access.rules[0] must be a map, not the text `allow \
-             all`; write {key: value}, or `key: value` lines under it; known here: allow, deny, page"],
+             all`; write {key: value}, or `key: value` lines under it; known here: allow, deny, \
+             page"],
     ),
     (
         "version: 1\nproxy:\n  access:\n    acls: {x: {url_regex: ''}}\n    rules: [{deny: [x]}, \
@@ -223,7 +225,8 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "version: 1\nproxy:\n  access:\n    acls: {x: {url_regex: 'foo|'}, y: {dstdomain: []}, z: \
-         {url_regex: [a, '']}}\n    rules: [{deny: [x]}, {deny: [y]}, {deny: [z]}, {deny: [all]}]\n",
+         {url_regex: [a, '']}}\n    rules: [{deny: [x]}, {deny: [y]}, {deny: [z]}, {deny: \
+         [all]}]\n",
         &[
             "cluster.yaml:4:27: warning: `foo|` matches every request; remove the part that \
              matches nothing in particular, such as what is empty beside `|`; `all` says that \
@@ -274,7 +277,8 @@ const CASES: &[(&str, &[&str])] = &[
         "version: 1\nbalancer:\n  frontend: [{name: a, bind: \":8080\", backend: n}]\n  backend: \
          [{name: n, servers: {service: proxy-node}}]\n",
         &[
-            "cluster.yaml:3:3: error: unknown key `frontend` in balancer; did you mean `frontends`?",
+            "cluster.yaml:3:3: error: unknown key `frontend` in balancer; did you mean \
+             `frontends`?",
             "cluster.yaml:4:3: error: unknown key `backend` in balancer; did you mean `backends`?",
         ],
     ),
@@ -359,7 +363,8 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nproxy:\n  access: {rules: [{deny: [!connect, all]}]}\n",
         &[
-            r#"cluster.yaml:3:28: error: `!connect` begins with `!`, which YAML takes for a tag; put it in quotes: "!connect""#,
+            "cluster.yaml:3:28: error: `!connect` begins with `!`, which YAML takes for a tag; put \
+             it in quotes: \"!connect\"",
             "cluster.yaml:3:36: error: unknown ACL `connect`; define it, or use one of: all, \
              localhost, to_localhost, to_linklocal",
         ],
@@ -380,7 +385,9 @@ const CASES: &[(&str, &[&str])] = &[
         &[
             "cluster.yaml:3:31: error: methods are upper case, `connect` would never match; write \
              CONNECT",
-            r#"cluster.yaml:3:51: error: `9-17` in `9-17` is not a span of hours; write days and hours, as in "MTWHF 09:00-18:00" (S Sunday, M, T, W, H Thursday, F, A Saturday, D Monday to Friday)"#,
+            "cluster.yaml:3:51: error: `9-17` in `9-17` is not a span of hours; write days and \
+             hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H Thursday, F, A Saturday, D \
+             Monday to Friday)",
             "cluster.yaml:3:68: error: `80,443` is not a port or a range of ports; for several, \
              write a list: [80, 443]",
             "cluster.yaml:3:99: error: `lists/blocked_sites.txt` is not a name; write the name \
@@ -400,8 +407,10 @@ const CASES: &[(&str, &[&str])] = &[
          {url_regex: [a, [b]]}, w: {url_regex: {a: b}}, v: {url_regex: [~]}}, rules: [{deny: [x, \
          y, z, w, v]}, {deny: [all]}]}\n",
         &[
-            r#"cluster.yaml:3:34: error: proxy.access.acls.x.url_regex must be text, not true; put it in quotes, as in "true""#,
-            r#"cluster.yaml:3:56: error: proxy.access.acls.y.url_regex must be text, not the number 5; put it in quotes, as in "5""#,
+            "cluster.yaml:3:34: error: proxy.access.acls.x.url_regex must be text, not true; put \
+             it in quotes, as in \"true\"",
+            "cluster.yaml:3:56: error: proxy.access.acls.y.url_regex must be text, not the number \
+             5; put it in quotes, as in \"5\"",
             "cluster.yaml:3:79: error: proxy.access.acls.z.url_regex[1] must be text, not a list; \
              write a single value",
             "cluster.yaml:3:101: error: proxy.access.acls.w.url_regex must be text, not a map; \
@@ -411,7 +420,8 @@ const CASES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "version: 1\nalerts: [{name: \"${node.name}\", metric: m}]\nproxyy: {a: \"${node.name}\"}\n",
+        "version: 1\nalerts: [{name: \"${node.name}\", metric: m}]\n\
+         proxyy: {a: \"${node.name}\"}\n",
         &[
             "cluster.yaml:2:1: warning: `alerts` has no effect in this version; keep it for a \
              later version, or remove it",
@@ -429,11 +439,13 @@ const CASES: &[(&str, &[&str])] = &[
              address, login, select, service, tags"],
     ),
     (
-        "version: 1\nproxy:\n  hierarchy: {parents: [{address: 10.0.0.1}, {host: a, port: 3128}]}\n",
+        "version: 1\nproxy:\n  hierarchy: {parents: [{address: 10.0.0.1}, {host: a, port: \
+         3128}]}\n",
         &[
             "cluster.yaml:3:35: error: `10.0.0.1` is not an address with a port; write host:port, \
              as in 192.168.1.11:3128 or [2001:db8::1]:3128",
-            r#"cluster.yaml:3:46: error: a parent without an address; write {address: "host:port"}, or {service: proxy-node, tags: [parent]}"#,
+            "cluster.yaml:3:46: error: a parent without an address; write \
+             {address: \"host:port\"}, or {service: proxy-node, tags: [parent]}",
             "cluster.yaml:3:47: error: unknown key `host` in proxy.hierarchy.parents[1]; known \
              here: address, login, select, service, tags",
             "cluster.yaml:3:56: error: unknown key `port` in proxy.hierarchy.parents[1]; known \
@@ -443,7 +455,8 @@ const CASES: &[(&str, &[&str])] = &[
     (
         "version: 1\nbackup: {schedule: daily, stores: [/var/backups]}\n",
         &[
-            r#"cluster.yaml:2:20: error: `daily` is not a schedule; write minute, hour, day, month and weekday, as in "0 3 * * *""#,
+            "cluster.yaml:2:20: error: `daily` is not a schedule; write minute, hour, day, month \
+             and weekday, as in \"0 3 * * *\"",
             "cluster.yaml:2:36: error: backup.stores[0] must be a map, not the text \
              `/var/backups`; write {key: value}, or `key: value` lines under it; known here: url",
         ],
@@ -476,7 +489,8 @@ const CASES: &[(&str, &[&str])] = &[
         "version: 1\nproxy:\n  cache: &c {memory: 64MiB}\nbalancer:\n  backends: [{name: &x}]\n",
         &[
             "cluster.yaml:5:14: error: `name` is missing in balancer.backends[0]; add `name:`",
-            "cluster.yaml:5:14: error: `servers` is missing in balancer.backends[0]; add `servers:`",
+            "cluster.yaml:5:14: error: `servers` is missing in balancer.backends[0]; add \
+             `servers:`",
         ],
     ),
     (

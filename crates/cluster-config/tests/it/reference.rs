@@ -8,10 +8,13 @@ use std::{collections::VecDeque, fmt::Write as _, fs, path::Path};
 use serde_json::{Map, Value};
 
 const INTRODUCTION: &str = "# Configuration\n\n\
-    Every key of a bundle's `cluster.yaml`. Made of the schema by `UPDATE=1 cargo test --release -p cluster-config --test it reference::`; do not \
-    edit it. `shoal config schema` prints the same as a JSON Schema for editors, and `shoal config validate DIR` judges a bundle with places and \
+    Every key of a bundle's `cluster.yaml`. Made of the schema by `UPDATE=1 cargo test --release \
+    -p cluster-config --test it reference::`; do not \
+    edit it. `shoal config schema` prints the same as a JSON Schema for editors, and `shoal config \
+    validate DIR` judges a bundle with places and \
     remedies.\n\n\
-    A key without a default is required where it says so, and else may be left out. Where one value or a list is taken, both mean the same. `[]` \
+    A key without a default is required where it says so, and else may be left out. Where one \
+    value or a list is taken, both mean the same. `[]` \
     behind a name: each member of a list; `<name>`: each key of a map.\n";
 
 /// A part of the page that is still to be written.

@@ -60,14 +60,22 @@ mod tests {
     fn both_ways() {
         let now = serde_json::json!({
             "frontends": [
-                {"name": "f", "backend": "b", "timeouts": {"client": "1s", "client_idle": "2s", "request_head": "3s"}},
-                {"name": "g", "backend": "b", "timeouts": {"client": "4s", "client_idle": "5s", "request_head": "6s"}},
+                {
+                    "name": "f", "backend": "b",
+                    "timeouts": {"client": "1s", "client_idle": "2s", "request_head": "3s"},
+                },
+                {
+                    "name": "g", "backend": "b",
+                    "timeouts": {"client": "4s", "client_idle": "5s", "request_head": "6s"},
+                },
             ],
             "backends": [{"name": "b", "timeouts": {"server": "7s"}}],
         });
         let mut document = now.clone();
         to_backends(&mut document);
-        let expected = serde_json::json!({"server": "7s", "client": "1s", "client_idle": "2s", "request_head": "3s"});
+        let expected = serde_json::json!({
+            "server": "7s", "client": "1s", "client_idle": "2s", "request_head": "3s",
+        });
         assert_eq!(document["backends"][0]["timeouts"], expected);
         assert_eq!(document["frontends"], now["frontends"]);
         // As the version before wrote it.
