@@ -56,7 +56,8 @@ pub enum Error {
     #[error(transparent)]
     Foreign(#[from] crate::restore::Foreign),
     /// A service did not take its part, and nothing was restored before it.
-    #[error("nothing is restored: {0}; {fate}, and the same restore can be run again", fate = .0.fate())]
+    #[error("nothing is restored: {0}; {fate}, and the same restore can be run \
+        again", fate = .0.fate())]
     First(transfer::Error),
     /// A restore that ended in the middle.
     #[error(

@@ -54,7 +54,14 @@ pub struct Options {
     pub pki_dir: Option<PathBuf>,
     /// Public key (age1…) of who can open the PKI in a backup; `age-keygen` makes a pair. May be
     /// repeated
-    #[arg(long, env = "SHOAL_AGE_RECIPIENT", value_name = "KEY", value_delimiter = ',', value_parser = pki::recipient, requires = "pki_dir")]
+    #[arg(
+        long,
+        env = "SHOAL_AGE_RECIPIENT",
+        value_name = "KEY",
+        value_delimiter = ',',
+        value_parser = pki::recipient,
+        requires = "pki_dir",
+    )]
     pub age_recipient: Vec<Recipient>,
 }
 

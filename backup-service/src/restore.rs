@@ -282,7 +282,8 @@ impl Backups {
             }
             if Instant::now() >= deadline {
                 let text = format!(
-                    "revision {released} on {ready} of {} processes so far: see `shoal config drift`",
+                    "revision {released} on {ready} of {} processes so far: see `shoal config \
+                     drift`",
                     following.len()
                 );
                 return steps.done(text).await;

@@ -66,7 +66,8 @@ fn said(service: &Service, status: &Status) -> String {
     match status.code() {
         _ if is_silence(status) => {
             format!(
-                "the {service} cannot be reached ({}): see whether it runs (`shoal status`, its log)",
+                "the {service} cannot be reached ({}): see whether it runs (`shoal status`, its \
+                 log)",
                 explain(status)
             )
         }

@@ -368,7 +368,8 @@ pub const TRIALS: &[Trial] = &[
     },
     Trial {
         name: names::LIST_START,
-        title: "From the start of the process to the first answer, with a list of 1,000,000 domains",
+        title: "From the start of the process to the first answer, with a list of 1,000,000 \
+            domains",
         unit: Unit::Seconds,
         work: Work::DomainList,
         who: LISTED,

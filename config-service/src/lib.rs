@@ -51,11 +51,23 @@ pub struct Options {
     #[arg(long, env = "SHOAL_BUNDLE", value_name = "DIR")]
     pub bundle: Option<PathBuf>,
     /// A node that does not acknowledge within this ends a rollout
-    #[arg(long, env = "SHOAL_ACK_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SHOAL_ACK_TIMEOUT",
+        default_value = "15s",
+        value_parser = duration,
+        value_name = "DURATION",
+    )]
     pub ack_timeout: Duration,
     /// The canaries of a rollout, the first node of each service, must run a revision this long
     /// before the others get it
-    #[arg(long, env = "SHOAL_ROLLOUT_SOAK", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SHOAL_ROLLOUT_SOAK",
+        default_value = "1s",
+        value_parser = duration,
+        value_name = "DURATION",
+    )]
     pub rollout_soak: Duration,
 }
 

@@ -26,7 +26,8 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] database::Error),
     /// The parent is not the newest revision.
-    #[error("{}", if newest.is_empty() { "there is no revision yet, so the parent must be empty".to_owned() } else { format!("the newest revision is {newest}") })]
+    #[error("{}", if newest.is_empty() { "there is no revision yet, so the parent must be \
+        empty".to_owned() } else { format!("the newest revision is {newest}") })]
     Conflict {
         /// Its id; empty: there is none.
         newest: String,

@@ -244,7 +244,8 @@ pub const ELSEWHERE: &[(&str, &str, &str)] = &[
         "an accept loop panics",
         "the connection that was being accepted is lost, the panic counted, and the loop goes on",
         "`a_panic_while_accepting_loses_that_connection_…` in `crates/relay/src/worker/tests.rs` \
-         (both data planes), `crates/chassis/src/accept.rs` (gRPC) and `crates/chassis/src/admin.rs`",
+         (both data planes), `crates/chassis/src/accept.rs` (gRPC) and \
+         `crates/chassis/src/admin.rs`",
     ),
     (
         "the session of a node with the config-service panics",

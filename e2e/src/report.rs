@@ -81,12 +81,16 @@ cargo test --release -p e2e -- --nocapture --test-threads 2 | tee run.txt
 cargo run --release -p e2e --example reliability -- run.txt
 ```
 
-Every test starts a whole cluster of real processes with `shoal lab` (2 balancers, 3 nodes, the control plane), those of containers one with
-docker-compose, sends requests all the while, and asserts counts. Times are printed and never asserted: the longest gap is the longest time in
+Every test starts a whole cluster of real processes with `shoal lab` (2 balancers, 3 nodes, the \
+control plane), those of containers one with
+docker-compose, sends requests all the while, and asserts counts. Times are printed and never \
+asserted: the longest gap is the longest time in
 which no client at all had a successful answer, on whatever machine this ran.
 
-*Failed* is a request without a complete 2xx. *Retried* is what clients sent again themselves: a GET or CONNECT whose connection was closed
-with not one byte of an answer, as RFC 9110 §9.2.2 lets them; clients never repeat a POST. *Cut* are tunnels that ended after their 2xx.
+*Failed* is a request without a complete 2xx. *Retried* is what clients sent again themselves: a \
+GET or CONNECT whose connection was closed
+with not one byte of an answer, as RFC 9110 §9.2.2 lets them; clients never repeat a POST. *Cut* \
+are tunnels that ended after their 2xx.
 Which retries the cluster makes by itself is in `crates/relay/src/retry.rs`.
 
 | fault | promise | requests | failed | retried | cut | longest gap, ms | test |

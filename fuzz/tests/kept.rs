@@ -69,7 +69,10 @@ macro_rules! tests {
     };
 }
 
-tests! { request_head response_head chunked proxy_protocol forwarded cache url dns bundle list wire resume_token }
+tests! {
+    request_head response_head chunked proxy_protocol forwarded cache url dns bundle list wire
+    resume_token
+}
 
 /// A target without a test, a test without a target, a folder that nobody reads, a corpus too large
 /// to be kept.

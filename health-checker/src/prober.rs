@@ -300,7 +300,8 @@ impl Prober {
         let Some(verdict) = position.standing.verdict() else { return };
         if before != Some(verdict) {
             let detail = finding.result.as_ref().unwrap_or_else(|failure| failure);
-            tracing::info!(check = %finding.check, target = %finding.name, ?verdict, %detail, "the opinion changed");
+            tracing::info!(check = %finding.check, target = %finding.name, ?verdict, %detail, "the \
+                opinion changed");
         }
         let opinion = opinion_of(&self.name, position, &finding, verdict);
         if self.opinions.try_send(opinion).is_err() {

@@ -245,7 +245,8 @@ pub enum Error {
     },
     /// Register: the certificate is used up.
     #[error(
-        "the certificate {certificate:?} is for {replicas} processes, and as many are registered with it: issue another one, or one for more \
+        "the certificate {certificate:?} is for {replicas} processes, and as many are registered \
+         with it: issue another one, or one for more \
          with `shoal pki issue --replicas N`"
     )]
     TooManyReplicas {
@@ -283,7 +284,8 @@ pub enum Error {
         name: String,
     },
     /// Operators would take the last one out that serves clients.
-    #[error("{}; enable or start another first, or force it (`shoal node` takes --force)", cluster::leaving::warning(.name, *.service))]
+    #[error("{}; enable or start another first, or force it (`shoal node` takes \
+        --force)", cluster::leaving::warning(.name, *.service))]
     LastUsable {
         /// The name.
         name: String,
@@ -317,7 +319,8 @@ mod tests {
     /// What earlier versions stored is replayed by this one.
     #[test]
     fn the_names_in_the_store_stay() {
-        let stored = r#"{"wish":{"name":"a","wish":{"admin_state":"drain","weight":3,"reason":"new disk"}}}"#;
+        let stored = "{\"wish\":{\"name\":\"a\",\"wish\":{\"admin_state\":\"drain\",\
+            \"weight\":3,\"reason\":\"new disk\"}}}";
         let desired = Desired {
             admin_state: AdminState::Drain,
             weight: Some(3),

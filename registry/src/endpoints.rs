@@ -69,7 +69,8 @@ pub enum Error {
     Purpose(String, Service),
     /// Somebody else's address.
     #[error(
-        "endpoint {purpose} is at {host}, and the connection comes from {from}: issue the certificate with `--host {host}`, or start the \
+        "endpoint {purpose} is at {host}, and the connection comes from {from}: issue the \
+         certificate with `--host {host}`, or start the \
          registry with --advertised and the network that instances are in"
     )]
     Elsewhere {

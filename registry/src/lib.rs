@@ -62,7 +62,13 @@ pub struct Options {
     pub database: Option<String>,
     /// Involuntary losses that would leave less than this share of a pool (percent) are not acted
     /// on until they are confirmed
-    #[arg(long, env = "SHOAL_PANIC_THRESHOLD", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(
+        long,
+        env = "SHOAL_PANIC_THRESHOLD",
+        value_name = "PERCENT",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=100),
+    )]
     pub panic_threshold: u8,
     /// Where instances may be beside the address that they register from and the hosts in their
     /// certificates: networks, or `any` (behind NAT)
@@ -132,7 +138,12 @@ async fn own(
     let mut store = Sqlite::open(&path).await.fail(&what, remedy)?;
     let identity = store.identity(chassis::random::id()).await.fail(&what, remedy)?;
     store.load().await.fail(&what, remedy)?;
-    tracing::info!(cluster_id = %identity.cluster_id, epoch = identity.epoch, database = %path.display(), "database opened");
+    tracing::info!(
+        cluster_id = %identity.cluster_id,
+        epoch = identity.epoch,
+        database = %path.display(),
+        "database opened",
+    );
     let feed = Feed::new(identity, process.identity.id().0);
     let (owner, handle) =
         Owner::new(Box::new(store), Time::machine(process.clock.clone()), feed, threshold);

@@ -99,7 +99,9 @@ impl Owner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let ticked = tokio::select! {
-                received = queue.recv_many(&mut batch, BATCH) => if received == 0 { break } else { false },
+                received = queue.recv_many(&mut batch, BATCH) => {
+                    if received == 0 { break } else { false }
+                }
                 _ = ticks.tick() => true,
             };
             // Renewals that wait are heard before anybody is called silent.
@@ -224,7 +226,8 @@ impl Owned<'_> {
             metrics::store_failed();
             return Err(handle::Error::of_store(&error));
         }
-        tracing::warn!(cluster_id = %identity.cluster_id, epoch = identity.epoch, "restored from a backup: everybody hears everything anew");
+        tracing::warn!(cluster_id = %identity.cluster_id, epoch = identity.epoch, "restored from a \
+            backup: everybody hears everything anew");
         self.membership = after;
         let statuses: Vec<_> = self.membership.statuses().collect();
         for status in &statuses {
@@ -314,7 +317,13 @@ impl Owned<'_> {
         }
         for name in &changes.moved {
             if let Some(status) = self.membership.status(name) {
-                tracing::info!(name, service = %status.instance.service, state = metrics::state(status.state), reasons = status.reasons.join("; "), "state");
+                tracing::info!(
+                    name,
+                    service = %status.instance.service,
+                    state = metrics::state(status.state),
+                    reasons = status.reasons.join("; "),
+                    "state",
+                );
                 metrics::transition(&status.instance, status.state);
             }
         }

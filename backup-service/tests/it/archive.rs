@@ -263,7 +263,8 @@ fn nothing_stands_between_the_content_and_the_digest() {
     for extra in [&b"\0"[..], b"more", frame] {
         let refused = read_back(scratch.path(), &sealed(&[frame, extra].concat()), false);
         assert!(
-            matches!(&refused, Err(Error::Damaged(why)) if why.contains("something follows its end")),
+            matches!(&refused, Err(Error::Damaged(why)) if why.contains("something follows its \
+                end")),
             "{refused:?}"
         );
     }
@@ -312,7 +313,11 @@ proptest! {
 
     #[test]
     fn any_content_survives_and_any_damage_is_noticed(
-        files in proptest::collection::btree_map(names(), proptest::collection::vec(any::<u8>(), 0..20_000), 0..12),
+        files in proptest::collection::btree_map(
+            names(),
+            proptest::collection::vec(any::<u8>(), 0..20_000),
+            0..12,
+        ),
         cut in any::<prop::sample::Index>(),
         flip in any::<prop::sample::Index>(),
         bit in 0_u8..8,
@@ -333,7 +338,8 @@ proptest! {
         let scratch = tempfile::tempdir().unwrap();
         // Sealed, so that more than the digest gets to see them.
         let digest = Sha256::digest(&bytes);
-        let sealed = [&bytes[..], &0x184D_2A5E_u32.to_le_bytes(), &32_u32.to_le_bytes(), &digest].concat();
+        let [magic, length] = [0x184D_2A5E_u32, 32].map(u32::to_le_bytes);
+        let sealed = [&bytes[..], &magic, &length, &digest].concat();
         let begun = [&0xFD2F_B528_u32.to_le_bytes()[..], &sealed].concat();
         for bytes in [&bytes, &sealed, &begun] {
             prop_assert!(read_back(scratch.path(), bytes, true).is_err());

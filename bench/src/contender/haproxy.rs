@@ -37,8 +37,10 @@ fn write(
     frontend: &str,
 ) -> Result<Command> {
     let configuration = format!(
-        "global\n  nbthread 1\n  maxconn 4096\n  log stdout format raw local0\n  stats socket {socket}\n\
-         defaults\n  {mode}\n  log global\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
+        "global\n  nbthread 1\n  maxconn 4096\n  log stdout format raw local0\n\
+         \x20 stats socket {socket}\n\
+         defaults\n  {mode}\n  log global\n  timeout connect 5s\n  timeout client 50s\n\
+         \x20 timeout server 50s\n\
          frontend bench\n  bind {listen}\n  {frontend}\n  default_backend origins\n\
          backend origins\n  balance roundrobin\n  server origin {origin} check inter 5s\n",
         socket = stats_socket(directory).display()
@@ -57,7 +59,8 @@ pub fn reference(directory: &Path, listen: SocketAddr, nodes: &[SocketAddr]) -> 
         directory,
         &format!(
             "global\n  log 127.0.0.1:514 local0\n  stats socket {socket}\n\
-             defaults\n  mode http\n  timeout connect 5000ms\n  timeout client 50000ms\n  timeout server 50000ms\n\
+             defaults\n  mode http\n  timeout connect 5000ms\n  timeout client 50000ms\n\
+             \x20 timeout server 50000ms\n\
              backend squid_servers\n  balance roundrobin\n{servers}\
              frontend proxy_frontend\n  bind {listen}\n  default_backend squid_servers\n",
             socket = stats_socket(directory).display()
@@ -80,13 +83,18 @@ pub fn tuned(
         directory,
         &format!(
             "global\n  log stdout format raw local0\n  stats socket {socket}\n\
-             defaults\n  mode http\n  log global\n  option httplog\n  option http-keep-alive\n  http-reuse safe\n\
-             \x20 option redispatch 1\n  retries 3\n  retry-on conn-failure empty-response junk-response\n\
-             \x20 timeout connect 250ms\n  timeout check 250ms\n  timeout client 50s\n  timeout server 50s\n  timeout tunnel 1h\n\
+             defaults\n  mode http\n  log global\n  option httplog\n  option http-keep-alive\n\
+             \x20 http-reuse safe\n\
+             \x20 option redispatch 1\n  retries 3\n  retry-on conn-failure empty-response \
+             junk-response\n\
+             \x20 timeout connect 250ms\n  timeout check 250ms\n  timeout client 50s\n\
+             \x20 timeout server 50s\n  timeout tunnel 1h\n\
              backend squid_servers\n  balance roundrobin\n  option httpchk\n  http-check connect\n\
-             \x20 http-check send meth GET uri http://{origin}/b/1 ver HTTP/1.1 hdr Host {origin} hdr Connection close\n\
+             \x20 http-check send meth GET uri http://{origin}/b/1 ver HTTP/1.1 hdr Host {origin} \
+             hdr Connection close\n\
              \x20 http-check expect status 200\n\
-             \x20 default-server check inter 200ms fastinter 100ms fall 2 rise 2 observe layer4 error-limit 1 on-error mark-down \
+             \x20 default-server check inter 200ms fastinter 100ms fall 2 rise 2 observe layer4 \
+             error-limit 1 on-error mark-down \
              on-marked-down shutdown-sessions\n{servers}\
              frontend proxy_frontend\n  bind {listen}\n  default_backend squid_servers\n",
             socket = stats_socket(directory).display()

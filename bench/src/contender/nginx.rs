@@ -16,7 +16,8 @@ pub fn balancer(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Res
 pub fn cache(directory: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
     let cache = directory.join("cache");
     let path = format!(
-        "proxy_cache_path {} levels=1:2 keys_zone=bench:16m max_size=256m inactive=1d use_temp_path=off;\n\
+        "proxy_cache_path {} levels=1:2 keys_zone=bench:16m max_size=256m inactive=1d \
+         use_temp_path=off;\n\
          \x20 open_file_cache max=1000 inactive=1d; open_file_cache_valid 1d;",
         cache.display()
     );
@@ -39,15 +40,21 @@ fn write(
     let file = directory.join("nginx.conf");
     let at = directory.display();
     let configuration = format!(
-        "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {at}/nginx.pid; error_log {at}/error.log;\n\
+        "daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {at}/nginx.pid; error_log \
+         {at}/error.log;\n\
          events {{ worker_connections 8192; }}\n\
          http {{\n  access_log {at}/access.log combined buffer=64k flush=1s;\n\
-         \x20 sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 600s; keepalive_requests 1000000000;\n\
-         \x20 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
-         \x20 upstream origins {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}\n  {global}\n\
+         \x20 sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_timeout 600s; \
+         keepalive_requests 1000000000;\n\
+         \x20 client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path \
+         {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+         \x20 upstream origins {{ server {origin}; keepalive 64; keepalive_requests 1000000000; \
+         }}\n  {global}\n\
          \x20 server {{\n    listen {listen};\n    location /stub_status {{ stub_status; }}\n\
-         \x20   location / {{\n      proxy_pass http://origins; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
-         \x20     proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         \x20   location / {{\n      proxy_pass http://origins; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\";\n\
+         \x20     proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For \
+         $proxy_add_x_forwarded_for;\n\
          \x20     proxy_set_header X-Request-Id $request_id;\n      {location}\n    }}\n  }}\n}}\n"
     );
     fs::write(&file, configuration)?;

@@ -57,8 +57,10 @@ fn configuration(origin: SocketAddr) -> String {
          \x20   rules: [{{allow: [localhost]}}, {{deny: [all]}}]\n\
          \x20   egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n\
          balancer:\n\
-         \x20 frontends: [{{name: bench, bind: \"${{node.listen.frontend}}\", mode: http, backend: origins}}]\n\
+         \x20 frontends: [{{name: bench, bind: \"${{node.listen.frontend}}\", mode: http, backend: \
+         origins}}]\n\
          \x20 backends:\n\
-         \x20   - {{name: origins, balance: round_robin, servers: {{static: [{{name: origin, address: \"{origin}\"}}]}}}}\n"
+         \x20   - {{name: origins, balance: round_robin, servers: {{static: [{{name: origin, \
+         address: \"{origin}\"}}]}}}}\n"
     )
 }

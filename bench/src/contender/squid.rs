@@ -29,9 +29,12 @@ pub fn listed(directory: &Path, listen: SocketAddr, list: &Path) -> Result<Comma
 fn alone(directory: &Path, listen: SocketAddr, access: &str) -> String {
     let at = directory.display();
     format!(
-        "http_port {listen}\nvisible_hostname bench\n{access}\ncache_mem 256 MB\nmaximum_object_size_in_memory 1 MB\n\
-         access_log stdio:{at}/access.log squid\nbuffered_logs on\ncache_log {at}/cache.log\ncache_store_log none\nlogfile_rotate 0\n\
-         pid_filename none\ncoredump_dir {at}\nnetdb_filename none\npinger_enable off\nicp_port 0\nshutdown_lifetime 0 seconds\n\
+        "http_port {listen}\nvisible_hostname bench\n{access}\ncache_mem 256 MB\n\
+         maximum_object_size_in_memory 1 MB\n\
+         access_log stdio:{at}/access.log squid\nbuffered_logs on\ncache_log {at}/cache.log\n\
+         cache_store_log none\nlogfile_rotate 0\n\
+         pid_filename none\ncoredump_dir {at}\nnetdb_filename none\npinger_enable off\nicp_port 0\n\
+         shutdown_lifetime 0 seconds\n\
          max_filedescriptors 16384\nclient_idle_pconn_timeout 10 minutes\n"
     )
 }
@@ -63,10 +66,14 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
         .collect();
     let icp = if siblings.is_empty() { 0 } else { own.icp };
     let configuration = format!(
-        "http_port {}\ncache_dir ufs {at}/spool 1000 16 256\nvisible_hostname squid-node{number}\nunique_hostname squid-node{number}\n\
-         acl localnet src 127.0.0.0/8\nhttp_access allow localnet\nhttp_access deny all\nmaximum_object_size 50 MB\ncache_mem 256 MB\n\
-         access_log stdio:{at}/access.log\ncache_log {at}/cache.log\nicp_port {icp}\nicp_access allow localnet\nicp_query_timeout 2000\n\
-         maximum_icp_query_timeout 2000\n{peers}pid_filename none\ncoredump_dir {at}\npinger_enable off\nshutdown_lifetime 0 seconds\n",
+        "http_port {}\ncache_dir ufs {at}/spool 1000 16 256\nvisible_hostname squid-node{number}\n\
+         unique_hostname squid-node{number}\n\
+         acl localnet src 127.0.0.0/8\nhttp_access allow localnet\nhttp_access deny all\n\
+         maximum_object_size 50 MB\ncache_mem 256 MB\n\
+         access_log stdio:{at}/access.log\ncache_log {at}/cache.log\nicp_port {icp}\n\
+         icp_access allow localnet\nicp_query_timeout 2000\n\
+         maximum_icp_query_timeout 2000\n{peers}pid_filename none\ncoredump_dir {at}\n\
+         pinger_enable off\nshutdown_lifetime 0 seconds\n",
         own.http
     );
     let command = write(directory, &configuration)?;

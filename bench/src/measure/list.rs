@@ -186,7 +186,8 @@ fn bundle(list: Option<&Path>) -> Result<TempDir> {
          \x20   rules: [{rule}{{allow: [localhost]}}, {{deny: [all]}}]\n\
          \x20   egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n\
          balancer:\n\
-         \x20 frontends: [{{name: bench, bind: \"${{node.listen.frontend}}\", mode: http, backend: nodes}}]\n\
+         \x20 frontends: [{{name: bench, bind: \"${{node.listen.frontend}}\", mode: http, backend: \
+         nodes}}]\n\
          \x20 backends: [{{name: nodes, balance: round_robin, servers: {{service: proxy-node}}}}]\n"
     );
     fs::write(bundle.path().join("cluster.yaml"), text)?;

@@ -227,8 +227,17 @@ mod tests {
         let origin = Origin::start().unwrap();
         for (answer, why) in [
             (&b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"[..], "not a 200"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nxxxxx", "5 bytes of body instead of 100"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy", "not the origin's bytes"),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nxxxxx",
+                "5 bytes of body instead of \
+                100",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n\
+                yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\
+                yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+                "not the origin's bytes",
+            ),
         ] {
             let error = hits_through(answering(answer), &origin).await.unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

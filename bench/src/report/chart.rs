@@ -22,9 +22,12 @@ const BETWEEN: f64 = 14.0;
 
 /// Both in daylight and at night; where nobody asks, in daylight. No font but the reader's own.
 const STYLE: &str = "\
-text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2937}.title{font-weight:600}.unit{fill:#6b7280;font-size:11px;font-weight:400}\
-.ground{fill:#ffffff}.ours{fill:#0f766e}.theirs{fill:#a8b3c2}.spread{stroke:#111827;stroke-width:1.5}\
-@media(prefers-color-scheme:dark){text{fill:#e5e7eb}.unit{fill:#9ca3af}.ground{fill:#0d1117}.ours{fill:#2dd4bf}.theirs{fill:#5b6675}\
+text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2937}\
+.title{font-weight:600}.unit{fill:#6b7280;font-size:11px;font-weight:400}\
+.ground{fill:#ffffff}.ours{fill:#0f766e}.theirs{fill:#a8b3c2}\
+.spread{stroke:#111827;stroke-width:1.5}\
+@media(prefers-color-scheme:dark){text{fill:#e5e7eb}.unit{fill:#9ca3af}.ground{fill:#0d1117}\
+.ours{fill:#2dd4bf}.theirs{fill:#5b6675}\
 .spread{stroke:#f9fafb}}";
 
 /// The chart of everything that several took part in. Shorter is better.
@@ -48,7 +51,8 @@ pub fn render(results: &Results) -> String {
     }
     let (width, height) = (2.0 * (MARGIN + COLUMN) + GUTTER + NUMBERS, tops[0].max(tops[1]));
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\" \
          aria-label=\"Shoal beside its peers: shorter is better\">\n<style>{STYLE}</style>\n\
          <path class=\"ground\" d=\"M0 0H{width}V{height}H0Z\"/>\n{text}</svg>\n"
     )
@@ -93,8 +97,10 @@ fn group(trial: &Trial, bars: &[Bar], left: f64, top: f64) -> String {
         };
         let value = value + failed;
         text += &format!(
-            "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text><rect class=\"{class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
-             height=\"{BAR}\" rx=\"2\"/><path class=\"spread\" d=\"M{:.1} {middle:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{base:.1}\">{value}</text>\n",
+            "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text><rect \
+             class=\"{class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
+             height=\"{BAR}\" rx=\"2\"/><path class=\"spread\" d=\"M{:.1} \
+             {middle:.1}H{:.1}\"/><text x=\"{:.1}\" y=\"{base:.1}\">{value}</text>\n",
             from - 6.0,
             short(who.name()),
             (at(spread.median) - from).max(1.0),

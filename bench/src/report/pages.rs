@@ -60,32 +60,48 @@ fn page(results: &Results) -> String {
 const HEAD: &str = "\
 # Measured side by side
 
-This page, the chart and the table in README.md are generated from [bench.json](bench.json), which holds every round:
-`cargo run --profile dist -p bench -- report docs/bench.json --write .`; a test compares them. To measure on a machine of yours (two cores,
-about twelve minutes): `cargo run --profile dist -p bench -- --json out.json --require haproxy,nginx,squid`.
+This page, the chart and the table in README.md are generated from [bench.json](bench.json), which \
+holds every round:
+`cargo run --profile dist -p bench -- report docs/bench.json --write .`; a test compares them. To \
+measure on a machine of yours (two cores,
+about twelve minutes): `cargo run --profile dist -p bench -- --json out.json --require \
+haproxy,nginx,squid`.
 
 ";
 
 const METHOD: &str = "\
 ## How
 
-- **CPU time and memory** are those of the whole process tree, from /proc. Whoever is measured has one worker on one core of its own; load
-  and origin are on the other. Requests per second and latencies are therefore bound by the load's core where a contender is quick: compare the
-  CPU time. The origin is bare epoll with prepared answers and is measured with nobody between at the beginning of every trial.
-- **Rounds are interleaved**: in every round everybody has a turn, in a changing order, after one round that does not count. A ratio is the
+- **CPU time and memory** are those of the whole process tree, from /proc. Whoever is measured has \
+one worker on one core of its own; load
+  and origin are on the other. Requests per second and latencies are therefore bound by the load's \
+  core where a contender is quick: compare the
+  CPU time. The origin is bare epoll with prepared answers and is measured with nobody between at \
+  the beginning of every trial.
+- **Rounds are interleaved**: in every round everybody has a turn, in a changing order, after one \
+round that does not count. A ratio is the
   median of the ratios within each round, with the least and the greatest.
-- **Every answer is verified** (status, length, content), and the first wrong one ends the run. A cache hit is one that the origin was not
+- **Every answer is verified** (status, length, content), and the first wrong one ends the run. A \
+cache hit is one that the origin was not
   asked for: its counter must not move.
-- **Everybody logs every request and keeps statistics**: HAProxy httplog/tcplog and its socket, nginx combined log with a 64 KiB buffer and
-  stub_status, Squid its native log with a buffer. Peers are set up in their favour: keep-alive on both sides, `http-reuse always`, sendfile,
+- **Everybody logs every request and keeps statistics**: HAProxy httplog/tcplog and its socket, \
+nginx combined log with a 64 KiB buffer and
+  stub_status, Squid its native log with a buffer. Peers are set up in their favour: keep-alive on \
+  both sides, `http-reuse always`, sendfile,
   files kept open, caches in memory; HAProxy tcp also with `splice-auto`.
-- **Faults**: four clients send GETs on kept connections and four open tunnels, each pausing 2 ms, over three nodes of which one is hit after a
-  second. A client waits 10 s for an answer, and nothing is sent twice. The gap is the longest time in which none of the four got an answer.
-  *As in textbooks*: HAProxy with `check`, Squids that are siblings by ICP. *Tuned*: HAProxy asks every 200 ms through each Squid for
-  something of the origin's, retries what may be retried, and ends the sessions of a server that is down.
-- **Nodes, instances and watchers** are simulated in one process over the real protocol: mutual TLS, one connection each. The service under test
+- **Faults**: four clients send GETs on kept connections and four open tunnels, each pausing 2 ms, \
+over three nodes of which one is hit after a
+  second. A client waits 10 s for an answer, and nothing is sent twice. The gap is the longest \
+  time in which none of the four got an answer.
+  *As in textbooks*: HAProxy with `check`, Squids that are siblings by ICP. *Tuned*: HAProxy asks \
+  every 200 ms through each Squid for
+  something of the origin's, retries what may be retried, and ends the sessions of a server that \
+  is down.
+- **Nodes, instances and watchers** are simulated in one process over the real protocol: mutual \
+TLS, one connection each. The service under test
   is the real process on one core.
-- **The list of domains**: half hosts, half whole domains; the start is one with the list on the disk, up to the first answer to a client.
+- **The list of domains**: half hosts, half whole domains; the start is one with the list on the \
+disk, up to the first answer to a client.
 ";
 
 #[cfg(test)]

@@ -296,7 +296,10 @@ impl Owned {
         let Unsaved { released: earlier, mut held } = self.unsaved.take().unwrap_or_default();
         let released = released(&actions).or(earlier);
         let candidate = self.fleet.candidate();
-        let exposes = |action: &Action| matches!(action, Action::Assign { target, .. } if Some(target.revision.as_str()) == candidate);
+        let exposes = |action: &Action| match action {
+            Action::Assign { target, .. } => Some(target.revision.as_str()) == candidate,
+            _ => false,
+        };
         let (exposing, harmless): (Vec<_>, Vec<_>) = actions.into_iter().partition(exposes);
         held.extend(exposing);
         self.unsaved = Some(Unsaved { released, held });
@@ -335,7 +338,13 @@ fn released(actions: &[Action]) -> Option<String> {
 }
 
 fn tell(record: &Record) {
-    tracing::info!(rollout = record.id, revision = record.revision, state = ?record.state, "{}", record.explanation);
+    tracing::info!(
+        rollout = record.id,
+        revision = record.revision,
+        state = ?record.state,
+        "{}",
+        record.explanation,
+    );
     if !record.state.is_under_way() {
         let result = format!("{:?}", record.state).to_lowercase();
         ::metrics::counter!(metrics::ROLLOUTS, "result" => result).increment(1);

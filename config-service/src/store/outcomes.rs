@@ -8,12 +8,14 @@ use sqlx::Row;
 use std::collections::BTreeMap;
 
 /// Rollouts of revisions from a number on, with the nodes only where they tell who refused.
-const ROLLOUTS: &str = "SELECT rollouts.id, rollouts.revision, rollouts.previous, rollouts.state, rollouts.explanation,
+const ROLLOUTS: &str = "SELECT rollouts.id, rollouts.revision, rollouts.previous, rollouts.state, \
+    rollouts.explanation,
         rollouts.started_at, rollouts.changed_at, rollouts.plan, rollouts.position,
         CASE WHEN rollouts.state = '\"failed\"' THEN rollouts.nodes ELSE '[]' END AS nodes,
         revisions.number AS revision_number
     FROM rollouts JOIN revisions ON revisions.id = rollouts.revision
-    WHERE revisions.number >= ?1 OR rollouts.previous IN (SELECT id FROM revisions WHERE number >= ?1)
+    WHERE revisions.number >= ?1 OR rollouts.previous IN (SELECT id FROM revisions WHERE number >= \
+    ?1)
     ORDER BY rollouts.number";
 
 /// Whether a revision before ?1 has exactly the files of revision ?2.

@@ -126,9 +126,11 @@ impl Record {
     }
 
     pub(super) async fn write(&self, transaction: &mut Transaction<'_, Sqlite>) -> Result<()> {
-        let columns = "INSERT INTO rollouts (id, revision, previous, state, explanation, started_at, changed_at, nodes, plan, position)
+        let columns = "INSERT INTO rollouts (id, revision, previous, state, explanation, \
+            started_at, changed_at, nodes, plan, position)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-            ON CONFLICT (id) DO UPDATE SET state = ?4, explanation = ?5, changed_at = ?7, nodes = ?8, position = ?10";
+            ON CONFLICT (id) DO UPDATE SET state = ?4, explanation = ?5, changed_at = ?7, nodes = \
+            ?8, position = ?10";
         sqlx::query(columns)
             .bind(&self.id)
             .bind(&self.revision)

@@ -35,7 +35,10 @@ async fn a_disk_that_was_full_is_written_again() {
             Ok(second) => break second.revision(),
             Err(full) => {
                 assert!(
-                    matches!(&full, Error::Database(database::Error::Full(path)) if path.ends_with("config.db")),
+                    matches!(
+                        &full,
+                        Error::Database(database::Error::Full(path)) if path.ends_with("config.db")
+                    ),
                     "{full:?}"
                 );
                 assert!(full.to_string().ends_with("config.db is full"), "{full}");

@@ -499,7 +499,8 @@ fn what_cannot_go_on_has_failed_and_nodes_go_back() {
 /// What versions without plans wrote is read.
 #[test]
 fn an_earlier_record_is_read() {
-    let written = r#"{"id":"x","revision":"r2","previous":"r1","state":"spreading","explanation":"1 of 2 nodes have it",
+    let written = r#"{"id":"x","revision":"r2","previous":"r1","state":"spreading",
+        "explanation":"1 of 2 nodes have it",
         "started_at":"2026-01-01T00:00:00Z","changed_at":"2026-01-01T00:00:00Z",
         "nodes":[{"service":"proxy-node","name":"n1","state":"applied","exposed":true}]}"#;
     let record: Record = serde_json::from_str(written).unwrap();

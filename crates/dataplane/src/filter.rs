@@ -318,8 +318,19 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_is_given_panics(text in ".{0,40}", target in ".{0,60}") {
-            for filter in [Filter::parse(&text, "", "", ""), Filter::parse("", &text, "", ""), Filter::parse("", "", &text, ""), Filter::parse("", "", "", &text)] {
-                let record = Facts { request: Uuid::nil(), client: None, status: 200, target: &target, ended_at: 0 };
+            for filter in [
+                Filter::parse(&text, "", "", ""),
+                Filter::parse("", &text, "", ""),
+                Filter::parse("", "", &text, ""),
+                Filter::parse("", "", "", &text),
+            ] {
+                let record = Facts {
+                    request: Uuid::nil(),
+                    client: None,
+                    status: 200,
+                    target: &target,
+                    ended_at: 0,
+                };
                 let _either = filter.is_ok_and(|filter| filter.matches(&record));
             }
         }

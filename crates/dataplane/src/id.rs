@@ -1,5 +1,5 @@
-//! Request ids: UUID v7 from the time and a generator of the worker's own, so that no request costs a
-//! system call for randomness. They name requests in logs; they are unique, not secret.
+//! Request ids: UUID v7 from the time and a generator of the worker's own, so that no request costs
+//! a system call for randomness. They name requests in logs; they are unique, not secret.
 
 use std::{
     cell::Cell,

@@ -121,8 +121,8 @@ impl<S> Listening<S> {
         Self { workers, find, always: Vec::new(), open: watch::Sender::new(Arc::new([])) }
     }
 
-    /// With a listener that no configuration moves or closes. Its connections count apart from those
-    /// that a client at the same address has elsewhere.
+    /// With a listener that no configuration moves or closes. Its connections count apart from
+    /// those that a client at the same address has elsewhere.
     ///
     /// # Errors
     /// The kernel refuses.

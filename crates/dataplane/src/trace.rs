@@ -240,7 +240,8 @@ mod tests {
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true),
             ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff", true),
             (
-                "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-will-be-like",
+                "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-\
+             what-the-future-will-be-like",
                 true,
             ),
             ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.what", false),
@@ -343,7 +344,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_and_nothing_panics(trace in 1_u128.., span in 1_u64.., flags in 0_u8..2, text in ".{0,80}") {
+        fn what_is_written_is_read_and_nothing_panics(
+            trace in 1_u128..,
+            span in 1_u64..,
+            flags in 0_u8..2,
+            text in ".{0,80}",
+        ) {
             let context = Context { trace, span, flags };
             prop_assert_eq!(Context::parse(&context.value()), Some(context));
             let _either = parse(&text);

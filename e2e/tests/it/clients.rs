@@ -182,8 +182,10 @@ async fn pip_downloads_through_a_tunnel() {
         with zipfile.ZipFile(sys.argv[1], 'w') as wheel:\n\
         \x20   info = 'shoal_demo-1.0.dist-info/'\n\
         \x20   wheel.writestr('shoal_demo.py', 'answer = 42\\n' * 20000)\n\
-        \x20   wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: shoal-demo\\nVersion: 1.0\\n')\n\
-        \x20   wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
+        \x20   wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: \
+        shoal-demo\\nVersion: 1.0\\n')\n\
+        \x20   wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: \
+        test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
         \x20   wheel.writestr(info + 'RECORD', '')\n";
     ok("python3", &["-c", make, text(&index.join("shoal_demo-1.0-py3-none-any.whl"))]).await;
     let page = "<!DOCTYPE html><html><body><a \

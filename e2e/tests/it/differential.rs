@@ -78,7 +78,9 @@ impl Report {
         for (class, tally) in &self.classes {
             let Tally { cases, refused, forwarded, exchanges } = tally;
             println!(
-                "e2e differential {class}: {{\"cases\":{cases},\"refused\":{refused},\"forwarded\":{forwarded},\"exchanges\":{exchanges}}}"
+                "e2e differential {class}: \
+                 {{\"cases\":{cases},\"refused\":{refused},\
+                 \"forwarded\":{forwarded},\"exchanges\":{exchanges}}}"
             );
         }
     }

@@ -222,7 +222,8 @@ async fn drip(frontend: SocketAddr, origin: String, what: Drip) -> String {
     let head = match what {
         Drip::Head => format!("GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\nX-Slow: "),
         Drip::Body => format!(
-            "POST http://{origin}/echo HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 1000000\r\n\r\n"
+            "POST http://{origin}/echo HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 1000000\r\n\
+             \r\n"
         ),
     };
     stream.write_all(head.as_bytes()).await.expect("the begin of a request");

@@ -52,7 +52,8 @@ async fn every_directory_builds_and_kubernetes_knows_every_field() {
 async fn the_check_refuses_an_unknown_field_and_a_wrong_type() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let file = scratch.path().join("wrong.yaml");
-    let document = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: x}\nspec:\n  selector: {matchLabels: {a: b}}\n";
+    let document = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: x}\nspec:\n\
+        \x20 selector: {matchLabels: {a: b}}\n";
     for (wrong, expected) in [
         ("", None),
         ("  maxUnavailible: 1\n", Some("maxUnavailible")),
@@ -421,8 +422,8 @@ async fn large_is_larger() {
             (scaler["spec"]["minReplicas"].as_u64(), scaler["spec"]["maxReplicas"].as_u64())
         };
         assert!(replicas(&large).0 > replicas(&small).0 && replicas(&large).1 > replicas(&small).1);
-        let alone = &large.template(component).spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-            [0];
+        let apart = &large.template(component).spec["affinity"]["podAntiAffinity"];
+        let alone = &apart["requiredDuringSchedulingIgnoredDuringExecution"][0];
         assert!(
             alone["topologyKey"] == "kubernetes.io/hostname"
                 && selects(&alone["labelSelector"], &large.template(component).labels),

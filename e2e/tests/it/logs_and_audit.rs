@@ -200,7 +200,10 @@ async fn one_request_is_found_wherever_it_was() {
     .await;
     let records: Vec<_> = text.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
     assert!(
-        matches!(records[..], [record] if record.contains("balancer-1") && record.contains("OWN_ANSWER/400")),
+        matches!(
+            records[..],
+            [record] if record.contains("balancer-1") && record.contains("OWN_ANSWER/400")
+        ),
         "{text}"
     );
     let all = lab.json(&["logs"]).await;

@@ -106,9 +106,12 @@ fn kind(source: &str, rust: &str, name: &str) -> &'static str {
 
 fn page() -> String {
     let mut page = String::from(
-        "# Metrics\n\nOn `/metrics` of every process's admin port, in Prometheus's text format. Made of the `metrics.rs` of each crate by \
-         `UPDATE=1 cargo test --release -p e2e --test it metrics::`; do not edit it. To add a metric, add a constant with its meaning and labels there, and \
-         describe it; [telemetry.md](telemetry.md) says how metrics, logs and traces go together.\n",
+        "# Metrics\n\nOn `/metrics` of every process's admin port, in Prometheus's text format. \
+         Made of the `metrics.rs` of each crate by \
+         `UPDATE=1 cargo test --release -p e2e --test it metrics::`; do not edit it. To add a \
+         metric, add a constant with its meaning and labels there, and \
+         describe it; [telemetry.md](telemetry.md) says how metrics, logs and traces go \
+         together.\n",
     );
     for (heading, path) in SOURCES {
         let source =

@@ -89,7 +89,8 @@ pub(super) fn may_be_named(peer: &Peer, name: &str) -> Result<(), Status> {
     Err(refuse::denied(
         "WRONG_NAME",
         format!(
-            "the certificate of {peer} is for {certified:?}, not for {name:?}: issue one for that name, or one for several processes with \
+            "the certificate of {peer} is for {certified:?}, not for {name:?}: issue one for that \
+             name, or one for several processes with \
              `shoal pki issue --replicas N`"
         ),
     ))

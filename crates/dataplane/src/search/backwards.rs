@@ -128,7 +128,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn every_line_comes_once(lengths in proptest::collection::vec(1..90_000_usize, 1..20)) {
-            let lines: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(number, length)| vec![b'a' + u8::try_from(number).unwrap(); *length]).collect();
+            let line = |(number, length): (usize, &usize)| {
+                vec![b'a' + u8::try_from(number).unwrap(); *length]
+            };
+            let lines: Vec<Vec<u8>> = lengths.iter().enumerate().map(line).collect();
             let mut bytes = lines.join(&b'\n');
             bytes.push(b'\n');
             let mut found = all(&file(&bytes), bytes.len() as u64);

@@ -149,7 +149,9 @@ impl Browser {
     /// Another screen.
     pub async fn resize(&self, width: u32, height: u32, mobile: bool) {
         let scale = if mobile { 2 } else { 1 };
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile });
+        let metrics = json!({
+            "width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile,
+        });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 

@@ -286,7 +286,8 @@ fn pipeline() -> Vec<Case> {
             PIPELINE,
             one(
                 "POST http://{o}/a",
-                "Transfer-Encoding: chunked\r\n\r\n1a\r\nGET /smuggled HTTP/1.1\r\n\r\n\r\n0\r\n\r\n",
+                "Transfer-Encoding: chunked\r\n\r\n1a\r\nGET /smuggled HTTP/1.1\r\n\r\n\r\n0\r\n\
+                 \r\n",
             ),
             all(&[&Meaning::of("POST", "/a").body("GET /smuggled HTTP/1.1\r\n\r\n")]),
         ),
