@@ -97,7 +97,7 @@ pub async fn run(options: Options) -> Result<()> {
 #[derive(Debug, Serialize)]
 struct Trail {
     /// Oldest first.
-    records: Vec<Entry>,
+    records: Vec<Record>,
     /// There are more that match, older ones.
     more: bool,
     /// Processes whose records are missing, and why.
@@ -109,7 +109,7 @@ struct Trail {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Entry {
+struct Record {
     when: Option<Timestamp>,
     /// Whose record it is.
     instance: String,
@@ -161,7 +161,7 @@ fn merged(
         {
             trail.shortened.push(Shortened { instance: instance.clone(), oldest });
         }
-        trail.records.extend(answer.records.into_iter().map(|record| Entry {
+        trail.records.extend(answer.records.into_iter().map(|record| Record {
             when: wire::from_timestamp(record.when),
             instance: instance.clone(),
             who: record.who,

@@ -24,7 +24,7 @@ enum Whose {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Failures {
+struct FailedLogins {
     count: u32,
     last: Timestamp,
 }
@@ -32,7 +32,7 @@ struct Failures {
 /// Who failed how often.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    failures: HashMap<Whose, Failures>,
+    failures: HashMap<Whose, FailedLogins>,
 }
 
 fn both(address: IpAddr, name: &str) -> [Whose; 2] {
@@ -49,7 +49,7 @@ impl Attempts {
     #[must_use]
     pub fn wait(&self, address: IpAddr, name: &str, now: Timestamp) -> Option<Duration> {
         let waits = both(address, name).into_iter().zip(LONGEST).filter_map(|(whose, longest)| {
-            let Failures { count, last } = *self.failures.get(&whose)?;
+            let FailedLogins { count, last } = *self.failures.get(&whose)?;
             let pause = Duration::from_secs(1)
                 .saturating_mul(1_u32.checked_shl(count.checked_sub(FREE)?).unwrap_or(u32::MAX))
                 .min(longest);
@@ -73,11 +73,12 @@ impl Attempts {
             oldest.and_then(|whose| self.failures.remove(&whose));
         }
         for whose in both(address, name) {
-            let failures = self.failures.entry(whose).or_insert(Failures { count: 0, last: now });
+            let failures =
+                self.failures.entry(whose).or_insert(FailedLogins { count: 0, last: now });
             if now.duration_since(failures.last) >= FORGOTTEN {
                 failures.count = 0;
             }
-            *failures = Failures { count: failures.count.saturating_add(1), last: now };
+            *failures = FailedLogins { count: failures.count.saturating_add(1), last: now };
         }
     }
 

@@ -69,7 +69,7 @@ where
                 if mutating {
                     request.extensions_mut().insert(note.clone());
                 }
-                let entry = mutating.then(|| Entry {
+                let record = mutating.then(|| CallRecord {
                     journal: self.journal.clone(),
                     who,
                     from: peer.address,
@@ -86,12 +86,12 @@ where
                 );
                 propagation::accept(&span, request.headers());
                 propagation::describe(&span, path);
-                Box::pin(watch(self.inner.call(request), path, entry).instrument(span))
+                Box::pin(watch(self.inner.call(request), path, record).instrument(span))
             }
             Decision::Denied { path, mutating } => {
                 let status = Status::permission_denied(format!("{peer} may not call {path}"));
                 if mutating {
-                    Entry {
+                    CallRecord {
                         journal: self.journal.clone(),
                         who,
                         from: peer.address,
@@ -126,15 +126,15 @@ fn refuse<E: Send + 'static>(
 async fn watch<E>(
     call: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
     path: &'static str,
-    entry: Option<Entry>,
+    record: Option<CallRecord>,
 ) -> Result<Response<Body>, E> {
     let response = call.await?;
     let status = Status::from_header_map(response.headers());
     let result = status.as_ref().map_or(Code::Ok, Status::code);
     count(path, result);
     propagation::ended(&tracing::Span::current(), result);
-    if let Some(entry) = entry {
-        entry.write(&status.as_ref().map_or_else(|| "ok".to_owned(), describe));
+    if let Some(record) = record {
+        record.write(&status.as_ref().map_or_else(|| "ok".to_owned(), describe));
     }
     Ok(response)
 }
@@ -152,7 +152,7 @@ fn count(path: &'static str, result: Code) {
 }
 
 /// The audit record of one call, written also when the caller goes away before the answer.
-struct Entry {
+struct CallRecord {
     journal: Journal,
     who: String,
     from: SocketAddr,
@@ -161,7 +161,7 @@ struct Entry {
     written: bool,
 }
 
-impl Entry {
+impl CallRecord {
     fn write(mut self, result: &str) {
         self.append(result);
     }
@@ -179,7 +179,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for CallRecord {
     fn drop(&mut self) {
         if !self.written {
             self.append("cancelled: the caller went away before the answer");

@@ -111,9 +111,9 @@ impl Bundle {
     fn form(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut tree = self.tree.clone();
-        if let Value::Map(entries) = &mut tree.value {
-            entries.retain(|entry| {
-                !FOLLOWERS.iter().any(|service| section_of(*service) == Some(entry.key.as_str()))
+        if let Value::Map(pairs) = &mut tree.value {
+            pairs.retain(|pair| {
+                !FOLLOWERS.iter().any(|service| section_of(*service) == Some(pair.key.as_str()))
             });
             let variables = BTreeMap::new();
             let known = |key: &str| {
@@ -121,10 +121,9 @@ impl Bundle {
                     .get("properties")
                     .is_some_and(|properties| properties.get(key).is_some())
             };
-            for entry in
-                entries.iter_mut().filter(|entry| entry.key != "overrides" && known(&entry.key))
+            for pair in pairs.iter_mut().filter(|pair| pair.key != "overrides" && known(&pair.key))
             {
-                substitute(&mut entry.node, &variables, &mut problems);
+                substitute(&mut pair.node, &variables, &mut problems);
             }
         }
         problems.extend(walk(&tree, &self.schema).1);
@@ -144,11 +143,11 @@ impl Bundle {
                     "set it in the section itself",
                 ));
             }
-            for entry in over.get("set").map(Node::entries).unwrap_or_default() {
-                if !SECTIONS.contains(&entry.key.as_str()) {
-                    let remedy = match nearest(&entry.key, SECTIONS) {
+            for pair in over.get("set").map(Node::pairs).unwrap_or_default() {
+                if !SECTIONS.contains(&pair.key.as_str()) {
+                    let remedy = match nearest(&pair.key, SECTIONS) {
                         Some(near) => format!("did you mean `{near}`?"),
-                        None => match crate::walk::places::of(&self.schema, &entry.key, "") {
+                        None => match crate::walk::places::of(&self.schema, &pair.key, "") {
                             Some(place) => format!(
                                 "it belongs into {place}; an override sets {}",
                                 SECTIONS.join(", ")
@@ -157,19 +156,19 @@ impl Bundle {
                         },
                     };
                     problems.push(Problem::error(
-                        entry.place.clone(),
-                        format!("`{}` cannot be set by an override", entry.key),
+                        pair.place.clone(),
+                        format!("`{}` cannot be set by an override", pair.key),
                         remedy,
                     ));
                 } else if let Some(name) = service
                     && name
                         .parse::<Service>()
-                        .is_ok_and(|service| section_of(service) != Some(entry.key.as_str()))
+                        .is_ok_and(|service| section_of(service) != Some(pair.key.as_str()))
                 {
                     let message =
-                        format!("a {name} takes nothing from `{}`: this has no effect", entry.key);
+                        format!("a {name} takes nothing from `{}`: this has no effect", pair.key);
                     problems.push(Problem::warning(
-                        entry.place.clone(),
+                        pair.place.clone(),
                         message,
                         "match the service whose section it is",
                     ));
@@ -187,10 +186,10 @@ impl Bundle {
                     names.insert(scalar.text.trim_start_matches('!').trim());
                 }
                 Value::List(items) => items.iter().for_each(|item| named(item, names)),
-                Value::Map(entries) => entries
+                Value::Map(pairs) => pairs
                     .iter()
-                    .filter(|entry| entry.key != "acls")
-                    .for_each(|entry| named(&entry.node, names)),
+                    .filter(|pair| pair.key != "acls")
+                    .for_each(|pair| named(&pair.node, names)),
             }
         }
         let mut names = BTreeSet::new();
@@ -199,7 +198,7 @@ impl Bundle {
             self.overrides().iter().filter_map(|over| over.get("set")).chain([&self.tree]);
         let acls = sections
             .filter_map(|section| section.get("proxy")?.get("access")?.get("acls"))
-            .flat_map(Node::entries);
+            .flat_map(Node::pairs);
         acls.filter(|acl| !names.contains(acl.key.as_str()))
             .map(|acl| {
                 Problem::warning(

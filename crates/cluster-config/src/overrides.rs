@@ -11,9 +11,9 @@ pub const SECTIONS: [&str; 3] = ["proxy", "balancer", "checks"];
 /// Whether an override's `match` holds for a node: everything that is given must.
 pub fn holds(matches: &Node, service: Service, variables: &Variables) -> bool {
     let variable = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
-    matches.entries().iter().filter(|entry| !entry.node.is_null()).all(|entry| {
-        let wanted = entry.node.text().unwrap_or_default();
-        match entry.key.as_str() {
+    matches.pairs().iter().filter(|pair| !pair.node.is_null()).all(|pair| {
+        let wanted = pair.node.text().unwrap_or_default();
+        match pair.key.as_str() {
             "service" => wanted == service.as_str(),
             "tag" => variable("tags").split(',').any(|tag| tag == wanted),
             key @ ("name" | "datacenter" | "zone") => variable(key) == wanted,
@@ -35,9 +35,9 @@ pub fn apply(tree: &Node, service: Service, variables: &Variables) -> Node {
         let sections = Node {
             place: set.place.clone(),
             value: Value::Map(
-                set.entries()
+                set.pairs()
                     .iter()
-                    .filter(|entry| SECTIONS.contains(&entry.key.as_str()))
+                    .filter(|pair| SECTIONS.contains(&pair.key.as_str()))
                     .cloned()
                     .collect(),
             ),
@@ -50,23 +50,23 @@ pub fn apply(tree: &Node, service: Service, variables: &Variables) -> Node {
 /// Maps are merged, everything else is replaced; null removes the key, which brings its default
 /// back.
 fn merge(base: &mut Node, over: &Node) {
-    let (Value::Map(base_entries), Value::Map(entries)) = (&mut base.value, &over.value) else {
+    let (Value::Map(base_pairs), Value::Map(pairs)) = (&mut base.value, &over.value) else {
         *base = over.clone();
         return;
     };
-    for entry in entries {
-        if entry.node.is_null() {
-            base_entries.retain(|existing| existing.key != entry.key);
+    for pair in pairs {
+        if pair.node.is_null() {
+            base_pairs.retain(|existing| existing.key != pair.key);
             continue;
         }
-        match base_entries.iter_mut().find(|existing| existing.key == entry.key) {
+        match base_pairs.iter_mut().find(|existing| existing.key == pair.key) {
             Some(existing) => {
-                merge(&mut existing.node, &entry.node);
+                merge(&mut existing.node, &pair.node);
                 if !matches!(existing.node.value, Value::Map(_)) {
-                    existing.place = entry.place.clone();
+                    existing.place = pair.place.clone();
                 }
             }
-            None => base_entries.push(entry.clone()),
+            None => base_pairs.push(pair.clone()),
         }
     }
 }

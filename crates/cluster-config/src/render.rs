@@ -7,7 +7,7 @@ use crate::overrides;
 use crate::problem::{Place, Problem, any_error, tidy};
 use crate::variables::{Variables, substitute};
 use crate::walk::walk;
-use crate::yaml::{Entry, Kind, Node, Scalar, Value};
+use crate::yaml::{Kind, Node, Pair, Scalar, Value};
 use cluster::Service;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -117,10 +117,10 @@ fn alone(section: &str, node: Node) -> Node {
         place: place.clone(),
         value: Value::Scalar(Scalar { text: "1".to_owned(), kind: Kind::Int(1) }),
     };
-    let entry = |key: &str, node: Node| Entry { key: key.to_owned(), place: place.clone(), node };
+    let pair = |key: &str, node: Node| Pair { key: key.to_owned(), place: place.clone(), node };
     Node {
         place: place.clone(),
-        value: Value::Map(vec![entry("version", version), entry(section, node)]),
+        value: Value::Map(vec![pair("version", version), pair(section, node)]),
     }
 }
 
@@ -139,10 +139,10 @@ fn canonical(value: &serde_json::Value) -> Vec<u8> {
 fn write_canonical(value: &serde_json::Value, bytes: &mut Vec<u8>) {
     match value {
         serde_json::Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
+            let mut pairs: Vec<_> = map.iter().collect();
+            pairs.sort_by_key(|(key, _)| *key);
             bytes.push(b'{');
-            for (index, (key, value)) in entries.into_iter().enumerate() {
+            for (index, (key, value)) in pairs.into_iter().enumerate() {
                 if index > 0 {
                     bytes.push(b',');
                 }

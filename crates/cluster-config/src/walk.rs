@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use self::words::{enumerated, expectation, several, shorten, slip, types};
 use crate::problem::{Place, Problem, nearest};
 use crate::schema::notation;
-use crate::yaml::{Entry, Kind, Node, Scalar, Value};
+use crate::yaml::{Kind, Node, Pair, Scalar, Value};
 
 /// Walks a tree along a schema. What comes back has only what fits: no unknown keys, no wrong
 /// values, no nulls, no incomplete maps.
@@ -40,9 +40,7 @@ impl<'a> Walk<'a> {
         let types = types(schema);
         match &node.value {
             _ if types.is_empty() => Some(node.clone()),
-            Value::Map(entries) if types.contains(&"object") => {
-                self.map(node, entries, schema, path)
-            }
+            Value::Map(pairs) if types.contains(&"object") => self.map(node, pairs, schema, path),
             Value::List(items) if types.contains(&"array") => {
                 Some(self.list(node, items, schema, path)).flatten()
             }
@@ -79,22 +77,16 @@ impl<'a> Walk<'a> {
         schema
     }
 
-    fn map(
-        &mut self,
-        node: &Node,
-        entries: &[Entry],
-        schema: &'a Json,
-        path: &str,
-    ) -> Option<Node> {
+    fn map(&mut self, node: &Node, pairs: &[Pair], schema: &'a Json, path: &str) -> Option<Node> {
         let properties = schema.get("properties").and_then(Json::as_object);
-        let mut fitting = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let inner = join(path, &entry.key);
-            let schema = match properties.and_then(|properties| properties.get(&entry.key)) {
+        let mut fitting = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let inner = join(path, &pair.key);
+            let schema = match properties.and_then(|properties| properties.get(&pair.key)) {
                 Some(property) => property,
                 None => match schema.get("additionalProperties") {
                     Some(Json::Bool(false)) => {
-                        self.unknown_key(entry, properties, path);
+                        self.unknown_key(pair, properties, path);
                         continue;
                     }
                     Some(others) => others,
@@ -102,27 +94,27 @@ impl<'a> Walk<'a> {
                 },
             };
             // A key without a value is what commenting out its last line leaves: as good as absent.
-            if entry.node.is_null() && types(schema).first() != Some(&"null") {
+            if pair.node.is_null() && types(schema).first() != Some(&"null") {
                 continue;
             }
-            let refused = self.notice_status(entry, schema);
-            if let Some(node) = self.value(&entry.node, schema, &inner)
+            let refused = self.notice_status(pair, schema);
+            if let Some(node) = self.value(&pair.node, schema, &inner)
                 && !refused
             {
-                fitting.push(Entry { key: entry.key.clone(), place: entry.place.clone(), node });
+                fitting.push(Pair { key: pair.key.clone(), place: pair.place.clone(), node });
             }
         }
-        let complete = self.required(node, entries, &fitting, schema, path);
+        let complete = self.required(node, pairs, &fitting, schema, path);
         complete.then(|| Node { place: node.place.clone(), value: Value::Map(fitting) })
     }
 
     /// Says that a key has no effect, or that it cannot be accepted; true: it cannot.
-    fn notice_status(&mut self, entry: &Entry, schema: &Json) -> bool {
-        let empty = matches!(&entry.node.value, Value::List(items) if items.is_empty());
+    fn notice_status(&mut self, pair: &Pair, schema: &Json) -> bool {
+        let empty = matches!(&pair.node.value, Value::List(items) if items.is_empty());
         if schema.get("x-no-effect").is_some() && !empty {
-            let message = format!("`{}` has no effect in this version", entry.key);
+            let message = format!("`{}` has no effect in this version", pair.key);
             self.problems.push(Problem::warning(
-                entry.place.clone(),
+                pair.place.clone(),
                 message,
                 "keep it for a later version, or remove it",
             ));
@@ -130,28 +122,28 @@ impl<'a> Walk<'a> {
         let Some(reason) = schema.get("x-refused").and_then(Json::as_str) else { return false };
         let message = format!(
             "`{}` is not supported in this version, and ignoring it would not be safe",
-            entry.key
+            pair.key
         );
-        self.problems.push(Problem::error(entry.place.clone(), message, reason));
+        self.problems.push(Problem::error(pair.place.clone(), message, reason));
         true
     }
 
     fn unknown_key(
         &mut self,
-        entry: &Entry,
+        pair: &Pair,
         known: Option<&serde_json::Map<String, Json>>,
         path: &str,
     ) {
         let names: Vec<&str> =
             known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
-        let remedy = slip(&entry.key, &names).unwrap_or_else(|| {
-            match nearest(&entry.key, names.iter().copied()) {
+        let remedy = slip(&pair.key, &names).unwrap_or_else(|| {
+            match nearest(&pair.key, names.iter().copied()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => match (
-                    elsewhere::word(&entry.key, &names),
-                    places::of(self.root, &entry.key, path),
+                    elsewhere::word(&pair.key, &names),
+                    places::of(self.root, &pair.key, path),
                 ) {
-                    (Some(ours), _) => format!("what others call `{}` is `{ours}` here", entry.key),
+                    (Some(ours), _) => format!("what others call `{}` is `{ours}` here", pair.key),
                     (None, Some(place)) => format!(
                         "it belongs into {place}: look at the indentation; known here: {}",
                         names.join(", ")
@@ -162,8 +154,8 @@ impl<'a> Walk<'a> {
         });
         let within = if path.is_empty() { "at the top".to_owned() } else { format!("in {path}") };
         self.problems.push(Problem::error(
-            entry.place.clone(),
-            format!("unknown key `{}` {within}", entry.key),
+            pair.place.clone(),
+            format!("unknown key `{}` {within}", pair.key),
             remedy,
         ));
     }
@@ -173,8 +165,8 @@ impl<'a> Walk<'a> {
     fn required(
         &mut self,
         node: &Node,
-        entries: &[Entry],
-        fitting: &[Entry],
+        pairs: &[Pair],
+        fitting: &[Pair],
         schema: &Json,
         path: &str,
     ) -> bool {
@@ -186,11 +178,11 @@ impl<'a> Walk<'a> {
             .flatten()
             .filter_map(Json::as_str)
         {
-            if fitting.iter().any(|entry| entry.key == key) {
+            if fitting.iter().any(|pair| pair.key == key) {
                 continue;
             }
             complete = false;
-            if !entries.iter().any(|entry| entry.key == key && !entry.node.is_null()) {
+            if !pairs.iter().any(|pair| pair.key == key && !pair.node.is_null()) {
                 let within = if path.is_empty() { "the file".to_owned() } else { path.to_owned() };
                 let hint = if key == "version" {
                     "write version: 1".to_owned()

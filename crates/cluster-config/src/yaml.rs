@@ -31,12 +31,12 @@ pub enum Value {
     /// A list.
     List(Vec<Node>),
     /// A map in the order of the file.
-    Map(Vec<Entry>),
+    Map(Vec<Pair>),
 }
 
-/// One entry of a map.
+/// One pair of a map.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Pair {
     /// Keys are text.
     pub key: String,
     /// Where the key stands.
@@ -104,12 +104,12 @@ fn resolve(text: &str) -> Kind {
 impl Node {
     /// The value of a key of a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        self.pairs().iter().find(|pair| pair.key == key).map(|pair| &pair.node)
     }
 
     /// Entries of a map; none of anything else.
-    pub fn entries(&self) -> &[Entry] {
-        if let Value::Map(entries) = &self.value { entries } else { &[] }
+    pub fn pairs(&self) -> &[Pair] {
+        if let Value::Map(pairs) = &self.value { pairs } else { &[] }
     }
 
     /// Items of a list; none of anything else.
@@ -143,10 +143,10 @@ impl Node {
         let mut place = &self.place;
         for step in path.split('/').filter(|step| !step.is_empty()) {
             let next = match &node.value {
-                Value::Map(entries) => entries
+                Value::Map(pairs) => pairs
                     .iter()
-                    .find(|entry| entry.key == step)
-                    .map(|entry| (&entry.node, &entry.node.place)),
+                    .find(|pair| pair.key == step)
+                    .map(|pair| (&pair.node, &pair.node.place)),
                 Value::List(items) => step
                     .parse::<usize>()
                     .ok()
@@ -162,10 +162,10 @@ impl Node {
 
     /// The keys of a map, as far as they have values.
     pub fn keys(&self) -> Vec<String> {
-        self.entries()
+        self.pairs()
             .iter()
-            .filter(|entry| !entry.node.is_null())
-            .map(|entry| entry.key.clone())
+            .filter(|pair| !pair.node.is_null())
+            .map(|pair| pair.key.clone())
             .collect()
     }
 
@@ -173,9 +173,9 @@ impl Node {
     pub fn place_keys(&self, place: &Place) -> Vec<String> {
         match &self.value {
             Value::Map(_) if self.place == *place => self.keys(),
-            Value::Map(entries) => entries
+            Value::Map(pairs) => pairs
                 .iter()
-                .map(|entry| entry.node.place_keys(place))
+                .map(|pair| pair.node.place_keys(place))
                 .find(|keys| !keys.is_empty())
                 .unwrap_or_default(),
             Value::List(items) => items
@@ -192,8 +192,8 @@ impl Node {
         use serde_json::Value as Json;
         match &self.value {
             Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
-            Value::Map(entries) => Json::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            Value::Map(pairs) => Json::Object(
+                pairs.iter().map(|pair| (pair.key.clone(), pair.node.to_json())).collect(),
             ),
             Value::Scalar(scalar) => match scalar.kind {
                 Kind::Null => Json::Null,

@@ -1,4 +1,4 @@
-//! The door: protobuf messages to domain types and back.
+//! Where protobuf ends: messages to domain types and back.
 //!
 //! Inwards every message has one `TryFrom` with one named error; outwards there is a `From` on a
 //! reference. The rules are strict, because what passes here ends in file names, headers,

@@ -94,7 +94,7 @@ fn acl(context: &mut Context, path: &str, name: &str, written: schema::Acl) -> O
         }
     }
     let empty = declared.is_some_and(|acl| {
-        acl.entries()
+        acl.pairs()
             .iter()
             .any(|entry| matches!(&entry.node.value, Value::List(values) if values.is_empty()))
     });
@@ -255,7 +255,7 @@ fn resolve(context: &mut Context, name: &str, acls: &BTreeMap<String, Acl>, path
     let declared = written
         .get("access")
         .and_then(|access| access.get("acls"))
-        .map(|acls| acls.entries())
+        .map(|acls| acls.pairs())
         .unwrap_or_default();
     if !declared.iter().any(|entry| entry.key == name) {
         let known = declared.iter().map(|entry| entry.key.as_str()).chain(BUILT_IN);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use super::{Entry, Kind, Node, Scalar, Value, syntax};
+use super::{Kind, Node, Pair, Scalar, Value, syntax};
 use crate::problem::{Place, Problem};
 
 /// More would be an attack or an accident, not a cluster.
@@ -130,8 +130,8 @@ impl<'a> Builder<'a> {
         Ok(items)
     }
 
-    pub(super) fn map(&mut self, depth: usize) -> Built<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::new();
+    pub(super) fn map(&mut self, depth: usize) -> Built<Vec<Pair>> {
+        let mut pairs: Vec<Pair> = Vec::new();
         while let Some((event, place)) = self.next()? {
             if event == Event::MappingEnd {
                 break;
@@ -153,14 +153,14 @@ impl<'a> Builder<'a> {
                     "merge keys (<<) are not a part of YAML 1.2",
                     "write the values out, or use an alias for the whole value",
                 ));
-            } else if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            } else if let Some(first) = pairs.iter().find(|pair| pair.key == key) {
                 let message = format!("`{key}` is there twice; first in line {}", first.place.line);
                 self.problems.push(Problem::error(place, message, "keep one of them"));
             } else {
-                entries.push(Entry { key, place, node });
+                pairs.push(Pair { key, place, node });
             }
         }
-        Ok(entries)
+        Ok(pairs)
     }
 
     pub(super) fn alias(&mut self, id: usize, place: Place) -> Built<Node> {
@@ -216,6 +216,6 @@ pub(super) fn size(node: &Node) -> usize {
     match &node.value {
         Value::Scalar(_) => 1,
         Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + size(&entry.node)).sum::<usize>(),
+        Value::Map(pairs) => 1 + pairs.iter().map(|pair| 1 + size(&pair.node)).sum::<usize>(),
     }
 }
