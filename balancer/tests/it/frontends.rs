@@ -18,7 +18,12 @@ fn with(frontends: &[(&str, SocketAddr, serde_json::Value)]) -> Vec<u8> {
     let mut all: serde_json::Value =
         serde_json::from_slice(&document(&serde_json::json!({}))).expect("JSON");
     let timeouts = all["frontends"][0]["timeouts"].take();
-    let frontend = |(name, bind, limits): &(&str, SocketAddr, serde_json::Value)| serde_json::json!({"name": name, "bind": bind, "backend": "squid_servers", "limits": limits, "timeouts": timeouts});
+    let frontend = |(name, bind, limits): &(&str, SocketAddr, serde_json::Value)| {
+        serde_json::json!({
+            "name": name, "bind": bind, "backend": "squid_servers", "limits": limits,
+            "timeouts": timeouts,
+        })
+    };
     all["frontends"] = frontends.iter().map(frontend).collect();
     serde_json::to_vec(&all).expect("JSON")
 }

@@ -257,8 +257,10 @@ async fn answers_are_counted_by_class_and_duration() {
         // How long a tunnel lasts, and what was no request, say nothing about latency.
         "shoal_balancer_request_duration_seconds_count{frontend=\"proxy_frontend\"} 1",
         "shoal_balancer_request_duration_seconds_bucket{frontend=\"proxy_frontend\",le=\"+Inf\"} 1",
-        "shoal_balancer_server_answers_total{backend=\"squid_servers\",server=\"node-1\",class=\"2xx\"} 2",
-        "shoal_balancer_server_head_duration_seconds_count{backend=\"squid_servers\",server=\"node-1\"} 2",
+        "shoal_balancer_server_answers_total{backend=\"squid_servers\",server=\"node-1\",\
+         class=\"2xx\"} 2",
+        "shoal_balancer_server_head_duration_seconds_count{backend=\"squid_servers\",\
+         server=\"node-1\"} 2",
     ] {
         assert!(text.lines().any(|it| it == line), "{line} in {text}");
     }

@@ -133,7 +133,10 @@ async fn plain_proxy() -> std::net::SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_not_shoals_serves_when_nobody_else_is_left() {
     let address = plain_proxy().await;
-    let servers = serde_json::json!([{"name": "old-squid", "host": "127.0.0.1", "port": address.port(), "weight": 1, "backup": true}]);
+    let servers = serde_json::json!([{
+        "name": "old-squid", "host": "127.0.0.1", "port": address.port(), "weight": 1,
+        "backup": true,
+    }]);
     let cluster = Cluster::with(1, serde_json::json!({ "servers": servers })).await;
     cluster.until_standing("old-squid", Standing::Last).await;
     assert_eq!(by(&cluster.get("GET", b"").await), "node-1");

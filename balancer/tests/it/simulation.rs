@@ -72,12 +72,15 @@ struct Simulation {
 }
 
 fn document() -> Vec<u8> {
-    let text = r#"{"frontends":[{"name":"f","bind":"127.0.0.1:0","backend":"b"}],"backends":[{"name":"b","balance":"round_robin",
+    let text = r#"{"frontends":[{"name":"f","bind":"127.0.0.1:0","backend":"b"}],
+        "backends":[{"name":"b","balance":"round_robin",
         "discover":{"service":"proxy-node","tags":[],"datacenter":null},"servers":[],
         "check":{"enabled":true,"inter":"1s","timeout":"1s","rise":2,"fall":3},
         "passive":{"max_fails":2,"fail_timeout":"30s","count":["connect"]},
-        "suspicion":{"after":"500ms","probe_timeout":"250ms","probes":2},"retry":{"attempts":8,"budget":20},
-        "timeouts":{"connect":"5s","client":"50s","server":"50s","request_head":"10s","client_idle":"60s","tunnel_idle":"1h"},
+        "suspicion":{"after":"500ms","probe_timeout":"250ms","probes":2},
+        "retry":{"attempts":8,"budget":20},
+        "timeouts":{"connect":"5s","client":"50s","server":"50s","request_head":"10s",
+        "client_idle":"60s","tunnel_idle":"1h"},
         "keepalive":32,"keepalive_idle":"60s","panic_threshold":50}]}"#;
     text.as_bytes().to_vec()
 }

@@ -380,7 +380,8 @@ pub fn document(extra: &serde_json::Value) -> Vec<u8> {
         "keepalive": 32, "keepalive_idle": "60s", "panic_threshold": 50
     });
     let mut frontend = serde_json::json!({
-        "name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers", "health_path": "/",
+        "name": "proxy_frontend", "bind": "127.0.0.1:0", "backend": "squid_servers",
+        "health_path": "/",
         "timeouts": {"client": "50s", "client_idle": "60s", "request_head": "10s"}
     });
     for (key, value) in extra.as_object().into_iter().flatten() {

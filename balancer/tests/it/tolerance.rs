@@ -10,7 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn only(address: std::net::SocketAddr, relaxed: bool) -> serde_json::Value {
     serde_json::json!({
         "discover": null,
-        "servers": [{"name": "origin", "host": "127.0.0.1", "port": address.port(), "weight": 1, "backup": false}],
+        "servers": [{
+            "name": "origin", "host": "127.0.0.1", "port": address.port(), "weight": 1,
+            "backup": false,
+        }],
         "check": {"enabled": false, "inter": "1s", "timeout": "1s", "rise": 1, "fall": 3},
         // Answers that are refused would put it aside.
         "passive": {"max_fails": 0, "fail_timeout": "30s", "count": []},

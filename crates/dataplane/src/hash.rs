@@ -1,6 +1,6 @@
 //! A hash that is the same in every process and every version, so that all balancers and all nodes
-//! find the same place for a key: FNV-1a, finished by the last step of `SplitMix64`. It is no secret
-//! and resists nobody who chooses keys; what is chosen by it bounds what one place may get.
+//! find the same place for a key: FNV-1a, finished by the last step of `SplitMix64`. It is no
+//! secret and resists nobody who chooses keys; what is chosen by it bounds what one place may get.
 
 /// Hashes parts as if they were one.
 #[derive(Clone, Copy, Debug)]

@@ -119,8 +119,11 @@ async fn offered(lab: &Lab, shell: &str, line: &str) -> Option<Vec<String>> {
     .expect("a path");
     let script = match shell {
         "bash" => {
-            r#"source <(shoal completions bash); read -ra COMP_WORDS <<< "$LINE"; [[ $LINE == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-               _shoal_with_names shoal "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; printf '%s\n' "${COMPREPLY[@]}""#
+            r#"source <(shoal completions bash); read -ra COMP_WORDS <<< "$LINE"
+               [[ $LINE == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+               _shoal_with_names shoal "${COMP_WORDS[COMP_CWORD]}" \
+                   "${COMP_WORDS[COMP_CWORD - 1]}"
+               printf '%s\n' "${COMPREPLY[@]}""#
         }
         _ => r#"shoal completions fish | source; complete -C "$LINE" | string split -f 1 \t"#,
     };

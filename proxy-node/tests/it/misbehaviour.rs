@@ -188,18 +188,58 @@ fn a_cut_answer_gives_all_that_came_of_it_and_ends_unclean() {
     let proxy = Proxy::start();
     let mut lines = 0;
     for (head, version) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\nCache-Control: no-store\r\n\r\n".to_owned(), "1.1"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nCache-Control: max-age=60\r\n\r\n".to_owned(), "1.1"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n9c40\r\n".to_owned(), "1.1"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n9c40\r\n".to_owned(), "1.1"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n9c40\r\n".to_owned(), "1.0"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\nCache-Control: no-store\r\n\
+            \r\n"
+                .to_owned(),
+            "1.1",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nCache-Control: max-age=60\r\n\
+            \r\n"
+                .to_owned(),
+            "1.1",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n\
+            9c40\r\n"
+                .to_owned(),
+            "1.1",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n\
+            9c40\r\n"
+                .to_owned(),
+            "1.1",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n\
+            9c40\r\n"
+                .to_owned(),
+            "1.0",
+        ),
     ] {
         let origin = Origin::answering(format!("{head}{body}"), Then::Close);
         lines += 1;
         let request = format!("GET {} HTTP/{version}\r\nHost: a\r\n\r\n", origin.url("/"));
         let (received, end) = ask_and_read_late(&proxy, &request, lines);
-        assert!(received.starts_with("HTTP/1.1 200 OK\r\n") && !received.ends_with("\r\n0\r\n\r\n"), "{head:?}");
-        let came = received.split("\r\n\r\n").skip(1).flat_map(str::bytes).filter(|byte| *byte == b'x').count();
+        assert!(
+            received.starts_with("HTTP/1.1 200 OK\r\n")
+                && !received.ends_with(
+                    "\r\n0\r\n\
+            \r\n"
+                ),
+            "{head:?}"
+        );
+        let came = received
+            .split(
+                "\r\n\
+            \r\n",
+            )
+            .skip(1)
+            .flat_map(str::bytes)
+            .filter(|byte| *byte == b'x')
+            .count();
         assert_eq!(came, body.len(), "{head:?} to HTTP/{version}");
         // Without a length and without chunks only a reset says that something is missing.
         assert_eq!(end.is_err(), version == "1.0", "{head:?} to HTTP/{version}");

@@ -215,8 +215,7 @@ fn what_none_can_do_is_answered_by_the_last_and_what_the_origin_said_by_the_firs
 }
 
 #[test]
-fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one_destination_is_not()
- {
+fn a_parent_that_others_do_better_than_everywhere_is_dead_and_one_that_lacks_one_place_is_not() {
     let first = Origin::start(|stream, head| {
         let answer = if head.contains("//lacking.example/") {
             response("", "by the first")

@@ -159,7 +159,8 @@ fn the_whole_example_of_the_design() {
         "\nchecks:",
         r#"
   vrrp: [{name: VI_1, interface: eth0, virtual_router_id: 51, version: 3,
-          priority: {balancer-1: 100, balancer-2: 90}, advert_interval: 200ms, addresses: [192.168.1.100/24]}]
+          priority: {balancer-1: 100, balancer-2: 90},
+          advert_interval: 200ms, addresses: [192.168.1.100/24]}]
 alerts: [{name: cache_hit_ratio_low, metric: cache_hit_ratio, below: 0.60, for: 5m,
           severity: warning}]
 dns: [{name: proxy.company.com, ttl: 5s, policy: failover,
@@ -308,7 +309,8 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:5:54: error: `tcp` is not in this version; use http",
             "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a \
              port of its own",
-            "cluster.yaml:8:30: error: `leastconn` is not a value of balancer.backends[0].balance; did you mean `least_connections`?",
+            "cluster.yaml:8:30: error: `leastconn` is not a value of balancer.backends[0].balance; \
+             did you mean `least_connections`?",
             "cluster.yaml:8:50: error: a backend without servers; write {service: proxy-node}, or \
              static: [{name: …, address: …}]",
             "cluster.yaml:9:14: error: backend `nodes` is there twice; first in line 8; give each \
@@ -591,7 +593,9 @@ fn rendering_is_typed_canonical_and_differs_by_node() {
 fn algorithms_say_what_they_hash_and_how_far() {
     let backend = |written: &str| {
         let main = format!(
-            "version: 1\nbalancer:\n  frontends:\n    - {{name: a, bind: \":8080\", backend: nodes}}\n  backends:\n    - {{name: nodes, servers: {{service: proxy-node}}, {written}}}\n"
+            "version: 1\nbalancer:\n  frontends:\n    - {{name: a, bind: \":8080\", backend: \
+             nodes}}\n  backends:\n    - {{name: nodes, servers: {{service: proxy-node}}, \
+             {written}}}\n"
         );
         let (bundle, problems) = Bundle::from_files(&files(&main));
         let document = bundle.map(|bundle| {
