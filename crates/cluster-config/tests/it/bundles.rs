@@ -179,9 +179,9 @@ checks:"#,
          access by address instead",
         "cluster.yaml:34:3: warning: `vrrp` has no effect in this version; keep it for a later \
          version, or remove it",
-        "cluster.yaml:36:1: warning: `alerts` has no effect in this version; keep it for a later \
+        "cluster.yaml:37:1: warning: `alerts` has no effect in this version; keep it for a later \
          version, or remove it",
-        "cluster.yaml:37:1: warning: `dns` has no effect in this version; keep it for a later \
+        "cluster.yaml:39:1: warning: `dns` has no effect in this version; keep it for a later \
          version, or remove it",
     ];
     assert_eq!(said, expected);
