@@ -172,7 +172,7 @@ async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
 
 /// Counts and says who was turned away at the relay listener.
 fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
-    node.metrics.refused_doors.add(1);
+    node.metrics.relay_refused.add(1);
     if matches!(stranger, Stranger::NoProof) {
         return tracing::debug!(%peer, "no PROXY header that a proof could follow");
     }

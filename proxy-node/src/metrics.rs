@@ -166,7 +166,7 @@ metrics! {
     counter crowded_refused = CROWDED_REFUSED "shoal_proxy_client_connections_refused_total": "Connections closed as they came because their client has its share.";
     counter crowded_idle = CROWDED_IDLE "shoal_proxy_client_connections_displaced_total": "Idle connections closed for newer ones of a client that has its share.";
     counter crowded_unfinished = CROWDED_UNFINISHED "shoal_proxy_client_unfinished_closed_total": "Connections with half a request closed because their client has its share.";
-    counter refused_doors = REFUSED_DOORS "shoal_proxy_relay_refused_total": "Connections to the \
+    counter relay_refused = RELAY_REFUSED "shoal_proxy_relay_refused_total": "Connections to the \
         relay listener without a valid token.";
     counter wrong_proofs = WRONG_PROOFS "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
     counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total": "Bytes sent to clients, tunnels included.";

@@ -2,7 +2,7 @@
 //! first request.
 //!
 //! Source: "The PROXY protocol, versions 1 & 2" (haproxy.org, doc/proxy-protocol.txt). On the relay
-//! door a header holds a nonce in a TLV of type 0xE1 (the range for private use): with it the proof
+//! listener a header holds a nonce in a TLV of type 0xE1 (for private use): with it the proof
 //! of both sides begins ([`crate::proof`]).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -31,7 +31,7 @@ pub struct Prefix {
     bits: u64,
     /// Of a network, so many bits count. None: a client.
     network: Option<u8>,
-    /// At a door that is not for clients: whoever knocks there takes nothing of what it has as a
+    /// At a listener that is not for clients: who comes there takes nothing of what it has as a
     /// client, and the other way round.
     apart: bool,
 }
@@ -47,7 +47,7 @@ impl Prefix {
         Self { bits, network: None, apart: false }
     }
 
-    /// The same, at a door that is not for clients.
+    /// The same, at a listener that is not for clients.
     #[must_use]
     pub(super) fn apart(self, apart: bool) -> Self {
         Self { apart, ..self }
