@@ -26,9 +26,3 @@ fn trailer(digest: &[u8]) -> Vec<u8> {
     let length = u32::try_from(DIGEST).unwrap_or(0).to_le_bytes();
     [&SKIPPABLE[..], &length, digest].concat()
 }
-
-/// Lower-case hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    cluster_config::render::hex(bytes)
-}

@@ -158,6 +158,6 @@ fn authorities(options: &Options) -> Result<Vec<String>, Failure> {
     let remedy = "give --ca the ca.crt that `shoal pki init` made";
     let certificates = CertificateDer::pem_file_iter(path).fail(&what, remedy)?;
     certificates
-        .map(|der| der.fail(&what, remedy).map(|der| archive::hex(&Sha256::digest(&der))))
+        .map(|der| der.fail(&what, remedy).map(|der| hex::encode(Sha256::digest(&der))))
         .collect()
 }

@@ -1,7 +1,6 @@
 //! A revision: an immutable, content-addressed bundle.
 
 use cluster_config::FileReference;
-use cluster_config::render::hex;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -47,7 +46,7 @@ pub fn address<'a>(
         part(file.path.as_bytes());
         part(file.sha256.as_bytes());
     }
-    let mut id = hex(&digest.finalize());
+    let mut id = hex::encode(digest.finalize());
     id.truncate(12);
     id
 }

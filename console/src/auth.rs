@@ -19,13 +19,7 @@ pub fn random<const N: usize>() -> Result<String, Failure> {
         .secure_random
         .fill(&mut bytes)
         .map_err(|_| Failure::new("the system has no randomness").remedy("check /dev/urandom"))?;
-    Ok(hex(&bytes))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::encode(bytes))
 }
 
 /// Whether two secrets are the same, in a time that does not tell where they differ.

@@ -173,7 +173,7 @@ fn digest(file: &mut File, size: u64, mut progress: impl FnMut(u64)) -> Result<S
         return Err(Error::Damaged("its content is not what its end says".to_owned()));
     }
     digest.update(trailer);
-    Ok(super::hex(&digest.finalize()))
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// Goes through all entries; answers the manifest that they are as.
@@ -291,7 +291,7 @@ impl Unpacking<'_> {
         loop {
             let read = entry.read(&mut buffer).map_err(damaged)?;
             if read == 0 {
-                return Ok(super::hex(&digest.finalize()));
+                return Ok(hex::encode(digest.finalize()));
             }
             digest.update(&buffer[..read]);
             if let Some(to) = &mut to {

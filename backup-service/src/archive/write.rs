@@ -33,7 +33,7 @@ pub fn write<W: Write, C: Read>(
     let trailer = trailer(&hashing.digest.clone().finalize());
     hashing.write_all(&trailer)?;
     hashing.flush()?;
-    Ok((super::hex(&hashing.digest.finalize()), hashing.written))
+    Ok((hex::encode(hashing.digest.finalize()), hashing.written))
 }
 
 fn append<W: Write>(

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io::Cursor, path::Path};
 
 use backup_service::archive::{
-    Error, FORMAT, Manifest, Part, Reason, hex,
+    Error, FORMAT, Manifest, Part, Reason,
     manifest::Entry,
     read::{peek, read},
     write::write,
@@ -25,7 +25,7 @@ fn manifest(files: &Files) -> Manifest {
     let entry = |(name, content): (&String, &Vec<u8>)| Entry {
         name: name.clone(),
         size: content.len() as u64,
-        sha256: hex(&Sha256::digest(content)),
+        sha256: hex::encode(Sha256::digest(content)),
     };
     Manifest {
         format: FORMAT,
@@ -46,7 +46,7 @@ fn archive(manifest: &Manifest, files: &Files) -> Vec<u8> {
     let mut bytes = Vec::new();
     let content = |name: &str| Ok(Cursor::new(files[name].clone()));
     let (sha256, size) = write(&mut bytes, manifest, content).unwrap();
-    assert_eq!((sha256, size), (hex(&Sha256::digest(&bytes)), bytes.len() as u64));
+    assert_eq!((sha256, size), (hex::encode(Sha256::digest(&bytes)), bytes.len() as u64));
     bytes
 }
 

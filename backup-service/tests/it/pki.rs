@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
 
 use age::{secrecy::ExposeSecret, x25519::Identity};
 use backup_service::{
-    archive::{FORMAT, Manifest, Reason, hex, manifest::Entry, write::write},
+    archive::{FORMAT, Manifest, Reason, manifest::Entry, write::write},
     pki::{ENTRY, Error, Source, open, recipient, seal},
 };
 use sha2::{Digest, Sha256};
@@ -23,7 +23,7 @@ fn archive(path: &Path, sealed: Option<Vec<u8>>) {
     let entry = |sealed: &Vec<u8>| Entry {
         name: format!("pki/{ENTRY}"),
         size: sealed.len() as u64,
-        sha256: hex(&Sha256::digest(sealed)),
+        sha256: hex::encode(Sha256::digest(sealed)),
     };
     let manifest = Manifest {
         format: FORMAT,

@@ -4,7 +4,7 @@ use super::replace::insert;
 use super::{Error, Result, Store, files_of, read_revision};
 use crate::history::Kept;
 use crate::revision::{Revision, address};
-use cluster_config::{FileReference, render::hex};
+use cluster_config::FileReference;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::{Sqlite, Transaction};
@@ -104,7 +104,7 @@ impl Store {
 fn reference(path: &str, content: &[u8]) -> FileReference {
     FileReference {
         path: path.to_owned(),
-        sha256: hex(&Sha256::digest(content)),
+        sha256: hex::encode(Sha256::digest(content)),
         size: content.len() as u64,
     }
 }

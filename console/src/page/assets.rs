@@ -5,8 +5,6 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
-use crate::auth::hex;
-
 const SCRIPT: &str = include_str!("../../assets/console.js");
 const STYLE: &str = include_str!("../../assets/console.css");
 /// The icon, as SVG.
@@ -14,7 +12,7 @@ pub const ICON: &str = include_str!("../../assets/icon.svg");
 
 fn name(content: &str, extension: &str) -> String {
     let digest = Sha256::digest(content.as_bytes());
-    format!("console-{}.{extension}", hex(&digest[..6]))
+    format!("console-{}.{extension}", hex::encode(&digest[..6]))
 }
 
 fn script() -> &'static str {

@@ -25,7 +25,7 @@ impl ClusterKey {
     /// As in its file: 64 hex digits and a line end.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = crate::configuration::store::hex(&self.0);
+        let mut text = hex::encode(self.0);
         text.push('\n');
         text
     }
@@ -33,15 +33,8 @@ impl ClusterKey {
     /// Reads it back; none when it is no key.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        let text = text.trim();
-        // from_str_radix would take a sign, too.
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
         let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-        }
+        hex::decode_to_slice(text.trim(), &mut bytes).ok()?;
         Some(Self(bytes))
     }
 

@@ -338,5 +338,5 @@ fn configs(
 fn fingerprint(der: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let digest = Sha256::digest(certificate.public_key().raw);
-    Some(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    Some(hex::encode(&digest[..16]))
 }

@@ -47,13 +47,13 @@ impl Signer {
     /// What the checker registers with.
     #[must_use]
     pub fn tag(&self) -> String {
-        format!("{TAG}{}", hex(self.0.public_key().as_ref()))
+        format!("{TAG}{}", hex::encode(self.0.public_key().as_ref()))
     }
 
     /// The field's value for a request.
     #[must_use]
     pub fn sign(&self, method: &str, target: &str) -> String {
-        hex(self.0.sign(&message(method, target)).as_ref())
+        hex::encode(self.0.sign(&message(method, target)).as_ref())
     }
 }
 
@@ -77,19 +77,9 @@ fn message(method: &str, target: &str) -> Vec<u8> {
     [CONTEXT, method.as_bytes(), b"\0", target.as_bytes()].concat()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
+    hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
 }
 

@@ -86,15 +86,6 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= 200 && name.split('/').all(part)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
-}
-
 /// Of entries and what is in them: the same as long as nothing of it changes. In hex.
 #[must_use]
 pub fn fingerprint(entries: &[(&str, Vec<u8>)]) -> String {
@@ -104,7 +95,7 @@ pub fn fingerprint(entries: &[(&str, Vec<u8>)]) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    hex(&digest.finalize())
+    hex::encode(digest.finalize())
 }
 
 /// The status of something that is refused.

@@ -8,7 +8,7 @@ use crate::lists::{self, BadLine};
 use crate::overrides::SECTIONS;
 use crate::pages;
 use crate::problem::{Place, Problem, any_error, nearest, tidy};
-use crate::render::{self, hex, section_of};
+use crate::render::{self, section_of};
 use crate::schema;
 use crate::variables::{Variables, substitute};
 use crate::walk::walk;
@@ -278,7 +278,7 @@ pub fn sample(service: Service) -> Variables {
 pub fn reference(path: &str, content: &[u8]) -> FileReference {
     FileReference {
         path: path.to_owned(),
-        sha256: hex(&Sha256::digest(content)),
+        sha256: hex::encode(Sha256::digest(content)),
         size: content.len() as u64,
     }
 }

@@ -34,7 +34,7 @@ pub fn render(
     match compiled.document {
         Some(document) if !any_error(&compiled.problems) => {
             let document = canonical(&document);
-            let sha256 = hex(&Sha256::digest(&document));
+            let sha256 = hex::encode(Sha256::digest(&document));
             Ok(Rendered { document, sha256, files: compiled.files })
         }
         _ => Err(tidy(compiled.problems)),
@@ -166,14 +166,4 @@ fn write_canonical(value: &serde_json::Value, bytes: &mut Vec<u8>) {
         }
         scalar => bytes.extend_from_slice(scalar.to_string().as_bytes()),
     }
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

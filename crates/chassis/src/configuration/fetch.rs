@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     Problem,
-    store::{Store, hex, is_hash},
+    store::{Store, is_hash},
 };
 use crate::connect::{ServiceChannel, explain};
 
@@ -89,7 +89,7 @@ async fn download(channel: &ServiceChannel, file: &FileReference, to: &Path) -> 
         digest.update(&piece.data);
         out.write_all(&piece.data).map_err(disk)?;
     }
-    let found = hex(&digest.finalize());
+    let found = hex::encode(digest.finalize());
     if found != file.sha256 || length != file.size {
         return Err(format!(
             "what came is {length} bytes with the hash {found}, not {} bytes with {}",

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     ffi::OsStr,
-    fmt::Write as _,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -23,16 +22,8 @@ use crate::data_dir::write_atomically;
 const PIECE: usize = 64 * 1024;
 
 /// SHA-256 in hex.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ok = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Whether this is a SHA-256 in lower-case hex, and therefore safe as a file name.
@@ -144,7 +135,7 @@ fn check(path: &Path, hash: &str) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    if hex(&digest.finalize()) == hash { Ok(()) } else { Err(changed(path)) }
+    if hex::encode(digest.finalize()) == hash { Ok(()) } else { Err(changed(path)) }
 }
 
 fn changed(path: &Path) -> io::Error {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::Status;
 
-use super::{NEXT_WITHIN, hex};
+use super::NEXT_WITHIN;
 
 /// A piece that is sent.
 pub const PIECE: usize = 256 << 10;
@@ -101,7 +101,7 @@ impl<M> Sender<M> {
 
     fn seal(&mut self) {
         if let Some(last) = self.entries.last_mut() {
-            last.sha256 = hex(&std::mem::take(&mut self.digest).finalize());
+            last.sha256 = hex::encode(std::mem::take(&mut self.digest).finalize());
         }
     }
 

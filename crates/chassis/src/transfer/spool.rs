@@ -12,7 +12,7 @@ use std::{
 use proto::state as pb;
 use sha2::{Digest, Sha256};
 
-use super::{Malformed, hex, is_name};
+use super::{Malformed, is_name};
 
 /// A piece that is taken.
 const LARGEST_PIECE: usize = 1 << 20;
@@ -116,7 +116,7 @@ impl Spool {
 
     fn seal(&mut self) {
         if let Some(last) = self.entries.last_mut() {
-            last.entry.sha256 = hex(&std::mem::take(&mut self.digest).finalize());
+            last.entry.sha256 = hex::encode(std::mem::take(&mut self.digest).finalize());
         }
     }
 
