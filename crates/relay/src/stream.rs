@@ -149,7 +149,8 @@ impl Stream {
         allowance: &Arc<Allowance>,
     ) -> Self {
         let mut stream = Self::new(worker, tcp);
-        stream.0.place = worker.crowd().place(source, stream.0.reading.timer.key(), allowance);
+        stream.0.place =
+            worker.connections().place(source, stream.0.reading.timer.key(), allowance);
         stream
     }
 
@@ -162,13 +163,13 @@ impl Stream {
     /// is not limited as clients are.
     pub fn exempt(&mut self) {
         if self.is_of_client() {
-            self.0.worker.crowd().leave(std::mem::replace(&mut self.0.place, NOBODY));
+            self.0.worker.connections().leave(std::mem::replace(&mut self.0.place, NOBODY));
         }
     }
 
     /// It waits with so many bytes of a head that is not whole.
     fn hold(&self, bytes: usize) {
-        self.0.worker.crowd().hold(self.0.place, bytes);
+        self.0.worker.connections().hold(self.0.place, bytes);
     }
 
     /// Whether so many bytes of its request may be kept beyond what is being sent. Little always
@@ -176,13 +177,13 @@ impl Stream {
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
         bytes <= KEPT_FREELY
             || !self.is_of_client()
-            || self.0.worker.crowd().may_hold(self.0.place, bytes)
+            || self.0.worker.connections().may_hold(self.0.place, bytes)
     }
 
     /// It holds nothing any more.
     pub(crate) fn release(&self) {
         if self.is_of_client() {
-            self.0.worker.crowd().release(self.0.place);
+            self.0.worker.connections().release(self.0.place);
         }
     }
 
@@ -202,7 +203,7 @@ impl Stream {
             .await?
             .inspect_err(|error| {
                 if out_of_descriptors(error) {
-                    worker.room().measure();
+                    worker.descriptors().measure();
                 }
             })?;
         tcp.set_nodelay(true)?;

@@ -6,9 +6,9 @@
 //! which every connection can see.
 
 mod accept;
-mod crowd;
+mod connections;
+mod descriptors;
 mod local;
-mod room;
 mod task;
 
 use std::future::Future;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::clients::Clients;
 
-pub(crate) use crowd::{NOBODY, Place};
+pub(crate) use connections::{NOBODY, Place};
 pub use local::{Worker, block_on};
 
 /// How many workers, and what their threads are called.

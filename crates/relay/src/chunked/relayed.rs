@@ -1,6 +1,7 @@
 //! A chunked body on its way from hop to hop, in our spelling.
 
-use super::{CHUNK_END, ChunkedDecoder, Dialect, LAST_CHUNK, State, push_size_line};
+use super::decoder::{ChunkedDecoder, MAX_SIZE_DIGITS, State};
+use super::{CHUNK_END, Dialect, LAST_CHUNK, push_size_line};
 use crate::head::mend;
 use crate::malformed::Malformed;
 
@@ -113,7 +114,7 @@ fn size_line(bytes: &[u8]) -> Option<usize> {
     }
     let digits = bytes
         .iter()
-        .take(super::MAX_SIZE_DIGITS.into())
+        .take(MAX_SIZE_DIGITS.into())
         .take_while(|byte| byte.is_ascii_hexdigit())
         .count();
     let plain = digits > 0 && bytes[0] != b'0' && bytes[digits..].starts_with(CHUNK_END);

@@ -24,13 +24,13 @@ const LITTLE: u64 = 64 * 1024;
 pub(super) struct Flow<'a> {
     pipes: &'a Pipes,
     pipe: Option<Pipe>,
-    way: Way,
+    mode: Mode,
     moved: u64,
     closed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Mode {
     Copy,
     Splice,
     /// Splicing does not work here.
@@ -38,12 +38,12 @@ enum Way {
 }
 
 /// A connection failed.
-pub(super) enum Failed {
+pub(super) enum Error {
     From(Fault),
     To(Fault),
 }
 
-impl Failed {
+impl Error {
     pub(super) fn end<E>(self, from: impl FnOnce(Fault) -> E, to: impl FnOnce(Fault) -> E) -> E {
         match self {
             Self::From(fault) => from(fault),
@@ -54,7 +54,7 @@ impl Failed {
 
 impl<'a> Flow<'a> {
     pub(super) fn new(pipes: &'a Pipes) -> Self {
-        Self { pipes, pipe: None, way: Way::Copy, moved: 0, closed: false }
+        Self { pipes, pipe: None, mode: Mode::Copy, moved: 0, closed: false }
     }
 
     /// Bytes delivered.
@@ -68,12 +68,12 @@ impl<'a> Flow<'a> {
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
-    ) -> Poll<Result<(), Failed>> {
+    ) -> Poll<Result<(), Error>> {
         let turn_ends = self.moved + TURN;
         while !self.closed {
-            ready!(self.poll_flush(cx, from, to)).map_err(Failed::To)?;
+            ready!(self.poll_flush(cx, from, to)).map_err(Error::To)?;
             if from.ended() {
-                ready!(to.poll_finish(cx)).map_err(Failed::To)?;
+                ready!(to.poll_finish(cx)).map_err(Error::To)?;
                 self.closed = true;
                 break;
             }
@@ -82,7 +82,7 @@ impl<'a> Flow<'a> {
                 return Poll::Pending;
             }
             match self.poll_take(cx, from, to) {
-                Poll::Ready(result) => result.map_err(Failed::From)?,
+                Poll::Ready(result) => result.map_err(Error::From)?,
                 Poll::Pending => {
                     self.release();
                     return Poll::Pending;
@@ -133,7 +133,7 @@ impl<'a> Flow<'a> {
         from: &mut Stream,
         to: &Stream,
     ) -> Poll<Result<(), Fault>> {
-        if self.way == Way::Splice
+        if self.mode == Mode::Splice
             && let Some(socket) = from.spliceable()
         {
             ready!(socket.poll_read_ready(cx))?;
@@ -141,15 +141,15 @@ impl<'a> Flow<'a> {
                 self.pipe = self.pipes.take();
             }
             if self.pipe.is_none() {
-                self.way = Way::OnlyCopy;
+                self.mode = Mode::OnlyCopy;
                 return Poll::Ready(Ok(()));
             }
             return Poll::Ready(self.splice_in(from));
         }
         let n = ready!(from.poll_read(cx, buffer::SIZE))?;
-        if n >= STREAM && self.way == Way::Copy {
+        if n >= STREAM && self.mode == Mode::Copy {
             let can = from.spliceable().is_some() && to.spliceable().is_some();
-            self.way = if can { Way::Splice } else { Way::OnlyCopy };
+            self.mode = if can { Mode::Splice } else { Mode::OnlyCopy };
         }
         Poll::Ready(Ok(()))
     }
@@ -163,7 +163,7 @@ impl Flow<'_> {
         match socket.try_io(Interest::READABLE, || pipe.fill(socket, u64::MAX)) {
             Ok(n) => {
                 if n < STREAM {
-                    self.way = Way::Copy;
+                    self.mode = Mode::Copy;
                 }
                 from.count_spliced(n);
                 Ok(())
@@ -171,7 +171,7 @@ impl Flow<'_> {
             // The readiness is cleared by this; the next poll waits for it.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.way = Way::OnlyCopy;
+                self.mode = Mode::OnlyCopy;
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -10,10 +10,10 @@ const NONE: u32 = u32::MAX;
 /// Due never.
 pub(super) const NEVER: u64 = u64::MAX;
 
-struct Entry {
+struct Node {
     /// The tick at which the timer expires.
     due: u64,
-    /// The tick at which the slot that the entry is linked into comes round next.
+    /// The tick at which the slot that the node is linked into comes round next.
     visit: u64,
     prev: u32,
     next: u32,
@@ -24,9 +24,9 @@ struct Entry {
     waker: Option<Waker>,
 }
 
-/// The pure wheel: a slab of entries, doubly linked into slots by tick.
+/// The pure wheel: a slab of nodes, doubly linked into slots by tick.
 pub(super) struct Ring {
-    entries: Vec<Entry>,
+    nodes: Vec<Node>,
     free: Vec<u32>,
     slots: Box<[u32; SLOTS]>,
     occupied: [u64; WORDS],
@@ -37,7 +37,7 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            nodes: Vec::new(),
             free: Vec::new(),
             slots: Box::new([NONE; SLOTS]),
             occupied: [0; WORDS],
@@ -46,7 +46,7 @@ impl Ring {
     }
 
     pub(super) fn insert(&mut self) -> u32 {
-        let entry = Entry {
+        let node = Node {
             due: NEVER,
             visit: 0,
             prev: NONE,
@@ -59,35 +59,35 @@ impl Ring {
         };
         match self.free.pop() {
             Some(key) => {
-                self.entries[key as usize] = entry;
+                self.nodes[key as usize] = node;
                 key
             }
             None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
             }
         }
     }
 
     pub(super) fn remove(&mut self, key: u32) -> Option<Waker> {
         self.unlink(key);
-        let entry = &mut self.entries[key as usize];
-        entry.used = false;
-        entry.due = NEVER;
-        let waker = entry.waker.take();
+        let node = &mut self.nodes[key as usize];
+        node.used = false;
+        node.due = NEVER;
+        let waker = node.waker.take();
         self.free.push(key);
         waker
     }
 
-    /// Sets the deadline. Returns the tick at which the entry is visited next, when that had to be
+    /// Sets the deadline. Returns the tick at which the node is visited next, when that had to be
     /// brought forward.
     pub(super) fn arm(&mut self, key: u32, kind: Kind, due: u64) -> Option<u64> {
         let due = due.max(self.now + 1);
-        let entry = &mut self.entries[key as usize];
-        entry.due = due;
-        entry.kind = kind;
-        entry.fired = false;
-        if entry.linked && entry.visit <= due {
+        let node = &mut self.nodes[key as usize];
+        node.due = due;
+        node.kind = kind;
+        node.fired = false;
+        if node.linked && node.visit <= due {
             return None;
         }
         self.unlink(key);
@@ -95,40 +95,40 @@ impl Ring {
     }
 
     pub(super) fn disarm(&mut self, key: u32) {
-        let entry = &mut self.entries[key as usize];
-        entry.due = NEVER;
-        entry.fired = false;
+        let node = &mut self.nodes[key as usize];
+        node.due = NEVER;
+        node.fired = false;
     }
 
     /// Links into the slot of its due tick; it is visited there at the first turn after `now`.
     fn link(&mut self, key: u32, now: u64) -> u64 {
-        let due = self.entries[key as usize].due;
+        let due = self.nodes[key as usize].due;
         let slot = (due % SLOTS as u64) as usize;
         let ahead = (due - now) % SLOTS as u64;
         let visit = now + if ahead == 0 { SLOTS as u64 } else { ahead };
         let first = self.slots[slot];
         if first != NONE {
-            self.entries[first as usize].prev = key;
+            self.nodes[first as usize].prev = key;
         }
-        let entry = &mut self.entries[key as usize];
-        entry.prev = NONE;
-        entry.next = first;
-        entry.linked = true;
-        entry.visit = visit;
+        let node = &mut self.nodes[key as usize];
+        node.prev = NONE;
+        node.next = first;
+        node.linked = true;
+        node.visit = visit;
         self.slots[slot] = key;
         self.occupied[slot / 64] |= 1 << (slot % 64);
         visit
     }
 
     fn unlink(&mut self, key: u32) {
-        let entry = &mut self.entries[key as usize];
-        if !entry.linked {
+        let node = &mut self.nodes[key as usize];
+        if !node.linked {
             return;
         }
-        entry.linked = false;
-        let (prev, next, slot) = (entry.prev, entry.next, (entry.visit % SLOTS as u64) as usize);
+        node.linked = false;
+        let (prev, next, slot) = (node.prev, node.next, (node.visit % SLOTS as u64) as usize);
         if prev != NONE {
-            self.entries[prev as usize].next = next;
+            self.nodes[prev as usize].next = next;
         } else {
             self.slots[slot] = next;
             if next == NONE {
@@ -136,7 +136,7 @@ impl Ring {
             }
         }
         if next != NONE {
-            self.entries[next as usize].prev = prev;
+            self.nodes[next as usize].prev = prev;
         }
     }
 
@@ -160,7 +160,7 @@ impl Ring {
         None
     }
 
-    /// Visits every slot up to `now`; wakers of expired entries go to `woken`.
+    /// Visits every slot up to `now`; wakers of expired nodes go to `woken`.
     pub(super) fn advance(&mut self, now: u64, woken: &mut Vec<Waker>) {
         while let Some(tick) = self.next_visit() {
             if tick > now {
@@ -175,13 +175,13 @@ impl Ring {
     fn visit(&mut self, tick: u64, woken: &mut Vec<Waker>) {
         let mut key = self.slots[(tick % SLOTS as u64) as usize];
         while key != NONE {
-            let next = self.entries[key as usize].next;
+            let next = self.nodes[key as usize].next;
             self.unlink(key);
-            let entry = &mut self.entries[key as usize];
-            if entry.due <= tick {
-                entry.fired = true;
-                woken.extend(entry.waker.take());
-            } else if entry.due != NEVER {
+            let node = &mut self.nodes[key as usize];
+            if node.due <= tick {
+                node.fired = true;
+                woken.extend(node.waker.take());
+            } else if node.due != NEVER {
                 self.link(key, tick);
             }
             key = next;
@@ -189,39 +189,39 @@ impl Ring {
     }
 
     pub(super) fn poll(&mut self, key: u32, waker: &Waker) -> Option<Kind> {
-        let entry = &mut self.entries[key as usize];
-        if entry.fired {
-            return Some(entry.kind);
+        let node = &mut self.nodes[key as usize];
+        if node.fired {
+            return Some(node.kind);
         }
-        if !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            entry.waker = Some(waker.clone());
+        if !node.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            node.waker = Some(waker.clone());
         }
         None
     }
 
     #[cfg(test)]
     pub(super) fn has_fired(&self, key: u32) -> bool {
-        self.entries[key as usize].fired
+        self.nodes[key as usize].fired
     }
 
     /// What an armed deadline is for and when it is due, while it has not passed.
     pub(super) fn waiting(&self, key: u32) -> Option<(Kind, u64)> {
-        let entry = self.entries.get(key as usize)?;
-        (entry.used && entry.due != NEVER && !entry.fired).then_some((entry.kind, entry.due))
+        let node = self.nodes.get(key as usize)?;
+        (node.used && node.due != NEVER && !node.fired).then_some((node.kind, node.due))
     }
 
     /// Lets a deadline pass at once, as one of `kind`.
     pub(super) fn fire(&mut self, key: u32, kind: Kind) -> Option<Waker> {
-        let entry = self.entries.get_mut(key as usize)?;
-        (entry.kind, entry.fired) = (kind, true);
-        entry.waker.take()
+        let node = self.nodes.get_mut(key as usize)?;
+        (node.kind, node.fired) = (kind, true);
+        node.waker.take()
     }
 
     pub(super) fn expire(&mut self, kind: Kind, woken: &mut Vec<Waker>) {
-        for entry in &mut self.entries {
-            if entry.used && entry.kind == kind && entry.due != NEVER && !entry.fired {
-                entry.fired = true;
-                woken.extend(entry.waker.take());
+        for node in &mut self.nodes {
+            if node.used && node.kind == kind && node.due != NEVER && !node.fired {
+                node.fired = true;
+                woken.extend(node.waker.take());
             }
         }
     }

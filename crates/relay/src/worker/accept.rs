@@ -131,12 +131,12 @@ impl Worker {
         Fut: Future<Output = ()> + 'static,
     {
         let source = allowance.source(peer.ip());
-        let (left, all) = self.room().left(tcp.as_raw_fd());
+        let (left, all) = self.descriptors().left(tcp.as_raw_fd());
         // With the last descriptors upstreams are reached.
-        if left == 0 && !self.crowd().make_way(&source) {
+        if left == 0 && !self.connections().make_way(&source) {
             return bump(&self.meter().refused, 1);
         }
-        if self.crowd().enter(&source, allowance.connections(left, all)) {
+        if self.connections().enter(&source, allowance.connections(left, all)) {
             self.handle(Stream::accepted(self, tcp, source, allowance), peer, handler);
         }
     }
@@ -179,7 +179,7 @@ impl Worker {
                 ) => {}
             Err(error) => {
                 if out_of_descriptors(&error) {
-                    self.room().measure();
+                    self.descriptors().measure();
                     bump(&self.meter().refused, reserve.refuse_one(listener).await);
                 }
                 tokio::time::sleep(BACK_OFF).await;

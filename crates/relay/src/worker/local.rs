@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::crowd::Crowd;
-use super::room::Room;
+use super::connections::Connections;
+use super::descriptors::Descriptors;
 use super::task::Counted;
 use super::{Meter, Phase, bump};
 use crate::buffer::Buffers;
@@ -38,8 +38,8 @@ struct Inner {
     buffers: Buffers,
     pipes: Pipes,
     gathered: RefCell<Vec<u8>>,
-    room: Room,
-    crowd: Crowd,
+    descriptors: Descriptors,
+    connections: Connections,
 }
 
 /// One worker, seen from its own thread; cheap to clone, cannot leave the thread.
@@ -57,12 +57,12 @@ impl Worker {
             phases: parts.phases,
             listening: parts.listening,
             idle: Notify::new(),
-            crowd: Crowd::new(parts.clients, wheel.clone()),
+            connections: Connections::new(parts.clients, wheel.clone()),
             wheel,
             buffers: Buffers::new(),
             pipes: Pipes::new(),
             gathered: RefCell::default(),
-            room: Room::new(),
+            descriptors: Descriptors::new(),
         }))
     }
 
@@ -104,13 +104,13 @@ impl Worker {
     }
 
     /// Descriptors that clients may have.
-    pub(crate) fn room(&self) -> &Room {
-        &self.0.room
+    pub(crate) fn descriptors(&self) -> &Descriptors {
+        &self.0.descriptors
     }
 
     /// Connections of clients.
-    pub(crate) fn crowd(&self) -> &Crowd {
-        &self.0.crowd
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
     }
 
     /// Where the parts of a small write are put together.

@@ -57,14 +57,14 @@ struct Held {
     all: u64,
 }
 
-/// One worker's crowd.
-pub(crate) struct Crowd {
+/// The connections of clients on one worker.
+pub(crate) struct Connections {
     clients: Arc<Clients>,
     wheel: Wheel,
     members: RefCell<Members>,
 }
 
-impl Crowd {
+impl Connections {
     pub(super) fn new(clients: Arc<Clients>, wheel: Wheel) -> Self {
         Self { clients, wheel, members: RefCell::default() }
     }

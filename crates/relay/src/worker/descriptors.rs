@@ -17,13 +17,13 @@ const KEPT_MOST: u64 = 256;
 /// The descriptors below this one are for clients too. What the limit is can change while the
 /// process runs (prlimit(2)), so it is looked at again when it would turn somebody away, and when
 /// there was no descriptor left.
-pub(crate) struct Room(Cell<u64>);
+pub(crate) struct Descriptors(Cell<u64>);
 
-impl Room {
+impl Descriptors {
     pub(super) fn new() -> Self {
-        let room = Self(Cell::new(0));
-        room.measure();
-        room
+        let descriptors = Self(Cell::new(0));
+        descriptors.measure();
+        descriptors
     }
 
     /// Looks at the limit.
