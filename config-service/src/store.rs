@@ -16,8 +16,14 @@ use sqlx::{Row, Sqlite, Transaction};
 use std::{path::Path, sync::Arc};
 
 /// "SHCF", as in `migrations/0001_identity.sql`.
-static SCHEMA: Schema =
-    Schema { application_id: 1_397_244_742, migrations: sqlx::migrate!("./migrations") };
+static SCHEMA: Schema = Schema {
+    application_id: 1_397_244_742,
+    migrations: &[
+        ("identity", include_str!("../migrations/0001_identity.sql")),
+        ("revisions", include_str!("../migrations/0002_revisions.sql")),
+        ("plans", include_str!("../migrations/0003_plans.sql")),
+    ],
+};
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]

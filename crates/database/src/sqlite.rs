@@ -7,8 +7,8 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection,
-    migrate::Migrator,
+    ConnectOptions, Connection, Row, SqlSafeStr, SqliteConnection,
+    migrate::{Migration, MigrationType, Migrator},
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
         SqliteSynchronous,
@@ -30,11 +30,19 @@ const CONNECTIONS: u32 = 4;
 pub struct Schema {
     /// `PRAGMA application_id`, which the first migration sets.
     pub application_id: u32,
-    /// Its migrations.
-    pub migrations: Migrator,
+    /// What its migrations are called and what they do, the first one first. One that has been
+    /// released is never changed: databases know what was done to them by it.
+    pub migrations: &'static [(&'static str, &'static str)],
 }
 
 impl Schema {
+    fn migrator(&self) -> Migrator {
+        let migration = |(number, &(name, sql)): (i64, &(&'static str, &'static str))| {
+            Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        };
+        Migrator::with_migrations((1..).zip(self.migrations).map(migration).collect())
+    }
+
     /// Opens or makes the database as its one owner: nobody else can open it meanwhile.
     ///
     /// # Errors
@@ -44,7 +52,7 @@ impl Schema {
         let options =
             durable(path).locking_mode(SqliteLockingMode::Exclusive).busy_timeout(OWNER_BUSY);
         let mut connection = options.connect().await?;
-        self.migrations.run(&mut connection).await?;
+        self.migrator().run(&mut connection).await?;
         Ok(connection)
     }
 
@@ -68,7 +76,7 @@ impl Schema {
             })
             .connect_with(durable(path).foreign_keys(true).busy_timeout(SHARED_BUSY))
             .await?;
-        self.migrations.run(&pool).await?;
+        self.migrator().run(&pool).await?;
         Ok(pool)
     }
 
@@ -151,19 +159,13 @@ impl Header {
 mod tests {
     use std::path::PathBuf;
 
-    use sqlx::{
-        SqlSafeStr,
-        migrate::{Migration, MigrationType},
-    };
     use tempfile::TempDir;
 
     use super::*;
 
     fn schema() -> Schema {
         const FIRST: &str = "CREATE TABLE t (x INTEGER); PRAGMA application_id = 1397247832";
-        let first =
-            Migration::new(1, "first".into(), MigrationType::Simple, FIRST.into_sql_str(), false);
-        Schema { application_id: 1_397_247_832, migrations: Migrator::with_migrations(vec![first]) }
+        Schema { application_id: 1_397_247_832, migrations: &[("first", FIRST)] }
     }
 
     fn scratch() -> (TempDir, PathBuf) {

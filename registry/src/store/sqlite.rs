@@ -15,8 +15,10 @@ use crate::{
 };
 
 /// "SHOR", as in `migrations/0001_commands.sql`.
-static SCHEMA: Schema =
-    Schema { application_id: 1_397_247_826, migrations: sqlx::migrate!("./migrations") };
+static SCHEMA: Schema = Schema {
+    application_id: 1_397_247_826,
+    migrations: &[("commands", include_str!("../../migrations/0001_commands.sql"))],
+};
 
 /// The store.
 #[derive(Debug)]
