@@ -21,7 +21,7 @@ use relay::{
 };
 
 use crate::{
-    dispatch,
+    dispatch::{self, Accounted},
     listen::Protocol,
     node::{Local, Node, unix_millis},
     request::Sender,
@@ -224,10 +224,29 @@ async fn request(
         Err(fault) => return Box::pin(unreadable(local, stream, source, fault)).await,
     };
     let mut request = Request { head, bytes, onward: Onward::default() };
-    let transaction = Transaction::new(local, generation, sender, source, &mut request);
-    let end = dispatch::run(transaction, stream, &request, protocol).await;
+    let sent_before = stream.sent();
+    let mut transaction = Transaction::new(local, generation, sender, source, &mut request);
+    // By reference: what an async function takes by value is in its future twice, and the future of
+    // a request is copied once for each.
+    let (end, accounted) = dispatch::run(&mut transaction, stream, &request, protocol).await;
+    let client_is_done = request.head.is_last() && stream.input().is_empty();
     local.heads.give(request.head);
-    end
+    match end.tunnel() {
+        Ok(upstream) => {
+            ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(transaction, upstream, sent_before)))
+        }
+        Err(end) => {
+            if accounted == Accounted::Yes {
+                transaction.finish(stream.sent().saturating_sub(sent_before));
+            }
+            match end {
+                ConnectionEnd::Close if accounted == Accounted::Yes => {
+                    ConnectionEnd::answered(false, client_is_done)
+                }
+                end => end,
+            }
+        }
+    }
 }
 
 /// Answers a request whose head cannot be read, where somebody is there to hear it.

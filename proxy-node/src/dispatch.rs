@@ -21,14 +21,22 @@ use crate::{
     tunnel, upstream,
 };
 
-/// Answers a request, to the end, and writes it down.
+/// Whether a request counts in metrics and is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounted {
+    /// As any request of a user.
+    Yes,
+    /// It asked the node how it is.
+    No,
+}
+
+/// Answers a request, to the end.
 pub async fn run(
-    mut transaction: Transaction,
+    transaction: &mut Transaction,
     stream: &mut Stream,
     request: &Request,
     protocol: Protocol,
-) -> ConnectionEnd<Box<tunnel::Open>> {
-    let sent_before = stream.sent();
+) -> (ConnectionEnd<Stream>, Accounted) {
     // One spelling from here on: what is judged is what is fetched and kept. The record has what
     // was sent.
     let target = request.view().target();
@@ -37,58 +45,29 @@ pub async fn run(
         Err(malformed) => {
             transaction.count(|metrics| &metrics.requests);
             let failure = Failure::Malformed(malformed);
-            let end = transaction.refuse(stream, request, failure, None).await;
-            return conclude(transaction, end, Some(stream.sent()), sent_before);
+            return (transaction.refuse(stream, request, failure, None).await, Accounted::Yes);
         }
     };
     let (request, target) =
         normal.as_ref().map_or((request, target), |normal| (normal, normal.view().target()));
-    let health_path = health_path(&transaction, protocol);
+    let health_path = health_path(transaction, protocol);
     let end = match request::ask_for(request.view(), target, transaction.sender, health_path) {
         Ok(ask @ (Ask::Health | Ask::Probe)) => {
             let of = if ask == Ask::Health { Sign::OfReadiness } else { Sign::OfLife };
-            let end = health::answer(&mut transaction, stream, request, of).await;
-            return conclude(transaction, end, None, sent_before);
+            return (health::answer(transaction, stream, request, of).await, Accounted::No);
         }
         Ok(Ask::Fetch { destination, path }) => {
-            begin_fetch(&mut transaction, stream, request, &destination, path).await
+            begin_fetch(transaction, stream, request, &destination, path).await
         }
         Ok(Ask::Tunnel(destination)) => {
-            begin_tunnel(&mut transaction, stream, request, &destination).await
+            begin_tunnel(transaction, stream, request, &destination).await
         }
         Err(failure) => {
             transaction.count(|metrics| &metrics.requests);
             transaction.refuse(stream, request, failure, None).await
         }
     };
-    match conclude(transaction, end, Some(stream.sent()), sent_before) {
-        ConnectionEnd::Close => {
-            let client_is_done = request.head.is_last() && stream.input().is_empty();
-            ConnectionEnd::answered(false, client_is_done)
-        }
-        other => other,
-    }
-}
-
-/// Makes a tunnel of what is to be one; else the request is over, and is written down as one that
-/// left the client's connection at `sent` bytes (none: it counts nowhere).
-fn conclude(
-    transaction: Transaction,
-    end: ConnectionEnd,
-    sent: Option<u64>,
-    sent_before: u64,
-) -> ConnectionEnd<Box<tunnel::Open>> {
-    match end.tunnel() {
-        Ok(upstream) => {
-            ConnectionEnd::Tunnel(Box::new(tunnel::Open::new(transaction, upstream, sent_before)))
-        }
-        Err(end) => {
-            if let Some(sent) = sent {
-                transaction.finish(sent.saturating_sub(sent_before));
-            }
-            end
-        }
-    }
+    (end, Accounted::Yes)
 }
 
 /// The path under which the listener of this connection says whether the node serves.

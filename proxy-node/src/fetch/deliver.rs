@@ -3,7 +3,7 @@
 mod body;
 mod head;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
@@ -50,7 +50,7 @@ pub(super) async fn deliver(
     transaction: &mut Transaction,
     stream: &mut Stream,
     fetch: &Fetch<'_>,
-    mut delivery: Delivery,
+    delivery: &mut Delivery,
 ) -> ConnectionEnd {
     let object = &delivery.object;
     let range = fetch.request.view().value(Field::Range);
@@ -67,30 +67,22 @@ pub(super) async fn deliver(
     }
     transaction.record.status = code;
     let keep = transaction.keeps() && framing != BodyFraming::UntilClose;
-    head::write(transaction, &delivery, &serving, framing, keep);
+    head::write(transaction, delivery, &serving, framing, keep);
     let deadline = transaction.generation.document.timeouts.write;
     let body = if transaction.method == Method::Head { BodyFraming::Empty } else { framing };
     let mut writer = BodyWriter::new(body);
     let sent = match (&serving, object.content.at_hand()) {
         (Serving::Whole, Some(whole)) if whole.len() <= body::AT_ONCE => {
-            let write = writer.write(stream, &transaction.out, whole, Rest::None, deadline);
+            let write = pin!(writer.write(stream, &transaction.out, whole, Rest::None, deadline));
             body::patiently(&transaction.local, object, write).await.into()
         }
         (Serving::Whole, _) if body != BodyFraming::Empty => {
             let end = length.unwrap_or(u64::MAX);
-            Box::pin(body::send(transaction, stream, fetch, &mut writer, &mut delivery, 0..end))
-                .await
+            Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, 0..end)).await
         }
         (Serving::Part(part, _), _) => {
-            Box::pin(body::send(
-                transaction,
-                stream,
-                fetch,
-                &mut writer,
-                &mut delivery,
-                part.clone(),
-            ))
-            .await
+            Box::pin(body::send(transaction, stream, fetch, &mut writer, delivery, part.clone()))
+                .await
         }
         _ => stream.write_all(&[&transaction.out], deadline).await.into(),
     };

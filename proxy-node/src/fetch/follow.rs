@@ -62,7 +62,7 @@ pub(super) async fn follow(
     {
         let mut delivery = collapsed(transaction, object, reader, plan.why);
         delivery.took = relay::clock::since(began);
-        return deliver(transaction, stream, fetch, delivery).await;
+        return deliver(transaction, stream, fetch, &mut delivery).await;
     }
     let ticket = transaction.local.node.store.lead(&fetch.key);
     lead(transaction, stream, fetch, ticket, plan).await

@@ -40,13 +40,9 @@ pub(super) async fn lead(
             let status = filled(transaction, how, &plan, object.status);
             transaction.record.hierarchy = hierarchy;
             let age = object.freshness.age(transaction.seconds());
-            deliver(
-                transaction,
-                stream,
-                fetch,
-                Delivery { object, reader, status: Some(status), took, age, leads: true, cookies },
-            )
-            .await
+            let mut delivery =
+                Delivery { object, reader, status: Some(status), took, age, leads: true, cookies };
+            deliver(transaction, stream, fetch, &mut delivery).await
         }
         Ok(Lead::Response(received, not_stored)) => {
             tracing::trace!(request_id = %transaction.id, reason = %not_stored, "not stored");

@@ -39,7 +39,7 @@ pub(super) async fn look(
             let Some(reader) = object.content.reader() else { return Looked::Again };
             transaction.count(|metrics| &metrics.hits);
             transaction.record.outcome = Outcome::MemHit;
-            let delivery = Delivery {
+            let mut delivery = Delivery {
                 object,
                 reader,
                 status: None,
@@ -48,7 +48,7 @@ pub(super) async fn look(
                 leads: false,
                 cookies: Bytes::new(),
             };
-            Looked::Answered(deliver(transaction, stream, fetch, delivery).await)
+            Looked::Answered(deliver(transaction, stream, fetch, &mut delivery).await)
         }
         // On the heap, so that a hit costs no room for them.
         Plan::Refuse => Looked::Answered(

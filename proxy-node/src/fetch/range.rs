@@ -36,8 +36,8 @@ pub(super) async fn follow(
         && plan::is_near(&fetch.planned(), &object, &transaction.generation.document.cache)
         && let Some(reader) = object.content.reader()
     {
-        let delivery = collapsed(transaction, object, reader, why);
-        return deliver(transaction, stream, fetch, delivery).await;
+        let mut delivery = collapsed(transaction, object, reader, why);
+        return deliver(transaction, stream, fetch, &mut delivery).await;
     }
     forward(transaction, stream, fetch, why).await
 }
@@ -65,8 +65,8 @@ pub(super) async fn lead(
             let status = Some(filled(transaction, how, &plan, object.status));
             transaction.record.hierarchy = hierarchy;
             let age = object.freshness.age(transaction.seconds());
-            let delivery = Delivery { object, reader, status, took, age, leads: true, cookies };
-            deliver(transaction, stream, fetch, delivery).await
+            let mut delivery = Delivery { object, reader, status, took, age, leads: true, cookies };
+            deliver(transaction, stream, fetch, &mut delivery).await
         }
         Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
         // Of unknown length, or not kept: the part alone is asked for.

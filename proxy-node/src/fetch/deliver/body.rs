@@ -4,7 +4,14 @@
 //! goes on where it was, provided that the new answer begins with the very bytes that have been
 //! sent already.
 
-use std::{future::poll_fn, ops::Range, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    ops::Range,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use relay::{
@@ -109,7 +116,7 @@ pub(super) async fn send(
             }
         };
         let sent_to = at;
-        let write = writer.write(stream, head, &batch, rest, deadline);
+        let write = pin!(writer.write(stream, head, &batch, rest, deadline));
         match patiently_noting(&transaction.local, &delivery.object, write).await {
             (Ok(()), false) => {}
             // From now on it is judged by each segment.
@@ -206,7 +213,7 @@ async fn leave(
 pub(super) async fn patiently(
     local: &Local,
     object: &Object,
-    write: impl Future<Output = Result<(), Fault>>,
+    write: Pin<&mut impl Future<Output = Result<(), Fault>>>,
 ) -> Result<(), Fault> {
     patiently_noting(local, object, write).await.0
 }
@@ -215,9 +222,8 @@ pub(super) async fn patiently(
 async fn patiently_noting(
     local: &Local,
     object: &Object,
-    write: impl Future<Output = Result<(), Fault>>,
+    mut write: Pin<&mut impl Future<Output = Result<(), Fault>>>,
 ) -> (Result<(), Fault>, bool) {
-    let mut write = pin!(write);
     if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await {
         return (done, false);
     }
