@@ -7,10 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use dataplane::{
-    connection::{ConnectionEnd, Linger},
-    trace::Onward,
-};
+use dataplane::{connection::ConnectionEnd, trace::Onward};
 use relay::{
     fault::Fault,
     head::Limits,
@@ -21,9 +18,11 @@ use relay::{
 };
 
 use crate::{
+    clock::unix_millis,
     dispatch::{self, Accounted},
-    listen::Protocol,
-    node::{Local, Node, unix_millis},
+    local::Local,
+    node::Node,
+    protocol::{LINGER, Protocol},
     request::Sender,
     respond::{self, Circumstances, Failure},
     transaction::{Request, Transaction},
@@ -35,9 +34,6 @@ const PROOF: Duration = Duration::from_secs(5);
 /// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer
 /// costs.
 const POOLED_IDLE: Duration = Duration::from_secs(3600);
-/// How much of what a client still sends after its last answer is read, and for how long.
-pub const LINGER: Linger = Linger { bytes: 1 << 20, time: Duration::from_secs(2) };
-
 /// Serves a connection to its end.
 pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, protocol: Protocol) {
     local.node.metrics.active_connections.add(1);

@@ -32,9 +32,7 @@ use crate::{
 use look::Looked;
 use plan::Why;
 
-/// The store of this process: followers of a fill that came to nothing hear why.
-pub type Store = cache::store::Store<Failure>;
-/// The right and the duty to fill a key of it.
+/// The right and the duty to fill a key of the store.
 pub type Ticket = cache::ticket::Ticket<Failure>;
 type Follower = cache::ticket::Follower<Failure>;
 /// What followers hear of a fill.

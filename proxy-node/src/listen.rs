@@ -13,16 +13,7 @@ use dataplane::listen::{Listening, Open, Ready, Wanted, accept};
 use relay::{listen::BindError, worker::Worker};
 use tokio::sync::watch;
 
-use crate::{connection, node::Local};
-
-/// What is spoken on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// With clients, at the address that the configuration names.
-    Proxy(SocketAddr),
-    /// With balancers and other nodes.
-    Relay,
-}
+use crate::{connection, local::Local, protocol::Protocol};
 
 /// Owns the listeners of the process. Workers follow.
 pub struct Listeners {

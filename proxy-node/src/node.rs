@@ -1,46 +1,34 @@
-//! What all workers share, and what one worker has for itself.
+//! What all workers share.
 
 use std::{
     net::{IpAddr, SocketAddr},
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use chassis::probe;
-use dataplane::{
-    answers::Answers,
-    count::PerWorker,
-    id::Ids,
-    scratch::{self, Head},
-    trace::{self, Context, Onward, Trace, span::Tracer},
-};
+use dataplane::{answers::Answers, count::PerWorker, trace::span::Tracer};
 use jiff::{Timestamp, tz::TimeZone};
-use relay::{
-    field::Field,
-    head::Request,
-    pool::{self, Pool},
-    proof::Key,
-    worker::Worker,
-};
-use uuid::Uuid;
+use relay::{head::Request, proof::Key};
 
 use crate::{
+    cache,
+    clock::Steady,
     config::Generation,
     dns::Resolver,
     egress::{ClusterNames, ClusterPorts, ProbeTargets},
-    fetch::Store,
     metrics::Metrics,
-    parent,
     record::Recorder,
     request::Destination,
+    respond::Failure,
     route::{self, Route},
-    upstream::Endpoint,
 };
+
+/// The store of this process: followers of a fill that came to nothing hear why.
+pub type Store = cache::store::Store<Failure>;
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here
 /// is locked on the way of a request, except a shard of the cache.
@@ -101,36 +89,6 @@ pub enum Asker {
     Stranger,
 }
 
-/// Time that nobody can set: the wall clock as it was when the process started, and what has passed
-/// since. Ages reckoned by the wall clock itself would be wrong by as much as it is set: after an
-/// hour back, everything stored would be fresh for an hour more.
-#[derive(Clone, Copy, Debug)]
-pub struct Steady {
-    started: Instant,
-    started_at: Duration,
-}
-
-impl Steady {
-    /// Begins now, at this wall clock time in Unix milliseconds.
-    #[must_use]
-    pub fn start(unix_millis: u64) -> Self {
-        Self { started: relay::clock::now(), started_at: Duration::from_millis(unix_millis) }
-    }
-
-    /// Seconds since the epoch, had the wall clock never been set since the start.
-    #[must_use]
-    pub fn seconds(&self) -> u64 {
-        (self.started_at + relay::clock::since(self.started)).as_secs()
-    }
-
-    /// The same in milliseconds.
-    #[must_use]
-    pub fn millis(&self) -> u64 {
-        u64::try_from((self.started_at + relay::clock::since(self.started)).as_millis())
-            .unwrap_or(u64::MAX)
-    }
-}
-
 /// Bounds what is logged of things that a peer can make happen as often as it likes.
 #[derive(Debug, Default)]
 pub struct Seldom(AtomicU64);
@@ -149,9 +107,7 @@ impl Seldom {
             .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
-}
 
-impl Seldom {
     /// There was nothing to say.
     pub fn forget(&self) {
         self.0.store(0, Ordering::Relaxed);
@@ -219,60 +175,6 @@ impl Node {
     }
 }
 
-/// One worker's own: never leaves its thread.
-pub struct Local {
-    /// What all share.
-    pub node: Arc<Node>,
-    /// The worker.
-    pub worker: Worker,
-    /// Idle connections to origins and parents.
-    pub pool: Pool<Endpoint>,
-    /// Makes request ids.
-    pub ids: Ids,
-    /// Indexes of requests' heads.
-    pub heads: scratch::Pool<Head>,
-    /// Buffers for the heads that are written.
-    pub buffers: scratch::Pool<Vec<u8>>,
-    /// What it keeps of its requests to parents.
-    pub parents: parent::Account,
-}
-
-impl Local {
-    /// A worker's own.
-    #[must_use]
-    pub fn new(node: Arc<Node>, worker: &Worker, seed: u64) -> Rc<Self> {
-        let limits = pool::Limits {
-            idle: node.current.load().document.timeouts.upstream_idle,
-            ..pool::Limits::default()
-        };
-        Rc::new(Self {
-            pool: Pool::new(worker, limits),
-            ids: Ids::seeded(seed),
-            heads: scratch::Pool::default(),
-            buffers: scratch::Pool::default(),
-            parents: parent::Account::default(),
-            node,
-            worker: worker.clone(),
-        })
-    }
-}
-
-impl Local {
-    /// The span of a request, if it is sampled, and what the next hop hears of it. `trusted`: it
-    /// came from one of us.
-    #[must_use]
-    pub fn traced(&self, request: Request<'_>, id: Uuid, trusted: bool) -> (Option<Trace>, Onward) {
-        let tracer = self.node.tracer.as_ref();
-        if tracer.is_none() && !request.lines().has(Field::Traceparent) {
-            return (None, Onward::AsReceived);
-        }
-        let carried = Context::carried(request.values(Field::Traceparent));
-        let trace =
-            tracer.and_then(|tracer| tracer.begin(id, carried, trusted, || self.ids.span()));
-        (trace, trace::to_origin(trace, carried, id, self.node.trace_origins))
-    }
-}
-
 /// A name as a member of a structured field. Instance names hold letters, digits, dots, dashes and
 /// underscores only.
 #[must_use]
@@ -282,13 +184,6 @@ pub fn structured(name: &str) -> String {
     } else {
         format!("\"{name}\"")
     }
-}
-
-/// Now, in Unix milliseconds.
-#[must_use]
-pub fn unix_millis() -> u64 {
-    let since = relay::clock::exact_wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

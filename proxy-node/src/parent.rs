@@ -31,7 +31,7 @@ use cluster_config::document::proxy::{self as document, Login};
 use dataplane::hash::hash;
 
 use crate::{
-    node::unix_millis,
+    clock::unix_millis,
     request::Destination,
     respond::{Failure, Unreached},
 };

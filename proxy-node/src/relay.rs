@@ -27,7 +27,7 @@ use relay::{
 use crate::{
     cache::{key::Key, policy},
     config::Generation,
-    node::Local,
+    local::Local,
     request::Destination,
     transaction::{Request, Transaction},
     upstream::{self, From},

@@ -25,16 +25,17 @@ use relay::{
 use tokio::sync::Notify;
 
 use crate::{
-    Options,
     api::{Api, POLICY},
+    clock::{Steady, unix_millis},
     config::Generation,
     dns::{self, Resolver},
     egress::{self, ClusterPorts, ProbeTargets},
-    fetch::Store,
     listen::{self, Listeners},
+    local::Local,
     memory,
     metrics::{self, Metrics},
-    node::{Local, Node, Seldom, Steady, structured, unix_millis},
+    node::{Node, Seldom, Store, structured},
+    options::Options,
     parent::{self, Member, Members},
     record::{self, Recorder},
 };

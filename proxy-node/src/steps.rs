@@ -16,7 +16,7 @@ use dataplane::trace::{Trace, span::Part};
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::SpanKind};
 use relay::{fault::Fault, stream::Stream};
 
-use crate::{dns::Resolved, node::Local, respond::Failure};
+use crate::{dns::Resolved, local::Local, respond::Failure};
 
 tokio::task_local! {
     static CURRENT: Steps;

@@ -18,9 +18,10 @@ use uuid::Uuid;
 
 use crate::{
     admission::Subject,
+    clock::unix_millis,
     config::Generation,
+    local::Local,
     metrics::{Metrics, Tally},
-    node::{Local, unix_millis},
     record::Record,
     request::{Client, Destination, Sender, Trust},
     steps::Steps,

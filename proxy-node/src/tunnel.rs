@@ -23,9 +23,9 @@ use relay::{
 
 use crate::{
     config::Generation,
-    connection::LINGER,
-    node::Local,
+    local::Local,
     parent::{self, Parent},
+    protocol::LINGER,
     relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,

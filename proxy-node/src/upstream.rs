@@ -26,7 +26,8 @@ use crate::{
     config::Generation,
     dns::{self, DnsProblem, Resolved, share::Asker},
     egress,
-    node::Local,
+    endpoint::Endpoint,
+    local::Local,
     parent::{Parent, Tried},
     record::Hierarchy,
     request::Destination,
@@ -44,28 +45,6 @@ pub enum From {
     Pool(Reuse),
     /// A new one: the pooled one was dead, or a tunnel needs its own.
     New,
-}
-
-/// What an idle connection leads to. None of them is ever used for another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// Without TLS, to this address.
-    Plain(SocketAddr),
-    /// TLS to this address, with somebody who has shown to be the host of this name when those were
-    /// trusted who belong to the mark.
-    Tls(SocketAddr, Box<str>, u64),
-    /// TLS with a host and port, as before, in a tunnel through the parent at this address.
-    Tunnelled(SocketAddr, Box<str>, u16, u64),
-}
-
-impl Endpoint {
-    const fn address(&self) -> SocketAddr {
-        match self {
-            Self::Plain(address) | Self::Tls(address, ..) | Self::Tunnelled(address, ..) => {
-                *address
-            }
-        }
-    }
 }
 
 /// A connection to the next hop.

@@ -8,10 +8,8 @@ use crate::{
         key::Key,
         policy::{Bypass, Freshness},
     },
-    fetch::{
-        Store,
-        plan::{self, Found, Plan, Why},
-    },
+    fetch::plan::{self, Found, Plan, Why},
+    node::Store,
     request,
 };
 

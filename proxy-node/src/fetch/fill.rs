@@ -28,7 +28,7 @@ use crate::{
         policy::{self, NotStored, Trouble},
     },
     config::Generation,
-    node::Local,
+    local::Local,
     record::Hierarchy,
     relay::Received,
     request::{Destination, Forwarded},

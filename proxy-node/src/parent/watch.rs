@@ -11,10 +11,7 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 
 use super::{Credentials, Parent};
-use crate::{
-    node::{Node, unix_millis},
-    request::Destination,
-};
+use crate::{clock::unix_millis, node::Node, request::Destination};
 
 /// Tries connections to dead parents and reads credentials again, for as long as the node lives.
 pub async fn look_after(node: Arc<Node>, every: Duration) {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Generation,
-    node::Local,
+    local::Local,
     parent::{self, Parent, Tried},
     record::Outcome,
     request::Destination,

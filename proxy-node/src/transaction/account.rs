@@ -5,7 +5,7 @@ use std::time::Instant;
 use dataplane::trace::Trace;
 
 use crate::{
-    node::Local,
+    local::Local,
     record::{Outcome, Record},
 };
 

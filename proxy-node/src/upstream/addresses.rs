@@ -7,7 +7,7 @@ use std::{
 
 use super::resolve;
 use crate::{
-    config::Generation, dns::share::Asker, node::Local, request::Destination, respond::Failure,
+    config::Generation, dns::share::Asker, local::Local, request::Destination, respond::Failure,
 };
 
 /// The addresses of a destination, in the order in which they are tried.

@@ -9,8 +9,11 @@ use relay::{
     wheel::{Kind, Timer},
 };
 
-use super::{Endpoint, From, Hop};
-use crate::{config::Generation, node::Local, request::Destination, respond::Failure, steps::Step};
+use super::{From, Hop};
+use crate::{
+    config::Generation, endpoint::Endpoint, local::Local, request::Destination, respond::Failure,
+    steps::Step,
+};
 
 /// RFC 8305 §5: how long one attempt is alone before the next address is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);

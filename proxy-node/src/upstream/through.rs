@@ -3,10 +3,11 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use super::{Endpoint, From, Hop, new, pooled};
+use super::{From, Hop, new, pooled};
 use crate::{
     config::Generation,
-    node::Local,
+    endpoint::Endpoint,
+    local::Local,
     parent::Parent,
     request::Destination,
     respond::Failure,

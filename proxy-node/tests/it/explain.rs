@@ -174,7 +174,7 @@ fn what_is_explained_is_what_happens() {
                                 method,
                                 client.parse().unwrap(),
                                 &headers,
-                                proxy_node::node::unix_millis(),
+                                proxy_node::clock::unix_millis(),
                             ))
                             .unwrap();
                         let before = origin.requests().len();

@@ -283,7 +283,7 @@ fn what_is_explained_is_what_happens() {
     let proxy = Proxy::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let explain = |url: &str, method: &str| {
-        let now = proxy_node::node::unix_millis();
+        let now = proxy_node::clock::unix_millis();
         runtime.block_on(explain::explain(
             &proxy.node,
             url,

@@ -27,10 +27,9 @@ use proxy_node::{
         share::Question,
     },
     egress::{self, ClusterPorts},
-    fetch::Store,
     listen::Listeners,
     metrics::Metrics,
-    node::Node,
+    node::{Node, Store},
     record, start,
 };
 use relay::{
@@ -246,7 +245,7 @@ impl Proxy {
             trace_origins: false,
             serving: AtomicBool::new(true),
             zone: jiff::tz::TimeZone::UTC,
-            steady: proxy_node::node::Steady::start(proxy_node::node::unix_millis()),
+            steady: proxy_node::clock::Steady::start(proxy_node::clock::unix_millis()),
             refusals: proxy_node::node::Seldom::default(),
             crowding: proxy_node::node::Seldom::default(),
         });

@@ -32,7 +32,7 @@ use crate::{
         lead::order,
         range::whole_order,
     },
-    node::Local,
+    local::Local,
     transaction::Transaction,
 };
 

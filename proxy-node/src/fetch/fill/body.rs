@@ -17,7 +17,7 @@ use relay::{
 use super::Order;
 use crate::{
     cache::{content::memory::Body, object::Object},
-    node::Local,
+    local::Local,
     relay::{Received, bound_to_client},
 };
 

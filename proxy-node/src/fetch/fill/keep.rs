@@ -18,7 +18,7 @@ use crate::{
         policy::{self, Freshness, NotStored, RefreshPattern},
         vary::{self, Selection},
     },
-    node::unix_millis,
+    clock::unix_millis,
     relay::{Received, bound_to_client},
 };
 
