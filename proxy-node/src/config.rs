@@ -1,6 +1,8 @@
 //! Running configuration: one immutable generation, published whole. Building one is slow (lists,
 //! regular expressions) and never on a worker.
 
+pub mod origin_tls;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use chassis::configuration::{Problem, Rendered};
@@ -9,13 +11,14 @@ use cluster_config::{
     document::proxy::{self as document, AccessLogFormat, Parents as Written},
 };
 use regex::bytes::Regex;
+use relay::{exchange::Deadlines, head::Limits};
 
 use crate::{
     admit::{Rules, Unusable, networks::Networks},
     cache::policy::{RefreshPattern, names_query},
     parent::{Members, Parents},
-    upstream::secure::OriginTls,
 };
+use origin_tls::OriginTls;
 
 /// Everything that a worker needs to know to serve a request.
 #[derive(Debug)]
@@ -133,6 +136,29 @@ impl Generation {
     /// Addresses of the listeners for clients.
     pub fn binds(&self) -> impl Iterator<Item = SocketAddr> {
         self.document.listen.iter().map(|listen| listen.bind)
+    }
+
+    /// The deadlines of an exchange with the next hop.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        let timeouts = &self.document.timeouts;
+        Deadlines {
+            // Nobody is told that an origin is late: there is no other one to ask.
+            late: timeouts.read,
+            first_byte: timeouts.read,
+            head: timeouts.read,
+            body: timeouts.read.max(timeouts.request_body),
+            write: timeouts.write,
+            ..Deadlines::default()
+        }
+    }
+
+    /// How the heads of answers are read.
+    #[must_use]
+    pub const fn reply_limits(&self) -> Limits {
+        let replies = &self.document.replies;
+        // At most 96 KiB, by the schema.
+        Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
     }
 }
 

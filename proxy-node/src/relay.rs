@@ -14,9 +14,9 @@ use std::{future, net::IpAddr, rc::Rc, sync::Arc};
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
 use relay::{
-    exchange::{self, Deadlines, Exchange},
+    exchange::{self, Exchange},
     field::Field,
-    head::{Limits, Response, ResponseHead, Version},
+    head::{Response, ResponseHead, Version},
     interims::Interims,
     method::Method,
     pool::Reuse,
@@ -37,29 +37,6 @@ use failure::{Progress, failed};
 pub use request::{Conditions, Outgoing, bound_to_client, write_request};
 pub use response::{Received, begin_response, finish};
 
-/// The deadlines of an exchange with the next hop.
-#[must_use]
-pub fn deadlines(generation: &Generation) -> Deadlines {
-    let timeouts = &generation.document.timeouts;
-    Deadlines {
-        // Nobody is told that an origin is late: there is no other one to ask.
-        late: timeouts.read,
-        first_byte: timeouts.read,
-        head: timeouts.read,
-        body: timeouts.read.max(timeouts.request_body),
-        write: timeouts.write,
-        ..Deadlines::default()
-    }
-}
-
-/// How the heads of answers are read.
-#[must_use]
-pub const fn reply_limits(generation: &Generation) -> Limits {
-    let replies = &generation.document.replies;
-    // At most 96 KiB, by the schema.
-    Limits::of(replies.max_size as usize).relaxed(replies.relaxed)
-}
-
 /// Which pooled connections a request with this method may use.
 #[must_use]
 pub fn reuse(method: Method) -> From {
@@ -76,7 +53,7 @@ pub async fn run(
     addresses: Option<Arc<[IpAddr]>>,
     cache_status: &str,
 ) -> ConnectionEnd {
-    let deadlines = deadlines(&transaction.generation);
+    let deadlines = transaction.generation.deadlines();
     let generation = transaction.generation.clone();
     let mut attempts = Attempts::new(transaction, request);
     loop {
@@ -166,7 +143,7 @@ async fn head_of_answer(
     exchange
         .final_response(
             head,
-            &reply_limits(generation),
+            &generation.reply_limits(),
             Interims::new(generation.document.timeouts.read),
             client,
             future::pending::<()>,

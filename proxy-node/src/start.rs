@@ -1,7 +1,11 @@
 //! From options to a serving process, and from there to its end.
 
+mod configuration;
+mod membership;
+pub mod upkeep;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
@@ -9,16 +13,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use chassis::{
-    Fail, Failure, Problem, Process, Rendered,
-    membership::{self, ControlEndpoints},
-};
-use cluster::Service;
+use chassis::{Fail, Failure, Process};
 use dataplane::{count::PerWorker, trace::span::Tracer};
-use futures::StreamExt;
 use jiff::tz::TimeZone;
 use relay::{
-    clients::{Clients, Crowding},
     proof::Key,
     worker::{Phase, Settings, Workers},
 };
@@ -27,32 +25,20 @@ use tokio::sync::Notify;
 use crate::{
     api::{Api, POLICY},
     clock::{Steady, unix_millis},
-    config::Generation,
     dns::{self, Resolver},
-    egress::{self, ClusterPorts, ProbeTargets},
     listen::{self, Listeners},
     local::Local,
     memory,
     metrics::{self, Metrics},
     node::{Node, Seldom, Store, structured},
     options::Options,
-    parent::{self, Member, Members},
     record::{self, Recorder},
 };
+use configuration::{Published, applier, doubt_memory};
+use membership::{follow_membership, follow_names, pseudonym, refresh_ports};
 
-/// How often counters are handed to the exporter.
-const EXPORT: Duration = Duration::from_secs(1);
 /// How often dead parents are tried and their credentials read.
 const PARENTS: Duration = Duration::from_secs(5);
-/// How often host names of the cluster's own ports are resolved again.
-const NAMES: Duration = Duration::from_secs(30);
-/// How long one of them may take, and how many are asked for at once.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
-const RESOLVE_AT_ONCE: usize = 16;
-/// What a node takes beside its cache, at most.
-const BESIDE: u64 = 64 << 20;
-/// How long the crash of the test hook waits for its acknowledgement to leave.
-const CRASH_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs the node on the control runtime until it is drained.
 pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
@@ -89,7 +75,9 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
 
     let workers = start_workers(&node, &listeners, workers)?;
     let (counting, clients) = (node.clone(), workers.clients());
-    process.tasks.spawn("clients", move || count_clients(counting.clone(), clients.clone()));
+    process
+        .tasks
+        .spawn("clients", move || upkeep::count_clients(counting.clone(), clients.clone()));
     let api = Api {
         node: node.clone(),
         clock: process.clock.clone(),
@@ -165,89 +153,6 @@ fn resolver(process: &Process) -> Resolver {
     resolver
 }
 
-/// The configuration in force, before and after there is a node to have it.
-enum Published {
-    Nothing,
-    First(Arc<Generation>),
-    Running(Arc<Node>),
-}
-
-/// What the chassis calls, on a blocking thread, with every new configuration.
-fn applier(
-    process: &Process,
-    listeners: &Arc<Listeners>,
-    published: &Arc<Mutex<Published>>,
-    crash_on: Option<String>,
-) -> impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static {
-    let (process, listeners, published) = (process.clone(), listeners.clone(), published.clone());
-    move |rendered| {
-        let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut generation = Generation::build(&rendered)?;
-        if let Published::Running(node) = &*published {
-            generation = generation.after(&node.current.load());
-        }
-        let generation = Arc::new(generation);
-        listeners.reconcile(&generation.document.listen).map_err(|errors| {
-            errors.iter().map(|error| Problem::new(error.to_string())).collect::<Vec<_>>()
-        })?;
-        if let Some(first) = generation.binds().next() {
-            process.ports.announce("proxy", first);
-        }
-        if crash_on.as_ref() == Some(&generation.document.visible_hostname) {
-            crash_soon(&process);
-        }
-        match &*published {
-            Published::Running(node) => install(&process, &listeners, node, generation),
-            Published::Nothing | Published::First(_) => *published = Published::First(generation),
-        }
-        Ok(())
-    }
-}
-
-fn install(
-    process: &Process,
-    listeners: &Listeners,
-    node: &Arc<Node>,
-    generation: Arc<Generation>,
-) {
-    doubt_memory(&generation);
-    node.store.set_capacity(generation.document.cache.memory);
-    record::configure(&node.recorder, &generation.document.access_log);
-    tracing::info!(revision = %generation.revision, "configuration in force");
-    node.current.store(generation);
-    refresh_ports(process, node, listeners);
-}
-
-/// Says so where the cache may grow larger than what there is: the process would be killed when it
-/// has.
-fn doubt_memory(generation: &Generation) {
-    let memory = generation.document.cache.memory;
-    if let Some(limit) = chassis::memory::limit()
-        && memory.saturating_add(BESIDE) > limit.bytes
-    {
-        let mebibytes = |bytes: u64| bytes >> 20;
-        tracing::error!(
-            revision = %generation.revision,
-            "proxy.cache.memory ({} MiB) and the {} MiB that a node needs beside it are more than the {} MiB that {} has for it: it may be killed when \
-             the cache fills. Lower proxy.cache.memory to {} MiB, or give it more memory",
-            mebibytes(memory),
-            mebibytes(BESIDE),
-            mebibytes(limit.bytes),
-            limit.of,
-            mebibytes(limit.bytes.saturating_sub(BESIDE)),
-        );
-    }
-}
-
-/// For tests only: a revision that applies, is acknowledged, and then takes the process down.
-fn crash_soon(process: &Process) {
-    process.tasks.spawn("test-crash", || async {
-        tokio::time::sleep(CRASH_AFTER).await;
-        tracing::error!("--test-crash-on-visible-hostname: crashing as asked");
-        std::process::abort();
-    });
-}
-
 /// What is traced, and who hears of it.
 struct Traces {
     tracer: Option<Tracer>,
@@ -295,34 +200,6 @@ fn node(
     Ok(node)
 }
 
-/// Name + cluster id: no request passes the same node twice, and two clusters may chain.
-fn pseudonym(process: &Process) -> String {
-    match process.network.cluster_id() {
-        id if id.is_empty() => process.identity.name().to_owned(),
-        id => format!("{}.{id}", process.identity.name()),
-    }
-}
-
-/// Computes the cluster's own ports anew.
-fn refresh_ports(process: &Process, node: &Node, listeners: &Listeners) {
-    let membership = process.network.membership().borrow();
-    node.probe_targets.store(Arc::new(ProbeTargets::new(membership.probe_targets())));
-    let ControlEndpoints { addresses, names } = membership.control_endpoints();
-    let endpoints = addresses.into_iter().chain(node.cluster_names.load().endpoints(&names));
-    let listeners = process.ports.listeners().into_values().chain(listeners.addresses());
-    let others = membership
-        .of(Service::ProxyNode)
-        .filter(|status| status.instance.name != process.identity.name());
-    let members = Members {
-        own: process.options.tags.clone(),
-        others: others.filter_map(Member::of).collect(),
-    };
-    node.current.rcu(|current| current.among(&members).map_or_else(|| current.clone(), Arc::new));
-    node.ports.store(Arc::new(
-        ClusterPorts::new(endpoints, listeners, egress::own_addresses()).with_names(names),
-    ));
-}
-
 fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listeners>) {
     let resolved = Arc::new(Notify::new());
     let (watched, following, listeners, told) =
@@ -341,93 +218,11 @@ fn spawn_followers(process: &Process, node: &Arc<Node>, listeners: &Arc<Listener
         follow_names(membership.clone(), naming.clone(), resolved.clone())
     });
     let parents = node.clone();
-    process.tasks.spawn("parents", move || parent::look_after(parents.clone(), PARENTS));
+    process.tasks.spawn("parents", move || upkeep::look_after_parents(parents.clone(), PARENTS));
     let exporting = node.clone();
-    process.tasks.spawn("metrics-export", move || export(exporting.clone()));
+    process.tasks.spawn("metrics-export", move || upkeep::export(exporting.clone()));
     let watching = node.clone();
     process.tasks.spawn("memory", move || memory::watch(watching.clone()));
-}
-
-async fn follow_membership(
-    process: Process,
-    mut membership: membership::Watch,
-    node: Arc<Node>,
-    listeners: Arc<Listeners>,
-    resolved: Arc<Notify>,
-) {
-    loop {
-        refresh_ports(&process, &node, &listeners);
-        node.pseudonym.store(Arc::new(pseudonym(&process)));
-        tokio::select! {
-            () = membership.changed() => {}
-            () = resolved.notified() => {}
-        }
-    }
-}
-
-/// Knows endpoints that are advertised by host name by their addresses too. The names themselves
-/// are denied without this.
-async fn follow_names(mut membership: membership::Watch, node: Arc<Node>, resolved: Arc<Notify>) {
-    loop {
-        let names = membership.borrow().control_endpoints().names;
-        if !names.is_empty() {
-            let hosts: BTreeSet<String> = names.iter().map(|(host, _)| host.clone()).collect();
-            let asking = hosts.into_iter().map(|host| async {
-                let answer =
-                    tokio::time::timeout(RESOLVE_WITHIN, node.resolver.resolve(&host)).await;
-                let addresses = answer.ok().and_then(Result::ok).map(|found| found.to_vec());
-                (host, addresses)
-            });
-            let answers =
-                futures::stream::iter(asking).buffer_unordered(RESOLVE_AT_ONCE).collect().await;
-            let known = node.cluster_names.load().as_ref().clone().resolved(answers);
-            node.cluster_names.store(Arc::new(known));
-            resolved.notify_one();
-        }
-        tokio::select! {
-            () = tokio::time::sleep(NAMES) => {}
-            () = other_names(&mut membership, &names) => {}
-        }
-    }
-}
-
-/// Returns once other names are advertised than these.
-async fn other_names(membership: &mut membership::Watch, names: &HashSet<(String, u16)>) {
-    while membership.borrow().control_endpoints().names == *names {
-        membership.changed().await;
-    }
-}
-
-async fn export(node: Arc<Node>) {
-    loop {
-        tokio::time::sleep(EXPORT).await;
-        node.metrics.cache_objects.set(node.store.objects());
-        node.metrics.cache_bytes.set(node.store.used());
-        node.metrics.cache_capacity.set(node.store.capacity());
-        node.metrics.cache_in_flight.set(node.store.in_flight());
-        node.metrics.working.set(node.store.budget().at_work());
-        node.metrics.log_dropped.set(node.recorder.dropped());
-        node.metrics.export();
-    }
-}
-
-/// Counts the connections that were closed because their client has its share, and names such a
-/// client in the log once a minute.
-async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
-    let mut tick = tokio::time::interval(EXPORT);
-    loop {
-        tick.tick().await;
-        let Crowding { refused, displaced, unfinished } = clients.crowding();
-        node.metrics.crowded_refused.set(refused);
-        node.metrics.crowded_idle.set(displaced);
-        node.metrics.crowded_unfinished.set(unfinished);
-        if node.crowding.is_due(node.steady.seconds()) {
-            match clients.take_report() {
-                Some(report) => tracing::warn!("{report}"),
-                None => node.crowding.forget(),
-            }
-        }
-    }
 }
 
 /// One runtime per core.

@@ -9,28 +9,22 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
 use relay::{
-    fault::Fault,
     field::Field,
-    framing::BodyFraming,
     head::ResponseHead,
-    interims::Interims,
-    method::Method,
     respond::reason,
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
-    tunnel::{self, End},
+    tunnel::{End, Options, run as splice},
 };
 
 use crate::{
-    config::Generation,
     local::Local,
-    parent::{self, Parent},
     protocol::LINGER,
-    relay::{Outgoing, deadlines, reply_limits, unless_it_leaves, write_request},
+    relay::{Outgoing, unless_it_leaves, write_request},
     request::Destination,
     respond::Failure,
     transaction::{Account, Request, Transaction},
-    upstream::{self, From, Hop},
+    upstream::{self, From, Hop, tunnel},
 };
 
 /// A tunnel that a 2xx or a 101 has opened.
@@ -96,18 +90,19 @@ pub async fn open(
         };
         if let (
             Some(place),
-            Err(Refused { failure: Failure::ParentRefused(status), elsewhere: true, .. }),
+            Err(tunnel::Error { failure: Failure::ParentRefused(status), elsewhere: true, .. }),
         ) = (place, &opened)
         {
             tried.note_in_vain(&generation.parents, place, *status);
         }
         match opened {
             Ok(hop) => break hop,
-            Err(Refused { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {}
-            Err(Refused { answer: Some(answer), .. }) => {
+            Err(tunnel::Error { elsewhere: true, .. }) if tried.leaves_any(&generation.parents) => {
+            }
+            Err(tunnel::Error { answer: Some(answer), .. }) => {
                 return Err(challenge(transaction, stream, &answer).await);
             }
-            Err(Refused { failure, .. }) => {
+            Err(tunnel::Error { failure, .. }) => {
                 return Err(transaction.refuse(stream, request, failure, None).await);
             }
         }
@@ -134,8 +129,7 @@ pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
     let metrics = &local.node.metrics;
     metrics.active_tunnels.add(1);
     let active = Active(local);
-    let report =
-        tunnel::run(&mut client, &mut open.upstream, &tunnel::Options { idle: open.idle }).await;
+    let report = splice(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
     drop(active);
     metrics.bytes_from_origins.add(report.b_to_a);
     let Open { upstream, mut account, sent_before, .. } = *open;
@@ -164,35 +158,12 @@ impl Drop for Active<'_> {
     }
 }
 
-/// How a parent failed to open a tunnel.
-pub struct Refused {
-    /// What the client is told.
-    pub failure: Failure,
-    /// Whether another parent may do better: this one is broken, or says that it cannot just now.
-    /// What it does not allow is not asked of others.
-    pub elsewhere: bool,
-    /// Its challenge, where clients are to answer it themselves.
-    answer: Option<Box<(ResponseHead, Bytes)>>,
-}
-
-impl Refused {
-    fn broken(parent: &Parent, fault: Fault) -> Self {
-        let failure = Failure::exchanging(&fault);
-        parent.failed(failure);
-        Self {
-            failure: failure.of_parent(),
-            elsewhere: parent::may_ask_another_for(Method::Connect, fault),
-            answer: None,
-        }
-    }
-}
-
 /// Through a parent, a tunnel is asked for.
 async fn through(
     transaction: &mut Transaction,
     request: &Request,
     mut hop: Hop,
-) -> Result<Hop, Refused> {
+) -> Result<Hop, tunnel::Error> {
     let Some(parent) = hop.parent.as_ref().map(|chosen| Arc::clone(&chosen.parent)) else {
         return Ok(hop);
     };
@@ -200,49 +171,8 @@ async fn through(
     let outgoing =
         Outgoing { request, forwarded: transaction.client.forwarded, pseudonym: &pseudonym };
     write_request(&mut transaction.out, &outgoing, Some(&parent), None);
-    ask_parent(&mut hop.stream, &parent, &transaction.generation, &transaction.out).await?;
+    tunnel::ask(&mut hop.stream, &parent, &transaction.generation, &transaction.out).await?;
     Ok(hop)
-}
-
-/// Asks a parent for a tunnel by this head.
-///
-/// # Errors
-/// It opens none.
-pub async fn ask_parent(
-    stream: &mut Stream,
-    parent: &Parent,
-    generation: &Generation,
-    request: &[u8],
-) -> Result<(), Refused> {
-    let deadlines = deadlines(generation);
-    stream
-        .write_all(&[request], deadlines.write)
-        .await
-        .map_err(|fault| Refused::broken(parent, fault))?;
-    let mut head = ResponseHead::new();
-    let bytes = stream
-        .read_final_response(
-            &mut head,
-            &reply_limits(generation),
-            (deadlines.first_byte, deadlines.head),
-            &mut Interims::new(deadlines.first_byte),
-            // What it says in between is about its connection with us.
-            |_| {},
-        )
-        .await
-        .map_err(|fault| Refused::broken(parent, fault))?;
-    let status = head.status();
-    if status < 500 {
-        parent.answered();
-    }
-    if matches!(status, 200..=299) && head.framing(Method::Connect) == BodyFraming::Empty {
-        return Ok(());
-    }
-    tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
-    let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
-    let failure =
-        if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
-    Err(Refused { failure, elsewhere: status >= 500, answer })
 }
 
 /// Passes a parent's challenge on to the client, which is to answer it. Its text is not: the

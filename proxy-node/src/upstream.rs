@@ -5,122 +5,34 @@
 //! client may reach another may not.
 
 mod addresses;
+mod hop;
 mod open;
-pub mod secure;
+mod secure;
 mod through;
+pub mod tunnel;
 
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
-use relay::{
-    pool::Reuse,
-    stream::Stream,
-    wheel::{Kind, Timer},
-};
+use relay::wheel::{Kind, Timer};
 
 use crate::{
     config::Generation,
-    dns::{self, DnsProblem, Resolved, share::Asker},
+    dns::share::Asker,
     egress,
-    endpoint::Endpoint,
     local::Local,
-    parent::{Parent, Tried},
-    record::Hierarchy,
+    parent::Tried,
     request::Destination,
     respond::{Failure, Unreached},
     route::Route,
-    steps::Step,
 };
+pub use addresses::resolve;
 use addresses::{at, candidates};
-use open::{new, open, pooled};
-
-/// Whether a pooled connection will do.
-#[derive(Clone, Copy, Debug)]
-pub enum From {
-    /// A pooled one, or a new one.
-    Pool(Reuse),
-    /// A new one: the pooled one was dead, or a tunnel needs its own.
-    New,
-}
-
-/// A connection to the next hop.
-pub struct Hop {
-    /// The connection.
-    pub stream: Stream,
-    /// Where it leads.
-    pub endpoint: Endpoint,
-    /// Whether it had been used before.
-    pub reused: bool,
-    /// The parent proxy that it leads to.
-    pub parent: Option<Chosen>,
-}
-
-/// A parent that a request goes to.
-pub struct Chosen {
-    /// Its place among the parents.
-    pub index: usize,
-    /// It.
-    pub parent: Arc<Parent>,
-}
-
-impl Hop {
-    /// The origin's address; `None`: through a parent, which alone knows.
-    #[must_use]
-    pub fn origin(&self) -> Option<SocketAddr> {
-        self.parent.is_none().then_some(self.endpoint.address())
-    }
-
-    /// For the log.
-    #[must_use]
-    pub const fn hierarchy(&self) -> Hierarchy {
-        let address = self.endpoint.address().ip();
-        if self.parent.is_some() { Hierarchy::Parent(address) } else { Hierarchy::Direct(address) }
-    }
-
-    /// The parent proxy that is spoken to. In a tunnel through it that is the destination.
-    #[must_use]
-    pub fn parent(&self) -> Option<&Parent> {
-        self.parent
-            .as_ref()
-            .filter(|_| !matches!(self.endpoint, Endpoint::Tunnelled(..)))
-            .map(|chosen| &*chosen.parent)
-    }
-
-    /// A failure on this connection: a parent is not called the destination.
-    #[must_use]
-    pub fn blames(&self, failure: Failure) -> Failure {
-        if self.parent().is_some() { failure.of_parent() } else { failure }
-    }
-
-    /// The exchange on it has ended in order: the next one may use it.
-    pub fn keep(self, local: &Local) {
-        local.pool.put(self.endpoint, 0, self.stream);
-    }
-}
-
-/// Resolves a name for somebody, within the deadline for it. What has expired serves where there is
-/// no new answer.
-pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration) -> Resolved {
-    let resolver = &local.node.resolver;
-    if let Some(known) = resolver.cached(host) {
-        return known;
-    }
-    let expired = resolver.expired(host);
-    let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
-    let (timer, step) = (Timer::new(local.worker.wheel()), Step::begin());
-    let answer = timer
-        .within(Kind::Other, patience, resolver.resolve_for(host, asker))
-        .await
-        .unwrap_or(Err(DnsProblem::Timeout));
-    if let Some(step) = step {
-        step.looked_up(host, &answer);
-    }
-    resolver.or_expired(host, answer, expired)
-}
+pub use hop::{Chosen, From, Hop};
+use open::open;
 
 /// Connects to the next hop of a route, for a client. `addresses` are the destination's where
 /// somebody has resolved it already; `tried` are the parents that failed the request already, with

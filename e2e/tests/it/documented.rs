@@ -16,7 +16,7 @@ const NUMBERS: &[(&str, &str, &str, &str)] = &[
     (
         THREATS,
         "within the last 30 s",
-        "proxy-node/src/start.rs",
+        "proxy-node/src/start/membership.rs",
         "NAMES: Duration = Duration::from_secs(30)",
     ),
     (

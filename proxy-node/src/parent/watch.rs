@@ -10,23 +10,15 @@ use cluster_config::document::proxy::Login;
 use futures::future::join_all;
 use tokio::net::TcpStream;
 
-use super::{Credentials, Parent};
-use crate::{clock::unix_millis, node::Node, request::Destination};
+use super::{Credentials, Parent, Parents};
+use crate::{clock::unix_millis, dns::Resolver, request::Destination};
 
-/// Tries connections to dead parents and reads credentials again, for as long as the node lives.
-pub async fn look_after(node: Arc<Node>, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        let generation = node.current.load_full();
-        let within = generation.document.timeouts.connect;
-        join_all(generation.parents.iter().map(|parent| look_at(&node, parent, within))).await;
-        node.metrics
-            .dead_parents
-            .set(generation.parents.iter().filter(|parent| !parent.is_alive()).count() as u64);
-    }
+/// Tries connections to dead parents, and reads credentials again.
+pub async fn look_after(parents: &Parents, resolver: &Resolver, within: Duration) {
+    join_all(parents.iter().map(|parent| look_at(parent, resolver, within))).await;
 }
 
-async fn look_at(node: &Node, parent: &Arc<Parent>, within: Duration) {
+async fn look_at(parent: &Arc<Parent>, resolver: &Resolver, within: Duration) {
     if matches!(parent.document.login, Some(Login::File(_))) {
         let reading = Arc::clone(parent);
         // A panic there leaves what was read before.
@@ -35,7 +27,7 @@ async fn look_at(node: &Node, parent: &Arc<Parent>, within: Duration) {
     let is_left_alone = parent.left_until.load(Ordering::Relaxed) > unix_millis();
     if !parent.is_alive()
         && !is_left_alone
-        && takes_connections(node, &parent.destination, within).await
+        && takes_connections(resolver, &parent.destination, within).await
     {
         parent.revive();
     }
@@ -50,11 +42,15 @@ impl Parent {
     }
 }
 
-async fn takes_connections(node: &Node, destination: &Destination, within: Duration) -> bool {
+async fn takes_connections(
+    resolver: &Resolver,
+    destination: &Destination,
+    within: Duration,
+) -> bool {
     let connecting = async {
         let addresses = match destination.address {
             Some(address) => Arc::from([address]),
-            None => node.resolver.resolve(&destination.host).await.ok()?,
+            None => resolver.resolve(&destination.host).await.ok()?,
         };
         for address in addresses.iter() {
             if TcpStream::connect((*address, destination.port)).await.is_ok() {

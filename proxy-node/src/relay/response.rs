@@ -17,7 +17,7 @@ use relay::{
 };
 
 use super::{
-    bound_to_client, deadlines,
+    bound_to_client,
     failure::{Progress, failed},
 };
 use crate::{
@@ -131,7 +131,7 @@ pub async fn finish(
     writer.connection(Persistence::of(keep, transaction.version));
     writer.finish();
     transaction.out = out;
-    let deadlines = deadlines(&transaction.generation);
+    let deadlines = transaction.generation.deadlines();
     let before = hop.stream.received();
     let mut exchange = Exchange::new(stream, &mut hop.stream, upload, &deadlines);
     exchange.set_dialect(head.dialect());

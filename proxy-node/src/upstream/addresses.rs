@@ -3,12 +3,39 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
-use super::resolve;
+use relay::wheel::{Kind, Timer};
+
 use crate::{
-    config::Generation, dns::share::Asker, local::Local, request::Destination, respond::Failure,
+    config::Generation,
+    dns::{self, DnsProblem, Resolved, share::Asker},
+    local::Local,
+    request::Destination,
+    respond::Failure,
+    steps::Step,
 };
+
+/// Resolves a name for somebody, within the deadline for it. What has expired serves where there is
+/// no new answer.
+pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration) -> Resolved {
+    let resolver = &local.node.resolver;
+    if let Some(known) = resolver.cached(host) {
+        return known;
+    }
+    let expired = resolver.expired(host);
+    let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
+    let (timer, step) = (Timer::new(local.worker.wheel()), Step::begin());
+    let answer = timer
+        .within(Kind::Other, patience, resolver.resolve_for(host, asker))
+        .await
+        .unwrap_or(Err(DnsProblem::Timeout));
+    if let Some(step) = step {
+        step.looked_up(host, &answer);
+    }
+    resolver.or_expired(host, answer, expired)
+}
 
 /// The addresses of a destination, in the order in which they are tried.
 pub(super) async fn candidates(

@@ -9,7 +9,10 @@ use relay::{
     wheel::{Kind, Timer},
 };
 
-use super::{From, Hop};
+use super::{
+    hop::{From, Hop},
+    secure,
+};
 use crate::{
     config::Generation, endpoint::Endpoint, local::Local, request::Destination, respond::Failure,
     steps::Step,
@@ -39,7 +42,7 @@ pub(super) async fn open(
     let (stream, address) = new(local, generation, candidates).await?;
     let stream = match tls {
         None => stream,
-        Some(tls) => tls.start(stream, destination, until).await?,
+        Some(tls) => secure::start(tls, stream, destination, until).await?,
     };
     Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })
 }

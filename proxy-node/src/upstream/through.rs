@@ -3,15 +3,14 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use super::{From, Hop, new, pooled};
+use super::{
+    hop::{From, Hop},
+    open::{new, pooled},
+    secure, tunnel,
+};
 use crate::{
-    config::Generation,
-    endpoint::Endpoint,
-    local::Local,
-    parent::Parent,
-    request::Destination,
+    config::Generation, endpoint::Endpoint, local::Local, parent::Parent, request::Destination,
     respond::Failure,
-    tunnel::{self, Refused},
 };
 
 /// Why there is no such connection: whose doing it is says whether another parent is asked.
@@ -19,7 +18,7 @@ pub(super) enum Error {
     /// The parent cannot be reached.
     Parent(Failure),
     /// The parent opens no tunnel.
-    Refused(Refused),
+    Refused(tunnel::Error),
     /// The destination did not show that it is who it should be, or speaks no TLS.
     Destination(Failure),
 }
@@ -42,10 +41,9 @@ pub(super) async fn open(
     let connect = generation.document.timeouts.connect;
     let (mut stream, address) = new(local, generation, candidates).await.map_err(Error::Parent)?;
     let head = request(asked, parent, &local.node.pseudonym.load());
-    tunnel::ask_parent(&mut stream, parent, generation, &head).await.map_err(Error::Refused)?;
+    tunnel::ask(&mut stream, parent, generation, &head).await.map_err(Error::Refused)?;
     // The time that the parent took to reach the destination is not the destination's.
-    let stream = tls
-        .start(stream, asked, relay::clock::now() + connect)
+    let stream = secure::start(tls, stream, asked, relay::clock::now() + connect)
         .await
         .map_err(Error::Destination)?;
     Ok(Hop { stream, endpoint: endpoint(address), reused: false, parent: None })

@@ -10,7 +10,10 @@ use std::{
 use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
 use cluster_config::document::proxy::{Login, Parent, ParentNodes, Parents, Select};
 use jiff::Timestamp;
-use proxy_node::parent::{self, Member, Members};
+use proxy_node::{
+    parent::{Member, Members},
+    start::upkeep,
+};
 
 use crate::support::{Origin, Proxy, Then, connect, read_head, read_reply, response, until};
 
@@ -411,7 +414,7 @@ fn look_after(proxy: &Proxy) {
     let node = Arc::clone(&proxy.node);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(parent::look_after(node, Duration::from_millis(5)));
+        runtime.block_on(upkeep::look_after_parents(node, Duration::from_millis(5)));
     });
 }
 

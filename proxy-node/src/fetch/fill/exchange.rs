@@ -14,10 +14,7 @@ use relay::{
 use super::{Order, Ticket};
 use crate::{
     parent::{self, Tried},
-    relay::{
-        Conditions, Outgoing, Received, begin_response, deadlines, reply_limits, reuse,
-        write_request,
-    },
+    relay::{Conditions, Outgoing, Received, begin_response, reuse, write_request},
     respond::Failure,
     upstream::{self, From},
 };
@@ -25,7 +22,7 @@ use crate::{
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out
 /// to be closed.
 pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
-    let deadlines = deadlines(&order.generation);
+    let deadlines = order.generation.deadlines();
     let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = reuse(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
@@ -107,7 +104,7 @@ async fn final_head(
     head: &mut ResponseHead,
     interims: &mut Interims,
 ) -> Result<Bytes, Fault> {
-    let deadlines = deadlines(&order.generation);
+    let deadlines = order.generation.deadlines();
     let hint = |interim: Response<'_>| {
         let mut hint = Vec::with_capacity(1024);
         let pseudonym = order.local.node.pseudonym.load();
@@ -116,6 +113,6 @@ async fn final_head(
     };
     let silence = (deadlines.first_byte, deadlines.head);
     stream
-        .read_final_response(head, &reply_limits(&order.generation), silence, interims, hint)
+        .read_final_response(head, &order.generation.reply_limits(), silence, interims, hint)
         .await
 }

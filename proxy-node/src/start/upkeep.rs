@@ -1,0 +1,54 @@
+//! What a node does beside the traffic for as long as it lives.
+
+use std::{sync::Arc, time::Duration};
+
+use relay::clients::{Clients, Crowding};
+
+use crate::{node::Node, parent};
+
+/// How often counters are handed to the exporter.
+const EXPORT: Duration = Duration::from_secs(1);
+
+/// Tries connections to dead parents and reads credentials again, for as long as the node lives.
+pub async fn look_after_parents(node: Arc<Node>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let generation = node.current.load_full();
+        let (parents, within) = (&generation.parents, generation.document.timeouts.connect);
+        parent::look_after(parents, &node.resolver, within).await;
+        let dead = parents.iter().filter(|parent| !parent.is_alive()).count();
+        node.metrics.dead_parents.set(dead as u64);
+    }
+}
+
+pub(super) async fn export(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(EXPORT).await;
+        node.metrics.cache_objects.set(node.store.objects());
+        node.metrics.cache_bytes.set(node.store.used());
+        node.metrics.cache_capacity.set(node.store.capacity());
+        node.metrics.cache_in_flight.set(node.store.in_flight());
+        node.metrics.working.set(node.store.budget().at_work());
+        node.metrics.log_dropped.set(node.recorder.dropped());
+        node.metrics.export();
+    }
+}
+
+/// Counts the connections that were closed because their client has its share, and names such a
+/// client in the log once a minute.
+pub(super) async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
+    let mut tick = tokio::time::interval(EXPORT);
+    loop {
+        tick.tick().await;
+        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        node.metrics.crowded_refused.set(refused);
+        node.metrics.crowded_idle.set(displaced);
+        node.metrics.crowded_unfinished.set(unfinished);
+        if node.crowding.is_due(node.steady.seconds()) {
+            match clients.take_report() {
+                Some(report) => tracing::warn!("{report}"),
+                None => node.crowding.forget(),
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A connection to the next hop, and how one may be had.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use relay::{pool::Reuse, stream::Stream};
+
+use crate::{
+    endpoint::Endpoint, local::Local, parent::Parent, record::Hierarchy, respond::Failure,
+};
+
+/// Whether a pooled connection will do.
+#[derive(Clone, Copy, Debug)]
+pub enum From {
+    /// A pooled one, or a new one.
+    Pool(Reuse),
+    /// A new one: the pooled one was dead, or a tunnel needs its own.
+    New,
+}
+
+/// A connection to the next hop.
+pub struct Hop {
+    /// The connection.
+    pub stream: Stream,
+    /// Where it leads.
+    pub endpoint: Endpoint,
+    /// Whether it had been used before.
+    pub reused: bool,
+    /// The parent proxy that it leads to.
+    pub parent: Option<Chosen>,
+}
+
+/// A parent that a request goes to.
+pub struct Chosen {
+    /// Its place among the parents.
+    pub index: usize,
+    /// It.
+    pub parent: Arc<Parent>,
+}
+
+impl Hop {
+    /// The origin's address; `None`: through a parent, which alone knows.
+    #[must_use]
+    pub fn origin(&self) -> Option<SocketAddr> {
+        self.parent.is_none().then_some(self.endpoint.address())
+    }
+
+    /// For the log.
+    #[must_use]
+    pub const fn hierarchy(&self) -> Hierarchy {
+        let address = self.endpoint.address().ip();
+        if self.parent.is_some() { Hierarchy::Parent(address) } else { Hierarchy::Direct(address) }
+    }
+
+    /// The parent proxy that is spoken to. In a tunnel through it that is the destination.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent
+            .as_ref()
+            .filter(|_| !matches!(self.endpoint, Endpoint::Tunnelled(..)))
+            .map(|chosen| &*chosen.parent)
+    }
+
+    /// A failure on this connection: a parent is not called the destination.
+    #[must_use]
+    pub fn blames(&self, failure: Failure) -> Failure {
+        if self.parent().is_some() { failure.of_parent() } else { failure }
+    }
+
+    /// The exchange on it has ended in order: the next one may use it.
+    pub fn keep(self, local: &Local) {
+        local.pool.put(self.endpoint, 0, self.stream);
+    }
+}
