@@ -11,14 +11,19 @@
 //! health (balancer); it does not speak TLS for clients; it does not decide what its configuration
 //! is (config-service).
 //!
-//! **Reading order**, which is the way of a request: [`listen`] → [`connection`] → [`transaction`]
-//! (the state of one request) → [`dispatch`] (its steps) → [`request`] (what it asks, and for whom)
-//! → [`health`] (of the proxy itself), or [`admission`] by the rules of [`admit`] → [`fetch`] by its
-//! plan, with the [`cache`] (from memory, behind a fill, past it), or [`tunnel`] → [`route`] →
-//! [`parent`] → [`upstream`] (with [`steps`] of its traces) → [`relay`] → [`respond`] (the only table
-//! from error to status) → [`record`]. Beside it: [`start`] (the process), [`node`] (what workers
-//! share), [`config`], [`dns`], [`egress`], [`explain`], [`api`], [`metrics`], [`memory`] (what the
-//! process takes).
+//! **Reading order**, from high to low: no module uses one that is named before it.
+//!
+//! - The process: [`start`], [`memory`] (what it takes), [`api`] and its [`explain`].
+//! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`] by its
+//!   plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the proxy
+//!   itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
+//! - What goes that way: [`transaction`] (one request with its answer), [`steps`] (the spans of its
+//!   trace), and [`admission`], which asks whether it may.
+//! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers share),
+//!   [`route`], [`config`] (the generation in force), [`parent`], [`egress`].
+//! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only table
+//!   from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the access
+//!   log), [`metrics`], [`endpoint`], [`protocol`], [`clock`], [`options`].
 
 pub mod admission;
 pub mod admit;

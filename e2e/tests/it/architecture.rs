@@ -235,6 +235,28 @@ fn the_cache_knows_neither_configuration_nor_requests_nor_sockets() {
     }
 }
 
+#[test]
+fn modules_of_a_proxy_node_use_those_that_are_named_after_them() {
+    let (_, crate_doc) = source("../proxy-node/src/lib.rs");
+    let (doc, declarations) = crate_doc.split_once("\npub mod ").expect("modules");
+    let (_, order) = doc.split_once("**Reading order**").expect("the order");
+    let order: Vec<&str> =
+        order.split("[`").skip(1).filter_map(|it| it.split('`').next()).collect();
+    let declared = declarations.matches("\npub mod ").count() + 1;
+    assert_eq!(order.len(), declared, "every module once: {order:?}");
+    let place = |module: &str| order.iter().position(|other| *other == module);
+    for (path, source) in sources("../proxy-node/src") {
+        let within = path.trim_start_matches("../proxy-node/src/").trim_end_matches(".rs");
+        let Some(own) = within.split('/').next().and_then(place) else { continue };
+        let code: String =
+            source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for module in named(&code, "crate::") {
+            let other = place(module).unwrap_or_else(|| panic!("{path} uses crate::{module}"));
+            assert!(own <= other, "{path} uses crate::{module}, which is above it");
+        }
+    }
+}
+
 /// Path and content of a source.
 fn source(path: &str) -> (String, String) {
     (path.to_owned(), std::fs::read_to_string(path).expect("a source"))
