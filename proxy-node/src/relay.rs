@@ -18,8 +18,6 @@ use relay::{
     field::Field,
     head::{Response, ResponseHead, Version},
     interims::Interims,
-    method::Method,
-    pool::Reuse,
     rewrite::BodyFields,
     stream::{Ahead, Stream},
 };
@@ -30,18 +28,12 @@ use crate::{
     local::Local,
     request::Destination,
     transaction::{Request, Transaction},
-    upstream::{self, From},
+    upstream,
 };
 use attempts::{Attempts, nothing_to_send};
 use failure::{Progress, failed};
 pub use request::{Conditions, Outgoing, bound_to_client, write_request};
 pub use response::{Received, begin_response, finish};
-
-/// Which pooled connections a request with this method may use.
-#[must_use]
-pub fn reuse(method: Method) -> From {
-    From::Pool(Reuse::of(method))
-}
 
 /// Relays a request and its answer. `cache_status` says why the cache has no part in it.
 pub async fn run(

@@ -1,11 +1,11 @@
 //! How an object gets to the client.
 
 mod body;
+mod delivery;
 mod head;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::pin::pin;
 
-use bytes::Bytes;
 use dataplane::connection::ConnectionEnd;
 use relay::{
     body::{BodyWriter, Rest},
@@ -16,34 +16,15 @@ use relay::{
     stream::Stream,
 };
 
-use super::Fetch;
+use super::resource::Fetch;
 use crate::{
-    cache::{
-        content::Reader,
-        object::Object,
-        serve::{self, Serving},
-    },
+    cache::serve::{self, Serving},
     record::Outcome,
     respond::Failure,
     transaction::Transaction,
 };
 use body::Sent;
-
-/// What is delivered, and why.
-pub(super) struct Delivery {
-    pub(super) object: Arc<Object>,
-    pub(super) reader: Reader,
-    /// For Cache-Status; `None`: a hit.
-    pub(super) status: Option<String>,
-    /// How long the origin took.
-    pub(super) took: Duration,
-    /// Its age now, in seconds.
-    pub(super) age: u64,
-    /// It is filled for this request, which does not leave it for another.
-    pub(super) leads: bool,
-    /// Lines of Set-Cookie, which are for the one that asked and are not stored.
-    pub(super) cookies: Bytes,
-}
+pub use delivery::Delivery;
 
 /// Sends an object to the client.
 pub(super) async fn deliver(

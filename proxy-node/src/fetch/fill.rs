@@ -8,34 +8,29 @@
 //! Reading order: [`exchange`] (the next hop is asked), [`keep`] (what becomes of its answer), with
 //! [`head`] (what is stored of its head), [`body`] (how the rest follows).
 
+mod answer;
 mod body;
 mod exchange;
 mod head;
 mod keep;
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use relay::method::Method;
 use tokio::sync::oneshot;
 
-use super::Ticket;
+use super::{order::Order, ticket::Ticket};
 use crate::{
     cache::{
-        content::Reader,
-        facts::RequestFacts,
         object::Object,
-        policy::{self, NotStored, Trouble},
+        policy::{self, Trouble},
     },
-    config::Generation,
-    local::Local,
     record::Hierarchy,
-    relay::Received,
-    request::{Destination, Forwarded},
     respond::Failure,
     steps::Steps,
-    transaction::Request,
 };
+pub use answer::{How, Lead};
 
 /// What a fill counts for while it is under way: its future, the request, the buffer that it reads
 /// with.
@@ -44,62 +39,6 @@ const FILL: u64 = 40 * 1024;
 const LOOK: Duration = Duration::from_millis(200);
 /// How long a small answer is waited for as a whole.
 const HOLD: Duration = Duration::from_millis(50);
-
-/// What a fill has to know.
-pub struct Order {
-    /// The worker's own.
-    pub local: Rc<Local>,
-    /// The configuration of the request that caused it.
-    pub generation: Arc<Generation>,
-    /// The request.
-    pub request: Request,
-    /// What the cache knows of it.
-    pub facts: RequestFacts,
-    /// Where it goes.
-    pub destination: Destination,
-    /// Addresses of the destination, where a rule wanted them.
-    pub addresses: Option<Arc<[IpAddr]>>,
-    /// Whose request it is.
-    pub client: IpAddr,
-    /// What becomes of X-Forwarded-For.
-    pub forwarded: Forwarded,
-    /// What is stored already, is not fit, and can be validated.
-    pub stale: Option<Arc<Object>>,
-}
-
-/// How the leader is answered.
-pub enum Lead {
-    /// From the cache.
-    Object {
-        /// What.
-        object: Arc<Object>,
-        /// A place at its beginning.
-        reader: Reader,
-        /// How it got there.
-        how: How,
-        /// From where.
-        hierarchy: Hierarchy,
-        /// How long the origin took.
-        took: Duration,
-        /// Values of Set-Cookie, a line each: for the leader alone.
-        cookies: Bytes,
-    },
-    /// With an answer that is not kept.
-    Response(Box<Received>, NotStored),
-    /// With a failure.
-    Failed(Failure),
-}
-
-/// How an object came to answer the request that led the fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Fetched.
-    Stored,
-    /// Validated: what was stored is still good.
-    Unmodified,
-    /// Stale, for want of an answer.
-    StaleOnError,
-}
 
 /// Starts the fill. The leader is answered through the receiver.
 pub fn start(order: Order, ticket: Ticket) -> oneshot::Receiver<Lead> {

@@ -11,11 +11,12 @@ use relay::{
 use tokio::sync::watch;
 
 use super::{
-    Fetch, Filled, Follower,
     deliver::{Delivery, deliver},
     lead::{hinted, lead},
-    look::{for_itself, may_have},
+    past::for_itself,
     plan::{self, Why},
+    resource::Fetch,
+    ticket::{Filled, Follower},
 };
 use crate::{
     cache::{content::Reader, object::Object},
@@ -44,7 +45,7 @@ pub(super) async fn follow(
     };
     let fit = match filled {
         Filled::Stored(object) | Filled::StandIn(object)
-            if !may_have(transaction, fetch, &object) =>
+            if !fetch.may_have(transaction, &object) =>
         {
             return for_itself(transaction, stream, fetch).await;
         }

@@ -1,6 +1,6 @@
 //! A fill of one's own, and the answer from it.
 
-use std::{pin::pin, sync::Arc};
+use std::pin::pin;
 
 use dataplane::connection::ConnectionEnd;
 use relay::{
@@ -11,15 +11,15 @@ use relay::{
 };
 
 use super::{
-    Fetch, Hints, Ticket, cache_status,
     deliver::{Delivery, deliver},
-    fill::{self, How, Lead, Order},
+    fill::{self, How, Lead},
+    order::Order,
+    past::cache_status,
     plan,
+    resource::Fetch,
+    ticket::{Hints, Ticket},
 };
-use crate::{
-    cache::object::Object, record::Outcome, relay as forward, respond::Failure,
-    transaction::Transaction,
-};
+use crate::{record::Outcome, relay as forward, respond::Failure, transaction::Transaction};
 
 /// Fills, and is answered by the fill.
 pub(super) async fn lead(
@@ -31,7 +31,7 @@ pub(super) async fn lead(
 ) -> ConnectionEnd {
     let (validates, reason) = (plan.validates, plan.why.cache_status());
     let hints = ticket.hints();
-    let answer = fill::start(order(transaction, fetch, plan.stale()), ticket);
+    let answer = fill::start(Order::new(transaction, fetch, plan.stale()), ticket);
     let Some(led) = hinted(transaction, stream, answer, Some(hints)).await else {
         return transaction.left();
     };
@@ -80,25 +80,6 @@ pub(super) async fn hinted<T>(
             answered = &mut answer => return Some(answered),
             _ = stream.left(Ahead::OfAnswer) => return None,
         }
-    }
-}
-
-/// What a fill has to know to ask for this request.
-pub(super) fn order(
-    transaction: &Transaction,
-    fetch: &Fetch<'_>,
-    stale: Option<Arc<Object>>,
-) -> Order {
-    Order {
-        local: transaction.local.clone(),
-        generation: transaction.generation.clone(),
-        request: fetch.request.clone(),
-        facts: fetch.facts.clone(),
-        destination: fetch.destination.clone(),
-        addresses: fetch.addresses.clone(),
-        client: transaction.client.address,
-        forwarded: transaction.client.forwarded,
-        stale,
     }
 }
 

@@ -2,25 +2,20 @@
 //! from it as it comes. [`super::plan`] says which; all others go to the origin as they are.
 
 use dataplane::connection::ConnectionEnd;
-use relay::{
-    head::{Limits, Progress, RequestHead, Version},
-    stream::Stream,
-};
+use relay::stream::Stream;
 
 use super::{
-    Fetch, Filled, Follower, Ticket,
     deliver::{Delivery, deliver},
-    fill::{self, Lead, Order},
+    fill::{self, Lead},
     follow::{awaited, collapsed, fits},
-    forward,
-    lead::{filled, hinted, order},
-    look::may_have,
+    lead::{filled, hinted},
+    order::Order,
+    past::forward,
     plan::{self, Why},
+    resource::Fetch,
+    ticket::{Filled, Follower, Ticket},
 };
-use crate::{
-    respond::Failure,
-    transaction::{Request, Transaction},
-};
+use crate::{respond::Failure, transaction::Transaction};
 
 /// Waits for the fill of another. Where that does not reach the part, the part alone is asked for.
 pub(super) async fn follow(
@@ -31,7 +26,7 @@ pub(super) async fn follow(
     why: Why,
 ) -> ConnectionEnd {
     if let Filled::Stored(object) = awaited(transaction, &mut follower.outcome).await
-        && may_have(transaction, fetch, &object)
+        && fetch.may_have(transaction, &object)
         && fits(transaction, fetch, &object, false)
         && plan::is_near(&fetch.planned(), &object, &transaction.generation.document.cache)
         && let Some(reader) = object.content.reader()
@@ -50,7 +45,7 @@ pub(super) async fn lead(
     ticket: Ticket,
     plan: plan::Fill,
 ) -> ConnectionEnd {
-    let Some(order) = whole_order(order(transaction, fetch, plan.stale())) else {
+    let Some(order) = Order::new(transaction, fetch, plan.stale()).whole() else {
         return forward(transaction, stream, fetch, plan.why).await;
     };
     let hints = ticket.hints();
@@ -75,30 +70,4 @@ pub(super) async fn lead(
         }
         Err(_) => transaction.refuse(stream, fetch.request, Failure::Internal, None).await,
     }
-}
-
-/// The order for the whole of what an order asks a part of.
-pub(super) fn whole_order(order: Order) -> Option<Order> {
-    if !order.facts.range {
-        return Some(order);
-    }
-    let mut facts = order.facts.clone();
-    facts.range = false;
-    Some(Order { request: without_range(&order.request)?, facts, ..order })
-}
-
-fn without_range(request: &Request) -> Option<Request> {
-    let view = request.view();
-    let version = if view.version() == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-    let mut text =
-        format!("{} {} {version}\r\n", view.method_text(), view.target_text()).into_bytes();
-    for line in view.fields().filter(|line| !line.name.eq_ignore_ascii_case(b"range")) {
-        for part in [line.name, b": ", line.value, b"\r\n"] {
-            text.extend_from_slice(part);
-        }
-    }
-    text.extend_from_slice(b"\r\n");
-    let mut head = Box::new(RequestHead::new());
-    let parsed = matches!(head.parse(&text, &Limits::most()), Ok(Progress::Complete(_)));
-    parsed.then(|| Request { head, bytes: text.into(), ..request.clone() })
 }

@@ -11,7 +11,7 @@ use relay::{
     retry::Phase,
 };
 
-use super::{Received, reuse};
+use super::response::Received;
 use crate::{
     parent::{self, Tried},
     request::Destination,
@@ -38,7 +38,7 @@ impl Attempts {
         let (local, parents) = (&transaction.local, &transaction.generation.parents);
         Self {
             upload: Upload::new(request.head.framing(), request.head.expects_continue()),
-            from: reuse(transaction.method),
+            from: From::pool_for(transaction.method),
             tried: local.parents.begin(parents, request.view().target_text()),
             held: None,
         }
@@ -72,7 +72,7 @@ impl Attempts {
             return Some(answer);
         }
         self.held = Some(answer);
-        self.from = reuse(method);
+        self.from = From::pool_for(method);
         None
     }
 
@@ -99,7 +99,7 @@ impl Attempts {
         let another =
             self.tried.leaves_any(parents) && parent::may_ask_another(method, replayable, failure);
         if another {
-            self.from = reuse(method);
+            self.from = From::pool_for(method);
         }
         another
     }

@@ -17,8 +17,8 @@ use relay::{
 };
 
 use super::{
-    bound_to_client,
     failure::{Progress, failed},
+    request::bound_to_client,
 };
 use crate::{
     config::Generation,

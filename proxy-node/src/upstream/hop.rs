@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use relay::{pool::Reuse, stream::Stream};
+use relay::{method::Method, pool::Reuse, stream::Stream};
 
 use crate::{
     endpoint::Endpoint, local::Local, parent::Parent, record::Hierarchy, respond::Failure,
@@ -15,6 +15,14 @@ pub enum From {
     Pool(Reuse),
     /// A new one: the pooled one was dead, or a tunnel needs its own.
     New,
+}
+
+impl From {
+    /// Which pooled connections a request with this method may use.
+    #[must_use]
+    pub fn pool_for(method: Method) -> Self {
+        Self::Pool(Reuse::of(method))
+    }
 }
 
 /// A connection to the next hop.

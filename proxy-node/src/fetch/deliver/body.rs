@@ -21,7 +21,7 @@ use relay::{
     wheel::{Kind, Timer},
 };
 
-use super::{Delivery, Fetch};
+use super::delivery::Delivery;
 use crate::{
     cache::{
         content::{Next, Reader, memory::COPIED},
@@ -29,8 +29,8 @@ use crate::{
     },
     fetch::{
         fill::{self, Lead},
-        lead::order,
-        range::whole_order,
+        order::Order,
+        resource::Fetch,
     },
     local::Local,
     transaction::Transaction,
@@ -181,7 +181,7 @@ async fn leave(
     sent: Range<u64>,
 ) -> Option<(Arc<Object>, Reader, Bytes)> {
     tracing::debug!(request_id = %transaction.id, url = %fetch.key, "left a fill that has come to a halt");
-    let order = whole_order(order(transaction, fetch, None))?;
+    let order = Order::new(transaction, fetch, None).whole()?;
     let ticket = transaction.local.node.store.lead(&fetch.key);
     let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
         return None;

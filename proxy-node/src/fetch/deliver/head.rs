@@ -5,7 +5,7 @@ use relay::{
     rewrite::{HeadWriter, Persistence, Piece},
 };
 
-use super::Delivery;
+use super::delivery::Delivery;
 use crate::{
     cache::{
         object::Object,

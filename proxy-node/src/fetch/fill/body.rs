@@ -14,9 +14,9 @@ use relay::{
     wheel::{Kind, Timer},
 };
 
-use super::Order;
 use crate::{
     cache::{content::memory::Body, object::Object},
+    fetch::order::Order,
     local::Local,
     relay::{Received, bound_to_client},
 };

@@ -11,10 +11,10 @@ use relay::{
     stream::Stream,
 };
 
-use super::{Order, Ticket};
 use crate::{
+    fetch::{order::Order, ticket::Ticket},
     parent::{self, Tried},
-    relay::{Conditions, Outgoing, Received, begin_response, reuse, write_request},
+    relay::{Conditions, Outgoing, Received, begin_response, write_request},
     respond::Failure,
     upstream::{self, From},
 };
@@ -24,7 +24,7 @@ use crate::{
 pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
     let deadlines = order.generation.deadlines();
     let route = order.local.node.route(&order.generation, &order.destination);
-    let mut from = reuse(Method::Get);
+    let mut from = From::pool_for(Method::Get);
     let pseudonym = order.local.node.pseudonym.load_full();
     let outgoing =
         Outgoing { request: &order.request, forwarded: order.forwarded, pseudonym: &pseudonym };
@@ -65,7 +65,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
                     return Ok(answer);
                 }
                 held = Some(answer);
-                reuse(Method::Get)
+                From::pool_for(Method::Get)
             }
             Err(Fault::Closed | Fault::Reset) if hop.reused && !interims.any() => {
                 if let Some(chosen) = &hop.parent {
@@ -81,7 +81,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
                 if !another || !tried.leaves_any(parents) {
                     return held.ok_or(failure.of_parent());
                 }
-                reuse(Method::Get)
+                From::pool_for(Method::Get)
             }
         };
     }

@@ -6,7 +6,7 @@ use relay::{framing::BodyFraming, method::Method};
 use tokio::sync::oneshot;
 
 use super::{
-    How, Lead, Order, Ticket,
+    answer::{How, Lead},
     body::{self, Filling},
     head::{cookies, lines, stored_head},
 };
@@ -19,6 +19,7 @@ use crate::{
         vary::{self, Selection},
     },
     clock::unix_millis,
+    fetch::{order::Order, ticket::Ticket},
     relay::{Received, bound_to_client},
 };
 

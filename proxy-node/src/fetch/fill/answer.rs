@@ -1,0 +1,46 @@
+//! How the leader of a fill is answered.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    cache::{content::Reader, object::Object, policy::NotStored},
+    record::Hierarchy,
+    relay::Received,
+    respond::Failure,
+};
+
+/// How the leader is answered.
+pub enum Lead {
+    /// From the cache.
+    Object {
+        /// What.
+        object: Arc<Object>,
+        /// A place at its beginning.
+        reader: Reader,
+        /// How it got there.
+        how: How,
+        /// From where.
+        hierarchy: Hierarchy,
+        /// How long the origin took.
+        took: Duration,
+        /// Values of Set-Cookie, a line each: for the leader alone.
+        cookies: Bytes,
+    },
+    /// With an answer that is not kept.
+    Response(Box<Received>, NotStored),
+    /// With a failure.
+    Failed(Failure),
+}
+
+/// How an object came to answer the request that led the fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Fetched.
+    Stored,
+    /// Validated: what was stored is still good.
+    Unmodified,
+    /// Stale, for want of an answer.
+    StaleOnError,
+}

@@ -1,0 +1,41 @@
+//! The resource that is fetched, and the request that it is for.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::plan;
+use crate::{
+    cache::{facts::RequestFacts, key::Key, object::Object},
+    request::{self, Destination},
+    transaction::{Request, Transaction},
+};
+
+/// What is fetched, and for which request.
+pub(super) struct Fetch<'a> {
+    pub(super) request: &'a Request,
+    pub(super) destination: &'a Destination,
+    pub(super) key: Key,
+    /// The addresses of the destination where a rule wanted them: those that it may go to.
+    pub(super) addresses: Option<Arc<[IpAddr]>>,
+    pub(super) facts: RequestFacts,
+}
+
+impl<'a> Fetch<'a> {
+    /// Name and value of every field that goes on to the origin, for Vary. What Connection
+    /// nominates does not: an answer stored as if the origin had seen it would be another
+    /// request's.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+        request::sent_fields(self.request.view())
+    }
+
+    /// The request, as far as the plan depends on it.
+    pub(super) fn planned(&self) -> plan::Request<'_> {
+        plan::Request::new(self.request.view(), &self.facts)
+    }
+
+    /// Whether this client may have what is stored.
+    pub(super) fn may_have(&self, transaction: &Transaction, object: &Object) -> bool {
+        transaction
+            .subject(self.request, self.destination)
+            .may_have(object, self.addresses.is_some())
+    }
+}
