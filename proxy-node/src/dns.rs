@@ -15,6 +15,7 @@
 
 pub mod answers;
 pub mod client;
+mod error;
 pub mod families;
 pub mod files;
 pub mod message;
@@ -32,6 +33,7 @@ use arc_swap::ArcSwap;
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+pub use self::error::{Error, Resolved};
 use self::{
     answers::Answers,
     files::{Hosts, System},
@@ -47,26 +49,6 @@ const LATE: usize = 512;
 pub const PATIENCE: Duration = Duration::from_millis(1800);
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// Why a name has no address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DnsProblem {
-    /// There is no such name, or it has no address.
-    #[error("there is no such name")]
-    NotFound,
-    /// No answer in time.
-    #[error("the resolver did not answer in time")]
-    Timeout,
-    /// Too many names are being looked up for this client, or below this domain.
-    #[error("too many other names are being looked up")]
-    Busy,
-    /// Any other failure of the resolver.
-    #[error("the resolver failed")]
-    Failed,
-}
-
-/// What a name resolves to.
-pub type Resolved = Result<Arc<[IpAddr]>, DnsProblem>;
 
 /// Asks for addresses. Cheap to clone; for every thread.
 #[derive(Clone, Debug)]
@@ -130,8 +112,8 @@ impl Resolver {
         // A full queue means that the control runtime is stuck.
         self.questions
             .try_send(Question { host: host.into(), asker, whole, answer })
-            .map_err(|_| DnsProblem::Failed)?;
-        answered.await.unwrap_or(Err(DnsProblem::Failed))
+            .map_err(|_| Error::Failed)?;
+        answered.await.unwrap_or(Err(Error::Failed))
     }
 
     /// Addresses that have expired: who has them waits for no more than [`PATIENCE`], and goes on
@@ -150,7 +132,7 @@ impl Resolver {
         expired: Option<Arc<[IpAddr]>>,
     ) -> Resolved {
         match (answer, expired) {
-            (Err(problem), Some(addresses)) if problem != DnsProblem::NotFound => {
+            (Err(problem), Some(addresses)) if problem != Error::NotFound => {
                 self.known.answers.postpone(host, relay::clock::now());
                 Ok(addresses)
             }

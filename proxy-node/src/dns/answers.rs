@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{DnsProblem, Resolved};
+use super::error::{Error, Resolved};
 
 /// Shards, and names kept in each. A change copies its shard, so that nobody who looks a name up
 /// ever waits for a lock: many small shards.
@@ -74,7 +74,7 @@ impl Answers {
 
     /// Takes a new answer. A failure does not take the place of addresses that may still serve.
     pub fn put(&self, host: &str, resolved: &Resolved, ttl: Duration, now: Instant) {
-        let no_answer = matches!(resolved, Err(problem) if *problem != DnsProblem::NotFound);
+        let no_answer = matches!(resolved, Err(problem) if *problem != Error::NotFound);
         if no_answer && self.postpone(host, now) {
             return;
         }
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!((answers.get("a", start), answers.expired("a", start)), (Some(found(1)), None));
         let later = start + MINUTE;
         assert_eq!((answers.get("a", later), answers.expired("a", later)), (None, found(1).ok()));
-        answers.put("a", &Err(DnsProblem::Timeout), MINUTE, later);
+        answers.put("a", &Err(Error::Timeout), MINUTE, later);
         assert_eq!(
             answers.get("a", later + RETRY / 2),
             Some(found(1)),
@@ -175,16 +175,16 @@ mod tests {
         let much_later = start + MINUTE + KEPT;
         assert_eq!((answers.get("a", much_later), answers.expired("a", much_later)), (None, None));
         answers.put("a", &found(2), MINUTE, later);
-        answers.put("a", &Err(DnsProblem::NotFound), MINUTE, later + MINUTE);
+        answers.put("a", &Err(Error::NotFound), MINUTE, later + MINUTE);
         assert_eq!(
             answers.get("a", later + MINUTE),
-            Some(Err(DnsProblem::NotFound)),
+            Some(Err(Error::NotFound)),
             "that there is no such name is an answer"
         );
-        answers.put("b", &Err(DnsProblem::Failed), MINUTE, start);
+        answers.put("b", &Err(Error::Failed), MINUTE, start);
         assert_eq!(
             (answers.get("b", start), answers.expired("b", later)),
-            (Some(Err(DnsProblem::Failed)), None)
+            (Some(Err(Error::Failed)), None)
         );
         answers.put("c", &found(3), MINUTE, start);
         answers.expire(start);
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_serves_for_want_of_better_serves_no_longer_than_it_may() {
         let (answers, start) = (Answers::default(), relay::clock::now());
-        let failed = Err(DnsProblem::Timeout);
+        let failed = Err(Error::Timeout);
         // What counts for long is not cut short by a failure.
         answers.put("long", &found(1), 60 * MINUTE, start);
         assert!(answers.postpone("long", start));
@@ -210,7 +210,7 @@ mod tests {
         answers.put("long", &failed, MINUTE, end);
         assert_eq!(answers.get("long", end), Some(failed.clone()));
         // A failure serves for no other: the newest is what counts.
-        answers.put("never", &Err(DnsProblem::NotFound), MINUTE, start);
+        answers.put("never", &Err(Error::NotFound), MINUTE, start);
         answers.put("never", &failed, MINUTE, start + MINUTE / 2);
         assert_eq!(answers.get("never", start + MINUTE), Some(failed));
         let known = answers.shard("never").load().get("never").cloned().unwrap();
@@ -251,7 +251,7 @@ mod tests {
         let (answers, now) = (Answers::default(), relay::clock::now());
         answers.put("kept.test", &found(1), 10 * MINUTE, now);
         for number in 0..40_000 {
-            answers.put(&format!("x{number}.test"), &Err(DnsProblem::NotFound), MINUTE, now);
+            answers.put(&format!("x{number}.test"), &Err(Error::NotFound), MINUTE, now);
         }
         let names: usize = answers.shards.iter().map(|shard| shard.load().len()).sum();
         assert!(names <= SHARDS * MOST_NAMES, "{names}");

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    DnsProblem,
+    error::Error,
     families::Answer,
     files::Servers,
     message::{self, Family, Reply},
@@ -55,9 +55,7 @@ impl Client {
             return Answer::NoSuchName;
         };
         let all = self.ask_all(servers, &query);
-        tokio::time::timeout(servers.within, all)
-            .await
-            .unwrap_or(Answer::Failed(DnsProblem::Timeout))
+        tokio::time::timeout(servers.within, all).await.unwrap_or(Answer::Failed(Error::Timeout))
     }
 
     async fn ask_all(&self, servers: &Servers, query: &[u8]) -> Answer {
@@ -76,7 +74,7 @@ impl Client {
             }
             tokio::select! {
                 attempt = attempts.next() => match attempt {
-                    None => return Answer::Failed(DnsProblem::Failed),
+                    None => return Answer::Failed(Error::Failed),
                     Some((place, Ok(reply))) => {
                         if let Some(answer) = answer(reply) {
                             self.first.store(place, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::{future::Future, net::IpAddr, pin::pin, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{DnsProblem, Resolved};
+use super::error::{Error, Resolved};
 
 /// RFC 8305 §3: when one family has answered, the other gets so long before the connection is made.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ pub enum Answer {
     /// There is no such name, of whatever family.
     NoSuchName,
     /// Nobody says.
-    Failed(DnsProblem),
+    Failed(Error),
 }
 
 /// Waits for both. `early` is told what one family has when the other takes its time; what it
@@ -48,7 +48,7 @@ async fn rest<P>(
     early: impl FnOnce(Resolved, Duration) -> Option<P>,
 ) -> (Resolved, Duration) {
     match first {
-        Answer::NoSuchName => (Err(DnsProblem::NotFound), NEGATIVE),
+        Answer::NoSuchName => (Err(Error::NotFound), NEGATIVE),
         Answer::Addresses(..) => {
             let second = match timeout(RESOLUTION_DELAY, other.as_mut()).await {
                 Ok(second) => Some(second),
@@ -80,7 +80,7 @@ fn joined(one: Answer, other: Answer) -> (Resolved, Duration) {
             (Ok(addresses.into()), ttl)
         }
         (NoSuchName, _) | (_, NoSuchName) | (NoRecords, NoRecords) => {
-            (Err(DnsProblem::NotFound), NEGATIVE)
+            (Err(Error::NotFound), NEGATIVE)
         }
         (Failed(problem), _) | (_, Failed(problem)) => (Err(problem), NEGATIVE),
     }
@@ -120,7 +120,7 @@ mod tests {
     async fn each_family_has_its_own_clock() {
         use Answer::{Failed, NoRecords, NoSuchName};
         let (a, b) = (found(&["192.0.2.1"], 60), found(&["2001:db8::1"], 30));
-        let timeout = Failed(DnsProblem::Timeout);
+        let timeout = Failed(Error::Timeout);
         let (v4, both_of_them): (&[&str], &[&str]) =
             (&["192.0.2.1"], &["2001:db8::1", "192.0.2.1"]);
         // Two answers at once, in either order.
@@ -128,9 +128,9 @@ mod tests {
             (&a, &b, both_of_them, None),
             (&a, &NoRecords, v4, None),
             (&a, &timeout, v4, None),
-            (&NoRecords, &NoRecords, &[], Some(DnsProblem::NotFound)),
-            (&NoSuchName, &timeout, &[], Some(DnsProblem::NotFound)),
-            (&NoRecords, &timeout, &[], Some(DnsProblem::Timeout)),
+            (&NoRecords, &NoRecords, &[], Some(Error::NotFound)),
+            (&NoSuchName, &timeout, &[], Some(Error::NotFound)),
+            (&NoRecords, &timeout, &[], Some(Error::Timeout)),
         ] {
             for (one, other) in [(one, other), (other, one)] {
                 let (resolved, _) =

@@ -14,7 +14,7 @@ use std::{
 use relay::clients::{Lengths, Prefix};
 use tokio::sync::oneshot;
 
-use super::{DnsProblem, Resolved};
+use super::error::{Error, Resolved};
 
 /// Look-ups under way at a time.
 const CONCURRENT: usize = 256;
@@ -131,7 +131,7 @@ impl Shares {
             self.forget_who_has_gone(client);
         }
         if !self.may_wait(&keys) {
-            question.tell(Err(DnsProblem::Busy));
+            question.tell(Err(Error::Busy));
             return None;
         }
         self.waiting += 1;

@@ -57,9 +57,9 @@ async fn one_question_serves_all_who_wait_and_the_answer_is_kept() {
         assert_eq!(one.await.unwrap().unwrap()[0], v4(1));
     }
     assert!(resolver.cached("good.example").unwrap().is_ok());
-    tell.send_modify(|all| drop(all.insert("bad.example", Err(DnsProblem::NotFound))));
-    assert_eq!(resolver.resolve("bad.example").await, Err(DnsProblem::NotFound));
-    assert_eq!(resolver.resolve("bad.example").await, Err(DnsProblem::NotFound));
+    tell.send_modify(|all| drop(all.insert("bad.example", Err(Error::NotFound))));
+    assert_eq!(resolver.resolve("bad.example").await, Err(Error::NotFound));
+    assert_eq!(resolver.resolve("bad.example").await, Err(Error::NotFound));
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -69,7 +69,7 @@ async fn localhost_and_the_hosts_file_need_no_resolver() {
     drop(questions);
     assert!(resolver.resolve("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
     assert!(resolver.resolve("a.localhost").await.is_ok());
-    assert_eq!(resolver.resolve("elsewhere").await, Err(DnsProblem::Failed));
+    assert_eq!(resolver.resolve("elsewhere").await, Err(Error::Failed));
     resolver.renew(Hosts::parse("192.0.2.1 elsewhere -ab.test"));
     assert_eq!(resolver.resolve("elsewhere").await.unwrap()[..], [v4(1)]);
     assert_eq!(resolver.whole("-ab.test", Asker::Node).await.unwrap()[..], [v4(1)]);
@@ -179,9 +179,9 @@ async fn a_server_that_misbehaves_is_no_outage() {
         "it joins for who waits"
     );
     assert_eq!(texts(resolver.cached("late-a.test").unwrap()), both, "and for all who come later");
-    assert_eq!(resolver.resolve("none.test").await, Err(DnsProblem::NotFound));
-    assert_eq!(resolver.resolve("dead.test").await, Err(DnsProblem::Timeout));
-    assert_eq!(resolver.resolve("not..a.name").await, Err(DnsProblem::NotFound));
+    assert_eq!(resolver.resolve("none.test").await, Err(Error::NotFound));
+    assert_eq!(resolver.resolve("dead.test").await, Err(Error::Timeout));
+    assert_eq!(resolver.resolve("not..a.name").await, Err(Error::NotFound));
 }
 
 #[tokio::test]
@@ -231,13 +231,10 @@ async fn an_expired_answer_serves_while_no_server_answers() {
     let expired = resolver.expired("a.test");
     assert!(expired.is_some());
     assert_eq!(
-        resolver.or_expired("a.test", Err(DnsProblem::NotFound), expired.clone()),
-        Err(DnsProblem::NotFound)
+        resolver.or_expired("a.test", Err(Error::NotFound), expired.clone()),
+        Err(Error::NotFound)
     );
-    assert_eq!(
-        texts(resolver.or_expired("a.test", Err(DnsProblem::Timeout), expired)),
-        ["192.0.2.1"]
-    );
+    assert_eq!(texts(resolver.or_expired("a.test", Err(Error::Timeout), expired)), ["192.0.2.1"]);
     assert_eq!(
         texts(resolver.cached("a.test").unwrap()),
         ["192.0.2.1"],

@@ -12,7 +12,7 @@ use super::{Explanation, RouteKind};
 use crate::{
     admission::Subject,
     config::Generation,
-    dns::{self, DnsProblem, Resolved},
+    dns::{self, Resolved},
     egress,
     parent::Parent,
     request::Destination,
@@ -132,7 +132,7 @@ pub(super) async fn resolve(subject: &Subject<'_>) -> Resolved {
     let expired = node.resolver.expired(&destination.host);
     let patience = if expired.is_some() { deadline.min(dns::PATIENCE) } else { deadline };
     let answer = tokio::time::timeout(patience, node.resolver.resolve(&destination.host)).await;
-    node.resolver.or_expired(&destination.host, answer.unwrap_or(Err(DnsProblem::Timeout)), expired)
+    node.resolver.or_expired(&destination.host, answer.unwrap_or(Err(dns::Error::Timeout)), expired)
 }
 
 /// Whom the node believes that it speaks TLS with.

@@ -8,7 +8,11 @@ use std::{
 use dataplane::hash::hash;
 use relay::retry::Budget;
 
-use super::{MOST, Parent, Parents, select::Seed};
+use super::{
+    list::Parents,
+    peer::{MOST, Parent},
+    select::Seed,
+};
 use crate::request::Destination;
 
 /// Of 100 requests to parents so many may go to another one after an answer; those that were worth

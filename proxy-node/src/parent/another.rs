@@ -10,7 +10,7 @@ use relay::{
     retry::{self, Budget, Cause, Decision, Phase},
 };
 
-use super::Account;
+use super::account::Account;
 
 /// Whether the answer of a parent says that it could not do what it was asked (RFC 9110 §15.6.3 to
 /// §15.6.5; Squid says 503 where it cannot connect), and not that the origin said so (RFC 9209

@@ -7,7 +7,7 @@ use cluster::{InstanceStatus, State};
 use cluster_config::document::proxy::{Parent as Document, Parents as Written};
 
 use super::{
-    MOST, Parent,
+    peer::{MOST, Parent},
     select::{self, Group, Seed},
 };
 

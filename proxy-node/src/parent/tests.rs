@@ -1,6 +1,14 @@
+use std::sync::atomic::Ordering;
+
+use cluster_config::document::proxy as document;
 use relay::{exchange, fault::Fault, method::Method, retry::Phase};
 
-use super::*;
+use super::{peer::MOST, *};
+use crate::{
+    clock::unix_millis,
+    request::Destination,
+    respond::{Failure, Unreached},
+};
 
 fn parents(count: u16) -> Parents {
     let document = |port| {

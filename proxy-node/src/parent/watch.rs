@@ -10,7 +10,7 @@ use cluster_config::document::proxy::Login;
 use futures::future::join_all;
 use tokio::net::TcpStream;
 
-use super::{Credentials, Parent, Parents};
+use super::{list::Parents, login::Credentials, peer::Parent};
 use crate::{clock::unix_millis, dns::Resolver, request::Destination};
 
 /// Tries connections to dead parents, and reads credentials again.

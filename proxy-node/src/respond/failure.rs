@@ -3,7 +3,7 @@
 use cluster_config::document::egress::EgressDenial;
 use relay::{fault::Fault, malformed::Malformed, proxy_status::ErrorType, tls};
 
-use crate::dns::DnsProblem;
+use crate::dns;
 
 /// Why a request is answered by the proxy itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +28,12 @@ pub enum Failure {
     Egress(EgressDenial),
     /// The name has no address.
     #[error("the name of the destination cannot be resolved: {0}")]
-    Dns(DnsProblem),
+    Dns(dns::Error),
     /// A rule looks at the addresses of the destination, and nobody knows them.
     #[error(
         "an access rule asks for the addresses of the destination, and they cannot be found out: {0}"
     )]
-    Undecided(DnsProblem),
+    Undecided(dns::Error),
     /// Nobody listens there.
     #[error("the destination refused the connection")]
     Refused,
@@ -95,7 +95,7 @@ pub enum Failure {
 pub enum Unreached {
     /// Its name has no address.
     #[error("has a name that cannot be resolved: {0}")]
-    Dns(DnsProblem),
+    Dns(dns::Error),
     /// Nobody listens there.
     #[error("refused the connection")]
     Refused,
@@ -153,18 +153,18 @@ impl Failure {
             Self::Denied | Self::Egress(_) => 403,
             Self::Internal => 500,
             Self::Trace => 501,
-            Self::Dns(DnsProblem::Busy)
-            | Self::Undecided(DnsProblem::Busy | DnsProblem::Timeout | DnsProblem::Failed) => 503,
-            Self::Dns(DnsProblem::Timeout)
+            Self::Dns(dns::Error::Busy)
+            | Self::Undecided(dns::Error::Busy | dns::Error::Timeout | dns::Error::Failed) => 503,
+            Self::Dns(dns::Error::Timeout)
             | Self::Parent(
-                Unreached::Timeout | Unreached::Silent | Unreached::Dns(DnsProblem::Timeout),
+                Unreached::Timeout | Unreached::Silent | Unreached::Dns(dns::Error::Timeout),
             )
             | Self::ConnectTimeout
             | Self::HandshakeTimeout
             | Self::ResponseTimeout
             | Self::OnlyIfCached => 504,
             Self::Dns(_)
-            | Self::Undecided(DnsProblem::NotFound)
+            | Self::Undecided(dns::Error::NotFound)
             | Self::Parent(_)
             | Self::Refused
             | Self::Unroutable
@@ -189,9 +189,9 @@ impl Failure {
             }
             Self::Trace | Self::OnlyIfCached | Self::Denied => ErrorType::HttpRequestDenied,
             Self::Egress(_) => ErrorType::DestinationIpProhibited,
-            Self::Dns(DnsProblem::Timeout)
-            | Self::Undecided(DnsProblem::Timeout)
-            | Self::Parent(Unreached::Dns(DnsProblem::Timeout)) => ErrorType::DnsTimeout,
+            Self::Dns(dns::Error::Timeout)
+            | Self::Undecided(dns::Error::Timeout)
+            | Self::Parent(Unreached::Dns(dns::Error::Timeout)) => ErrorType::DnsTimeout,
             Self::Dns(_) | Self::Undecided(_) | Self::Parent(Unreached::Dns(_)) => {
                 ErrorType::DnsError
             }

@@ -5,7 +5,7 @@ use cluster_config::pages;
 use relay::{respond::reason, tls};
 
 use super::{Circumstances, Failure, Unreached};
-use crate::dns::DnsProblem;
+use crate::dns;
 
 impl Failure {
     /// What the client can do about it; empty where nothing.
@@ -37,7 +37,7 @@ impl Failure {
                 "A client that opens a tunnel (`https_proxy`, CONNECT) speaks TLS itself, and may \
                  have more in common with the destination."
             }
-            Self::Dns(DnsProblem::Busy) => {
+            Self::Dns(dns::Error::Busy) => {
                 "Try again in a moment: many names are being looked up for this client, or below \
                  this domain, and none of them is answered quickly."
             }

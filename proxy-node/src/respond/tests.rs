@@ -2,7 +2,7 @@ use cluster_config::document::egress::EgressDenial;
 use relay::{malformed::Malformed, proxy_status::ErrorType, respond::reason, tls};
 
 use super::{page::explain_command, *};
-use crate::dns::DnsProblem;
+use crate::dns;
 
 const HERE: Circumstances<'_> = Circumstances {
     node: "proxy-node-1",
@@ -35,11 +35,11 @@ fn the_table() {
         (Failure::RequestTimeout, 408, ErrorType::HttpRequestError),
         (Failure::Denied, 403, ErrorType::HttpRequestDenied),
         (Failure::Egress(EgressDenial::Metadata), 403, ErrorType::DestinationIpProhibited),
-        (Failure::Dns(DnsProblem::NotFound), 502, ErrorType::DnsError),
-        (Failure::Dns(DnsProblem::Timeout), 504, ErrorType::DnsTimeout),
-        (Failure::Dns(DnsProblem::Busy), 503, ErrorType::DnsError),
-        (Failure::Undecided(DnsProblem::NotFound), 502, ErrorType::DnsError),
-        (Failure::Undecided(DnsProblem::Timeout), 503, ErrorType::DnsTimeout),
+        (Failure::Dns(dns::Error::NotFound), 502, ErrorType::DnsError),
+        (Failure::Dns(dns::Error::Timeout), 504, ErrorType::DnsTimeout),
+        (Failure::Dns(dns::Error::Busy), 503, ErrorType::DnsError),
+        (Failure::Undecided(dns::Error::NotFound), 502, ErrorType::DnsError),
+        (Failure::Undecided(dns::Error::Timeout), 503, ErrorType::DnsTimeout),
         (Failure::Refused, 502, ErrorType::ConnectionRefused),
         (Failure::ConnectTimeout, 504, ErrorType::ConnectionTimeout),
         (Failure::Terminated, 502, ErrorType::ConnectionTerminated),
@@ -52,7 +52,7 @@ fn the_table() {
         (Failure::Incomplete.of_parent(), 502, ErrorType::HttpResponseIncomplete),
         (Failure::Refused.of_parent(), 502, ErrorType::ConnectionRefused),
         (Failure::ConnectTimeout.of_parent(), 504, ErrorType::ConnectionTimeout),
-        (Failure::Dns(DnsProblem::Timeout).of_parent(), 504, ErrorType::DnsTimeout),
+        (Failure::Dns(dns::Error::Timeout).of_parent(), 504, ErrorType::DnsTimeout),
         (Failure::Limit.of_parent(), 503, ErrorType::ConnectionLimitReached),
         (Failure::Loop, 508, ErrorType::ProxyLoopDetected),
         (Failure::OnlyIfCached, 504, ErrorType::HttpRequestDenied),
@@ -99,7 +99,7 @@ fn a_parent_out_of_reach_is_not_called_the_destination() {
         Failure::ConnectTimeout,
         Failure::Unroutable,
         Failure::Terminated,
-        Failure::Dns(DnsProblem::NotFound),
+        Failure::Dns(dns::Error::NotFound),
         Failure::ResponseTimeout,
         Failure::Incomplete,
         Failure::BadResponse(Malformed::ContentLength),

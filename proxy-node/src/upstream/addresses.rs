@@ -10,7 +10,7 @@ use relay::wheel::{Kind, Timer};
 
 use crate::{
     config::Generation,
-    dns::{self, DnsProblem, Resolved, share::Asker},
+    dns::{self, Resolved, share::Asker},
     local::Local,
     request::Destination,
     respond::Failure,
@@ -30,7 +30,7 @@ pub async fn resolve(local: &Local, host: &str, asker: Asker, deadline: Duration
     let answer = timer
         .within(Kind::Other, patience, resolver.resolve_for(host, asker))
         .await
-        .unwrap_or(Err(DnsProblem::Timeout));
+        .unwrap_or(Err(dns::Error::Timeout));
     if let Some(step) = step {
         step.looked_up(host, &answer);
     }

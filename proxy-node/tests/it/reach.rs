@@ -15,7 +15,7 @@ use cluster_config::document::{
     egress::{EgressAllow, EgressTarget},
 };
 use proto::proxy::{ExplainRequestRequest, proxy_node_server::ProxyNode};
-use proxy_node::dns::{DnsProblem, files::Hosts};
+use proxy_node::dns::{self, files::Hosts};
 
 use crate::{
     api::api,
@@ -74,7 +74,7 @@ async fn what_is_not_known_is_neither_allowed_nor_denied() {
     let origin = Origin::answering(response("", "secret"), Then::Keep);
     let url = format!("http://slow.test:{}/", origin.address.port());
     for (problem, want) in
-        [(DnsProblem::Timeout, 503), (DnsProblem::Failed, 503), (DnsProblem::NotFound, 502)]
+        [(dns::Error::Timeout, 503), (dns::Error::Failed, 503), (dns::Error::NotFound, 502)]
     {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();

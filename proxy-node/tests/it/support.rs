@@ -22,7 +22,7 @@ use dataplane::trace::span::Tracer;
 use proxy_node::{
     config::Generation,
     dns::{
-        self, DnsProblem, Resolved, Resolver,
+        self, Resolved, Resolver,
         files::{Files, System},
         share::Question,
     },
@@ -150,7 +150,7 @@ impl Proxy {
     ) -> Self {
         Self::looking_up(
             change,
-            move |host| names.get(host).cloned().map(Into::into).ok_or(DnsProblem::NotFound),
+            move |host| names.get(host).cloned().map(Into::into).ok_or(dns::Error::NotFound),
             tracer,
         )
     }

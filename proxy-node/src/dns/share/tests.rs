@@ -52,7 +52,7 @@ fn names_below_one_silent_zone_take_the_look_ups_of_nobody_else() {
     let refused = asking
         .iter_mut()
         .filter_map(|answered| answered.try_recv().ok())
-        .filter(|told| *told == Err(DnsProblem::Busy))
+        .filter(|told| *told == Err(Error::Busy))
         .count();
     assert_eq!(refused, 1400 - OF_DOMAIN.running - OF_DOMAIN.waiting);
     // The same client for other names, another client, and this node itself.
@@ -146,10 +146,7 @@ fn what_waits_counts_until_its_turn() {
         shares.give_back(share);
     }
     let (running, mut more) = flood(&mut shares, CLIENT, names("slow", 33));
-    assert_eq!(
-        (running.len(), more.pop().unwrap().try_recv().ok()),
-        (32, Some(Err(DnsProblem::Busy)))
-    );
+    assert_eq!((running.len(), more.pop().unwrap().try_recv().ok()), (32, Some(Err(Error::Busy))));
     // Who has gone makes room, and its client has one turn all the same.
     drop(many);
     assert!(first.pop().unwrap().try_recv().is_err());
