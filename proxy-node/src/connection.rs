@@ -77,7 +77,8 @@ impl Drop for Open {
     }
 }
 
-/// Who sends on this connection, once the listener has what it demands. `None`: closed without a word.
+/// Who sends on this connection, once the listener has what it demands. `None`: closed without a
+/// word.
 async fn enter(
     local: &Local,
     stream: &mut Stream,

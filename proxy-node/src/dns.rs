@@ -6,8 +6,8 @@
 //! are honoured.
 //!
 //! **Reading order**: [`Resolver`] (what a request asks) → [`share`] (whose question is next) →
-//! [`serve`] → [`families`] (A and AAAA, each on its own clock) → [`client`] (servers, retries) →
-//! [`message`] (octets). Beside it [`files`] (resolv.conf and hosts, and when they change).
+//! [`serve`] → [`families`] (A and AAAA, each on its own clock) → [`client`] (servers, retries)
+//! → [`message`] (octets). Beside it [`files`] (resolv.conf and hosts, and when they change).
 //!
 //! The client is our own, as the codec of HTTP is: a library that takes names to be host names
 //! refuses those that real hosts have (RFC 2181 §11), and what a look-up may cost others has to be
@@ -218,7 +218,9 @@ pub async fn serve<F>(
             // What is told early was known before what is told last.
             biased;
             Some((host, resolved, ttl)) = early.recv() => owner.tell_early(&host, &resolved, ttl),
-            Some((host, resolved, ttl)) = under_way.next(), if !under_way.is_empty() => owner.tell(&host, &resolved, ttl),
+            Some((host, resolved, ttl)) = under_way.next(), if !under_way.is_empty() => {
+                owner.tell(&host, &resolved, ttl);
+            }
             question = questions.recv() => match question {
                 Some(question) => owner.receive(question),
                 None => return,

@@ -153,9 +153,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Whether the node may connect to an `address` of a destination for `client`. Who names a checker's
-/// target by its address was screened with the request: it is that checker, and its target is where
-/// it is, at a loopback address on a host that has everything.
+/// Whether the node may connect to an `address` of a destination for `client`. Who names a
+/// checker's target by its address was screened with the request: it is that checker, and its
+/// target is where it is, at a loopback address on a host that has everything.
 pub fn permits(
     egress: &Egress,
     ports: &ClusterPorts,

@@ -1,8 +1,9 @@
 //! What would happen to a request, and why: the same code that decides for live ones, asked without
 //! sending anything but a DNS question.
 //!
-//! [`crate::admission`] decides whether the request may go on, [`crate::fetch::plan`] what the cache
-//! does, [`Node::route`] and [`crate::egress`] where it goes. Here is only told what they say.
+//! [`crate::admission`] decides whether the request may go on, [`crate::fetch::plan`] what the
+//! cache does, [`Node::route`] and [`crate::egress`] where it goes. Here is only told what they
+//! say.
 
 mod cache;
 mod route;

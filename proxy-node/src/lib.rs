@@ -14,16 +14,16 @@
 //! **Reading order**, from high to low: no module uses one that is named before it.
 //!
 //! - The process: [`start`], [`memory`] (what it takes), [`api`] and its [`explain`].
-//! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`] by its
-//!   plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the proxy
-//!   itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
+//! - The way of a request: [`listen`] → [`connection`] → [`dispatch`] (its steps) → [`fetch`]
+//!   by its plan (from memory, behind a fill, past the cache), [`tunnel`], or [`health`] (of the
+//!   proxy itself) → [`relay`] (to the next hop and back) → [`upstream`] (a connection there).
 //! - What goes that way: [`transaction`] (one request with its answer), [`steps`] (the spans of its
 //!   trace), and [`admission`], which asks whether it may.
-//! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers share),
-//!   [`route`], [`config`] (the generation in force), [`parent`], [`egress`].
-//! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only table
-//!   from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the access
-//!   log), [`metrics`], [`endpoint`], [`protocol`], [`clock`], [`options`].
+//! - What it is decided by: [`local`] (what a worker has for itself), [`node`] (what workers
+//!   share), [`route`], [`config`] (the generation in force), [`parent`], [`egress`].
+//! - What knows none of them: [`request`] (what is asked, and for whom), [`respond`] (the only
+//!   table from error to status), [`admit`] (the access rules), [`cache`], [`dns`], [`record`] (the
+//!   access log), [`metrics`], [`endpoint`], [`protocol`], [`clock`], [`options`].
 
 pub mod admission;
 pub mod admit;

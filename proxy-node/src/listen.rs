@@ -45,8 +45,8 @@ impl Listeners {
         Ok(Self { listening, held })
     }
 
-    /// Makes the proxy listeners those that are `wanted`. What cannot be bound is an error, and then
-    /// nothing changes.
+    /// Makes the proxy listeners those that are `wanted`. What cannot be bound is an error, and
+    /// then nothing changes.
     ///
     /// # Errors
     /// Every address that cannot be bound.

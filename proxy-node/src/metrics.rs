@@ -162,17 +162,26 @@ metrics! {
         proxy's own, denials not counted.";
     counter tunnels = TUNNELS "shoal_proxy_tunnels_total": "Tunnels opened.";
     gauge active_tunnels = ACTIVE_TUNNELS "shoal_proxy_active_tunnels": "Tunnels open now.";
-    gauge active_connections = ACTIVE_CONNECTIONS "shoal_proxy_active_connections": "Connections from clients and balancers open now.";
-    counter crowded_refused = CROWDED_REFUSED "shoal_proxy_client_connections_refused_total": "Connections closed as they came because their client has its share.";
-    counter crowded_idle = CROWDED_IDLE "shoal_proxy_client_connections_displaced_total": "Idle connections closed for newer ones of a client that has its share.";
-    counter crowded_unfinished = CROWDED_UNFINISHED "shoal_proxy_client_unfinished_closed_total": "Connections with half a request closed because their client has its share.";
+    gauge active_connections = ACTIVE_CONNECTIONS "shoal_proxy_active_connections":
+        "Connections from clients and balancers open now.";
+    counter crowded_refused = CROWDED_REFUSED "shoal_proxy_client_connections_refused_total":
+        "Connections closed as they came because their client has its share.";
+    counter crowded_idle = CROWDED_IDLE "shoal_proxy_client_connections_displaced_total":
+        "Idle connections closed for newer ones of a client that has its share.";
+    counter crowded_unfinished = CROWDED_UNFINISHED "shoal_proxy_client_unfinished_closed_total":
+        "Connections with half a request closed because their client has its share.";
     counter relay_refused = RELAY_REFUSED "shoal_proxy_relay_refused_total": "Connections to the \
         relay listener without a valid token.";
-    counter wrong_proofs = WRONG_PROOFS "shoal_proxy_relay_wrong_proofs_total": "Those of them whose proof was made with another cluster key, or for another node.";
-    counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total": "Bytes sent to clients, tunnels included.";
-    counter bytes_from_origins = BYTES_FROM_ORIGINS "shoal_proxy_upstream_received_bytes_total": "Bytes received from origins and parents, tunnels included.";
-    counter upstream_connections = UPSTREAM_CONNECTIONS "shoal_proxy_upstream_connections_total": "Connections opened to origins and parents.";
-    counter upstream_reused = UPSTREAM_REUSED "shoal_proxy_upstream_reused_total": "Requests sent on a pooled connection.";
+    counter wrong_proofs = WRONG_PROOFS "shoal_proxy_relay_wrong_proofs_total":
+        "Those of them whose proof was made with another cluster key, or for another node.";
+    counter bytes_to_clients = BYTES_TO_CLIENTS "shoal_proxy_client_sent_bytes_total":
+        "Bytes sent to clients, tunnels included.";
+    counter bytes_from_origins = BYTES_FROM_ORIGINS "shoal_proxy_upstream_received_bytes_total":
+        "Bytes received from origins and parents, tunnels included.";
+    counter upstream_connections = UPSTREAM_CONNECTIONS "shoal_proxy_upstream_connections_total":
+        "Connections opened to origins and parents.";
+    counter upstream_reused = UPSTREAM_REUSED "shoal_proxy_upstream_reused_total":
+        "Requests sent on a pooled connection.";
     gauge dead_parents = DEAD_PARENTS "shoal_proxy_dead_parents": "Parent proxies that do not \
         answer, and are passed over while another one does.";
     gauge cache_objects = CACHE_OBJECTS "shoal_proxy_cache_objects": "Objects in memory.";
@@ -180,10 +189,13 @@ metrics! {
         count for.";
     gauge cache_capacity = CACHE_CAPACITY "shoal_proxy_cache_capacity_bytes": "Bytes that they may \
         count for.";
-    gauge cache_in_flight = CACHE_IN_FLIGHT "shoal_proxy_cache_in_flight_bytes": "Bytes of bodies that are being filled, or are held by nobody but those who still read them.";
+    gauge cache_in_flight = CACHE_IN_FLIGHT "shoal_proxy_cache_in_flight_bytes":
+        "Bytes of bodies that are being filled, or are held by nobody but those who still read \
+        them.";
     gauge working = WORKING "shoal_proxy_working_bytes": "Bytes that requests count for which the \
         cache does not answer, while they are under way.";
-    counter log_dropped = LOG_DROPPED "shoal_proxy_access_records_dropped_total": "Access records dropped because the log could not keep up.";
+    counter log_dropped = LOG_DROPPED "shoal_proxy_access_records_dropped_total":
+        "Access records dropped because the log could not keep up.";
 }
 
 /// Answers to clients by status `class` (1xx to 5xx; none: the client got no answer).

@@ -1,8 +1,8 @@
 //! From the client to the next hop and back, past the cache: requests with bodies, what is not for
 //! sharing, and answers that a fill handed over.
 //!
-//! Reading order: [`request`] (the head that goes out), [`attempts`] (which connection it goes over,
-//! and when over another one), [`response`] (the answer), [`failure`].
+//! Reading order: [`request`] (the head that goes out), [`attempts`] (which connection it goes
+//! over, and when over another one), [`response`] (the answer), [`failure`].
 
 mod attempts;
 mod failure;
@@ -146,8 +146,8 @@ async fn head_of_answer(
         .await
 }
 
-/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name on
-/// the same origin, is doubtful now.
+/// RFC 9111 §4.4: what is stored for the target, and for what Location and Content-Location name
+/// on the same origin, is doubtful now.
 fn invalidate(local: &Rc<Local>, key: &Key, response: Response<'_>) {
     local.node.store.invalidate(key);
     for field in [Field::Location, Field::ContentLocation] {

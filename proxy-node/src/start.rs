@@ -91,7 +91,8 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     refresh_ports(&process, &node, &listeners);
     process.register();
     process.set_ready(true);
-    tracing::info!(revision = %node.current.load().revision, listeners = ?listeners.addresses(), "serving");
+    let addresses = listeners.addresses();
+    tracing::info!(revision = %node.current.load().revision, listeners = ?addresses, "serving");
 
     let workers = Arc::new(workers);
     let leaving = tokio::spawn(leave(process.clone(), node.clone(), workers.clone()));

@@ -122,8 +122,8 @@ async fn direct(
         }
         done => return done,
     };
-    // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is answered
-    // at once.
+    // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is
+    // answered at once.
     let timer = Timer::new(local.worker.wheel());
     let whole = timer
         .within(

@@ -46,7 +46,8 @@ impl Domains {
     /// Adds one pattern.
     pub fn insert(&mut self, pattern: &DomainPattern) -> Result<(), TooLarge> {
         let name = pattern.name.as_bytes();
-        let Ok(length) = u8::try_from(name.len()) else { return Ok(()) }; // no host can be so long (RFC 1035 §2.3.4)
+        // Otherwise no host can be so long (RFC 1035 §2.3.4).
+        let Ok(length) = u8::try_from(name.len()) else { return Ok(()) };
         if (self.entries + 1) * 4 > self.table.len() * 3 {
             self.grow();
         }

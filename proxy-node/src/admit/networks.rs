@@ -99,8 +99,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_networks_themselves(nets in proptest::collection::vec((any::<[u8; 4]>(), 0u8..=32), 0..20), address in any::<[u8; 4]>()) {
-            let nets: Vec<IpNet> = nets.into_iter().map(|(net, prefix)| IpNet::new(net.into(), prefix).unwrap().trunc()).collect();
+        fn agrees_with_the_networks_themselves(
+            nets in proptest::collection::vec((any::<[u8; 4]>(), 0u8..=32), 0..20),
+            address in any::<[u8; 4]>(),
+        ) {
+            let nets: Vec<IpNet> = nets
+                .into_iter()
+                .map(|(net, prefix)| IpNet::new(net.into(), prefix).unwrap().trunc())
+                .collect();
             let address = IpAddr::from(address);
             let set: Networks = nets.iter().copied().collect();
             prop_assert_eq!(set.contains(address), nets.iter().any(|net| net.contains(&address)));

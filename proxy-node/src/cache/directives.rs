@@ -215,7 +215,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_without_panic(value in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
+        fn any_bytes_are_read_without_panic(
+            value in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+        ) {
             ResponseDirectives::default().add(&value);
             RequestDirectives::default().add(&value);
         }

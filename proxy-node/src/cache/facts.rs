@@ -27,7 +27,8 @@ pub fn http_date_text(seconds: u64) -> String {
     String::from_utf8_lossy(&relay::date::http_date(time)).into_owned()
 }
 
-/// Whether an If-None-Match value names this entity tag, by the weak comparison (RFC 9110 §13.1.2).
+/// Whether an If-None-Match value names this entity tag, by the weak comparison (RFC 9110
+/// §13.1.2).
 #[must_use]
 pub fn none_match_names(value: &[u8], etag: Option<&Bytes>) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();

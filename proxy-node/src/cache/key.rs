@@ -192,13 +192,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn different_paths_never_share_a_key(a in "/[ -~&&[^#]]{0,20}", b in "/[ -~&&[^#]]{0,20}", port in 1u16..) {
-            let same = Key::new(Scheme::Http, "h", port, a.as_bytes()) == Key::new(Scheme::Http, "H", port, b.as_bytes());
-            prop_assert_eq!(same, a == b);
+        fn different_paths_never_share_a_key(
+            a in "/[ -~&&[^#]]{0,20}",
+            b in "/[ -~&&[^#]]{0,20}",
+            port in 1u16..,
+        ) {
+            let key = |host, path: &str| Key::new(Scheme::Http, host, port, path.as_bytes());
+            prop_assert_eq!(key("h", &a) == key("H", &b), a == b);
         }
 
         #[test]
-        fn a_key_stays_inside_its_origin(host in "[a-z0-9.-]{1,20}", port in 1u16.., path in proptest::collection::vec(any::<u8>(), 0..30)) {
+        fn a_key_stays_inside_its_origin(
+            host in "[a-z0-9.-]{1,20}",
+            port in 1u16..,
+            path in proptest::collection::vec(any::<u8>(), 0..30),
+        ) {
             let key = Key::new(Scheme::Http, &host, port, &path);
             let root = Key::new(Scheme::Http, &host, port, b"/");
             prop_assert_eq!(key.origin(), root.origin());

@@ -48,7 +48,8 @@ pub fn eligible(request: &RequestFacts) -> Result<(), Bypass> {
     }
 }
 
-/// Whether an answer to an unsafe method makes what is stored for its URL doubtful (RFC 9111 §4.4).
+/// Whether an answer to an unsafe method makes what is stored for its URL doubtful (RFC 9111
+/// §4.4).
 #[must_use]
 pub fn invalidates(method: &[u8], status: u16) -> bool {
     !matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE") && (200..400).contains(&status)

@@ -104,8 +104,8 @@ pub fn goes_with_416(name: &[u8]) -> bool {
         .any(|kept| name.eq_ignore_ascii_case(kept))
 }
 
-/// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes a
-/// body that is not sent.
+/// Whether a field goes with a 304 (RFC 9110 §15.4.5): what a cache needs, and not what describes
+/// a body that is not sent.
 #[must_use]
 pub fn goes_with_304(name: &[u8]) -> bool {
     !name.to_ascii_lowercase().starts_with(b"content-")

@@ -81,7 +81,10 @@ impl Client {
                             return answer;
                         }
                     }
-                    Some((place, Err(error))) => tracing::debug!(server = ?servers.list.get(place), %error, "a name server is out of reach"),
+                    Some((place, Err(error))) => {
+                        let server = servers.list.get(place);
+                        tracing::debug!(?server, %error, "a name server is out of reach");
+                    }
                 },
                 () = sleep(patience.unwrap_or_default()), if patience.is_some() => {}
             }

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use super::error::{Error, Resolved};
 
-/// RFC 8305 §3: when one family has answered, the other gets so long before the connection is made.
+/// RFC 8305 §3: when one family has answered, the other gets so long before the connection is
+/// made.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// After that it may still join for those who come later, and for those whose connections fail, for
 /// so long.

@@ -1,8 +1,8 @@
 //! DNS messages as far as a stub resolver needs them (RFC 1035 §4): a question about one name, and
 //! the addresses in its answer. Pure.
 //!
-//! A name is a list of labels of any octets (RFC 2181 §11): `a_b`, `-a`, `xn--` that is no punycode
-//! are asked for like all others. What else an answer holds is stepped over, not read.
+//! A name is a list of labels of any octets (RFC 2181 §11): `a_b`, `-a`, `xn--` that is no
+//! punycode are asked for like all others. What else an answer holds is stepped over, not read.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -305,7 +305,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_octets_do_harm(tail in proptest::collection::vec(any::<u8>(), 0..80), count in any::<u8>()) {
+        fn no_octets_do_harm(
+            tail in proptest::collection::vec(any::<u8>(), 0..80),
+            count in any::<u8>(),
+        ) {
             let query = encode(7, "www.host.test", Family::V4).unwrap();
             let mut bytes = answer(&query, [0x81, 0x80], &[]);
             bytes[7] = count;

@@ -76,7 +76,10 @@ pub(super) async fn hinted<T>(
     loop {
         tokio::select! {
             biased;
-            hint = hints.next() => stream.write_all(&[&hint], transaction.generation.document.timeouts.write).await.ok()?,
+            hint = hints.next() => {
+                let deadline = transaction.generation.document.timeouts.write;
+                stream.write_all(&[&hint], deadline).await.ok()?;
+            }
             answered = &mut answer => return Some(answered),
             _ = stream.left(Ahead::OfAnswer) => return None,
         }

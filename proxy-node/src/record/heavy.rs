@@ -240,8 +240,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bounds_hold(streams in prop::collection::vec((prop::collection::vec(0_u8..40, 0..400), 1_usize..30), 1..6), limit in 1_usize..50) {
-            let summaries: Vec<_> = streams.iter().map(|(stream, capacity)| counted(stream, *capacity)).collect();
+        fn bounds_hold(
+            streams in prop::collection::vec(
+                (prop::collection::vec(0_u8..40, 0..400), 1_usize..30),
+                1..6,
+            ),
+            limit in 1_usize..50,
+        ) {
+            let summaries: Vec<_> =
+                streams.iter().map(|(stream, capacity)| counted(stream, *capacity)).collect();
             for (summary, (stream, capacity)) in summaries.iter().zip(&streams) {
                 holds(summary, stream)?;
                 prop_assert!(summary.entries.len() <= *capacity);

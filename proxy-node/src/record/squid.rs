@@ -282,10 +282,26 @@ mod tests {
     proptest! {
         /// By hand as a formatter would.
         #[test]
-        fn numbers_and_addresses(ended_at in any::<u64>(), elapsed in any::<u64>(), status in any::<u16>(), bytes in any::<u64>(), v4 in any::<u32>(), v6 in any::<u128>(), short in any::<bool>()) {
-            let (elapsed, bytes) = if short { (elapsed % 1000, bytes % 1000) } else { (elapsed, bytes) };
+        fn numbers_and_addresses(
+            ended_at in any::<u64>(),
+            elapsed in any::<u64>(),
+            status in any::<u16>(),
+            bytes in any::<u64>(),
+            v4 in any::<u32>(),
+            v6 in any::<u128>(),
+            short in any::<bool>(),
+        ) {
+            let (elapsed, bytes) =
+                if short { (elapsed % 1000, bytes % 1000) } else { (elapsed, bytes) };
             for client in [IpAddr::from(v4.to_be_bytes()), IpAddr::from(v6.to_be_bytes())] {
-                let record = Record { ended_at, elapsed, status, bytes, client: Some(client), ..Record::default() };
+                let record = Record {
+                    ended_at,
+                    elapsed,
+                    status,
+                    bytes,
+                    client: Some(client),
+                    ..Record::default()
+                };
                 let (seconds, millis) = (ended_at / 1000, ended_at % 1000);
                 let want = format!("{seconds}.{millis:03} {elapsed:>6} {client} \
                     TCP_MISS/{status:03} {bytes} - - - HIER_NONE/- -\n");
@@ -350,7 +366,8 @@ mod tests {
     proptest! {
         #[test]
         fn nobody_forges_a_line_or_a_column(url in ".*", method in ".*", media_type in ".*") {
-            let text = line(&Record { url: url.into(), method: method.into(), media_type: media_type.into(), ..Record::default() });
+            let (url, method, media_type) = (url.into(), method.into(), media_type.into());
+            let text = line(&Record { url, method, media_type, ..Record::default() });
             prop_assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
             prop_assert_eq!(text.split_ascii_whitespace().count(), 10);
         }

@@ -1,7 +1,7 @@
 //! Which connection a request goes over, and whether it goes over another one after that.
 //!
-//! The table of what may be tried again is [`relay::retry`]'s. A pooled connection that turns out to be
-//! closed is the one case in which a node tries the same next hop again.
+//! The table of what may be tried again is [`relay::retry`]'s. A pooled connection that turns out
+//! to be closed is the one case in which a node tries the same next hop again.
 
 use relay::{
     exchange::{self, Side, Upload},
@@ -112,8 +112,8 @@ fn is_stale(failure: &exchange::Failure) -> bool {
         && failure.phase != Phase::ResponseRelayed
 }
 
-/// The table of what may be tried again is [`relay::retry`]'s for whole nodes; a pooled connection that
-/// turns out to be closed is the one case in which a node tries again itself.
+/// The table of what may be tried again is [`relay::retry`]'s for whole nodes; a pooled connection
+/// that turns out to be closed is the one case in which a node tries again itself.
 fn may_repeat(method: Method, failure: &exchange::Failure) -> bool {
     failure.phase == Phase::NothingWritten || method.is_idempotent()
 }

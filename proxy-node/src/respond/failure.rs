@@ -31,7 +31,8 @@ pub enum Failure {
     Dns(dns::Error),
     /// A rule looks at the addresses of the destination, and nobody knows them.
     #[error(
-        "an access rule asks for the addresses of the destination, and they cannot be found out: {0}"
+        "an access rule asks for the addresses of the destination, and they cannot be found out: \
+         {0}"
     )]
     Undecided(dns::Error),
     /// Nobody listens there.

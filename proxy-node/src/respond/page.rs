@@ -78,7 +78,8 @@ const PAGE: &str = "<!DOCTYPE html>
 <h1>{{status}}</h1>
 <p>{{message}}</p>
 {{advice}}{{denial}}<p><code>{{method}} {{url}}</code></p>
-<hr><p><small>Shoal proxy {{node}}, revision {{revision}}, request {{request_id}}, client {{client}}</small></p>
+<hr><p><small>Shoal proxy {{node}}, revision {{revision}}, request {{request_id}}, \
+client {{client}}</small></p>
 </body></html>
 ";
 
@@ -109,7 +110,8 @@ pub(super) fn page(failure: Failure, circumstances: &Circumstances<'_>) -> Strin
     let denial = if circumstances.rule.is_empty() {
         ""
     } else {
-        "<p>The rule that decided: <code>{{rule}}</code>. To see why: <code>{{explain}}</code></p>\n"
+        "<p>The rule that decided: <code>{{rule}}</code>. \
+         To see why: <code>{{explain}}</code></p>\n"
     };
     pages::fill(&PAGE.replace("{{advice}}", &advice).replace("{{denial}}", denial), value)
 }

@@ -78,8 +78,9 @@ pub(super) fn doubt_memory(generation: &Generation) {
         let mebibytes = |bytes: u64| bytes >> 20;
         tracing::error!(
             revision = %generation.revision,
-            "proxy.cache.memory ({} MiB) and the {} MiB that a node needs beside it are more than the {} MiB that {} has for it: it may be killed when \
-             the cache fills. Lower proxy.cache.memory to {} MiB, or give it more memory",
+            "proxy.cache.memory ({} MiB) and the {} MiB that a node needs beside it are more than \
+             the {} MiB that {} has for it: it may be killed when the cache fills. Lower \
+             proxy.cache.memory to {} MiB, or give it more memory",
             mebibytes(memory),
             mebibytes(BESIDE),
             mebibytes(limit.bytes),

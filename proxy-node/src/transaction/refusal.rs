@@ -62,7 +62,14 @@ impl Transaction {
             rule: &rule,
             page: page.as_deref(),
         };
-        tracing::debug!(request_id = %self.id, %failure, status = failure.status(), url = request.target_text(), client, "refused");
+        tracing::debug!(
+            request_id = %self.id,
+            %failure,
+            status = failure.status(),
+            url = request.target_text(),
+            client,
+            "refused"
+        );
         self.out.clear();
         let now = UNIX_EPOCH + Duration::from_millis(self.now);
         respond::write(

@@ -37,8 +37,8 @@ pub fn refreshed(stored: &[u8], answer: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Fields of a 304 that say nothing about the stored body (RFC 9111 §3.2): they describe the stored
-/// representation, not the answer.
+/// Fields of a 304 that say nothing about the stored body (RFC 9111 §3.2): they describe the
+/// stored representation, not the answer.
 fn keeps(name: &[u8]) -> bool {
     [
         &b"content-length"[..],

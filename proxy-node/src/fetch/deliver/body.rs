@@ -180,7 +180,11 @@ async fn leave(
     old: &Arc<Object>,
     sent: Range<u64>,
 ) -> Option<(Arc<Object>, Reader, Bytes)> {
-    tracing::debug!(request_id = %transaction.id, url = %fetch.key, "left a fill that has come to a halt");
+    tracing::debug!(
+        request_id = %transaction.id,
+        url = %fetch.key,
+        "left a fill that has come to a halt"
+    );
     let order = Order::new(transaction, fetch, None).whole()?;
     let ticket = transaction.local.node.store.lead(&fetch.key);
     let Ok(Lead::Object { object, mut reader, .. }) = fill::start(order, ticket).await else {
