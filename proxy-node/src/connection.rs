@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use dataplane::{connection::ConnectionEnd, trace::Onward};
+use dataplane::{connection::ConnectionEnd, scratch::Futures, trace::Onward};
 use relay::{
     fault::Fault,
     head::Limits,
@@ -34,8 +34,19 @@ const PROOF: Duration = Duration::from_secs(5);
 /// A connection that a balancer pools is the balancer's to close; this only bounds what a lost peer
 /// costs.
 const POOLED_IDLE: Duration = Duration::from_secs(3600);
-/// Serves a connection to its end.
-pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, protocol: Protocol) {
+
+/// How a request ended, with the client's connection.
+type Ended = (Stream, ConnectionEnd<Box<tunnel::Open>>);
+
+/// Serves a connection to its end. `request` is [`request`]; what it makes is kept in `requests`.
+pub async fn serve<F: Future<Output = Ended>>(
+    local: Rc<Local>,
+    mut stream: Stream,
+    peer: SocketAddr,
+    protocol: Protocol,
+    requests: Rc<Futures<F>>,
+    request: fn(Rc<Local>, Stream, Sender, IpAddr, Protocol) -> F,
+) {
     local.node.metrics.active_connections.add(1);
     let _open = Open(local.clone());
     if protocol == Protocol::Relay {
@@ -57,7 +68,11 @@ pub async fn serve(local: Rc<Local>, mut stream: Stream, peer: SocketAddr, proto
                 return;
             }
         }
-        match Box::pin(request(&local, &mut stream, sender, source, protocol)).await {
+        let mut under_way = requests.put(request(local.clone(), stream, sender, source, protocol));
+        let end;
+        (stream, end) = under_way.as_mut().await;
+        requests.give(under_way);
+        match end {
             ConnectionEnd::Stays => {}
             ConnectionEnd::Over => return,
             ConnectionEnd::Tunnel(open) => {
@@ -200,7 +215,26 @@ async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
     }
 }
 
-async fn request(
+/// Reads and answers one request.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function has what it takes by value in its future twice; this is copied \
+              for each request"
+)]
+pub fn request(
+    local: Rc<Local>,
+    mut stream: Stream,
+    sender: Sender,
+    source: IpAddr,
+    protocol: Protocol,
+) -> impl Future<Output = Ended> {
+    async move {
+        let end = answer(&local, &mut stream, sender, source, protocol).await;
+        (stream, end)
+    }
+}
+
+async fn answer(
     local: &Rc<Local>,
     stream: &mut Stream,
     sender: Sender,

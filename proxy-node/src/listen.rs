@@ -9,7 +9,10 @@ use std::{
 
 use chassis::Inherited;
 use cluster_config::document::proxy::Listen;
-use dataplane::listen::{Listening, Open, Ready, Wanted, accept};
+use dataplane::{
+    listen::{Listening, Open, Ready, Wanted, accept},
+    scratch::Futures,
+};
 use relay::{listen::BindError, worker::Worker};
 use tokio::sync::watch;
 
@@ -86,9 +89,20 @@ fn take_if(
 
 /// A worker's part: serves every listener until the drain closes them.
 pub async fn serve(worker: Worker, local: Rc<Local>, open: watch::Receiver<Open<Protocol>>) {
+    let requests = Rc::new(Futures::default());
     accept(&worker, open, |listener| {
-        let local = local.clone();
-        move |_, stream, peer| connection::serve(local.clone(), stream, peer, **listener.served())
+        let (local, requests) = (local.clone(), requests.clone());
+        move |_, stream, peer| {
+            let (local, requests) = (local.clone(), requests.clone());
+            connection::serve(
+                local,
+                stream,
+                peer,
+                **listener.served(),
+                requests,
+                connection::request,
+            )
+        }
     })
     .await;
 }
