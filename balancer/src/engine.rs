@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, PoisonError},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -36,6 +37,10 @@ use crate::{
 const SUSPECTS: usize = 1024;
 /// A generation is in the roster within this time, or the frontends open before it is.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// The last lines of the access log are written within this time, or a process that ends does not
+/// wait for them.
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Makes a task, and makes it again after a panic.
 pub type Factory = Arc<dyn Fn() -> Task + Send + Sync>;
@@ -76,6 +81,7 @@ pub struct Engine {
     roster: roster::Handle,
     suspects: mpsc::Sender<check::Suspect>,
     recorder: Recorder,
+    log_thread: JoinHandle<()>,
     tracer: Option<Tracer>,
     uptime: Uptime,
     workers: usize,
@@ -124,13 +130,15 @@ impl Engine {
                 open_frontends(due, roster, frontends).await;
             })
         });
+        let (recorder, log_thread) = record::start(around.access_log)?;
         Ok(Self {
             frontends,
             generations,
             pending,
             roster: handle,
             suspects,
-            recorder: record::start(around.access_log)?,
+            recorder,
+            log_thread,
             tracer: around.tracer,
             uptime,
             workers: around.workers,
@@ -191,6 +199,12 @@ impl Engine {
             work(worker, Arc::clone(&shared), open.clone())
         })?;
         Ok(Running(std::sync::Mutex::new(Some(workers))))
+    }
+
+    /// Waits until the access log has the lines of the last requests. For the end of the process,
+    /// after the workers have [drained](Running::drain).
+    pub async fn finish_log(&self) {
+        self.recorder.finish(&self.log_thread, LAST_LINES_WITHIN).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Access records: one JSON object a line in `DATA_DIR/access.log`.
 //!
 //! A worker appends lines to a buffer of its own and hands it on, through a bounded queue
-//! ([`dataplane::log`]), when it is full or 50 ms old. When the disk is too slow, whole buffers are
-//! dropped and their lines counted.
+//! ([`dataplane::log`]), when it is full or 50 ms old, and when the worker ends. When the disk is
+//! too slow, whole buffers are dropped and their lines counted.
 
 pub mod line;
 
@@ -11,6 +11,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     path::PathBuf,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -231,6 +232,13 @@ impl Journal {
     }
 }
 
+/// A worker that ends hands on its last lines, those of the last 50 ms.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// The file, and what is kept of it.
 #[derive(Debug)]
 pub struct AccessLog;
@@ -255,9 +263,8 @@ impl Log for AccessLog {
 ///
 /// # Errors
 /// It cannot be made.
-pub fn start(path: PathBuf) -> io::Result<Recorder> {
-    let (recorder, _detached) = log::start(AccessLog, path, QUEUE, ROTATE)?;
-    Ok(recorder)
+pub fn start(path: PathBuf) -> io::Result<(Recorder, JoinHandle<()>)> {
+    log::start(AccessLog, path, QUEUE, ROTATE)
 }
 
 #[cfg(test)]

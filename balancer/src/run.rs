@@ -34,7 +34,12 @@ pub struct Options {
     )]
     pub frontend: SocketAddr,
     /// Threads that carry traffic [default: one per core]
-    #[arg(long, env = "SHOAL_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long,
+        env = "SHOAL_WORKERS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     pub workers: Option<u16>,
     /// Which requests are traced.
     #[command(flatten)]
@@ -104,7 +109,9 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
             tracing::warn!(connections = drained.aborted, "cut at the end of the drain");
         }
     };
-    process.drain(drained).await
+    let ended = process.drain(drained).await;
+    engine.finish_log().await;
+    ended
 }
 
 fn surroundings(

@@ -265,3 +265,21 @@ async fn answers_are_counted_by_class_and_duration() {
         assert!(text.lines().any(|it| it == line), "{line} in {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_lines_are_in_the_file_when_the_process_ends() {
+    let cluster = Cluster::start(1).await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let answer = cluster.get("GET", b"").await;
+        ids.push(answer.head.field("shoal-request-id").expect("an id").to_owned());
+    }
+    // No time to drain: what the workers have of the log is as young as it gets.
+    cluster.running.drain(std::time::Duration::ZERO).await.expect("running");
+    cluster.engine.finish_log().await;
+    let file = std::fs::read_to_string(cluster.directory.path().join("access.log"))
+        .expect("the access log");
+    for id in ids {
+        assert!(file.contains(&id), "{id} is missing in {file}");
+    }
+}

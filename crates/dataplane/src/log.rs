@@ -1,5 +1,5 @@
-//! The access log: what workers hand over goes through a bounded queue to a thread of its own, which
-//! writes it and keeps it for those who ask.
+//! The access log: workers hand their records over through a bounded queue to one thread, which
+//! writes them to the file and keeps the latest for whoever asks.
 //!
 //! A full queue drops and counts: a slow disk costs lines, never requests.
 
@@ -36,6 +36,9 @@ const CHECK: Duration = Duration::from_millis(250);
 /// switches and a write: more than a hit out of memory.
 const JOIN: Duration = Duration::from_millis(10);
 
+/// How often the end of the thread is looked for.
+const FINISHED: Duration = Duration::from_millis(5);
+
 /// What is written, and kept.
 pub trait Log: Send + Sync + 'static {
     /// What a worker hands over at once.
@@ -59,7 +62,8 @@ pub trait Log: Send + Sync + 'static {
 /// The workers' end of a log, and everybody's who asks. Cheap to clone.
 #[derive(Debug)]
 pub struct Recorder<L: Log> {
-    queue: SyncSender<L::Records>,
+    /// None ends the log.
+    queue: SyncSender<Option<L::Records>>,
     dropped: Arc<AtomicU64>,
     recent: Recent,
     searcher: Searcher,
@@ -81,7 +85,12 @@ impl<L: Log> Clone for Recorder<L> {
 }
 
 impl<L: Log> Recorder<L> {
-    fn new(log: L, path: PathBuf, room: usize, rotate: Rotate) -> (Self, Receiver<L::Records>) {
+    fn new(
+        log: L,
+        path: PathBuf,
+        room: usize,
+        rotate: Rotate,
+    ) -> (Self, Receiver<Option<L::Records>>) {
         let (queue, records) = sync_channel(room);
         let recorder = Self {
             queue,
@@ -97,8 +106,25 @@ impl<L: Log> Recorder<L> {
     /// Hands records over. Never waits.
     pub fn record(&self, records: L::Records) {
         let count = L::count(&records);
-        if self.queue.try_send(records).is_err() {
+        if self.queue.try_send(Some(records)).is_err() {
             self.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the log: what has been handed over is written, and the thread ends. For the end of the
+    /// process, when nobody records any more. A disk that hangs is not waited for longer than
+    /// `within`.
+    pub async fn finish(&self, thread: &JoinHandle<()>, within: Duration) {
+        let mut told = false;
+        let finished = async {
+            while !thread.is_finished() {
+                // The queue may be full for a while.
+                told = told || self.queue.try_send(None).is_ok();
+                tokio::time::sleep(FINISHED).await;
+            }
+        };
+        if tokio::time::timeout(within, finished).await.is_err() {
+            tracing::warn!("the disk takes the last lines of the access log too slowly");
         }
     }
 
@@ -133,8 +159,9 @@ impl<L: Log> Recorder<L> {
     }
 }
 
-/// Starts the thread that writes the log at `path`. It ends when all [`Recorder`]s are gone and
-/// everything is written. So many records, or pieces of several, may wait for it.
+/// Starts the thread that writes the log at `path`. It ends when everything is written and either
+/// all [`Recorder`]s are gone or one of them has [finished](Recorder::finish) it. So many records,
+/// or pieces of several, may wait for it.
 ///
 /// # Errors
 /// The thread cannot be made.
@@ -159,7 +186,7 @@ pub fn start<L: Log>(
 
 /// The thread that writes.
 struct Writer<L: Log> {
-    records: Receiver<L::Records>,
+    records: Receiver<Option<L::Records>>,
     file: File,
     log: Arc<L>,
     recent: Recent,
@@ -172,12 +199,12 @@ impl<L: Log> Writer<L> {
         let mut behind = false;
         loop {
             let first = self.records.recv_timeout(CHECK);
-            let over = matches!(first, Err(RecvTimeoutError::Disconnected));
-            if let Ok(first) = first {
+            let mut over = matches!(first, Ok(None) | Err(RecvTimeoutError::Disconnected));
+            if let Ok(Some(first)) = first {
                 if !behind {
                     std::thread::park_timeout(JOIN);
                 }
-                self.gather(first, &mut batch, &mut lines);
+                over = self.gather(first, &mut batch, &mut lines);
             }
             behind = lines.len() >= GATHER;
             self.file.follow_rotation();
@@ -189,14 +216,19 @@ impl<L: Log> Writer<L> {
         }
     }
 
-    /// Takes what waits in the queue, as far as there is room for its lines.
-    fn gather(&self, first: L::Records, batch: &mut Vec<L::Records>, lines: &mut Vec<u8>) {
-        let mut next = Some(first);
-        while let Some(records) = next {
+    /// Takes what waits in the queue, as far as there is room for its lines. Answers whether the
+    /// log ends here.
+    fn gather(&self, first: L::Records, batch: &mut Vec<L::Records>, lines: &mut Vec<u8>) -> bool {
+        let mut next = Ok(Some(first));
+        while let Ok(Some(records)) = next {
             self.log.write(&records, lines);
             batch.push(records);
-            next = (lines.len() < GATHER).then(|| self.records.try_recv().ok()).flatten();
+            if lines.len() >= GATHER {
+                return false;
+            }
+            next = self.records.try_recv();
         }
+        matches!(next, Ok(None))
     }
 
     fn write(&mut self, batch: &mut Vec<L::Records>, lines: &[u8]) {

@@ -55,6 +55,20 @@ fn lines_reach_the_file_across_a_rotation_from_outside() {
     assert_eq!(*log.0.lock().unwrap(), [201, 202, 203]);
 }
 
+#[tokio::test]
+async fn a_finished_log_has_every_line_although_somebody_still_holds_a_recorder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let (recorder, thread) = started(path.clone(), Rotate::default());
+    let kept = recorder.clone();
+    (0..50).for_each(|number| recorder.record(number));
+    recorder.finish(&thread, Duration::from_secs(60)).await;
+    assert!(thread.is_finished());
+    assert_eq!(read(&path).lines().count(), 50);
+    kept.record(50);
+    assert_eq!(kept.dropped(), 1, "it comes too late, and is counted");
+}
+
 #[test]
 fn the_file_is_moved_aside_and_the_oldest_goes() {
     let dir = tempfile::tempdir().unwrap();
