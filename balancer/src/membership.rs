@@ -222,11 +222,14 @@ pub(crate) mod tests {
 
     /// A backend for tests.
     pub(crate) fn backend(extra: &str) -> Backend {
-        let json = r#"{"name":"squid_servers","balance":"round_robin","discover":{"service":"proxy-node","tags":[],"datacenter":null},"servers":[],
+        let json = r#"{"name":"squid_servers","balance":"round_robin",
+            "discover":{"service":"proxy-node","tags":[],"datacenter":null},"servers":[],
             "check":{"enabled":true,"inter":"5s","timeout":"2s","rise":2,"fall":3},
             "passive":{"max_fails":2,"fail_timeout":"30s","count":["connect","reset"]},
-            "suspicion":{"after":"500ms","probe_timeout":"250ms","probes":2},"retry":{"attempts":3,"budget":20},
-            "timeouts":{"connect":"5s","client":"50s","server":"50s","request_head":"10s","client_idle":"60s","tunnel_idle":"1h"},
+            "suspicion":{"after":"500ms","probe_timeout":"250ms","probes":2},
+            "retry":{"attempts":3,"budget":20},
+            "timeouts":{"connect":"5s","client":"50s","server":"50s",
+                "request_head":"10s","client_idle":"60s","tunnel_idle":"1h"},
             "keepalive":32,"keepalive_idle":"60s","panic_threshold":50}"#;
         let mut value: serde_json::Value = serde_json::from_str(json).expect("valid JSON");
         let extra: serde_json::Value = serde_json::from_str(extra).expect("valid JSON");
@@ -239,7 +242,10 @@ pub(crate) mod tests {
     #[test]
     fn registry_and_bundle_together() {
         let backend = backend(
-            r#"{"servers":[{"name":"old-squid","host":"::1","port":3128,"weight":1,"backup":true},{"name":"b","host":"x","port":1,"weight":2,"backup":false}]}"#,
+            r#"{"servers":[
+                {"name":"old-squid","host":"::1","port":3128,"weight":1,"backup":true},
+                {"name":"b","host":"x","port":1,"weight":2,"backup":false}
+            ]}"#,
         );
         let instances = [
             node("a", Some("127.0.0.1:1"), State::Usable),

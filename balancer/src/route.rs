@@ -56,7 +56,8 @@ impl Route {
         match request.target_text().as_bytes() {
             b"*" => true,
             [b'/', ..] if matches!(method, Method::Get | Method::Head | Method::Options) => {
-                matches!(request.target(), Target::Origin(path) if path.split('?').next() == Some(health_path))
+                let Target::Origin(path) = request.target() else { return false };
+                path.split('?').next() == Some(health_path)
             }
             _ => false,
         }

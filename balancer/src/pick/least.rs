@@ -137,18 +137,23 @@ mod tests {
                     let ended = under_way.swap_remove(random.usize(..under_way.len()));
                     loads.borrow_mut()[ended] -= 1;
                 }
-                let picked = least.pick(&members, |index| loads.borrow()[index], |_| true).expect("somebody");
+                let picked = least.pick(&members, |index| loads.borrow()[index], |_| true);
+                let picked = picked.expect("somebody");
                 loads.borrow_mut()[picked] += 1;
                 under_way.push(picked);
             }
-            let (least, most) = (loads.borrow().iter().copied().min(), loads.borrow().iter().copied().max());
+            let loads = loads.borrow();
+            let (least, most) = (loads.iter().copied().min(), loads.iter().copied().max());
             prop_assert!(least >= Some(1) && most <= Some(8), "{least:?} {most:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn who_may_not_be_picked_is_not(loads in prop::collection::vec(0_u64..5, 1..40), barred in 0_usize..40) {
+        fn who_may_not_be_picked_is_not(
+            loads in prop::collection::vec(0_u64..5, 1..40),
+            barred in 0_usize..40,
+        ) {
             let members = members(&vec![1; loads.len()]);
             let mut least = LeastConnections::new(loads.len());
             for _ in 0..3 {

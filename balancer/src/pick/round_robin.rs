@@ -163,16 +163,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_round_gives_everybody_their_weight(weights in prop::collection::vec(1_u32..=256, 1..20), rounds in 1_usize..4) {
+        fn each_round_gives_everybody_their_weight(
+            weights in prop::collection::vec(1_u32..=256, 1..20),
+            rounds in 1_usize..4,
+        ) {
             let sum: u32 = weights.iter().sum();
             let picks = run(&mut new(&weights), sum as usize * rounds);
             for (index, &weight) in weights.iter().enumerate() {
-                prop_assert_eq!(picks.iter().filter(|&&it| it == index).count(), weight as usize * rounds);
+                let got = picks.iter().filter(|&&it| it == index).count();
+                prop_assert_eq!(got, weight as usize * rounds);
             }
         }
 
         #[test]
-        fn nobody_gets_their_share_of_a_round_all_at_once(weights in prop::collection::vec(1_u32..20, 2..8)) {
+        fn nobody_gets_their_share_of_a_round_all_at_once(
+            weights in prop::collection::vec(1_u32..20, 2..8),
+        ) {
             let sum: usize = weights.iter().sum::<u32>() as usize;
             let picks = run(&mut new(&weights), sum);
             for (index, &weight) in weights.iter().enumerate() {
@@ -180,7 +186,8 @@ mod tests {
                     let got = picks[..end].iter().filter(|&&it| it == index).count() as f64;
                     let due = f64::from(weight) * end as f64 / sum as f64;
                     // Within one of what is due, and a half for each other that is due with it.
-                    prop_assert!((got - due).abs() <= 1.0 + weights.len() as f64 / 2.0, "{picks:?}");
+                    let within = 1.0 + weights.len() as f64 / 2.0;
+                    prop_assert!((got - due).abs() <= within, "{picks:?}");
                 }
             }
         }
@@ -199,7 +206,8 @@ mod tests {
             let picks = run(&mut turn, sum);
             for (index, &(weight, _)) in list.iter().enumerate() {
                 let got = picks.iter().filter(|&&it| it == index).count();
-                prop_assert!(got.abs_diff(weight as usize) <= 1 + list.len(), "{index}: {got} of {weight}");
+                let off = got.abs_diff(weight as usize);
+                prop_assert!(off <= 1 + list.len(), "{index}: {got} of {weight}");
                 prop_assert!(got > 0 || weight as usize <= list.len());
             }
         }

@@ -135,7 +135,13 @@ proptest! {
         bound in prop::option::of(100_u32..200),
         seed in any::<u64>(),
     ) {
-        let all = [Standing::Usable, Standing::Last, Standing::Backup, Standing::Unwell, Standing::Excluded];
+        let all = [
+            Standing::Usable,
+            Standing::Last,
+            Standing::Backup,
+            Standing::Unwell,
+            Standing::Excluded,
+        ];
         let rows: Vec<_> = rows.iter().map(|&(standing, weight)| (all[standing], weight)).collect();
         let plan = plan_by(Policy { balance: POLICIES[balance](), bound }, &rows);
         let mut state = State::new(&plan, seed);
@@ -145,6 +151,8 @@ proptest! {
         }
         let order = order(&plan, &state, &Request { client, ..ANY });
         prop_assert_eq!(order.len(), rows.iter().filter(|it| it.0 != Standing::Excluded).count());
-        prop_assert!(order.windows(2).all(|pair| rows[pair[0]].0 <= rows[pair[1]].0 && pair[0] != pair[1]));
+        let in_order =
+            |pair: &[usize]| rows[pair[0]].0 <= rows[pair[1]].0 && pair[0] != pair[1];
+        prop_assert!(order.windows(2).all(in_order));
     }
 }

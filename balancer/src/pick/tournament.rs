@@ -101,7 +101,9 @@ mod tests {
                 if let Some(place) = list.get_mut(index) {
                     *place = key;
                 }
-                let scanned = list.iter().enumerate().filter_map(|(index, key)| Some(((*key)?, index))).min();
+                let keyed =
+                    list.iter().enumerate().filter_map(|(index, key)| Some(((*key)?, index)));
+                let scanned = keyed.min();
                 prop_assert_eq!(tree.least(), scanned.map(|(_, index)| index));
             }
         }

@@ -62,9 +62,10 @@ impl fmt::Display for Report {
         let many = if who.is_network() { "in one network" } else { "behind one address" };
         write!(
             formatter,
-            "{who} has its share: {connections} connections, {unfinished} bytes of requests that are not whole. Its oldest idle ones are \
-             closed for its newer ones, or those are refused; if that is many people {many}, raise the limit on open files of this process, \
-             or `limits` where it listens"
+            "{who} has its share: {connections} connections, {unfinished} bytes of requests that \
+             are not whole. Its oldest idle ones are closed for its newer ones, or those are \
+             refused; if that is many people {many}, raise the limit on open files of this \
+             process, or `limits` where it listens"
         )
     }
 }

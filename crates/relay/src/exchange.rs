@@ -203,9 +203,9 @@ impl<'a> Exchange<'a> {
         self.wait_for_head(head, limits, late).await
     }
 
-    /// Waits for the final response head, as [`response`](Self::response) does for any. Interim ones
-    /// go to the client as `write` appends them, unless it is of version 1.0 and knows none (RFC
-    /// 9110 §15.2).
+    /// Waits for the final response head, as [`response`](Self::response) does for any. Interim
+    /// responses are sent to the client as `write` appends them, unless the client speaks HTTP/1.0,
+    /// which has no interim responses (RFC 9110 §15.2).
     ///
     /// # Errors
     /// As [`response`](Self::response); also when interim ones come without end.

@@ -376,14 +376,22 @@ mod tests {
             let waits = tokio::net::TcpStream::connect(address).await.unwrap();
             old.take_no_more().unwrap();
             let mut late = std::pin::pin!(tokio::net::TcpStream::connect(address));
-            let sent_in_vain = tokio::select! { biased; _ = &mut late => false, () = std::future::ready(()) => true };
+            let sent_in_vain = tokio::select! {
+                biased;
+                _ = &mut late => false,
+                () = std::future::ready(()) => true,
+            };
             let (_, peer) = old.tcp.accept().await.unwrap();
             assert_eq!(peer, waits.local_addr().unwrap());
             let new = Listeners::open(address, 1, &options).unwrap();
             let new = new.sockets[0].lock().unwrap().take().unwrap();
             socket2::SockRef::from(&new).listen(16).unwrap();
             let new = tokio::net::TcpListener::from_std(new).unwrap();
-            let nothing_came = tokio::select! { biased; _ = old.tcp.accept() => false, () = std::future::ready(()) => true };
+            let nothing_came = tokio::select! {
+                biased;
+                _ = old.tcp.accept() => false,
+                () = std::future::ready(()) => true,
+            };
             drop(old);
             let (accepted, late) = tokio::join!(new.accept(), late);
             assert_eq!(accepted.unwrap().1, late.unwrap().local_addr().unwrap());

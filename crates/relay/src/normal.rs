@@ -340,7 +340,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_normal_form_is_its_own(path in "(/|\\?)[ -~&&[^# ]]{0,40}", host in "[A-Za-z0-9_-]{1,9}\\.[a-z]{2,3}\\.?", port in proptest::option::of(1_u16..)) {
+        fn the_normal_form_is_its_own(
+            path in "(/|\\?)[ -~&&[^# ]]{0,40}",
+            host in "[A-Za-z0-9_-]{1,9}\\.[a-z]{2,3}\\.?",
+            port in proptest::option::of(1_u16..),
+        ) {
             let port = port.map_or(String::new(), |port| format!(":{port}"));
             let once = normal(&format!("http://{host}{port}{path}"));
             prop_assert_eq!(normal(&once), once.clone());
@@ -349,7 +353,11 @@ mod tests {
         }
 
         #[test]
-        fn every_spelling_has_the_same(path in "/[a-z0-9~_-]{0,6}(/[a-zA-Z0-9~_-]{1,6}){0,4}/?", host in "[a-z0-9-]{1,9}\\.[a-z]{2,3}", seed in any::<u64>()) {
+        fn every_spelling_has_the_same(
+            path in "/[a-z0-9~_-]{0,6}(/[a-zA-Z0-9~_-]{1,6}){0,4}/?",
+            host in "[a-z0-9-]{1,9}\\.[a-z]{2,3}",
+            seed in any::<u64>(),
+        ) {
             let plain = normal(&format!("http://{host}{path}"));
             let other = respelled(&host, &path, seed);
             prop_assert_eq!(normal(&other), plain, "{}", other);

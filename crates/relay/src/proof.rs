@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! balancer → node   PROXY v2 header, with a nonce of its own in a TLV of type 0xE1
-//! node → balancer   a nonce of its own, HMAC(key, "node", name of the node, that nonce, header)        64 bytes
-//! balancer → node   HMAC(key, "balancer", name of the node, that nonce, header), and the first request  32 bytes
+//! node → balancer   64 bytes: a nonce of its own, and
+//!                   HMAC(key, "node", name of the node, that nonce, header)
+//! balancer → node   32 bytes: HMAC(key, "balancer", name of the node, that nonce, header);
+//!                   the first request follows
 //! ```
 //!
 //! Neither proof is of use a second time, nor towards another node, nor with another client's

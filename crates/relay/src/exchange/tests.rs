@@ -638,8 +638,9 @@ fn a_client_that_takes_nothing_has_little_waiting_for_it(medium: Medium) {
                 drop(scene.server.write_all(&vec![7; 60_000_000]).await);
                 pending::<()>().await;
             };
+            let deadlines = Deadlines { write: SHORT, ..patient() };
             let outcome = tokio::select! {
-                outcome = relay(scene.client, scene.upstream, Deadlines { write: SHORT, ..patient() }) => outcome,
+                outcome = relay(scene.client, scene.upstream, deadlines) => outcome,
                 () = script => unreachable!("it never ends"),
             };
             assert_eq!(outcome.result.unwrap_err().fault, Fault::Timeout(Kind::Write));

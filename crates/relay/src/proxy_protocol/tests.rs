@@ -123,7 +123,11 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 
 proptest! {
     #[test]
-    fn encoded_is_parsed_whatever_the_split(source in address(), destination in address(), nonce in proptest::option::of(any::<Nonce>())) {
+    fn encoded_is_parsed_whatever_the_split(
+        source in address(),
+        destination in address(),
+        nonce in proptest::option::of(any::<Nonce>()),
+    ) {
         let addresses = Addresses { source, destination };
         let mut bytes = Vec::new();
         encode_proxy(&mut bytes, &addresses, nonce.as_ref());
@@ -138,13 +142,20 @@ proptest! {
 
     /// A verdict on a prefix is the verdict on the whole.
     #[test]
-    fn noise(prefix in proptest::sample::select(vec![SIGNATURE.as_slice(), V1_PREFIX, b"PROXY TCP4 1.2.3.4", b""]),
-             rest in prop_oneof![proptest::collection::vec(any::<u8>(), 0..300), "[ 0-9.:\r\n]{0,120}".prop_map(String::into_bytes)]) {
+    fn noise(
+        prefix in proptest::sample::select(
+            vec![SIGNATURE.as_slice(), V1_PREFIX, b"PROXY TCP4 1.2.3.4", b""]
+        ),
+        rest in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            "[ 0-9.:\r\n]{0,120}".prop_map(String::into_bytes),
+        ],
+    ) {
         let bytes = [prefix, &rest].concat();
         let whole = parse(&bytes);
         for len in 0..bytes.len() {
             let partial = parse(&bytes[..len]);
-            prop_assert!(partial == Ok(None) || partial == whole, "{:?} became {:?}", partial, whole);
+            prop_assert!(partial == Ok(None) || partial == whole, "{partial:?} became {whole:?}");
         }
     }
 }

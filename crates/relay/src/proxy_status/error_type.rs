@@ -145,7 +145,7 @@ impl ErrorType {
         }
     }
 
-    /// The one that is written so. Others may be registered; they say nothing that is acted on here.
+    /// The type of this name. None for other registered types: nothing here acts on them.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|error| error.as_str() == text)
     }

@@ -70,7 +70,9 @@ fn a_head_has_one_deadline_however_it_drips(medium: Medium) {
             }
         };
         tokio::select! {
-            fault = read(&mut ours, LONG, 3 * SHORT) => assert_eq!(fault, Err(Fault::Timeout(Kind::Head))),
+            fault = read(&mut ours, LONG, 3 * SHORT) => {
+                assert_eq!(fault, Err(Fault::Timeout(Kind::Head)));
+            }
             () = drip => panic!("the drip outlived the deadline"),
         }
     });

@@ -118,9 +118,13 @@ fn request_lines_and_host() {
 /// RFC 9110 §7.6.1, field by field.
 #[test]
 fn hop_by_hop_fields_end_here() {
-    let bytes = "GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\nconnection: close, X-Mine ,TE, Host, Content-Length,,\r\n\
-                 Keep-Alive: timeout=5\r\nx-mine: 2\r\nTE: trailers\r\nUpgrade: websocket\r\nX-MINE: 3\r\nContent-Length: 4\r\n\
-                 Proxy-Authorization: Basic eA==\r\nShoal-Request-Id: forged\r\nShoal-Origin-Time: 1\r\nX-Forwarded-For: 1.1.1.1\r\nX-Kept: 5\r\n\r\n";
+    let bytes = "GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\n\
+                 connection: close, X-Mine ,TE, Host, Content-Length,,\r\n\
+                 Keep-Alive: timeout=5\r\nx-mine: 2\r\nTE: trailers\r\nUpgrade: websocket\r\n\
+                 X-MINE: 3\r\nContent-Length: 4\r\n\
+                 Proxy-Authorization: Basic eA==\r\nShoal-Request-Id: forged\r\n\
+                 Shoal-Origin-Time: 1\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                 X-Kept: 5\r\n\r\n";
     let to_node = "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Kept: 1\r\nContent-Length: \
         4\r\nProxy-Authorization: Basic eA==\r\nX-Kept: 5\r\n\r\n";
     assert_eq!(
