@@ -4,11 +4,13 @@
 //! replaced (Host, the framing fields) is replaced where it stood, in the one spelling that every
 //! parser reads alike; what is added comes last.
 
+mod copy;
+
 use std::net::IpAddr;
 
 use crate::field::{Field, FieldSet};
 use crate::framing::BodyFraming;
-use crate::head::{HeaderLine, Lines, Request, Response, Version};
+use crate::head::{Lines, Request, Response, Version};
 use crate::method::Method;
 use crate::target::Target;
 
@@ -144,56 +146,6 @@ impl<'o> HeadWriter<'o> {
         Self { out }
     }
 
-    fn copy(
-        &mut self,
-        lines: Lines<'_>,
-        drop: FieldSet,
-        host: Option<&[u8]>,
-        framing: BodyFraming,
-    ) {
-        let head = lines.head();
-        let mut framed = false;
-        // The stretch of lines that stay and were not copied yet.
-        let (mut from, mut to) = (0, 0);
-        for line in lines.iter() {
-            let fate = match line.field {
-                Field::Other => Fate::Keep,
-                Field::Host => host.map_or(Fate::Keep, |host| {
-                    if host == line.value { Fate::Keep } else { Fate::Host(host) }
-                }),
-                Field::ContentLength | Field::TransferEncoding => {
-                    frame(head, &line, framing, &mut framed)
-                }
-                Field::Trailer if framing != BodyFraming::Chunked => Fate::Drop,
-                known if drop.contains(known) => Fate::Drop,
-                _ => Fate::Keep,
-            };
-            match fate {
-                _ if line.nominated => {}
-                Fate::Drop => {}
-                Fate::Keep if to == line.start => to = line.end,
-                Fate::Keep => {
-                    self.out.extend_from_slice(&head[from..to]);
-                    (from, to) = (line.start, line.end);
-                }
-                Fate::Host(host) => {
-                    self.out.extend_from_slice(&head[from..to]);
-                    (from, to) = (line.end, line.end);
-                    self.field("Host", host);
-                }
-                Fate::Framing => {
-                    self.out.extend_from_slice(&head[from..to]);
-                    (from, to) = (line.end, line.end);
-                    self.framing(framing);
-                }
-            }
-        }
-        self.out.extend_from_slice(&head[from..to]);
-        if !framed {
-            self.framing(framing);
-        }
-    }
-
     /// The framing field that announces `framing`, if it has one.
     fn framing(&mut self, framing: BodyFraming) {
         match framing {
@@ -314,48 +266,6 @@ fn expects_in_vain(request: Request<'_>) -> bool {
     request.lines().has(Field::Expect)
         && !request.head().expects_continue()
         && (request.version() == Version::Http10 || request.framing().is_empty())
-}
-
-/// What becomes of one line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate<'a> {
-    Keep,
-    Drop,
-    Host(&'a [u8]),
-    Framing,
-}
-
-/// A framing field stays if it says what we would say, in the spelling in which we would say it.
-fn frame(
-    head: &[u8],
-    line: &HeaderLine<'_>,
-    framing: BodyFraming,
-    framed: &mut bool,
-) -> Fate<'static> {
-    let wanted = match framing {
-        BodyFraming::Length(_) => line.field == Field::ContentLength,
-        BodyFraming::Chunked => line.field == Field::TransferEncoding,
-        BodyFraming::Empty | BodyFraming::UntilClose => false,
-    };
-    if !wanted || *framed {
-        return Fate::Drop;
-    }
-    *framed = true;
-    let value_at = line.start + line.name.len() + 2;
-    let padded = line.value.len() > 1 && line.value.first() == Some(&b'0');
-    let plain = !padded
-        && head.get(value_at - 2..value_at) == Some(b": ")
-        && line.end == value_at + line.value.len() + 2;
-    let same = match framing {
-        BodyFraming::Length(length) => decimal(line.value) == Some(length),
-        _ => line.value == b"chunked",
-    };
-    if plain && same { Fate::Keep } else { Fate::Framing }
-}
-
-/// The value of a Content-Length that was checked.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn push_target(out: &mut Vec<u8>, request: Request<'_>, form: LineForm) {

@@ -1,11 +1,13 @@
-//! One connection of a worker: bytes in with a buffer only while there are any, vectored writes
-//! out, a deadline on both.
+//! One connection of a worker. It has a read buffer only while there are bytes in it, writes with
+//! vectored writes, and has a deadline for each direction (`deadline`).
 //!
-//! Polling methods are the foundation, as a proxy reads and writes two connections at a time in one
-//! task; the `async` methods on top are for everybody who does one thing at a time. `transport` is
-//! what carries the bytes (TCP, TLS after `secure`, memory: `duplex`), `heads` reads message heads,
-//! `end` says how a connection ends, `watch` notices that it has.
+//! The polling methods exist because a proxy reads and writes two connections in one task; the
+//! `async` methods are built on them, for callers that do one thing at a time. `transport` carries
+//! the bytes (TCP, TLS after `secure`, memory with `duplex`), `io` reads and writes, `heads` reads
+//! message heads, `unsent` bounds what waits in the kernel, `end` closes a connection, `watch`
+//! notices that the peer has left.
 
+mod deadline;
 mod duplex;
 mod end;
 mod heads;
@@ -15,7 +17,6 @@ mod transport;
 mod unsent;
 mod watch;
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+use self::deadline::Deadline;
 pub use self::duplex::Duplex;
 pub use self::heads::Patience;
 pub(crate) use self::transport::Io;
@@ -40,8 +42,8 @@ use crate::worker::{NOBODY, Phase, Place, Worker};
 /// A body of so many bytes is kept for another attempt without asking what its client has.
 const KEPT_FREELY: usize = 4 * 1024;
 
-/// A connection. A pointer, as it is moved through futures, each of which keeps room for what
-/// passes through it.
+/// A connection. It is boxed because it is moved through many futures, and each of them would
+/// otherwise reserve its whole size.
 pub struct Stream(Box<Inner>);
 
 struct Inner {
@@ -72,40 +74,6 @@ struct Inner {
     unsent: Bound,
     /// Among the connections of its client.
     place: Place,
-}
-
-/// A timer that is armed at the first wait and stays armed until there is progress.
-struct Deadline {
-    timer: Timer,
-    armed: Cell<bool>,
-}
-
-impl Deadline {
-    fn new(worker: &Worker) -> Self {
-        Self { timer: Timer::new(worker.wheel()), armed: Cell::new(false) }
-    }
-
-    fn progressed(&self) {
-        if self.armed.replace(false) {
-            self.timer.disarm();
-        }
-    }
-
-    fn arm(&self, kind: Kind, after: Duration) {
-        self.timer.arm(kind, after);
-        self.armed.set(true);
-    }
-
-    /// To be called while there is no progress.
-    fn poll(&self, cx: &mut Context<'_>, kind: Kind, after: Duration) -> Poll<Fault> {
-        if !self.armed.get() {
-            self.arm(kind, after);
-        }
-        self.timer.poll(cx).map(|elapsed| {
-            self.progressed();
-            Fault::from(elapsed)
-        })
-    }
 }
 
 impl Stream {
@@ -159,8 +127,8 @@ impl Stream {
         self.0.place != NOBODY
     }
 
-    /// Its peer is no client: it has proved to be one of the cluster, or is trusted otherwise, and
-    /// is not limited as clients are.
+    /// Takes the connection out of the limits for clients, because its peer has proved to belong to
+    /// the cluster or is trusted for another reason.
     pub fn exempt(&mut self) {
         if self.is_of_client() {
             self.0.worker.connections().leave(std::mem::replace(&mut self.0.place, NOBODY));
@@ -172,8 +140,8 @@ impl Stream {
         self.0.worker.connections().hold(self.0.place, bytes);
     }
 
-    /// Whether so many bytes of its request may be kept beyond what is being sent. Little always
-    /// may.
+    /// Whether `bytes` of the client's request may be kept beyond what is being sent. A few bytes
+    /// always may.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
         bytes <= KEPT_FREELY
             || !self.is_of_client()
@@ -187,7 +155,7 @@ impl Stream {
         }
     }
 
-    /// Connects, at the latest after `deadline`. The caller has checked that the address may be
+    /// Connects, or fails after `deadline`. The caller has checked that the address may be
     /// connected to.
     ///
     /// # Errors
@@ -243,8 +211,8 @@ impl Stream {
         timer.within(Kind::Connect, deadline, proved).await?
     }
 
-    /// Bytes to be sent in front of the first write, with it: a PROXY header costs no system call
-    /// and no packet of its own.
+    /// Sets bytes that are sent together with the first write, in front of it, so that a PROXY
+    /// header costs no system call and no packet of its own.
     pub fn set_preamble(&mut self, preamble: Bytes) {
         self.0.preamble = preamble;
     }
@@ -294,8 +262,8 @@ impl Stream {
         self.0.uses = self.0.uses.saturating_add(1);
     }
 
-    /// A response came from the peer after which its next one could begin elsewhere than we think:
-    /// this connection is not used again.
+    /// Notes whether the peer sent a response with an end that could be read in two ways. Such a
+    /// connection is not used again, as its next response could begin elsewhere than we think.
     pub(crate) fn note_sloppy(&mut self, sloppy: bool) {
         self.0.sloppy |= sloppy;
     }
@@ -362,8 +330,8 @@ impl Stream {
         self.0.reading.progressed();
     }
 
-    /// Whether an idle connection has been closed by the peer, or has said something unasked, as
-    /// far as the event loop knows: no system call unless there is something to read.
+    /// Whether the peer has closed an idle connection, or has sent something unasked, as far as the
+    /// event loop knows. Makes no system call unless there is something to read.
     pub fn looks_dead(&mut self) -> bool {
         // Without readiness this is answered from memory.
         self.0.ended
@@ -373,7 +341,8 @@ impl Stream {
             || self.0.io.has_spoken()
     }
 
-    /// As [`looks_dead`](Self::looks_dead), asking the kernel: for what cannot be sent twice.
+    /// As [`looks_dead`](Self::looks_dead), but asks the kernel. For requests that must not be sent
+    /// twice.
     pub fn is_dead(&mut self) -> bool {
         self.0.ended
             || self.0.truncated
