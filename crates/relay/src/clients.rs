@@ -1,16 +1,16 @@
 //! What each client has of this process, over all its workers: connections, and the bytes of
 //! requests that are not whole yet.
 //!
-//! A client is an IPv4 address or an IPv6 /64, which is what one host can usually choose its
-//! address from; who has many of them next to each other counts as one network as well
-//! ([`prefix`]). Each is counted when a connection is accepted and when it ends, and when it waits
-//! with half a head; never on the way of a request that arrives whole.
+//! A client is an IPv4 address or an IPv6 /64, because a host can usually choose its address within
+//! a /64. Neighbouring clients are also counted together as one network, because one party may have
+//! many addresses ([`prefix`]). The counts change when a connection is accepted, when it ends, and
+//! when it waits with an incomplete head; a request that arrives whole costs nothing.
 //!
-//! How many connections a client or a network may have depends on what is left (a dynamic
-//! threshold, as switches share their buffers): a client twice as many as there are descriptors
-//! left for clients, a network nine times as many. One client alone gets two thirds of them, one
-//! network nine tenths, each of several gets less, and there is always something left for the next.
-//! [`Bounds`] bound it further.
+//! How many connections a client or a network may have depends on how many descriptors are left for
+//! clients (a dynamic threshold, as switches share their buffers): a client may have twice that
+//! number, a network nine times. One client alone therefore gets at most two thirds of all, one
+//! network nine tenths, each of several less, and some are always left for the next. [`Bounds`] can
+//! limit it further.
 
 mod allowance;
 mod prefix;
@@ -34,7 +34,8 @@ struct Usage {
     unfinished: u64,
 }
 
-/// What was done because a client had its share, since the process started.
+/// How many connections were closed because a client had reached its share, since the start of the
+/// process.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Crowding {
     /// Connections closed when they were accepted.
@@ -45,7 +46,7 @@ pub struct Crowding {
     pub unfinished: u64,
 }
 
-/// Somebody had its share, in words for a log.
+/// Tells, for a log, that a client or a network has reached its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// Who: a client, or a network.

@@ -1,10 +1,11 @@
 //! One request and its response, between a client's connection and an upstream's.
 //!
-//! The steps are the caller's, as it decides what is written between them: [`Exchange::send`] the
-//! rewritten head with what there is of the body, wait for the [`Exchange::response`] while the
-//! rest of the body is pumped, relay interim ones, and [`Exchange::finish`]: head and body to the
-//! client. Every [`Failure`] says on whose connection it happened and how far the attempt had come,
-//! which is what the retry table asks for. A request without a body costs one write upstream, and a
+//! The caller makes the steps itself, because it decides what is written between them:
+//! [`Exchange::send`] sends the rewritten head with the part of the body that has come;
+//! [`Exchange::response`] waits for the response's head while it pumps the rest of the body;
+//! interim responses are relayed; [`Exchange::finish`] sends head and body to the client. Every
+//! [`Failure`] tells on which connection it happened and how far the attempt had come, because
+//! [`crate::retry`] decides by these. A request without a body costs one write upstream, and a
 //! small response one read and one write.
 
 mod download;
@@ -37,9 +38,9 @@ const SMALL: u64 = 64 * 1024;
 /// The deadlines of one exchange. Each counts from the last progress of what it guards.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From the whole request being sent to the caller being told that the upstream is late.
+    /// From the end of the request to the moment when the caller is told that the upstream is late.
     pub late: Duration,
-    /// From the whole request being sent to the response's first byte.
+    /// From the end of the request to the first byte of the response.
     pub first_byte: Duration,
     /// From the first to the last byte of the response's head.
     pub head: Duration,
@@ -47,7 +48,7 @@ pub struct Deadlines {
     pub body: Duration,
     /// For the peer to take some of what is written to it.
     pub write: Duration,
-    /// For which a small response is held back until it is complete.
+    /// How long a small response is held back until it is complete.
     pub hold: Duration,
 }
 
@@ -67,9 +68,9 @@ impl Default for Deadlines {
 /// The connection on which something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The one the request came from.
+    /// The connection that the request came from.
     Client,
-    /// The one the request went to.
+    /// The connection that the request went to.
     Upstream,
 }
 

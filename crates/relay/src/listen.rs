@@ -3,18 +3,19 @@
 //! The first bind is exclusive, so that a port in use is an error instead of half the connections
 //! going to a stranger; only then is the socket opened for the others.
 //!
-//! What a process listens on changes while it runs. An address that stays keeps its socket,
-//! whatever is served there from now on ([`plan`] says which); one that overlaps with an address of
-//! our own (`0.0.0.0:80` in the place of `127.0.0.1:80`, and back) is bound beside it
-//! ([`Listeners::open`]), so that no client finds the port closed in between. That nobody else
-//! listens there is read from the kernel's table then.
+//! A reload can change what a process listens on. An address that stays keeps its socket, even if
+//! something else is served there ([`plan`] decides). An address that overlaps with one that is
+//! open (`0.0.0.0:80` in the place of `127.0.0.1:80`, and back) is bound beside it
+//! ([`Listeners::open`]), so that no client finds the port closed in between; the kernel's table of
+//! sockets then tells whether another process listens there.
 //!
-//! A socket that outlives the process ([`Listeners::adopt`]) stays one: every worker accepts from
-//! its one queue, which the process leaves as it is when it ends, for the next one to go on with.
+//! A socket that a service manager keeps open ([`Listeners::adopt`]) is not opened once per worker:
+//! all workers accept from its one queue. The process leaves that queue as it is when it ends, and
+//! its successor goes on with it.
 //!
-//! A socket that closes first stops taking new connections and lets the handshakes under way come
-//! to their end (`Listener::take_no_more`): what the kernel accepts between the last
-//! `accept` and the `close` would be reset, although its client had every reason to send.
+//! Before a socket is closed, it stops taking new connections and the handshakes under way are
+//! completed (`Listener::take_no_more`). Otherwise a connection that the kernel accepts between the
+//! last `accept` and the `close` would be reset, although its client may have sent a request.
 
 mod plan;
 mod table;
@@ -46,10 +47,10 @@ impl Default for Options {
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else listens there.
+    /// Another process listens there.
     #[error("{0} is in use by another process; stop it or choose another port")]
     InUse(SocketAddr),
-    /// Low ports need a privilege.
+    /// The process has no privilege to bind a low port.
     #[error(
         "no permission to listen on {0}; choose a port from 1024 on or grant CAP_NET_BIND_SERVICE"
     )]
@@ -83,7 +84,7 @@ pub struct Listeners {
     address: SocketAddr,
     /// By worker; emptied by [`Listeners::take`].
     sockets: Vec<Mutex<Option<TcpListener>>>,
-    /// Somebody else keeps the socket open when this process ends.
+    /// A service manager keeps the socket open when this process ends.
     outlives: bool,
     /// Bound, and made to listen only when a worker takes it.
     quiet: Option<i32>,
@@ -106,13 +107,12 @@ impl Listeners {
         Self::share(first, workers, options)
     }
 
-    /// Binds `address` while this process may listen at it already, or at one that overlaps:
-    /// exclusively if it can be, else beside what is our own. Then they listen from when workers
-    /// take them, and until then clients find what was there before.
+    /// Binds `address` although this process may listen there already, or at an address that
+    /// overlaps: exclusively if possible, else beside its own sockets. In the second case the new
+    /// sockets listen once workers take them; until then the old ones take the connections.
     ///
     /// # Errors
-    /// [`BindError`]; also when somebody else listens there, whether or not the kernel would let
-    /// us.
+    /// [`BindError`]; also when another process listens there and the kernel would share the port.
     pub fn open(address: SocketAddr, workers: usize, options: &Options) -> Result<Self, BindError> {
         match Self::bind(address, workers, options) {
             Err(BindError::InUse(_)) => {}

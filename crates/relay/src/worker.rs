@@ -1,9 +1,9 @@
-//! Workers: one OS thread, one current-thread runtime and no sharing each.
+//! Workers: each is one OS thread with a current-thread runtime, and shares nothing with others.
 //!
-//! A worker owns its listeners, connections, pools, buffers, pipes and timer wheel; what it needs
-//! of the rest of the process it reads from snapshots. Every connection is a local task of its own:
-//! a panic in one is counted and loses that connection only. A drain is a walk through [`Phase`]s,
-//! which every connection can see.
+//! A worker owns its listeners, connections, pools, buffers, pipes and timer wheel, and reads what
+//! it needs of the rest of the process from snapshots. Every connection is a local task of its own,
+//! so that a panic is counted and loses that connection only. A drain goes through the [`Phase`]s
+//! in order; every connection can read the current one.
 
 mod accept;
 mod connections;
@@ -36,16 +36,16 @@ pub struct Settings {
 /// The steps of a drain, in order. A worker never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Business as usual.
+    /// No drain has begun.
     Serving,
-    /// Still accepting; answers carry `Connection: close`.
+    /// The worker still accepts; its answers carry `Connection: close`.
     Leaving,
     /// Listeners accept what is in their backlog, then close.
     Closing,
     /// Connections that wait for a request ([`crate::wheel::Kind::Idle`]) end; busy ones finish
     /// what they do.
     Finishing,
-    /// Whatever is left is cut.
+    /// The connections that are left are cut.
     Aborting,
 }
 
@@ -58,7 +58,7 @@ pub struct Counts {
     pub accepted: u64,
     /// Tasks that panicked.
     pub panics: u64,
-    /// Connections closed at once for want of file descriptors.
+    /// Connections closed at once because the process had no file descriptors left.
     pub refused: u64,
 }
 
@@ -158,7 +158,7 @@ impl Workers {
         }
     }
 
-    /// What each client has of all of them.
+    /// What each client has, summed over all workers.
     pub fn clients(&self) -> Arc<Clients> {
         self.clients.clone()
     }

@@ -95,13 +95,13 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// Who comes here is no client, or will show that it is none
-    /// ([`crate::stream::Stream::exempt`]): it is counted apart from clients.
+    /// Declares that peers of this listener are no clients, or will prove that they are not
+    /// ([`crate::stream::Stream::exempt`]): they are counted apart from clients.
     pub fn set_apart(&self) {
         self.apart.store(true, Relaxed);
     }
 
-    /// As whom somebody at this address is counted here.
+    /// The client and the network that a peer at this address is counted as here.
     pub(crate) fn source(&self, address: IpAddr) -> Source {
         let client = Prefix::of(address).apart(self.apart.load(Relaxed));
         let [v4, v6] = &self.lengths;

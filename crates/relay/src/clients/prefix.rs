@@ -31,8 +31,8 @@ pub struct Prefix {
     bits: u64,
     /// Of a network, so many bits count. None: a client.
     network: Option<u8>,
-    /// At a listener that is not for clients: who comes there takes nothing of what it has as a
-    /// client, and the other way round.
+    /// Counted at a listener that is not for clients, apart from what the same address has as a
+    /// client.
     apart: bool,
 }
 
@@ -65,7 +65,7 @@ impl Prefix {
         Self { bits: self.bits & kept, network: Some(length), ..self }
     }
 
-    /// Whether it stands for many clients.
+    /// Whether this is a network, and so many clients.
     #[must_use]
     pub const fn is_network(self) -> bool {
         self.network.is_some()

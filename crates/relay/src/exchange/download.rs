@@ -1,4 +1,4 @@
-//! The response on its way to the client.
+//! Sends a response to the client.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

@@ -1,8 +1,8 @@
-//! A long body on its way to the client through a pipe: its bytes are handed from socket to socket
-//! within the kernel.
+//! Moves a long body to the client with splice(2) through a pipe, so that its bytes go from socket
+//! to socket within the kernel.
 //!
-//! Only a body of a known length that goes on as it came, between two sockets whose bytes are its
-//! own. What was received together with its head has been sent by then.
+//! Used for a body of known length that is not changed on the way, between two plain sockets. The
+//! part that was received together with the head has been sent before.
 
 use std::io;
 use std::task::{Context, Poll, ready};

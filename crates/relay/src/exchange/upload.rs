@@ -1,4 +1,4 @@
-//! The request's body on its way upstream, kept for another attempt as long as it is small.
+//! Sends a request's body upstream, and keeps it for another attempt as long as it is small.
 
 use std::task::{Context, Poll};
 

@@ -1,5 +1,5 @@
-//! What becomes of the sockets of a process when it shall listen elsewhere, or serve something else
-//! where it listens. Pure.
+//! Decides, when a configuration changes the listeners, which sockets are kept and which are bound
+//! anew. Pure: no socket is touched here.
 
 use std::net::{IpAddr, SocketAddr};
 

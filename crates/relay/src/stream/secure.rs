@@ -1,4 +1,4 @@
-//! From a connection to the same one with TLS.
+//! Starts TLS on a connection.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -15,8 +15,8 @@ use crate::tls::{ClientConfig, Error, ServerConfig, ServerName};
 use crate::wheel::{Kind, Timer};
 
 impl Stream {
-    /// Speaks TLS from here on, with the server of this name. What `config` says decides whether it
-    /// is believed.
+    /// Starts TLS as the client of the server called `name`. `config` decides whether the server's
+    /// certificate is accepted.
     ///
     /// # Errors
     /// `Tls`, `Timeout(Connect)` when the handshake has not ended after `deadline`, `Closed`,
@@ -33,10 +33,10 @@ impl Stream {
         self.shake_hands(begin, deadline).await
     }
 
-    /// As [`start_tls`](Self::start_tls), with a client: this side is the server.
+    /// Starts TLS as the server.
     ///
     /// # Errors
-    /// The same.
+    /// As [`start_tls`](Self::start_tls).
     pub async fn accept_tls(
         self,
         config: Arc<ServerConfig>,
@@ -72,8 +72,8 @@ impl Stream {
         Ok(self)
     }
 
-    /// The peer says when it ends: an end that it did not say is a cut one. So of TLS, not of TCP
-    /// alone (RFC 9112 §9.8).
+    /// Whether the transport announces its end, so that an end without the announcement means that
+    /// the connection was cut. True of TLS, not of bare TCP (RFC 9112 §9.8).
     pub fn announces_its_end(&self) -> bool {
         matches!(self.0.io, Io::Tls(_))
     }

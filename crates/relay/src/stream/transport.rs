@@ -1,7 +1,7 @@
 //! What carries a connection's bytes: a socket, a TLS session over one, or memory.
 //!
-//! One enum without a trait object: on a socket a read or a write costs a comparison more than the
-//! bare socket, and nothing else.
+//! An enum instead of a trait object, so that a read or write on a socket costs one comparison more
+//! than on the bare socket, and nothing else.
 //!
 //! All bytes pass [`AsyncRead`] and [`AsyncWrite`] of [`Io`], but for those that splice(2) moves,
 //! which are counted by [`Stream::count_spliced`](super::Stream::count_spliced) and

@@ -1,4 +1,4 @@
-//! How much the kernel takes in advance for a peer that does not read.
+//! Bounds how many bytes wait in the kernel for a peer that does not read.
 
 use super::Stream;
 

@@ -1,14 +1,14 @@
 //! Notices that a peer which waits for an answer has left.
 //!
-//! A reset says so at once. A peer that has closed its sending side may have left, or may have only
-//! said that its request was all (a half-close, RFC 9112 §9.6), and the two look alike: the kernel
-//! of one that has closed its socket answers keep-alive probes for a minute as if somebody were
-//! there. Only bytes tell, as nobody can receive them any more and a reset comes back. Every answer
-//! begins with `HTTP/1.`, so that these bytes can go ahead of it, one at a time: whoever still
-//! listens gets them a little early.
+//! A reset tells that at once. A peer that has closed its sending side may have left, or may only
+//! have ended its request (a half-close, RFC 9112 §9.6), and the two look alike: the kernel of a
+//! peer that has closed its socket still answers keep-alive probes for a minute. Only sending bytes
+//! tells them apart, because a peer that has left answers them with a reset. Every answer begins
+//! with `HTTP/1.`, so these bytes are sent ahead of the answer, one at a time; a peer that is still
+//! there merely gets them a little early.
 //!
-//! Our own balancers never half-close before an answer. On a connection of which that is known
-//! ([`Stream::set_whole`]) a close is a close.
+//! Our own balancers never half-close before an answer. On their connections
+//! ([`Stream::set_whole`]) the end of the peer's bytes means that it has left.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -97,8 +97,8 @@ impl Watch {
 }
 
 impl Stream {
-    /// The peer closes its connections as a whole: when it has sent its last byte it has left,
-    /// whatever it waited for.
+    /// Declares that the peer never half-closes: once it has sent its last byte it has left, even
+    /// if it waits for an answer.
     pub fn set_whole(&mut self) {
         self.0.whole = true;
     }

@@ -1,5 +1,5 @@
-//! The accept loop: never spins, never dies (a panic costs the connection that was being accepted),
-//! empties its backlog before it closes.
+//! The accept loop. It pauses instead of spinning when accepting fails, survives a panic (which
+//! costs only the connection that was being accepted), and empties the backlog before it closes.
 
 use std::fs::File;
 use std::future::{Future, poll_fn};
@@ -118,8 +118,8 @@ impl Worker {
         }
     }
 
-    /// Starts a connection's task, if its client and that one's network may have one more. Whoever
-    /// may not is closed at once, and goes to another balancer.
+    /// Starts a connection's task, if the client and its network may have one more connection.
+    /// Otherwise the connection is closed at once, so that the client goes to another balancer.
     fn admit<H, Fut>(
         &self,
         tcp: tokio::net::TcpStream,

@@ -1,11 +1,11 @@
-//! A worker's connections of clients: who has how many, and which of them goes first when there are
-//! too many.
+//! The client connections of a worker: how many each client has, and which are closed first when
+//! there are too many.
 //!
-//! What a connection is doing is not written down here, which would cost every request something:
-//! its reading deadline says so. One that waits for a request ([`Kind::Idle`]) can be closed
-//! without harm, one that waits for the rest of a head ([`Kind::Head`]) comes next, the oldest
-//! first; busy ones are never touched. A client goes by its own share first, then by that of its
-//! network.
+//! The state of a connection is read from the deadline that it waits for, because keeping it here
+//! would cost every request something. A connection that waits for a request ([`Kind::Idle`]) is
+//! closed first, as that harms nobody; then one that waits for the rest of a head ([`Kind::Head`]),
+//! the oldest first. Busy connections are never closed. A client is held to its own share first,
+//! then to the share of its network.
 
 mod members;
 
@@ -97,8 +97,9 @@ impl Connections {
         None
     }
 
-    /// There is no descriptor left for a client that comes: takes one from the client that has the
-    /// most, or else from the network that has, unless that is no worse than this one.
+    /// Frees a descriptor for a new client when none is left: closes a connection of the client
+    /// that has the most, or else of the network that has the most, unless that one has no more
+    /// than the new client.
     pub(super) fn make_way(&self, source: &Source) -> bool {
         source.levels().into_iter().any(|own| {
             let (heaviest, own_count) = {

@@ -1,7 +1,7 @@
-//! How many descriptors clients may have, so that there are some left to reach upstreams with.
+//! How many file descriptors clients may have, so that some are left for connections to upstreams.
 //!
-//! The kernel hands out the lowest free descriptor: a client whose own is among the last has come
-//! to a process that is nearly full.
+//! The kernel hands out the lowest free descriptor. A client's connection with a descriptor near
+//! the limit therefore means that the process has nearly run out of them.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
