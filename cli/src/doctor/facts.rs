@@ -7,6 +7,7 @@ use cluster::{AdminState, InstanceStatus, PoolGuard, Service, State};
 use jiff::Timestamp;
 use proto::{
     balancer::Stats,
+    config::Cause,
     proxy::{GetStatsResponse, RouteKind},
 };
 
@@ -66,10 +67,32 @@ pub struct Register {
 pub struct Configuration {
     /// The released revision; empty: none yet.
     pub released: String,
-    /// Nodes that do not run what they were assigned: name and why.
-    pub drift: Vec<(String, String)>,
-    /// Why the newest rollout failed, if it did: revision and explanation.
-    pub failed_rollout: Option<(String, String)>,
+    /// Nodes that do not run what they were assigned.
+    pub drift: Vec<Drift>,
+    /// The newest rollout, if it failed.
+    pub failed_rollout: Option<FailedRollout>,
+}
+
+/// A node that does not run what it was assigned.
+#[derive(Clone, Debug, Default)]
+pub struct Drift {
+    /// Its name.
+    pub name: String,
+    /// Why, for who decides by it.
+    pub cause: Cause,
+    /// Why, in the config-service's words.
+    pub why: String,
+}
+
+/// A rollout that failed.
+#[derive(Clone, Debug, Default)]
+pub struct FailedRollout {
+    /// The number of its revision.
+    pub revision: String,
+    /// The node that refused it and why; none: one that did not answer, or went away.
+    pub refused: Option<(String, Cause)>,
+    /// Why it failed, in the config-service's words.
+    pub why: String,
 }
 
 /// The backups.

@@ -25,7 +25,7 @@ use proto::{
 };
 use tonic::{Code, Status};
 
-use super::facts::{Answer, Backup, Backups, Configuration, Facts, Register};
+use super::facts::{Answer, Backup, Backups, Configuration, Drift, Facts, FailedRollout, Register};
 use crate::{
     context::{About, Intent, Target},
     labs,
@@ -201,7 +201,7 @@ async fn configuration(operator: &Operator, people: &[Person]) -> Option<Answer<
         let drift = drift
             .into_iter()
             .filter(|node| !node.in_step)
-            .map(|node| (node.name, node.explanation))
+            .map(|node| Drift { cause: node.cause(), name: node.name, why: node.explanation })
             .collect();
         Ok(Configuration { released, drift, failed_rollout: failed_rollout(client).await })
     };
@@ -211,13 +211,21 @@ async fn configuration(operator: &Operator, people: &[Person]) -> Option<Answer<
 /// The newest rollout, if it failed; nothing when there was none yet.
 async fn failed_rollout(
     mut client: ConfigServiceClient<chassis::ServiceChannel>,
-) -> Option<(String, String)> {
+) -> Option<FailedRollout> {
     let mut rollouts =
         ask(client.watch_rollout(WatchRolloutRequest { rollout_id: String::new() })).await.ok()?;
     let newest = tokio::time::timeout(ANSWER, rollouts.message()).await.ok()?.ok()??.rollout?;
     let number =
         newest.revision.as_ref().map(|revision| revision.number.to_string()).unwrap_or_default();
-    (newest.state() == RolloutState::Failed).then_some((number, newest.explanation))
+    let refused = newest
+        .nodes
+        .iter()
+        .find_map(|node| Some((node.name.clone(), node.problems.first()?.cause())));
+    (newest.state() == RolloutState::Failed).then_some(FailedRollout {
+        revision: number,
+        refused,
+        why: newest.explanation,
+    })
 }
 
 async fn balancers(operator: &Operator, people: &[Person]) -> Vec<(String, Stats)> {

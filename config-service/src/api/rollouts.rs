@@ -140,7 +140,8 @@ pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
         let ((assigned_revision, assigned_hash), (applied_revision, applied_hash)) =
             (part(&drift.assigned), part(&drift.applied));
         let Key { service, name } = drift.key.clone();
-        let (in_step, explanation) = (drift.in_step, drift.explanation);
+        let (in_step, explanation) = (drift.in_step, drift.why.to_string());
+        let cause = wire::drift_cause(&drift.why).into();
         let drift = pb::Drift {
             service,
             name,
@@ -150,6 +151,7 @@ pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
             applied_hash,
             in_step,
             explanation,
+            cause,
         };
         nodes.insert(Key { service: drift.service.clone(), name: drift.name.clone() }, drift);
     }
@@ -167,6 +169,7 @@ pub(super) async fn drift(api: &Api) -> Result<pb::GetDriftResponse, Status> {
                 "registered, but not subscribed here: it cannot reach the config-service, \
                 or has not yet"
                     .to_owned(),
+            cause: pb::Cause::NotConnected.into(),
         });
     }
     Ok(pb::GetDriftResponse { nodes: nodes.into_values().collect() })

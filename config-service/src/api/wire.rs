@@ -2,11 +2,11 @@
 
 use crate::diff::ListDifference;
 use crate::outcome::Outcome;
-use crate::publish::Assignment;
+use crate::publish::{Assignment, drift::Why};
 use crate::revision::Revision;
 use crate::rollout::{NodeState, State, Target};
 use crate::store::Record;
-use cluster_config::{FileReference, Place, Problem, Severity};
+use cluster_config::{FileReference, Place, Problem, Severity, problem::Cause};
 use jiff::Timestamp;
 use prost_types::Timestamp as PbTimestamp;
 use proto::config as pb;
@@ -25,6 +25,27 @@ pub fn problem(problem: &Problem) -> pb::Problem {
         column: problem.place.column,
         message: problem.message.clone(),
         remedy: problem.remedy.clone(),
+        cause: cause(problem.cause).into(),
+    }
+}
+
+/// As a message.
+pub const fn cause(cause: Cause) -> pb::Cause {
+    match cause {
+        Cause::Told => pb::Cause::Unspecified,
+        Cause::Disk => pb::Cause::Disk,
+        Cause::Crashed => pb::Cause::Crashed,
+    }
+}
+
+/// As a message.
+pub const fn drift_cause(why: &Why) -> pb::Cause {
+    match why {
+        Why::InStep | Why::Unrenderable(_) | Why::NothingReleased => pb::Cause::Unspecified,
+        Why::Left | Why::NotConnected => pb::Cause::NotConnected,
+        Why::NothingAssigned | Why::NoAnswer => pb::Cause::NoAnswer,
+        Why::Crashed(_) => pb::Cause::Crashed,
+        Why::Refused { cause: of, .. } => cause(*of),
     }
 }
 
@@ -35,8 +56,14 @@ pub fn read_problem(problem: pb::Problem) -> Problem {
     } else {
         Severity::Error
     };
+    let cause = match problem.cause() {
+        pb::Cause::Disk => Cause::Disk,
+        pb::Cause::Crashed => Cause::Crashed,
+        // These two no node says of itself.
+        pb::Cause::Unspecified | pb::Cause::NotConnected | pb::Cause::NoAnswer => Cause::Told,
+    };
     let place = Place { file: problem.file, line: problem.line, column: problem.column };
-    Problem { place, severity, message: problem.message, remedy: problem.remedy }
+    Problem { place, severity, message: problem.message, remedy: problem.remedy, cause }
 }
 
 /// As a message.

@@ -1,5 +1,7 @@
 //! Who runs what was assigned, and why not.
 
+use cluster_config::problem::Cause;
+
 use crate::rollout::{Fleet, Key, Node, Target};
 
 /// One node, in step or not.
@@ -13,8 +15,58 @@ pub struct Drift {
     pub applied: Option<Target>,
     /// Whether that is the same.
     pub in_step: bool,
-    /// Why not, in words for people.
-    pub explanation: String,
+    /// Why not.
+    pub why: Why,
+}
+
+/// Why a node does not run what it was assigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It does, and is connected.
+    InStep,
+    /// It did when it was last connected.
+    Left,
+    /// The released revision cannot be rendered for it.
+    Unrenderable(String),
+    /// There is no released revision.
+    NothingReleased,
+    /// It has just come, for instance.
+    NothingAssigned,
+    /// It did not survive it; the reason is its own.
+    Crashed(String),
+    /// It refused.
+    Refused {
+        /// Its words.
+        reason: String,
+        /// What decides about the remedy.
+        cause: Cause,
+    },
+    /// It is not connected.
+    NotConnected,
+    /// It has not answered yet.
+    NoAnswer,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InStep => Ok(()),
+            Self::Left => formatter.write_str("not connected; it was in step when it went"),
+            Self::Unrenderable(problem) => {
+                write!(formatter, "the released revision cannot be rendered for it: {problem}")
+            }
+            Self::NothingReleased => {
+                formatter.write_str("nothing is released yet: start a rollout")
+            }
+            Self::NothingAssigned => formatter.write_str("nothing is assigned to it"),
+            Self::Crashed(reason) => write!(formatter, "it will not take this again: {reason}"),
+            Self::Refused { reason, .. } => write!(formatter, "it refused: {reason}"),
+            Self::NotConnected => {
+                formatter.write_str("not connected: it gets its configuration when it is back")
+            }
+            Self::NoAnswer => formatter.write_str("assigned; it has not answered yet"),
+        }
+    }
 }
 
 /// Every node that was heard of.
@@ -31,26 +83,24 @@ fn of(key: &Key, node: &Node, released: Option<&str>) -> Drift {
         .filter(|(target, _)| Some(target) == assigned)
         .and_then(|(_, problems)| problems.first());
     let never = assigned.and_then(|target| node.rejected.get(&target.hash));
-    let explanation = match (assigned, refused, never) {
-        _ if in_step && node.session.is_some() => String::new(),
-        _ if in_step => "not connected; it was in step when it went".to_owned(),
+    let why = match (assigned, refused, never) {
+        _ if in_step && node.session.is_some() => Why::InStep,
+        _ if in_step => Why::Left,
         (None, ..) if !node.unrenderable.is_empty() => {
-            format!("the released revision cannot be rendered for it: {}", node.unrenderable[0])
+            Why::Unrenderable(node.unrenderable[0].to_string())
         }
-        (None, ..) if released.is_none() => "nothing is released yet: start a rollout".to_owned(),
-        (None, ..) => "nothing is assigned to it".to_owned(),
-        (_, _, Some(reason)) => format!("it will not take this again: {reason}"),
-        (_, Some(problem), _) => format!("it refused: {}", problem.reason()),
-        _ if node.session.is_none() => {
-            "not connected: it gets its configuration when it is back".to_owned()
-        }
-        _ => "assigned; it has not answered yet".to_owned(),
+        (None, ..) if released.is_none() => Why::NothingReleased,
+        (None, ..) => Why::NothingAssigned,
+        (_, _, Some(reason)) => Why::Crashed(reason.clone()),
+        (_, Some(problem), _) => Why::Refused { reason: problem.reason(), cause: problem.cause },
+        _ if node.session.is_none() => Why::NotConnected,
+        _ => Why::NoAnswer,
     };
     Drift {
         key: key.clone(),
         assigned: node.assigned.clone(),
         applied: node.applied.clone(),
         in_step,
-        explanation,
+        why,
     }
 }

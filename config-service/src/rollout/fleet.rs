@@ -4,7 +4,7 @@ use super::gate::Verdict;
 use super::plan::Position;
 use super::progress::{Acknowledged, NodeProgress, NodeState, Progress, State};
 use super::{Action, Control, Error, Hello, Key, Rendering, Start, Target};
-use cluster_config::{Place, Problem};
+use cluster_config::{Place, Problem, problem::Cause};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -387,7 +387,8 @@ impl Fleet {
                  config retry {}`",
                 key.name
             );
-            problems.push(Problem::error(Place::default(), message, remedy));
+            let problem = Problem::error(Place::default(), message, remedy);
+            problems.push(problem.because(Cause::Crashed));
         }
         let state = if problems.is_empty() { NodeState::Waiting } else { NodeState::Rejected };
         let before = node.assigned.clone();

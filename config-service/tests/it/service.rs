@@ -270,8 +270,11 @@ impl FakeNode {
             while let Ok(Some(message)) = down.message().await {
                 let assignment = message.assignment.unwrap();
                 let mode = *answering.borrow();
-                let refusal =
-                    pb::Problem { message: "no such interface".into(), ..Default::default() };
+                let refusal = pb::Problem {
+                    message: "no such interface".into(),
+                    cause: pb::Cause::Disk.into(),
+                    ..Default::default()
+                };
                 let problems = if mode == Answer::Refuse && *applied.borrow() != assignment.revision
                 {
                     vec![refusal]
@@ -488,6 +491,7 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
     let drift = service.drift().await;
     assert!(drift.values().all(|node| node.in_step == (node.name != "elsewhere")), "{drift:?}");
     assert!(drift["elsewhere"].explanation.starts_with("registered, but not subscribed"));
+    assert_eq!(drift["elsewhere"].cause(), pb::Cause::NotConnected);
 
     // Only the proxy's section differs; p2, which is not the first, refuses.
     let second = service
@@ -497,6 +501,12 @@ async fn a_revision_reaches_every_node_and_a_refusal_takes_it_back() {
     nodes[1].answer.send_replace(Answer::Refuse);
     let rollout = service.roll_out(&second.id).await;
     assert_eq!(rollout.state(), RolloutState::Failed);
+    let causes: Vec<_> = rollout
+        .nodes
+        .iter()
+        .flat_map(|node| node.problems.iter().map(|problem| (node.name.as_str(), problem.cause())))
+        .collect();
+    assert_eq!(causes, [("p2", pb::Cause::Disk)]);
     assert!(
         rollout.explanation.contains("p2") && rollout.explanation.contains("no such interface"),
         "{}",

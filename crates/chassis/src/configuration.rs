@@ -107,7 +107,29 @@ impl From<&Problem> for pb::Problem {
             column: problem.column,
             message: problem.message.clone(),
             remedy: problem.remedy.clone(),
+            cause: pb::Cause::Unspecified.into(),
         }
+    }
+}
+
+/// Why an assignment was not taken: every problem, and what decides about the remedy.
+#[derive(Debug, Default)]
+struct Refused {
+    problems: Vec<Problem>,
+    cause: pb::Cause,
+}
+
+impl From<Vec<Problem>> for Refused {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { problems, cause: pb::Cause::Unspecified }
+    }
+}
+
+impl Refused {
+    fn to_wire(&self) -> Vec<pb::Problem> {
+        let problem =
+            |problem: &Problem| pb::Problem { cause: self.cause.into(), ..problem.into() };
+        self.problems.iter().map(problem).collect()
     }
 }
 

@@ -13,6 +13,25 @@ pub enum Severity {
     Error,
 }
 
+/// Why a node refused a configuration, where that decides what has to be done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The message says it: the bundle does not fit the node, for instance.
+    #[default]
+    Told,
+    /// The node cannot write to its disk; the bundle is right.
+    Disk,
+    /// The node's process did not survive it.
+    Crashed,
+}
+
+impl Cause {
+    fn is_told(&self) -> bool {
+        *self == Self::Told
+    }
+}
+
 /// A place in a file of the bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
@@ -55,17 +74,30 @@ pub struct Problem {
     pub message: String,
     /// What to do about it; may be empty.
     pub remedy: String,
+    /// Why a node refused it.
+    #[serde(default, skip_serializing_if = "Cause::is_told")]
+    pub cause: Cause,
 }
 
 impl Problem {
     /// Something that makes the bundle unacceptable.
     pub fn error(place: Place, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place, severity: Severity::Error, message: message.into(), remedy: remedy.into() }
+        Self::new(place, Severity::Error, message.into(), remedy.into())
     }
 
     /// Something that is accepted and probably not meant.
     pub fn warning(place: Place, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place, severity: Severity::Warning, message: message.into(), remedy: remedy.into() }
+        Self::new(place, Severity::Warning, message.into(), remedy.into())
+    }
+
+    fn new(place: Place, severity: Severity, message: String, remedy: String) -> Self {
+        Self { place, severity, message, remedy, cause: Cause::Told }
+    }
+
+    /// Why a node refused it.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     /// Place, message and remedy as the end of a sentence that says already how bad it is.

@@ -39,6 +39,9 @@ pub struct Problem {
     /// What to do about it; may be empty.
     #[prost(string, tag = "6")]
     pub remedy: ::prost::alloc::string::String,
+    /// Set by a node that refused what it was assigned.
+    #[prost(enumeration = "Cause", tag = "7")]
+    pub cause: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitRequest {
@@ -313,6 +316,9 @@ pub struct Drift {
     /// Why not, in words for people.
     #[prost(string, tag = "8")]
     pub explanation: ::prost::alloc::string::String,
+    /// Why not, for those who decide by it.
+    #[prost(enumeration = "Cause", tag = "9")]
+    pub cause: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeRequest {
@@ -435,6 +441,47 @@ impl Severity {
             "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
             "SEVERITY_WARNING" => Some(Self::Warning),
             "SEVERITY_ERROR" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+/// Why a node does not run what it was assigned, where that decides what has to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Cause {
+    /// The words say it: the bundle does not fit the node, for instance.
+    Unspecified = 0,
+    /// The node cannot write to its disk; the bundle is right.
+    Disk = 1,
+    /// The node's process did not survive it, and will not take it again before an operator says so.
+    Crashed = 2,
+    /// The node is not connected to the config-service.
+    NotConnected = 3,
+    /// The node has not answered yet, or nothing has been assigned to it yet.
+    NoAnswer = 4,
+}
+impl Cause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CAUSE_UNSPECIFIED",
+            Self::Disk => "CAUSE_DISK",
+            Self::Crashed => "CAUSE_CRASHED",
+            Self::NotConnected => "CAUSE_NOT_CONNECTED",
+            Self::NoAnswer => "CAUSE_NO_ANSWER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CAUSE_DISK" => Some(Self::Disk),
+            "CAUSE_CRASHED" => Some(Self::Crashed),
+            "CAUSE_NOT_CONNECTED" => Some(Self::NotConnected),
+            "CAUSE_NO_ANSWER" => Some(Self::NoAnswer),
             _ => None,
         }
     }

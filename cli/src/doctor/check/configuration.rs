@@ -68,8 +68,8 @@ fn service(facts: &Facts) -> Vec<Finding> {
         }
     };
     let mut found: Vec<_> = nothing_released(facts, configuration).into_iter().collect();
-    found.extend(configuration.drift.iter().map(|(name, why)| not_in_step(facts, name, why)));
-    let in_drift: BTreeSet<_> = configuration.drift.iter().map(|(name, _)| name).collect();
+    found.extend(configuration.drift.iter().map(|drift| not_in_step(facts, drift)));
+    let in_drift: BTreeSet<_> = configuration.drift.iter().map(|drift| &drift.name).collect();
     for process in facts
         .processes
         .iter()
@@ -89,9 +89,7 @@ fn service(facts: &Facts) -> Vec<Finding> {
             found.push(Finding::new(Warning, CHECK, &process.name, text, FOLLOWS));
         }
     }
-    found.extend(
-        configuration.failed_rollout.as_ref().map(|(revision, why)| failed_rollout(revision, why)),
-    );
+    found.extend(configuration.failed_rollout.as_ref().map(failed_rollout));
     found
 }
 
@@ -196,12 +194,13 @@ fn versions(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::drift::{Cause, cause};
+    use proto::config::Cause;
+
     use super::*;
     use crate::{
         doctor::{
             facts::{
-                Backup, Backups,
+                Backup, Backups, Drift, FailedRollout,
                 tests::{facts, now, process},
             },
             finding::Severity,
@@ -219,51 +218,48 @@ mod tests {
             .collect()
     }
 
-    fn remedy(why: &str, as_drift: bool) -> String {
+    fn drift(name: &str, cause: Cause, why: &str) -> Vec<Drift> {
+        vec![Drift { name: name.to_owned(), cause, why: why.to_owned() }]
+    }
+
+    fn failed(refused: Option<Cause>, why: &str) -> Option<FailedRollout> {
+        let refused = refused.map(|cause| ("n-1".to_owned(), cause));
+        Some(FailedRollout { revision: "7".to_owned(), refused, why: why.to_owned() })
+    }
+
+    fn remedy(change: impl FnOnce(&mut Configuration)) -> String {
         let mut facts = facts(vec![process(Service::ProxyNode, "n-1")]);
         let configuration = facts.configuration.as_mut().unwrap().as_mut().unwrap();
-        if as_drift {
-            configuration.drift = vec![("n-1".into(), why.into())];
-        } else {
-            configuration.failed_rollout =
-                Some(("7".into(), format!("proxy-node n-1 refused it: {why}")));
-        }
+        change(configuration);
         check(&facts).pop().unwrap().remedy
     }
 
     #[test]
     fn every_cause_has_its_remedy() {
-        let disk = "cannot fetch lists/blocked.txt: No space left on device (os error 28)";
-        let crash = "it will not take this again: the process did not survive it: it was started \
-            with it and did not serve long enough";
-        for (why, part) in [
-            (disk, "make room"),
-            (crash, "`shoal config retry n-1`"),
-            (
-                "not connected: it gets its configuration when it is back",
-                "reaches the config-service",
-            ),
-            ("assigned; it has not answered yet", "wait a moment"),
-            ("it refused: cluster.yaml:3:1: port 80 is in use", "mend"),
+        for (cause, part) in [
+            (Cause::Disk, "make room"),
+            (Cause::Crashed, "`shoal config retry n-1`"),
+            (Cause::NotConnected, "reaches the config-service"),
+            (Cause::NoAnswer, "wait a moment"),
+            (Cause::Unspecified, "mend"),
         ] {
-            assert!(remedy(why, true).contains(part), "{why}: {}", remedy(why, true));
+            let told = remedy(|it| it.drift = drift("n-1", cause, "words"));
+            assert!(told.contains(part), "{cause:?}: {told}");
         }
-        for (why, part) in [
-            (disk, "the bundle is right"),
-            (crash, "`shoal config retry n-1`"),
-            ("cluster.yaml:3:1: port 80 is in use", "mend the bundle"),
+        for (refused, part) in [
+            (Some(Cause::Disk), "the bundle is right"),
+            (Some(Cause::Crashed), "`shoal config retry n-1`"),
+            (Some(Cause::Unspecified), "mend the bundle"),
+            (None, "when it is well"),
         ] {
-            assert!(remedy(why, false).contains(part), "{why}: {}", remedy(why, false));
+            let told = remedy(|it| it.failed_rollout = failed(refused, "words"));
+            assert!(told.contains(part), "{refused:?}: {told}");
         }
-        assert_eq!(
-            cause("proxy-node n-1 went away after it got it, and was not back within 30s"),
-            Cause::Away
-        );
         let away = |it: &mut Facts| {
             it.processes[0].listed.as_mut().unwrap().state = cluster::State::Lost;
             it.processes[0].listed.as_mut().unwrap().instance.applied_revision = "0000".into();
             it.configuration.as_mut().unwrap().as_mut().unwrap().drift =
-                vec![("n-1".into(), "not connected: later".into())];
+                drift("n-1", Cause::NotConnected, "not connected: later");
         };
         says(&found(away), &[(Info, "not in step: not connected")]);
     }
@@ -320,18 +316,18 @@ mod tests {
                 (Warning, "different revisions are in force: 0000, 4f2a"),
             ],
         );
-        let drift = |it: &mut Facts| {
+        let drifting = |it: &mut Facts| {
             other(it);
             it.configuration.as_mut().unwrap().as_mut().unwrap().drift =
-                vec![("n-1".into(), "it rejected 4f2a: no port".into())];
+                drift("n-1", Cause::Unspecified, "it rejected 4f2a: no port");
         };
-        says(&found(drift), &[(Warning, "n-1: not in step: it rejected 4f2a: no port")]);
-        let failed = |it: &mut Facts| {
+        says(&found(drifting), &[(Warning, "n-1: not in step: it rejected 4f2a: no port")]);
+        let failing = |it: &mut Facts| {
             it.configuration.as_mut().unwrap().as_mut().unwrap().failed_rollout =
-                Some(("7".into(), "n-1 rejected it".into()));
+                failed(Some(Cause::Unspecified), "n-1 rejected it");
         };
         says(
-            &found(failed),
+            &found(failing),
             &[(Warning, "the last rollout, of revision 7, failed: n-1 rejected it")],
         );
         let metrics = |text: &'static str| {

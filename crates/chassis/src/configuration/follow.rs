@@ -84,10 +84,9 @@ async fn once(owner: &Arc<Owner>, channel: &ServiceChannel, retry: &mut Retry) -
         retry.well();
         let Some(assignment) = assignment else { continue };
         let (revision, hash) = (assignment.revision.clone(), assignment.hash.clone());
-        let problems = owner.take(channel, assignment).await.err().unwrap_or_default();
-        report(&revision, &problems);
-        let acknowledgement =
-            Acknowledgement { revision, hash, problems: problems.iter().map(Into::into).collect() };
+        let refused = owner.take(channel, assignment).await.err().unwrap_or_default();
+        report(&revision, &refused.problems);
+        let acknowledgement = Acknowledgement { revision, hash, problems: refused.to_wire() };
         let answer = SubscribeRequest { message: Some(Message::Acknowledgement(acknowledgement)) };
         match timeout(CALL_WITHIN, answers.send(answer)).await {
             Ok(Ok(())) => {}

@@ -10,12 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use proto::config::{
-    Applied as AppliedMessage, Assignment, Hello, SubscribeRequest, subscribe_request::Message,
+    Applied as AppliedMessage, Assignment, Cause, Hello, SubscribeRequest,
+    subscribe_request::Message,
 };
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Applied, Problem, Rendered, fetch,
+    Applied, Problem, Refused, Rendered, fetch,
     generation::{Assigned, Generation, Generations, Rejection},
     store::{Store, is_hash, sha256},
 };
@@ -203,7 +204,7 @@ impl Owner {
         self: &Arc<Self>,
         channel: &ServiceChannel,
         assignment: Assignment,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Refused> {
         let in_force = self.applied.borrow().clone();
         let decision = self
             .generations()
@@ -215,7 +216,8 @@ impl Owner {
                     "release a revision that differs for this process, or have it tried once more \
                      with `shoal config retry {name}`"
                 );
-                return Err(vec![Problem::new(reason).remedy(remedy)]);
+                let problems = vec![Problem::new(reason).remedy(remedy)];
+                return Err(Refused { problems, cause: Cause::Crashed });
             }
             Assigned::InForce => {
                 if in_force.is_some_and(|applied| applied.revision != assignment.revision) {
@@ -227,16 +229,17 @@ impl Owner {
             Assigned::Take => {}
         }
         if !is_hash(&assignment.hash) || sha256(&assignment.document) != assignment.hash {
-            return Err(vec![Problem::new("the document is not what its hash says")]);
+            return Err(vec![Problem::new("the document is not what its hash says")].into());
         }
         fetch::complete(&self.store, channel, &assignment.files).await?;
         let this = Arc::clone(self);
         let taken = tokio::task::spawn_blocking(move || this.put_into_force(assignment)).await;
-        taken
-            .unwrap_or_else(|error| Err(vec![Problem::new(format!("applying it failed: {error}"))]))
+        taken.unwrap_or_else(|error| {
+            Err(vec![Problem::new(format!("applying it failed: {error}"))].into())
+        })
     }
 
-    fn put_into_force(&self, assignment: Assignment) -> Result<(), Vec<Problem>> {
+    fn put_into_force(&self, assignment: Assignment) -> Result<(), Refused> {
         let Assignment { revision, hash, document, files } = assignment;
         self.store.save_document(&hash, &document).map_err(disk)?;
         self.change(|state| state.begun(&hash)).map_err(disk)?;
@@ -267,7 +270,7 @@ impl Owner {
             self.publish(Applied { revision, hash });
         }
         self.store.sweep(&self.generations());
-        outcome
+        Ok(outcome?)
     }
 
     /// Forgets what was rejected, and has the config-service asked for it again; answers what it
@@ -339,9 +342,8 @@ impl Current {
     }
 }
 
-fn disk(error: io::Error) -> Vec<Problem> {
-    vec![
-        Problem::new(format!("cannot write to the data dir: {error}"))
-            .remedy("free some space, and check the disk"),
-    ]
+fn disk(error: io::Error) -> Refused {
+    let problem = Problem::new(format!("cannot write to the data dir: {error}"))
+        .remedy("free some space, and check the disk");
+    Refused { problems: vec![problem], cause: Cause::Disk }
 }

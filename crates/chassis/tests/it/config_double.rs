@@ -87,6 +87,14 @@ impl ConfigDouble {
         self.assignment.send_replace(Some(assignment));
     }
 
+    /// What the answer to the assignment of a revision, once it has come, says of the cause.
+    pub fn cause(&self, revision: &str) -> Option<proto::config::Cause> {
+        let memory = self.memory();
+        let answer =
+            memory.acknowledgements.iter().rev().find(|answer| answer.revision == revision)?;
+        answer.problems.first().map(proto::config::Problem::cause)
+    }
+
     /// The answer to the assignment of a revision, once it has come.
     pub fn answer(&self, revision: &str) -> Option<Vec<String>> {
         let memory = self.memory();

@@ -217,6 +217,7 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
             .is_some_and(|said| said.first().is_some_and(|why| why.contains("did not survive")))
     })
     .await;
+    assert_eq!(double.cause("r2"), Some(proto::config::Cause::Crashed));
     assert_eq!(in_force(&follower).as_deref(), Some("r1"));
 
     // An operator may have it tried once more. Nothing but that asks for it again.
