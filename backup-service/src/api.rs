@@ -41,7 +41,6 @@ const LONGEST: usize = 64;
 /// The rpcs. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    /// Does it.
     pub backups: Backups,
     /// Who is there.
     pub members: Arc<Members>,

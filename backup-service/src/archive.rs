@@ -15,7 +15,6 @@ pub use read::{Error, Opened};
 const SKIPPABLE: [u8; 4] = 0x184D_2A5E_u32.to_le_bytes();
 /// Magic number of a zstd frame.
 const ZSTD: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// SHA-256.
 const DIGEST: usize = 32;
 /// The frame that holds the digest: magic number, length, content.
 const TRAILER: usize = 4 + 4 + DIGEST;

@@ -28,7 +28,6 @@ use crate::{
 pub struct Tools {
     /// Role and name, for what it does by itself.
     pub name: String,
-    /// Wall-clock time.
     pub clock: Clock,
     /// The services whose state is kept, in the order in which it is put back.
     pub services: Vec<StatefulService>,
@@ -59,11 +58,9 @@ pub struct Permit(#[expect(dead_code, reason = "held, not looked at")] OwnedMute
 /// Every backup, and when the next is due.
 #[derive(Clone, Debug)]
 pub struct List {
-    /// Newest first.
     pub backups: Vec<Listed>,
     /// Stores that cannot be read.
     pub problems: Vec<String>,
-    /// As configured.
     pub schedule: Option<String>,
     /// When the schedule makes the next one.
     pub next_at: Option<Timestamp>,

@@ -36,7 +36,6 @@ pub struct Catalog {
     /// Since when there is a schedule.
     #[serde(default)]
     pub followed_since: Option<Timestamp>,
-    /// By id.
     #[serde(default)]
     pub notes: BTreeMap<String, Note>,
 }
@@ -44,11 +43,9 @@ pub struct Catalog {
 /// A backup that is there.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Its id.
     pub id: String,
     /// What it says of itself; `Err`: why that cannot be read.
     pub manifest: Result<Manifest, String>,
-    /// In bytes.
     pub size: u64,
     /// What is known beside; none while nobody has looked at every byte of it.
     pub note: Option<Note>,

@@ -27,13 +27,11 @@ pub enum Error {
          was changed"
     )]
     InUse(String),
-    /// A store.
     #[error(
         "the store {url} cannot be written: {}; nothing of this backup is left in it",
         disk(directory, source)
     )]
     Store {
-        /// As configured.
         url: String,
         /// Where that is.
         directory: PathBuf,
@@ -43,7 +41,6 @@ pub enum Error {
     /// Where backups are put together.
     #[error("no backup can be put together: {0}; nothing was changed")]
     Scratch(Malformed),
-    /// The PKI.
     #[error(transparent)]
     Pki(#[from] pki::Error),
     /// The archive is not the one that was planned with.
@@ -52,7 +49,6 @@ pub enum Error {
          restore {0}`)"
     )]
     Changed(String),
-    /// Another cluster's.
     #[error(transparent)]
     Foreign(#[from] crate::restore::Foreign),
     /// A service did not take its part, and nothing was restored before it.
@@ -68,7 +64,6 @@ pub enum Error {
     Half {
         /// Whose part failed.
         service: cluster::Service,
-        /// Why.
         source: Box<transfer::Error>,
         /// What is restored already.
         done: String,

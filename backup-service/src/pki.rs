@@ -34,13 +34,10 @@ pub struct Source {
 /// Why a PKI cannot be kept or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reading it.
     #[error("the PKI in {0} cannot be read: {1}")]
     Read(PathBuf, #[source] io::Error),
-    /// Encrypting it.
     #[error("the PKI cannot be encrypted: {0}")]
     Encrypt(#[source] age::EncryptError),
-    /// The archive.
     #[error(transparent)]
     Archive(#[from] crate::archive::Error),
     /// It has none.
@@ -61,7 +58,6 @@ pub enum Error {
     /// Where it goes.
     #[error("{0} is there already: name a directory that is not")]
     There(PathBuf),
-    /// Writing it.
     #[error("the PKI cannot be written to {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
     /// What was decrypted.

@@ -29,11 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
      cluster, or give --adopt if this one is to become that one"
 )]
 pub struct Foreign {
-    /// Its id.
     pub id: String,
-    /// Its cluster.
     pub theirs: String,
-    /// This one.
     pub ours: String,
 }
 
@@ -63,7 +60,6 @@ pub fn belongs(
 /// What a restore would do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Of what.
     pub backup: Listed,
     /// What is there now.
     pub present: Vec<pb::State>,

@@ -14,7 +14,6 @@ type Period = fn(Date) -> (i16, i8, i8);
 /// A backup, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Its id.
     pub id: String,
     /// When it was made.
     pub at: Timestamp,

@@ -25,13 +25,11 @@ pub enum Bad {
     /// The five fields.
     #[error("the schedule {0:?} cannot be read: {1}")]
     Cron(String, String),
-    /// Unknown here.
     #[error(
         "this machine does not know the time zone {0:?}; install its time zone database (Debian: \
          tzdata), or write UTC"
     )]
     Zone(String),
-    /// February 30th.
     #[error("the schedule {0:?} never comes round")]
     Never(String),
 }

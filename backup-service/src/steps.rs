@@ -13,9 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Under way.
     Running,
-    /// Done.
     Done,
     /// Failed: the last.
     Failed,
@@ -24,9 +22,7 @@ pub enum State {
 /// Something that is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// From 1.
     pub number: u32,
-    /// What.
     pub title: String,
     /// How it stands.
     pub state: State,
@@ -53,7 +49,6 @@ impl Steps {
         Self { to: Some(to), ..Self::default() }
     }
 
-    /// To nobody.
     #[must_use]
     pub fn unheard() -> Self {
         Self::default()

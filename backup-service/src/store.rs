@@ -19,7 +19,6 @@ const LOCK: &str = ".shoal-lock";
 /// A directory of archives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// As configured.
     pub url: String,
     directory: PathBuf,
 }
@@ -36,7 +35,6 @@ pub struct Stored {
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
-    /// In bytes.
     pub size: u64,
 }
 

@@ -96,7 +96,6 @@ impl StatefulService {
         }
     }
 
-    /// Which.
     #[must_use]
     pub fn service(&self) -> Service {
         self.service

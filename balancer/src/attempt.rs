@@ -26,15 +26,11 @@ use exchange::{Answer, Broken, Exchanged};
 pub use outcome::{Error, Kind, Outcome};
 pub use span::Span;
 
-/// One attempt.
 pub struct Attempt<'a> {
     /// What its worker has.
     pub local: &'a Local,
-    /// The request.
     pub request: &'a Request<'a>,
-    /// Its backend.
     pub backend: &'a Backend,
-    /// The server.
     pub slot: &'a Rc<Slot>,
     /// Keys of the servers that were tried, this one included.
     pub tried: &'a [u64],
@@ -49,7 +45,6 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Makes it.
     pub async fn run(
         &self,
         client: &mut Stream,

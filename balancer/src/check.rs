@@ -34,12 +34,7 @@ const SWITCHED_OFF: Duration = Duration::from_secs(1);
 pub enum Error {
     /// The connection was not made.
     #[error("connect to {address}: {error}")]
-    Connect {
-        /// Where to.
-        address: std::net::SocketAddr,
-        /// Why not.
-        error: std::io::Error,
-    },
+    Connect { address: std::net::SocketAddr, error: std::io::Error },
     /// The connection broke.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -145,9 +140,7 @@ async fn ask(server: &Server) -> Result<u16, Error> {
 /// A worker's wish to have a late server probed.
 #[derive(Clone, Debug)]
 pub struct Suspect {
-    /// Whom.
     pub server: Arc<Server>,
-    /// How.
     pub settings: Arc<Backend>,
 }
 

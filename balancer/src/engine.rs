@@ -268,7 +268,6 @@ async fn work(worker: Worker, shared: Arc<Shared>, open: watch::Receiver<Open<Fr
     .await;
 }
 
-/// Running workers.
 pub struct Running(std::sync::Mutex<Option<Workers>>);
 
 impl Running {

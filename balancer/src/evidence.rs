@@ -58,7 +58,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// One observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// A check of ours passed.
@@ -72,7 +71,6 @@ pub enum Seen {
 pub enum Opinion {
     /// It failed, last like this.
     Bad(Fault),
-    /// It answered.
     Good,
     /// Nothing within 2 × inter.
     #[default]
@@ -125,7 +123,6 @@ struct Out {
     since: Instant,
 }
 
-/// The fold.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     out: Option<Out>,

@@ -23,7 +23,6 @@ pub fn verdict(leaving: bool, has_servers: bool) -> (u16, &'static [u8]) {
     }
 }
 
-/// Answers.
 pub async fn answer(
     local: &Local,
     backend: &Backend,

@@ -92,7 +92,6 @@ impl Local {
         local
     }
 
-    /// The worker.
     #[must_use]
     pub fn worker(&self) -> &Worker {
         &self.0.worker

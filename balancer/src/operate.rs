@@ -35,7 +35,6 @@ pub enum Error {
     /// The backend has no such server.
     #[error("backend {backend} has no server {asked:?}; it has: {}", .known.join(", "))]
     NoServer {
-        /// The backend.
         backend: String,
         /// The name that was given.
         asked: String,
@@ -55,7 +54,6 @@ pub enum Error {
 pub struct Change {
     /// The server's backend; empty: the first.
     pub backend: String,
-    /// The server.
     pub server: String,
     /// What is wanted of it.
     pub desired: Desired,
@@ -78,13 +76,11 @@ impl Change {
 /// A server as the roster shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// Its backend.
     pub pool: Arc<Pool>,
     index: usize,
 }
 
 impl Shown {
-    /// The server.
     #[must_use]
     pub fn listed(&self) -> &Listed {
         &self.pool.servers[self.index]

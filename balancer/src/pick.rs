@@ -76,7 +76,6 @@ pub struct Request<'a> {
     pub head: Option<head::Request<'a>>,
     /// Who asks, as far as that is known.
     pub client: Option<IpAddr>,
-    /// The servers.
     pub servers: &'a dyn Servers,
     /// Whether a server was tried for this request already.
     pub tried: &'a dyn Fn(usize) -> bool,

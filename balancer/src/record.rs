@@ -40,15 +40,10 @@ pub type Recorder = log::Recorder<AccessLog>;
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Its id.
     pub id: uuid::Uuid,
-    /// Who asked.
     pub client: &'a str,
-    /// Where.
     pub frontend: &'a str,
-    /// As received.
     pub method: &'a str,
-    /// As received.
     pub target: &'a str,
     /// What the client got; 0: nothing.
     pub status: u16,
@@ -175,9 +170,7 @@ fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
 /// What a worker hands on.
 #[derive(Debug)]
 pub struct Lines {
-    /// Whole lines.
     pub bytes: Vec<u8>,
-    /// How many.
     pub count: u64,
 }
 

@@ -15,15 +15,11 @@ use crate::{listen::Frontend, local::Local, stats::FrontendCounts};
 
 /// See the module.
 pub struct Request<'a> {
-    /// The frontend.
     pub frontend: &'a Frontend,
-    /// Its address.
     pub frontend_address: SocketAddr,
     /// The index of the head.
     pub head: &'a RequestHead,
-    /// The head.
     pub bytes: &'a Bytes,
-    /// The client.
     pub peer: SocketAddr,
     /// The client's address as text.
     pub client: &'a str,
@@ -52,7 +48,6 @@ impl Request<'_> {
         self.frontend.counts.of(local.worker().index())
     }
 
-    /// The method.
     #[must_use]
     pub fn method(&self) -> Method {
         self.head.method()

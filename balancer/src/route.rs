@@ -8,7 +8,6 @@
 use cluster_config::document::balancer::{Backend, Frontend};
 use relay::{head::Request, method::Method, target::Target};
 
-/// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The balancer is asked whether it serves.
@@ -33,7 +32,6 @@ impl Route {
         Some(Self { health_path: frontend.health_path.clone(), backend })
     }
 
-    /// Decides.
     #[must_use]
     pub fn choose(&self, request: Request<'_>) -> Destination {
         // One that may go no further is answered as a request is (RFC 9110 §7.6.2).

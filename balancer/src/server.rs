@@ -67,7 +67,6 @@ pub struct Server {
     pub discovered: bool,
     /// Named as backup.
     pub backup: bool,
-    /// Its counters.
     pub tally: Arc<Tally>,
     /// Those of its backend.
     pub backend: Arc<PerWorker<BackendCounts>>,

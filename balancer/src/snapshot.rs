@@ -44,7 +44,6 @@ impl Snapshot {
 pub struct Pool {
     /// What the bundle says about it.
     pub settings: Arc<Backend>,
-    /// By name.
     pub servers: Vec<Listed>,
     /// For picking: the same indexes as `servers`.
     pub plan: Plan,
@@ -98,7 +97,6 @@ pub struct Listed {
     pub judgement: Judgement,
     /// What operators want of it.
     pub admin: AdminState,
-    /// Its share.
     pub weight: u32,
     /// Set here, not yet known to the registry.
     pub drift: bool,

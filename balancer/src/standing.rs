@@ -69,7 +69,6 @@ pub struct Inputs {
     pub verdict: Option<Verdict>,
 }
 
-/// What decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// Somebody asked for it: admin state, weight 0, a node that is stopping.
@@ -89,9 +88,7 @@ pub enum Cause {
 pub struct Judgement {
     /// What it may be used for.
     pub standing: Standing,
-    /// What decided.
     pub cause: Cause,
-    /// Why.
     pub reasons: Vec<Reason>,
 }
 
@@ -130,9 +127,7 @@ pub enum Reason {
 /// Who says a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// This balancer.
     Balancer,
-    /// The registry.
     Registry,
 }
 

@@ -12,7 +12,6 @@ pub use dataplane::count::{Count, PerWorker};
 pub struct Raised<'a>(&'a Count);
 
 impl<'a> Raised<'a> {
-    /// Raises it.
     #[must_use]
     pub fn new(gauge: &'a Count) -> Self {
         gauge.up();
@@ -97,17 +96,13 @@ pub struct BackendCounts {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct FrontendCounts {
-    /// Accepted.
     pub connections: Count,
-    /// Open now.
     pub active_connections: Count,
-    /// Well-formed requests.
     pub requests: Count,
     /// Answered by the balancer itself because no server could.
     pub failed: Count,
     /// Refused as malformed.
     pub refused: Count,
-    /// Tunnels established.
     pub tunnels: Count,
     /// Tunnels that a server's death cut.
     pub cut_tunnels: Count,
@@ -130,7 +125,6 @@ pub struct CheckCounts {
 
 /// What all workers have counted of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as in ServerCounts")]
 pub struct ServerTotals {
     pub requests: u64,
     pub failures: u64,
@@ -167,7 +161,6 @@ impl ServerTotals {
 
 /// What all workers have counted of a frontend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as in FrontendCounts")]
 pub struct FrontendTotals {
     pub connections: u64,
     pub active_connections: u64,
@@ -198,7 +191,6 @@ impl FrontendTotals {
 
 /// What the checks have counted of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as in CheckCounts")]
 pub struct CheckTotals {
     pub passed: u64,
     pub failed: u64,

@@ -16,7 +16,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Owes nothing.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self { owed: 0, silent_since: now }

@@ -29,7 +29,6 @@ pub type ConnectionEnd = connection::ConnectionEnd<Box<Open>>;
 pub struct Open {
     /// The server's end.
     pub upstream: Box<Stream>,
-    /// The server.
     pub slot: Rc<Slot>,
     /// It may be silent for so long.
     pub idle: Duration,

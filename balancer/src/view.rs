@@ -66,7 +66,6 @@ pub struct Frontend {
 }
 
 impl View {
-    /// Servers now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.roster.snapshot()
@@ -85,7 +84,6 @@ impl View {
         served.iter().map(|it| (it.name.clone(), Arc::clone(&it.counts))).collect()
     }
 
-    /// Everything now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let snapshot = self.snapshot();

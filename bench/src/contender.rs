@@ -22,7 +22,6 @@ use crate::{cpu, origin::Origin};
 /// Everybody who can take part, ours first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Who {
     ShoalBalancer,
     ShoalNode,

@@ -116,7 +116,6 @@ impl Unit {
 
 /// The names of trials that come out of their work together with others.
 pub mod names {
-    #![allow(missing_docs, reason = "the names say it")]
     pub const KILL_GET: &str = "kill-get";
     pub const KILL_CONNECT: &str = "kill-connect";
     pub const FREEZE_GET: &str = "freeze-get";

@@ -54,9 +54,7 @@ const FETCHERS: &[Role] =
 /// A node as the registry knows it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// Its service.
     pub service: String,
-    /// Its name.
     pub name: String,
     /// What it says that it runs.
     pub revision: String,
@@ -70,13 +68,10 @@ pub type Roster = Arc<dyn Fn() -> Vec<Seen> + Send + Sync>;
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
-    /// Revisions.
     pub store: Store,
     /// Nodes and rollouts.
     pub owner: Handle,
-    /// Wall-clock time.
     pub clock: Clock,
-    /// Ends streams.
     pub stop: StopSignal,
     /// Who else is there.
     pub roster: Roster,

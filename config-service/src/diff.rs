@@ -70,7 +70,6 @@ pub struct ListDifference {
 pub struct Content {
     /// See [`unified`]; empty also for a list in which much differs.
     pub unified: String,
-    /// For lists.
     pub list: Option<ListDifference>,
 }
 

@@ -26,7 +26,6 @@ const FILES: &str = "files/";
 /// A revision with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Content address.
     pub id: String,
     /// Counts up from 1.
     pub number: u64,
@@ -38,9 +37,7 @@ pub struct Kept {
     pub committer: String,
     /// To the millisecond.
     pub committed_at: Timestamp,
-    /// Why.
     pub message: String,
-    /// By path.
     pub files: Vec<FileReference>,
 }
 
@@ -64,9 +61,7 @@ struct Released {
 /// Everything but the content of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Oldest first.
     pub revisions: Vec<Kept>,
-    /// Oldest first.
     pub rollouts: Vec<Record>,
     /// Id of what joining nodes get.
     pub released: Option<String>,
@@ -80,14 +75,7 @@ pub enum Unreadable {
     Missing(String),
     /// A line makes no sense.
     #[error("line {line} of {entry}: {problem}")]
-    Line {
-        /// Which entry.
-        entry: &'static str,
-        /// From 1.
-        line: usize,
-        /// Why.
-        problem: String,
-    },
+    Line { entry: &'static str, line: usize, problem: String },
     /// An entry is not what its name says.
     #[error("{0} does not have the content that its name says")]
     Content(String),

@@ -26,7 +26,6 @@ pub enum Outcome {
 /// What took the place of a revision that was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Successor {
-    /// Its number.
     pub number: u64,
     /// Whether it has the content of a revision that is earlier than the one whose place it took.
     pub is_earlier_content: bool,

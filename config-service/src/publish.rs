@@ -34,7 +34,6 @@ pub struct Assignment {
 /// A node that says hello.
 #[derive(Debug)]
 pub struct Hello {
-    /// Who.
     pub key: Key,
     /// What `${node.*}` stands for there.
     pub variables: Variables,

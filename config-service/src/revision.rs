@@ -19,7 +19,6 @@ pub struct Revision {
     pub committer: String,
     /// To the millisecond.
     pub committed_at: Timestamp,
-    /// Why.
     pub message: String,
 }
 

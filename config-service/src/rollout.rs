@@ -52,7 +52,6 @@ pub type Rendering = Result<Target, Vec<Problem>>;
 /// A node that says hello.
 #[derive(Clone, Debug)]
 pub struct Hello {
-    /// Who.
     pub key: Key,
     /// Distinguishes the connections of one node; a later one replaces the earlier.
     pub session: u64,
@@ -71,7 +70,6 @@ pub struct Hello {
 /// A rollout that is asked for.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Its id.
     pub id: String,
     /// What is rolled out.
     pub revision: String,
@@ -86,7 +84,6 @@ pub struct Start {
 pub enum Control {
     /// Gives it to nobody further.
     Pause,
-    /// Goes on.
     Resume,
     /// Gives every node back what it had.
     Abort,
@@ -96,12 +93,7 @@ pub enum Control {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send the node its assignment.
-    Assign {
-        /// To whom.
-        key: Key,
-        /// What.
-        target: Target,
-    },
+    Assign { key: Key, target: Target },
     /// The rollout changed: remember it, tell those who watch.
     Changed,
     /// The revision is now what joining nodes get: remember it before anybody is told.
@@ -116,12 +108,7 @@ pub enum Error {
         "rollout {id} of revision {revision} is running: wait for it (`shoal config rollout`), or \
          abort it (`shoal config rollout abort`)"
     )]
-    Running {
-        /// Its id.
-        id: String,
-        /// Its revision.
-        revision: String,
-    },
+    Running { id: String, revision: String },
     /// There is nothing to control.
     #[error("rollout {0} has ended or does not exist")]
     NotRunning(String),

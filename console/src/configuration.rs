@@ -18,9 +18,7 @@ pub struct Configuration {
 /// An immutable bundle.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Revision {
-    /// Content address.
     pub id: String,
-    /// Counts up.
     pub number: u64,
     /// Id of the one before; empty for the first.
     pub parent: String,
@@ -39,7 +37,6 @@ pub struct Revision {
 /// A revision on its way to the nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rollout {
-    /// Its id.
     pub id: String,
     /// What is rolled out.
     pub revision: Revision,
@@ -57,7 +54,6 @@ pub struct Rollout {
 
 /// Where a rollout stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as in config.proto, where they are described")]
 pub enum RolloutState {
     #[default]
     Unknown,
@@ -72,9 +68,7 @@ pub enum RolloutState {
 /// What one node answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// Its service.
     pub service: String,
-    /// Its name.
     pub name: String,
     /// What it did.
     pub state: AnswerState,
@@ -84,7 +78,6 @@ pub struct Answer {
 
 /// What a node did with an assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as in config.proto, where they are described")]
 pub enum AnswerState {
     #[default]
     Unknown,
@@ -99,9 +92,7 @@ pub enum AnswerState {
 /// One node, in step or not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Follower {
-    /// Its service.
     pub service: String,
-    /// Its name.
     pub name: String,
     /// What it shall run.
     pub assigned: String,
@@ -109,7 +100,6 @@ pub struct Follower {
     pub applied: String,
     /// Both are the same.
     pub in_step: bool,
-    /// Why not.
     pub explanation: String,
 }
 

@@ -46,9 +46,7 @@ pub struct Explanation {
 /// Who says it, and what; or why they say nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said<T> {
-    /// Names.
     pub names: Vec<String>,
-    /// The answer.
     pub answer: Result<T, String>,
 }
 

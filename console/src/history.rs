@@ -44,7 +44,6 @@ pub enum Meter {
 
 /// What a node counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Measure {
     Requests,
     Hits,
@@ -59,9 +58,7 @@ pub enum Measure {
 /// One value at one moment, in seconds of the console's own steady clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// When.
     pub at: f64,
-    /// Per second.
     pub rate: f64,
 }
 

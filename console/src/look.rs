@@ -12,7 +12,6 @@ use crate::{
 pub struct Look {
     /// Class of the style sheet: `good`, `warn`, `bad`, `gone`, `asked`, `new`, `none`.
     pub class: &'static str,
-    /// One character.
     pub shape: &'static str,
     /// As the rest of Shoal calls it.
     pub word: &'static str,
@@ -22,7 +21,6 @@ const fn look(class: &'static str, shape: &'static str, word: &'static str) -> L
     Look { class, shape, word }
 }
 
-/// Nobody knows.
 pub const UNKNOWN: Look = look("none", "?", "unknown");
 
 /// Of an instance.

@@ -15,7 +15,6 @@ pub mod overview;
 pub mod parts;
 pub mod shell;
 
-/// Who looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Visitor {
     /// Name and token of whoever has logged in.

@@ -192,7 +192,6 @@ fn configuration(nodes: &[String]) -> Configuration {
     }
 }
 
-/// Three nodes.
 pub fn view() -> View {
     cluster(3)
 }

@@ -27,9 +27,7 @@ pub struct Frontend {
     pub backend: String,
     /// Connections since the start.
     pub connections: u64,
-    /// Connections now.
     pub active: u64,
-    /// Well-formed requests.
     pub requests: u64,
     /// Answered by the balancer itself because no server could.
     pub failed: u64,
@@ -59,7 +57,6 @@ pub struct Backend {
 /// Who may get a request, best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Gets requests.
     Usable,
     /// When no usable one is left.
     Last,
@@ -67,7 +64,6 @@ pub enum Standing {
     Unwell,
     /// Never: somebody asked for it.
     Excluded,
-    /// Not said.
     #[default]
     Unknown,
 }
@@ -93,7 +89,6 @@ pub struct Server {
     pub discovered: bool,
     /// Kept locally, the registry being out of reach.
     pub drift: bool,
-    /// Counters.
     pub counts: ServerCounts,
     /// When the standing last changed.
     pub changed_at: Option<Timestamp>,
@@ -101,7 +96,6 @@ pub struct Server {
 
 /// Counters since the balancer's start, and gauges.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs, reason = "named as in balancer.proto, where they are described")]
 pub struct ServerCounts {
     pub requests: u64,
     pub failures: u64,
@@ -137,7 +131,6 @@ impl ServerCounts {
 
 /// What one proxy-node counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs, reason = "named as in proxy.proto, where they are described")]
 pub struct NodeStats {
     pub requests: u64,
     pub hits: u64,
@@ -163,7 +156,6 @@ pub struct NodeStats {
 /// A parent proxy as one node knows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parent {
-    /// host:port.
     pub address: String,
     /// Requests go to it while others live too.
     pub alive: bool,

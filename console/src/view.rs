@@ -42,7 +42,6 @@ pub struct View {
     pub sources: BTreeMap<String, Source>,
     /// Rates of the last minute.
     pub history: Arc<History>,
-    /// Newest first.
     pub events: Vec<Event>,
 }
 

@@ -19,7 +19,6 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.health.v1.HealthChecker/RunCheck", OPERATORS),
 ]);
 
-/// The service.
 #[derive(Clone, Debug)]
 pub struct Api {
     prober: Handle,

@@ -36,7 +36,6 @@ impl Target {
 /// Why a probe failed, in words for people.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection.
     #[error("connect to {0}: {1}")]
     Connect(String, String),
     /// No answer, or a broken one.

@@ -40,9 +40,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Finding {
     /// Name of the check.
     pub check: String,
-    /// Whose instance.
     pub key: Key,
-    /// Its name.
     pub name: String,
     /// The address probed.
     pub address: String,
@@ -188,7 +186,6 @@ impl Probing {
     }
 }
 
-/// The task.
 #[derive(Debug)]
 pub struct Prober {
     name: String,

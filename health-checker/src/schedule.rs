@@ -72,7 +72,6 @@ impl<K: Ord + Clone> Schedule<K> {
         self.probes.values().filter(|probe| !probe.running).map(|probe| probe.due).min()
     }
 
-    /// All keys.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<K> {
         self.probes.keys().cloned().collect()

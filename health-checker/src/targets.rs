@@ -13,7 +13,6 @@ pub type Key = (String, InstanceId);
 /// What is probed and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The check.
     pub check: Arc<Check>,
     /// Name of the instance.
     pub name: String,

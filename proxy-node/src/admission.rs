@@ -25,7 +25,6 @@ pub struct Subject<'a> {
     pub node: &'a Node,
     /// The configuration that decides.
     pub generation: &'a Generation,
-    /// Who asks.
     pub client: IpAddr,
     /// What is asked.
     pub request: Request<'a>,
@@ -38,7 +37,6 @@ pub struct Subject<'a> {
 /// What the rules said of a request.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// The decision.
     pub decision: Decision,
     /// The addresses of the destination, where a rule wanted them: all of them.
     pub addresses: Option<Arc<[IpAddr]>>,

@@ -80,7 +80,6 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Decides.
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Answer {
         self.walk(question, |_| {})
@@ -180,7 +179,6 @@ enum Said<'a> {
 pub struct Step<'a> {
     /// Index of the rule.
     pub index: usize,
-    /// The rule.
     pub rule: &'a Rule,
     /// The first term that did not hold and whether it is negated; `None`: the rule matched.
     pub failed: Option<(&'a str, bool)>,

@@ -35,11 +35,9 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::read("/shoal.proxy.v1.ProxyNode/TailAccess", OPERATORS),
 ]);
 
-/// The service.
 pub struct Api {
     /// What it tells about.
     pub node: Arc<Node>,
-    /// The time.
     pub clock: Clock,
     /// Raised when streams have to end.
     pub closing: StopSignal,

@@ -23,7 +23,6 @@ use origin_tls::OriginTls;
 /// Everything that a worker needs to know to serve a request.
 #[derive(Debug)]
 pub struct Generation {
-    /// Revision.
     pub revision: String,
     /// What the operator wrote, rendered for this node.
     pub document: ProxyDocument,

@@ -19,7 +19,6 @@ pub enum Sign {
     OfLife,
 }
 
-/// Answers.
 pub async fn answer(
     transaction: &mut Transaction,
     stream: &mut Stream,

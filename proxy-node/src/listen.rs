@@ -72,7 +72,6 @@ impl Listeners {
         self.listening.addresses()
     }
 
-    /// For workers.
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<Open<Protocol>> {
         self.listening.follow()

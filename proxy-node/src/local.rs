@@ -21,7 +21,6 @@ use crate::{endpoint::Endpoint, node::Node, parent};
 pub struct Local {
     /// What all share.
     pub node: Arc<Node>,
-    /// The worker.
     pub worker: Worker,
     /// Idle connections to origins and parents.
     pub pool: Pool<Endpoint>,

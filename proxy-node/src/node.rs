@@ -58,7 +58,6 @@ pub struct Node {
     pub resolver: Resolver,
     /// The access log.
     pub recorder: Recorder,
-    /// Counters.
     pub metrics: Metrics,
     /// What clients got and how long it took, by worker.
     pub answers: PerWorker<Answers>,
@@ -94,7 +93,6 @@ pub enum Asker {
 pub struct Seldom(AtomicU64);
 
 impl Seldom {
-    /// In seconds.
     const EVERY: u64 = 60;
 
     /// Whether it may be said at this moment, in seconds of [`Steady`]; then not again for a

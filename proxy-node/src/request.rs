@@ -32,7 +32,6 @@ pub struct Destination {
     pub host: Box<str>,
     /// Where the host is an address.
     pub address: Option<IpAddr>,
-    /// Port.
     pub port: u16,
     /// This node itself speaks TLS there. Not so for a tunnel, in which the client does.
     pub tls: bool,
@@ -73,14 +72,12 @@ pub enum Ask<'a> {
     Health,
     /// A sign of life from the data path itself.
     Probe,
-    /// A resource.
     Fetch {
         /// Where it is.
         destination: Destination,
         /// Path and query; empty or beginning with `?` for the root.
         path: &'a str,
     },
-    /// A tunnel.
     Tunnel(Destination),
 }
 
@@ -168,7 +165,6 @@ pub enum Forwarded {
     Append(IpAddr),
     /// This address alone.
     Set(IpAddr),
-    /// None.
     Remove,
 }
 

@@ -8,7 +8,6 @@ use crate::{
     request::Destination,
 };
 
-/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// Straight to the origin.

@@ -37,9 +37,7 @@ pub struct Transaction {
     pub generation: Arc<Generation>,
     /// Who sent it to this node.
     pub sender: Sender,
-    /// Who asks.
     pub client: Client,
-    /// Its id.
     pub id: Uuid,
     /// When it was there.
     pub started: Instant,
@@ -47,9 +45,7 @@ pub struct Transaction {
     pub now: u64,
     /// Its span, if it is sampled.
     pub trace: Option<Trace>,
-    /// Its method.
     pub method: Method,
-    /// Its version.
     pub version: Version,
     /// Whether the client can send another request after it.
     pub persistent: bool,

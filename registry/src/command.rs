@@ -19,7 +19,6 @@ pub enum Command {
     /// Operators want something of an instance, or no longer. `wish` is its name in what is stored.
     #[serde(rename = "wish")]
     Desired {
-        /// Of whom.
         name: String,
         /// What; the default forgets everything that was wanted before.
         #[serde(rename = "wish")]
@@ -41,7 +40,6 @@ pub enum Command {
     Renew(Renewal),
     /// A process stops.
     Deregister {
-        /// Who.
         name: String,
         /// Which process of that name.
         id: InstanceId,
@@ -49,22 +47,13 @@ pub enum Command {
         drain_for: Duration,
     },
     /// Operators take somebody who is gone off the list, and want nothing more of the name.
-    Remove {
-        /// Who.
-        name: String,
-    },
+    Remove { name: String },
     /// A checker says what it found.
-    Report {
-        /// About anybody.
-        opinions: Vec<Opinion>,
-    },
+    Report { opinions: Vec<Opinion> },
     /// What had been decided about a loss (only in the store).
     Loss(LossRecord),
     /// Operators say that the losses held back for a service are real.
-    AcceptLosses {
-        /// Whose pool.
-        service: Service,
-    },
+    AcceptLosses { service: Service },
     /// The registry itself was away (restarted, stopped, its clock was set): what was alive then
     /// gets one more lease.
     Forgive,
@@ -73,7 +62,6 @@ pub enum Command {
 /// The certificate that a process registered with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {
-    /// Its name.
     pub name: String,
     /// How many processes it is for.
     pub replicas: u32,
@@ -93,7 +81,6 @@ pub struct Desired {
 /// A renewal of a lease, with what the process says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewal {
-    /// Who.
     pub name: String,
     /// Which process of that name.
     pub id: InstanceId,
@@ -101,7 +88,6 @@ pub struct Renewal {
     pub generation: u64,
     /// Configuration in force.
     pub applied_revision: String,
-    /// Its hash.
     pub applied_hash: String,
     /// Whether it may serve.
     pub ready: bool,
@@ -110,7 +96,6 @@ pub struct Renewal {
 /// What the registry had decided about the loss of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossRecord {
-    /// Who.
     pub name: String,
     /// Which process of that name.
     pub id: InstanceId,
@@ -128,7 +113,6 @@ pub struct LossRecord {
 /// store stays as small as the membership.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
-    /// Which kind.
     pub kind: Kind,
     /// The instance's name; empty for what concerns nobody in particular.
     pub name: String,
@@ -180,7 +164,6 @@ impl Kind {
 pub struct Record {
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
     pub command: Command,
 }
 
@@ -190,10 +173,7 @@ pub enum Outcome {
     /// It is done, and there is nothing more to say.
     Done,
     /// The process is registered.
-    Registered {
-        /// Its fence.
-        generation: u64,
-    },
+    Registered { generation: u64 },
     /// The lease is renewed.
     Renewed {
         /// For so long.
@@ -205,10 +185,7 @@ pub enum Outcome {
         unknown: Vec<InstanceId>,
     },
     /// These losses are acted on now.
-    Accepted {
-        /// Names.
-        names: Vec<String>,
-    },
+    Accepted { names: Vec<String> },
     /// It is off the list.
     Removed {
         /// It was on it.
@@ -219,7 +196,6 @@ pub enum Outcome {
 /// Why a command is refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Register: fenced.
     #[error(
         "a younger process (id {holder}) holds the name {name:?}: either two processes run under \
          one name (stop this one or give it a name of its own with --name), or this machine's \
@@ -227,18 +203,15 @@ pub enum Error {
          `shoal status`)"
     )]
     YoungerHolds {
-        /// The name.
         name: String,
         /// Who holds it.
         holder: InstanceId,
     },
-    /// Register: taken.
     #[error(
         "the name {name:?} is held by a live {service}; names are unique in the cluster: give this \
          instance another with --name"
     )]
     OtherService {
-        /// The name.
         name: String,
         /// What holds it.
         service: Service,
@@ -250,7 +223,6 @@ pub enum Error {
          with `shoal pki issue --replicas N`"
     )]
     TooManyReplicas {
-        /// Its name.
         certificate: String,
         /// How many it is for.
         replicas: u32,
@@ -261,33 +233,26 @@ pub enum Error {
          this instance another with --name"
     )]
     OtherCertificate {
-        /// The name.
         name: String,
         /// Who holds it.
         certificate: String,
     },
-    /// Renew: fenced.
     #[error(
         "a younger process (id {holder}) took over the name {name:?}: stop this one or give it a \
          name of its own with --name"
     )]
     Superseded {
-        /// The name.
         name: String,
         /// Who holds it.
         holder: InstanceId,
     },
     /// Renew: not (or no longer) registered.
     #[error("{name:?} is not registered with this id and generation: register again")]
-    NotRegistered {
-        /// The name.
-        name: String,
-    },
+    NotRegistered { name: String },
     /// Operators would take the last one out that serves clients.
     #[error("{}; enable or start another first, or force it (`shoal node` takes \
         --force)", cluster::leaving::warning(.name, *.service))]
     LastUsable {
-        /// The name.
         name: String,
         /// What it is.
         service: Service,
@@ -297,19 +262,13 @@ pub enum Error {
         "{name:?} still keeps its lease, and would be back at once: stop its process first, then \
          remove it; `shoal node disable` takes it out"
     )]
-    StillThere {
-        /// The name.
-        name: String,
-    },
+    StillThere { name: String },
     /// Operators named somebody who is not there.
     #[error(
         "there is no instance named {name:?}; ListInstances (`shoal status`) shows those that \
          there are"
     )]
-    Unknown {
-        /// The name.
-        name: String,
-    },
+    Unknown { name: String },
 }
 
 #[cfg(test)]

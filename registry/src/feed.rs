@@ -51,7 +51,6 @@ pub struct Feed {
     version: watch::Sender<u64>,
 }
 
-/// A watcher.
 #[derive(Debug)]
 pub struct Reader {
     feed: Arc<Feed>,
@@ -86,7 +85,6 @@ pub enum Event {
     Delta(Delta),
 }
 
-/// What differs.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
     /// New and changed members, as they are now.
@@ -292,7 +290,6 @@ impl Step {
         StepKey { filter: self.filter, from: self.from, to: self.to.version }
     }
 
-    /// For whom.
     #[must_use]
     pub const fn filter(&self) -> Filter {
         self.filter

@@ -34,23 +34,19 @@ pub struct Loss {
 /// What follows from the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The state.
     pub state: State,
     /// What it would be without the guard.
     pub withheld: Option<State>,
-    /// Why.
     pub reasons: Vec<String>,
 }
 
 /// What the guard counts: whether it belongs to the pool, its loss, and whether that is believed.
 pub type Counted = (bool, Option<(Timestamp, bool)>);
 
-/// One member.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// What it says of itself.
     pub instance: Instance,
-    /// Its lease.
     pub ttl: Duration,
     /// Whether it says that it may serve.
     pub ready: bool,

@@ -31,7 +31,6 @@ const MAX_REASON: usize = 1024;
 /// What there is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recollection {
-    /// Which cluster.
     pub identity: Identity,
     /// The highest generation given.
     pub generations: u64,
@@ -152,14 +151,7 @@ pub enum Unreadable {
     Missing(&'static str),
     /// A line makes no sense.
     #[error("line {line} of {entry}: {problem}")]
-    Line {
-        /// Which entry.
-        entry: &'static str,
-        /// From 1.
-        line: usize,
-        /// Why.
-        problem: String,
-    },
+    Line { entry: &'static str, line: usize, problem: String },
 }
 
 impl Restored {

@@ -38,7 +38,6 @@ impl Filter {
 /// Everything at one moment. It shares what has not changed with the one before.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Which cluster.
     pub identity: Identity,
     /// Counts up with everything that watchers have to hear; 0: nothing is known yet.
     pub version: u64,
@@ -46,7 +45,6 @@ pub struct Snapshot {
     pub(crate) guards: BTreeMap<Service, Arc<PoolGuard>>,
 }
 
-/// A member.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// As watchers were told of it; its lease is older than [`Listed::lease_expires_at`].
@@ -72,7 +70,6 @@ impl Snapshot {
         self.guards.values().filter(move |guard| filter.lets(guard.service))
     }
 
-    /// One member.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Listed> {
         self.members.get(name)

@@ -28,7 +28,6 @@ pub struct Reading {
 pub enum Time {
     /// The machine's clock, watched for jumps.
     Machine {
-        /// The clock.
         clock: Clock,
         /// The reading before.
         last: Option<(Timestamp, Instant)>,
@@ -38,7 +37,6 @@ pub enum Time {
 }
 
 impl Time {
-    /// The machine's.
     #[must_use]
     pub fn machine(clock: Clock) -> Self {
         Self::Machine { clock, last: None }

@@ -31,7 +31,6 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// Role and name.
     pub created_by: String,
-    /// Why.
     pub reason: Reason,
     /// Version of Shoal that made it.
     pub version: String,
@@ -61,14 +60,11 @@ pub struct Part {
     pub facts: BTreeMap<String, String>,
 }
 
-/// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The part that it belongs to, `/`, and its name there.
     pub name: String,
-    /// In bytes.
     pub size: u64,
-    /// In hex.
     pub sha256: String,
 }
 

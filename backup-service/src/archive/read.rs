@@ -44,7 +44,6 @@ pub enum Error {
          another backup, `shoal backup list` shows them"
     )]
     Damaged(String),
-    /// Something else.
     #[error("this is no backup of Shoal: it does not begin and end like one")]
     NotOurs,
     /// Made by a newer version.
@@ -54,7 +53,6 @@ pub enum Error {
         chassis::VERSION
     )]
     Newer {
-        /// Its format.
         format: u32,
         /// Version of Shoal that made it.
         version: String,

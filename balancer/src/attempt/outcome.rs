@@ -85,7 +85,6 @@ impl Kind {
 /// An attempt failed without harm to the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Error {
-    /// How.
     pub kind: Kind,
     /// How far it had come.
     pub phase: Phase,
@@ -97,7 +96,6 @@ pub struct Error {
 pub enum Outcome {
     /// The response went to the client as a whole.
     Relayed {
-        /// Its status.
         status: u16,
         /// Whether another request may come on the client's connection.
         reusable: bool,
@@ -106,12 +104,10 @@ pub enum Outcome {
     Tunnel {
         /// To the server.
         upstream: Box<Stream>,
-        /// The status.
         status: u16,
     },
     /// The response broke off after its first byte.
     Cut {
-        /// Its status.
         status: u16,
         /// The server's doing.
         kind: Kind,

@@ -32,7 +32,6 @@ pub static POLICY: Policy = Policy::new(&[
     Rule::write("/shoal.balancer.v1.Balancer/SetServerWeight", OPERATORS),
 ]);
 
-/// The service.
 pub struct Face {
     view: View,
     operator: Operator,

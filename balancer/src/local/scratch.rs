@@ -21,7 +21,6 @@ impl Reuse for Box<Scratch> {
     }
 }
 
-/// One worker's.
 #[derive(Default)]
 pub(super) struct Pools {
     pub(super) scratch: Pool<Box<Scratch>>,

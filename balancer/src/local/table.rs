@@ -81,7 +81,6 @@ impl Table {
         self.snapshot.number
     }
 
-    /// All servers.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Rc<Slot>> {
         self.backends.iter().flat_map(|backend| &backend.slots)
     }

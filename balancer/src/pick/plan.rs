@@ -19,7 +19,6 @@ pub struct Candidate {
 /// How servers are picked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The algorithm.
     pub balance: Balance,
     /// Percent of its share of the requests under way that a server may have before a hashed key
     /// spills over; none: it may have all of them.
@@ -52,7 +51,6 @@ impl Tier {
         Self { standing, sums: sums.collect(), members, ring: Ring::default() }
     }
 
-    /// Theirs.
     #[must_use]
     pub const fn standing(&self) -> Standing {
         self.standing

@@ -8,7 +8,6 @@ const DECAY: f64 = 10_000.0;
 /// An average, and when the last answer came that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Average {
-    /// Microseconds.
     pub micros: u64,
     /// Milliseconds of uptime.
     pub at: u64,

@@ -18,9 +18,7 @@ pub struct Line {
     pub time: Timestamp,
     /// Its request's id.
     pub id: Uuid,
-    /// Who asked.
     pub client: String,
-    /// Where.
     pub frontend: String,
     /// Empty: none could be read.
     pub method: String,

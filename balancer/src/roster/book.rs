@@ -50,14 +50,12 @@ struct Page {
     missing: Vec<String>,
 }
 
-/// The book.
 pub struct Book {
     setting: Setting,
     generation: Arc<Generation>,
     pages: Vec<Page>,
     /// By backend and name, so that they outlive the process behind a server.
     tallies: HashMap<(String, String), Arc<Tally>>,
-    /// By backend.
     backends: HashMap<String, Arc<PerWorker<BackendCounts>>>,
     /// Host names that were looked up.
     resolved: HashMap<String, SocketAddr>,

@@ -27,11 +27,9 @@ pub type Cluster = Arc<dyn Fn() -> (String, u64) + Send + Sync>;
 /// The rpcs. Cheap to clone.
 #[derive(Clone)]
 pub struct Transfer {
-    /// Revisions.
     pub store: Store,
     /// Nodes and rollouts.
     pub owner: Handle,
-    /// Wall-clock time.
     pub clock: Clock,
     /// Which cluster this is.
     pub cluster: Cluster,

@@ -70,7 +70,6 @@ impl Upload {
         Ok(())
     }
 
-    /// Every file.
     pub fn files(self) -> BTreeMap<String, Vec<u8>> {
         self.files
     }

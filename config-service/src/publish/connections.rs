@@ -27,7 +27,6 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Nobody yet.
     pub(super) fn new(store: Store) -> Self {
         Self { store, library: Library::default(), nodes: BTreeMap::new(), sessions: 0 }
     }

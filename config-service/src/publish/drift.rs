@@ -7,7 +7,6 @@ use crate::rollout::{Fleet, Key, Node, Target};
 /// One node, in step or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
-    /// Who.
     pub key: Key,
     /// What it was told to run.
     pub assigned: Option<Target>,
@@ -15,7 +14,6 @@ pub struct Drift {
     pub applied: Option<Target>,
     /// Whether that is the same.
     pub in_step: bool,
-    /// Why not.
     pub why: Why,
 }
 
@@ -34,9 +32,7 @@ pub enum Why {
     NothingAssigned,
     /// It did not survive it; the reason is its own.
     Crashed(String),
-    /// It refused.
     Refused {
-        /// Its words.
         reason: String,
         /// What decides about the remedy.
         cause: Cause,

@@ -28,13 +28,10 @@ pub struct Owner {
     pub handle: Handle,
     /// What it is told.
     pub commands: Arc<Mutex<mpsc::Receiver<Command>>>,
-    /// What survives.
     pub store: Store,
     /// Times that rollouts go by.
     pub times: Times,
-    /// Wall-clock time.
     pub clock: Clock,
-    /// Ends it.
     pub stop: StopSignal,
 }
 

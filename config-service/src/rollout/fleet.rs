@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 pub struct Node {
     /// The connection; `None`: it is away.
     pub session: Option<u64>,
-    /// Its process.
     pub process: String,
     /// What it says that it runs.
     pub applied: Option<Target>,
@@ -349,7 +348,6 @@ impl Fleet {
         actions
     }
 
-    /// Time passed.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         self.advance(now, &mut actions);

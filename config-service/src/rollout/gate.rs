@@ -12,7 +12,6 @@ use std::time::Duration;
 pub struct Member<'a> {
     /// Where it stands.
     pub state: NodeState,
-    /// Since when.
     pub since: Timestamp,
     /// Whether it is connected.
     pub connected: bool,

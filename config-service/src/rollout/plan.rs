@@ -18,7 +18,6 @@ pub struct Plan {
 /// A part of the nodes that gets the revision together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// For people.
     pub name: String,
     /// Who belongs to it.
     pub who: Who,
@@ -72,7 +71,6 @@ pub struct Times {
 pub struct Position {
     /// Index of the stage.
     pub stage: usize,
-    /// Since when.
     pub since: Timestamp,
 }
 

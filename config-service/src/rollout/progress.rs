@@ -42,18 +42,15 @@ pub enum NodeState {
     Assigned,
     /// Acknowledged, or nothing differs for it.
     Applied,
-    /// Refused.
     Rejected,
     /// Given back what it had.
     Reverted,
-    /// Went away.
     Gone,
 }
 
 /// One node in a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProgress {
-    /// State.
     pub state: NodeState,
     /// Since when it is in this state.
     pub since: Timestamp,
@@ -74,25 +71,19 @@ pub struct NodeProgress {
     pub acknowledged: Option<Acknowledged>,
 }
 
-/// An acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
-    /// The process.
     pub process: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// A rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Its id.
     pub id: String,
     /// What is rolled out.
     pub revision: String,
     /// What nodes go back to.
     pub previous: Option<String>,
-    /// State.
     pub state: State,
     /// What it does.
     pub plan: Plan,

@@ -19,9 +19,7 @@ pub struct Draft {
     pub author: String,
     /// Name in the certificate.
     pub committer: String,
-    /// Now.
     pub at: Timestamp,
-    /// Why.
     pub message: String,
     /// What to do with content that the parent has already.
     pub unchanged: Unchanged,

@@ -12,13 +12,11 @@ use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 /// A rollout as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its id.
     pub id: String,
     /// What is rolled out.
     pub revision: String,
     /// What nodes go back to; empty: nothing.
     pub previous: String,
-    /// State.
     pub state: State,
     /// What it does; without stages: an earlier version wrote it.
     #[serde(default)]
@@ -39,11 +37,8 @@ pub struct Record {
 /// One node in a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
-    /// Its service.
     pub service: String,
-    /// Its name.
     pub name: String,
-    /// State.
     pub state: NodeState,
     /// Why it refused.
     #[serde(default)]

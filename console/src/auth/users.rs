@@ -28,7 +28,6 @@ pub type Hashes = BTreeMap<String, String>;
 
 /// What is wrong with a users file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
     #[error("line {0} is not `name:$argon2…`")]
     Line(usize),

@@ -15,7 +15,6 @@ use crate::{
 /// Events on the page; the rest is on the pages of instances.
 const EVENTS: usize = 40;
 
-/// Its pieces.
 #[must_use]
 pub fn regions(view: &View) -> Vec<Region> {
     vec![

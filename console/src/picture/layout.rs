@@ -17,9 +17,7 @@ pub struct Layout {
     pub letters: usize,
 }
 
-/// A rectangle.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub struct Frame {
     pub x: f64,
     pub y: f64,

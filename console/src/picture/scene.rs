@@ -29,22 +29,17 @@ pub struct Scene {
 /// Which column somebody stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
-    /// Who asks.
     Clients,
-    /// Who divides.
     Balancers,
-    /// Who answers.
     Nodes,
     /// Who is asked when no node knows.
     Beyond,
 }
 
-/// Somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Actor {
     /// Where it stands.
     pub column: Column,
-    /// Its name.
     pub title: String,
     /// What is to be known of it, short.
     pub lines: Vec<String>,

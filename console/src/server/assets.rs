@@ -30,7 +30,6 @@ pub async fn file(Extension(caller): Extension<Caller>, Path(file): Path<String>
         .into_response()
 }
 
-/// The icon.
 pub async fn icon() -> Response {
     (
         [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "public, max-age=86400")],

@@ -64,7 +64,6 @@ impl Default for Patience {
 /// Where a request comes from, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Its address.
     pub address: SocketAddr,
     /// It came over TLS.
     pub encrypted: bool,
@@ -111,7 +110,6 @@ async fn accept(listener: Listener) {
 struct Listener {
     socket: TcpListener,
     places: Places,
-    /// Connections.
     open: TaskTracker,
     greeter: Greeter,
 }

@@ -18,7 +18,6 @@ fn html(markup: Markup) -> Response {
     Html(page::shown(markup)).into_response()
 }
 
-/// Everything.
 pub async fn overview(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -27,7 +26,6 @@ pub async fn overview(
     html(page::overview::page(&caller.visitor(), &console.overview(&view)))
 }
 
-/// One instance.
 pub async fn instance(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -45,7 +43,6 @@ pub async fn instance(
     }
 }
 
-/// One revision.
 pub async fn revision(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,

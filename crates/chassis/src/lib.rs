@@ -14,6 +14,8 @@
 //! `complaints` are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
 //! for people; `inherited` and `systemd` are what it has to do with a service manager.
 
+#![warn(missing_docs)]
+
 mod accept;
 mod admin;
 pub mod audit;

@@ -10,6 +10,8 @@
 //! (meaning) into [`render`]'s answer, with every [`problem`] on the way. [`templates`] are bundles
 //! to begin with.
 
+#![warn(missing_docs)]
+
 pub mod authorities;
 pub mod bundle;
 pub mod compile;

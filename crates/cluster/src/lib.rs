@@ -6,6 +6,8 @@
 //! Reading order: [`instance`], [`health`], [`status`], [`guard`], [`leaving`], [`recent`],
 //! [`alarm`], [`text`], [`wire`].
 
+#![warn(missing_docs)]
+
 pub mod alarm;
 pub mod guard;
 pub mod health;

@@ -5,6 +5,8 @@
 //! database), [`sqlite`] (opening one: ours, nobody else's, and durable), [`error`] (what went
 //! wrong).
 
+#![warn(missing_docs)]
+
 pub mod error;
 pub mod location;
 pub mod sqlite;

@@ -10,6 +10,8 @@
 //! → [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] →
 //! [`search`] → [`log`].
 
+#![warn(missing_docs)]
+
 pub mod answers;
 pub mod connection;
 pub mod count;

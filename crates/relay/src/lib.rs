@@ -21,6 +21,8 @@
 //! [`buffer`] (one connection) with [`fault`] and [`tls`] (what can go wrong with it), [`pool`]
 //! (idle upstreams), [`body`], [`exchange`] (a request and its response), [`tunnel`].
 
+#![warn(missing_docs)]
+
 // The codec: pure.
 pub mod chunked;
 pub mod date;

@@ -11,6 +11,8 @@
 //! listens there), [`alone`] (a test in a process of its own), [`wait`] (for a state, never for a
 //! time).
 
+#![warn(missing_docs)]
+
 pub mod alone;
 pub mod blackhole;
 pub mod client;

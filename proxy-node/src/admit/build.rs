@@ -23,7 +23,6 @@ pub enum Unusable {
     File {
         /// In the bundle.
         path: String,
-        /// Why.
         cause: io::Error,
     },
     /// A line of a list is no entry.
@@ -31,7 +30,6 @@ pub enum Unusable {
     Line {
         /// In the bundle.
         path: String,
-        /// From 1.
         line: u32,
         /// What is wrong.
         message: String,
@@ -43,7 +41,6 @@ pub enum Unusable {
     List {
         /// In the bundle.
         path: String,
-        /// Why.
         cause: domains::TooLarge,
     },
     /// A regular expression does not compile.
@@ -51,17 +48,11 @@ pub enum Unusable {
     Regex {
         /// Name of the ACL.
         acl: String,
-        /// Why.
         cause: Box<regex::Error>,
     },
     /// A rule names an ACL that is not there.
     #[error("the rule `{rule}` names the acl {acl}, which is not defined")]
-    UnknownAcl {
-        /// As written.
-        rule: String,
-        /// The name.
-        acl: String,
-    },
+    UnknownAcl { rule: String, acl: String },
 }
 
 impl Rules {

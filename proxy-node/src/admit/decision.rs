@@ -5,7 +5,6 @@ use std::{net::IpAddr, sync::Arc};
 /// What the rules say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Decided.
     Decided(Decision),
     /// A rule asks for the addresses of the destination: resolve the host and ask again.
     NeedsAddresses,

@@ -19,7 +19,6 @@ pub const WORK: u64 = 16 << 20;
 /// From here on bodies that are only passed on get a smaller window, in bytes.
 const PRESSED: u64 = WORK / 2;
 
-/// The account.
 #[derive(Debug)]
 pub struct Budget {
     capacity: AtomicU64,
@@ -75,7 +74,6 @@ impl Budget {
         self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Sets it.
     pub fn set_capacity(&self, capacity: u64) {
         self.capacity.store(capacity, Ordering::Relaxed);
     }
@@ -132,7 +130,6 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// How many.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes

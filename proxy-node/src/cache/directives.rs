@@ -7,7 +7,6 @@ const FOREVER: u64 = 1 << 31;
 /// Directives of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
-    /// Never store.
     pub no_store: bool,
     /// Validate before every use. The form with field names counts as the plain one.
     pub no_cache: bool,
@@ -19,7 +18,6 @@ pub struct ResponseDirectives {
     pub must_revalidate: bool,
     /// The same, for shared caches.
     pub proxy_revalidate: bool,
-    /// Seconds.
     pub max_age: Option<u64>,
     /// Seconds, for shared caches; wins over `max_age`.
     pub s_maxage: Option<u64>,

@@ -21,7 +21,6 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// One more.
     pub fn put(&self, head: Vec<u8>) {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).push(head.into());
         self.more.notify_waiters();

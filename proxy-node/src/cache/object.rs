@@ -26,7 +26,6 @@ pub const OVERHEAD: u64 = 1344;
 pub struct Object {
     /// What it answers.
     pub key: Key,
-    /// Status code.
     pub status: u16,
     /// Status line and fields as they are sent on, each line with its CRLF; without framing, Age,
     /// and the empty line.
@@ -39,7 +38,6 @@ pub struct Object {
     pub from: Option<SocketAddr>,
     /// How long it lives.
     pub freshness: Freshness,
-    /// ETag.
     pub etag: Option<Bytes>,
     /// Last-Modified in Unix seconds.
     pub last_modified: Option<u64>,
@@ -47,7 +45,6 @@ pub struct Object {
     pub last_modified_text: Option<Bytes>,
     /// Bytes of the body where the origin said so in advance.
     pub declared: Option<u64>,
-    /// The body.
     pub content: Content,
     /// How often it was used since eviction last looked, up to 3.
     pub(super) used: AtomicU8,
@@ -74,7 +71,6 @@ pub struct Parts {
     pub freshness: Freshness,
     /// Bytes of the body where the origin said so in advance.
     pub declared: Option<u64>,
-    /// The body.
     pub content: Content,
 }
 

@@ -110,7 +110,6 @@ impl<E> Store<E> {
         self.shard(key).0.slots.get(key).map(|slot| slot.variants.clone()).unwrap_or_default()
     }
 
-    /// Objects kept.
     #[must_use]
     pub fn objects(&self) -> u64 {
         self.objects.load(Ordering::Relaxed)

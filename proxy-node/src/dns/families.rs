@@ -25,7 +25,6 @@ pub enum Answer {
     NoRecords,
     /// There is no such name, of whatever family.
     NoSuchName,
-    /// Nobody says.
     Failed(Error),
 }
 

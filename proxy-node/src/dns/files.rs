@@ -143,7 +143,6 @@ pub struct System {
     files: Files,
     /// Whom to ask.
     pub servers: ArcSwap<Servers>,
-    /// Asks them.
     pub client: Client,
     seen: Mutex<Option<[Stamp; 2]>>,
 }

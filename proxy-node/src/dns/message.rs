@@ -21,9 +21,7 @@ const AAAA: u16 = 28;
 /// Which addresses are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// A.
     V4,
-    /// AAAA.
     V6,
 }
 

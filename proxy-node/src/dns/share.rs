@@ -50,9 +50,7 @@ impl Asker {
 /// A question that somebody waits for.
 #[derive(Debug)]
 pub struct Question {
-    /// About whom.
     pub host: Box<str>,
-    /// For whom.
     pub asker: Asker,
     /// What has been told early is not enough.
     pub whole: bool,

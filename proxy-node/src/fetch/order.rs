@@ -19,7 +19,6 @@ pub struct Order {
     pub local: Rc<Local>,
     /// The configuration of the request that caused it.
     pub generation: Arc<Generation>,
-    /// The request.
     pub request: Request,
     /// What the cache knows of it.
     pub facts: RequestFacts,

@@ -40,11 +40,9 @@ impl<'a> Request<'a> {
 /// What is stored for a request.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// Nothing.
     Nothing,
     /// Something that its client may not have ([`crate::admission::Subject::may_have`]).
     Forbidden,
-    /// This.
     Object(Arc<Object>),
 }
 
@@ -53,7 +51,6 @@ pub enum Found {
 pub enum Plan {
     /// The stored object is served.
     Serve {
-        /// It.
         object: Arc<Object>,
         /// Its age now, in seconds.
         age: u64,
@@ -69,7 +66,6 @@ pub enum Plan {
 /// How something is fetched for the cache.
 #[derive(Clone, Debug)]
 pub struct Fill {
-    /// Why.
     pub why: Why,
     /// What was found, and is not served as it is.
     pub found: Option<Arc<Object>>,

@@ -52,7 +52,6 @@ impl Member {
 pub struct Members {
     /// The tags of this node.
     pub own: Vec<String>,
-    /// The others.
     pub others: Vec<Member>,
 }
 

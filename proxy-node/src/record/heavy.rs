@@ -10,7 +10,6 @@ use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 /// What is known about one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<K> {
-    /// Whom.
     pub key: K,
     /// Its requests: an upper bound.
     pub requests: u64,

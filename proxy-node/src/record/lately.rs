@@ -41,7 +41,6 @@ pub struct Window {
     pub clients: Summary<Option<IpAddr>>,
     /// By target, cut after 256 bytes.
     pub urls: Summary<Arc<str>>,
-    /// By host.
     pub domains: Summary<Arc<str>>,
     /// By status: requests and bytes, always exact.
     pub statuses: BTreeMap<u16, (u64, u64)>,
@@ -118,7 +117,6 @@ impl Open {
     }
 }
 
-/// The memory.
 #[derive(Debug)]
 pub struct Lately {
     open: Open,

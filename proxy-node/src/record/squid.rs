@@ -35,7 +35,6 @@ pub enum Outcome {
     RefreshFailOld,
     /// The client asked for validation.
     ClientRefresh,
-    /// A tunnel.
     Tunnel,
     /// Refused by a rule.
     Denied,
@@ -44,7 +43,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every one.
     pub const ALL: [Self; 11] = [
         Self::Miss,
         Self::MemHit,
@@ -87,7 +85,6 @@ impl Outcome {
 /// Where the answer came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hierarchy {
-    /// From here.
     #[default]
     None,
     /// From the origin at this address.

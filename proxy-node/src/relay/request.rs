@@ -16,16 +16,13 @@ const CONDITIONS: FieldSet = FieldSet::of(&[Field::IfNoneMatch, Field::IfModifie
 /// Validators that take the place of the client's own conditions.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
-    /// For If-None-Match.
     pub etag: Option<&'a [u8]>,
-    /// For If-Modified-Since.
     pub last_modified: Option<&'a [u8]>,
 }
 
 /// What is needed of a request to send it on.
 #[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
-    /// The request.
     pub request: &'a Request,
     /// What becomes of X-Forwarded-For.
     pub forwarded: Forwarded,

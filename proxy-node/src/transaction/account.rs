@@ -11,7 +11,6 @@ use crate::{
 
 /// What is counted and written down when a request ends.
 pub struct Account {
-    /// So far.
     pub record: Record,
     /// Whether anybody wants to know.
     pub(super) written: bool,

@@ -14,16 +14,13 @@ use crate::request::sent_fields;
 /// A request: the index of its head, and the bytes.
 #[derive(Clone)]
 pub struct Request {
-    /// Index.
     pub head: Box<RequestHead>,
-    /// Bytes.
     pub bytes: Bytes,
     /// What the next hop hears of its trace.
     pub onward: Onward,
 }
 
 impl Request {
-    /// Both together.
     #[must_use]
     pub fn view(&self) -> head::Request<'_> {
         self.head.view(&self.bytes)

@@ -27,7 +27,6 @@ impl From {
 
 /// A connection to the next hop.
 pub struct Hop {
-    /// The connection.
     pub stream: Stream,
     /// Where it leads.
     pub endpoint: Endpoint,
@@ -41,7 +40,6 @@ pub struct Hop {
 pub struct Chosen {
     /// Its place among the parents.
     pub index: usize,
-    /// It.
     pub parent: Arc<Parent>,
 }
 

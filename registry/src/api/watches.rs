@@ -21,7 +21,6 @@ enum Who {
     Address(IpAddr),
 }
 
-/// All watches.
 #[derive(Debug, Default)]
 pub(super) struct Watches(Mutex<HashMap<Who, usize>>);
 

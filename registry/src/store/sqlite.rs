@@ -20,7 +20,6 @@ static SCHEMA: Schema = Schema {
     migrations: &[("commands", include_str!("../../migrations/0001_commands.sql"))],
 };
 
-/// The store.
 #[derive(Debug)]
 pub struct Sqlite {
     connection: SqliteConnection,

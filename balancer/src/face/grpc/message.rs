@@ -12,7 +12,6 @@ use crate::{
     view::{Frontend, Stats},
 };
 
-/// Everything.
 #[must_use]
 pub fn stats(stats: &Stats) -> pb::Stats {
     pb::Stats {

@@ -34,7 +34,6 @@ const WINDOW: u64 = 256 * 1024;
 /// The same while bodies that are passed on take much memory already.
 const NARROW: u64 = 32 * 1024;
 
-/// The body.
 #[derive(Debug)]
 pub struct Body {
     /// All of it and its length, once it is there: what hits read, without a lock.

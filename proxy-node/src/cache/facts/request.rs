@@ -12,11 +12,8 @@ pub struct RequestFacts {
     pub head: bool,
     /// Cache-Control; Pragma counts where there is none (RFC 9111 §5.4).
     pub directives: RequestDirectives,
-    /// Carries Authorization.
     pub authorization: bool,
-    /// Carries Cookie.
     pub cookie: bool,
-    /// Carries Range.
     pub range: bool,
     /// Carries If-Match, If-Unmodified-Since or If-Range: for the origin to decide.
     pub precondition: bool,

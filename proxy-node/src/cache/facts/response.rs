@@ -14,7 +14,6 @@ pub(super) const MOST_NAME_BYTES: usize = 1024;
 /// When a response says that it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expires {
-    /// Unix seconds.
     At(u64),
     /// A date that cannot be read, `0` above all: it has expired (RFC 9111 §5.3).
     Unreadable,
@@ -35,13 +34,11 @@ pub enum Vary {
 /// What the cache has to know of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFacts {
-    /// Status code.
     pub status: u16,
     /// Cache-Control, all fields together.
     pub directives: ResponseDirectives,
     /// Date, in Unix seconds.
     pub date: Option<u64>,
-    /// Expires.
     pub expires: Option<Expires>,
     /// Age, in seconds; 0 without one.
     pub age: u64,
@@ -51,11 +48,9 @@ pub struct ResponseFacts {
     pub last_modified_text: Option<Bytes>,
     /// ETag as sent.
     pub etag: Option<Bytes>,
-    /// Vary.
     pub vary: Vary,
     /// Sets a cookie.
     pub set_cookie: bool,
-    /// Carries Content-Range.
     pub content_range: bool,
 }
 

@@ -46,7 +46,6 @@ impl fmt::Display for Source {
 /// How long a response lives, and the age that it had when it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// Seconds.
     pub lifetime: u64,
     /// What says so.
     pub source: Source,

@@ -7,7 +7,6 @@ use regex::bytes::Regex;
 /// Freshness for responses that do not say how long they live, like Squid's `refresh_pattern`.
 #[derive(Clone, Debug)]
 pub struct RefreshPattern {
-    /// Which URLs.
     pub url: Regex,
     /// It names `?`, and so is meant for URLs with a query; other patterns are not.
     pub query: bool,

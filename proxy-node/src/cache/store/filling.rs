@@ -13,7 +13,6 @@ use crate::cache::{
 /// What a request that found nothing fit does.
 #[derive(Debug)]
 pub enum Join<E> {
-    /// It fills.
     Lead(Ticket<E>),
     /// Somebody fills already.
     Follow(Follower<E>),

@@ -15,7 +15,6 @@ pub(super) const MOST_LISTS: usize = 4;
 /// Everything about one key.
 #[derive(Debug)]
 pub(super) struct Slot<E> {
-    /// Newest first.
     pub(super) variants: Vec<Arc<Object>>,
     pub(super) fills: Vec<Arc<Pending<E>>>,
     /// The lists of request fields that the variants named in Vary, newest first. `None`: no

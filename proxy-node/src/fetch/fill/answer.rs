@@ -15,13 +15,11 @@ use crate::{
 pub enum Lead {
     /// From the cache.
     Object {
-        /// What.
         object: Arc<Object>,
         /// A place at its beginning.
         reader: Reader,
         /// How it got there.
         how: How,
-        /// From where.
         hierarchy: Hierarchy,
         /// How long the origin took.
         took: Duration,
@@ -37,7 +35,6 @@ pub enum Lead {
 /// How an object came to answer the request that led the fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Fetched.
     Stored,
     /// Validated: what was stored is still good.
     Unmodified,
