@@ -74,8 +74,8 @@ impl<T: Reuse> Pool<T> {
 }
 
 /// Memory on the heap for futures of one type, such as those of a worker's requests: some kilobytes
-/// each, for which an allocator has no quick way. What is used next is what was given back last, and
-/// likely in the processor's cache.
+/// each, for which an allocator has no quick way. The memory that was given back last is used next,
+/// as it is likely in the processor's cache.
 #[derive(Debug)]
 pub struct Futures<F>(RefCell<Vec<Pin<Box<F>>>>);
 

@@ -1,5 +1,5 @@
-//! Copies the lines of a head that stay, in stretches, and replaces Host and the framing fields where
-//! they stood.
+//! Copies the lines of a head that stay, in stretches, and replaces Host and the framing fields at
+//! their places.
 
 use super::HeadWriter;
 use crate::field::{Field, FieldSet};
