@@ -66,9 +66,9 @@ pub struct Node {
     /// Origins hear of every trace, of our own too.
     pub trace_origins: bool,
     /// When a refused proof was logged last.
-    pub refusals: Seldom,
+    pub refusals: Throttle,
     /// When a client that has its share was logged last.
-    pub crowding: Seldom,
+    pub crowding: Throttle,
     /// False once this node is leaving: the health path says so.
     pub serving: AtomicBool,
     /// For rules about the time of day.
@@ -90,9 +90,9 @@ pub enum Asker {
 
 /// Bounds what is logged of things that a peer can make happen as often as it likes.
 #[derive(Debug, Default)]
-pub struct Seldom(AtomicU64);
+pub struct Throttle(AtomicU64);
 
-impl Seldom {
+impl Throttle {
     const EVERY: u64 = 60;
 
     /// Whether it may be said at this moment, in seconds of [`Steady`]; then not again for a
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_seldom_said_is_said_once_a_minute() {
-        let refusals = Seldom::default();
+        let refusals = Throttle::default();
         let said: Vec<u64> = [0, 0, 5, 60, 61, 62, 120, 121, 500]
             .into_iter()
             .filter(|now| refusals.is_due(*now))

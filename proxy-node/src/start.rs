@@ -30,7 +30,7 @@ use crate::{
     local::Local,
     memory,
     metrics::{self, Metrics},
-    node::{Node, Seldom, Store, structured},
+    node::{Node, Store, Throttle, structured},
     options::Options,
     record::{self, Recorder},
 };
@@ -194,8 +194,8 @@ fn node(
         serving: AtomicBool::new(true),
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),
-        refusals: Seldom::default(),
-        crowding: Seldom::default(),
+        refusals: Throttle::default(),
+        crowding: Throttle::default(),
     });
     *published = Published::Running(node.clone());
     Ok(node)

@@ -246,8 +246,8 @@ impl Proxy {
             serving: AtomicBool::new(true),
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::clock::Steady::start(proxy_node::clock::unix_millis()),
-            refusals: proxy_node::node::Seldom::default(),
-            crowding: proxy_node::node::Seldom::default(),
+            refusals: proxy_node::node::Throttle::default(),
+            crowding: proxy_node::node::Throttle::default(),
         });
         let listeners =
             Arc::new(Listeners::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
