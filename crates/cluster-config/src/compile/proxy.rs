@@ -104,35 +104,35 @@ fn listen(
     context: &mut Context,
     written: Option<Vec<schema::Listen>>,
 ) -> Option<Vec<document::Listen>> {
-    let Some(doors) = written else {
+    let Some(listeners) = written else {
         return Some(vec![document::Listen {
-            bind: own_door(context)?,
+            bind: own_listener(context)?,
             health_path: Some("/".to_owned()),
             proxy_protocol: false,
             limits: Limits::default(),
         }]);
     };
-    if doors.is_empty()
+    if listeners.is_empty()
         && context.written.get("listen").is_some_and(|listen| listen.items().is_empty())
     {
         context.error(
             "listen",
-            "a proxy without a door serves nobody",
+            "a proxy without a listener serves nobody",
             "write at least one `{bind: …}`, or remove the key for the default",
         );
     }
-    let binds: Vec<_> = doors.iter().map(|door| door.bind.clone()).collect();
+    let binds: Vec<_> = listeners.iter().map(|listener| listener.bind.clone()).collect();
     distinct_addresses(context, "listeners", &binds, |index| format!("listen/{index}/bind"));
-    let door = |door: schema::Listen| document::Listen {
-        bind: door.bind.value,
-        health_path: door.health_path.map(|path| path.value),
-        proxy_protocol: door.proxy_protocol,
-        limits: door.limits.into(),
+    let listener = |listener: schema::Listen| document::Listen {
+        bind: listener.bind.value,
+        health_path: listener.health_path.map(|path| path.value),
+        proxy_protocol: listener.proxy_protocol,
+        limits: listener.limits.into(),
     };
-    Some(doors.into_iter().map(door).collect())
+    Some(listeners.into_iter().map(listener).collect())
 }
 
-fn own_door(context: &mut Context) -> Option<std::net::SocketAddr> {
+fn own_listener(context: &mut Context) -> Option<std::net::SocketAddr> {
     let written = context.variables.get("listen.proxy").cloned().unwrap_or_default();
     match Bind::parse(&written) {
         Ok(bind) => Some(bind.value),
