@@ -138,8 +138,14 @@ async fn the_same_input_makes_the_same_package() {
     let [first, second] = [tempfile::tempdir(), tempfile::tempdir()]
         .map(|place| place.expect("a temporary directory"));
     let packages = [build(first.path()).await, build(second.path()).await];
+    let mut control = Vec::new();
+    for package in &packages {
+        control.push(ok("dpkg-deb", &["-f", &package.display().to_string()]).await);
+    }
+    assert_eq!(control[0], control[1], "the control files of two builds of one time");
+    assert!(listing(&packages[0]).await == listing(&packages[1]).await, "their lists of files");
     let [first, second] = packages.map(|package| fs::read(package).expect("a package"));
-    assert!(first == second, "two builds of one time differ");
+    assert!(first == second, "two builds of one time differ in the contents of a file");
 }
 
 /// As dpkg installs it on a host, but for the root: the user is made, and the places for keys and
