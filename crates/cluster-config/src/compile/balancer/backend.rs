@@ -1,0 +1,164 @@
+//! A pool of servers and the rules for using them.
+
+use super::super::{Context, heads};
+use crate::{
+    document::{balancer as document, heads::Replies},
+    schema::{balancer as schema, notation::FieldName},
+};
+
+pub(super) fn compile(
+    context: &mut Context,
+    written: schema::Backend,
+    path: &str,
+) -> document::Backend {
+    let servers = written.servers;
+    if servers.service.is_none() && servers.fixed.is_empty() {
+        let place = context.place(&format!("{path}/servers"));
+        if !context.written.place_keys(&place).iter().any(|key| key == "service" || key == "static")
+        {
+            context.error(
+                &format!("{path}/servers"),
+                "a backend without servers",
+                "write {service: proxy-node}, or static: [{name: …, address: …}]",
+            );
+        }
+    }
+    if servers.service.is_none() && (!servers.tags.is_empty() || servers.datacenter.is_some()) {
+        context.error(
+            &format!("{path}/servers"),
+            "tags and datacenter choose among discovered servers",
+            "add `service: proxy-node`",
+        );
+    }
+    context.unique(
+        "server",
+        servers.fixed.iter().map(|server| server.name.value.as_str()),
+        |index| format!("{path}/servers/static/{index}/name"),
+    );
+    let check: document::OwnCheck = written.check.into();
+    positive(context, check.inter, &format!("{path}/check/inter"));
+    positive(context, check.timeout, &format!("{path}/check/timeout"));
+    if check.timeout > check.inter {
+        context.error(
+            &format!("{path}/check/timeout"),
+            "a check may not take longer than the time between two",
+            "make timeout shorter than inter",
+        );
+    }
+    positive(context, written.timeouts.connect.value, &format!("{path}/timeouts/connect"));
+    positive(
+        context,
+        written.suspicion.probe_timeout.value,
+        &format!("{path}/suspicion/probe_timeout"),
+    );
+    let discover = servers.service.map(|schema::Discoverable::ProxyNode| document::Discover {
+        service: cluster::Service::ProxyNode.as_str().to_owned(),
+        tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
+        datacenter: servers.datacenter.map(|datacenter| datacenter.value),
+    });
+    let balance = balance(context, written.balance, written.hash_header, path);
+    document::Backend {
+        name: written.name.value,
+        hash_bound: hash_bound(context, &balance, written.hash_balance_factor, path),
+        balance,
+        discover,
+        servers: servers.fixed.into_iter().map(Into::into).collect(),
+        check,
+        passive: written.passive.into(),
+        suspicion: written.suspicion.into(),
+        retry: document::Retry {
+            attempts: written.retry.attempts,
+            budget: written.retry.budget.value,
+        },
+        forwarded_for: written.forwarded_for.into(),
+        replies: Replies {
+            max_size: heads::size(
+                context,
+                written.reply_header_max_size,
+                &format!("{path}/reply_header_max_size"),
+            ),
+            relaxed: written.relaxed_header_parser,
+        },
+        timeouts: written.timeouts.into(),
+        keepalive: written.keepalive,
+        keepalive_idle: written.keepalive_idle.value,
+        panic_threshold: written.panic_threshold.value,
+    }
+}
+
+fn balance(
+    context: &mut Context,
+    written: schema::Balance,
+    header: Option<FieldName>,
+    path: &str,
+) -> document::Balance {
+    use document::Balance;
+    if header.is_some() && !matches!(written, schema::Balance::HeaderHash) {
+        context.error(
+            &format!("{path}/hash_header"),
+            "only `balance: header_hash` hashes a field",
+            "remove it, or write `balance: header_hash`",
+        );
+    }
+    match written {
+        schema::Balance::RoundRobin | schema::Balance::WeightedRoundRobin => Balance::RoundRobin,
+        schema::Balance::LeastConnections => Balance::LeastConnections,
+        schema::Balance::Random => Balance::Random,
+        schema::Balance::ResponseTime => Balance::ResponseTime,
+        schema::Balance::First => Balance::First,
+        schema::Balance::IpHash => Balance::IpHash,
+        schema::Balance::UriHash => Balance::UriHash,
+        schema::Balance::HostHash => Balance::HostHash,
+        schema::Balance::HeaderHash => {
+            if header.is_none() {
+                context.error(
+                    &format!("{path}/balance"),
+                    "`header_hash` does not say which field is hashed",
+                    "add it, as in hash_header: X-User",
+                );
+            }
+            Balance::HeaderHash { header: header.map(|it| it.value).unwrap_or_default() }
+        }
+    }
+}
+
+/// Where an object lives is its server's affair, and a hot one may live on several; who a client's
+/// server is matters to the client, so that nobody is moved unasked.
+fn hash_bound(
+    context: &mut Context,
+    balance: &document::Balance,
+    factor: Option<u32>,
+    path: &str,
+) -> Option<u32> {
+    let place = format!("{path}/hash_balance_factor");
+    match factor {
+        Some(_) if !balance.hashes() => {
+            context.error(
+                &place,
+                format!("`balance: {}` hashes nothing that could spill over", balance.as_str()),
+                "remove it, or choose uri_hash, host_hash, ip_hash or header_hash",
+            );
+            None
+        }
+        Some(1..=100) => {
+            context.error(
+                &place,
+                "a server has to be allowed more than its share",
+                "write more than 100, as in 125, or 0 for no bound",
+            );
+            None
+        }
+        Some(0) => None,
+        Some(factor) => Some(factor),
+        None if matches!(balance, document::Balance::UriHash | document::Balance::HostHash) => {
+            Some(125)
+        }
+        None => None,
+    }
+}
+
+fn positive(context: &mut Context, duration: std::time::Duration, path: &str) {
+    if duration.is_zero() {
+        context.error(path, "a time of zero leaves no time at all", "write a longer one");
+    }
+}

@@ -1,0 +1,77 @@
+//! Where clients come in.
+
+use super::super::{Context, heads};
+use crate::{
+    document::balancer as document,
+    schema::{balancer as schema, notation::Duration},
+};
+
+pub(super) fn compile(
+    context: &mut Context,
+    written: schema::Frontend,
+    backends: &[document::Backend],
+    path: &str,
+) -> document::Frontend {
+    let backend = written.backend.value;
+    // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer
+    // with.
+    let nodes_only = backends.iter().any(|it| it.name == backend && it.servers.is_empty());
+    let health_path =
+        written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
+    let request_header_max_size = heads::size(
+        context,
+        written.request_header_max_size,
+        &format!("{path}/request_header_max_size"),
+    );
+    document::Frontend {
+        name: written.name.value,
+        bind: written.bind.value,
+        backend,
+        health_path,
+        request_header_max_size,
+        limits: written.limits.into(),
+        timeouts: written.timeouts.into(),
+    }
+}
+
+/// A key that moved from the backends to the frontends, where it was and where it is.
+type Moved = (
+    &'static str,
+    fn(&schema::BackendTimeouts) -> &Option<Duration>,
+    fn(&mut schema::FrontendTimeouts) -> &mut Duration,
+);
+
+const MOVED: [Moved; 3] = [
+    ("client", |from| &from.client, |to| &mut to.client),
+    ("client_idle", |from| &from.client_idle, |to| &mut to.client_idle),
+    ("request_head", |from| &from.request_head, |to| &mut to.request_head),
+];
+
+/// Clients' deadlines used to be written under a backend. There they still count for its frontends,
+/// key by key, unless the frontend says its own.
+pub(super) fn client_timeouts(
+    context: &mut Context,
+    frontends: &mut [schema::Frontend],
+    backends: &[schema::Backend],
+) {
+    for (number, backend) in backends.iter().enumerate() {
+        for (key, from, to) in MOVED {
+            let Some(value) = from(&backend.timeouts) else { continue };
+            context.warning(
+                &format!("backends/{number}/timeouts/{key}"),
+                format!(
+                    "`{key}` is for frontends to say; here it counts only for frontends of \
+                    this backend that do not say it themselves"
+                ),
+                format!("move it to the frontend: timeouts: {{{key}: {}}}", value.text()),
+            );
+            for (index, frontend) in frontends.iter_mut().enumerate() {
+                let own =
+                    context.fitting.at(&format!("frontends/{index}/timeouts/{key}")).is_some();
+                if !own && frontend.backend.value == backend.name.value {
+                    *to(&mut frontend.timeouts) = value.clone();
+                }
+            }
+        }
+    }
+}

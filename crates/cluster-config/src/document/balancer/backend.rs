@@ -1,0 +1,136 @@
+//! A pool of servers and the rules for using them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{super::heads::Replies, Discover, OwnCheck, Passive, Server, Suspicion};
+use crate::units;
+
+/// A pool of servers and the rules for using them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique.
+    pub name: String,
+    /// How a server is picked.
+    pub balance: Balance,
+    /// Percent of its share of the requests under way that a server may have before what is hashed
+    /// to it spills over; none: all of them.
+    #[serde(default)]
+    pub hash_bound: Option<u32>,
+    /// Servers found in the registry; they are spoken to through their `relay` endpoint.
+    pub discover: Option<Discover>,
+    /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP
+    /// proxies: no PROXY header.
+    pub servers: Vec<Server>,
+    /// The balancer's own check.
+    pub check: OwnCheck,
+    /// Evidence from traffic.
+    pub passive: Passive,
+    /// Suspicion of a late server that is a proxy-node: silent while it owes answers.
+    pub suspicion: Suspicion,
+    /// Retries.
+    pub retry: Retry,
+    /// What becomes of a client's X-Forwarded-For.
+    #[serde(default)]
+    pub forwarded_for: ForwardedFor,
+    /// Heads of what servers with an address answer. Proxy-nodes are read as they write: strictly,
+    /// whatever the size.
+    #[serde(default)]
+    pub replies: Replies,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Idle pooled connections kept per server and worker.
+    pub keepalive: u32,
+    /// How long an idle pooled connection is kept.
+    #[serde(with = "units::duration")]
+    pub keepalive_idle: Duration,
+    /// Percent: involuntary losses that leave fewer servers than this are not acted on.
+    pub panic_threshold: u8,
+}
+
+/// How a server is picked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn by weight, evenly spread.
+    RoundRobin,
+    /// The least requests and tunnels under way for its weight.
+    LeastConnections,
+    /// The less loaded one of two that are drawn by weight.
+    Random,
+    /// The quicker one of two that are drawn by weight, with its load.
+    ResponseTime,
+    /// The first that is usable.
+    First,
+    /// By the client's address.
+    IpHash,
+    /// By host and path with query.
+    UriHash,
+    /// By host.
+    HostHash,
+    /// By a field of the request.
+    HeaderHash {
+        /// Its name.
+        header: String,
+    },
+}
+
+impl Balance {
+    /// As it is written in a bundle.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConnections => "least_connections",
+            Self::Random => "random",
+            Self::ResponseTime => "response_time",
+            Self::First => "first",
+            Self::IpHash => "ip_hash",
+            Self::UriHash => "uri_hash",
+            Self::HostHash => "host_hash",
+            Self::HeaderHash { .. } => "header_hash",
+        }
+    }
+
+    /// Whether what is alike goes to one server.
+    #[must_use]
+    pub const fn hashes(&self) -> bool {
+        matches!(self, Self::IpHash | Self::UriHash | Self::HostHash | Self::HeaderHash { .. })
+    }
+}
+
+/// What becomes of a client's X-Forwarded-For; the client's own address stands last in both cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// It makes room for the client's address.
+    #[default]
+    Replace,
+    /// The client's address follows it.
+    Append,
+}
+
+/// Retries on another server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts per request, the first included; at least 1.
+    pub attempts: u32,
+    /// Percent of the requests that may be retried after an answer or timeout of a live server.
+    /// Retries because of a lost one do not count.
+    pub budget: u8,
+}
+
+/// Deadlines of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// TCP connection to a server.
+    #[serde(with = "units::duration")]
+    pub connect: Duration,
+    /// Progress of the server, and until its first byte.
+    #[serde(with = "units::duration")]
+    pub server: Duration,
+    /// A tunnel in which nothing moves.
+    #[serde(with = "units::duration")]
+    pub tunnel_idle: Duration,
+}

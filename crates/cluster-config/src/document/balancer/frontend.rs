@@ -1,0 +1,46 @@
+//! Where clients come in.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{Limits, heads};
+use crate::units;
+
+/// A listener for clients; HTTP mode is the only one of this version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Unique.
+    pub name: String,
+    /// Address to bind.
+    pub bind: SocketAddr,
+    /// Name of a backend.
+    pub backend: String,
+    /// Origin-form GET or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer
+    /// serves and 503 while it drains or has nobody to ask; none: they go to a server like every
+    /// request.
+    #[serde(default)]
+    pub health_path: Option<String>,
+    /// Bytes of a request's head; a larger one is refused.
+    #[serde(default = "heads::usual")]
+    pub request_header_max_size: u64,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long its clients may take.
+    pub timeouts: ClientTimeouts,
+}
+
+/// Deadlines of the clients of a frontend, every one on progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTimeouts {
+    /// Progress of the client while a request or response is under way.
+    #[serde(with = "units::duration")]
+    pub client: Duration,
+    /// A client's connection between requests.
+    #[serde(with = "units::duration")]
+    pub client_idle: Duration,
+    /// From a request's first byte to the end of its head.
+    #[serde(with = "units::duration")]
+    pub request_head: Duration,
+}

@@ -1,0 +1,65 @@
+//! What a balancer finds out itself about its servers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units;
+
+/// The balancer's own check of every server: a TCP connection, and `OPTIONS *` with `Max-Forwards:
+/// 0` through the relay listener of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCheck {
+    /// False: no own checks.
+    pub enabled: bool,
+    /// Between two checks of one server.
+    #[serde(with = "units::duration")]
+    pub inter: Duration,
+    /// For one check.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// Successes in a row that make a server well again.
+    pub rise: u32,
+    /// Failures in a row that make it unwell.
+    pub fall: u32,
+}
+
+/// Evidence from traffic: failures of the server itself, never of the origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passive {
+    /// This many failures within `fail_timeout` put a server aside for `fail_timeout`; 0: never.
+    pub max_fails: u32,
+    /// See `max_fails`.
+    #[serde(with = "units::duration")]
+    pub fail_timeout: Duration,
+    /// What counts against servers that are not proxy-nodes (those with an address). Of a
+    /// proxy-node only its own failures count, never its origins'.
+    pub count: Vec<Failure>,
+}
+
+/// A kind of failure of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Connection refused or not made in time.
+    Connect,
+    /// Connection reset, or closed before the response.
+    Reset,
+    /// No response in time.
+    Timeout,
+    /// A response with status 502, 503 or 504.
+    Gateway,
+}
+
+/// When a proxy-node that owes answers is probed, and when it is ejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// Nothing received from the node for this long while it owes answers.
+    #[serde(with = "units::duration")]
+    pub after: Duration,
+    /// For one probe.
+    #[serde(with = "units::duration")]
+    pub probe_timeout: Duration,
+    /// Unanswered probes in a row that eject the node.
+    pub probes: u32,
+}

@@ -1,0 +1,203 @@
+//! A pool of servers and the rules for using them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        notation::{Duration, FieldName, Name, Percent, Size},
+        proxy::usual_head,
+    },
+    duration,
+    health::{Check, Passive, Suspicion},
+    percent,
+    servers::Servers,
+};
+use crate::document::balancer as document;
+
+/// A pool of servers and the rules for using them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Unique.
+    pub name: Name,
+    /// How a server is picked.
+    #[serde(default)]
+    #[schemars(extend("x-later" = ["static_rr", "url_param", "rdp_cookie", "cookie"]))]
+    pub balance: Balance,
+    /// The field that `header_hash` hashes, as in `X-User`.
+    pub hash_header: Option<FieldName>,
+    /// Percent of its share by weight of the requests under way that a server may have before what
+    /// is hashed to it spills over to the servers that follow it; 0: all of them. 125 with
+    /// `uri_hash` and `host_hash`, 0 with `ip_hash` and `header_hash`, where it would move users.
+    #[schemars(range(min = 0, max = 10000))]
+    pub hash_balance_factor: Option<u32>,
+    /// Who they are.
+    pub servers: Servers,
+    /// The balancer's own check.
+    #[serde(default)]
+    pub check: Check,
+    /// Evidence from traffic.
+    #[serde(default)]
+    pub passive: Passive,
+    /// When a late proxy-node is probed and ejected.
+    #[serde(default)]
+    pub suspicion: Suspicion,
+    /// Retries on another server.
+    #[serde(default)]
+    pub retry: Retry,
+    /// What servers are told in X-Forwarded-For about a client that sends one itself.
+    #[serde(default)]
+    pub forwarded_for: ForwardedFor,
+    /// Bytes of the head of an answer of a server by address; a larger one is refused (502). 4KiB
+    /// to 96KiB.
+    #[serde(default = "usual_head")]
+    pub reply_header_max_size: Size,
+    /// What servers by address write against the rules and means one thing all the same is
+    /// accepted, as by `proxy.relaxed_header_parser`.
+    #[serde(default = "yes")]
+    pub relaxed_header_parser: bool,
+    /// Deadlines.
+    #[serde(default)]
+    pub timeouts: BackendTimeouts,
+    /// Idle pooled connections kept per server and worker.
+    #[serde(default = "thirty_two")]
+    #[schemars(range(min = 0, max = 65536))]
+    pub keepalive: u32,
+    /// How long an idle pooled connection is kept.
+    #[serde(default = "a_minute")]
+    pub keepalive_idle: Duration,
+    /// Involuntary losses that leave fewer servers than this are not acted on.
+    #[serde(default = "half")]
+    pub panic_threshold: Percent,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn by weight, evenly spread.
+    #[default]
+    RoundRobin,
+    /// The same.
+    WeightedRoundRobin,
+    /// The fewest requests and tunnels under way for its weight.
+    LeastConnections,
+    /// Two are drawn by weight, and the less loaded one is taken.
+    Random,
+    /// Two are drawn by weight, and the one is taken that answers sooner (a moving average without
+    /// the origin's time, times the requests under way).
+    ResponseTime,
+    /// The first in the bundle or by name; the next one only when it is not usable.
+    First,
+    /// By the client's address: a client stays with its server while that is usable.
+    IpHash,
+    /// By host and path with query: an object lives on one server, as long as that has no more than
+    /// `hash_balance_factor` allows.
+    UriHash,
+    /// By host alone, in the same way.
+    HostHash,
+    /// By the field that `hash_header` names; requests without it in turn.
+    HeaderHash,
+}
+
+/// What servers are told in X-Forwarded-For about a client that sends one itself; who the client is
+/// stands last in both cases.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedFor {
+    /// The client's address alone.
+    #[default]
+    Replace,
+    /// What the client said, and its address.
+    Append,
+}
+
+/// Retries on another server.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts per request, the first included.
+    #[schemars(range(min = 1, max = 16))]
+    pub attempts: u32,
+    /// Share of the requests that may be retried after an answer or timeout of a live server.
+    pub budget: Percent,
+}
+
+/// Deadlines of the servers, every one on progress.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendTimeouts {
+    /// TCP connection to a server.
+    pub connect: Duration,
+    /// The server, and until its first byte. Longer than what a node takes for an origin (its
+    /// `dns`, `connect` and `read` together), so that the node, which knows what happened, is the
+    /// one that says so.
+    pub server: Duration,
+    /// A tunnel in which nothing moves.
+    pub tunnel_idle: Duration,
+    /// Moved to `frontends[].timeouts`. Here it still counts for those frontends of this backend
+    /// that do not say it themselves.
+    #[schemars(extend("deprecated" = true))]
+    pub client: Option<Duration>,
+    /// Moved to `frontends[].timeouts`, like `client`.
+    #[schemars(extend("deprecated" = true))]
+    pub client_idle: Option<Duration>,
+    /// Moved to `frontends[].timeouts`, like `client`.
+    #[schemars(extend("deprecated" = true))]
+    pub request_head: Option<Duration>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn thirty_two() -> u32 {
+    32
+}
+
+fn a_minute() -> Duration {
+    duration("60s")
+}
+
+fn half() -> Percent {
+    percent("50%")
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, budget: percent("20%") }
+    }
+}
+
+impl Default for BackendTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: duration("5s"),
+            server: duration("75s"),
+            tunnel_idle: duration("1h"),
+            client: None,
+            client_idle: None,
+            request_head: None,
+        }
+    }
+}
+
+impl From<ForwardedFor> for document::ForwardedFor {
+    fn from(written: ForwardedFor) -> Self {
+        match written {
+            ForwardedFor::Replace => Self::Replace,
+            ForwardedFor::Append => Self::Append,
+        }
+    }
+}
+
+impl From<BackendTimeouts> for document::Timeouts {
+    fn from(written: BackendTimeouts) -> Self {
+        Self {
+            connect: written.connect.value,
+            server: written.server.value,
+            tunnel_idle: written.tunnel_idle.value,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Where clients come in.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        limits::Limits,
+        notation::{Bind, Duration, Name, Size, UrlPath},
+        proxy::usual_head,
+    },
+    duration,
+};
+use crate::document::balancer as document;
+
+/// A listener for clients.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Frontend {
+    /// Unique.
+    pub name: Name,
+    /// Address and port.
+    pub bind: Bind,
+    /// What is spoken.
+    #[serde(default)]
+    #[schemars(extend("x-later" = ["tcp"]))]
+    pub mode: Mode,
+    /// Where requests go.
+    pub backend: Name,
+    /// Origin-form GET, HEAD or OPTIONS of this path, and `OPTIONS *`, answer 200 while the
+    /// balancer serves and 503 while it drains or has nobody to ask, as checks of a load balancer
+    /// in front expect. Without it `/` where all servers are proxy-nodes, which have no page of
+    /// their own, and none where requests go to servers by address.
+    #[serde(default)]
+    pub health_path: Option<UrlPath>,
+    /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
+    #[serde(default = "usual_head")]
+    pub request_header_max_size: Size,
+    /// What one client may have.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Deadlines of its clients.
+    #[serde(default)]
+    pub timeouts: FrontendTimeouts,
+}
+
+/// Deadlines of the clients of a frontend, every one on progress.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FrontendTimeouts {
+    /// The client, while a request or response is under way.
+    pub client: Duration,
+    /// A client's connection between requests.
+    pub client_idle: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
+}
+
+/// What is spoken at a frontend.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// HTTP/1.1, proxy requests.
+    #[default]
+    Http,
+}
+
+impl Default for FrontendTimeouts {
+    fn default() -> Self {
+        Self { client: duration("50s"), client_idle: duration("2m"), request_head: duration("30s") }
+    }
+}
+
+impl From<FrontendTimeouts> for document::ClientTimeouts {
+    fn from(written: FrontendTimeouts) -> Self {
+        Self {
+            client: written.client.value,
+            client_idle: written.client_idle.value,
+            request_head: written.request_head.value,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Who the servers of a backend are.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::super::notation::{Address, Name};
+use crate::document::balancer as document;
+
+/// Servers found in the registry, and servers by address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Servers {
+    /// Instances of this service are servers.
+    pub service: Option<Discoverable>,
+    /// Only instances that have all of these tags.
+    pub tags: Vec<Name>,
+    /// Only instances of this datacenter.
+    pub datacenter: Option<Name>,
+    /// Servers by address.
+    #[serde(rename = "static")]
+    pub fixed: Vec<Server>,
+}
+
+/// A service whose instances can be servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discoverable {
+    /// The proxy.
+    ProxyNode,
+}
+
+/// A server by address.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Unique in its backend.
+    pub name: Name,
+    /// Host and port.
+    pub address: Address,
+    /// Share of the load; 0 gets no new requests.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 256))]
+    pub weight: u32,
+    /// Used only when no other server is usable.
+    #[serde(default)]
+    pub backup: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl From<Server> for document::Server {
+    fn from(written: Server) -> Self {
+        let (host, port) = written.address.value;
+        Self {
+            name: written.name.value,
+            host,
+            port,
+            weight: written.weight,
+            backup: written.backup,
+        }
+    }
+}
