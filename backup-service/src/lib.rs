@@ -33,7 +33,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use age::x25519::Recipient;
 use api::{Api, POLICY};
 use backups::{Backups, Tools};
-use chassis::{Fail, Failure, Process};
+use chassis::{Error, ErrorContext, Process};
 use cluster_config::BackupDocument;
 use proto::backup::backup_service_server::BackupServiceServer;
 use restore::Heard;
@@ -69,13 +69,13 @@ pub struct Options {
 ///
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     chassis::run("backup-service", &options.chassis.clone(), move |process| async move {
         serve(process, options).await
     })
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options) -> Result<(), Error> {
     metrics::describe();
     let root = process.data_dir.root().to_owned();
     let (publish, settings) = watch::channel(Arc::new(Settings::unconfigured(&root)));
@@ -126,7 +126,7 @@ fn tools(
     process: &Process,
     options: &Options,
     settings: watch::Receiver<Arc<Settings>>,
-) -> Result<Tools, Failure> {
+) -> Result<Tools, Error> {
     let service =
         |service| transfer::StatefulService::new(service, process.network.channel(service));
     let pki = options
@@ -137,7 +137,7 @@ fn tools(
         let remedy =
             "name the directory that `shoal pki init` made, readable for the backup-service";
         std::fs::read_dir(&source.directory)
-            .fail(format!("read --pki-dir {}", source.directory.display()), remedy)?;
+            .context(format!("read --pki-dir {}", source.directory.display()), remedy)?;
     }
     Ok(Tools {
         name: format!("{} {}", process.identity.service(), process.identity.name()),
@@ -152,12 +152,12 @@ fn tools(
 }
 
 /// The authorities that this process trusts, by the SHA-256 of their certificates.
-fn authorities(options: &Options) -> Result<Vec<String>, Failure> {
+fn authorities(options: &Options) -> Result<Vec<String>, Error> {
     let Some(path) = &options.chassis.ca else { return Ok(Vec::new()) };
     let what = format!("read the certificates of the cluster's authority in {}", path.display());
     let remedy = "give --ca the ca.crt that `shoal pki init` made";
-    let certificates = CertificateDer::pem_file_iter(path).fail(&what, remedy)?;
+    let certificates = CertificateDer::pem_file_iter(path).context(&what, remedy)?;
     certificates
-        .map(|der| der.fail(&what, remedy).map(|der| hex::encode(Sha256::digest(&der))))
+        .map(|der| der.context(&what, remedy).map(|der| hex::encode(Sha256::digest(&der))))
         .collect()
 }

@@ -141,7 +141,7 @@ async fn transaction(
             refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await
         }
         // Its client has its share.
-        Err(Fault::Timeout(Kind::Crowded)) => ConnectionEnd::Abort,
+        Err(Fault::Timeout(Kind::Displaced)) => ConnectionEnd::Abort,
         Err(Fault::Timeout(_)) => {
             refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await
         }

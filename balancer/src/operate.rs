@@ -13,7 +13,7 @@ use crate::{
     snapshot::{Listed, Pool},
     view::View,
 };
-use registry::{Refused, Registry};
+use registry::{Registry, Reply};
 
 /// A change that the registry took shows here within this time, or is answered as far as it is
 /// known.
@@ -46,7 +46,7 @@ pub enum Error {
     Weight,
     /// The registry does not want it.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] Reply),
 }
 
 /// A change that an operator asks for.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use chassis::{Fail, Failure, Ports, Process, configuration::Problem};
+use chassis::{Error, ErrorContext, Ports, Process, configuration::Problem};
 use cluster::Service;
 use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
@@ -50,19 +50,19 @@ pub struct Options {
 ///
 /// # Errors
 /// Whatever keeps it from serving, in one sentence with the remedy.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     let own = options.clone();
     chassis::run("balancer", &options.chassis, move |process| serve(process, own))
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let workers = options
         .workers
         .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
     let frontend = free(&process.ports, options.frontend)?;
     metrics::describe();
     let engine = Engine::new(surroundings(&process, workers, options.traces)?)
-        .fail("start the thread of the access log", "raise the limit on threads of this user")?;
+        .context("start the thread of the access log", "raise the limit on threads of this user")?;
     let engine = Arc::new(engine);
     let view = Arc::new(engine.view());
     let operator =
@@ -88,7 +88,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     let running = Arc::new(
         engine
             .start(&process.network.cluster_id())
-            .fail("start the workers", "raise the limits on threads and files of this user")?,
+            .context("start the workers", "raise the limits on threads and files of this user")?,
     );
     let seen = engine.view();
     process.tasks.spawn("lately", move || {
@@ -118,7 +118,7 @@ fn surroundings(
     process: &Process,
     workers: usize,
     traces: span::Options,
-) -> Result<Surroundings, Failure> {
+) -> Result<Surroundings, Error> {
     let (ports, tasks) = (process.ports.clone(), process.tasks.clone());
     Ok(Surroundings {
         workers,
@@ -137,18 +137,18 @@ fn surroundings(
 /// Makes sure that nobody listens where clients are to come in; the frontends themselves are bound
 /// when the configuration names them. Port 0 becomes a real one. An inherited socket says itself
 /// where it listens.
-fn free(ports: &Ports, address: SocketAddr) -> Result<SocketAddr, Failure> {
+fn free(ports: &Ports, address: SocketAddr) -> Result<SocketAddr, Error> {
     let inherited = ports.inherited().lend("frontend", address).map(Ok);
     inherited
         .unwrap_or_else(|| TcpListener::bind(address))
         .and_then(|listener| listener.local_addr())
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => Failure::new(format!(
+            std::io::ErrorKind::AddrInUse => Error::new(format!(
                 "the frontend address {address} is \
             in use"
             ))
             .remedy("stop what listens there, or choose another address with --frontend"),
-            _ => Failure::new(format!("cannot listen on the frontend address {address}: {error}"))
+            _ => Error::new(format!("cannot listen on the frontend address {address}: {error}"))
                 .remedy(
                     "give --frontend an address of this machine, with a port above 1023 unless \
                 privileged",

@@ -122,7 +122,7 @@ async fn ask_node(
         ..Default::default()
     };
     let answer = match cluster.proxy_node(node) {
-        Ok(mut door) => call(&name, door.explain_request(question)).await,
+        Ok(mut client) => call(&name, client.explain_request(question)).await,
         Err(error) => Err(error),
     };
     match answer {
@@ -149,7 +149,7 @@ async fn ask_balancer(
         target: request.target.clone(),
     };
     let answer = match cluster.balancer(balancer) {
-        Ok(mut door) => call(&name, door.explain_pick(question)).await,
+        Ok(mut client) => call(&name, client.explain_pick(question)).await,
         Err(error) => Err(error),
     };
     match answer {

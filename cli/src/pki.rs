@@ -7,7 +7,7 @@ mod renew;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use chassis::{Failure, Identity, Role, pki};
+use chassis::{Error, Identity, Role, pki};
 use clap::{Args, Subcommand};
 
 use serde::Serialize;
@@ -113,7 +113,7 @@ pub fn run(options: Options) -> Result<()> {
     let now = chassis::Clock::system().now();
     match options.action {
         Action::Init { dir, validity } => {
-            let made = pki::init(&dir, &[], now, validity.validity).map_err(Failure::from)?;
+            let made = pki::init(&dir, &[], now, validity.validity).map_err(Error::from)?;
             let pki::Issued { cert, key, .. } = made.operator;
             let key_of_all = dir.join("ca.key");
             report([&made.ca, &key_of_all, &made.cluster_key, &cert, &key], validity.format)
@@ -122,7 +122,7 @@ pub fn run(options: Options) -> Result<()> {
             let identity = Identity::new(role, name);
             let identity = Identity { replicas: replicas.unwrap_or(identity.replicas), ..identity };
             let issued = pki::issue_to(&dir, &identity, &hosts, now, validity.validity)
-                .map_err(Failure::from)?;
+                .map_err(Error::from)?;
             report([&issued.cert, &issued.key], validity.format)
         }
         Action::Renew { names, dir, archives, validity } => {

@@ -1,7 +1,7 @@
 //! The first start: an empty store takes the bundle of a directory as its first revision, released.
 
 use crate::store::{Draft, Store, Unchanged};
-use chassis::{Fail, Failure};
+use chassis::{Error, ErrorContext};
 use cluster_config::{Bundle, problem::any_error};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, fs, io, path::Path};
@@ -48,13 +48,13 @@ pub async fn commit(
     directory: &Path,
     committer: &str,
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let check_disk = "check the disk that holds the config-service's database";
-    if !store.list(None, 1).await.fail("read the revisions", check_disk)?.is_empty() {
+    if !store.list(None, 1).await.context("read the revisions", check_disk)?.is_empty() {
         return Ok(());
     }
     let shown = directory.display();
-    let files = read_directory(directory).fail(
+    let files = read_directory(directory).context(
         format!("read the bundle {shown}"),
         "give --bundle a directory with a cluster.yaml",
     )?;
@@ -72,7 +72,7 @@ pub async fn commit(
             .find(|problem| problem.is_error())
             .map(ToString::to_string)
             .unwrap_or_default();
-        return Err(Failure::new(format!("the bundle {shown} has errors: {first}"))
+        return Err(Error::new(format!("the bundle {shown} has errors: {first}"))
             .remedy("correct it; `shoal config validate` shows every problem"));
     }
     let draft = Draft {
@@ -83,9 +83,12 @@ pub async fn commit(
         message: format!("First revision, from {shown}"),
         unchanged: Unchanged::Nothing,
     };
-    let revision =
-        store.commit(&draft, &files).await.fail("store the first revision", check_disk)?.revision();
-    store.save(None, Some(&revision.id)).await.fail("release the first revision", check_disk)?;
+    let revision = store
+        .commit(&draft, &files)
+        .await
+        .context("store the first revision", check_disk)?
+        .revision();
+    store.save(None, Some(&revision.id)).await.context("release the first revision", check_disk)?;
     tracing::info!(revision = revision.id, "first revision committed and released from {shown}");
     Ok(())
 }

@@ -22,7 +22,7 @@ pub mod rollout;
 pub mod store;
 
 use api::{Api, POLICY, Roster, Seen, transfer::Transfer};
-use chassis::{Fail, Failure, Network, Process};
+use chassis::{Error, ErrorContext, Network, Process};
 use cluster_config::bundle::FOLLOWERS;
 use database::{BadLocation, Location};
 use proto::config::config_service_server::ConfigServiceServer;
@@ -80,7 +80,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// Whatever keeps it from starting, before anything was changed.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     let chassis = options.chassis.clone();
     chassis::run(
         "config-service",
@@ -89,13 +89,14 @@ pub fn run(options: Options) -> Result<(), Failure> {
     )
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options) -> Result<(), Error> {
     metrics::describe();
     let path = database(&process, options.database.as_deref())?;
     let remedy = "check that the file is the config-service's and that its disk can be written; or \
         name another with --database";
-    let store =
-        Store::open(&path).await.fail(format!("open the database {}", path.display()), remedy)?;
+    let store = Store::open(&path)
+        .await
+        .context(format!("open the database {}", path.display()), remedy)?;
     if let Some(directory) = &options.bundle {
         first::commit(&store, directory, process.identity.name(), process.clock.now()).await?;
     }
@@ -120,10 +121,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Failure> {
     process.drain(std::future::ready(())).await
 }
 
-fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Failure> {
+fn database(process: &Process, written: Option<&str>) -> Result<PathBuf, Error> {
     let remedy = "write sqlite:PATH, or leave it out to keep revisions in the data dir";
     let refused =
-        |bad: BadLocation| Failure::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
+        |bad: BadLocation| Error::new(format!("--database: {bad}")).remedy(remedy).exit_code(2);
     let Location::Sqlite(path) =
         Location::parse(written, &process.data_dir.path("config.db")).map_err(refused)?;
     Ok(path)
@@ -147,7 +148,7 @@ fn owner(process: &Process, store: Store, times: Times) -> Handle {
             if let Err(error) = owner.run().await {
                 let remedy = "check the disk that holds the config-service's database";
                 lifecycle.request_stop(
-                    Failure::new(format!("the config-service's database cannot be used: {error}"))
+                    Error::new(format!("the config-service's database cannot be used: {error}"))
                         .remedy(remedy),
                 );
             }

@@ -6,19 +6,19 @@ mod replace;
 pub mod sessions;
 pub mod users;
 
-use chassis::Failure;
+use chassis::Error;
 
 /// Random bytes as lower-case hexadecimal digits.
 ///
 /// # Errors
 /// The system has no randomness.
-pub fn random<const N: usize>() -> Result<String, Failure> {
+pub fn random<const N: usize>() -> Result<String, Error> {
     let mut bytes = [0; N];
     let provider = chassis::tls::provider();
     provider
         .secure_random
         .fill(&mut bytes)
-        .map_err(|_| Failure::new("the system has no randomness").remedy("check /dev/urandom"))?;
+        .map_err(|_| Error::new("the system has no randomness").remedy("check /dev/urandom"))?;
     Ok(hex::encode(bytes))
 }
 

@@ -9,7 +9,7 @@ use proto::{balancer::ExplainPickRequest, proxy::ExplainRequestRequest};
 
 use crate::{
     gather::{
-        ask::{Others, PATIENTLY, Refused, call},
+        ask::{self, Others, PATIENTLY, call},
         wire,
     },
     traffic::Server,
@@ -166,7 +166,7 @@ pub async fn ask(others: &Others, view: &View, question: &Question) -> Explanati
     Explanation { picks: alike(picks), verdicts: alike(verdicts), left_out }
 }
 
-async fn pick(others: &Others, name: &str, question: &Question) -> Result<Pick, Refused> {
+async fn pick(others: &Others, name: &str, question: &Question) -> Result<Pick, ask::Error> {
     let request = ExplainPickRequest {
         frontend: String::new(),
         client_address: question.client.to_string(),
@@ -183,7 +183,7 @@ async fn pick(others: &Others, name: &str, question: &Question) -> Result<Pick, 
     })
 }
 
-async fn verdict(others: &Others, name: &str, question: &Question) -> Result<Verdict, Refused> {
+async fn verdict(others: &Others, name: &str, question: &Question) -> Result<Verdict, ask::Error> {
     let request = ExplainRequestRequest {
         url: question.target.clone(),
         method: question.method.clone(),

@@ -30,7 +30,7 @@ pub mod words;
 
 use std::sync::Arc;
 
-use chassis::{Failure, Policy, Process};
+use chassis::{Error, Policy, Process};
 
 pub use options::Options;
 
@@ -41,13 +41,13 @@ pub static POLICY: Policy = Policy::new(&[]);
 ///
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     chassis::run("console", &options.chassis.clone(), move |process| async move {
         serve(process, options).await
     })
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options) -> Result<(), Error> {
     metrics::describe();
     let tls = server::tls::Certificate::read(&options)?;
     let users = auth::users::Users::open(options.users.clone())?;

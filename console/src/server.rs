@@ -39,7 +39,7 @@ use crate::{
     explain::{self, Explanation, Question},
     gather::{
         Board,
-        ask::{Others, Refused},
+        ask::{self, Others},
     },
     options::Rules,
     page::{self, Region},
@@ -60,12 +60,12 @@ pub trait Cluster: Send + Sync {
         &'a self,
         operator: &'a str,
         request: SetAdminStateRequest,
-    ) -> BoxFuture<'a, Result<(), Refused>>;
+    ) -> BoxFuture<'a, Result<(), ask::Error>>;
     /// One revision and what it changed.
     fn revision<'a>(
         &'a self,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>>;
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), ask::Error>>;
     /// What would happen to a request.
     fn explain<'a>(&'a self, view: &'a View, question: &'a Question) -> BoxFuture<'a, Explanation>;
 }
@@ -75,14 +75,14 @@ impl Cluster for Others {
         &'a self,
         operator: &'a str,
         request: SetAdminStateRequest,
-    ) -> BoxFuture<'a, Result<(), Refused>> {
+    ) -> BoxFuture<'a, Result<(), ask::Error>> {
         Box::pin(Others::set_admin_state(self, operator, request))
     }
 
     fn revision<'a>(
         &'a self,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), ask::Error>> {
         Box::pin(Others::revision(self, id))
     }
 

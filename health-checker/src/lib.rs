@@ -21,7 +21,7 @@ pub mod targets;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use chassis::{Fail, Failure, Process, probe::Signer};
+use chassis::{Error, ErrorContext, Process, probe::Signer};
 use cluster::{Opinion, Service};
 use cluster_config::ChecksDocument;
 use proto::health::health_checker_server::HealthCheckerServer;
@@ -48,7 +48,7 @@ pub struct Options {
 ///
 /// # Errors
 /// What kept it from starting or serving, with the remedy.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     let signer = Arc::new(Signer::new()?);
     let mut chassis = options.chassis.clone();
     chassis.tags.push(signer.tag());
@@ -57,17 +57,17 @@ pub fn run(options: Options) -> Result<(), Failure> {
     })
 }
 
-async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options, signer: Arc<Signer>) -> Result<(), Error> {
     metrics::describe();
     // Probes of https URLs use the process's one provider; a second installation in the same
     // process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     let listener = TcpListener::bind(options.target)
         .await
-        .fail("bind the built-in target", "choose another --target")?;
+        .context("bind the built-in target", "choose another --target")?;
     let target = listener
         .local_addr()
-        .fail("read the address of the built-in target", "choose another --target")?;
+        .context("read the address of the built-in target", "choose another --target")?;
     // So that nodes know their probes from what clients ask for.
     process.ports.announce(chassis::membership::PROBE_TARGET, target);
     let port = target.port();

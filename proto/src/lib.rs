@@ -2,7 +2,7 @@
 //! this crate, and nothing else.
 //!
 //! It holds no behaviour: conversion into the domain's own types is in `cluster::wire` and at each
-//! service's door. Read the .proto files, not `src/gen`. `tests/generated.rs` writes and checks the
+//! service's API. Read the .proto files, not `src/gen`. `tests/generated.rs` writes and checks the
 //! generated code.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -15,7 +15,7 @@ use crate::{
     egress,
     node::{Asker, Node},
     request::Destination,
-    respond::Failure,
+    respond::Error,
 };
 
 /// A request, as far as it matters whether it may go on.
@@ -56,9 +56,9 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// It is refused.
-    pub fn screen(&self) -> Result<Asker, Failure> {
+    pub fn screen(&self) -> Result<Asker, Error> {
         match self.node.probe(self.client, self.destination, self.request) {
-            Asker::Stranger => Err(Failure::Egress(EgressDenial::ClusterPort)),
+            Asker::Stranger => Err(Error::Egress(EgressDenial::ClusterPort)),
             asker => Ok(asker),
         }
     }
@@ -104,13 +104,13 @@ impl<'a> Subject<'a> {
         &self,
         resolve: impl Fn() -> R,
         mut trace: Option<&mut Vec<String>>,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Verdict, Error> {
         let mut addresses: Option<Arc<[IpAddr]>> = None;
         loop {
             match self.ask(addresses.as_deref(), trace.as_deref_mut()) {
                 Answer::Decided(decision) => return Ok(Verdict { decision, addresses }),
                 Answer::NeedsAddresses => {
-                    addresses = Some(resolve().await.map_err(Failure::Undecided)?);
+                    addresses = Some(resolve().await.map_err(Error::Undecided)?);
                 }
             }
         }

@@ -24,7 +24,7 @@ use crate::{
     node::Node,
     protocol::{LINGER, Protocol},
     request::Sender,
-    respond::{self, Circumstances, Failure},
+    respond::{self, Circumstances, Error},
     transaction::{Request, Transaction},
     tunnel,
 };
@@ -288,10 +288,10 @@ async fn unreadable<T>(
     fault: Fault,
 ) -> ConnectionEnd<T> {
     let failure = match fault {
-        Fault::Malformed(malformed) => Failure::Malformed(malformed),
+        Fault::Malformed(malformed) => Error::Malformed(malformed),
         // Its client has its share.
-        Fault::Timeout(Kind::Crowded) => return ConnectionEnd::Abort,
-        Fault::Timeout(_) => Failure::RequestTimeout,
+        Fault::Timeout(Kind::Displaced) => return ConnectionEnd::Abort,
+        Fault::Timeout(_) => Error::RequestTimeout,
         _ => return ConnectionEnd::Abort,
     };
     let node = &local.node;

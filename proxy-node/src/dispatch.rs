@@ -16,7 +16,7 @@ use crate::{
     protocol::Protocol,
     record::Outcome,
     request::{self, Ask, Destination},
-    respond::Failure,
+    respond::Error,
     transaction::{Request, Transaction},
     tunnel, upstream,
 };
@@ -44,7 +44,7 @@ pub async fn run(
         Ok(normal) => normal,
         Err(malformed) => {
             transaction.count(|metrics| &metrics.requests);
-            let failure = Failure::Malformed(malformed);
+            let failure = Error::Malformed(malformed);
             return (transaction.refuse(stream, request, failure, None).await, Accounted::Yes);
         }
     };
@@ -85,7 +85,7 @@ fn screen(
     transaction: &mut Transaction,
     request: &Request,
     destination: &Destination,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let screened = transaction.subject(request, destination).screen();
     transaction.probe = screened == Ok(Asker::Checker);
     if transaction.probe {
@@ -172,10 +172,10 @@ async fn admit(
     transaction: &Transaction,
     request: &Request,
     destination: &Destination,
-) -> Result<Option<Arc<[IpAddr]>>, (Failure, Option<Decision>)> {
+) -> Result<Option<Arc<[IpAddr]>>, (Error, Option<Decision>)> {
     let subject = transaction.subject(request, destination);
     if subject.is_loop() {
-        return Err((Failure::Loop, None));
+        return Err((Error::Loop, None));
     }
     // A check tells of the node. What its users may do is for the rules, and must not make it
     // unwell.
@@ -194,6 +194,6 @@ async fn admit(
     if verdict.decision.allowed {
         Ok(verdict.permitted())
     } else {
-        Err((Failure::Denied, Some(verdict.decision)))
+        Err((Error::Denied, Some(verdict.decision)))
     }
 }

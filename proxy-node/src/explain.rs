@@ -17,7 +17,7 @@ use crate::{
     admission::Subject,
     node::{Asker, Node},
     request::{self, Ask, Sender},
-    respond::Failure,
+    respond::Error,
 };
 pub use cache::describe;
 
@@ -135,7 +135,7 @@ async fn admit(told: &mut Explanation, subject: &Subject<'_>) -> Option<Arc<[IpA
         Ok(asker) => asker,
         Err(failure) => {
             let authority = subject.destination.authority();
-            if let Failure::Egress(denial) = failure {
+            if let Error::Egress(denial) = failure {
                 told.steps.push(format!("{authority} is {denial}, and is not asked for"));
                 told.deny(denial);
             }
@@ -143,7 +143,7 @@ async fn admit(told: &mut Explanation, subject: &Subject<'_>) -> Option<Arc<[IpA
         }
     };
     if subject.is_loop() {
-        told.rule = format!("none, {}: answered with {}", Failure::Loop, Failure::Loop.status());
+        told.rule = format!("none, {}: answered with {}", Error::Loop, Error::Loop.status());
         return None;
     }
     if asker == Asker::Checker {

@@ -65,7 +65,7 @@ pub use options::Options;
 /// # Errors
 /// One sentence and its remedy: an address in use, no cluster key, an unusable data dir, a stop
 /// before the first configuration.
-pub fn run(options: Options) -> Result<(), chassis::Failure> {
+pub fn run(options: Options) -> Result<(), chassis::Error> {
     chassis::run("proxy-node", &options.chassis.clone(), move |process| {
         start::serve(process, options)
     })

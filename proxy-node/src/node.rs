@@ -23,12 +23,12 @@ use crate::{
     metrics::Metrics,
     record::Recorder,
     request::Destination,
-    respond::Failure,
+    respond::Error,
     route::{self, Route},
 };
 
 /// The store of this process: followers of a fill that came to nothing hear why.
-pub type Store = cache::store::Store<Failure>;
+pub type Store = cache::store::Store<Error>;
 
 /// Everything that the workers of this process share. Snapshots are published whole; nothing here
 /// is locked on the way of a request, except a shard of the cache.
@@ -68,7 +68,7 @@ pub struct Node {
     /// When a refused proof was logged last.
     pub refusals: Throttle,
     /// When a client that has its share was logged last.
-    pub crowding: Throttle,
+    pub shares: Throttle,
     /// False once this node is leaving: the health path says so.
     pub serving: AtomicBool,
     /// For rules about the time of day.

@@ -5,7 +5,7 @@
 //! over, and when over another one), [`response`] (the answer), [`failure`].
 
 mod attempts;
-mod failure;
+mod broken;
 mod request;
 mod response;
 
@@ -31,7 +31,7 @@ use crate::{
     upstream,
 };
 use attempts::{Attempts, nothing_to_send};
-use failure::{Progress, failed};
+use broken::{Progress, failed};
 pub use request::{Conditions, Outgoing, bound_to_client, write_request};
 pub use response::{Received, begin_response, finish};
 
@@ -130,7 +130,7 @@ async fn head_of_answer(
     generation: &Generation,
     client: Version,
     pseudonym: &str,
-) -> Result<Bytes, exchange::Failure> {
+) -> Result<Bytes, exchange::Error> {
     exchange.send(request).await?;
     exchange
         .final_response(

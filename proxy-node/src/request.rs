@@ -12,7 +12,7 @@ use relay::{
 };
 use uuid::Uuid;
 
-use crate::{admit::networks::Networks, respond::Failure};
+use crate::{admit::networks::Networks, respond::Error};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub fn ask<'a>(
     request: Request<'a>,
     sender: Sender,
     health_path: Option<&str>,
-) -> Result<Ask<'a>, Failure> {
+) -> Result<Ask<'a>, Error> {
     ask_for(request, request.target(), sender, health_path)
 }
 
@@ -96,9 +96,9 @@ pub fn ask_for<'a>(
     target: Target<'a>,
     sender: Sender,
     health_path: Option<&str>,
-) -> Result<Ask<'a>, Failure> {
+) -> Result<Ask<'a>, Error> {
     if request.method() == Method::Trace {
-        return Err(Failure::Trace);
+        return Err(Error::Trace);
     }
     match target {
         Target::Authority(authority) => Ok(Ask::Tunnel(Destination::new(&authority, 443, false))),
@@ -129,7 +129,7 @@ pub fn ask_for<'a>(
             if healthy && health_path == Some(asked) {
                 Ok(Ask::Health)
             } else {
-                Err(Failure::NotForAProxy)
+                Err(Error::NotForAProxy)
             }
         }
     }

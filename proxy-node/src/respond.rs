@@ -5,14 +5,14 @@
 //! `proxy_internal_error` and `connection_limit_reached` speak against this node, everything else
 //! against the origin or the request.
 
-mod failure;
+mod error;
 mod page;
 
 use std::time::SystemTime;
 
 use relay::{proxy_status, respond::Canned, rewrite::Persistence};
 
-pub use failure::{Failure, Unreached};
+pub use error::{Error, Unreached};
 
 /// What a page says beside the failure.
 #[derive(Clone, Copy, Debug)]
@@ -40,14 +40,14 @@ pub struct Circumstances<'a> {
 /// Appends the whole answer to `out`. `head_only` for HEAD; `close`: the connection ends with it.
 pub fn write(
     out: &mut Vec<u8>,
-    failure: Failure,
+    failure: Error,
     circumstances: &Circumstances<'_>,
     now: SystemTime,
     head_only: bool,
     close: bool,
 ) {
     let body = page::page(failure, circumstances);
-    let details = if let Failure::Tls(error) = failure { error.to_string() } else { String::new() };
+    let details = if let Error::Tls(error) = failure { error.to_string() } else { String::new() };
     let status = proxy_status::entry(circumstances.node, failure.error_type(), &details);
     let mut fields = vec![("Cache-Control", "no-store"), ("Proxy-Status", status.as_str())];
     if !circumstances.request_id.is_empty() {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use chassis::{Fail, Failure, Process};
+use chassis::{Error, ErrorContext, Process};
 use dataplane::{count::PerWorker, trace::span::Tracer};
 use jiff::tz::TimeZone;
 use relay::{
@@ -41,7 +41,7 @@ use membership::{follow_membership, follow_names, pseudonym, refresh_ports};
 const PARENTS: Duration = Duration::from_secs(5);
 
 /// Runs the node on the control runtime until it is drained.
-pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let cluster_key = Key::new(process.cluster_key()?.as_bytes());
     let proxy = process.ports.bind("proxy", options.proxy)?;
     let relay = process.ports.bind("relay", options.relay)?;
@@ -50,10 +50,10 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Failure> {
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let listeners = Listeners::new(relay, proxy, workers, process.ports.inherited().clone());
-    let listeners = Arc::new(listeners.fail("open the listeners", "choose other addresses")?);
+    let listeners = Arc::new(listeners.context("open the listeners", "choose other addresses")?);
     let log = process.data_dir.path("access.log");
     let (recorder, log_thread) = record::start(log)
-        .fail("open access.log in the data dir", "check its permissions and the disk")?;
+        .context("open access.log in the data dir", "check its permissions and the disk")?;
     let resolver = resolver(&process);
     process.serve_admin(axum::Router::new())?;
 
@@ -167,10 +167,10 @@ fn node(
     resolver: Resolver,
     (recorder, traces): (Recorder, Traces),
     workers: usize,
-) -> Result<Arc<Node>, Failure> {
+) -> Result<Arc<Node>, Error> {
     let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
     let Published::First(generation) = &*published else {
-        return Err(Failure::new("there is no configuration although one was applied")
+        return Err(Error::new("there is no configuration although one was applied")
             .remedy("this is a defect: please report it"));
     };
     record::configure(&recorder, &generation.document.access_log);
@@ -195,7 +195,7 @@ fn node(
         zone: TimeZone::system(),
         steady: Steady::start(unix_millis()),
         refusals: Throttle::default(),
-        crowding: Throttle::default(),
+        shares: Throttle::default(),
     });
     *published = Published::Running(node.clone());
     Ok(node)
@@ -231,13 +231,13 @@ pub fn start_workers(
     node: &Arc<Node>,
     listeners: &Arc<Listeners>,
     workers: usize,
-) -> Result<Workers, Failure> {
+) -> Result<Workers, Error> {
     let (node, listeners, seed) = (node.clone(), listeners.clone(), RandomState::new());
     Workers::start(Settings { name: "proxy", workers }, move |worker| {
         let local = Local::new(node.clone(), &worker, seed.hash_one(worker.index()));
         listen::serve(worker, local, listeners.follow())
     })
-    .fail("start the workers", "check the limits of this process")
+    .context("start the workers", "check the limits of this process")
 }
 
 /// The drain begins: the health path says so, answers close their connections, new ones are still

@@ -16,7 +16,7 @@ use dataplane::trace::{Trace, span::Part};
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::SpanKind};
 use relay::{fault::Fault, stream::Stream};
 
-use crate::{dns::Resolved, local::Local, respond::Failure};
+use crate::{dns::Resolved, local::Local, respond::Error};
 
 tokio::task_local! {
     static CURRENT: Steps;
@@ -73,7 +73,7 @@ impl Step {
                 said.push(KeyValue::new("dns.answers", Value::Array(Array::String(addresses))));
                 ""
             }
-            Err(problem) => Failure::Dns(*problem).error_type().as_str(),
+            Err(problem) => Error::Dns(*problem).error_type().as_str(),
         };
         self.end("dns lookup", error, said);
     }
@@ -89,15 +89,13 @@ impl Step {
         ];
         self.end(
             "tcp connect",
-            made.as_ref()
-                .err()
-                .map_or("", |fault| Failure::connecting(fault).error_type().as_str()),
+            made.as_ref().err().map_or("", |fault| Error::connecting(fault).error_type().as_str()),
             said,
         );
     }
 
     /// TLS was begun with a host, or was not.
-    pub fn secured(self, host: &str, begun: &Result<Stream, Failure>) {
+    pub fn secured(self, host: &str, begun: &Result<Stream, Error>) {
         let said = vec![KeyValue::new("server.address", host.to_owned())];
         self.end(
             "tls handshake",

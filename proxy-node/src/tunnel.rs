@@ -22,7 +22,7 @@ use crate::{
     protocol::LINGER,
     relay::{Outgoing, unless_it_leaves, write_request},
     request::Destination,
-    respond::Failure,
+    respond::Error,
     transaction::{Account, Request, Transaction},
     upstream::{self, From, Hop, tunnel},
 };
@@ -90,7 +90,7 @@ pub async fn open(
         };
         if let (
             Some(place),
-            Err(tunnel::Error { failure: Failure::ParentRefused(status), elsewhere: true, .. }),
+            Err(tunnel::Error { failure: Error::ParentRefused(status), elsewhere: true, .. }),
         ) = (place, &opened)
         {
             tried.note_in_vain(&generation.parents, place, *status);

@@ -26,7 +26,7 @@ use crate::{
     local::Local,
     parent::Tried,
     request::Destination,
-    respond::{Failure, Unreached},
+    respond::{Error, Unreached},
     route::Route,
 };
 pub use addresses::resolve;
@@ -45,7 +45,7 @@ pub async fn connect(
     from: From,
     addresses: Option<Arc<[IpAddr]>>,
     tried: &mut Tried,
-) -> Result<Hop, Failure> {
+) -> Result<Hop, Error> {
     match route {
         Route::Direct(destination) => {
             direct(local, generation, client, destination, from, addresses).await
@@ -53,8 +53,8 @@ pub async fn connect(
         Route::Parents(asked, parents) => {
             let ports = local.node.ports.load();
             egress::check_unresolved(&generation.document.access.egress, &ports, client, asked)
-                .map_err(Failure::Egress)?;
-            let mut failure = Failure::Parent(Unreached::Nobody);
+                .map_err(Error::Egress)?;
+            let mut failure = Error::Parent(Unreached::Nobody);
             while let Some((index, parent)) = tried.next(parents) {
                 let destination = &parent.destination;
                 // The parents themselves are the operator's word: the egress policy is for what
@@ -73,7 +73,7 @@ pub async fn connect(
                                 if !refused.elsewhere {
                                     return Err(failure);
                                 }
-                                if let Failure::ParentRefused(status) = failure {
+                                if let Error::ParentRefused(status) = failure {
                                     tried.note_in_vain(parents, index, status);
                                 }
                                 continue;
@@ -110,16 +110,14 @@ async fn direct(
     destination: &Destination,
     from: From,
     addresses: Option<Arc<[IpAddr]>>,
-) -> Result<Hop, Failure> {
+) -> Result<Hop, Error> {
     let asker = Asker::client(client);
     let may_ask_more = destination.address.is_none() && addresses.is_none();
     let found = candidates(local, generation, destination, asker, addresses).await?;
     let failure = match open_permitted(local, generation, client, destination, from, found.clone())
         .await
     {
-        Err(failure) if may_ask_more && !matches!(failure, Failure::Limit | Failure::Tls(_)) => {
-            failure
-        }
+        Err(failure) if may_ask_more && !matches!(failure, Error::Limit | Error::Tls(_)) => failure,
         done => return done,
     };
     // The other family may have answered meanwhile (RFC 8305 §3). What is known of both is
@@ -152,7 +150,7 @@ async fn open_permitted(
     destination: &Destination,
     from: From,
     mut candidates: Vec<SocketAddr>,
-) -> Result<Hop, Failure> {
+) -> Result<Hop, Error> {
     let (ports, targets) = (local.node.ports.load(), local.node.probe_targets.load());
     let egress = &generation.document.access.egress;
     let mut denied = None;
@@ -162,7 +160,7 @@ async fn open_permitted(
             .is_ok()
     });
     match (candidates.is_empty(), denied) {
-        (true, Some(denial)) => Err(Failure::Egress(denial)),
+        (true, Some(denial)) => Err(Error::Egress(denial)),
         _ => open(local, generation, &candidates, destination, from).await,
     }
 }

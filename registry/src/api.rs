@@ -1,4 +1,4 @@
-//! The door: gRPC in, commands out. Checks who asks and what, and nothing else.
+//! The gRPC API: messages in, commands out. Checks who asks and what, and nothing else.
 
 mod keep_alive;
 mod operate;

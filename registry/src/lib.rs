@@ -29,7 +29,7 @@ pub mod time;
 
 use std::{net::IpAddr, path::Path};
 
-use chassis::{Fail, Failure, Process};
+use chassis::{Error, ErrorContext, Process};
 use cluster::guard::Threshold;
 use database::{BadLocation, Location};
 use proto::state::state_transfer_server::StateTransferServer;
@@ -80,14 +80,14 @@ pub struct Options {
 ///
 /// # Errors
 /// Whatever keeps it from starting, before anything was changed.
-pub fn run(options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Error> {
     let chassis = options.chassis.clone();
     // Before the data dir is touched.
     Location::parse(options.database.as_deref(), Path::new(FILE)).map_err(bad_location)?;
     chassis::run("registry", &chassis, move |process| async move { serve(process, options).await })
 }
 
-async fn serve(process: Process, options: Options) -> Result<(), Failure> {
+async fn serve(process: Process, options: Options) -> Result<(), Error> {
     metrics::describe();
     let threshold = Threshold::percent(options.panic_threshold).unwrap_or_default();
     let location = Location::parse(options.database.as_deref(), &process.data_dir.path(FILE))
@@ -126,18 +126,14 @@ fn own_addresses() -> Vec<IpAddr> {
 }
 
 /// Opens the store and starts the owner of what it holds.
-async fn own(
-    process: &Process,
-    location: Location,
-    threshold: Threshold,
-) -> Result<Handle, Failure> {
+async fn own(process: &Process, location: Location, threshold: Threshold) -> Result<Handle, Error> {
     let Location::Sqlite(path) = location;
     let what = format!("open the registry's database {}", path.display());
     let remedy = "check that the file is the registry's, that no other registry uses it, and that \
         its disk can be written; or name another with --database";
-    let mut store = Sqlite::open(&path).await.fail(&what, remedy)?;
-    let identity = store.identity(chassis::random::id()).await.fail(&what, remedy)?;
-    store.load().await.fail(&what, remedy)?;
+    let mut store = Sqlite::open(&path).await.context(&what, remedy)?;
+    let identity = store.identity(chassis::random::id()).await.context(&what, remedy)?;
+    store.load().await.context(&what, remedy)?;
     tracing::info!(
         cluster_id = %identity.cluster_id,
         epoch = identity.epoch,
@@ -153,7 +149,7 @@ async fn own(
         async move {
             if let Err(error) = owner.run().await {
                 lifecycle.request_stop(
-                    Failure::new(format!("the registry's database cannot be read: {error}"))
+                    Error::new(format!("the registry's database cannot be read: {error}"))
                         .remedy("check the disk that holds it"),
                 );
             }
@@ -162,7 +158,7 @@ async fn own(
     Ok(handle)
 }
 
-fn bad_location(problem: BadLocation) -> Failure {
-    Failure::new(format!("--database: {problem}"))
+fn bad_location(problem: BadLocation) -> Error {
+    Error::new(format!("--database: {problem}"))
         .remedy("write sqlite:PATH, or leave it out to keep the membership in the data dir")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_config::document::balancer::Balance;
 use relay::{
-    exchange::{Deadlines, Exchange, Failure, Side, Upload},
+    exchange::{Deadlines, Error, Exchange, Side, Upload},
     field::Field,
     framing::BodyFraming,
     head::{Limits, ResponseHead},
@@ -36,7 +36,7 @@ pub(super) enum Exchanged {
 
 /// A broken exchange, and the response if its head had come.
 pub(super) struct Broken {
-    pub(super) failure: Failure,
+    pub(super) failure: Error,
     pub(super) answer: Option<Answer>,
 }
 
@@ -47,8 +47,8 @@ pub(super) struct Answer {
     pub(super) framing: BodyFraming,
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
+impl From<Error> for Broken {
+    fn from(failure: Error) -> Self {
         Self { failure, answer: None }
     }
 }
@@ -118,7 +118,7 @@ impl Attempt<'_> {
         exchange: &mut Exchange<'_>,
         scratch: &mut Scratch,
         releases: u64,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, Error> {
         let limits = self.reply_limits();
         let mut interims = Interims::new(self.backend.pool.settings.timeouts.server);
         if self.slot.server.protocol.is_relay() {
@@ -156,14 +156,14 @@ impl Attempt<'_> {
         response: &ResponseHead,
         bytes: &[u8],
         phase: Phase,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let asked = self.request.view().upgrade();
         if response.status() != 101
             || asked.is_some_and(|protocol| response.view(bytes).switches_to(protocol))
         {
             return Ok(());
         }
-        Err(Failure { side: Side::Upstream, fault: Malformed::SwitchingProtocols.into(), phase })
+        Err(Error { side: Side::Upstream, fault: Malformed::SwitchingProtocols.into(), phase })
     }
 
     /// How long the server itself took, for whoever compares servers: what a node says it waited

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     membership::Desired,
-    operate::{Change, Error, Operator, registry::Refused},
+    operate::{Change, Error, Operator, registry::Reply},
     view::{
         View,
         explain::{self, Question},
@@ -75,7 +75,7 @@ impl From<Error> for Status {
         match error {
             Error::NoBackend { .. } | Error::NoServer { .. } => Self::not_found(error.to_string()),
             Error::Weight => Self::invalid_argument(error.to_string()),
-            Error::Refused(Refused(status)) => *status,
+            Error::Refused(Reply(status)) => *status,
         }
     }
 }

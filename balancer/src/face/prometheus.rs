@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
 use metrics::{counter, gauge};
-use relay::clients::{Clients, Crowding};
+use relay::clients::{Clients, Closed};
 
 use crate::{
     metrics::{
@@ -68,7 +68,7 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
         let now = tick.tick().await;
         copy(&view);
         let Some(clients) = &clients else { continue };
-        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        let Closed { refused, displaced, unfinished } = clients.closed();
         for (what, value) in [("refused", refused), ("idle", displaced), ("unfinished", unfinished)]
         {
             counter!(CROWDED, "what" => what).absolute(value);

@@ -18,20 +18,21 @@ pub enum Error {
     OutOfReach(String),
     /// It was asked, and does not want it.
     #[error(transparent)]
-    Refused(Refused),
+    Refused(Reply),
 }
 
-/// The registry's own words, with everything that it says beside them, for faces that speak gRPC.
+/// What the registry answered: its own words, with everything that it says beside them, for faces
+/// that speak gRPC.
 #[derive(Debug)]
-pub struct Refused(pub Box<Status>);
+pub struct Reply(pub Box<Status>);
 
-impl fmt::Display for Refused {
+impl fmt::Display for Reply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.0.message())
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Reply {}
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
@@ -39,7 +40,7 @@ impl From<Status> for Error {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
                 Self::OutOfReach(status.message().to_owned())
             }
-            _ => Self::Refused(Refused(Box::new(status))),
+            _ => Self::Refused(Reply(Box::new(status))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use relay::clients::Crowding;
+use relay::clients::Closed;
 use testkit::{client::Connection, port::free, wait::until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -175,7 +175,7 @@ async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_oth
     }
     let clients = cluster.running.clients().expect("running");
     until("it had its share", || async {
-        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        let Closed { refused, displaced, unfinished } = clients.closed();
         (unfinished > 0 && refused + displaced + unfinished >= 800).then_some(())
     })
     .await;

@@ -25,7 +25,7 @@ async fn a_get_reaches_a_node_and_comes_back() {
     assert_eq!((answer.status(), answer.body.as_slice()), (200, b"node-1".as_slice()));
     let arrival = cluster.arrivals().remove(0);
     assert_eq!(arrival.head.line, "GET http://origin.example/x?y HTTP/1.1");
-    assert_eq!(arrival.door.command, Command::Local);
+    assert_eq!(arrival.proxied.command, Command::Local);
     let field = |name: &str| arrival.head.field(name);
     assert_eq!(field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(field("proxy-authorization"), Some("Basic eDp5"));
@@ -186,8 +186,8 @@ async fn a_tunnel_carries_bytes_both_ways_and_early_ones_too() {
     client.send(b"GET /late HTTP/1.1\r\n\r\n").await.expect("sent");
     assert_eq!(client.head().await.expect("the echo").line, "GET /late HTTP/1.1");
     let arrival = cluster.arrivals().remove(0);
-    assert_eq!(arrival.door.command, Command::Proxy);
-    let addresses = arrival.door.addresses.expect("addresses");
+    assert_eq!(arrival.proxied.command, Command::Proxy);
+    let addresses = arrival.proxied.addresses.expect("addresses");
     assert_eq!(addresses.destination, cluster.frontend);
     assert!(addresses.source.ip().is_loopback());
     assert_eq!(arrival.head.field("x-forwarded-for"), None);

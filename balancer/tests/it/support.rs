@@ -78,7 +78,7 @@ pub enum Mode {
 pub struct Arrival {
     pub head: Head,
     pub body: Vec<u8>,
-    pub door: Header,
+    pub proxied: Header,
     /// How many requests came on the same connection before.
     pub before: usize,
 }
@@ -186,16 +186,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut seen = Vec::new();
-    let door = loop {
+    let proxied = loop {
         if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
             return;
         }
-        if let Some((door, length)) = proxy_protocol::parse(&seen).expect("a PROXY header") {
+        if let Some((proxied, length)) = proxy_protocol::parse(&seen).expect("a PROXY header") {
             let header: Vec<u8> = seen.drain(..length).collect();
             if !prove(&mut stream, &header, &mut seen, &shared).await {
                 return;
             }
-            break door;
+            break proxied;
         }
     };
     let (read, mut write) = stream.into_split();
@@ -216,7 +216,7 @@ async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             continue;
         }
-        shared.arrivals.lock().unwrap().push(Arrival { head: head.clone(), body, door, before });
+        shared.arrivals.lock().unwrap().push(Arrival { head: head.clone(), body, proxied, before });
         before += 1;
         let mode = *shared.mode.lock().unwrap();
         if head.line.starts_with("CONNECT ") && mode == Mode::Serve {

@@ -276,7 +276,7 @@ async fn a_node_that_does_not_switch_keeps_its_connection() {
     assert_eq!(arrivals[0].head.field("upgrade"), Some("websocket"));
     assert_eq!(arrivals[0].head.field("connection"), Some("upgrade"));
     assert_eq!(
-        (arrivals[0].door.command, arrivals[0].head.field("x-forwarded-for")),
+        (arrivals[0].proxied.command, arrivals[0].head.field("x-forwarded-for")),
         (Command::Local, Some("127.0.0.1"))
     );
     assert_eq!((arrivals[1].before, arrivals[1].head.field("upgrade")), (1, None));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use chassis::{Failure, Role, pki};
+use chassis::{Error, Role, pki};
 use proto::config::StartRolloutRequest;
 
 use super::plan::{self, Member};
@@ -130,7 +130,7 @@ pub fn papers(directory: &Path, members: &[Member]) -> Result<Papers> {
             .map(|member| (Role::Service(member.service), member.name.clone()))
             .collect();
         pki::init(&scratch, &others, chassis::Clock::system().now(), pki::VALIDITY)
-            .map_err(Failure::from)?;
+            .map_err(Error::from)?;
         std::fs::rename(&scratch, &papers.directory)
             .with_context(|| format!("cannot write {}", papers.directory.display()))?;
     }
@@ -165,7 +165,7 @@ impl Papers {
                 _ => {}
             }
         }
-        pki::issue(&self.directory, role, name, &[], now, pki::VALIDITY).map_err(Failure::from)?;
+        pki::issue(&self.directory, role, name, &[], now, pki::VALIDITY).map_err(Error::from)?;
         Ok(())
     }
 

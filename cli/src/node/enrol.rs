@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use chassis::{ClusterKey, Failure, Role, credentials, pki};
+use chassis::{ClusterKey, Error, Role, credentials, pki};
 use clap::Args;
 use cluster::Service;
 use serde::Serialize;
@@ -107,7 +107,7 @@ pub fn run(enrol: &Enrol, target: &Target) -> Result<()> {
         chassis::Clock::system().now(),
         enrol.validity,
     )
-    .map_err(Failure::from)?;
+    .map_err(Error::from)?;
     let written = contents(enrol, &registry, &issued, cluster_key)
         .and_then(|files| archive::write(&archive, enrol.service, &files));
     // The certificate stays, as a record that the name is taken; its key goes with the archive and
@@ -216,7 +216,7 @@ fn contents(
         cert: issued.cert.clone(),
         key: issued.key.clone(),
     };
-    credentials::Credentials::load(files, chassis::Clock::system()).map_err(Failure::from)?;
+    credentials::Credentials::load(files, chassis::Clock::system()).map_err(Error::from)?;
     let mut contents = vec![
         ("ca.crt", read(&issued.ca)?),
         ("tls.crt", read(&issued.cert)?),

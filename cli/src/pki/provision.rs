@@ -12,7 +12,7 @@ use std::{
 };
 
 use chassis::{
-    Clock, Failure, Identity, Role,
+    Clock, Error, Identity, Role,
     credentials::{Credentials, Files},
     data_dir::write_atomically,
     pki,
@@ -64,7 +64,7 @@ pub fn run(
     directories: &[PathBuf],
     now: Timestamp,
     validity: Duration,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Error> {
     let ca = read(&authority.join(CA))?;
     let found = directories
         .iter()
@@ -93,7 +93,7 @@ pub fn run(
 }
 
 /// Whose directory this is: named as the process, which is named after its service.
-fn identity(directory: &Path) -> Result<Identity, Failure> {
+fn identity(directory: &Path) -> Result<Identity, Error> {
     let name =
         directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let roles = std::iter::once(Role::Operator).chain(Service::ALL.map(Role::Service));
@@ -106,12 +106,12 @@ fn identity(directory: &Path) -> Result<Identity, Failure> {
                 "the directory {} is not named after a service or an operator",
                 directory.display()
             );
-            Failure::new(message)
+            Error::new(message)
                 .remedy("call it as the process that it is for, such as registry or balancer-1")
         })
 }
 
-fn look(authority: &Path, directory: &Path) -> Result<Found, Failure> {
+fn look(authority: &Path, directory: &Path) -> Result<Found, Error> {
     let identity = identity(directory)?;
     if !directory.is_dir() {
         return Err(cannot_write(directory, &io::ErrorKind::NotFound.into()));
@@ -146,19 +146,19 @@ fn decide(
     found: &Found,
     now: Timestamp,
     validity: Duration,
-) -> Result<Step, Failure> {
+) -> Result<Step, Error> {
     let (shown, authority) = (found.directory.display(), authority.display());
     let begin_anew = "restore the authority that made it, or begin a new cluster with empty \
         directories (`docker-compose down -v` empties its volumes)";
     match (ca, &found.ca) {
         (None, Some(_)) => {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "{shown} belongs to a cluster whose authority is not in {authority}"
             ))
             .remedy(begin_anew));
         }
         (Some(ours), Some(theirs)) if ours != theirs => {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "{shown} belongs to another cluster than the authority in {authority}"
             ))
             .remedy(begin_anew));
@@ -178,7 +178,7 @@ fn decide(
 
 /// Makes the authority, whole or not at all: an interrupted start leaves nothing that the next one
 /// would trip over.
-fn make(authority: &Path, now: Timestamp, validity: Duration) -> Result<(), Failure> {
+fn make(authority: &Path, now: Timestamp, validity: Duration) -> Result<(), Error> {
     let scratch = authority.with_extension("new");
     let written = |result: io::Result<()>| result.map_err(|error| cannot_write(authority, &error));
     if scratch.exists() {
@@ -190,12 +190,7 @@ fn make(authority: &Path, now: Timestamp, validity: Duration) -> Result<(), Fail
 
 /// Gives a directory a certificate of its own. The certificate itself comes last: as long as it is
 /// missing, the next run does it all again.
-fn fill(
-    authority: &Path,
-    found: &Found,
-    now: Timestamp,
-    validity: Duration,
-) -> Result<(), Failure> {
+fn fill(authority: &Path, found: &Found, now: Timestamp, validity: Duration) -> Result<(), Error> {
     let Found { directory, identity, .. } = found;
     let leftover = |extension| authority.join(format!("{}.{extension}", identity.name));
     let tidy = || [leftover("crt"), leftover("key")].iter().try_for_each(|file| remove(file));
@@ -219,7 +214,7 @@ fn needs_cluster_key(identity: &Identity) -> bool {
     matches!(identity.role, Role::Service(Service::Balancer | Service::ProxyNode))
 }
 
-fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
+fn read(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -227,19 +222,19 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-fn remove(file: &Path) -> Result<(), Failure> {
+fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_write(file, &error)),
         _ => Ok(()),
     }
 }
 
-fn cannot_read(file: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot read {}: {error}", file.display())).remedy("check who may read it")
+fn cannot_read(file: &Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot read {}: {error}", file.display())).remedy("check who may read it")
 }
 
-fn cannot_write(place: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot write {}: {error}", place.display()))
+fn cannot_write(place: &Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot write {}: {error}", place.display()))
         .remedy("make the directory, for the user that this runs as")
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use chassis::{
-    Failure, Role,
+    Error, Role,
     data_dir::write_atomically,
     pki::{self, Renewed},
 };
@@ -40,7 +40,7 @@ pub fn run(
 ) -> Result<Vec<String>> {
     let mut renewed = Vec::new();
     for name in names {
-        let made = pki::renew(dir, name, now, validity).map_err(Failure::from)?;
+        let made = pki::renew(dir, name, now, validity).map_err(Error::from)?;
         let place = match made.identity.role {
             Role::Service(service) if !key(dir, name).exists() => {
                 Place::Host(service, beneath(archives, &format!("{name}.tar")))

@@ -14,7 +14,7 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt},
 };
-use chassis::Failure;
+use chassis::Error;
 
 use super::{random, replace::replace};
 
@@ -74,14 +74,14 @@ pub fn check_name(name: &str) -> Result<(), Unusable> {
 ///
 /// # Errors
 /// The password is too short or too long, or the system has no randomness.
-pub fn hash(password: &str) -> Result<String, Failure> {
+pub fn hash(password: &str) -> Result<String, Error> {
     if !(SHORTEST..=LONGEST).contains(&password.len()) {
-        return Err(Failure::new(format!("a password has {SHORTEST} to {LONGEST} bytes"))
+        return Err(Error::new(format!("a password has {SHORTEST} to {LONGEST} bytes"))
             .remedy("choose another one"));
     }
     let salt = random::<16>()?;
     let failed = |error| {
-        Failure::new(format!("cannot hash the password: {error}"))
+        Error::new(format!("cannot hash the password: {error}"))
             .remedy("this is a defect: please report it")
     };
     let salt = Salt::from_b64(&salt).map_err(failed)?;
@@ -106,13 +106,13 @@ pub const NOBODY: &str =
 ///
 /// # Errors
 /// The file is none of ours, or cannot be written.
-pub fn set(path: &Path, name: &str, password: &str) -> Result<(), Failure> {
+pub fn set(path: &Path, name: &str, password: &str) -> Result<(), Error> {
     let remedy = format!("check {}", path.display());
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("cannot change {}: {error}", path.display())).remedy(remedy.clone())
+        Error::new(format!("cannot change {}: {error}", path.display())).remedy(remedy.clone())
     };
     check_name(name)
-        .map_err(|error| Failure::new(error.to_string()).remedy("choose another name"))?;
+        .map_err(|error| Error::new(error.to_string()).remedy("choose another name"))?;
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -148,11 +148,11 @@ impl Users {
     ///
     /// # Errors
     /// It cannot be used.
-    pub fn open(path: Option<PathBuf>) -> Result<Self, Failure> {
+    pub fn open(path: Option<PathBuf>) -> Result<Self, Error> {
         let users = Self { path, read: Mutex::default() };
         users.refresh().map_err(|error| {
             let path = users.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            Failure::new(format!("cannot use the users file {path}: {error}")).remedy(
+            Error::new(format!("cannot use the users file {path}: {error}")).remedy(
                 "mend it, or move it away and make it again with `shoal console passwd \
                     NAME --users FILE`",
             )

@@ -40,7 +40,7 @@ const LARGEST_MAIN: usize = 1 << 20;
 /// Why there is no answer, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
-pub struct Refused {
+pub struct Error {
     /// One clear sentence.
     pub sentence: String,
     /// There is no such thing, as opposed to nobody there who could tell.
@@ -81,14 +81,14 @@ impl Others {
     }
 
     /// Whether the registry answers.
-    pub async fn registry(&self) -> Result<(), Refused> {
+    pub async fn registry(&self) -> Result<(), Error> {
         let mut client = RegistryClient::new(self.channel(Service::Registry, ""));
         let question = ListInstancesRequest { services: vec![Service::Registry.to_string()] };
         call("the registry", SOON, client.list_instances(question)).await.map(drop)
     }
 
     /// What a balancer counts.
-    pub async fn balancer(&self, name: &str) -> Result<BalancerStats, Refused> {
+    pub async fn balancer(&self, name: &str) -> Result<BalancerStats, Error> {
         let mut client = BalancerClient::new(self.channel(Service::Balancer, name))
             .max_decoding_message_size(16 << 20);
         let answer = call(name, SOON, client.get_stats(GetStatsRequest {})).await?;
@@ -96,13 +96,13 @@ impl Others {
     }
 
     /// What a node counts.
-    pub async fn node(&self, name: &str) -> Result<NodeStats, Refused> {
+    pub async fn node(&self, name: &str) -> Result<NodeStats, Error> {
         let mut client = ProxyNodeClient::new(self.channel(Service::ProxyNode, name));
         Ok(wire::node(call(name, SOON, client.get_stats(GetNodeStatsRequest {})).await?))
     }
 
     /// What a checker finds.
-    pub async fn checker(&self, name: &str) -> Result<Vec<Finding>, Refused> {
+    pub async fn checker(&self, name: &str) -> Result<Vec<Finding>, Error> {
         let mut client = HealthCheckerClient::new(self.channel(Service::HealthChecker, name))
             .max_decoding_message_size(16 << 20);
         Ok(wire::findings(call(name, SOON, client.list_checks(ListChecksRequest {})).await?))
@@ -110,7 +110,7 @@ impl Others {
 
     /// Revisions, the newest rollout and who is in step. `known` saves reading the released bundle
     /// again.
-    pub async fn configuration(&self, known: &Configuration) -> Result<Configuration, Refused> {
+    pub async fn configuration(&self, known: &Configuration) -> Result<Configuration, Error> {
         let whom = "the config-service";
         let mut client = self.config_client();
         let question = ListRevisionsRequest { page_size: REVISIONS, page_token: String::new() };
@@ -138,7 +138,7 @@ impl Others {
         Ok(Configuration { revisions, rollout, nodes, parents })
     }
 
-    async fn rollout(&self) -> Result<Option<configuration::Rollout>, Refused> {
+    async fn rollout(&self) -> Result<Option<configuration::Rollout>, Error> {
         let mut client = self.config_client();
         // The stream begins with how things stand, which is all that is wanted here.
         let first = async {
@@ -155,7 +155,7 @@ impl Others {
         }
     }
 
-    async fn parents(&self, revision: &str) -> Result<Vec<String>, Refused> {
+    async fn parents(&self, revision: &str) -> Result<Vec<String>, Error> {
         let mut client = self.config_client();
         let question = GetRevisionRequest { revision: revision.to_owned() };
         let files = call("the config-service", SOON, client.get_revision(question)).await?.files;
@@ -178,7 +178,7 @@ impl Others {
     }
 
     /// One revision and what it changed.
-    pub async fn revision(&self, id: &str) -> Result<(Revision, Vec<FileDifference>), Refused> {
+    pub async fn revision(&self, id: &str) -> Result<(Revision, Vec<FileDifference>), Error> {
         let whom = "the config-service";
         let mut client = self.config_client().max_decoding_message_size(64 << 20);
         let question = GetRevisionRequest { revision: id.to_owned() };
@@ -200,10 +200,10 @@ impl Others {
         &self,
         operator: &str,
         question: SetAdminStateRequest,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Error> {
         let mut client = RegistryClient::new(self.channel(Service::Registry, ""));
         let mut request = Request::new(question);
-        let name = operator.parse().map_err(|_| Refused {
+        let name = operator.parse().map_err(|_| Error {
             sentence: "this operator's name cannot be recorded".to_owned(),
             unknown: false,
         })?;
@@ -232,18 +232,18 @@ pub async fn call<T>(
     whom: &str,
     within: Duration,
     answer: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Refused> {
+) -> Result<T, Error> {
     match tokio::time::timeout(within, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refused(whom, &status)),
-        Err(_) => Err(Refused {
+        Err(_) => Err(Error {
             sentence: format!("{whom} did not answer within {} ms", within.as_millis()),
             unknown: false,
         }),
     }
 }
 
-fn refused(whom: &str, status: &Status) -> Refused {
+fn refused(whom: &str, status: &Status) -> Error {
     let said = status.message().trim_end_matches('.');
     let sentence = match status.code() {
         Code::Unavailable | Code::Unknown => {
@@ -256,5 +256,5 @@ fn refused(whom: &str, status: &Status) -> Refused {
         }
         _ => said.to_owned(),
     };
-    Refused { sentence, unknown: status.code() == Code::NotFound }
+    Error { sentence, unknown: status.code() == Code::NotFound }
 }

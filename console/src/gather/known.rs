@@ -10,7 +10,7 @@ use cluster::{InstanceStatus, Service};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::ask::{Others, Refused};
+use super::ask::{self, Others};
 use crate::{
     configuration::Configuration,
     events,
@@ -33,7 +33,7 @@ pub(super) enum Answer {
 }
 
 /// A question that is open.
-pub(super) type Question<'a> = BoxFuture<'a, (String, Service, Result<Answer, Refused>)>;
+pub(super) type Question<'a> = BoxFuture<'a, (String, Service, Result<Answer, ask::Error>)>;
 
 /// Everything that the gatherer knows; one owner.
 #[derive(Default)]
@@ -130,7 +130,7 @@ impl Known {
         &mut self,
         name: String,
         service: Service,
-        answer: Result<Answer, Refused>,
+        answer: Result<Answer, ask::Error>,
         now: Timestamp,
     ) {
         let source = self.sources.entry(name.clone()).or_insert(Source {
@@ -254,7 +254,8 @@ mod tests {
         known.history.begin(0.0);
         let stats = || (*sample.balancers["balancer-1"]).clone();
         known.take("balancer-1".into(), Service::Balancer, Ok(Answer::Balancer(stats())), at(0));
-        let refused = Refused { sentence: "balancer-1 cannot be reached".into(), unknown: false };
+        let refused =
+            ask::Error { sentence: "balancer-1 cannot be reached".into(), unknown: false };
         known.take("balancer-1".into(), Service::Balancer, Err(refused), at(20));
         let view = known.next(at(20));
         assert!(view.balancers.contains_key("balancer-1"));

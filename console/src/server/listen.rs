@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Extension, Router};
 use chassis::{
-    Fail, Failure, StopSignal,
+    Error, ErrorContext, StopSignal,
     places::{Each, Places, counting},
     supervise,
 };
@@ -79,9 +79,9 @@ pub fn serve(
     router: Router,
     closing: StopSignal,
     patience: Patience,
-) -> Result<JoinHandle<()>, Failure> {
+) -> Result<JoinHandle<()>, Error> {
     let listener = TcpListener::from_std(listener)
-        .fail("listen for browsers", "check --console and the limits of this process")?;
+        .context("listen for browsers", "check --console and the limits of this process")?;
     let places = Places::new(CONNECTIONS, Each::Most(OF_ONE_ADDRESS));
     Ok(tokio::spawn(accept(Listener {
         socket: listener,

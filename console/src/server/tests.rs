@@ -28,7 +28,7 @@ use crate::{
     auth::users::{self, Users},
     configuration::{FileDifference, Revision},
     explain::{Explanation, Question},
-    gather::{Board, ask::Refused},
+    gather::{Board, ask},
     options::Rules,
     sample,
     view::View,
@@ -47,7 +47,7 @@ impl Cluster for Double {
         &'a self,
         operator: &'a str,
         request: SetAdminStateRequest,
-    ) -> BoxFuture<'a, Result<(), Refused>> {
+    ) -> BoxFuture<'a, Result<(), ask::Error>> {
         let told =
             format!("{operator}: {} {:?} {}", request.name, request.admin_state(), request.reason);
         self.told.lock().unwrap().push(told);
@@ -57,15 +57,15 @@ impl Cluster for Double {
     fn revision<'a>(
         &'a self,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), Refused>> {
+    ) -> BoxFuture<'a, Result<(Revision, Vec<FileDifference>), ask::Error>> {
         Box::pin(async move {
             match id {
                 "4f2a" => Ok((sample::view().configuration.revisions[0].clone(), Vec::new())),
-                "down" => Err(Refused {
+                "down" => Err(ask::Error {
                     sentence: "the config-service cannot be reached".into(),
                     unknown: false,
                 }),
-                _ => Err(Refused { sentence: "no such revision".into(), unknown: true }),
+                _ => Err(ask::Error { sentence: "no such revision".into(), unknown: true }),
             }
         })
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::Failure;
+use chassis::Error;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -42,23 +42,20 @@ impl Certificate {
     ///
     /// # Errors
     /// They cannot be used.
-    pub fn read(options: &Options) -> Result<Option<Self>, Failure> {
+    pub fn read(options: &Options) -> Result<Option<Self>, Error> {
         let (Some(cert), Some(key)) = (options.tls_cert.clone(), options.tls_key.clone()) else {
             return Ok(None);
         };
         Self::of_files(cert, key).map(Some)
     }
 
-    pub(super) fn of_files(cert: PathBuf, key: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn of_files(cert: PathBuf, key: PathBuf) -> Result<Self, Error> {
         let current = load(&cert, &key).map_err(|error| {
-            Failure::new(format!(
-                "cannot use the web page's certificate {}: {error}",
-                cert.display()
-            ))
-            .remedy(
-                "give --tls-cert a PEM chain, the page's own certificate first, and \
+            Error::new(format!("cannot use the web page's certificate {}: {error}", cert.display()))
+                .remedy(
+                    "give --tls-cert a PEM chain, the page's own certificate first, and \
                     --tls-key its key",
-            )
+                )
         })?;
         tracing::info!(
             sha256 = current.fingerprint,

@@ -11,9 +11,9 @@ use hyper_util::{
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 
 use crate::{
-    Failure,
+    Error,
+    error::ErrorContext,
     exposition::Exposition,
-    failure::Fail,
     identity::ProcessIdentity,
     lifecycle::StopSignal,
     places::{Each, Places, counting},
@@ -45,9 +45,10 @@ pub(crate) fn serve(
     extra: Router,
     runtime: &Handle,
     closing: StopSignal,
-) -> Result<JoinHandle<()>, Failure> {
+) -> Result<JoinHandle<()>, Error> {
     let _runtime = runtime.enter();
-    let listener = TcpListener::from_std(listener).fail("listen for admin HTTP", ADMIN_REMEDY)?;
+    let listener =
+        TcpListener::from_std(listener).context("listen for admin HTTP", ADMIN_REMEDY)?;
     Ok(runtime.spawn(accept(listener, routes(pages).merge(extra), closing)))
 }
 

@@ -1,9 +1,9 @@
 //! The key that balancers and nodes share, with which a balancer proves itself at a node's relay
-//! door.
+//! listener.
 
 use std::{fmt, path::Path};
 
-use crate::Failure;
+use crate::Error;
 
 /// 32 secret bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,14 +42,14 @@ impl ClusterKey {
     ///
     /// # Errors
     /// It cannot be read, or holds no key.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    pub fn read(path: &Path) -> Result<Self, Error> {
         let remedy = "pass the cluster.key that `shoal pki init` made";
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(format!("cannot read the cluster key {}: {error}", path.display()))
+            Error::new(format!("cannot read the cluster key {}: {error}", path.display()))
                 .remedy(remedy)
         })?;
         Self::from_text(&text).ok_or_else(|| {
-            Failure::new(format!("{} holds no cluster key (64 hex digits)", path.display()))
+            Error::new(format!("{} holds no cluster key (64 hex digits)", path.display()))
                 .remedy(remedy)
         })
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use proto::config as pb;
 use tokio::sync::watch;
 
-use crate::Failure;
+use crate::Error;
 
 /// A configuration for this process, complete and verified: all that
 /// [`Process::configuration`](crate::Process::configuration) hands over.
@@ -114,18 +114,18 @@ impl From<&Problem> for pb::Problem {
 
 /// Why an assignment was not taken: every problem, and what decides about the remedy.
 #[derive(Debug, Default)]
-struct Refused {
+struct Nack {
     problems: Vec<Problem>,
     cause: pb::Cause,
 }
 
-impl From<Vec<Problem>> for Refused {
+impl From<Vec<Problem>> for Nack {
     fn from(problems: Vec<Problem>) -> Self {
         Self { problems, cause: pb::Cause::Unspecified }
     }
 }
 
-impl Refused {
+impl Nack {
     fn to_wire(&self) -> Vec<pb::Problem> {
         let problem =
             |problem: &Problem| pb::Problem { cause: self.cause.into(), ..problem.into() };
@@ -167,9 +167,9 @@ impl Follower {
     ///
     /// # Errors
     /// The process was asked to stop before.
-    pub async fn first(&self) -> Result<Applied, Failure> {
+    pub async fn first(&self) -> Result<Applied, Error> {
         let mut applied = self.applied.clone();
-        let ended = || Failure::new("stopped before the first configuration arrived").exit_code(0);
+        let ended = || Error::new("stopped before the first configuration arrived").exit_code(0);
         tokio::select! {
             () = self.stop.wait() => Err(ended()),
             found = applied.wait_for(Option::is_some) => {

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    Failure,
+    Error,
     clock::Clock,
     metrics,
     options::Options,
@@ -68,7 +68,7 @@ pub enum Unusable {
     Changed(PathBuf, Identity, Identity),
 }
 
-impl From<Unusable> for Failure {
+impl From<Unusable> for Error {
     fn from(unusable: Unusable) -> Self {
         let remedy = match &unusable {
             Unusable::Read(_, error) if error.kind() == io::ErrorKind::NotFound => {
@@ -198,7 +198,7 @@ impl Files {
     ///
     /// # Errors
     /// Some file is not given.
-    pub fn from_options(options: &Options) -> Result<Option<Self>, Failure> {
+    pub fn from_options(options: &Options) -> Result<Option<Self>, Error> {
         match (&options.ca, &options.cert, &options.key) {
             (Some(ca), Some(cert), Some(key)) => {
                 Ok(Some(Self { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
@@ -209,7 +209,7 @@ impl Files {
                     .into_iter()
                     .filter_map(|(flag, path)| path.is_none().then_some(flag))
                     .collect();
-                Err(Failure::new(format!("no certificate: {} not given", missing.join(", ")))
+                Err(Error::new(format!("no certificate: {} not given", missing.join(", ")))
                     .remedy(
                         "make one with `shoal pki init` and `shoal pki issue` and pass --ca, \
                         --cert and --key",

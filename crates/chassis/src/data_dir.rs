@@ -15,7 +15,7 @@ use cluster::Service;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, Options};
+use crate::Options;
 
 /// How many replicas may share a directory.
 const MOST_REPLICAS: u32 = 1000;
@@ -48,7 +48,7 @@ pub struct DataDir {
 /// Why a data dir cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum Refused {
+pub enum Error {
     #[error("the data dir {} is in use by another process", .0.display())]
     InUse(PathBuf),
     #[error("cannot use the data dir {}: {}", .0.display(), .1)]
@@ -66,23 +66,23 @@ pub enum Refused {
     OtherCluster(PathBuf, String),
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        let remedy = match &refused {
-            Refused::InUse(_) => "stop that process, or give this one its own --data-dir",
-            Refused::Io(..) => {
+impl From<Error> for crate::Error {
+    fn from(error: Error) -> Self {
+        let remedy = match &error {
+            Error::InUse(_) => "stop that process, or give this one its own --data-dir",
+            Error::Io(..) => {
                 "check that it is a directory which this user may read and write, or choose \
                  another --data-dir"
             }
-            Refused::NotOurs(_) => "choose an empty or new directory as --data-dir",
-            Refused::Marker(..) => "restore it from a backup, or choose another --data-dir",
-            Refused::Newer(..) => "run that version, or choose another --data-dir",
-            Refused::Foreign(..) => "choose the --data-dir of this process",
-            Refused::OtherCluster(..) => {
+            Error::NotOurs(_) => "choose an empty or new directory as --data-dir",
+            Error::Marker(..) => "restore it from a backup, or choose another --data-dir",
+            Error::Newer(..) => "run that version, or choose another --data-dir",
+            Error::Foreign(..) => "choose the --data-dir of this process",
+            Error::OtherCluster(..) => {
                 "choose another --data-dir, or give the --ca of that cluster"
             }
         };
-        Self::new(refused.to_string()).remedy(remedy)
+        Self::new(error.to_string()).remedy(remedy)
     }
 }
 
@@ -97,8 +97,8 @@ impl DataDir {
         service: Service,
         name: &str,
         clusters: &[String],
-    ) -> Result<Self, Refused> {
-        let io = |error| Refused::Io(path.to_owned(), error);
+    ) -> Result<Self, Error> {
+        let io = |error| Error::Io(path.to_owned(), error);
         let mut made: Vec<_> = path
             .ancestors()
             .take_while(|ancestor| !ancestor.exists())
@@ -110,8 +110,8 @@ impl DataDir {
         let lock =
             Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
                 match errno {
-                    nix::errno::Errno::EWOULDBLOCK => Refused::InUse(path.to_owned()),
-                    other => Refused::Io(path.to_owned(), other.into()),
+                    nix::errno::Errno::EWOULDBLOCK => Error::InUse(path.to_owned()),
+                    other => Error::Io(path.to_owned(), other.into()),
                 }
             })?;
         let new = match fs::read(path.join(MARKER)) {
@@ -122,7 +122,7 @@ impl DataDir {
                     .map_err(io)?
                     .filter(|entry| entry.as_ref().is_ok_and(|e| e.file_name() != "lost+found"));
                 if others.next().is_some() {
-                    return Err(Refused::NotOurs(path.to_owned()));
+                    return Err(Error::NotOurs(path.to_owned()));
                 }
                 let cluster = clusters.first().cloned().unwrap_or_default();
                 let marker = Marker { format: FORMAT, service, name: name.to_owned(), cluster };
@@ -147,15 +147,15 @@ impl DataDir {
         service: Service,
         name: &str,
         clusters: &[String],
-    ) -> Result<(String, Self), Refused> {
+    ) -> Result<(String, Self), Error> {
         for number in 1..=MOST_REPLICAS {
             let name = format!("{name}-{number}");
             match Self::open(&options.data_dir_of_replica(&name), service, &name, clusters) {
-                Err(Refused::InUse(_)) => {}
+                Err(Error::InUse(_)) => {}
                 opened => return opened.map(|directory| (name, directory)),
             }
         }
-        Err(Refused::InUse(options.data_dir_of_replica(&format!("{name}-{MOST_REPLICAS}"))))
+        Err(Error::InUse(options.data_dir_of_replica(&format!("{name}-{MOST_REPLICAS}"))))
     }
 
     /// Takes back what this start made, when it came to nothing. A directory that was somebody's
@@ -207,14 +207,14 @@ fn check(
     service: Service,
     name: &str,
     clusters: &[String],
-) -> Result<(), Refused> {
+) -> Result<(), Error> {
     let marker: Marker = serde_json::from_slice(bytes)
-        .map_err(|error| Refused::Marker(path.to_owned(), error.to_string()))?;
+        .map_err(|error| Error::Marker(path.to_owned(), error.to_string()))?;
     if marker.format > FORMAT {
-        return Err(Refused::Newer(path.to_owned(), marker.format));
+        return Err(Error::Newer(path.to_owned(), marker.format));
     }
     if marker.service != service || marker.name != name {
-        return Err(Refused::Foreign(
+        return Err(Error::Foreign(
             path.to_owned(),
             marker.service,
             marker.name,
@@ -223,7 +223,7 @@ fn check(
         ));
     }
     if !marker.cluster.is_empty() && !clusters.is_empty() && !clusters.contains(&marker.cluster) {
-        return Err(Refused::OtherCluster(path.to_owned(), marker.cluster));
+        return Err(Error::OtherCluster(path.to_owned(), marker.cluster));
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ pub fn write_atomically_for(
 mod tests {
     use super::*;
 
-    fn open(path: &Path, name: &str, cluster: &str) -> Result<DataDir, Refused> {
+    fn open(path: &Path, name: &str, cluster: &str) -> Result<DataDir, Error> {
         DataDir::open(path, Service::Registry, name, &[cluster.to_owned()])
     }
 
@@ -295,14 +295,14 @@ mod tests {
         let path = base.path().join("deep/er");
         fs::create_dir_all(path.join("lost+found")).unwrap();
         let first = open(&path, "r-1", "aa").unwrap();
-        assert!(matches!(open(&path, "r-1", "aa"), Err(Refused::InUse(_))));
+        assert!(matches!(open(&path, "r-1", "aa"), Err(Error::InUse(_))));
         drop(first);
         let before = listing(&path);
-        assert!(matches!(open(&path, "r-2", "aa"), Err(Refused::Foreign(..))));
-        assert!(matches!(open(&path, "r-1", "bb"), Err(Refused::OtherCluster(..))));
+        assert!(matches!(open(&path, "r-2", "aa"), Err(Error::Foreign(..))));
+        assert!(matches!(open(&path, "r-1", "bb"), Err(Error::OtherCluster(..))));
         assert!(matches!(
             DataDir::open(&path, Service::Balancer, "r-1", &[]),
-            Err(Refused::Foreign(..))
+            Err(Error::Foreign(..))
         ));
         assert_eq!(listing(&path), before, "a refused start changes nothing");
         open(&path, "r-1", "aa").unwrap();
@@ -312,15 +312,15 @@ mod tests {
     fn refuses_what_is_not_ours() {
         let base = tempfile::tempdir().unwrap();
         fs::write(base.path().join("thesis.tex"), "x").unwrap();
-        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::NotOurs(_))));
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Error::NotOurs(_))));
         fs::write(base.path().join(MARKER), "{").unwrap();
-        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Marker(..))));
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Error::Marker(..))));
         fs::write(
             base.path().join(MARKER),
             r#"{"format":9,"service":"registry","name":"r-1","cluster":""}"#,
         )
         .unwrap();
-        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Refused::Newer(_, 9))));
-        assert!(matches!(open(&base.path().join("thesis.tex"), "r-1", "aa"), Err(Refused::Io(..))));
+        assert!(matches!(open(base.path(), "r-1", "aa"), Err(Error::Newer(_, 9))));
+        assert!(matches!(open(&base.path().join("thesis.tex"), "r-1", "aa"), Err(Error::Io(..))));
     }
 }

@@ -9,7 +9,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    Failure,
+    Error,
     configuration::owner::Owner,
     lifecycle::{Lifecycle, StopSignal},
     options::Options,
@@ -28,7 +28,7 @@ pub(crate) async fn drain(
     options: &Options,
     owner: Option<Arc<Owner>>,
     closing: impl Future<Output = ()>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     tracing::info!(propagation_ms = options.drain_propagation.as_millis(), "draining");
     status.set_ready(false);
     if let Some(owner) = owner {

@@ -13,13 +13,13 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
-    Failure, accept,
+    Error, accept,
     audit::{self, Journal},
     authorize::Policy,
     complaints::{self, Complaints},
     configuration,
     connect::Transport,
-    failure::Fail,
+    error::ErrorContext,
     guard::GuardLayer,
     health,
     lifecycle::StopSignal,
@@ -44,9 +44,9 @@ pub(crate) fn serve(
     common: Common,
     runtime: &Handle,
     closing: StopSignal,
-) -> Result<JoinHandle<()>, Failure> {
+) -> Result<JoinHandle<()>, Error> {
     let _runtime = runtime.enter();
-    let listener = TcpListener::from_std(listener).fail("listen for gRPC", ADMIN_REMEDY)?;
+    let listener = TcpListener::from_std(listener).context("listen for gRPC", ADMIN_REMEDY)?;
     let Common { policy, transport, audit: journal, .. } = &common;
     let incoming =
         ReceiverStream::new(accept::accept(listener, transport.clone(), closing.clone()));
@@ -65,7 +65,7 @@ pub(crate) fn serve(
     }))
 }
 
-fn with_common(routes: Routes, common: Common, closing: StopSignal) -> Result<Routes, Failure> {
+fn with_common(routes: Routes, common: Common, closing: StopSignal) -> Result<Routes, Error> {
     let Common { policy, audit, status, complaints, follower, .. } = common;
     let health = health::Api { status: status.subscribe(), policy, closing };
     // Only what this port serves: the descriptors are everybody's.
@@ -81,8 +81,8 @@ fn with_common(routes: Routes, common: Common, closing: StopSignal) -> Result<Ro
     let (attempted, remedy) = ("offer gRPC reflection", "this is a defect: please report it");
     // Python's client still asks for v1alpha.
     let (reflection, older) = (
-        described(policy.services()).build_v1().fail(attempted, remedy)?,
-        described(policy.services()).build_v1alpha().fail(attempted, remedy)?,
+        described(policy.services()).build_v1().context(attempted, remedy)?,
+        described(policy.services()).build_v1alpha().context(attempted, remedy)?,
     );
     Ok(routes
         .add_service(HealthServer::new(health))

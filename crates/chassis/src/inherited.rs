@@ -14,7 +14,7 @@ use std::{
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use crate::{Failure, failure::Fail};
+use crate::{Error, error::ErrorContext};
 
 const REMEDY: &str = "in the .socket unit write ListenStream=ADDRESS:PORT, and Accept=no";
 
@@ -42,9 +42,9 @@ impl Inherited {
     ///
     /// # Errors
     /// What was passed is no listening TCP socket.
-    pub(crate) fn from_environment() -> Result<Self, Failure> {
+    pub(crate) fn from_environment() -> Result<Self, Error> {
         let passed = sd_notify::listen_fds_with_names()
-            .fail("take over the sockets of the service manager", REMEDY)?;
+            .context("take over the sockets of the service manager", REMEDY)?;
         let all = passed
             .map(|(descriptor, name)| Socket::of(descriptor, name))
             .collect::<Result<_, _>>()?;
@@ -103,16 +103,15 @@ impl Inherited {
 }
 
 impl Socket {
-    fn of(descriptor: RawFd, name: String) -> Result<Self, Failure> {
+    fn of(descriptor: RawFd, name: String) -> Result<Self, Error> {
         // SAFETY: sd_listen_fds(3) has the manager leave these descriptors open for this process
         // alone, which LISTEN_PID proves, and nothing here ever closes them: what is used is a
         // duplicate.
         let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
         let place = format!("descriptor {descriptor} ({name}), passed by the service manager,");
-        let owned = borrowed.try_clone_to_owned().fail(format!("take over {place}"), REMEDY)?;
-        Self::listening(owned, name).ok_or_else(|| {
-            Failure::new(format!("{place} is no listening TCP socket")).remedy(REMEDY)
-        })
+        let owned = borrowed.try_clone_to_owned().context(format!("take over {place}"), REMEDY)?;
+        Self::listening(owned, name)
+            .ok_or_else(|| Error::new(format!("{place} is no listening TCP socket")).remedy(REMEDY))
     }
 
     fn listening(owned: OwnedFd, name: String) -> Option<Self> {

@@ -10,7 +10,7 @@
 //! [`credentials`], `tls`, [`authorize`], `accept`, `guard`, `grpc`, `health`, `propagation`,
 //! [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`]
 //! are the process's own calls; `drain` is its end, and [`transfer`] carries its state to a backup
-//! and back. [`backoff`], [`clock`], [`random`], [`data_dir`], [`failure`], [`metrics`], `vitals`,
+//! and back. [`backoff`], [`clock`], [`random`], [`data_dir`], [`error`], [`metrics`], `vitals`,
 //! `complaints` are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
 //! for people; `inherited` and `systemd` are what it has to do with a service manager.
 
@@ -30,8 +30,8 @@ pub mod connect;
 pub mod credentials;
 pub mod data_dir;
 mod drain;
+pub mod error;
 mod exposition;
-pub mod failure;
 #[cfg(test)]
 mod fault;
 mod grpc;
@@ -72,8 +72,8 @@ pub use clock::Clock;
 pub use cluster_key::ClusterKey;
 pub use configuration::{Applied, Follower, Problem, Rendered};
 pub use connect::ServiceChannel;
+pub use error::{Error, ErrorContext};
 pub use exposition::Exposition;
-pub use failure::{Fail, Failure};
 pub use identity::ProcessIdentity;
 pub use inherited::Inherited;
 pub use lifecycle::{Lifecycle, StopSignal};

@@ -8,7 +8,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Failure;
+use crate::Error;
 
 /// Something that happens once: the process is asked to stop, or to close. Works on every runtime;
 /// cheap to clone.
@@ -42,7 +42,7 @@ struct Shared {
     stop: StopSignal,
     closing: StopSignal,
     servers_closing: StopSignal,
-    stop_reason: Mutex<Option<Failure>>,
+    stop_reason: Mutex<Option<Error>>,
     registered: OnceLock<()>,
     deregistered: StopSignal,
     servers: Mutex<Vec<JoinHandle<()>>>,
@@ -67,12 +67,12 @@ impl Lifecycle {
     }
 
     /// Asks the process to drain and then to end with this failure.
-    pub fn request_stop(&self, reason: Failure) {
+    pub fn request_stop(&self, reason: Error) {
         lock(&self.0.stop_reason).get_or_insert(reason);
         self.0.stop.raise();
     }
 
-    pub(crate) fn stop_reason(&self) -> Option<Failure> {
+    pub(crate) fn stop_reason(&self) -> Option<Error> {
         lock(&self.0.stop_reason).clone()
     }
 

@@ -9,7 +9,7 @@ use proto::registry::{ListInstancesRequest, registry_client::RegistryClient};
 use tokio::time::timeout;
 
 use crate::{
-    Failure,
+    Error,
     certificate::{self, Certificate},
     clock::Clock,
     connect::{Candidates, Connector, Expected, ServiceChannel, Transport, explain},
@@ -58,7 +58,7 @@ impl Context {
     ///
     /// # Errors
     /// The certificate cannot be used.
-    pub fn connect(&self) -> Result<Operator, Failure> {
+    pub fn connect(&self) -> Result<Operator, Error> {
         let files = Files { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() };
         let transport = Transport::Mutual(Credentials::load(files, Clock::system())?);
         Ok(Operator { transport, registry: self.registry.clone(), known: Arc::default() })
@@ -83,7 +83,7 @@ pub struct Unreachable {
     pub silence: Silence,
 }
 
-impl From<Unreachable> for Failure {
+impl From<Unreachable> for Error {
     fn from(error: Unreachable) -> Self {
         Self::new(error.to_string())
     }
@@ -142,7 +142,7 @@ impl Operator {
     ///
     /// # Errors
     /// As [`Operator::list`].
-    pub async fn instances(&self) -> Result<Vec<InstanceStatus>, Failure> {
+    pub async fn instances(&self) -> Result<Vec<InstanceStatus>, Error> {
         Ok(self.list().await?.instances)
     }
 
@@ -151,7 +151,7 @@ impl Operator {
     ///
     /// # Errors
     /// The registry cannot be reached, or lists no instance of the service.
-    pub async fn channel(&self, service: Service) -> Result<ServiceChannel, Failure> {
+    pub async fn channel(&self, service: Service) -> Result<ServiceChannel, Error> {
         if service == Service::Registry {
             return Ok(self.registry());
         }
@@ -159,7 +159,7 @@ impl Operator {
             self.list().await?;
         }
         if self.known.load().addresses(service, "grpc").is_empty() {
-            return Err(Failure::new(format!("the registry lists no {service}"))
+            return Err(Error::new(format!("the registry lists no {service}"))
                 .remedy(format!("start one with `shoal serve {service}`")));
         }
         let known = Arc::clone(&self.known);
@@ -194,10 +194,10 @@ impl Operator {
     ///
     /// # Errors
     /// It has no gRPC endpoint.
-    pub fn channel_to(&self, status: &InstanceStatus) -> Result<ServiceChannel, Failure> {
+    pub fn channel_to(&self, status: &InstanceStatus) -> Result<ServiceChannel, Error> {
         let instance = &status.instance;
         let address = instance.endpoints.get("grpc").cloned().ok_or_else(|| {
-            Failure::new(format!("{} has no gRPC endpoint", instance.name))
+            Error::new(format!("{} has no gRPC endpoint", instance.name))
                 .remedy("wait until it has registered all its ports")
         })?;
         Ok(self.channel_at(instance.service, &instance.name, &address))

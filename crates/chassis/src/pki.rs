@@ -23,7 +23,7 @@ use rcgen::{
 };
 
 use crate::{
-    ClusterKey, Failure,
+    ClusterKey,
     role::{Identity, NoIdentity, Role},
     tls,
 };
@@ -62,7 +62,7 @@ pub enum Error {
     Randomness,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for crate::Error {
     fn from(error: Error) -> Self {
         let remedy = match &error {
             Error::Exists(_) => {

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use crate::{Failure, failure::Fail, inherited::Inherited, status::StatusHandle};
+use crate::{Error, error::ErrorContext, inherited::Inherited, status::StatusHandle};
 
 /// What to do when a port that was just bound cannot be used.
 pub(crate) const ADMIN_REMEDY: &str = "check the address and the limits of this process";
@@ -47,7 +47,7 @@ impl Ports {
     ///
     /// # Errors
     /// It is in use, or not this machine's.
-    pub fn bind(&self, endpoint: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    pub fn bind(&self, endpoint: &str, address: SocketAddr) -> Result<TcpListener, Error> {
         let refused = |error: io::Error| {
             let remedy = match error.kind() {
                 io::ErrorKind::AddrInUse => {
@@ -65,7 +65,7 @@ impl Ports {
                 io::ErrorKind::AddrInUse => format!("the {endpoint} address {address} is in use"),
                 _ => format!("cannot listen on the {endpoint} address {address}: {error}"),
             };
-            Failure::new(sentence).remedy(remedy)
+            Error::new(sentence).remedy(remedy)
         };
         // std sets SO_REUSEADDR (restarts) and not SO_REUSEPORT, so that a port somebody listens on
         // is always refused.
@@ -82,9 +82,9 @@ impl Ports {
     ///
     /// # Errors
     /// As [`Ports::bind`].
-    pub fn claim(&self, endpoint: &str, address: SocketAddr) -> Result<SocketAddr, Failure> {
+    pub fn claim(&self, endpoint: &str, address: SocketAddr) -> Result<SocketAddr, Error> {
         let listener = self.bind(endpoint, address)?;
-        listener.local_addr().fail(format!("read the {endpoint} address"), ADMIN_REMEDY)
+        listener.local_addr().context(format!("read the {endpoint} address"), ADMIN_REMEDY)
     }
 
     /// Logs which inherited sockets nothing listens on, now that the process is ready.

@@ -10,7 +10,7 @@ use ring::{
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 
-use crate::Failure;
+use crate::Error;
 
 /// The request field that holds a signature, in hexadecimal.
 pub const FIELD: &str = "Shoal-Probe";
@@ -35,11 +35,11 @@ impl Signer {
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new() -> Result<Self, Failure> {
+    pub fn new() -> Result<Self, Error> {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
         let read = made.ok().and_then(|made| Ed25519KeyPair::from_pkcs8(made.as_ref()).ok());
         read.map(Self).ok_or_else(|| {
-            Failure::new("cannot make a key for probes: the system has no randomness")
+            Error::new("cannot make a key for probes: the system has no randomness")
                 .remedy("start it again")
         })
     }

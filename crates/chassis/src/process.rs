@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tonic::service::Routes;
 
 use crate::{
-    Failure, Policy,
+    Error, Policy,
     admin::{self, Pages},
     audit::Journal,
     clock::Clock,
@@ -23,8 +23,8 @@ use crate::{
     connect::Transport,
     data_dir::DataDir,
     drain,
+    error::ErrorContext,
     exposition::Exposition,
-    failure::Fail,
     grpc,
     identity::ProcessIdentity,
     inherited::Inherited,
@@ -128,9 +128,9 @@ impl Process {
     ///
     /// # Errors
     /// None was given.
-    pub fn cluster_key(&self) -> Result<ClusterKey, Failure> {
+    pub fn cluster_key(&self) -> Result<ClusterKey, Error> {
         self.cluster_key.clone().ok_or_else(|| {
-            Failure::new("no cluster key: --cluster-key not given")
+            Error::new("no cluster key: --cluster-key not given")
                 .remedy("pass the cluster.key that `shoal pki init` made")
                 .exit_code(2)
         })
@@ -141,14 +141,11 @@ impl Process {
     ///
     /// # Errors
     /// The port cannot be bound.
-    pub fn serve_grpc(
-        &self,
-        routes: Routes,
-        policy: &'static Policy,
-    ) -> Result<SocketAddr, Failure> {
+    pub fn serve_grpc(&self, routes: Routes, policy: &'static Policy) -> Result<SocketAddr, Error> {
         let asked = self.options.grpc_address(self.identity.service());
         let listener = self.ports.bind("grpc", asked)?;
-        let address = listener.local_addr().fail("read the gRPC port's address", ADMIN_REMEDY)?;
+        let address =
+            listener.local_addr().context("read the gRPC port's address", ADMIN_REMEDY)?;
         let common = grpc::Common {
             policy,
             transport: self.network.transport().clone(),
@@ -171,10 +168,11 @@ impl Process {
     ///
     /// # Errors
     /// The port cannot be bound.
-    pub fn serve_admin(&self, extra: Router) -> Result<SocketAddr, Failure> {
+    pub fn serve_admin(&self, extra: Router) -> Result<SocketAddr, Error> {
         let asked = self.options.admin_address(self.identity.service());
         let listener = self.ports.bind("admin", asked)?;
-        let address = listener.local_addr().fail("read the admin port's address", ADMIN_REMEDY)?;
+        let address =
+            listener.local_addr().context("read the admin port's address", ADMIN_REMEDY)?;
         let pages = Pages {
             identity: self.identity.clone(),
             status: self.status.clone(),
@@ -230,7 +228,7 @@ impl Process {
         &self,
         variables: BTreeMap<String, String>,
         apply: impl FnMut(Rendered) -> Result<(), Vec<Problem>> + Send + 'static,
-    ) -> Result<Follower, Failure> {
+    ) -> Result<Follower, Error> {
         let mut all = self.standard_variables();
         all.extend(variables);
         let parts = owner::Parts {
@@ -239,7 +237,7 @@ impl Process {
             data_dir: self.data_dir.clone(),
             confirm_after: self.options.confirm_after,
         };
-        let owner = Owner::boot(parts, all, Box::new(apply)).fail(
+        let owner = Owner::boot(parts, all, Box::new(apply)).context(
             "read the configuration in the data dir",
             "restore it from a backup, or remove its configuration/ to fetch it anew",
         )?;
@@ -248,7 +246,7 @@ impl Process {
             self.status.waits_for_configuration();
         }
         if !self.configuration.set(&owner) {
-            return Err(Failure::new("the configuration is followed twice")
+            return Err(Error::new("the configuration is followed twice")
                 .remedy("this is a defect: please report it"));
         }
         let confirming = Arc::clone(&owner);
@@ -285,7 +283,7 @@ impl Process {
     ///
     /// # Errors
     /// The reason, when the process stops because something is wrong with it.
-    pub async fn drain(&self, closing: impl Future<Output = ()>) -> Result<(), Failure> {
+    pub async fn drain(&self, closing: impl Future<Output = ()>) -> Result<(), Error> {
         self.lifecycle.stop().wait().await;
         let owner = self.configuration.get();
         drain::drain(&self.lifecycle, &self.status, &self.options, owner, closing).await

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    Failure,
+    Error,
     connect::{ServiceChannel, explain},
     identity::ProcessIdentity,
     lifecycle::Lifecycle,
@@ -81,7 +81,7 @@ pub(crate) async fn keep(registration: Registration) {
                 );
                 tracing::error!("{sentence}");
                 return registration.lifecycle.request_stop(
-                    Failure::new(sentence).remedy("give every process its own --name"),
+                    Error::new(sentence).remedy("give every process its own --name"),
                 );
             }
             Ended::Failed(why) => retry.failed("not registered, trying again", &why),

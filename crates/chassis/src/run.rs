@@ -7,7 +7,7 @@ use cluster::Service;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
-    Failure, VERSION,
+    Error, VERSION,
     audit::Journal,
     clock::Clock,
     cluster_key::ClusterKey,
@@ -15,7 +15,7 @@ use crate::{
     credentials::{Credentials, Files},
     data_dir::DataDir,
     drain,
-    failure::Fail,
+    error::ErrorContext,
     identity::ProcessIdentity,
     inherited::Inherited,
     metrics,
@@ -37,10 +37,7 @@ const RUNTIME_WITHIN: Duration = Duration::from_millis(500);
 
 /// The whole of a service's `main`: reads the options, runs, says on standard error what went
 /// wrong.
-pub fn main<O: Args>(
-    service: &'static str,
-    run: impl FnOnce(O) -> Result<(), Failure>,
-) -> ExitCode {
+pub fn main<O: Args>(service: &'static str, run: impl FnOnce(O) -> Result<(), Error>) -> ExitCode {
     let command =
         O::augment_args(Command::new(service).version(VERSION).about(format!("Shoal's {service}")));
     let options = command.try_get_matches().and_then(|matches| O::from_arg_matches(&matches));
@@ -57,7 +54,7 @@ pub fn main<O: Args>(
 
 /// Says on standard error what went wrong, if anything, and answers the exit code.
 #[must_use]
-pub fn exit(result: Result<(), Failure>) -> ExitCode {
+pub fn exit(result: Result<(), Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -74,12 +71,12 @@ pub fn exit(result: Result<(), Failure>) -> ExitCode {
 ///
 /// # Errors
 /// Whatever keeps the process from running, before anything was changed; or the body's own failure.
-pub fn run<F, T>(service: &'static str, options: &Options, body: F) -> Result<(), Failure>
+pub fn run<F, T>(service: &'static str, options: &Options, body: F) -> Result<(), Error>
 where
     F: FnOnce(Process) -> T,
-    T: Future<Output = Result<(), Failure>>,
+    T: Future<Output = Result<(), Error>>,
 {
-    let service: Service = service.parse().fail("run", "this is a defect: please report it")?;
+    let service: Service = service.parse().context("run", "this is a defect: please report it")?;
     let clock = Clock::system();
     // Before anything opens descriptors of its own, which must not get between those that were
     // passed.
@@ -104,7 +101,10 @@ where
         .thread_name("control")
         .enable_all()
         .build()
-        .fail("start the control runtime", "raise the limits on threads and files of this user")?;
+        .context(
+            "start the control runtime",
+            "raise the limits on threads and files of this user",
+        )?;
     let inside = runtime.enter();
     let telemetry = telemetry::init(service, &name, options)?;
     if let Err(error) = raise_descriptor_limit() {
@@ -114,7 +114,7 @@ where
         Some(directory) => directory,
         None => DataDir::open(&options.data_dir_of(&name), service, &name, &authorities)?,
     };
-    let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone()).fail(
+    let audit = Journal::open(&data_dir.path("audit.jsonl"), clock.clone()).context(
         "write audit records to the data dir",
         "check who owns its audit.jsonl, and the disk",
     )?;
@@ -148,18 +148,18 @@ where
     result
 }
 
-async fn until_signalled<F, T>(process: Process, body: F) -> Result<(), Failure>
+async fn until_signalled<F, T>(process: Process, body: F) -> Result<(), Error>
 where
     F: FnOnce(Process) -> T,
-    T: Future<Output = Result<(), Failure>>,
+    T: Future<Output = Result<(), Error>>,
 {
     let stop = process.lifecycle.stop();
     tokio::select! {
         // First, so that signals are caught before the body does anything.
         biased;
         second = drain::signals(stop) => {
-            second.fail("listen for signals", "raise the limits on files of this user")?;
-            Err(Failure::new("stopped at once by a second signal").exit_code(130))
+            second.context("listen for signals", "raise the limits on files of this user")?;
+            Err(Error::new("stopped at once by a second signal").exit_code(130))
         }
         result = body(process) => result,
     }
@@ -170,7 +170,7 @@ fn identify(
     service: Service,
     options: &Options,
     clock: &Clock,
-) -> Result<(Transport, String), Failure> {
+) -> Result<(Transport, String), Error> {
     let Some(files) = Files::from_options(options)? else {
         return Ok((
             Transport::Plaintext,
@@ -181,7 +181,7 @@ fn identify(
     let credentials = Credentials::load(files, clock.clone())?;
     let identity = credentials.current().identity.clone();
     if identity.role != Role::Service(service) {
-        return Err(Failure::new(format!(
+        return Err(Error::new(format!(
             "the certificate {} is for {identity}, not for a {service}",
             cert.display()
         ))
@@ -196,7 +196,7 @@ fn identify(
              --replicas N`",
             identity.name
         );
-        return Err(Failure::new(sentence).remedy(remedy));
+        return Err(Error::new(sentence).remedy(remedy));
     }
     if options.insecure_plaintext {
         return Ok((Transport::Plaintext, name));

@@ -18,9 +18,9 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    Failure,
+    Error,
     complaints::Complaints,
-    failure::Fail,
+    error::ErrorContext,
     metrics,
     options::{LogFormat, Options},
 };
@@ -82,8 +82,8 @@ impl Drop for Telemetry {
 
 /// Begins to log. Has to be called inside a runtime when traces are exported. A second call in a
 /// process (tests) changes nothing.
-pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Telemetry, Failure> {
-    let filter = EnvFilter::try_new(&options.log_level).fail(
+pub(crate) fn init(service: Service, name: &str, options: &Options) -> Result<Telemetry, Error> {
+    let filter = EnvFilter::try_new(&options.log_level).context(
         format!("read --log-level {:?}", options.log_level),
         "give error, warn, info, debug, trace, or directives such as info,balancer=debug",
     )?;
@@ -173,8 +173,8 @@ fn exporter(
     service: Service,
     name: &str,
     endpoint: &str,
-) -> Result<(SdkTracerProvider, Shared), Failure> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().fail(
+) -> Result<(SdkTracerProvider, Shared), Error> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().context(
         format!("export traces to {endpoint:?}"),
         "give --otlp-endpoint as http://host:4317",
     )?;

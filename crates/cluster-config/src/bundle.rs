@@ -263,14 +263,15 @@ pub fn sample(service: Service) -> Variables {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    let doors: &[(&str, &str)] = match service {
+    let listeners: &[(&str, &str)] = match service {
         Service::ProxyNode => {
             &[("listen.proxy", "192.0.2.1:3128"), ("listen.relay", "192.0.2.1:3129")]
         }
         Service::Balancer => &[("listen.frontend", "192.0.2.1:8080")],
         _ => &[],
     };
-    variables.extend(doors.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    variables
+        .extend(listeners.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     variables
 }
 

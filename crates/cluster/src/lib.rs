@@ -1,7 +1,7 @@
 //! What a cluster is made of, as plain types, and the pure rules over them.
 //!
 //! No IO, no clock, no randomness: `now` and seeds come in as arguments. Nothing here knows gRPC
-//! beyond [`wire`], the one door through which protobuf messages become these types and back.
+//! beyond [`wire`], the one place where protobuf messages become these types and back.
 //!
 //! Reading order: [`instance`], [`health`], [`status`], [`guard`], [`leaving`], [`recent`],
 //! [`alarm`], [`text`], [`wire`].

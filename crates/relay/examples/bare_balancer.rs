@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::exchange::{Deadlines, Exchange, Failure, Upload};
+use relay::exchange::{Deadlines, Error, Exchange, Upload};
 use relay::fault::Fault;
 use relay::head::{Limits, RequestHead, ResponseHead};
 use relay::listen::{Listeners, Options};
@@ -109,7 +109,7 @@ impl Balancer {
         mut exchange: Exchange<'_>,
         head: &RequestHead,
         out: &mut Vec<u8>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, Error> {
         exchange.send(out).await?;
         let mut response = ResponseHead::new();
         let bytes = loop {

@@ -37,7 +37,7 @@ struct Usage {
 /// How many connections were closed because a client had reached its share, since the start of the
 /// process.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Crowding {
+pub struct Closed {
     /// Connections closed when they were accepted.
     pub refused: u64,
     /// Idle connections closed for newer ones.
@@ -147,9 +147,9 @@ impl Clients {
 
     /// What was done so far.
     #[must_use]
-    pub fn crowding(&self) -> Crowding {
+    pub fn closed(&self) -> Closed {
         let value = |count: &AtomicU64| count.load(Relaxed);
-        Crowding {
+        Closed {
             refused: value(&self.refused),
             displaced: value(&self.displaced),
             unfinished: value(&self.cut),
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(clients.unfinished.load(Relaxed), 0);
         clients.refused(one);
         clients.displaced(one, 2, 1);
-        assert_eq!(clients.crowding(), Crowding { refused: 1, displaced: 2, unfinished: 1 });
+        assert_eq!(clients.closed(), Closed { refused: 1, displaced: 2, unfinished: 1 });
         assert!(
             clients.take_report().is_some_and(|report| report.to_string().contains("192.0.2.1"))
                 && clients.take_report().is_none()

@@ -4,7 +4,7 @@
 //! [`Exchange::send`] sends the rewritten head with the part of the body that has come;
 //! [`Exchange::response`] waits for the response's head while it pumps the rest of the body;
 //! interim responses are relayed; [`Exchange::finish`] sends head and body to the client. Every
-//! [`Failure`] tells on which connection it happened and how far the attempt had come, because
+//! [`Error`] tells on which connection it happened and how far the attempt had come, because
 //! [`crate::retry`] decides by these. A request without a body costs one write upstream, and a
 //! small response one read and one write.
 
@@ -77,7 +77,7 @@ pub enum Side {
 /// An attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{side:?}: {fault} ({phase:?})")]
-pub struct Failure {
+pub struct Error {
     /// Whose connection.
     pub side: Side,
     /// What happened to it.
@@ -143,8 +143,8 @@ impl<'a> Exchange<'a> {
     /// Sends the head and, with it, what there is of the body.
     ///
     /// # Errors
-    /// [`Failure`] of either side.
-    pub async fn send(&mut self, head: &[u8]) -> Result<(), Failure> {
+    /// [`Error`] of either side.
+    pub async fn send(&mut self, head: &[u8]) -> Result<(), Error> {
         self.upstream.count_use();
         let mut sent = 0;
         poll_fn(|cx| self.poll_send_head(cx, head, &mut sent)).await
@@ -155,7 +155,7 @@ impl<'a> Exchange<'a> {
         cx: &mut Context<'_>,
         head: &[u8],
         sent: &mut usize,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), Error>> {
         while *sent < head.len() {
             if let Err(malformed) = self.upload.stage(self.client) {
                 return Poll::Ready(Err(self.client_failed(malformed)));
@@ -189,14 +189,14 @@ impl<'a> Exchange<'a> {
     /// wait ([`Fault::Released`]) when it is ready; it should be level-triggered.
     ///
     /// # Errors
-    /// [`Failure`] of either side; the phase is never `ResponseRelayed` unless
+    /// [`Error`] of either side; the phase is never `ResponseRelayed` unless
     /// [`interim`](Self::interim) was called.
     pub async fn response<F, R>(
         &mut self,
         head: &mut ResponseHead,
         limits: &Limits,
         late: F,
-    ) -> Result<Bytes, Failure>
+    ) -> Result<Bytes, Error>
     where
         F: FnOnce() -> R,
         R: Future<Output = ()>,
@@ -218,7 +218,7 @@ impl<'a> Exchange<'a> {
         client: Version,
         mut late: F,
         mut write: impl FnMut(&mut Vec<u8>, Response<'_>),
-    ) -> Result<Bytes, Failure>
+    ) -> Result<Bytes, Error>
     where
         F: FnMut() -> R,
         R: Future<Output = ()>,
@@ -240,8 +240,8 @@ impl<'a> Exchange<'a> {
     /// Sends an interim (1xx) head on to the client. From now on nothing can be tried again.
     ///
     /// # Errors
-    /// [`Failure`] of the client's side.
-    pub async fn interim(&mut self, head: &[u8]) -> Result<(), Failure> {
+    /// [`Error`] of the client's side.
+    pub async fn interim(&mut self, head: &[u8]) -> Result<(), Error> {
         self.phase = Phase::ResponseRelayed;
         self.upload.client_may_send();
         self.client
@@ -259,13 +259,13 @@ impl<'a> Exchange<'a> {
     /// the client's connection has to be [cut](Stream::cut): what it got is incomplete.
     ///
     /// # Errors
-    /// [`Failure`] of either side.
+    /// [`Error`] of either side.
     pub async fn finish(
         &mut self,
         head: &[u8],
         incoming: BodyFraming,
         outgoing: BodyFraming,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Done, Error> {
         self.hold(incoming).await?;
         if !matches!(incoming, BodyFraming::Empty | BodyFraming::Length(..=SMALL)) {
             self.client.bound_unsent();
@@ -285,19 +285,19 @@ impl<'a> Exchange<'a> {
 
     /// Notices that the client has left. While its request's body is on its way, that is who reads
     /// the body's to notice.
-    fn poll_watch(&mut self, cx: &mut Context<'_>, ahead: Ahead) -> Poll<Failure> {
+    fn poll_watch(&mut self, cx: &mut Context<'_>, ahead: Ahead) -> Poll<Error> {
         if !self.upload.is_settled() {
             return Poll::Pending;
         }
         self.watch.poll(cx, self.client, ahead).map(|fault| self.client_failed(fault))
     }
 
-    fn client_failed(&self, fault: impl Into<Fault>) -> Failure {
-        Failure { side: Side::Client, fault: fault.into(), phase: self.phase }
+    fn client_failed(&self, fault: impl Into<Fault>) -> Error {
+        Error { side: Side::Client, fault: fault.into(), phase: self.phase }
     }
 
-    fn upstream_failed(&self, fault: impl Into<Fault>) -> Failure {
-        Failure { side: Side::Upstream, fault: fault.into(), phase: self.phase }
+    fn upstream_failed(&self, fault: impl Into<Fault>) -> Error {
+        Error { side: Side::Upstream, fault: fault.into(), phase: self.phase }
     }
 }
 

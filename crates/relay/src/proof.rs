@@ -29,6 +29,8 @@ pub type Answer = [u8; 64];
 /// What the balancer sends in front of the first request.
 pub type Confirmation = [u8; 32];
 
+/// What is signed begins with the name of the proof. Both ends have to use the same bytes, so these
+/// stay as the first version had them.
 const OF_NODES: &[u8] = b"shoal relay door, node\0";
 const OF_BALANCERS: &[u8] = b"shoal relay door, balancer\0";
 

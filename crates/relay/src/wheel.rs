@@ -43,7 +43,7 @@ pub enum Kind {
     Write,
     /// The connection goes because its client has its share (see [`crate::clients`]); no deadline
     /// is set for this.
-    Crowded,
+    Displaced,
     /// A small response is held until it is complete.
     Hold,
     /// Anything else.

@@ -20,7 +20,7 @@ mod targets;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use case::{Case, Expect, Gets, Reply};
-use judge::{Door, Manner, Ran};
+use judge::{Manner, Ran, Via};
 use testkit::lab::{Lab, Options};
 use tokio::sync::Semaphore;
 
@@ -105,17 +105,17 @@ async fn at_once<T: Send + 'static>(runs: Vec<impl Future<Output = T> + Send + '
     all
 }
 
-async fn requests(report: &mut Report, doors: [(Door, SocketAddr); 2], cases: Vec<Case>) {
+async fn requests(report: &mut Report, ways: [(Via, SocketAddr); 2], cases: Vec<Case>) {
     let mut runs = Vec::new();
     for case in cases {
         report.add(case.class, !matches!(case.expect, Expect::Forwarded(_)));
         let case = Arc::new(case);
-        for (door, address) in doors {
+        for (via, address) in ways {
             for manner in [Manner::Pipelined, Manner::Dripped, Manner::Apart] {
                 let case = Arc::clone(&case);
                 runs.push(async move {
-                    let ran: Ran = judge::run(&case, door, address, manner).await;
-                    (case.class, format!("{door:?} {manner:?} {}", case.name), ran)
+                    let ran: Ran = judge::run(&case, via, address, manner).await;
+                    (case.class, format!("{via:?} {manner:?} {}", case.name), ran)
                 });
             }
         }
@@ -136,17 +136,17 @@ async fn requests(report: &mut Report, doors: [(Door, SocketAddr); 2], cases: Ve
     report.settle();
 }
 
-async fn responses(report: &mut Report, doors: [(Door, SocketAddr); 2], replies: Vec<Reply>) {
+async fn responses(report: &mut Report, ways: [(Via, SocketAddr); 2], replies: Vec<Reply>) {
     let mut runs = Vec::new();
     for reply in replies {
         report.add(reply.class, !matches!(reply.expect, Gets::Answer(_)));
         let reply = Arc::new(reply);
-        for (door, address) in doors {
+        for (via, address) in ways {
             for &method in reply.methods {
                 let reply = Arc::clone(&reply);
                 runs.push(async move {
                     let ran: Ran = judge::reply(&reply, method, address).await;
-                    (reply.class, format!("{door:?} {method} {:?} {}", reply.then, reply.name), ran)
+                    (reply.class, format!("{via:?} {method} {:?} {}", reply.then, reply.name), ran)
                 });
             }
         }
@@ -156,8 +156,8 @@ async fn responses(report: &mut Report, doors: [(Door, SocketAddr); 2], replies:
     }
 }
 
-async fn scenes(report: &mut Report, doors: [(Door, SocketAddr); 2]) {
-    for (door, address) in doors {
+async fn scenes(report: &mut Report, ways: [(Via, SocketAddr); 2]) {
+    for (via, address) in ways {
         for (class, played) in [
             ("tunnels", scenes::tunnels(address).await),
             ("early answers", scenes::early_answers(address).await),
@@ -167,10 +167,10 @@ async fn scenes(report: &mut Report, doors: [(Door, SocketAddr); 2]) {
             ("limits", limits::play(address).await),
         ] {
             for (name, verdict) in played {
-                if door == Door::Balancer {
+                if via == Via::Balancer {
                     report.add(class, false);
                 }
-                report.ran(class, &format!("{door:?} {name}"), verdict);
+                report.ran(class, &format!("{via:?} {name}"), verdict);
             }
         }
     }
@@ -222,7 +222,7 @@ async fn one_meaning_or_none() {
     let lab = Lab::start(Options { arguments, ..Options::default() }).await;
     let node: SocketAddr =
         lab.process("proxy-node-1").endpoints["proxy"].parse().expect("an address");
-    let doors = [(Door::Balancer, lab.frontend()), (Door::Node, node)];
+    let ways = [(Via::Balancer, lab.frontend()), (Via::Node, node)];
     let before = lab.now();
     let name = pseudonym(node).await;
     let mut report = Report::default();
@@ -230,9 +230,9 @@ async fn one_meaning_or_none() {
         .into_iter()
         .flatten()
         .collect();
-    requests(&mut report, doors, cases).await;
-    responses(&mut report, doors, replies::cases()).await;
-    scenes(&mut report, doors).await;
+    requests(&mut report, ways, cases).await;
+    responses(&mut report, ways, replies::cases()).await;
+    scenes(&mut report, ways).await;
 
     // Nothing of all this ended a process or spoke against the node.
     let pids = |description: &testkit::lab::Description| {
@@ -240,8 +240,8 @@ async fn one_meaning_or_none() {
     };
     assert_eq!(pids(&lab.now()), pids(&before), "a process was started again");
     assert_eq!(panics(&lab).await, Vec::<String>::new(), "something panicked");
-    for door in doors {
-        pseudonym(door.1).await;
+    for via in ways {
+        pseudonym(via.1).await;
     }
     report.print();
     let shown: Vec<_> = report.wrong.iter().take(60).map(String::as_str).collect();

@@ -128,7 +128,7 @@ async fn a_balancer_restarted_behind_an_inherited_socket_loses_nothing() {
     manager.stop().await;
 }
 
-/// Both doors of a node, by their addresses instead of their names.
+/// Both listeners of a node, by their addresses instead of their names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_restarted_behind_inherited_sockets_loses_nothing() {
     let lab = Lab::start(Options::default()).await;

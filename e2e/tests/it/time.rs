@@ -108,16 +108,16 @@ async fn a_node_whose_clock_jumps_serves_nothing_stale() {
     let _node = lab.restart_with("proxy-node-2", &clock.environment());
     all_usable(&lab).await;
     let load = load(&lab, &origin);
-    let door = lab.process("proxy-node-2").endpoints["proxy"].parse().expect("an address");
+    let proxy = lab.process("proxy-node-2").endpoints["proxy"].parse().expect("an address");
     let kept = Origin::start().await;
     let url = kept.url("/fresh/2");
     // Until its lease lapses, the registry takes the one that was killed for the one that starts.
     wait::until("the node that was started again answers", || async {
-        client::once(door, "GET", &url, &[], b"").await.ok()
+        client::once(proxy, "GET", &url, &[], b"").await.ok()
     })
     .await;
     for jump in ["+0", "+3600", "+0", "-3600", "+0"] {
-        let ask = || async { client::once(door, "GET", &url, &[], b"").await.expect("an answer") };
+        let ask = || async { client::once(proxy, "GET", &url, &[], b"").await.expect("an answer") };
         assert_eq!(ask().await.status(), 200);
         let before = kept.requests();
         clock.set(jump);

@@ -82,7 +82,7 @@ pub fn top(
 /// Statuses are few: their counts are exact.
 fn by_status(window: &Window) -> Summary<u16> {
     let entries = window.statuses.iter();
-    let entries = entries.map(|(status, (requests, bytes))| crate::record::heavy::Entry {
+    let entries = entries.map(|(status, (requests, bytes))| crate::record::heavy::Hitter {
         key: *status,
         requests: *requests,
         overcount: 0,
@@ -97,7 +97,7 @@ fn totals<K: Clone + Eq + std::hash::Hash + Ord>(
     text: impl Fn(&K) -> String,
 ) -> (Vec<AccessTotal>, u64) {
     let top = summary.top(limit);
-    let total = |entry: &crate::record::heavy::Entry<K>| AccessTotal {
+    let total = |entry: &crate::record::heavy::Hitter<K>| AccessTotal {
         key: text(&entry.key),
         requests: entry.requests,
         overcount: entry.overcount,

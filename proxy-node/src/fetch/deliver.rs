@@ -20,7 +20,7 @@ use super::resource::Fetch;
 use crate::{
     cache::serve::{self, Serving},
     record::Outcome,
-    respond::Failure,
+    respond::Error,
     transaction::Transaction,
 };
 use body::Sent;
@@ -71,7 +71,7 @@ pub(super) async fn deliver(
         Sent::Whole if keep => ConnectionEnd::Stays,
         Sent::Whole => ConnectionEnd::Close,
         Sent::Nothing => {
-            return transaction.refuse(stream, fetch.request, Failure::Incomplete, None).await;
+            return transaction.refuse(stream, fetch.request, Error::Incomplete, None).await;
         }
         Sent::Cut => ConnectionEnd::Cut(body),
         Sent::ClientGone => ConnectionEnd::Abort,

@@ -27,7 +27,7 @@ use crate::{
         policy::{self, Trouble},
     },
     record::Hierarchy,
-    respond::Failure,
+    respond::Error,
     steps::Steps,
 };
 pub use answer::{How, Lead};
@@ -81,7 +81,7 @@ async fn run(order: Order, ticket: Ticket, mut leader: oneshot::Sender<Lead>) {
             &order,
             &ticket,
             leader,
-            received.hop.blames(Failure::Incomplete),
+            received.hop.blames(Error::Incomplete),
             relay::clock::since(began),
         );
     }
@@ -119,12 +119,12 @@ fn give_up(
     order: &Order,
     ticket: &Ticket,
     leader: oneshot::Sender<Lead>,
-    failure: Failure,
+    failure: Error,
     took: Duration,
 ) {
     let now = order.local.node.steady.seconds();
     if let Some(stale) = &order.stale
-        && !matches!(failure, Failure::Egress(_))
+        && !matches!(failure, Error::Egress(_))
         && policy::may_stand_in(
             &stale.freshness,
             &order.facts.directives,
@@ -135,7 +135,7 @@ fn give_up(
         return stand_in(ticket, leader, stale, Hierarchy::None, took);
     }
     // What one client may not reach another may: those who wait find out for themselves.
-    if !matches!(failure, Failure::Egress(_)) {
+    if !matches!(failure, Error::Egress(_)) {
         ticket.fail(failure);
     }
     drop(leader.send(Lead::Failed(failure)));

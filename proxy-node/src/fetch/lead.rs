@@ -19,7 +19,7 @@ use super::{
     resource::Fetch,
     ticket::{Hints, Ticket},
 };
-use crate::{record::Outcome, relay as forward, respond::Failure, transaction::Transaction};
+use crate::{record::Outcome, relay as forward, respond::Error, transaction::Transaction};
 
 /// Fills, and is answered by the fill.
 pub(super) async fn lead(
@@ -56,7 +56,7 @@ pub(super) async fn lead(
         }
         Ok(Lead::Failed(failure)) => transaction.refuse(stream, fetch.request, failure, None).await,
         // The fill panicked, or its worker is being cut.
-        Err(_) => transaction.refuse(stream, fetch.request, Failure::Internal, None).await,
+        Err(_) => transaction.refuse(stream, fetch.request, Error::Internal, None).await,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     range,
     resource::Fetch,
 };
-use crate::{cache::store::Join, record::Outcome, respond::Failure, transaction::Transaction};
+use crate::{cache::store::Join, record::Outcome, respond::Error, transaction::Transaction};
 
 /// Looks, and answers by what is found, unless that has changed meanwhile.
 pub(super) async fn look(
@@ -41,7 +41,7 @@ pub(super) async fn look(
         }
         // On the heap, so that a hit costs no room for them.
         Plan::Refuse => ControlFlow::Break(
-            Box::pin(transaction.refuse(stream, fetch.request, Failure::OnlyIfCached, None)).await,
+            Box::pin(transaction.refuse(stream, fetch.request, Error::OnlyIfCached, None)).await,
         ),
         Plan::Pass(why) => {
             ControlFlow::Break(Box::pin(pass(transaction, stream, fetch, why)).await)
@@ -78,7 +78,7 @@ async fn fill(
     note(transaction, plan.why);
     if !store.has_room_for_work() {
         return ControlFlow::Break(
-            transaction.refuse(stream, fetch.request, Failure::Limit, None).await,
+            transaction.refuse(stream, fetch.request, Error::Limit, None).await,
         );
     }
     let _working = store.budget().work(TRANSACTION);

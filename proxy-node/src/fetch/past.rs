@@ -5,7 +5,7 @@ use relay::stream::Stream;
 
 use super::{plan::Why, resource::Fetch};
 use crate::{
-    cache::policy::Unfit, record::Outcome, relay as forward, respond::Failure,
+    cache::policy::Unfit, record::Outcome, relay as forward, respond::Error,
     transaction::Transaction,
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn pass(
     }
     let store = transaction.local.node.store.clone();
     if !store.has_room_for_work() {
-        return transaction.refuse(stream, fetch.request, Failure::Limit, None).await;
+        return transaction.refuse(stream, fetch.request, Error::Limit, None).await;
     }
     let _working = store.budget().work(TRANSACTION);
     forward(transaction, stream, fetch, why).await
@@ -68,7 +68,7 @@ pub(super) async fn for_itself(
     fetch: &Fetch<'_>,
 ) -> ConnectionEnd {
     if fetch.facts.directives.only_if_cached {
-        return transaction.refuse(stream, fetch.request, Failure::OnlyIfCached, None).await;
+        return transaction.refuse(stream, fetch.request, Error::OnlyIfCached, None).await;
     }
     pass(transaction, stream, fetch, Why::Policy).await
 }

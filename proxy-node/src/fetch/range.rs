@@ -15,7 +15,7 @@ use super::{
     resource::Fetch,
     ticket::{Filled, Follower, Ticket},
 };
-use crate::{respond::Failure, transaction::Transaction};
+use crate::{respond::Error, transaction::Transaction};
 
 /// Waits for the fill of another. Where that does not reach the part, the part alone is asked for.
 pub(super) async fn follow(
@@ -68,6 +68,6 @@ pub(super) async fn lead(
         Ok(Lead::Object { .. } | Lead::Response(..)) => {
             forward(transaction, stream, fetch, plan.why).await
         }
-        Err(_) => transaction.refuse(stream, fetch.request, Failure::Internal, None).await,
+        Err(_) => transaction.refuse(stream, fetch.request, Error::Internal, None).await,
     }
 }

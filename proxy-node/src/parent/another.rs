@@ -39,7 +39,7 @@ pub fn may_ask_another_after_answer(
 /// Whether a request that a parent failed may go to another one: the retry table, where parents are
 /// the nodes.
 #[must_use]
-pub fn may_ask_another(method: Method, replayable: bool, failure: &exchange::Failure) -> bool {
+pub fn may_ask_another(method: Method, replayable: bool, failure: &exchange::Error) -> bool {
     let cause = match failure.fault {
         Fault::Timeout(_) => Cause::Timeout,
         Fault::Malformed(_) => Cause::NodeAnswered,
@@ -59,6 +59,6 @@ pub fn may_ask_another_for(method: Method, fault: Fault) -> bool {
     may_ask_another(
         method,
         true,
-        &exchange::Failure { side: exchange::Side::Upstream, fault, phase: Phase::Written },
+        &exchange::Error { side: exchange::Side::Upstream, fault, phase: Phase::Written },
     )
 }

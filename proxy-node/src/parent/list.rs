@@ -243,7 +243,7 @@ mod tests {
             others: names.iter().map(|name| member(name, &["parent"], true)).collect(),
         };
         let before = Parents::new(&written, &members(&["a", "b"]), &Parents::default());
-        before[1].failed(crate::respond::Failure::ConnectTimeout);
+        before[1].failed(crate::respond::Error::ConnectTimeout);
         let after = Parents::new(&written, &members(&["b", "c"]), &before);
         assert_eq!(
             (shown(&after), after[0].is_alive(), after[1].is_alive()),

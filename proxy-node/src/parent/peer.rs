@@ -17,7 +17,7 @@ use super::login::Credentials;
 use crate::{
     clock::unix_millis,
     request::Destination,
-    respond::{Failure, Unreached},
+    respond::{Error, Unreached},
 };
 
 /// So many failures in a row make a parent dead.
@@ -152,9 +152,9 @@ impl Parent {
 
     /// It has not. What is not its doing does not count: a limit of this node's, or the silence of
     /// whom it asked itself.
-    pub fn failed(&self, failure: Failure) {
+    pub fn failed(&self, failure: Error) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let Failure::Parent(how) = failure.of_parent() else { return };
+        let Error::Parent(how) = failure.of_parent() else { return };
         let weight = weight(how);
         if weight == 0 {
             return;

@@ -7,7 +7,7 @@ use super::{peer::MOST, *};
 use crate::{
     clock::unix_millis,
     request::Destination,
-    respond::{Failure, Unreached},
+    respond::{Error, Unreached},
 };
 
 fn parents(count: u16) -> Parents {
@@ -35,10 +35,10 @@ fn ports(parents: &Parents) -> Vec<u16> {
 fn the_living_come_first_and_the_dead_last() {
     let parents = parents(4);
     assert_eq!(ports(&parents), [0, 1, 2, 3]);
-    parents[0].failed(Failure::ConnectTimeout);
-    parents[2].failed(Failure::Refused);
+    parents[0].failed(Error::ConnectTimeout);
+    parents[2].failed(Error::Refused);
     assert_eq!(ports(&parents), [1, 2, 3, 0], "a refusal may be a restart");
-    parents[2].failed(Failure::Terminated);
+    parents[2].failed(Error::Terminated);
     assert_eq!(ports(&parents), [1, 3, 0, 2]);
     parents[2].answered();
     assert_eq!(ports(&parents), [1, 2, 3, 0]);
@@ -51,16 +51,14 @@ fn the_living_come_first_and_the_dead_last() {
 #[test]
 fn what_others_do_does_not_make_it_dead() {
     let parents = parents(1);
-    for failure in
-        [Failure::ResponseTimeout, Failure::Incomplete, Failure::Limit, Failure::Internal]
-    {
+    for failure in [Error::ResponseTimeout, Error::Incomplete, Error::Limit, Error::Internal] {
         for _ in 0..10 {
             parents[0].failed(failure);
         }
         assert!(parents[0].is_alive(), "{failure:?}");
     }
     for _ in 0..10 {
-        parents[0].failed(Failure::Refused);
+        parents[0].failed(Error::Refused);
         parents[0].answered();
     }
     assert!(parents[0].is_alive(), "only failures in a row count");
@@ -169,7 +167,7 @@ fn nobody_is_asked_twice_but_on_a_connection_that_was_closing() {
 
 #[test]
 fn another_one_is_asked_as_the_table_allows() {
-    use exchange::{Failure, Side};
+    use exchange::{Error, Side};
     for (method, replayable, side, fault, phase, another) in [
         (Method::Get, true, Side::Upstream, Fault::Closed, Phase::Written, true),
         (Method::Get, true, Side::Upstream, Fault::Reset, Phase::Written, true),
@@ -189,7 +187,7 @@ fn another_one_is_asked_as_the_table_allows() {
         (Method::Get, true, Side::Client, Fault::Closed, Phase::Written, false),
     ] {
         assert_eq!(
-            may_ask_another(method, replayable, &Failure { side, fault, phase }),
+            may_ask_another(method, replayable, &Error { side, fault, phase }),
             another,
             "{method:?} {fault:?} {phase:?}"
         );

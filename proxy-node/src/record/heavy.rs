@@ -7,9 +7,9 @@
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
-/// What is known about one key.
+/// What is known about one key: a heavy hitter, as the papers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry<K> {
+pub struct Hitter<K> {
     pub key: K,
     /// Its requests: an upper bound.
     pub requests: u64,
@@ -23,7 +23,7 @@ pub struct Entry<K> {
 #[derive(Clone, Debug)]
 pub struct Counter<K> {
     capacity: usize,
-    entries: Vec<Entry<K>>,
+    entries: Vec<Hitter<K>>,
     /// Where each key is in `entries`.
     places: HashMap<K, usize>,
     /// The smallest count when `smallest` was last gathered.
@@ -62,7 +62,7 @@ impl<K: Clone + Eq + Hash> Counter<K> {
         }
         let key = own(key);
         let (place, overcount) = if self.entries.len() < self.capacity {
-            self.entries.push(Entry { key: key.clone(), requests: 0, overcount: 0, bytes: 0 });
+            self.entries.push(Hitter { key: key.clone(), requests: 0, overcount: 0, bytes: 0 });
             (self.entries.len() - 1, 0)
         } else {
             let place = self.take_smallest();
@@ -70,7 +70,8 @@ impl<K: Clone + Eq + Hash> Counter<K> {
             self.places.remove(self.entries[place].key.borrow());
             (place, self.entries[place].requests)
         };
-        self.entries[place] = Entry { key: key.clone(), requests: overcount + 1, overcount, bytes };
+        self.entries[place] =
+            Hitter { key: key.clone(), requests: overcount + 1, overcount, bytes };
         self.places.insert(key, place);
     }
 
@@ -104,7 +105,7 @@ impl<K: Clone + Eq + Hash> Counter<K> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary<K> {
     /// In no order.
-    pub entries: Vec<Entry<K>>,
+    pub entries: Vec<Hitter<K>>,
     /// No key that is not among the entries has more requests than this.
     pub unlisted: u64,
 }
@@ -122,12 +123,12 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
     where
         K: 'a,
     {
-        let mut merged: HashMap<K, (Entry<K>, u64)> = HashMap::default();
+        let mut merged: HashMap<K, (Hitter<K>, u64)> = HashMap::default();
         let mut unlisted = 0;
         for summary in summaries {
             for entry in &summary.entries {
                 let fresh =
-                    || (Entry { key: entry.key.clone(), requests: 0, overcount: 0, bytes: 0 }, 0);
+                    || (Hitter { key: entry.key.clone(), requests: 0, overcount: 0, bytes: 0 }, 0);
                 let (sum, known_by) = merged.entry(entry.key.clone()).or_insert_with(fresh);
                 sum.requests += entry.requests;
                 sum.overcount += entry.overcount;
@@ -139,7 +140,7 @@ impl<K: Clone + Eq + Hash + Ord> Summary<K> {
         // A summary that does not list a key may have forgotten as many of its requests as it says.
         let entries = merged.into_values().map(|(entry, known_by)| {
             let forgotten = unlisted - known_by;
-            Entry {
+            Hitter {
                 requests: entry.requests + forgotten,
                 overcount: entry.overcount + forgotten,
                 ..entry
@@ -178,8 +179,8 @@ mod tests {
         counter.summary()
     }
 
-    fn entry(key: u8, requests: u64, overcount: u64) -> Entry<u8> {
-        Entry { key, requests, overcount, bytes: (requests - overcount) * 10 }
+    fn entry(key: u8, requests: u64, overcount: u64) -> Hitter<u8> {
+        Hitter { key, requests, overcount, bytes: (requests - overcount) * 10 }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::response::Received;
 use crate::{
     parent::{self, Tried},
     request::Destination,
-    respond::Failure,
+    respond::Error,
     transaction::{Request, Transaction},
     upstream::{From, Hop},
 };
@@ -81,7 +81,7 @@ impl Attempts {
         &mut self,
         transaction: &Transaction,
         hop: &Hop,
-        failure: &exchange::Failure,
+        failure: &exchange::Error,
     ) -> bool {
         let (method, parents) = (transaction.method, &transaction.generation.parents);
         let replayable = self.upload.rewind();
@@ -95,7 +95,7 @@ impl Attempts {
         let Some(parent) = hop.parent().filter(|_| failure.side == Side::Upstream) else {
             return false;
         };
-        parent.failed(Failure::exchanging(&failure.fault));
+        parent.failed(Error::exchanging(&failure.fault));
         let another =
             self.tried.leaves_any(parents) && parent::may_ask_another(method, replayable, failure);
         if another {
@@ -106,7 +106,7 @@ impl Attempts {
 }
 
 /// Whether a failure is that of a pooled connection which the other side had closed.
-fn is_stale(failure: &exchange::Failure) -> bool {
+fn is_stale(failure: &exchange::Error) -> bool {
     failure.side == Side::Upstream
         && matches!(failure.fault, Fault::Closed | Fault::Reset)
         && failure.phase != Phase::ResponseRelayed
@@ -114,7 +114,7 @@ fn is_stale(failure: &exchange::Failure) -> bool {
 
 /// The table of what may be tried again is [`relay::retry`]'s for whole nodes; a pooled connection
 /// that turns out to be closed is the one case in which a node tries again itself.
-fn may_repeat(method: Method, failure: &exchange::Failure) -> bool {
+fn may_repeat(method: Method, failure: &exchange::Error) -> bool {
     failure.phase == Phase::NothingWritten || method.is_idempotent()
 }
 

@@ -17,7 +17,7 @@ use relay::{
 };
 
 use super::{
-    failure::{Progress, failed},
+    broken::{Progress, failed},
     request::bound_to_client,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     parent::{self, Parent, Tried},
     record::Outcome,
     request::Destination,
-    respond::Failure,
+    respond::Error,
     transaction::{Request, Transaction},
     upstream::Hop,
 };
@@ -105,7 +105,7 @@ pub async fn finish(
     let passes = hop.parent().is_some_and(Parent::passes_credentials);
     if head.status() == 407 && hop.parent().is_some() && !passes {
         // The client has not been asked by this proxy, and cannot answer its parent.
-        return transaction.refuse(stream, request, Failure::ParentAuthentication, None).await;
+        return transaction.refuse(stream, request, Error::ParentAuthentication, None).await;
     }
     let incoming = head.framing(transaction.method);
     let outgoing = incoming.for_client(transaction.version);
@@ -180,7 +180,7 @@ pub(super) async fn switch(
             .refuse(
                 stream,
                 request,
-                Failure::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)),
+                Error::exchanging(&Fault::Malformed(Malformed::SwitchingProtocols)),
                 None,
             )
             .await;

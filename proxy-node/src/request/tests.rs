@@ -30,13 +30,13 @@ fn what_is_asked() {
         ("HEAD /?x", Sender::Client, Ok(Ask::Health)),
         ("OPTIONS /", Sender::Client, Ok(Ask::Health)),
         ("OPTIONS *", Sender::Client, Ok(Ask::Health)),
-        ("OPTIONS /x", Sender::Client, Err(Failure::NotForAProxy)),
-        ("OPTIONS /", Sender::BalancerPooled, Err(Failure::NotForAProxy)),
-        ("POST /", Sender::Client, Err(Failure::NotForAProxy)),
-        ("GET /index.html", Sender::Client, Err(Failure::NotForAProxy)),
-        ("GET /", Sender::BalancerPooled, Err(Failure::NotForAProxy)),
+        ("OPTIONS /x", Sender::Client, Err(Error::NotForAProxy)),
+        ("OPTIONS /", Sender::BalancerPooled, Err(Error::NotForAProxy)),
+        ("POST /", Sender::Client, Err(Error::NotForAProxy)),
+        ("GET /index.html", Sender::Client, Err(Error::NotForAProxy)),
+        ("GET /", Sender::BalancerPooled, Err(Error::NotForAProxy)),
         ("OPTIONS *", Sender::BalancerPooled, Ok(Ask::Probe)),
-        ("TRACE http://example.com/", Sender::Client, Err(Failure::Trace)),
+        ("TRACE http://example.com/", Sender::Client, Err(Error::Trace)),
         (
             "CONNECT example.com:8443",
             Sender::Client,
@@ -52,7 +52,7 @@ fn what_is_asked() {
         with(&text, |request| assert_eq!(ask(request, sender, Some("/")), want, "{line}"));
     }
     with("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
-        assert_eq!(ask(request, Sender::Client, None), Err(Failure::NotForAProxy))
+        assert_eq!(ask(request, Sender::Client, None), Err(Error::NotForAProxy))
     });
     with("OPTIONS http://e/ HTTP/1.1\r\nHost: e\r\nMax-Forwards: 0\r\n\r\n", |request| {
         assert_eq!(ask(request, Sender::Client, None), Ok(Ask::Probe));

@@ -4,10 +4,10 @@ use cluster::text;
 use cluster_config::pages;
 use relay::{respond::reason, tls};
 
-use super::{Circumstances, Failure, Unreached};
+use super::{Circumstances, Error, Unreached};
 use crate::dns;
 
-impl Failure {
+impl Error {
     /// What the client can do about it; empty where nothing.
     const fn advice(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ client {{client}}</small></p>
 </body></html>
 ";
 
-pub(super) fn page(failure: Failure, circumstances: &Circumstances<'_>) -> String {
+pub(super) fn page(failure: Error, circumstances: &Circumstances<'_>) -> String {
     let explain = explain_command(circumstances);
     let value = |name: &str| {
         Some(match name {

@@ -19,52 +19,52 @@ const HERE: Circumstances<'_> = Circumstances {
 #[test]
 fn the_table() {
     for (failure, status, error) in [
-        (Failure::Malformed(Malformed::LengthAndCoding), 400, ErrorType::HttpRequestError),
-        (Failure::Malformed(Malformed::TargetTooLong), 414, ErrorType::HttpRequestError),
-        (Failure::Malformed(Malformed::HeadTooLarge), 431, ErrorType::HttpRequestError),
-        (Failure::Malformed(Malformed::Scheme), 501, ErrorType::HttpRequestError),
-        (Failure::NotForAProxy, 400, ErrorType::HttpRequestError),
-        (Failure::Trace, 501, ErrorType::HttpRequestDenied),
-        (Failure::Tls(tls::Error::Expired), 502, ErrorType::TlsCertificateError),
-        (Failure::Tls(tls::Error::Untrusted), 502, ErrorType::TlsCertificateError),
-        (Failure::Tls(tls::Error::WrongName), 502, ErrorType::TlsCertificateError),
-        (Failure::Tls(tls::Error::Alert(40)), 502, ErrorType::TlsAlertReceived),
-        (Failure::Tls(tls::Error::NotTls), 502, ErrorType::TlsProtocolError),
-        (Failure::HandshakeTimeout, 504, ErrorType::ConnectionTimeout),
-        (Failure::HandshakeCut, 502, ErrorType::ConnectionTerminated),
-        (Failure::RequestTimeout, 408, ErrorType::HttpRequestError),
-        (Failure::Denied, 403, ErrorType::HttpRequestDenied),
-        (Failure::Egress(EgressDenial::Metadata), 403, ErrorType::DestinationIpProhibited),
-        (Failure::Dns(dns::Error::NotFound), 502, ErrorType::DnsError),
-        (Failure::Dns(dns::Error::Timeout), 504, ErrorType::DnsTimeout),
-        (Failure::Dns(dns::Error::Busy), 503, ErrorType::DnsError),
-        (Failure::Undecided(dns::Error::NotFound), 502, ErrorType::DnsError),
-        (Failure::Undecided(dns::Error::Timeout), 503, ErrorType::DnsTimeout),
-        (Failure::Refused, 502, ErrorType::ConnectionRefused),
-        (Failure::ConnectTimeout, 504, ErrorType::ConnectionTimeout),
-        (Failure::Terminated, 502, ErrorType::ConnectionTerminated),
-        (Failure::BadResponse(Malformed::ContentLength), 502, ErrorType::HttpProtocolError),
-        (Failure::ResponseTimeout, 504, ErrorType::HttpResponseTimeout),
-        (Failure::Incomplete, 502, ErrorType::HttpResponseIncomplete),
-        (Failure::ParentRefused(403), 502, ErrorType::DestinationUnavailable),
-        (Failure::ParentAuthentication, 502, ErrorType::DestinationUnavailable),
-        (Failure::ResponseTimeout.of_parent(), 504, ErrorType::HttpResponseTimeout),
-        (Failure::Incomplete.of_parent(), 502, ErrorType::HttpResponseIncomplete),
-        (Failure::Refused.of_parent(), 502, ErrorType::ConnectionRefused),
-        (Failure::ConnectTimeout.of_parent(), 504, ErrorType::ConnectionTimeout),
-        (Failure::Dns(dns::Error::Timeout).of_parent(), 504, ErrorType::DnsTimeout),
-        (Failure::Limit.of_parent(), 503, ErrorType::ConnectionLimitReached),
-        (Failure::Loop, 508, ErrorType::ProxyLoopDetected),
-        (Failure::OnlyIfCached, 504, ErrorType::HttpRequestDenied),
-        (Failure::Limit, 503, ErrorType::ConnectionLimitReached),
-        (Failure::Internal, 500, ErrorType::ProxyInternalError),
+        (Error::Malformed(Malformed::LengthAndCoding), 400, ErrorType::HttpRequestError),
+        (Error::Malformed(Malformed::TargetTooLong), 414, ErrorType::HttpRequestError),
+        (Error::Malformed(Malformed::HeadTooLarge), 431, ErrorType::HttpRequestError),
+        (Error::Malformed(Malformed::Scheme), 501, ErrorType::HttpRequestError),
+        (Error::NotForAProxy, 400, ErrorType::HttpRequestError),
+        (Error::Trace, 501, ErrorType::HttpRequestDenied),
+        (Error::Tls(tls::Error::Expired), 502, ErrorType::TlsCertificateError),
+        (Error::Tls(tls::Error::Untrusted), 502, ErrorType::TlsCertificateError),
+        (Error::Tls(tls::Error::WrongName), 502, ErrorType::TlsCertificateError),
+        (Error::Tls(tls::Error::Alert(40)), 502, ErrorType::TlsAlertReceived),
+        (Error::Tls(tls::Error::NotTls), 502, ErrorType::TlsProtocolError),
+        (Error::HandshakeTimeout, 504, ErrorType::ConnectionTimeout),
+        (Error::HandshakeCut, 502, ErrorType::ConnectionTerminated),
+        (Error::RequestTimeout, 408, ErrorType::HttpRequestError),
+        (Error::Denied, 403, ErrorType::HttpRequestDenied),
+        (Error::Egress(EgressDenial::Metadata), 403, ErrorType::DestinationIpProhibited),
+        (Error::Dns(dns::Error::NotFound), 502, ErrorType::DnsError),
+        (Error::Dns(dns::Error::Timeout), 504, ErrorType::DnsTimeout),
+        (Error::Dns(dns::Error::Busy), 503, ErrorType::DnsError),
+        (Error::Undecided(dns::Error::NotFound), 502, ErrorType::DnsError),
+        (Error::Undecided(dns::Error::Timeout), 503, ErrorType::DnsTimeout),
+        (Error::Refused, 502, ErrorType::ConnectionRefused),
+        (Error::ConnectTimeout, 504, ErrorType::ConnectionTimeout),
+        (Error::Terminated, 502, ErrorType::ConnectionTerminated),
+        (Error::BadResponse(Malformed::ContentLength), 502, ErrorType::HttpProtocolError),
+        (Error::ResponseTimeout, 504, ErrorType::HttpResponseTimeout),
+        (Error::Incomplete, 502, ErrorType::HttpResponseIncomplete),
+        (Error::ParentRefused(403), 502, ErrorType::DestinationUnavailable),
+        (Error::ParentAuthentication, 502, ErrorType::DestinationUnavailable),
+        (Error::ResponseTimeout.of_parent(), 504, ErrorType::HttpResponseTimeout),
+        (Error::Incomplete.of_parent(), 502, ErrorType::HttpResponseIncomplete),
+        (Error::Refused.of_parent(), 502, ErrorType::ConnectionRefused),
+        (Error::ConnectTimeout.of_parent(), 504, ErrorType::ConnectionTimeout),
+        (Error::Dns(dns::Error::Timeout).of_parent(), 504, ErrorType::DnsTimeout),
+        (Error::Limit.of_parent(), 503, ErrorType::ConnectionLimitReached),
+        (Error::Loop, 508, ErrorType::ProxyLoopDetected),
+        (Error::OnlyIfCached, 504, ErrorType::HttpRequestDenied),
+        (Error::Limit, 503, ErrorType::ConnectionLimitReached),
+        (Error::Internal, 500, ErrorType::ProxyInternalError),
     ] {
         assert_eq!((failure.status(), failure.error_type()), (status, error), "{failure:?}");
         assert!(!reason(failure.status()).is_empty(), "{failure:?}");
     }
 }
 
-fn answer(failure: Failure, here: &Circumstances<'_>, close: bool) -> (String, String) {
+fn answer(failure: Error, here: &Circumstances<'_>, close: bool) -> (String, String) {
     let mut out = Vec::new();
     write(&mut out, failure, here, SystemTime::UNIX_EPOCH, false, close);
     let text = String::from_utf8(out).unwrap();
@@ -74,7 +74,7 @@ fn answer(failure: Failure, here: &Circumstances<'_>, close: bool) -> (String, S
 
 #[test]
 fn an_answer_is_whole_and_escaped() {
-    let (head, body) = answer(Failure::Refused, &HERE, true);
+    let (head, body) = answer(Error::Refused, &HERE, true);
     assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
     assert!(
         head.contains("\r\nProxy-Status: proxy-node-1; error=connection_refused\r\n"),
@@ -95,14 +95,14 @@ fn an_answer_is_whole_and_escaped() {
 #[test]
 fn a_parent_out_of_reach_is_not_called_the_destination() {
     for failure in [
-        Failure::Refused,
-        Failure::ConnectTimeout,
-        Failure::Unroutable,
-        Failure::Terminated,
-        Failure::Dns(dns::Error::NotFound),
-        Failure::ResponseTimeout,
-        Failure::Incomplete,
-        Failure::BadResponse(Malformed::ContentLength),
+        Error::Refused,
+        Error::ConnectTimeout,
+        Error::Unroutable,
+        Error::Terminated,
+        Error::Dns(dns::Error::NotFound),
+        Error::ResponseTimeout,
+        Error::Incomplete,
+        Error::BadResponse(Malformed::ContentLength),
     ] {
         let said = failure.of_parent().to_string();
         assert!(
@@ -112,11 +112,11 @@ fn a_parent_out_of_reach_is_not_called_the_destination() {
         assert_eq!(failure.of_parent().error_type(), failure.error_type());
     }
     assert!(
-        answer(Failure::Refused.of_parent(), &HERE, true)
+        answer(Error::Refused.of_parent(), &HERE, true)
             .1
             .contains("The destination was not asked.")
     );
-    assert_eq!(Failure::Internal.of_parent(), Failure::Internal);
+    assert_eq!(Error::Internal.of_parent(), Error::Internal);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn the_command_is_harmless_in_a_shell() {
 #[test]
 fn a_denial_names_rule_revision_request_and_command() {
     let here = Circumstances { rule: "deny: [blocked] (rule 2)", url: "http://x/y", ..HERE };
-    let body = answer(Failure::Denied, &here, false).1;
+    let body = answer(Error::Denied, &here, false).1;
     for part in [
         "deny: [blocked] (rule 2)",
         "r7",
@@ -157,8 +157,5 @@ fn a_denial_names_rule_revision_request_and_command() {
         assert!(body.contains(part), "{part} in {body}");
     }
     let own = Circumstances { page: Some("<b>{{rule}} {{nothing}}</b>"), ..here };
-    assert_eq!(
-        answer(Failure::Denied, &own, false).1,
-        "<b>deny: [blocked] (rule 2) {{nothing}}</b>"
-    );
+    assert_eq!(answer(Error::Denied, &own, false).1, "<b>deny: [blocked] (rule 2) {{nothing}}</b>");
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use relay::clients::{Clients, Crowding};
+use relay::clients::{Clients, Closed};
 
 use crate::{node::Node, parent};
 
@@ -40,14 +40,14 @@ pub(super) async fn count_clients(node: Arc<Node>, clients: Arc<Clients>) {
     let mut tick = tokio::time::interval(EXPORT);
     loop {
         tick.tick().await;
-        let Crowding { refused, displaced, unfinished } = clients.crowding();
+        let Closed { refused, displaced, unfinished } = clients.closed();
         node.metrics.crowded_refused.set(refused);
         node.metrics.crowded_idle.set(displaced);
         node.metrics.crowded_unfinished.set(unfinished);
-        if node.crowding.is_due(node.steady.seconds()) {
+        if node.shares.is_due(node.steady.seconds()) {
             match clients.take_report() {
                 Some(report) => tracing::warn!("{report}"),
-                None => node.crowding.forget(),
+                None => node.shares.forget(),
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{Request, Transaction};
 use crate::{
     admit::Decision,
     record::Outcome,
-    respond::{self, Circumstances, Failure},
+    respond::{self, Circumstances, Error},
 };
 
 impl Transaction {
@@ -18,7 +18,7 @@ impl Transaction {
         &mut self,
         stream: &mut Stream,
         request: &Request,
-        failure: Failure,
+        failure: Error,
         decision: Option<Decision>,
     ) -> ConnectionEnd {
         let keep = self.write_refusal(request.view(), failure, decision);
@@ -29,16 +29,16 @@ impl Transaction {
     fn write_refusal(
         &mut self,
         request: head::Request<'_>,
-        failure: Failure,
+        failure: Error,
         decision: Option<Decision>,
     ) -> bool {
         match failure {
-            Failure::Denied | Failure::Egress(_) => self.count(|metrics| &metrics.denied),
+            Error::Denied | Error::Egress(_) => self.count(|metrics| &metrics.denied),
             _ => self.count(|metrics| &metrics.errors),
         }
         self.record.outcome = match failure {
-            Failure::Denied | Failure::Egress(_) | Failure::Loop => Outcome::Denied,
-            Failure::Malformed(_) | Failure::NotForAProxy | Failure::Trace => Outcome::None,
+            Error::Denied | Error::Egress(_) | Error::Loop => Outcome::Denied,
+            Error::Malformed(_) | Error::NotForAProxy | Error::Trace => Outcome::None,
             _ => self.record.outcome,
         };
         self.record.status = failure.status();

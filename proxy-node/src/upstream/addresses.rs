@@ -13,7 +13,7 @@ use crate::{
     dns::{self, Resolved, share::Asker},
     local::Local,
     request::Destination,
-    respond::Failure,
+    respond::Error,
     steps::Step,
 };
 
@@ -44,7 +44,7 @@ pub(super) async fn candidates(
     destination: &Destination,
     asker: Asker,
     addresses: Option<Arc<[IpAddr]>>,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<Vec<SocketAddr>, Error> {
     if let Some(address) = destination.address {
         return Ok(vec![SocketAddr::new(address, destination.port)]);
     }
@@ -52,7 +52,7 @@ pub(super) async fn candidates(
         Some(known) => known,
         None => resolve(local, &destination.host, asker, generation.document.timeouts.dns)
             .await
-            .map_err(Failure::Dns)?,
+            .map_err(Error::Dns)?,
     };
     Ok(at(&addresses, destination.port))
 }

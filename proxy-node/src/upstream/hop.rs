@@ -4,9 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use relay::{method::Method, pool::Reuse, stream::Stream};
 
-use crate::{
-    endpoint::Endpoint, local::Local, parent::Parent, record::Hierarchy, respond::Failure,
-};
+use crate::{endpoint::Endpoint, local::Local, parent::Parent, record::Hierarchy, respond::Error};
 
 /// Whether a pooled connection will do.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +66,7 @@ impl Hop {
 
     /// A failure on this connection: a parent is not called the destination.
     #[must_use]
-    pub fn blames(&self, failure: Failure) -> Failure {
+    pub fn blames(&self, failure: Error) -> Error {
         if self.parent().is_some() { failure.of_parent() } else { failure }
     }
 

@@ -14,7 +14,7 @@ use super::{
     secure,
 };
 use crate::{
-    config::Generation, endpoint::Endpoint, local::Local, request::Destination, respond::Failure,
+    config::Generation, endpoint::Endpoint, local::Local, request::Destination, respond::Error,
     steps::Step,
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn open(
     candidates: &[SocketAddr],
     destination: &Destination,
     from: From,
-) -> Result<Hop, Failure> {
+) -> Result<Hop, Error> {
     let tls = destination.tls.then_some(&generation.origin_tls);
     let endpoint = |address| match tls {
         None => Endpoint::Plain(address),
@@ -68,9 +68,9 @@ pub(super) async fn new(
     local: &Local,
     generation: &Generation,
     candidates: &[SocketAddr],
-) -> Result<(Stream, SocketAddr), Failure> {
+) -> Result<(Stream, SocketAddr), Error> {
     let connected = race(local, candidates, generation.document.timeouts.connect).await;
-    let connected = connected.map_err(|fault| Failure::connecting(&fault))?;
+    let connected = connected.map_err(|fault| Error::connecting(&fault))?;
     local.node.metrics.upstream_connections.add(1);
     Ok(connected)
 }

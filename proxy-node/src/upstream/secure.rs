@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use relay::{
     fault::Fault,
     stream::Stream,
-    tls::{Error, ServerName},
+    tls::{self, ServerName},
 };
 
-use crate::{config::origin_tls::OriginTls, request::Destination, respond::Failure, steps::Step};
+use crate::{config::origin_tls::OriginTls, request::Destination, respond::Error, steps::Step};
 
 /// Speaks TLS on a connection with a destination, which has to show who it is before `until`.
 ///
@@ -22,15 +22,15 @@ pub(super) async fn start(
     stream: Stream,
     destination: &Destination,
     until: Instant,
-) -> Result<Stream, Failure> {
-    let name = server_name(destination).ok_or(Failure::Tls(Error::WrongName))?;
+) -> Result<Stream, Error> {
+    let name = server_name(destination).ok_or(Error::Tls(tls::Error::WrongName))?;
     let left = until.saturating_duration_since(relay::clock::now()).max(Duration::from_millis(1));
     let step = Step::begin();
     let begun = stream.start_tls(tls.client(), name, left).await.map_err(|fault| match fault {
-        Fault::Timeout(_) => Failure::HandshakeTimeout,
-        Fault::Tls(error) => Failure::Tls(error),
-        Fault::Exhausted => Failure::Limit,
-        _ => Failure::HandshakeCut,
+        Fault::Timeout(_) => Error::HandshakeTimeout,
+        Fault::Tls(error) => Error::Tls(error),
+        Fault::Exhausted => Error::Limit,
+        _ => Error::HandshakeCut,
     });
     if let Some(step) = step {
         step.secured(&destination.host, &begun);

@@ -10,17 +10,17 @@ use super::{
 };
 use crate::{
     config::Generation, endpoint::Endpoint, local::Local, parent::Parent, request::Destination,
-    respond::Failure,
+    respond,
 };
 
 /// Why there is no such connection: whose doing it is says whether another parent is asked.
 pub(super) enum Error {
     /// The parent cannot be reached.
-    Parent(Failure),
+    Parent(respond::Error),
     /// The parent opens no tunnel.
     Refused(tunnel::Error),
     /// The destination did not show that it is who it should be, or speaks no TLS.
-    Destination(Failure),
+    Destination(respond::Error),
 }
 
 /// Opens one through the parent at one of these addresses.

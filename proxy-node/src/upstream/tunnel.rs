@@ -9,13 +9,13 @@ use relay::{
 use crate::{
     config::Generation,
     parent::{self, Parent},
-    respond::Failure,
+    respond,
 };
 
 /// How a parent failed to open a tunnel.
 pub struct Error {
     /// What the client is told.
-    pub failure: Failure,
+    pub failure: respond::Error,
     /// Whether another parent may do better: this one is broken, or says that it cannot just now.
     /// What it does not allow is not asked of others.
     pub elsewhere: bool,
@@ -25,7 +25,7 @@ pub struct Error {
 
 impl Error {
     fn broken(parent: &Parent, fault: Fault) -> Self {
-        let failure = Failure::exchanging(&fault);
+        let failure = respond::Error::exchanging(&fault);
         parent.failed(failure);
         Self {
             failure: failure.of_parent(),
@@ -71,7 +71,10 @@ pub async fn ask(
     }
     tracing::debug!(status, phrase = reason(status), %parent, "the parent proxy refused a tunnel");
     let answer = (status == 407 && parent.passes_credentials()).then(|| Box::new((head, bytes)));
-    let failure =
-        if status == 407 { Failure::ParentAuthentication } else { Failure::ParentRefused(status) };
+    let failure = if status == 407 {
+        respond::Error::ParentAuthentication
+    } else {
+        respond::Error::ParentRefused(status)
+    };
     Err(Error { failure, elsewhere: status >= 500, answer })
 }

@@ -1,4 +1,4 @@
-//! The gRPC face, asked in this process, and doors that move with the configuration.
+//! The gRPC face, asked in this process, and listeners that move with the configuration.
 
 use std::{io::Write, net::TcpListener};
 
@@ -410,11 +410,13 @@ fn doors_open_and_close_with_the_configuration() {
     proxy.listeners.reconcile(&[listen_at(free)]).unwrap();
     let old = proxy.address;
     proxy.address = free;
-    let reply = until("the new door is open", || {
+    let reply = until("the new listener is open", || {
         Some(proxy.get(&origin.url("/"))).filter(|reply| reply.status == 200)
     });
     assert_eq!(reply.text(), "x");
-    until("the old door is closed", || std::net::TcpStream::connect(old).is_err().then_some(()));
+    until("the old listener is closed", || {
+        std::net::TcpStream::connect(old).is_err().then_some(())
+    });
     let mut relay = proved(proxy.relay, &Challenge::local(&[1; 32]));
     relay.write_all(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n").unwrap();
     assert_eq!(read_reply(&mut relay, "GET").status, 200);

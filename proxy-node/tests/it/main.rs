@@ -1,12 +1,12 @@
-//! The node against real sockets: well-behaved peers and others, in both doors.
+//! The node against real sockets: well-behaved peers and others, at both listeners.
 
 mod api;
 mod cache;
 mod connect;
-mod doors;
 mod explain;
 mod filling;
 mod leaving;
+mod listeners;
 mod memory;
 mod misbehaviour;
 mod names;

@@ -53,7 +53,7 @@ pub fn add_file(path: &'static str, content: Vec<u8>) {
     FILES.lock().unwrap().insert(path, content);
 }
 
-/// A node with both doors on loopback. Loopback origins are allowed; the node's own ports are not.
+/// A node with both listeners on loopback. Loopback origins are allowed, the own ports are not.
 pub struct Proxy {
     pub address: SocketAddr,
     pub relay: SocketAddr,
@@ -247,7 +247,7 @@ impl Proxy {
             zone: jiff::tz::TimeZone::UTC,
             steady: proxy_node::clock::Steady::start(proxy_node::clock::unix_millis()),
             refusals: proxy_node::node::Throttle::default(),
-            crowding: proxy_node::node::Throttle::default(),
+            shares: proxy_node::node::Throttle::default(),
         });
         let listeners =
             Arc::new(Listeners::new(relay_door, proxy, 2, chassis::Inherited::default()).unwrap());
@@ -296,8 +296,8 @@ impl Proxy {
 }
 
 /// A connection to a relay listener on which both sides have proved themselves.
-pub fn proved(door: SocketAddr, challenge: &Challenge) -> TcpStream {
-    let mut stream = connect(door);
+pub fn proved(listener: SocketAddr, challenge: &Challenge) -> TcpStream {
+    let mut stream = connect(listener);
     stream.write_all(challenge.header()).unwrap();
     let mut answer = [0; 64];
     stream.read_exact(&mut answer).unwrap();

@@ -4,7 +4,7 @@ use anyhow::Result;
 use cluster::{Service, wire::from_timestamp};
 use jiff::{Timestamp, tz::TimeZone};
 use proto::proxy::TopAccessResponse;
-use proxy_node::record::heavy::{Entry, Summary};
+use proxy_node::record::heavy::{Hitter, Summary};
 use serde::Serialize;
 
 use super::super::Key;
@@ -99,7 +99,7 @@ pub(super) fn merged(
 }
 
 pub(super) fn summary(answer: &TopAccessResponse) -> Summary<String> {
-    let entry = |total: &proto::proxy::AccessTotal| Entry {
+    let entry = |total: &proto::proxy::AccessTotal| Hitter {
         key: total.key.clone(),
         requests: total.requests,
         overcount: total.overcount.min(total.requests),

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::{
-    Problem, Refused,
+    Nack, Problem,
     store::{Store, is_hash},
 };
 use crate::connect::{ServiceChannel, explain};
@@ -51,8 +51,8 @@ pub(super) async fn complete(
     store: &Store,
     channel: &ServiceChannel,
     files: &[FileReference],
-) -> Result<(), Refused> {
-    let mut refused = Refused::default();
+) -> Result<(), Nack> {
+    let mut refused = Nack::default();
     for file in files {
         if let Err(why) = one(store, channel, file).await {
             if why.is_full_disk() {

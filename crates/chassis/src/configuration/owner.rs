@@ -16,7 +16,7 @@ use proto::config::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Applied, Problem, Refused, Rendered, fetch,
+    Applied, Nack, Problem, Rendered, fetch,
     generation::{Assigned, Generation, Generations, Rejection},
     store::{Store, is_hash, sha256},
 };
@@ -204,7 +204,7 @@ impl Owner {
         self: &Arc<Self>,
         channel: &ServiceChannel,
         assignment: Assignment,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Nack> {
         let in_force = self.applied.borrow().clone();
         let decision = self
             .generations()
@@ -217,7 +217,7 @@ impl Owner {
                      with `shoal config retry {name}`"
                 );
                 let problems = vec![Problem::new(reason).remedy(remedy)];
-                return Err(Refused { problems, cause: Cause::Crashed });
+                return Err(Nack { problems, cause: Cause::Crashed });
             }
             Assigned::InForce => {
                 if in_force.is_some_and(|applied| applied.revision != assignment.revision) {
@@ -239,7 +239,7 @@ impl Owner {
         })
     }
 
-    fn put_into_force(&self, assignment: Assignment) -> Result<(), Refused> {
+    fn put_into_force(&self, assignment: Assignment) -> Result<(), Nack> {
         let Assignment { revision, hash, document, files } = assignment;
         self.store.save_document(&hash, &document).map_err(disk)?;
         self.change(|state| state.begun(&hash)).map_err(disk)?;
@@ -342,8 +342,8 @@ impl Current {
     }
 }
 
-fn disk(error: io::Error) -> Refused {
+fn disk(error: io::Error) -> Nack {
     let problem = Problem::new(format!("cannot write to the data dir: {error}"))
         .remedy("free some space, and check the disk");
-    Refused { problems: vec![problem], cause: Cause::Disk }
+    Nack { problems: vec![problem], cause: Cause::Disk }
 }

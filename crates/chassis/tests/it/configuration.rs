@@ -223,8 +223,9 @@ async fn the_second_start_of_an_unconfirmed_one_boots_the_one_before_and_says_so
     // An operator may have it tried once more. Nothing but that asks for it again.
     let channel = world.channel("operator", cluster::Service::ProxyNode, running.grpc());
     let forget = async || {
-        let mut door = proto::follower::follower_client::FollowerClient::new(channel.clone());
-        door.forget_rejections(proto::follower::ForgetRejectionsRequest {})
+        let mut client = proto::follower::follower_client::FollowerClient::new(channel.clone());
+        client
+            .forget_rejections(proto::follower::ForgetRejectionsRequest {})
             .await
             .unwrap()
             .into_inner()

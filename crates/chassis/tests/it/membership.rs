@@ -28,7 +28,7 @@ fn names(watch: &Watch) -> Vec<String> {
     watch.borrow().instances.keys().cloned().collect()
 }
 
-fn follow(process: &Process) -> Result<(), chassis::Failure> {
+fn follow(process: &Process) -> Result<(), chassis::Error> {
     drop(process.network.membership());
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use chassis::{Clock, Failure, Options, Role, credentials::Credentials, pki};
+use chassis::{Clock, Error, Options, Role, credentials::Credentials, pki};
 use cluster::Service;
 use jiff::SignedDuration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn refused(service: &'static str, options: &Options) -> String {
-    let result: Result<(), Failure> = chassis::run(service, options, |process| async move {
+    let result: Result<(), Error> = chassis::run(service, options, |process| async move {
         process.serve_admin(axum::Router::new())?;
         Ok(())
     });

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use chassis::Failure;
+use chassis::Error;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -26,7 +26,7 @@ fn child() {
     let world = World::new();
     let mut options = world.options("node-1", None, &[]);
     options.drain_timeout = Duration::from_secs(600);
-    let result: Result<(), Failure> = chassis::run("proxy-node", &options, |process| async move {
+    let result: Result<(), Error> = chassis::run("proxy-node", &options, |process| async move {
         println!("\nrunning");
         let closing = async move {
             println!("\ndraining");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use chassis::{
-    Clock, Failure, Options, Policy, Process, Role,
+    Clock, Error, Options, Policy, Process, Role,
     authorize::{ANYONE, OPERATORS, Rule},
     connect::{Connector, Expected, ServiceChannel, Transport},
     credentials::{Credentials, Files},
@@ -122,13 +122,13 @@ pub fn channel(files: Files, service: Service, address: SocketAddr) -> ServiceCh
 pub struct Running {
     pub process: Process,
     crash: Arc<Notify>,
-    thread: JoinHandle<Result<(), Failure>>,
+    thread: JoinHandle<Result<(), Error>>,
 }
 
 /// Runs a process whose body is `setup` and then the drain.
 pub fn start<F>(service: &'static str, options: Options, setup: F) -> Running
 where
-    F: FnOnce(&Process) -> Result<(), Failure> + Send + 'static,
+    F: FnOnce(&Process) -> Result<(), Error> + Send + 'static,
 {
     let (sender, receiver) = mpsc::sync_channel(1);
     let crash = Arc::new(Notify::new());
@@ -149,13 +149,13 @@ where
 
 impl Running {
     /// Asks it to stop and waits until it has drained.
-    pub fn stop(self) -> Result<(), Failure> {
+    pub fn stop(self) -> Result<(), Error> {
         self.process.lifecycle.stop().raise();
         self.ended()
     }
 
     /// Waits until it ends by itself.
-    pub fn ended(self) -> Result<(), Failure> {
+    pub fn ended(self) -> Result<(), Error> {
         let Self { process, thread, .. } = self;
         drop(process);
         thread.join().unwrap()

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 
 use super::splice::Splicing;
-use super::{Exchange, Failure, Phase};
+use super::{Error, Exchange, Phase};
 use crate::body::Transfer;
 use crate::chunked::Dialect;
 use crate::fault::Fault;
@@ -90,7 +90,7 @@ impl<'a> Download<'a> {
 
 impl Exchange<'_> {
     /// Waits for the rest of a small body. Not an error: the time being up.
-    pub(super) async fn hold(&mut self, incoming: BodyFraming) -> Result<(), Failure> {
+    pub(super) async fn hold(&mut self, incoming: BodyFraming) -> Result<(), Error> {
         let BodyFraming::Length(length @ 1..=HOLD_LIMIT) = incoming else { return Ok(()) };
         let length = length as usize;
         if self.upstream.input_ref().len() >= length {
@@ -114,7 +114,7 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         download: &mut Download<'_>,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), Error>> {
         let turn_ends = download.splicing.moved() + TURN;
         loop {
             if let Err(fault) = download.stage(self.upstream) {
@@ -164,7 +164,7 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         download: &mut Download<'_>,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), Error>> {
         let direct = &self.upstream.input_ref()[..download.direct];
         let parts = [download.head, &download.out[download.out_sent..], direct];
         match self.client.poll_send(cx, &parts, self.deadlines.write) {

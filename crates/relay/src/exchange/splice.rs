@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 
-use super::{Exchange, Failure, download::Download};
+use super::{Error, Exchange, download::Download};
 use crate::fault::Fault;
 use crate::tunnel::{Pipe, Pipes};
 use crate::wheel::Kind;
@@ -58,7 +58,7 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         download: &mut Download<'_>,
-    ) -> Poll<Result<bool, Failure>> {
+    ) -> Poll<Result<bool, Error>> {
         if download.splicing.held() > 0 {
             ready!(self.poll_empty(cx, &mut download.splicing))?;
             return Poll::Ready(Ok(true));
@@ -86,7 +86,7 @@ impl Exchange<'_> {
         cx: &mut Context<'_>,
         download: &mut Download<'_>,
         left: u64,
-    ) -> Poll<Result<bool, Failure>> {
+    ) -> Poll<Result<bool, Error>> {
         let (Some(pipe), Some(socket)) =
             (download.splicing.pipe.as_mut(), self.upstream.spliceable())
         else {
@@ -129,7 +129,7 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         splicing: &mut Splicing,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), Error>> {
         let (Some(pipe), Some(socket)) = (splicing.pipe.as_mut(), self.client.spliceable()) else {
             return Poll::Ready(Ok(()));
         };

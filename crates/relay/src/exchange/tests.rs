@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Deadlines, Exchange, Failure, Phase, REPLAY_LIMIT, Side, Upload};
+use super::{Deadlines, Error, Exchange, Phase, REPLAY_LIMIT, Side, Upload};
 use crate::fault::Fault;
 use crate::framing::BodyFraming;
 use crate::head::{Limits, RequestHead, ResponseHead};
@@ -45,7 +45,7 @@ fn with_scene<F: Future<Output = ()>>(medium: Medium, body: impl FnOnce(Scene) -
 
 /// What came of an exchange, with the connections for what follows.
 struct Outcome {
-    result: Result<bool, Failure>,
+    result: Result<bool, Error>,
     client: Stream,
     upstream: Stream,
     upload: Upload,
@@ -299,7 +299,7 @@ fn the_body_is_sent_again_while_it_is_small(medium: Medium) {
             .await;
             assert!(matches!(
                 outcome.result,
-                Err(Failure { side: Side::Upstream, phase: Phase::Written, .. })
+                Err(Error { side: Side::Upstream, phase: Phase::Written, .. })
             ));
             let (mut client, mut upload) = (outcome.client, outcome.upload);
             assert_eq!(upload.rewind(), replayable, "{length}");
@@ -412,7 +412,7 @@ fn a_client_that_stops_or_leaves_in_its_body_is_the_clients_fault(medium: Medium
                     .await;
             assert_eq!(
                 outcome.result,
-                Err(Failure { side: Side::Client, fault, phase: Phase::Written })
+                Err(Error { side: Side::Client, fault, phase: Phase::Written })
             );
         });
     }
@@ -429,7 +429,7 @@ fn a_client_that_resets_while_a_slow_upstream_works_is_noticed(medium: Medium) {
         .await;
         assert_eq!(
             outcome.result,
-            Err(Failure { side: Side::Client, fault: Fault::Reset, phase: Phase::Written })
+            Err(Error { side: Side::Client, fault: Fault::Reset, phase: Phase::Written })
         );
     });
 }
@@ -458,7 +458,7 @@ fn a_silent_upstream_is_late_then_released_or_timed_out(medium: Medium) {
                 .await
                 .unwrap_err();
             let fault = if release { Fault::Released } else { Fault::Timeout(Kind::FirstByte) };
-            assert_eq!(failure, Failure { side: Side::Upstream, fault, phase: Phase::Written });
+            assert_eq!(failure, Error { side: Side::Upstream, fault, phase: Phase::Written });
             assert_eq!(told.get(), 1);
             assert!(upload.rewind());
             expect(&mut scene.server, b"HEADbody").await;

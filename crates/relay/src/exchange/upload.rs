@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Buf;
 
-use super::{Exchange, Failure};
+use super::{Error, Exchange};
 use crate::body::Transfer;
 use crate::chunked::Dialect;
 use crate::fault::Fault;
@@ -142,7 +142,7 @@ impl Upload {
 impl Exchange<'_> {
     /// Moves what can be moved. Ready when the body is through, or when the upstream takes no more
     /// of it.
-    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             if self.upload.is_settled() {
                 return Poll::Ready(Ok(()));

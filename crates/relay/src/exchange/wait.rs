@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{Exchange, Failure};
+use super::{Error, Exchange};
 use crate::fault::Fault;
 use crate::head::{Limits, ResponseHead};
 use crate::stream::Ahead;
@@ -18,7 +18,7 @@ impl Exchange<'_> {
         head: &mut ResponseHead,
         limits: &Limits,
         late: F,
-    ) -> Result<Bytes, Failure>
+    ) -> Result<Bytes, Error>
     where
         F: FnOnce() -> R,
         R: Future<Output = ()>,
@@ -50,7 +50,7 @@ impl Exchange<'_> {
         cx: &mut Context<'_>,
         late: &mut Option<F>,
         mut released: Pin<&mut Option<R>>,
-    ) -> Poll<Result<(), Failure>>
+    ) -> Poll<Result<(), Error>>
     where
         F: FnOnce() -> R,
         R: Future<Output = ()>,

@@ -196,7 +196,7 @@ impl Connections {
             self.members.borrow_mut().looked(who, now, victims.len());
         }
         for victim in &victims {
-            self.wheel.fire(victim.timer, Kind::Crowded);
+            self.wheel.fire(victim.timer, Kind::Displaced);
             // It is as good as gone: what it held must not have another one closed.
             self.release(victim.place);
         }

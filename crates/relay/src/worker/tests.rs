@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Counts, Phase, Settings, Worker, Workers};
-use crate::clients::{Allowance, Bounds, Crowding, Lengths};
+use crate::clients::{Allowance, Bounds, Closed, Lengths};
 use crate::head::{Limits, RequestHead};
 use crate::listen::{Listeners, Options};
 use crate::stream::{Patience, Stream};
@@ -308,8 +308,8 @@ fn a_client_has_its_share_and_others_are_served() {
     }
     assert!(has_ended(&mut connect_from(1, address)));
     assert_eq!(ask(&mut connect_from(2, address), b'd'), Some(b'd'));
-    let crowding = workers.clients().crowding();
-    assert_eq!(crowding, Crowding { refused: 1, displaced: 1, unfinished: 0 });
+    let closed = workers.clients().closed();
+    assert_eq!(closed, Closed { refused: 1, displaced: 1, unfinished: 0 });
     assert!(
         workers.clients().take_report().is_some_and(|report| report.who.to_string() == "127.0.0.1")
     );
@@ -339,7 +339,7 @@ fn a_network_has_its_share_and_others_are_served() {
     // All are busy. A neighbour is another network's.
     assert!(has_ended(&mut connect_from(7, address)));
     assert_eq!(ask(&mut connect_from(8, address), b'd'), Some(b'd'));
-    assert_eq!(workers.clients().crowding(), Crowding { refused: 1, displaced: 1, unfinished: 0 });
+    assert_eq!(workers.clients().closed(), Closed { refused: 1, displaced: 1, unfinished: 0 });
     let report = workers.clients().take_report().unwrap();
     assert_eq!((report.who.to_string().as_str(), report.connections), ("127.0.0.4/30", 6));
     // What has ended is counted back, for the client that was refused as well.
@@ -348,7 +348,7 @@ fn a_network_has_its_share_and_others_are_served() {
     for host in [4, 5, 6, 7, 7, 7] {
         assert_eq!(ask(&mut connect_from(host, address), b'e'), Some(b'e'));
     }
-    assert_eq!(workers.clients().crowding().refused, 1);
+    assert_eq!(workers.clients().closed().refused, 1);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn who_has_its_share_makes_room_in_its_network_too() {
         Some(b'a'),
         "what a client has too many of costs its neighbours nothing"
     );
-    assert_eq!(workers.clients().crowding(), Crowding { refused: 0, displaced: 8, unfinished: 0 });
+    assert_eq!(workers.clients().closed(), Closed { refused: 0, displaced: 8, unfinished: 0 });
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn half_heads_of_one_network_are_bounded() {
     };
     let mut other = begin(8);
     let mut halves: Vec<TcpStream> = (0..40).map(|turn| begin(4 + turn % 4)).collect();
-    wait_for(&workers, |_| workers.clients().crowding().unfinished > 0);
+    wait_for(&workers, |_| workers.clients().closed().unfinished > 0);
     halves[0].set_read_timeout(Some(LONG)).unwrap();
     assert!(has_ended(&mut halves[0]), "the oldest");
     let mut last = halves.pop().unwrap();
@@ -428,7 +428,7 @@ fn half_heads_of_one_client_are_bounded_and_the_oldest_goes_first() {
     };
     let mut other = begin(2);
     let mut halves: Vec<TcpStream> = (0..40).map(|_| begin(1)).collect();
-    wait_for(&workers, |_| workers.clients().crowding().unfinished > 0);
+    wait_for(&workers, |_| workers.clients().closed().unfinished > 0);
     let ended = |stream: &mut TcpStream| {
         stream.set_read_timeout(Some(LONG)).unwrap();
         has_ended(stream)

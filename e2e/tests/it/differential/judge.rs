@@ -14,7 +14,7 @@ pub type Ran = (Origin, usize, Result<(), String>);
 
 /// How many proxies stand between client and origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Via {
     Balancer,
     Node,
 }
@@ -35,8 +35,8 @@ const SMUGGLED: &[u8] = b"GET http://{o}/smuggled HTTP/1.1\r\nHost: {o}\r\n\r\n"
 /// A request that has to be answered, if the connection is still there.
 const AFTER: &[u8] = b"GET http://{o}/after HTTP/1.1\r\nHost: {o}\r\n\r\n";
 
-/// Runs a case at one door.
-pub async fn run(case: &Case, door: Door, address: SocketAddr, manner: Manner) -> Ran {
+/// Runs a case by one way.
+pub async fn run(case: &Case, via: Via, address: SocketAddr, manner: Manner) -> Ran {
     let pipelined = manner != Manner::Apart;
     let origin = Origin::start(Arc::new(|_, _| None)).await;
     let authority = origin.address.to_string();
@@ -80,8 +80,8 @@ pub async fn run(case: &Case, door: Door, address: SocketAddr, manner: Manner) -
         }
     }
     let count = expected.len();
-    let verdict = verdict
-        .and_then(|()| arrived(&origin, &expected, door, matches!(case.expect, Expect::Cut)));
+    let verdict =
+        verdict.and_then(|()| arrived(&origin, &expected, via, matches!(case.expect, Expect::Cut)));
     (origin, count, verdict)
 }
 
@@ -196,7 +196,7 @@ fn hygiene(answer: &Message) -> Result<(), String> {
 pub fn arrived(
     origin: &Origin,
     expected: &[Meaning],
-    door: Door,
+    via: Via,
     incomplete: bool,
 ) -> Result<(), String> {
     let record = origin.record();
@@ -215,13 +215,13 @@ pub fn arrived(
         if let Some(why) = meaning.differs(request) {
             return Err(format!("at the origin: {why}"));
         }
-        canonical(request, &origin.address.to_string(), door)?;
+        canonical(request, &origin.address.to_string(), via)?;
     }
     Ok(())
 }
 
 /// What every request looks like at an origin.
-fn canonical(request: &Message, authority: &str, door: Door) -> Result<(), String> {
+fn canonical(request: &Message, authority: &str, via: Via) -> Result<(), String> {
     let gone = [
         "connection",
         "proxy-connection",
@@ -252,7 +252,7 @@ fn canonical(request: &Message, authority: &str, door: Door) -> Result<(), Strin
         .iter()
         .filter(|via| via.contains("balancer-1") || via.contains("proxy-node-1"))
         .count();
-    if ours != if door == Door::Balancer { 2 } else { 1 } {
+    if ours != if via == Via::Balancer { 2 } else { 1 } {
         return Err(format!("via: {:?} at the origin", request.all("via")));
     }
     Ok(())

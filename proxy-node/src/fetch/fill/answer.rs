@@ -8,7 +8,7 @@ use crate::{
     cache::{content::Reader, object::Object, policy::NotStored},
     record::Hierarchy,
     relay::Received,
-    respond::Failure,
+    respond::Error,
 };
 
 /// How the leader is answered.
@@ -29,7 +29,7 @@ pub enum Lead {
     /// With an answer that is not kept.
     Response(Box<Received>, NotStored),
     /// With a failure.
-    Failed(Failure),
+    Failed(Error),
 }
 
 /// How an object came to answer the request that led the fill.

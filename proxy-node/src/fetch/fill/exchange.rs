@@ -15,13 +15,13 @@ use crate::{
     fetch::{order::Order, ticket::Ticket},
     parent::{self, Tried},
     relay::{Conditions, Outgoing, Received, begin_response, write_request},
-    respond::Failure,
+    respond::Error,
     upstream::{self, From},
 };
 
 /// Sends the request and reads the head of the answer; once more when a pooled connection turns out
 /// to be closed.
-pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Failure> {
+pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Error> {
     let deadlines = order.generation.deadlines();
     let route = order.local.node.route(&order.generation, &order.destination);
     let mut from = From::pool_for(Method::Get);
@@ -74,7 +74,7 @@ pub(super) async fn run(order: &Order, ticket: &Ticket) -> Result<Received, Fail
                 From::New
             }
             Err(fault) => {
-                let failure = Failure::exchanging(&fault);
+                let failure = Error::exchanging(&fault);
                 let Some(parent) = hop.parent() else { return Err(failure) };
                 parent.failed(failure);
                 let another = !interims.any() && parent::may_ask_another_for(Method::Get, fault);

@@ -4,13 +4,13 @@ use std::fmt;
 
 /// What `main` prints before it ends with a non-zero exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct Error {
     sentence: String,
     remedy: String,
     exit_code: u8,
 }
 
-impl Failure {
+impl Error {
     /// One sentence that says what went wrong, without the remedy.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self { sentence: sentence.into(), remedy: String::new(), exit_code: 1 }
@@ -37,7 +37,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.sentence)?;
         if !self.remedy.is_empty() {
@@ -47,20 +47,20 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Error {}
 
-/// Turns any error into a [`Failure`].
-pub trait Fail<T> {
+/// Turns any error into a [`Error`].
+pub trait ErrorContext<T> {
     /// `attempted` completes "cannot …"; the error follows it; `remedy` says what to do.
     ///
     /// # Errors
-    /// The error, told as a [`Failure`].
-    fn fail(self, attempted: impl fmt::Display, remedy: &str) -> Result<T, Failure>;
+    /// The error, told as a [`Error`].
+    fn context(self, attempted: impl fmt::Display, remedy: &str) -> Result<T, Error>;
 }
 
-impl<T, E: fmt::Display> Fail<T> for Result<T, E> {
-    fn fail(self, attempted: impl fmt::Display, remedy: &str) -> Result<T, Failure> {
-        self.map_err(|error| Failure::new(format!("cannot {attempted}: {error}")).remedy(remedy))
+impl<T, E: fmt::Display> ErrorContext<T> for Result<T, E> {
+    fn context(self, attempted: impl fmt::Display, remedy: &str) -> Result<T, Error> {
+        self.map_err(|error| Error::new(format!("cannot {attempted}: {error}")).remedy(remedy))
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn one_sentence_with_the_remedy() {
         let failed: Result<(), _> =
-            Err::<(), _>("permission denied").fail("read /x", "check its owner");
+            Err::<(), _>("permission denied").context("read /x", "check its owner");
         assert_eq!(
             failed.unwrap_err().to_string(),
             "cannot read /x: permission denied; check its owner"

@@ -1,4 +1,4 @@
-//! Who gets in, who is believed, and what the doors themselves answer.
+//! Who gets in, who is believed, and what the listeners themselves answer.
 
 use std::{
     io::{Read, Write},
@@ -23,8 +23,8 @@ fn echo_origin() -> Origin {
     })
 }
 
-fn enter(door: SocketAddr, header: &[u8]) -> TcpStream {
-    let mut stream = connect(door);
+fn enter(listener: SocketAddr, header: &[u8]) -> TcpStream {
+    let mut stream = connect(listener);
     stream.write_all(header).unwrap();
     stream
 }
@@ -225,8 +225,8 @@ fn one_address_takes_not_all_of_a_node() {
     let clients = proxy.workers.as_ref().unwrap().clients();
     let mut many: Vec<TcpStream> = (0..40).map(|_| from(1)).collect();
     until("it has its share", || {
-        let crowding = clients.crowding();
-        (crowding.displaced + crowding.refused >= 36).then_some(())
+        let closed = clients.closed();
+        (closed.displaced + closed.refused >= 36).then_some(())
     });
     assert_eq!(served(&mut from(2)), 200);
     let ended = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Ok(0) | Err(_));

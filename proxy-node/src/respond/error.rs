@@ -7,7 +7,7 @@ use crate::dns;
 
 /// Why a request is answered by the proxy itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum Error {
     /// The request has no meaning or more than one.
     #[error("the request cannot be understood: {0}")]
     Malformed(Malformed),
@@ -126,7 +126,7 @@ pub enum Unreached {
     Nobody,
 }
 
-impl Failure {
+impl Error {
     /// A failure, when it was a parent proxy that was tried: what its client asked for is not to
     /// blame.
     #[must_use]

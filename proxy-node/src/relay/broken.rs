@@ -10,7 +10,7 @@ use relay::{
 };
 
 use crate::{
-    respond::Failure,
+    respond::Error,
     transaction::{Request, Transaction},
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn failed(
     transaction: &mut Transaction,
     stream: &mut Stream,
     request: &Request,
-    failure: exchange::Failure,
+    failure: exchange::Error,
     progress: Progress,
 ) -> ConnectionEnd {
     tracing::debug!(request_id = %transaction.id, %failure, "exchange failed");
@@ -41,16 +41,16 @@ pub(super) async fn failed(
         };
     }
     let reason = match (failure.side, failure.fault) {
-        (Side::Client, Fault::Malformed(malformed)) => Failure::Malformed(malformed),
-        (Side::Client, Fault::Timeout(_)) => Failure::RequestTimeout,
+        (Side::Client, Fault::Malformed(malformed)) => Error::Malformed(malformed),
+        (Side::Client, Fault::Timeout(_)) => Error::RequestTimeout,
         (Side::Client, _) => {
             transaction.record.aborted = true;
             return ConnectionEnd::Abort;
         }
         (Side::Upstream, Fault::Closed | Fault::Reset) if progress.answered.is_some() => {
-            Failure::Incomplete
+            Error::Incomplete
         }
-        (Side::Upstream, fault) => Failure::exchanging(&fault),
+        (Side::Upstream, fault) => Error::exchanging(&fault),
     };
     let reason =
         if progress.parent && failure.side == Side::Upstream { reason.of_parent() } else { reason };
