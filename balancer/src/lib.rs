@@ -10,14 +10,20 @@
 //! rules: those are the nodes'. Nothing here needs the control plane to go on serving (invariant
 //! 1).
 //!
-//! **Reading order.** A request: [`listen`] → [`connection`] → [`route`] (or
-//! [`health`]) → [`request`], whose [`transaction`] goes from server to server: [`pick`] →
-//! [`attempt`] (a node first proves itself: [`handshake`]) → [`tunnel`] → [`respond`] → [`record`].
-//! What a worker has for all of that is [`local`] to it. Who may get a request: [`membership`] →
-//! [`evidence`] and [`suspect`] → [`standing`], kept in [`roster`] and published as [`snapshot`] of
-//! [`server`]s; [`check`] and [`liveness`] ask the servers. What can be seen: [`view`]; what
-//! operators want: [`operate`]; both behind [`face`]. Put together in [`engine`]; around it:
-//! [`config`], [`metrics`], [`stats`], [`lately`].
+//! **Reading order**, from high to low: no module uses one that is named before it.
+//!
+//! - The process: `run` puts it together with an [`engine`] and its [`face`], behind which are
+//!   [`operate`] (what operators want) and [`view`] (what can be seen).
+//! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or [`transaction`],
+//!   which goes from server to server → [`respond`] (the only table from error to status) →
+//!   [`attempt`] at one server → [`request`], or a [`tunnel`]. What a worker has for all of that is
+//!   [`local`] to it; [`listen`] says what it serves where, [`record`] what came of it.
+//! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
+//!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
+//!   published as [`snapshot`] of [`server`]s, made from the [`config`] with its [`route`]s and the
+//!   [`membership`].
+//! - What is counted, [`lately`] and in all: [`stats`], [`metrics`].
+//! - What is decided, purely: [`pick`] → [`standing`] → [`evidence`].
 
 pub mod attempt;
 pub mod check;

@@ -11,8 +11,7 @@ use hyper_util::{
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 
 use crate::{
-    Error,
-    error::ErrorContext,
+    error::{Error, ErrorContext},
     exposition::Exposition,
     identity::ProcessIdentity,
     lifecycle::StopSignal,
@@ -123,7 +122,7 @@ async fn version(State(pages): State<Pages>) -> Json<serde_json::Value> {
         "service": pages.identity.service(),
         "name": pages.identity.name(),
         "id": pages.identity.id(),
-        "version": crate::VERSION,
+        "version": crate::version::VERSION,
     }))
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::Error;
+use crate::error::Error;
 
 /// 32 secret bytes.
 #[derive(Clone, PartialEq, Eq)]

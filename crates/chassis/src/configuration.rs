@@ -20,7 +20,7 @@ use bytes::Bytes;
 use proto::config as pb;
 use tokio::sync::watch;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A configuration for this process, complete and verified: all that
 /// [`Process::configuration`](crate::Process::configuration) hands over.
@@ -146,13 +146,13 @@ pub struct Applied {
 #[derive(Clone, Debug)]
 pub struct Follower {
     applied: watch::Receiver<Option<Applied>>,
-    stop: crate::StopSignal,
+    stop: crate::lifecycle::StopSignal,
 }
 
 impl Follower {
     pub(crate) const fn new(
         applied: watch::Receiver<Option<Applied>>,
-        stop: crate::StopSignal,
+        stop: crate::lifecycle::StopSignal,
     ) -> Self {
         Self { applied, stop }
     }

@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    Error,
     clock::Clock,
+    error::Error,
     metrics,
     options::Options,
     role::{Identity, NoIdentity},

@@ -15,7 +15,7 @@ use cluster::Service;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::Options;
+use crate::options::Options;
 
 /// How many replicas may share a directory.
 const MOST_REPLICAS: u32 = 1000;
@@ -66,7 +66,7 @@ pub enum Error {
     OtherCluster(PathBuf, String),
 }
 
-impl From<Error> for crate::Error {
+impl From<Error> for crate::error::Error {
     fn from(error: Error) -> Self {
         let remedy = match &error {
             Error::InUse(_) => "stop that process, or give this one its own --data-dir",

@@ -9,8 +9,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    Error,
     configuration::owner::Owner,
+    error::Error,
     lifecycle::{Lifecycle, StopSignal},
     options::Options,
     status::StatusHandle,

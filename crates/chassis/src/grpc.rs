@@ -13,13 +13,13 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::{
-    Error, accept,
+    accept,
     audit::{self, Journal},
     authorize::Policy,
     complaints::{self, Complaints},
     configuration,
     connect::Transport,
-    error::ErrorContext,
+    error::{Error, ErrorContext},
     guard::GuardLayer,
     health,
     lifecycle::StopSignal,

@@ -14,7 +14,7 @@ use std::{
 
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use crate::{Error, error::ErrorContext};
+use crate::error::{Error, ErrorContext};
 
 const REMEDY: &str = "in the .socket unit write ListenStream=ADDRESS:PORT, and Accept=no";
 

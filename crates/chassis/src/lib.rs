@@ -5,14 +5,24 @@
 //! of its modules the parts of it that the module needs. The chassis knows nothing of any one
 //! service, of HTTP proxying, or of what is in a configuration.
 //!
-//! Reading order: [`options`] → `run` → `process` is the way of a start. The parts of a process are
-//! `identity`, `lifecycle`, [`supervise`], `status`, `ports`, `network` and `exposition`. [`role`],
-//! [`credentials`], `tls`, [`authorize`], `accept`, `guard`, `grpc`, `health`, `propagation`,
-//! [`audit`] are the way of a call; [`connect`], `registration`, [`membership`], [`configuration`]
-//! are the process's own calls; `drain` is its end, and [`transfer`] carries its state to a backup
-//! and back. [`backoff`], [`clock`], [`random`], [`data_dir`], [`error`], [`metrics`], `vitals`,
-//! `complaints` are what these stand on. [`pki`] makes certificates, and [`operator`] is the way in
-//! for people; `inherited` and `systemd` are what it has to do with a service manager.
+//! **Reading order**, from high to low: no module uses one that is named before it.
+//!
+//! - A process: `run` (from the options to the exit code) → `process` (what a service's body is
+//!   given) → `drain` (its end); `systemd` hears of both.
+//! - What is served: `grpc` and `admin` → `accept` (handshakes, in bounds) → `guard` (who calls,
+//!   and whether that one may), `health` → [`authorize`]; [`transfer`] (a service's state, to a
+//!   backup and back).
+//! - What the process asks of others: `registration`, [`configuration`] with its [`audit`],
+//!   `network` → `watch` (who is there); [`operator`] is the way in for people; [`silence`] says
+//!   why somebody does not answer.
+//! - How others are reached: [`pki`] makes a [`certificate`] and the `cluster_key`; [`connect`] →
+//!   [`membership`] → [`probe`] (how a probe shows that it is one), with [`credentials`].
+//! - The parts of a process: `telemetry`, `complaints`, [`supervise`], `ports` and `inherited`
+//!   (sockets of a service manager), `exposition`, `vitals`, [`memory`], `status`, `identity`,
+//!   `lifecycle`.
+//! - What all of it stands on: [`data_dir`], [`options`], `retry`, [`backoff`], [`random`],
+//!   [`clock`], [`metrics`], `propagation` (of traces), [`tls`], [`role`], `stream`, [`places`] (of
+//!   a bounded number), [`error`], `version`, and for tests `fault`.
 
 #![warn(missing_docs)]
 
@@ -65,7 +75,9 @@ mod systemd;
 mod telemetry;
 pub mod tls;
 pub mod transfer;
+mod version;
 mod vitals;
+mod watch;
 
 pub use authorize::Policy;
 pub use clock::Clock;
@@ -87,6 +99,4 @@ pub use run::{exit, main, run};
 pub use status::{Desired, DesiredHandle, Status, StatusHandle};
 pub use supervise::Supervisor;
 pub use telemetry::SpanSink;
-
-/// Version of the program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use version::VERSION;

@@ -8,7 +8,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Something that happens once: the process is asked to stop, or to close. Works on every runtime;
 /// cheap to clone.

@@ -1,10 +1,8 @@
 //! Who is there: a fold of the registry's events, remembered on disk, so that the data plane goes
 //! on with the registry dead.
 //!
-//! [`Membership`] is the state and [`Membership::apply`] the fold (pure); [`follow`] is the shell
-//! that watches, publishes and remembers.
-
-pub(crate) mod follow;
+//! [`Membership`] is the state and [`Membership::apply`] the fold (pure); `watch.rs` is the
+//! shell that watches, publishes and remembers.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

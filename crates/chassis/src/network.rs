@@ -11,9 +11,10 @@ use cluster::Service;
 use crate::{
     connect::{Candidates, Connector, Expected, ServiceChannel, Transport},
     lifecycle::Lifecycle,
-    membership::{self, Watch},
+    membership::Watch,
     status::StatusHandle,
     supervise::Supervisor,
+    watch,
 };
 
 /// Finds other processes and opens channels to them. Cheap to clone.
@@ -64,16 +65,16 @@ impl Network {
 
     fn follow(&self) -> Watch {
         let Parts { memory, tasks, lifecycle, .. } = &self.0.parts;
-        let (sender, watch) = membership::follow::load(memory);
+        let (sender, watch) = watch::load(memory);
         let (network, closing) = (self.clone(), lifecycle.closing());
         tasks.spawn("membership", move || {
             let channel = network.registry_connector().channel();
-            membership::follow::follow(channel, sender.clone(), closing.clone())
+            watch::follow(channel, sender.clone(), closing.clone())
         });
         let (path, remembered, closing) =
             (memory.clone(), watch.clone(), lifecycle.servers_closing());
         tasks.spawn("membership-memory", move || {
-            membership::follow::remember(path.clone(), remembered.clone(), closing.clone())
+            watch::remember(path.clone(), remembered.clone(), closing.clone())
         });
         watch
     }

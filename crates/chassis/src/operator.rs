@@ -9,11 +9,11 @@ use proto::registry::{ListInstancesRequest, registry_client::RegistryClient};
 use tokio::time::timeout;
 
 use crate::{
-    Error,
     certificate::{self, Certificate},
     clock::Clock,
     connect::{Candidates, Connector, Expected, ServiceChannel, Transport, explain},
     credentials::{Credentials, Files},
+    error::Error,
     membership::{Change, Event, Membership, statuses},
     silence::Silence,
 };

@@ -23,7 +23,7 @@ use rcgen::{
 };
 
 use crate::{
-    ClusterKey,
+    cluster_key::ClusterKey,
     role::{Identity, NoIdentity, Role},
     tls,
 };
@@ -62,7 +62,7 @@ pub enum Error {
     Randomness,
 }
 
-impl From<Error> for crate::Error {
+impl From<Error> for crate::error::Error {
     fn from(error: Error) -> Self {
         let remedy = match &error {
             Error::Exists(_) => {

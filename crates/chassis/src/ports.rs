@@ -6,7 +6,11 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use crate::{Error, error::ErrorContext, inherited::Inherited, status::StatusHandle};
+use crate::{
+    error::{Error, ErrorContext},
+    inherited::Inherited,
+    status::StatusHandle,
+};
 
 /// What to do when a port that was just bound cannot be used.
 pub(crate) const ADMIN_REMEDY: &str = "check the address and the limits of this process";

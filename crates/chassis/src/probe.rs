@@ -10,7 +10,7 @@ use ring::{
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 
-use crate::Error;
+use crate::error::Error;
 
 /// The request field that holds a signature, in hexadecimal.
 pub const FIELD: &str = "Shoal-Probe";

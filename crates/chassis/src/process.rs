@@ -10,9 +10,9 @@ use tokio::runtime::Handle;
 use tonic::service::Routes;
 
 use crate::{
-    Error, Policy,
     admin::{self, Pages},
     audit::Journal,
+    authorize::Policy,
     clock::Clock,
     cluster_key::ClusterKey,
     complaints::Complaints,
@@ -23,7 +23,7 @@ use crate::{
     connect::Transport,
     data_dir::DataDir,
     drain,
-    error::ErrorContext,
+    error::{Error, ErrorContext},
     exposition::Exposition,
     grpc,
     identity::ProcessIdentity,

@@ -15,8 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    Error,
     connect::{ServiceChannel, explain},
+    error::Error,
     identity::ProcessIdentity,
     lifecycle::Lifecycle,
     metrics,
@@ -236,7 +236,7 @@ fn instance(registration: &Registration, standing: &Standing, local: Option<IpAd
         zone: options.zone.clone(),
         tags: options.tags.clone(),
         weight: options.weight,
-        version: crate::VERSION.to_owned(),
+        version: crate::version::VERSION.to_owned(),
         applied_revision: standing.applied_revision.clone(),
         applied_hash: standing.applied_hash.clone(),
     }

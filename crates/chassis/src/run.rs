@@ -7,7 +7,6 @@ use cluster::Service;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
-    Error, VERSION,
     audit::Journal,
     clock::Clock,
     cluster_key::ClusterKey,
@@ -15,7 +14,7 @@ use crate::{
     credentials::{Credentials, Files},
     data_dir::DataDir,
     drain,
-    error::ErrorContext,
+    error::{Error, ErrorContext},
     identity::ProcessIdentity,
     inherited::Inherited,
     metrics,
@@ -23,6 +22,7 @@ use crate::{
     process::{Parts, Process},
     role::Role,
     systemd, telemetry,
+    version::VERSION,
 };
 
 /// Connections are descriptors: the soft limit goes up to what the hard one allows, as nginx and

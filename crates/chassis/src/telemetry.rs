@@ -18,9 +18,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    Error,
     complaints::Complaints,
-    error::ErrorContext,
+    error::{Error, ErrorContext},
     metrics,
     options::{LogFormat, Options},
 };
@@ -182,7 +181,7 @@ fn exporter(
         .with_service_name(format!("shoal-{service}"))
         .with_attributes([
             KeyValue::new("service.instance.id", name.to_owned()),
-            KeyValue::new("service.version", crate::VERSION),
+            KeyValue::new("service.version", crate::version::VERSION),
         ])
         .build();
     let mut processor = BatchSpanProcessor::builder(exporter).build();

@@ -220,9 +220,7 @@ fn the_cache_knows_neither_configuration_nor_requests_nor_sockets() {
     let sources = sources("../proxy-node/src/cache");
     assert!(sources.len() > 20, "{} sources", sources.len());
     for (path, source) in sources.iter().chain([&source("../proxy-node/src/cache.rs")]) {
-        // What documentation links to is no dependency.
-        let code: String =
-            source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code = code(source);
         for module in named(&code, "crate::") {
             assert_eq!(module, FLOOR, "{path} uses crate::{module}");
         }
@@ -235,26 +233,48 @@ fn the_cache_knows_neither_configuration_nor_requests_nor_sockets() {
     }
 }
 
+/// Crates whose `lib.rs` names every module once after its words "Reading order", from high to low.
+const ORDERED: [&str; 3] = ["../proxy-node/src", "../balancer/src", "../crates/chassis/src"];
+
 #[test]
-fn modules_of_a_proxy_node_use_those_that_are_named_after_them() {
-    let (_, crate_doc) = source("../proxy-node/src/lib.rs");
-    let (doc, declarations) = crate_doc.split_once("\npub mod ").expect("modules");
-    let (_, order) = doc.split_once("**Reading order**").expect("the order");
-    let order: Vec<&str> =
-        order.split("[`").skip(1).filter_map(|it| it.split('`').next()).collect();
-    let declared = declarations.matches("\npub mod ").count() + 1;
-    assert_eq!(order.len(), declared, "every module once: {order:?}");
-    let place = |module: &str| order.iter().position(|other| *other == module);
-    for (path, source) in sources("../proxy-node/src") {
-        let within = path.trim_start_matches("../proxy-node/src/").trim_end_matches(".rs");
-        let Some(own) = within.split('/').next().and_then(place) else { continue };
-        let code: String =
-            source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for module in named(&code, "crate::") {
-            let other = place(module).unwrap_or_else(|| panic!("{path} uses crate::{module}"));
-            assert!(own <= other, "{path} uses crate::{module}, which is above it");
+fn modules_use_those_that_are_named_after_them() {
+    for directory in ORDERED {
+        let (path, text) = source(&format!("{directory}/lib.rs"));
+        let declared = declared(&text);
+        let order = reading_order(&text, &declared);
+        assert_eq!(order.len(), declared.len(), "{path} names every module once: {order:?}");
+        for (path, source) in sources(directory) {
+            let within = path.trim_start_matches(directory).trim_start_matches('/');
+            let own = within.split('/').next().map(|first| first.trim_end_matches(".rs"));
+            let place = |module: &str| order.iter().position(|other| *other == module);
+            let Some(own) = own.and_then(place) else { continue };
+            for module in named(&code(&source), "crate::") {
+                // What `lib.rs` exports again hides which module is used.
+                let other = place(module).unwrap_or_else(|| panic!("{path} uses crate::{module}"));
+                assert!(own <= other, "{path} uses crate::{module}, which is above it");
+            }
         }
     }
+}
+
+/// The modules that a `lib.rs` declares.
+fn declared(source: &str) -> BTreeSet<&str> {
+    source
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect()
+}
+
+/// In which order its documentation names them.
+fn reading_order<'a>(source: &'a str, declared: &BTreeSet<&str>) -> Vec<&'a str> {
+    let (_, order) = source.split_once("**Reading order").expect("the order");
+    let (order, _) = order.split_once("\n\n").expect("an end");
+    order.split('`').filter(|word| declared.contains(word)).collect()
+}
+
+/// A source without its documentation: what that links to is no dependency.
+fn code(source: &str) -> String {
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
 }
 
 /// rustfmt leaves comments, long strings and the arguments of macros as they are.

@@ -63,7 +63,7 @@ impl Owner {
         let Parts { identity, status, data_dir, confirm_after } = parts;
         let store = Store::open(data_dir.path("configuration"))?;
         let before = store.load()?;
-        let generations = before.clone().booted(crate::VERSION);
+        let generations = before.clone().booted(crate::version::VERSION);
         for rejection in
             generations.rejected.iter().filter(|rejection| !before.rejected.contains(rejection))
         {

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Event, Membership, Watch};
+use crate::membership::{Event, Membership, Watch};
 use crate::{
     connect::{ServiceChannel, explain},
     data_dir::write_atomically,

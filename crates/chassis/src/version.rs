@@ -1,0 +1,4 @@
+//! Which version this is.
+
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
