@@ -11,6 +11,7 @@ use std::{
 
 use dataplane::{
     listen::{Open, accept},
+    scratch::Futures,
     trace::span::Tracer,
 };
 use relay::worker::{Counts, Drained, Phase, Settings, Worker, Workers};
@@ -258,11 +259,14 @@ async fn work(worker: Worker, shared: Arc<Shared>, open: watch::Receiver<Open<Fr
     worker.background(move || followed.clone().follow_roster());
     let watched = local.clone();
     worker.background(move || watched.clone().watch());
+    let requests = Rc::new(Futures::default());
     accept(&worker, open, |listener| {
         let served = Rc::new((local.clone(), listener));
+        let requests = Rc::clone(&requests);
         move |_, client, peer| {
             let (local, listener) = (served.0.clone(), Arc::clone(&served.1));
-            connection::serve(local, listener, client, peer)
+            let requests = Rc::clone(&requests);
+            connection::serve(local, listener, client, peer, requests, connection::http::request)
         }
     })
     .await;

@@ -7,12 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{
-    stream::Stream,
-    tunnel::{End, Options},
-};
+use relay::{stream::Stream, tunnel::End};
 
-use dataplane::{connection, trace::Trace};
+use dataplane::{connection, trace::Trace, tunnel};
 use uuid::Uuid;
 
 use crate::{
@@ -48,24 +45,21 @@ pub struct Open {
     pub method: Box<str>,
 }
 
-/// For how long a side that takes nothing any more keeps the reset of the other one waiting.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
-
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
 pub async fn run(
     local: &Local,
     frontend: &Frontend,
-    mut client: Stream,
+    client: Stream,
     peer: SocketAddr,
-    mut open: Box<Open>,
+    open: Box<Open>,
 ) {
+    let Open { upstream, slot, idle, .. } = *open;
     frontend.counts.of(local.worker().index()).tunnels.up();
     frontend.counts.of(local.worker().index()).answers.note(open.status, None);
-    let slot = Rc::clone(&open.slot);
     let counts = slot.counts();
     let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
-    let report =
-        relay::tunnel::run(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
+    let ended = tunnel::run(client, *upstream, idle).await;
+    let report = ended.report;
     drop(active);
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
@@ -95,11 +89,5 @@ pub async fn run(
         error,
     };
     local.record(&record, open.trace.as_ref());
-    // A reset goes on as a reset, behind everything that came before it: neither side may take what
-    // it got for everything.
-    match report.end {
-        End::Finished | End::Idle => {}
-        End::A(_) => Box::pin(open.upstream.reset_when_delivered(DELIVERED_WITHIN)).await,
-        End::B(_) => Box::pin(client.reset_when_delivered(DELIVERED_WITHIN)).await,
-    }
+    ended.close().await;
 }

@@ -7,16 +7,14 @@
 
 mod build;
 mod decision;
-pub mod domains;
-pub mod networks;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use cluster_config::document::{PortRange, TimeWindow, Verdict, egress::Faces};
+use dataplane::list::{Domains, Networks};
 use regex::bytes::RegexSet;
 
-use crate::admit::{domains::Domains, networks::Networks};
-pub use build::{BadDomains, Unusable, load_domains};
+pub use build::Unusable;
 pub use decision::{Among, Answer, Decision, MOST_ADDRESSES};
 
 /// What is asked about.

@@ -10,11 +10,12 @@ use cluster_config::{
     ProxyDocument, authorities,
     document::proxy::{self as document, AccessLogFormat, Parents as Written},
 };
+use dataplane::list::Networks;
 use regex::bytes::Regex;
 use relay::{exchange::Deadlines, head::Limits};
 
 use crate::{
-    admit::{Rules, Unusable, networks::Networks},
+    admit::{Rules, Unusable},
     cache::policy::{RefreshPattern, names_query},
     parent::{Members, Parents},
 };

@@ -6,13 +6,17 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use bytes::{Buf, Bytes};
-use dataplane::{connection::ConnectionEnd, scratch::Futures, trace::Onward};
+use bytes::Buf;
+use dataplane::{
+    connection::{self, ConnectionEnd},
+    scratch::Futures,
+    trace::Onward,
+};
 use relay::{
     fault::Fault,
     head::Limits,
     proof::{self, Confirmation},
-    proxy_protocol::{self, Command, Header},
+    proxy_protocol::{Command, Header},
     stream::{Patience, Stream},
     wheel::{Kind, Timer},
 };
@@ -57,29 +61,14 @@ pub async fn serve<F: Future<Output = Ended>>(
     let Some((sender, source)) = Box::pin(enter(&local, &mut stream, peer, protocol)).await else {
         return;
     };
-    loop {
-        if stream.input().is_empty() {
-            let (kind, idle) = match sender {
-                Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
-                _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
-            };
-            // Whatever ends it: nothing was asked, nothing is owed.
-            if !matches!(stream.fill(kind, idle).await, Ok(1..)) {
-                return;
-            }
-        }
-        let mut under_way = requests.put(request(local.clone(), stream, sender, source, protocol));
-        let end;
-        (stream, end) = under_way.as_mut().await;
-        requests.give(under_way);
-        match end {
-            ConnectionEnd::Stays => {}
-            ConnectionEnd::Over => return,
-            ConnectionEnd::Tunnel(open) => {
-                return Box::pin(tunnel::run(&local, stream, open)).await;
-            }
-            end => return Box::pin(end.close(stream, LINGER)).await,
-        }
+    let idle = || match sender {
+        Sender::BalancerPooled => (Kind::Pooled, POOLED_IDLE),
+        _ => (Kind::Idle, local.node.current.load().document.timeouts.client_idle),
+    };
+    let request = |stream| request(local.clone(), stream, sender, source, protocol);
+    let served = connection::serve(stream, &requests, LINGER, idle, request).await;
+    if let Some((client, open)) = served {
+        Box::pin(tunnel::run(&local, client, open)).await;
     }
 }
 
@@ -127,12 +116,7 @@ async fn enter(
             if !trusted {
                 return None;
             }
-            Timer::new(local.worker.wheel())
-                .within(Kind::Head, PROOF, read_header(stream))
-                .await
-                .ok()
-                .flatten()?
-                .0
+            stream.read_proxy_header(PROOF).await?.0
         }
     };
     let source =
@@ -157,7 +141,7 @@ enum Stranger {
 /// Both sides prove that they hold the cluster key: ours is sent first, so that a balancer sends
 /// nothing to somebody who has it not.
 async fn prove(local: &Local, stream: &mut Stream) -> Result<Header, Stranger> {
-    let (header, bytes) = read_header(stream).await.ok_or(Stranger::NoProof)?;
+    let (header, bytes) = stream.read_proxy_header(PROOF).await.ok_or(Stranger::NoProof)?;
     if header.nonce.is_none() {
         return Err(Stranger::NoProof);
     }
@@ -194,24 +178,6 @@ fn refused(node: &Node, peer: SocketAddr, stranger: Stranger) {
         tracing::warn!(%peer, so_far, "refused at the relay listener: the peer has another cluster \
             key than this node, or means a node of another name; a balancer that is refused sends \
             nothing here");
-    }
-}
-
-/// A PROXY header, and its bytes.
-async fn read_header(stream: &mut Stream) -> Option<(Header, Bytes)> {
-    loop {
-        if !stream.input().is_empty() {
-            match proxy_protocol::parse(stream.input()) {
-                Ok(Some((header, length))) => {
-                    return Some((header, stream.input().split_to(length).freeze()));
-                }
-                Ok(None) => {}
-                Err(_) => return None,
-            }
-        }
-        if !matches!(stream.fill(Kind::Head, PROOF).await, Ok(1..)) {
-            return None;
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use cluster_config::document::proxy::ForwardedFor;
+use dataplane::list::Networks;
 use relay::{
     field::Field,
     head::Request,
@@ -12,7 +13,7 @@ use relay::{
 };
 use uuid::Uuid;
 
-use crate::{admit::networks::Networks, respond::Error};
+use crate::respond::Error;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

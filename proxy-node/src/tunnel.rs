@@ -14,12 +14,11 @@ use relay::{
     respond::reason,
     rewrite::{HeadWriter, Persistence},
     stream::Stream,
-    tunnel::{End, Options, run as splice},
+    tunnel::End,
 };
 
 use crate::{
     local::Local,
-    protocol::LINGER,
     relay::{Outgoing, unless_it_leaves, write_request},
     request::Destination,
     respond::Error,
@@ -125,28 +124,17 @@ pub async fn open(
 }
 
 /// Runs it to its end, and writes it down.
-pub async fn run(local: &Local, mut client: Stream, mut open: Box<Open>) {
+pub async fn run(local: &Local, client: Stream, open: Box<Open>) {
     let metrics = &local.node.metrics;
     metrics.active_tunnels.add(1);
     let active = Active(local);
-    let report = splice(&mut client, &mut open.upstream, &Options { idle: open.idle }).await;
+    let Open { upstream, idle, mut account, sent_before } = *open;
+    let ended = dataplane::tunnel::run(client, upstream, idle).await;
     drop(active);
-    metrics.bytes_from_origins.add(report.b_to_a);
-    let Open { upstream, mut account, sent_before, .. } = *open;
-    account.record.aborted = matches!(report.end, End::A(_));
-    account.close(local, client.sent().saturating_sub(sent_before));
-    match report.end {
-        End::Finished | End::Idle => {
-            Box::pin(client.close(LINGER.bytes, LINGER.time)).await;
-        }
-        // A reset goes on as a reset, behind everything that came before it: neither side may take
-        // what it got for everything.
-        End::A(_) => {
-            client.abort();
-            Box::pin(upstream.reset_when_delivered(LINGER.time)).await;
-        }
-        End::B(_) => Box::pin(client.reset_when_delivered(LINGER.time)).await,
-    }
+    metrics.bytes_from_origins.add(ended.report.b_to_a);
+    account.record.aborted = matches!(ended.report.end, End::A(_));
+    account.close(local, ended.client.sent().saturating_sub(sent_before));
+    ended.close().await;
 }
 
 /// Counts a tunnel as open, even when its worker is cut.

@@ -1,8 +1,51 @@
-//! What becomes of a client's connection after a request.
+//! A client's connection: request after request, in order, and what becomes of it after each.
 
 use std::time::Duration;
 
-use relay::{framing::BodyFraming, stream::Stream};
+use relay::{framing::BodyFraming, stream::Stream, wheel::Kind};
+
+use crate::scratch::Futures;
+
+/// Serves the requests of a connection until it ends, or is a tunnel: then it returns it with what
+/// the request has opened.
+///
+/// `idle` says for how long nothing may come now, and as what that counts; `request` reads and
+/// serves one request, whose first byte is there. What it makes is kept in `futures` while it runs
+/// and is gone when the connection idles, so that an idle one is small.
+pub async fn serve<F, T>(
+    mut client: Stream,
+    futures: &Futures<F>,
+    linger: Linger,
+    idle: impl Fn() -> (Kind, Duration),
+    request: impl Fn(Stream) -> F,
+) -> Option<(Stream, T)>
+where
+    F: Future<Output = (Stream, ConnectionEnd<T>)>,
+{
+    loop {
+        if client.input().is_empty() {
+            let (kind, idle) = idle();
+            // Whatever ends it: nothing was asked, nothing is owed. Clients leave idle connections
+            // in every way there is.
+            if !matches!(client.fill(kind, idle).await, Ok(1..)) {
+                return None;
+            }
+        }
+        let mut under_way = futures.put(request(client));
+        let end;
+        (client, end) = under_way.as_mut().await;
+        futures.give(under_way);
+        match end {
+            ConnectionEnd::Stays => {}
+            ConnectionEnd::Over => return None,
+            ConnectionEnd::Tunnel(open) => return Some((client, open)),
+            end => {
+                Box::pin(end.close(client, linger)).await;
+                return None;
+            }
+        }
+    }
+}
 
 /// Decided by a request, and done by the loop that serves its connection. `T` is the other end of
 /// a tunnel, with what its record will say once that is known.

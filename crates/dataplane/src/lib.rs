@@ -6,9 +6,9 @@
 //! is a function of what is passed in. [`listen`] alone opens sockets, [`log`] writes
 //! files and [`search`] reads them.
 //!
-//! Reading order: [`limits`] → [`listen`]; [`hash`], [`id`], [`scratch`], [`connection`]; [`count`]
-//! → [`answers`]; [`trace`] → [`trace::span`]; [`unreadable`], [`domain`] → [`filter`] →
-//! [`search`] → [`log`].
+//! Reading order: [`limits`] → [`listen`]; [`hash`], [`id`], [`list`], [`scratch`] →
+//! [`connection`] → [`tunnel`]; [`count`] → [`answers`]; [`trace`] → [`trace::span`];
+//! [`unreadable`], [`domain`] → [`filter`] → [`search`] → [`log`].
 
 #![warn(missing_docs)]
 
@@ -20,9 +20,11 @@ pub mod filter;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod list;
 pub mod listen;
 pub mod log;
 pub mod scratch;
 pub mod search;
 pub mod trace;
+pub mod tunnel;
 pub mod unreadable;

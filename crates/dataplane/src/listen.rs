@@ -14,7 +14,10 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use cluster_config::document::Limits;
-use relay::listen::{BindError, Listeners, Options, Step, overlap, plan};
+use relay::{
+    clients::Allowance,
+    listen::{BindError, Listeners, Options, Step, overlap, plan},
+};
 use tokio::sync::watch;
 
 pub use self::accept::accept;
@@ -58,6 +61,12 @@ impl<S> Listener<S> {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.sockets.local_addr()
+    }
+
+    /// What one client may have here.
+    #[must_use]
+    pub fn allowance(&self) -> &Arc<Allowance> {
+        self.sockets.allowance()
     }
 
     /// What is served here now. To be looked at anew for every connection, and whenever one has

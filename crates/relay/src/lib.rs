@@ -25,6 +25,7 @@
 
 // The codec: pure.
 pub mod chunked;
+pub mod client_hello;
 pub mod date;
 pub mod field;
 pub mod framing;

@@ -207,7 +207,7 @@ impl Listeners {
     }
 
     /// What one client may have here.
-    pub fn allowance(&self) -> &Allowance {
+    pub fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
     }
 

@@ -231,6 +231,24 @@ pub fn encode_proxy(out: &mut Vec<u8>, addresses: &Addresses, nonce: Option<&Non
     push_nonce(out, nonce);
 }
 
+/// Appends a line of version 1 for a client's connection.
+pub fn encode_line(out: &mut Vec<u8>, addresses: &Addresses) {
+    let Addresses { source, destination } = addresses;
+    let line = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            format!("PROXY TCP4 {from} {to} {} {}\r\n", source.port(), destination.port())
+        }
+        (from, to) => format!(
+            "PROXY TCP6 {} {} {} {}\r\n",
+            as_v6(from),
+            as_v6(to),
+            source.port(),
+            destination.port()
+        ),
+    };
+    out.extend_from_slice(line.as_bytes());
+}
+
 fn as_v6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),

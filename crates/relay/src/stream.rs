@@ -4,12 +4,13 @@
 //! The polling methods exist because a proxy reads and writes two connections in one task; the
 //! `async` methods are built on them, for callers that do one thing at a time. `transport` carries
 //! the bytes (TCP, TLS after `secure`, memory with `duplex`), `io` reads and writes, `heads` reads
-//! message heads, `unsent` bounds what waits in the kernel, `end` closes a connection, `watch`
+//! message heads, `greeting` what comes before the first, `unsent` bounds what waits in the kernel, `end` closes a connection, `watch`
 //! notices that the peer has left.
 
 mod deadline;
 mod duplex;
 mod end;
+mod greeting;
 mod heads;
 mod io;
 mod secure;

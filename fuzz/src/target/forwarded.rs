@@ -4,11 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use cluster_config::document::proxy::ForwardedFor;
+use dataplane::list::Networks;
 use ipnet::IpNet;
-use proxy_node::{
-    admit::networks::Networks,
-    request::{self, Forwarded, Sender, Trust},
-};
+use proxy_node::request::{self, Forwarded, Sender, Trust};
 
 use super::{HEAD_WORDS, request};
 use crate::Target;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use cluster_config::lists;
-use proxy_node::admit::{self, networks::Networks};
+use dataplane::list::{self, Networks};
 
 use crate::Target;
 
@@ -80,7 +80,7 @@ fn check(bytes: &[u8]) {
             "{bad:?}"
         );
     }
-    if let Ok(domains) = admit::load_domains(list) {
+    if let Ok(domains) = list::domains(list) {
         assert_eq!(valid.len(), patterns.len(), "a list with a bad line is not loaded");
         let hosts = valid.iter().flat_map(|pattern| {
             [pattern.name.clone(), format!("a.{}", pattern.name), format!("a{}", pattern.name)]

@@ -7,13 +7,10 @@ use cluster_config::{
     document::{Access, Acl as AclDocument},
     lists,
 };
+use dataplane::list::{self, Domains, domains};
 use regex::bytes::RegexSetBuilder;
 
-use super::{
-    Acl, Rule, Rules, Term,
-    domains::{self, Domains},
-    networks::Networks,
-};
+use super::{Acl, Rule, Rules, Term};
 
 /// A part of the access rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +92,9 @@ fn build_acl(
     Ok(match document {
         AclDocument::All => Acl::All,
         AclDocument::Src(networks) => Acl::Src(networks.iter().copied().collect()),
-        AclDocument::SrcList(file) => Acl::Src(load_networks(file, &read(file)?)?),
+        AclDocument::SrcList(file) => Acl::Src(load(file, list::networks(&read(file)?))?),
         AclDocument::Dst(networks) => Acl::Dst(networks.iter().copied().collect()),
-        AclDocument::DstList(file) => Acl::Dst(load_networks(file, &read(file)?)?),
+        AclDocument::DstList(file) => Acl::Dst(load(file, list::networks(&read(file)?))?),
         AclDocument::Dstdomain(patterns) => {
             let mut domains = Domains::with_capacity(patterns.len(), 0);
             for pattern in patterns {
@@ -108,8 +105,7 @@ fn build_acl(
             Acl::Dstdomain(domains)
         }
         AclDocument::DstdomainList(file) => {
-            let content = read(file)?;
-            Acl::Dstdomain(load_domains(&content).map_err(|problem| problem.at(&file.path))?)
+            Acl::Dstdomain(load(file, list::domains(&read(file)?))?)
         }
         AclDocument::Port(ranges) => Acl::Port(ranges.clone()),
         AclDocument::Method(methods) => Acl::Method(methods.clone()),
@@ -145,46 +141,13 @@ fn build_rule(
     Ok(Rule { verdict: document.verdict, text, page, terms })
 }
 
-/// A list of domains that cannot be used.
-#[derive(Debug)]
-pub enum BadDomains {
-    /// One of its lines.
-    Line(lists::BadLine),
-    /// All of it.
-    TooLarge(domains::TooLarge),
-}
-
-impl BadDomains {
-    fn at(self, path: &str) -> Unusable {
-        match self {
-            Self::Line(bad) => bad_line(path, bad),
-            Self::TooLarge(cause) => Unusable::List { path: path.to_owned(), cause },
+/// A list, or what is wrong with it and where.
+fn load<T>(file: &FileReference, list: Result<T, list::Unusable>) -> Result<T, Unusable> {
+    let path = file.path.clone();
+    list.map_err(|unusable| match unusable {
+        list::Unusable::Line(lists::BadLine { line, message, remedy }) => {
+            Unusable::Line { path, line, message, remedy }
         }
-    }
-}
-
-/// Reads a list of domains.
-pub fn load_domains(content: &[u8]) -> Result<Domains, BadDomains> {
-    let lines = content.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let mut domains = Domains::with_capacity(lines, content.len());
-    for pattern in lists::domains(content) {
-        domains.insert(&pattern.map_err(BadDomains::Line)?).map_err(BadDomains::TooLarge)?;
-    }
-    domains.shrink();
-    Ok(domains)
-}
-
-fn load_networks(file: &FileReference, content: &[u8]) -> Result<Networks, Unusable> {
-    lists::networks(content)
-        .map(|network| network.map_err(|bad| bad_line(&file.path, bad)))
-        .collect()
-}
-
-fn bad_line(path: &str, bad: lists::BadLine) -> Unusable {
-    Unusable::Line {
-        path: path.to_owned(),
-        line: bad.line,
-        message: bad.message,
-        remedy: bad.remedy,
-    }
+        list::Unusable::TooLarge(cause) => Unusable::List { path, cause },
+    })
 }

@@ -140,6 +140,16 @@ proptest! {
         prop_assert_eq!(parse(&bytes), Ok(Some((header, len))));
     }
 
+    #[test]
+    fn a_line_says_the_same(source in address(), destination in address()) {
+        let addresses = Addresses { source, destination };
+        let mut bytes = Vec::new();
+        encode_line(&mut bytes, &addresses);
+        prop_assert!(bytes.len() <= V1_MAX);
+        let header = Header { command: Command::Proxy, addresses: Some(addresses), nonce: None };
+        prop_assert_eq!(parse(&bytes), Ok(Some((header, bytes.len()))));
+    }
+
     /// A verdict on a prefix is the verdict on the whole.
     #[test]
     fn noise(

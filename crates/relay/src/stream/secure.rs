@@ -1,6 +1,6 @@
 //! Starts TLS on a connection.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,9 +55,7 @@ impl Stream {
     where
         F: Future<Output = io::Result<TlsStream<TcpStream>>>,
     {
-        if !self.0.preamble.is_empty() {
-            poll_fn(|cx| self.poll_send(cx, &[], deadline)).await?;
-        }
+        self.send_preamble(deadline).await?;
         // What came before is not protected: whoever could write it would speak for the peer.
         if !self.0.input.is_empty() {
             return Err(Fault::Tls(Error::Protocol));

@@ -71,7 +71,7 @@ impl Connections {
 
     /// Admits a connection of a client of which, and of whose network, there may be so many; when
     /// need be in place of an older one. False: it may not stay.
-    pub(super) fn enter(&self, source: &Source, most: Most) -> bool {
+    pub(crate) fn enter(&self, source: &Source, most: Most) -> bool {
         let Some(in_place) = self.enter_as(source.client, most.client) else { return false };
         // One that is closed for it was one of its network too, and is counted until it has ended.
         let most = if in_place { u32::MAX } else { most.network };

@@ -36,7 +36,7 @@ impl Descriptors {
 
     /// How many more descriptors clients may have, and how many in all, as the one says that a
     /// client was given. None are left: it may not stay.
-    pub(super) fn left(&self, descriptor: RawFd) -> (u64, u64) {
+    pub(crate) fn left(&self, descriptor: RawFd) -> (u64, u64) {
         let descriptor = u64::try_from(descriptor).unwrap_or(0);
         if descriptor >= self.0.get() {
             self.measure();

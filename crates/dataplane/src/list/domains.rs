@@ -206,7 +206,7 @@ mod tests {
             let dot = if number % 2 == 0 { "." } else { "" };
             text.push_str(&format!("{dot}host-{number:x}.zone{}.example\n", number % 977));
         }
-        let domains = super::super::load_domains(text.as_bytes()).unwrap();
+        let domains = super::super::domains(text.as_bytes()).unwrap();
         assert_eq!(domains.len(), 1_000_000);
         assert!(domains.memory() < 64 << 20, "{} bytes", domains.memory());
         assert!(domains.contains("deep.below.host-a.zone10.example"));

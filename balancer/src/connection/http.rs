@@ -1,0 +1,201 @@
+//! The requests of a connection: each is read, routed and served.
+
+use std::{rc::Rc, time::Duration};
+
+use cluster_config::document::balancer::{ClientTimeouts, ForwardedFor};
+use dataplane::trace::Context;
+use relay::{
+    clock,
+    fault::Fault,
+    field::Field,
+    head::{Limits, RequestHead},
+    method::Method,
+    stream::{Patience, Stream},
+    wheel::Kind,
+};
+
+use super::Connection;
+use crate::{
+    health,
+    listen::Frontend,
+    local::{Backend, Local, Routed, Table},
+    record::Record,
+    request::Request,
+    respond::Error,
+    transaction,
+    tunnel::ConnectionEnd,
+};
+
+/// Before anything is configured for a frontend.
+const UNCONFIGURED: ClientTimeouts = ClientTimeouts {
+    client: Duration::from_secs(10),
+    client_idle: Duration::from_secs(10),
+    request_head: Duration::from_secs(10),
+};
+
+/// How a request ended, with the client's connection.
+pub type Ended = (Stream, ConnectionEnd);
+
+/// Reads and serves one request.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function has what it takes by value in its future twice; this is copied \
+              for each request"
+)]
+pub fn request(connection: Rc<Connection>, mut client: Stream) -> impl Future<Output = Ended> {
+    async move {
+        let end = transaction(&connection, &mut client).await;
+        (client, end)
+    }
+}
+
+/// For how long a connection of this frontend may wait for a request.
+pub(super) fn idle(local: &Local, frontend: &Frontend) -> Duration {
+    timeouts(&local.table(), frontend).client_idle
+}
+
+/// One request, whose first byte is there.
+async fn transaction(connection: &Connection, client: &mut Stream) -> ConnectionEnd {
+    let Connection { local, frontend, name, .. } = connection;
+    let mut head = local.head();
+    let (patience, limits) = {
+        let table = local.table();
+        // At most 96 KiB, by the schema.
+        let limits = table.served(frontend).map_or_else(Limits::default, |it| {
+            Limits::of(it.settings.request_header_max_size as usize)
+        });
+        let timeouts = timeouts(&table, frontend);
+        (
+            Patience {
+                idle_kind: Kind::Idle,
+                idle: timeouts.client_idle,
+                head: timeouts.request_head,
+            },
+            limits,
+        )
+    };
+    match client.read_request(&mut head, &limits, &patience).await {
+        Ok(Some(bytes)) => {
+            let table = local.table();
+            let (timeouts, routed) =
+                (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
+            drop(table);
+            let end = match routed {
+                Some(Routed::Health(backend)) => {
+                    health::answer(
+                        local,
+                        &backend,
+                        &head,
+                        client,
+                        timeouts.client,
+                        &mut Vec::with_capacity(256),
+                    )
+                    .await
+                }
+                other => {
+                    let backend = if let Some(Routed::Backend(backend)) = other {
+                        Some(backend)
+                    } else {
+                        None
+                    };
+                    let read = (&*head, &bytes);
+                    let request = describe(connection, read, client, timeouts, backend.as_deref());
+                    transaction::serve(local, &request, backend, client).await
+                }
+            };
+            local.give_head(head);
+            end
+        }
+        Ok(None) => ConnectionEnd::Over,
+        Err(Fault::Malformed(malformed)) => {
+            refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await
+        }
+        // Its client has its share.
+        Err(Fault::Timeout(Kind::Displaced)) => ConnectionEnd::Abort,
+        Err(Fault::Timeout(_)) => {
+            refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await
+        }
+        Err(_) => ConnectionEnd::Over,
+    }
+}
+
+fn timeouts(table: &Table, frontend: &Frontend) -> ClientTimeouts {
+    table.served(frontend).map_or(UNCONFIGURED, |it| it.settings.timeouts)
+}
+
+/// What its transaction has to know of a request.
+fn describe<'a>(
+    connection: &'a Connection,
+    (head, bytes): (&'a RequestHead, &'a bytes::Bytes),
+    client: &Stream,
+    timeouts: ClientTimeouts,
+    backend: Option<&Backend>,
+) -> Request<'a> {
+    let Connection { local, frontend, peer, name, .. } = connection;
+    let id = local.ids().next(clock::wall());
+    let trace = local.shared().tracer.as_ref().and_then(|tracer| {
+        let carried = Context::carried(head.view(bytes).values(Field::Traceparent));
+        tracer.begin(id, carried, false, || local.ids().span())
+    });
+    let forwards = matches!(head.method(), Method::Options | Method::Trace)
+        .then(|| head.view(bytes).max_forwards())
+        .flatten();
+    Request {
+        frontend,
+        frontend_address: frontend.address(),
+        head,
+        bytes,
+        peer: *peer,
+        client: name.as_str(),
+        id,
+        began: relay::clock::now(),
+        max_forwards: forwards.and_then(|it| it.checked_sub(1)),
+        ends_here: forwards == Some(0),
+        sent_before: client.sent(),
+        timeouts,
+        forwarded_for: backend
+            .map_or_else(ForwardedFor::default, |it| it.pool.settings.forwarded_for),
+        trace,
+    }
+}
+
+/// Answers what is no request, and writes down what can be seen of it.
+async fn refuse(
+    local: &Local,
+    frontend: &Frontend,
+    client: &mut Stream,
+    name: &str,
+    error: &Error,
+) -> ConnectionEnd {
+    let counts = frontend.counts.of(local.worker().index());
+    counts.refused.up();
+    counts.answers.note(error.status(), None);
+    let (id, sent) = (local.ids().next(relay::clock::wall()), client.sent());
+    let mut out = Vec::with_capacity(512);
+    error.write(&mut out, &local.shared().name, id, Method::Get, relay::clock::wall());
+    let written = client.write_all(&[&out], UNCONFIGURED.client).await;
+    let took = relay::clock::since(client.opened());
+    let bytes = client.sent() - sent;
+    let (method, target) = dataplane::unreadable::request_line(client.input());
+    let record = Record {
+        id,
+        client: name,
+        frontend: &frontend.name,
+        method: &method,
+        target: &target,
+        status: error.status(),
+        bytes,
+        // Of a connection's first request; when a later one began is not known.
+        took: if sent == 0 { took } else { Duration::ZERO },
+        server: "",
+        attempts: 0,
+        error: Some(error.kind()),
+    };
+    let trace = local
+        .shared()
+        .tracer
+        .as_ref()
+        .and_then(|tracer| tracer.begin(id, None, false, || local.ids().span()));
+    local.record(&record, trace.as_ref());
+    if written.is_ok() { ConnectionEnd::Close } else { ConnectionEnd::Abort }
+}

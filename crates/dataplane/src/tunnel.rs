@@ -1,0 +1,54 @@
+//! A tunnel between a client and an upstream, from its opening to the end of both connections.
+//!
+//! Nobody lingers here as after an answer. Where both sides have said their last, there is nothing
+//! to read that could be lost. Where nothing has moved for the idle time, everything that was sent
+//! has arrived long ago, or never will. Only a reset has something to wait for: it goes on as a
+//! reset, behind what came before it, as neither side may take what it got for everything.
+
+use std::time::Duration;
+
+use relay::{
+    stream::Stream,
+    tunnel::{self, Options, Report},
+};
+
+pub use relay::tunnel::End;
+
+/// For how long a side that takes nothing any more keeps the reset of the other one waiting.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// A tunnel in which nothing moves any more. Its connections are open until it is
+/// [closed](Ended::close), so that it can be written down first.
+#[must_use]
+pub struct Ended {
+    /// The client's connection.
+    pub client: Stream,
+    /// What moved, from the client (a) to the upstream (b) and back, and why it ended.
+    pub report: Report,
+    upstream: Stream,
+}
+
+/// Moves bytes both ways until both sides have closed, nothing has moved for `idle`, or one side
+/// fails.
+pub async fn run(mut client: Stream, mut upstream: Stream, idle: Duration) -> Ended {
+    let report = tunnel::run(&mut client, &mut upstream, &Options { idle }).await;
+    Ended { client, report, upstream }
+}
+
+impl Ended {
+    /// Closes both connections as the tunnel has ended.
+    pub async fn close(self) {
+        let Self { client, upstream, report } = self;
+        match report.end {
+            End::Finished | End::Idle => {}
+            End::A(_) => {
+                client.abort();
+                Box::pin(upstream.reset_when_delivered(DELIVERED_WITHIN)).await;
+            }
+            End::B(_) => {
+                upstream.abort();
+                Box::pin(client.reset_when_delivered(DELIVERED_WITHIN)).await;
+            }
+        }
+    }
+}
