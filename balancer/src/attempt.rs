@@ -19,6 +19,7 @@ use relay::{
 
 use crate::{
     local::{Backend, Local, Scratch, Slot},
+    queue::Retry,
     request::Request,
 };
 use connect::Unconnected;
@@ -42,6 +43,10 @@ pub struct Attempt<'a> {
     pub trace: Option<Context>,
     /// The connection had been used before.
     pub reused: Cell<bool>,
+    /// It has the right to make retries.
+    pub may_retry: bool,
+    /// That right, if it was taken here.
+    pub retry: Cell<Option<Retry>>,
 }
 
 impl Attempt<'_> {
@@ -117,7 +122,20 @@ impl Attempt<'_> {
             of: self.backend.pool.settings.retry.attempts,
         };
         self.has_others()
+            && self.takes_retry()
             && retry::decide(&attempt, &mut self.backend.budget.borrow_mut()) == Decision::Retry
+    }
+
+    /// Whether a retry more is within the bounds of the backend.
+    fn takes_retry(&self) -> bool {
+        if self.may_retry {
+            return true;
+        }
+        let retry = self.backend.pool.queue.retry();
+        retry.is_ok_and(|retry| {
+            self.retry.set(retry);
+            true
+        })
     }
 
     /// Whether somebody else is there to ask, as things are now.

@@ -20,12 +20,14 @@
 //!   [`local`] to it; [`listen`] says what it serves where, [`record`] what came of it.
 //! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
 //!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
-//!   published as [`snapshot`] of [`server`]s, made from the [`config`] with its [`route`]s and the
-//!   [`membership`].
+//!   published as [`snapshot`], made from the [`config`] with its [`route`]s and the
+//!   [`membership`]. Who finds everybody full waits in a [`queue`] for [`server`]s, of which each
+//!   has its [`capacity`].
 //! - What is counted, [`lately`] and in all: [`stats`], [`metrics`].
 //! - What is decided, purely: [`pick`] → [`standing`] → [`evidence`].
 
 pub mod attempt;
+pub mod capacity;
 pub mod check;
 pub mod config;
 pub mod connection;
@@ -42,6 +44,7 @@ pub mod membership;
 pub mod metrics;
 pub mod operate;
 pub mod pick;
+pub mod queue;
 pub mod record;
 pub mod request;
 pub mod respond;

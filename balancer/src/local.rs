@@ -32,7 +32,7 @@ use crate::{
     roster,
     stats::Uptime,
 };
-pub use backend::Backend;
+pub use backend::{Backend, Pick};
 use scratch::Pools;
 pub use scratch::Scratch;
 pub use slot::{Owing, Slot};

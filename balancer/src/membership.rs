@@ -28,6 +28,8 @@ pub struct Member {
     pub admin: AdminState,
     /// What the registry says.
     pub verdict: Option<Verdict>,
+    /// Requests and tunnels that it may have at a time.
+    pub maxconn: Option<u32>,
     /// Something of this was set here and the registry does not know it yet.
     pub drift: bool,
 }
@@ -72,6 +74,7 @@ pub fn members<'a>(
             backup: server.backup,
             admin: AdminState::Ready,
             verdict: None,
+            maxconn: server.maxconn,
             drift: false,
         };
         members.insert(server.name.clone(), member);
@@ -153,6 +156,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
         backup: false,
         admin: status.admin_state,
         verdict: Some(Verdict { state: status.state, reasons: status.reasons.clone() }),
+        maxconn: discover.maxconn,
         drift: false,
     })
 }

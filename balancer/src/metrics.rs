@@ -53,6 +53,15 @@ pub const SERVER_ANSWERS: &str = "shoal_balancer_server_answers_total";
 /// From sending a request to the head of its answer, by `backend` and `server`; requests with a
 /// body not counted.
 pub const SERVER_HEAD: &str = "shoal_balancer_server_head_duration_seconds";
+/// Requests that wait for a server with room, by `backend`.
+pub const QUEUED: &str = "shoal_balancer_queued_requests";
+/// Requests that have waited for a server with room, by `backend`.
+pub const QUEUE_WAITED: &str = "shoal_balancer_queue_waited_total";
+/// How long they have waited, all together, in microseconds, by `backend`.
+pub const QUEUE_MICROSECONDS: &str = "shoal_balancer_queue_wait_microseconds_total";
+/// Requests answered 503 for want of room, by `backend` and `why`: `full`, as many waited as may;
+/// `late`, they had waited for as long as they may.
+pub const QUEUE_REFUSED: &str = "shoal_balancer_queue_refused_total";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
@@ -83,6 +92,9 @@ pub fn describe() {
              idle, unfinished",
         ),
         (SERVER_EJECTIONS, "How often the server went out of turn"),
+        (QUEUE_WAITED, "Requests that have waited for a server with room"),
+        (QUEUE_MICROSECONDS, "How long they have waited, all together, in microseconds"),
+        (QUEUE_REFUSED, "Requests answered 503 for want of room: the queue was full, or they late"),
     ] {
         describe_counter!(name, help);
     }
@@ -90,6 +102,7 @@ pub fn describe() {
         (ACTIVE_CONNECTIONS, "Client connections open now"),
         (SERVER_ACTIVE, "Requests being answered now"),
         (SERVER_USABLE, "1 while the server takes its share"),
+        (QUEUED, "Requests that wait for a server with room"),
         (PANIC, "1 while losses are not believed"),
     ] {
         describe_gauge!(name, help);

@@ -85,11 +85,10 @@ impl Shown {
     pub fn listed(&self) -> &Listed {
         &self.pool.servers[self.index]
     }
+}
 
-    fn is_as(&self, desired: Desired) -> bool {
-        let Listed { admin, weight, .. } = *self.listed();
-        desired.admin.is_none_or(|it| it == admin) && desired.weight.is_none_or(|it| it == weight)
-    }
+fn is_as(&Listed { admin, weight, .. }: &Listed, desired: Desired) -> bool {
+    desired.admin.is_none_or(|it| it == admin) && desired.weight.is_none_or(|it| it == weight)
 }
 
 /// Takes what operators want. Cheap to clone.
@@ -163,18 +162,46 @@ impl Operator {
         self.shown(backend, &change.server, change.desired, number).await
     }
 
+    /// Sets how many requests and tunnels a server may have at a time; 0: any number. It holds for
+    /// this balancer alone, until it ends or the bundle says something new of that server.
+    ///
+    /// # Errors
+    /// There is no such server.
+    pub async fn set_maxconn(
+        &self,
+        backend: &str,
+        server: &str,
+        most: u32,
+    ) -> Result<Shown, Error> {
+        let most = Some(most).filter(|most| *most > 0);
+        let backend = self.find(backend, server)?.pool.settings.name.clone();
+        let number = self.view.snapshot().number;
+        self.view.roster.set_maxconn(&backend, server, most).await;
+        self.until(&backend, server, |it| it.maxconn == most, number).await
+    }
+
     /// Waits until the roster shows what was set.
     async fn shown(
         &self,
         backend: &str,
         server: &str,
         desired: Desired,
+        number: u64,
+    ) -> Result<Shown, Error> {
+        self.until(backend, server, |it| is_as(it, desired), number).await
+    }
+
+    async fn until(
+        &self,
+        backend: &str,
+        server: &str,
+        is: impl Fn(&Listed) -> bool,
         mut number: u64,
     ) -> Result<Shown, Error> {
         let deadline = Instant::now() + SHOWN_WITHIN;
         loop {
             let now = self.find(backend, server)?;
-            if now.is_as(desired)
+            if is(now.listed())
                 || !matches!(
                     tokio::time::timeout_at(deadline, self.view.roster.newer_than(number)).await,
                     Ok(true)

@@ -83,9 +83,20 @@ pub struct Request<'a> {
 
 /// The server for the next attempt: from the best tier that has one which was not tried yet.
 pub fn pick(plan: &Plan, state: &mut State, request: &Request<'_>) -> Option<usize> {
+    pick_of(plan, state, request, |_| true)
+}
+
+/// The same, of these tiers alone.
+pub fn pick_of(
+    plan: &Plan,
+    state: &mut State,
+    request: &Request<'_>,
+    of: impl Fn(&Tier) -> bool,
+) -> Option<usize> {
     let key = key::of(&plan.policy().balance, request.head, request.client);
     let State { tiers, random } = state;
-    plan.tiers().iter().zip(tiers).find_map(|(tier, memory)| {
+    let tiers = plan.tiers().iter().zip(tiers).filter(|(tier, _)| of(tier));
+    tiers.into_iter().find_map(|(tier, memory)| {
         let place = pick_in(plan.policy(), tier, memory, random, key, request)?;
         Some(tier.members()[place].0)
     })

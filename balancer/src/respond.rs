@@ -1,7 +1,7 @@
 //! Answers of the balancer's own: the only table from what went wrong to a status, a Proxy-Status
 //! error (RFC 9209) and a text for people.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use relay::{
     malformed::Malformed,
@@ -27,6 +27,13 @@ pub enum Error {
     NoBackend,
     /// The backend has nobody who may get a request.
     NoServer,
+    /// All servers have as much as they may have.
+    NoRoom {
+        /// It has waited for one for as long as it may; otherwise as many wait as may.
+        waited: bool,
+        /// Worth another try after this time.
+        after: Duration,
+    },
     /// Everybody who could be tried failed; the last one like this.
     Servers {
         /// How the last attempt ended.
@@ -39,6 +46,9 @@ pub enum Error {
         uncertain: bool,
     },
 }
+
+/// Nobody is told to come back later than after so many seconds.
+const LONGEST_RETRY_AFTER: u128 = 60;
 
 /// Status, Proxy-Status error, text.
 struct Row(u16, ErrorType, String);
@@ -84,10 +94,26 @@ impl Error {
                 ErrorType::DestinationUnavailable,
                 "No server of the backend may take requests at the moment.".to_owned(),
             ),
+            Self::NoRoom { waited, .. } => Row(
+                503,
+                ErrorType::ConnectionLimitReached,
+                if *waited {
+                    "All servers had as much to do as they may, for as long as a request waits."
+                } else {
+                    "All servers have as much to do as they may, and as many requests wait as may."
+                }
+                .to_owned(),
+            ),
             Self::Servers { last, server, attempts, uncertain } => {
                 failed(*last, server, *attempts, *uncertain)
             }
         }
+    }
+
+    /// Seconds after which another try is worth it, where that is known.
+    fn retry_after(&self) -> Option<u64> {
+        let Self::NoRoom { after, .. } = self else { return None };
+        Some(after.as_millis().div_ceil(1000).clamp(1, LONGEST_RETRY_AFTER) as u64)
     }
 
     /// Appends the answer, which closes the connection: what follows a refused request cannot be
@@ -105,15 +131,18 @@ impl Error {
         let mut buffer = Uuid::encode_buffer();
         let id = &*id.hyphenated().encode_lower(&mut buffer);
         let body = format!("{text}\nRequest {id}, balancer {balancer}\n");
+        let again = self.retry_after().map(|after| after.to_string());
+        let mut fields = vec![
+            ("Proxy-Status", proxy_status.as_str()),
+            ("Shoal-Request-Id", id),
+            ("Cache-Control", "no-store"),
+        ];
+        fields.extend(again.as_deref().map(|after| ("Retry-After", after)));
         let answer = Canned {
             status,
             now,
             content_type: "text/plain; charset=utf-8",
-            fields: &[
-                ("Proxy-Status", &proxy_status),
-                ("Shoal-Request-Id", id),
-                ("Cache-Control", "no-store"),
-            ],
+            fields: &fields,
             body: body.as_bytes(),
             persistence: Persistence::Close,
         };
@@ -168,6 +197,7 @@ mod tests {
         for (error, status) in [
             (Error::HeadTimeout, 408),
             (Error::NoServer, 503),
+            (Error::NoRoom { waited: false, after: Duration::ZERO }, 503),
             (Error::Loop, 508),
             (failed(Kind::Refused), 502),
             (failed(Kind::Silent), 504),

@@ -24,6 +24,8 @@ use crate::{
     config::Generation,
     evidence::{Change, Seen},
     membership::{Desired, Memory},
+    pick::Plan,
+    queue::Queue,
     server::Server,
     snapshot::Snapshot,
 };
@@ -44,6 +46,7 @@ enum Told {
     Observed { key: u64, seen: Seen },
     LookedUp { name: String, address: SocketAddr },
     Set { server: String, set: Desired },
+    SetMaxconn { backend: String, server: String, most: Option<u32> },
     Written { server: String },
 }
 
@@ -89,6 +92,13 @@ impl Handle {
     /// Sets something here, for servers of that name.
     pub async fn set(&self, server: &str, set: Desired) {
         self.tell(Told::Set { server: server.to_owned(), set }).await;
+    }
+
+    /// Sets how many requests and tunnels a server of that backend may have at a time; none: any
+    /// number.
+    pub async fn set_maxconn(&self, backend: &str, server: &str, most: Option<u32>) {
+        let (backend, server) = (backend.to_owned(), server.to_owned());
+        self.tell(Told::SetMaxconn { backend, server, most }).await;
     }
 
     /// The registry has taken what was set here.
@@ -214,6 +224,10 @@ impl Roster {
                 self.book.set(&server, set);
                 self.reconcile();
             }
+            Told::SetMaxconn { backend, server, most } => {
+                self.book.set_maxconn(&backend, &server, most);
+                self.reconcile();
+            }
             Told::Written { server } => {
                 self.book.forget(&server);
                 self.reconcile();
@@ -295,9 +309,29 @@ impl Roster {
 
     fn publish(&mut self) {
         if let Some(snapshot) = self.book.judge(relay::clock::now(), self.sources.clock.now()) {
-            let number = snapshot.number;
-            self.handle.snapshot.store(Arc::new(snapshot));
+            let (number, snapshot) = (snapshot.number, Arc::new(snapshot));
+            let changed = changed_queues(&self.handle.snapshot.load(), &snapshot);
+            self.handle.snapshot.store(Arc::clone(&snapshot));
             self.published.send_replace(number);
+            changed.iter().for_each(|queue| queue.follow(number));
         }
     }
+}
+
+/// The queues of which a snapshot says something new, which they know before it is in force.
+fn changed_queues(before: &Snapshot, now: &Snapshot) -> Vec<Arc<Queue>> {
+    let mut queues = Vec::new();
+    for pool in &now.pools {
+        let known = before.pools.iter().any(|it| Arc::ptr_eq(it, pool));
+        if !known && (pool.bounded || !pool.queue.is_empty()) {
+            let servers: Vec<_> = pool.servers.iter().map(|it| Arc::clone(&it.server)).collect();
+            pool.queue.prepare(&pool.plan, &servers);
+            queues.push(Arc::clone(&pool.queue));
+        }
+    }
+    for pool in before.pools.iter().filter(|it| now.pool(&it.settings.name).is_none()) {
+        pool.queue.prepare(&Plan::nobody(), &[]);
+        queues.push(Arc::clone(&pool.queue));
+    }
+    queues
 }

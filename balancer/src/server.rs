@@ -12,7 +12,10 @@ use std::{
 
 use relay::proof::Key;
 
-use crate::stats::{BackendCounts, CheckCounts, PerWorker, ServerCounts, Uptime};
+use crate::{
+    capacity::Capacity,
+    stats::{BackendCounts, CheckCounts, PerWorker, ServerCounts, Uptime},
+};
 
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub struct Server {
     /// Named as backup.
     pub backup: bool,
     pub tally: Arc<Tally>,
+    /// What it may have at a time, if that is bounded.
+    pub capacity: Capacity,
     /// Those of its backend.
     pub backend: Arc<PerWorker<BackendCounts>>,
     /// Its signs of life that no worker received itself.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::{
     config::Generation,
     pick::plan::{Candidate, Plan, Policy},
+    queue::Queue,
     server::Server,
     standing::{Cause, Judgement, Standing},
 };
@@ -47,6 +48,10 @@ pub struct Pool {
     pub servers: Vec<Listed>,
     /// For picking: the same indexes as `servers`.
     pub plan: Plan,
+    /// Who waits for them.
+    pub queue: Arc<Queue>,
+    /// Whether they, or all of them together, have bounds: its requests need permits then.
+    pub bounded: bool,
     /// See [`crate::standing::settle`].
     pub panic: bool,
     /// Members that cannot be servers yet, and why.
@@ -59,6 +64,7 @@ impl Pool {
     pub fn new(
         settings: Arc<Backend>,
         servers: Vec<Listed>,
+        queue: Arc<Queue>,
         panic: bool,
         missing: Vec<String>,
     ) -> Self {
@@ -69,7 +75,9 @@ impl Pool {
         };
         let policy = Policy { balance: settings.balance.clone(), bound: settings.hash_bound };
         let plan = Plan::build(policy, servers.iter().map(candidate).collect());
-        Self { settings, servers, plan, panic, missing }
+        let bounded = settings.circuit_breaker.connections.is_some()
+            || servers.iter().any(|it| it.maxconn.is_some());
+        Self { settings, servers, plan, queue, bounded, panic, missing }
     }
 
     /// Whether readers see this in it already.
@@ -98,6 +106,8 @@ pub struct Listed {
     /// What operators want of it.
     pub admin: AdminState,
     pub weight: u32,
+    /// Requests and tunnels that it may have at a time.
+    pub maxconn: Option<u32>,
     /// Set here, not yet known to the registry.
     pub drift: bool,
     /// When its standing last changed.
@@ -107,7 +117,7 @@ pub struct Listed {
 impl PartialEq for Listed {
     /// Whether readers see the same: who it is, not what its counters say.
     fn eq(&self, other: &Self) -> bool {
-        let seen = |it: &Self| (it.server.key, it.admin, it.weight, it.drift);
+        let seen = |it: &Self| (it.server.key, it.admin, it.weight, it.maxconn, it.drift);
         seen(self) == seen(other) && self.judgement == other.judgement
     }
 }

@@ -32,6 +32,19 @@ impl Standing {
     /// The standings that may get a request, in the order in which they are exhausted.
     pub const TIERS: [Self; 4] = [Self::Usable, Self::Last, Self::Backup, Self::Unwell];
 
+    /// What is used together where servers have bounds: one that is picked last takes what finds the
+    /// usable ones full, and backups and unwell ones take nothing as long as somebody better is
+    /// there, full or not.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Usable | Self::Last => 0,
+            Self::Backup => 1,
+            Self::Unwell => 2,
+            Self::Excluded => 3,
+        }
+    }
+
     /// The word shown to people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,17 +1,18 @@
 //! One request from its head to its end: who may get it, attempt after attempt, and what the client
 //! hears.
 
+mod admit;
 mod own;
 mod tried;
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use relay::{
     exchange::Upload,
     fault::Fault,
     framing::BodyFraming,
     method::Method,
-    retry::{self, Decision, Phase},
+    retry::{self, Decision, Phase, Reason},
     stream::Stream,
     via,
 };
@@ -19,11 +20,13 @@ use relay::{
 use crate::{
     attempt::{Attempt, Error, Kind, Outcome, Span},
     local::{Backend, Local, Scratch, Slot},
+    queue::{self, Full, Permit},
     record::{self, Record},
     request::Request,
     respond,
     tunnel::{ConnectionEnd, Open},
 };
+use admit::{Admitted, Unadmitted};
 use tried::Tried;
 
 /// How a transaction ended.
@@ -46,6 +49,10 @@ struct Transaction<'a> {
     /// A server that failed on a pooled connection, which may only have been a closing one: asked
     /// once more when nobody else is left.
     again: Option<u64>,
+    /// How long it has waited in the queue.
+    waited: Duration,
+    /// Where retries have a bound, the right to make one.
+    retrying: Option<queue::Retry>,
 }
 
 /// Serves one request. `backend` is where it goes now.
@@ -101,8 +108,16 @@ async fn answer(
         return own::refuse(local, request, client, scratch, &respond::Error::NoBackend, 0).await;
     };
     backend.budget.borrow_mut().deposit();
-    let transaction =
-        Transaction { local, request, backend, tried: Tried::none(), number: 0, again: None };
+    let transaction = Transaction {
+        local,
+        request,
+        backend,
+        tried: Tried::none(),
+        number: 0,
+        again: None,
+        waited: Duration::ZERO,
+        retrying: None,
+    };
     transaction.run(client, scratch).await
 }
 
@@ -114,13 +129,15 @@ impl Transaction<'_> {
         // Why it is tried again, for the trace.
         let mut reason = "";
         loop {
-            let Some((slot, afresh)) = self.next() else {
-                return self.give_up(client, scratch, last).await;
+            let Admitted { slot, afresh, permit } = match self.admit(client).await {
+                Ok(admitted) => admitted,
+                Err(why) => return self.unadmitted(client, scratch, why, last).await,
             };
             self.number += 1;
             let span = Span::begin(self.local, self.request);
             let attempt = self.attempt(&slot, afresh, span.as_ref());
             let outcome = attempt.run(client, &mut upload, scratch).await;
+            let retrying = attempt.retry.take();
             if let Some(span) = span {
                 reason = span.end(&attempt, &outcome, reason);
             }
@@ -131,7 +148,7 @@ impl Transaction<'_> {
                     return self.end(connection, status, &slot, None);
                 }
                 Outcome::Tunnel { upstream, status } => {
-                    return self.tunnel(upstream, status, &slot);
+                    return self.tunnel(upstream, status, &slot, permit);
                 }
                 Outcome::Cut { status, kind, framing } => {
                     return self.cut(status, &slot, kind, framing).await;
@@ -139,7 +156,10 @@ impl Transaction<'_> {
                 Outcome::ClientFailed(fault) => {
                     return self.client_failed(client, scratch, &slot, fault).await;
                 }
-                Outcome::OwnFailure => slot.counts().retries_away.up(),
+                Outcome::OwnFailure => {
+                    self.retrying = self.retrying.take().or(retrying);
+                    slot.counts().retries_away.up();
+                }
                 Outcome::Failed(error) => {
                     if error.pooled {
                         self.again = Some(slot.server.key);
@@ -171,38 +191,18 @@ impl Transaction<'_> {
             afresh,
             trace,
             reused: Cell::default(),
+            may_retry: self.retrying.is_some(),
+            retry: Cell::default(),
         }
     }
 
-    /// The server to ask now, and whether only a new connection to it will do.
-    fn next(&mut self) -> Option<(Rc<Slot>, bool)> {
-        if self.tried.is_full() {
-            return None;
-        }
-        if self.number > 0
-            && let Some(now) = self.local.backend(self.request.frontend, self.request.view())
-        {
-            self.backend = now;
-        }
-        let (slot, afresh) = match self.backend.pick(
-            self.request.view(),
-            self.request.peer.ip(),
-            self.tried.as_slice(),
-            self.local.shared().uptime,
-        ) {
-            Some(slot) => (Rc::clone(slot), false),
-            None => {
-                let key = self.again.take()?;
-                let slot = self.backend.slots.iter().find(|slot| slot.server.key == key)?;
-                self.tried.forget(key);
-                (Rc::clone(slot), true)
+    fn decide(&mut self, error: &Error, replayable: bool) -> Decision {
+        if self.retrying.is_none() {
+            match self.backend.pool.queue.retry() {
+                Ok(retrying) => self.retrying = retrying,
+                Err(Full) => return Decision::GiveUp(Reason::TooMany),
             }
-        };
-        self.tried.add(slot.server.key);
-        Some((slot, afresh))
-    }
-
-    fn decide(&self, error: &Error, replayable: bool) -> Decision {
+        }
         let attempt = retry::Attempt {
             phase: error.phase,
             method: self.request.method(),
@@ -224,11 +224,18 @@ impl Transaction<'_> {
         Ending { connection, status, server: Some(Rc::clone(slot)), attempts: self.number, error }
     }
 
-    fn tunnel(&self, upstream: Box<Stream>, status: u16, slot: &Rc<Slot>) -> Ending {
+    fn tunnel(
+        &self,
+        upstream: Box<Stream>,
+        status: u16,
+        slot: &Rc<Slot>,
+        permit: Option<Permit>,
+    ) -> Ending {
         let request = self.request;
         let open = Open {
             upstream,
             slot: Rc::clone(slot),
+            permit,
             idle: self.backend.pool.settings.timeouts.tunnel_idle,
             id: request.id,
             began: request.began,
@@ -239,6 +246,32 @@ impl Transaction<'_> {
             method: request.view().method_text().into(),
         };
         self.end(ConnectionEnd::Tunnel(Box::new(open)), status, slot, None)
+    }
+
+    async fn unadmitted(
+        &self,
+        client: &mut Stream,
+        scratch: &mut Scratch,
+        why: Unadmitted,
+        last: Option<(Error, Rc<Slot>)>,
+    ) -> Ending {
+        let error = match why {
+            Unadmitted::Nobody => return self.give_up(client, scratch, last).await,
+            Unadmitted::NoRoom(error) => error,
+            Unadmitted::ClientLeft => {
+                let (connection, error) =
+                    (ConnectionEnd::Abort, Some(record::Error::ClientAborted));
+                return Ending {
+                    connection,
+                    status: 0,
+                    server: None,
+                    attempts: self.number,
+                    error,
+                };
+            }
+        };
+        self.request.counts(self.local).failed.up();
+        own::refuse(self.local, self.request, client, scratch, &error, self.number).await
     }
 
     async fn give_up(

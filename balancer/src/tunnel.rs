@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     listen::Frontend,
     local::{Local, Slot},
+    queue::Permit,
     record::{Error, Record},
     stats::Raised,
 };
@@ -27,6 +28,8 @@ pub struct Open {
     /// The server's end.
     pub upstream: Box<Stream>,
     pub slot: Rc<Slot>,
+    /// Its place at the server, where that has bounds.
+    pub permit: Option<Permit>,
     /// It may be silent for so long.
     pub idle: Duration,
     /// The request's id.
@@ -53,14 +56,14 @@ pub async fn run(
     peer: SocketAddr,
     open: Box<Open>,
 ) {
-    let Open { upstream, slot, idle, .. } = *open;
+    let Open { upstream, slot, idle, permit, .. } = *open;
     frontend.counts.of(local.worker().index()).tunnels.up();
     frontend.counts.of(local.worker().index()).answers.note(open.status, None);
     let counts = slot.counts();
     let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
     let ended = tunnel::run(client, *upstream, idle).await;
     let report = ended.report;
-    drop(active);
+    drop((active, permit));
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
     let error = match report.end {

@@ -1,7 +1,10 @@
 //! What is seen, as metrics. Workers count in [`crate::stats`]; a task copies the sums into the
 //! process's recorder once a second, so that nothing on the data path touches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use dataplane::answers::{Series, labels, of_workers, write_classes, write_durations};
 use metrics::{counter, gauge};
@@ -10,11 +13,12 @@ use relay::clients::{Clients, Closed};
 use crate::{
     metrics::{
         ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION,
-        FAILED, PANIC, RECORDS_DROPPED, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS,
-        SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS,
-        SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
+        FAILED, PANIC, QUEUE_MICROSECONDS, QUEUE_REFUSED, QUEUE_WAITED, QUEUED, RECORDS_DROPPED,
+        REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES,
+        SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE,
+        TUNNELS,
     },
-    snapshot::Listed,
+    snapshot::{Listed, Pool},
     standing::Standing,
     stats::{FrontendCounts, FrontendTotals, ServerCounts, ServerTotals},
     view::View,
@@ -105,7 +109,21 @@ fn copy(view: &View) {
         } else {
             0.0
         });
+        copy_queue(pool);
         pool.servers.iter().for_each(|listed| copy_server(&pool.settings.name, listed));
+    }
+}
+
+fn copy_queue(pool: &Pool) {
+    let (queue, backend) = (&pool.queue, &pool.settings.name);
+    let counts = &queue.counts;
+    gauge!(QUEUED, "backend" => backend.clone()).set(as_float(queue.waiting() as u64));
+    counter!(QUEUE_WAITED, "backend" => backend.clone()).absolute(counts.waited.load(Relaxed));
+    counter!(QUEUE_MICROSECONDS, "backend" => backend.clone())
+        .absolute(counts.micros.load(Relaxed));
+    for (why, count) in [("full", &counts.full), ("late", &counts.late)] {
+        counter!(QUEUE_REFUSED, "backend" => backend.clone(), "why" => why)
+            .absolute(count.load(Relaxed));
     }
 }
 

@@ -6,7 +6,8 @@ use relay::{head::Request, retry::Budget};
 
 use super::Slot;
 use crate::{
-    pick,
+    pick::{self, plan::Tier},
+    queue::{Permit, Wants},
     snapshot::Pool,
     stats::{ServerCounts, Uptime},
 };
@@ -17,6 +18,8 @@ pub struct Backend {
     pub pool: Arc<Pool>,
     /// By the same index as the pool's servers.
     pub slots: Vec<Rc<Slot>>,
+    /// The number of the snapshot.
+    pub snapshot: u64,
     /// Retries that are not caused by a loss.
     pub budget: Rc<RefCell<Budget>>,
     /// What picking remembers.
@@ -28,6 +31,7 @@ impl Backend {
     pub(super) fn new(
         pool: &Arc<Pool>,
         slots: Vec<Rc<Slot>>,
+        snapshot: u64,
         before: Option<&Self>,
         (worker, seed): (usize, u64),
     ) -> Self {
@@ -39,7 +43,7 @@ impl Backend {
         };
         let budget = || Rc::new(RefCell::new(Budget::new(u32::from(pool.settings.retry.budget))));
         let budget = before.map_or_else(budget, |before| Rc::clone(&before.budget));
-        Self { pool: Arc::clone(pool), slots, budget, picked: RefCell::new(picked) }
+        Self { pool: Arc::clone(pool), slots, snapshot, budget, picked: RefCell::new(picked) }
     }
 
     /// Whether somebody better than unwell is not among the servers with these keys.
@@ -48,24 +52,69 @@ impl Backend {
         self.pool.plan.has_others(|index| tried.contains(&self.slots[index].server.key))
     }
 
+    /// The server with this key.
+    #[must_use]
+    pub fn slot(&self, key: u64) -> Option<&Rc<Slot>> {
+        self.slots.iter().find(|slot| slot.server.key == key)
+    }
+
     /// Picks a server whose key is not among these, and takes its turn.
     #[must_use]
-    pub fn pick(
-        &self,
-        head: Request<'_>,
-        client: IpAddr,
-        tried: &[u64],
-        uptime: Uptime,
-    ) -> Option<&Rc<Slot>> {
+    pub fn pick(&self, head: Request<'_>, client: IpAddr, tried: &[u64], uptime: Uptime) -> Pick {
         let request = pick::Request {
             head: Some(head),
             client: Some(client),
             servers: &Servers { slots: &self.slots, uptime },
             tried: &|index| tried.contains(&self.slots[index].server.key),
         };
-        let index = pick::pick(&self.pool.plan, &mut self.picked.borrow_mut(), &request)?;
-        Some(&self.slots[index])
+        if self.pool.bounded {
+            return self.pick_bounded(&request, tried);
+        }
+        match pick::pick(&self.pool.plan, &mut self.picked.borrow_mut(), &request) {
+            Some(index) => Pick::Server(Rc::clone(&self.slots[index]), None),
+            None => Pick::Nobody,
+        }
     }
+
+    /// Picks a server that has room. While somebody waits, who comes waits behind them.
+    fn pick_bounded(&self, request: &pick::Request<'_>, tried: &[u64]) -> Pick {
+        let Pool { plan, queue, .. } = &*self.pool;
+        let Some(rank) = plan.rank(request.tried) else { return Pick::Nobody };
+        let mut wants = Wants { rank, only: None, tried: tried.to_vec(), snapshot: self.snapshot };
+        let full = |index: usize| self.slots[index].server.capacity.is_full();
+        let sticks = plan.sticks(request.head, request.client);
+        let passed = |index: usize| (request.tried)(index) || (!sticks && full(index));
+        let has_room = || sticks || plan.rank(passed) == Some(rank);
+        let mut picked = self.picked.borrow_mut();
+        while queue.is_empty() && !queue.connections.is_full() && has_room() {
+            let request = pick::Request { tried: &passed, ..*request };
+            let of = |tier: &Tier| tier.standing().rank() == rank;
+            let Some(index) = pick::pick_of(plan, &mut picked, &request, of) else { break };
+            let server = &self.slots[index].server;
+            if let Some(permit) = queue.take(server) {
+                return Pick::Server(Rc::clone(&self.slots[index]), Some(permit));
+            }
+            // Another worker was quicker. Who belongs to one server waits for it.
+            if sticks {
+                break;
+            }
+        }
+        if sticks {
+            let own = pick::pick(plan, &mut picked, request);
+            wants.only = own.map(|index| self.slots[index].server.key);
+        }
+        Pick::Full(wants)
+    }
+}
+
+/// Whom a request gets.
+pub enum Pick {
+    /// This server, with a permit where there are bounds.
+    Server(Rc<Slot>, Option<Permit>),
+    /// One of these as soon as there is room.
+    Full(Wants),
+    /// Nobody is left.
+    Nobody,
 }
 
 /// What this worker sees of the servers.

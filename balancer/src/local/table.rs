@@ -68,7 +68,8 @@ impl Table {
                 .collect();
             let before =
                 self.backends.iter().find(|it| it.pool.settings.name == pool.settings.name);
-            Rc::new(Backend::new(pool, slots, before.map(|it| &**it), (worker, seed)))
+            let before = before.map(|it| &**it);
+            Rc::new(Backend::new(pool, slots, snapshot.number, before, (worker, seed)))
         };
         let backends = snapshot.pools.iter().map(backend).collect();
         let listed = snapshot.pools.iter().flat_map(|pool| &pool.servers);

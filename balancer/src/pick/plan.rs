@@ -1,8 +1,11 @@
 //! What can be worked out once for all picks among the servers of one backend.
 
-use cluster_config::document::balancer::Balance;
+use std::net::IpAddr;
 
-use super::ring::Ring;
+use cluster_config::document::balancer::Balance;
+use relay::head;
+
+use super::{key, ring::Ring};
 use crate::standing::Standing;
 
 /// What picking needs to know of one server.
@@ -101,6 +104,27 @@ impl Plan {
             }
         }
         Self { policy, tiers, names: candidates.into_iter().map(|it| it.name).collect() }
+    }
+
+    /// Without servers.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::build(Balance::RoundRobin.into(), Vec::new())
+    }
+
+    /// The best rank ([`Standing::rank`]) in which somebody was not tried.
+    #[must_use]
+    pub fn rank(&self, tried: impl Fn(usize) -> bool) -> Option<u8> {
+        let left = |tier: &&Tier| tier.members.iter().any(|(index, _)| !tried(*index));
+        self.tiers.iter().find(left).map(|tier| tier.standing.rank())
+    }
+
+    /// Whether a request belongs to one server, and waits for it where others are free: its key is
+    /// hashed, and nothing says that it may spill over.
+    #[must_use]
+    pub fn sticks(&self, head: Option<head::Request<'_>>, client: Option<IpAddr>) -> bool {
+        let Policy { balance, bound } = &self.policy;
+        balance.hashes() && bound.is_none() && key::of(balance, head, client).is_some()
     }
 
     /// How a server is picked within a tier.

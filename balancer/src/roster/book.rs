@@ -1,6 +1,8 @@
 //! The roster's book: who the servers are and what is known of each, as a fold. No IO; `now` comes
 //! in.
 
+mod maxconn;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -14,14 +16,18 @@ use jiff::Timestamp;
 use relay::proof::Key;
 
 use crate::{
+    capacity::Capacity,
     config::{self, Generation},
     evidence::{Change, Evidence, Fault, Rules, Seen},
     membership::{self, Desired, Member},
+    queue::Queue,
     server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
     standing::{Inputs, Judgement, Standing, judge, settle},
     stats::{BackendCounts, PerWorker, Uptime},
 };
+
+use maxconn::Maxconns;
 
 /// What the book needs to know of its process.
 #[derive(Clone)]
@@ -46,6 +52,7 @@ struct Known {
 
 struct Page {
     settings: Arc<Backend>,
+    queue: Arc<Queue>,
     entries: Vec<Known>,
     missing: Vec<String>,
 }
@@ -57,9 +64,11 @@ pub struct Book {
     /// By backend and name, so that they outlive the process behind a server.
     tallies: HashMap<(String, String), Arc<Tally>>,
     backends: HashMap<String, Arc<PerWorker<BackendCounts>>>,
+    queues: HashMap<String, Arc<Queue>>,
     /// Host names that were looked up.
     resolved: HashMap<String, SocketAddr>,
     overrides: BTreeMap<String, Desired>,
+    maxconns: Maxconns,
     next_key: u64,
     published: u64,
     last: Vec<Arc<Pool>>,
@@ -76,8 +85,10 @@ impl Book {
             pages: Vec::new(),
             tallies: HashMap::new(),
             backends: HashMap::new(),
+            queues: HashMap::new(),
             resolved: HashMap::new(),
             overrides: BTreeMap::new(),
+            maxconns: Maxconns::default(),
             next_key: 1,
             published: 0,
             last: Vec::new(),
@@ -100,12 +111,16 @@ impl Book {
             let known = old.remove(&backend.name).map(|page| page.entries).unwrap_or_default();
             let mut known: HashMap<String, Known> =
                 known.into_iter().map(|entry| (entry.member.name.clone(), entry)).collect();
+            let queue = self.queues.entry(backend.name.clone()).or_default();
+            queue.bound(&backend.circuit_breaker);
             let mut page = Page {
                 settings: Arc::new(backend.clone()),
+                queue: Arc::clone(queue),
                 entries: Vec::new(),
                 missing: Vec::new(),
             };
-            for member in membership::members(backend, instances.clone(), &self.overrides) {
+            for mut member in membership::members(backend, instances.clone(), &self.overrides) {
+                self.maxconns.apply(&backend.name, &mut member);
                 let Some(address) = self.address_of(&member.address) else {
                     page.missing.push(format!(
                         "{}: the address of {} is not known (yet)",
@@ -153,6 +168,7 @@ impl Book {
             discovered: member.id.is_some(),
             backup: member.backup,
             tally: Arc::clone(tally),
+            capacity: Capacity::default(),
             backend: Arc::clone(counts),
             signs: Signs::default(),
         };
@@ -195,6 +211,12 @@ impl Book {
     pub fn set(&mut self, server: &str, set: Desired) {
         let entry = self.overrides.entry(server.to_owned()).or_default();
         *entry = Desired { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
+    }
+
+    /// A server may have so many requests and tunnels at a time, whatever the bundle says now; none:
+    /// any number.
+    pub fn set_maxconn(&mut self, backend: &str, server: &str, most: Option<u32>) {
+        self.maxconns.set(backend, server, most);
     }
 
     /// The registry knows now what was set here.
@@ -297,6 +319,7 @@ impl Page {
             None => Arc::new(Pool::new(
                 Arc::clone(&self.settings),
                 servers,
+                Arc::clone(&self.queue),
                 panic,
                 self.missing.clone(),
             )),
@@ -326,11 +349,13 @@ impl Known {
             _ => wall,
         };
         self.standing = Some((judgement.standing, since));
+        self.server.capacity.bound(self.member.maxconn);
         Listed {
             server: Arc::clone(&self.server),
             judgement,
             admin: self.member.admin,
             weight: self.member.weight,
+            maxconn: self.member.maxconn,
             drift: self.member.drift,
             changed_at: since,
         }

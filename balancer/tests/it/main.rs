@@ -1,6 +1,7 @@
 //! The balancer over fake nodes, and its pure parts in simulations.
 
 mod algorithms;
+mod bounds;
 mod failures;
 mod frontends;
 mod panics;

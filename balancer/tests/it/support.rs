@@ -495,9 +495,14 @@ impl Cluster {
             applied_revision: applied.to_owned(),
             ..chassis::Status::default()
         });
-        let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-        let operator = Operator::new(self.view.clone(), Registry::new(nowhere.into()));
+        let operator = self.operator();
         Face::new(self.view.clone(), operator, status, chassis::StopSignal::default())
+    }
+
+    /// Takes what operators want, with a registry that is out of reach.
+    pub fn operator(&self) -> Operator {
+        let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        Operator::new(self.view.clone(), Registry::new(nowhere.into()))
     }
 
     pub fn frontend_stats(&self) -> pb::Frontend {

@@ -83,6 +83,8 @@ pub enum Reason {
     Attempts,
     /// Too many retries of late that no node's loss explains.
     Budget,
+    /// As many retries are under way as may be.
+    TooMany,
 }
 
 impl Reason {
@@ -96,6 +98,7 @@ impl Reason {
             Self::AnswerCut => "answer_cut",
             Self::Attempts => "attempts",
             Self::Budget => "budget",
+            Self::TooMany => "too_many",
         }
     }
 }

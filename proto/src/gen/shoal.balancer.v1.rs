@@ -39,6 +39,15 @@ pub struct Server {
     /// The same as reasons, with who says each, for programs.
     #[prost(message, repeated, tag = "13")]
     pub explained: ::prost::alloc::vec::Vec<Reason>,
+    /// Requests and tunnels that it may have at a time; absent: any number.
+    #[prost(uint32, optional, tag = "14")]
+    pub maxconn: ::core::option::Option<u32>,
+    /// Those that it has; counted where this or the backend has a bound.
+    #[prost(uint32, tag = "15")]
+    pub held: u32,
+    /// The most that it has had of them at a time.
+    #[prost(uint32, tag = "16")]
+    pub peak_held: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerCounters {
@@ -129,6 +138,49 @@ pub struct Backend {
     /// True while fewer servers are well than the panic threshold asks for, so that unwell ones are used too.
     #[prost(bool, tag = "4")]
     pub panic: bool,
+    /// What bounds it, and who waits.
+    #[prost(message, optional, tag = "5")]
+    pub queue: ::core::option::Option<Queue>,
+}
+/// The bounds of a backend, and the requests that wait where its servers are full; over all workers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Queue {
+    /// Requests that wait now.
+    #[prost(uint64, tag = "1")]
+    pub waiting: u64,
+    /// How many may wait; more are answered 503 at once.
+    #[prost(uint32, tag = "2")]
+    pub most_waiting: u32,
+    /// The most that have waited at a time.
+    #[prost(uint64, tag = "3")]
+    pub peak_waiting: u64,
+    /// How long a request may wait.
+    #[prost(message, optional, tag = "4")]
+    pub deadline: ::core::option::Option<::prost_types::Duration>,
+    /// Requests that have waited.
+    #[prost(uint64, tag = "5")]
+    pub waited: u64,
+    /// How long, all together.
+    #[prost(uint64, tag = "6")]
+    pub waited_microseconds: u64,
+    /// Requests that found the queue full.
+    #[prost(uint64, tag = "7")]
+    pub full: u64,
+    /// Requests that waited until their deadline.
+    #[prost(uint64, tag = "8")]
+    pub late: u64,
+    /// Requests and tunnels under way; counted where there is a bound.
+    #[prost(uint32, tag = "9")]
+    pub connections: u32,
+    /// The circuit breaker's bound of them; absent: none.
+    #[prost(uint32, optional, tag = "10")]
+    pub most_connections: ::core::option::Option<u32>,
+    /// Retries under way; counted where there is a bound.
+    #[prost(uint32, tag = "11")]
+    pub retries: u32,
+    /// The bound of them; absent: none.
+    #[prost(uint32, optional, tag = "12")]
+    pub most_retries: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stats {

@@ -4,7 +4,7 @@ use cluster_config::document::balancer::Balance;
 use proto::balancer as pb;
 
 use super::message;
-use crate::view::explain::Explanation;
+use crate::{snapshot::Pool, view::explain::Explanation};
 
 pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainPickResponse {
     let Explanation { pool, order, .. } = explanation;
@@ -45,11 +45,39 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
     }
     lines.extend(pool.missing.iter().map(|missing| format!("cannot be used: {missing}")));
     lines.push(turn(explanation));
+    lines.extend(bounds(pool));
     lines.push(format!(
         "at most {} attempts, each on another server where there is one",
         pool.settings.retry.attempts
     ));
     lines
+}
+
+/// What bounds the backend, if anything does.
+fn bounds(pool: &Pool) -> Option<String> {
+    if !pool.bounded {
+        return None;
+    }
+    let mut bounds: Vec<_> = pool
+        .servers
+        .iter()
+        .filter_map(|it| {
+            let (held, most) = (it.server.capacity.held(), it.maxconn?);
+            Some(format!("{} has {held} of {most}", it.server.name))
+        })
+        .collect();
+    let queue = &pool.queue;
+    if let Some(most) = queue.connections.most() {
+        bounds.push(format!("the backend has {} of {most}", queue.connections.held()));
+    }
+    Some(format!(
+        "requests and tunnels have bounds: {}; what finds no room waits behind {} others (at most \
+         {} for {} ms)",
+        bounds.join(", "),
+        queue.waiting(),
+        queue.pending(),
+        pool.settings.timeouts.queue.as_millis(),
+    ))
 }
 
 /// Among whom the plan that live requests use picks, and with which shares.

@@ -1,10 +1,13 @@
 //! What is seen, as messages.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use cluster::{AdminState, recent::Traffic, wire};
 use proto::balancer as pb;
 use tonic::Status;
 
 use crate::{
+    queue::Queue,
     server::Server,
     snapshot::{Listed, Pool},
     standing::{Reason, Source, Standing},
@@ -59,6 +62,25 @@ fn backend(pool: &Pool) -> pb::Backend {
         balance: pool.settings.balance.as_str().to_owned(),
         servers: pool.servers.iter().map(|listed| server(pool, listed)).collect(),
         panic: pool.panic,
+        queue: Some(queue(pool)),
+    }
+}
+
+fn queue(pool: &Pool) -> pb::Queue {
+    let Queue { connections, retries, counts, .. } = &*pool.queue;
+    pb::Queue {
+        waiting: pool.queue.waiting() as u64,
+        most_waiting: pool.queue.pending(),
+        peak_waiting: counts.peak.load(Relaxed) as u64,
+        deadline: Some(wire::duration(pool.settings.timeouts.queue)),
+        waited: counts.waited.load(Relaxed),
+        waited_microseconds: counts.micros.load(Relaxed),
+        full: counts.full.load(Relaxed),
+        late: counts.late.load(Relaxed),
+        connections: connections.held(),
+        most_connections: connections.most(),
+        retries: retries.held(),
+        most_retries: retries.most(),
     }
 }
 
@@ -79,6 +101,9 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         counters: Some(counters(&listed.server)),
         changed_at: Some(wire::timestamp(listed.changed_at)),
         explained: listed.judgement.reasons.iter().map(reason).collect(),
+        maxconn: listed.maxconn,
+        held: listed.server.capacity.held(),
+        peak_held: listed.server.capacity.peak(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::Unreadable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use backend::{Backend, Balance, ForwardedFor, Retry, Timeouts};
+pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, Timeouts};
 pub use frontend::{ClientTimeouts, Frontend};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
 pub use servers::{Discover, Server};

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::notation::{Duration, Percent};
 
-pub use backend::{Backend, BackendTimeouts, Balance, ForwardedFor, Retry};
+pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor, Retry};
 pub use frontend::{Frontend, FrontendTimeouts, Mode};
 pub use health::{Check, Failure, Passive, Suspicion};
 pub use servers::{Discoverable, Server, Servers};

@@ -2,7 +2,7 @@
 //! tell.
 
 /// Theirs, and ours.
-const WORDS: [(&str, &str); 36] = [
+const WORDS: [(&str, &str); 38] = [
     ("source", "src"),
     ("src_ip", "src"),
     ("ip", "src"),
@@ -36,6 +36,8 @@ const WORDS: [(&str, &str); 36] = [
     ("option", "check"),
     ("httpchk", "check"),
     ("redispatch", "retry"),
+    ("maxqueue", "circuit_breaker"),
+    ("timeout_queue", "timeouts"),
     ("retries", "retry"),
     ("logformat", "format"),
     ("deny_info", "page"),

@@ -9,6 +9,7 @@ use cluster_config::{
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn files(main: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = example_bundle();
@@ -635,6 +636,54 @@ fn algorithms_say_what_they_hash_and_how_far() {
     ] {
         let (_, problems) = backend(written);
         assert!(problems.contains(said), "{written}: {problems}");
+    }
+}
+
+#[test]
+fn bounds_of_servers_and_backends() {
+    let backend = |servers: &str, written: &str| {
+        let main = format!(
+            "version: 1\nbalancer:\n  frontends:\n    - {{name: a, bind: \":8080\", backend: \
+             nodes}}\n  backends:\n    - {{name: nodes, servers: {{{servers}}}{written}}}\n"
+        );
+        let (bundle, problems) = Bundle::from_files(&files(&main));
+        let document = bundle.map(|bundle| {
+            let rendered = render(&bundle, Service::Balancer, &sample(Service::Balancer));
+            BalancerDocument::from_json(&rendered.unwrap().document).unwrap().backends.remove(0)
+        });
+        (document, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let fixed = "static: [{name: s, address: \"192.0.2.1:80\", maxconn: 5}]";
+    let (document, problems) = backend(
+        &format!("service: proxy-node, maxconn: 200, {fixed}"),
+        ", circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
+    );
+    let document = document.unwrap_or_else(|| panic!("{problems}"));
+    assert_eq!(document.discover.unwrap().maxconn, Some(200));
+    assert_eq!(document.servers[0].maxconn, Some(5));
+    let breaker = &document.circuit_breaker;
+    assert_eq!(
+        (breaker.connections, breaker.pending, breaker.retries),
+        (Some(1000), 1024, Some(3))
+    );
+    assert_eq!(document.timeouts.queue, Duration::from_secs(2), "as long as connect");
+    let (document, _) = backend("service: proxy-node", ", timeouts: {queue: 30s}");
+    assert_eq!(document.unwrap().timeouts.queue, Duration::from_secs(30));
+    for (servers, written, said) in [
+        ("service: proxy-node, maxconn: 0", "", "maxconn"),
+        (
+            "maxconn: 5, static: [{name: s, address: \"192.0.2.1:80\"}]",
+            "",
+            "write it at each server of `static`",
+        ),
+        ("service: proxy-node", ", timeouts: {queue: 0s}", "a time of zero leaves no time"),
+        ("service: proxy-node", ", maxqueue: 5", "is `circuit_breaker` here"),
+        ("service: proxy-node, max_conns: 5", "", "did you mean `maxconn`?"),
+        ("service: proxy-node", ", circuit_breaker: {pending: -1}", "pending"),
+    ] {
+        let (_, problems) = backend(servers, written);
+        assert!(problems.contains(said), "{servers} {written}: {problems}");
+        assert!(problems.contains("cluster.yaml:6:"), "{problems}");
     }
 }
 

@@ -30,6 +30,13 @@ pub(super) fn compile(
             "add `service: proxy-node`",
         );
     }
+    if servers.service.is_none() && servers.maxconn.is_some() {
+        context.error(
+            &format!("{path}/servers/maxconn"),
+            "maxconn here is of discovered servers",
+            "write it at each server of `static`, or add `service: proxy-node`",
+        );
+    }
     context.unique(
         "server",
         servers.fixed.iter().map(|server| server.name.value.as_str()),
@@ -46,6 +53,9 @@ pub(super) fn compile(
         );
     }
     positive(context, written.timeouts.connect.value, &format!("{path}/timeouts/connect"));
+    if let Some(queue) = &written.timeouts.queue {
+        positive(context, queue.value, &format!("{path}/timeouts/queue"));
+    }
     positive(
         context,
         written.suspicion.probe_timeout.value,
@@ -55,6 +65,7 @@ pub(super) fn compile(
         service: cluster::Service::ProxyNode.as_str().to_owned(),
         tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
         datacenter: servers.datacenter.map(|datacenter| datacenter.value),
+        maxconn: servers.maxconn,
     });
     let balance = balance(context, written.balance, written.hash_header, path);
     document::Backend {
@@ -70,6 +81,7 @@ pub(super) fn compile(
             attempts: written.retry.attempts,
             budget: written.retry.budget.value,
         },
+        circuit_breaker: written.circuit_breaker.into(),
         forwarded_for: written.forwarded_for.into(),
         replies: Replies {
             max_size: heads::size(

@@ -31,6 +31,9 @@ pub struct Backend {
     pub suspicion: Suspicion,
     /// Retries.
     pub retry: Retry,
+    /// Bounds of all servers together.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
     /// What becomes of a client's X-Forwarded-For.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
@@ -121,6 +124,23 @@ pub struct Retry {
     pub budget: u8,
 }
 
+/// Bounds of a backend as a whole, over all workers of a balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitBreaker {
+    /// Requests and tunnels under way; none: any number.
+    pub connections: Option<u32>,
+    /// Requests that may wait for a server.
+    pub pending: u32,
+    /// Retries under way; none: any number.
+    pub retries: Option<u32>,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self { connections: None, pending: 1024, retries: None }
+    }
+}
+
 /// Deadlines of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
@@ -130,7 +150,15 @@ pub struct Timeouts {
     /// Progress of the server, and until its first byte.
     #[serde(with = "units::duration")]
     pub server: Duration,
+    /// In the queue for a server.
+    #[serde(default = "five_seconds", with = "units::duration")]
+    pub queue: Duration,
     /// A tunnel in which nothing moves.
     #[serde(with = "units::duration")]
     pub tunnel_idle: Duration,
+}
+
+/// What documents of the version before do not say.
+const fn five_seconds() -> Duration {
+    Duration::from_secs(5)
 }

@@ -11,6 +11,9 @@ pub struct Discover {
     pub tags: Vec<String>,
     /// Only this datacenter; none: all.
     pub datacenter: Option<String>,
+    /// Requests and tunnels that each may have at a time; none: any number.
+    #[serde(default)]
+    pub maxconn: Option<u32>,
 }
 
 /// A server by address.
@@ -26,4 +29,7 @@ pub struct Server {
     pub weight: u32,
     /// Used only when no other server is usable.
     pub backup: bool,
+    /// Requests and tunnels that it may have at a time; none: any number.
+    #[serde(default)]
+    pub maxconn: Option<u32>,
 }

@@ -46,6 +46,9 @@ pub struct Backend {
     /// Retries on another server.
     #[serde(default)]
     pub retry: Retry,
+    /// Bounds of the backend as a whole.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
     /// What servers are told in X-Forwarded-For about a client that sends one itself.
     #[serde(default)]
     pub forwarded_for: ForwardedFor,
@@ -124,6 +127,23 @@ pub struct Retry {
     pub budget: Percent,
 }
 
+/// Bounds of a backend as a whole, counted over all workers of one balancer.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CircuitBreaker {
+    /// Requests and tunnels under way at all servers together; what finds no room waits. Absent:
+    /// any number.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub connections: Option<u32>,
+    /// Requests that may wait for a server with `maxconn`, or for `connections`; more are answered
+    /// 503 at once. 0: nobody waits.
+    #[schemars(range(min = 0, max = 1000000))]
+    pub pending: u32,
+    /// Retries under way at a time. Absent: as many as `retry` allows.
+    #[schemars(range(min = 0, max = 10000000))]
+    pub retries: Option<u32>,
+}
+
 /// Deadlines of the servers, every one on progress.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -134,6 +154,9 @@ pub struct BackendTimeouts {
     /// `dns`, `connect` and `read` together), so that the node, which knows what happened, is the
     /// one that says so.
     pub server: Duration,
+    /// In the queue for a server with `maxconn`; what waits longer is answered 503. As long as
+    /// `connect` unless it is said.
+    pub queue: Option<Duration>,
     /// A tunnel in which nothing moves.
     pub tunnel_idle: Duration,
     /// Moved to `frontends[].timeouts`. Here it still counts for those frontends of this backend
@@ -170,11 +193,20 @@ impl Default for Retry {
     }
 }
 
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        let document::CircuitBreaker { connections, pending, retries } =
+            document::CircuitBreaker::default();
+        Self { connections, pending, retries }
+    }
+}
+
 impl Default for BackendTimeouts {
     fn default() -> Self {
         Self {
             connect: duration("5s"),
             server: duration("75s"),
+            queue: None,
             tunnel_idle: duration("1h"),
             client: None,
             client_idle: None,
@@ -192,10 +224,18 @@ impl From<ForwardedFor> for document::ForwardedFor {
     }
 }
 
+impl From<CircuitBreaker> for document::CircuitBreaker {
+    fn from(written: CircuitBreaker) -> Self {
+        let CircuitBreaker { connections, pending, retries } = written;
+        Self { connections, pending, retries }
+    }
+}
+
 impl From<BackendTimeouts> for document::Timeouts {
     fn from(written: BackendTimeouts) -> Self {
         Self {
             connect: written.connect.value,
+            queue: written.queue.map_or(written.connect.value, |queue| queue.value),
             server: written.server.value,
             tunnel_idle: written.tunnel_idle.value,
         }

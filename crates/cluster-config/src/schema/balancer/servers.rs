@@ -16,6 +16,10 @@ pub struct Servers {
     pub tags: Vec<Name>,
     /// Only instances of this datacenter.
     pub datacenter: Option<Name>,
+    /// Requests and tunnels that each discovered server may have at a time, of one balancer and all
+    /// of its workers; what finds all servers full waits. Absent: any number.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub maxconn: Option<u32>,
     /// Servers by address.
     #[serde(rename = "static")]
     pub fixed: Vec<Server>,
@@ -44,6 +48,10 @@ pub struct Server {
     /// Used only when no other server is usable.
     #[serde(default)]
     pub backup: bool,
+    /// Requests and tunnels that it may have at a time, of one balancer and all of its workers.
+    /// Absent: any number.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub maxconn: Option<u32>,
 }
 
 fn one() -> u32 {
@@ -59,6 +67,7 @@ impl From<Server> for document::Server {
             port,
             weight: written.weight,
             backup: written.backup,
+            maxconn: written.maxconn,
         }
     }
 }
