@@ -143,8 +143,9 @@ impl Known {
 
 fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
     let instance = &status.instance;
+    let has_all = |tags: &[String]| tags.iter().all(|tag| instance.tags.contains(tag));
     let wanted = instance.service.as_str() == discover.service
-        && discover.tags.iter().all(|tag| instance.tags.contains(tag))
+        && has_all(&discover.tags)
         && discover.datacenter.as_ref().is_none_or(|datacenter| *datacenter == instance.datacenter);
     // A node that has not opened its relay listener yet cannot be a server.
     let address = instance.endpoints.get("relay").filter(|_| wanted)?;
@@ -153,7 +154,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
         address: address.clone(),
         id: Some(instance.id),
         weight: status.effective_weight,
-        backup: false,
+        backup: !discover.backup_tags.is_empty() && has_all(&discover.backup_tags),
         admin: status.admin_state,
         verdict: Some(Verdict { state: status.state, reasons: status.reasons.clone() }),
         maxconn: discover.maxconn,

@@ -72,6 +72,7 @@ impl Pool {
             name: it.server.name.clone(),
             standing: it.judgement.standing,
             weight: it.weight,
+            percent: it.percent,
         };
         let policy = Policy { balance: settings.balance.clone(), bound: settings.hash_bound };
         let plan = Plan::build(policy, servers.iter().map(candidate).collect());
@@ -106,6 +107,8 @@ pub struct Listed {
     /// What operators want of it.
     pub admin: AdminState,
     pub weight: u32,
+    /// Percent of its weight that it gets for now.
+    pub percent: u8,
     /// Requests and tunnels that it may have at a time.
     pub maxconn: Option<u32>,
     /// Set here, not yet known to the registry.
@@ -117,7 +120,8 @@ pub struct Listed {
 impl PartialEq for Listed {
     /// Whether readers see the same: who it is, not what its counters say.
     fn eq(&self, other: &Self) -> bool {
-        let seen = |it: &Self| (it.server.key, it.admin, it.weight, it.maxconn, it.drift);
+        let seen =
+            |it: &Self| (it.server.key, it.admin, it.weight, it.percent, it.maxconn, it.drift);
         seen(self) == seen(other) && self.judgement == other.judgement
     }
 }

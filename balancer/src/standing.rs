@@ -7,6 +7,8 @@
 //! verdict against it may then only put it behind the others, and a lapsed lease says nothing about
 //! it at all.
 
+pub mod slow_start;
+
 use std::{borrow::Cow, fmt};
 
 use cluster::{AdminState, State};
@@ -32,9 +34,9 @@ impl Standing {
     /// The standings that may get a request, in the order in which they are exhausted.
     pub const TIERS: [Self; 4] = [Self::Usable, Self::Last, Self::Backup, Self::Unwell];
 
-    /// What is used together where servers have bounds: one that is picked last takes what finds the
-    /// usable ones full, and backups and unwell ones take nothing as long as somebody better is
-    /// there, full or not.
+    /// What is used together where servers have bounds: one that is picked last takes what finds
+    /// the usable ones full, and backups and unwell ones take nothing as long as somebody better
+    /// is there, full or not.
     #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
@@ -125,6 +127,8 @@ pub enum Reason {
     Stopping,
     /// Its weight is 0.
     Weightless,
+    /// It has come back, and gets so many percent of its weight for now.
+    SlowStart(u8),
     /// This balancer saw it fail.
     Failed(Fault),
     /// This balancer saw it answer.
@@ -168,6 +172,9 @@ impl Reason {
             Self::Drain => "operators drain it".into(),
             Self::Stopping => "it is stopping (draining)".into(),
             Self::Weightless => "its weight is 0".into(),
+            Self::SlowStart(percent) => {
+                format!("slow start: {percent} % of its weight for now").into()
+            }
             Self::Failed(fault) => format!("own evidence: {fault}").into(),
             Self::Answers => "own evidence: it answers".into(),
             Self::Unseen => "own evidence: none yet".into(),

@@ -1,5 +1,7 @@
-//! Least connections: the server with the fewest requests under way for its weight; among equals
-//! the one that was picked the longest ago.
+//! Least connections: the server with the fewest requests under way for its weight. Equals, as all
+//! are that have nothing to do, take turns by weight: each has a time of its own, which goes on by
+//! less the more it weighs, and who is behind is next (start-time fair queueing; Goyal, Vin and
+//! Cheng, 1996).
 //!
 //! Other workers change the loads, too, so each pick looks at a few servers anew, one after the
 //! other, and at the one that seems to be the least loaded. With few servers that is everybody, and
@@ -11,8 +13,10 @@ use super::tournament::Tournament;
 const LOOKED_AT: usize = 8;
 /// Loads are compared for this weight.
 const SCALE: u64 = 1 << 16;
+/// How far a pick takes the time of a server of weight 1.
+const STRIDE: u64 = 1 << 20;
 
-/// Load for the weight, and the number of the pick that it last had.
+/// Load for the weight, and the server's time.
 type Key = (u64, u64);
 
 /// What a worker knows of the loads in one tier, by the servers' places in it.
@@ -21,21 +25,22 @@ pub struct LeastConnections {
     loads: Tournament<Key>,
     /// The next to look at.
     next: usize,
-    picks: u64,
+    /// Where the one who was picked last had been. Who was busy until now does not lag behind it.
+    time: u64,
 }
 
 impl LeastConnections {
     /// For so many servers.
     #[must_use]
     pub fn new(servers: usize) -> Self {
-        Self { loads: Tournament::new(vec![(0, 0); servers].into_iter()), next: 0, picks: 0 }
+        Self { loads: Tournament::new(vec![(0, 0); servers].into_iter()), next: 0, time: 0 }
     }
 
     /// For the list that takes the place of this one: where each server was in this one.
     #[must_use]
     pub fn carried_over(&self, list: impl ExactSizeIterator<Item = Option<usize>>) -> Self {
         let key = |old: Option<usize>| old.and_then(|old| self.loads.key(old)).unwrap_or((0, 0));
-        Self { loads: Tournament::new(list.map(key)), next: 0, picks: self.picks }
+        Self { loads: Tournament::new(list.map(key)), next: 0, time: self.time }
     }
 
     /// Picks among `members` (index and weight, by place). `load` is asked by index, `may` by
@@ -53,8 +58,8 @@ impl LeastConnections {
         for _ in 0..members.len().min(LOOKED_AT) {
             let place = self.next % members.len();
             self.next = place + 1;
-            if let Some((_, picked)) = self.loads.key(place) {
-                self.loads.set(place, Some((scaled(place, 0), picked)));
+            if let Some((_, time)) = self.loads.key(place) {
+                self.loads.set(place, Some((scaled(place, 0), time)));
             }
         }
         let mut aside = Vec::new();
@@ -66,14 +71,15 @@ impl LeastConnections {
                 self.loads.set(place, None);
                 continue;
             }
-            let Some((seemed, picked)) = key else { break None };
+            let Some((seemed, time)) = key else { break None };
             let is = scaled(place, 0);
             if is > seemed {
-                self.loads.set(place, Some((is, picked)));
+                self.loads.set(place, Some((is, time)));
                 continue;
             }
-            self.picks += 1;
-            self.loads.set(place, Some((scaled(place, 1), self.picks)));
+            self.time = self.time.max(time);
+            let stride = STRIDE / u64::from(members[place].1.max(1));
+            self.loads.set(place, Some((scaled(place, 1), self.time + stride)));
             break Some(place);
         };
         for (place, key) in aside {
@@ -93,6 +99,23 @@ mod tests {
 
     fn members(weights: &[u32]) -> Vec<(usize, u32)> {
         weights.iter().copied().enumerate().collect()
+    }
+
+    #[test]
+    fn equals_take_turns_by_weight() {
+        let members = members(&[3, 1]);
+        let mut least = LeastConnections::new(2);
+        let mut counts = [0; 2];
+        for _ in 0..400 {
+            counts[least.pick(&members, |_| 0, |_| true).expect("somebody")] += 1;
+        }
+        assert_eq!(counts, [300, 100]);
+        // Who could not be picked for long does not get all of that now.
+        for _ in 0..400 {
+            least.pick(&members, |_| 0, |place| place == 0);
+        }
+        let picks: Vec<_> = (0..8).filter_map(|_| least.pick(&members, |_| 0, |_| true)).collect();
+        assert!(picks.iter().filter(|place| **place == 1).count() <= 3, "{picks:?}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Candidate {
     pub standing: Standing,
     /// Its share within the tier.
     pub weight: u32,
+    /// Percent of its weight that it gets for now, 1 to 100.
+    pub percent: u8,
 }
 
 /// How servers are picked.
@@ -91,16 +93,24 @@ impl Plan {
     #[must_use]
     pub fn build(policy: Policy, candidates: Vec<Candidate>) -> Self {
         let tier = |standing| {
-            let inside = candidates.iter().enumerate().filter(|(_, it)| it.standing == standing);
-            Tier::new(standing, inside.map(|(index, it)| (index, it.weight)).collect())
+            let inside = || candidates.iter().enumerate().filter(|(_, it)| it.standing == standing);
+            // Finer weights only where they are needed, as more of them are kept in mind.
+            let whole = inside().all(|(_, it)| it.percent == 100);
+            let weight = |it: &Candidate| match whole {
+                true => it.weight,
+                false => it.weight.max(1) * u32::from(it.percent.max(1)),
+            };
+            Tier::new(standing, inside().map(|(index, it)| (index, weight(it))).collect())
         };
         let mut tiers: Vec<_> =
             Standing::TIERS.into_iter().map(tier).filter(|it| !it.members.is_empty()).collect();
         if policy.balance.hashes() {
             for tier in &mut tiers {
                 let servers = tier.members.iter();
-                tier.ring =
-                    Ring::new(servers.map(|&(index, weight)| (&*candidates[index].name, weight)));
+                tier.ring = Ring::new(servers.map(|&(index, _)| {
+                    let Candidate { name, weight, percent, .. } = &candidates[index];
+                    (&**name, *weight, *percent)
+                }));
             }
         }
         Self { policy, tiers, names: candidates.into_iter().map(|it| it.name).collect() }

@@ -22,19 +22,21 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Of servers with these names and weights.
+    /// Of servers with these names and weights, of which each gets so many percent for now: its
+    /// other points come later, and nobody's move.
     #[must_use]
-    pub fn new<'a>(servers: impl Iterator<Item = (&'a str, u32)> + Clone) -> Self {
-        let weights = || servers.clone().map(|(_, weight)| weight.max(1));
+    pub fn new<'a>(servers: impl Iterator<Item = (&'a str, u32, u8)> + Clone) -> Self {
+        let weights = || servers.clone().map(|(_, weight, _)| weight.max(1));
         // Weights that have a divisor in common are divided by it, so that a list where all have
         // 100 is the one where all have 1.
         let unit = weights().fold(0, gcd).max(1);
         let sum: u32 = weights().map(|weight| weight / unit).sum();
         let points = POINTS.min(MOST / sum.max(1)).max(1);
         let mut ring = Vec::with_capacity((sum * points) as usize);
-        for (place, (name, weight)) in (0_u32..).zip(servers) {
+        for (place, (name, weight, percent)) in (0_u32..).zip(servers) {
             let name = hash(name.as_bytes());
-            let count = u64::from(points * (weight.max(1) / unit));
+            let all = u64::from(points * (weight.max(1) / unit));
+            let count = (all * u64::from(percent)).div_ceil(100).max(1);
             ring.extend((0..count).map(|number| (mix(name ^ mix(number)), place)));
         }
         ring.sort_unstable();
@@ -81,7 +83,7 @@ mod tests {
     }
 
     fn ring(names: &[String], weights: &[u32]) -> Ring {
-        Ring::new(names.iter().map(String::as_str).zip(weights.iter().copied()))
+        Ring::new(names.iter().zip(weights).map(|(name, weight)| (name.as_str(), *weight, 100)))
     }
 
     fn key(number: u64) -> u64 {
@@ -135,6 +137,27 @@ mod tests {
     }
 
     proptest! {
+        /// A server that grows takes keys and gives none away, and nobody else gets any.
+        #[test]
+        fn a_server_that_grows_takes_and_gives_nothing(
+            grows in 0_usize..5,
+            from in 1_u8..100,
+            more in 1_u8..100,
+            keys in prop::collection::vec(any::<u64>(), 200),
+        ) {
+            let names = names(5);
+            let ring = |percent: u8| {
+                let of = move |index| if index == grows { percent } else { 100 };
+                let servers = names.iter().enumerate();
+                Ring::new(servers.map(|(index, name)| (name.as_str(), 1, of(index))))
+            };
+            let (before, after) = (ring(from), ring(from.saturating_add(more).min(100)));
+            for key in keys {
+                let (had, has) = (before.pick(key, |_| true), after.pick(key, |_| true));
+                prop_assert!(had == has || has == Some(grows), "{had:?} → {has:?}");
+            }
+        }
+
         /// What a server had, and nothing else, moves when it leaves; and comes back with it.
         #[test]
         fn a_server_that_leaves_moves_its_own_keys_alone(

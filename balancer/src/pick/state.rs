@@ -109,6 +109,7 @@ mod tests {
                 name: (*name).to_owned(),
                 standing: Standing::Usable,
                 weight: 1,
+                percent: 100,
             };
             Plan::build(Balance::RoundRobin.into(), names.iter().map(candidate).collect())
         };

@@ -42,6 +42,7 @@ fn plan_by(policy: Policy, rows: &[(Standing, u32)]) -> Plan {
         name: index.to_string(),
         standing,
         weight,
+        percent: 100,
     };
     Plan::build(policy, rows.iter().enumerate().map(candidate).collect())
 }

@@ -112,8 +112,8 @@ impl Line {
 
     fn tell(&mut self, number: u64, turn: Turn) {
         let Some(waiter) = self.waiters.remove(&number) else { return };
-        // Who leaves takes the lock first and is not in the line then, so that this one hears it. If
-        // not, giving the permit back must not ask for the lock, which is held.
+        // Who leaves takes the lock first and is not in the line then, so that this one hears it.
+        // If not, giving the permit back must not ask for the lock, which is held.
         if let Err(Turn::Go(mut permit)) = waiter.told.send(turn) {
             permit.hands_on = false;
         }

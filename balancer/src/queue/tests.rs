@@ -32,6 +32,7 @@ fn plan(standings: &[Standing]) -> Plan {
         name: format!("s{index}"),
         standing: *standing,
         weight: 1,
+        percent: 100,
     };
     let candidates = standings.iter().enumerate().map(candidate).collect();
     Plan::build(cluster_config::document::balancer::Balance::RoundRobin.into(), candidates)

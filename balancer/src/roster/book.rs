@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cluster::{InstanceId, InstanceStatus};
@@ -23,7 +23,7 @@ use crate::{
     queue::Queue,
     server::{Protocol, Server, Signs, Tally},
     snapshot::{Listed, Pool, Snapshot},
-    standing::{Inputs, Judgement, Standing, judge, settle},
+    standing::{Inputs, Judgement, Reason, Standing, judge, settle, slow_start::SlowStart},
     stats::{BackendCounts, PerWorker, Uptime},
 };
 
@@ -48,6 +48,7 @@ struct Known {
     evidence: Evidence,
     created_at: Instant,
     standing: Option<(Standing, Timestamp)>,
+    slow_start: SlowStart,
 }
 
 struct Page {
@@ -179,6 +180,7 @@ impl Book {
             evidence: Evidence::default(),
             created_at: now,
             standing: None,
+            slow_start: SlowStart::default(),
         }
     }
 
@@ -213,8 +215,8 @@ impl Book {
         *entry = Desired { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
     }
 
-    /// A server may have so many requests and tunnels at a time, whatever the bundle says now; none:
-    /// any number.
+    /// A server may have so many requests and tunnels at a time, whatever the bundle says now;
+    /// none: any number.
     pub fn set_maxconn(&mut self, backend: &str, server: &str, most: Option<u32>) {
         self.maxconns.set(backend, server, most);
     }
@@ -308,11 +310,17 @@ impl Page {
         let mut judgements: Vec<Judgement> =
             self.entries.iter_mut().map(|entry| entry.judge(&rules, uptime, now)).collect();
         let panic = settle(&mut judgements, u32::from(self.settings.panic_threshold));
+        let usable = |it: &Known| it.standing.is_some_and(|(it, _)| it == Standing::Usable);
+        let others = self.entries.iter().any(usable);
+        let within = self.settings.slow_start;
         let servers: Vec<_> = self
             .entries
             .iter_mut()
             .zip(judgements)
-            .map(|(entry, judgement)| entry.listed(judgement, wall))
+            .map(|(entry, mut judgement)| {
+                let percent = entry.share(&mut judgement, others, within, now);
+                entry.listed(judgement, percent, wall)
+            })
             .collect();
         match last.filter(|last| last.shows(&self.settings, &servers, panic, &self.missing)) {
             Some(last) => Arc::clone(last),
@@ -343,7 +351,24 @@ impl Known {
         })
     }
 
-    fn listed(&mut self, judgement: Judgement, wall: Timestamp) -> Listed {
+    /// Percent of its weight that it gets for now.
+    fn share(
+        &mut self,
+        judgement: &mut Judgement,
+        others: bool,
+        within: Duration,
+        now: Instant,
+    ) -> u8 {
+        let before = self.standing.map(|(standing, _)| standing);
+        self.slow_start.judged(before, judgement, others, now);
+        let percent = self.slow_start.percent(within, now);
+        if percent < 100 {
+            judgement.reasons.insert(0, Reason::SlowStart(percent));
+        }
+        percent
+    }
+
+    fn listed(&mut self, judgement: Judgement, percent: u8, wall: Timestamp) -> Listed {
         let since = match self.standing {
             Some((standing, since)) if standing == judgement.standing => since,
             _ => wall,
@@ -355,6 +380,7 @@ impl Known {
             judgement,
             admin: self.member.admin,
             weight: self.member.weight,
+            percent,
             maxconn: self.member.maxconn,
             drift: self.member.drift,
             changed_at: since,

@@ -63,6 +63,47 @@ async fn an_object_lives_on_one_node_and_moves_only_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_starts_slowly() {
+    for balance in ["round_robin", "least_connections", "random", "uri_hash"] {
+        let settings = json!({"balance": balance, "slow_start": "10m", "hash_bound": null});
+        let cluster = Cluster::with(2, settings).await;
+        let whole = cluster.server("node-1").expect("a server");
+        assert_eq!(whole.percent, 100, "they came together");
+        let mut statuses: Vec<_> = cluster.nodes.iter().map(status).collect();
+        statuses[0].admin_state = AdminState::Maintenance;
+        cluster.list(&statuses);
+        cluster.until_standing("node-1", Standing::Excluded).await;
+        cluster.list_all();
+        cluster.until_standing("node-1", Standing::Usable).await;
+        let back = cluster.server("node-1").expect("a server");
+        assert_eq!(back.percent, 1, "{balance}");
+        assert_eq!(back.reasons[0], "slow start: 1 % of its weight for now");
+        let nodes = answered(&cluster, &objects(100)).await;
+        let share = nodes.iter().filter(|node| *node == "node-1").count();
+        // One at most for each worker; a draw may be lucky, and so may an object.
+        assert!(share <= 10, "{balance}: {share}");
+        let (_, words) = explained(&cluster, "http://o/").await;
+        assert!(words.contains("node-1 1/101, node-2 100/101"), "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_names_backups() {
+    let discover = json!({
+        "service": "proxy-node", "tags": [], "datacenter": null, "backup_tags": ["standby"],
+    });
+    let cluster = Cluster::with(2, json!({"discover": discover})).await;
+    let mut statuses: Vec<_> = cluster.nodes.iter().map(status).collect();
+    statuses[1].instance.tags = vec!["edge".to_owned(), "standby".to_owned()];
+    cluster.list(&statuses);
+    cluster.until_standing("node-2", Standing::Last).await;
+    assert!(cluster.server("node-2").is_some_and(|it| it.backup));
+    assert!(answered(&cluster, &objects(10)).await.iter().all(|node| node == "node-1"));
+    cluster.nodes[0].kill().await;
+    assert!(answered(&cluster, &objects(10)).await.iter().all(|node| node == "node-2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hot_object_spills_over_to_others() {
     let cluster = std::sync::Arc::new(
         Cluster::with(3, json!({"balance": "uri_hash", "hash_bound": 125})).await,

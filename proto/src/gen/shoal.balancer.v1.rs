@@ -48,6 +48,9 @@ pub struct Server {
     /// The most that it has had of them at a time.
     #[prost(uint32, tag = "16")]
     pub peak_held: u32,
+    /// Percent of its weight that it gets for now: it has come back (slow start).
+    #[prost(uint32, tag = "17")]
+    pub percent: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerCounters {

@@ -103,6 +103,7 @@ pub fn server(pool: &Pool, listed: &Listed) -> pb::Server {
         explained: listed.judgement.reasons.iter().map(reason).collect(),
         maxconn: listed.maxconn,
         held: listed.server.capacity.held(),
+        percent: listed.percent.into(),
         peak_held: listed.server.capacity.peak(),
     }
 }

@@ -13,7 +13,7 @@ use super::notation::{Duration, Percent};
 pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor, Retry};
 pub use frontend::{Frontend, FrontendTimeouts, Mode};
 pub use health::{Check, Failure, Passive, Suspicion};
-pub use servers::{Discoverable, Server, Servers};
+pub use servers::{Backup, Discoverable, Server, Servers};
 
 /// What every balancer does.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

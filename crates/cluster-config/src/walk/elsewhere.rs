@@ -2,7 +2,7 @@
 //! tell.
 
 /// Theirs, and ours.
-const WORDS: [(&str, &str); 38] = [
+const WORDS: [(&str, &str); 39] = [
     ("source", "src"),
     ("src_ip", "src"),
     ("ip", "src"),
@@ -37,6 +37,7 @@ const WORDS: [(&str, &str); 38] = [
     ("httpchk", "check"),
     ("redispatch", "retry"),
     ("maxqueue", "circuit_breaker"),
+    ("slowstart", "slow_start"),
     ("timeout_queue", "timeouts"),
     ("retries", "retry"),
     ("logformat", "format"),

@@ -655,11 +655,13 @@ fn bounds_of_servers_and_backends() {
     };
     let fixed = "static: [{name: s, address: \"192.0.2.1:80\", maxconn: 5}]";
     let (document, problems) = backend(
-        &format!("service: proxy-node, maxconn: 200, {fixed}"),
-        ", circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
+        &format!("service: proxy-node, maxconn: 200, backup: {{tags: [standby]}}, {fixed}"),
+        ", slow_start: 30s, circuit_breaker: {connections: 1000, retries: 3}, timeouts: {connect: 2s}",
     );
     let document = document.unwrap_or_else(|| panic!("{problems}"));
-    assert_eq!(document.discover.unwrap().maxconn, Some(200));
+    let discover = document.discover.unwrap();
+    assert_eq!((discover.maxconn, discover.backup_tags), (Some(200), vec!["standby".to_owned()]));
+    assert_eq!(document.slow_start, Duration::from_secs(30));
     assert_eq!(document.servers[0].maxconn, Some(5));
     let breaker = &document.circuit_breaker;
     assert_eq!(
@@ -679,6 +681,14 @@ fn bounds_of_servers_and_backends() {
         ("service: proxy-node", ", timeouts: {queue: 0s}", "a time of zero leaves no time"),
         ("service: proxy-node", ", maxqueue: 5", "is `circuit_breaker` here"),
         ("service: proxy-node, max_conns: 5", "", "did you mean `maxconn`?"),
+        ("service: proxy-node, backup: {tags: []}", "", "no tag says which servers are backups"),
+        (
+            "backup: {tags: [x]}, static: [{name: s, address: \"192.0.2.1:80\"}]",
+            "",
+            "write `backup: true` at a server of `static`",
+        ),
+        ("service: proxy-node", ", slowstart: 30s", "`slow_start`"),
+        ("service: proxy-node", ", slow_start: soon", "soon"),
         ("service: proxy-node", ", circuit_breaker: {pending: -1}", "pending"),
     ] {
         let (_, problems) = backend(servers, written);

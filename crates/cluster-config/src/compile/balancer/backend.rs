@@ -30,6 +30,19 @@ pub(super) fn compile(
             "add `service: proxy-node`",
         );
     }
+    match &servers.backup {
+        Some(_) if servers.service.is_none() => context.error(
+            &format!("{path}/servers/backup"),
+            "tags choose backups among discovered servers",
+            "write `backup: true` at a server of `static`, or add `service: proxy-node`",
+        ),
+        Some(backup) if backup.tags.is_empty() => context.error(
+            &format!("{path}/servers/backup"),
+            "no tag says which servers are backups",
+            "write one, as in {tags: [standby]}, or remove it",
+        ),
+        _ => {}
+    }
     if servers.service.is_none() && servers.maxconn.is_some() {
         context.error(
             &format!("{path}/servers/maxconn"),
@@ -65,6 +78,10 @@ pub(super) fn compile(
         service: cluster::Service::ProxyNode.as_str().to_owned(),
         tags: servers.tags.into_iter().map(|tag| tag.value).collect(),
         datacenter: servers.datacenter.map(|datacenter| datacenter.value),
+        backup_tags: servers
+            .backup
+            .map(|backup| backup.tags.into_iter().map(|tag| tag.value).collect())
+            .unwrap_or_default(),
         maxconn: servers.maxconn,
     });
     let balance = balance(context, written.balance, written.hash_header, path);
@@ -77,6 +94,7 @@ pub(super) fn compile(
         check,
         passive: written.passive.into(),
         suspicion: written.suspicion.into(),
+        slow_start: written.slow_start.value,
         retry: document::Retry {
             attempts: written.retry.attempts,
             budget: written.retry.budget.value,

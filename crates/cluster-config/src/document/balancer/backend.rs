@@ -29,6 +29,9 @@ pub struct Backend {
     pub passive: Passive,
     /// Suspicion of a late server that is a proxy-node: silent while it owes answers.
     pub suspicion: Suspicion,
+    /// In which a server that has come (back) grows to its weight.
+    #[serde(default, with = "units::duration")]
+    pub slow_start: Duration,
     /// Retries.
     pub retry: Retry,
     /// Bounds of all servers together.

@@ -11,6 +11,9 @@ pub struct Discover {
     pub tags: Vec<String>,
     /// Only this datacenter; none: all.
     pub datacenter: Option<String>,
+    /// An instance that has all of them is used only when no other server is usable; empty: none.
+    #[serde(default)]
+    pub backup_tags: Vec<String>,
     /// Requests and tunnels that each may have at a time; none: any number.
     #[serde(default)]
     pub maxconn: Option<u32>,

@@ -43,6 +43,10 @@ pub struct Backend {
     /// When a late proxy-node is probed and ejected.
     #[serde(default)]
     pub suspicion: Suspicion,
+    /// A server that has come back, or has come, gets a share of its weight that grows from 1 % to
+    /// all of it within this time. 0s: all of it at once.
+    #[serde(default = "at_once")]
+    pub slow_start: Duration,
     /// Retries on another server.
     #[serde(default)]
     pub retry: Retry,
@@ -169,6 +173,10 @@ pub struct BackendTimeouts {
     /// Moved to `frontends[].timeouts`, like `client`.
     #[schemars(extend("deprecated" = true))]
     pub request_head: Option<Duration>,
+}
+
+fn at_once() -> Duration {
+    duration("0s")
 }
 
 fn yes() -> bool {

@@ -16,6 +16,8 @@ pub struct Servers {
     pub tags: Vec<Name>,
     /// Only instances of this datacenter.
     pub datacenter: Option<Name>,
+    /// Which of the discovered ones are used only when no other server is usable.
+    pub backup: Option<Backup>,
     /// Requests and tunnels that each discovered server may have at a time, of one balancer and all
     /// of its workers; what finds all servers full waits. Absent: any number.
     #[schemars(range(min = 1, max = 10000000))]
@@ -23,6 +25,14 @@ pub struct Servers {
     /// Servers by address.
     #[serde(rename = "static")]
     pub fixed: Vec<Server>,
+}
+
+/// Which discovered servers are backups.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Instances that have all of these tags; at least one.
+    pub tags: Vec<Name>,
 }
 
 /// A service whose instances can be servers.
