@@ -83,14 +83,19 @@ async fn target() -> SocketAddr {
     address
 }
 
-fn check(probe: Probe) -> Check {
+/// So long a probe may take that gets an answer.
+const LONG: Duration = Duration::from_secs(20);
+/// So long one may take that gets none.
+const SHORT: Duration = Duration::from_millis(300);
+
+fn check(probe: Probe, timeout: Duration) -> Check {
     Check {
         name: "probe".into(),
         service: "proxy-node".into(),
         endpoint: "proxy".into(),
         probe,
         interval: Duration::from_secs(10),
-        timeout: Duration::from_secs(3),
+        timeout,
         rise: 1,
         fall: 1,
     }
@@ -101,6 +106,14 @@ fn ok() -> Expect {
 }
 
 async fn run(probe: Probe, address: SocketAddr) -> Result<String, String> {
+    run_within(LONG, probe, address).await
+}
+
+async fn run_within(
+    timeout: Duration,
+    probe: Probe,
+    address: SocketAddr,
+) -> Result<String, String> {
     // Several tests share a process; the first one installs it.
     drop(rustls::crypto::ring::default_provider().install_default());
     let target = Target {
@@ -109,7 +122,7 @@ async fn run(probe: Probe, address: SocketAddr) -> Result<String, String> {
         nonce: "0195-nonce".into(),
         signer: Arc::new(Signer::new().expect("a key")),
     };
-    probe::run(&check(probe), &target).await.map_err(|failure| failure.to_string())
+    probe::run(&check(probe, timeout), &target).await.map_err(|failure| failure.to_string())
 }
 
 #[tokio::test]
@@ -120,13 +133,14 @@ async fn through_a_proxy_in_every_manner() {
         (Manner::Denies, Err("status 403"), Err("status 403")),
         (Manner::Lies, Err("not the built-in"), Err("not the built-in")),
         (Manner::Resets, Err(""), Err("")),
-        (Manner::Stalls, Err("no answer within 3s"), Err("no answer within 3s")),
+        (Manner::Stalls, Err("no answer within 300ms"), Err("no answer within 300ms")),
     ];
     for (manner, get, connect) in rows {
         let address = proxy(manner).await;
+        let within = if manner == Manner::Stalls { SHORT } else { LONG };
         let found = tokio::join!(
-            run(Probe::Proxy { url: ProbeUrl::BuiltIn, expect: ok() }, address),
-            run(Probe::Connect { url: ProbeUrl::BuiltIn, expect: ok() }, address)
+            run_within(within, Probe::Proxy { url: ProbeUrl::BuiltIn, expect: ok() }, address),
+            run_within(within, Probe::Connect { url: ProbeUrl::BuiltIn, expect: ok() }, address)
         );
         for (found, expected) in [(found.0, get), (found.1, connect)] {
             match (&found, expected) {
@@ -163,7 +177,8 @@ async fn ports_and_paths_of_the_instance_itself() {
         run(Probe::Tcp, hole.address()).await.is_ok(),
         "a frozen process still has its backlog: that is what tcp checks see"
     );
-    assert!(run(Probe::Http { path: "/".into(), expect: ok() }, hole.address()).await.is_err());
+    let silent = Probe::Http { path: "/".into(), expect: ok() };
+    assert!(run_within(SHORT, silent, hole.address()).await.is_err());
     let closed = testkit::port::free();
     for probe in [
         Probe::Tcp,

@@ -109,7 +109,7 @@ mod tests {
         texts.iter().map(ToString::to_string).collect()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_other_family_is_not_waited_for_without_end() {
         let found = both(pending(), async { found(&["2001:db8::1"], 30) }, |_, _| Some(()));
         let (resolved, _) = timeout(10 * LATER, found).await.expect("it ends");
