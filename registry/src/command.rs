@@ -59,6 +59,41 @@ pub enum Command {
     Forgive,
 }
 
+impl Command {
+    /// Whether an answer means that it survives a crash.
+    #[must_use]
+    pub fn must_survive(&self) -> bool {
+        !matches!(self, Self::Renew(_) | Self::Report { .. } | Self::Forgive)
+    }
+
+    /// Whom it is about, when that is one process.
+    #[must_use]
+    pub fn of_process(&self) -> Option<&str> {
+        match self {
+            Self::Register { instance, .. } => Some(&instance.name),
+            Self::Renew(renewal) => Some(&renewal.name),
+            _ => None,
+        }
+    }
+
+    /// What metrics call it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Generations { .. } => "generations",
+            Self::Desired { .. } => "desired",
+            Self::Register { .. } => "register",
+            Self::Renew(_) => "renew",
+            Self::Deregister { .. } => "deregister",
+            Self::Remove { .. } => "remove",
+            Self::Report { .. } => "report",
+            Self::Loss(_) => "loss",
+            Self::AcceptLosses { .. } => "accept_losses",
+            Self::Forgive => "forgive",
+        }
+    }
+}
+
 /// The certificate that a process registered with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {

@@ -8,28 +8,28 @@
 //! There is one active owner: that of the process that has the store open ([`crate::store`], 4).
 //! One that panicked is followed by another, which replays the store.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+mod reply;
+mod tell;
 
-use cluster::{InstanceStatus, Service, guard::Threshold};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use cluster::guard::Threshold;
 use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, watch},
     time::Instant,
 };
 
 use crate::{
     command::{self, Command, Outcome},
     feed::Feed,
-    handle::{self, Answer, Change, Handle, Message},
-    membership::{Changes, Holding, Membership, Writes},
+    handle::{self, Change, Handle, Message},
+    membership::{Holding, Membership, Writes},
     metrics,
     recollection::{Recollection, Restored},
     store::Store,
     time::{Reading, Time},
 };
+use reply::Reply;
 
 /// How often it reads the clock when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -37,11 +37,6 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 1024;
 /// How many messages wait.
 const QUEUE: usize = 16_384;
-/// How often the gauges are set, and how old a lease or an opinion in a list may be: every member
-/// renews its lease all the time, and a snapshot for each of them would cost more than all the
-/// rest.
-const REFRESH: Duration = Duration::from_secs(2);
-
 /// What survives a panic of the owner. What was not written then was not acknowledged either.
 #[derive(Debug)]
 struct Lasting {
@@ -119,20 +114,6 @@ impl Owner {
     }
 }
 
-/// One thing to say once the batch is safe.
-enum Reply {
-    Applied(
-        oneshot::Sender<Result<Answer, handle::Error>>,
-        Result<Outcome, command::Error>,
-        Option<String>,
-    ),
-    Changed(oneshot::Sender<Result<InstanceStatus, handle::Error>>, Result<String, command::Error>),
-    Followed(oneshot::Sender<Option<watch::Receiver<Holding>>>, String),
-    Recollected(oneshot::Sender<Recollection>),
-    /// It is done, or failed, already.
-    Restored(oneshot::Sender<Result<Recollection, handle::Error>>, Result<(), handle::Error>),
-}
-
 /// What the owner changes.
 struct Owned<'a> {
     membership: Membership,
@@ -188,8 +169,8 @@ impl Owned<'_> {
     fn take(&mut self, message: Message, reading: Reading, urgent: &mut bool) -> Reply {
         match message {
             Message::Apply { command, answer } => {
-                *urgent |= must_survive(&command);
-                let name = name_of(&command);
+                *urgent |= command.must_survive();
+                let name = command.of_process().map(str::to_owned);
                 Reply::Applied(answer, self.apply(command, reading), name)
             }
             Message::Change { name, change, answer } => {
@@ -242,7 +223,7 @@ impl Owned<'_> {
     }
 
     fn apply(&mut self, command: Command, reading: Reading) -> Result<Outcome, command::Error> {
-        let kind = kind_of(&command);
+        let kind = command.kind();
         let result = self.membership.apply(command, reading.now);
         metrics::command(kind, result.is_ok());
         result
@@ -296,147 +277,5 @@ impl Owned<'_> {
                 Err(handle::Error::of_store(&error))
             }
         }
-    }
-
-    fn tell(&mut self, changes: &Changes) {
-        if changes.is_empty() {
-            return;
-        }
-        let upserted: Vec<_> =
-            changes.upserted.iter().filter_map(|name| self.membership.status(name)).collect();
-        let guards: Vec<_> = changes
-            .guards
-            .iter()
-            .filter_map(|service| self.membership.guards().get(service).cloned())
-            .collect();
-        for (_, name) in &changes.removed {
-            self.followers.remove(name);
-        }
-        for status in &upserted {
-            self.tell_follower(&status.instance.name);
-        }
-        for name in &changes.moved {
-            if let Some(status) = self.membership.status(name) {
-                tracing::info!(
-                    name,
-                    service = %status.instance.service,
-                    state = metrics::state(status.state),
-                    reasons = status.reasons.join("; "),
-                    "state",
-                );
-                metrics::transition(&status.instance, status.state);
-            }
-        }
-        for guard in &guards {
-            if guard.holding {
-                tracing::warn!(service = %guard.service, "{}", guard.explanation);
-            }
-            metrics::guard(guard);
-        }
-        self.feed.publish(upserted, &changes.removed, guards);
-    }
-
-    fn tell_follower(&mut self, name: &str) {
-        let (Some(sender), Some(holding)) =
-            (self.followers.get(name), self.membership.holding(name))
-        else {
-            return;
-        };
-        sender.send_if_modified(|known| std::mem::replace(known, holding) != holding);
-        if sender.is_closed() {
-            self.followers.remove(name);
-        }
-    }
-
-    /// Who does not wait for the answer any more does not get one.
-    fn reply(&mut self, reply: Reply, written: &Result<(), handle::Error>) {
-        match reply {
-            Reply::Applied(answer, result, name) => {
-                let holding = name.and_then(|name| self.membership.holding(&name));
-                let safe = result.map_err(handle::Error::from).and_then(|outcome| {
-                    let needs_disk =
-                        !matches!(outcome, Outcome::Renewed { .. } | Outcome::Reported { .. });
-                    if needs_disk {
-                        written.clone()?
-                    }
-                    Ok(Answer { outcome, holding })
-                });
-                drop(answer.send(safe));
-            }
-            Reply::Changed(answer, result) => {
-                let status = |name: String| {
-                    self.membership
-                        .status(&name)
-                        .ok_or(handle::Error::Refused(command::Error::Unknown { name }))
-                };
-                drop(
-                    answer.send(
-                        result
-                            .map_err(handle::Error::from)
-                            .and_then(|name| written.clone().and_then(|()| status(name))),
-                    ),
-                );
-            }
-            Reply::Followed(answer, name) => drop(answer.send(self.follow(name))),
-            Reply::Recollected(answer) => {
-                drop(answer.send(Recollection::of(&self.membership, self.feed.identity())))
-            }
-            Reply::Restored(answer, result) => {
-                drop(answer.send(
-                    result.map(|()| Recollection::of(&self.membership, self.feed.identity())),
-                ));
-            }
-        }
-    }
-
-    fn follow(&mut self, name: String) -> Option<watch::Receiver<Holding>> {
-        let holding = self.membership.holding(&name)?;
-        Some(self.followers.entry(name).or_insert_with(|| watch::Sender::new(holding)).subscribe())
-    }
-
-    /// Lists say when leases end and how old opinions are, and gauges how many there are: once in a
-    /// while is enough for both.
-    fn refresh(&mut self) {
-        if self.refreshed_at.is_some_and(|at| at.elapsed() < REFRESH) {
-            return;
-        }
-        self.refreshed_at = Some(Instant::now());
-        let refreshed = self.membership.take_refreshed();
-        let statuses = refreshed.iter().filter_map(|name| self.membership.status(name)).collect();
-        self.feed.refresh(statuses, self.membership.leases());
-        let mut counts: BTreeMap<(Service, &'static str), u32> = BTreeMap::new();
-        for (service, state) in self.membership.states() {
-            *counts.entry((service, metrics::state(state))).or_default() += 1;
-        }
-        metrics::instances(&counts);
-    }
-}
-
-/// Whether an answer means that it survives a crash.
-fn must_survive(command: &Command) -> bool {
-    !matches!(command, Command::Renew(_) | Command::Report { .. } | Command::Forgive)
-}
-
-/// Whom it is about, when that is one instance.
-fn name_of(command: &Command) -> Option<String> {
-    match command {
-        Command::Register { instance, .. } => Some(instance.name.clone()),
-        Command::Renew(renewal) => Some(renewal.name.clone()),
-        _ => None,
-    }
-}
-
-fn kind_of(command: &Command) -> &'static str {
-    match command {
-        Command::Generations { .. } => "generations",
-        Command::Desired { .. } => "desired",
-        Command::Register { .. } => "register",
-        Command::Renew(_) => "renew",
-        Command::Deregister { .. } => "deregister",
-        Command::Remove { .. } => "remove",
-        Command::Report { .. } => "report",
-        Command::Loss(_) => "loss",
-        Command::AcceptLosses { .. } => "accept_losses",
-        Command::Forgive => "forgive",
     }
 }
