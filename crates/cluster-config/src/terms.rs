@@ -1,9 +1,14 @@
 //! The field's own small notations: addresses to bind, networks, domains, port ranges, time
 //! specifications, status codes, URLs.
 
-use crate::document::{DomainPattern, PortRange, TimeWindow};
+mod network;
+mod time;
+
+pub use network::{canonical_network, parse_network};
+pub use time::parse_time;
+
+use crate::document::{DomainPattern, PortRange};
 use crate::units::Invalid;
-use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// `0.0.0.0:3128`, `[::]:3128`, `:3128`, `*:3128`.
@@ -35,80 +40,6 @@ pub fn parse_bind(text: &str) -> Result<SocketAddr, Invalid> {
             ),
         }
     })
-}
-
-/// How `10.0.0.0/255.0.0.0`, which Squid takes, is written.
-fn masked(text: &str) -> Option<String> {
-    let (address, mask) = text.split_once('/')?;
-    let prefix = ipnet::ip_mask_to_prefix(mask.parse().ok()?).ok()?;
-    Some(format!("write {}", IpNet::new(address.parse().ok()?, prefix).ok()?.trunc()))
-}
-
-/// How `10.0.0.1-10.0.0.20`, which Squid takes, is written: the networks that make it up, if they
-/// are few.
-fn range(text: &str) -> Option<String> {
-    let (first, last) = text.split_once('-')?;
-    let nets: Vec<IpNet> = match (first.trim().parse().ok()?, last.trim().parse().ok()?) {
-        (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
-            ipnet::Ipv4Subnets::new(first, last, 0).take(SHOWN + 1).map(IpNet::from).collect()
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
-            ipnet::Ipv6Subnets::new(first, last, 0).take(SHOWN + 1).map(IpNet::from).collect()
-        }
-        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
-            return Some(
-                "it runs backwards, and there are no ranges here: write networks".to_owned(),
-            );
-        }
-        _ => return None,
-    };
-    let written = || nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Some(if nets.len() <= SHOWN {
-        format!("a range is written as its networks: {}", written())
-    } else {
-        "write networks, as in 192.168.1.0/24: there are no ranges here".to_owned()
-    })
-}
-
-/// Networks of a range that are listed.
-const SHOWN: usize = 12;
-
-/// `192.168.1.0/24`, `10.0.0.1`, `2001:db8::/32`. Bits beyond the prefix are an error: they are a
-/// slip more often than not.
-pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address.to_canonical()));
-    }
-    let network: IpNet = text.parse().map_err(|_| {
-        let otherwise = || {
-            "write an IP address or a network, as in 192.168.1.7, 192.168.1.0/24 or 2001:db8::/32"
-                .to_owned()
-        };
-        Invalid::new(
-            format!("`{text}` is not a network"),
-            masked(text).or_else(|| range(text)).unwrap_or_else(otherwise),
-        )
-    })?;
-    if network.trunc() != network {
-        let meant = network.trunc();
-        return Err(Invalid::new(
-            format!("`{text}` has bits beyond its prefix"),
-            format!("write {meant}, or {} for the one address", network.addr()),
-        ));
-    }
-    Ok(canonical_network(network))
-}
-
-/// A network of IPv4-mapped addresses as the IPv4 network that it is: nobody ever connects from or
-/// to the other spelling.
-pub fn canonical_network(network: IpNet) -> IpNet {
-    let mapped = |v6: &ipnet::Ipv6Net| {
-        Ipv4Net::new(v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?).ok()
-    };
-    match network {
-        IpNet::V6(v6) => mapped(&v6).map_or(network, IpNet::V4),
-        IpNet::V4(_) => network,
-    }
 }
 
 /// `host.example.com` or `.example.com`; `*.example.com` is refused with the remedy, since it would
@@ -215,82 +146,6 @@ pub fn parse_status(text: &str) -> Result<(u16, u16), Invalid> {
     }
 }
 
-/// `MTWHF 09:00-18:00`, `D 09:00-18:00`, `SA`, `22:00-24:00`, in Squid's letters: S Sunday, M T W,
-/// H Thursday, F, A Saturday, D weekdays. A window past midnight is refused: Squid does so too,
-/// because its meaning for the days is not clear.
-pub fn parse_time(text: &str) -> Result<TimeWindow, Invalid> {
-    const REMEDY: &str = "write days and hours, as in \"MTWHF 09:00-18:00\" (S Sunday, M, T, W, H \
-        Thursday, F, A Saturday, D Monday to Friday)";
-    let wrong = |what: String| Invalid::new(what, REMEDY);
-    let mut days = None;
-    let mut hours = None;
-    for word in text.split_whitespace() {
-        let slot_taken = if word.contains(':') { hours.is_some() } else { days.is_some() };
-        if slot_taken {
-            return Err(wrong(format!("`{word}` in `{text}` is one part too many")));
-        }
-        if word.contains(':') {
-            hours =
-                Some(parse_hours(word).ok_or_else(|| {
-                    wrong(format!("`{word}` in `{text}` is not a span of hours"))
-                })?);
-        } else {
-            let what = if word.starts_with(|c: char| c.is_ascii_digit()) {
-                "is not a span of hours"
-            } else {
-                "has a letter that is not a day"
-            };
-            days = Some(
-                parse_days(word).ok_or_else(|| wrong(format!("`{word}` in `{text}` {what}")))?,
-            );
-        }
-    }
-    if days.is_none() && hours.is_none() {
-        return Err(wrong("an empty time".into()));
-    }
-    let (from, until) = hours.unwrap_or((0, 24 * 60));
-    if from >= until {
-        let remedy =
-            "let it end after it begins; for a night write two: one up to 24:00 and one from 00:00";
-        return Err(Invalid::new(format!("`{text}` ends before it begins"), remedy));
-    }
-    Ok(TimeWindow { days: days.unwrap_or(0x7f), from, until })
-}
-
-fn parse_days(word: &str) -> Option<u8> {
-    word.chars().try_fold(0u8, |days, letter| {
-        Some(
-            days | match letter {
-                'M' => 1,
-                'T' => 1 << 1,
-                'W' => 1 << 2,
-                'H' => 1 << 3,
-                'F' => 1 << 4,
-                'A' => 1 << 5,
-                'S' => 1 << 6,
-                'D' => 0x1f,
-                _ => return None,
-            },
-        )
-    })
-}
-
-fn parse_hours(word: &str) -> Option<(u16, u16)> {
-    let minute = |text: &str| {
-        let (hour, minute) = text.split_once(':')?;
-        let digits =
-            |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        if !digits(hour) || minute.len() != 2 || !digits(minute) {
-            return None;
-        }
-        let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
-        let total = hour * 60 + minute;
-        (minute < 60 && total <= 24 * 60).then_some(total)
-    };
-    let (from, until) = word.split_once('-')?;
-    Some((minute(from)?, minute(until)?))
-}
-
 /// An absolute http or https URL with a host; no user information.
 pub fn parse_url(text: &str) -> Result<(), Invalid> {
     let wrong = || {
@@ -363,30 +218,6 @@ mod tests {
         assert!(host.matches("example.com") && !host.matches("a.example.com"));
         for text in ["*.example.com", "http://example.com", "a..b", "", ".", "münchen.de", "a b"] {
             assert!(parse_domain(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(
-            parse_time("MTWHF 09:00-18:00"),
-            Ok(TimeWindow { days: 0x1f, from: 540, until: 1080 })
-        );
-        assert_eq!(parse_time("D 09:00-18:00"), parse_time("MTWHF 9:00-18:00"));
-        assert_eq!(parse_time("SA"), Ok(TimeWindow { days: 0x60, from: 0, until: 1440 }));
-        let office = parse_time("D 09:00-18:00").unwrap();
-        assert!(office.contains(0, 540) && !office.contains(0, 1080) && !office.contains(5, 600));
-        for text in [
-            "",
-            "X 09:00-18:00",
-            "D 9-18",
-            "D 18:00-09:00",
-            "D 09:60-10:00",
-            "D 09:00-24:01",
-            "D D",
-            "D 09:00-10:00 M",
-        ] {
-            assert!(parse_time(text).is_err(), "{text}");
         }
     }
 

@@ -1,0 +1,81 @@
+//! `proxy.cache`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{duration, size};
+use crate::schema::notation::{Duration, Regex, Size};
+
+/// The cache.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Memory for cached objects; `0B`: nothing is cached.
+    pub memory: Size,
+    /// Disk for cached objects.
+    #[schemars(extend("x-no-effect" = true))]
+    pub disk: Option<Size>,
+    /// Larger bodies are not kept.
+    pub max_object_size: Size,
+    /// Concurrent misses of one key share one fetch.
+    pub collapsed_forwarding: bool,
+    /// How long a request waits for a fetch of another that makes no progress before it fetches for
+    /// itself.
+    pub follow_timeout: Duration,
+    /// A request for a part that begins before this place fetches and keeps the whole, if that is
+    /// no larger than `max_object_size`, as Squid's range_offset_limit; `0B`: parts are fetched
+    /// alone and not kept.
+    pub range_offset_limit: Size,
+    /// Keep responses whose end is the end of the connection, although one that was cut cannot be
+    /// told from a whole one.
+    pub store_until_close: bool,
+    /// First match wins; for responses that say nothing of their freshness. None applies to a
+    /// request with Cookie or Authorization.
+    pub refresh_patterns: Vec<RefreshPattern>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            memory: size("256MiB"),
+            disk: None,
+            max_object_size: size("50MiB"),
+            collapsed_forwarding: true,
+            follow_timeout: duration("2s"),
+            range_offset_limit: size("1MiB"),
+            store_until_close: false,
+            refresh_patterns: Vec::new(),
+        }
+    }
+}
+
+/// Heuristic freshness, as Squid's refresh_pattern.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshPattern {
+    /// For URLs that match. URLs with a query are meant only by a pattern that names it (`\?`):
+    /// what follows the `?` is anything that a client likes.
+    pub url_regex: Regex,
+    /// Fresh for at least this long.
+    #[serde(default = "zero")]
+    pub min: Duration,
+    /// Percent of the time since Last-Modified.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub percent: u32,
+    /// Fresh for at most this long.
+    #[serde(default = "three_days")]
+    pub max: Duration,
+}
+
+fn zero() -> Duration {
+    duration("0s")
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+fn three_days() -> Duration {
+    duration("3d")
+}
