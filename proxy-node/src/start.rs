@@ -37,6 +37,8 @@ use crate::{
 use configuration::{Published, applier, doubt_memory};
 use membership::{follow_membership, follow_names, pseudonym, refresh_ports};
 
+/// So long the end of the process waits for the last lines of the access log.
+const LAST_LINES_WITHIN: Duration = Duration::from_millis(500);
 /// How often dead parents are tried and their credentials read.
 const PARENTS: Duration = Duration::from_secs(5);
 
@@ -106,20 +108,8 @@ pub async fn serve(process: Process, options: Options) -> Result<(), Error> {
             }
         })
         .await;
-    drop((node, published, follower));
-    last_lines(&log_thread).await;
+    node.recorder.finish(&log_thread, LAST_LINES_WITHIN).await;
     drained
-}
-
-/// The log's thread ends when the last recorder has gone and everything queued is written; a task
-/// that still holds one is not waited for longer.
-async fn last_lines(log_thread: &std::thread::JoinHandle<()>) {
-    for _ in 0..20 {
-        if log_thread.is_finished() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
 }
 
 fn variables(
