@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::Path,
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -27,16 +28,19 @@ pub enum Who {
     ShoalNode,
     ShoalNodeListed,
     ShoalCluster,
+    ShoalOwners,
     ConfigService,
     Registry,
     Haproxy,
     HaproxyTcp,
     HaproxyTcpSplice,
+    Floor,
     Nginx,
     NginxCache,
     Squid,
     SquidListed,
     Reference,
+    Siblings,
     Tuned,
 }
 
@@ -48,38 +52,43 @@ impl Who {
             Self::ShoalNode => "Shoal proxy-node",
             Self::ShoalNodeListed => "Shoal proxy-node, with the list",
             Self::ShoalCluster => "Shoal, balancer + 3 proxy-nodes",
+            Self::ShoalOwners => "Shoal, balancer + 3 proxy-nodes, each object at its own",
             Self::ConfigService => "Shoal config-service",
             Self::Registry => "Shoal registry",
             Self::Haproxy => "HAProxy",
             Self::HaproxyTcp => "HAProxy tcp",
             Self::HaproxyTcpSplice => "HAProxy tcp, splice-auto",
+            Self::Floor => "a bare epoll relay",
             Self::Nginx => "nginx",
             Self::NginxCache => "nginx proxy_cache",
             Self::Squid => "Squid",
             Self::SquidListed => "Squid, with the list",
             Self::Reference => "HAProxy + 3 Squid, as in textbooks",
+            Self::Siblings => "HAProxy + 3 Squid, siblings",
             Self::Tuned => "HAProxy + 3 Squid, tuned",
         }
     }
 
     /// Whether it is what is judged.
-    pub const fn is_ours(self) -> bool {
-        self.programs().is_empty()
+    pub fn is_ours(self) -> bool {
+        self.programs().is_empty() && self != Self::Floor
     }
 
-    /// The programs that have to be installed, as `--require` calls them; none: ours.
+    /// The programs that have to be installed, as `--require` calls them; none: it is here.
     pub const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::ShoalBalancer
             | Self::ShoalNode
             | Self::ShoalNodeListed
             | Self::ShoalCluster
+            | Self::ShoalOwners
             | Self::ConfigService
-            | Self::Registry => &[],
+            | Self::Registry
+            | Self::Floor => &[],
             Self::Haproxy | Self::HaproxyTcp | Self::HaproxyTcpSplice => &["haproxy"],
             Self::Nginx | Self::NginxCache => &["nginx"],
             Self::Squid | Self::SquidListed => &["squid"],
-            Self::Reference | Self::Tuned => &["haproxy", "squid"],
+            Self::Reference | Self::Siblings | Self::Tuned => &["haproxy", "squid"],
         }
     }
 
@@ -92,6 +101,13 @@ impl Who {
 /// Whether a program is where Debian puts it.
 pub fn installed(program: &str) -> bool {
     Path::new("/usr/sbin").join(program).exists()
+}
+
+/// This program again, as a relay that does nothing else.
+fn floor(_: &Path, listen: SocketAddr, origin: SocketAddr) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["relay", &listen.to_string(), &origin.to_string()]);
+    Ok(command)
 }
 
 /// A loopback address that is free at the moment.
@@ -135,6 +151,7 @@ impl Fleet {
                 Who::Haproxy => haproxy::http,
                 Who::HaproxyTcp => haproxy::tcp,
                 Who::HaproxyTcpSplice => haproxy::tcp_splice,
+                Who::Floor => floor,
                 Who::Nginx => nginx::balancer,
                 Who::NginxCache => nginx::cache,
                 Who::Squid => squid::cache,

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod idle;
+pub mod paths;
 pub mod requests;
 pub mod steady;
 pub mod tunnels;

@@ -10,7 +10,8 @@
 //! judge times.
 //!
 //! Reading order: [`trial`] (what is measured) and [`goal`] (what is wanted of it), [`contender`]
-//! and [`control`] (who), [`origin`] and [`load`] (against what, with what), [`measure`] and
+//! and [`control`] (who; [`floor`] is
+//! one of them), [`origin`] and [`load`] (against what, with what), [`measure`] and
 //! [`cpu`] (how), [`results`], [`statistics`] and [`report`] (what comes out).
 
 #![allow(clippy::disallowed_methods, reason = "it measures this machine: the time is its result")]
@@ -18,6 +19,7 @@
 mod contender;
 mod control;
 mod cpu;
+mod floor;
 mod goal;
 mod installed;
 mod load;
@@ -31,6 +33,7 @@ mod trial;
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -51,7 +54,7 @@ use crate::{
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Reporting>,
+    command: Option<Task>,
     /// Write every sample to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,7 +82,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Reporting {
+enum Task {
     /// Print the tables of a run as Markdown
     Report {
         /// What `--json` wrote
@@ -91,12 +94,24 @@ enum Reporting {
         #[arg(long, value_name = "DIR")]
         write: Option<PathBuf>,
     },
+    /// Be the bare relay that is measured for comparison
+    #[command(hide = true)]
+    Relay {
+        /// Where to listen
+        listen: SocketAddr,
+        /// Where everything goes
+        origin: SocketAddr,
+    },
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Reporting::Report { results, chart, write }) = arguments.command {
-        return report(&results, chart.as_deref(), write.as_deref());
+    match arguments.command {
+        Some(Task::Report { results, chart, write }) => {
+            return report(&results, chart.as_deref(), write.as_deref());
+        }
+        Some(Task::Relay { listen, origin }) => return Ok(floor::run(listen, origin)?),
+        None => {}
     }
     let wanted = |trial: &&Trial| {
         arguments.only.is_empty() || arguments.only.iter().any(|text| trial.name.contains(text))

@@ -8,6 +8,7 @@ mod registry;
 mod release;
 mod slow_origin;
 mod traffic;
+mod whole;
 
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ pub async fn run(bench: Bench<'_>, work: Work) -> Result<Vec<Sample>> {
         Work::Requests { .. } | Work::Tunnels(_) | Work::Idle(_) => {
             traffic::run(bench, trial(work)?, &who).await
         }
+        Work::Whole(way) => whole::run(bench, way, &who).await,
         Work::Fault(fault) => anywhere(faults::run(bench, fault, &who)).await,
         Work::SlowOrigin => anywhere(slow_origin::run(bench, &who)).await,
         Work::DeafOrigin => anywhere(deaf_origin::run(bench)).await,
@@ -119,6 +121,9 @@ pub fn expected(work: Work, extent: Extent) -> Duration {
         }
         Work::Tunnels(_) => 5.0 + (rounds + 1.0) * contenders * extent.scale,
         Work::Idle(_) => extent.few() as f64 * (5.0 + 4.0 * contenders),
+        Work::Whole(way) => {
+            20.0 + (rounds + 1.0) * contenders * extent.scale * whole::expected(way)
+        }
         Work::Fault(Fault::Kill) => 15.0 + extent.few() as f64 * contenders * 7.0,
         Work::Fault(Fault::Freeze) => 15.0 + extent.few() as f64 * contenders * 14.0,
         Work::SlowOrigin => 35.0,

@@ -26,6 +26,8 @@ pub enum Work {
     Tunnels(Direction),
     /// Connections that idle; in a new process every round.
     Idle(Kind),
+    /// From the balancer to the cache and back.
+    Whole(Way),
     /// One node of three is hit while clients are at work.
     Fault(Fault),
     /// An origin that answers after 20 s.
@@ -42,6 +44,19 @@ pub enum Work {
     Watchers,
     /// A list of a million domains.
     DomainList,
+}
+
+/// What goes through a whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// GETs that a cache answers.
+    Hit,
+    /// GETs of what nobody has asked for.
+    Miss,
+    /// GETs as people send them in the course of a day, for more than the caches hold.
+    Day,
+    /// CONNECT with one small request and its answer inside.
+    Exchange,
 }
 
 /// What happens to the node.
@@ -80,6 +95,8 @@ pub enum Unit {
     CpuSecondsPerGib,
     /// Megabytes (10⁶ bytes) of resident memory for 1000 connections.
     MegabytesPer1000,
+    /// How often the origin was asked for 1000 requests.
+    OriginPer1000,
     /// Longest time in which no client got an answer.
     GapMs,
     /// How often the origin was asked for one request.
@@ -103,6 +120,7 @@ impl Unit {
             Self::CpuMsPer1000 => "CPU-ms / 1000 requests",
             Self::CpuSecondsPerGib => "CPU-s / GiB",
             Self::MegabytesPer1000 => "MB / 1000",
+            Self::OriginPer1000 => "at the origin / 1000 requests",
             Self::GapMs => "ms longest gap",
             Self::TimesAsked => "times asked",
             Self::Nodes => "nodes",
@@ -116,6 +134,7 @@ impl Unit {
 
 /// The names of trials that come out of their work together with others.
 pub mod names {
+    pub const WHOLE_DAY_ORIGIN: &str = "whole-day-origin";
     pub const KILL_GET: &str = "kill-get";
     pub const KILL_CONNECT: &str = "kill-connect";
     pub const FREEZE_GET: &str = "freeze-get";
@@ -135,6 +154,9 @@ pub mod names {
 }
 
 const BALANCERS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Nginx];
+const RELAYS: &[Who] = &[Who::ShoalBalancer, Who::Haproxy, Who::Floor, Who::Nginx];
+const WHOLE: &[Who] = &[Who::ShoalCluster, Who::Siblings];
+const WHOLE_DAY: &[Who] = &[Who::ShoalCluster, Who::ShoalOwners, Who::Siblings];
 const CACHES: &[Who] = &[Who::ShoalNode, Who::NginxCache, Who::Squid];
 const TUNNELS: &[Who] =
     &[Who::ShoalBalancer, Who::ShoalNode, Who::HaproxyTcp, Who::HaproxyTcpSplice, Who::Squid];
@@ -169,6 +191,16 @@ const fn requests(
     goals: &'static [Goal],
 ) -> Trial {
     Trial { name, title, unit: Unit::CpuMsPer1000, work, who, goals }
+}
+
+const fn whole(
+    name: &'static str,
+    title: &'static str,
+    way: Way,
+    who: &'static [Who],
+    goals: &'static [Goal],
+) -> Trial {
+    requests(name, title, Work::Whole(way), who, goals)
 }
 
 const fn fault(
@@ -209,9 +241,10 @@ pub const TRIALS: &[Trial] = &[
         "balance-keepalive-1k",
         "Balancing, keep-alive, 1 KiB",
         Work::Requests { body: 1024, fresh: false, hits: false, requests: 60_000 },
-        BALANCERS,
+        RELAYS,
         &[
-            times(Who::ShoalBalancer, 0.75, Who::Haproxy),
+            times(Who::ShoalBalancer, 1.12, Who::Floor),
+            times(Who::ShoalBalancer, 0.82, Who::Haproxy),
             times(Who::ShoalBalancer, 1.0, Who::Nginx),
         ],
     ),
@@ -219,7 +252,7 @@ pub const TRIALS: &[Trial] = &[
         "balance-keepalive-64k",
         "Balancing, keep-alive, 64 KiB",
         Work::Requests { body: 65_536, fresh: false, hits: false, requests: 15_000 },
-        BALANCERS,
+        RELAYS,
         &[
             times(Who::ShoalBalancer, 0.75, Who::Haproxy),
             times(Who::ShoalBalancer, 1.0, Who::Nginx),
@@ -230,7 +263,7 @@ pub const TRIALS: &[Trial] = &[
         "Balancing, a new connection each, 1 KiB",
         Work::Requests { body: 1024, fresh: true, hits: false, requests: 15_000 },
         BALANCERS,
-        &[times(Who::ShoalBalancer, 0.90, Who::Haproxy)],
+        &[times(Who::ShoalBalancer, 0.86, Who::Haproxy)],
     ),
     requests(
         "balance-new-64k",
@@ -244,14 +277,50 @@ pub const TRIALS: &[Trial] = &[
         "Cache hit, keep-alive, 1 KiB",
         Work::Requests { body: 1024, fresh: false, hits: true, requests: 60_000 },
         CACHES,
-        &[times(Who::ShoalNode, 0.60, Who::NginxCache), times(Who::ShoalNode, 0.25, Who::Squid)],
+        &[times(Who::ShoalNode, 0.48, Who::NginxCache), times(Who::ShoalNode, 0.34, Who::Squid)],
     ),
     requests(
         "hit-64k",
         "Cache hit, keep-alive, 64 KiB",
         Work::Requests { body: 65_536, fresh: false, hits: true, requests: 15_000 },
         CACHES,
-        &[],
+        &[times(Who::ShoalNode, 0.80, Who::NginxCache)],
+    ),
+    whole(
+        "whole-hit",
+        "The whole way: a hit, keep-alive, 1 KiB",
+        Way::Hit,
+        WHOLE,
+        &[times(Who::ShoalCluster, 0.33, Who::Siblings)],
+    ),
+    whole(
+        "whole-miss",
+        "The whole way: something cacheable that nobody has asked for, 1 KiB",
+        Way::Miss,
+        WHOLE,
+        &[times(Who::ShoalCluster, 0.38, Who::Siblings)],
+    ),
+    whole(
+        "whole-day",
+        "The whole way: a day by Zipf's law, 400 MB through three caches of 32 MiB",
+        Way::Day,
+        WHOLE_DAY,
+        &[times(Who::ShoalOwners, 0.27, Who::Siblings)],
+    ),
+    Trial {
+        name: names::WHOLE_DAY_ORIGIN,
+        title: "How much of that day reaches the origin",
+        unit: Unit::OriginPer1000,
+        work: Work::Whole(Way::Day),
+        who: WHOLE_DAY,
+        goals: &[times(Who::ShoalOwners, 0.5, Who::Siblings)],
+    },
+    whole(
+        "whole-exchange",
+        "The whole way: CONNECT with one small exchange",
+        Way::Exchange,
+        WHOLE,
+        &[times(Who::ShoalCluster, 0.62, Who::Siblings)],
     ),
     tunnel("tunnel-download", "Tunnel, from the origin", Direction::Download),
     tunnel("tunnel-upload", "Tunnel, to the origin", Direction::Upload),

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     net::{SocketAddr, UdpSocket},
     time::Instant,
 };
@@ -12,6 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tempfile::TempDir;
 use testkit::{
     lab::{Lab, Options},
     wait::PATIENCE,
@@ -38,9 +40,19 @@ pub struct Cluster {
     members: Members,
 }
 
+/// What each cache has for what it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What each has by itself, and a disk where that is usual.
+    Usual,
+    /// So many MiB, and no disk.
+    Each(u32),
+}
+
 #[derive(Debug)]
 enum Members {
     Shoal {
+        _bundle: Option<TempDir>,
         lab: Box<Lab>,
         restarted: Option<Child>,
     },
@@ -49,19 +61,37 @@ enum Members {
         squids: Vec<Option<Process>>,
         ports: Vec<squid::Ports>,
         siblings: bool,
+        memory: Memory,
     },
 }
 
 impl Cluster {
     /// Starts one and waits until all three nodes may serve.
-    pub async fn start(who: Who, origin: SocketAddr) -> Result<Self> {
+    pub async fn start(who: Who, origin: SocketAddr, memory: Memory) -> Result<Self> {
         let cluster = match who {
-            Who::ShoalCluster => shoal().await?,
-            Who::Reference | Who::Tuned => peers(who, origin).await?,
+            Who::ShoalCluster => shoal(memory, "round_robin").await?,
+            Who::ShoalOwners => shoal(memory, "uri_hash").await?,
+            Who::Reference | Who::Siblings | Who::Tuned => peers(who, origin, memory).await?,
             other => bail!("{} is no cluster", other.name()),
         };
         cluster.until_well().await?;
         Ok(cluster)
+    }
+
+    /// The processes that carry traffic.
+    pub fn data_plane(&self) -> Result<Vec<i32>> {
+        match &self.members {
+            Members::Shoal { lab, .. } => Ok(["balancer-1"]
+                .into_iter()
+                .chain(["proxy-node-1", "proxy-node-2", "proxy-node-3"])
+                .map(|name| lab.process(name).pid)
+                .collect()),
+            Members::Peers { haproxy, squids, .. } => {
+                let squids = squids.iter().map(|squid| squid.as_ref().context("no such node"));
+                let squids: Result<Vec<_>> = squids.map(|squid| Ok(squid?.pid())).collect();
+                Ok(std::iter::once(haproxy.pid()).chain(squids?).collect())
+            }
+        }
     }
 
     /// Hits the node.
@@ -71,7 +101,7 @@ impl Cluster {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = match &self.members {
-            Members::Shoal { lab, restarted } => {
+            Members::Shoal { lab, restarted, .. } => {
                 let restarted = restarted.as_ref().and_then(Child::id).map(u32::cast_signed);
                 restarted.unwrap_or_else(|| lab.process("proxy-node-2").pid)
             }
@@ -88,11 +118,11 @@ impl Cluster {
             return self.signal(Signal::SIGCONT);
         }
         match &mut self.members {
-            Members::Shoal { lab, restarted } => *restarted = Some(lab.restart("proxy-node-2")),
-            Members::Peers { squids, ports, siblings, .. } => {
+            Members::Shoal { lab, restarted, .. } => *restarted = Some(lab.restart("proxy-node-2")),
+            Members::Peers { squids, ports, siblings, memory, .. } => {
                 // Ended and waited for before its address is taken again.
                 squids[VICTIM] = None;
-                squids[VICTIM] = Some(start_squid(ports, VICTIM, *siblings).await?);
+                squids[VICTIM] = Some(start_squid(ports, VICTIM, *siblings, *memory).await?);
             }
         }
         Ok(())
@@ -140,17 +170,40 @@ impl Cluster {
     }
 }
 
-async fn shoal() -> Result<Cluster> {
+async fn shoal(memory: Memory, balance: &str) -> Result<Cluster> {
     // A node that was killed stays dead for everybody alike until it is started again here.
-    let arguments =
+    let mut arguments =
         ["--nodes", "3", "--balancers", "1", "--no-restart"].map(str::to_owned).to_vec();
+    let mut bundle = None;
+    if let Memory::Each(memory) = memory {
+        let directory = tempfile::tempdir()?;
+        fs::write(directory.path().join("cluster.yaml"), configuration(memory, balance))?;
+        arguments.extend(["--config".to_owned(), directory.path().to_string_lossy().into_owned()]);
+        bundle = Some(directory);
+    }
     let lab = Box::new(Lab::start(Options { arguments, ..Options::default() }).await);
-    Ok(Cluster { entrance: lab.frontend(), members: Members::Shoal { lab, restarted: None } })
+    let entrance = lab.frontend();
+    Ok(Cluster { entrance, members: Members::Shoal { _bundle: bundle, lab, restarted: None } })
 }
 
-async fn peers(who: Who, origin: SocketAddr) -> Result<Cluster> {
+fn configuration(memory: u32, balance: &str) -> String {
+    format!(
+        "version: 1\n\
+         proxy:\n\
+         \x20 listen: [{{bind: \"${{node.listen.proxy}}\"}}]\n\
+         \x20 cache: {{memory: {memory}MiB}}\n\
+         \x20 access:\n\
+         \x20   rules: [{{allow: [localhost]}}, {{deny: [all]}}]\n\
+         \x20   egress: {{allow: [{{to: [loopback], clients: [127.0.0.0/8]}}]}}\n\
+         balancer:\n\
+         \x20 frontends: [{{name: bench, bind: \"${{node.listen.frontend}}\", backend: nodes}}]\n\
+         \x20 backends: [{{name: nodes, balance: {balance}, servers: {{service: proxy-node}}}}]\n"
+    )
+}
+
+async fn peers(who: Who, origin: SocketAddr, memory: Memory) -> Result<Cluster> {
     // Asking siblings only delays when one of them is silent: the tuned cluster does without.
-    let siblings = who == Who::Reference;
+    let siblings = who != Who::Tuned;
     let mut ports = Vec::new();
     let mut taken = BTreeSet::new();
     while ports.len() < NODES {
@@ -162,19 +215,28 @@ async fn peers(who: Who, origin: SocketAddr) -> Result<Cluster> {
     }
     let mut squids = Vec::new();
     for number in 0..NODES {
-        squids.push(Some(start_squid(&ports, number, siblings).await?));
+        squids.push(Some(start_squid(&ports, number, siblings, memory).await?));
     }
     let listen = free_address()?;
     let nodes: Vec<_> = ports.iter().map(|ports| ports.http).collect();
     let haproxy = Process::start(listen, |directory| match who {
         Who::Reference => haproxy::reference(directory, listen, &nodes),
+        Who::Siblings => haproxy::keepalive(directory, listen, &nodes),
         _ => haproxy::tuned(directory, listen, &nodes, origin),
     });
     let haproxy = haproxy.await.context("start HAProxy")?;
-    Ok(Cluster { entrance: listen, members: Members::Peers { haproxy, squids, ports, siblings } })
+    Ok(Cluster {
+        entrance: listen,
+        members: Members::Peers { haproxy, squids, ports, siblings, memory },
+    })
 }
 
-async fn start_squid(ports: &[squid::Ports], number: usize, siblings: bool) -> Result<Process> {
+async fn start_squid(
+    ports: &[squid::Ports],
+    number: usize,
+    siblings: bool,
+    memory: Memory,
+) -> Result<Process> {
     let own = *ports.get(number).context("no such node")?;
     let others: Vec<_> = ports
         .iter()
@@ -182,7 +244,7 @@ async fn start_squid(ports: &[squid::Ports], number: usize, siblings: bool) -> R
         .filter(|(index, _)| siblings && *index != number)
         .map(|(_, ports)| *ports)
         .collect();
-    Process::start(own.http, |directory| squid::node(directory, own, &others, number + 1))
+    Process::start(own.http, |directory| squid::node(directory, own, &others, number + 1, memory))
         .await
         .context("start Squid")
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::process::own_name;
+use super::{cluster::Memory, process::own_name};
 
 /// A cache; the origin is named by the requests.
 pub fn cache(directory: &Path, listen: SocketAddr, _origin: SocketAddr) -> Result<Command> {
@@ -49,7 +49,13 @@ pub struct Ports {
 }
 
 /// One of several. With `siblings` they ask each other by ICP, as textbooks have it.
-pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> Result<Command> {
+pub fn node(
+    directory: &Path,
+    own: Ports,
+    siblings: &[Ports],
+    number: usize,
+    memory: Memory,
+) -> Result<Command> {
     let at = directory.display();
     let peers: String = siblings
         .iter()
@@ -65,18 +71,32 @@ pub fn node(directory: &Path, own: Ports, siblings: &[Ports], number: usize) -> 
         })
         .collect();
     let icp = if siblings.is_empty() { 0 } else { own.icp };
+    let store = match memory {
+        Memory::Usual => {
+            format!(
+                "cache_dir ufs {at}/spool 1000 16 256\ncache_mem 256 MB\n\
+                 access_log stdio:{at}/access.log\n"
+            )
+        }
+        Memory::Each(memory) => format!(
+            "cache_mem {memory} MB\nmaximum_object_size_in_memory 1 MB\nbuffered_logs on\n\
+             access_log stdio:{at}/access.log squid\ncache_store_log none\nnetdb_filename none\n"
+        ),
+    };
     let configuration = format!(
-        "http_port {}\ncache_dir ufs {at}/spool 1000 16 256\nvisible_hostname squid-node{number}\n\
+        "http_port {}\n{store}visible_hostname squid-node{number}\n\
          unique_hostname squid-node{number}\n\
          acl localnet src 127.0.0.0/8\nhttp_access allow localnet\nhttp_access deny all\n\
-         maximum_object_size 50 MB\ncache_mem 256 MB\n\
-         access_log stdio:{at}/access.log\ncache_log {at}/cache.log\nicp_port {icp}\n\
+         maximum_object_size 50 MB\ncache_log {at}/cache.log\nicp_port {icp}\n\
          icp_access allow localnet\nicp_query_timeout 2000\n\
          maximum_icp_query_timeout 2000\n{peers}pid_filename none\ncoredump_dir {at}\n\
          pinger_enable off\nshutdown_lifetime 0 seconds\n",
         own.http
     );
     let command = write(directory, &configuration)?;
+    if memory != Memory::Usual {
+        return Ok(command);
+    }
     fs::create_dir(directory.join("spool"))?;
     fs::set_permissions(
         directory.join("spool"),

@@ -12,6 +12,7 @@ use anyhow::Result;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::client::{Client, get};
+pub use super::paths::Paths;
 use crate::statistics::quantile;
 
 /// What to send.
@@ -21,16 +22,25 @@ pub struct Plan {
     pub address: SocketAddr,
     /// Whose resource is asked for.
     pub origin: SocketAddr,
-    /// `/b/N` or `/c/N`.
-    pub path: String,
-    /// Bytes of body that have to come.
-    pub body: usize,
-    /// A new connection for every request.
-    pub fresh: bool,
+    /// What is asked for.
+    pub paths: Paths,
+    /// How the contender is reached.
+    pub connection: Connection,
     /// At the same time.
     pub connections: usize,
     /// Altogether.
     pub requests: u64,
+}
+
+/// How a request reaches the contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// On the connection of the request before it.
+    Kept,
+    /// On a new one.
+    New,
+    /// In a tunnel of its own through a new one.
+    Tunnel,
 }
 
 /// How long it took.
@@ -73,22 +83,27 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
 }
 
 async fn client(plan: Rc<Plan>, left: Rc<Cell<u64>>) -> Result<Vec<Duration>> {
-    let request =
-        get(plan.origin, &plan.path, if plan.fresh { "Connection: close\r\n" } else { "" });
+    let close = if plan.connection == Connection::New { "Connection: close\r\n" } else { "" };
     let mut latencies = Vec::new();
     let mut kept = None;
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
+        let (path, body) = plan.paths.next();
+        let request = get(plan.origin, &path, close);
         let begun = Instant::now();
         let mut client = match kept.take() {
             Some(client) => client,
             None => Client::connect(plan.address).await?,
         };
-        client.request(&request, plan.body).await?;
-        if plan.fresh {
-            client.closed().await?;
-        } else {
-            kept = Some(client);
+        if plan.connection == Connection::Tunnel {
+            client.tunnel(plan.origin).await?;
+        }
+        client.request(&request, body).await?;
+        match plan.connection {
+            Connection::Kept => kept = Some(client),
+            Connection::New => client.closed().await?,
+            // The end of a tunnel is the client's to say.
+            Connection::Tunnel => drop(client),
         }
         latencies.push(begun.elapsed());
     }
@@ -102,14 +117,18 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn the_origin_answers_both_kinds_of_connection_and_counts_what_is_cacheable() {
         let origin = crate::origin::Origin::start().unwrap();
-        for (path, body, fresh) in [("/b/1024", 1024, false), ("/c/65536", 65536, false)] {
+        let ways = [
+            ("/b/1024", 1024, Connection::Kept),
+            ("/c/65536", 65536, Connection::Kept),
+            ("/b/1024", 1024, Connection::Tunnel),
+        ];
+        for (path, body, connection) in ways {
             let address = origin.address;
             let plan = Plan {
                 address,
                 origin: address,
-                path: path.into(),
-                body,
-                fresh,
+                paths: Paths::one(path, body),
+                connection,
                 connections: 4,
                 requests: 100,
             };

@@ -14,7 +14,10 @@ use tokio::{
 
 use super::Bench;
 use crate::{
-    contender::{Who, cluster::Cluster},
+    contender::{
+        Who,
+        cluster::{Cluster, Memory},
+    },
     load::steady,
     results::Sample,
     trial::names,
@@ -29,7 +32,7 @@ const MOST_HELD: usize = 16;
 
 pub async fn run(bench: Bench<'_>) -> Result<Vec<Sample>> {
     let quick = bench.origin.address;
-    let cluster = Cluster::start(Who::ShoalCluster, quick).await?;
+    let cluster = Cluster::start(Who::ShoalCluster, quick, Memory::Usual).await?;
     let before = cluster.ejections().await?;
     let deaf = Deaf::start().await?;
     // Others are served meanwhile.

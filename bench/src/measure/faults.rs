@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 
 use super::Bench;
 use crate::{
-    contender::{Who, cluster::Cluster},
+    contender::{
+        Who,
+        cluster::{Cluster, Memory},
+    },
     load::steady::{self, Outcome},
     results::Sample,
     trial::{Fault, names},
@@ -30,7 +33,7 @@ const fn watched(fault: Fault) -> Duration {
 pub async fn run(bench: Bench<'_>, fault: Fault, who: &[Who]) -> Result<Vec<Sample>> {
     let mut clusters = Vec::new();
     for who in who {
-        let cluster = Cluster::start(*who, bench.origin.address).await;
+        let cluster = Cluster::start(*who, bench.origin.address, Memory::Usual).await;
         clusters.push((*who, cluster.with_context(|| format!("start {}", who.name()))?));
     }
     let mut samples = Vec::new();

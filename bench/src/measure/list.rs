@@ -23,7 +23,7 @@ use crate::{
     cpu,
     load::{
         client::{Client, get},
-        requests::Plan,
+        requests::{Connection, Paths, Plan},
     },
     results::Sample,
     trial::names,
@@ -59,9 +59,8 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
             let plan = Plan {
                 address,
                 origin,
-                path: "/c/1024".into(),
-                body: 1024,
-                fresh: false,
+                paths: Paths::one("/c/1024", 1024),
+                connection: Connection::Kept,
                 connections,
                 requests,
             };

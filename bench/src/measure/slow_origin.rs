@@ -9,7 +9,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::Bench;
 use crate::{
-    contender::{Who, cluster::Cluster},
+    contender::{
+        Who,
+        cluster::{Cluster, Memory},
+    },
     load::steady,
     results::Sample,
     trial::names,
@@ -29,7 +32,9 @@ pub async fn run(bench: Bench<'_>, who: &[Who]) -> Result<Vec<Sample>> {
     for who in who {
         clusters.push((
             *who,
-            Cluster::start(*who, quick).await.with_context(|| format!("start {}", who.name()))?,
+            Cluster::start(*who, quick, Memory::Usual)
+                .await
+                .with_context(|| format!("start {}", who.name()))?,
         ));
     }
     for (who, cluster) in clusters {

@@ -11,7 +11,7 @@ use crate::{
     load::{
         client::Client,
         idle::{self, Kind},
-        requests::{self, Outcome, Plan},
+        requests::{self, Connection, Outcome, Paths, Plan},
         tunnels,
     },
     results::Sample,
@@ -67,9 +67,8 @@ async fn origin_is_faster(bench: Bench<'_>, trial: &Trial) -> Result<()> {
     let plan = Plan {
         address,
         origin: address,
-        path: format!("/b/{body}"),
-        body,
-        fresh: false,
+        paths: Paths::one(&format!("/b/{body}"), body),
+        connection: Connection::Kept,
         connections: bench.extent.connections,
         requests,
     };
@@ -94,8 +93,10 @@ async fn one(bench: Bench<'_>, trial: &Trial, who: Who, contender: &Contender) -
             let requests = scaled(requests, extent.scale);
             let (address, origin_at, connections) =
                 (contender.address, origin.address, extent.connections);
+            let connection = if fresh { Connection::New } else { Connection::Kept };
+            let paths = Paths::one(&path, body);
             let plan =
-                Plan { address, origin: origin_at, path, body, fresh, connections, requests };
+                Plan { address, origin: origin_at, paths, connection, connections, requests };
             resident(timed_requests(bench, trial.name, who, contender, plan, hits).await?)
         }
         Work::Tunnels(direction) => {
@@ -151,7 +152,7 @@ pub async fn timed_requests(
 }
 
 /// A sample of CPU time: seconds times `per`.
-fn costing(trial: &str, who: Who, used: Time, per: f64) -> Sample {
+pub fn costing(trial: &str, who: Who, used: Time, per: f64) -> Sample {
     let [total, user, system] =
         [used.total(), used.user, used.system].map(|time| time.as_secs_f64() * per);
     Sample { user: Some(user), system: Some(system), ..Sample::new(trial, who, total) }
@@ -188,9 +189,8 @@ mod tests {
         let plan = Plan {
             address,
             origin: origin.address,
-            path: "/c/100".into(),
-            body: 100,
-            fresh: false,
+            paths: Paths::one("/c/100", 100),
+            connection: Connection::Kept,
             connections: 2,
             requests: 20,
         };

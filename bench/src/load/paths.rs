@@ -1,0 +1,129 @@
+//! What is asked for: one thing again and again, something new each time, or what people ask for in
+//! the course of a day.
+
+use std::{borrow::Cow, cell::Cell, rc::Rc};
+
+/// Where requests go, in order. Clients that share it share the order.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    kind: Kind,
+    next: Rc<Cell<u64>>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    One { path: Rc<str>, body: usize },
+    New { prefix: Rc<str>, body: usize },
+    Day { prefix: Rc<str>, day: Rc<Day> },
+}
+
+impl Paths {
+    /// The same path for all, which is answered with `body` bytes.
+    pub fn one(path: &str, body: usize) -> Self {
+        Self::of(Kind::One { path: path.into(), body })
+    }
+
+    /// Something cacheable that nobody has asked for: `prefix` is used once.
+    pub fn new(prefix: &str, body: usize) -> Self {
+        Self::of(Kind::New { prefix: prefix.into(), body })
+    }
+
+    /// The objects of a day, called by `prefix`.
+    pub fn day(prefix: &str, day: &Rc<Day>) -> Self {
+        Self::of(Kind::Day { prefix: prefix.into(), day: Rc::clone(day) })
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, next: Rc::default() }
+    }
+
+    /// The next path, and how many bytes answer it.
+    pub fn next(&self) -> (Cow<'_, str>, usize) {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        match &self.kind {
+            Kind::One { path, body } => (Cow::Borrowed(path), *body),
+            Kind::New { prefix, body } => (format!("/{prefix}-{number}/c/{body}").into(), *body),
+            Kind::Day { prefix, day } => {
+                let object = day.object(number);
+                let body = size(object);
+                (format!("/{prefix}-{object}/c/{body}").into(), body)
+            }
+        }
+    }
+}
+
+/// Which objects are asked for in what order: by Zipf's law with the exponent 0.9, as it was found
+/// in the logs of proxies (Breslau et al., "Web Caching and Zipf-like Distributions", 1999, has
+/// 0.64 to 0.83; what is cached is asked for more unevenly today).
+#[derive(Debug)]
+pub struct Day {
+    asked: Vec<u32>,
+}
+
+const EXPONENT: f64 = 0.9;
+
+impl Day {
+    /// So many requests for so many objects; the same for the same seed.
+    pub fn new(seed: u64, objects: u32, requests: usize) -> Self {
+        let mut sums = Vec::new();
+        let mut sum = 0.0;
+        for rank in 1..=objects.max(1) {
+            sum += f64::from(rank).powf(-EXPONENT);
+            sums.push(sum);
+        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut draw = || {
+            let drawn = random.f64() * sum;
+            sums.partition_point(|upto| *upto < drawn).try_into().unwrap_or_default()
+        };
+        Self { asked: (0..requests.max(1)).map(|_| draw()).collect() }
+    }
+
+    /// Which object the request of that number asks for.
+    fn object(&self, number: u64) -> u32 {
+        let length = self.asked.len() as u64;
+        usize::try_from(number % length).map_or(0, |index| self.asked[index])
+    }
+
+    /// How many objects are asked for at all: so many requests have to reach the origin.
+    #[cfg(test)]
+    fn different(&self) -> usize {
+        self.asked.iter().collect::<std::collections::BTreeSet<_>>().len()
+    }
+}
+
+/// Bytes of an object: most are small, and it has nothing to do with how often they are asked for.
+fn size(object: u32) -> usize {
+    const SIZES: [usize; 10] = [1, 1, 2, 2, 4, 4, 8, 8, 16, 48];
+    // Neighbours differ: a multiplicative hash (Knuth 6.4).
+    let hashed = object.wrapping_mul(2_654_435_761) >> 16;
+    SIZES[hashed as usize % SIZES.len()] * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_the_same_for_the_same_seed_and_few_objects_are_most_of_it() {
+        let (day, same, other) =
+            (Day::new(1, 10_000, 50_000), Day::new(1, 10_000, 50_000), Day::new(2, 10_000, 50_000));
+        assert!(day.asked == same.asked && day.asked != other.asked);
+        let first = day.asked.iter().filter(|object| **object < 1000).count();
+        assert!((30_000..40_000).contains(&first), "a tenth of the objects: {first}");
+        assert!((7_000..9_500).contains(&day.different()), "{}", day.different());
+        let mean = (0..10_000).map(size).sum::<usize>() / 10_000;
+        assert!((9_000..10_500).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn clients_share_the_order() {
+        let paths = Paths::new("r1", 7);
+        let other = paths.clone();
+        assert_eq!(paths.next(), ("/r1-0/c/7".into(), 7));
+        assert_eq!(other.next(), ("/r1-1/c/7".into(), 7));
+        let one = Paths::one("/b/3", 3);
+        assert_eq!((one.next(), one.next()), (("/b/3".into(), 3), ("/b/3".into(), 3)));
+    }
+}
