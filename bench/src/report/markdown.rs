@@ -253,7 +253,7 @@ pub mod tests {
     #[test]
     fn what_falls_short_is_said() {
         let text = goals(&example());
-        assert!(text.contains("| ≤ 0.75 × HAProxy | 0.85 (0.80 – 0.90) | **short** |"), "{text}");
+        assert!(text.contains("| ≤ 0.82 × HAProxy | 0.85 (0.80 – 0.90) | **short** |"), "{text}");
         assert!(text.contains("| 0 failed | 3 | **short** |"), "{text}");
         assert!(text.contains("| never over 200 ms longest gap | 12.00 | reached |"), "{text}");
         assert!(!text.contains("nginx"), "nobody who took no part: {text}");
@@ -272,7 +272,7 @@ pub mod tests {
         assert!(text.contains("| Shoal, balancer + 3 proxy-nodes 12.00, 3 failed |  |"), "{text}");
         assert!(
             text.ends_with(
-                "1 of 3 goals reached; short: balance-keepalive-1k (≤ 0.75 × \
+                "1 of 3 goals reached; short: balance-keepalive-1k (≤ 0.82 × \
             HAProxy), kill-get (0 failed).\n"
             ),
             "{text}"

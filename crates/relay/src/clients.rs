@@ -20,6 +20,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
+
 pub(crate) use self::allowance::Most;
 pub use self::allowance::{Allowance, Bounds};
 pub use self::prefix::{Lengths, Prefix, Source};
@@ -74,7 +76,7 @@ impl fmt::Display for Report {
 /// All clients of a process, and their networks.
 #[derive(Debug, Default)]
 pub struct Clients {
-    shards: [Mutex<HashMap<Prefix, Usage>>; SHARDS],
+    shards: [Mutex<HashMap<Prefix, Usage, RandomState>>; SHARDS],
     unfinished: AtomicU64,
     refused: AtomicU64,
     displaced: AtomicU64,
@@ -83,7 +85,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    fn shard(&self, client: Prefix) -> MutexGuard<'_, HashMap<Prefix, Usage>> {
+    fn shard(&self, client: Prefix) -> MutexGuard<'_, HashMap<Prefix, Usage, RandomState>> {
         self.shards[client.shard(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

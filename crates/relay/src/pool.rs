@@ -11,6 +11,8 @@ use std::hash::Hash;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::clock;
 use crate::method::Method;
 use crate::stream::Stream;
@@ -64,7 +66,7 @@ struct Idle {
 struct Inner<K> {
     limits: Limits,
     /// Oldest first.
-    idle: HashMap<K, Vec<Idle>>,
+    idle: HashMap<K, Vec<Idle>, RandomState>,
     total: usize,
 }
 
@@ -80,7 +82,8 @@ impl<K> Clone for Pool<K> {
 impl<K: Hash + Eq + Clone + 'static> Pool<K> {
     /// An empty pool, swept once a second for as long as it lives.
     pub fn new(worker: &Worker, limits: Limits) -> Self {
-        let pool = Self(Rc::new(RefCell::new(Inner { limits, idle: HashMap::new(), total: 0 })));
+        let pool =
+            Self(Rc::new(RefCell::new(Inner { limits, idle: HashMap::default(), total: 0 })));
         let (weak, wheel) = (Rc::downgrade(&pool.0), worker.wheel().clone());
         worker.background(move || sweep(weak.clone(), wheel.clone()));
         pool

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::clients::{Allowance, Prefix, Source};
 
 /// Of the connections of a client or a network, one of so many is closed at once: looking for them
@@ -30,11 +32,15 @@ struct Member {
     /// Its reading deadline in the wheel.
     timer: u32,
     held: u32,
+    /// Its client and its network among the groups.
+    groups: [u32; 2],
     /// In the lists of its client and of its network.
     links: [Link; 2],
 }
 
+/// What a client or a network has here.
 struct Group {
+    of: Prefix,
     first: u32,
     count: u32,
     held: u64,
@@ -46,12 +52,33 @@ struct Group {
 pub(super) struct Members {
     slab: Vec<Option<Member>>,
     free: Vec<u32>,
-    groups: HashMap<Prefix, Group>,
+    groups: Vec<Group>,
+    free_groups: Vec<u32>,
+    /// Where the group of each client and network is that has connections.
+    known: HashMap<Prefix, u32, RandomState>,
 }
 
 impl Members {
     fn at(&mut self, key: u32) -> Option<&mut Member> {
         self.slab.get_mut(key as usize)?.as_mut()
+    }
+
+    fn group(&self, of: Prefix) -> Option<&Group> {
+        self.groups.get(*self.known.get(&of)? as usize)
+    }
+
+    /// The group of somebody who may have no connection yet.
+    fn join(&mut self, of: Prefix) -> u32 {
+        let Self { groups, free_groups, known, .. } = self;
+        *known.entry(of).or_insert_with(|| {
+            let group = Group { of, first: NONE, count: 0, held: 0, look_from: 0 };
+            if let Some(free) = free_groups.pop() {
+                groups[free as usize] = group;
+                return free;
+            }
+            groups.push(group);
+            (groups.len() - 1) as u32
+        })
     }
 
     pub(super) fn insert(
@@ -65,13 +92,9 @@ impl Members {
             (self.slab.len() - 1) as u32
         });
         let mut links = [Link { prev: NONE, next: NONE }; 2];
-        for (level, of) in source.levels().into_iter().enumerate() {
-            let group = self.groups.entry(of).or_insert(Group {
-                first: NONE,
-                count: 0,
-                held: 0,
-                look_from: 0,
-            });
+        let groups = source.levels().map(|of| self.join(of));
+        for (level, group) in groups.into_iter().enumerate() {
+            let group = &mut self.groups[group as usize];
             let next = std::mem::replace(&mut group.first, key);
             group.count += 1;
             links[level].next = next;
@@ -79,16 +102,16 @@ impl Members {
                 next.links[level].prev = key;
             }
         }
-        self.slab[key as usize] =
-            Some(Member { source, allowance: Arc::clone(allowance), timer, held: 0, links });
+        let allowance = Arc::clone(allowance);
+        self.slab[key as usize] = Some(Member { source, allowance, timer, held: 0, groups, links });
         key
     }
 
     /// Returns whose it was, and what it held.
     pub(super) fn remove(&mut self, key: Place) -> Option<(Source, u32)> {
-        let Member { source, held, links, .. } = self.slab.get_mut(key as usize)?.take()?;
+        let Member { source, held, groups, links, .. } = self.slab.get_mut(key as usize)?.take()?;
         self.free.push(key);
-        for (level, of) in source.levels().into_iter().enumerate() {
+        for (level, number) in groups.into_iter().enumerate() {
             let Link { prev, next } = links[level];
             if let Some(next) = self.at(next) {
                 next.links[level].prev = prev;
@@ -96,14 +119,15 @@ impl Members {
             if let Some(prev) = self.at(prev) {
                 prev.links[level].next = next;
             }
-            let Some(group) = self.groups.get_mut(&of) else { continue };
+            let group = &mut self.groups[number as usize];
             if group.first == key {
                 group.first = next;
             }
             group.count -= 1;
             group.held = group.held.saturating_sub(u64::from(held));
             if group.count == 0 {
-                self.groups.remove(&of);
+                self.known.remove(&group.of);
+                self.free_groups.push(number);
             }
         }
         Some((source, held))
@@ -112,11 +136,11 @@ impl Members {
     /// It holds so much now. Returns whose it is, and what it held before.
     pub(super) fn hold(&mut self, key: Place, now: u32) -> Option<(Source, u32)> {
         let member = self.at(key)?;
-        let (source, before) = (member.source, std::mem::replace(&mut member.held, now));
-        for of in source.levels() {
-            if let Some(group) = self.groups.get_mut(&of) {
-                group.held = (group.held + u64::from(now)).saturating_sub(u64::from(before));
-            }
+        let (source, groups) = (member.source, member.groups);
+        let before = std::mem::replace(&mut member.held, now);
+        for group in groups {
+            let group = &mut self.groups[group as usize];
+            group.held = (group.held + u64::from(now)).saturating_sub(u64::from(before));
         }
         Some((source, before))
     }
@@ -136,13 +160,13 @@ impl Members {
 
     /// How many connections there are of a client or a network.
     pub(super) fn count(&self, of: Prefix) -> u32 {
-        self.groups.get(&of).map_or(0, |group| group.count)
+        self.group(of).map_or(0, |group| group.count)
     }
 
     /// Those of a client or a network, the newest first: their places and timers.
     pub(super) fn of(&self, of: Prefix) -> impl Iterator<Item = (Place, u32)> {
         let (level, mut at) =
-            (usize::from(of.is_network()), self.groups.get(&of).map_or(NONE, |group| group.first));
+            (usize::from(of.is_network()), self.group(of).map_or(NONE, |group| group.first));
         std::iter::from_fn(move || {
             let (key, member) = (at, self.slab.get(at as usize)?.as_ref()?);
             at = member.links[level].next;
@@ -152,14 +176,15 @@ impl Members {
 
     /// Whether looking for some to close is worth it at this tick.
     pub(super) fn worth_looking(&self, of: Prefix, tick: u64) -> bool {
-        self.groups.get(&of).is_none_or(|group| group.look_from <= tick)
+        self.group(of).is_none_or(|group| group.look_from <= tick)
     }
 
     /// So many were found. Where that was few for the work, the next look has to wait: who comes
     /// again and again while all are busy would have each of them looked at every time. Those that
     /// were closed a moment ago and have not ended are no reason to wait.
     pub(super) fn looked(&mut self, of: Prefix, tick: u64, found: usize) {
-        if let Some(group) = self.groups.get_mut(&of)
+        if let Some(group) = self.known.get(&of)
+            && let Some(group) = self.groups.get_mut(*group as usize)
             && found < group.count as usize / AT_ONCE / 2
         {
             group.look_from = tick + 1 + u64::from(group.count / PER_TICK);
@@ -168,15 +193,15 @@ impl Members {
 
     /// Which client, or which network, has the most connections here.
     pub(super) fn heaviest(&self, networks: bool) -> Option<(Prefix, u32)> {
-        let groups = self.groups.iter().filter(|(of, _)| of.is_network() == networks);
-        groups.map(|(of, group)| (*of, group.count)).max_by_key(|(of, count)| (*count, *of))
+        let groups = self.groups.iter().filter(|it| it.count > 0 && it.of.is_network() == networks);
+        groups.map(|group| (group.of, group.count)).max_by_key(|(of, count)| (*count, *of))
     }
 
     /// Which client's unfinished requests take the most here.
     pub(super) fn largest(&self) -> Option<Prefix> {
-        let clients = self.groups.iter().filter(|(of, _)| !of.is_network());
-        let (client, group) = clients.max_by_key(|(client, group)| (group.held, **client))?;
-        (group.held > 0).then_some(*client)
+        let clients = self.groups.iter().filter(|it| it.count > 0 && !it.of.is_network());
+        let largest = clients.max_by_key(|group| (group.held, group.of))?;
+        (largest.held > 0).then_some(largest.of)
     }
 }
 
@@ -225,14 +250,15 @@ mod tests {
             (members.hold(keys[0], 10), members.hold(keys[0], 4)),
             (Some((source(0), 0)), Some((source(0), 10)))
         );
-        assert_eq!((members.held(keys[0]), members.groups[&network].held), (4, 4));
+        assert_eq!((members.held(keys[0]), members.group(network).map_or(0, |it| it.held)), (4, 4));
         assert_eq!(
             (members.largest(), members.remove(keys[0])),
             (Some(client(0)), Some((source(0), 4)))
         );
-        assert_eq!((members.largest(), members.groups[&network].held), (None, 0));
+        assert_eq!((members.largest(), members.group(network).map_or(0, |it| it.held)), (None, 0));
         members.remove(keys[4]);
-        assert!(members.groups.is_empty());
+        assert!(members.known.is_empty());
+        assert_eq!(members.free_groups.len(), members.groups.len());
     }
 
     #[test]
