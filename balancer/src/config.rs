@@ -27,7 +27,11 @@ impl Generation {
     pub const fn none() -> Self {
         Self {
             revision: String::new(),
-            document: BalancerDocument { frontends: Vec::new(), backends: Vec::new() },
+            document: BalancerDocument {
+                frontends: Vec::new(),
+                backends: Vec::new(),
+                log_targets: Vec::new(),
+            },
             routes: Vec::new(),
         }
     }

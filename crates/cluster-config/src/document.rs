@@ -12,6 +12,7 @@ pub mod checks;
 pub mod egress;
 pub mod heads;
 pub mod limits;
+pub mod log;
 pub mod proxy;
 
 pub use access::{

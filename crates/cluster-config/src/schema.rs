@@ -12,6 +12,7 @@ pub mod balancer;
 pub mod checks;
 pub mod later;
 pub mod limits;
+pub mod log;
 pub mod notation;
 pub mod proxy;
 

@@ -7,7 +7,7 @@ mod time;
 pub use network::{canonical_network, parse_network};
 pub use time::parse_time;
 
-use crate::document::{DomainPattern, PortRange};
+use crate::document::{DomainPattern, PortRange, log::LogAddress};
 use crate::units::Invalid;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -106,6 +106,29 @@ pub fn parse_address(text: &str) -> Result<(String, u16), Invalid> {
             .map_err(|_| wrong());
     }
     if is_host_name(host) { Ok((host.to_ascii_lowercase(), port)) } else { Err(wrong()) }
+}
+
+/// `stdout`, `udp://127.0.0.1:514`, `tcp://logs.example:601`, `unix:///dev/log`.
+pub fn parse_log_address(text: &str) -> Result<LogAddress, Invalid> {
+    let wrong = |what: &str| {
+        Invalid::new(
+            format!("`{text}` is no place for a log{what}"),
+            "write stdout, udp://HOST:PORT, tcp://HOST:PORT or unix:///PATH",
+        )
+    };
+    let at = |address: &str| {
+        parse_address(address).map_err(|invalid| wrong(&format!(": {}", invalid.message)))
+    };
+    match text.split_once("://") {
+        None if text == "stdout" => Ok(LogAddress::Stdout),
+        Some(("udp", address)) => at(address).map(|(host, port)| LogAddress::Udp(host, port)),
+        Some(("tcp", address)) => at(address).map(|(host, port)| LogAddress::Tcp(host, port)),
+        // The longest path of a socket (unix(7)).
+        Some(("unix", path)) if path.starts_with('/') && (2..108).contains(&path.len()) => {
+            Ok(LogAddress::Unix(path.to_owned()))
+        }
+        _ => Err(wrong("")),
+    }
 }
 
 /// `443`, `8000-8100`.

@@ -6,6 +6,7 @@
 mod file;
 pub mod recent;
 pub mod tail;
+pub mod target;
 
 use std::{
     borrow::Cow,

@@ -40,7 +40,8 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
             frontend::compile(context, frontend, &backends, &format!("frontends/{index}"))
         })
         .collect();
-    Some(BalancerDocument { frontends, backends })
+    let log_targets = section.log_targets.into_iter().map(|it| it.compile("shoal-balancer"));
+    Some(BalancerDocument { frontends, backends, log_targets: log_targets.collect() })
 }
 
 fn references(context: &mut Context, section: &schema::Balancer) {

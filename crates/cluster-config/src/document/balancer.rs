@@ -6,7 +6,7 @@ mod frontend;
 mod health;
 mod servers;
 
-use super::Unreadable;
+use super::{Unreadable, log::LogTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ pub struct BalancerDocument {
     pub frontends: Vec<Frontend>,
     /// Names are unique; every frontend's backend is among them.
     pub backends: Vec<Backend>,
+    /// Where copies of the access log go.
+    #[serde(default)]
+    pub log_targets: Vec<LogTarget>,
 }
 
 impl BalancerDocument {

@@ -23,6 +23,9 @@ pub struct Balancer {
     pub frontends: Vec<Frontend>,
     /// Pools of servers.
     pub backends: Vec<Backend>,
+    /// Copies of the access log. Its file, which `shoal logs` looks into, is written all the same.
+    #[schemars(length(max = 8))]
+    pub log_targets: Vec<super::log::LogTarget>,
     /// Addresses that move between balancers.
     #[schemars(extend("x-no-effect" = true))]
     pub vrrp: Vec<super::later::Vrrp>,

@@ -139,6 +139,9 @@ notations! {
     /// An egress destination.
     EgressTo(crate::document::egress::EgressTarget) = "shoal-egress-to", parse_egress_to,
         like "loopback", "link_local", "metadata", "cluster_ports", "10.0.0.0/8";
+    /// Where records of a log go.
+    LogAddress(crate::document::log::LogAddress) = "shoal-log-address", terms::parse_log_address,
+        like "stdout", "udp://127.0.0.1:514", "tcp://logs.example:601", "unix:///dev/log";
     /// A reference to a secret, never the secret.
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
     /// Where the credentials for a parent come from, never the credentials.
