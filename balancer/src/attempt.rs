@@ -8,7 +8,7 @@ mod heads;
 pub mod outcome;
 mod span;
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use dataplane::trace::Context;
 use relay::{
@@ -20,6 +20,7 @@ use relay::{
 use crate::{
     local::{Backend, Local, Scratch, Slot},
     queue::Retry,
+    record::Timers,
     request::Request,
 };
 use connect::Unconnected;
@@ -47,6 +48,8 @@ pub struct Attempt<'a> {
     pub may_retry: bool,
     /// That right, if it was taken here.
     pub retry: Cell<Option<Retry>>,
+    /// How long its steps took, as far as it came.
+    pub timers: Cell<Timers>,
 }
 
 impl Attempt<'_> {
@@ -71,6 +74,8 @@ impl Attempt<'_> {
             }
         };
         self.reused.set(pooled);
+        let connect = if pooled { Duration::ZERO } else { relay::clock::since(now) };
+        self.timers.set(Timers { connect: Some(connect), ..self.timers.get() });
         let (received, sent) = (upstream.received(), upstream.sent());
         let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
         counts.bytes_in.add(upstream.received() - received);

@@ -131,7 +131,7 @@ impl Engine {
                 open_frontends(due, roster, frontends).await;
             })
         });
-        let (recorder, log_thread) = record::start(around.access_log)?;
+        let (recorder, log_thread) = record::start(around.access_log, &around.name)?;
         Ok(Self {
             frontends,
             generations,
@@ -156,6 +156,11 @@ impl Engine {
     pub fn apply(&self, revision: &str, document: &[u8]) -> Result<(), Vec<String>> {
         let generation = Arc::new(Generation::build(revision, document)?);
         let bound = self.frontends.prepare(&generation.document.frontends)?;
+        self.recorder
+            .log()
+            .targets
+            .set(&generation.document.log_targets)
+            .map_err(|error| vec![format!("the thread of a log target cannot be made: {error}")])?;
         self.generations.send_replace(Arc::clone(&generation));
         self.pending.send_replace(Some((generation, bound)));
         Ok(())
@@ -206,6 +211,7 @@ impl Engine {
     /// after the workers have [drained](Running::drain).
     pub async fn finish_log(&self) {
         self.recorder.finish(&self.log_thread, LAST_LINES_WITHIN).await;
+        self.recorder.log().targets.finish(LAST_LINES_WITHIN).await;
     }
 }
 

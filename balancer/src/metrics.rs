@@ -9,6 +9,10 @@ pub const OBSERVATIONS_DROPPED: &str = "shoal_balancer_observations_dropped_tota
 pub const PROBES_UNANSWERED: &str = "shoal_balancer_probes_unanswered_total";
 /// Access records that found no room in the queue, or could not be written.
 pub const RECORDS_DROPPED: &str = "shoal_balancer_access_records_dropped_total";
+/// Copies of access records handed to the kernel, by where they go (`to`).
+pub const COPIES_SENT: &str = "shoal_balancer_log_target_records_total";
+/// Copies of access records that found no room in the queue, or could not be sent, by `to`.
+pub const COPIES_DROPPED: &str = "shoal_balancer_log_target_records_dropped_total";
 /// Client connections accepted, by `frontend`.
 pub const CONNECTIONS: &str = "shoal_balancer_connections_total";
 /// Client connections open now, by `frontend`.
@@ -73,6 +77,11 @@ pub fn describe() {
         (
             RECORDS_DROPPED,
             "Access records that found no room in the queue, or could not be written",
+        ),
+        (COPIES_SENT, "Copies of access records sent"),
+        (
+            COPIES_DROPPED,
+            "Copies of access records that found no room in the queue, or could not be sent",
         ),
         (CONNECTIONS, "Client connections accepted"),
         (REQUESTS, "Well-formed requests"),

@@ -1,15 +1,18 @@
-//! Access records: one JSON object a line in `DATA_DIR/access.log`.
+//! Access records: one JSON object a line in `DATA_DIR/access.log`, and copies to the bundle's
+//! `log_targets`, as JSON or in HAProxy's format ([`httplog`]).
 //!
 //! A worker appends lines to a buffer of its own and hands it on, through a bounded queue
 //! ([`dataplane::log`]), when it is full or 50 ms old, and when the worker ends. When the disk is
 //! too slow, whole buffers are dropped and their lines counted.
 
+mod copies;
+pub mod httplog;
 pub mod line;
 
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
-    io,
+    fmt, io,
     path::PathBuf,
     thread::JoinHandle,
     time::Duration,
@@ -17,14 +20,20 @@ use std::{
 
 use cluster_config::document::proxy::Rotate;
 use dataplane::{
-    log::{self, Log},
+    log::{
+        self, Log,
+        target::{Lines, Targets},
+    },
     trace::{
         Trace,
         span::{self, Tracer},
     },
 };
 use opentelemetry::KeyValue;
-use relay::{proxy_status::ErrorType, rewrite::push_decimal};
+use relay::{head::Version, proxy_status::ErrorType, rewrite::push_decimal};
+
+use crate::{listen::Frontend, local::Slot};
+use copies::Copies;
 
 /// A buffer is handed on when it is this full: some 400 records, so that the threads which write it
 /// wake up for many at a time.
@@ -57,6 +66,40 @@ pub struct Record<'a> {
     pub attempts: u32,
     /// What went wrong, if anything.
     pub error: Option<Error>,
+    pub details: Details<'a>,
+}
+
+/// What HAProxy's format has besides.
+#[derive(Clone, Copy, Default)]
+pub struct Details<'a> {
+    /// The client's port.
+    pub port: u16,
+    /// Empty: it came to none.
+    pub backend: &'a str,
+    /// Of the request.
+    pub version: Version,
+    pub timers: Timers,
+    /// Where it came in, for how many connections there are now.
+    pub frontend: Option<&'a Frontend>,
+    /// Who answered, for how much it carries now.
+    pub slot: Option<&'a Slot>,
+}
+
+impl fmt::Debug for Details<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Details").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+/// How long the steps of the last attempt took, as far as they were reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// In the queue of the backend, if there was one.
+    pub queue: Option<Duration>,
+    /// Until there was a connection: nothing for a pooled one.
+    pub connect: Option<Duration>,
+    /// From then to the head of the answer.
+    pub answer: Option<Duration>,
 }
 
 /// What went wrong with a request.
@@ -167,13 +210,6 @@ fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
     out.extend_from_slice(rest);
 }
 
-/// What a worker hands on.
-#[derive(Debug)]
-pub struct Lines {
-    pub bytes: Vec<u8>,
-    pub count: u64,
-}
-
 /// One worker's end of the queue.
 pub struct Journal {
     lines: RefCell<Vec<u8>>,
@@ -182,17 +218,21 @@ pub struct Journal {
     /// The time as text. The clock is asked once a flush, not once a request: the file's times are
     /// exact to 50 ms.
     now: RefCell<String>,
+    copies: RefCell<Copies>,
 }
 
 impl Journal {
     /// An empty one.
     #[must_use]
     pub fn new(recorder: Recorder) -> Self {
+        let mut copies = Copies::new();
+        copies.hand_on(&recorder.log().targets);
         Self {
             lines: RefCell::default(),
             count: Cell::new(0),
             recorder,
             now: RefCell::new(chassis::Clock::system().now().to_string()),
+            copies: RefCell::new(copies),
         }
     }
 
@@ -200,7 +240,12 @@ impl Journal {
     pub fn add(&self, record: &Record<'_>) {
         let full = {
             let mut lines = self.lines.borrow_mut();
+            let begin = lines.len();
             record.write(&mut lines, &self.now.borrow());
+            let mut copies = self.copies.borrow_mut();
+            if copies.are_wanted() {
+                copies.add(record, &lines[begin..]);
+            }
             lines.len() >= FULL
         };
         self.count.set(self.count.get() + 1);
@@ -212,6 +257,7 @@ impl Journal {
     /// Hands on what is there.
     pub fn flush(&self) {
         *self.now.borrow_mut() = chassis::Clock::system().now().to_string();
+        self.copies.borrow_mut().hand_on(&self.recorder.log().targets);
         let mut lines = self.lines.borrow_mut();
         if lines.is_empty() {
             return;
@@ -234,7 +280,10 @@ impl Drop for Journal {
 
 /// The file, and what is kept of it.
 #[derive(Debug)]
-pub struct AccessLog;
+pub struct AccessLog {
+    /// Where copies go.
+    pub targets: Targets,
+}
 
 impl Log for AccessLog {
     type Records = Lines;
@@ -252,12 +301,12 @@ impl Log for AccessLog {
     }
 }
 
-/// Starts the thread that writes the log.
+/// Starts the thread that writes the log of the balancer of that name.
 ///
 /// # Errors
 /// It cannot be made.
-pub fn start(path: PathBuf) -> io::Result<(Recorder, JoinHandle<()>)> {
-    log::start(AccessLog, path, QUEUE, ROTATE)
+pub fn start(path: PathBuf, name: &str) -> io::Result<(Recorder, JoinHandle<()>)> {
+    log::start(AccessLog { targets: Targets::new(name) }, path, QUEUE, ROTATE)
 }
 
 #[cfg(test)]
@@ -278,6 +327,7 @@ mod tests {
             server: "node-1",
             attempts: 2,
             error: None,
+            details: Details::default(),
         };
         let mut line = Vec::new();
         record.write(&mut line, "1970-01-01T00:00:00Z");

@@ -5,7 +5,7 @@ mod admit;
 mod own;
 mod tried;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use relay::{
     exchange::Upload,
@@ -21,7 +21,7 @@ use crate::{
     attempt::{Attempt, Error, Kind, Outcome, Span},
     local::{Backend, Local, Scratch, Slot},
     queue::{self, Full, Permit},
-    record::{self, Record},
+    record::{self, Details, Record, Timers},
     request::Request,
     respond,
     tunnel::{ConnectionEnd, Open},
@@ -36,6 +36,7 @@ struct Ending {
     server: Option<Rc<Slot>>,
     attempts: u32,
     error: Option<record::Error>,
+    timers: Timers,
 }
 
 /// A request on its way through the servers of its backend.
@@ -53,6 +54,8 @@ struct Transaction<'a> {
     waited: Duration,
     /// Where retries have a bound, the right to make one.
     retrying: Option<queue::Retry>,
+    /// Of the last attempt.
+    timers: Timers,
 }
 
 /// Serves one request. `backend` is where it goes now.
@@ -65,6 +68,7 @@ pub async fn serve(
     let sent = client.sent();
     let mut scratch = local.scratch();
     request.counts(local).requests.up();
+    let pool = backend.as_ref().map(|backend| Arc::clone(&backend.pool));
     let ending = answer(local, request, backend, client, &mut scratch).await;
     local.give(scratch);
     // Its record is written when it ends.
@@ -85,6 +89,14 @@ pub async fn serve(
         server: ending.server.as_ref().map_or("", |slot| &slot.server.name),
         attempts: ending.attempts,
         error: ending.error,
+        details: Details {
+            port: request.peer.port(),
+            backend: pool.as_ref().map_or("", |pool| &pool.settings.name),
+            version: request.head.version(),
+            timers: ending.timers,
+            frontend: Some(request.frontend),
+            slot: ending.server.as_deref(),
+        },
     };
     local.record(&record, request.trace.as_ref());
     ending.connection
@@ -117,6 +129,7 @@ async fn answer(
         again: None,
         waited: Duration::ZERO,
         retrying: None,
+        timers: Timers::default(),
     };
     transaction.run(client, scratch).await
 }
@@ -141,6 +154,7 @@ impl Transaction<'_> {
             if let Some(span) = span {
                 reason = span.end(&attempt, &outcome, reason);
             }
+            self.timers = attempt.timers.get();
             match outcome {
                 Outcome::Relayed { status, reusable } => {
                     let client_is_done = self.request.head.is_last() && client.input().is_empty();
@@ -193,7 +207,14 @@ impl Transaction<'_> {
             reused: Cell::default(),
             may_retry: self.retrying.is_some(),
             retry: Cell::default(),
+            timers: Cell::default(),
         }
+    }
+
+    /// As far as it came.
+    fn timers(&self) -> Timers {
+        let queued = self.number > 0 || !self.waited.is_zero();
+        Timers { queue: queued.then_some(self.waited), ..self.timers }
     }
 
     fn decide(&mut self, error: &Error, replayable: bool) -> Decision {
@@ -221,7 +242,14 @@ impl Transaction<'_> {
         slot: &Rc<Slot>,
         error: Option<record::Error>,
     ) -> Ending {
-        Ending { connection, status, server: Some(Rc::clone(slot)), attempts: self.number, error }
+        Ending {
+            connection,
+            status,
+            server: Some(Rc::clone(slot)),
+            attempts: self.number,
+            error,
+            timers: self.timers(),
+        }
     }
 
     fn tunnel(
@@ -244,6 +272,8 @@ impl Transaction<'_> {
             attempts: self.number,
             trace: request.trace,
             method: request.view().method_text().into(),
+            pool: Arc::clone(&self.backend.pool),
+            timers: self.timers(),
         };
         self.end(ConnectionEnd::Tunnel(Box::new(open)), status, slot, None)
     }
@@ -267,11 +297,14 @@ impl Transaction<'_> {
                     server: None,
                     attempts: self.number,
                     error,
+                    timers: self.timers(),
                 };
             }
         };
         self.request.counts(self.local).failed.up();
-        own::refuse(self.local, self.request, client, scratch, &error, self.number).await
+        let ending =
+            own::refuse(self.local, self.request, client, scratch, &error, self.number).await;
+        Ending { timers: self.timers(), ..ending }
     }
 
     async fn give_up(
@@ -296,7 +329,9 @@ impl Transaction<'_> {
         if !matches!(error, respond::Error::Servers { last: Kind::AnswerCut, .. }) {
             self.request.counts(self.local).failed.up();
         }
-        own::refuse(self.local, self.request, client, scratch, &error, self.number).await
+        let ending =
+            own::refuse(self.local, self.request, client, scratch, &error, self.number).await;
+        Ending { timers: self.timers(), ..ending }
     }
 
     /// A response that broke off. Whether the server died or its origin did is worth finding out,

@@ -4,10 +4,11 @@
 use std::{
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use relay::{stream::Stream, tunnel::End};
+use relay::{head::Version, stream::Stream, tunnel::End};
 
 use dataplane::{connection, trace::Trace, tunnel};
 use uuid::Uuid;
@@ -16,7 +17,8 @@ use crate::{
     listen::Frontend,
     local::{Local, Slot},
     queue::Permit,
-    record::{Error, Record},
+    record::{Details, Error, Record, Timers},
+    snapshot::Pool,
     stats::Raised,
 };
 
@@ -46,6 +48,10 @@ pub struct Open {
     pub trace: Option<Trace>,
     /// CONNECT, or what switched to another protocol.
     pub method: Box<str>,
+    /// Of its backend.
+    pub pool: Arc<Pool>,
+    /// How long it took to open.
+    pub timers: Timers,
 }
 
 /// Runs it to its end. A server's death cannot be helped here: it is counted apart.
@@ -90,6 +96,14 @@ pub async fn run(
         server: &slot.server.name,
         attempts: open.attempts,
         error,
+        details: Details {
+            port: peer.port(),
+            backend: &open.pool.settings.name,
+            version: Version::Http11,
+            timers: open.timers,
+            frontend: Some(frontend),
+            slot: Some(&slot),
+        },
     };
     local.record(&record, open.trace.as_ref());
     ended.close().await;

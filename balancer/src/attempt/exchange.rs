@@ -18,7 +18,10 @@ use relay::{
 };
 
 use super::{Attempt, heads::ANSWERED};
-use crate::local::{Owing, Scratch};
+use crate::{
+    local::{Owing, Scratch},
+    record::Timers,
+};
 
 /// A request is in doubt only after this part of the time that makes a server late: until then
 /// nobody waits for a release.
@@ -71,7 +74,11 @@ impl Attempt<'_> {
         let bytes = self.response(&mut exchange, scratch, releases).await?;
         self.check_switch(&scratch.response, &bytes, exchange.phase())?;
         let now = relay::clock::now();
-        self.count_time(owing.answered(now), &scratch.response, &bytes);
+        let took = owing.answered(now);
+        let timers = self.timers.get();
+        let answer = took.saturating_sub(timers.connect.unwrap_or_default());
+        self.timers.set(Timers { answer: Some(answer), ..timers });
+        self.count_time(took, &scratch.response, &bytes);
         let (method, status) = (self.request.method(), scratch.response.status());
         if let Some(fault) = self.own_failure(&scratch.response, &bytes) {
             self.blame(fault);

@@ -19,7 +19,7 @@ use crate::{
     health,
     listen::Frontend,
     local::{Backend, Local, Routed, Table},
-    record::Record,
+    record::{Details, Record},
     request::Request,
     respond::Error,
     transaction,
@@ -56,7 +56,7 @@ pub(super) fn idle(local: &Local, frontend: &Frontend) -> Duration {
 
 /// One request, whose first byte is there.
 async fn transaction(connection: &Connection, client: &mut Stream) -> ConnectionEnd {
-    let Connection { local, frontend, name, .. } = connection;
+    let Connection { local, frontend, .. } = connection;
     let mut head = local.head();
     let (patience, limits) = {
         let table = local.table();
@@ -108,13 +108,11 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
         }
         Ok(None) => ConnectionEnd::Over,
         Err(Fault::Malformed(malformed)) => {
-            refuse(local, frontend, client, name.as_str(), &Error::Malformed(malformed)).await
+            refuse(connection, client, &Error::Malformed(malformed)).await
         }
         // Its client has its share.
         Err(Fault::Timeout(Kind::Displaced)) => ConnectionEnd::Abort,
-        Err(Fault::Timeout(_)) => {
-            refuse(local, frontend, client, name.as_str(), &Error::HeadTimeout).await
-        }
+        Err(Fault::Timeout(_)) => refuse(connection, client, &Error::HeadTimeout).await,
         Err(_) => ConnectionEnd::Over,
     }
 }
@@ -160,13 +158,8 @@ fn describe<'a>(
 }
 
 /// Answers what is no request, and writes down what can be seen of it.
-async fn refuse(
-    local: &Local,
-    frontend: &Frontend,
-    client: &mut Stream,
-    name: &str,
-    error: &Error,
-) -> ConnectionEnd {
+async fn refuse(connection: &Connection, client: &mut Stream, error: &Error) -> ConnectionEnd {
+    let Connection { local, frontend, name, .. } = connection;
     let counts = frontend.counts.of(local.worker().index());
     counts.refused.up();
     counts.answers.note(error.status(), None);
@@ -179,7 +172,7 @@ async fn refuse(
     let (method, target) = dataplane::unreadable::request_line(client.input());
     let record = Record {
         id,
-        client: name,
+        client: name.as_str(),
         frontend: &frontend.name,
         method: &method,
         target: &target,
@@ -190,6 +183,11 @@ async fn refuse(
         server: "",
         attempts: 0,
         error: Some(error.kind()),
+        details: Details {
+            port: connection.peer.port(),
+            frontend: Some(frontend),
+            ..Details::default()
+        },
     };
     let trace = local
         .shared()

@@ -12,11 +12,11 @@ use relay::clients::{Clients, Closed};
 
 use crate::{
     metrics::{
-        ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION,
-        FAILED, PANIC, QUEUE_MICROSECONDS, QUEUE_REFUSED, QUEUE_WAITED, QUEUED, RECORDS_DROPPED,
-        REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES,
-        SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE,
-        TUNNELS,
+        ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, COPIES_DROPPED, COPIES_SENT, CROWDED,
+        CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC, QUEUE_MICROSECONDS, QUEUE_REFUSED,
+        QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS,
+        SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS,
+        SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::{Listed, Pool},
     standing::Standing,
@@ -88,6 +88,11 @@ pub async fn follow(view: Arc<View>, clients: Option<Arc<Clients>>) {
 
 fn copy(view: &View) {
     counter!(RECORDS_DROPPED).absolute(view.recorder.dropped());
+    for target in view.recorder.log().targets.current().iter() {
+        let to = target.settings().to.to_string();
+        counter!(COPIES_SENT, "to" => to.clone()).absolute(target.counts().sent());
+        counter!(COPIES_DROPPED, "to" => to).absolute(target.counts().dropped());
+    }
     for (name, counts) in view.frontends() {
         let totals = FrontendTotals::of(&counts);
         let set = |metric: &'static str, value| {

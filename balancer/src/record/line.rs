@@ -140,7 +140,10 @@ mod tests {
 
     use dataplane::search::{Record as _, Wanted as _};
 
-    use super::{super::Record, *};
+    use super::{
+        super::{Details, Record},
+        *,
+    };
 
     fn line(id: u128, ms: u64, server: &str) -> Vec<u8> {
         let record = Record {
@@ -155,6 +158,7 @@ mod tests {
             server,
             attempts: 1,
             error: None,
+            details: Details::default(),
         };
         let mut line = Vec::new();
         record.write(&mut line, "2026-01-02T03:04:05.5Z");

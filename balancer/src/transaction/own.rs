@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Ending;
 use crate::{
     local::{Local, Scratch},
+    record::Timers,
     request::Request,
     respond::Error,
     tunnel::ConnectionEnd,
@@ -29,7 +30,14 @@ pub(super) async fn refuse(
         relay::clock::wall(),
     );
     let connection = send(request, client, &scratch.out).await;
-    Ending { connection, status: error.status(), server: None, attempts, error: Some(error.kind()) }
+    Ending {
+        connection,
+        status: error.status(),
+        server: None,
+        attempts,
+        error: Some(error.kind()),
+        timers: Timers::default(),
+    }
 }
 
 /// The last recipient that Max-Forwards allows answers itself (RFC 9110 §7.6.2).
@@ -55,7 +63,7 @@ pub(super) async fn answer_options(
     };
     answer.write(&mut scratch.out);
     let connection = send(request, client, &scratch.out).await;
-    Ending { connection, status, server: None, attempts: 0, error: None }
+    Ending { connection, status, server: None, attempts: 0, error: None, timers: Timers::default() }
 }
 
 async fn send(request: &Request<'_>, client: &mut Stream, answer: &[u8]) -> ConnectionEnd {

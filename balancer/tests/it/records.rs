@@ -283,3 +283,63 @@ async fn the_last_lines_are_in_the_file_when_the_process_ends() {
         assert!(file.contains(&id), "{id} is missing in {file}");
     }
 }
+
+/// The next message at a log server, without its header, which has to be that of RFC 3164.
+async fn logged(server: &tokio::net::UdpSocket) -> String {
+    let mut buffer = [0; 16 * 1024];
+    let length = tokio::time::timeout(testkit::wait::PATIENCE, server.recv(&mut buffer))
+        .await
+        .expect("a message")
+        .expect("received");
+    let text = String::from_utf8(buffer[..length].to_vec()).expect("text");
+    let (header, message) = text.split_once("]: ").expect("a header");
+    assert!(header.starts_with("<134>") && header.contains(" balancer-1 haproxy["), "{header}");
+    message.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_go_to_syslog_as_haproxy_writes_them() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let port = server.local_addr().expect("bound").port();
+    let mut cluster = Cluster::with(
+        1,
+        serde_json::json!({"log_targets": [{
+            "to": {"udp": ["127.0.0.1", port]}, "format": "httplog", "framing": "rfc3164",
+            "facility": 16, "tag": "haproxy"
+        }]}),
+    )
+    .await;
+    let whole = |line: &str, end: &str| {
+        let at = line.split(" [").next().expect("a client");
+        assert!(at.starts_with("127.0.0.1:") && !at.ends_with(":0"), "{line}");
+        assert!(line.ends_with(end), "{line}");
+        line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(cluster.get("GET", b"").await.status(), 200);
+    let line = logged(&server).await;
+    let fields = whole(&line, "\"GET http://origin.example/x HTTP/1.1\"");
+    assert_eq!(fields[2..4], ["proxy_frontend", "squid_servers/node-1"], "{line}");
+    let times: Vec<i64> = fields[4].split('/').map(|it| it.parse().expect("a number")).collect();
+    assert!(times.len() == 5 && times.iter().all(|time| *time >= 0), "{line}");
+    assert_eq!((fields[5].as_str(), fields[9].as_str()), ("200", "----"), "{line}");
+    assert!(fields[10].starts_with("1/1/") && fields[10].ends_with("/0"), "{line}");
+
+    let answer = raw(&cluster, "nonsense\r\n\r\n").await;
+    assert_eq!(answer.status(), 400);
+    let line = logged(&server).await;
+    let fields = whole(&line, "\"<BADREQ>\"");
+    assert_eq!(fields[3..5], ["proxy_frontend/<NOSRV>", "0/-1/-1/-1/0"], "{line}");
+    assert_eq!((fields[5].as_str(), fields[9].as_str()), ("400", "PR--"), "{line}");
+
+    cluster.nodes[0].kill().await;
+    assert_eq!(cluster.get("GET", b"").await.status(), 502);
+    let line = logged(&server).await;
+    let fields = whole(&line, " HTTP/1.1\"");
+    assert_eq!((fields[5].as_str(), fields[9].as_str()), ("502", "SC--"), "{line}");
+    assert!(fields[4].starts_with("0/0/-1/-1/"), "{line}");
+
+    // Without the target nothing comes any more.
+    cluster.apply(serde_json::json!({})).expect("a good configuration");
+    cluster.until_applied().await;
+    until("it is gone", || async { cluster.targets().is_empty().then_some(()) }).await;
+}

@@ -367,7 +367,7 @@ pub struct Cluster {
 }
 
 /// The document of one frontend and one backend; `extra` is laid over the backend, and what it has
-/// under `frontend` over the frontend.
+/// under `frontend` over the frontend, and its `log_targets` over those.
 pub fn document(extra: &serde_json::Value) -> Vec<u8> {
     let mut backend = serde_json::json!({
         "name": "squid_servers", "balance": "round_robin",
@@ -384,14 +384,21 @@ pub fn document(extra: &serde_json::Value) -> Vec<u8> {
         "health_path": "/",
         "timeouts": {"client": "50s", "client_idle": "60s", "request_head": "10s"}
     });
+    let mut log_targets = serde_json::json!([]);
     for (key, value) in extra.as_object().into_iter().flatten() {
+        if key == "log_targets" {
+            log_targets = value.clone();
+            continue;
+        }
         match value.as_object().filter(|_| key == "frontend") {
             Some(values) => values.iter().for_each(|(key, value)| frontend[key] = value.clone()),
             None => backend[key] = value.clone(),
         }
     }
-    serde_json::to_vec(&serde_json::json!({"frontends": [frontend], "backends": [backend]}))
-        .expect("JSON")
+    let document = serde_json::json!({
+        "frontends": [frontend], "backends": [backend], "log_targets": log_targets
+    });
+    serde_json::to_vec(&document).expect("JSON")
 }
 
 impl Cluster {
@@ -461,6 +468,11 @@ impl Cluster {
         self.revision += 1;
         self.settings = settings;
         self.engine.apply(&format!("r{}", self.revision), &document(&self.settings))
+    }
+
+    /// Where copies of the log go.
+    pub fn targets(&self) -> std::sync::Arc<Vec<std::sync::Arc<dataplane::log::target::Target>>> {
+        self.view.recorder.log().targets.current()
     }
 
     /// What was put into force last is said to be in force.

@@ -1,5 +1,7 @@
 //! Where copies of the records of an access log go.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One place, and how a record is written there.
@@ -29,6 +31,21 @@ pub enum LogAddress {
     Tcp(String, u16),
     /// A datagram or a line a record, whatever the socket of that path takes.
     Unix(String),
+}
+
+impl fmt::Display for LogAddress {
+    /// As it is written in a bundle.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = |host: &str| {
+            if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+        };
+        match self {
+            Self::Stdout => formatter.write_str("stdout"),
+            Self::Udp(name, port) => write!(formatter, "udp://{}:{port}", host(name)),
+            Self::Tcp(name, port) => write!(formatter, "tcp://{}:{port}", host(name)),
+            Self::Unix(path) => write!(formatter, "unix://{path}"),
+        }
+    }
 }
 
 /// How a record is written.

@@ -903,3 +903,44 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn places_for_logs_are_read_and_wrong_ones_are_named() {
+    use cluster_config::document::log::{LogAddress, LogFormat, LogFraming};
+    let targets = |written: &str| {
+        format!(
+            "version: 1\nproxy: {{}}\nbalancer: {{frontends: [{{name: f, bind: \"0.0.0.0:8080\", \
+             backend: b}}], backends: [{{name: b, servers: {{service: proxy-node}}}}], \
+             log_targets: [{written}]}}\n"
+        )
+    };
+    for (written, expected) in [
+        ("{to: \"udp://127.0.0.1\"}", "`udp://127.0.0.1` is no place for a log"),
+        ("{to: /dev/log}", "`/dev/log` is no place for a log"),
+        ("{to: \"unix://dev/log\"}", "`unix://dev/log` is no place for a log"),
+        ("{to: \"http://x:1\"}", "write stdout, udp://HOST:PORT"),
+        ("{to: stdout, facility: local8}", "local8"),
+        ("{to: stdout, format: clf}", "clf"),
+    ] {
+        let told = problems(&targets(written)).join("\n");
+        assert!(told.contains(expected), "{written}: {told}");
+    }
+    let written = "{to: \"udp://[2001:db8::1]:514\", tag: haproxy}, {to: stdout, format: json}, \
+        {to: \"unix:///dev/log\", framing: rfc5424, facility: authpriv}";
+    let (bundle, problems) = Bundle::from_files(&files(&targets(written)));
+    let bundle = bundle.unwrap_or_else(|| panic!("{problems:?}"));
+    let document = render(&bundle, Service::Balancer, &sample(Service::Balancer)).unwrap().document;
+    let read = BalancerDocument::from_json(&document).unwrap().log_targets;
+    let [syslog, stdout, unix] = &read[..] else { panic!("{read:?}") };
+    assert_eq!(syslog.to, LogAddress::Udp("2001:db8::1".into(), 514));
+    assert_eq!(syslog.to.to_string(), "udp://[2001:db8::1]:514");
+    assert_eq!(
+        (syslog.format, syslog.framing, syslog.facility, syslog.tag.as_str()),
+        (LogFormat::Httplog, LogFraming::Rfc3164, 16, "haproxy")
+    );
+    assert_eq!(
+        (stdout.format, stdout.framing, stdout.tag.as_str()),
+        (LogFormat::Json, LogFraming::Raw, "shoal-balancer")
+    );
+    assert_eq!((unix.framing, unix.facility), (LogFraming::Rfc5424, 10));
+}

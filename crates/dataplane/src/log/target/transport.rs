@@ -89,7 +89,7 @@ impl Transport {
     /// Once per trouble, not once per record.
     fn complain(&mut self, error: &io::Error) {
         if !self.failing {
-            tracing::warn!(to = ?self.to, %error, "a log target cannot be reached; its copies of \
+            tracing::warn!(to = %self.to, %error, "a log target cannot be reached; its copies of \
                 records are counted as dropped");
         }
         self.failing = true;
