@@ -13,6 +13,7 @@ mod differential;
 mod doctor;
 mod documented;
 mod exhaustion;
+mod haproxy_logs;
 mod kubernetes;
 mod lab;
 mod logs_and_audit;

@@ -2,7 +2,7 @@
 //! tell.
 
 /// Theirs, and ours.
-const WORDS: [(&str, &str); 39] = [
+const WORDS: &[(&str, &str)] = &[
     ("source", "src"),
     ("src_ip", "src"),
     ("ip", "src"),
@@ -41,11 +41,13 @@ const WORDS: [(&str, &str); 39] = [
     ("timeout_queue", "timeouts"),
     ("retries", "retry"),
     ("logformat", "format"),
+    ("log", "log_targets"),
+    ("syslog", "log_targets"),
     ("deny_info", "page"),
 ];
 
 /// Values that HAProxy and nginx spell in another way, and ours.
-const VALUES: [(&str, &str); 9] = [
+const VALUES: &[(&str, &str)] = &[
     ("roundrobin", "round_robin"),
     ("leastconn", "least_connections"),
     ("least_conn", "least_connections"),
