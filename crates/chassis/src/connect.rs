@@ -333,22 +333,34 @@ impl tower::Service<Uri> for Connector {
 #[must_use]
 pub fn explain(status: &tonic::Status) -> String {
     let mut text = format!("{}: {}", code(status.code()), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
+    for cause in causes(status) {
         let said = cause.to_string();
         if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);
         }
-        source = cause.source();
     }
     // Of a process that was killed, the TLS library knows only that it did not say good-bye, and
     // cites its manual.
-    if text.contains("close_notify") {
+    if causes(status).any(broke_off) {
         format!("{}: the connection broke off", code(status.code()))
     } else {
         text
     }
+}
+
+type Cause<'e> = &'e (dyn std::error::Error + 'static);
+
+/// What lies behind a failed rpc, outermost first.
+fn causes(status: &tonic::Status) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(std::error::Error::source(status), |cause| cause.source())
+}
+
+/// Whether a connection ended without a good-bye: its peer was killed, or cut off.
+fn broke_off(cause: Cause<'_>) -> bool {
+    // h2 keeps its cause to itself.
+    let io = cause.downcast_ref().or_else(|| cause.downcast_ref::<h2::Error>()?.get_io());
+    io.is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// A canonical code as it is written in metrics, logs and audit records.
@@ -378,7 +390,83 @@ pub const fn code(code: tonic::Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+
     use super::*;
+
+    /// An end of a connection whose peer goes without a good-bye, as TLS tells it.
+    struct Cut(DuplexStream);
+
+    impl tokio::io::AsyncRead for Cut {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let before = buffer.filled().len();
+            match Pin::new(&mut self.0).poll_read(context, buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().len() == before => {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "see the manual")))
+                }
+                read => read,
+            }
+        }
+    }
+
+    impl tokio::io::AsyncWrite for Cut {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    /// Speaks HTTP/2 until a request has come, and goes.
+    async fn killed_by_a_request(mut server: DuplexStream) {
+        const PREFACE: usize = 24;
+        const HEADERS: u8 = 1;
+        // Empty settings.
+        server.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        server.read_exact(&mut [0; PREFACE]).await.unwrap();
+        let mut head = [0; 9];
+        while head[3] != HEADERS {
+            server.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            server.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_broke_off_is_told_as_that() {
+        let connect = tower::service_fn(async |_: Uri| {
+            let (client, server) = tokio::io::duplex(64 << 10);
+            tokio::spawn(killed_by_a_request(server));
+            Ok::<_, io::Error>(TokioIo::new(Cut(client)))
+        });
+        let channel = Endpoint::from_static("http://shoal.internal")
+            .connect_with_connector(connect)
+            .await
+            .unwrap();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        let status =
+            health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap_err();
+        assert_eq!(explain(&status), format!("{}: the connection broke off", code(status.code())));
+        let denied = tonic::Status::permission_denied("close_notify is a word");
+        assert_eq!(explain(&denied), "permission_denied: close_notify is a word");
+    }
 
     #[test]
     fn good_ones_take_turns_and_doubtful_ones_come_last() {

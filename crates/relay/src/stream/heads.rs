@@ -16,7 +16,7 @@ use crate::interims::Interims;
 use crate::malformed::Malformed;
 use crate::wheel::Kind;
 
-/// Room for the smallest half head.
+/// A half head is kept in this much room at least.
 const SMALLEST: usize = 512;
 
 /// How long the next request may take.
@@ -165,7 +165,9 @@ impl Stream {
         self.hold(takes);
     }
 
-    /// Reads more of a client's head, into little room at first.
+    /// Reads more of a client's head, into little room at first. The deadline is disarmed for the
+    /// read, as in [`poll_keeping_deadline`](Self::poll_keeping_deadline), so that a byte of progress
+    /// does not end it.
     fn poll_more_of_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Fault>> {
         let input = &mut self.0.input;
         if input.capacity() - input.len() < SMALLEST {
@@ -215,13 +217,15 @@ impl Stream {
         if self.0.input.len() as u64 >= length {
             return Ok(());
         }
+        // The deadline of the head is over, and that of the hold must not outlive it.
         self.expect_nothing();
         let held = poll_fn(|cx| self.poll_hold(cx, length as usize, within)).await;
         self.expect_nothing();
         held
     }
 
-    /// Reads without extending the deadline that is armed.
+    /// Reads without extending the deadline that is armed: a read ends an armed one when bytes
+    /// come, so it is not armed while the read lasts.
     pub(crate) fn poll_keeping_deadline(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,6 @@
-//! Reading and writing.
+//! Reading and writing: once (`poll_…_once`), once within a deadline (`poll_…`), or until all of it
+//! is done. A deadline is of progress: each byte that moves ends it, and the next wait begins it
+//! anew.
 
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
@@ -61,7 +63,8 @@ impl Stream {
             }
             Poll::Ready(Err(error)) => {
                 let fault = Fault::from(error);
-                // It says so only once.
+                // TLS reports a missing close_notify to one read alone; a later one would look like
+                // an orderly end.
                 self.0.truncated = fault == Fault::Closed;
                 self.settle();
                 Poll::Ready(Err(fault))
@@ -138,6 +141,8 @@ impl Stream {
         self.poll_send_once(cx, &[bytes])
     }
 
+    /// Writes the preamble and the parts once. Of an answer whose first bytes went ahead, to find
+    /// out whether the client is still there (`watch.rs`), those count as written by this call.
     fn poll_send_once(
         &mut self,
         cx: &mut Context<'_>,
@@ -172,6 +177,7 @@ impl Stream {
                 many => Pin::new(&mut self.0.io).poll_write_vectored(cx, many),
             };
             let n = ready!(written)?;
+            // Something was to be written, and the connection takes nothing any more.
             if n == 0 {
                 return Poll::Ready(Err(Fault::Closed));
             }
@@ -244,6 +250,7 @@ impl Stream {
         poll_fn(|cx| self.poll_finish(cx)).await
     }
 
+    /// As [`finish_writing`](Self::finish_writing).
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         match ready!(Pin::new(&mut self.0.io).poll_shutdown(cx)) {
             // The peer has gone already, which whoever reads will find out.

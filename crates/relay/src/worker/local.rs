@@ -29,14 +29,19 @@ pub(super) struct Parts {
 
 struct Inner {
     index: usize,
+    /// What the handle outside reads of this worker.
     meter: Arc<Meter>,
+    /// The newest of `phases`, for every request to look at without a lock.
     phase: Cell<Phase>,
     phases: watch::Receiver<Phase>,
+    /// Counts, for the handle outside, the listeners that workers accept from.
     listening: watch::Sender<usize>,
+    /// Notified when the last connection task has ended.
     idle: Notify,
     wheel: Wheel,
     buffers: Buffers,
     pipes: Pipes,
+    /// Scratch for small writes of several parts.
     gathered: RefCell<Vec<u8>>,
     descriptors: Descriptors,
     connections: Connections,
@@ -118,10 +123,12 @@ impl Worker {
         &self.0.gathered
     }
 
+    /// What the handle outside reads of this worker.
     pub(super) fn meter(&self) -> &Meter {
         &self.0.meter
     }
 
+    /// The count of listeners that workers accept from.
     pub(super) fn listening(&self) -> &watch::Sender<usize> {
         &self.0.listening
     }
@@ -196,6 +203,7 @@ impl Worker {
     }
 }
 
+/// The runtime of one worker. It looks at its sockets after 61 polls of tasks at the latest.
 pub(super) fn runtime_builder() -> tokio::runtime::Builder {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().event_interval(61);
