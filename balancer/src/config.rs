@@ -31,6 +31,7 @@ impl Generation {
                 frontends: Vec::new(),
                 backends: Vec::new(),
                 log_targets: Vec::new(),
+                vrrp: Vec::new(),
             },
             routes: Vec::new(),
         }

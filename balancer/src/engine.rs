@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use cluster_config::document::BalancerDocument;
 use dataplane::{
     listen::{Open, accept},
     scratch::Futures,
@@ -32,6 +33,7 @@ use crate::{
     },
     stats::Uptime,
     view::View,
+    vrrp::{self, Virtual, fitness},
 };
 
 /// Suspects that may wait to be probed; each server is in it at most once.
@@ -70,6 +72,10 @@ pub struct Surroundings {
     pub inherited: chassis::Inherited,
     /// Traces requests, where traces go anywhere.
     pub tracer: Option<Tracer>,
+    /// Where the passwords of virtual addresses are.
+    pub secrets: PathBuf,
+    /// The program of this host that is told where virtual addresses go.
+    pub notify: Option<PathBuf>,
     /// Runs supervised tasks on the control runtime.
     pub spawn: Spawn,
 }
@@ -89,6 +95,7 @@ pub struct Engine {
     name: String,
     clock: chassis::Clock,
     lately: Lately,
+    addresses: vrrp::Handle,
 }
 
 impl Engine {
@@ -104,6 +111,7 @@ impl Engine {
             uptime,
             key: Key::new(&around.cluster_key),
         });
+        let membership = around.membership.clone();
         let sources = Sources {
             generations: followed,
             membership: around.membership,
@@ -131,6 +139,21 @@ impl Engine {
                 open_frontends(due, roster, frontends).await;
             })
         });
+        let addresses = Arc::new(Virtual::new(vrrp::Surroundings {
+            name: around.name.clone(),
+            clock: around.clock.clone(),
+            secrets: around.secrets,
+            notify: around.notify,
+        }));
+        let inputs = fitness::Inputs {
+            roster: handle.clone(),
+            open: frontends.follow(),
+            membership,
+            addresses: Arc::clone(&addresses),
+        };
+        supervise(spawn, "fitness", inputs, |inputs| {
+            Box::pin(async move { fitness::follow(&*inputs.lock().await).await })
+        });
         let (recorder, log_thread) = record::start(around.access_log, &around.name)?;
         Ok(Self {
             frontends,
@@ -146,6 +169,7 @@ impl Engine {
             name: around.name,
             clock: around.clock,
             lately: Lately::new(uptime),
+            addresses,
         })
     }
 
@@ -155,7 +179,11 @@ impl Engine {
     /// Every problem; then nothing has changed.
     pub fn apply(&self, revision: &str, document: &[u8]) -> Result<(), Vec<String>> {
         let generation = Arc::new(Generation::build(revision, document)?);
-        let bound = self.frontends.prepare(&generation.document.frontends)?;
+        let BalancerDocument { frontends, vrrp, .. } = &generation.document;
+        let instances = self.addresses.prepare(vrrp)?;
+        let moving: Vec<_> =
+            vrrp.iter().flat_map(|it| &it.addresses).map(|net| net.addr()).collect();
+        let bound = self.frontends.prepare(frontends, &moving)?;
         self.recorder
             .log()
             .targets
@@ -163,6 +191,7 @@ impl Engine {
             .map_err(|error| vec![format!("the thread of a log target cannot be made: {error}")])?;
         self.generations.send_replace(Arc::clone(&generation));
         self.pending.send_replace(Some((generation, bound)));
+        self.addresses.apply(instances);
         Ok(())
     }
 
@@ -176,7 +205,13 @@ impl Engine {
             recorder: self.recorder.clone(),
             lately: self.lately.clone(),
             uptime: self.uptime,
+            addresses: Arc::clone(&self.addresses),
         }
+    }
+
+    /// Leaves the virtual addresses to other balancers.
+    pub async fn resign(&self) {
+        self.addresses.resign().await;
     }
 
     /// Starts the workers.

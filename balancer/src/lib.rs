@@ -59,5 +59,6 @@ pub mod suspect;
 pub mod transaction;
 pub mod tunnel;
 pub mod view;
+pub mod vrrp;
 
 pub use run::{Options, run};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -70,14 +70,19 @@ impl Frontends {
         self.listening.follow()
     }
 
-    /// Binds what is new. Returns a change that takes effect with [`Frontends::publish`]; dropping
+    /// Binds what is new; an address among those that move between balancers, although it may be
+    /// another one's now. Returns a change that takes effect with [`Frontends::publish`]; dropping
     /// it leaves everything as it was.
     ///
     /// # Errors
     /// Every address that cannot be bound, with the remedy.
-    pub fn prepare(&self, wanted: &[Settings]) -> Result<Bound, Vec<String>> {
-        let listeners =
-            wanted.iter().map(|it| Wanted { name: &it.name, bind: it.bind, limits: it.limits });
+    pub fn prepare(&self, wanted: &[Settings], moving: &[IpAddr]) -> Result<Bound, Vec<String>> {
+        let listeners = wanted.iter().map(|it| Wanted {
+            name: &it.name,
+            bind: it.bind,
+            limits: it.limits,
+            moves: moving.contains(&it.bind.ip()),
+        });
         let serve = |place: usize, address, before: Option<&Arc<Frontend>>| {
             let settings = &wanted[place];
             match before {
@@ -148,7 +153,7 @@ mod tests {
         let frontends = Frontends::new(2, announce, Inherited::default());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let step = |settings: &[Settings]| {
-            frontends.publish(&frontends.prepare(settings).expect("bound"));
+            frontends.publish(&frontends.prepare(settings, &[]).expect("bound"));
             let open = frontends.follow().borrow().clone();
             open.iter().map(|it| it.served().clone()).collect::<Vec<_>>()
         };
@@ -164,7 +169,7 @@ mod tests {
         let frontends = Frontends::new(1, Box::new(|_, _| ()), Inherited::default());
         let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let taken = wanted("c", stranger.local_addr().expect("bound"));
-        let problems = frontends.prepare(&[taken]).map(|_| ()).expect_err("in use");
+        let problems = frontends.prepare(&[taken], &[]).map(|_| ()).expect_err("in use");
         assert!(
             problems[0].contains("frontend c") && problems[0].contains("in use"),
             "{problems:?}"

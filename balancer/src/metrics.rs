@@ -69,6 +69,24 @@ pub const QUEUE_REFUSED: &str = "shoal_balancer_queue_refused_total";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
+/// 1 while this balancer holds the addresses, by `instance` of VRRP.
+pub const VRRP_MASTER: &str = "shoal_balancer_vrrp_master";
+/// 1 while it takes no part, by `instance`; status and log say why.
+pub const VRRP_FAULT: &str = "shoal_balancer_vrrp_fault";
+/// The priority that it says, by `instance`.
+pub const VRRP_PRIORITY: &str = "shoal_balancer_vrrp_priority";
+/// How often it took the addresses, by `instance`.
+pub const VRRP_BECAME_MASTER: &str = "shoal_balancer_vrrp_became_master_total";
+/// Advertisements sent, by `instance`.
+pub const VRRP_SENT: &str = "shoal_balancer_vrrp_advertisements_sent_total";
+/// Advertisements that could not be sent, by `instance`.
+pub const VRRP_UNSENT: &str = "shoal_balancer_vrrp_advertisements_unsent_total";
+/// Advertisements of other routers that counted, by `instance`.
+pub const VRRP_RECEIVED: &str = "shoal_balancer_vrrp_advertisements_received_total";
+/// Advertisements that were not believed, by `instance` and `reason`: ttl, length, version, type,
+/// checksum, count, virtual_router_id, interval, authentication, source or peer.
+pub const VRRP_DISCARDED: &str = "shoal_balancer_vrrp_advertisements_discarded_total";
+
 /// Says what the metrics mean.
 pub fn describe() {
     for (name, help) in [
@@ -104,6 +122,11 @@ pub fn describe() {
         (QUEUE_WAITED, "Requests that have waited for a server with room"),
         (QUEUE_MICROSECONDS, "How long they have waited, all together, in microseconds"),
         (QUEUE_REFUSED, "Requests answered 503 for want of room: the queue was full, or they late"),
+        (VRRP_BECAME_MASTER, "How often this balancer took the addresses"),
+        (VRRP_SENT, "Advertisements sent"),
+        (VRRP_UNSENT, "Advertisements that could not be sent"),
+        (VRRP_RECEIVED, "Advertisements of other routers that counted"),
+        (VRRP_DISCARDED, "Advertisements that were not believed, by reason"),
     ] {
         describe_counter!(name, help);
     }
@@ -113,6 +136,9 @@ pub fn describe() {
         (SERVER_USABLE, "1 while the server takes its share"),
         (QUEUED, "Requests that wait for a server with room"),
         (PANIC, "1 while losses are not believed"),
+        (VRRP_MASTER, "1 while this balancer holds the addresses"),
+        (VRRP_FAULT, "1 while it takes no part"),
+        (VRRP_PRIORITY, "The priority that it says"),
     ] {
         describe_gauge!(name, help);
     }

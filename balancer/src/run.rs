@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     num::NonZero,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -44,6 +45,14 @@ pub struct Options {
     /// Which requests are traced.
     #[command(flatten)]
     pub traces: span::Options,
+    /// Directory of secrets that the bundle refers to by name, as in `secret:vrrp_auth` [default:
+    /// `secrets` in the data dir]
+    #[arg(long, env = "SHOAL_SECRETS", value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+    /// Program that is told where virtual addresses go, as keepalived's notify: INSTANCE NAME
+    /// MASTER|BACKUP|FAULT|STOP PRIORITY
+    #[arg(long, env = "SHOAL_VRRP_NOTIFY", value_name = "PROGRAM")]
+    pub vrrp_notify: Option<PathBuf>,
 }
 
 /// Runs until drained.
@@ -61,7 +70,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
         .map_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get), usize::from);
     let frontend = free(&process.ports, options.frontend)?;
     metrics::describe();
-    let engine = Engine::new(surroundings(&process, workers, options.traces)?)
+    let engine = Engine::new(surroundings(&process, workers, &options)?)
         .context("start the thread of the access log", "raise the limit on threads of this user")?;
     let engine = Arc::new(engine);
     let view = Arc::new(engine.view());
@@ -103,6 +112,10 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     leave_when_stopped(&process, &running);
     let within = options.chassis.drain_timeout;
     let drained = async {
+        let began = relay::clock::now();
+        // New clients find another balancer from now on, and then nobody comes here any more.
+        engine.resign().await;
+        let within = within.saturating_sub(relay::clock::since(began));
         if let Some(drained) = running.drain(within).await
             && drained.aborted > 0
         {
@@ -117,9 +130,15 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
 fn surroundings(
     process: &Process,
     workers: usize,
-    traces: span::Options,
+    options: &Options,
 ) -> Result<Surroundings, Error> {
     let (ports, tasks) = (process.ports.clone(), process.tasks.clone());
+    if let Some(program) = &options.vrrp_notify
+        && !program.is_file()
+    {
+        return Err(Error::new(format!("--vrrp-notify: {} is no file", program.display()))
+            .remedy("name a program of this host, or leave the option out"));
+    }
     Ok(Surroundings {
         workers,
         name: process.identity.name().to_owned(),
@@ -129,7 +148,9 @@ fn surroundings(
         access_log: process.data_dir.path("access.log"),
         announce: Box::new(move |name, address| ports.announce(name, address)),
         inherited: process.ports.inherited().clone(),
-        tracer: process.spans.clone().map(|spans| Tracer::new(traces, spans)),
+        tracer: process.spans.clone().map(|spans| Tracer::new(options.traces, spans)),
+        secrets: options.secrets.clone().unwrap_or_else(|| process.data_dir.path("secrets")),
+        notify: options.vrrp_notify.clone(),
         spawn: Arc::new(move |name, task| drop(tasks.spawn(name, move || task()))),
     })
 }

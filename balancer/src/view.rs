@@ -21,6 +21,7 @@ use crate::{
     roster,
     snapshot::Snapshot,
     stats::{FrontendCounts, FrontendTotals, PerWorker, Uptime},
+    vrrp,
 };
 
 /// Reads everything there is to see. Cheap to clone.
@@ -38,6 +39,8 @@ pub struct View {
     pub lately: Lately,
     /// For times in atomics.
     pub uptime: Uptime,
+    /// The virtual addresses.
+    pub addresses: vrrp::Handle,
 }
 
 /// Everything at one moment.
@@ -49,6 +52,8 @@ pub struct Stats {
     /// Backends and their servers, with the revision that they follow. Totals of a server are in
     /// its [`crate::server::Tally`].
     pub snapshot: Arc<Snapshot>,
+    /// Instances of VRRP in which this balancer takes part, by name.
+    pub virtual_routers: Vec<vrrp::seen::Seen>,
 }
 
 /// A frontend and what it has counted.
@@ -88,7 +93,8 @@ impl View {
     pub fn stats(&self) -> Stats {
         let snapshot = self.snapshot();
         let frontends = self.served().iter().map(|it| self.frontend(it, &snapshot)).collect();
-        Stats { taken_at: self.clock.now(), frontends, snapshot }
+        let virtual_routers = self.addresses.seen();
+        Stats { taken_at: self.clock.now(), frontends, snapshot, virtual_routers }
     }
 
     /// What is served, by name.

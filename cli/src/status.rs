@@ -105,7 +105,8 @@ async fn look(options: Options) -> Result<Option<Severity>> {
     );
     let mut overview = Overview::from(listing)
         .seen_by(balancers.iter().map(|(_, stats)| stats))
-        .with_alarms(&served);
+        .with_alarms(&served)
+        .with_addresses(&balancers);
     if cluster.head().stale {
         overview = overview.remembered();
     }

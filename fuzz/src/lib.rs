@@ -31,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     target::request_head::TARGET,
     target::response_head::TARGET,
     target::chunked::TARGET,
@@ -44,6 +44,7 @@ pub const TARGETS: [Target; 12] = [
     target::list::TARGET,
     target::wire::TARGET,
     target::resume_token::TARGET,
+    target::vrrp::TARGET,
 ];
 
 /// The target of this name.

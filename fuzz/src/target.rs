@@ -15,6 +15,7 @@ pub mod bundle;
 pub mod list;
 
 pub mod resume_token;
+pub mod vrrp;
 pub mod wire;
 
 use relay::head::{Limits, Progress, RequestHead, ResponseHead};

@@ -71,7 +71,7 @@ macro_rules! tests {
 
 tests! {
     request_head response_head chunked proxy_protocol forwarded cache url dns bundle list wire
-    resume_token
+    resume_token vrrp
 }
 
 /// A target without a test, a test without a target, a folder that nobody reads, a corpus too large

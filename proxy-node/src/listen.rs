@@ -56,8 +56,12 @@ impl Listeners {
     pub fn reconcile(&self, wanted: &[Listen]) -> Result<(), Vec<BindError>> {
         // A socket that nobody wants must not be in the way of one that somebody does.
         drop(take_if(&self.held, |at| !wanted.iter().any(|listen| listen.bind == at)));
-        let listeners =
-            wanted.iter().map(|it| Wanted { name: "", bind: it.bind, limits: it.limits });
+        let listeners = wanted.iter().map(|it| Wanted {
+            name: "",
+            bind: it.bind,
+            limits: it.limits,
+            moves: false,
+        });
         let serve = |place: usize, _, _: Option<&_>| Arc::new(Protocol::Proxy(wanted[place].bind));
         let change = self.listening.prepare(listeners, |_| "", serve).map_err(|problems| {
             problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()

@@ -431,6 +431,8 @@ impl Cluster {
             announce: Box::new(|_, _| ()),
             inherited: chassis::Inherited::default(),
             tracer,
+            secrets: directory.path().join("secrets"),
+            notify: None,
             spawn: Arc::new(move |_, task| drop(runtime.spawn(async move { task().await }))),
         })
         .expect("an access log");

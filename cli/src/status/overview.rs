@@ -1,5 +1,6 @@
 //! What `shoal status` shows: everybody, the alarms, and what the balancers make of the nodes.
 
+mod addresses;
 mod row;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,8 @@ pub struct Overview {
     pub shunned: BTreeSet<String>,
     /// Clients that are not served, and clients that will not be.
     pub alarms: Vec<alarm::Told>,
+    /// Addresses that move between balancers, as each balancer that takes part sees them.
+    pub virtual_routers: Vec<addresses::Row>,
     /// The registry does not answer.
     #[serde(skip)]
     pub(super) stale: bool,
@@ -49,6 +52,7 @@ impl From<Listing> for Overview {
             guards: listing.guards,
             shunned: BTreeSet::new(),
             alarms: Vec::new(),
+            virtual_routers: Vec::new(),
             stale: false,
         }
     }
@@ -73,6 +77,12 @@ impl Overview {
                 format!("every balancer finds it unwell: {}", server.reasons.join("; ")),
             );
         }
+        self
+    }
+
+    /// Adds who holds the addresses that move between balancers.
+    pub(super) fn with_addresses(mut self, balancers: &[(String, Stats)]) -> Self {
+        self.virtual_routers = addresses::rows(balancers);
         self
     }
 
@@ -133,9 +143,10 @@ impl Overview {
             State::Draining => row.admin_state == AdminState::Ready,
             State::Maintenance => false,
         };
+        let unheld = self.virtual_routers.iter().any(addresses::Row::is_unwell);
         match critical {
             true => Some(Severity::Critical),
-            false => (!self.alarms.is_empty() || self.instances.iter().any(unwell))
+            false => (!self.alarms.is_empty() || unheld || self.instances.iter().any(unwell))
                 .then_some(Severity::Warning),
         }
     }
@@ -175,6 +186,7 @@ impl View for Overview {
             ]
         });
         text.push_str(&output::table(COLUMNS, rows));
+        text.push_str(&addresses::text(&self.virtual_routers));
         for guard in self.guards.iter().filter(|guard| guard.holding) {
             text.push_str(&format!(
                 "\n\nLosses of {} are held back ({} of {} well; held: {}): {}",

@@ -4,7 +4,7 @@
 mod network;
 mod time;
 
-pub use network::{canonical_network, parse_network};
+pub use network::{canonical_network, parse_interface_address, parse_network};
 pub use time::parse_time;
 
 use crate::document::{DomainPattern, PortRange, log::LogAddress};
@@ -230,6 +230,35 @@ mod tests {
             assert_eq!(parse_domain(text).unwrap().name, "127.0.0.9", "{text}");
         }
         assert!(parse_domain("-ab.x_y.test").unwrap().matches("-ab.x_y.test"), "RFC 2181 §11");
+    }
+
+    #[test]
+    fn addresses_of_interfaces() {
+        for text in ["192.168.1.100/24", "10.0.0.1/32", "fe80::1/64", "192.168.1.0/31"] {
+            assert_eq!(parse_interface_address(text).unwrap().to_string(), text);
+        }
+        for (text, remedy) in [
+            ("192.168.1.100", "write that of its network, as in 192.168.1.100/24"),
+            ("2001:db8::1", "write that of its network, as in 2001:db8::1/64"),
+            ("10.0.0.1/24 dev eth0", "write 10.0.0.1/24 alone (not `dev eth0`)"),
+        ] {
+            assert_eq!(parse_interface_address(text).unwrap_err().remedy, remedy);
+        }
+        let wrong = [
+            "192.168.1.0/24",
+            "192.168.1.255/24",
+            "127.0.0.1/8",
+            "224.0.0.18/24",
+            "0.0.0.0/0",
+            "10.0.0.1/33",
+            "::ffff:10.0.0.1/120",
+            "2001:db8::/64",
+            "x/24",
+            "",
+        ];
+        for text in wrong {
+            assert!(parse_interface_address(text).is_err(), "{text}");
+        }
     }
 
     #[test]

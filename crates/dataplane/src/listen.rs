@@ -89,6 +89,8 @@ pub struct Wanted<'a> {
     pub bind: SocketAddr,
     /// What one client may have.
     pub limits: Limits,
+    /// The address may be another host's now: it moves.
+    pub moves: bool,
 }
 
 /// A change that is made as soon as it is published; until then, or if it is dropped, everything is
@@ -175,14 +177,16 @@ impl<S> Listening<S> {
             served.iter().zip(&before).map(|(served, it)| (name(served), it.asked)).collect();
         let steps = plan(&open, &wanted.iter().map(|it| (it.name, it.bind)).collect::<Vec<_>>());
         let (mut change, mut problems) = (Vec::new(), Vec::new());
-        for (place, (Wanted { bind, limits, .. }, step)) in wanted.iter().zip(steps).enumerate() {
+        for (place, (Wanted { bind, limits, moves, .. }, step)) in
+            wanted.iter().zip(steps).enumerate()
+        {
             let next = match step {
                 Step::Keep(index) => {
                     let listener = Arc::clone(&before[index]);
                     let serves = serve(place, listener.address(), Some(&served[index]));
                     Ok((listener, serves))
                 }
-                Step::Bind => self.bind(*bind).map(|sockets| {
+                Step::Bind => self.bind(*bind, *moves).map(|sockets| {
                     let serves = serve(place, sockets.local_addr(), None);
                     let served = ArcSwap::new(Arc::clone(&serves));
                     (Arc::new(Listener { sockets, asked: *bind, served }), serves)
@@ -196,14 +200,17 @@ impl<S> Listening<S> {
         if problems.is_empty() { Ok(Change(change.into())) } else { Err(problems) }
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<Listeners, BindError> {
+    fn bind(&self, address: SocketAddr, moves: bool) -> Result<Listeners, BindError> {
         // A listener that is always open stays what it is.
         if self.always.iter().any(|it| overlap(it.address(), address)) {
             return Err(BindError::InUse(address));
         }
         match (self.find)(address) {
             Some(ready) => ready.share(self.workers),
-            None => Listeners::open(address, self.workers, &Options::default()),
+            None => {
+                let options = Options { freebind: moves, ..Options::default() };
+                Listeners::open(address, self.workers, &options)
+            }
         }
     }
 

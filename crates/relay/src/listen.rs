@@ -36,11 +36,13 @@ pub struct Options {
     /// Connections that the kernel keeps for each worker until they are accepted (bounded by
     /// net.core.somaxconn).
     pub backlog: i32,
+    /// Bind also an address that this host does not have now, because it moves between hosts.
+    pub freebind: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { backlog: 4096 }
+        Self { backlog: 4096, freebind: false }
     }
 }
 
@@ -98,7 +100,7 @@ impl Listeners {
     /// [`BindError`], with the remedy in its text.
     pub fn bind(address: SocketAddr, workers: usize, options: &Options) -> Result<Self, BindError> {
         let bind = || -> io::Result<TcpListener> {
-            let socket = socket(address)?;
+            let socket = socket(address, options.freebind)?;
             socket.bind(&address.into())?;
             socket.listen(options.backlog)?;
             Ok(socket.into())
@@ -124,7 +126,7 @@ impl Listeners {
         let bind = || -> io::Result<Vec<TcpListener>> {
             let mut sockets = Vec::new();
             while sockets.len() < workers.max(1) {
-                let socket = socket(address)?;
+                let socket = socket(address, options.freebind)?;
                 socket.set_reuse_port(true)?;
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&address.into())?;
@@ -162,7 +164,7 @@ impl Listeners {
             first.listen(options.backlog)?;
             let mut sockets = vec![first.into()];
             while sockets.len() < workers {
-                let socket = socket(address)?;
+                let socket = socket(address, options.freebind)?;
                 socket.set_reuse_port(true)?;
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&address.into())?;
@@ -260,7 +262,7 @@ const NO_SYN: [SockFilter; 5] = [
     SockFilter::new(0x06, 0, 0, 0xffff_ffff), // no: keep it
 ];
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, freebind: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // Connections in TIME_WAIT must not keep a restarted process out; a listening socket still
@@ -268,6 +270,11 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
+    }
+    match address {
+        _ if !freebind => {}
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
     }
     Ok(socket)
 }
@@ -278,6 +285,18 @@ mod tests {
 
     fn loopback() -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn an_address_that_moves_is_bound_before_it_is_there() {
+        for elsewhere in ["192.0.2.100:0", "[2001:db8::100]:0"] {
+            let address = elsewhere.parse().unwrap();
+            let freebind = Options { freebind: true, ..Options::default() };
+            let bound = Listeners::open(address, 2, &freebind).expect("bound");
+            assert_ne!(bound.local_addr().port(), 0);
+            let refused = Listeners::open(address, 2, &Options::default()).map(|_| ());
+            assert!(matches!(refused, Err(BindError::NotLocal(_))), "{refused:?}");
+        }
     }
 
     #[test]

@@ -185,6 +185,44 @@ pub struct Queue {
     #[prost(uint32, optional, tag = "12")]
     pub most_retries: ::core::option::Option<u32>,
 }
+/// Addresses that move between balancers, as one of them sees them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualRouter {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub interface: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub virtual_router_id: u32,
+    /// 2 or 3.
+    #[prost(uint32, tag = "4")]
+    pub version: u32,
+    /// With their prefix.
+    #[prost(string, repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "VirtualRouterState", tag = "6")]
+    pub state: i32,
+    /// Why it takes no part.
+    #[prost(string, tag = "7")]
+    pub fault: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it says now.
+    #[prost(uint32, tag = "9")]
+    pub priority: u32,
+    /// What the bundle gives it.
+    #[prost(uint32, tag = "10")]
+    pub configured_priority: u32,
+    /// Why the two differ.
+    #[prost(string, tag = "11")]
+    pub ailment: ::prost::alloc::string::String,
+    /// Address of the master that a backup hears.
+    #[prost(string, tag = "12")]
+    pub master: ::prost::alloc::string::String,
+    /// How often it took the addresses since the process began.
+    #[prost(uint64, tag = "13")]
+    pub became_master: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stats {
     #[prost(message, repeated, tag = "1")]
@@ -195,6 +233,9 @@ pub struct Stats {
     pub taken_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "4")]
     pub revision: ::prost::alloc::string::String,
+    /// Instances of VRRP in which this balancer takes part, by name.
+    #[prost(message, repeated, tag = "5")]
+    pub virtual_routers: ::prost::alloc::vec::Vec<VirtualRouter>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatsRequest {}
@@ -462,6 +503,42 @@ impl ReasonSource {
             "REASON_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
             "REASON_SOURCE_BALANCER" => Some(Self::Balancer),
             "REASON_SOURCE_REGISTRY" => Some(Self::Registry),
+            _ => None,
+        }
+    }
+}
+/// Where an instance of VRRP stands on one balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VirtualRouterState {
+    Unspecified = 0,
+    /// It holds the addresses.
+    Master = 1,
+    /// Another one does, as far as it knows.
+    Backup = 2,
+    /// It takes no part.
+    Fault = 3,
+}
+impl VirtualRouterState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VIRTUAL_ROUTER_STATE_UNSPECIFIED",
+            Self::Master => "VIRTUAL_ROUTER_STATE_MASTER",
+            Self::Backup => "VIRTUAL_ROUTER_STATE_BACKUP",
+            Self::Fault => "VIRTUAL_ROUTER_STATE_FAULT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VIRTUAL_ROUTER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VIRTUAL_ROUTER_STATE_MASTER" => Some(Self::Master),
+            "VIRTUAL_ROUTER_STATE_BACKUP" => Some(Self::Backup),
+            "VIRTUAL_ROUTER_STATE_FAULT" => Some(Self::Fault),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     standing::{Reason, Source, Standing},
     stats::{FrontendTotals, ServerTotals},
     view::{Frontend, Stats},
+    vrrp::seen,
 };
 
 #[must_use]
@@ -22,6 +23,30 @@ pub fn stats(stats: &Stats) -> pb::Stats {
         backends: stats.snapshot.pools.iter().map(|pool| backend(pool)).collect(),
         taken_at: Some(wire::timestamp(stats.taken_at)),
         revision: stats.snapshot.generation.revision.clone(),
+        virtual_routers: stats.virtual_routers.iter().map(virtual_router).collect(),
+    }
+}
+
+fn virtual_router(it: &seen::Seen) -> pb::VirtualRouter {
+    let (state, fault) = match &it.standing {
+        seen::Standing::Master => (pb::VirtualRouterState::Master, String::new()),
+        seen::Standing::Backup => (pb::VirtualRouterState::Backup, String::new()),
+        seen::Standing::Fault(why) => (pb::VirtualRouterState::Fault, why.clone()),
+    };
+    pb::VirtualRouter {
+        name: it.instance.name.clone(),
+        interface: it.instance.interface.clone(),
+        virtual_router_id: it.instance.agreed.virtual_router_id.into(),
+        version: it.version().into(),
+        addresses: it.addresses().map(ToString::to_string).collect(),
+        state: state.into(),
+        fault,
+        since: Some(wire::timestamp(it.since)),
+        priority: it.priority.into(),
+        configured_priority: it.instance.priority.into(),
+        ailment: it.ailment.clone().unwrap_or_default(),
+        master: it.master.map(|it| it.to_string()).unwrap_or_default(),
+        became_master: it.became_master,
     }
 }
 

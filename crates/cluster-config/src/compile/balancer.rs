@@ -2,6 +2,7 @@
 
 mod backend;
 mod frontend;
+mod vrrp;
 
 use super::{Context, distinct_addresses, unknown};
 use crate::{
@@ -41,7 +42,9 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
         })
         .collect();
     let log_targets = section.log_targets.into_iter().map(|it| it.compile("shoal-balancer"));
-    Some(BalancerDocument { frontends, backends, log_targets: log_targets.collect() })
+    let log_targets = log_targets.collect();
+    let vrrp = vrrp::compile(context, section.vrrp);
+    Some(BalancerDocument { frontends, backends, log_targets, vrrp })
 }
 
 fn references(context: &mut Context, section: &schema::Balancer) {

@@ -5,6 +5,7 @@ mod earlier;
 mod frontend;
 mod health;
 mod servers;
+mod vrrp;
 
 use super::{Unreadable, log::LogTarget};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, Timeout
 pub use frontend::{ClientTimeouts, Frontend};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
 pub use servers::{Discover, Server};
+pub use vrrp::Vrrp;
 
 /// Everything that a balancer is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub struct BalancerDocument {
     /// Where copies of the access log go.
     #[serde(default)]
     pub log_targets: Vec<LogTarget>,
+    /// Addresses that move between balancers; names are unique.
+    #[serde(default)]
+    pub vrrp: Vec<Vrrp>,
 }
 
 impl BalancerDocument {

@@ -4,6 +4,7 @@ mod backend;
 mod frontend;
 mod health;
 mod servers;
+mod vrrp;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,6 +15,7 @@ pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFo
 pub use frontend::{Frontend, FrontendTimeouts, Mode};
 pub use health::{Check, Failure, Passive, Suspicion};
 pub use servers::{Backup, Discoverable, Server, Servers};
+pub use vrrp::{Track, Vrrp};
 
 /// What every balancer does.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -27,8 +29,7 @@ pub struct Balancer {
     #[schemars(length(max = 8))]
     pub log_targets: Vec<super::log::LogTarget>,
     /// Addresses that move between balancers.
-    #[schemars(extend("x-no-effect" = true))]
-    pub vrrp: Vec<super::later::Vrrp>,
+    pub vrrp: Vec<Vrrp>,
 }
 
 fn duration(text: &str) -> Duration {

@@ -1,10 +1,9 @@
 //! Sections that the format has and no service of this version acts on. Their form is checked, so
 //! that a bundle stays valid later.
 
-use super::notation::{Duration, Name, Network, Secret};
+use super::notation::{Duration, Name, Network};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// ICP siblings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,33 +28,6 @@ pub struct Siblings {
 pub enum SiblingProtocol {
     /// RFC 2186.
     Icp,
-}
-
-/// One VRRP instance.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Vrrp {
-    /// Unique.
-    pub name: Name,
-    /// Network interface.
-    pub interface: Name,
-    /// 1 to 255.
-    #[schemars(range(min = 1, max = 255))]
-    pub virtual_router_id: u32,
-    /// 2 or 3.
-    #[serde(default)]
-    #[schemars(range(min = 2, max = 3))]
-    pub version: Option<u32>,
-    /// Priority by name of the balancer.
-    pub priority: BTreeMap<String, u8>,
-    /// Between two advertisements.
-    #[serde(default)]
-    pub advert_interval: Option<Duration>,
-    /// Version 2 only.
-    #[serde(default)]
-    pub auth_pass: Option<Secret>,
-    /// The addresses that move, with their prefix.
-    pub addresses: Vec<String>,
 }
 
 /// When to tell somebody.

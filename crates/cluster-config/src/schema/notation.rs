@@ -110,6 +110,9 @@ notations! {
     /// `192.168.1.0/24`.
     Network(IpNet) = "shoal-network", terms::parse_network,
         like "192.168.1.0/24", "10.0.0.1", "2001:db8::/32";
+    /// `192.168.1.100/24`: an address of an interface, with its network's prefix.
+    InterfaceAddress(IpNet) = "shoal-interface-address", terms::parse_interface_address,
+        like "192.168.1.100/24", "2001:db8::100/64";
     /// `.example.com`.
     Domain(DomainPattern) = "shoal-domain", terms::parse_domain,
         like ".example.com", "www.example.com";

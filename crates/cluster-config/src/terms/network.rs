@@ -33,6 +33,42 @@ pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
     Ok(canonical_network(network))
 }
 
+/// `192.168.1.100/24`: an address that an interface can have, with its network's prefix.
+pub fn parse_interface_address(text: &str) -> Result<IpNet, Invalid> {
+    let otherwise = "write an address with its network's prefix, as in 192.168.1.100/24";
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let whole = if address.is_ipv4() { 24 } else { 64 };
+        return Err(Invalid::new(
+            format!("`{text}` has no prefix"),
+            format!("write that of its network, as in {address}/{whole}"),
+        ));
+    }
+    if let Some((address, rest)) = text.split_once(' ') {
+        return Err(Invalid::new(
+            format!("`{text}` is more than an address"),
+            format!("write {address} alone (not `{}`)", rest.trim()),
+        ));
+    }
+    let net: IpNet = text.parse().map_err(|_| {
+        Invalid::new(format!("`{text}` is not an address with a prefix"), otherwise)
+    })?;
+    let address = net.addr();
+    if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+        let message = format!("`{text}` is an address that no interface can lend to clients");
+        return Err(Invalid::new(message, otherwise));
+    }
+    let network_itself = match net {
+        IpNet::V4(net) => net.prefix_len() < 31 && net.addr() == net.network(),
+        IpNet::V6(net) => net.prefix_len() < 127 && net.addr() == net.network(),
+    };
+    let broadcast =
+        matches!(net, IpNet::V4(it) if it.prefix_len() < 31 && it.addr() == it.broadcast());
+    if network_itself || broadcast || address.to_canonical() != address {
+        return Err(Invalid::new(format!("`{text}` is not the address of a host"), otherwise));
+    }
+    Ok(net)
+}
+
 /// A network of IPv4-mapped addresses as the IPv4 network that it is: nobody ever connects from or
 /// to the other spelling.
 pub fn canonical_network(network: IpNet) -> IpNet {

@@ -1,4 +1,4 @@
-//! Words of Squid and HAProxy for what has another name here, where a likeness of letters does not
+//! Words of Squid, HAProxy and keepalived for what has another name here, where a likeness of letters does not
 //! tell.
 
 /// Theirs, and ours.
@@ -44,6 +44,15 @@ const WORDS: &[(&str, &str)] = &[
     ("log", "log_targets"),
     ("syslog", "log_targets"),
     ("deny_info", "page"),
+    ("vrrp_instance", "vrrp"),
+    ("advert_int", "advert_interval"),
+    ("authentication", "auth_pass"),
+    ("virtual_ipaddress", "addresses"),
+    ("virtual_ipaddresses", "addresses"),
+    ("state", "priority"),
+    ("unicast_peer", "unicast_peers"),
+    ("track_script", "track"),
+    ("preempt", "nopreempt"),
 ];
 
 /// Values that HAProxy and nginx spell in another way, and ours.

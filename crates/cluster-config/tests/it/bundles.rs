@@ -178,8 +178,6 @@ checks:"#,
         "cluster.yaml:17:3: error: `auth` is not supported in this version, and ignoring it would \
          not be safe; without it the proxy would serve clients that never authenticated; restrict \
          access by address instead",
-        "cluster.yaml:34:3: warning: `vrrp` has no effect in this version; keep it for a later \
-         version, or remove it",
         "cluster.yaml:37:1: warning: `alerts` has no effect in this version; keep it for a later \
          version, or remove it",
         "cluster.yaml:39:1: warning: `dns` has no effect in this version; keep it for a later \
@@ -437,8 +435,6 @@ const BAD: &[(&str, &[&str])] = &[
              the parents have and the others have not, as in tags: [parent]",
             "cluster.yaml:3:48: error: a parent without an address; write {address: \
              \"host:port\"}, or {service: proxy-node, tags: [parent]}",
-            "cluster.yaml:5:3: warning: `vrrp` has no effect in this version; keep it for a later \
-             version, or remove it",
             "cluster.yaml:5:56: error: balancer.vrrp[0].virtual_router_id cannot be 300; write a \
              number from 1 to 255",
             "cluster.yaml:5:101: error: a secret may not be written into a bundle; write a \

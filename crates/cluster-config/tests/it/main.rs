@@ -4,3 +4,4 @@ mod bundles;
 mod newcomers;
 mod one_or_many;
 mod reference;
+mod vrrp;

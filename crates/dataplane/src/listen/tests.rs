@@ -19,8 +19,12 @@ fn prepare(
     listening: &Listening<Served>,
     wanted: &[(&str, SocketAddr)],
 ) -> Result<Change<Served>, Vec<(usize, BindError)>> {
-    let listeners =
-        wanted.iter().map(|(name, bind)| Wanted { name, bind: *bind, limits: Limits::default() });
+    let listeners = wanted.iter().map(|(name, bind)| Wanted {
+        name,
+        bind: *bind,
+        limits: Limits::default(),
+        moves: false,
+    });
     listening.prepare(listeners, String::as_str, |place, _, _| Arc::new(wanted[place].0.to_owned()))
 }
 
@@ -97,7 +101,7 @@ fn a_socket_that_is_there_is_used() {
 #[test]
 fn what_is_served_is_told_what_was() {
     let listening = listening();
-    let wanted = || [Wanted { name: "a", bind: any(), limits: Limits::default() }];
+    let wanted = || [Wanted { name: "a", bind: any(), limits: Limits::default(), moves: false }];
     let fresh = listening.prepare(wanted(), String::as_str, |_, _, before| {
         assert!(before.is_none());
         Arc::new("a".to_owned())

@@ -1,0 +1,272 @@
+//! Starts and stops instances as the configuration says; the owner of their tasks.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::linux::net::SocketAddrExt,
+    os::unix::net::{SocketAddr, UnixDatagram},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use nix::libc;
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{self, timeout},
+};
+
+use super::{
+    Surroundings,
+    address::{Fault, Kernel},
+    fitness::Ailment,
+    hook,
+    instance::{Peers, Work, Worker},
+    keeper::{Desired, Keeper},
+    seen::{Seen, Shown, Standing},
+    settings::Instance,
+};
+
+/// An instance that is stopped has this long to take its addresses off.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// Its program has this long to be told of the end.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether all instances live.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the thread that keeps time asks for; it needs CAP_SYS_NICE.
+const PRECEDENCE: i32 = -15;
+
+/// What the owner is asked for.
+pub enum Command {
+    /// Take part in these.
+    Apply(Vec<Instance>),
+    /// Leave all, and say when that is done.
+    Resign(oneshot::Sender<()>),
+}
+
+/// What instances are made with.
+pub struct Roll {
+    pub around: Surroundings,
+    pub fitness: watch::Receiver<Ailment>,
+    pub peers: watch::Receiver<Peers>,
+    pub shown: Shown,
+}
+
+/// One instance's tasks.
+struct Running {
+    instance: watch::Sender<Arc<Instance>>,
+    stop: watch::Sender<bool>,
+    worker: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    hook: Option<JoinHandle<()>>,
+    /// Nobody else on this host takes part while it is there.
+    _only: Option<UnixDatagram>,
+}
+
+impl Running {
+    fn lives(&self) -> bool {
+        !self.worker.is_finished() && !self.keeper.is_finished()
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        let ended = async {
+            let worker = self.worker.await;
+            (worker, self.keeper.await)
+        };
+        if timeout(LEAVE_WITHIN, ended).await.is_err() {
+            tracing::warn!("addresses are left to their lifetime");
+        }
+        if let Some(hook) = self.hook {
+            let aborted = hook.abort_handle();
+            if timeout(TELL_WITHIN, hook).await.is_err() {
+                aborted.abort();
+            }
+        }
+    }
+}
+
+impl Roll {
+    /// On two threads.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn start(self, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+        let beside = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("vrrp-addresses")
+            .enable_all()
+            .build()?;
+        let keeps_time = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            take_precedence();
+            let beside: Runtime = beside;
+            keeps_time.block_on(self.run(commands, beside.handle()));
+            beside.shutdown_background();
+        })?;
+        Ok(())
+    }
+
+    async fn run(self, mut commands: mpsc::Receiver<Command>, beside: &Handle) {
+        let mut running = BTreeMap::<String, Running>::new();
+        let mut wanted = Vec::new();
+        let mut look = time::interval(LOOK_EVERY);
+        let done = loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Apply(instances)) => wanted = instances,
+                    Some(Command::Resign(done)) => break Some(done),
+                    None => break None,
+                },
+                _ = look.tick() => {}
+            }
+            self.settle(&mut running, &wanted, beside).await;
+        };
+        self.settle(&mut running, &[], beside).await;
+        if let Some(done) = done {
+            // Who asked may have given up.
+            done.send(()).unwrap_or_default();
+        }
+    }
+
+    /// Compares what runs with what shall run, and changes what differs.
+    async fn settle(
+        &self,
+        running: &mut BTreeMap<String, Running>,
+        wanted: &[Instance],
+        beside: &Handle,
+    ) {
+        let stays = |name: &str, it: &Running| {
+            let same = wanted.iter().find(|wanted| wanted.name == name);
+            it.lives()
+                && same.is_some_and(|same| same.differs_in_priority_alone(&it.instance.borrow()))
+        };
+        let goes: Vec<_> = running.iter().filter(|(name, it)| !stays(name, it)).collect();
+        let goes: Vec<String> = goes.into_iter().map(|(name, _)| name.clone()).collect();
+        for name in goes {
+            if let Some(gone) = running.remove(&name) {
+                if !gone.lives() {
+                    tracing::error!(instance = name, "it has failed and is begun anew");
+                }
+                gone.end().await;
+                self.shown.remove(&name);
+            }
+        }
+        for instance in wanted {
+            match running.get(&instance.name) {
+                Some(it) => {
+                    it.instance.send_if_modified(|known| {
+                        let changed = **known != *instance;
+                        *known = Arc::new(instance.clone());
+                        changed
+                    });
+                }
+                None => {
+                    if let Some(begun) = self.begin(instance, beside) {
+                        running.insert(instance.name.clone(), begun);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&self, instance: &Instance, beside: &Handle) -> Option<Running> {
+        let instance = Arc::new(instance.clone());
+        let fresh = !self.shown.all().iter().any(|it| it.instance.name == instance.name);
+        let only = match alone(&instance) {
+            Ok(only) => only,
+            Err(fault) => {
+                self.show(&instance, &fault, fresh);
+                return None;
+            }
+        };
+        let kernel = {
+            let _beside = beside.enter();
+            Kernel::open()
+        };
+        let kernel = match kernel {
+            Ok(kernel) => kernel,
+            Err(fault) => {
+                self.show(&instance, &fault, fresh);
+                return None;
+            }
+        };
+        self.show(&instance, &Fault::Starting, true);
+        let (desire, desired) = watch::channel(Desired::default());
+        let (tell, facts) = watch::channel(None);
+        let (told, heard) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let (change, changed) = watch::channel(Arc::clone(&instance));
+        let hook = self
+            .around
+            .notify
+            .clone()
+            .map(|program| beside.spawn(hook::follow(program, instance.name.clone(), heard)));
+        let keeper = Keeper { kernel, instance, desired, facts: tell };
+        let work = Work {
+            instance: changed,
+            facts,
+            desired: desire,
+            fitness: self.fitness.clone(),
+            peers: self.peers.clone(),
+            told,
+            shown: self.shown.clone(),
+            clock: self.around.clock.clone(),
+            stop: stopped,
+        };
+        Some(Running {
+            instance: change,
+            stop,
+            keeper: beside.spawn(keeper.run()),
+            worker: tokio::spawn(Worker::new(work).run()),
+            hook,
+            _only: Some(only),
+        })
+    }
+
+    fn show(&self, instance: &Arc<Instance>, fault: &Fault, fresh: bool) {
+        if !fresh {
+            return;
+        }
+        if *fault != Fault::Starting {
+            tracing::error!(instance = %instance.name, "takes no part: {fault}");
+        }
+        self.shown.put(Seen {
+            instance: Arc::clone(instance),
+            standing: Standing::Fault(fault.to_string()),
+            since: self.around.clock.now(),
+            priority: instance.priority(self.fitness.borrow().is_none()),
+            ailment: self.fitness.borrow().clone(),
+            master: None,
+            became_master: 0,
+        });
+    }
+}
+
+/// Claims an instance for this process, within its network namespace. The claim is a socket without
+/// a file, so that it ends with the process, however that ends.
+fn alone(instance: &Instance) -> Result<UnixDatagram, Fault> {
+    let family = if instance.addresses.iter().all(|net| net.addr().is_ipv4()) { 4 } else { 6 };
+    let name =
+        format!("shoal/vrrp/{}/{}/{family}", instance.interface, instance.agreed.virtual_router_id);
+    let claim = SocketAddr::from_abstract_name(name).and_then(|it| UnixDatagram::bind_addr(&it));
+    claim.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Fault::Twice,
+        _ => Fault::of("claim the instance", &error),
+    })
+}
+
+/// The scheduler lets this thread run before others that are due.
+fn take_precedence() {
+    // SAFETY: plain numbers; thread 0 is the caller.
+    let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PRECEDENCE) } != 0;
+    if refused {
+        let error = io::Error::last_os_error();
+        tracing::info!(
+            "the thread that keeps VRRP's time has no precedence over others ({error}); \
+             CAP_SYS_NICE gives it"
+        );
+    }
+}
