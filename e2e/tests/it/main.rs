@@ -28,3 +28,4 @@ mod systemd;
 mod telemetry;
 mod terminal;
 mod time;
+mod virtual_address;
