@@ -23,6 +23,7 @@ use crate::{
     record::Timers,
     request::Request,
 };
+pub use blame::{blame, held_against};
 use connect::Unconnected;
 use exchange::{Answer, Broken, Exchanged};
 pub use outcome::{Error, Kind, Outcome};
@@ -86,7 +87,8 @@ impl Attempt<'_> {
             }
             Ok(Exchanged::Done { status, keep, reusable }) => {
                 // Not to a server that has left, drains or failed meanwhile.
-                if keep && self.local.may_be_pooled(self.slot.server.key) {
+                let shared = self.backend.pool.settings.send_proxy.is_none();
+                if keep && shared && self.local.may_be_pooled(self.slot.server.key) {
                     self.local.idle().put(self.slot.server.key, 0, upstream);
                 }
                 Outcome::Relayed { status, reusable }
@@ -146,7 +148,7 @@ impl Attempt<'_> {
     /// Whether somebody else is there to ask, as things are now.
     fn has_others(&self) -> bool {
         self.local
-            .backend(self.request.frontend, self.request.view())
+            .backend(self.request.frontend, self.request.question())
             .is_some_and(|backend| backend.has_others(self.tried))
     }
 }

@@ -2,15 +2,25 @@
 //! in the document was validated by the config-service; what is left to check here is what only
 //! this process can know.
 
-use std::{collections::HashSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    net::SocketAddr,
+};
 
 use cluster::Service;
-use cluster_config::document::balancer::{Backend, BalancerDocument, Frontend};
+use cluster_config::{
+    FileReference,
+    document::balancer::{Backend, BalancerDocument, Frontend},
+};
 
-use crate::{evidence::Rules, route::Route};
+use crate::{
+    evidence::Rules,
+    route::{self, Route},
+};
 
 /// Everything that the bundle says about this balancer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Generation {
     /// Which revision of the bundle; empty before the first.
     pub revision: String,
@@ -32,33 +42,34 @@ impl Generation {
                 backends: Vec::new(),
                 log_targets: Vec::new(),
                 vrrp: Vec::new(),
+                acls: BTreeMap::new(),
             },
             routes: Vec::new(),
         }
     }
 
-    /// Reads and checks a rendered document.
+    /// Reads and checks a rendered document, whose files `read` gives. Slow with large lists: not
+    /// for a worker.
     ///
     /// # Errors
     /// Every problem, in words for people.
-    pub fn build(revision: &str, json: &[u8]) -> Result<Self, Vec<String>> {
+    pub fn build(
+        revision: &str,
+        json: &[u8],
+        read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, Vec<String>> {
         let document =
             BalancerDocument::from_json(json).map_err(|error| vec![error.to_string()])?;
         let mut problems = problems(&document);
-        let mut routes = Vec::with_capacity(document.frontends.len());
-        for frontend in &document.frontends {
-            match Route::build(frontend, &document.backends) {
-                Some(route) => routes.push(route),
-                None => problems.push(format!(
-                    "frontend {}: there is no backend {:?}",
-                    frontend.name, frontend.backend
-                )),
+        match route::build(&document, read) {
+            Ok(routes) if problems.is_empty() => {
+                Ok(Self { revision: revision.to_owned(), document, routes })
             }
-        }
-        if problems.is_empty() {
-            Ok(Self { revision: revision.to_owned(), document, routes })
-        } else {
-            Err(problems)
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                Err(problems)
+            }
         }
     }
 }

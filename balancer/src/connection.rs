@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its end.
 
 pub mod http;
+pub mod tcp;
 
 use std::{
     cell::RefCell,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use cluster_config::document::balancer::Mode;
 use dataplane::{
     connection::{self, Linger},
     scratch::Futures,
@@ -49,7 +51,7 @@ impl Connection {
 pub async fn serve<F: Future<Output = Ended>>(
     local: Local,
     listener: Arc<Listener>,
-    client: Stream,
+    mut client: Stream,
     peer: SocketAddr,
     requests: Rc<Futures<F>>,
     request: fn(Rc<Connection>, Stream) -> F,
@@ -58,6 +60,19 @@ pub async fn serve<F: Future<Output = Ended>>(
     let counts = opened.counts.of(local.worker().index());
     counts.connections.up();
     let _active = Raised::new(&counts.active_connections);
+    let (mode, peer) = match enter(&local, &listener, &mut client, peer) {
+        Entry::Open(mode) => (mode, peer),
+        // On the heap, as everything that few connections need.
+        Entry::Said(mode, within) => {
+            match Box::pin(said(&listener, &mut client, peer, within)).await {
+                Some(client) => (mode, client),
+                None => return counts.refused.up(),
+            }
+        }
+    };
+    if mode == Mode::Tcp {
+        return Box::pin(tcp::serve(Connection::new(&local, &opened, peer), client)).await;
+    }
     let connection = RefCell::new(Connection::new(&local, &opened, peer));
     let idle = || (Kind::Idle, http::idle(&local, &connection.borrow().frontend));
     let request = |client| {
@@ -73,6 +88,42 @@ pub async fn serve<F: Future<Output = Ended>>(
         let frontend = Arc::clone(&connection.borrow().frontend);
         Box::pin(tunnel::run(&local, &frontend, client, peer, open)).await;
     }
+}
+
+/// What a connection has to begin with.
+enum Entry {
+    /// What is spoken here.
+    Open(Mode),
+    /// The PROXY header of a load balancer in front, within this time; then that.
+    Said(Mode, Duration),
+}
+
+fn enter(local: &Local, listener: &Listener, client: &mut Stream, peer: SocketAddr) -> Entry {
+    let table = local.table();
+    let frontend = listener.served();
+    let Some(served) = table.served(&frontend) else { return Entry::Open(Mode::Http) };
+    let settings = served.settings;
+    let address = peer.ip().to_canonical();
+    if !settings.proxy_protocol.iter().any(|network| network.contains(&address)) {
+        return Entry::Open(settings.mode);
+    }
+    // Its connections are many clients', each of which is counted as soon as it is known.
+    client.exempt();
+    Entry::Said(settings.mode, settings.timeouts.request_head)
+}
+
+/// Whose connection it is, as the load balancer in front says. None: it says nothing of the kind,
+/// or that client has its share.
+async fn said(
+    listener: &Listener,
+    client: &mut Stream,
+    peer: SocketAddr,
+    within: Duration,
+) -> Option<SocketAddr> {
+    let (header, _) = client.read_proxy_header(within).await?;
+    // A connection of its own, such as a check, is its own.
+    let source = header.addresses.map_or(peer, |addresses| addresses.source);
+    client.enter(source.ip(), listener.allowance()).then_some(source)
 }
 
 /// A client's address as text, without an allocation.

@@ -2,6 +2,7 @@
 //! process around them.
 
 use std::{
+    io,
     path::PathBuf,
     rc::Rc,
     sync::{Arc, PoisonError},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cluster_config::document::BalancerDocument;
+use cluster_config::{FileReference, document::BalancerDocument};
 use dataplane::{
     listen::{Open, accept},
     scratch::Futures,
@@ -173,12 +174,18 @@ impl Engine {
         })
     }
 
-    /// Puts a configuration into force, whole or not at all.
+    /// Puts a configuration into force, whole or not at all. `read` gives the content of a file of
+    /// its bundle.
     ///
     /// # Errors
     /// Every problem; then nothing has changed.
-    pub fn apply(&self, revision: &str, document: &[u8]) -> Result<(), Vec<String>> {
-        let generation = Arc::new(Generation::build(revision, document)?);
+    pub fn apply(
+        &self,
+        revision: &str,
+        document: &[u8],
+        read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+    ) -> Result<(), Vec<String>> {
+        let generation = Arc::new(Generation::build(revision, document, read)?);
         let BalancerDocument { frontends, vrrp, .. } = &generation.document;
         let instances = self.addresses.prepare(vrrp)?;
         let moving: Vec<_> =

@@ -58,6 +58,7 @@ pub mod stats;
 pub mod suspect;
 pub mod transaction;
 pub mod tunnel;
+pub mod upstream;
 pub mod view;
 pub mod vrrp;
 

@@ -124,7 +124,10 @@ impl Frontends {
 mod tests {
     use std::time::Duration;
 
-    use cluster_config::document::{Limits, balancer::ClientTimeouts};
+    use cluster_config::document::{
+        Limits,
+        balancer::{ClientTimeouts, Mode},
+    };
 
     use super::*;
 
@@ -132,6 +135,9 @@ mod tests {
         Settings {
             name: name.to_owned(),
             bind,
+            mode: Mode::Http,
+            proxy_protocol: Vec::new(),
+            use_backend: Vec::new(),
             backend: "b".to_owned(),
             health_path: None,
             request_header_max_size: 65_536,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use relay::{fault::Fault, stream::Stream, worker::Worker};
+use relay::{fault::Fault, stream::Stream, wheel::Kind, worker::Worker};
 
 use crate::{
     evidence::{self, Seen},
@@ -44,9 +44,9 @@ pub async fn is_dead(
         return dead;
     }
     let dead = match Stream::connect(worker, server.address, CONNECT_WITHIN).await {
+        // A server that speaks first lives.
         Ok(mut stream) => {
-            worker.wheel().sleep(LASTS).await;
-            stream.is_dead()
+            !matches!(stream.fill(Kind::Other, LASTS).await, Ok(1..) | Err(Fault::Timeout(_)))
         }
         // Nobody's fault but this process's.
         Err(Fault::Exhausted) => false,

@@ -21,7 +21,7 @@ use dataplane::{
     scratch::Head,
     trace::{Trace, span::Tracer},
 };
-use relay::{head::Request, pool::Pool, worker::Worker};
+use relay::{pool::Pool, worker::Worker};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     liveness,
     record::{Journal, Record, Recorder},
     roster,
+    route::Question,
     stats::Uptime,
 };
 pub use backend::{Backend, Pick};
@@ -154,10 +155,10 @@ impl Local {
         Rc::clone(&self.0.table.borrow())
     }
 
-    /// The backend of a request, from the newest snapshot.
+    /// The backend of a request or a connection, from the newest snapshot.
     #[must_use]
-    pub fn backend(&self, frontend: &Frontend, request: Request<'_>) -> Option<Rc<Backend>> {
-        match self.table().route(frontend, request)? {
+    pub fn backend(&self, frontend: &Frontend, question: Question<'_>) -> Option<Rc<Backend>> {
+        match self.table().route(frontend, question)? {
             Routed::Backend(backend) => Some(backend),
             Routed::Health(_) => None,
         }

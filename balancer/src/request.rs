@@ -11,7 +11,7 @@ use relay::{
 };
 use uuid::Uuid;
 
-use crate::{listen::Frontend, local::Local, stats::FrontendCounts};
+use crate::{listen::Frontend, local::Local, route::Question, stats::FrontendCounts};
 
 /// See the module.
 pub struct Request<'a> {
@@ -57,6 +57,12 @@ impl Request<'_> {
     #[must_use]
     pub fn view(&self) -> head::Request<'_> {
         self.head.view(self.bytes)
+    }
+
+    /// For its route.
+    #[must_use]
+    pub fn question(&self) -> Question<'_> {
+        Question { client: Some(self.peer.ip()), request: Some(self.view()), sni: None }
     }
 
     /// The id as text, without an allocation.

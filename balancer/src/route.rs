@@ -1,12 +1,22 @@
-//! Where a request goes: to a backend, or to the balancer itself. Decided by what the bundle says
-//! of its frontend and by its head, and by nothing else; live requests and explanations ask the
-//! same function.
+//! Where a request or a connection goes: to a backend, or to the balancer itself. Decided by what
+//! the bundle says of its frontend, by who asks and by what is asked for, and by nothing else; live
+//! requests and explanations ask the same function.
 //!
-//! Built once with the generation. Rules that send some requests elsewhere (by source, host, path,
-//! header) will be read here, before [`Route::backend`] is what is left.
+//! Built once with the generation: the conditions of all frontends with their lists, and for each
+//! frontend its rules, of which the first that matches decides. [`Route::backend`] is what is left.
 
-use cluster_config::document::balancer::{Backend, Frontend};
+mod acl;
+
+use std::{io, sync::Arc};
+
+use cluster_config::{
+    FileReference,
+    document::balancer::{BalancerDocument, Frontend},
+};
 use relay::{head::Request, method::Method, target::Target};
+
+pub use acl::Question;
+use acl::{Acl, Subject};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -16,29 +26,147 @@ pub enum Destination {
     Backend(usize),
 }
 
+/// The conditions of a generation, by name.
+type Acls = Arc<[(String, Acl)]>;
+
 /// The routes of one frontend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Route {
     health_path: Option<String>,
-    /// Index of the backend of all requests that are not for the balancer itself.
+    acls: Acls,
+    rules: Vec<Rule>,
+    /// Index of the backend of all requests that no rule sends elsewhere.
     pub backend: usize,
 }
 
+#[derive(Clone, Debug)]
+struct Rule {
+    /// As in the bundle.
+    text: String,
+    /// Index of an ACL, and whether it must not match.
+    terms: Vec<(usize, bool)>,
+    backend: usize,
+}
+
+/// Those of every frontend of a document, in its order. `read` gives the content of a file of the
+/// bundle.
+///
+/// # Errors
+/// Every list that cannot be used, and every name that is not there.
+pub fn build(
+    document: &BalancerDocument,
+    read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
+) -> Result<Vec<Route>, Vec<String>> {
+    let (mut acls, mut problems) = (Vec::new(), Vec::new());
+    for (name, written) in &document.acls {
+        match Acl::build(written, &read) {
+            Ok(acl) => acls.push((name.clone(), acl)),
+            Err(problem) => problems.push(format!("acl {name}: {problem}")),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let (acls, mut routes) = (Acls::from(acls), Vec::new());
+    for frontend in &document.frontends {
+        match Route::build(frontend, document, &acls) {
+            Ok(route) => routes.push(route),
+            Err(problem) => problems.push(format!("frontend {}: {problem}", frontend.name)),
+        }
+    }
+    if problems.is_empty() { Ok(routes) } else { Err(problems) }
+}
+
 impl Route {
-    /// Those of a frontend. None: its backend is not among these.
-    #[must_use]
-    pub fn build(frontend: &Frontend, backends: &[Backend]) -> Option<Self> {
-        let backend = backends.iter().position(|it| it.name == frontend.backend)?;
-        Some(Self { health_path: frontend.health_path.clone(), backend })
+    fn build(
+        frontend: &Frontend,
+        document: &BalancerDocument,
+        acls: &Acls,
+    ) -> Result<Self, String> {
+        let backend = |name: &str| {
+            let index = document.backends.iter().position(|it| it.name == name);
+            index.ok_or_else(|| format!("there is no backend {name:?}"))
+        };
+        let mut rules = Vec::with_capacity(frontend.use_backend.len());
+        for rule in &frontend.use_backend {
+            let mut terms = Vec::with_capacity(rule.when.len());
+            for term in &rule.when {
+                // A term that was left out would widen its rule.
+                let index = acls.iter().position(|(name, _)| *name == term.acl);
+                let index = index.ok_or_else(|| format!("there is no acl {:?}", term.acl))?;
+                terms.push((index, term.negated));
+            }
+            rules.push(Rule { text: rule.to_string(), terms, backend: backend(&rule.backend)? });
+        }
+        Ok(Self {
+            health_path: frontend.health_path.clone(),
+            acls: Arc::clone(acls),
+            rules,
+            backend: backend(&frontend.backend)?,
+        })
     }
 
     #[must_use]
-    pub fn choose(&self, request: Request<'_>) -> Destination {
-        // One that may go no further is answered as a request is (RFC 9110 §7.6.2).
-        if self.asks_for_health(request) && request.max_forwards() != Some(0) {
-            return Destination::Health;
+    pub fn choose(&self, question: Question<'_>) -> Destination {
+        if let Some(request) = question.request {
+            // One that may go no further is answered as a request is (RFC 9110 §7.6.2).
+            if self.asks_for_health(request) && request.max_forwards() != Some(0) {
+                return Destination::Health;
+            }
         }
-        Destination::Backend(self.backend)
+        Destination::Backend(match self.rule(question) {
+            Some(index) => self.rules[index].backend,
+            None => self.backend,
+        })
+    }
+
+    /// The first rule that matches.
+    fn rule(&self, question: Question<'_>) -> Option<usize> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let subject = Subject::new(question);
+        let holds =
+            |(acl, negated): &(usize, bool)| self.acls[*acl].1.matches(&subject) != *negated;
+        self.rules.iter().position(|rule| rule.terms.iter().all(holds))
+    }
+
+    /// Whether a rule looks at the name that a TLS client asks for.
+    #[must_use]
+    pub fn looks_at_sni(&self) -> bool {
+        let is_sni = |(acl, _): &(usize, bool)| matches!(self.acls[*acl].1, Acl::Sni(_));
+        self.rules.iter().any(|rule| rule.terms.iter().any(is_sni))
+    }
+
+    /// Which rule decides, and what the ones before it lack, in words.
+    #[must_use]
+    pub fn explain(&self, question: Question<'_>) -> Vec<String> {
+        let subject = Subject::new(question);
+        let mut lines = Vec::new();
+        for (number, rule) in self.rules.iter().enumerate() {
+            let lacking = rule
+                .terms
+                .iter()
+                .find(|(acl, negated)| self.acls[*acl].1.matches(&subject) == *negated);
+            let (number, text) = (number + 1, &rule.text);
+            match lacking {
+                None => {
+                    lines.push(format!("use_backend rule {number}, {text}: matches"));
+                    return lines;
+                }
+                Some((acl, negated)) => {
+                    let how = if *negated { "holds" } else { "does not hold" };
+                    let name = &self.acls[*acl].0;
+                    lines.push(format!(
+                        "use_backend rule {number}, {text}: does not match, {name} {how}"
+                    ));
+                }
+            }
+        }
+        if !lines.is_empty() {
+            lines.push("no rule of use_backend matches".to_owned());
+        }
+        lines
     }
 
     /// `OPTIONS *`, or the frontend's health path. Where there is none, everything is for the
@@ -63,34 +191,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
-    use relay::head::{Limits, RequestHead};
-
-    use super::*;
-
-    #[test]
-    fn who_is_asked() {
-        for (head, path, asked) in [
-            ("OPTIONS * HTTP/1.0", Some("/"), true),
-            ("OPTIONS / HTTP/1.0", Some("/"), true),
-            ("OPTIONS / HTTP/1.0\r\nMax-Forwards: 1", Some("/"), true),
-            ("OPTIONS / HTTP/1.0\r\nMax-Forwards: 0", Some("/"), false),
-            ("GET / HTTP/1.0", Some("/"), true),
-            ("HEAD /?x HTTP/1.0", Some("/"), true),
-            ("GET /up HTTP/1.0", Some("/up"), true),
-            ("GET / HTTP/1.0", Some("/up"), false),
-            ("POST / HTTP/1.0", Some("/"), false),
-            ("GET http://a/ HTTP/1.0", Some("/"), false),
-            ("OPTIONS http://a HTTP/1.0", Some("/"), false),
-            ("CONNECT a:1 HTTP/1.0", Some("/"), false),
-            ("OPTIONS * HTTP/1.0", None, false),
-            ("GET / HTTP/1.0", None, false),
-        ] {
-            let (bytes, mut parsed) = (format!("{head}\r\n\r\n"), RequestHead::new());
-            parsed.parse(bytes.as_bytes(), &Limits::default()).expect("a head");
-            let route = Route { health_path: path.map(str::to_owned), backend: 3 };
-            let expected = if asked { Destination::Health } else { Destination::Backend(3) };
-            assert_eq!(route.choose(parsed.view(bytes.as_bytes())), expected, "{head} {path:?}");
-        }
-    }
-}
+mod tests;

@@ -90,7 +90,7 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
     let follower = process.configuration(variables, move |rendered| {
         applying
-            .apply(&rendered.revision, &rendered.document)
+            .apply(&rendered.revision, &rendered.document, |file| rendered.files.read(&file.path))
             .map_err(|problems| problems.into_iter().map(Problem::new).collect())
     })?;
     follower.first().await?;

@@ -268,7 +268,7 @@ impl Transaction<'_> {
             id: request.id,
             began: request.began,
             target: request.view().target_text().into(),
-            status,
+            status: Some(status),
             attempts: self.number,
             trace: request.trace,
             method: request.view().method_text().into(),

@@ -40,8 +40,8 @@ pub struct Open {
     pub began: Instant,
     /// What was asked for.
     pub target: Box<str>,
-    /// The 2xx, or 101.
-    pub status: u16,
+    /// The 2xx, or 101; none where nobody reads requests.
+    pub status: Option<u16>,
     /// How many servers were asked.
     pub attempts: u32,
     /// Its span, if it is sampled.
@@ -64,7 +64,9 @@ pub async fn run(
 ) {
     let Open { upstream, slot, idle, permit, .. } = *open;
     frontend.counts.of(local.worker().index()).tunnels.up();
-    frontend.counts.of(local.worker().index()).answers.note(open.status, None);
+    if let Some(status) = open.status {
+        frontend.counts.of(local.worker().index()).answers.note(status, None);
+    }
     let counts = slot.counts();
     let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
     let ended = tunnel::run(client, *upstream, idle).await;
@@ -90,7 +92,7 @@ pub async fn run(
         frontend: &frontend.name,
         method: &open.method,
         target: &open.target,
-        status: open.status,
+        status: open.status.unwrap_or(0),
         bytes: report.a_to_b + report.b_to_a,
         took: relay::clock::since(open.began),
         server: &slot.server.name,

@@ -1,10 +1,14 @@
 //! Whose doing it is that an attempt failed, and what is held against the server for it.
 
-use cluster_config::document::balancer::Failure as Counted;
+use cluster_config::document::balancer::{Backend as Settings, Failure as Counted};
 use relay::{fault::Fault, head::ResponseHead, proxy_status, retry::Phase};
 
 use super::{Attempt, Error, Kind, Outcome};
-use crate::evidence::{self, Seen};
+use crate::{
+    evidence::{self, Seen},
+    local::{Local, Slot},
+    server::Protocol,
+};
 
 impl Attempt<'_> {
     /// What the answer says about a failure of the server itself.
@@ -45,29 +49,11 @@ impl Attempt<'_> {
         Outcome::Failed(Error { kind, phase, pooled })
     }
 
-    /// What counts against a node is its own failure; against a server that is not Shoal's, what
-    /// the bundle says.
     fn blame_for(&self, kind: Kind, phase: Phase, pooled: bool) {
-        let relay = self.slot.server.protocol.is_relay();
-        // An idle connection that was just being closed is nobody's failure; nodes, which close no
-        // pooled connection first, owe an answer to what was written.
-        let race = pooled && (phase == Phase::NothingWritten || !relay);
-        let fault = match kind {
-            Kind::Refused | Kind::Unreachable if relay || self.counts(Counted::Connect) => {
-                evidence::Fault::Refused
-            }
-            Kind::Unproven => evidence::Fault::Unproven,
-            Kind::ConnectTimeout if relay || self.counts(Counted::Connect) => {
-                evidence::Fault::ConnectTimeout
-            }
-            Kind::Closed | Kind::Broken if !race && (relay || self.counts(Counted::Reset)) => {
-                evidence::Fault::Reset
-            }
-            Kind::Malformed if relay || self.counts(Counted::Reset) => evidence::Fault::Malformed,
-            Kind::Timeout if !relay && self.counts(Counted::Timeout) => evidence::Fault::Late,
-            _ => return,
-        };
-        self.blame(fault);
+        let (server, settings) = (&self.slot.server.protocol, &self.backend.pool.settings);
+        if let Some(fault) = held_against(server, settings, kind, phase, pooled) {
+            self.blame(fault);
+        }
     }
 
     fn counts(&self, kind: Counted) -> bool {
@@ -75,7 +61,44 @@ impl Attempt<'_> {
     }
 
     pub(super) fn blame(&self, fault: evidence::Fault) {
-        self.slot.counts().failures.up();
-        self.local.shared().roster.observe(self.slot.server.key, Seen::Failed(fault));
+        blame(self.local, self.slot, fault);
     }
+}
+
+/// What is held against a server that failed: against a node its own failure, against a server that
+/// is not Shoal's what the bundle says.
+#[must_use]
+pub fn held_against(
+    server: &Protocol,
+    settings: &Settings,
+    kind: Kind,
+    phase: Phase,
+    pooled: bool,
+) -> Option<evidence::Fault> {
+    let relay = server.is_relay();
+    let counts = |kind: Counted| settings.passive.count.contains(&kind);
+    // An idle connection that was just being closed is nobody's failure; nodes, which close no
+    // pooled connection first, owe an answer to what was written.
+    let race = pooled && (phase == Phase::NothingWritten || !relay);
+    Some(match kind {
+        Kind::Refused | Kind::Unreachable if relay || counts(Counted::Connect) => {
+            evidence::Fault::Refused
+        }
+        Kind::Unproven => evidence::Fault::Unproven,
+        Kind::ConnectTimeout if relay || counts(Counted::Connect) => {
+            evidence::Fault::ConnectTimeout
+        }
+        Kind::Closed | Kind::Broken if !race && (relay || counts(Counted::Reset)) => {
+            evidence::Fault::Reset
+        }
+        Kind::Malformed if relay || counts(Counted::Reset) => evidence::Fault::Malformed,
+        Kind::Timeout if !relay && counts(Counted::Timeout) => evidence::Fault::Late,
+        _ => return None,
+    })
+}
+
+/// Holds it against the server.
+pub fn blame(local: &Local, slot: &Slot, fault: evidence::Fault) {
+    slot.counts().failures.up();
+    local.shared().roster.observe(slot.server.key, Seen::Failed(fault));
 }

@@ -22,6 +22,7 @@ use crate::{
     record::{Details, Record},
     request::Request,
     respond::Error,
+    route::Question,
     transaction,
     tunnel::ConnectionEnd,
 };
@@ -77,8 +78,12 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
     match client.read_request(&mut head, &limits, &patience).await {
         Ok(Some(bytes)) => {
             let table = local.table();
-            let (timeouts, routed) =
-                (timeouts(&table, frontend), table.route(frontend, head.view(&bytes)));
+            let question = Question {
+                client: Some(connection.peer.ip()),
+                request: Some(head.view(&bytes)),
+                sni: None,
+            };
+            let (timeouts, routed) = (timeouts(&table, frontend), table.route(frontend, question));
             drop(table);
             let end = match routed {
                 Some(Routed::Health(backend)) => {

@@ -58,11 +58,18 @@ impl Backend {
         self.slots.iter().find(|slot| slot.server.key == key)
     }
 
-    /// Picks a server whose key is not among these, and takes its turn.
+    /// Picks a server whose key is not among these, and takes its turn. There is no head where
+    /// bytes are passed on.
     #[must_use]
-    pub fn pick(&self, head: Request<'_>, client: IpAddr, tried: &[u64], uptime: Uptime) -> Pick {
+    pub fn pick<'a>(
+        &self,
+        head: impl Into<Option<Request<'a>>>,
+        client: IpAddr,
+        tried: &[u64],
+        uptime: Uptime,
+    ) -> Pick {
         let request = pick::Request {
-            head: Some(head),
+            head: head.into(),
             client: Some(client),
             servers: &Servers { slots: &self.slots, uptime },
             tried: &|index| tried.contains(&self.slots[index].server.key),

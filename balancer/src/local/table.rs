@@ -8,13 +8,13 @@ use std::{
 };
 
 use cluster_config::document::balancer as document;
-use relay::{head::Request, pool::Limits};
+use relay::pool::Limits;
 
 use super::{Backend, Slot};
 use crate::{
     config::Generation,
     listen::Frontend,
-    route::{Destination, Route},
+    route::{Destination, Question, Route},
     snapshot::{Pool, Snapshot},
 };
 
@@ -118,12 +118,13 @@ impl Table {
         Some(Served { settings: &document.frontends[index], route: &routes[index] })
     }
 
-    /// Where a request goes. None: nothing is configured for its frontend (any more).
+    /// Where a request or a connection goes. None: nothing is configured for its frontend (any
+    /// more).
     #[must_use]
-    pub fn route(&self, frontend: &Frontend, request: Request<'_>) -> Option<Routed> {
+    pub fn route(&self, frontend: &Frontend, question: Question<'_>) -> Option<Routed> {
         let route = self.served(frontend)?.route;
         let backend = |index: usize| self.backends.get(index).cloned();
-        match route.choose(request) {
+        match route.choose(question) {
             Destination::Health => backend(route.backend).map(Routed::Health),
             Destination::Backend(index) => backend(index).map(Routed::Backend),
         }

@@ -56,7 +56,7 @@ impl Transaction<'_> {
 
     /// As things are now.
     fn look_again(&mut self) {
-        if let Some(now) = self.local.backend(self.request.frontend, self.request.view()) {
+        if let Some(now) = self.local.backend(self.request.frontend, self.request.question()) {
             self.backend = now;
         }
     }

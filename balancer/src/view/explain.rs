@@ -4,12 +4,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use cluster_config::document::balancer::Mode;
 use relay::head::{Limits, Progress, RequestHead};
 
 use crate::{
     config::Generation,
     pick,
-    route::Destination,
+    route::{self, Destination},
     snapshot::{Pool, Snapshot},
     standing::Standing,
     stats::ServerCounts,
@@ -54,6 +55,8 @@ pub struct Explanation {
     pub frontend: String,
     /// The balancer answers it itself: it asks whether this balancer serves.
     pub for_health: bool,
+    /// The rules that were asked for a backend, and what came of it.
+    pub routing: Vec<String>,
     /// The backend that it goes to, with all of its servers.
     pub pool: Arc<Pool>,
     /// The servers, by their index in the pool, in the order in which one request would try them.
@@ -106,24 +109,33 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
     let known =
         matches!(parsed.parse(text.as_bytes(), &Limits::default()), Ok(Progress::Complete(_)));
     let head = known.then(|| parsed.view(text.as_bytes()));
+    let tcp = document.frontends[index].mode == Mode::Tcp;
+    let question = route::Question {
+        client: question.client,
+        request: head.filter(|_| !tcp),
+        // A client of TLS is asked about by the name that it asks for.
+        sni: Some(&*question.target).filter(|name| tcp && !name.is_empty()),
+    };
+    let routing = route.explain(question);
     // What is no request goes where most requests go.
-    match head.map_or(Destination::Backend(route.backend), |head| route.choose(head)) {
+    match route.choose(question) {
         Destination::Health => Ok(Explanation {
             frontend,
             for_health: true,
+            routing: Vec::new(),
             pool: pool(route.backend)?,
             order: Vec::new(),
         }),
         Destination::Backend(backend) => {
             let pool = pool(backend)?;
             let request = pick::Request {
-                head,
+                head: question.request,
                 client: question.client,
                 servers: &Servers { pool: &pool, now },
                 tried: &|_| false,
             };
             let order = pick::order(&pool.plan, &pick::State::new(&pool.plan, 0), &request);
-            Ok(Explanation { frontend, for_health: false, pool, order })
+            Ok(Explanation { frontend, for_health: false, routing, pool, order })
         }
     }
 }

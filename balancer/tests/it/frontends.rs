@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::support::{Cluster, by, document};
+use crate::support::{Cluster, NO_FILES, by, document};
 
 const URL: &str = "http://origin.example/x";
 
@@ -34,7 +34,7 @@ async fn apply(cluster: &Cluster, revision: &str, frontends: &[(&str, SocketAddr
         frontends.iter().map(|(name, bind)| (*name, *bind, serde_json::json!({}))).collect();
     cluster
         .engine
-        .apply(revision, &with(&frontends))
+        .apply(revision, &with(&frontends), NO_FILES)
         .unwrap_or_else(|problems| panic!("{revision}: {problems:?}"));
     let mut wanted: Vec<_> =
         frontends.iter().map(|(name, bind, _)| ((*name).to_owned(), bind.to_string())).collect();
@@ -124,7 +124,8 @@ async fn what_cannot_be_bound_leaves_everything_as_it_was() {
         ("wide", wide, serde_json::json!({})),
         ("c", taken, serde_json::json!({})),
     ];
-    let problems = cluster.engine.apply("bad", &with(&frontends)).expect_err("it is taken");
+    let problems =
+        cluster.engine.apply("bad", &with(&frontends), NO_FILES).expect_err("it is taken");
     assert!(
         problems.len() == 1
             && problems[0].contains("frontend c")
@@ -160,7 +161,7 @@ async fn one_address_with_half_heads_and_idle_connections_takes_nothing_from_oth
     let limits = serde_json::json!({"connections_per_client": 200, "unfinished_per_client": 65536});
     cluster
         .engine
-        .apply("limited", &with(&[("limited", at, limits)]))
+        .apply("limited", &with(&[("limited", at, limits)]), NO_FILES)
         .expect("a good configuration");
     until("it is open", || async { TcpStream::connect(at).await.ok() }).await;
     let mut attack = Vec::new();

@@ -10,5 +10,6 @@ mod requests;
 mod servers;
 mod simulation;
 mod support;
+mod tcp;
 mod tolerance;
 mod traces;

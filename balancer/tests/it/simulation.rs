@@ -153,7 +153,10 @@ impl Simulation {
     }
 
     fn reconcile(&mut self) {
-        let generation = Arc::new(Generation::build("r1", &document()).expect("a good document"));
+        let generation = Arc::new(
+            Generation::build("r1", &document(), crate::support::NO_FILES)
+                .expect("a good document"),
+        );
         let statuses: Vec<_> =
             self.nodes.iter().enumerate().map(|(index, node)| status(index, node.state)).collect();
         self.book.reconcile(&generation, statuses.iter(), self.now);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -14,6 +15,7 @@ use balancer::{
 };
 use chassis::membership::{Membership, Watch};
 use cluster::{AdminState, Instance, InstanceId, InstanceStatus, Service, State};
+use cluster_config::FileReference;
 use dataplane::trace::span::Tracer;
 use jiff::Timestamp;
 use proto::balancer as pb;
@@ -32,6 +34,10 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
 };
+
+/// Of a bundle without lists.
+pub const NO_FILES: fn(&FileReference) -> io::Result<Vec<u8>> =
+    |_| Err(io::ErrorKind::NotFound.into());
 
 /// The key that balancer and fake nodes share.
 pub const KEY: [u8; 32] = [7; 32];
@@ -436,7 +442,7 @@ impl Cluster {
             spawn: Arc::new(move |_, task| drop(runtime.spawn(async move { task().await }))),
         })
         .expect("an access log");
-        engine.apply("r1", &document(&settings)).expect("a good configuration");
+        engine.apply("r1", &document(&settings), NO_FILES).expect("a good configuration");
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
         let open = view.open.wait_for(|open| !open.is_empty()).await.expect("running").clone();
@@ -469,7 +475,7 @@ impl Cluster {
     pub fn apply(&mut self, settings: serde_json::Value) -> Result<(), Vec<String>> {
         self.revision += 1;
         self.settings = settings;
-        self.engine.apply(&format!("r{}", self.revision), &document(&self.settings))
+        self.engine.apply(&format!("r{}", self.revision), &document(&self.settings), NO_FILES)
     }
 
     /// Where copies of the log go.

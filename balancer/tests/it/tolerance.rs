@@ -1,7 +1,7 @@
 //! What servers that are not Shoal's write oddly, whoever asks the balancer itself, and connections
 //! that switch to another protocol.
 
-use crate::support::{Cluster, document};
+use crate::support::{Cluster, NO_FILES, document};
 use relay::proxy_protocol::Command;
 use testkit::{odd, wait::until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -172,7 +172,7 @@ async fn a_frontend_without_a_health_path_asks_its_servers() {
     settings["frontends"][0]["health_path"] = serde_json::Value::Null;
     cluster
         .engine
-        .apply("r2", &serde_json::to_vec(&settings).expect("JSON"))
+        .apply("r2", &serde_json::to_vec(&settings).expect("JSON"), NO_FILES)
         .expect("a good configuration");
     until("it is in force", || async { (cluster.stats().revision == "r2").then_some(()) }).await;
     let mut client = cluster.open().await;

@@ -54,7 +54,13 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = within("connect", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { reader: Reader::new(stream), answered: 0, answering: false })
+        Ok(Self::over(stream))
+    }
+
+    /// Over a connection that is open.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        Self { reader: Reader::new(stream), answered: 0, answering: false }
     }
 
     /// Whether not one byte of an answer has come for the last request: a client may then send an

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, io};
 
 use cluster::Service;
-use cluster_config::{BackupDocument, Bundle, ChecksDocument, ProxyDocument, bundle, render};
+use cluster_config::{
+    BackupDocument, Bundle, ChecksDocument, FileReference, ProxyDocument, bundle, render,
+};
 
 use crate::Target;
 
@@ -120,7 +122,10 @@ fn build(service: Service, document: &[u8], files: &BTreeMap<String, Vec<u8>>) {
             assert!(built.is_ok(), "a proxy-node cannot build it: {:?}", built.err());
         }
         Service::Balancer => {
-            let built = balancer::config::Generation::build("1", document);
+            let read = |file: &FileReference| {
+                files.get(&file.path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+            };
+            let built = balancer::config::Generation::build("1", document, read);
             assert!(built.is_ok(), "a balancer cannot build it: {:?}", built.err());
         }
         Service::HealthChecker => drop(

@@ -30,7 +30,8 @@ fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
              {revision})"
         )];
     }
-    let mut lines = vec![format!("frontend {frontend} uses backend {name} (revision {revision})")];
+    let mut lines = explanation.routing.clone();
+    lines.push(format!("frontend {frontend} uses backend {name} (revision {revision})"));
     if pool.panic {
         lines.push(format!(
             "panic: fewer than {} % of the servers are well, so losses reported by the registry \

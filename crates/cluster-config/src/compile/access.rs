@@ -72,27 +72,7 @@ fn acl(context: &mut Context, path: &str, name: &str, written: schema::Acl) -> O
         .and_then(|access| access.get("acls"))
         .and_then(|acls| acls.get(name));
     let keys = declared.map(Node::keys).unwrap_or_default();
-    match keys.len() {
-        1 => {}
-        0 => {
-            context.error(
-                path,
-                "an ACL without a condition",
-                "give it one, as in {src: [192.168.1.0/24]}",
-            );
-            return None;
-        }
-        _ => {
-            let message = format!("an ACL of {} kinds: {}", keys.len(), keys.join(", "));
-            context.error(
-                path,
-                message,
-                "write one ACL per kind and name both in the rule: a rule \
-                matches when all of its ACLs do",
-            );
-            return None;
-        }
-    }
+    one_kind(context, path, &keys)?;
     let empty = declared.is_some_and(|acl| {
         acl.pairs()
             .iter()
@@ -107,6 +87,31 @@ fn acl(context: &mut Context, path: &str, name: &str, written: schema::Acl) -> O
     }
     everything(context, path, &written);
     kind(context, path, written)
+}
+
+/// An ACL has one kind of condition.
+pub(super) fn one_kind(context: &mut Context, path: &str, keys: &[String]) -> Option<()> {
+    match keys {
+        [_] => Some(()),
+        [] => {
+            context.error(
+                path,
+                "an ACL without a condition",
+                "give it one, as in {src: [192.168.1.0/24]}",
+            );
+            None
+        }
+        _ => {
+            let message = format!("an ACL of {} kinds: {}", keys.len(), keys.join(", "));
+            context.error(
+                path,
+                message,
+                "write one ACL per kind and name both in the rule: a rule \
+                matches when all of its ACLs do",
+            );
+            None
+        }
+    }
 }
 
 /// Texts unlike each other: what matches them all matches whatever comes.
@@ -173,7 +178,7 @@ fn kind(context: &mut Context, path: &str, written: schema::Acl) -> Option<Acl> 
         })
 }
 
-fn list(
+pub(super) fn list(
     context: &mut Context,
     path: &str,
     name: &str,

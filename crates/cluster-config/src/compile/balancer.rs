@@ -2,6 +2,7 @@
 
 mod backend;
 mod frontend;
+mod routing;
 mod vrrp;
 
 use super::{Context, distinct_addresses, unknown};
@@ -28,23 +29,44 @@ pub fn compile(context: &mut Context) -> Option<BalancerDocument> {
     references(context, &section);
     let mut frontends = section.frontends;
     frontend::client_timeouts(context, &mut frontends, &section.backends);
+    let acls = routing::acls(context, section.acls);
     let backends: Vec<document::Backend> = section
         .backends
         .into_iter()
         .enumerate()
-        .map(|(index, backend)| backend::compile(context, backend, &format!("backends/{index}")))
+        .map(|(index, backend)| {
+            let path = format!("backends/{index}");
+            let backend = backend::compile(context, backend, &path);
+            routing::backend_mode(context, &backend, &path);
+            backend
+        })
         .collect();
-    let frontends = frontends
+    let frontends: Vec<document::Frontend> = frontends
         .into_iter()
         .enumerate()
         .map(|(index, frontend)| {
-            frontend::compile(context, frontend, &backends, &format!("frontends/{index}"))
+            let path = format!("frontends/{index}");
+            frontend::compile(context, frontend, (&backends, &acls), &path)
         })
         .collect();
+    let used = |name: &String| {
+        let mut rules = frontends.iter().flat_map(|it| &it.use_backend);
+        rules.any(|rule| rule.when.iter().any(|term| term.acl == *name))
+    };
+    let acls = acls.into_iter().filter(|(name, _)| used(name)).collect();
     let log_targets = section.log_targets.into_iter().map(|it| it.compile("shoal-balancer"));
     let log_targets = log_targets.collect();
     let vrrp = vrrp::compile(context, section.vrrp);
-    Some(BalancerDocument { frontends, backends, log_targets, vrrp })
+    Some(BalancerDocument { frontends, backends, acls, log_targets, vrrp })
+}
+
+/// The backends that a frontend names, and where.
+fn used_by(frontend: &schema::Frontend) -> impl Iterator<Item = (String, &str)> {
+    let rules = frontend.use_backend.iter().enumerate();
+    let rules = rules.map(|(at, it)| (format!("use_backend/{at}/backend"), &it.backend));
+    std::iter::once(("backend".to_owned(), &frontend.backend))
+        .chain(rules)
+        .map(|(place, name)| (place, name.value.as_str()))
 }
 
 fn references(context: &mut Context, section: &schema::Balancer) {
@@ -57,21 +79,19 @@ fn references(context: &mut Context, section: &schema::Balancer) {
         .filter_map(|backend| backend.get("name")?.text())
         .collect();
     for (index, frontend) in section.frontends.iter().enumerate() {
-        let name = frontend.backend.value.as_str();
-        if !declared.contains(&name) {
-            context.error(
-                &format!("frontends/{index}/backend"),
-                format!("unknown backend `{name}`"),
-                unknown(name, declared.iter().copied()),
-            );
+        for (place, name) in used_by(frontend) {
+            if !declared.contains(&name) {
+                context.error(
+                    &format!("frontends/{index}/{place}"),
+                    format!("unknown backend `{name}`"),
+                    unknown(name, declared.iter().copied()),
+                );
+            }
         }
     }
     for (index, backend) in section.backends.iter().enumerate() {
         if !section.frontends.is_empty()
-            && !section
-                .frontends
-                .iter()
-                .any(|frontend| frontend.backend.value == backend.name.value)
+            && !section.frontends.iter().flat_map(used_by).any(|(_, it)| it == backend.name.value)
         {
             context.warning(
                 &format!("backends/{index}"),

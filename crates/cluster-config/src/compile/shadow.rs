@@ -4,19 +4,35 @@
 use super::Context;
 use crate::document::{Acl, DomainPattern, Rule, Term};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
-/// Warns of such rules, of a list of rules without an end, and of none at all.
-pub fn warn(context: &mut Context, rules: &[Rule], paths: &[String], acls: &BTreeMap<String, Acl>) {
+/// The named conditions of some rules.
+pub(super) trait Acls {
+    /// Whether the condition of that name holds always.
+    fn is_all(&self, name: &str) -> bool;
+
+    /// Whether everything that matches `narrow` matches `wide`, as far as their values tell. Sound,
+    /// not complete.
+    fn within(&self, narrow: &str, wide: &str) -> bool;
+}
+
+/// Warns of rules that can never decide anything. Each is its terms and its text.
+pub(super) fn unreached<R: Display>(
+    context: &mut Context,
+    rules: &[R],
+    terms: fn(&R) -> &[Term],
+    paths: &[String],
+    acls: &impl Acls,
+) {
     for (index, rule) in rules.iter().enumerate() {
-        if contradicts_itself(rule, acls) {
+        if contradict(terms(rule), acls) {
             context.warning(
                 &paths[index],
                 format!("`{rule}` can never match: it demands an ACL and its opposite"),
                 "remove it, or one of its ACLs",
             );
         } else if let Some(earlier) =
-            rules[..index].iter().position(|earlier| covers(earlier, rule, acls))
+            rules[..index].iter().position(|earlier| covers(terms(earlier), terms(rule), acls))
         {
             let line = context.place(&paths[earlier]).line;
             let message = format!(
@@ -26,6 +42,11 @@ pub fn warn(context: &mut Context, rules: &[Rule], paths: &[String], acls: &BTre
             context.warning(&paths[index], message, "move it up, or remove it");
         }
     }
+}
+
+/// Warns of such access rules, of a list of them without an end, and of none at all.
+pub fn warn(context: &mut Context, rules: &[Rule], paths: &[String], acls: &BTreeMap<String, Acl>) {
+    unreached(context, rules, |rule| &rule.terms, paths, acls);
     let written = context
         .written
         .get("access")
@@ -48,49 +69,55 @@ pub fn warn(context: &mut Context, rules: &[Rule], paths: &[String], acls: &BTre
     }
 }
 
-fn is_all(term: &Term, acls: &BTreeMap<String, Acl>) -> bool {
-    acls.get(&term.acl) == Some(&Acl::All)
+fn always(rule: &Rule, acls: &impl Acls) -> bool {
+    rule.terms.iter().all(|term| acls.is_all(&term.acl) && !term.negated)
 }
 
-fn always(rule: &Rule, acls: &BTreeMap<String, Acl>) -> bool {
-    rule.terms.iter().all(|term| is_all(term, acls) && !term.negated)
-}
-
-fn contradicts_itself(rule: &Rule, acls: &BTreeMap<String, Acl>) -> bool {
+fn contradict(terms: &[Term], acls: &impl Acls) -> bool {
     let opposite = |term: &Term| {
-        rule.terms.iter().any(|other| other.acl == term.acl && other.negated != term.negated)
+        terms.iter().any(|other| other.acl == term.acl && other.negated != term.negated)
     };
-    rule.terms.iter().any(|term| opposite(term) || (is_all(term, acls) && term.negated))
+    terms.iter().any(|term| opposite(term) || (acls.is_all(&term.acl) && term.negated))
 }
 
 /// Whether `earlier` matches whenever `later` does: each of its terms is implied by one of the
 /// later's.
-fn covers(earlier: &Rule, later: &Rule, acls: &BTreeMap<String, Acl>) -> bool {
-    earlier.terms.iter().all(|wide| {
-        (is_all(wide, acls) && !wide.negated)
-            || later.terms.iter().any(|narrow| implies(narrow, wide, acls))
+fn covers(earlier: &[Term], later: &[Term], acls: &impl Acls) -> bool {
+    earlier.iter().all(|wide| {
+        (acls.is_all(&wide.acl) && !wide.negated)
+            || later.iter().any(|narrow| implies(narrow, wide, acls))
     })
 }
 
-fn implies(narrow: &Term, wide: &Term, acls: &BTreeMap<String, Acl>) -> bool {
+fn implies(narrow: &Term, wide: &Term, acls: &impl Acls) -> bool {
     if narrow.negated != wide.negated {
         return false;
     }
-    if narrow.acl == wide.acl {
-        return true;
-    }
-    let (Some(narrow_acl), Some(wide_acl)) = (acls.get(&narrow.acl), acls.get(&wide.acl)) else {
-        return false;
-    };
-    if narrow.negated { within(wide_acl, narrow_acl) } else { within(narrow_acl, wide_acl) }
+    narrow.acl == wide.acl
+        || if narrow.negated {
+            acls.within(&wide.acl, &narrow.acl)
+        } else {
+            acls.within(&narrow.acl, &wide.acl)
+        }
 }
 
-/// Whether everything that matches `narrow` matches `wide`, as far as their values tell. Sound, not
-/// complete.
-fn within(narrow: &Acl, wide: &Acl) -> bool {
-    fn every<T>(narrow: &[T], wide: &[T], inside: fn(&T, &T) -> bool) -> bool {
-        narrow.iter().all(|narrow| wide.iter().any(|wide| inside(narrow, wide)))
+impl Acls for BTreeMap<String, Acl> {
+    fn is_all(&self, name: &str) -> bool {
+        self.get(name) == Some(&Acl::All)
     }
+
+    fn within(&self, narrow: &str, wide: &str) -> bool {
+        let (Some(narrow), Some(wide)) = (self.get(narrow), self.get(wide)) else { return false };
+        within(narrow, wide)
+    }
+}
+
+/// Whether each of the narrow values is inside one of the wide ones.
+pub(super) fn every<T>(narrow: &[T], wide: &[T], inside: fn(&T, &T) -> bool) -> bool {
+    narrow.iter().all(|narrow| wide.iter().any(|wide| inside(narrow, wide)))
+}
+
+fn within(narrow: &Acl, wide: &Acl) -> bool {
     let network = |narrow: &IpNet, wide: &IpNet| wide.contains(narrow);
     match (narrow, wide) {
         (_, Acl::All) => true,
@@ -119,6 +146,6 @@ fn within(narrow: &Acl, wide: &Acl) -> bool {
     }
 }
 
-fn domain_within(narrow: &DomainPattern, wide: &DomainPattern) -> bool {
+pub(super) fn domain_within(narrow: &DomainPattern, wide: &DomainPattern) -> bool {
     narrow == wide || (wide.subdomains && !wide.only_below && wide.matches(&narrow.name))
 }

@@ -4,16 +4,20 @@ mod backend;
 mod earlier;
 mod frontend;
 mod health;
+mod routing;
 mod servers;
 mod vrrp;
+
+use std::collections::BTreeMap;
 
 use super::{Unreadable, log::LogTarget};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, Timeouts};
+pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, SendProxy, Timeouts};
 pub use frontend::{ClientTimeouts, Frontend};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
+pub use routing::{Acl, HeaderTest, Mode, UseBackend};
 pub use servers::{Discover, Server};
 pub use vrrp::Vrrp;
 
@@ -22,7 +26,7 @@ pub use vrrp::Vrrp;
 pub struct BalancerDocument {
     /// Names and addresses are unique. May be empty: such a balancer serves nobody.
     pub frontends: Vec<Frontend>,
-    /// Names are unique; every frontend's backend is among them.
+    /// Names are unique; every frontend's backends are among them.
     pub backends: Vec<Backend>,
     /// Where copies of the access log go.
     #[serde(default)]
@@ -30,6 +34,9 @@ pub struct BalancerDocument {
     /// Addresses that move between balancers; names are unique.
     #[serde(default)]
     pub vrrp: Vec<Vrrp>,
+    /// Every ACL that a frontend's rule names; others are left out.
+    #[serde(default)]
+    pub acls: BTreeMap<String, Acl>,
 }
 
 impl BalancerDocument {

@@ -3,8 +3,11 @@
 mod backend;
 mod frontend;
 mod health;
+mod routing;
 mod servers;
 mod vrrp;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,8 +15,9 @@ use serde::Deserialize;
 use super::notation::{Duration, Percent};
 
 pub use backend::{Backend, BackendTimeouts, Balance, CircuitBreaker, ForwardedFor, Retry};
-pub use frontend::{Frontend, FrontendTimeouts, Mode};
+pub use frontend::{Frontend, FrontendTimeouts};
 pub use health::{Check, Failure, Passive, Suspicion};
+pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
 pub use servers::{Backup, Discoverable, Server, Servers};
 pub use vrrp::{Track, Vrrp};
 
@@ -21,6 +25,8 @@ pub use vrrp::{Track, Vrrp};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balancer {
+    /// Named conditions for `use_backend` of the frontends. Built in: `all`.
+    pub acls: BTreeMap<String, Acl>,
     /// Listeners for clients.
     pub frontends: Vec<Frontend>,
     /// Pools of servers.

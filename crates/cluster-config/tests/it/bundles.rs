@@ -305,7 +305,8 @@ const BAD: &[(&str, &[&str])] = &[
             "cluster.yaml:4:59: error: unknown backend `nodez`; did you mean `nodes`?",
             "cluster.yaml:5:14: error: frontend `a` is there twice; first in line 4; give each its \
              own name",
-            "cluster.yaml:5:54: error: `tcp` is not in this version; use http",
+            "cluster.yaml:5:41: error: a frontend of mode tcp cannot use backend `nodes` of mode \
+             http; write `mode: tcp` there, or use another backend",
             "cluster.yaml:6:23: error: two frontends bind :8080; the first in line 5; give each a \
              port of its own",
             "cluster.yaml:8:30: error: `leastconn` is not a value of balancer.backends[0].balance; \

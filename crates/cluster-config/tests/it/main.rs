@@ -5,3 +5,4 @@ mod newcomers;
 mod one_or_many;
 mod reference;
 mod vrrp;
+mod ways_in;

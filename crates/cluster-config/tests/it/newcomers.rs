@@ -503,7 +503,8 @@ const CASES: &[(&str, &[&str])] = &[
         "version: 1\nproxy: null\nbalancer: []\nchecks: {}\n",
         &[
             "cluster.yaml:3:11: error: balancer must be a map, not a list; write {key: value}, or \
-             `key: value` lines under it; known here: backends, frontends, log_targets, vrrp",
+             `key: value` lines under it; known here: acls, backends, frontends, log_targets, \
+             vrrp",
             "cluster.yaml:4:9: error: checks must be a list, not a map; put brackets around it, as \
              in [{…}], or begin it with `- `",
         ],

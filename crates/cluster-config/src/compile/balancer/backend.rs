@@ -91,6 +91,8 @@ pub(super) fn compile(
         balance,
         discover,
         servers: servers.fixed.into_iter().map(Into::into).collect(),
+        mode: written.mode.into(),
+        send_proxy: written.send_proxy.map(Into::into),
         check,
         passive: written.passive.into(),
         suspicion: written.suspicion.into(),

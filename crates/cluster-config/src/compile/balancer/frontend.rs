@@ -1,6 +1,11 @@
 //! Where clients come in.
 
-use super::super::{Context, heads};
+use std::collections::BTreeMap;
+
+use super::{
+    super::{Context, heads},
+    routing,
+};
 use crate::{
     document::balancer as document,
     schema::{balancer as schema, notation::Duration},
@@ -9,15 +14,28 @@ use crate::{
 pub(super) fn compile(
     context: &mut Context,
     written: schema::Frontend,
-    backends: &[document::Backend],
+    (backends, acls): (&[document::Backend], &BTreeMap<String, document::Acl>),
     path: &str,
 ) -> document::Frontend {
+    let mode = written.mode.into();
+    let use_backend = routing::rules(context, written.use_backend, acls, mode, path);
+    routing::modes(context, (mode, &written.backend.value), &use_backend, backends, path);
+    let tcp = mode == document::Mode::Tcp;
+    if tcp && written.health_path.is_some() {
+        context.error(
+            &format!("{path}/health_path"),
+            "a frontend of mode tcp reads no requests, and answers none",
+            "remove it; that the port is open says that the balancer serves",
+        );
+    }
     let backend = written.backend.value;
     // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer
     // with.
     let nodes_only = backends.iter().any(|it| it.name == backend && it.servers.is_empty());
-    let health_path =
-        written.health_path.map(|path| path.value).or_else(|| nodes_only.then(|| "/".to_owned()));
+    let health_path = written
+        .health_path
+        .map(|path| path.value)
+        .or_else(|| (nodes_only && !tcp).then(|| "/".to_owned()));
     let request_header_max_size = heads::size(
         context,
         written.request_header_max_size,
@@ -26,6 +44,11 @@ pub(super) fn compile(
     document::Frontend {
         name: written.name.value,
         bind: written.bind.value,
+        mode,
+        proxy_protocol: written
+            .proxy_protocol
+            .map_or_else(Vec::new, |it| it.from.into_iter().map(|network| network.value).collect()),
+        use_backend,
         backend,
         health_path,
         request_header_max_size,

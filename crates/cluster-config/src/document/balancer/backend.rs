@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::heads::Replies, Discover, OwnCheck, Passive, Server, Suspicion};
+use super::{super::heads::Replies, Discover, Mode, OwnCheck, Passive, Server, Suspicion};
 use crate::units;
 
 /// A pool of servers and the rules for using them.
@@ -12,6 +12,9 @@ use crate::units;
 pub struct Backend {
     /// Unique.
     pub name: String,
+    /// What is spoken with its servers.
+    #[serde(default)]
+    pub mode: Mode,
     /// How a server is picked.
     pub balance: Balance,
     /// Percent of its share of the requests under way that a server may have before what is hashed
@@ -21,8 +24,11 @@ pub struct Backend {
     /// Servers found in the registry; they are spoken to through their `relay` endpoint.
     pub discover: Option<Discover>,
     /// Servers by address; at least one when nothing is discovered. Spoken to as plain HTTP
-    /// proxies: no PROXY header.
+    /// proxies.
     pub servers: Vec<Server>,
+    /// Connections to servers by address begin with a PROXY header. Then no two clients share one.
+    #[serde(default)]
+    pub send_proxy: Option<SendProxy>,
     /// The balancer's own check.
     pub check: OwnCheck,
     /// Evidence from traffic.
@@ -99,11 +105,30 @@ impl Balance {
         }
     }
 
+    /// Whether it is about requests or their answers, which nobody sees where bytes are passed on.
+    #[must_use]
+    pub const fn needs_request(&self) -> bool {
+        matches!(
+            self,
+            Self::UriHash | Self::HostHash | Self::HeaderHash { .. } | Self::ResponseTime
+        )
+    }
+
     /// Whether what is alike goes to one server.
     #[must_use]
     pub const fn hashes(&self) -> bool {
         matches!(self, Self::IpHash | Self::UriHash | Self::HostHash | Self::HeaderHash { .. })
     }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendProxy {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What becomes of a client's X-Forwarded-For; the client's own address stands last in both cases.

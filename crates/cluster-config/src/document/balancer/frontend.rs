@@ -2,19 +2,32 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Limits, heads};
+use super::{
+    super::{Limits, heads},
+    Mode, UseBackend,
+};
 use crate::units;
 
-/// A listener for clients; HTTP mode is the only one of this version.
+/// A listener for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontend {
     /// Unique.
     pub name: String,
     /// Address to bind.
     pub bind: SocketAddr,
-    /// Name of a backend.
+    /// What is spoken there.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Networks of load balancers in front, whose connections begin with a PROXY header.
+    #[serde(default)]
+    pub proxy_protocol: Vec<IpNet>,
+    /// First match wins.
+    #[serde(default)]
+    pub use_backend: Vec<UseBackend>,
+    /// Name of the backend for what no rule sends elsewhere.
     pub backend: String,
     /// Origin-form GET or OPTIONS of this path, and `OPTIONS *`, answer 200 while the balancer
     /// serves and 503 while it drains or has nobody to ask; none: they go to a server like every

@@ -11,6 +11,7 @@ use super::{
     duration,
     health::{Check, Passive, Suspicion},
     percent,
+    routing::{Mode, SendProxy},
     servers::Servers,
 };
 use crate::document::balancer as document;
@@ -21,6 +22,9 @@ use crate::document::balancer as document;
 pub struct Backend {
     /// Unique.
     pub name: Name,
+    /// What is spoken with its servers; as at the frontends that use it.
+    #[serde(default)]
+    pub mode: Mode,
     /// How a server is picked.
     #[serde(default)]
     #[schemars(extend("x-later" = ["static_rr", "url_param", "rdp_cookie", "cookie"]))]
@@ -34,6 +38,10 @@ pub struct Backend {
     pub hash_balance_factor: Option<u32>,
     /// Who they are.
     pub servers: Servers,
+    /// Begin connections to servers by address with a PROXY header that says who the client is.
+    /// Then no two clients share a connection. Proxy-nodes are always told.
+    #[serde(default)]
+    pub send_proxy: Option<SendProxy>,
     /// The balancer's own check.
     #[serde(default)]
     pub check: Check,

@@ -1,7 +1,7 @@
 //! Where clients come in.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     super::{
@@ -10,6 +10,7 @@ use super::{
         proxy::usual_head,
     },
     duration,
+    routing::{Mode, ProxyProtocol, UseBackend},
 };
 use crate::document::balancer as document;
 
@@ -23,9 +24,14 @@ pub struct Frontend {
     pub bind: Bind,
     /// What is spoken.
     #[serde(default)]
-    #[schemars(extend("x-later" = ["tcp"]))]
     pub mode: Mode,
-    /// Where requests go.
+    /// Load balancers in front that say who the client is.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Where some requests or connections go; the first rule that matches decides.
+    #[serde(default)]
+    pub use_backend: Vec<UseBackend>,
+    /// Where all others go.
     pub backend: Name,
     /// Origin-form GET, HEAD or OPTIONS of this path, and `OPTIONS *`, answer 200 while the
     /// balancer serves and 503 while it drains or has nobody to ask, as checks of a load balancer
@@ -54,15 +60,6 @@ pub struct FrontendTimeouts {
     pub client_idle: Duration,
     /// From a request's first byte to the end of its head.
     pub request_head: Duration,
-}
-
-/// What is spoken at a frontend.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// HTTP/1.1, proxy requests.
-    #[default]
-    Http,
 }
 
 impl Default for FrontendTimeouts {

@@ -1,0 +1,164 @@
+//! Where clients come in: modes, routes and who the client is, from the bundle to the document.
+
+use cluster::Service;
+use cluster_config::{
+    BalancerDocument, Bundle, bundle::sample, document::balancer::Mode, example_bundle, render,
+};
+
+/// A bundle whose section `balancer` is this.
+fn bundle(balancer: &str) -> (Option<Bundle>, Vec<String>) {
+    let mut files = example_bundle();
+    let main = format!("version: 1\nbalancer:\n{balancer}");
+    files.insert("cluster.yaml".into(), main.into_bytes());
+    files.insert("lists/downloads.txt".into(), b".mirror.example\n".to_vec());
+    let (bundle, problems) = Bundle::from_files(&files);
+    let ours = problems.iter().filter(|it| {
+        it.message != "nothing in cluster.yaml refers to this file"
+            && !it.message.starts_with("no access rules")
+    });
+    (bundle, ours.map(ToString::to_string).collect())
+}
+
+fn document(balancer: &str) -> BalancerDocument {
+    let (bundle, problems) = bundle(balancer);
+    assert_eq!(problems, Vec::<String>::new());
+    let bundle = bundle.expect("a good bundle");
+    let rendered =
+        render(&bundle, Service::Balancer, &sample(Service::Balancer)).expect("rendered");
+    let document = BalancerDocument::from_json(&rendered.document).expect("a document");
+    let lists = document.acls.values().filter(|it| it.kind().ends_with("_list")).count();
+    assert_eq!(rendered.files.len(), lists, "a balancer gets the lists that it needs");
+    document
+}
+
+const BACKENDS: &str = "  backends:\n  - {name: nodes, servers: {service: proxy-node}}\n  - {name: \
+    big, servers: {static: [{name: s, address: \"192.0.2.1:3128\"}]}}\n";
+
+fn routed(acls: &str, rules: &str) -> String {
+    format!(
+        "  acls: {{{acls}}}\n  frontends:\n  - {{name: f, bind: \":8080\", backend: nodes, \
+         use_backend: [{rules}]}}\n{BACKENDS}"
+    )
+}
+
+#[test]
+fn routes_by_every_kind() {
+    let acls = "a: {src: [10.0.0.0/8, 192.168.1.1]}, b: {dstdomain_list: downloads}, c: {port: 443}, \
+        d: {method: [GET, HEAD]}, e: {path: /x}, f: {path_prefix: [/api/, /v2/]}, g: {path_regex: \
+        '\\.rpm$'}, h: {header: {name: X-User, prefix: adm}}, i: {dstdomain: .example.com}, unused: \
+        {method: PUT}";
+    let document = document(&routed(
+        acls,
+        "{when: [a, \"!b\"], backend: big}, {when: [c, d, e, f, g, h, i], backend: big}",
+    ));
+    let kinds: Vec<_> = document.acls.iter().map(|(name, acl)| (&**name, acl.kind())).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("a", "src"),
+            ("b", "dstdomain_list"),
+            ("c", "port"),
+            ("d", "method"),
+            ("e", "path"),
+            ("f", "path_prefix"),
+            ("g", "path_regex"),
+            ("h", "header"),
+            ("i", "dstdomain"),
+        ]
+    );
+    let rules = &document.frontends[0].use_backend;
+    assert_eq!(rules[0].to_string(), "when: [a, \"!b\"]");
+    assert_eq!((&*rules[1].backend, rules[1].when.len()), ("big", 7));
+}
+
+#[test]
+fn modes_and_who_the_client_is() {
+    let document = document(
+        "  acls: {a: {sni: [.a.example]}}\n  frontends:\n  - {name: f, bind: \":8443\", mode: tcp, \
+         backend: b, use_backend: [{when: [a], backend: c}], proxy_protocol: {from: \
+         [10.0.0.0/8]}}\n  backends:\n  - {name: b, mode: tcp, balance: ip_hash, servers: \
+         {service: proxy-node}}\n  - {name: c, mode: tcp, send_proxy: v2, servers: {static: \
+         [{name: s, address: \"192.0.2.1:443\"}]}}\n",
+    );
+    let frontend = &document.frontends[0];
+    assert_eq!((frontend.mode, &frontend.health_path), (Mode::Tcp, &None));
+    assert_eq!(frontend.proxy_protocol, ["10.0.0.0/8".parse().expect("a network")]);
+    assert!(document.backends[0].send_proxy.is_none() && document.backends[1].send_proxy.is_some());
+}
+
+#[test]
+fn what_is_wrong_is_said_where_it_is() {
+    let tcp = |frontend: &str, backend: &str| {
+        format!(
+            "  acls: {{p: {{path: /}}, s: {{sni: a.example}}}}\n  frontends:\n  - {{name: f, bind: \
+             \":1\", {frontend}}}\n  backends:\n  - {{name: b, {backend}, servers: {{service: \
+             proxy-node}}}}\n"
+        )
+    };
+    for (text, place, expected) in [
+        (routed("", "{when: [gone], backend: big}"), 5, "unknown ACL `gone`"),
+        (routed("a: {src: 10.0.0.1}", "{when: [a], backend: bg}"), 5, "unknown backend `bg`"),
+        (routed("", "{when: [], backend: big}"), 5, "a rule without ACLs"),
+        (routed("a: {}", "{when: [a], backend: big}"), 3, "an ACL without a condition"),
+        (
+            routed("a: {src: 10.0.0.1, port: 1}", "{when: [a], backend: big}"),
+            3,
+            "an ACL of 2 kinds: src, port",
+        ),
+        (routed("a: {src_list: gone}", "{when: [a], backend: big}"), 3, "there is no file"),
+        (routed("a: {path: x}", "{when: [a], backend: big}"), 3, "`x` is not a path"),
+        (routed("all: {path: /}", "{when: [all], backend: big}"), 3, "`all` is built in"),
+        (
+            routed("a: {sni: b.example}", "{when: [a], backend: big}"),
+            5,
+            "`a` looks at sni, and no TLS comes to a frontend of mode http",
+        ),
+        (
+            routed("a: {port: 1}", "{when: [a, \"!a\"], backend: big}"),
+            5,
+            "can never match: it demands an ACL and its opposite",
+        ),
+        (
+            routed(
+                "a: {path_prefix: /x}, b: {path: /xy}",
+                "{when: [a], backend: big}, {when: [b], backend: big}",
+            ),
+            5,
+            "`when: [b]` is never reached: `when: [a]` in line 5 matches whenever it would",
+        ),
+        (
+            tcp("mode: tcp, backend: b", "mode: http"),
+            5,
+            "a frontend of mode tcp cannot use backend `b` of mode http",
+        ),
+        (
+            tcp("mode: tcp, backend: b", "mode: tcp, balance: uri_hash"),
+            7,
+            "`uri_hash` needs requests or their answers",
+        ),
+        (
+            tcp("mode: tcp, backend: b, health_path: /", "mode: tcp"),
+            5,
+            "a frontend of mode tcp reads no requests, and answers none",
+        ),
+        (
+            tcp("mode: tcp, backend: b, use_backend: [{when: [p], backend: b}]", "mode: tcp"),
+            5,
+            "`p` looks at path, and a frontend of mode tcp reads no requests",
+        ),
+        (tcp("backend: b", "send_proxy: v1"), 7, "only servers by address are sent it"),
+        (
+            tcp("backend: b, proxy_protocol: {from: []}", "mode: http"),
+            5,
+            "proxy_protocol.from is empty",
+        ),
+        (tcp("backend: b, proxy_protocol: {from: [x]}", "mode: http"), 5, "`x` is not a network"),
+    ] {
+        let (_, problems) = bundle(&text);
+        let place = format!("cluster.yaml:{place}:");
+        assert!(
+            problems.iter().any(|it| it.contains(expected) && it.contains(&place)),
+            "{expected} at {place}: {problems:?}"
+        );
+    }
+}
