@@ -6,17 +6,20 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
+    sync::Arc,
 };
 
 use cluster::Service;
 use cluster_config::{
     FileReference,
-    document::balancer::{Backend, BalancerDocument, Frontend},
+    document::balancer::{Backend, BalancerDocument, Frontend, Mode},
 };
+use jiff::Timestamp;
 
 use crate::{
     evidence::Rules,
     route::{self, Route},
+    tls::Acceptor,
 };
 
 /// Everything that the bundle says about this balancer.
@@ -29,6 +32,8 @@ pub struct Generation {
     /// Where requests go, by the frontend's index in the document. The index of a backend there is
     /// that of its pool in a snapshot.
     pub routes: Vec<Route>,
+    /// What accepts the TLS of clients, by the frontend's index; none: they speak none.
+    pub acceptors: Vec<Option<Arc<Acceptor>>>,
 }
 
 impl Generation {
@@ -45,6 +50,7 @@ impl Generation {
                 acls: BTreeMap::new(),
             },
             routes: Vec::new(),
+            acceptors: Vec::new(),
         }
     }
 
@@ -63,7 +69,8 @@ impl Generation {
         let mut problems = problems(&document);
         match route::build(&document, read) {
             Ok(routes) if problems.is_empty() => {
-                Ok(Self { revision: revision.to_owned(), document, routes })
+                let acceptors = document.frontends.iter().map(|_| None).collect();
+                Ok(Self { revision: revision.to_owned(), document, routes, acceptors })
             }
             Ok(_) => Err(problems),
             Err(more) => {
@@ -71,6 +78,36 @@ impl Generation {
                 Err(problems)
             }
         }
+    }
+}
+
+impl Generation {
+    /// Reads the certificates of its frontends; what accepts TLS by the same words in the generation
+    /// before goes on.
+    ///
+    /// # Errors
+    /// Every frontend whose files cannot be used.
+    pub fn secure(&mut self, before: &Self, now: Timestamp) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        for (frontend, acceptor) in self.document.frontends.iter().zip(&mut self.acceptors) {
+            let Some(settings) = &frontend.tls else { continue };
+            let http = frontend.mode == Mode::Http;
+            let known = before.acceptors.iter().flatten().find(|it| it.is_for(settings, http));
+            match known.map_or_else(
+                || Acceptor::new(settings, http, now).map(Arc::new),
+                |known| Ok(Arc::clone(known)),
+            ) {
+                Ok(made) => *acceptor = Some(made),
+                Err(problem) => problems.push(format!("frontend {}: {problem}", frontend.name)),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// What accepts TLS, with the names of the frontends.
+    pub fn secured(&self) -> impl Iterator<Item = (&str, &Arc<Acceptor>)> {
+        let named = self.document.frontends.iter().zip(&self.acceptors);
+        named.filter_map(|(frontend, it)| Some((&*frontend.name, it.as_ref()?)))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     listen::{Frontend, Listener},
     local::Local,
     stats::Raised,
+    tls::Acceptor,
     tunnel,
 };
 
@@ -51,7 +52,7 @@ impl Connection {
 pub async fn serve<F: Future<Output = Ended>>(
     local: Local,
     listener: Arc<Listener>,
-    mut client: Stream,
+    client: Stream,
     peer: SocketAddr,
     requests: Rc<Futures<F>>,
     request: fn(Rc<Connection>, Stream) -> F,
@@ -60,14 +61,15 @@ pub async fn serve<F: Future<Output = Ended>>(
     let counts = opened.counts.of(local.worker().index());
     counts.connections.up();
     let _active = Raised::new(&counts.active_connections);
-    let (mode, peer) = match enter(&local, &listener, &mut client, peer) {
-        Entry::Open(mode) => (mode, peer),
+    let entry = Entry::of(&local, &listener, peer);
+    let mode = entry.mode;
+    let (client, peer) = if entry.is_open() {
+        (client, peer)
+    } else {
         // On the heap, as everything that few connections need.
-        Entry::Said(mode, within) => {
-            match Box::pin(said(&listener, &mut client, peer, within)).await {
-                Some(client) => (mode, client),
-                None => return counts.refused.up(),
-            }
+        match Box::pin(entry.pass(&listener, client, peer)).await {
+            Some(passed) => passed,
+            None => return counts.refused.up(),
         }
     };
     if mode == Mode::Tcp {
@@ -90,40 +92,60 @@ pub async fn serve<F: Future<Output = Ended>>(
     }
 }
 
-/// What a connection has to begin with.
-enum Entry {
-    /// What is spoken here.
-    Open(Mode),
-    /// The PROXY header of a load balancer in front, within this time; then that.
-    Said(Mode, Duration),
-}
-
-fn enter(local: &Local, listener: &Listener, client: &mut Stream, peer: SocketAddr) -> Entry {
-    let table = local.table();
-    let frontend = listener.served();
-    let Some(served) = table.served(&frontend) else { return Entry::Open(Mode::Http) };
-    let settings = served.settings;
-    let address = peer.ip().to_canonical();
-    if !settings.proxy_protocol.iter().any(|network| network.contains(&address)) {
-        return Entry::Open(settings.mode);
-    }
-    // Its connections are many clients', each of which is counted as soon as it is known.
-    client.exempt();
-    Entry::Said(settings.mode, settings.timeouts.request_head)
-}
-
-/// Whose connection it is, as the load balancer in front says. None: it says nothing of the kind,
-/// or that client has its share.
-async fn said(
-    listener: &Listener,
-    client: &mut Stream,
-    peer: SocketAddr,
+/// What a connection has to begin with, before what is spoken here.
+struct Entry {
+    mode: Mode,
+    /// A load balancer in front says whose it is.
+    proxied: bool,
+    /// TLS.
+    acceptor: Option<Arc<Acceptor>>,
+    /// Each of them within this time.
     within: Duration,
-) -> Option<SocketAddr> {
-    let (header, _) = client.read_proxy_header(within).await?;
-    // A connection of its own, such as a check, is its own.
-    let source = header.addresses.map_or(peer, |addresses| addresses.source);
-    client.enter(source.ip(), listener.allowance()).then_some(source)
+}
+
+impl Entry {
+    fn of(local: &Local, listener: &Listener, peer: SocketAddr) -> Self {
+        let table = local.table();
+        let Some(served) = table.served(&listener.served()) else {
+            let (mode, within) = (Mode::Http, Duration::ZERO);
+            return Self { mode, proxied: false, acceptor: None, within };
+        };
+        let (settings, address) = (served.settings, peer.ip().to_canonical());
+        Self {
+            mode: settings.mode,
+            proxied: settings.proxy_protocol.iter().any(|network| network.contains(&address)),
+            acceptor: served.acceptor.map(Arc::clone),
+            within: settings.timeouts.request_head,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.proxied && self.acceptor.is_none()
+    }
+
+    /// The connection behind it, and whose it is. None: it began otherwise, or not in time, or its
+    /// client has its share.
+    async fn pass(
+        self,
+        listener: &Listener,
+        mut client: Stream,
+        mut peer: SocketAddr,
+    ) -> Option<(Stream, SocketAddr)> {
+        if self.proxied {
+            // Its connections are many clients', each of which is counted as soon as it is known.
+            client.exempt();
+            let (header, _) = client.read_proxy_header(self.within).await?;
+            // A connection of its own, such as a check, is its own.
+            peer = header.addresses.map_or(peer, |addresses| addresses.source);
+            if !client.enter(peer.ip(), listener.allowance()) {
+                return None;
+            }
+        }
+        if let Some(acceptor) = self.acceptor {
+            client = client.accept_tls(acceptor.config(), self.within).await.ok()?;
+        }
+        Some((client, peer))
+    }
 }
 
 /// A client's address as text, without an allocation.

@@ -33,6 +33,7 @@ use crate::{
         book::{Book, Setting},
     },
     stats::Uptime,
+    tls,
     view::View,
     vrrp::{self, Virtual, fitness},
 };
@@ -140,6 +141,13 @@ impl Engine {
                 open_frontends(due, roster, frontends).await;
             })
         });
+        let certificates = (generations.subscribe(), around.clock.clone());
+        supervise(spawn, "certificates", certificates, |certificates| {
+            Box::pin(async move {
+                let (generations, clock) = &mut *certificates.lock().await;
+                follow_certificates(generations, clock).await;
+            })
+        });
         let addresses = Arc::new(Virtual::new(vrrp::Surroundings {
             name: around.name.clone(),
             clock: around.clock.clone(),
@@ -185,7 +193,10 @@ impl Engine {
         document: &[u8],
         read: impl Fn(&FileReference) -> io::Result<Vec<u8>>,
     ) -> Result<(), Vec<String>> {
-        let generation = Arc::new(Generation::build(revision, document, read)?);
+        let mut generation = Generation::build(revision, document, read)?;
+        let before = Arc::clone(&self.generations.borrow());
+        generation.secure(&before, self.clock.now())?;
+        let generation = Arc::new(generation);
         let BalancerDocument { frontends, vrrp, .. } = &generation.document;
         let instances = self.addresses.prepare(vrrp)?;
         let moving: Vec<_> =
@@ -296,6 +307,31 @@ async fn open_frontends(
         }
         if due.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Looks at the files of certificates as long as there are generations.
+async fn follow_certificates(
+    generations: &watch::Receiver<Arc<Generation>>,
+    clock: &chassis::Clock,
+) {
+    while generations.has_changed().is_ok() {
+        tokio::time::sleep(tls::EVERY).await;
+        let generation = Arc::clone(&generations.borrow());
+        for (frontend, acceptor) in generation.secured() {
+            let (acceptor, now) = (Arc::clone(acceptor), clock.now());
+            let looking = tokio::task::spawn_blocking(move || acceptor.refresh(now));
+            let Ok(Some(report)) = looking.await else { continue };
+            match report.problem {
+                Some(problem) => tracing::error!(
+                    frontend, problem, in_force_until = %report.expires,
+                    "new certificates cannot be used; the ones before are shown on"
+                ),
+                None => {
+                    tracing::info!(frontend, until = %report.expires, "new certificates are shown");
+                }
+            }
         }
     }
 }

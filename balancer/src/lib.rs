@@ -16,11 +16,12 @@
 //!   [`operate`] (what operators want) and [`view`] (what can be seen).
 //! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or [`transaction`],
 //!   which goes from server to server → [`respond`] (the only table from error to status) →
-//!   [`attempt`] at one server → [`request`], or a [`tunnel`]. What a worker has for all of that is
+//!   [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection to it
+//!   ([`upstream`]). What a worker has for all of that is
 //!   [`local`] to it; [`listen`] says what it serves where, [`record`] what came of it.
 //! - Who may get one: [`check`] and [`liveness`] ask the servers (a node first proves itself:
 //!   [`handshake`]), [`suspect`] watches their silence. What is known is kept in the [`roster`] and
-//!   published as [`snapshot`], made from the [`config`] with its [`route`]s and the
+//!   published as [`snapshot`], made from the [`config`] with its [`route`]s, its certificates ([`tls`]) and the
 //!   [`membership`]. Who finds everybody full waits in a [`queue`] for [`server`]s, of which each
 //!   has its [`capacity`].
 //! - What is counted, [`lately`] and in all: [`stats`], [`metrics`].
@@ -56,6 +57,7 @@ pub mod snapshot;
 pub mod standing;
 pub mod stats;
 pub mod suspect;
+pub mod tls;
 pub mod transaction;
 pub mod tunnel;
 pub mod upstream;

@@ -137,6 +137,7 @@ mod tests {
             bind,
             mode: Mode::Http,
             proxy_protocol: Vec::new(),
+            tls: None,
             use_backend: Vec::new(),
             backend: "b".to_owned(),
             health_path: None,

@@ -69,6 +69,11 @@ pub const QUEUE_REFUSED: &str = "shoal_balancer_queue_refused_total";
 /// 1 while losses are not believed, by `backend`.
 pub const PANIC: &str = "shoal_balancer_panic";
 
+/// When the first certificate that a frontend shows ends, in seconds since 1970, by `frontend`.
+pub const CERTIFICATE_ENDS: &str = "shoal_balancer_certificate_ends_timestamp_seconds";
+/// 1 while the certificates in a frontend's files cannot be used, and the ones before are shown on,
+/// by `frontend`.
+pub const CERTIFICATE_UNUSABLE: &str = "shoal_balancer_certificate_unusable";
 /// 1 while this balancer holds the addresses, by `instance` of VRRP.
 pub const VRRP_MASTER: &str = "shoal_balancer_vrrp_master";
 /// 1 while it takes no part, by `instance`; status and log say why.
@@ -136,6 +141,8 @@ pub fn describe() {
         (SERVER_USABLE, "1 while the server takes its share"),
         (QUEUED, "Requests that wait for a server with room"),
         (PANIC, "1 while losses are not believed"),
+        (CERTIFICATE_ENDS, "When the first certificate that a frontend shows ends"),
+        (CERTIFICATE_UNUSABLE, "1 while a frontend's new certificates cannot be used"),
         (VRRP_MASTER, "1 while this balancer holds the addresses"),
         (VRRP_FAULT, "1 while it takes no part"),
         (VRRP_PRIORITY, "The priority that it says"),

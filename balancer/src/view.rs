@@ -21,6 +21,7 @@ use crate::{
     roster,
     snapshot::Snapshot,
     stats::{FrontendCounts, FrontendTotals, PerWorker, Uptime},
+    tls::Report,
     vrrp,
 };
 
@@ -71,6 +72,13 @@ pub struct Frontend {
 }
 
 impl View {
+    /// The certificates that clients are shown, by frontend.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(String, Report)> {
+        let generation = &self.snapshot().generation;
+        generation.secured().map(|(name, it)| (name.to_owned(), it.report())).collect()
+    }
+
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.roster.snapshot()

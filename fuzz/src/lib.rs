@@ -31,11 +31,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     target::request_head::TARGET,
     target::response_head::TARGET,
     target::chunked::TARGET,
     target::proxy_protocol::TARGET,
+    target::client_hello::TARGET,
     target::forwarded::TARGET,
     target::cache::TARGET,
     target::url::TARGET,

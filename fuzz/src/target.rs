@@ -2,6 +2,7 @@
 //! of the cluster.
 
 pub mod chunked;
+pub mod client_hello;
 pub mod forwarded;
 pub mod proxy_protocol;
 pub mod request_head;

@@ -70,8 +70,8 @@ macro_rules! tests {
 }
 
 tests! {
-    request_head response_head chunked proxy_protocol forwarded cache url dns bundle list wire
-    resume_token vrrp
+    request_head response_head chunked proxy_protocol client_hello forwarded cache url dns bundle
+    list wire resume_token vrrp
 }
 
 /// A target without a test, a test without a target, a folder that nobody reads, a corpus too large

@@ -12,11 +12,11 @@ use relay::clients::{Clients, Closed};
 
 use crate::{
     metrics::{
-        ACTIVE_CONNECTIONS, ANSWERS, CONNECTIONS, COPIES_DROPPED, COPIES_SENT, CROWDED,
-        CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC, QUEUE_MICROSECONDS, QUEUE_REFUSED,
-        QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED, REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS,
-        SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD, SERVER_OPENED, SERVER_REQUESTS,
-        SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
+        ACTIVE_CONNECTIONS, ANSWERS, CERTIFICATE_ENDS, CERTIFICATE_UNUSABLE, CONNECTIONS,
+        COPIES_DROPPED, COPIES_SENT, CROWDED, CUT_RESPONSES, CUT_TUNNELS, DURATION, FAILED, PANIC,
+        QUEUE_MICROSECONDS, QUEUE_REFUSED, QUEUE_WAITED, QUEUED, RECORDS_DROPPED, REFUSED,
+        REQUESTS, SERVER_ACTIVE, SERVER_ANSWERS, SERVER_EJECTIONS, SERVER_FAILURES, SERVER_HEAD,
+        SERVER_OPENED, SERVER_REQUESTS, SERVER_RETRIES, SERVER_REUSED, SERVER_USABLE, TUNNELS,
     },
     snapshot::{Listed, Pool},
     standing::Standing,
@@ -107,6 +107,12 @@ fn copy(view: &View) {
         set(CUT_RESPONSES, totals.cut_responses);
         gauge!(ACTIVE_CONNECTIONS, "frontend" => name.clone())
             .set(as_float(totals.active_connections));
+    }
+    for (name, report) in view.certificates() {
+        let unusable = if report.problem.is_some() { 1.0 } else { 0.0 };
+        let ends = u64::try_from(report.expires.as_second()).unwrap_or(0);
+        gauge!(CERTIFICATE_ENDS, "frontend" => name.clone()).set(as_float(ends));
+        gauge!(CERTIFICATE_UNUSABLE, "frontend" => name).set(unusable);
     }
     for pool in &view.snapshot().pools {
         gauge!(PANIC, "backend" => pool.settings.name.clone()).set(if pool.panic {

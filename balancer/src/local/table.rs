@@ -16,6 +16,7 @@ use crate::{
     listen::Frontend,
     route::{Destination, Question, Route},
     snapshot::{Pool, Snapshot},
+    tls::Acceptor,
 };
 
 /// See the module.
@@ -34,6 +35,8 @@ pub struct Served<'a> {
     pub settings: &'a document::Frontend,
     /// Where its requests go.
     pub route: &'a Route,
+    /// What accepts the TLS of its clients.
+    pub acceptor: Option<&'a Arc<Acceptor>>,
 }
 
 /// A [`Destination`] on this worker.
@@ -107,7 +110,7 @@ impl Table {
     /// so far. By its name where the address is gone or was any port.
     #[must_use]
     pub fn served(&self, frontend: &Frontend) -> Option<Served<'_>> {
-        let Generation { document, routes, .. } = &*self.snapshot.generation;
+        let Generation { document, routes, acceptors, .. } = &*self.snapshot.generation;
         // Few: a scan is quicker than a hash.
         let there = document
             .frontends
@@ -115,7 +118,8 @@ impl Table {
             .position(|it| it.bind.port() != 0 && it.bind == frontend.asked);
         let index =
             there.or_else(|| document.frontends.iter().position(|it| it.name == frontend.name))?;
-        Some(Served { settings: &document.frontends[index], route: &routes[index] })
+        let acceptor = acceptors.get(index).and_then(Option::as_ref);
+        Some(Served { settings: &document.frontends[index], route: &routes[index], acceptor })
     }
 
     /// Where a request or a connection goes. None: nothing is configured for its frontend (any

@@ -26,6 +26,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         bind: "127.0.0.1:0".parse().expect("an address"),
         mode: Mode::Http,
         proxy_protocol: Vec::new(),
+        tls: None,
         use_backend: rules.iter().enumerate().map(rule).collect(),
         backend: format!("b{}", rules.len()),
         health_path: health_path.map(str::to_owned),

@@ -6,6 +6,7 @@ mod frontend;
 mod health;
 mod routing;
 mod servers;
+mod tls;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use frontend::{ClientTimeouts, Frontend};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, UseBackend};
 pub use servers::{Discover, Server};
+pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::Vrrp;
 
 /// Everything that a balancer is told.

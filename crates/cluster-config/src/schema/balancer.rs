@@ -5,6 +5,7 @@ mod frontend;
 mod health;
 mod routing;
 mod servers;
+mod tls;
 mod vrrp;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use frontend::{Frontend, FrontendTimeouts};
 pub use health::{Check, Failure, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, ProxyProtocol, SendProxy, UseBackend};
 pub use servers::{Backup, Discoverable, Server, Servers};
+pub use tls::{Certificate, Tls, TlsVersion};
 pub use vrrp::{Track, Vrrp};
 
 /// What every balancer does.

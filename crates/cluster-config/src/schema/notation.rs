@@ -147,6 +147,8 @@ notations! {
         like "stdout", "udp://127.0.0.1:514", "tcp://logs.example:601", "unix:///dev/log";
     /// A reference to a secret, never the secret.
     Secret(String) = "shoal-secret", parse_secret, like "secret:vrrp_auth";
+    /// A file of the process's host, which holds a secret or belongs to one.
+    HostFile(String) = "shoal-host-file", parse_host_file, like "file:/etc/shoal/proxy.pem";
     /// Where the credentials for a parent come from, never the credentials.
     Login(crate::document::proxy::Login) = "shoal-login", parse_login,
         like "passthrough", "file:/etc/shoal/parent.login", "env:PARENT_LOGIN";
@@ -274,6 +276,18 @@ fn parse_secret(text: &str) -> Result<String, Invalid> {
             "write a reference, as in secret:vrrp_auth",
         )),
     }
+}
+
+fn parse_host_file(text: &str) -> Result<String, Invalid> {
+    let path = text.strip_prefix("file:").filter(|path| {
+        path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0')
+    });
+    path.map(str::to_owned).ok_or_else(|| {
+        Invalid::new(
+            format!("`{text}` is not a file of the host"),
+            "write file: and an absolute path, as in file:/etc/shoal/proxy.pem",
+        )
+    })
 }
 
 fn parse_login(text: &str) -> Result<crate::document::proxy::Login, Invalid> {

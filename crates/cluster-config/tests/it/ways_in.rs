@@ -111,7 +111,7 @@ fn what_is_wrong_is_said_where_it_is() {
         (
             routed("a: {sni: b.example}", "{when: [a], backend: big}"),
             5,
-            "`a` looks at sni, and no TLS comes to a frontend of mode http",
+            "`a` looks at sni, and no TLS passes through this frontend",
         ),
         (
             routed("a: {port: 1}", "{when: [a, \"!a\"], backend: big}"),
@@ -145,6 +145,21 @@ fn what_is_wrong_is_said_where_it_is() {
             tcp("mode: tcp, backend: b, use_backend: [{when: [p], backend: b}]", "mode: tcp"),
             5,
             "`p` looks at path, and a frontend of mode tcp reads no requests",
+        ),
+        (
+            tcp(
+                "mode: tcp, backend: b, tls: {certificates: [{certificate: \"file:/a\", key: \
+                 \"file:/b\"}]}, use_backend: [{when: [s], backend: b}]",
+                "mode: tcp",
+            ),
+            5,
+            "`s` looks at sni, and no TLS passes through this frontend",
+        ),
+        (tcp("backend: b, tls: {certificates: []}", "mode: http"), 5, "certificates is empty"),
+        (
+            tcp("backend: b, tls: {certificates: [{certificate: a.pem, key: x}]}", "mode: http"),
+            5,
+            "`a.pem` is not a file of the host",
         ),
         (tcp("backend: b", "send_proxy: v1"), 7, "only servers by address are sent it"),
         (

@@ -12,7 +12,10 @@ use super::Stream;
 use super::transport::Io;
 use crate::fault::Fault;
 use crate::tls::{ClientConfig, Error, ServerConfig, ServerName};
-use crate::wheel::{Kind, Timer};
+use crate::wheel::Kind;
+
+/// Bytes that a session has of a client whose handshake has not ended, about.
+const HANDSHAKE: usize = 16 * 1024;
 
 impl Stream {
     /// Starts TLS as the client of the server called `name`. `config` decides whether the server's
@@ -30,26 +33,43 @@ impl Stream {
         let begin = |tcp| async {
             TlsConnector::from(config).connect(name, tcp).await.map(TlsStream::from)
         };
-        self.shake_hands(begin, deadline).await
+        self.shake_hands(begin, Kind::Connect, deadline).await
     }
 
-    /// Starts TLS as the server.
+    /// Starts TLS as the server. What has been received already is the client's first of it. While
+    /// it lasts it counts as a half request.
     ///
     /// # Errors
-    /// As [`start_tls`](Self::start_tls).
+    /// As [`start_tls`](Self::start_tls); `Timeout(Head)` when it has not ended after `deadline`.
     pub async fn accept_tls(
-        self,
+        mut self,
         config: Arc<ServerConfig>,
         deadline: Duration,
     ) -> Result<Self, Fault> {
-        let begin =
-            |tcp| async { TlsAcceptor::from(config).accept(tcp).await.map(TlsStream::from) };
-        self.shake_hands(begin, deadline).await
+        let first = std::mem::take(&mut self.0.input);
+        let begin = |tcp| async move {
+            let accept = TlsAcceptor::from(config).accept_with(tcp, |session| {
+                let mut rest = &first[..];
+                // What it does not take is no TLS, which the handshake finds out.
+                while !rest.is_empty()
+                    && session.read_tls(&mut rest).is_ok_and(|taken| taken > 0)
+                    && session.process_new_packets().is_ok()
+                {}
+            });
+            accept.await.map(TlsStream::from)
+        };
+        if self.is_of_client() {
+            self.hold(HANDSHAKE);
+        }
+        let stream = self.shake_hands(begin, Kind::Head, deadline).await?;
+        stream.release();
+        Ok(stream)
     }
 
     async fn shake_hands<F>(
         mut self,
         begin: impl FnOnce(TcpStream) -> F,
+        kind: Kind,
         deadline: Duration,
     ) -> Result<Self, Fault>
     where
@@ -63,9 +83,9 @@ impl Stream {
         let Io::Tcp(tcp) = std::mem::replace(&mut self.0.io, Io::Gone) else {
             return Err(Fault::Tls(Error::Protocol));
         };
-        let timer = Timer::new(self.0.worker.wheel());
         // On the heap: a handshake takes room that a connection without TLS has no use for.
-        let session = timer.within(Kind::Connect, deadline, Box::pin(begin(tcp))).await??;
+        let shaking = Box::pin(begin(tcp));
+        let session = self.0.reading.timer.within(kind, deadline, shaking).await??;
         self.0.io = Io::Tls(Box::new(session));
         Ok(self)
     }

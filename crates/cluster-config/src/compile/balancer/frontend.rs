@@ -18,7 +18,11 @@ pub(super) fn compile(
     path: &str,
 ) -> document::Frontend {
     let mode = written.mode.into();
-    let use_backend = routing::rules(context, written.use_backend, acls, mode, path);
+    let sees = routing::Sees {
+        requests: mode == document::Mode::Http,
+        names: mode == document::Mode::Tcp && written.tls.is_none(),
+    };
+    let use_backend = routing::rules(context, written.use_backend, acls, sees, path);
     routing::modes(context, (mode, &written.backend.value), &use_backend, backends, path);
     let tcp = mode == document::Mode::Tcp;
     if tcp && written.health_path.is_some() {
@@ -48,6 +52,7 @@ pub(super) fn compile(
         proxy_protocol: written
             .proxy_protocol
             .map_or_else(Vec::new, |it| it.from.into_iter().map(|network| network.value).collect()),
+        tls: written.tls.map(Into::into),
         use_backend,
         backend,
         health_path,

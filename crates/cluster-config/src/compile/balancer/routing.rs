@@ -85,19 +85,27 @@ fn kind(context: &mut Context, path: &str, written: schema::Acl) -> Option<Acl> 
         })
 }
 
+/// What a frontend sees of what passes through.
+#[derive(Clone, Copy)]
+pub(super) struct Sees {
+    pub(super) requests: bool,
+    /// The names that clients of TLS ask for.
+    pub(super) names: bool,
+}
+
 /// The rules of one frontend. What names something unknown, or something that its mode cannot see,
 /// is an error; what is never reached, a warning.
 pub(super) fn rules(
     context: &mut Context,
     written: Vec<schema::UseBackend>,
     acls: &BTreeMap<String, Acl>,
-    mode: Mode,
+    sees: Sees,
     path: &str,
 ) -> Vec<UseBackend> {
     let (mut rules, mut paths) = (Vec::new(), Vec::new());
     for (index, rule) in written.into_iter().enumerate() {
         let path = format!("{path}/use_backend/{index}");
-        if let Some(rule) = self::rule(context, rule, acls, mode, &path) {
+        if let Some(rule) = self::rule(context, rule, acls, sees, &path) {
             rules.push(rule);
             paths.push(path);
         }
@@ -110,7 +118,7 @@ fn rule(
     context: &mut Context,
     written: schema::UseBackend,
     acls: &BTreeMap<String, Acl>,
-    mode: Mode,
+    sees: Sees,
     path: &str,
 ) -> Option<UseBackend> {
     if written.when.is_empty() {
@@ -124,7 +132,7 @@ fn rule(
         let place = format!("{path}/when/{index}");
         let (name, negated) =
             name.strip_prefix('!').map_or((name.as_str(), false), |name| (name.trim(), true));
-        good &= resolve(context, name, acls, mode, &place);
+        good &= resolve(context, name, acls, sees, &place);
         when.push(Term { acl: name.to_owned(), negated });
     }
     good.then_some(UseBackend { when, backend: written.backend.value })
@@ -136,7 +144,7 @@ fn resolve(
     context: &mut Context,
     name: &str,
     acls: &BTreeMap<String, Acl>,
-    mode: Mode,
+    sees: Sees,
     path: &str,
 ) -> bool {
     let Some(acl) = acls.get(name) else {
@@ -149,16 +157,16 @@ fn resolve(
         return false;
     };
     let kind = acl.kind();
-    match mode {
-        Mode::Tcp if acl.needs_request() => context.error(
+    match sees {
+        Sees { requests: false, .. } if acl.needs_request() => context.error(
             path,
             format!("`{name}` looks at {kind}, and a frontend of mode tcp reads no requests"),
             "route by src or sni, or make it a frontend of mode http",
         ),
-        Mode::Http if acl.needs_sni() => context.error(
+        Sees { names: false, .. } if acl.needs_sni() => context.error(
             path,
-            format!("`{name}` looks at {kind}, and no TLS comes to a frontend of mode http"),
-            "route by dstdomain, or make it a frontend of mode tcp",
+            format!("`{name}` looks at {kind}, and no TLS passes through this frontend"),
+            "route by dstdomain, or make it a frontend of mode tcp without `tls`",
         ),
         _ => return true,
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Limits, heads},
-    Mode, UseBackend,
+    Mode, Tls, UseBackend,
 };
 use crate::units;
 
@@ -24,6 +24,9 @@ pub struct Frontend {
     /// Networks of load balancers in front, whose connections begin with a PROXY header.
     #[serde(default)]
     pub proxy_protocol: Vec<IpNet>,
+    /// Clients speak TLS; none: they do not.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// First match wins.
     #[serde(default)]
     pub use_backend: Vec<UseBackend>,

@@ -11,6 +11,7 @@ use super::{
     },
     duration,
     routing::{Mode, ProxyProtocol, UseBackend},
+    tls::Tls,
 };
 use crate::document::balancer as document;
 
@@ -28,6 +29,9 @@ pub struct Frontend {
     /// Load balancers in front that say who the client is.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Clients speak TLS here.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// Where some requests or connections go; the first rule that matches decides.
     #[serde(default)]
     pub use_backend: Vec<UseBackend>,
