@@ -43,6 +43,8 @@ pub struct Attempt<'a> {
     pub afresh: bool,
     /// What the server hears of the trace, if the request is sampled.
     pub trace: Option<Context>,
+    /// How often what was under way at the server had been cut when it began.
+    pub cuts: u64,
     /// The connection had been used before.
     pub reused: Cell<bool>,
     /// It has the right to make retries.
@@ -78,7 +80,9 @@ impl Attempt<'_> {
         let connect = if pooled { Duration::ZERO } else { relay::clock::since(now) };
         self.timers.set(Timers { connect: Some(connect), ..self.timers.get() });
         let (received, sent) = (upstream.received(), upstream.sent());
+        let exchanging = self.slot.exchanging(&upstream);
         let outcome = self.exchange(client, &mut upstream, upload, scratch, releases, &owing).await;
+        drop(exchanging);
         counts.bytes_in.add(upstream.received() - received);
         counts.bytes_out.add(upstream.sent() - sent);
         match outcome {

@@ -5,7 +5,10 @@
 //! data path itself answers; another server has to accept a TCP connection. A probe asks the same
 //! on a fresh connection when a node that owes answers is silent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use cluster_config::document::balancer::Backend;
 use relay::head::{Limits, Progress, ResponseHead};
@@ -71,7 +74,9 @@ async fn rounds(backend: &str, server: &Server, roster: &roster::Handle) {
     loop {
         // Read anew each time: the settings change under a server that stays.
         let settings = roster.snapshot().pool(backend).map(|pool| Arc::clone(&pool.settings));
-        let Some(check) = settings.as_ref().map(|it| &it.check).filter(|check| check.enabled)
+        let paused = server.tally.checks.paused.load(Relaxed);
+        let Some(check) =
+            settings.as_ref().map(|it| &it.check).filter(|check| check.enabled && !paused)
         else {
             // Not yet published, or switched off.
             let number = roster.snapshot().number;

@@ -5,7 +5,7 @@ use std::{
     io,
     path::PathBuf,
     rc::Rc,
-    sync::{Arc, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,9 +32,10 @@ use crate::{
         self, Roster, Sources,
         book::{Book, Setting},
     },
+    statistics::Asker,
     stats::Uptime,
     tls,
-    view::View,
+    view::{View, rates},
     vrrp::{self, Virtual, fitness},
 };
 
@@ -98,6 +99,8 @@ pub struct Engine {
     clock: chassis::Clock,
     lately: Lately,
     addresses: vrrp::Handle,
+    rates: rates::Board,
+    statistics: OnceLock<Asker>,
 }
 
 impl Engine {
@@ -179,6 +182,8 @@ impl Engine {
             clock: around.clock,
             lately: Lately::new(uptime),
             addresses,
+            rates: rates::Board::default(),
+            statistics: OnceLock::new(),
         })
     }
 
@@ -222,6 +227,7 @@ impl Engine {
             clock: self.clock.clone(),
             recorder: self.recorder.clone(),
             lately: self.lately.clone(),
+            rates: self.rates.clone(),
             uptime: self.uptime,
             addresses: Arc::clone(&self.addresses),
         }
@@ -230,6 +236,11 @@ impl Engine {
     /// Leaves the virtual addresses to other balancers.
     pub async fn resign(&self) {
         self.addresses.resign().await;
+    }
+
+    /// Has workers ask for statistics pages here; to be called before they start, and once.
+    pub fn ask_for_statistics(&self, asker: Asker) {
+        drop(self.statistics.set(asker));
     }
 
     /// Starts the workers.
@@ -250,6 +261,7 @@ impl Engine {
             via: format!("1.1 {pseudonym}"),
             pseudonym,
             recorder: self.recorder.clone(),
+            statistics: self.statistics.get().cloned(),
             tracer: self.tracer.clone(),
         });
         let open = self.frontends.follow();

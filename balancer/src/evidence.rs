@@ -39,6 +39,8 @@ pub enum Fault {
     Check(String),
     /// It owed answers, was silent, and did not answer the probe either.
     Silent,
+    /// Somebody said so.
+    Told,
 }
 
 impl fmt::Display for Fault {
@@ -54,6 +56,7 @@ impl fmt::Display for Fault {
             Self::Late => formatter.write_str("it did not answer in time"),
             Self::Check(words) => write!(formatter, "check failed: {words}"),
             Self::Silent => formatter.write_str("it owed answers and did not answer a probe"),
+            Self::Told => formatter.write_str("an operator said that it is down"),
         }
     }
 }
@@ -64,6 +67,8 @@ pub enum Seen {
     Passed,
     /// It failed, under a check or under traffic.
     Failed(Fault),
+    /// An operator says that it is well; until it fails again.
+    SaidToBeWell,
 }
 
 /// What this balancer itself has seen of a server lately.
@@ -145,7 +150,11 @@ impl Evidence {
                 self.failures = self.failures.saturating_add(1);
                 (self.failures >= rules.fall.max(1)).then(|| self.eject(now, &fault)).flatten()
             }
-            Seen::Failed(fault @ Fault::Silent) => self.eject(now, &fault),
+            Seen::Failed(fault @ (Fault::Silent | Fault::Told)) => self.eject(now, &fault),
+            Seen::SaidToBeWell => {
+                self.passes = rules.rise;
+                self.passed(rules, now)
+            }
             Seen::Failed(fault) => self.faulted(rules, now, &fault),
         }
     }

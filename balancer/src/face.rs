@@ -7,11 +7,13 @@
 //! a [`crate::operate::Change`], `find` for one server. Words for people are made here, from enums;
 //! so are codes and columns.
 //!
-//! [`grpc`] is for `shoal`, the console and programs, [`prometheus`] for what collects metrics. Two
-//! more fit beside it: `socket`, HAProxy's admin socket (`show stat` and `show servers state` out
-//! of `View::stats`; `set server b/s state`, `disable server`, `set weight` as a `Change`, which
-//! waits until it is shown; what a line says is all there is to parse), and `page`, the same
-//! `Stats` as a table for browsers (`/stats`, `/stats;csv`).
+//! [`grpc`] is for `shoal`, the console and programs, [`prometheus`] for what collects metrics.
+//! [`socket`] is HAProxy's runtime socket, [`page`] HAProxy's statistics page; both show what
+//! [`haproxy`] makes of `View::stats`, and [`process`] is what they tell of the process.
 
 pub mod grpc;
+pub mod haproxy;
+pub mod page;
+pub mod process;
 pub mod prometheus;
+pub mod socket;

@@ -55,6 +55,7 @@ mod run;
 pub mod server;
 pub mod snapshot;
 pub mod standing;
+pub mod statistics;
 pub mod stats;
 pub mod suspect;
 pub mod tls;

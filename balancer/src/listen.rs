@@ -141,6 +141,7 @@ mod tests {
             use_backend: Vec::new(),
             backend: "b".to_owned(),
             health_path: None,
+            stats: None,
             request_header_max_size: 65_536,
             limits: Limits::default(),
             timeouts: ClientTimeouts {

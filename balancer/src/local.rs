@@ -31,6 +31,7 @@ use crate::{
     record::{Journal, Record, Recorder},
     roster,
     route::Question,
+    statistics::Asker,
     stats::Uptime,
 };
 pub use backend::{Backend, Pick};
@@ -58,6 +59,8 @@ pub struct Shared {
     pub via: String,
     /// Where access records go.
     pub recorder: Recorder,
+    /// Makes statistics pages, where there are any.
+    pub statistics: Option<Asker>,
     /// Traces requests, where traces go anywhere.
     pub tracer: Option<Tracer>,
 }
@@ -160,7 +163,7 @@ impl Local {
     pub fn backend(&self, frontend: &Frontend, question: Question<'_>) -> Option<Rc<Backend>> {
         match self.table().route(frontend, question)? {
             Routed::Backend(backend) => Some(backend),
-            Routed::Health(_) => None,
+            Routed::Health(_) | Routed::Stats(_) => None,
         }
     }
 
@@ -220,6 +223,7 @@ impl Local {
     fn watch_once(&self, now: Instant) {
         let table = Rc::clone(&self.0.table.borrow());
         for backend in &table.backends {
+            backend.slots.iter().for_each(|slot| slot.cut_if_asked());
             for slot in backend.slots.iter().filter(|slot| slot.owes()) {
                 slot.notify();
                 if slot.is_suspect(self.0.shared.uptime, now, backend.pool.settings.suspicion.after)

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,8 @@ pub struct Member {
     pub id: Option<InstanceId>,
     /// Share of the load.
     pub weight: u32,
+    /// The one that bundle or process gave it, whatever operators set.
+    pub initial_weight: u32,
     /// Named as backup.
     pub backup: bool,
     /// What operators want of it.
@@ -41,6 +44,8 @@ pub struct Desired {
     pub admin: Option<AdminState>,
     /// Weight, if set.
     pub weight: Option<u32>,
+    /// Where it is, if set: only for one that the bundle names, and on this balancer alone.
+    pub address: Option<SocketAddr>,
 }
 
 /// Under which key what is wanted of a server is kept: an instance is the same in every backend, a
@@ -71,6 +76,7 @@ pub fn members<'a>(
             address: address(&server.host, server.port),
             id: None,
             weight: server.weight,
+            initial_weight: server.weight,
             backup: server.backup,
             admin: AdminState::Ready,
             verdict: None,
@@ -155,6 +161,7 @@ fn discovered(discover: &Discover, status: &InstanceStatus) -> Option<Member> {
         id: Some(instance.id),
         weight: status.effective_weight,
         backup: !discover.backup_tags.is_empty() && has_all(&discover.backup_tags),
+        initial_weight: instance.weight,
         admin: status.admin_state,
         verdict: Some(Verdict { state: status.state, reasons: status.reasons.clone() }),
         maxconn: discover.maxconn,
@@ -175,6 +182,9 @@ fn apply(member: &mut Member, set: Desired) {
         {
             verdict.state = State::Usable;
         }
+    }
+    if let Some(address) = set.address.filter(|_| member.id.is_none()) {
+        member.address = address.to_string();
     }
     if let Some(weight) = set.weight {
         member.drift |= member.id.is_some() && member.weight != weight;
@@ -293,10 +303,7 @@ pub(crate) mod tests {
     fn what_is_set_here_is_drift_until_the_registry_says_the_same() {
         let backend = backend("{}");
         let mut instances = [node("a", Some("127.0.0.1:1"), State::Usable)];
-        let overrides = BTreeMap::from([(
-            "a".to_owned(),
-            Desired { admin: Some(AdminState::Drain), weight: None },
-        )]);
+        let overrides = BTreeMap::from([("a".to_owned(), Desired::from(AdminState::Drain))]);
         let member = members(&backend, instances.iter(), &overrides).remove(0);
         assert_eq!((member.admin, member.drift), (AdminState::Drain, true));
         instances[0].admin_state = AdminState::Drain;

@@ -1,6 +1,8 @@
 //! Every metric name of this crate, and what it means. [`crate::face::prometheus`] fills most of
 //! them with what the workers count.
 
+pub mod haproxy;
+
 use metrics::{describe_counter, describe_gauge};
 
 /// Observations about servers that the roster had no room for.

@@ -1,14 +1,19 @@
 //! What operators want of servers: written through to the registry, kept here as drift when that is
 //! out of reach and offered to it again, and shown as soon as the roster has it.
 
+mod drift;
 pub mod registry;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use cluster::{AdminState, instance::MAX_WEIGHT};
 use tokio::time::Instant;
 
 use crate::{
+    evidence::{Fault, Seen},
     membership::{Desired, desired_key},
     snapshot::{Listed, Pool},
     view::View,
@@ -18,8 +23,6 @@ use registry::{Registry, Reply};
 /// A change that the registry took shows here within this time, or is answered as far as it is
 /// known.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
-/// How often a change that the registry does not know yet is offered to it.
-const OFFER_EVERY: Duration = Duration::from_secs(3);
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,15 @@ pub enum Error {
         asked: String,
         /// Those that it has.
         known: Vec<String>,
+    },
+    /// Its address is the registry's.
+    #[error(
+        "{server} was found in the registry, and where it is the process says itself: start it \
+         with another address"
+    )]
+    Discovered {
+        /// Its name.
+        server: String,
     },
     /// The weight is none.
     #[error("weight is 0 to {MAX_WEIGHT}")]
@@ -65,10 +77,11 @@ impl Change {
     /// In words, for the registry's records and for audits.
     #[must_use]
     pub fn reason(&self) -> String {
-        let Self { server, desired: Desired { admin, weight }, .. } = self;
+        let Self { server, desired: Desired { admin, weight, address }, .. } = self;
         let admin = admin.map(|admin| format!("{admin:?}"));
         let weight = weight.map(|weight| format!("weight {weight}"));
-        let what: Vec<_> = [admin, weight].into_iter().flatten().collect();
+        let address = address.map(|address| format!("address {address}"));
+        let what: Vec<_> = [admin, weight, address].into_iter().flatten().collect();
         format!("{server}: {}, by a balancer", what.join(", "))
     }
 }
@@ -87,8 +100,10 @@ impl Shown {
     }
 }
 
-fn is_as(&Listed { admin, weight, .. }: &Listed, desired: Desired) -> bool {
-    desired.admin.is_none_or(|it| it == admin) && desired.weight.is_none_or(|it| it == weight)
+fn is_as(listed: &Listed, desired: Desired) -> bool {
+    desired.admin.is_none_or(|it| it == listed.admin)
+        && desired.weight.is_none_or(|it| it == listed.weight)
+        && desired.address.is_none_or(|it| it == listed.server.address)
 }
 
 /// Takes what operators want. Cheap to clone.
@@ -138,6 +153,9 @@ impl Operator {
         }
         let before = self.find(&change.backend, &change.server)?;
         let (backend, discovered) = (&before.pool.settings.name, before.listed().server.discovered);
+        if discovered && change.desired.address.is_some() {
+            return Err(Error::Discovered { server: change.server.clone() });
+        }
         let key = desired_key(backend, &change.server, discovered);
         let number = self.view.snapshot().number;
         if discovered {
@@ -180,6 +198,24 @@ impl Operator {
         self.until(&backend, server, |it| it.maxconn == most, number).await
     }
 
+    /// Has this balancer think that a server is well, or that it is not, until checks and traffic
+    /// say otherwise.
+    pub fn say(&self, shown: &Shown, well: bool) {
+        let seen = if well { Seen::SaidToBeWell } else { Seen::Failed(Fault::Told) };
+        self.view.roster.observe(shown.listed().server.key, seen);
+    }
+
+    /// Has this balancer's own checks of a server rest, or go on.
+    pub fn pause_checks(&self, shown: &Shown, pause: bool) {
+        shown.listed().server.tally.checks.paused.store(pause, Relaxed);
+    }
+
+    /// Ends what is under way at a server through this balancer. Requests of which nothing was
+    /// answered may be tried on another one, as when a server dies.
+    pub fn cut(&self, shown: &Shown) {
+        shown.listed().server.signs.cut();
+    }
+
     /// Waits until the roster shows what was set.
     async fn shown(
         &self,
@@ -212,52 +248,12 @@ impl Operator {
             number = self.view.snapshot().number;
         }
     }
-
-    /// Writes what was set here while the registry was out of reach through to it, once it can be.
-    pub async fn offer_drift(self) {
-        let mut drift = self.view.roster.drift();
-        loop {
-            let kept = drift.borrow_and_update().clone();
-            for (server, desired) in &kept {
-                self.offer(server, *desired).await;
-            }
-            let pause = async {
-                if kept.is_empty() {
-                    std::future::pending().await
-                } else {
-                    tokio::time::sleep(OFFER_EVERY).await
-                }
-            };
-            tokio::select! {
-                changed = drift.changed() => if changed.is_err() { return },
-                () = pause => {}
-            }
-        }
-    }
-
-    async fn offer(&self, server: &str, desired: Desired) {
-        match self
-            .registry
-            .write(server, desired, "set on a balancer while the registry was out of reach", true)
-            .await
-        {
-            Ok(()) => self.view.roster.written(server).await,
-            Err(registry::Error::OutOfReach(_)) => {}
-            Err(registry::Error::Refused(why)) => {
-                tracing::warn!(
-                    server,
-                    "the registry refuses what was set here, so it is dropped: {why}"
-                );
-                self.view.roster.written(server).await;
-            }
-        }
-    }
 }
 
 /// An admin state wanted, and nothing else.
 impl From<AdminState> for Desired {
     fn from(admin: AdminState) -> Self {
-        Self { admin: Some(admin), weight: None }
+        Self { admin: Some(admin), ..Self::default() }
     }
 }
 
@@ -273,11 +269,11 @@ mod tests {
         };
         assert_eq!(change(AdminState::Drain.into()), "node-1: Drain, by a balancer");
         assert_eq!(
-            change(Desired { admin: None, weight: Some(7) }),
+            change(Desired { weight: Some(7), ..Desired::default() }),
             "node-1: weight 7, by a balancer"
         );
         assert_eq!(
-            change(Desired { admin: Some(AdminState::Ready), weight: Some(7) }),
+            change(Desired { weight: Some(7), ..AdminState::Ready.into() }),
             "node-1: Ready, weight 7, by a balancer"
         );
     }

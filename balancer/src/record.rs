@@ -121,6 +121,8 @@ pub enum Error {
     TunnelCut,
     /// The tunnel broke off, and its server lives.
     TunnelBroken,
+    /// An operator had what was under way at its server end.
+    CutByOperator,
 }
 
 impl Error {
@@ -136,6 +138,7 @@ impl Error {
             Self::TunnelIdle => "tunnel_idle",
             Self::TunnelCut => "tunnel_cut",
             Self::TunnelBroken => "tunnel_broken",
+            Self::CutByOperator => "cut_by_operator",
         }
     }
 }

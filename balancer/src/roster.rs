@@ -202,7 +202,7 @@ impl Roster {
         match told {
             Told::Observed { key, seen } => {
                 let words = match &seen {
-                    Seen::Passed => String::new(),
+                    Seen::Passed | Seen::SaidToBeWell => String::new(),
                     Seen::Failed(fault) => fault.to_string(),
                 };
                 match self.book.observe(key, seen, relay::clock::now()) {
@@ -210,7 +210,7 @@ impl Roster {
                         tracing::warn!(server, "out of turn: {words}")
                     }
                     Some((Change::Returned, server)) => {
-                        tracing::info!(server, "back in turn: its checks pass")
+                        tracing::info!(server, "back in turn")
                     }
                     None => {}
                 }

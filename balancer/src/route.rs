@@ -22,6 +22,8 @@ use acl::{Acl, Subject};
 pub enum Destination {
     /// The balancer is asked whether it serves.
     Health,
+    /// It is asked for its statistics.
+    Stats,
     /// The backend with this index, in the order of the bundle.
     Backend(usize),
 }
@@ -33,6 +35,8 @@ type Acls = Arc<[(String, Acl)]>;
 #[derive(Clone, Debug)]
 pub struct Route {
     health_path: Option<String>,
+    /// Of the statistics page.
+    stats: Option<String>,
     acls: Acls,
     rules: Vec<Rule>,
     /// Index of the backend of all requests that no rule sends elsewhere.
@@ -100,6 +104,7 @@ impl Route {
         }
         Ok(Self {
             health_path: frontend.health_path.clone(),
+            stats: frontend.stats.as_ref().map(|page| page.uri.clone()),
             acls: Arc::clone(acls),
             rules,
             backend: backend(&frontend.backend)?,
@@ -112,6 +117,9 @@ impl Route {
             // One that may go no further is answered as a request is (RFC 9110 §7.6.2).
             if self.asks_for_health(request) && request.max_forwards() != Some(0) {
                 return Destination::Health;
+            }
+            if self.stats.is_some() && self.asks_for_stats(request) {
+                return Destination::Stats;
             }
         }
         Destination::Backend(match self.rule(question) {
@@ -169,6 +177,13 @@ impl Route {
         lines
     }
 
+    /// Whether the page's path is asked for, with HAProxy's options behind it or without.
+    fn asks_for_stats(&self, request: Request<'_>) -> bool {
+        matches!(request.method(), Method::Get | Method::Head)
+            && !request.head().names_authority()
+            && stats_options(self.stats.as_deref(), request.target_text()).is_some()
+    }
+
     /// `OPTIONS *`, or the frontend's health path. Where there is none, everything is for the
     /// servers.
     fn asks_for_health(&self, request: Request<'_>) -> bool {
@@ -188,6 +203,13 @@ impl Route {
             _ => false,
         }
     }
+}
+
+/// What stands behind the path of the statistics page; none: another one is asked for.
+#[must_use]
+pub fn stats_options<'a>(uri: Option<&str>, target: &'a str) -> Option<&'a str> {
+    let options = target.strip_prefix(uri?)?;
+    (options.is_empty() || options.starts_with([';', '?'])).then_some(options)
 }
 
 #[cfg(test)]

@@ -6,18 +6,32 @@ use std::{
     num::NonZero,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use chassis::{Error, ErrorContext, Ports, Process, configuration::Problem};
 use cluster::Service;
 use dataplane::trace::span::{self, Tracer};
 use proto::balancer::balancer_server::BalancerServer;
+use tokio::sync::Mutex;
 
 use crate::{
     engine::{Engine, Running, Surroundings},
-    face::{grpc, prometheus},
+    face::{
+        grpc,
+        page::{self, Pages},
+        process::{About, Around},
+        prometheus,
+        socket::{
+            Socket,
+            answer::Runtime,
+            listen::{self, Place},
+        },
+    },
     lately, metrics,
     operate::{Operator, registry::Registry},
+    statistics,
+    view::rates,
 };
 
 /// Options of the balancer.
@@ -42,6 +56,17 @@ pub struct Options {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub workers: Option<u16>,
+    /// HAProxy's runtime socket: its path, or none [default: balancer.sock in the data dir]
+    #[arg(long, env = "SHOAL_SOCKET", value_name = "PATH|none")]
+    pub socket: Option<Place>,
+    /// The same for operators' certificates at an address
+    #[arg(long, env = "SHOAL_SOCKET_ADDRESS", value_name = "ADDRESS:PORT")]
+    pub socket_address: Option<SocketAddr>,
+    /// What is set here while the registry is out of reach is forgotten after so long [default: it
+    /// is kept]
+    #[arg(long, env = "SHOAL_DRIFT_EXPIRES", value_name = "DURATION",
+        value_parser = chassis::options::duration)]
+    pub drift_expires: Option<Duration>,
     /// Which requests are traced.
     #[command(flatten)]
     pub traces: span::Options,
@@ -83,9 +108,17 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
         process.lifecycle.closing(),
     );
     process.serve_grpc(tonic::service::Routes::new(BalancerServer::new(face)), &grpc::POLICY)?;
-    let told = Arc::clone(&view);
-    process.exposition.add(move |out| prometheus::write(&told, out));
-    process.serve_admin(axum::Router::new())?;
+    let about = about(&process, workers);
+    let (told, process_told) = (Arc::clone(&view), about.clone());
+    process.exposition.add(move |out| {
+        prometheus::write(&told, out);
+        prometheus::haproxy::write(&process_told.info(&told), &process_told.rows(&told), out);
+    });
+    let pages = Pages::new(engine.view(), about.clone());
+    make_pages(&process, &engine, &pages);
+    process.serve_admin(page::router(pages))?;
+    let runtime = Runtime { view: engine.view(), operator: operator.clone(), about };
+    serve_socket(&process, &options, runtime).await?;
     let applying = Arc::clone(&engine);
     let variables = BTreeMap::from([("listen.frontend".to_owned(), frontend.to_string())]);
     let follower = process.configuration(variables, move |rendered| {
@@ -104,9 +137,12 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
         let (lately, seen) = (seen.lately.clone(), seen.clone());
         lately::follow(lately, move || seen.frontends())
     });
+    let rated = engine.view();
+    process.tasks.spawn("rates", move || rates::follow(rated.clone()));
     let clients = running.clients();
     process.tasks.spawn("metrics", move || prometheus::follow(Arc::clone(&view), clients.clone()));
-    process.tasks.spawn("drift", move || operator.clone().offer_drift());
+    let expires = options.drift_expires;
+    process.tasks.spawn("drift", move || operator.clone().offer_drift(expires));
     process.register();
     process.set_ready(true);
     leave_when_stopped(&process, &running);
@@ -125,6 +161,59 @@ async fn serve(process: Process, options: Options) -> Result<(), Error> {
     let ended = process.drain(drained).await;
     engine.finish_log().await;
     ended
+}
+
+fn about(process: &Process, workers: usize) -> About {
+    let network = process.network.clone();
+    let around =
+        move || Around { cluster: network.cluster_id(), live: network.membership().borrow().live };
+    About::new(process.identity.name().to_owned(), around, workers, process.lifecycle.stop())
+}
+
+/// Statistics pages for frontends.
+fn make_pages(process: &Process, engine: &Engine, pages: &Pages) {
+    let (asker, wanted) = statistics::channel();
+    engine.ask_for_statistics(asker);
+    let (pages, wanted) = (pages.clone(), Arc::new(Mutex::new(wanted)));
+    process.tasks.spawn("statistics", move || {
+        let (pages, wanted) = (pages.clone(), Arc::clone(&wanted));
+        async move { page::make(&pages, &mut *wanted.lock().await).await }
+    });
+}
+
+/// HAProxy's runtime socket. Where it is by default, a path that is too long is no reason not to
+/// serve.
+async fn serve_socket(process: &Process, options: &Options, runtime: Runtime) -> Result<(), Error> {
+    let about = runtime.about.clone();
+    let socket = Socket::new(runtime, process.audit.clone(), process.clock.clone());
+    if let Some(address) = options.socket_address {
+        let operators = process.accept_operators("socket-address", address)?;
+        about.listens_at(operators.address());
+        let (socket, operators) = (socket.clone(), Arc::new(Mutex::new(operators)));
+        process.tasks.spawn("socket-address", move || {
+            let (socket, operators) = (socket.clone(), Arc::clone(&operators));
+            async move { listen::accept_operators(&mut *operators.lock().await, &socket).await }
+        });
+    }
+    let path = match &options.socket {
+        Some(Place::Nowhere) => return Ok(()),
+        Some(Place::At(path)) => path.clone(),
+        None => process.data_dir.path("balancer.sock"),
+    };
+    let listener = match listen::bind(&path).await {
+        Err(error) if options.socket.is_none() => {
+            tracing::warn!("there is no runtime socket: {error}");
+            return Ok(());
+        }
+        bound => Arc::new(bound?),
+    };
+    about.listens(&path);
+    let closing = process.lifecycle.closing();
+    process.tasks.spawn("socket", move || {
+        let (listener, socket, closing) = (Arc::clone(&listener), socket.clone(), closing.clone());
+        async move { listen::accept(&listener, &socket, &closing).await }
+    });
+    Ok(())
 }
 
 fn surroundings(

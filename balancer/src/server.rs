@@ -41,6 +41,8 @@ impl Protocol {
 /// Counters of a server, by name: they outlive a restart of the process behind it.
 #[derive(Debug)]
 pub struct Tally {
+    /// Its number in its backend, from 1: what HAProxy calls its id.
+    pub number: u32,
     /// One for each worker.
     pub counts: PerWorker<ServerCounts>,
     /// Of the checks.
@@ -50,8 +52,8 @@ pub struct Tally {
 impl Tally {
     /// All at zero.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self { counts: PerWorker::new(workers), checks: CheckCounts::default() }
+    pub fn new(workers: usize, number: u32) -> Self {
+        Self { number, counts: PerWorker::new(workers), checks: CheckCounts::default() }
     }
 }
 
@@ -86,6 +88,7 @@ pub struct Signs {
     probe_answered_at: AtomicU64,
     releases: AtomicU64,
     in_transition: AtomicBool,
+    cuts: AtomicU64,
 }
 
 impl Signs {
@@ -115,6 +118,17 @@ impl Signs {
     /// The requests that wait for it now shall go elsewhere.
     pub fn release(&self) {
         self.releases.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What is under way at it shall end, tunnels too.
+    pub fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes with every [`Signs::cut`].
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
     }
 
     /// Its standing is about to change: checks shall come sooner.

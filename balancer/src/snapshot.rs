@@ -111,6 +111,8 @@ pub struct Listed {
     pub percent: u8,
     /// Requests and tunnels that it may have at a time.
     pub maxconn: Option<u32>,
+    /// The one that bundle or process gave it.
+    pub initial_weight: u32,
     /// Set here, not yet known to the registry.
     pub drift: bool,
     /// When its standing last changed.
@@ -120,8 +122,10 @@ pub struct Listed {
 impl PartialEq for Listed {
     /// Whether readers see the same: who it is, not what its counters say.
     fn eq(&self, other: &Self) -> bool {
-        let seen =
-            |it: &Self| (it.server.key, it.admin, it.weight, it.percent, it.maxconn, it.drift);
+        let seen = |it: &Self| {
+            let weights = (it.weight, it.percent, it.initial_weight);
+            (it.server.key, it.admin, weights, it.maxconn, it.drift)
+        };
         seen(self) == seen(other) && self.judgement == other.judgement
     }
 }

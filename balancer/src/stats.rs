@@ -1,7 +1,7 @@
 //! What the data path counts of servers and frontends: each worker has its own counters, and
 //! reading adds them up ([`dataplane::count`]).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use dataplane::answers::Answers;
 
@@ -108,6 +108,9 @@ pub struct FrontendCounts {
     pub cut_tunnels: Count,
     /// Responses that a server's death cut after their first byte.
     pub cut_responses: Count,
+    /// Received from clients, and sent to them; what is under way is counted when it ends.
+    pub bytes_in: Count,
+    pub bytes_out: Count,
     /// What clients got by status class, and how long whole requests took.
     pub answers: Answers,
 }
@@ -121,6 +124,8 @@ pub struct CheckCounts {
     pub failed: AtomicU64,
     /// How often it went out of turn.
     pub ejections: AtomicU64,
+    /// An operator has them rest.
+    pub paused: AtomicBool,
 }
 
 /// What all workers have counted of a server.
@@ -170,6 +175,8 @@ pub struct FrontendTotals {
     pub tunnels: u64,
     pub cut_tunnels: u64,
     pub cut_responses: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 impl FrontendTotals {
@@ -185,6 +192,8 @@ impl FrontendTotals {
             tunnels: counts.sum(|it| &it.tunnels),
             cut_tunnels: counts.sum(|it| &it.cut_tunnels),
             cut_responses: counts.sum(|it| &it.cut_responses),
+            bytes_in: counts.sum(|it| &it.bytes_in),
+            bytes_out: counts.sum(|it| &it.bytes_out),
         }
     }
 }

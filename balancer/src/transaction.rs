@@ -204,6 +204,7 @@ impl Transaction<'_> {
             number: *number,
             afresh,
             trace,
+            cuts: slot.cuts(),
             reused: Cell::default(),
             may_retry: self.retrying.is_some(),
             retry: Cell::default(),

@@ -69,13 +69,18 @@ pub async fn run(
     }
     let counts = slot.counts();
     let active = (Raised::new(&counts.active_tunnels), Raised::new(&slot.backend_counts().active));
-    let ended = tunnel::run(client, *upstream, idle).await;
+    let cut = slot.until_cut(slot.cuts());
+    let ended = tunnel::run_until(client, *upstream, idle, cut).await;
     let report = ended.report;
     drop((active, permit));
     counts.bytes_out.add(report.a_to_b);
     counts.bytes_in.add(report.b_to_a);
+    let frontend_counts = frontend.counts.of(local.worker().index());
+    frontend_counts.bytes_in.add(report.a_to_b);
+    frontend_counts.bytes_out.add(report.b_to_a);
     let error = match report.end {
         End::Idle => Some(Error::TunnelIdle),
+        End::Stopped => Some(Error::CutByOperator),
         End::A(_) => Some(Error::ClientAborted),
         // The kernel closes a killed process's connections in order: only a new connection tells an
         // end from a death.

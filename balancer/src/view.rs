@@ -6,11 +6,16 @@
 //! [`crate::operate`].
 
 pub mod explain;
+pub mod rates;
+mod samples;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use cluster::recent::Traffic;
-use dataplane::listen::Open;
+use dataplane::{
+    answers::{self, of_workers},
+    listen::Open,
+};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -38,6 +43,8 @@ pub struct View {
     pub recorder: Recorder,
     /// What the frontends' clients got lately.
     pub lately: Lately,
+    /// How their counters move.
+    pub rates: rates::Board,
     /// For times in atomics.
     pub uptime: Uptime,
     /// The virtual addresses.
@@ -67,6 +74,8 @@ pub struct Frontend {
     pub backend: String,
     /// Since the process began.
     pub totals: FrontendTotals,
+    /// What its clients got.
+    pub answers: answers::Totals,
     /// In the last minute.
     pub last_minute: Traffic,
 }
@@ -121,6 +130,9 @@ impl View {
             address: it.address(),
             backend: settings.map(|settings| settings.backend.clone()).unwrap_or_default(),
             totals: FrontendTotals::of(&it.counts),
+            answers: answers::Totals::of(&of_workers(&it.counts, |it: &FrontendCounts| {
+                &it.answers
+            })),
             last_minute: self.lately.of(&it.name, &it.counts),
         }
     }

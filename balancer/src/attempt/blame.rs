@@ -50,6 +50,10 @@ impl Attempt<'_> {
     }
 
     fn blame_for(&self, kind: Kind, phase: Phase, pooled: bool) {
+        // An operator cut it.
+        if self.slot.cuts() != self.cuts {
+            return;
+        }
         let (server, settings) = (&self.slot.server.protocol, &self.backend.pool.settings);
         if let Some(fault) = held_against(server, settings, kind, phase, pooled) {
             self.blame(fault);

@@ -23,7 +23,7 @@ use crate::{
     request::Request,
     respond::Error,
     route::Question,
-    transaction,
+    statistics, transaction,
     tunnel::ConnectionEnd,
 };
 
@@ -45,7 +45,13 @@ pub type Ended = (Stream, ConnectionEnd);
 )]
 pub fn request(connection: Rc<Connection>, mut client: Stream) -> impl Future<Output = Ended> {
     async move {
+        // What has been read ahead belongs to the next request.
+        let received = |client: &mut Stream| client.received() - client.input().len() as u64;
+        let (came, sent) = (received(&mut client), client.sent());
         let end = transaction(&connection, &mut client).await;
+        let counts = connection.frontend.counts.of(connection.local.worker().index());
+        counts.bytes_in.add(received(&mut client).saturating_sub(came));
+        counts.bytes_out.add(client.sent() - sent);
         (client, end)
     }
 }
@@ -96,6 +102,10 @@ async fn transaction(connection: &Connection, client: &mut Stream) -> Connection
                         &mut Vec::with_capacity(256),
                     )
                     .await
+                }
+                Some(Routed::Stats(page)) => {
+                    let read = (&*head, &bytes);
+                    statistics::answer(local, &page, read, client, timeouts.client).await
                 }
                 other => {
                     let backend = if let Some(Routed::Backend(backend)) = other {

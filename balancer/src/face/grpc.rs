@@ -74,7 +74,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
             Error::NoBackend { .. } | Error::NoServer { .. } => Self::not_found(error.to_string()),
-            Error::Weight => Self::invalid_argument(error.to_string()),
+            Error::Weight | Error::Discovered { .. } => Self::invalid_argument(error.to_string()),
             Error::Refused(Reply(status)) => *status,
         }
     }
@@ -153,7 +153,7 @@ impl Balancer for Face {
         request: Request<pb::SetServerWeightRequest>,
     ) -> Result<Response<pb::SetServerWeightResponse>, Status> {
         let asked = request.get_ref();
-        let desired = Desired { admin: None, weight: Some(asked.weight) };
+        let desired = Desired { weight: Some(asked.weight), ..Desired::default() };
         let change = Change {
             backend: asked.backend.clone(),
             server: asked.server.clone(),

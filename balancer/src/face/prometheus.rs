@@ -1,6 +1,8 @@
 //! What is seen, as metrics. Workers count in [`crate::stats`]; a task copies the sums into the
 //! process's recorder once a second, so that nothing on the data path touches it.
 
+pub mod haproxy;
+
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -29,7 +31,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How often sums are copied.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Writes what only `/metrics` tells: statuses and durations.
+/// Writes what only `/metrics` tells: statuses and durations, and HAProxy's statistics.
 pub fn write(view: &View, out: &mut String) {
     let frontends = view.frontends();
     let series: Vec<Series<'_>> = frontends

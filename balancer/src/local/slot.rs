@@ -1,12 +1,15 @@
 //! One server on one worker.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    os::fd::RawFd,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::{Shutdown, shutdown};
+use relay::stream::Stream;
 use tokio::sync::Notify;
 
 use crate::{
@@ -24,16 +27,32 @@ pub struct Slot {
     pub liveness: liveness::Last,
     watch: Cell<Watch>,
     released: Notify,
+    under_way: RefCell<UnderWay>,
+    /// How often what is under way was cut on this worker.
+    cuts: Cell<u64>,
+    cut: Notify,
     worker: usize,
+}
+
+/// Descriptors of the connections on which an answer is awaited or relayed; a place of one that has
+/// ended is used again.
+#[derive(Default)]
+struct UnderWay {
+    descriptors: Vec<Option<RawFd>>,
+    free: Vec<usize>,
 }
 
 impl Slot {
     pub(super) fn new(server: Arc<Server>, worker: usize, now: Instant) -> Self {
+        let server_cuts = server.signs.cuts();
         Self {
             server,
             liveness: liveness::Last::default(),
             watch: Cell::new(Watch::new(now)),
             released: Notify::new(),
+            under_way: RefCell::default(),
+            cuts: Cell::new(server_cuts),
+            cut: Notify::new(),
             worker,
         }
     }
@@ -96,9 +115,66 @@ impl Slot {
         }
     }
 
+    /// An exchange over this connection can be cut until what this returns is dropped, which has to
+    /// be before the connection is.
+    #[must_use]
+    pub fn exchanging(self: &Rc<Self>, upstream: &Stream) -> Exchanging {
+        let mut under_way = self.under_way.borrow_mut();
+        let place = under_way.free.pop().unwrap_or_else(|| {
+            under_way.descriptors.push(None);
+            under_way.descriptors.len() - 1
+        });
+        under_way.descriptors[place] = upstream.descriptor();
+        Exchanging { slot: Rc::clone(self), place }
+    }
+
+    /// Changes whenever what is under way here is cut.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts.get()
+    }
+
+    /// Returns when what was under way at `cuts` is cut.
+    pub async fn until_cut(&self, cuts: u64) {
+        loop {
+            let notified = self.cut.notified();
+            if self.cuts.get() != cuts {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Cuts what is under way, if an operator has asked for that since the last look.
+    pub(super) fn cut_if_asked(&self) {
+        let asked = self.server.signs.cuts();
+        if self.cuts.replace(asked) == asked {
+            return;
+        }
+        for descriptor in self.under_way.borrow().descriptors.iter().flatten() {
+            // One that its peer has closed meanwhile is cut already.
+            let _closed = shutdown(*descriptor, Shutdown::Both);
+        }
+        self.cut.notify_waiters();
+    }
+
     /// Requests that wait for it look again whether they are released.
     pub(super) fn notify(&self) {
         self.released.notify_waiters();
+    }
+}
+
+/// An exchange that can be cut.
+pub struct Exchanging {
+    slot: Rc<Slot>,
+    place: usize,
+}
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        let mut under_way = self.slot.under_way.borrow_mut();
+        under_way.descriptors[self.place] = None;
+        under_way.free.push(self.place);
     }
 }
 

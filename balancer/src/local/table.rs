@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster_config::document::balancer as document;
+use cluster_config::document::balancer::{self as document, StatsPage};
 use relay::pool::Limits;
 
 use super::{Backend, Slot};
@@ -43,6 +43,8 @@ pub struct Served<'a> {
 pub enum Routed {
     /// The balancer answers for itself, and for this backend.
     Health(Rc<Backend>),
+    /// The balancer answers with its statistics.
+    Stats(StatsPage),
     /// To the servers of this backend.
     Backend(Rc<Backend>),
 }
@@ -130,6 +132,7 @@ impl Table {
         let backend = |index: usize| self.backends.get(index).cloned();
         match route.choose(question) {
             Destination::Health => backend(route.backend).map(Routed::Health),
+            Destination::Stats => self.served(frontend)?.settings.stats.clone().map(Routed::Stats),
             Destination::Backend(index) => backend(index).map(Routed::Backend),
         }
     }

@@ -18,7 +18,7 @@ fn server(key: u64, most: Option<u32>) -> Arc<Server> {
         protocol: Protocol::Plain,
         discovered: false,
         backup: false,
-        tally: Arc::new(Tally::new(1)),
+        tally: Arc::new(Tally::new(1, 1)),
         capacity: Capacity::default(),
         backend: Arc::new(PerWorker::new(1)),
         signs: Signs::default(),

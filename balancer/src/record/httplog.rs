@@ -149,6 +149,8 @@ fn state(record: &Record<'_>) -> [u8; 2] {
         Error::ResponseCut | Error::ResponseIncomplete => *b"SD",
         Error::TunnelIdle => *b"cD",
         Error::TunnelCut | Error::TunnelBroken => *b"SD",
+        // Killed by an operator.
+        Error::CutByOperator => *b"KD",
         // Nobody was asked yet: it had no place in the queue, or too long a wait.
         Error::Answered(ErrorType::ConnectionLimitReached) if record.attempts == 0 => *b"sQ",
         Error::Answered(error) => answered(error, record.status),

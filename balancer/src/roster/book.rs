@@ -148,10 +148,13 @@ impl Book {
         let key = self.next_key;
         self.next_key += 1;
         let workers = self.setting.workers;
+        // By backend in the order of their first appearance, so that a number stays a server's.
+        let of_backend = self.tallies.keys().filter(|(it, _)| it == backend).count();
+        let number = u32::try_from(of_backend + 1).unwrap_or(u32::MAX);
         let tally = self
             .tallies
             .entry((backend.to_owned(), member.name.clone()))
-            .or_insert_with(|| Arc::new(Tally::new(workers)));
+            .or_insert_with(|| Arc::new(Tally::new(workers, number)));
         let counts = self
             .backends
             .entry(backend.to_owned())
@@ -212,7 +215,11 @@ impl Book {
     /// Something was set here.
     pub fn set(&mut self, server: &str, set: Desired) {
         let entry = self.overrides.entry(server.to_owned()).or_default();
-        *entry = Desired { admin: set.admin.or(entry.admin), weight: set.weight.or(entry.weight) };
+        *entry = Desired {
+            admin: set.admin.or(entry.admin),
+            weight: set.weight.or(entry.weight),
+            address: set.address.or(entry.address),
+        };
     }
 
     /// A server may have so many requests and tunnels at a time, whatever the bundle says now;
@@ -262,7 +269,7 @@ impl Book {
         match &seen {
             Seen::Passed => entry.server.tally.checks.passed.fetch_add(1, Relaxed),
             Seen::Failed(Fault::Check(_)) => entry.server.tally.checks.failed.fetch_add(1, Relaxed),
-            Seen::Failed(_) => 0,
+            Seen::Failed(_) | Seen::SaidToBeWell => 0,
         };
         let silent = seen == Seen::Failed(Fault::Silent);
         let change = entry.evidence.observe(&rules, now, seen);
@@ -382,6 +389,7 @@ impl Known {
             weight: self.member.weight,
             percent,
             maxconn: self.member.maxconn,
+            initial_weight: self.member.initial_weight,
             drift: self.member.drift,
             changed_at: since,
         }

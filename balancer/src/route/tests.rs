@@ -30,6 +30,7 @@ fn route(acls: &[(&str, Written)], rules: &[&[&str]], health_path: Option<&str>)
         use_backend: rules.iter().enumerate().map(rule).collect(),
         backend: format!("b{}", rules.len()),
         health_path: health_path.map(str::to_owned),
+        stats: None,
         request_header_max_size: 65_536,
         limits: Shares::default(),
         timeouts: ClientTimeouts {
@@ -282,4 +283,26 @@ fn what_cannot_be_used_is_named() {
     };
     assert_eq!(with("gone", "b"), ["frontend f: there is no acl \"gone\""]);
     assert_eq!(with("all", "c"), ["frontend f: there is no backend \"c\""]);
+}
+
+#[test]
+fn whose_statistics_are_asked_for() {
+    let mut route = route(&[], &[], None);
+    route.stats = Some("/stats".to_owned());
+    for (head, asked) in [
+        ("GET /stats HTTP/1.0", true),
+        ("HEAD /stats;csv HTTP/1.0", true),
+        ("GET /stats?x HTTP/1.0", true),
+        ("GET /statsx HTTP/1.0", false),
+        ("GET /stat HTTP/1.0", false),
+        ("POST /stats HTTP/1.0", false),
+        ("GET http://a/stats HTTP/1.0", false),
+    ] {
+        let (bytes, mut parsed) = (format!("{head}\r\n\r\n"), RequestHead::new());
+        parsed.parse(bytes.as_bytes(), &Limits::default()).expect("a head");
+        let request = Some(parsed.view(bytes.as_bytes()));
+        let question = Question { client: None, request, sni: None };
+        let expected = if asked { Destination::Stats } else { Destination::Backend(0) };
+        assert_eq!(route.choose(question), expected, "{head}");
+    }
 }

@@ -48,13 +48,22 @@ impl Question {
     }
 }
 
+/// What a balancer answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Whether it serves.
+    Health,
+    /// Its statistics page.
+    Stats,
+}
+
 /// What would happen to a request.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The frontend that it comes to.
     pub frontend: String,
-    /// The balancer answers it itself: it asks whether this balancer serves.
-    pub for_health: bool,
+    /// What the balancer answers it itself with; none: a server answers.
+    pub own: Option<Own>,
     /// The rules that were asked for a backend, and what came of it.
     pub routing: Vec<String>,
     /// The backend that it goes to, with all of its servers.
@@ -121,7 +130,14 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
     match route.choose(question) {
         Destination::Health => Ok(Explanation {
             frontend,
-            for_health: true,
+            own: Some(Own::Health),
+            routing: Vec::new(),
+            pool: pool(route.backend)?,
+            order: Vec::new(),
+        }),
+        Destination::Stats => Ok(Explanation {
+            frontend,
+            own: Some(Own::Stats),
             routing: Vec::new(),
             pool: pool(route.backend)?,
             order: Vec::new(),
@@ -135,7 +151,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now: u64) -> Result<Exp
                 tried: &|_| false,
             };
             let order = pick::order(&pool.plan, &pick::State::new(&pool.plan, 0), &request);
-            Ok(Explanation { frontend, for_health: false, routing, pool, order })
+            Ok(Explanation { frontend, own: None, routing, pool, order })
         }
     }
 }

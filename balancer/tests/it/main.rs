@@ -7,6 +7,7 @@ mod frontends;
 mod panics;
 mod records;
 mod requests;
+mod runtime_socket;
 mod secure;
 mod servers;
 mod simulation;

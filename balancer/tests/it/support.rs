@@ -443,6 +443,7 @@ impl Cluster {
         })
         .expect("an access log");
         engine.apply("r1", &document(&settings), NO_FILES).expect("a good configuration");
+        crate::runtime_socket::make_pages(&engine);
         let running = engine.start("cluster-1").expect("workers");
         let mut view = engine.view();
         let open = view.open.wait_for(|open| !open.is_empty()).await.expect("running").clone();

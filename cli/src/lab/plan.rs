@@ -169,6 +169,11 @@ pub fn child(
     for (purpose, address) in &endpoints {
         flag(purpose, address.clone());
     }
+    let mut endpoints = endpoints;
+    if member.service == Service::Balancer {
+        let socket = path(&directory.join(&member.name).join("balancer.sock"));
+        endpoints.insert("socket".to_owned(), socket);
+    }
     let log = directory.join("logs").join(format!("{}.log", member.name));
     Child {
         name: member.name.clone(),

@@ -1,5 +1,5 @@
-//! The gRPC listener: accepts connections, shakes hands within a deadline, and keeps their
-//! number bounded.
+//! The listener of gRPC and of what else certificates open: accepts connections, shakes hands within
+//! a deadline, and keeps their number bounded.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ use crate::{
     lifecycle::StopSignal,
     metrics, pki,
     places::{Busy, Each, Place, Places},
-    role::{Identity, Peer},
+    role::{Identity, Peer, Role},
     stream::Stream,
     supervise,
 };
@@ -43,35 +43,87 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// An accepted connection whose peer is known.
 #[derive(Debug)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     stream: Stream,
     peer: Peer,
+    /// Counted among those of gRPC.
+    counted: bool,
     /// Whoever has shaken hands is not displaced.
     _place: (Place, Busy),
 }
 
 impl Accepted {
-    fn new(stream: Stream, peer: Peer, place: Place) -> Self {
-        ::metrics::gauge!(metrics::GRPC_CONNECTIONS).increment(1.0);
+    fn new(stream: Stream, peer: Peer, place: Place, counted: bool) -> Self {
+        if counted {
+            ::metrics::gauge!(metrics::GRPC_CONNECTIONS).increment(1.0);
+        }
         let busy = place.busy();
-        Self { stream, peer, _place: (place, busy) }
+        Self { stream, peer, counted, _place: (place, busy) }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
     }
 }
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        ::metrics::gauge!(metrics::GRPC_CONNECTIONS).decrement(1.0);
+        if self.counted {
+            ::metrics::gauge!(metrics::GRPC_CONNECTIONS).decrement(1.0);
+        }
+    }
+}
+
+/// What gRPC's connections are called in the log.
+pub(crate) const GRPC: &str = "gRPC";
+
+/// Connections that operators' certificates have opened, and no others: for what speaks another
+/// language than gRPC to people's tools.
+#[derive(Debug)]
+pub struct Operators {
+    address: SocketAddr,
+    accepted: mpsc::Receiver<io::Result<Accepted>>,
+}
+
+impl Operators {
+    pub(crate) const fn new(
+        address: SocketAddr,
+        accepted: mpsc::Receiver<io::Result<Accepted>>,
+    ) -> Self {
+        Self { address, accepted }
+    }
+
+    /// Where they come in.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next one; none once the process closes its servers. On a plaintext port anybody counts
+    /// as an operator.
+    pub async fn next(&mut self) -> Option<Accepted> {
+        loop {
+            let Ok(accepted) = self.accepted.recv().await? else { continue };
+            if accepted.peer.role().is_none_or(|role| role == Role::Operator) {
+                return Some(accepted);
+            }
+            tracing::warn!(peer = %accepted.peer, "refused: only operators may connect here");
+        }
     }
 }
 
 /// Accepts until `closing`; what has shaken hands comes out of the channel.
 pub(crate) fn accept(
+    what: &'static str,
     listener: TcpListener,
     transport: Transport,
     closing: StopSignal,
 ) -> mpsc::Receiver<io::Result<Accepted>> {
     let (sender, receiver) = mpsc::channel(64);
     let listener = Arc::new(Listener {
+        what,
         socket: listener,
         transport,
         places: Places::new(room(), Each::TwiceLeft(OF_ONE)),
@@ -92,6 +144,8 @@ pub(crate) fn accept(
 
 /// What the accept loop has, and keeps when it is started again.
 struct Listener {
+    /// What is spoken there.
+    what: &'static str,
     socket: TcpListener,
     transport: Transport,
     places: Places,
@@ -114,17 +168,18 @@ impl Listener {
                         // Not worth a line each: it may be an attack.
                         ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server")
                             .increment(1);
-                        tracing::debug!(%address, "gRPC connection refused: its address has its \
-                            share of them");
+                        tracing::debug!(%address, "{} connection refused: its address has its \
+                            share of them", self.what);
                         continue;
                     };
                     let (transport, sender) = (self.transport.clone(), self.sender.clone());
-                    tokio::spawn(
-                        async move { greet(tcp, address, transport, place, sender).await },
-                    );
+                    let what = self.what;
+                    tokio::spawn(async move {
+                        greet(what, (tcp, address), transport, place, sender).await;
+                    });
                 }
                 Err(error) => {
-                    tracing::warn!("cannot accept a gRPC connection: {error}");
+                    tracing::warn!("cannot accept a {} connection: {error}", self.what);
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }
             }
@@ -140,8 +195,8 @@ fn room() -> usize {
 }
 
 async fn greet(
-    tcp: TcpStream,
-    address: SocketAddr,
+    what: &'static str,
+    (tcp, address): (TcpStream, SocketAddr),
     transport: Transport,
     place: Place,
     sender: mpsc::Sender<io::Result<Accepted>>,
@@ -150,17 +205,17 @@ async fn greet(
         shaken = timeout(HANDSHAKE_WITHIN, shake_hands(tcp, address, transport)) => shaken,
         () = place.displaced() => {
             ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
-            return tracing::debug!(%address, "gRPC connection refused: its place was wanted for a \
+            return tracing::debug!(%address, "{what} connection refused: its place was wanted for a \
                 newer one");
         }
     };
     match shaken {
         Ok(Ok((stream, peer))) => {
             // Fails only when the server has ended, and then the connection ends too.
-            drop(sender.send(Ok(Accepted::new(stream, peer, place))).await);
+            drop(sender.send(Ok(Accepted::new(stream, peer, place, what == GRPC))).await);
         }
-        Ok(Err(error)) => refused(address, &error.to_string()),
-        Err(_) => refused(address, "no handshake in time"),
+        Ok(Err(error)) => refused(what, address, &error.to_string()),
+        Err(_) => refused(what, address, "no handshake in time"),
     }
 }
 
@@ -184,9 +239,9 @@ async fn shake_hands(
     ))
 }
 
-fn refused(address: SocketAddr, reason: &str) {
+fn refused(what: &str, address: SocketAddr, reason: &str) {
     ::metrics::counter!(metrics::HANDSHAKES_FAILED, "side" => "server").increment(1);
-    tracing::info!(%address, "gRPC connection refused: {reason}");
+    tracing::info!(%address, "{what} connection refused: {reason}");
 }
 
 impl Connected for Accepted {
@@ -233,7 +288,7 @@ mod tests {
     async fn a_panic_while_accepting_loses_that_connection_and_the_port_stays_open() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let mut accepted = accept(listener, Transport::Plaintext, StopSignal::default());
+        let mut accepted = accept(GRPC, listener, Transport::Plaintext, StopSignal::default());
         crate::fault::arm("gRPC accept");
         let mut lost = TcpStream::connect(address).await.expect("the backlog takes it");
         let ended = tokio::io::AsyncReadExt::read(&mut lost, &mut [0]).await;

@@ -48,8 +48,12 @@ pub(crate) fn serve(
     let _runtime = runtime.enter();
     let listener = TcpListener::from_std(listener).context("listen for gRPC", ADMIN_REMEDY)?;
     let Common { policy, transport, audit: journal, .. } = &common;
-    let incoming =
-        ReceiverStream::new(accept::accept(listener, transport.clone(), closing.clone()));
+    let incoming = ReceiverStream::new(accept::accept(
+        accept::GRPC,
+        listener,
+        transport.clone(),
+        closing.clone(),
+    ));
     let server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))

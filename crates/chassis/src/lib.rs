@@ -79,6 +79,7 @@ mod version;
 mod vitals;
 mod watch;
 
+pub use accept::{Accepted, Operators};
 pub use authorize::Policy;
 pub use clock::Clock;
 pub use cluster_key::ClusterKey;

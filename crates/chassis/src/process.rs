@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tonic::service::Routes;
 
 use crate::{
+    accept::{self, Operators},
     admin::{self, Pages},
     audit::Journal,
     authorize::Policy,
@@ -183,6 +184,24 @@ impl Process {
         let server = admin::serve(listener, pages, extra, self.tasks.runtime(), closing)?;
         self.lifecycle.add_server(server);
         Ok(address)
+    }
+
+    /// Accepts connections that only operators' certificates open, for `endpoint`.
+    ///
+    /// # Errors
+    /// The port cannot be bound.
+    pub fn accept_operators(
+        &self,
+        endpoint: &'static str,
+        address: SocketAddr,
+    ) -> Result<Operators, Error> {
+        let listener = self.ports.bind(endpoint, address)?;
+        let address = listener.local_addr().context("read that port's address", ADMIN_REMEDY)?;
+        let _runtime = self.tasks.runtime().enter();
+        let listener =
+            tokio::net::TcpListener::from_std(listener).context("listen there", ADMIN_REMEDY)?;
+        let (transport, closing) = (self.network.transport().clone(), self.lifecycle.closing());
+        Ok(Operators::new(address, accept::accept(endpoint, listener, transport, closing)))
     }
 
     /// Registers now and keeps the lease alive until the drain. Call it once every endpoint is

@@ -70,6 +70,33 @@ pub fn of_workers<T>(workers: &PerWorker<T>, answers: impl Fn(&T) -> &Answers) -
     workers.iter().map(answers).collect()
 }
 
+/// Sums of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By status class; the first is for what got no answer.
+    pub classes: [u64; CLASSES.len()],
+    /// Those that were timed.
+    pub timed: u64,
+    /// How long those took all together.
+    pub microseconds: u64,
+}
+
+impl Totals {
+    /// What these workers have counted.
+    #[must_use]
+    pub fn of(workers: &[&Answers]) -> Self {
+        let mut totals = Self::default();
+        for Answers { classes, took } in workers {
+            for (sum, class) in totals.classes.iter_mut().zip(classes) {
+                *sum += class.get();
+            }
+            totals.timed += took.buckets.iter().map(Count::get).sum::<u64>();
+            totals.microseconds += took.microseconds.get();
+        }
+        totals
+    }
+}
+
 /// Writes a counter of answers by status class: `NAME{LABELS,class="2xx"} 7`.
 pub fn write_classes(out: &mut String, name: &str, help: &str, series: &[Series<'_>]) {
     begin(out, name, help, "counter");
@@ -143,6 +170,16 @@ fn line(out: &mut String, name: &str, suffix: &str, labels: &str, value: impl st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_all_workers() {
+        let answers = PerWorker::<Answers>::new(2);
+        answers.of(0).note(200, Some(Duration::from_micros(300)));
+        answers.of(1).note(503, Some(Duration::from_micros(700)));
+        answers.of(1).note(0, None);
+        let totals = Totals::of(&answers.iter().collect::<Vec<_>>());
+        assert_eq!(totals, Totals { classes: [1, 0, 1, 0, 0, 1], timed: 2, microseconds: 1_000 });
+    }
 
     #[test]
     fn classes_and_durations_of_all_workers() {

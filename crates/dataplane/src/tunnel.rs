@@ -30,8 +30,18 @@ pub struct Ended {
 
 /// Moves bytes both ways until both sides have closed, nothing has moved for `idle`, or one side
 /// fails.
-pub async fn run(mut client: Stream, mut upstream: Stream, idle: Duration) -> Ended {
-    let report = tunnel::run(&mut client, &mut upstream, &Options { idle }).await;
+pub async fn run(client: Stream, upstream: Stream, idle: Duration) -> Ended {
+    run_until(client, upstream, idle, std::future::pending()).await
+}
+
+/// As [`run`], and at the latest until `stop` ends.
+pub async fn run_until(
+    mut client: Stream,
+    mut upstream: Stream,
+    idle: Duration,
+    stop: impl Future<Output = ()>,
+) -> Ended {
+    let report = tunnel::run_until(&mut client, &mut upstream, &Options { idle }, stop).await;
     Ended { client, report, upstream }
 }
 
@@ -41,6 +51,11 @@ impl Ended {
         let Self { client, upstream, report } = self;
         match report.end {
             End::Finished | End::Idle => {}
+            // Nobody may take what came for everything.
+            End::Stopped => {
+                client.abort();
+                upstream.abort();
+            }
             End::A(_) => {
                 client.abort();
                 Box::pin(upstream.reset_when_delivered(DELIVERED_WITHIN)).await;

@@ -19,6 +19,7 @@ mod unsent;
 mod watch;
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -283,6 +284,13 @@ impl Stream {
     /// When the connection is gone already, or is one in memory.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.socket()?.local_addr()
+    }
+
+    /// Its descriptor, for shutdown(2) from elsewhere on its thread while this lives; none of a
+    /// connection that is gone already, or is one in memory.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<RawFd> {
+        Some(self.0.io.socket()?.as_raw_fd())
     }
 
     fn socket(&self) -> std::io::Result<&TcpStream> {

@@ -8,6 +8,7 @@ mod flow;
 mod pipe;
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub enum End {
     A(Fault),
     /// The second connection failed.
     B(Fault),
+    /// It was asked to end.
+    Stopped,
 }
 
 /// What went through a tunnel.
@@ -53,6 +56,17 @@ pub struct Report {
 /// Runs a tunnel to its end. What either connection has received already goes first; a direction
 /// that ends is closed towards the other side, and the opposite one goes on.
 pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
+    run_until(a, b, options, std::future::pending()).await
+}
+
+/// As [`run`], and ends when `stop` does, whatever is under way.
+pub async fn run_until(
+    a: &mut Stream,
+    b: &mut Stream,
+    options: &Options,
+    stop: impl Future<Output = ()>,
+) -> Report {
+    let mut stop = pin!(stop);
     let pipes = a.worker().pipes().clone();
     let timer = Timer::new(a.worker().wheel());
     let mut there = Flow::new(&pipes);
@@ -72,6 +86,9 @@ pub async fn run(a: &mut Stream, b: &mut Stream, options: &Options) -> Report {
         }
         if there.moved() + back.moved() > before {
             timer.arm(Kind::Other, options.idle);
+        }
+        if stop.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(End::Stopped);
         }
         timer.poll(cx).map(|_| End::Idle)
     })

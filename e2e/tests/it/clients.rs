@@ -228,7 +228,7 @@ async fn pip_downloads_through_a_tunnel() {
 }
 
 /// The Python that the test command set up.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let python = testkit::lab::binary()
         .parent()
         .and_then(Path::parent)

@@ -24,6 +24,7 @@ mod origins;
 mod packaging;
 mod reliability;
 mod rolling;
+mod runtime_socket;
 mod systemd;
 mod telemetry;
 mod terminal;

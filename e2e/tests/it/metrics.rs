@@ -13,6 +13,7 @@ use std::{
 const SOURCES: &[(&str, &str)] = &[
     ("Every process", "crates/chassis/src/metrics.rs"),
     ("balancer", "balancer/src/metrics.rs"),
+    ("balancer, as HAProxy's exporter names them", "balancer/src/metrics/haproxy.rs"),
     ("proxy-node", "proxy-node/src/metrics.rs"),
     ("registry", "registry/src/metrics.rs"),
     ("config-service", "config-service/src/metrics.rs"),

@@ -4,7 +4,10 @@ use cluster_config::document::balancer::Balance;
 use proto::balancer as pb;
 
 use super::message;
-use crate::{snapshot::Pool, view::explain::Explanation};
+use crate::{
+    snapshot::Pool,
+    view::explain::{Explanation, Own},
+};
 
 pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainPickResponse {
     let Explanation { pool, order, .. } = explanation;
@@ -21,13 +24,16 @@ pub(super) fn message(explanation: &Explanation, revision: &str) -> pb::ExplainP
 }
 
 fn steps(explanation: &Explanation, revision: &str) -> Vec<String> {
-    let Explanation { frontend, pool, for_health, .. } = explanation;
+    let Explanation { frontend, pool, own, .. } = explanation;
     let (name, revision) =
         (&pool.settings.name, if revision.is_empty() { "none" } else { revision });
-    if *for_health {
+    if let Some(own) = own {
+        let what = match own {
+            Own::Health => "it asks whether this balancer serves",
+            Own::Stats => "it asks for the statistics page",
+        };
         return vec![format!(
-            "frontend {frontend} answers it itself: it asks whether this balancer serves (revision \
-             {revision})"
+            "frontend {frontend} answers it itself: {what} (revision {revision})"
         )];
     }
     let mut lines = explanation.routing.clone();

@@ -60,6 +60,7 @@ fn frontend(it: &Frontend) -> pb::Frontend {
         tunnels,
         cut_tunnels,
         cut_responses,
+        ..
     } = it.totals;
     pb::Frontend {
         name: it.name.clone(),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backend::{Backend, Balance, CircuitBreaker, ForwardedFor, Retry, SendProxy, Timeouts};
-pub use frontend::{ClientTimeouts, Frontend};
+pub use frontend::{ClientTimeouts, Frontend, StatsPage};
 pub use health::{Failure, OwnCheck, Passive, Suspicion};
 pub use routing::{Acl, HeaderTest, Mode, UseBackend};
 pub use servers::{Discover, Server};

@@ -32,6 +32,13 @@ pub(super) fn compile(
             "remove it; that the port is open says that the balancer serves",
         );
     }
+    if tcp && written.stats.is_some() {
+        context.error(
+            &format!("{path}/stats"),
+            "a frontend of mode tcp reads no requests, and answers none",
+            "give the page a frontend of its own; it is on the admin port in any case",
+        );
+    }
     let backend = written.backend.value;
     // Proxy-nodes have no page of their own. Other servers may have one, which is theirs to answer
     // with.
@@ -40,6 +47,17 @@ pub(super) fn compile(
         .health_path
         .map(|path| path.value)
         .or_else(|| (nodes_only && !tcp).then(|| "/".to_owned()));
+    let stats = written.stats.map(|page| document::StatsPage {
+        uri: page.uri.value,
+        refresh: page.refresh.map(|it| it.value.as_secs().max(1)),
+    });
+    if let Some(page) = stats.as_ref().filter(|page| Some(&page.uri) == health_path.as_ref()) {
+        context.error(
+            &format!("{path}/stats/uri"),
+            format!("{} is the frontend's health_path already", page.uri),
+            "choose another path for one of them",
+        );
+    }
     let request_header_max_size = heads::size(
         context,
         written.request_header_max_size,
@@ -56,6 +74,7 @@ pub(super) fn compile(
         use_backend,
         backend,
         health_path,
+        stats,
         request_header_max_size,
         limits: written.limits.into(),
         timeouts: written.timeouts.into(),

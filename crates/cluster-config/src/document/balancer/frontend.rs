@@ -37,6 +37,9 @@ pub struct Frontend {
     /// request.
     #[serde(default)]
     pub health_path: Option<String>,
+    /// HAProxy's statistics page; none: it is not here.
+    #[serde(default)]
+    pub stats: Option<StatsPage>,
     /// Bytes of a request's head; a larger one is refused.
     #[serde(default = "heads::usual")]
     pub request_header_max_size: u64,
@@ -45,6 +48,15 @@ pub struct Frontend {
     pub limits: Limits,
     /// How long its clients may take.
     pub timeouts: ClientTimeouts,
+}
+
+/// HAProxy's statistics page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsPage {
+    /// Origin-form GET and HEAD of this path.
+    pub uri: String,
+    /// How often browsers read it anew, in seconds; none: they do not.
+    pub refresh: Option<u64>,
 }
 
 /// Deadlines of the clients of a frontend, every one on progress.

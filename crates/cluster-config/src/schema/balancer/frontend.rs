@@ -43,6 +43,10 @@ pub struct Frontend {
     /// their own, and none where requests go to servers by address.
     #[serde(default)]
     pub health_path: Option<UrlPath>,
+    /// HAProxy's statistics page, for whoever may connect here; without it there is none. It is on
+    /// every balancer's admin port in any case.
+    #[serde(default)]
+    pub stats: Option<FrontendStats>,
     /// Bytes of a request's head; a larger one is refused (431). 4KiB to 96KiB.
     #[serde(default = "usual_head")]
     pub request_header_max_size: Size,
@@ -64,6 +68,23 @@ pub struct FrontendTimeouts {
     pub client_idle: Duration,
     /// From a request's first byte to the end of its head.
     pub request_head: Duration,
+}
+
+/// HAProxy's statistics page on a frontend.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrontendStats {
+    /// Origin-form GET and HEAD of this path; behind it may stand `;csv`, `;json`, `;norefresh`.
+    #[serde(default = "stats_uri")]
+    pub uri: UrlPath,
+    /// How often browsers read the page anew; without it they do not.
+    #[serde(default)]
+    pub refresh: Option<Duration>,
+}
+
+fn stats_uri() -> UrlPath {
+    #[expect(clippy::expect_used, reason = "a constant of this file, read by the tests")]
+    UrlPath::parse("/stats").expect("a path")
 }
 
 impl Default for FrontendTimeouts {
