@@ -14,6 +14,7 @@
 //!
 //! - The process: `run` puts it together with an [`engine`] and its [`face`], behind which are
 //!   [`operate`] (what operators want) and [`view`] (what can be seen).
+//! - Which balancer holds the addresses that move: [`vrrp`].
 //! - The way of a request: [`connection`] → [`health`] (of the balancer itself) or [`transaction`],
 //!   which goes from server to server → [`respond`] (the only table from error to status) →
 //!   [`attempt`] at one server → [`request`], or a [`tunnel`], over a connection to it

@@ -23,6 +23,8 @@ pub struct Frontend {
     /// The address that the bundle asks for.
     pub asked: SocketAddr,
     address: SocketAddr,
+    /// The address moves between balancers: it does not say where this one is.
+    moves: bool,
     /// Its counters; they outlive a change of address.
     pub counts: Arc<PerWorker<FrontendCounts>>,
 }
@@ -77,17 +79,21 @@ impl Frontends {
     /// # Errors
     /// Every address that cannot be bound, with the remedy.
     pub fn prepare(&self, wanted: &[Settings], moving: &[IpAddr]) -> Result<Bound, Vec<String>> {
+        let moves = |it: &Settings| moving.contains(&it.bind.ip());
         let listeners = wanted.iter().map(|it| Wanted {
             name: &it.name,
             bind: it.bind,
             limits: it.limits,
-            moves: moving.contains(&it.bind.ip()),
+            moves: moves(it),
         });
         let serve = |place: usize, address, before: Option<&Arc<Frontend>>| {
             let settings = &wanted[place];
+            let moves = moves(settings);
             match before {
-                Some(same) if same.name == settings.name => Arc::clone(same),
-                _ => self.frontend(settings, address),
+                Some(same) if (&same.name, same.moves) == (&settings.name, moves) => {
+                    Arc::clone(same)
+                }
+                _ => self.frontend(settings, address, moves),
             }
         };
         self.listening.prepare(listeners, |frontend| &frontend.name, serve).map_err(|problems| {
@@ -98,15 +104,16 @@ impl Frontends {
         })
     }
 
-    fn frontend(&self, settings: &Settings, address: SocketAddr) -> Arc<Frontend> {
+    fn frontend(&self, settings: &Settings, address: SocketAddr, moves: bool) -> Arc<Frontend> {
         let Settings { name, bind, .. } = settings;
         let counts = self.counts_of(name);
-        Arc::new(Frontend { name: name.clone(), asked: *bind, address, counts })
+        Arc::new(Frontend { name: name.clone(), asked: *bind, address, moves, counts })
     }
 
-    /// Lets the workers accept on these, and on no others.
+    /// Lets the workers accept on these, and on no others. Addresses that move are not announced:
+    /// they do not lead to this process.
     pub fn publish(&self, bound: &Bound) {
-        for frontend in bound.served() {
+        for frontend in bound.served().filter(|it| !it.moves) {
             (self.announce)(&frontend.name, frontend.address);
         }
         self.listening.publish(bound);
@@ -170,6 +177,23 @@ mod tests {
         let swapped = step(&[wanted("b", a.address), wanted("a", b.address)]);
         assert_eq!(swapped.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         assert!(Arc::ptr_eq(&swapped[1].counts, &a.counts));
+    }
+
+    #[test]
+    fn an_address_that_moves_is_bound_and_not_announced() {
+        let announced = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&announced);
+        let announce: Announce =
+            Box::new(move |name, _| told.lock().unwrap().push(name.to_owned()));
+        let frontends = Frontends::new(2, announce, Inherited::default());
+        let elsewhere = SocketAddr::from(([192, 0, 2, 100], 0));
+        let settings =
+            [wanted("moves", elsewhere), wanted("stays", SocketAddr::from(([127, 0, 0, 1], 0)))];
+        let bound = frontends.prepare(&settings, &[elsewhere.ip()]).expect("bound");
+        frontends.publish(&bound);
+        assert_eq!(*announced.lock().unwrap(), ["stays"]);
+        assert_eq!(frontends.follow().borrow().len(), 2);
+        assert!(frontends.prepare(&[wanted("fixed", elsewhere)], &[]).is_err());
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! - A master that lowers its priority asks to be relieved (its own health has failed). A backup
 //!   that stands higher then takes over after its skew time, as after priority 0, whatever
 //!   `nopreempt` and `preempt_delay` say.
-//! - A master that could not speak for three of its own intervals (SIGSTOP, a starved machine) takes
-//!   for granted that another one has taken over. It listens for an interval before it speaks again,
-//!   so that it does not draw the addresses to itself for nothing.
+//! - A master that could not speak for three of its own intervals (SIGSTOP, a starved machine)
+//!   takes for granted that another one has taken over. It listens for an interval before it
+//!   speaks again, so that it does not draw the addresses to itself for nothing.
 //! - A master that hears a lesser one answers at once, at most twice an interval.
 
 mod hearing;
@@ -232,8 +232,8 @@ impl Machine {
     /// Whether it is a master of whom the others have heard nothing for so long that one of them
     /// has taken over.
     fn overslept(&self, now: Moment) -> bool {
-        matches!(self.role, Role::Master { spoke_at, .. } if now >= spoke_at + self.settings.interval * 3)
-            && self.priority != OWNER
+        let Role::Master { spoke_at, .. } = self.role else { return false };
+        self.priority != OWNER && now >= spoke_at + self.settings.interval * 3
     }
 
     /// Whoever took over speaks within an interval.

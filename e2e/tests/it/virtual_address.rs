@@ -29,6 +29,8 @@ async fn answered_again(network: &Network) -> Duration {
     for _ in 0..10 {
         assert!(network.answers(VIRTUAL), "answered once and then not");
     }
+    let own = format!("{VIRTUAL}:8081");
+    assert!(network.answers_at(&own), "a frontend that binds the address itself");
     gap
 }
 
@@ -53,8 +55,9 @@ async fn a_killed_a_frozen_and_a_stopped_balancer_are_replaced() {
     network.until_held_by(&["b"]).await;
     println!("killed: answered after {gap:?}, one owner after {:?}", died.elapsed());
     assert!(died.elapsed() < Duration::from_secs(4), "the address of the dead stays");
-    assert_eq!(seen.since(mark, &["10.77.0.12 >", "prio 190"]).min(1), 1, "{}", seen.text());
-    assert_ne!(seen.since(mark, &["who-has 10.77.0.100", "tell 10.77.0.100"]), 0);
+    holds("b speaks", || seen.since(mark, &["10.77.0.12 >", "prio 190"]) != 0).await;
+    holds("b announces", || seen.since(mark, &["who-has 10.77.0.100", "tell 10.77.0.100"]) != 0)
+        .await;
 
     let a = network.balancer("a", &[]);
     network.until_held_by(&["a"]).await;
@@ -66,7 +69,7 @@ async fn a_killed_a_frozen_and_a_stopped_balancer_are_replaced() {
     let gap = answered_again(&network).await;
     network.until_held_by(&["b"]).await;
     println!("frozen: answered after {gap:?}, one owner after {:?}", froze.elapsed());
-    assert_eq!(seen.since(mark, &["10.77.0.12 >", "prio 190"]).min(1), 1);
+    holds("b speaks", || seen.since(mark, &["10.77.0.12 >", "prio 190"]) != 0).await;
     // Announced once more after the frozen one has lost it.
     holds("announcements beyond the lifetime", || {
         seen.since(mark, &["who-has 10.77.0.100", "tell 10.77.0.100"]) >= 4
@@ -79,7 +82,7 @@ async fn a_killed_a_frozen_and_a_stopped_balancer_are_replaced() {
     let mark = seen.mark();
     signal(&a, Signal::SIGTERM);
     network.until_held_by(&["b"]).await;
-    assert_ne!(seen.since(mark, &["10.77.0.11 >", "prio 0"]), 0, "it says that it leaves");
+    holds("it says that it leaves", || seen.since(mark, &["10.77.0.11 >", "prio 0"]) != 0).await;
     answered_again(&network).await;
     seen.end().await;
 }
@@ -255,7 +258,7 @@ async fn beside_keepalived(version: u8, section: &str) {
     let mark = seen.mark();
     signal(&a, Signal::SIGTERM);
     holds("keepalived is master", || told(&network).last().is_some_and(|it| it == "MASTER")).await;
-    assert_ne!(seen.since(mark, &["10.77.0.11 >", "prio 0"]), 0);
+    holds("it says so", || seen.since(mark, &["10.77.0.11 >", "prio 0"]) != 0).await;
     a.wait().await.expect("ended");
 
     // Ours is the backup of a better keepalived, and takes over when that leaves.
@@ -297,6 +300,36 @@ async fn beside_keepalived_in_version_3() {
     let section = "  - {name: V, interface: eth0, virtual_router_id: 51, priority: {a: 100}, \
         advert_interval: 200ms, addresses: [10.77.0.100/24]}\n";
     beside_keepalived(3, section).await;
+}
+
+/// Peers by name, a program that is told, and no multicast at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn unicast_peers_and_a_program_that_is_told() {
+    let mut network = Network::new(&["a", "b"]);
+    let (notify, told) = (network.path("notify"), network.path("told"));
+    std::fs::write(&notify, format!("#!/bin/sh\necho \"$@\" >> {told}\n")).expect("a script");
+    network::run(&["chmod", "755", &notify]);
+    let section = V3.replace("addresses", "unicast_peers: [a, b], addresses");
+    network.control(&section).await;
+    let seen = network.capture("capture", "proto 112").ready().await;
+    let _b = network.balancer("b", &[]);
+    network.until_held_by(&["b"]).await;
+    holds("b is told", || self::told(&network).contains(&"INSTANCE V MASTER 190".to_owned())).await;
+    let mut a = network.balancer("a", &[]);
+    network.until_held_by(&["a"]).await;
+    holds("a is told", || self::told(&network).contains(&"INSTANCE V MASTER 200".to_owned())).await;
+    holds("b is told", || {
+        self::told(&network).iter().filter(|it| *it == "INSTANCE V BACKUP 190").count() >= 1
+    })
+    .await;
+    answered_again(&network).await;
+    let to_peer = ["10.77.0.11 > 10.77.0.12", "Advertisement"];
+    holds("a speaks to b", || seen.since(0, &to_peer) != 0).await;
+    assert_eq!(seen.since(0, &["224.0.0.18", "Advertisement"]), 0);
+    a.kill().await.expect("killed");
+    network.until_held_by(&["b"]).await;
+    answered_again(&network).await;
+    seen.end().await;
 }
 
 /// Two instances, and a change of the configuration: what has not changed does not move.

@@ -29,8 +29,9 @@ pub enum Held {
     Nothing { family: &'static str },
 }
 
-/// Wanted ones that are there and end by themselves. Nobody else gives addresses a lifetime as short
-/// as ours, so that this tells what a process of ours has put or left there from what others hold.
+/// Wanted ones that are there and end by themselves. Nobody else gives addresses a lifetime as
+/// short as ours, so that this tells what a process of ours has put or left there from what others
+/// hold.
 #[must_use]
 pub fn ours(present: &[Present], index: u32, wanted: &[IpNet]) -> Vec<IpNet> {
     let ours = present.iter().filter(|it| is_wanted(it, wanted) && is_ours(it, index));

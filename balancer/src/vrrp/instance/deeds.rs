@@ -133,7 +133,8 @@ impl Worker {
         counter!(names::VRRP_DISCARDED, "instance" => name, "reason" => reason).increment(1);
         if self.discards.is_due() {
             let from = envelope.source;
-            tracing::warn!(instance = %instance.name, "an advertisement of {from} is discarded: {why}");
+            let name = &instance.name;
+            tracing::warn!(instance = %name, "an advertisement of {from} is discarded: {why}");
         }
     }
 

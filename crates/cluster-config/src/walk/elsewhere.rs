@@ -1,5 +1,5 @@
-//! Words of Squid, HAProxy and keepalived for what has another name here, where a likeness of letters does not
-//! tell.
+//! Words of Squid, HAProxy and keepalived for what has another name here, where a likeness of
+//! letters does not tell.
 
 /// Theirs, and ours.
 const WORDS: &[(&str, &str)] = &[

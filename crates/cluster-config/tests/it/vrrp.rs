@@ -168,7 +168,8 @@ fn every_slip_has_its_place_and_a_remedy() {
         (
             "unicast_peers: [a, c, \"fe80::1\"]",
             &[
-                "9:24: error: `c` is neither an address nor a balancer with a priority here; did you mean `a`?",
+                "9:24: error: `c` is neither an address nor a balancer with a priority here; did \
+                 you mean `a`?",
                 "9:27: error: `fe80::1` is not of the family of the addresses that move; write the \
             peer's other address, or its name",
             ],

@@ -203,9 +203,11 @@ impl Network {
         let bundle = self.directory.path().join("bundle");
         std::fs::create_dir_all(&bundle).expect("a directory");
         let text = format!(
-            "version: 1\nbalancer:\n  frontends: [{{name: f, bind: \"0.0.0.0:8080\", backend: \
-             b}}]\n  backends: [{{name: b, servers: {{static: [{{name: o, address: \
-             \"10.77.0.1:8000\"}}]}}, check: {{inter: 200ms, rise: 1, fall: 2}}}}]\n  vrrp:\n{vrrp}"
+            "version: 1\nbalancer:\n  frontends: \
+             [{{name: f, bind: \"0.0.0.0:8080\", backend: b}}, \
+             {{name: g, bind: \"{VIRTUAL}:8081\", backend: b}}]\n  backends: [{{name: b, \
+             servers: {{static: [{{name: o, address: \"10.77.0.1:8000\"}}]}}, \
+             check: {{inter: 200ms, rise: 1, fall: 2}}}}]\n  vrrp:\n{vrrp}"
         );
         std::fs::write(bundle.join("cluster.yaml"), text).expect("a bundle");
         let bundle = bundle.display().to_string();
@@ -246,7 +248,12 @@ impl Network {
 
     /// Whether a client gets an answer at an address within a while.
     pub fn answers(&self, address: &str) -> bool {
-        let proxy = format!("http://{address}:8080");
+        self.answers_at(&format!("{address}:8080"))
+    }
+
+    /// The same with a port.
+    pub fn answers_at(&self, address: &str) -> bool {
+        let proxy = format!("http://{address}");
         let told = Command::new("ip")
             .args(["netns", "exec", &self.space("c"), "curl", "-s", "-o", "/dev/null"])
             .args(["-w", "%{http_code}", "--max-time", "0.3", "-x", &proxy, "http://o.test/"])
