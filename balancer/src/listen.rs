@@ -193,7 +193,8 @@ mod tests {
         frontends.publish(&bound);
         assert_eq!(*announced.lock().unwrap(), ["stays"]);
         assert_eq!(frontends.follow().borrow().len(), 2);
-        assert!(frontends.prepare(&[wanted("fixed", elsewhere)], &[]).is_err());
+        let other = SocketAddr::from(([192, 0, 2, 101], 0));
+        assert!(frontends.prepare(&[wanted("fixed", other)], &[]).is_err());
     }
 
     #[test]
